@@ -1,0 +1,52 @@
+"""Errors whose text is meant for the person who brought the file: found, wanted, what to do."""
+
+
+class EngineError(Exception):
+    """Something the person can act on.
+
+    `code` is stable and machine-readable, `message` says what was found and what was wanted,
+    `hint` says what to do next.
+    """
+
+    code = "ENGINE_ERROR"
+
+    def __init__(self, message: str, hint: str = ""):
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UnreadableVideo(EngineError):
+    """Not a video that can be decoded: empty, damaged, of another kind, or of a refused format."""
+
+    code = "UNREADABLE_VIDEO"
+
+
+class NoVideo(EngineError):
+    """A media file without a picture stream."""
+
+    code = "NO_VIDEO"
+
+
+class MediaTooLarge(EngineError):
+    """More pixels, frames or seconds than the limits allow."""
+
+    code = "MEDIA_TOO_LARGE"
+
+
+class WeightsMissing(EngineError):
+    """A model file is not where it should be."""
+
+    code = "WEIGHTS_MISSING"
+
+
+class WeightsDamaged(EngineError):
+    """A model file's hash, keys or shapes are not the recorded ones."""
+
+    code = "WEIGHTS_DAMAGED"
+
+
+class BadManifest(EngineError):
+    """An evaluation or training manifest lacks a column or names a missing file."""
+
+    code = "BAD_MANIFEST"

@@ -1,0 +1,186 @@
+"""The records that travel between the stages. Importing them imports no torch.
+
+Letters: `T` frames at 25 Hz, `N` samples at 16 kHz, `D` feature size, `K` half the offset search.
+All times are seconds on the media clock, whose zero is the first video frame's presentation time.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+import numpy as np
+
+FPS = 25
+SAMPLE_RATE = 16_000
+SAMPLES_PER_FRAME = SAMPLE_RATE // FPS
+
+OnStep = Callable[[str, int, int], None]
+"""`on_step(name, completed, total)`: the one hook of the engine; total 0 means not known."""
+
+
+class Status(StrEnum):
+    """How far a question could be answered."""
+
+    EVALUATED = "EVALUATED"
+    LIMITED = "LIMITED"
+    NOT_EVALUATED = "NOT_EVALUATED"
+    FAILED = "FAILED"
+
+
+class Reason(StrEnum):
+    """Why a result is limited or absent. The page's text for each stands in `webapp/views.py`."""
+
+    NO_AUDIO = "NO_AUDIO"
+    SILENT = "SILENT"
+    NOT_ENOUGH_SPEECH = "NOT_ENOUGH_SPEECH"
+    NO_FACE = "NO_FACE"
+    FACE_LOST = "FACE_LOST"
+    LOW_RES = "LOW_RES"
+    MULTI_FACE = "MULTI_FACE"
+    TOO_SHORT = "TOO_SHORT"
+    EDITED = "EDITED"
+    OFFSET_BEYOND_SEARCH = "OFFSET_BEYOND_SEARCH"
+    DRIFT = "DRIFT"
+    FPS_VFR = "FPS_VFR"
+    TRUNCATED = "TRUNCATED"
+    STILL_FACE = "STILL_FACE"
+    UNCALIBRATED = "UNCALIBRATED"
+
+
+def _freeze(*arrays: np.ndarray) -> None:
+    for array in arrays:
+        array.flags.writeable = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """One picture on the 25 Hz clock."""
+
+    index: int
+    image: np.ndarray  # (H, W, 3) uint8 RGB, upright (rotation metadata applied)
+    is_new: bool  # False: the source had no newer picture for this time, the last one is held
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Clip:
+    """A media file on one clock: sample 0 is the time of frame 0; frames are streamed, never all held."""
+
+    path: Path
+    sha256: str
+    duration_s: float  # of the picture, n_frames / 25
+    n_frames: int  # at 25 Hz
+    size_px: tuple[int, int]  # width, height, upright
+    source_fps: float  # mean of the source
+    has_audio: bool
+    audio: np.ndarray  # (N,) float32 in [-1, 1], 16 kHz mono, N == 640 * n_frames
+    audio_present: np.ndarray  # (T,) bool: the file has sound for the whole of this frame
+    reasons: tuple[Reason, ...]  # what reading the container found: FPS_VFR, TRUNCATED
+    read_frames: Callable[[], Iterator[Frame]]  # each call streams all n_frames frames anew
+
+    def __post_init__(self) -> None:
+        if self.audio.shape != (self.n_frames * SAMPLES_PER_FRAME,):
+            raise ValueError(f"audio has shape {self.audio.shape}, wanted ({self.n_frames * SAMPLES_PER_FRAME},)")
+        if self.audio_present.shape != (self.n_frames,):
+            raise ValueError(f"audio_present has shape {self.audio_present.shape}, wanted ({self.n_frames},)")
+        _freeze(self.audio, self.audio_present)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FaceTrack:
+    """One face through one shot."""
+
+    start: int  # frame number of row 0
+    boxes: np.ndarray  # (T, 4) float32, pixels, x0 y0 x1 y1 around the landmarks
+    landmarks: np.ndarray  # (T, 478, 3) float32, pixels; z on the scale of x, smaller is nearer
+    blendshapes: np.ndarray  # (T, 52) float32 in [0, 1], the order of `faces.BLENDSHAPES`
+    seen: np.ndarray  # (T,) bool: False means interpolated over a short gap
+    thumbnail: np.ndarray  # (96, 96, 3) uint8 RGB, the largest seen face
+
+    def __post_init__(self) -> None:
+        length = len(self.boxes)
+        if length == 0 or self.landmarks.shape != (length, 478, 3):
+            raise ValueError(f"landmarks have shape {self.landmarks.shape}, wanted ({length}, 478, 3), not empty")
+        if self.blendshapes.shape != (length, 52) or self.seen.shape != (length,):
+            raise ValueError("blendshapes and seen must have one row per box")
+        _freeze(self.boxes, self.landmarks, self.blendshapes, self.seen, self.thumbnail)
+
+    @property
+    def end(self) -> int:
+        """Frame number after the last row."""
+        return self.start + len(self.boxes)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MouthCrops:
+    """Aligned grey mouths of a track."""
+
+    start: int
+    frames: np.ndarray  # (T, 96, 96) uint8
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SyncCurve:
+    """Similarity of face and voice over the offset of the voice."""
+
+    offsets_s: np.ndarray  # (2K+1,) float32; positive: the sound comes late
+    similarity: np.ndarray  # (2K+1,) float32, mean over the real pairs alone
+    pairs: np.ndarray  # (2K+1,) int, number of frame pairs behind each value
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Window:
+    """One step of the timeline."""
+
+    start_s: float
+    end_s: float
+    score: float
+    offset_s: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ConsistencyReport:
+    """Do this face and this voice belong to the same speech?"""
+
+    status: Status
+    reasons: tuple[Reason, ...]
+    score: float | None  # higher is more consistent; None exactly when NOT_EVALUATED
+    offset_s: float | None  # positive: the sound comes late
+    dynamic_score: float | None  # the same, along one path of slowly changing offset
+    drift_s: float | None  # last minus first offset of that path
+    llr: float | None  # log10 likelihood ratio; None until a calibration is approved
+    speech_s: float  # seconds in which speech is heard and the face is seen
+    windows: tuple[Window, ...]
+    curve: SyncCurve | None
+
+    def __post_init__(self) -> None:
+        if (self.score is None) != (self.status in (Status.NOT_EVALUATED, Status.FAILED)):
+            raise ValueError(f"status {self.status} with score {self.score}")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrackReport:
+    """All that is said of one face track."""
+
+    id: int
+    start_s: float
+    end_s: float
+    face_px: float  # median face width in pixels
+    thumbnail: np.ndarray  # (96, 96, 3) uint8 RGB
+    consistency: ConsistencyReport
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Analysis:
+    """What the page shows, the command line prints and a notebook tabulates."""
+
+    name: str
+    sha256: str
+    duration_s: float
+    size_px: tuple[int, int]
+    source_fps: float
+    status: Status
+    reasons: tuple[Reason, ...]
+    recipe: str  # weights and every option that changes a result
+    timings_s: dict[str, float]
+    tracks: tuple[TrackReport, ...]

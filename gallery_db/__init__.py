@@ -1,0 +1,1 @@
+"""Who is enrolled: SQLite is the truth, FAISS is derived."""

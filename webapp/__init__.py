@@ -1,0 +1,1 @@
+"""The page: wiring over the engine and the gallery."""
