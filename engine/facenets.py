@@ -1,0 +1,232 @@
+"""The three nets of Google's `face_landmarker.task` on LiteRT: find faces, place 478 landmarks, read 52 blendshapes.
+
+The arithmetic around them (anchors, regions of interest) is that published with MediaPipe (Apache-2.0):
+BlazeFace (Bazarevsky et al. 2019), Attention Mesh (Grishchenko et al. 2020), Blendshapes V2 model card (2022).
+"""
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from engine.errors import WeightsDamaged
+
+DETECTOR_PX = 128
+MESH_PX = 256
+N_LANDMARKS = 478
+RIGHT_EYE, LEFT_EYE = 33, 263  # outer corners, of the person's right and left eye
+
+BLENDSHAPES = tuple(
+    """_neutral browDownLeft browDownRight browInnerUp browOuterUpLeft browOuterUpRight cheekPuff cheekSquintLeft
+    cheekSquintRight eyeBlinkLeft eyeBlinkRight eyeLookDownLeft eyeLookDownRight eyeLookInLeft eyeLookInRight
+    eyeLookOutLeft eyeLookOutRight eyeLookUpLeft eyeLookUpRight eyeSquintLeft eyeSquintRight eyeWideLeft eyeWideRight
+    jawForward jawLeft jawOpen jawRight mouthClose mouthDimpleLeft mouthDimpleRight mouthFrownLeft mouthFrownRight
+    mouthFunnel mouthLeft mouthLowerDownLeft mouthLowerDownRight mouthPressLeft mouthPressRight mouthPucker mouthRight
+    mouthRollLower mouthRollUpper mouthShrugLower mouthShrugUpper mouthSmileLeft mouthSmileRight mouthStretchLeft
+    mouthStretchRight mouthUpperUpLeft mouthUpperUpRight noseSneerLeft noseSneerRight""".split()
+)
+
+BLENDSHAPE_LANDMARKS = np.array(
+    """0 1 4 5 6 7 8 10 13 14 17 21 33 37 39 40 46 52 53 54 55 58 61 63 65 66 67 70 78 80 81 82 84 87 88 91 93 95 103 105
+    107 109 127 132 133 136 144 145 146 148 149 150 152 153 154 155 157 158 159 160 161 162 163 168 172 173 176 178 181
+    185 191 195 197 234 246 249 251 263 267 269 270 276 282 283 284 285 288 291 293 295 296 297 300 308 310 311 312
+    314 317 318 321 323 324 332 334 336 338 356 361 362 365 373 374 375 377 378 379 380 381 382 384 385 386 387 388 389
+    390 397 398 400 402 405 409 415 454 466 468 469 470 471 472 473 474 475 476 477""".split(),
+    dtype=np.int64,
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Region:
+    """A rotated square of the image, the input of the mesh net."""
+
+    centre: np.ndarray  # (2,) float, pixels
+    side_px: float
+    angle: float  # radians, of the line from the person's right to left eye
+
+    def to_image(self) -> np.ndarray:
+        """The (2, 3) affine map from mesh-net pixels to image pixels."""
+        cos, sin = np.cos(self.angle), np.sin(self.angle)
+        linear = np.array([[cos, -sin], [sin, cos]]) * (self.side_px / MESH_PX)
+        shift = self.centre - linear @ np.array([MESH_PX / 2, MESH_PX / 2])
+        return np.column_stack([linear, shift])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Detection:
+    """One face found, in image pixels."""
+
+    score: float
+    box: np.ndarray  # (4,) x0 y0 x1 y1
+    eyes: np.ndarray  # (2, 2) the person's right and left eye
+
+    def region(self) -> Region:
+        """The square that the mesh net wants: 1.5 times the box, turned upright by the eyes."""
+        side = 1.5 * float(max(self.box[2] - self.box[0], self.box[3] - self.box[1]))
+        centre = (self.box[:2] + self.box[2:]) / 2
+        return Region(centre, side, _angle(self.eyes[0], self.eyes[1]))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Mesh:
+    """One face's landmarks in image pixels."""
+
+    presence: float  # [0, 1]
+    landmarks: np.ndarray  # (478, 3) float32, z on the scale of x
+
+    def box(self) -> np.ndarray:
+        """(4,) float32 x0 y0 x1 y1 around the landmarks."""
+        points = self.landmarks[:, :2]
+        return np.concatenate([points.min(0), points.max(0)]).astype(np.float32)
+
+    def region(self) -> Region:
+        """Where to look in the next frame: 1.5 times the box in the face's own axes."""
+        points = self.landmarks[:, :2].astype(np.float64)
+        angle = _angle(points[RIGHT_EYE], points[LEFT_EYE])
+        cos, sin = np.cos(angle), np.sin(angle)
+        turn = np.array([[cos, sin], [-sin, cos]])
+        upright = points @ turn.T
+        low, high = upright.min(0), upright.max(0)
+        return Region(turn.T @ ((low + high) / 2), 1.5 * float((high - low).max()), angle)
+
+
+class FaceNets:
+    """The three interpreters; one instance per thread."""
+
+    def __init__(self, models: dict[str, bytes], threads: int = 1):
+        self._detector = _Net(models["face_detector.tflite"], threads)
+        self._mesh = _Net(models["face_landmarks_detector.tflite"], threads)
+        self._blendshapes = _Net(models["face_blendshapes.tflite"], threads)
+        self._anchors = _anchors()
+
+    @classmethod
+    def load(cls, task_path: Path, threads: int = 1) -> "FaceNets":
+        """Read the nets from the bundle; `WeightsDamaged` where it is not one."""
+        try:
+            with zipfile.ZipFile(task_path) as bundle:
+                models = {name: bundle.read(name) for name in bundle.namelist() if name.endswith(".tflite")}
+            return cls(models, threads)
+        except (zipfile.BadZipFile, KeyError, ValueError) as cause:
+            raise WeightsDamaged(
+                f"{task_path.name} does not hold the three face nets", "Reinstall the landmark package."
+            ) from cause
+
+    def find_faces(self, image: np.ndarray, min_score: float = 0.5) -> list[Detection]:
+        """Faces of an RGB image, best first, seen whole and in overlapping squares (small faces of wide pictures)."""
+        found = [detection for tile in _tiles(image.shape[1], image.shape[0]) for detection in self._detect(image, tile)]
+        found = [detection for detection in found if detection.score >= min_score]
+        return _suppress(sorted(found, key=lambda detection: -detection.score))
+
+    def place_landmarks(self, image: np.ndarray, region: Region) -> Mesh:
+        """The landmarks of the face in a region of an RGB image."""
+        to_image = region.to_image()
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        crop = cv2.warpAffine(image, to_image, (MESH_PX, MESH_PX), flags=flags)
+        points, presence = self._mesh.run(crop[None].astype(np.float32) / 255.0)[:2]
+        points = points.reshape(N_LANDMARKS, 3)
+        planar = points[:, :2] @ to_image[:, :2].T + to_image[:, 2]
+        depth = points[:, 2:] * (region.side_px / MESH_PX)
+        return Mesh(_sigmoid(float(presence.ravel()[0])), np.hstack([planar, depth]).astype(np.float32))
+
+    def read_blendshapes(self, landmarks: np.ndarray) -> np.ndarray:
+        """(52,) float32 in [0, 1] of (478, 3) landmarks in pixels, in the order of `BLENDSHAPES`."""
+        return self._blendshapes.run(landmarks[None, BLENDSHAPE_LANDMARKS, :2].astype(np.float32))[0].reshape(52)
+
+    def _detect(self, image: np.ndarray, tile: tuple[int, int, int]) -> list[Detection]:
+        x0, y0, side = tile
+        canvas = _letterbox(image[y0 : y0 + side, x0 : x0 + side])
+        scale = max(image[y0 : y0 + side, x0 : x0 + side].shape[:2]) / DETECTOR_PX
+        raw, logits = self._detector.run(canvas[None].astype(np.float32) / 127.5 - 1.0)
+        scores = _sigmoid_array(logits.reshape(-1))
+        keep = np.flatnonzero(scores >= 0.3)
+        boxes = raw.reshape(-1, 16)[keep]
+        centres = boxes[:, :2] + self._anchors[keep]
+        eyes = boxes[:, 4:8].reshape(-1, 2, 2) + self._anchors[keep][:, None]
+        origin = np.array([x0, y0], dtype=np.float64)
+        return [
+            Detection(float(score), _box_around(centre * scale + origin, size * scale), pair * scale + origin)
+            for score, centre, size, pair in zip(scores[keep], centres, boxes[:, 2:4], eyes, strict=True)
+        ]
+
+
+class _Net:
+    """One interpreter with one input; outputs in the model's order, the largest first."""
+
+    def __init__(self, model: bytes, threads: int):
+        from ai_edge_litert.interpreter import Interpreter
+
+        self._interpreter: Any = Interpreter(model_content=model, num_threads=threads)
+        self._interpreter.allocate_tensors()
+        self._input = self._interpreter.get_input_details()[0]["index"]
+        outputs = self._interpreter.get_output_details()
+        self._outputs = [detail["index"] for detail in sorted(outputs, key=lambda d: -int(np.prod(d["shape"])))]
+
+    def run(self, values: np.ndarray) -> list[np.ndarray]:
+        self._interpreter.set_tensor(self._input, np.ascontiguousarray(values, dtype=np.float32))
+        self._interpreter.invoke()
+        return [self._interpreter.get_tensor(index) for index in self._outputs]
+
+
+def _anchors() -> np.ndarray:
+    """(896, 2) anchor centres in detector pixels: 16x16 cells of 2 and 8x8 cells of 6."""
+    grids = []
+    for cells, repeats in ((16, 2), (8, 6)):
+        y, x = np.divmod(np.arange(cells * cells), cells)
+        grids.append(np.repeat(np.column_stack([x + 0.5, y + 0.5]) / cells, repeats, axis=0))
+    return np.concatenate(grids) * DETECTOR_PX
+
+
+def _tiles(width: int, height: int) -> list[tuple[int, int, int]]:
+    """(x0, y0, side) of the whole picture and, where it is far from square, of overlapping squares."""
+    long, short = max(width, height), min(width, height)
+    whole = [(0, 0, long)]
+    if long < 1.2 * short:
+        return whole
+    starts = np.unique(np.linspace(0, long - short, 1 + int(np.ceil(2 * (long - short) / short))).astype(int))
+    return whole + [(int(s), 0, short) if width > height else (0, int(s), short) for s in starts]
+
+
+def _letterbox(image: np.ndarray) -> np.ndarray:
+    """The image at the top left of a black 128x128 square."""
+    height, width = image.shape[:2]
+    scale = DETECTOR_PX / max(height, width)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    canvas = np.zeros((DETECTOR_PX, DETECTOR_PX, 3), np.uint8)
+    canvas[: size[1], : size[0]] = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    return canvas
+
+
+def _suppress(detections: list[Detection], max_overlap: float = 0.3) -> list[Detection]:
+    kept: list[Detection] = []
+    for detection in detections:
+        if all(overlap(detection.box, other.box) < max_overlap for other in kept):
+            kept.append(detection)
+    return kept
+
+
+def overlap(a: np.ndarray, b: np.ndarray) -> float:
+    """Intersection over union of two x0 y0 x1 y1 boxes."""
+    inner = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])
+    if (inner <= 0).any():
+        return 0.0
+    shared = float(inner.prod())
+    return shared / (float((a[2:] - a[:2]).prod() + (b[2:] - b[:2]).prod()) - shared)
+
+
+def _box_around(centre: np.ndarray, size: np.ndarray) -> np.ndarray:
+    return np.concatenate([centre - size / 2, centre + size / 2])
+
+
+def _angle(right_eye: np.ndarray, left_eye: np.ndarray) -> float:
+    return float(np.arctan2(left_eye[1] - right_eye[1], left_eye[0] - right_eye[0]))
+
+
+def _sigmoid(x: float) -> float:
+    return float(1.0 / (1.0 + np.exp(-np.clip(x, -80.0, 80.0))))
+
+
+def _sigmoid_array(x: np.ndarray) -> np.ndarray:
+    return 1.0 / (1.0 + np.exp(-np.clip(x.astype(np.float64), -80.0, 80.0)))

@@ -1,0 +1,218 @@
+"""Tracks of every face: found every few frames, followed from frame to frame, ended by shot cuts.
+
+Tracking is pure: frames in, tracks out; nothing is kept between calls.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+
+from engine.facenets import BLENDSHAPES, Detection, FaceNets, Mesh, overlap
+from engine.types import FaceTrack, Frame
+
+__all__ = ["BLENDSHAPES", "FaceNets", "FaceOptions", "Faces", "track_faces"]
+
+
+@dataclass(frozen=True, slots=True)
+class FaceOptions:
+    """What changes the tracks; enters the recipe."""
+
+    detect_every: int = 5  # frames between looks for new faces
+    min_presence: float = 0.5  # of the mesh net
+    max_gap: int = 12  # frames a face may be unseen within one track
+    min_length: int = 10  # frames; shorter tracks are dropped
+    max_faces: int = 8  # the largest at any time
+    cut_difference: float = 27.0  # mean HSV difference of a cut, PySceneDetect's content threshold
+    cut_ratio: float = 3.0  # and how far above the recent differences
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Faces:
+    """All that was found in a clip."""
+
+    tracks: tuple[FaceTrack, ...]  # by first frame, then by size
+    cuts: tuple[int, ...]  # first frame of each new shot
+
+
+@dataclass(slots=True, eq=False)
+class _Trail:
+    """A track while it grows: one mesh a frame, None where the face was not seen."""
+
+    start: int
+    meshes: list[Mesh | None] = field(default_factory=list)
+    blendshapes: list[np.ndarray | None] = field(default_factory=list)
+    last: Mesh | None = None
+    missed: int = 0
+    thumbnail: np.ndarray = field(default_factory=lambda: np.zeros((96, 96, 3), np.uint8))
+    thumbnail_px: float = 0.0
+
+
+def track_faces(
+    frames: Iterable[Frame],
+    nets: FaceNets,
+    options: FaceOptions | None = None,
+    on_frame: Callable[[int], None] = lambda index: None,
+) -> Faces:
+    """Follow every face through the frames; `on_frame(index)` is called after each."""
+    options = options or FaceOptions()
+    active: list[_Trail] = []
+    ended: list[_Trail] = []
+    cuts: list[int] = []
+    shots = _ShotCuts(options)
+    for frame in frames:
+        if frame.is_new and shots.is_cut(frame.image):
+            cuts.append(frame.index)
+            ended, active = ended + active, []
+        if frame.is_new or not active:
+            active, lost = _follow(frame, active, nets, options)
+            ended += lost
+        else:
+            _hold(active)
+        on_frame(frame.index)
+    tracks = [track for trail in ended + active for track in _finish(trail, options)]
+    return Faces(tuple(sorted(tracks, key=lambda track: (track.start, -_width(track)))), tuple(cuts))
+
+
+def _hold(active: list[_Trail]) -> None:
+    """The picture stood still, so did the faces."""
+    for trail in active:
+        trail.meshes.append(trail.meshes[-1])
+        trail.blendshapes.append(trail.blendshapes[-1])
+
+
+def _follow(
+    frame: Frame, active: list[_Trail], nets: FaceNets, options: FaceOptions
+) -> tuple[list[_Trail], list[_Trail]]:
+    """Place each trail in this frame, look for new faces when due; (still active, lost)."""
+    for trail in active:
+        _place(trail, frame, nets, options)
+    if not active or frame.index % options.detect_every == 0 or any(trail.missed for trail in active):
+        active = active + _discover(frame, active, nets, options)
+    lost = [trail for trail in active if trail.missed > options.max_gap]
+    active = [trail for trail in active if trail.missed <= options.max_gap]
+    doubled = _doubles(active)
+    kept = [trail for trail in active if trail not in doubled]
+    return kept, lost + doubled
+
+
+def _place(trail: _Trail, frame: Frame, nets: FaceNets, options: FaceOptions) -> None:
+    """Append this frame's mesh, found where the face was last, or None."""
+    assert trail.last is not None
+    mesh = nets.place_landmarks(frame.image, trail.last.region())
+    _append(trail, mesh if _plausible(mesh, trail.last, options) else None, frame, nets)
+
+
+def _plausible(mesh: Mesh, last: Mesh, options: FaceOptions) -> bool:
+    """A face is there and it is the same size of thing in the same place."""
+    return mesh.presence >= options.min_presence and overlap(mesh.box(), last.box()) > 0.2
+
+
+def _append(trail: _Trail, mesh: Mesh | None, frame: Frame, nets: FaceNets) -> None:
+    trail.meshes.append(mesh)
+    trail.blendshapes.append(None if mesh is None else nets.read_blendshapes(mesh.landmarks))
+    if mesh is None:
+        trail.missed += 1
+        return
+    trail.last, trail.missed = mesh, 0
+    box = mesh.box()
+    if box[2] - box[0] > 1.1 * trail.thumbnail_px:
+        trail.thumbnail, trail.thumbnail_px = _thumbnail(frame.image, box), float(box[2] - box[0])
+
+
+def _discover(frame: Frame, active: list[_Trail], nets: FaceNets, options: FaceOptions) -> list[_Trail]:
+    """Give found faces back to trails that lost them; begin trails for the others."""
+    begun: list[_Trail] = []
+    for detection in nets.find_faces(frame.image):
+        mesh = nets.place_landmarks(frame.image, detection.region())
+        if mesh.presence < options.min_presence:
+            continue
+        owner = _owner(mesh, detection, active + begun)
+        if owner is None and len(active) + len(begun) < options.max_faces:
+            begun.append(_Trail(frame.index))
+            _append(begun[-1], mesh, frame, nets)
+        elif owner is not None and owner.missed:
+            owner.meshes.pop()
+            owner.blendshapes.pop()
+            _append(owner, mesh, frame, nets)
+    return begun
+
+
+def _owner(mesh: Mesh, detection: Detection, trails: list[_Trail]) -> _Trail | None:
+    """The trail whose last box this face overlaps most, if any."""
+    scored = [(overlap(mesh.box(), trail.last.box()), trail) for trail in trails if trail.last is not None]
+    best = max(scored, key=lambda pair: pair[0], default=(0.0, None))
+    return best[1] if best[0] > 0.3 else None
+
+
+def _doubles(active: list[_Trail]) -> list[_Trail]:
+    """Trails that slid onto an older trail's face."""
+    doubled: list[_Trail] = []
+    for i, older in enumerate(active):
+        for younger in active[i + 1 :]:
+            both = older.last is not None and younger.last is not None
+            if both and older not in doubled and overlap(older.last.box(), younger.last.box()) > 0.6:  # type: ignore[union-attr]
+                doubled.append(younger)
+    return doubled
+
+
+def _finish(trail: _Trail, options: FaceOptions) -> list[FaceTrack]:
+    """The trail as a record, its gaps interpolated, its unseen end cut off; none if it is too short."""
+    length = max((i + 1 for i, mesh in enumerate(trail.meshes) if mesh is not None), default=0)
+    if length < options.min_length:
+        return []
+    meshes, shapes = trail.meshes[:length], trail.blendshapes[:length]
+    seen = np.array([mesh is not None for mesh in meshes])
+    landmarks = _interpolate(np.stack([mesh.landmarks for mesh in meshes if mesh is not None]), seen)
+    blendshapes = _interpolate(np.stack([shape for shape in shapes if shape is not None]), seen)
+    boxes = np.concatenate([landmarks[:, :, :2].min(1), landmarks[:, :, :2].max(1)], axis=1)
+    return [FaceTrack(trail.start, boxes, landmarks, blendshapes, seen, trail.thumbnail)]
+
+
+def _interpolate(known: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """(T, ...) float32: the known rows where seen, a straight line between them elsewhere."""
+    at = np.flatnonzero(seen)
+    right = np.clip(np.searchsorted(at, np.arange(len(seen))), 0, len(at) - 1)
+    left = np.where(seen, right, np.maximum(right - 1, 0))
+    span = np.maximum(at[right] - at[left], 1)
+    share = ((np.arange(len(seen)) - at[left]) / span * (right != left)).astype(np.float32)
+    share = share.reshape(-1, *[1] * (known.ndim - 1))
+    return (known[left] * (1 - share) + known[right] * share).astype(np.float32)
+
+
+def _thumbnail(image: np.ndarray, box: np.ndarray) -> np.ndarray:
+    """(96, 96, 3) uint8: the square around the box, black beyond the picture."""
+    centre = (box[:2] + box[2:]) / 2
+    side = 1.3 * float((box[2:] - box[:2]).max())
+    scale = side / 96
+    to_image = np.array([[scale, 0, centre[0] - side / 2], [0, scale, centre[1] - side / 2]])
+    return cv2.warpAffine(image, to_image, (96, 96), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+
+
+def _width(track: FaceTrack) -> float:
+    return float(np.median(track.boxes[:, 2] - track.boxes[:, 0]))
+
+
+class _ShotCuts:
+    """Content difference of successive small pictures in HSV, against a threshold and the recent ones."""
+
+    def __init__(self, options: FaceOptions):
+        self._options = options
+        self._before: np.ndarray | None = None
+        self._recent: list[float] = []
+
+    def is_cut(self, image: np.ndarray) -> bool:
+        small = cv2.resize(image, (64, 36), interpolation=cv2.INTER_AREA)
+        hsv = cv2.cvtColor(small, cv2.COLOR_RGB2HSV).astype(np.float32)
+        if self._before is None:
+            self._before = hsv
+            return False
+        apart = np.abs(hsv - self._before)
+        apart[..., 0] = np.minimum(apart[..., 0], 180 - apart[..., 0])  # hue is a circle of 180
+        difference = float(apart.mean())
+        usual = float(np.mean(self._recent)) if self._recent else 0.0
+        self._before = hsv
+        cut = difference > self._options.cut_difference and difference > self._options.cut_ratio * usual
+        self._recent = [] if cut else [*self._recent[-11:], difference]
+        return cut
