@@ -1,0 +1,68 @@
+"""Where somebody speaks, and how loud it is."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from engine.types import SAMPLE_RATE, SAMPLES_PER_FRAME
+
+
+@dataclass(frozen=True, slots=True)
+class VoiceOptions:
+    """What counts as speech; the defaults are silero-vad's own."""
+
+    threshold: float = 0.5  # probability of speech in 32 ms
+    min_speech_ms: int = 250  # shorter bursts are dropped
+    min_silence_ms: int = 100  # shorter pauses are bridged
+    pad_ms: int = 30  # added on both sides of a stretch of speech
+
+
+class VoiceDetector:
+    """silero-vad (MIT, code and weights) with the network its package ships; one call at a time."""
+
+    def __init__(
+        self, network: torch.nn.Module, find_stretches: Callable[..., list[dict[str, int]]], options: VoiceOptions
+    ):
+        self._network = network
+        self._find_stretches = find_stretches
+        self.options = options
+
+    @classmethod
+    def load(cls, options: VoiceOptions = VoiceOptions()) -> "VoiceDetector":
+        """Load the network from the installed package; nothing is downloaded."""
+        threads = torch.get_num_threads()
+        import silero_vad  # here, because importing it sets torch to one thread for the whole process
+
+        torch.set_num_threads(threads)
+        return cls(silero_vad.load_silero_vad(), silero_vad.get_speech_timestamps, options)
+
+    def find_speech(self, audio: np.ndarray) -> np.ndarray:
+        """(T,) bool for each video frame: speech fills at least half of it.
+
+        `audio` is (N,) float32 in [-1, 1] at 16 kHz, T = N // 640. Any voice counts, whoever's and in whatever
+        language; song may count too.
+        """
+        n_frames = len(audio) // SAMPLES_PER_FRAME
+        if n_frames == 0:
+            return np.zeros(0, bool)
+        spoken = np.zeros(n_frames * SAMPLES_PER_FRAME, bool)
+        stretches = self._find_stretches(
+            torch.from_numpy(np.array(audio, np.float32)),
+            self._network,
+            sampling_rate=SAMPLE_RATE,
+            threshold=self.options.threshold,
+            min_speech_duration_ms=self.options.min_speech_ms,
+            min_silence_duration_ms=self.options.min_silence_ms,
+            speech_pad_ms=self.options.pad_ms,
+        )
+        for stretch in stretches:
+            spoken[stretch["start"] : stretch["end"]] = True
+        return spoken.reshape(n_frames, SAMPLES_PER_FRAME).mean(axis=1) >= 0.5
+
+
+def level_dbfs(audio: np.ndarray) -> float:
+    """Root mean square in dB of full scale: 0 for a constant 1, -3 for a full sine, -inf for nothing or all zeros."""
+    power = float(np.mean(np.square(audio, dtype=np.float64))) if len(audio) else 0.0
+    return float(10 * np.log10(power)) if power > 0 else float("-inf")
