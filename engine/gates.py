@@ -1,0 +1,149 @@
+"""When the evidence is too little or too poor to speak: pure rules on plain numbers, each with its reason.
+
+A refusal (NOT_EVALUATED) leaves no score; a limit (LIMITED) leaves the score with its reason beside it. The start
+values follow the practice of speaker recognition services (4 s of net speech to answer, 10 s to answer fully) and of
+SyncNet (faces of 100 pixels); bounds belong to the good side, so exactly 4.0 s of speech is enough.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from engine.types import Reason, Status
+
+Gated = tuple[Status, tuple[Reason, ...]]
+"""How far the question can be answered, and what stands in the way."""
+
+_SEVERITY = {Status.EVALUATED: 0, Status.LIMITED: 1, Status.NOT_EVALUATED: 2, Status.FAILED: 3}
+
+
+@dataclass(frozen=True, slots=True)
+class GateOptions:
+    """The bounds; they enter the recipe."""
+
+    silence_dbfs: float = -60.0
+    min_length_s: float = 1.0
+    min_speech_s: float = 4.0  # heard while the face is seen; below it nothing is said
+    full_speech_s: float = 10.0  # below it the answer is limited
+    min_mouth_seen: float = 0.6  # share of the voiced frames
+    min_face_px: float = 48.0
+    full_face_px: float = 100.0
+    min_mouth_motion: float = 0.01
+    max_drift_frames: float = 3.0  # 120 ms
+    clear_score: float = 0.3  # of several faces, one is the speaker when it alone reaches this score
+    clear_margin: float = 0.15  # and leads all others by this much
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredClip:
+    """What the gates of a whole clip look at."""
+
+    duration_s: float
+    has_audio: bool
+    level_dbfs: float  # RMS over the sound that is there; -inf for digital silence
+    n_faces: int  # tracks found
+    n_cuts: int
+    mouth_seen: float  # share of the clip's voiced frames in which some face is seen; 1 where nothing is voiced
+    reasons: tuple[Reason, ...] = ()  # what reading the container found: FPS_VFR, TRUNCATED
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What the gates of one face track look at, before anything is scored."""
+
+    length_s: float
+    speech_s: float  # seconds in which speech is heard and the face is seen
+    mouth_seen: float  # share of the voiced frames of its shot in which a face is seen; 1 where nothing is voiced
+    face_px: float  # median width of the face
+    mouth_motion: float  # standard deviation of the lip gap during speech, over the distance of the outer eye corners
+
+
+def gate_clip(clip: MeasuredClip, options: GateOptions) -> Gated:
+    """Judge the clip as a whole; what is refused here is refused for every face in it."""
+    refusals = {
+        Reason.NO_AUDIO: not clip.has_audio,
+        Reason.SILENT: clip.has_audio and clip.level_dbfs < options.silence_dbfs,
+        Reason.NO_FACE: clip.n_faces == 0,
+        Reason.TOO_SHORT: clip.duration_s < options.min_length_s,
+    }
+    limits = {reason: True for reason in clip.reasons}
+    limits[Reason.EDITED] = clip.n_cuts > 0
+    limits[Reason.FACE_LOST] = clip.n_faces > 0 and clip.mouth_seen < options.min_mouth_seen
+    return _settle(refusals, limits)
+
+
+def gate_track(track: Measured, options: GateOptions) -> Gated:
+    """Judge whether one face offers enough to be scored."""
+    too_short = track.length_s < options.min_length_s
+    enough_speech = track.speech_s >= options.min_speech_s
+    refusals = {
+        Reason.TOO_SHORT: too_short,
+        Reason.NOT_ENOUGH_SPEECH: not too_short and not enough_speech,
+        Reason.FACE_LOST: track.mouth_seen < options.min_mouth_seen,
+        Reason.LOW_RES: track.face_px < options.min_face_px,
+        # a mouth at rest during a second of speech means little, during seconds of it that another person speaks
+        Reason.STILL_FACE: enough_speech and track.mouth_motion < options.min_mouth_motion,
+    }
+    limits = {
+        Reason.NOT_ENOUGH_SPEECH: track.speech_s < options.full_speech_s,
+        Reason.LOW_RES: track.face_px < options.full_face_px,
+    }
+    return _settle(refusals, limits)
+
+
+def gate_offset(offset_frames: float, search_frames: int, drift_frames: float, options: GateOptions) -> Gated:
+    """Judge the offset found: at the edge of the search the true one may lie beyond; a moving one is no offset."""
+    limits = {
+        Reason.OFFSET_BEYOND_SEARCH: abs(offset_frames) >= search_frames,
+        Reason.DRIFT: abs(drift_frames) > options.max_drift_frames,
+    }
+    return _settle({}, limits)
+
+
+def gate_rivals(
+    spans: Sequence[tuple[int, int]], scores: Sequence[float | None], options: GateOptions
+) -> tuple[Gated, ...]:
+    """Judge each face among those seen at the same time: MULTI_FACE unless exactly one is clearly the speaker.
+
+    `spans` are first and last-plus-one frame numbers; a score is None where the face was refused.
+    """
+    return tuple(_settle({}, {Reason.MULTI_FACE: _is_contested(i, spans, scores, options)}) for i in range(len(spans)))
+
+
+def combine(*gated: Gated) -> Gated:
+    """Take the worst status, and the reasons that bear it in their order."""
+    status = max((status for status, _ in gated), key=_SEVERITY.__getitem__, default=Status.EVALUATED)
+    kept = [reason for own, reasons in gated if own == status for reason in reasons]
+    return status, tuple(dict.fromkeys(kept))
+
+
+def sum_up(clip: Gated, tracks: Sequence[Gated]) -> Gated:
+    """Give the status of the whole analysis: that of its best face, no better than the clip's.
+
+    The clip's own reasons are always kept and those of the best faces follow: only EVALUATED needs no explanation.
+    """
+    best = min((status for status, _ in tracks), key=_SEVERITY.__getitem__, default=clip[0])
+    theirs = [reason for status, reasons in tracks if status == best for reason in reasons]
+    status = max(clip[0], best, key=_SEVERITY.__getitem__)
+    return status, tuple(dict.fromkeys([*clip[1], *theirs]))
+
+
+def _settle(refusals: dict[Reason, bool], limits: dict[Reason, bool]) -> Gated:
+    """Refuse where any refusal holds, else limit where any limit holds."""
+    for status, rules in ((Status.NOT_EVALUATED, refusals), (Status.LIMITED, limits)):
+        fired = tuple(reason for reason, holds in rules.items() if holds)
+        if fired:
+            return status, fired
+    return Status.EVALUATED, ()
+
+
+def _is_contested(
+    which: int, spans: Sequence[tuple[int, int]], scores: Sequence[float | None], options: GateOptions
+) -> bool:
+    start, end = spans[which]
+    group = [i for i, (first, last) in enumerate(spans) if first < end and start < last]
+    if len(group) == 1:
+        return False
+    ranked = sorted((score for i in group if (score := scores[i]) is not None), reverse=True)
+    if not ranked or ranked[0] < options.clear_score:
+        return True
+    return len(ranked) > 1 and ranked[0] - ranked[1] < options.clear_margin

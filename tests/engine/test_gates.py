@@ -1,0 +1,195 @@
+import math
+from dataclasses import replace
+
+import pytest
+
+from engine.gates import (
+    GateOptions,
+    Measured,
+    MeasuredClip,
+    combine,
+    gate_clip,
+    gate_offset,
+    gate_rivals,
+    gate_track,
+    sum_up,
+)
+from engine.types import Reason, Status
+
+OPTIONS = GateOptions()
+CLIP = MeasuredClip(duration_s=12.0, has_audio=True, level_dbfs=-20.0, n_faces=1, n_cuts=0, mouth_seen=1.0)
+TRACK = Measured(length_s=12.0, speech_s=11.0, mouth_seen=1.0, face_px=160.0, mouth_motion=0.05)
+FINE = (Status.EVALUATED, ())
+
+
+def _limited(reason: Reason) -> tuple[Status, tuple[Reason, ...]]:
+    return Status.LIMITED, (reason,)
+
+
+def _refused(reason: Reason) -> tuple[Status, tuple[Reason, ...]]:
+    return Status.NOT_EVALUATED, (reason,)
+
+
+def test_good_clip_and_good_track_pass():
+    assert gate_clip(CLIP, OPTIONS) == FINE
+    assert gate_track(TRACK, OPTIONS) == FINE
+
+
+@pytest.mark.parametrize(
+    ("speech_s", "wanted"),
+    [
+        (0.0, _refused(Reason.NOT_ENOUGH_SPEECH)),
+        (3.9, _refused(Reason.NOT_ENOUGH_SPEECH)),
+        (math.nextafter(4.0, 0), _refused(Reason.NOT_ENOUGH_SPEECH)),
+        (4.0, _limited(Reason.NOT_ENOUGH_SPEECH)),
+        (9.9, _limited(Reason.NOT_ENOUGH_SPEECH)),
+        (math.nextafter(10.0, 0), _limited(Reason.NOT_ENOUGH_SPEECH)),
+        (10.0, FINE),
+    ],
+)
+def test_net_speech(speech_s, wanted):
+    assert gate_track(replace(TRACK, speech_s=speech_s), OPTIONS) == wanted
+
+
+@pytest.mark.parametrize(("length_s", "wanted"), [(0.96, _refused(Reason.TOO_SHORT)), (1.0, FINE)])
+def test_length_of_a_clip(length_s, wanted):
+    assert gate_clip(replace(CLIP, duration_s=length_s), OPTIONS) == wanted
+
+
+def test_short_track_is_called_short_and_not_also_speechless():
+    assert gate_track(replace(TRACK, length_s=0.96, speech_s=0.5), OPTIONS) == _refused(Reason.TOO_SHORT)
+    assert gate_track(replace(TRACK, length_s=1.0, speech_s=1.0), OPTIONS) == _refused(Reason.NOT_ENOUGH_SPEECH)
+
+
+@pytest.mark.parametrize(("seen", "wanted"), [(0.59, _refused(Reason.FACE_LOST)), (0.6, FINE)])
+def test_mouth_seen_of_a_track(seen, wanted):
+    assert gate_track(replace(TRACK, mouth_seen=seen), OPTIONS) == wanted
+
+
+@pytest.mark.parametrize(("seen", "wanted"), [(0.59, _limited(Reason.FACE_LOST)), (0.6, FINE)])
+def test_mouth_seen_of_a_clip_limits_it(seen, wanted):
+    assert gate_clip(replace(CLIP, mouth_seen=seen), OPTIONS) == wanted
+
+
+@pytest.mark.parametrize(
+    ("px", "wanted"),
+    [
+        (47.9, _refused(Reason.LOW_RES)),
+        (48.0, _limited(Reason.LOW_RES)),
+        (99.9, _limited(Reason.LOW_RES)),
+        (100.0, FINE),
+    ],
+)
+def test_face_size(px, wanted):
+    assert gate_track(replace(TRACK, face_px=px), OPTIONS) == wanted
+
+
+def test_still_mouth_is_refused_and_one_at_the_bound_is_not():
+    bound = OPTIONS.min_mouth_motion
+    assert gate_track(replace(TRACK, mouth_motion=math.nextafter(bound, 0)), OPTIONS) == _refused(Reason.STILL_FACE)
+    assert gate_track(replace(TRACK, mouth_motion=bound), OPTIONS) == FINE
+
+
+def test_still_mouth_without_speech_is_only_too_little_speech():
+    still = replace(TRACK, mouth_motion=0.0, speech_s=3.9)
+    assert gate_track(still, OPTIONS) == _refused(Reason.NOT_ENOUGH_SPEECH)
+
+
+@pytest.mark.parametrize(
+    ("level", "wanted"),
+    [(-math.inf, _refused(Reason.SILENT)), (-60.1, _refused(Reason.SILENT)), (-60.0, FINE)],
+)
+def test_silence(level, wanted):
+    assert gate_clip(replace(CLIP, level_dbfs=level), OPTIONS) == wanted
+
+
+def test_no_audio_is_not_also_silent():
+    mute = replace(CLIP, has_audio=False, level_dbfs=-math.inf)
+    assert gate_clip(mute, OPTIONS) == _refused(Reason.NO_AUDIO)
+
+
+def test_no_face_and_one_face():
+    assert gate_clip(replace(CLIP, n_faces=0, mouth_seen=0.0), OPTIONS) == _refused(Reason.NO_FACE)
+    assert gate_clip(replace(CLIP, n_faces=1), OPTIONS) == FINE
+
+
+@pytest.mark.parametrize(("cuts", "wanted"), [(0, FINE), (1, _limited(Reason.EDITED))])
+def test_shot_cuts(cuts, wanted):
+    assert gate_clip(replace(CLIP, n_cuts=cuts), OPTIONS) == wanted
+
+
+@pytest.mark.parametrize("reason", [Reason.TRUNCATED, Reason.FPS_VFR])
+def test_what_the_container_told_limits_the_clip(reason):
+    assert gate_clip(replace(CLIP, reasons=(reason,)), OPTIONS) == _limited(reason)
+
+
+@pytest.mark.parametrize(
+    ("offset", "wanted"),
+    [
+        (14, FINE),
+        (15, _limited(Reason.OFFSET_BEYOND_SEARCH)),
+        (-15, _limited(Reason.OFFSET_BEYOND_SEARCH)),
+        (-14, FINE),
+    ],
+)
+def test_offset_at_the_edge_of_the_search(offset, wanted):
+    assert gate_offset(offset, 15, 0, OPTIONS) == wanted
+
+
+@pytest.mark.parametrize(
+    ("drift", "wanted"), [(3, FINE), (-3, FINE), (4, _limited(Reason.DRIFT)), (-4, _limited(Reason.DRIFT))]
+)
+def test_drift(drift, wanted):
+    assert gate_offset(0, 15, drift, OPTIONS) == wanted
+
+
+def _statuses(spans, scores):
+    return [gated[0] for gated in gate_rivals(spans, scores, OPTIONS)]
+
+
+CLEAR, MARGIN = OPTIONS.clear_score, OPTIONS.clear_margin
+
+
+def test_faces_one_after_the_other_are_no_rivals():
+    assert gate_rivals([(0, 100), (100, 200)], [0.0, 0.0], OPTIONS) == (FINE, FINE)
+
+
+def test_one_common_frame_makes_rivals():
+    assert gate_rivals([(0, 101), (100, 200)], [0.0, 0.0], OPTIONS) == (_limited(Reason.MULTI_FACE),) * 2
+
+
+def test_one_clear_speaker_settles_it_for_all():
+    assert gate_rivals([(0, 100), (0, 100)], [CLEAR, CLEAR - MARGIN], OPTIONS) == (FINE, FINE)
+    assert gate_rivals([(0, 100), (0, 100)], [CLEAR, None], OPTIONS) == (FINE, FINE)
+
+
+def test_two_who_both_fit_stay_contested():
+    wanted = [Status.LIMITED, Status.LIMITED]
+    assert _statuses([(0, 100), (0, 100)], [CLEAR, CLEAR - MARGIN + 0.01]) == wanted
+    assert _statuses([(0, 100), (0, 100)], [0.9, 0.9]) == wanted
+
+
+def test_none_who_fits_stays_contested():
+    assert _statuses([(0, 100), (0, 100)], [CLEAR - 0.01, None]) == [Status.LIMITED, Status.LIMITED]
+    assert _statuses([(0, 100), (0, 100)], [None, None]) == [Status.LIMITED, Status.LIMITED]
+
+
+def test_several_refusals_are_all_named():
+    status, reasons = gate_track(replace(TRACK, face_px=20, mouth_seen=0.1), OPTIONS)
+    assert status == Status.NOT_EVALUATED and set(reasons) == {Reason.LOW_RES, Reason.FACE_LOST}
+
+
+def test_combination_is_as_bad_as_its_worst_part_and_names_each_reason_once():
+    limited, other = _limited(Reason.EDITED), _limited(Reason.DRIFT)
+    assert combine(FINE, limited, other, limited) == (Status.LIMITED, (Reason.EDITED, Reason.DRIFT))
+    assert combine(limited, _refused(Reason.NO_FACE)) == _refused(Reason.NO_FACE)
+    assert combine() == FINE
+
+
+def test_analysis_is_as_good_as_its_best_face_but_no_better_than_the_clip():
+    refused, limited = _refused(Reason.LOW_RES), _limited(Reason.EDITED)
+    assert sum_up(FINE, [FINE, refused]) == FINE
+    assert sum_up(limited, [FINE, refused]) == limited
+    assert sum_up(FINE, [refused, refused]) == refused
+    assert sum_up(_refused(Reason.NO_FACE), []) == _refused(Reason.NO_FACE)
+    assert sum_up(limited, [refused]) == (Status.NOT_EVALUATED, (Reason.EDITED, Reason.LOW_RES))
