@@ -1,0 +1,166 @@
+"""What an engine saw and heard in a clip, before anything is judged: the expensive part, worth keeping.
+
+Faces and voice become rows of numbers here. Judging them anew (other offsets, other gates, other weights) needs
+neither the file nor the networks that found them.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+
+from engine.gates import Measured, MeasuredClip
+from engine.lips import describe_lips
+from engine.speech import log_mel
+from engine.types import FPS, SAMPLES_PER_FRAME, Clip, FaceTrack, Reason
+from engine.voice import VoiceDetector, level_dbfs
+
+UPPER_LIP, LOWER_LIP = 13, 14  # middle of the inner lips
+RIGHT_EYE, LEFT_EYE = 33, 263  # outer corners
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ObservedTrack:
+    """One face through one shot, as numbers."""
+
+    start: int  # frame number of row 0
+    lips: np.ndarray  # (T, F) float32, `lips.describe_lips`
+    seen: np.ndarray  # (T,) bool: False means interpolated
+    gap: np.ndarray  # (T,) float32: between the inner lips, over the distance of the outer eye corners
+    face_px: float  # median width where seen
+    thumbnail: np.ndarray  # (96, 96, 3) uint8 RGB
+
+    @property
+    def end(self) -> int:
+        """Frame number after the last row."""
+        return self.start + len(self.seen)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Heard:
+    """The sound of a clip, on the clock of its picture."""
+
+    rows: np.ndarray  # (T, 160) float32, `speech.log_mel`
+    voiced: np.ndarray  # (T,) bool: somebody speaks
+    present: np.ndarray  # (T,) bool: the file has sound for the whole of this frame
+    level_dbfs: float  # RMS of the sound that is present; -inf where it is all zero
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Observation:
+    """A clip without its pictures and its sound."""
+
+    name: str
+    sha256: str
+    n_frames: int  # T of the clip, at 25 Hz
+    size_px: tuple[int, int]
+    source_fps: float
+    reasons: tuple[Reason, ...]  # what reading the container found
+    heard: Heard
+    tracks: tuple[ObservedTrack, ...]
+    cuts: tuple[int, ...]  # first frame of each new shot
+    timings_s: dict[str, float]
+
+    @property
+    def duration_s(self) -> float:
+        """Length of the picture."""
+        return self.n_frames / FPS
+
+
+def listen(clip: Clip, voice: VoiceDetector) -> Heard:
+    """Turn the clip's sound into rows, and tell where somebody speaks."""
+    sounding = clip.audio[np.repeat(clip.audio_present, SAMPLES_PER_FRAME)]
+    voiced = voice.find_speech(clip.audio) & clip.audio_present
+    return Heard(log_mel(clip.audio), voiced, clip.audio_present, level_dbfs(sounding))
+
+
+def observe_track(track: FaceTrack) -> ObservedTrack:
+    """Turn a face track into numbers."""
+    widths = (track.boxes[:, 2] - track.boxes[:, 0])[track.seen]
+    gap = _distance(track.landmarks, UPPER_LIP, LOWER_LIP) / _distance(track.landmarks, RIGHT_EYE, LEFT_EYE)
+    face_px = float(np.median(widths)) if len(widths) else 0.0
+    return ObservedTrack(
+        track.start, describe_lips(track), track.seen, gap.astype(np.float32), face_px, track.thumbnail
+    )
+
+
+def measure_clip(observation: Observation) -> MeasuredClip:
+    """Give the gates of the clip their numbers."""
+    heard = observation.heard
+    return MeasuredClip(
+        duration_s=observation.duration_s,
+        has_audio=bool(heard.present.any()),
+        level_dbfs=heard.level_dbfs,
+        n_faces=len(observation.tracks),
+        n_cuts=len(observation.cuts),
+        mouth_seen=_share(_any_seen(observation), heard.voiced),
+        reasons=observation.reasons,
+    )
+
+
+def measure_track(observation: Observation, track: ObservedTrack) -> Measured:
+    """Give the gates of one face their numbers.
+
+    A face that looks away for a second gives two tracks in one shot: the share of speech with a face is therefore taken
+    over the whole shot and all its tracks, and over the track itself; the smaller counts.
+    """
+    voiced = observation.heard.voiced
+    heard_here = voiced[track.start : track.end]
+    shot = _shot(observation, track)
+    speaking = track.seen & heard_here
+    return Measured(
+        length_s=len(track.seen) / FPS,
+        speech_s=int(speaking.sum()) / FPS,
+        mouth_seen=min(_share(track.seen, heard_here), _share(_any_seen(observation)[shot], voiced[shot])),
+        face_px=track.face_px,
+        mouth_motion=float(track.gap[speaking].std()) if speaking.any() else 0.0,
+    )
+
+
+def read_ahead(items: Iterable[Item], depth: int = 4) -> Iterator[Item]:
+    """Yield the items while a thread prepares up to `depth` more; its errors are raised here, its source is closed.
+
+    PyAV decodes outside the interpreter's lock, so a second core works while the networks keep the first one busy.
+    """
+    source = iter(items)
+    end = object()
+    pool = ThreadPoolExecutor(1, thread_name_prefix="read-ahead")
+    pending: deque[Future[object]] = deque(pool.submit(next, source, end) for _ in range(depth))
+    try:
+        while (item := pending.popleft().result()) is not end:
+            pending.append(pool.submit(next, source, end))
+            yield item  # type: ignore[misc]  # `end` is no Item, and nothing else comes besides
+    finally:
+        pool.shutdown(cancel_futures=True)
+        close = getattr(source, "close", None)
+        if close is not None:
+            close()
+
+
+def _distance(landmarks: np.ndarray, one: int, other: int) -> np.ndarray:
+    """(T,) pixels, in space, so that a turned head changes it little."""
+    return np.linalg.norm(landmarks[:, one] - landmarks[:, other], axis=1)
+
+
+def _share(part: np.ndarray, whole: np.ndarray) -> float:
+    """How much of `whole` is also `part`; 1 where there is none of it."""
+    return float((part & whole).sum() / whole.sum()) if whole.any() else 1.0
+
+
+def _any_seen(observation: Observation) -> np.ndarray:
+    seen = np.zeros(observation.n_frames, bool)
+    for track in observation.tracks:
+        seen[track.start : track.end] |= track.seen
+    return seen
+
+
+def _shot(observation: Observation, track: ObservedTrack) -> slice:
+    """Frames from the cut before the track to the cut after it."""
+    start = max((cut for cut in observation.cuts if cut <= track.start), default=0)
+    end = min((cut for cut in observation.cuts if cut >= track.end), default=observation.n_frames)
+    return slice(start, end)
