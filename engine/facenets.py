@@ -116,7 +116,9 @@ class FaceNets:
 
     def find_faces(self, image: np.ndarray, min_score: float = 0.5) -> list[Detection]:
         """Faces of an RGB image, best first, seen whole and in overlapping squares (small faces of wide pictures)."""
-        found = [detection for tile in _tiles(image.shape[1], image.shape[0]) for detection in self._detect(image, tile)]
+        found = [
+            detection for tile in _tiles(image.shape[1], image.shape[0]) for detection in self._detect(image, tile)
+        ]
         found = [detection for detection in found if detection.score >= min_score]
         return _suppress(sorted(found, key=lambda detection: -detection.score))
 

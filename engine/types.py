@@ -120,6 +120,21 @@ class MouthCrops:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Encoded:
+    """Face and voice of a track in one space, frame by frame; neither is ever stretched to the other."""
+
+    start: int
+    lips: np.ndarray  # (T, D) float32, unit rows
+    speech: np.ndarray  # (T, D) float32, unit rows
+    lips_weight: np.ndarray  # (T,) float32 > 0: how much there is to compare, told from the face alone
+    speech_weight: np.ndarray  # (T,) float32 > 0: the same, told from the voice alone
+
+    def __post_init__(self) -> None:
+        if self.lips.shape != self.speech.shape or self.lips_weight.shape != self.speech_weight.shape:
+            raise ValueError(f"lips {self.lips.shape} and speech {self.speech.shape} are not of one clock")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class SyncCurve:
     """Similarity of face and voice over the offset of the voice."""
 

@@ -1,0 +1,63 @@
+"""How the lower face moves, as rows of numbers: lips and chin in the head's own axes, and the mouth's blendshapes.
+
+The head's pose is taken out in space (a similarity transform of points that speech does not move), so that a nod or a
+turn is not taken for an opening mouth. Nothing is centred or scaled here: the model does that.
+"""
+
+import numpy as np
+
+from engine.facenets import BLENDSHAPES
+from engine.types import FaceTrack
+
+LIPS = tuple(
+    int(number)
+    for number in """61 146 91 181 84 17 314 405 321 375 291 185 40 39 37 0 267 269 270 409
+    78 95 88 178 87 14 317 402 318 324 308 191 80 81 82 13 312 311 310 415""".split()
+)
+CHIN = (152, 148, 377, 176, 400, 149, 378, 136, 365, 199, 200)
+MOUTH_SHAPES = tuple(i for i, name in enumerate(BLENDSHAPES) if name.startswith(("jaw", "mouth", "cheekPuff")))
+N_FEATURES = 2 * len(LIPS + CHIN) + len(MOUTH_SHAPES)
+
+STABLE = (33, 133, 362, 263, 168, 6, 197, 195, 127, 356, 10, 151)
+"""Eye corners, bridge of the nose, temples and forehead."""
+
+STABLE_SHAPE = np.array(
+    [
+        [-0.5024, 0.0329, 0.0739],
+        [-0.1984, 0.0601, 0.0196],
+        [0.1988, 0.0627, 0.0216],
+        [0.4976, 0.0329, 0.0739],
+        [0.0028, 0.0547, -0.1823],
+        [0.0036, 0.157, -0.2073],
+        [0.0023, 0.2531, -0.2409],
+        [0.0031, 0.3427, -0.2819],
+        [-0.8171, -0.0611, 0.64],
+        [0.8096, -0.0609, 0.6394],
+        [0.0, -0.534, -0.2819],
+        [0.0002, -0.3403, -0.2742],
+    ]
+)
+"""Their mean shape over the training clips, x to the right, y down; the outer eye corners are 1 apart."""
+
+
+def describe_lips(track: FaceTrack) -> np.ndarray:
+    """(T, 130) float32: x and y of 40 lip and 11 chin points over the eyes' distance, then 28 blendshapes."""
+    points = align_heads(track.landmarks)[:, LIPS + CHIN, :2]
+    shapes = track.blendshapes[:, MOUTH_SHAPES]
+    return np.hstack([points.reshape(len(points), -1), shapes]).astype(np.float32)
+
+
+def align_heads(landmarks: np.ndarray) -> np.ndarray:
+    """(T, 478, 3): each frame turned, scaled and moved so that its stable points lie on the mean shape best.
+
+    Least squares by Umeyama 1991 (IEEE PAMI 13(4)).
+    """
+    landmarks = landmarks.astype(np.float64)
+    centre = landmarks[:, STABLE].mean(1, keepdims=True)
+    stable = landmarks[:, STABLE] - centre  # (T, 12, 3)
+    left, sizes, right = np.linalg.svd(np.einsum("tpi,pj->tij", stable, STABLE_SHAPE - STABLE_SHAPE.mean(0)))
+    signs = np.ones((len(landmarks), 3))
+    signs[:, 2] = np.sign(np.linalg.det(left) * np.linalg.det(right))  # a rotation, never a mirror
+    rotation = np.einsum("tij,tj,tjk->tik", left, signs, right)
+    scale = (sizes * signs).sum(1) / (stable**2).sum((1, 2))
+    return np.einsum("tpi,tij->tpj", landmarks - centre, rotation) * scale[:, None, None]
