@@ -1,0 +1,177 @@
+"""A still portrait that speaks: landmarks moved by a motion, the picture bent after them, the inner mouth drawn.
+
+Portrait, motion and voice are separate: who is seen, how they move and what is heard vary independently.
+The bending is piecewise affine over a triangle mesh of the landmarks.
+"""
+
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+from scipy.spatial import Delaunay
+
+from engine.training import portraits
+from engine.training.portraits import Portrait
+from engine.training.visemes import Motion
+from engine.training.voices import Speech
+from engine.types import FPS
+
+
+def animate(portrait: Portrait, motion: Motion) -> Iterator[np.ndarray]:
+    """Yield (H, W, 3) uint8 RGB frames at 25 Hz, one a row of the motion."""
+    mesh = _Mesh(portrait)
+    for row in range(len(motion)):
+        yield _draw_frame(portrait, mesh, _place_points(portrait, motion, row), motion, row)
+
+
+def write_clip(path: Path, frames: Iterator[np.ndarray], speech: Speech) -> None:
+    """Write frames at 25 Hz and the speech as H.264 and AAC, whole or not at all."""
+    partial = path.with_name(path.name + ".part")
+    with av.open(str(partial), "w", format="mp4", options={"movflags": "faststart"}) as out:
+        sound = out.add_stream("aac", rate=speech.rate_hz, layout="mono", bit_rate=96_000)
+        picture = None
+        for image in frames:
+            if picture is None:
+                picture = out.add_stream(
+                    "libx264", rate=FPS, options={"crf": "20", "preset": "veryfast", "threads": "1"}
+                )
+                picture.height, picture.width, picture.pix_fmt = image.shape[0], image.shape[1], "yuv420p"
+            out.mux(picture.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        if picture is None:
+            raise ValueError("no frame to write")
+        out.mux(picture.encode())
+        for packet_frame in _sound_frames(speech):
+            out.mux(sound.encode(packet_frame))
+        out.mux(sound.encode())
+    partial.replace(path)
+
+
+def _sound_frames(speech: Speech) -> Iterator[av.AudioFrame]:
+    for start in range(0, len(speech.audio), 1024):
+        samples = np.ascontiguousarray(speech.audio[None, start : start + 1024], dtype=np.float32)
+        frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout="mono")
+        frame.sample_rate, frame.pts, frame.time_base = speech.rate_hz, start, Fraction(1, speech.rate_hz)
+        yield frame
+
+
+def _place_points(portrait: Portrait, motion: Motion, row: int) -> np.ndarray:
+    """(468, 2) pixels of this frame, the head not yet turned."""
+    opened = float(motion.open[row])
+    amounts = np.zeros(5)
+    amounts[[portraits.OPEN, portraits.SPREAD, portraits.TUCK]] = max(opened, 0.0), motion.spread[row], motion.tuck[row]
+    amounts[[portraits.PRESS, portraits.BLINK]] = max(-opened, 0.0) / 0.3, motion.blink[row]
+    return portrait.rest + np.tensordot(amounts, portrait.basis, axes=1)
+
+
+class _Mesh:
+    """Triangles over face, hair and surroundings, and where their corners lie in the picture."""
+
+    def __init__(self, portrait: Portrait):
+        face = portrait.landmarks[: portraits.N_MESH]
+        centre = face[portraits.OVAL, :2].mean(0)
+        self.centre = np.append(centre, face[portraits.OVAL, 2].mean())
+        hair = centre + 1.4 * (face[portraits.OVAL, :2] - centre)
+        height, width = portrait.image.shape[:2]
+        radius = 2.4 * np.abs(face[portraits.OVAL, :2] - centre).max(0)
+        x0, y0 = np.maximum(centre - radius, 0).astype(int)
+        x1, y1 = np.minimum(centre + radius, [width - 1, height - 1]).astype(int)
+        edge = [(x, y) for x in np.linspace(x0, x1, 7) for y in (y0, y1)]
+        edge += [(x, y) for y in np.linspace(y0, y1, 7)[1:-1] for x in (x0, x1)]
+        inside = ((hair > [x0, y0]) & (hair < [x1, y1])).all(1)
+        self.hair = np.column_stack([hair, np.full(len(hair), self.centre[2])])[inside]  # (R, 3)
+        self.edge = np.array(edge)
+        self.box = (int(x0), int(y0), int(x1) + 1, int(y1) + 1)
+        self.source = np.vstack([face[:, :2], self.hair[:, :2], self.edge]).astype(np.float32)
+        self.triangles = self._triangulate(portrait)
+
+    def _triangulate(self, portrait: Portrait) -> np.ndarray:
+        """(M, 3) corners, found with the mouth wide open and without the triangles of the opening."""
+        opened = np.vstack([portrait.rest + portrait.basis[portraits.OPEN], self.hair[:, :2], self.edge])
+        triangles = Delaunay(opened).simplices
+        rim = opened[[*portraits.UPPER[3], *portraits.LOWER[3, -2:0:-1]]].astype(np.float32)
+        middles = opened[triangles].mean(1)
+        hole = [cv2.pointPolygonTest(rim, (float(x), float(y)), False) > 0 for x, y in middles]
+        return triangles[~np.array(hole)]
+
+    def turn(self, portrait: Portrait, points: np.ndarray, motion: Motion, row: int) -> np.ndarray:
+        """(V, 2): face and hair turned and shifted with the head, the surroundings where they were."""
+        solid = (
+            np.vstack([np.column_stack([points, portrait.landmarks[: portraits.N_MESH, 2]]), self.hair]) - self.centre
+        )
+        yaw, pitch, roll = np.deg2rad(motion.turn_deg[row])
+        x = solid[:, 0] * np.cos(yaw) + solid[:, 2] * np.sin(yaw)
+        y = solid[:, 1] * np.cos(pitch) - solid[:, 2] * np.sin(pitch)
+        turned = np.column_stack([x * np.cos(roll) - y * np.sin(roll), x * np.sin(roll) + y * np.cos(roll)])
+        moved = turned + self.centre[:2] + motion.shift[row] * portrait.eye_px
+        return np.vstack([moved, self.edge])
+
+
+def _draw_frame(portrait: Portrait, mesh: _Mesh, points: np.ndarray, motion: Motion, row: int) -> np.ndarray:
+    """(H, W, 3) uint8 RGB."""
+    target = mesh.turn(portrait, points, motion, row)
+    x0, y0, x1, y1 = mesh.box
+    owner = _paint_owners(mesh, target)  # (h, w) triangle number, -1 in the mouth opening
+    linear, offset = _maps_to_source(mesh, target)
+    ys, xs = np.mgrid[y0:y1, x0:x1].astype(np.float32)
+    a = linear[owner]  # (h, w, 2, 2)
+    b = offset[owner]
+    map_x = a[..., 0, 0] * xs + a[..., 0, 1] * ys + b[..., 0]
+    map_y = a[..., 1, 0] * xs + a[..., 1, 1] * ys + b[..., 1]
+    bent = cv2.remap(portrait.image, map_x, map_y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    hole = owner < 0
+    if hole.any():
+        bent[hole] = _draw_inner_mouth(portrait, mesh, target, float(motion.open[row]))[hole]
+    frame = portrait.image.copy()
+    frame[y0:y1, x0:x1] = bent
+    return frame
+
+
+def _paint_owners(mesh: _Mesh, target: np.ndarray) -> np.ndarray:
+    """(h, w) int32: which triangle covers each pixel of the mesh's box."""
+    x0, y0, x1, y1 = mesh.box
+    owner = np.full((y1 - y0, x1 - x0), -1, np.int32)
+    corners = np.round((target[mesh.triangles] - [x0, y0]) * 16).astype(np.int32)
+    for number, triangle in enumerate(corners):
+        cv2.fillConvexPoly(owner, triangle, number, cv2.LINE_8, 4)
+    return owner
+
+
+def _maps_to_source(mesh: _Mesh, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(M, 2, 2) and (M, 2) float32: each triangle's affine map from frame to picture."""
+    to, back = target[mesh.triangles], mesh.source[mesh.triangles].astype(np.float64)
+    edges_to = np.stack([to[:, 1] - to[:, 0], to[:, 2] - to[:, 0]], axis=2)
+    edges_back = np.stack([back[:, 1] - back[:, 0], back[:, 2] - back[:, 0]], axis=2)
+    flat = np.abs(np.linalg.det(edges_to)) < 1e-3  # a closed lid or lip: covers no pixel
+    edges_to[flat] = np.eye(2)
+    linear = edges_back @ np.linalg.inv(edges_to)
+    offset = back[:, 0] - (linear @ to[:, 0, :, None])[..., 0]
+    return linear.astype(np.float32), offset.astype(np.float32)
+
+
+def _draw_inner_mouth(portrait: Portrait, mesh: _Mesh, target: np.ndarray, opened: float) -> np.ndarray:
+    """(h, w, 3) uint8: the cavity, tongue and teeth; the upper teeth stay with the skull, the lower with the jaw."""
+    x0, y0, x1, y1 = mesh.box
+    canvas = np.full((y1 - y0, x1 - x0, 3), (52, 16, 18), np.uint8)
+    eye_px = portrait.eye_px
+    along = target[portraits.LEFT_EYE] - target[portraits.RIGHT_EYE]
+    angle = float(np.degrees(np.arctan2(along[1], along[0])))
+    down = np.array([-along[1], along[0]]) / np.linalg.norm(along)
+    skull = (
+        target[portraits.RIGHT_EYE]
+        + (portrait.rest[13] - portrait.rest[portraits.RIGHT_EYE]) @ portrait.axes[1] * down
+        + along / 2
+    )
+    lower_lip = target[14]
+
+    def ellipse(middle: np.ndarray, half: tuple[float, float], colour: tuple[int, int, int]) -> None:
+        box = (tuple(np.asarray(middle - [x0, y0], float)), (2 * half[0] * eye_px, 2 * half[1] * eye_px), angle)
+        cv2.ellipse(canvas, box, colour, -1, cv2.LINE_AA)
+
+    ellipse(lower_lip - 0.01 * eye_px * down, (0.16, 0.075), (138, 62, 66))  # tongue
+    if opened > 0.35:
+        ellipse(lower_lip + 0.005 * eye_px * down, (0.15, 0.03), (188, 178, 166))
+    ellipse(skull - 0.035 * eye_px * down, (0.20, 0.075), (214, 205, 194))  # upper teeth
+    return cv2.GaussianBlur(canvas, (0, 0), max(0.5, eye_px / 130))

@@ -1,0 +1,129 @@
+"""Phonemes to face motion: what lips, jaw, lids and head do while somebody says this in a given manner.
+
+Each phoneme asks for a mouth; neighbours blend by dominance, so that a vowel colours the consonants about it while
+a closure is always reached (Cohen & Massaro 1993, "Modeling coarticulation in synthetic visual speech").
+Motion knows no picture and no sound: the same motion can move any portrait, another manner the same words.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from engine.training.voices import Phoneme
+from engine.types import FPS
+
+# IPA sound -> (open, spread, tuck, strength): open -0.3 pressed to 1 wide; spread -1 rounded to 1 wide;
+# tuck 0 to 1, lower lip under the upper teeth; strength, how firmly the sound insists on it.
+_MOUTHS: dict[str, tuple[float, float, float, float]] = {
+    **dict.fromkeys("aɑ", (0.95, 0.2, 0.0, 1.0)),
+    "æ": (0.85, 0.5, 0.0, 1.0),
+    **dict.fromkeys("ʌɐ", (0.65, 0.1, 0.0, 1.0)),
+    **dict.fromkeys("əᵻ", (0.4, 0.1, 0.0, 0.6)),
+    **dict.fromkeys("ɜɚ", (0.45, -0.3, 0.0, 0.9)),
+    **dict.fromkeys("ɛe", (0.6, 0.5, 0.0, 1.0)),
+    "ɪ": (0.4, 0.5, 0.0, 0.9),
+    "i": (0.3, 0.8, 0.0, 1.0),
+    **dict.fromkeys("ɔɒ", (0.75, -0.5, 0.0, 1.0)),
+    "o": (0.5, -0.8, 0.0, 1.1),
+    "ʊ": (0.3, -0.7, 0.0, 1.0),
+    "u": (0.2, -1.0, 0.0, 1.2),
+    "w": (0.08, -1.0, 0.0, 2.5),
+    **dict.fromkeys("mbp", (-0.25, 0.0, 0.0, 4.5)),
+    **dict.fromkeys("fv", (0.0, 0.1, 1.0, 4.0)),
+    **dict.fromkeys("θð", (0.28, 0.2, 0.0, 1.0)),
+    **dict.fromkeys("tdnlɾsz", (0.2, 0.25, 0.0, 0.8)),
+    **dict.fromkeys("ʃʒ", (0.25, -0.7, 0.0, 1.6)),
+    **dict.fromkeys("ɹr", (0.25, -0.55, 0.0, 1.0)),
+    "j": (0.2, 0.6, 0.0, 0.8),
+    **dict.fromkeys("kɡgŋh", (0.32, 0.1, 0.0, 0.35)),
+}
+_REST = (-0.02, 0.0, 0.0, 0.8)
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How somebody moves while speaking; two manners say the same words visibly differently."""
+
+    openness: float = 1.0  # gain of jaw and lips
+    roundness: float = 1.0  # gain of spreading and rounding
+    blend_s: float = 0.045  # reach of a sound into its neighbours
+    lead_s: float = 0.02  # lips ahead of the sound
+    head_deg: float = 2.5  # size of head turns
+    head_hz: float = 0.35  # and their pace
+    blinks_per_min: float = 14.0
+    seed: int = 0  # of head and blinks
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Motion:
+    """What a face does, one row a frame at 25 Hz."""
+
+    open: np.ndarray  # (T,) -0.3 lips pressed, 0 closed, 1 wide open
+    spread: np.ndarray  # (T,) -1 rounded, 1 wide
+    tuck: np.ndarray  # (T,) 1: lower lip under the upper teeth
+    blink: np.ndarray  # (T,) 1: eyes shut
+    turn_deg: np.ndarray  # (T, 3) yaw, pitch, roll
+    shift: np.ndarray  # (T, 2) of the head, in eye distances
+
+    def __len__(self) -> int:
+        """Count the frames."""
+        return len(self.open)
+
+
+def move_face(phonemes: tuple[Phoneme, ...], n_frames: int, manner: Manner | None = None) -> Motion:
+    """Move lips with the phonemes, head and lids on their own, as the manner has it."""
+    manner = manner or Manner()
+    mouth = _blend_mouths(phonemes, np.arange(n_frames) / FPS + manner.lead_s, manner.blend_s)  # (T, 3)
+    chance = np.random.default_rng(manner.seed)
+    turn, shift = _move_head(n_frames, manner, chance)
+    return Motion(
+        open=np.clip(mouth[:, 0] * manner.openness, -0.3, 1.2),
+        spread=np.clip(mouth[:, 1] * manner.roundness, -1.2, 1.2),
+        tuck=np.clip(mouth[:, 2], 0.0, 1.0),
+        blink=_blink(n_frames, manner, chance),
+        turn_deg=turn,
+        shift=shift,
+    )
+
+
+def _blend_mouths(phonemes: tuple[Phoneme, ...], times_s: np.ndarray, blend_s: float) -> np.ndarray:
+    """(T, 3) open, spread, tuck: the mean of all targets, weighted by dominance at each time."""
+    parts = [part for phoneme in phonemes for part in _split(phoneme)]
+    targets = np.array([part[2] for part in parts])  # (P, 4)
+    centres = np.array([(part[0] + part[1]) / 2 for part in parts])
+    reach = np.array([(part[1] - part[0]) / 2 for part in parts]) + blend_s
+    apart = (times_s[:, None] - centres) / reach
+    dominance = targets[:, 3] * np.exp(-2.0 * apart**2) + 1e-9  # (T, P)
+    return dominance @ targets[:, :3] / dominance.sum(axis=1, keepdims=True)
+
+
+def _split(phoneme: Phoneme) -> list[tuple[float, float, tuple[float, float, float, float]]]:
+    """Give (start_s, end_s, mouth) of each sound: two for a diphthong, one mouth at rest for a pause."""
+    mouths = [_MOUTHS[sound] for sound in phoneme.name if sound in _MOUTHS] or [_REST]
+    edges = np.linspace(phoneme.start_s, phoneme.end_s, len(mouths) + 1)
+    return [(float(a), float(b), mouth) for a, b, mouth in zip(edges, edges[1:], mouths, strict=False)]
+
+
+def _move_head(n_frames: int, manner: Manner, chance: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """(T, 3) degrees and (T, 2) eye distances: slow waves of unrelated pace."""
+    times_s = np.arange(n_frames) / FPS
+    hz = manner.head_hz * chance.uniform(0.4, 1.6, size=(5, 3))
+    phase = chance.uniform(0, 2 * np.pi, size=(5, 3))
+    size = chance.uniform(0.3, 1.0, size=(5, 3))
+    waves = (size * np.sin(2 * np.pi * hz * times_s[:, None, None] + phase)).sum(2) / size.sum(1)  # (T, 5) within 1
+    turn = waves[:, :3] * manner.head_deg * np.array([1.6, 1.0, 0.8])
+    return turn, waves[:, 3:] * 0.012 * manner.head_deg
+
+
+def _blink(n_frames: int, manner: Manner, chance: np.random.Generator) -> np.ndarray:
+    """(T,): lids shut within two frames and open again within four, at chance times."""
+    closing = np.array([0.5, 1.0, 1.0, 0.7, 0.35, 0.1])
+    lids = np.zeros(n_frames + len(closing))
+    at = 0.0
+    while manner.blinks_per_min > 0:
+        at += 0.6 + chance.exponential(60.0 / manner.blinks_per_min)
+        if at * FPS >= n_frames:
+            break
+        frame = int(at * FPS)
+        lids[frame : frame + len(closing)] = np.maximum(lids[frame : frame + len(closing)], closing)
+    return lids[:n_frames]
