@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 
+from engine import weights
 from engine.types import SAMPLE_RATE, SAMPLES_PER_FRAME
 
 
@@ -30,13 +32,14 @@ class VoiceDetector:
         self.options = options
 
     @classmethod
-    def load(cls, options: VoiceOptions = VoiceOptions()) -> "VoiceDetector":
-        """Load the network from the installed package; nothing is downloaded."""
+    def load(cls, path: Path | None = None, options: VoiceOptions = VoiceOptions()) -> "VoiceDetector":
+        """Load the network, by default the verified one that the installed package carries."""
+        path = path or weights.silero_vad()
         threads = torch.get_num_threads()
-        import silero_vad  # here, because importing it sets torch to one thread for the whole process
+        from silero_vad import utils_vad  # here, because importing it sets torch to one thread for the whole process
 
         torch.set_num_threads(threads)
-        return cls(silero_vad.load_silero_vad(), silero_vad.get_speech_timestamps, options)
+        return cls(utils_vad.init_jit_model(str(path)), utils_vad.get_speech_timestamps, options)
 
     def find_speech(self, audio: np.ndarray) -> np.ndarray:
         """(T,) bool for each video frame: speech fills at least half of it.
