@@ -73,12 +73,14 @@ class Engine:
     def load(cls, settings: Settings, options: EngineOptions | None = None) -> "Engine":
         """Load every network once; WeightsMissing and WeightsDamaged say which file and what to do."""
         options = options or EngineOptions()
-        task, model = weights.face_landmarker(settings.data_dir), weights.compact(settings.data_dir)
+        task, vad = weights.face_landmarker(settings.data_dir), weights.silero_vad(settings.data_dir)
+        model = weights.compact(settings.data_dir)
         if settings.threads:
             torch.set_num_threads(settings.threads)
-        voice = VoiceDetector.load()
-        recipe = _write_recipe([task, weights.silero_vad(settings.data_dir), model], (options, voice.options))
-        return cls(FaceNets.load(task), voice, load_compact(model), recipe, options, settings.limits)
+        voice = VoiceDetector.load(vad)
+        recipe = _write_recipe([task, vad, model], (options, voice.options))
+        compact = load_compact(model, _pick_device(settings.device))
+        return cls(FaceNets.load(task), voice, compact, recipe, options, settings.limits)
 
     def analyse(self, path: Path, on_step: OnStep = lambda name, completed, total: None) -> Analysis:
         """Tell for every face in the file whether it belongs to the speech that is heard.
@@ -156,6 +158,13 @@ class Engine:
         search, gates = self.options.consistency.max_offset, self.options.gates
         offset = gate_offset(round(found.offset_s * FPS), search, round(found.drift_s * FPS), gates)
         return _Scored(combine(gated, offset), plain.speech_s, found)
+
+
+def _pick_device(wanted: str) -> str:
+    """`auto` is CUDA where there is one; a device that is asked for by name is taken at its word."""
+    if wanted != "auto":
+        return wanted
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _note_end(frames: Iterator[Frame], late: list[Reason]) -> Iterator[Frame]:

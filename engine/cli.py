@@ -1,0 +1,139 @@
+"""The command line: `wayspeak analyse`, `doctor`, `train`, `evaluate`.
+
+Only typer is imported to print a help page; the engine, and torch with it, is imported by the command that needs it.
+"""
+
+import importlib
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from engine.errors import EngineError
+from engine.types import OnStep
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+app = typer.Typer(
+    help="Do this face and this voice belong to the same speech?",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+train = typer.Typer(help="Train Wayspeak's own models from clips.", no_args_is_help=True)
+app.add_typer(train, name="train")
+
+FORWARDED = {"allow_extra_args": True, "ignore_unknown_options": True}
+
+
+@app.command()
+def analyse(
+    file: Annotated[Path, typer.Argument(help="The video.", show_default=False)],
+    json: Annotated[
+        Path | None, typer.Option(help="Write the report as JSON into this file; '-' for standard output.")
+    ] = None,
+) -> None:
+    """Tell for every face in a video whether it belongs to the speech that is heard."""
+    from engine.pipeline import Engine
+    from engine.report import error_to_json, to_json, write_json
+    from engine.settings import Settings
+    from engine.summary import summarise
+
+    try:
+        engine = Engine.load(Settings.from_env())
+        with _show_progress() as on_step:
+            analysis = engine.analyse(file, on_step)
+    except EngineError as error:
+        if json is not None:
+            _write(write_json(error_to_json(error)), json)
+        raise
+    if json is not None:
+        _write(write_json(to_json(analysis)), json)
+    if json != Path("-"):
+        typer.echo(summarise(analysis))
+
+
+@app.command()
+def doctor() -> None:
+    """Print versions, device and weights, and what is missing; exit with 1 if something needed is."""
+    from engine.doctor import examine, is_healthy
+    from engine.settings import Settings
+
+    findings = examine(Settings.from_env())
+    width = max(len(finding.topic) for finding in findings)
+    for finding in findings:
+        typer.echo(f"{finding.mark:8} {finding.topic:{width}}  {finding.text}")
+    if not is_healthy(findings):
+        raise typer.Exit(1)
+
+
+@app.command(context_settings=FORWARDED, add_help_option=False)
+def evaluate(context: typer.Context) -> None:
+    """Measure on a manifest of clips: `wayspeak evaluate MANIFEST.csv --task consistency|offset`."""
+    _forward("engine.evaluation", context)
+
+
+@train.command("consistency", context_settings=FORWARDED, add_help_option=False)
+def train_consistency(context: typer.Context) -> None:
+    """Train the compact consistency model: from a manifest of clips to the shipped weights."""
+    _forward("engine.training.consistency", context)
+
+
+def main() -> None:
+    """Run the command line; an EngineError becomes one line on standard error and exit code 2."""
+    try:
+        app(prog_name="wayspeak")
+    except EngineError as error:
+        message = " ".join(f"{error.message} {error.hint}".split())
+        sys.stderr.write(f"wayspeak: {message}\n")
+        sys.exit(2)
+    except BrokenPipeError:  # `wayspeak ... | head`: nobody reads on, and that is no error of ours
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+@contextmanager
+def _show_progress() -> Iterator[OnStep]:
+    """Draw a bar on standard error where that is a terminal, else nothing."""
+    if not sys.stderr.isatty():
+        yield lambda name, completed, total: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        tasks: dict[str, TaskID] = {}
+
+        def on_step(name: str, completed: int, total: int) -> None:
+            task = tasks.get(name)
+            if task is None:
+                task = tasks[name] = bar.add_task(name, total=total or None)
+            bar.update(task, completed=completed)
+
+        yield on_step
+
+
+def _forward(module: str, context: typer.Context) -> None:
+    """Run the typer `app` of a module with the arguments as they came, those that ask for help included."""
+    command: typer.Typer = importlib.import_module(module).app
+    command(args=context.args, prog_name=context.command_path)
+
+
+def _write(text: str, target: Path) -> None:
+    if target == Path("-"):
+        sys.stdout.buffer.write(text.encode())
+        sys.stdout.flush()
+        return
+    try:
+        target.write_text(text, encoding="utf-8")
+    except OSError as cause:
+        raise EngineError(f"{target} cannot be written: {cause.strerror}.", "Choose another place.") from cause
+
+
+if __name__ == "__main__":
+    main()

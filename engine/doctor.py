@@ -1,0 +1,102 @@
+"""What is installed, what is missing, and what to do about it: `wayspeak doctor`."""
+
+import importlib.util
+import os
+import platform
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from engine.settings import Settings
+from engine.weights import WEIGHTS, WeightState, inspect_weight
+
+NEEDED = ("numpy", "torch", "torchaudio", "av", "opencv-python-headless", "ai-edge-litert", "silero-vad", "safetensors")
+ONE_OF = ("faiss-cpu", "faiss-gpu")
+OPTIONAL = ("gradio", "plotly", "yt-dlp")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the examination."""
+
+    topic: str
+    mark: str  # ok, warning or missing
+    text: str
+
+
+def examine(settings: Settings) -> tuple[Finding, ...]:
+    """Look at everything an analysis needs; nothing is downloaded and nothing is changed."""
+    return (
+        *_examine_host(settings),
+        *(_examine_package(name, "missing") for name in NEEDED),
+        *_examine_faiss(),
+        *(_examine_package(name, "warning") for name in OPTIONAL),
+        _examine_device(settings.device),
+        *_examine_weights(settings.data_dir),
+    )
+
+
+def is_healthy(findings: tuple[Finding, ...]) -> bool:
+    """Tell whether nothing needed is missing; warnings do not count."""
+    return all(finding.mark != "missing" for finding in findings)
+
+
+def _examine_host(settings: Settings) -> Iterator[Finding]:
+    yield Finding("wayspeak", "ok", _version("wayspeak") or "not installed as a package")
+    yield Finding("python", "ok", f"{platform.python_version()} on {platform.platform(terse=True)}")
+    yield Finding("processors", "ok", str(os.cpu_count()))
+    yield _examine_folder(settings.data_dir)
+
+
+def _examine_folder(folder: Path) -> Finding:
+    nearest = next(place for place in (folder, *folder.parents) if place.exists())
+    if os.access(nearest, os.W_OK) and nearest.is_dir():
+        return Finding("data folder", "ok", str(folder))
+    return Finding("data folder", "warning", f"{folder} cannot be written; set WAYSPEAK_DATA to a folder that can")
+
+
+def _examine_package(name: str, otherwise: str) -> Finding:
+    version = _version(name)
+    if version:
+        return Finding(name, "ok", version)
+    what = "needed" if otherwise == "missing" else "needed for the page alone"
+    return Finding(name, otherwise, f"not installed; {what}: run `make run`, or `pip install -e '.[cpu,app]'`")
+
+
+def _examine_faiss() -> Iterator[Finding]:
+    found = {name: version for name in ONE_OF if (version := _version(name))}
+    if not found:
+        yield Finding("faiss", "missing", "not installed: `pip install -e '.[cpu]'`, or `.[gpu]` where there is a GPU")
+    for name, version in found.items():
+        yield Finding(name, "ok", version)
+    if len(found) == len(ONE_OF):
+        hint = "`pip uninstall faiss-cpu faiss-gpu`, then install the one that is wanted"
+        yield Finding("faiss", "warning", f"both packages are installed and overwrite each other: {hint}")
+
+
+def _examine_device(wanted: str) -> Finding:
+    if importlib.util.find_spec("torch") is None:
+        return Finding("device", "missing", "unknown without torch")
+    import torch  # here: the rest of the examination works without it
+
+    has_cuda = torch.cuda.is_available()
+    if wanted == "cpu" or (wanted == "auto" and not has_cuda):
+        return Finding("device", "ok", f"CPU, {torch.get_num_threads()} threads")
+    if has_cuda:
+        return Finding("device", "ok", f"CUDA {torch.version.cuda}, {torch.cuda.get_device_name()}")
+    return Finding("device", "missing", f"{wanted} is asked for and there is none; set WAYSPEAK_DEVICE=auto")
+
+
+def _examine_weights(data_dir: Path) -> Iterator[Finding]:
+    for weight in WEIGHTS:
+        check = inspect_weight(weight, data_dir)
+        mark = "ok" if check.state == WeightState.VERIFIED else "missing"
+        yield Finding(weight.name, mark, f"{check.state}: {check.detail}")
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,71 @@
+"""An analysis in a few plain lines for a terminal. It says what was measured, never whether a video is genuine."""
+
+from engine.types import Analysis, ConsistencyReport, Reason, TrackReport
+
+CAUTION = (
+    "Mismatch is not proof of a deepfake; dubbing, voice-over, editing and desync also cause it.",
+    "Match does not prove authenticity.",
+)
+EXPLANATIONS = {
+    Reason.NO_AUDIO: "the file has no sound",
+    Reason.SILENT: "the sound is silent",
+    Reason.NOT_ENOUGH_SPEECH: "too little speech while the face is seen: 4 s are needed, 10 s for a full answer",
+    Reason.NO_FACE: "no face was found",
+    Reason.FACE_LOST: "no face is seen during much of the speech",
+    Reason.LOW_RES: "the face is small: 48 pixels are needed, 100 for a full answer",
+    Reason.MULTI_FACE: "several faces are seen together and none alone clearly fits the voice",
+    Reason.TOO_SHORT: "less than a second",
+    Reason.EDITED: "the clip has shot cuts; each shot is judged by itself",
+    Reason.OFFSET_BEYOND_SEARCH: "the sound may be displaced further than was searched",
+    Reason.DRIFT: "the displacement of the sound changes along the clip",
+    Reason.FPS_VFR: "the picture rate is low or irregular",
+    Reason.TRUNCATED: "the file is damaged or ends early",
+    Reason.STILL_FACE: "the mouth hardly moves while speech is heard: another person may be speaking",
+    Reason.UNCALIBRATED: "the score is not calibrated",
+}
+
+
+def summarise(analysis: Analysis) -> str:
+    """Write the whole analysis, one face after the other, as text of several lines."""
+    width, height = analysis.size_px
+    lines = [
+        f"{analysis.name}: {analysis.duration_s:.1f} s, {width} x {height}, {analysis.source_fps:.4g} frames a second",
+        f"{analysis.status}{_colon(analysis.reasons)}",
+        *_explain(analysis.reasons, "  "),
+    ]
+    for track in analysis.tracks:
+        lines += _summarise_track(track)
+    lines += [*CAUTION, f"Recipe {analysis.recipe}; {analysis.timings_s.get('total', 0.0):.1f} s"]
+    return "\n".join(lines)
+
+
+def _summarise_track(track: TrackReport) -> list[str]:
+    found = track.consistency
+    return [
+        f"Face {track.id + 1}, {track.start_s:.1f} to {track.end_s:.1f} s, {track.face_px:.0f} pixels wide: "
+        f"{found.status}{_colon(found.reasons)}",
+        *_explain(found.reasons, "  "),
+        f"  {_measured(found)}",
+    ]
+
+
+def _measured(found: ConsistencyReport) -> str:
+    speech = f"{found.speech_s:.1f} s of speech with the face in view"
+    if found.score is None or found.offset_s is None:
+        return f"no score; {speech}"
+    meaning = "uncalibrated" if found.llr is None else f"log10 likelihood ratio {found.llr:+.2f}"
+    return f"score {found.score:.3f} ({meaning}; higher is more consistent), {_place_sound(found.offset_s)}; {speech}"
+
+
+def _place_sound(offset_s: float) -> str:
+    if abs(offset_s) < 0.02:
+        return "best with the sound where it is"
+    return f"best with the sound {abs(offset_s):.2f} s too {'late' if offset_s > 0 else 'early'}"
+
+
+def _colon(reasons: tuple[Reason, ...]) -> str:
+    return f": {', '.join(reasons)}" if reasons else ""
+
+
+def _explain(reasons: tuple[Reason, ...], indent: str) -> list[str]:
+    return [f"{indent}{reason}: {EXPLANATIONS[reason]}" for reason in reasons]
