@@ -28,6 +28,7 @@ app = typer.Typer(
 train = typer.Typer(help="Train Wayspeak's own models from clips.", no_args_is_help=True)
 app.add_typer(train, name="train")
 
+EVALUATION, TRAINING = "engine.evaluation", "engine.training.consistency"
 FORWARDED = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 
@@ -75,13 +76,13 @@ def doctor() -> None:
 @app.command(context_settings=FORWARDED, add_help_option=False)
 def evaluate(context: typer.Context) -> None:
     """Measure on a manifest of clips: `wayspeak evaluate MANIFEST.csv --task consistency|offset`."""
-    _forward("engine.evaluation", context)
+    _forward(EVALUATION, context)
 
 
 @train.command("consistency", context_settings=FORWARDED, add_help_option=False)
 def train_consistency(context: typer.Context) -> None:
     """Train the compact consistency model: from a manifest of clips to the shipped weights."""
-    _forward("engine.training.consistency", context)
+    _forward(TRAINING, context)
 
 
 def main() -> None:

@@ -1,0 +1,172 @@
+import json
+import subprocess
+import sys
+from importlib import metadata
+
+import pytest
+
+from engine import cli, doctor, weights
+from engine.errors import UnreadableVideo
+from engine.pipeline import Engine
+from engine.report import to_json, write_json
+from engine.settings import Settings
+from tests.fakes import FakeEngine, make_analysis
+
+BROKEN = UnreadableVideo("The file is empty,\nwanted a video.", "Fetch it again.")
+
+
+@pytest.fixture(autouse=True)
+def own_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("WAYSPEAK_DATA", str(tmp_path / "data"))
+
+
+@pytest.fixture
+def run(monkeypatch, capfd):
+    """Run the command line with a fake engine; gives exit code, standard output, standard error."""
+
+    def call(*arguments: object, engine: FakeEngine | None = None) -> tuple[int, str, str]:
+        monkeypatch.setattr(Engine, "load", lambda settings: engine or FakeEngine())
+        monkeypatch.setattr(sys, "argv", ["wayspeak", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return ended.value.code or 0, *capfd.readouterr()
+
+    return call
+
+
+def test_analysis_is_told_in_words_and_nothing_else_is_written(run):
+    code, out, err = run("analyse", "talk.mp4")
+
+    assert (code, err) == (0, "")
+    assert out.startswith("talk.mp4: 10.0 s") and "Match does not prove authenticity." in out
+
+
+def test_json_on_standard_output_is_the_report_alone(run):
+    code, out, err = run("analyse", "talk.mp4", "--json", "-")
+
+    assert (code, err) == (0, "")
+    assert out == write_json(to_json(make_analysis(name="talk.mp4")))
+
+
+def test_json_in_a_file_stands_beside_the_words(run, tmp_path):
+    target = tmp_path / "report.json"
+    code, out, _ = run("analyse", "talk.mp4", "--json", target)
+
+    assert code == 0 and out.startswith("talk.mp4")
+    assert json.loads(target.read_text("utf-8"))["file"]["name"] == "talk.mp4"
+
+
+def test_error_is_one_line_and_code_2(run):
+    code, out, err = run("analyse", "talk.mp4", engine=FakeEngine(BROKEN))
+
+    assert (code, out) == (2, "")
+    assert err == "wayspeak: The file is empty, wanted a video. Fetch it again.\n"
+
+
+@pytest.mark.parametrize("place", ["-", "report.json"])
+def test_error_object_takes_the_place_of_the_report(run, tmp_path, place):
+    target = place if place == "-" else tmp_path / place
+    code, out, err = run("analyse", "talk.mp4", "--json", target, engine=FakeEngine(BROKEN))
+
+    written = json.loads(out if place == "-" else target.read_text("utf-8"))
+    assert code == 2 and err.count("\n") == 1
+    assert written["error"]["code"] == "UNREADABLE_VIDEO" and written["error"]["hint"] == "Fetch it again."
+
+
+def test_report_that_cannot_be_written_is_an_error_with_its_place(run, tmp_path):
+    code, _, err = run("analyse", "talk.mp4", "--json", tmp_path / "no" / "folder.json")
+
+    assert code == 2 and "folder.json cannot be written" in err
+
+
+def test_missing_weights_are_an_error_like_any_other(monkeypatch, tmp_path, capfd):
+    monkeypatch.setattr(weights, "SHIPPED", tmp_path)
+    monkeypatch.setattr(sys, "argv", ["wayspeak", "analyse", "talk.mp4", "--json", "-"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    out, err = capfd.readouterr()
+
+    assert ended.value.code == 2 and "compact.safetensors" in err
+    assert json.loads(out)["error"]["code"] == "WEIGHTS_MISSING"
+
+
+def test_help_imports_neither_torch_nor_the_engine():
+    code = "import sys; from engine.cli import main; sys.argv = ['wayspeak', '--help']\n"
+    code += "try: main()\nexcept SystemExit: print(sorted({'torch', 'av', 'gradio'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert all(name in done.stdout for name in ("analyse", "doctor", "train", "evaluate"))
+
+
+def test_other_commands_get_their_arguments_as_they_came(run, monkeypatch, tmp_path):
+    (tmp_path / "elsewhere.py").write_text(
+        "import typer\napp = typer.Typer()\n"
+        "@app.command()\ndef measure(manifest: str, task: str = 'x'):\n    print(manifest, task)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(cli, "EVALUATION", "elsewhere")
+    monkeypatch.setattr(cli, "TRAINING", "elsewhere")
+
+    assert run("evaluate", "a.csv", "--task", "offset")[:2] == (0, "a.csv offset\n")
+    assert run("train", "consistency", "b.csv")[:2] == (0, "b.csv x\n")
+    code, out, _ = run("evaluate", "--help")
+    assert code == 0 and "--task" in out and "wayspeak evaluate" in out
+
+
+def _marks(findings):
+    return {finding.topic: finding.mark for finding in findings}
+
+
+def test_doctor_is_content_with_everything_in_its_place(monkeypatch, tmp_path):
+    monkeypatch.setattr(doctor, "WEIGHTS", (weights.FACE_LANDMARKER, weights.SILERO_VAD))
+    findings = doctor.examine(Settings(tmp_path))
+
+    assert doctor.is_healthy(findings)
+    assert _marks(findings)["face_landmarker"] == _marks(findings)["torch"] == "ok"
+    assert any("verified" in finding.text for finding in findings)
+
+
+def test_doctor_tells_what_is_missing_and_exits_with_1(run, monkeypatch, tmp_path):
+    monkeypatch.setattr(weights, "SHIPPED", tmp_path)
+    code, out, _ = run("doctor")
+
+    (line,) = [line for line in out.splitlines() if line.split()[1] == "compact"]
+    assert code == 1 and line.startswith("missing") and "wayspeak train consistency" in line
+
+
+def _pretend(monkeypatch, **versions: str | None):
+    real = metadata.version
+
+    def version(name: str) -> str:
+        told = versions.get(name.replace("-", "_"), "")
+        if told is None:
+            raise metadata.PackageNotFoundError(name)
+        return told or real(name)
+
+    monkeypatch.setattr(doctor.metadata, "version", version)
+
+
+def test_doctor_warns_of_both_kinds_of_faiss(monkeypatch, tmp_path):
+    _pretend(monkeypatch, faiss_cpu="1.15.1", faiss_gpu="1.15.1")
+    assert _marks(doctor.examine(Settings(tmp_path)))["faiss"] == "warning"
+
+
+def test_doctor_is_silent_about_one_kind_of_faiss(monkeypatch, tmp_path):
+    _pretend(monkeypatch, faiss_cpu="1.15.1", faiss_gpu=None)
+    assert "faiss" not in _marks(doctor.examine(Settings(tmp_path)))
+
+
+def test_doctor_misses_needed_packages_and_only_warns_of_the_pages(monkeypatch, tmp_path):
+    _pretend(monkeypatch, av=None, gradio=None, faiss_cpu=None, faiss_gpu=None)
+    marks = _marks(doctor.examine(Settings(tmp_path)))
+
+    assert (marks["av"], marks["gradio"], marks["faiss"]) == ("missing", "warning", "missing")
+
+
+def test_doctor_misses_a_device_that_is_asked_for(monkeypatch, tmp_path):
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
+    assert _marks(doctor.examine(Settings(tmp_path, device="cuda")))["device"] == "missing"
+    assert _marks(doctor.examine(Settings(tmp_path, device="auto")))["device"] == "ok"

@@ -1,0 +1,290 @@
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engine import pipeline, weights
+from engine.errors import UnreadableVideo, WeightsMissing
+from engine.observation import measure_clip, measure_track, read_ahead
+from engine.pipeline import Engine, EngineOptions
+from engine.settings import MediaLimits, Settings
+from engine.types import SAMPLES_PER_FRAME, Clip, Frame, Reason, Status
+from tests.fakes import FakeModel, FakeNets, FakeVoice, make_clip, make_mouth, make_voice
+
+SECONDS_12 = 300
+MOUTH = make_mouth(SECONDS_12)
+OTHER = make_mouth(SECONDS_12, seed=1)
+FILE = Path("drawn.mp4")
+
+
+@pytest.fixture
+def engine() -> Engine:
+    return Engine(FakeNets(), FakeVoice(), FakeModel(), "fake")  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def analyse(engine, monkeypatch):
+    def run(clip: Clip, **steps):
+        monkeypatch.setattr(pipeline, "open_clip", lambda path, limits: clip)
+        return engine.analyse(FILE, **steps)
+
+    return run
+
+
+@pytest.fixture
+def observe(engine, monkeypatch):
+    def run(clip: Clip):
+        monkeypatch.setattr(pipeline, "open_clip", lambda path, limits: clip)
+        return engine.observe(FILE)
+
+    return run
+
+
+def _only(analysis):
+    (track,) = analysis.tracks
+    return track.consistency
+
+
+@pytest.mark.parametrize("late", [0, 6, -9])
+def test_own_voice_is_consistent_at_its_offset(analyse, late):
+    analysis = analyse(make_clip([MOUTH], make_voice(MOUTH, late)))
+
+    assert (analysis.status, analysis.reasons) == (Status.EVALUATED, ())
+    assert _only(analysis).offset_s == pytest.approx(late / 25)
+    assert _only(analysis).score > 0.8
+    assert _only(analysis).drift_s == 0
+    assert analysis.tracks[0].start_s == 0 and analysis.tracks[0].end_s == 12
+
+
+def test_voice_of_another_mouth_scores_far_below(analyse):
+    own = _only(analyse(make_clip([MOUTH], make_voice(MOUTH))))
+    other = _only(analyse(make_clip([MOUTH], make_voice(OTHER))))
+
+    assert other.status in (Status.EVALUATED, Status.LIMITED)
+    assert other.score < own.score - 0.5
+
+
+def test_same_file_gives_the_same_analysis(analyse):
+    first, second = (analyse(make_clip([MOUTH], make_voice(MOUTH))) for _ in range(2))
+
+    assert _only(first).score == _only(second).score
+    np.testing.assert_array_equal(_only(first).curve.similarity, _only(second).curve.similarity)
+
+
+def test_windows_lie_on_the_clip_clock(analyse):
+    appears = MOUTH.copy()
+    appears[:50] = np.nan
+    found = analyse(make_clip([appears], make_voice(MOUTH)))
+
+    assert found.tracks[0].start_s == 2.0
+    assert _only(found).windows[0].start_s == 2.0
+    assert _only(found).windows[-1].end_s <= 12.0
+    assert _only(found).offset_s == 0
+
+
+@pytest.mark.parametrize(
+    ("clip", "reason"),
+    [
+        (make_clip([MOUTH], None, present=np.zeros(SECONDS_12, bool)), Reason.NO_AUDIO),
+        (make_clip([MOUTH], None), Reason.SILENT),
+        (make_clip([], make_voice(MOUTH), n_frames=SECONDS_12), Reason.NO_FACE),
+        (make_clip([MOUTH[:24]], make_voice(MOUTH[:24])), Reason.TOO_SHORT),
+        (make_clip([MOUTH[:99]], make_voice(MOUTH[:99])), Reason.NOT_ENOUGH_SPEECH),
+        (make_clip([MOUTH], make_voice(MOUTH), frame_px=90), Reason.LOW_RES),
+        (make_clip([np.full(SECONDS_12, 0.3)], make_voice(MOUTH)), Reason.STILL_FACE),
+        (make_clip([np.where(np.arange(SECONDS_12) < 170, MOUTH, np.nan)], make_voice(MOUTH)), Reason.FACE_LOST),
+    ],
+    ids=lambda value: str(value) if isinstance(value, Reason) else "",
+)
+def test_refused_clip_has_its_reason_and_no_score(analyse, clip, reason):
+    analysis = analyse(clip)
+
+    assert analysis.status == Status.NOT_EVALUATED
+    assert reason in analysis.reasons
+    for track in analysis.tracks:
+        assert track.consistency.status == Status.NOT_EVALUATED and reason in track.consistency.reasons
+        assert track.consistency.score is None and track.consistency.windows == ()
+
+
+@pytest.mark.parametrize(
+    ("clip", "reason"),
+    [
+        (make_clip([MOUTH[:100]], make_voice(MOUTH[:100])), Reason.NOT_ENOUGH_SPEECH),
+        (make_clip([MOUTH], make_voice(MOUTH), frame_px=190), Reason.LOW_RES),
+        (make_clip([MOUTH], make_voice(MOUTH), cuts=[20]), Reason.EDITED),
+        (make_clip([MOUTH], make_voice(MOUTH, 15)), Reason.OFFSET_BEYOND_SEARCH),
+        (make_clip([MOUTH], make_voice(MOUTH), reasons=(Reason.FPS_VFR,)), Reason.FPS_VFR),
+        (make_clip([MOUTH], make_voice(MOUTH), late_reasons=(Reason.TRUNCATED,)), Reason.TRUNCATED),
+        (make_clip([MOUTH, MOUTH], make_voice(MOUTH)), Reason.MULTI_FACE),
+        (make_clip([MOUTH, OTHER], make_voice(make_mouth(SECONDS_12, 5))), Reason.MULTI_FACE),
+    ],
+    ids=lambda value: str(value) if isinstance(value, Reason) else "",
+)
+def test_limited_clip_keeps_its_score_beside_the_reason(analyse, clip, reason):
+    analysis = analyse(clip)
+
+    assert analysis.status == Status.LIMITED
+    assert reason in analysis.reasons
+    best = max(analysis.tracks, key=lambda track: track.end_s - track.start_s).consistency
+    assert reason in best.reasons and best.score is not None
+
+
+def test_offset_that_changes_is_drift(analyse):
+    drifting = np.concatenate(
+        [make_voice(MOUTH)[: 150 * SAMPLES_PER_FRAME], make_voice(MOUTH, 6)[150 * SAMPLES_PER_FRAME :]]
+    )
+    found = _only(analyse(make_clip([MOUTH], drifting)))
+
+    assert Reason.DRIFT in found.reasons
+    assert found.drift_s == pytest.approx(6 / 25)
+    assert found.dynamic_score > found.score
+
+
+def test_of_two_faces_the_one_that_speaks_is_told_without_a_limit(analyse):
+    speaker, listener = analyse(make_clip([MOUTH, OTHER], make_voice(MOUTH))).tracks
+
+    assert Reason.MULTI_FACE not in speaker.consistency.reasons + listener.consistency.reasons
+    assert speaker.consistency.score > listener.consistency.score + 0.5
+
+
+def test_face_that_looks_away_for_a_second_is_not_lost(analyse):
+    away = MOUTH.copy()
+    away[140:165] = np.nan
+    analysis = analyse(make_clip([away], make_voice(MOUTH)))
+
+    assert len(analysis.tracks) == 2
+    assert Reason.FACE_LOST not in analysis.reasons
+
+
+def test_share_of_speech_with_a_face_is_taken_within_the_shot(observe):
+    first_shot_only = np.where(np.arange(SECONDS_12) < 150, MOUTH, np.nan)
+    seen = observe(make_clip([first_shot_only], make_voice(MOUTH), cuts=[150]))
+
+    assert measure_clip(seen).mouth_seen == pytest.approx(0.5)
+    assert measure_track(seen, seen.tracks[0]).mouth_seen == 1.0
+
+
+def test_sound_that_is_absent_is_neither_speech_nor_silence(observe):
+    present = np.arange(SECONDS_12) >= 100
+    seen = observe(make_clip([MOUTH], make_voice(MOUTH) * np.repeat(present, SAMPLES_PER_FRAME), present=present))
+
+    assert measure_track(seen, seen.tracks[0]).speech_s == 8.0
+    loud = make_voice(MOUTH)[100 * SAMPLES_PER_FRAME :]
+    assert seen.heard.level_dbfs == pytest.approx(10 * np.log10(np.mean(loud.astype(float) ** 2)))
+
+
+def test_observation_is_judged_again_without_the_file(engine, observe):
+    seen = observe(make_clip([MOUTH], make_voice(MOUTH)))
+    strict = replace(engine.options, gates=replace(engine.options.gates, full_face_px=500.0))
+    other = Engine(None, None, FakeModel(), "other", strict)  # type: ignore[arg-type]
+
+    assert engine.judge(seen).status == Status.EVALUATED
+    assert (other.judge(seen).status, other.judge(seen).reasons) == (Status.LIMITED, (Reason.LOW_RES,))
+
+
+def test_each_step_begins_ends_and_is_timed(analyse):
+    told: list[tuple[str, int, int]] = []
+    analysis = analyse(make_clip([MOUTH], make_voice(MOUTH)), on_step=lambda *step: told.append(step))
+
+    names = list(dict.fromkeys(name for name, _, _ in told))
+    assert names == ["read", "speech", "faces", "lips", "score"]
+    assert [done for name, done, total in told if name == "faces"] == [*range(SECONDS_12 + 1), SECONDS_12]
+    assert list(analysis.timings_s) == [*names, "total"]
+    assert analysis.timings_s["total"] == pytest.approx(sum(analysis.timings_s[name] for name in names))
+
+
+def test_decoder_that_breaks_surfaces_its_error(engine, monkeypatch):
+    def break_off() -> Iterator[Frame]:
+        yield Frame(0, np.zeros((64, 64, 3), np.uint8), True)
+        raise UnreadableVideo("the picture is damaged")
+
+    clip = replace(make_clip([MOUTH], make_voice(MOUTH)), read_frames=break_off)
+    monkeypatch.setattr(pipeline, "open_clip", lambda path, limits: clip)
+
+    with pytest.raises(UnreadableVideo, match="damaged"):
+        engine.analyse(FILE)
+
+
+@pytest.mark.timeout(20)
+def test_reading_ahead_keeps_order_and_is_bounded():
+    taken: list[int] = []
+
+    def count() -> Iterator[int]:
+        for number in range(50):
+            taken.append(number)
+            yield number
+
+    items = read_ahead(count(), depth=3)
+    assert next(items) == 0
+    time.sleep(0.1)
+    assert len(taken) <= 5
+    assert list(items) == list(range(1, 50))
+
+
+@pytest.mark.timeout(20)
+def test_reading_ahead_that_is_abandoned_closes_its_source_and_its_thread():
+    closed = threading.Event()
+
+    def count() -> Iterator[int]:
+        try:
+            yield from range(1_000_000)
+        finally:
+            closed.set()
+
+    items = read_ahead(count())
+    next(items)
+    items.close()  # type: ignore[attr-defined]
+
+    assert closed.is_set()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("read-ahead")]
+
+
+@pytest.mark.timeout(20)
+def test_reading_ahead_works_while_the_reader_does():
+    def slow() -> Iterator[int]:
+        for number in range(10):
+            time.sleep(0.02)
+            yield number
+
+    began = time.perf_counter()
+    for _ in read_ahead(slow()):
+        time.sleep(0.02)
+    assert time.perf_counter() - began < 0.35  # one after the other takes 0.4 s
+
+
+def test_recipe_changes_with_any_option_and_any_weight(tmp_path):
+    one, other = tmp_path / "one.bin", tmp_path / "other.bin"
+    one.write_bytes(b"1")
+    other.write_bytes(b"2")
+    options = EngineOptions()
+    changed = replace(options, faces=replace(options.faces, max_gap=13))
+
+    recipes = {
+        pipeline._write_recipe([one], options),
+        pipeline._write_recipe([other], options),
+        pipeline._write_recipe([one], changed),
+    }
+    assert len(recipes) == 3
+    assert pipeline._write_recipe([one], options) == pipeline._write_recipe([one], EngineOptions())
+    assert "one-6b86b273ff34" in pipeline._write_recipe([one], options)
+
+
+def test_engine_without_weights_says_which(tmp_path, monkeypatch):
+    monkeypatch.setattr(weights, "SHIPPED", tmp_path)
+
+    with pytest.raises(WeightsMissing, match=r"compact\.safetensors"):
+        Engine.load(Settings(tmp_path))
+
+
+def test_limits_of_the_settings_reach_the_reader(engine, monkeypatch):
+    asked = []
+    clip = make_clip([MOUTH[:30]], make_voice(MOUTH[:30]))
+    monkeypatch.setattr(pipeline, "open_clip", lambda path, limits: asked.append((path, limits)) or clip)
+    limits = MediaLimits(max_duration_s=5)
+    Engine(FakeNets(), FakeVoice(), FakeModel(), "fake", limits=limits).observe(FILE)  # type: ignore[arg-type]
+
+    assert asked == [(FILE, limits)]

@@ -1,0 +1,102 @@
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from engine.errors import UnreadableVideo
+from engine.report import SCHEMA_VERSION, error_to_json, to_json, write_json
+from engine.summary import CAUTION, EXPLANATIONS, summarise
+from engine.types import Reason, Status
+from tests.fakes import make_analysis, make_report
+
+
+def test_contract_names_are_all_there():
+    report = to_json(make_analysis())
+
+    assert list(report) == ["schema_version", "file", "status", "reasons", "recipe", "timings_s", "tracks"]
+    assert report["schema_version"] == SCHEMA_VERSION == 1
+    assert {"sha256", "duration_s"} <= set(report["file"])
+    (track,) = report["tracks"]
+    assert {"start_s", "end_s", "consistency"} <= set(track)
+    consistency = track["consistency"]
+    assert {"status", "reasons", "score", "offset_s", "llr", "windows"} <= set(consistency)
+    assert set(consistency["windows"][0]) == {"start_s", "end_s", "score", "offset_s"}
+    assert consistency["llr"] is None
+
+
+def test_values_are_those_of_the_analysis():
+    report = to_json(make_analysis(make_report(0.6, 3, Reason.EDITED)))
+    found = report["tracks"][0]["consistency"]
+
+    assert report["status"] == found["status"] == "LIMITED"
+    assert report["reasons"] == found["reasons"] == ["EDITED"]
+    assert (found["score"], found["offset_s"]) == (0.6, 0.12)
+    assert found["curve"]["offsets_s"][0] == -0.6 and len(found["curve"]["similarity"]) == 31
+    assert found["curve"]["pairs"][15] == 250
+
+
+def test_refused_track_has_null_for_every_measure():
+    found = to_json(make_analysis(make_report(None, 0, Reason.SILENT)))["tracks"][0]["consistency"]
+
+    assert [found[name] for name in ("score", "offset_s", "dynamic_score", "drift_s", "llr", "curve")] == [None] * 6
+    assert found["windows"] == [] and found["status"] == "NOT_EVALUATED"
+
+
+def test_pictures_stay_out():
+    assert "thumbnail" not in write_json(to_json(make_analysis()))
+
+
+def test_numbers_are_rounded_and_never_minus_zero():
+    analysis = make_analysis(replace(make_report(), score=0.12345678, offset_s=-0.0001, drift_s=-0.0))
+    found = to_json(analysis)["tracks"][0]["consistency"]
+
+    assert found["score"] == 0.123457
+    assert math.copysign(1, found["offset_s"]) == math.copysign(1, found["drift_s"]) == 1
+
+
+def test_what_is_not_finite_becomes_null():
+    report = make_report()
+    curve = replace(report.curve, similarity=np.where(np.arange(31) == 4, np.nan, report.curve.similarity))
+    text = write_json(to_json(make_analysis(replace(report, curve=curve))))
+
+    assert "NaN" not in text and "Infinity" not in text
+    assert json.loads(text)["tracks"][0]["consistency"]["curve"]["similarity"][4] is None
+
+
+def test_written_report_is_read_back_equal_and_is_the_same_each_time():
+    report = to_json(make_analysis(name="Größe.mp4"))
+
+    assert json.loads(write_json(report)) == report
+    assert write_json(report) == write_json(to_json(make_analysis(name="Größe.mp4")))
+    assert "Größe.mp4" in write_json(report) and write_json(report).endswith("}\n")
+
+
+def test_number_that_is_not_finite_is_never_written():
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json({"score": math.nan})
+
+
+def test_error_object():
+    error = error_to_json(UnreadableVideo("found this", "do that"))
+    assert error == {"error": {"code": "UNREADABLE_VIDEO", "message": "found this", "hint": "do that"}}
+
+
+def test_every_reason_is_explained():
+    assert set(EXPLANATIONS) == set(Reason)
+
+
+def test_summary_says_what_was_measured_and_what_it_does_not_mean():
+    text = summarise(make_analysis(make_report(0.6, 3, Reason.EDITED), make_report(None, 0, Reason.LOW_RES)))
+
+    assert "score 0.600 (uncalibrated; higher is more consistent), best with the sound 0.12 s too late" in text
+    assert f"EDITED: {EXPLANATIONS[Reason.EDITED]}" in text
+    assert "no score; 9.5 s of speech" in text
+    assert str(Status.NOT_EVALUATED) in text
+    assert all(sentence in text for sentence in CAUTION)
+
+
+@pytest.mark.parametrize(("offset", "words"), [(0, "where it is"), (-2, "0.08 s too early"), (2, "0.08 s too late")])
+def test_summary_tells_which_way_the_sound_is_displaced(offset, words):
+    assert words in summarise(make_analysis(make_report(0.6, offset)))
