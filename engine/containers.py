@@ -1,0 +1,142 @@
+"""What kind of file this is, told by its own bytes, so that a demuxer is chosen and never guessed.
+
+A demuxer that guesses opens a playlist named `.mp4` and then the files or addresses that the playlist names.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from engine.errors import NoVideo, UnreadableVideo
+
+WANTED = "MP4, MOV, MKV, WebM, AVI or MPEG"
+HEAD_BYTES = 4096
+MAX_BOXES = 200_000  # of a fragmented file; a hostile one could hold 60 million empty boxes
+
+MOV_BOXES = (b"ftyp", b"moov", b"mdat", b"moof", b"styp", b"wide", b"free", b"skip", b"pnot")
+STILL_BRANDS = (b"heic", b"heix", b"mif1", b"msf1", b"avif", b"avis", b"crx ")
+TS_PACKETS = ((0, 188), (4, 192))  # (first sync byte, packet length): broadcast and camera form
+RIFF_KINDS = {b"WEBP": "an image (WebP)", b"WAVE": "audio (WAV)"}
+
+# The first bytes of what people bring by mistake, and its name in the message.
+OTHER_KINDS = (
+    (b"\x89PNG", "an image (PNG)"),
+    (b"\xff\xd8\xff", "an image (JPEG)"),
+    (b"GIF8", "an image (GIF)"),
+    (b"BM", "an image (BMP)"),
+    (b"II*\0", "an image (TIFF)"),
+    (b"MM\0*", "an image (TIFF)"),
+    (b"%PDF", "a PDF document"),
+    (b"PK\x03\x04", "a ZIP archive or an office document"),
+    (b"Rar!", "a RAR archive"),
+    (b"7z\xbc\xaf", "a 7-Zip archive"),
+    (b"\x1f\x8b", "a gzip archive"),
+    (b"\x7fELF", "a program"),
+    (b"MZ", "a program"),
+    (b"FLV\x01", "a Flash video"),
+    (b"0&\xb2u", "a Windows Media file"),
+    (b"fLaC", "audio (FLAC)"),
+    (b"OggS", "an Ogg file"),
+    (b"ID3", "audio (MP3)"),
+    (b"\xff\xfb", "audio (MP3)"),
+    (b"\xff\xf1", "audio (AAC)"),
+    (b"\xff\xf9", "audio (AAC)"),
+    (b"\0\0\x01\xb3", "a bare MPEG picture stream without timestamps"),
+)
+PLAYLIST_WORDS = (b"#extm3u", b"ffconcat", b"[playlist]", b"<mpd", b"<smil", b"<asx", b"v=0\r", b"v=0\n")
+
+
+@dataclass(frozen=True, slots=True)
+class BoxLayout:
+    """The top level of an MP4 or MOV file."""
+
+    has_index: bool  # there is a `moov`
+    is_whole: bool  # no box claims bytes beyond the end of the file
+
+
+def identify_container(path: Path) -> str:
+    """FFmpeg's name of the demuxer for this file, by its first bytes alone.
+
+    Raises UnreadableVideo for an empty file and for anything that is no video, naming what it seems to be, and
+    NoVideo for a sound file.
+    """
+    with path.open("rb") as file:
+        head = file.read(HEAD_BYTES)
+    demuxer = _name_demuxer(head)
+    if demuxer:
+        return demuxer
+    found = _name_other(head)
+    if found.startswith("audio"):
+        raise NoVideo(f"The file is {found}; a video with a face is needed.", "Choose the video this sound belongs to.")
+    raise UnreadableVideo(
+        f"The file is {found}, not a video. Wanted: {WANTED}.",
+        "Choose another file, or convert it to MP4 first; the name's ending does not matter.",
+    )
+
+
+def read_boxes(path: Path) -> BoxLayout:
+    """Walk the top-level boxes of an MP4 or MOV file (ISO/IEC 14496-12, 4.2), reading their headers alone."""
+    end = path.stat().st_size
+    has_index, position = False, 0
+    with path.open("rb") as file:
+        for _ in range(MAX_BOXES):
+            kind, size = _read_box(file, position, end)
+            if size < 8:  # the end, or something appended that is no box
+                break
+            has_index = has_index or kind == b"moov"
+            position += size
+            if position > end:
+                return BoxLayout(has_index, is_whole=False)
+    return BoxLayout(has_index, is_whole=True)
+
+
+def _read_box(file: BinaryIO, position: int, end: int) -> tuple[bytes, int]:
+    file.seek(position)
+    header = file.read(16)
+    size, kind = int.from_bytes(header[:4], "big"), header[4:8]
+    if len(kind) < 4 or not kind.isascii() or not kind.decode("ascii").isprintable():
+        return b"", 0
+    if size == 1:
+        size = int.from_bytes(header[8:16], "big")
+    return kind, size if size else end - position
+
+
+def _name_demuxer(head: bytes) -> str:
+    if head[4:8] in MOV_BOXES and head[8:12] not in STILL_BRANDS:
+        return "mov"
+    if head.startswith(b"\x1a\x45\xdf\xa3"):
+        return "matroska"
+    if head.startswith(b"RIFF") and head[8:12] == b"AVI ":
+        return "avi"
+    if head.startswith(b"\0\0\x01\xba"):
+        return "mpeg"
+    return "mpegts" if any(_is_transport(head, first, length) for first, length in TS_PACKETS) else ""
+
+
+def _is_transport(head: bytes, first: int, length: int) -> bool:
+    marks = head[first::length]
+    return len(marks) >= 4 and set(marks) == {0x47}
+
+
+def _name_other(head: bytes) -> str:
+    if not head:
+        return "empty (0 bytes)"
+    if head[4:8] == b"ftyp":
+        return "an image (HEIF or AVIF)"
+    if head.startswith(b"RIFF"):
+        return RIFF_KINDS.get(head[8:12], "a RIFF file of an unknown kind")
+    for start, name in OTHER_KINDS:
+        if head.startswith(start):
+            return name
+    if any(word in head[:512].lower() for word in PLAYLIST_WORDS):
+        return "a playlist that only names other files"
+    return "text" if _is_text(head) else "of an unknown kind"
+
+
+def _is_text(head: bytes) -> bool:
+    return b"\0" not in head and head.decode("utf-8", errors="ignore").encode() in (
+        head,
+        head[:-1],
+        head[:-2],
+        head[:-3],
+    )

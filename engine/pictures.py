@@ -1,0 +1,286 @@
+"""The pictures of a file: when each is shown, and a stream of them on the 25 Hz clock, upright."""
+
+import struct
+from collections.abc import Generator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.packet import Packet
+from av.sidedata.sidedata import SideDataContainer
+from av.sidedata.sidedata import Type as SideDataType
+from av.stream import Stream
+from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
+from av.video.stream import VideoStream
+
+from engine.errors import MediaTooLarge, UnreadableVideo
+from engine.settings import MediaLimits
+from engine.types import FPS, Frame, Reason
+
+UPRIGHT = (1, 0, 0, 1)
+MAX_TOLERANCE_S = 0.5 / FPS  # how far ahead of a grid time a picture may be shown: half a frame of the coarser clock
+MAX_ASPECT = 4.0  # a pixel more oblong than this is a damaged header
+MAX_DAMAGED_SHARE = 0.01
+MAX_COPIED_SHARE = 0.2
+MAX_MISSING_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class PictureShape:
+    """How decoded pictures become upright ones with square pixels."""
+
+    scaled_px: tuple[int, int]  # width, height before turning
+    turn: tuple[int, int, int, int]  # signs of the display matrix a b c d: x' = a x + c y, y' = b x + d y
+
+    @property
+    def size_px(self) -> tuple[int, int]:
+        """Width and height, upright."""
+        width, height = self.scaled_px
+        return (width, height) if self.turn[0] else (height, width)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PicturePlan:
+    """All that is needed to stream the pictures of a file again, in this process or another."""
+
+    path: Path
+    demuxer: str
+    stream_index: int
+    max_pixels: int
+    shape: PictureShape
+    zero: int  # presentation time of frame 0, in units of the stream
+    times_s: np.ndarray  # (n,) float64, sorted, seconds after frame 0 at which a picture is due
+    tolerance_s: float
+    n_frames: int  # at 25 Hz
+
+
+def open_container(path: Path, demuxer: str, max_pixels: int) -> InputContainer:
+    """Open with one demuxer that may touch this file alone; close it after use."""
+    try:
+        return av.open(
+            str(path.absolute()),  # an absolute path cannot be read as `protocol:address`
+            format=demuxer,
+            options={"max_pixels": str(max_pixels)},
+            container_options={"protocol_whitelist": "file"},
+            metadata_errors="ignore",
+        )
+    except av.FFmpegError as error:
+        raise UnreadableVideo(
+            f"The file begins like a video ({demuxer}) but cannot be opened: {error.strerror}.",
+            "It may be damaged or truncated; fetch or export it again.",
+        ) from error
+
+
+def read_packets(container: InputContainer, *streams: Stream) -> Generator[Packet, None, bool]:
+    """All packets of these streams, at the end one empty packet each; returns True when reading broke off."""
+    try:
+        yield from container.demux(*streams)
+    except av.FFmpegError:
+        return True
+    return False
+
+
+class PictureIndex:
+    """Collects when pictures are shown, packet by packet, and decodes the first one only."""
+
+    def __init__(self, stream: VideoStream, limits: MediaLimits):
+        self.first: VideoFrame | None = None
+        self.damaged = False  # a packet is flagged as incomplete
+        self.last_duration = 0  # of the picture shown last, in units of the stream; 0: not told
+        self._stream, self._limits = stream, limits
+        self._times: list[int] = []
+        self._first_key: int | None = None  # place in `_times`
+        self._earliest = self._latest = 0
+
+    def add(self, packet: "Packet[VideoStream]") -> None:
+        """Note a packet. Raises MediaTooLarge as soon as it is one too many, whatever the header says."""
+        if self.first is None:
+            self._decode_first(packet)
+        time = packet.pts if packet.pts is not None else packet.dts
+        if packet.size == 0 or time is None or packet.is_discard:  # flush, or cut off by an edit list
+            return
+        self.damaged = self.damaged or packet.is_corrupt
+        if packet.is_keyframe and self._first_key is None:
+            self._first_key = len(self._times)
+        if not self._times or time > self._latest:
+            self._latest, self.last_duration = time, packet.duration or 0
+        self._earliest = min(time, self._earliest) if self._times else time
+        self._times.append(time)
+        self._check_limits()
+
+    def finish(self) -> np.ndarray:
+        """Presentation times in units of the stream, (n,) int64, sorted, each once.
+
+        What precedes the first key picture, in the file or on the screen, cannot be decoded and does not count.
+        """
+        first = self._first_key or 0
+        times = np.array(self._times[first:], np.int64)
+        return np.unique(times[times >= times[0]]) if len(times) else times
+
+    def _decode_first(self, packet: "Packet[VideoStream]") -> None:
+        try:
+            frames = packet.decode()
+        except av.FFmpegError:
+            return
+        self.first = frames[0] if frames else None
+
+    def _check_limits(self) -> None:
+        if len(self._times) > self._limits.max_source_frames:
+            raise MediaTooLarge(
+                f"The video has more than the {self._limits.max_source_frames} pictures allowed.",
+                "Cut it into shorter parts, or export it at 25 or 30 pictures a second.",
+            )
+        shown_s = float((self._latest - self._earliest) * (self._stream.time_base or 0))
+        check_duration(shown_s, self._limits)
+
+
+def check_duration(duration_s: float, limits: MediaLimits) -> None:
+    """Raises MediaTooLarge for a video longer than allowed."""
+    if duration_s > limits.max_duration_s + 0.5 / FPS:
+        raise MediaTooLarge(
+            f"The video lasts {duration_s:.0f} seconds; at most {limits.max_duration_s:.0f} are allowed.",
+            "Cut out the part to be looked at.",
+        )
+
+
+def check_pixels(width: int, height: int, limits: MediaLimits) -> None:
+    """Raises MediaTooLarge for pictures larger than allowed."""
+    if width * height > limits.max_pixels:
+        raise MediaTooLarge(
+            f"The pictures have {width} x {height} pixels; at most {limits.max_pixels} pixels are allowed.",
+            "Export the video at 1080p or smaller.",
+        )
+
+
+def shape_pictures(first: VideoFrame, stream: VideoStream) -> PictureShape:
+    """Read the pixel's aspect and the display matrix; the smaller side is stretched, so that no detail is lost."""
+    width, height = first.width, first.height
+    aspect = float(stream.sample_aspect_ratio or 1)
+    if 1 < aspect <= MAX_ASPECT:
+        width = round(width * aspect)
+    elif 1 / MAX_ASPECT <= aspect < 1:
+        height = round(height / aspect)
+    return PictureShape((width, height), _read_turn(first))
+
+
+def stream_pictures(plan: PicturePlan) -> Generator[Frame, None, tuple[Reason, ...]]:
+    """Exactly `plan.n_frames` frames, each the latest picture due at its time, whatever the source's rate.
+
+    Returns, after the last frame, what only decoding can show: TRUNCATED when pictures are damaged or the decoder
+    breaks off (the last picture is held to the end), FPS_VFR when over a fifth of the pictures only repeat the one
+    before. A caller gets it by `reasons = yield from clip.read_frames()`.
+    """
+    reader = _PictureReader(plan)
+    held: VideoFrame | None = None
+    index = 0
+    with open_container(plan.path, plan.demuxer, plan.max_pixels) as container:
+        for picture in reader.decode(container):
+            while held is not None and index < plan.n_frames and reader.time_s > index / FPS + plan.tolerance_s:
+                yield reader.show(held, index)
+                index += 1
+            if index == plan.n_frames:
+                break
+            held = picture
+        if held is None:
+            raise UnreadableVideo("No picture of the video can be decoded.", "Export it again, as H.264 in MP4.")
+        for last in range(index, plan.n_frames):
+            yield reader.show(held, last)
+    return reader.sum_up()
+
+
+class _PictureReader:
+    """Decodes and turns pictures, and remembers how that went."""
+
+    def __init__(self, plan: PicturePlan):
+        self.time_s = 0.0  # of the picture decoded last
+        self._plan = plan
+        self._reformatter = VideoReformatter()
+        self._decoded = self._damaged = self._shown = self._copied = 0
+        self._source: VideoFrame | None = None
+        self._image = np.zeros((0, 0, 3), np.uint8)
+
+    def decode(self, container: InputContainer) -> Generator[VideoFrame, None, None]:
+        """Pictures in the order of presentation, over damaged packets; sets `time_s` to the time of each."""
+        stream = container.streams[self._plan.stream_index]
+        assert isinstance(stream, VideoStream)
+        stream.thread_type = "AUTO"
+        stream.codec_context.options = {"max_pixels": str(self._plan.max_pixels)}
+        for packet in read_packets(container, stream):
+            yield from self._decode_packet(stream, packet)
+        yield from self._decode_packet(stream, None)  # what a broken-off file left in the decoder
+
+    def show(self, picture: VideoFrame, index: int) -> Frame:
+        """The frame of a picture, converted when it is first shown."""
+        is_new = picture is not self._source
+        if is_new:
+            image = self._convert(picture)
+            # every fourth row finds a copy as surely as all of them
+            self._copied += self._shown > 0 and np.array_equal(image[::4], self._image[::4])
+            self._shown += 1
+            self._source, self._image = picture, image
+        return Frame(index, self._image, is_new)
+
+    def sum_up(self) -> tuple[Reason, ...]:
+        """What decoding found."""
+        reasons = []
+        if self._copied > MAX_COPIED_SHARE * self._shown:
+            reasons.append(Reason.FPS_VFR)
+        due_s = min(self._plan.times_s[-1], self._plan.n_frames / FPS)
+        if self._damaged > MAX_DAMAGED_SHARE * self._decoded or self.time_s < due_s - MAX_MISSING_S:
+            reasons.append(Reason.TRUNCATED)
+        return tuple(reasons)
+
+    def _decode_packet(self, stream: VideoStream, packet: Packet | None) -> Generator[VideoFrame, None, None]:
+        try:
+            pictures = stream.decode(packet)
+        except av.EOFError:  # flushed before
+            return
+        except av.FFmpegError:
+            self._damaged += 1
+            return
+        for picture in pictures:
+            self.time_s = self._read_time(picture, stream)
+            self._decoded += 1
+            self._damaged += picture.is_corrupt
+            yield picture
+
+    def _read_time(self, picture: VideoFrame, stream: VideoStream) -> float:
+        if picture.pts is None:  # AVI with reordered pictures: they come out in order, so the n-th is due n-th
+            return float(self._plan.times_s[min(self._decoded, len(self._plan.times_s) - 1)])
+        return float((picture.pts - self._plan.zero) * (stream.time_base or 0))
+
+    def _convert(self, picture: VideoFrame) -> np.ndarray:
+        width, height = self._plan.shape.scaled_px
+        image = self._reformatter.reformat(picture, width, height, "rgb24").to_ndarray()
+        return turn_upright(image, self._plan.shape.turn)  # (H, W, 3) uint8
+
+
+def turn_upright(image: np.ndarray, turn: tuple[int, int, int, int]) -> np.ndarray:
+    """The image (H, W, 3) after quarter turns and mirrorings, `turn` being the signs of the display matrix."""
+    a, b, c, d = turn
+    if turn == UPRIGHT:
+        return image
+    if not a:  # a quarter turn: x' = c y, y' = b x
+        image, a, d = image.transpose(1, 0, 2), c, b
+    return np.ascontiguousarray(image[:: d or 1, :: a or 1])
+
+
+def _read_turn(picture: VideoFrame) -> tuple[int, int, int, int]:
+    """Signs of the display matrix (ISO/IEC 14496-12, 8.2.2), rounded to quarter turns and mirrorings."""
+    matrix = cast(SideDataContainer, picture.side_data).get(SideDataType.DISPLAYMATRIX)
+    if matrix is None:
+        return UPRIGHT
+    a, b, _, c, d, *_ = struct.unpack("=9i", bytes(matrix))
+    if abs(a) + abs(d) < abs(b) + abs(c):
+        a = d = 0
+    else:
+        b = c = 0
+    return _sign(a), _sign(b), _sign(c), _sign(d)
+
+
+def _sign(number: int) -> int:
+    return (number > 0) - (number < 0)
