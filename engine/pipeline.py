@@ -1,33 +1,20 @@
 """The way from a file to a report: media -> speech and faces -> encoders -> scores -> gates -> analysis."""
 
-import hashlib
-import time
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import cast
 
 import torch
 
 from engine import weights
 from engine.consistency import Consistency, ConsistencyOptions, measure_consistency
-from engine.faces import FaceNets, FaceOptions, track_faces
+from engine.faces import FaceOptions
 from engine.gates import Gated, GateOptions, combine, gate_clip, gate_offset, gate_rivals, gate_track, sum_up
-from engine.media import open_clip
 from engine.models.compact import CompactConsistency, load_compact
-from engine.observation import (
-    Observation,
-    ObservedTrack,
-    listen,
-    measure_clip,
-    measure_track,
-    observe_track,
-    read_ahead,
-)
-from engine.settings import MediaLimits, Settings
-from engine.types import FPS, Analysis, ConsistencyReport, Frame, OnStep, Reason, Status, TrackReport
-from engine.voice import VoiceDetector
+from engine.observation import Observation, ObservedTrack, measure_clip, measure_track
+from engine.observer import Observer, time_step, write_recipe
+from engine.settings import Settings
+from engine.types import FPS, Analysis, ConsistencyReport, OnStep, Reason, Status, TrackReport
 
 __all__ = ["Engine", "EngineOptions", "Observation"]
 
@@ -57,30 +44,19 @@ class Engine:
     """
 
     def __init__(
-        self,
-        faces: FaceNets,
-        voice: VoiceDetector,
-        model: CompactConsistency,
-        recipe: str,
-        options: EngineOptions | None = None,
-        limits: MediaLimits | None = None,
+        self, observer: Observer, model: CompactConsistency, recipe: str, options: EngineOptions | None = None
     ):
-        self.faces, self.voice, self.model = faces, voice, model
-        self.recipe = recipe
-        self.options, self.limits = options or EngineOptions(), limits or MediaLimits()
+        self.observer, self.model = observer, model
+        self.recipe, self.options = recipe, options or EngineOptions()
 
     @classmethod
     def load(cls, settings: Settings, options: EngineOptions | None = None) -> "Engine":
         """Load every network once; WeightsMissing and WeightsDamaged say which file and what to do."""
         options = options or EngineOptions()
-        task, vad = weights.face_landmarker(settings.data_dir), weights.silero_vad(settings.data_dir)
         model = weights.compact(settings.data_dir)
-        if settings.threads:
-            torch.set_num_threads(settings.threads)
-        voice = VoiceDetector.load(vad)
-        recipe = _write_recipe([task, vad, model], (options, voice.options))
-        compact = load_compact(model, _pick_device(settings.device))
-        return cls(FaceNets.load(task), voice, compact, recipe, options, settings.limits)
+        observer = Observer.load(settings, options.faces)
+        recipe = write_recipe([*observer.files, model], (options, observer.voice.options))
+        return cls(observer, load_compact(model, _pick_device(settings.device)), recipe, options)
 
     def analyse(self, path: Path, on_step: OnStep = lambda name, completed, total: None) -> Analysis:
         """Tell for every face in the file whether it belongs to the speech that is heard.
@@ -91,39 +67,13 @@ class Engine:
 
     def observe(self, path: Path, on_step: OnStep = lambda name, completed, total: None) -> Observation:
         """See and hear the whole file, judging nothing."""
-        timings: dict[str, float] = {}
-        with _step("read", timings, on_step):
-            clip = open_clip(path, self.limits)
-        with _step("speech", timings, on_step):
-            heard = listen(clip, self.voice)
-        late: list[Reason] = []
-        with _step("faces", timings, on_step, clip.n_frames):
-            found = track_faces(
-                read_ahead(_note_end(clip.read_frames(), late)),
-                self.faces,
-                self.options.faces,
-                lambda index: on_step("faces", index + 1, clip.n_frames),
-            )
-        with _step("lips", timings, on_step):
-            tracks = tuple(observe_track(track) for track in found.tracks)
-        return Observation(
-            name=path.name,
-            sha256=clip.sha256,
-            n_frames=clip.n_frames,
-            size_px=clip.size_px,
-            source_fps=clip.source_fps,
-            reasons=tuple(dict.fromkeys([*clip.reasons, *late])),
-            heard=heard,
-            tracks=tracks,
-            cuts=found.cuts,
-            timings_s=timings,
-        )
+        return self.observer.observe(path, on_step)
 
     def judge(self, seen: Observation, on_step: OnStep = lambda name, completed, total: None) -> Analysis:
         """Score every track that its gates let through, and say of the others why not."""
         timings, options = dict(seen.timings_s), self.options.gates
         clip = gate_clip(measure_clip(seen), options)
-        with _step("score", timings, on_step, len(seen.tracks)):
+        with time_step("score", timings, on_step, len(seen.tracks)):
             scored = [self._score(seen, track, clip) for track in seen.tracks]
         reports = _report(seen, _settle_rivals(seen.tracks, scored, options))
         status, reasons = sum_up(clip, [(one.consistency.status, one.consistency.reasons) for one in reports])
@@ -167,12 +117,6 @@ def _pick_device(wanted: str) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _note_end(frames: Iterator[Frame], late: list[Reason]) -> Iterator[Frame]:
-    """Pass the frames on; what only decoding them could show, told after the last one, goes into `late`."""
-    told = yield from cast(Generator[Frame, None, tuple[Reason, ...] | None], frames)
-    late += told or ()
-
-
 def _settle_rivals(tracks: Sequence[ObservedTrack], scored: list[_Scored], options: GateOptions) -> list[_Scored]:
     """Add what the other faces in the picture mean for each."""
     scores = [one.measured.score if one.measured else None for one in scored]
@@ -208,20 +152,3 @@ def _report_consistency(scored: _Scored) -> ConsistencyReport:
         windows=found.windows if found else (),
         curve=found.curve if found else None,
     )
-
-
-def _write_recipe(files: Sequence[Path], options: object) -> str:
-    """Name each weight file by its hash, and all options by theirs."""
-    parts = [f"{path.stem}-{weights.hash_file(path)[:12]}" for path in files]
-    digest = hashlib.sha256(repr(options).encode()).hexdigest()
-    return "+".join([*parts, f"options-{digest[:8]}"])
-
-
-@contextmanager
-def _step(name: str, timings: dict[str, float], on_step: OnStep, total: int = 1) -> Iterator[None]:
-    """Announce a step, and keep its wall-clock seconds."""
-    on_step(name, 0, total)
-    began = time.perf_counter()
-    yield
-    timings[name] = time.perf_counter() - began
-    on_step(name, total, total)

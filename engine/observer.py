@@ -1,0 +1,106 @@
+"""From a file to its observation: the networks that see faces and hear speech, and nothing that judges."""
+
+import hashlib
+import time
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import cast
+
+import torch
+
+from engine import weights
+from engine.faces import FaceNets, FaceOptions, track_faces
+from engine.media import open_clip
+from engine.observation import Observation, listen, observe_track, read_ahead
+from engine.settings import MediaLimits, Settings
+from engine.types import Frame, OnStep, Reason
+from engine.voice import VoiceDetector
+
+ROWS_VERSION = 1
+"""Raise it when the same file, weights and options would give other rows: media, lips or speech were changed."""
+
+
+class Observer:
+    """Holds the networks that see and hear; one `observe` at a time.
+
+    `recipe` names their weights, their options and the version of the rows: observations of two recipes never mix. The
+    model that compares face and voice has no part in it and need not be installed.
+    """
+
+    def __init__(
+        self,
+        faces: FaceNets,
+        voice: VoiceDetector,
+        recipe: str,
+        files: Sequence[Path] = (),
+        face_options: FaceOptions | None = None,
+        limits: MediaLimits | None = None,
+    ):
+        self.faces, self.voice = faces, voice
+        self.recipe, self.files = recipe, tuple(files)  # the weight files behind the networks
+        self.face_options, self.limits = face_options or FaceOptions(), limits or MediaLimits()
+
+    @classmethod
+    def load(cls, settings: Settings, face_options: FaceOptions | None = None) -> "Observer":
+        """Load both networks; WeightsMissing and WeightsDamaged say which file and what to do."""
+        face_options = face_options or FaceOptions()
+        files = (weights.face_landmarker(settings.data_dir), weights.silero_vad(settings.data_dir))
+        if settings.threads:
+            torch.set_num_threads(settings.threads)
+        faces, voice = FaceNets.load(files[0]), VoiceDetector.load(files[1])
+        recipe = write_recipe(files, (face_options, voice.options, ROWS_VERSION))
+        return cls(faces, voice, recipe, files, face_options, settings.limits)
+
+    def observe(self, path: Path, on_step: OnStep = lambda name, completed, total: None) -> Observation:
+        """See and hear the whole file, judging nothing; raises EngineError for a file that cannot be read."""
+        timings: dict[str, float] = {}
+        with time_step("read", timings, on_step):
+            clip = open_clip(path, self.limits)
+        with time_step("speech", timings, on_step):
+            heard = listen(clip, self.voice)
+        late: list[Reason] = []
+        with time_step("faces", timings, on_step, clip.n_frames):
+            found = track_faces(
+                read_ahead(_note_end(clip.read_frames(), late)),
+                self.faces,
+                self.face_options,
+                lambda index: on_step("faces", index + 1, clip.n_frames),
+            )
+        with time_step("lips", timings, on_step):
+            tracks = tuple(observe_track(track) for track in found.tracks)
+        return Observation(
+            name=path.name,
+            sha256=clip.sha256,
+            n_frames=clip.n_frames,
+            size_px=clip.size_px,
+            source_fps=clip.source_fps,
+            reasons=tuple(dict.fromkeys([*clip.reasons, *late])),
+            heard=heard,
+            tracks=tracks,
+            cuts=found.cuts,
+            timings_s=timings,
+        )
+
+
+def write_recipe(files: Sequence[Path], options: object) -> str:
+    """Name each weight file by its hash, and all options by theirs; safe as the name of a folder."""
+    parts = [f"{path.stem}-{weights.hash_file(path)[:12]}" for path in files]
+    digest = hashlib.sha256(repr(options).encode()).hexdigest()
+    return "+".join([*parts, f"options-{digest[:8]}"])
+
+
+@contextmanager
+def time_step(name: str, timings: dict[str, float], on_step: OnStep, total: int = 1) -> Iterator[None]:
+    """Announce a step, and keep its wall-clock seconds."""
+    on_step(name, 0, total)
+    began = time.perf_counter()
+    yield
+    timings[name] = time.perf_counter() - began
+    on_step(name, total, total)
+
+
+def _note_end(frames: Iterator[Frame], late: list[Reason]) -> Iterator[Frame]:
+    """Pass the frames on; what only decoding them could show, told after the last one, goes into `late`."""
+    told = yield from cast(Generator[Frame, None, tuple[Reason, ...] | None], frames)
+    late += told or ()
