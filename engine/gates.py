@@ -27,7 +27,7 @@ class GateOptions:
     min_mouth_seen: float = 0.6  # share of the voiced frames
     min_face_px: float = 48.0
     full_face_px: float = 100.0
-    min_mouth_motion: float = 0.01
+    min_mouth_motion: float = 0.01  # stills: below 0.001; forty talkers: 0.015 and more
     max_drift_frames: float = 3.0  # 120 ms
     clear_score: float = 0.3  # of several faces, one is the speaker when it alone reaches this score
     clear_margin: float = 0.15  # and leads all others by this much
