@@ -1,0 +1,35 @@
+"""Start the app: `python -m webapp`. WAYSPEAK_HOST and WAYSPEAK_PORT say where it listens."""
+
+import os
+import sys
+import tempfile
+
+from engine.errors import EngineError
+from engine.settings import Settings
+
+HOST = "127.0.0.1"
+PORT = 7860
+
+
+def main() -> None:
+    """Load the engine, build the page, serve it until interrupted; uploads go when the app ends."""
+    with tempfile.TemporaryDirectory(prefix="wayspeak-uploads-", ignore_cleanup_errors=True) as folder:
+        os.environ.setdefault("GRADIO_TEMP_DIR", folder)  # readable by this user alone
+        serve(Settings.from_env())
+
+
+def serve(settings: Settings) -> None:
+    """Serve until interrupted; where the engine cannot load, end with what is missing and what to do."""
+    from engine.pipeline import Engine
+    from webapp.app import build_app, launch_settings
+
+    try:
+        engine = Engine.load(settings)
+    except EngineError as error:
+        sys.exit(f"Wayspeak cannot start: {error.message}. {error.hint}")
+    host, port = os.environ.get("WAYSPEAK_HOST", HOST), int(os.environ.get("WAYSPEAK_PORT", PORT))
+    build_app(engine, settings).launch(**launch_settings(settings, host, port))
+
+
+if __name__ == "__main__":
+    main()
