@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine import pipeline, weights
+from engine import observer, weights
 from engine.errors import UnreadableVideo, WeightsMissing
 from engine.observation import measure_clip, measure_track, read_ahead
+from engine.observer import Observer, write_recipe
 from engine.pipeline import Engine, EngineOptions
 from engine.settings import MediaLimits, Settings
 from engine.types import SAMPLES_PER_FRAME, Clip, Frame, Reason, Status
@@ -23,13 +24,13 @@ FILE = Path("drawn.mp4")
 
 @pytest.fixture
 def engine() -> Engine:
-    return Engine(FakeNets(), FakeVoice(), FakeModel(), "fake")  # type: ignore[arg-type]
+    return Engine(Observer(FakeNets(), FakeVoice(), "seen"), FakeModel(), "fake")  # type: ignore[arg-type]
 
 
 @pytest.fixture
 def analyse(engine, monkeypatch):
     def run(clip: Clip, **steps):
-        monkeypatch.setattr(pipeline, "open_clip", lambda path, limits: clip)
+        monkeypatch.setattr(observer, "open_clip", lambda path, limits: clip)
         return engine.analyse(FILE, **steps)
 
     return run
@@ -38,7 +39,7 @@ def analyse(engine, monkeypatch):
 @pytest.fixture
 def observe(engine, monkeypatch):
     def run(clip: Clip):
-        monkeypatch.setattr(pipeline, "open_clip", lambda path, limits: clip)
+        monkeypatch.setattr(observer, "open_clip", lambda path, limits: clip)
         return engine.observe(FILE)
 
     return run
@@ -180,7 +181,7 @@ def test_sound_that_is_absent_is_neither_speech_nor_silence(observe):
 def test_observation_is_judged_again_without_the_file(engine, observe):
     seen = observe(make_clip([MOUTH], make_voice(MOUTH)))
     strict = replace(engine.options, gates=replace(engine.options.gates, full_face_px=500.0))
-    other = Engine(None, None, FakeModel(), "other", strict)  # type: ignore[arg-type]
+    other = Engine(None, FakeModel(), "other", strict)  # type: ignore[arg-type]
 
     assert engine.judge(seen).status == Status.EVALUATED
     assert (other.judge(seen).status, other.judge(seen).reasons) == (Status.LIMITED, (Reason.LOW_RES,))
@@ -203,7 +204,7 @@ def test_decoder_that_breaks_surfaces_its_error(engine, monkeypatch):
         raise UnreadableVideo("the picture is damaged")
 
     clip = replace(make_clip([MOUTH], make_voice(MOUTH)), read_frames=break_off)
-    monkeypatch.setattr(pipeline, "open_clip", lambda path, limits: clip)
+    monkeypatch.setattr(observer, "open_clip", lambda path, limits: clip)
 
     with pytest.raises(UnreadableVideo, match="damaged"):
         engine.analyse(FILE)
@@ -264,13 +265,13 @@ def test_recipe_changes_with_any_option_and_any_weight(tmp_path):
     changed = replace(options, faces=replace(options.faces, max_gap=13))
 
     recipes = {
-        pipeline._write_recipe([one], options),
-        pipeline._write_recipe([other], options),
-        pipeline._write_recipe([one], changed),
+        write_recipe([one], options),
+        write_recipe([other], options),
+        write_recipe([one], changed),
     }
     assert len(recipes) == 3
-    assert pipeline._write_recipe([one], options) == pipeline._write_recipe([one], EngineOptions())
-    assert "one-6b86b273ff34" in pipeline._write_recipe([one], options)
+    assert write_recipe([one], options) == write_recipe([one], EngineOptions())
+    assert "one-6b86b273ff34" in write_recipe([one], options)
 
 
 def test_engine_without_weights_says_which(tmp_path, monkeypatch):
@@ -280,11 +281,11 @@ def test_engine_without_weights_says_which(tmp_path, monkeypatch):
         Engine.load(Settings(tmp_path))
 
 
-def test_limits_of_the_settings_reach_the_reader(engine, monkeypatch):
+def test_limits_of_the_settings_reach_the_reader(monkeypatch):
     asked = []
     clip = make_clip([MOUTH[:30]], make_voice(MOUTH[:30]))
-    monkeypatch.setattr(pipeline, "open_clip", lambda path, limits: asked.append((path, limits)) or clip)
+    monkeypatch.setattr(observer, "open_clip", lambda path, limits: asked.append((path, limits)) or clip)
     limits = MediaLimits(max_duration_s=5)
-    Engine(FakeNets(), FakeVoice(), FakeModel(), "fake", limits=limits).observe(FILE)  # type: ignore[arg-type]
+    Observer(FakeNets(), FakeVoice(), "seen", limits=limits).observe(FILE)  # type: ignore[arg-type]
 
     assert asked == [(FILE, limits)]

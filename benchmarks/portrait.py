@@ -1,0 +1,68 @@
+"""A 720p talking head to measure with: a public-domain portrait that sways and moves its mouth, noise for a voice."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+from skimage import data
+
+from engine.types import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
+
+WIDTH, HEIGHT = 1280, 720
+MOUTH = np.array([314.0, 206.0])  # in the portrait enlarged to 720 pixels: NASA's picture of Eileen Collins
+
+
+def write_portrait(path: Path, seconds: float) -> None:
+    """Write an MP4 (H.264, AAC) of the given length."""
+    n_frames = round(seconds * FPS)
+    opening = np.convolve(np.random.default_rng(0).random(n_frames + 4), np.ones(5) / 5, "valid")
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", FPS, options={"preset": "veryfast", "crf": "23"})
+        video.width, video.height, video.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        audio = container.add_stream("aac", SAMPLE_RATE, layout="mono")
+        for index, image in enumerate(_draw(opening)):
+            frame = av.VideoFrame.from_ndarray(image, "rgb24")
+            frame.pts = index
+            container.mux(video.encode(frame))
+            container.mux(audio.encode(_sound(index, opening[index])))
+        container.mux(video.encode())
+        container.mux(audio.encode())
+
+
+def loop_file(source: Path, target: Path, seconds: float) -> None:
+    """Repeat a file's packets, nothing coded anew, until it lasts as long as wanted."""
+    with av.open(str(source)) as known, av.open(str(target), "w") as container:
+        # a little apart, because the first packets of a turn are decoded before they are shown
+        length_s = (known.duration or 0) / av.time_base + 5 / FPS
+        streams = {stream.index: container.add_stream_from_template(stream) for stream in known.streams}
+        for turn in range(int(np.ceil(seconds / length_s))):
+            known.seek(0)
+            for packet in known.demux():
+                if packet.dts is None or packet.pts is None or packet.time_base is None:
+                    continue
+                shift = round(turn * length_s / packet.time_base)
+                packet.pts, packet.dts = packet.pts + shift, packet.dts + shift
+                packet.stream = streams[packet.stream.index]
+                container.mux(packet)
+
+
+def _draw(opening: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield (720, 1280, 3) uint8 RGB for each opening of the mouth in [0, 1]."""
+    portrait = cv2.resize(data.astronaut(), (HEIGHT, HEIGHT), interpolation=cv2.INTER_CUBIC)
+    rows, columns = np.mgrid[:HEIGHT, :HEIGHT].astype(np.float32)
+    near = np.exp(-(((columns - MOUTH[0]) / 45) ** 2 + ((rows - MOUTH[1]) / 30) ** 2)).astype(np.float32)
+    stretch = np.tanh((rows - MOUTH[1]) / 8).astype(np.float32) * near
+    for index, amount in enumerate(opening):
+        moved = cv2.remap(portrait, columns, rows - 12 * np.float32(amount) * stretch, cv2.INTER_LINEAR)
+        turn = cv2.getRotationMatrix2D((HEIGHT / 2, HEIGHT / 2), 3 * np.sin(index / 19), 1.0)
+        turn[:, 2] += (WIDTH - HEIGHT) / 2 + 15 * np.sin(index / 31), 8 * np.sin(index / 23)
+        yield cv2.warpAffine(moved, turn, (WIDTH, HEIGHT), borderMode=cv2.BORDER_CONSTANT)
+
+
+def _sound(index: int, amount: float) -> av.AudioFrame:
+    noise = np.random.default_rng(index).normal(size=(1, SAMPLES_PER_FRAME)).astype(np.float32)
+    frame = av.AudioFrame.from_ndarray(np.clip(0.2 * float(amount) * noise, -1, 1), "fltp", "mono")
+    frame.sample_rate, frame.pts = SAMPLE_RATE, index * SAMPLES_PER_FRAME
+    return frame
