@@ -149,7 +149,7 @@ def _read_all(
             packet: Packet = next(packets)
         except StopIteration as end:
             return bool(end.value)
-        if packet.stream_index == video.index:
+        if packet.stream.index == video.index:  # the empty packet at the end has a stream, but no number of its own
             index.add(packet)
         else:
             sound.add(packet)
