@@ -214,6 +214,6 @@ def _is_irregular(scan: Scan) -> bool:
 
 def _is_short(scan: Scan) -> bool:
     """Does the header promise clearly more than could be read?"""
-    picture_end_s = scan.times[-1] * scan.unit_s + scan.last_duration_s
+    picture_end_s = float(scan.times[-1]) * scan.unit_s + scan.last_duration_s
     sound_ends_s = [stretch.end_s for stretch in scan.stretches]
     return scan.declared_end_s > max(picture_end_s, *sound_ends_s, 0.0) + MAX_MISSING_S
