@@ -1,0 +1,154 @@
+"""Observations kept on disk by the hash of the file they were made from, so that no clip is decoded twice.
+
+One folder per recipe: what other weights or options have seen is never taken for what these would see.
+"""
+
+import json
+import os
+import re
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from engine.errors import UnreadableVideo
+from engine.observation import Heard, Observation, ObservedTrack
+from engine.types import OnStep, Reason
+from engine.weights import hash_file
+
+LAYOUT = 1  # of the files; others count as absent
+TRACK_ARRAYS = ("lips", "seen", "gap", "thumbnail")
+DAMAGED = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error)
+
+
+class Observes(Protocol):
+    """What `observe_cached` needs of an `Observer`."""
+
+    recipe: str
+
+    def observe(self, path: Path, on_step: OnStep = ...) -> Observation:
+        """See and hear the whole file."""
+        ...
+
+
+class ObservationCache:
+    """One .npz a clip in `folder/<recipe>`; a file that is damaged counts as absent and is written anew."""
+
+    def __init__(self, folder: Path, recipe: str):
+        if not re.fullmatch(r"[\w+.-]*\w[\w+.-]*", recipe, re.ASCII):
+            raise ValueError(f"a recipe names a folder of the cache, and {recipe!r} cannot")
+        self.recipe, self.folder = recipe, folder / recipe
+
+    def load(self, sha256: str) -> Observation | None:
+        """Give what was seen and heard in the file of this hash; None where that is not known."""
+        path = self._place(sha256)
+        if not path.is_file():
+            return None
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                seen = _unpack(arrays)
+        except DAMAGED:
+            return None
+        return seen if seen.sha256 == sha256 else None
+
+    def save(self, observation: Observation) -> Path:
+        """Write it whole or not at all, also when the machine stops meanwhile; raises OSError where it cannot."""
+        path = self._place(observation.sha256)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        handle, unfinished = tempfile.mkstemp(suffix=".part", dir=self.folder)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                np.savez(file, allow_pickle=False, **_pack(observation))
+                file.flush()
+                os.fsync(file.fileno())
+            Path(unfinished).replace(path)
+        except BaseException:
+            Path(unfinished).unlink(missing_ok=True)
+            raise
+        return path
+
+    def _place(self, sha256: str) -> Path:
+        if not re.fullmatch("[0-9a-f]{64}", sha256):
+            raise ValueError(f"{sha256!r} is no SHA-256 in hexadecimal")
+        return self.folder / f"{sha256}.npz"
+
+
+def observe_cached(
+    path: Path, observer: Observes, cache: ObservationCache, on_step: OnStep = lambda name, completed, total: None
+) -> Observation:
+    """Observe a file, decoding it only where the cache does not know its content; the name is always this path's.
+
+    Raises EngineError for a file that cannot be read, OSError where the cache cannot be written, and ValueError where
+    observer and cache are of two recipes.
+    """
+    if observer.recipe != cache.recipe:
+        raise ValueError(f"the cache is of recipe {cache.recipe}, the observer of {observer.recipe}")
+    known = cache.load(_hash(path)) if path.is_file() else None
+    if known is not None:
+        return replace(known, name=path.name)
+    seen = observer.observe(path, on_step)
+    cache.save(seen)
+    return seen
+
+
+def _hash(path: Path) -> str:
+    try:
+        return hash_file(path)
+    except OSError as cause:
+        raise UnreadableVideo(f"{path.name} cannot be read: {cause.strerror}.", "Check the file's rights.") from cause
+
+
+def _pack(seen: Observation) -> dict[str, Any]:
+    """Arrays by name; everything else as JSON in the array `record`, so that nothing is pickled."""
+    record = {
+        "layout": LAYOUT,
+        "name": seen.name,
+        "sha256": seen.sha256,
+        "n_frames": seen.n_frames,
+        "size_px": seen.size_px,
+        "source_fps": seen.source_fps,
+        "reasons": seen.reasons,
+        "level_dbfs": seen.heard.level_dbfs,
+        "cuts": seen.cuts,
+        "timings_s": seen.timings_s,
+        "tracks": [{"start": track.start, "face_px": track.face_px} for track in seen.tracks],
+    }
+    arrays = {"rows": seen.heard.rows, "voiced": seen.heard.voiced, "present": seen.heard.present}
+    for number, track in enumerate(seen.tracks):
+        arrays |= {f"{name}_{number}": getattr(track, name) for name in TRACK_ARRAYS}
+    return arrays | {"record": np.frombuffer(json.dumps(record, default=np.generic.item).encode(), np.uint8)}
+
+
+def _unpack(arrays: Mapping[str, np.ndarray]) -> Observation:
+    record = json.loads(arrays["record"].tobytes())
+    if record["layout"] != LAYOUT:
+        raise ValueError(f"layout {record['layout']}, wanted {LAYOUT}")
+    heard = Heard(arrays["rows"], arrays["voiced"], arrays["present"], record["level_dbfs"])
+    tracks = tuple(
+        ObservedTrack(
+            start=plain["start"],
+            lips=arrays[f"lips_{number}"],
+            seen=arrays[f"seen_{number}"],
+            gap=arrays[f"gap_{number}"],
+            face_px=plain["face_px"],
+            thumbnail=arrays[f"thumbnail_{number}"],
+        )
+        for number, plain in enumerate(record["tracks"])
+    )
+    return Observation(
+        name=record["name"],
+        sha256=record["sha256"],
+        n_frames=record["n_frames"],
+        size_px=(record["size_px"][0], record["size_px"][1]),
+        source_fps=record["source_fps"],
+        reasons=tuple(Reason(reason) for reason in record["reasons"]),
+        heard=heard,
+        tracks=tracks,
+        cuts=tuple(record["cuts"]),
+        timings_s=record["timings_s"],
+    )

@@ -1,0 +1,116 @@
+"""A list of clips with what is known about each: the CSV that evaluation and training read."""
+
+import csv
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine.errors import BadManifest
+
+REAL = "real"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One clip of a manifest; an empty cell and an absent column are the same."""
+
+    number: int  # 1 is the first row below the header
+    path: Path  # resolved against the manifest's folder
+    label: str  # `real`, or what else it is
+    speaker: str = ""
+    source: str = ""
+    method: str = ""
+    offset_s: float | None = None  # positive: the sound comes late
+    sample: str | None = None  # rows of one sample are pooled
+    has_audio: str | None = None  # 1 or 0
+    audio_in_sync: str | None = None  # yes or no
+    language: str | None = None
+    session: str | None = None
+
+    @property
+    def is_real(self) -> bool:
+        """Labelled as it was filmed, by anyone's spelling of the word."""
+        return self.label.lower() == REAL
+
+    @property
+    def person(self) -> str:
+        """Who may not be parted between two halves, nor taken for another.
+
+        The speaker; where that is not told, everybody unknown of the source counts as one, since they may be.
+        """
+        if self.speaker:
+            return self.speaker
+        return f"unknown of {self.source}" if self.source else f"unknown in {self.path}"
+
+
+OPTIONAL = ("sample", "has_audio", "audio_in_sync", "language", "session")
+
+
+def read_manifest(path: Path, required: Sequence[str] = ("path", "label"), check_files: bool = False) -> list[Row]:
+    """Read all rows of a CSV; columns that no field is named after are ignored.
+
+    Raises BadManifest: no such file, a required column that is missing, a row with a value that cannot be used, and,
+    with `check_files`, a row whose file is not there.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = _read_rows(path, file, {"path", "label", *required})
+    except OSError as cause:
+        raise BadManifest(f"The manifest {path} cannot be read: {cause.strerror}.", "Check its name.") from cause
+    except (UnicodeDecodeError, csv.Error) as cause:
+        raise BadManifest(f"The manifest {path} is not a CSV file in UTF-8: {cause}.", "Export it anew.") from cause
+    if not rows:
+        raise BadManifest(f"The manifest {path} has a header and no rows.", "Add one row per clip.")
+    missing = [row for row in rows if check_files and not row.path.is_file()]
+    if missing:
+        raise BadManifest(
+            f"{path}: row {missing[0].number} names the file {missing[0].path}, which is not there "
+            f"({len(missing)} of {len(rows)} are missing).",
+            "Paths are taken from the manifest's folder.",
+        )
+    return rows
+
+
+def _read_rows(path: Path, lines: Iterable[str], required: set[str]) -> list[Row]:
+    reader = csv.DictReader(lines, strict=True)
+    found = [name.strip() for name in reader.fieldnames or ()]
+    lacking = sorted(required - set(found))
+    if lacking:
+        raise BadManifest(
+            f"{path} lacks the column {', '.join(lacking)}; the columns found are: {', '.join(found) or 'none'}.",
+            "The first line must name the columns.",
+        )
+    reader.fieldnames = found
+    return [_read_row(path, number, cells) for number, cells in enumerate(reader, start=1)]
+
+
+def _read_row(path: Path, number: int, cells: dict[str | None, str | None]) -> Row:
+    if None in cells:
+        raise BadManifest(f"{path}: row {number} has more cells than the header.", "Put text with commas in quotes.")
+    plain = {name: (value or "").strip() for name, value in cells.items() if name is not None}
+    for name in ("path", "label"):
+        if not plain[name]:
+            raise BadManifest(f"{path}: row {number} has no {name}.", "Fill the cell or remove the row.")
+    return Row(
+        number=number,
+        path=path.parent / plain["path"],
+        label=plain["label"],
+        speaker=plain.get("speaker", ""),
+        source=plain.get("source", ""),
+        method=plain.get("method", ""),
+        offset_s=_read_offset(path, number, plain.get("offset_s", "")),
+        **{name: plain.get(name) or None for name in OPTIONAL},
+    )
+
+
+def _read_offset(path: Path, number: int, text: str) -> float | None:
+    if not text:
+        return None
+    try:
+        offset_s = float(text)
+    except ValueError:
+        offset_s = math.nan
+    if not math.isfinite(offset_s):
+        raise BadManifest(f"{path}: row {number} has the offset_s {text!r}, wanted seconds such as -0.12.", "")
+    return offset_s

@@ -1,0 +1,182 @@
+"""The cache gives back exactly what was seen, never damaged, never of another recipe."""
+
+import hashlib
+from dataclasses import fields, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engine.cache import ObservationCache, observe_cached
+from engine.errors import UnreadableVideo
+from engine.observation import Heard, Observation, ObservedTrack
+from engine.types import OnStep, Reason
+
+RECIPE = "faces-0123+voice-4567+options-89ab"
+
+
+def make_observation(content: bytes = b"film", name: str = "film.mp4") -> Observation:
+    rng = np.random.default_rng(len(content))
+    present = rng.random(30) > 0.2
+    tracks = tuple(
+        ObservedTrack(
+            start=start,
+            lips=rng.normal(size=(length, 130)).astype(np.float32),
+            seen=rng.random(length) > 0.1,
+            gap=rng.random(length).astype(np.float32),
+            face_px=float(rng.uniform(50, 90)),
+            thumbnail=rng.integers(0, 256, (96, 96, 3), np.uint8),
+        )
+        for start, length in ((0, 12), (15, 15))
+    )
+    heard = Heard(rng.normal(size=(30, 160)).astype(np.float32), present & (rng.random(30) > 0.5), present, -31.25)
+    return Observation(
+        name=name,
+        sha256=hashlib.sha256(content).hexdigest(),
+        n_frames=30,
+        size_px=(640, 480),
+        source_fps=29.97,
+        reasons=(Reason.FPS_VFR,),
+        heard=heard,
+        tracks=tracks,
+        cuts=(15,),
+        timings_s={"read": 0.5},
+    )
+
+
+def assert_same(one: object, other: object) -> None:
+    for field in fields(one):  # type: ignore[arg-type]
+        left, right = getattr(one, field.name), getattr(other, field.name)
+        if isinstance(left, np.ndarray):
+            assert left.dtype == right.dtype
+            np.testing.assert_array_equal(left, right)
+        elif isinstance(left, tuple) and left and isinstance(left[0], ObservedTrack):
+            assert len(left) == len(right)
+            for a, b in zip(left, right, strict=True):
+                assert_same(a, b)
+        elif isinstance(left, Heard):
+            assert_same(left, right)
+        else:
+            assert left == right and type(left) is type(right), field.name
+
+
+class CountingObserver:
+    """Sees a film in any file, and counts how often it had to look."""
+
+    recipe = RECIPE
+
+    def __init__(self) -> None:
+        self.looked: list[str] = []
+
+    def observe(self, path: Path, on_step: OnStep = lambda name, completed, total: None) -> Observation:
+        self.looked.append(path.name)
+        return make_observation(path.read_bytes(), path.name)
+
+
+def test_what_was_saved_comes_back_whole(tmp_path: Path) -> None:
+    seen, cache = make_observation(), ObservationCache(tmp_path, RECIPE)
+    assert cache.load(seen.sha256) is None
+    cache.save(seen)
+    found = cache.load(seen.sha256)
+    assert found is not None
+    assert_same(seen, found)
+
+
+def test_silence_and_no_face_come_back_too(tmp_path: Path) -> None:
+    seen, cache = make_observation(), ObservationCache(tmp_path, RECIPE)
+    empty = replace(seen, tracks=(), cuts=(), reasons=(), heard=replace(seen.heard, level_dbfs=float("-inf")))
+    cache.save(empty)
+    found = cache.load(seen.sha256)
+    assert found is not None
+    assert_same(empty, found)
+
+
+def test_numbers_of_numpy_keep_their_kind(tmp_path: Path) -> None:
+    seen, cache = make_observation(), ObservationCache(tmp_path, RECIPE)
+    cache.save(replace(seen, cuts=(np.int64(15),), source_fps=np.float64(29.97)))  # type: ignore[arg-type]
+    found = cache.load(seen.sha256)
+    assert found is not None
+    assert_same(seen, found)
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "emptied", "another file's"])
+def test_a_damaged_file_counts_as_absent_and_is_written_anew(tmp_path: Path, damage: str) -> None:
+    seen, cache = make_observation(), ObservationCache(tmp_path, RECIPE)
+    path = cache.save(seen)
+    good = path.read_bytes()
+    middle = len(good) // 2
+    bad = {
+        "cut": good[:middle],
+        "flipped": good[:middle] + bytes([good[middle] ^ 255]) + good[middle + 1 :],
+        "emptied": b"",
+        "another file's": cache.save(make_observation(b"another film")).read_bytes(),
+    }[damage]
+    path.write_bytes(bad)
+    assert cache.load(seen.sha256) is None
+    cache.save(seen)
+    assert path.read_bytes() == good
+    assert cache.load(seen.sha256) is not None
+
+
+def test_a_save_that_fails_leaves_the_old_file_and_no_rubbish(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, cache = make_observation(), ObservationCache(tmp_path, RECIPE)
+    good = cache.save(seen).read_bytes()
+
+    def fail(handle: int) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr("os.fsync", fail)
+    with pytest.raises(OSError, match="no space"):
+        cache.save(seen)
+    assert [path.read_bytes() for path in cache.folder.iterdir()] == [good]
+
+
+def test_recipes_never_mix(tmp_path: Path) -> None:
+    seen = make_observation()
+    ObservationCache(tmp_path, RECIPE).save(seen)
+    assert ObservationCache(tmp_path, "another").load(seen.sha256) is None
+    film = tmp_path / "film.mp4"
+    film.write_bytes(b"film")
+    with pytest.raises(ValueError, match="the cache is of recipe another"):
+        observe_cached(film, CountingObserver(), ObservationCache(tmp_path, "another"))
+
+
+@pytest.mark.parametrize("recipe", ["", "..", "a/b", "a b", "\u00e9"])
+def test_a_recipe_that_names_no_folder_is_refused(tmp_path: Path, recipe: str) -> None:
+    with pytest.raises(ValueError, match="recipe"):
+        ObservationCache(tmp_path, recipe)
+
+
+def test_a_name_that_is_no_hash_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="SHA-256"):
+        ObservationCache(tmp_path, RECIPE).load("../../secret")
+
+
+def test_the_second_look_decodes_nothing_even_under_another_name(tmp_path: Path) -> None:
+    first, second = tmp_path / "first.mp4", tmp_path / "second.mov"
+    first.write_bytes(b"film")
+    second.write_bytes(b"film")
+    observer = CountingObserver()
+    seen = observe_cached(first, observer, ObservationCache(tmp_path / "cache", RECIPE))
+    again = observe_cached(second, observer, ObservationCache(tmp_path / "cache", RECIPE))
+    assert observer.looked == ["first.mp4"]
+    assert (seen.name, again.name) == ("first.mp4", "second.mov")
+    assert_same(replace(seen, name=again.name), again)
+
+
+def test_a_changed_file_is_looked_at_again(tmp_path: Path) -> None:
+    film, observer = tmp_path / "film.mp4", CountingObserver()
+    for content in (b"film", b"another film"):
+        film.write_bytes(content)
+        observe_cached(film, observer, ObservationCache(tmp_path / "cache", RECIPE))
+    assert len(observer.looked) == 2
+
+
+def test_a_file_that_is_not_there_is_left_to_the_observer(tmp_path: Path) -> None:
+    class Strict(CountingObserver):
+        def observe(self, path: Path, on_step: OnStep = lambda name, completed, total: None) -> Observation:
+            raise UnreadableVideo(f"There is no file {path.name!r}.")
+
+    with pytest.raises(UnreadableVideo, match=r"gone\.mp4"):
+        observe_cached(tmp_path / "gone.mp4", Strict(), ObservationCache(tmp_path, RECIPE))
+    assert not (tmp_path / RECIPE).exists()

@@ -1,0 +1,94 @@
+"""A manifest is read whole, or refused with the row or the column that is wrong."""
+
+from pathlib import Path
+
+import pytest
+
+from engine.errors import BadManifest
+from engine.manifest import Row, read_manifest
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "manifest.csv"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_paths_are_of_the_manifests_folder_and_empty_cells_are_nothing(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        "\ufeffpath, label,speaker,source,method,offset_s,sample,has_audio,audio_in_sync,language,session,note\n"
+        'clips/a.mp4,real,Ada,lab,,-0.12,s1,1,yes,en,,"text, with a comma"\n'
+        f"{tmp_path}/b.mp4,fake,,,Wav2Lip,,,,,,,\n",
+    )
+    first, second = read_manifest(path)
+    assert first == Row(
+        number=1,
+        path=tmp_path / "clips" / "a.mp4",
+        label="real",
+        speaker="Ada",
+        source="lab",
+        offset_s=-0.12,
+        sample="s1",
+        has_audio="1",
+        audio_in_sync="yes",
+        language="en",
+    )
+    assert second == Row(number=2, path=tmp_path / "b.mp4", label="fake", method="Wav2Lip")
+    assert first.is_real and not second.is_real
+
+
+def test_path_and_label_are_enough(tmp_path: Path) -> None:
+    assert read_manifest(write(tmp_path, "label,path\nreal,a.mp4\n")) == [Row(1, tmp_path / "a.mp4", "real")]
+
+
+def test_unknown_people_of_one_source_count_as_one_and_of_none_as_many(tmp_path: Path) -> None:
+    text = "path,label,speaker,source\na,real,Ada,lab\nb,real,Ada,film\nc,real,,lab\nd,real,,lab\ne,real,,\nf,real,,\n"
+    people = [row.person for row in read_manifest(write(tmp_path, text))]
+    assert people[0] == people[1]
+    assert people[2] == people[3]
+    assert len(set(people)) == 4
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("path,speaker\na.mp4,Ada\n", r"lacks the column label; the columns found are: path, speaker"),
+        ("", r"lacks the column label, path; the columns found are: none"),
+        ("path,label\n", "no rows"),
+        ("path,label\na.mp4,real\n,real\n", "row 2 has no path"),
+        ("path,label\na.mp4,\n", "row 1 has no label"),
+        ("path,label\na.mp4,real,more\n", "row 1 has more cells"),
+        ("path,label\na.mp4\n", "row 1 has no label"),
+        ("path,label,offset_s\na.mp4,real,0.1\nb.mp4,real,late\n", "row 2 has the offset_s 'late'"),
+        ("path,label,offset_s\na.mp4,real,inf\n", "row 1 has the offset_s 'inf'"),
+        ('path,label\n"a.mp4,real\n', "not a CSV file"),
+    ],
+)
+def test_a_bad_manifest_says_what_is_wrong_and_where(tmp_path: Path, text: str, says: str) -> None:
+    with pytest.raises(BadManifest, match=says):
+        read_manifest(write(tmp_path, text))
+
+
+def test_a_column_that_the_caller_needs_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path, "path,label\na.mp4,real\n")
+    with pytest.raises(BadManifest, match="lacks the column speaker"):
+        read_manifest(path, required=("speaker",))
+
+
+def test_a_manifest_that_is_not_there_or_not_text_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadManifest, match="cannot be read"):
+        read_manifest(tmp_path / "none.csv")
+    with pytest.raises(BadManifest, match="cannot be read"):
+        read_manifest(tmp_path)
+    (tmp_path / "film.csv").write_bytes(b"\x00\xff\xfe\x80")
+    with pytest.raises(BadManifest, match="not a CSV file in UTF-8"):
+        read_manifest(tmp_path / "film.csv")
+
+
+def test_a_missing_file_is_named_only_when_asked(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").touch()
+    path = write(tmp_path, "path,label\na.mp4,real\nb.mp4,real\n")
+    assert len(read_manifest(path)) == 2
+    with pytest.raises(BadManifest, match=r"row 2 names the file .*b\.mp4.*1 of 2"):
+        read_manifest(path, check_files=True)
