@@ -1,11 +1,12 @@
 """The compact consistency model: a visual and an audio stream into one space, frame by frame.
 
 Ours: code MIT, weights trained by `wayspeak train consistency` (see docs/compact-model.md). After the first stage of
-SpeechForensics (Liang et al., NeurIPS 2024, https://arxiv.org/abs/2508.09913) at a ten-thousandth of its size. Each stream is
-a stack of residual dilated convolutions over time; convolutions see real frames only (no zero padding in training), so
-no stream can tell where in a window it stands. A few members trained from different seeds form one space together.
+SpeechForensics (Liang et al., NeurIPS 2024, https://arxiv.org/abs/2508.09913) at a small
+scale. Each stream is a stack of residual dilated convolutions over time; in training they see real frames only (no
+zero padding), so no stream can tell where in a window it stands. Members trained from different seeds form one space.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -69,7 +70,7 @@ class Member(nn.Module):
     """A visual and an audio stream trained together."""
 
     def __init__(
-        self, width: int = 160, dim: int = 96, dilations: tuple[int, ...] = (1, 2, 4, 8), dropout: float = 0.1
+        self, width: int = 144, dim: int = 96, dilations: tuple[int, ...] = (1, 2, 4, 8), dropout: float = 0.1
     ):
         super().__init__()
         self.lips = Stream(N_FEATURES, width, dim, dilations, dropout)
@@ -84,18 +85,31 @@ class CompactConsistency(nn.Module):
         super().__init__()
         self.members = nn.ModuleList(Member(**sizes) for _ in range(n_members))  # type: ignore[arg-type]
 
-    @torch.inference_mode()
+    @classmethod
+    def of(cls, members: Sequence[Member]) -> "CompactConsistency":
+        """Put trained members side by side."""
+        model = cls(0)
+        model.members.extend(members)
+        return model.eval()
+
     def encode(self, lips: np.ndarray, speech: np.ndarray) -> Encoded:
         """Embed a track.
 
         `lips` (T, 130) of `lips.describe_lips`, `speech` (T, 160) of `speech.log_mel`, the same T frames.
         """
+        return self.encode_centred(centre_lips(lips), centre_speech(speech))
+
+    @torch.inference_mode()
+    def encode_centred(self, lips: np.ndarray, speech: np.ndarray) -> Encoded:
+        """Embed rows that `centre_lips` and `centre_speech` gave."""
         device = next(self.parameters()).device
-        faces = torch.from_numpy(centre_lips(lips)).to(device)[None]
-        voices = torch.from_numpy(centre_speech(speech)).to(device)[None]
-        seen = [member.lips(_extend(faces, member.reach)) for member in self.members]
-        heard = [member.speech(_extend(voices, member.reach)) for member in self.members]
+        faces, voices = torch.from_numpy(lips).to(device)[None], torch.from_numpy(speech).to(device)[None]
+        seen = [_run(member.lips, faces, member.reach) for member in self._all()]
+        heard = [_run(member.speech, voices, member.reach) for member in self._all()]
         return Encoded(0, _join(seen), _join(heard), _mean_weight(seen), _mean_weight(heard))
+
+    def _all(self) -> list[Member]:
+        return [member for member in self.members if isinstance(member, Member)]
 
 
 def load_compact(path: Path, device: str = "cpu") -> CompactConsistency:
@@ -103,9 +117,10 @@ def load_compact(path: Path, device: str = "cpu") -> CompactConsistency:
     try:
         state = {name: tensor.float() for name, tensor in load_file(path).items()}
         n_members = 1 + max(int(name.split(".")[1]) for name in state)
-        model = CompactConsistency(n_members)
+        dim, width = state["members.0.lips.outlet.weight"].shape
+        model = CompactConsistency(n_members, width=width, dim=dim)
         model.load_state_dict(state, strict=True)
-    except (SafetensorError, RuntimeError, ValueError, IndexError) as cause:
+    except (SafetensorError, RuntimeError, ValueError, IndexError, KeyError) as cause:
         raise WeightsDamaged(
             f"{path.name} does not hold the compact model: {cause}", "Reinstall Wayspeak, or train the model anew."
         ) from cause
@@ -134,9 +149,11 @@ def _running_mean(rows: np.ndarray, window: int = CENTRE_WINDOW) -> np.ndarray:
     return (sums[first + window] - sums[first]) / window
 
 
-def _extend(rows: torch.Tensor, reach: int) -> torch.Tensor:
-    """(1, T+2R, F): the first and last row held, so that every frame has an output."""
-    return F.pad(rows.transpose(1, 2), (reach, reach), mode="replicate").transpose(1, 2)
+def _run(stream: Stream, rows: torch.Tensor, reach: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Run a stream over (1, T, F) with the first and the last row held, so that every frame has an output."""
+    held = F.pad(rows.transpose(1, 2), (reach, reach), mode="replicate").transpose(1, 2)
+    hidden, embedding, weight = stream(held)
+    return hidden, embedding, weight
 
 
 def _join(parts: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]) -> np.ndarray:

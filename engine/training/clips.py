@@ -1,0 +1,90 @@
+"""Real clips to train on: which rows of a manifest, which belong together, and their rows of numbers."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from engine.manifest import Row
+from engine.models.compact import N_BANDS, centre_lips
+from engine.observation import Observation
+
+MIN_FRAMES = 28  # shorter clips hold hardly a full window
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrainingClip:
+    """The main face of a clip and the sound of its time."""
+
+    name: str
+    source: str
+    speaker: str
+    corpus: str  # clips of one corpus are never on both sides of a split
+    lips: np.ndarray  # (T, 130) float32, centred
+    mel: np.ndarray  # (4T, 40) float32, log-mel steps of 10 ms
+    real: np.ndarray  # (T,) bool: face seen and sound there
+
+    @property
+    def seconds(self) -> float:
+        """Length at 25 frames a second."""
+        return len(self.real) / 25
+
+
+def choose_rows(rows: Iterable[Row]) -> list[Row]:
+    """Keep real clips that have sound in sync; nothing made or driven by a machine is ever trained on."""
+    return [row for row in rows if row.label == "real" and row.has_audio == "1" and row.audio_in_sync == "yes"]
+
+
+def build_clip(observation: Observation, row: Row, corpus: str) -> TrainingClip | None:
+    """Take the face that is longest and largest in the picture; None where there is too little of it."""
+    if not observation.tracks:
+        return None
+    track = max(observation.tracks, key=lambda one: len(one.seen) * one.face_px)
+    span = slice(track.start, track.end)
+    real = track.seen & observation.heard.present[span]
+    if real.sum() < MIN_FRAMES:
+        return None
+    mel = observation.heard.rows[span].reshape(-1, N_BANDS)
+    return TrainingClip(observation.name, row.source, row.speaker, corpus, centre_lips(track.lips), mel, real)
+
+
+def find_corpora(rows: Sequence[Row]) -> list[str]:
+    """Name each row's corpus: one source, or one first part of the speakers' names (`GRID_s1`), is one corpus."""
+    parent: dict[str, str] = {}
+
+    def root(key: str) -> str:
+        while parent.setdefault(key, key) != key:
+            key = parent[key]
+        return key
+
+    for row in rows:
+        family = row.speaker.split("_")[0]
+        if family:
+            parent[root(f"speakers {family}")] = root(f"source {row.source}")
+    return [root(f"source {row.source}").removeprefix("source ") for row in rows]
+
+
+def split_folds(clips: Sequence[TrainingClip], n_folds: int) -> dict[str, int]:
+    """Give each corpus a fold, the largest first, each into the fold that has least."""
+    seconds: dict[str, float] = {}
+    for clip in clips:
+        seconds[clip.corpus] = seconds.get(clip.corpus, 0.0) + clip.seconds
+    load, fold = [0.0] * n_folds, {}
+    for corpus in sorted(seconds, key=lambda name: (-seconds[name], name)):
+        fold[corpus] = int(np.argmin(load))
+        load[fold[corpus]] += seconds[corpus]
+    return fold
+
+
+def shift_sound(clip: TrainingClip, frames: int) -> TrainingClip:
+    """Undo a sound that comes `frames` late (early where negative): both sides are cut, nothing is padded."""
+    length = len(clip.real) - abs(frames)
+    if frames == 0 or length < MIN_FRAMES:
+        return clip
+    face, sound = max(0, -frames), max(0, frames)
+    return replace(
+        clip,
+        lips=clip.lips[face : face + length],
+        mel=clip.mel[4 * sound : 4 * (sound + length)],
+        real=clip.real[face : face + length] & clip.real[sound : sound + length],
+    )

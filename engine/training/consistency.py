@@ -1,0 +1,139 @@
+"""`wayspeak train consistency`: from real clips to the shipped weights by one command.
+
+Observe the clips (kept on disk), hear each corpus by members trained on the others to learn how late its sound comes,
+cut that away, train the members on everything, write the weights with their sidecar. With `--validate`, train on all
+corpora but one fold instead, in turn, and measure on the fold left out.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from engine.cache import ObservationCache, observe_cached
+from engine.errors import BadManifest, EngineError
+from engine.manifest import Row, read_manifest
+from engine.models.compact import CompactConsistency
+from engine.observation import Observation
+from engine.observer import Observer
+from engine.training.alignment import estimate_lateness
+from engine.training.clips import TrainingClip, build_clip, choose_rows, find_corpora, shift_sound, split_folds
+from engine.training.members import MemberOptions, Trainee
+from engine.training.runs import Job, OnProgress, run_jobs
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingOptions:
+    """How the compact model is made; stands in its sidecar."""
+
+    seed: int = 1
+    n_members: int = 3
+    n_folds: int = 4
+    scouts: MemberOptions = field(default_factory=lambda: MemberOptions(steps=300, masked=False))
+    members: MemberOptions = field(default_factory=MemberOptions)
+
+
+@dataclass(frozen=True, slots=True)
+class Workshop:
+    """Where the work is done."""
+
+    folder: Path  # checkpoints
+    device: str = "cpu"
+    workers: int = 2
+    on_progress: OnProgress = lambda name, step: None
+
+
+def observe_clips(
+    manifest: Path, observer: Observer, cache: ObservationCache, on_row: Callable[[int, int], None]
+) -> list[TrainingClip]:
+    """Build a training clip of every usable row; rows without a usable face are left out."""
+    rows = choose_rows(read_manifest(manifest, required=("path", "label", "source", "speaker", "audio_in_sync")))
+    if not rows:
+        raise BadManifest(
+            f"{manifest.name} has no row that is real and in sync",
+            "Training needs rows with label `real`, has_audio `1` and audio_in_sync `yes`.",
+        )
+    clips = [_build(row, corpus, observer, cache) for row, corpus in _counted(rows, on_row)]
+    return [clip for clip in clips if clip is not None]
+
+
+def align_clips(clips: Sequence[TrainingClip], options: TrainingOptions, shop: Workshop) -> list[TrainingClip]:
+    """Cut away each clip's own lateness, as heard by a scout that never saw its corpus."""
+    fold_of = split_folds(clips, options.n_folds)
+    jobs = [
+        Job(f"scout-{fold}", _outside(clips, fold_of, fold), options.scouts, options.seed + fold)
+        for fold in range(options.n_folds)
+    ]
+    scouts = [CompactConsistency.of([trainee.member]) for trainee in _run(jobs, shop)]
+    late = estimate_lateness(clips, [scouts[fold_of[clip.corpus]] for clip in clips])
+    return [shift_sound(clip, frames) for clip, frames in zip(clips, late, strict=True)]
+
+
+def train_members(name: str, clips: Sequence[TrainingClip], options: TrainingOptions, shop: Workshop) -> list[Trainee]:
+    """Train the members on all the clips given."""
+    jobs = [Job(f"{name}-{i}", tuple(clips), options.members, options.seed + 100 + i) for i in range(options.n_members)]
+    return _run(jobs, shop)
+
+
+def train_held_out(
+    name: str, clips: Sequence[TrainingClip], options: TrainingOptions, shop: Workshop
+) -> list[list[Trainee]]:
+    """For each fold, train the members on all the clips of the others; all folds side by side."""
+    fold_of = split_folds(clips, options.n_folds)
+    jobs = [
+        Job(f"{name}-{fold}-{i}", _outside(clips, fold_of, fold), options.members, options.seed + 100 + i)
+        for fold in range(options.n_folds)
+        for i in range(options.n_members)
+    ]
+    trained = _run(jobs, shop)
+    return [trained[fold * options.n_members : (fold + 1) * options.n_members] for fold in range(options.n_folds)]
+
+
+def save_compact(
+    model: CompactConsistency, path: Path, options: TrainingOptions, clips: Sequence[TrainingClip]
+) -> None:
+    """Write the weights in half precision and the sidecar that names their hash and how they were made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file({name: tensor.half().contiguous() for name, tensor in model.cpu().state_dict().items()}, path)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    sources = sorted({clip.source for clip in clips})
+    sidecar = {
+        "sha256": digest,
+        "recipe": f"compact-{digest[:12]}",
+        "options": json.loads(json.dumps(options, default=_plain)),
+        "trained_on": {
+            "clips": len(clips),
+            "seconds": round(sum(clip.seconds for clip in clips)),
+            "speakers": len({clip.speaker for clip in clips}),
+            "sources": sources,
+        },
+    }
+    path.with_suffix(".json").write_text(json.dumps(sidecar, indent=2, sort_keys=True) + "\n")
+
+
+def _run(jobs: Sequence[Job], shop: Workshop) -> list[Trainee]:
+    return run_jobs(jobs, shop.folder, shop.device, shop.workers, shop.on_progress)
+
+
+def _outside(clips: Sequence[TrainingClip], fold_of: dict[str, int], fold: int) -> tuple[TrainingClip, ...]:
+    return tuple(clip for clip in clips if fold_of[clip.corpus] != fold)
+
+
+def _counted(rows: Sequence[Row], on_row: Callable[[int, int], None]) -> Iterable[tuple[Row, str]]:
+    for done, pair in enumerate(zip(rows, find_corpora(rows), strict=True)):
+        on_row(done, len(rows))
+        yield pair
+    on_row(len(rows), len(rows))
+
+
+def _build(row: Row, corpus: str, observer: Observer, cache: ObservationCache) -> TrainingClip | None:
+    observation: Observation = observe_cached(row.path, observer, cache)
+    return build_clip(observation, row, corpus)
+
+
+def _plain(value: object) -> object:
+    return {name: getattr(value, name) for name in value.__slots__}  # type: ignore[attr-defined]
