@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
 Scores = Sequence[float] | np.ndarray
-Statistic = Callable[[np.ndarray, np.ndarray], float]
+Statistic = Callable[[Scores, Scores], float]
 """Of the scores of real clips and of the others: `auc`, `eer`, `average_precision`."""
 
 COVERAGE = 0.95
