@@ -19,7 +19,8 @@ from webapp.examples import EXAMPLES, find_examples
 from webapp.figures import plot_curve, plot_timeline
 
 DELETE_CACHE = (600, 86_400)  # every ten minutes, what is older than a day
-FILE_TYPES = ["video"]
+# By ending too: not every system knows the media type of each.
+FILE_TYPES = ["video", ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg"]
 QUEUE = {"max_size": 20, "api_open": False}
 HERE = Path(__file__).parent
 
@@ -56,10 +57,25 @@ def launch_settings(settings: Settings, host: str, port: int) -> dict[str, Any]:
         "pwa": False,
         "strict_cors": True,
         "state_session_capacity": 50,
-        "theme": gr.themes.Soft(primary_hue="blue", font=["system-ui", "sans-serif"], font_mono=["monospace"]),
+        "theme": _theme(),
         "css": (HERE / "page.css").read_text("utf-8"),
         "head": f"<script>{(HERE / 'page.js').read_text('utf-8')}</script>",
     }
+
+
+def _theme() -> gr.themes.Base:
+    """Soft with system fonts, and with text on buttons that meets a contrast of 4.5."""
+    theme = gr.themes.Soft(primary_hue="blue", font=["system-ui", "sans-serif"], font_mono=["monospace"])
+    return theme.set(
+        button_primary_background_fill="*primary_700",
+        button_primary_background_fill_hover="*primary_800",
+        button_primary_background_fill_dark="*primary_700",
+        button_primary_background_fill_hover_dark="*primary_800",
+        body_text_color_subdued="#52565e",
+        body_text_color_subdued_dark="#b4b8c0",
+        block_info_text_color="#52565e",
+        block_info_text_color_dark="#b4b8c0",
+    )
 
 
 def _lay_out_analysis(engine: handlers.Analyser, settings: Settings) -> None:
@@ -136,8 +152,8 @@ def _take_example(settings: Settings, number: int) -> str | None:
 def _lay_out_face(track: TrackReport, duration_s: float) -> None:
     """Show one face: words above, then timeline and offset curve side by side."""
     found = track.consistency
-    with gr.Group():
-        gr.HTML(views.describe_face(track), padding=True)
+    with gr.Column(elem_classes="ws-card"):
+        gr.HTML(views.describe_face(track))
         if not found.windows or found.curve is None:
             return
         with gr.Row():
@@ -145,4 +161,4 @@ def _lay_out_face(track: TrackReport, duration_s: float) -> None:
                 gr.Plot(plot_timeline(found.windows, duration_s), show_label=False, elem_classes="ws-timeline")
             with gr.Column(scale=2, min_width=320):
                 gr.Plot(plot_curve(found.curve), show_label=False)
-        gr.HTML(views.list_windows(found.windows), padding=True)
+        gr.HTML(views.list_windows(found.windows))

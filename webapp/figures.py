@@ -28,7 +28,7 @@ def plot_timeline(windows: Sequence[Window], duration_s: float) -> go.Figure:
     figure = go.Figure(trace)
     figure.update_xaxes(title="time in the video, s", range=[0, max(duration_s, 1.0)])
     figure.update_yaxes(title="score, uncalibrated", range=_span([w.score for w in windows]))
-    figure.update_layout(title="Consistency over time (click a point to play it)", hovermode="closest")
+    figure.update_layout(title="Consistency over time: click to play", hovermode="closest")
     return _dress(figure)
 
 
@@ -57,7 +57,7 @@ def plot_curve(curve: SyncCurve) -> go.Figure:
         name="best",
     )
     figure.add_vline(x=0, line={"color": TEXT, "dash": "dot", "width": 1})
-    figure.update_xaxes(title="offset of the sound, s (positive: late)")
+    figure.update_xaxes(title="offset of the sound, s (+ is late)")
     figure.update_yaxes(title="mean similarity", range=_span(list(map(float, curve.similarity))))
     figure.update_layout(title="Similarity over the offset")
     return _dress(figure)

@@ -95,7 +95,7 @@ def describe_analysis(analysis: Analysis) -> str:
     cautions = "".join(f"<li>{escape(text)}</li>" for text in (*CAUTION, EVIDENCE))
     return (
         f'<section class="ws-summary" aria-live="polite"><h2>{show_status(analysis.status)}</h2>'
-        f'<p class="ws-lead">{escape(_sum_up(analysis))}</p>{banner}{list_reasons(analysis.reasons)}'
+        f'<p class="ws-lead">{escape(_sum_up(analysis))}</p>{banner}{list_reasons(_of_the_clip(analysis))}'
         f'<ul class="ws-caution">{cautions}</ul>'
         f'<p class="ws-file">{escape(analysis.name)} · {analysis.duration_s:.1f} s · {width} × {height} · '
         f"{analysis.source_fps:.4g} frames/s · SHA-256 <code>{escape(analysis.sha256)}</code></p></section>"
@@ -146,14 +146,21 @@ def show_status(status: Status) -> str:
     return f'<span class="ws-status ws-{status.lower()}"><span aria-hidden="true">{sign}</span> {word}</span>'
 
 
+def _of_the_clip(analysis: Analysis) -> tuple[Reason, ...]:
+    """The reasons that no face below repeats."""
+    told = {reason for track in analysis.tracks for reason in track.consistency.reasons}
+    return tuple(reason for reason in analysis.reasons if reason not in told)
+
+
 def _sum_up(analysis: Analysis) -> str:
     n_faces = len(analysis.tracks)
     scored = sum(track.consistency.score is not None for track in analysis.tracks)
     faces = {0: "No face was followed", 1: "One face was followed"}.get(n_faces, f"{n_faces} faces were followed")
     if scored == 0:
-        return f"{faces}; nothing could be compared with the sound."
-    which = "it was" if n_faces == 1 else "all were" if scored == n_faces else f"{scored} of them were"
-    return f"{faces}; {which} compared with the sound, second by second."
+        return f"{faces}; nothing was compared with the sound. The reasons are below, each with what to do next."
+    if n_faces == 1:
+        return f"{faces}, and its lips were compared with the sound, second by second."
+    return f"{faces}; compared with the sound, second by second: {scored}."
 
 
 def _word(found: ConsistencyReport) -> str:

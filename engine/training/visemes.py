@@ -47,7 +47,7 @@ class Manner:
     openness: float = 1.0  # gain of jaw and lips
     roundness: float = 1.0  # gain of spreading and rounding
     blend_s: float = 0.045  # reach of a sound into its neighbours
-    lead_s: float = 0.02  # lips ahead of the sound
+    lead_s: float = 0.05  # lips ahead of the sound
     head_deg: float = 2.5  # size of head turns
     head_hz: float = 0.35  # and their pace
     blinks_per_min: float = 14.0

@@ -1,0 +1,233 @@
+"""The page as a person meets it: the real app, the real engine, Chromium."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from engine.pipeline import Engine
+from engine.report import to_json
+from engine.settings import Settings
+from webapp.examples import make_examples
+
+ROOT = Path(__file__).parents[2]
+FLAGS = """--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
+    --disable-component-update --disable-sync""".split()
+SLOW_MS = 180_000  # an analysis on a busy machine
+SIZES = [(1440, 900, "light"), (390, 844, "dark")]
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """The app under test."""
+
+    address: str
+    data_dir: Path
+    examples: tuple[Path, ...]
+    tripwire: Path  # appears if anything runs ffmpeg
+
+
+@dataclass(slots=True)
+class Watch:
+    """What a page did that it should not."""
+
+    console: list[str] = field(default_factory=list)
+    outside: list[str] = field(default_factory=list)
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    folder = tmp_path_factory.mktemp("served")
+    examples = make_examples(folder / "data")
+    tripwire = folder / "ffmpeg-was-run"
+    port = _find_port()
+    environment = os.environ | {
+        "WAYSPEAK_DATA": str(folder / "data"),
+        "WAYSPEAK_PORT": str(port),
+        "PATH": f"{_lay_tripwire(folder / 'bin', tripwire)}{os.pathsep}{os.environ['PATH']}",
+    }
+    environment.pop("WAYSPEAK_HOST", None)
+    log = (folder / "app.log").open("wb")
+    process = subprocess.Popen([sys.executable, "-m", "webapp"], cwd=ROOT, env=environment, stdout=log, stderr=log)
+    try:
+        address = f"http://127.0.0.1:{port}/"
+        _await_page(address, process, folder / "app.log")
+        yield Served(address, folder / "data", examples, tripwire)
+    finally:
+        process.terminate()
+        process.wait(20)
+        log.close()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    names = ("chromium", "chromium-browser", "google-chrome")
+    program = next((found for name in names if (found := shutil.which(name))), None)
+    assert program, "no Chromium on PATH; `make test` installs it on Debian as root"
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=program, args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+def open_page(browser: Browser, served: Served, size: tuple[int, int, str] = SIZES[0]) -> tuple[Page, Watch]:
+    """A fresh page that notes what it should not do."""
+    width, height, scheme = size
+    context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)  # type: ignore[arg-type]
+    page, watch = context.new_page(), Watch()
+    page.set_default_timeout(30_000)
+    page.on("console", lambda message: watch.console.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: watch.console.append(str(error)))
+    page.on("request", lambda request: watch.outside.append(request.url) if _is_outside(request.url) else None)
+    page.goto(served.address)
+    page.wait_for_selector("#ws-analyse")
+    return page, watch
+
+
+def analyse_example(page: Page, name: str = "Example: own sound") -> None:
+    page.get_by_role("button", name=name).click()
+    page.wait_for_selector("video#ws-player")
+    page.click("#ws-analyse")
+    page.wait_for_selector(".ws-timeline .js-plotly-plot .point", timeout=SLOW_MS)
+
+
+@pytest.mark.parametrize("size", SIZES, ids=["desktop-light", "phone-dark"])
+def test_an_example_is_analysed_and_a_point_moves_the_player(
+    browser: Browser, served: Served, size: tuple[int, int, str]
+) -> None:
+    page, watch = open_page(browser, served, size)
+    analyse_example(page)
+    expect(page.locator("#ws-summary")).to_contain_text("Uncalibrated")
+    expect(page.locator(".ws-face")).to_contain_text("Evaluated")
+    assert page.evaluate("document.documentElement.scrollWidth") <= size[0], "the page scrolls sideways"
+    point = page.locator(".ws-timeline .js-plotly-plot .point").nth(4)
+    point.scroll_into_view_if_needed()
+    box = point.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.wait_for_timeout(300)
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    expected = _json_of(page)["tracks"][0]["consistency"]["windows"][4]["start_s"]
+    assert expected > 2.0
+    page.wait_for_function(
+        f"Math.abs(document.getElementById('ws-player').currentTime - {expected}) < 1.5", timeout=10_000
+    )
+    assert page.evaluate("JSON.stringify(localStorage)") == "{}", "the browser kept something"
+    assert (watch.console, watch.outside) == ([], [])
+    assert not served.tripwire.exists(), "something ran ffmpeg"
+    page.context.close()
+
+
+def test_the_downloaded_report_is_the_engines_own(browser: Browser, served: Served) -> None:
+    page, _ = open_page(browser, served)
+    analyse_example(page)
+    shown = _json_of(page)
+    page.context.close()
+    own = to_json(Engine.load(Settings(served.data_dir)).analyse(served.examples[0]))
+    assert own["tracks"]
+    for report in (shown, own):
+        report.pop("timings_s")
+    assert shown == own
+
+
+def test_own_sound_scores_higher_than_another_sentences(browser: Browser, served: Served) -> None:
+    page, _ = open_page(browser, served)
+    scores = []
+    for name in ("Example: own sound", "Example: other sound"):
+        page.reload()
+        page.wait_for_selector("#ws-analyse")
+        analyse_example(page, name)
+        scores.append(_json_of(page)["tracks"][0]["consistency"]["score"])
+    page.context.close()
+    assert scores[0] > scores[1] + 0.1
+
+
+def test_a_button_of_the_table_moves_the_player_by_keyboard(browser: Browser, served: Served) -> None:
+    page, _ = open_page(browser, served)
+    analyse_example(page)
+    page.locator(".ws-table summary").first.click()
+    page.locator(".ws-table button").nth(3).focus()
+    page.keyboard.press("Enter")
+    seconds = float(page.locator(".ws-table button").nth(3).get_attribute("data-seek") or -1)
+    assert seconds > 1.0
+    page.wait_for_function(f"document.getElementById('ws-player').currentTime >= {seconds} - 0.1", timeout=10_000)
+    page.context.close()
+
+
+def test_a_broken_file_is_told_clearly_and_the_page_goes_on(browser: Browser, served: Served, tmp_path: Path) -> None:
+    broken = tmp_path / "not <b>really</b> a video.mp4"
+    broken.write_text("just a text\n" * 100)
+    page, watch = open_page(browser, served)
+    page.set_input_files("input[type=file]", broken)
+    page.wait_for_selector("video#ws-player")
+    page.click("#ws-analyse")
+    expect(page.locator(".ws-error")).to_contain_text("What to do", timeout=60_000)
+    expect(page.locator(".ws-error")).to_contain_text("UNREADABLE_VIDEO")
+    expect(page.locator("#ws-json")).to_be_hidden()
+    expect(page.locator(".ws-unplayable")).to_be_visible()
+    page.get_by_label("Remove").or_(page.get_by_label("Clear")).first.click()
+    analyse_example(page)
+    expect(page.locator(".ws-error")).to_have_count(0)
+    assert watch.outside == []
+    page.context.close()
+
+
+def test_no_file_is_told_in_words(browser: Browser, served: Served) -> None:
+    page, watch = open_page(browser, served)
+    page.click("#ws-analyse")
+    expect(page.locator(".ws-error")).to_contain_text("No video was chosen")
+    assert (watch.console, watch.outside) == ([], [])
+    page.context.close()
+
+
+def test_files_of_the_data_folder_and_the_monitor_are_not_served(served: Served) -> None:
+    for path in (f"gradio_api/file={served.examples[0]}", "gradio_api/file=/etc/passwd", "monitoring"):
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(served.address + path, timeout=10)
+        assert refused.value.code in (401, 403, 404)
+
+
+def _json_of(page: Page) -> dict:
+    with page.expect_download() as waiting:
+        page.click("#ws-json")
+    return json.loads(Path(waiting.value.path()).read_text("utf-8"))
+
+
+def _is_outside(url: str) -> bool:
+    return not url.startswith(("http://127.0.0.1:", "data:", "blob:"))
+
+
+def _find_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _lay_tripwire(folder: Path, mark: Path) -> Path:
+    """Programs named like FFmpeg's that leave a mark when run."""
+    folder.mkdir()
+    for name in ("ffmpeg", "ffprobe"):
+        (folder / name).write_text(f"#!/bin/sh\ntouch '{mark}'\nexit 1\n")
+        (folder / name).chmod(0o755)
+    return folder
+
+
+def _await_page(address: str, process: subprocess.Popen, log: Path) -> None:
+    for _ in range(240):
+        assert process.poll() is None, f"the app ended: {log.read_text('utf-8', 'replace')[-2000:]}"
+        try:
+            urllib.request.urlopen(address, timeout=5)
+            return
+        except OSError:
+            time.sleep(0.5)
+    raise AssertionError(f"the app did not answer: {log.read_text('utf-8', 'replace')[-2000:]}")

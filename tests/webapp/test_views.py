@@ -1,0 +1,125 @@
+"""The words of the page: complete, escaped, honest."""
+
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engine.errors import EngineError, UnreadableVideo
+from engine.types import Reason, Status, SyncCurve, Window
+from tests.fakes import make_analysis, make_curve, make_report
+from webapp import views
+from webapp.figures import plot_curve, plot_timeline
+
+MEAN = '<img src=x onerror="alert(1)">.mp4'
+
+
+class Tags(HTMLParser):
+    """Collects tags, so that escaping is judged as a browser would."""
+
+    def __init__(self, html: str):
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_every_reason_says_what_and_what_next(reason: Reason) -> None:
+    html = views.list_reasons((reason,))
+    assert reason in html and "Next: " in html
+    assert len(views.NEXT_STEPS[reason]) > 20
+
+
+@pytest.mark.parametrize("status", Status)
+def test_every_status_is_told_by_sign_and_word_not_by_colour(status: Status) -> None:
+    sign, word = views.STATUS_WORDS[status]
+    assert sign in views.show_status(status) and word in views.show_status(status)
+    assert len({words for words in views.STATUS_WORDS.values()}) == len(Status)
+
+
+def test_a_summary_is_marked_uncalibrated_and_carries_the_cautions() -> None:
+    html = views.describe_analysis(make_analysis())
+    assert "Uncalibrated" in html
+    assert "Mismatch is not proof of a deepfake; dubbing, voice-over, editing and desync also cause it." in html
+    assert "Match does not prove authenticity." in html
+
+
+def test_a_refused_analysis_shows_no_score_but_its_reason() -> None:
+    analysis = make_analysis(make_report(None, 0, Reason.NOT_ENOUGH_SPEECH))
+    html = views.describe_analysis(analysis) + views.describe_face(analysis.tracks[0])
+    assert "NOT_ENOUGH_SPEECH" in html and "Score" not in views.describe_face(analysis.tracks[0])
+    assert "nothing was compared" in html
+
+
+def test_reasons_of_the_clip_are_not_repeated_in_the_summary() -> None:
+    analysis = make_analysis(make_report(0.5, 0, Reason.EDITED))
+    assert "EDITED" not in views.describe_analysis(analysis)
+    assert "EDITED" in views.describe_face(analysis.tracks[0])
+
+
+@pytest.mark.parametrize(("offset", "words"), [(0, "where it is"), (2, "0.08 s late"), (-3, "0.12 s early")])
+def test_the_offset_is_read_out_with_its_direction(offset: int, words: str) -> None:
+    assert words in views.describe_face(make_analysis(make_report(0.5, offset)).tracks[0])
+
+
+def test_file_names_cannot_carry_markup() -> None:
+    for html in (views.describe_analysis(make_analysis(name=MEAN)), views.show_player(Path("/a") / MEAN, MEAN)):
+        assert not [tag for tag, attrs in Tags(html).found if tag == "img" or "onerror" in attrs]
+    assert MEAN in Tags(views.describe_analysis(make_analysis(name=MEAN))).text
+
+
+def test_an_error_is_escaped_and_says_what_to_do() -> None:
+    html = views.describe_error(UnreadableVideo(f"{MEAN} is empty", "Choose <another>."))
+    tags = Tags(html)
+    assert {tag for tag, _ in tags.found} <= {"div", "h2", "p", "b"}
+    assert MEAN in tags.text and "Choose <another>." in tags.text and "UNREADABLE_VIDEO" in tags.text
+
+
+def test_an_error_without_a_hint_has_no_empty_line() -> None:
+    assert "What to do" not in views.describe_error(EngineError("No."))
+
+
+def test_the_player_takes_the_uploaded_file_as_it_is() -> None:
+    video = next(attrs for tag, attrs in Tags(views.show_player(Path("/tmp/a b/c#1.mp4"))).found if tag == "video")
+    assert video["src"] == "gradio_api/file=/tmp/a%20b/c%231.mp4"
+    assert video["id"] == "ws-player" and "controls" in video
+
+
+def test_the_table_has_a_button_a_window() -> None:
+    windows = make_report().windows
+    buttons = [attrs for tag, attrs in Tags(views.list_windows(windows)).found if tag == "button"]
+    assert [float(attrs["data-seek"] or -1) for attrs in buttons] == [w.start_s for w in windows]
+
+
+def test_timeline_points_know_where_the_player_goes_and_gaps_break_the_line() -> None:
+    windows = [Window(t, t + 2.0, 0.4, 0.04) for t in (0.0, 1.0, 2.0, 6.0, 7.0)]
+    (trace,) = plot_timeline(windows, 10.0).data
+    assert [row[0] for y, row in zip(trace.y, trace.customdata, strict=True) if y is not None] == [0, 1, 2, 6, 7]
+    assert trace.y[3] is None and len(trace.y) == 6
+    assert trace.x[0] == 1.0
+    assert "uncalibrated" in plot_timeline(windows, 10.0).layout.yaxis.title.text
+
+
+def test_a_timeline_of_one_window_can_be_drawn() -> None:
+    (trace,) = plot_timeline([Window(0.0, 1.5, -0.2, 0.0)], 1.5).data
+    assert list(trace.y) == [-0.2]
+    low, high = plot_timeline([Window(0.0, 1.5, -0.2, 0.0)], 1.5).layout.yaxis.range
+    assert low < -0.2 < high
+
+
+def test_the_curve_marks_its_best_offset() -> None:
+    line, best = plot_curve(make_curve(3, 0.6)).data
+    assert len(line.x) == 31 and best.x[0] == pytest.approx(0.12) and best.y[0] == pytest.approx(0.6)
+
+
+def test_figures_speak_json_without_nan() -> None:
+    curve = SyncCurve(np.zeros(1, np.float32), np.zeros(1, np.float32), np.ones(1, int))
+    assert "NaN" not in plot_curve(curve).to_json()
