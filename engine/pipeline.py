@@ -99,7 +99,9 @@ class Engine:
 
     def _score(self, seen: Observation, track: ObservedTrack, clip: Gated) -> _Scored:
         plain = measure_track(seen, track)
-        gated = combine(clip, gate_track(plain, self.options.gates))
+        # what refuses the whole clip is the whole reason: without sound, too little speech says nothing of the face
+        refused = clip[0] == Status.NOT_EVALUATED
+        gated = clip if refused else combine(clip, gate_track(plain, self.options.gates))
         if gated[0] == Status.NOT_EVALUATED:
             return _Scored(gated, plain.speech_s, None)
         found = self.measure(seen, track)

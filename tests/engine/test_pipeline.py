@@ -107,7 +107,7 @@ def test_refused_clip_has_its_reason_and_no_score(analyse, clip, reason):
     assert analysis.status == Status.NOT_EVALUATED
     assert reason in analysis.reasons
     for track in analysis.tracks:
-        assert track.consistency.status == Status.NOT_EVALUATED and reason in track.consistency.reasons
+        assert track.consistency.status == Status.NOT_EVALUATED and track.consistency.reasons == (reason,)
         assert track.consistency.score is None and track.consistency.windows == ()
 
 
