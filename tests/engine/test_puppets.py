@@ -6,11 +6,13 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from scipy.signal import resample_poly
 
 from engine import weights
 from engine.errors import EngineError
 from engine.facenets import FaceNets
 from engine.faces import track_faces
+from engine.media import open_clip
 from engine.training.portraits import LOWER, UPPER, Portrait, find_portrait
 from engine.training.puppets import animate, write_clip
 from engine.training.visemes import Manner, Motion, move_face
@@ -163,6 +165,21 @@ def test_the_clip_is_h264_and_aac_of_one_length(portrait: Portrait, speech: Spee
         assert video.average_rate == FPS and video.frames == 25
         assert float(audio.duration * audio.time_base) == pytest.approx(1.0, abs=0.1)
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_engine_reads_the_clip_with_sound_and_picture_in_step(
+    portrait: Portrait, speech: Speech, tmp_path: Path
+) -> None:
+    path = tmp_path / "puppet.mp4"
+    n_frames = int(speech.duration_s * FPS)
+    write_clip(path, animate(portrait, still(n_frames)), speech)
+    clip = open_clip(path)
+    assert clip.n_frames == n_frames and clip.has_audio and clip.reasons == ()
+    wanted = resample_poly(speech.audio, 320, 441)[: len(clip.audio)]
+    heard = clip.audio[: len(wanted)]
+    lags = np.arange(-480, 481, 8)  # 30 ms either way
+    likeness = [float(np.dot(np.roll(heard, -lag), wanted)) for lag in lags]
+    assert abs(lags[int(np.argmax(likeness))]) <= 160, "the sound is more than 10 ms off"
 
 
 def test_a_failed_clip_leaves_no_file_under_its_name(speech: Speech, tmp_path: Path) -> None:

@@ -165,7 +165,7 @@ def test_a_button_of_the_table_moves_the_player_by_keyboard(browser: Browser, se
 
 
 def test_a_broken_file_is_told_clearly_and_the_page_goes_on(browser: Browser, served: Served, tmp_path: Path) -> None:
-    broken = tmp_path / "not <b>really</b> a video.mp4"
+    broken = tmp_path / "not <b>really a video.mp4"
     broken.write_text("just a text\n" * 100)
     page, watch = open_page(browser, served)
     page.set_input_files("input[type=file]", broken)
