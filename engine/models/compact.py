@@ -92,18 +92,15 @@ class CompactConsistency(nn.Module):
         model.members.extend(members)
         return model.eval()
 
+    @torch.inference_mode()
     def encode(self, lips: np.ndarray, speech: np.ndarray) -> Encoded:
         """Embed a track.
 
         `lips` (T, 130) of `lips.describe_lips`, `speech` (T, 160) of `speech.log_mel`, the same T frames.
         """
-        return self.encode_centred(centre_lips(lips), centre_speech(speech))
-
-    @torch.inference_mode()
-    def encode_centred(self, lips: np.ndarray, speech: np.ndarray) -> Encoded:
-        """Embed rows that `centre_lips` and `centre_speech` gave."""
         device = next(self.parameters()).device
-        faces, voices = torch.from_numpy(lips).to(device)[None], torch.from_numpy(speech).to(device)[None]
+        faces = torch.from_numpy(centre_lips(lips)).to(device)[None]
+        voices = torch.from_numpy(centre_speech(speech)).to(device)[None]
         seen = [_run(member.lips, faces, member.reach) for member in self._all()]
         heard = [_run(member.speech, voices, member.reach) for member in self._all()]
         return Encoded(0, _join(seen), _join(heard), _mean_weight(seen), _mean_weight(heard))

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from engine.consistency import ConsistencyOptions, measure_consistency
-from engine.models.compact import N_SPEECH, CompactConsistency, centre_speech
+from engine.models.compact import N_SPEECH, CompactConsistency
 from engine.training.clips import TrainingClip
 from engine.types import Encoded
 
@@ -31,7 +31,7 @@ def estimate_lateness(clips: Sequence[TrainingClip], models: Sequence[CompactCon
 
 def encode_clip(clip: TrainingClip, model: CompactConsistency) -> Encoded:
     """Embed a training clip as the product would."""
-    return model.encode_centred(clip.lips, centre_speech(clip.mel.reshape(-1, N_SPEECH)))
+    return model.encode(clip.lips, clip.mel.reshape(-1, N_SPEECH))
 
 
 def _find_peak(clip: TrainingClip, model: CompactConsistency) -> int | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from engine.manifest import Row
-from engine.models.compact import N_BANDS, centre_lips
+from engine.models.compact import N_BANDS
 from engine.observation import Observation
 
 MIN_FRAMES = 28  # shorter clips hold hardly a full window
@@ -20,7 +20,7 @@ class TrainingClip:
     source: str
     speaker: str
     corpus: str  # clips of one corpus are never on both sides of a split
-    lips: np.ndarray  # (T, 130) float32, centred
+    lips: np.ndarray  # (T, 130) float32, `lips.describe_lips`
     mel: np.ndarray  # (4T, 40) float32, log-mel steps of 10 ms
     real: np.ndarray  # (T,) bool: face seen and sound there
 
@@ -45,7 +45,7 @@ def build_clip(observation: Observation, row: Row, corpus: str) -> TrainingClip 
     if real.sum() < MIN_FRAMES:
         return None
     mel = observation.heard.rows[span].reshape(-1, N_BANDS)
-    return TrainingClip(observation.name, row.source, row.speaker, corpus, centre_lips(track.lips), mel, real)
+    return TrainingClip(observation.name, row.source, row.speaker, corpus, track.lips, mel, real)
 
 
 def find_corpora(rows: Sequence[Row]) -> list[str]:

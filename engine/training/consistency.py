@@ -8,14 +8,13 @@ corpora but one fold instead, in turn, and measure on the fold left out.
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import torch
 from safetensors.torch import save_file
 
 from engine.cache import ObservationCache, observe_cached
-from engine.errors import BadManifest, EngineError
+from engine.errors import BadManifest
 from engine.manifest import Row, read_manifest
 from engine.models.compact import CompactConsistency
 from engine.observation import Observation
@@ -33,7 +32,8 @@ class TrainingOptions:
     seed: int = 1
     n_members: int = 3
     n_folds: int = 4
-    scouts: MemberOptions = field(default_factory=lambda: MemberOptions(steps=300, masked=False))
+    n_rounds: int = 2  # of scouts, each on the clips as the last round aligned them
+    scouts: MemberOptions = field(default_factory=lambda: MemberOptions(steps=200, masked=False))
     members: MemberOptions = field(default_factory=MemberOptions)
 
 
@@ -62,15 +62,18 @@ def observe_clips(
 
 
 def align_clips(clips: Sequence[TrainingClip], options: TrainingOptions, shop: Workshop) -> list[TrainingClip]:
-    """Cut away each clip's own lateness, as heard by a scout that never saw its corpus."""
+    """Cut away each clip's own lateness, as heard by scouts that never saw its corpus."""
     fold_of = split_folds(clips, options.n_folds)
-    jobs = [
-        Job(f"scout-{fold}", _outside(clips, fold_of, fold), options.scouts, options.seed + fold)
-        for fold in range(options.n_folds)
-    ]
-    scouts = [CompactConsistency.of([trainee.member]) for trainee in _run(jobs, shop)]
-    late = estimate_lateness(clips, [scouts[fold_of[clip.corpus]] for clip in clips])
-    return [shift_sound(clip, frames) for clip, frames in zip(clips, late, strict=True)]
+    late, aligned = [0] * len(clips), list(clips)
+    for turn in range(options.n_rounds):
+        jobs = [
+            Job(f"scout-{turn}-{fold}", _outside(aligned, fold_of, fold), options.scouts, options.seed + fold)
+            for fold in range(options.n_folds)
+        ]
+        scouts = [CompactConsistency.of([trainee.member]) for trainee in _run(jobs, shop)]
+        late = estimate_lateness(clips, [scouts[fold_of[clip.corpus]] for clip in clips])
+        aligned = [shift_sound(clip, frames) for clip, frames in zip(clips, late, strict=True)]
+    return aligned
 
 
 def train_members(name: str, clips: Sequence[TrainingClip], options: TrainingOptions, shop: Workshop) -> list[Trainee]:

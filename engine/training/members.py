@@ -23,7 +23,7 @@ SAVE_EVERY = 100  # steps
 class MemberOptions:
     """How a member is trained."""
 
-    steps: int = 600
+    steps: int = 400
     batch: int = 32  # windows
     learning_rate: float = 2e-3
     weight_decay: float = 0.05

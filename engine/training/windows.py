@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.models.compact import MEL_SCALE, N_BANDS, N_SPEECH
+from engine.models.compact import MEL_SCALE, N_BANDS, N_SPEECH, centre_lips
 from engine.training.clips import TrainingClip
 
 
@@ -35,17 +35,18 @@ class WindowSource:
 
     def __init__(self, clips: Sequence[TrainingClip], options: WindowOptions):
         self._clips, self._options = clips, options
+        self._lips = [centre_lips(clip.lips) for clip in clips]
         self._shares = _shares(clips, options.max_share)
 
     def draw(self, size: int, rng: np.random.Generator, units: Sequence[np.ndarray]) -> Windows:
         """Draw `size` windows; `units` holds one (T,) int array a clip."""
         chosen = rng.choice(len(self._clips), size=size, p=self._shares)
-        parts = [self._cut(self._clips[i], units[i], rng) for i in chosen]
+        parts = [self._cut(self._clips[i], self._lips[i], units[i], rng) for i in chosen]
         lips, speech, real, labels = (np.stack(part) for part in zip(*parts, strict=True))
         return Windows(lips.astype(np.float32), speech.astype(np.float32), real, labels.astype(np.int64))
 
     def _cut(
-        self, clip: TrainingClip, units: np.ndarray, rng: np.random.Generator
+        self, clip: TrainingClip, lips: np.ndarray, units: np.ndarray, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         length, n_frames = self._options.length, len(clip.real)
         speed = rng.uniform(*self._options.speed)
@@ -53,7 +54,7 @@ class WindowSource:
         at = start + np.arange(length) * speed
         nearest = np.clip(np.round(at).astype(int), 0, n_frames - 1)
         real = (at <= n_frames - 1) & clip.real[nearest]
-        lips = _sample(clip.lips, at)
+        lips = _sample(lips, at)
         mel = _sample(clip.mel, 4 * start + np.arange(4 * length) * speed)
         speech = _vary_voice(mel, clip.mel.mean(0), rng, self._options).reshape(length, N_SPEECH)
         return _vary_face(lips, rng, self._options), speech, real, units[nearest]
