@@ -17,7 +17,7 @@ from av.packet import Packet
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from engine.containers import WANTED, identify_container, read_boxes
+from engine.containers import WANTED, identify_container, is_whole
 from engine.errors import MediaTooLarge, NoVideo, UnreadableVideo
 from engine.pictures import (
     MAX_MISSING_S,
@@ -42,7 +42,7 @@ MIN_SOURCE_FPS = 15.0
 MAX_LAST_PICTURE_S = 1.0  # a longer last picture is a writer's mistake, not something to watch
 IRREGULAR = 0.25  # an interval this far off the median one, as a share of it
 MAX_IRREGULAR_SHARE = 0.2
-COUNTED_CONTAINERS = ("matroska", "avi")  # their headers tell the duration; elsewhere it is guessed or told by boxes
+COUNTED_CONTAINERS = ("matroska", "avi")  # the duration is in the header alone; MP4 tells of every picture
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,11 +69,11 @@ def open_clip(path: Path, limits: MediaLimits = DEFAULT_LIMITS) -> Clip:
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     demuxer = identify_container(path)
-    is_whole = _check_boxes(path) if demuxer == "mov" else True
+    is_cut = not is_whole(path, demuxer)
     scan = _scan_streams(path, demuxer, limits)
     plan = _plan_pictures(scan, path, demuxer, limits)
     audio, present = place_sound(scan.stretches, plan.zero * scan.unit_s, plan.n_frames)
-    is_cut = not is_whole or scan.damaged or (demuxer in COUNTED_CONTAINERS and _is_short(scan))
+    is_cut = is_cut or scan.damaged or (demuxer in COUNTED_CONTAINERS and _is_short(scan))
     return Clip(
         path=path,
         sha256=sha256,
@@ -98,16 +98,6 @@ def _check_file(path: Path, limits: MediaLimits) -> None:
             f"The file has {size / 2**20:.0f} MB; at most {limits.max_bytes / 2**20:.0f} are allowed.",
             "Cut it, or export it at 720p.",
         )
-
-
-def _check_boxes(path: Path) -> bool:
-    layout = read_boxes(path)
-    if not layout.has_index:
-        raise UnreadableVideo(
-            "The file is truncated: its index (the `moov` box) is missing, and nothing can be read without it.",
-            "Copy or download it again; of a recording that broke off, repair the original first.",
-        )
-    return layout.is_whole
 
 
 def _scan_streams(path: Path, demuxer: str, limits: MediaLimits) -> Scan:

@@ -21,6 +21,8 @@ from engine.errors import MediaTooLarge, UnreadableVideo
 from engine.settings import MediaLimits
 from engine.types import FPS, Frame, Reason
 
+# A program stream has no list of its streams: sound that starts late is only found by reading that far.
+PROBE_OPTIONS = {"mpeg": {"probesize": "20000000", "analyzeduration": "30000000"}}
 UPRIGHT = (1, 0, 0, 1)
 MAX_TOLERANCE_S = 0.5 / FPS  # how far ahead of a grid time a picture may be shown: half a frame of the coarser clock
 MAX_ASPECT = 4.0  # a pixel more oblong than this is a damaged header
@@ -65,7 +67,7 @@ def open_container(path: Path, demuxer: str, max_pixels: int) -> InputContainer:
             str(path.absolute()),  # an absolute path cannot be read as `protocol:address`
             format=demuxer,
             options={"max_pixels": str(max_pixels)},
-            container_options={"protocol_whitelist": "file"},
+            container_options={"protocol_whitelist": "file"} | PROBE_OPTIONS.get(demuxer, {}),
             metadata_errors="ignore",
         )
     except av.FFmpegError as error:
@@ -79,7 +81,7 @@ def read_packets(container: InputContainer, *streams: Stream) -> Generator[Packe
     """All packets of these streams, at the end one empty packet each; returns True when reading broke off."""
     try:
         yield from container.demux(*streams)
-    except av.FFmpegError:
+    except (av.FFmpegError, IndexError):  # IndexError: PyAV on a stream that shows up after the file was opened
         return True
     return False
 
@@ -199,7 +201,7 @@ class _PictureReader:
         self.time_s = 0.0  # of the picture decoded last
         self._plan = plan
         self._reformatter = VideoReformatter()
-        self._decoded = self._damaged = self._shown = self._copied = 0
+        self._decoded = self._damaged = self._concealed = self._shown = self._copied = 0
         self._source: VideoFrame | None = None
         self._image = np.zeros((0, 0, 3), np.uint8)
 
@@ -230,7 +232,8 @@ class _PictureReader:
         if self._copied > MAX_COPIED_SHARE * self._shown:
             reasons.append(Reason.FPS_VFR)
         due_s = min(self._plan.times_s[-1], self._plan.n_frames / FPS)
-        if self._damaged > MAX_DAMAGED_SHARE * self._decoded or self.time_s < due_s - MAX_MISSING_S:
+        damaged = self._damaged + self._concealed
+        if damaged > MAX_DAMAGED_SHARE * self._decoded or self.time_s < due_s - MAX_MISSING_S:
             reasons.append(Reason.TRUNCATED)
         return tuple(reasons)
 
@@ -240,17 +243,19 @@ class _PictureReader:
         except av.EOFError:  # flushed before
             return
         except av.FFmpegError:
-            self._damaged += 1
+            self._damaged += 1  # a packet without a picture
             return
         for picture in pictures:
             self.time_s = self._read_time(picture, stream)
             self._decoded += 1
-            self._damaged += picture.is_corrupt
+            self._concealed += picture.is_corrupt
             yield picture
 
     def _read_time(self, picture: VideoFrame, stream: VideoStream) -> float:
-        if picture.pts is None:  # AVI with reordered pictures: they come out in order, so the n-th is due n-th
-            return float(self._plan.times_s[min(self._decoded, len(self._plan.times_s) - 1)])
+        if picture.pts is None or self._plan.demuxer == "avi":
+            # AVI holds no presentation times, and those guessed for reordered H.264 are wrong; but pictures come out
+            # in the order in which they are shown, so the n-th is due n-th, a lost one keeping its place
+            return float(self._plan.times_s[min(self._decoded + self._damaged, len(self._plan.times_s) - 1)])
         return float((picture.pts - self._plan.zero) * (stream.time_base or 0))
 
     def _convert(self, picture: VideoFrame) -> np.ndarray:

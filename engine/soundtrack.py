@@ -121,7 +121,7 @@ class SoundReader:
     """Collects the stretches of one audio stream, packet by packet."""
 
     def __init__(self, max_duration_s: float):
-        self.damaged = False  # a packet could not be decoded
+        self.damaged = False  # a packet is incomplete or could not be decoded
         self._max_samples = int((max_duration_s + 1) * SAMPLE_RATE)
         self._n_samples = 0
         self._stretches: list[Stretch] = []
@@ -138,6 +138,7 @@ class SoundReader:
 
         Raises MediaTooLarge as soon as more sound than allowed was decoded, whatever the header says.
         """
+        self.damaged = self.damaged or packet.is_corrupt
         try:
             frames = packet.decode()
         except av.FFmpegError:
