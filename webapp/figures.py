@@ -57,7 +57,7 @@ def plot_curve(curve: SyncCurve) -> go.Figure:
         name="best",
     )
     figure.add_vline(x=0, line={"color": TEXT, "dash": "dot", "width": 1})
-    figure.update_xaxes(title="offset of the sound, s (+ is late)")
+    figure.update_xaxes(title="sound offset, s (+ is late)")
     figure.update_yaxes(title="mean similarity", range=_span(list(map(float, curve.similarity))))
     figure.update_layout(title="Similarity over the offset")
     return _dress(figure)
