@@ -3,7 +3,7 @@
 import csv
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from engine.errors import BadManifest
@@ -27,6 +27,7 @@ class Row:
     audio_in_sync: str | None = None  # yes or no
     language: str | None = None
     session: str | None = None
+    written: str = field(default="", compare=False)  # the path as it stands in the manifest
 
     @property
     def is_real(self) -> bool:
@@ -100,6 +101,7 @@ def _read_row(path: Path, number: int, cells: dict[str | None, str | None]) -> R
         source=plain.get("source", ""),
         method=plain.get("method", ""),
         offset_s=_read_offset(path, number, plain.get("offset_s", "")),
+        written=plain["path"],
         **{name: plain.get(name) or None for name in OPTIONAL},
     )
 

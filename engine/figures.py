@@ -1,0 +1,156 @@
+"""What an evaluation says: figures with their intervals, from scored clips and trials."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from engine.metrics import auc, average_precision, bootstrap_interval, bootstrap_mean, eer, rank_auc
+from engine.trials import PlantedOffset
+
+WITHIN_FRAMES = 1.0 + 1e-6  # rounding of seconds to frames aside
+
+
+class Scored(Protocol):
+    """A score, and whose it is: a clip's or a trial's."""
+
+    @property
+    def score(self) -> float:
+        """Higher is more consistent."""
+        ...
+
+    @property
+    def group(self) -> str:
+        """Of clips that an interval keeps together: one person's."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Parting:
+    """How well real clips and others are told apart; nothing where one side is empty."""
+
+    auc: float | None
+    eer: float | None
+    average_precision: float | None  # of real
+    ci: tuple[float, float] | None  # 95 %, of the AUC
+    ci_over: str | None  # `people`; `clips` where one side is all of one person
+    n_real: int
+    n_other: int
+
+
+@dataclass(frozen=True, slots=True)
+class Against:
+    """All real clips against those of one method."""
+
+    auc: float | None
+    n: int
+    ci: tuple[float, float] | None
+    ci_over: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Hits:
+    """How often an offset was found within one frame."""
+
+    within_1_frame: float | None
+    ci: tuple[float, float] | None  # 95 %
+    ci_over: str | None
+    n: int
+    median_error_frames: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class OffsetError:
+    """Frames between the true and the found offset of one clip."""
+
+    frames: float
+    group: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConsistencyFigures:
+    """The answer to `--task consistency`."""
+
+    others: str  # what the real clips are held against: `labelled` clips or `swapped voice`
+    parting: Parting
+    per_method: dict[str, Against]
+    by_seconds: dict[str, Parting]
+    control: Parting  # the faces' frames shuffled in time
+
+
+@dataclass(frozen=True, slots=True)
+class OffsetFigures:
+    """The answer to `--task offset`."""
+
+    truth: str  # `offset_s` of the manifest, or `planted`
+    hits: Hits
+    within_1_frame_own: Hits | None  # planted offsets on top of the clip's own
+    by_shift: dict[str, Hits]  # planted frames
+    n_clips: int
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A row of the manifest that gave nothing."""
+
+    path: str  # as it stands in the manifest
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All that an evaluation says."""
+
+    recipe: str
+    figures: ConsistencyFigures | OffsetFigures
+    n_rows: int  # that were measured
+    n_refused_by_gates: int  # of these: the product would have said nothing of them
+    n_from_trained_sources: int  # of these: the model knows clips of their source, which flatters it
+    skipped: tuple[Skipped, ...]
+
+
+def part(real: Sequence[Scored], other: Sequence[Scored], seed: int = 0) -> Parting:
+    """Measure how well the scores tell real from other."""
+    if not real or not other:
+        return Parting(None, None, None, None, None, len(real), len(other))
+    yes, no = [one.score for one in real], [one.score for one in other]
+    labels = [True] * len(yes) + [False] * len(no)
+    groups = [one.group for one in (*real, *other)]
+    ci, over = _settle(groups, lambda named: bootstrap_interval(rank_auc, yes + no, labels, named, seed=seed))
+    return Parting(auc(yes, no), eer(yes, no), average_precision(yes, no), ci, over, len(yes), len(no))
+
+
+def part_methods(real: Sequence[Scored], methods: dict[str, list[Scored]], seed: int = 0) -> dict[str, Against]:
+    """Hold all real clips against those of each method."""
+    parted = {name: part(real, methods[name], seed) for name in sorted(methods)}
+    return {name: Against(one.auc, one.n_other, one.ci, one.ci_over) for name, one in parted.items()}
+
+
+def count_hits(errors: Iterable[OffsetError], seed: int = 0) -> Hits:
+    """Count the offsets that were found within one frame."""
+    errors = list(errors)
+    if not errors:
+        return Hits(None, None, None, 0, None)
+    hits = [float(error.frames <= WITHIN_FRAMES) for error in errors]
+    ci, over = _settle([error.group for error in errors], lambda named: bootstrap_mean(hits, named, seed=seed))
+    return Hits(float(np.mean(hits)), ci, over, len(hits), float(np.median([error.frames for error in errors])))
+
+
+def count_planted(planted: Sequence[PlantedOffset], relative_to_own: bool = False, seed: int = 0) -> Hits:
+    """Count them against the planted offset alone, or on top of the clip's own."""
+    return count_hits(
+        (OffsetError(one.own_error if relative_to_own else one.error, one.group) for one in planted), seed
+    )
+
+
+def _settle(
+    groups: Sequence[str], measure: Callable[[Sequence[str]], tuple[float, float]]
+) -> tuple[tuple[float, float] | None, str | None]:
+    """Take the interval over people; over clips where there is one person alone; none where there is one clip."""
+    for over, named in (("people", groups), ("clips", [str(i) for i in range(len(groups))])):
+        try:
+            return measure(named), over
+        except ValueError:  # all of one group: its spread cannot be told
+            continue
+    return None, None

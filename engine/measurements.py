@@ -1,0 +1,171 @@
+"""The clips of a manifest, measured one by one: a score and an offset each, or why there is none."""
+
+import multiprocessing
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, replace
+from functools import cache as remember
+from pathlib import Path
+
+import numpy as np
+
+from engine.cache import ObservationCache, observe_cached
+from engine.errors import EngineError
+from engine.faces import FaceOptions
+from engine.figures import Skipped
+from engine.manifest import Row
+from engine.observation import Observation, ObservedTrack
+from engine.observer import Observer
+from engine.pipeline import Engine
+from engine.settings import Settings
+from engine.trials import TrialClip
+from engine.types import FPS, Status
+from engine.weights import hash_file
+
+MIN_TRACK = FPS  # frames of a face that is scored
+OnRow = Callable[[str, int, int], None]
+"""`on_row(step, completed, total)`."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MeasuredRow:
+    """A row with the score of its best face, through no gate."""
+
+    row: Row
+    score: float
+    offset_s: float  # positive: the sound comes late
+    refused: bool  # the gates would not have scored any face of it
+    clip: TrialClip  # that face and the sound of its time
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Measurements:
+    """All rows of a manifest: each is in one of the two."""
+
+    measured: tuple[MeasuredRow, ...]
+    skipped: tuple[Skipped, ...]
+    has_others: bool  # some row is labelled other than real, be it measured or not
+
+
+def choose_rows(rows: Sequence[Row], limit: int = 0) -> tuple[list[Row], list[Skipped]]:
+    """Part the rows worth decoding from those whose own cells say otherwise.
+
+    `limit` keeps that many, spread evenly over the manifest; 0 keeps all.
+    """
+    told = [(row, _read_cells(row)) for row in rows]
+    usable = [row for row, reason in told if reason is None]
+    skipped = [Skipped(row.written, reason) for row, reason in told if reason is not None]
+    if 0 < limit < len(usable):
+        usable = [usable[i] for i in np.linspace(0, len(usable) - 1, limit).round().astype(int)]
+    return usable, skipped
+
+
+def measure_rows(
+    rows: Sequence[Row],
+    engine: Engine,
+    cache: ObservationCache,
+    min_seconds: float = 0.0,
+    on_row: OnRow = lambda step, completed, total: None,
+) -> Measurements:
+    """Measure every row; what cannot be read or scored is skipped with its reason, never silently."""
+    measured: list[MeasuredRow] = []
+    skipped: list[Skipped] = []
+    for done, row in enumerate(rows):
+        on_row("measure", done, len(rows))
+        try:
+            found = _measure_row(row, observe_cached(row.path, engine.observer, cache), engine, min_seconds)
+        except EngineError as error:
+            found = error.message
+        if isinstance(found, str):
+            skipped.append(Skipped(row.written, found))
+        else:
+            measured.append(found)
+    on_row("measure", len(rows), len(rows))
+    return Measurements(tuple(measured), tuple(skipped), any(not row.is_real for row in rows))
+
+
+def decode_ahead(
+    paths: Iterable[Path],
+    settings: Settings,
+    face_options: FaceOptions,
+    cache: ObservationCache,
+    workers: int,
+    on_row: OnRow = lambda step, completed, total: None,
+) -> None:
+    """Fill the cache with what is not in it, by several processes of one thread each.
+
+    Files that fail are left for `measure_rows` to name.
+    """
+    missing = [path for path in paths if path.is_file() and cache.load(hash_file(path)) is None]
+    if not missing:
+        return
+    alone = replace(settings, threads=1)
+    # spawned, since a fork would take over the locks of the networks' threads as they happen to be
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+        futures = [pool.submit(_observe_aside, path, alone, face_options, cache) for path in missing]
+        for done, future in enumerate(futures):
+            on_row("decode", done, len(missing))
+            try:
+                future.result()
+            except BrokenProcessPool as cause:
+                raise EngineError(
+                    "A process that decoded clips ended without a word; it may have run out of memory.",
+                    "Use fewer --workers.",
+                ) from cause
+    on_row("decode", len(missing), len(missing))
+
+
+@remember
+def _load_observer(settings: Settings, face_options: FaceOptions) -> Observer:
+    """Load the networks once in each process."""
+    return Observer.load(settings, face_options)
+
+
+def _observe_aside(path: Path, settings: Settings, face_options: FaceOptions, cache: ObservationCache) -> None:
+    """Observe one file into the cache, in a process of its own."""
+    try:
+        observe_cached(path, _load_observer(settings, face_options), cache)
+    except EngineError:
+        return
+
+
+def _read_cells(row: Row) -> str | None:
+    """Say why a row is of no use, as far as the manifest knows."""
+    if row.has_audio == "0":
+        return "the manifest says that it has no sound"
+    if row.is_real and row.audio_in_sync == "no":
+        return "the manifest says that its sound is not in sync"
+    return None
+
+
+def _measure_row(row: Row, seen: Observation, engine: Engine, min_seconds: float) -> MeasuredRow | str:
+    """Score the face that fits the sound best, or say why none can be."""
+    if not seen.heard.present.any():
+        return "it has no sound"
+    if seen.duration_s < min_seconds:
+        return f"it is {seen.duration_s:.2f} s long, wanted at least {min_seconds:g} s"
+    tracks = [track for track in seen.tracks if len(track.seen) >= MIN_TRACK]
+    if not tracks:
+        return "no face is seen for a second"
+    found = [(result, track) for track in tracks if (result := engine.measure(seen, track)) is not None]
+    if not found:
+        return "face and sound are there together for too short a time"
+    best, face = max(found, key=lambda pair: pair[0].score)
+    refused = engine.judge(seen).status == Status.NOT_EVALUATED
+    return MeasuredRow(row, best.score, best.offset_s, refused, _take_face(row, seen, face, engine))
+
+
+def _take_face(row: Row, seen: Observation, track: ObservedTrack, engine: Engine) -> TrialClip:
+    span = slice(track.start, track.end)
+    speech = seen.heard.rows[span]
+    return TrialClip(
+        name=row.written,
+        speaker=row.person,
+        source=row.source,
+        group=row.person,
+        lips=track.lips,
+        speech=speech,
+        mask=track.seen & seen.heard.present[span],
+        encoded=engine.model.encode(track.lips, speech),
+    )
