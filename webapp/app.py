@@ -52,6 +52,7 @@ def launch_settings(settings: Settings, host: str, port: int) -> dict[str, Any]:
         "enable_monitoring": False,
         "mcp_server": False,
         "show_error": False,
+        "quiet": True,
         "footer_links": [],
         "ssr_mode": False,
         "pwa": False,

@@ -38,6 +38,7 @@ def test_launch_settings_are_these(tmp_path: Path) -> None:
         "enable_monitoring": False,
         "mcp_server": False,
         "show_error": False,
+        "quiet": True,
         "footer_links": [],
         "ssr_mode": False,
         "pwa": False,

@@ -54,9 +54,11 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     environment = os.environ | {
         "WAYSPEAK_DATA": str(folder / "data"),
         "WAYSPEAK_PORT": str(port),
+        "TMPDIR": str(folder),
         "PATH": f"{_lay_tripwire(folder / 'bin', tripwire)}{os.pathsep}{os.environ['PATH']}",
     }
-    environment.pop("WAYSPEAK_HOST", None)
+    for name in ("WAYSPEAK_HOST", "GRADIO_TEMP_DIR"):
+        environment.pop(name, None)
     log = (folder / "app.log").open("wb")
     process = subprocess.Popen([sys.executable, "-m", "webapp"], cwd=ROOT, env=environment, stdout=log, stderr=log)
     try:
@@ -67,6 +69,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         process.terminate()
         process.wait(20)
         log.close()
+    assert not list(folder.glob("wayspeak-uploads-*")), "uploads outlived the app"
 
 
 @pytest.fixture(scope="module")
