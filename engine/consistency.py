@@ -1,8 +1,9 @@
 """Do this face and this voice belong to the same speech: similarity over offsets, one number, and a timeline.
 
 After SpeechForensics (Liang et al., NeurIPS 2024): the similarity of the video-only and the audio-only features,
-best over the offset. Two differences: only real pairs enter a mean (nothing is zero-padded, nothing stretched), and each
-pair counts by how much the two encoders say there is to compare.
+best over the offset. Differences, each measured in docs/compact-model.md: only real pairs enter a mean (nothing is
+zero-padded, nothing stretched); each pair counts by how much the two encoders say there is to compare; half of what any
+moment of this face shares with any moment of this voice is taken off; and more frames count for more.
 """
 
 from dataclasses import dataclass
@@ -18,6 +19,9 @@ class ConsistencyOptions:
 
     max_offset: int = 15  # frames, K: the sound is tried from K early to K late
     min_pairs: int = 10  # frame pairs behind a value of the curve
+    baseline_share: float = 0.5  # of the similarity of all times with all times, taken off the score
+    unit_pairs: int = 100  # frame pairs (4 s) at which a score is its plain height above the baseline
+    max_gain: float = 2.0  # of longer clips: from 16 s on nothing is gained
     window: int = 50  # frames of a timeline window
     hop: int = 25  # frames between windows
     path_window: int = 125  # frames of the windows along which the offset may move
@@ -28,9 +32,9 @@ class ConsistencyOptions:
 class Consistency:
     """What was measured of one track, before any gate judges it."""
 
-    score: float  # mean similarity at the best offset, in [-1, 1]
+    score: float  # see `Pairs.find_best`; about -1 to 2
     offset_s: float  # positive: the sound comes late
-    dynamic_score: float  # the same along the path of slowly changing offset
+    dynamic_score: float  # mean similarity along the path of slowly changing offset, in [-1, 1]
     drift_s: float  # last minus first offset of that path
     curve: SyncCurve
     windows: tuple[Window, ...]
@@ -44,20 +48,27 @@ def measure_consistency(
     `mask` (T,) bool: frames whose face is seen and whose sound is there.
     """
     options = options or ConsistencyOptions()
-    pairs = Pairs.of(encoded, mask, options.max_offset)
-    curve = pairs.curve(0, len(mask), options.min_pairs)
-    if not np.isfinite(curve.similarity).any():
+    pairs = Pairs.of(encoded, mask, options)
+    best = pairs.find_best(0, len(mask))
+    if best is None:
         return None
-    best = int(np.nanargmax(curve.similarity))
-    path, along = _follow_offset(pairs, options)
+    path, along = _follow_offset(pairs)
     return Consistency(
-        score=float(curve.similarity[best]),
-        offset_s=float(curve.offsets_s[best]),
+        score=best.score,
+        offset_s=best.offset / FPS,
         dynamic_score=along,
-        drift_s=float(curve.offsets_s[path[-1]] - curve.offsets_s[path[0]]),
-        curve=curve,
-        windows=_draw_timeline(encoded.start, pairs, options),
+        drift_s=int(path[-1] - path[0]) / FPS,
+        curve=pairs.curve(0, len(mask)),
+        windows=_draw_timeline(encoded.start, pairs),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Best:
+    """The best offset of a span and what it scores."""
+
+    score: float
+    offset: int  # frames; positive: the sound comes late
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,55 +77,82 @@ class Pairs:
 
     similarity: np.ndarray  # (T, 2K+1) float64: face frame t with sound frame t + k
     weight: np.ndarray  # (T, 2K+1) float64, 0 where the pair is not real
+    lips: np.ndarray  # (T, D+1) weighted rows and their weights, 0 where not real
+    speech: np.ndarray  # (T, D+1) the same
+    options: ConsistencyOptions
 
     @classmethod
-    def of(cls, encoded: Encoded, mask: np.ndarray, max_offset: int) -> "Pairs":
+    def of(cls, encoded: Encoded, mask: np.ndarray, options: ConsistencyOptions) -> "Pairs":
         """Compare every frame with its neighbours up to `max_offset` away."""
-        n_frames = len(mask)
-        t = np.arange(n_frames)[:, None]
-        partner = t + np.arange(-max_offset, max_offset + 1)  # (T, 2K+1)
+        n_frames, reach = len(mask), options.max_offset
+        partner = np.arange(n_frames)[:, None] + np.arange(-reach, reach + 1)  # (T, 2K+1)
         inside = (partner >= 0) & (partner < n_frames)
         partner = np.clip(partner, 0, n_frames - 1)
         columns = [np.einsum("td,td->t", encoded.lips, encoded.speech[partner[:, k]]) for k in range(partner.shape[1])]
-        real = inside & mask[:, None] & mask[partner]
-        weight = encoded.lips_weight[:, None] * encoded.speech_weight[partner] * real
-        return cls(np.stack(columns, axis=1).astype(np.float64), weight.astype(np.float64))
+        lips_weight, speech_weight = encoded.lips_weight * mask, encoded.speech_weight * mask
+        return cls(
+            np.stack(columns, axis=1).astype(np.float64),
+            (lips_weight[:, None] * speech_weight[partner] * inside).astype(np.float64),
+            np.column_stack([encoded.lips * lips_weight[:, None], lips_weight]),
+            np.column_stack([encoded.speech * speech_weight[:, None], speech_weight]),
+            options,
+        )
 
-    def curve(self, first: int, last: int, min_pairs: int) -> SyncCurve:
+    def curve(self, first: int, last: int) -> SyncCurve:
         """Weighted mean over the face frames `first` to `last`; NaN at offsets with fewer than `min_pairs` pairs."""
         similarity, weight = self.similarity[first:last], self.weight[first:last]
         counts = (weight > 0).sum(0)
         total = weight.sum(0)
         mean = (similarity * weight).sum(0) / np.where(total > 0, total, 1.0)
-        reach = self.similarity.shape[1] // 2
-        offsets_s = np.arange(-reach, reach + 1, dtype=np.float32) / FPS
-        return SyncCurve(offsets_s, np.where(counts >= max(1, min_pairs), mean, np.nan).astype(np.float32), counts)
+        offsets_s = np.arange(-self.options.max_offset, self.options.max_offset + 1, dtype=np.float32) / FPS
+        enough = counts >= max(1, self.options.min_pairs)
+        return SyncCurve(offsets_s, np.where(enough, mean, np.nan).astype(np.float32), counts)
+
+    def baseline(self, first: int, last: int) -> float:
+        """Weighted mean similarity of all face frames with all sound frames of a span, however far apart."""
+        lips, speech = self.lips[first:last].sum(0), self.speech[first:last].sum(0)
+        return float(lips[:-1] @ speech[:-1] / (lips[-1] * speech[-1] + 1e-9))
+
+    def find_best(self, first: int, last: int) -> Best | None:
+        """Score a span; None where no offset has pairs enough.
+
+        `(max_k similarity_k * sqrt(n_k / n) - share * baseline) * min(sqrt(n / unit), gain)`, with n_k pairs at offset
+        k and n the most at any: the mean of few pairs is high by chance more often, so they count by the square root.
+        """
+        curve, options = self.curve(first, last), self.options
+        if not np.isfinite(curve.similarity).any():
+            return None
+        most = float(curve.pairs.max())
+        height = curve.similarity * np.sqrt(curve.pairs / most)
+        best = int(np.nanargmax(height))
+        gain = min((most / options.unit_pairs) ** 0.5, options.max_gain)
+        score = (float(height[best]) - options.baseline_share * self.baseline(first, last)) * gain
+        return Best(score, best - options.max_offset)
 
 
-def _draw_timeline(start: int, pairs: Pairs, options: ConsistencyOptions) -> tuple[Window, ...]:
-    """Each window's own best similarity and offset; windows with too few real pairs are left out."""
+def _draw_timeline(start: int, pairs: Pairs) -> tuple[Window, ...]:
+    """Score each window by itself; windows with too few real pairs are left out."""
     windows = []
-    for first, last in _spans(len(pairs.weight), options.window, options.hop):
-        curve = pairs.curve(first, last, options.min_pairs)
-        if np.isfinite(curve.similarity).any():
-            best = int(np.nanargmax(curve.similarity))
-            begin, end = (start + first) / FPS, (start + last) / FPS
-            windows.append(Window(begin, end, float(curve.similarity[best]), float(curve.offsets_s[best])))
+    for first, last in _spans(len(pairs.weight), pairs.options.window, pairs.options.hop):
+        best = pairs.find_best(first, last)
+        if best is not None:
+            windows.append(Window((start + first) / FPS, (start + last) / FPS, best.score, best.offset / FPS))
     return tuple(windows)
 
 
-def _follow_offset(pairs: Pairs, options: ConsistencyOptions) -> tuple[np.ndarray, float]:
-    """The path through the windows' curves with the highest mean similarity, each frame of change paid for.
+def _follow_offset(pairs: Pairs) -> tuple[np.ndarray, float]:
+    """Find the path through the windows' curves with the highest mean similarity, each frame of change paid for.
 
     Viterbi's algorithm; gives (W,) int columns of the curves and the mean similarity along them. A window with
     nothing to compare costs nothing and moves nothing.
     """
-    spans = _spans(len(pairs.weight), options.path_window, options.path_window)
-    curves = np.stack([pairs.curve(first, last, options.min_pairs).similarity for first, last in spans])
-    gains = np.nan_to_num(curves, nan=-1.0).astype(np.float64)
-    gains[~np.isfinite(curves).any(1)] = 0.0
+    length = pairs.options.path_window
+    spans = _spans(len(pairs.weight), length, length)
+    curves = np.stack([pairs.curve(first, last).similarity for first, last in spans])
+    heard = np.isfinite(curves).any(1)
+    gains = np.where(heard[:, None], np.nan_to_num(curves, nan=-1.0), 0.0).astype(np.float64)
     columns = np.arange(gains.shape[1])
-    moves = options.drift_cost * np.abs(columns[:, None] - columns)  # (to, from)
+    moves = pairs.options.drift_cost * np.abs(columns[:, None] - columns)  # (to, from)
     best, came_from = gains[0], []
     for gain in gains[1:]:
         reached = best - moves
@@ -124,7 +162,7 @@ def _follow_offset(pairs: Pairs, options: ConsistencyOptions) -> tuple[np.ndarra
     for previous in reversed(came_from):
         path.append(int(previous[path[-1]]))
     path.reverse()
-    return np.array(path), float(gains[np.arange(len(path)), path].mean())
+    return np.array(path), float(gains[np.arange(len(path)), path][heard].mean())
 
 
 def _spans(n_frames: int, length: int, hop: int) -> list[tuple[int, int]]:

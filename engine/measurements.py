@@ -144,7 +144,7 @@ def _measure_row(row: Row, seen: Observation, engine: Engine, min_seconds: float
     if not seen.heard.present.any():
         return "it has no sound"
     if seen.duration_s < min_seconds:
-        return f"it is {seen.duration_s:.2f} s long, wanted at least {min_seconds:g} s"
+        return f"it is shorter than {min_seconds:g} s"
     tracks = [track for track in seen.tracks if len(track.seen) >= MIN_TRACK]
     if not tracks:
         return "no face is seen for a second"

@@ -1,6 +1,6 @@
 """The figures of an evaluation, for people and for programs."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from engine.figures import ConsistencyFigures, Hits, OffsetFigures, Parting, Report
+from engine.figures import ConsistencyFigures, Hits, OffsetFigures, Parting, Report, Skipped
 
-MAX_NAMED = 20  # skipped files on the terminal; the JSON names all
+MAX_NAMED = 20  # files on the terminal, of those skipped for one reason; the JSON names all
 
 Interval = tuple[float, float] | None
 
@@ -35,13 +35,21 @@ def print_report(report: Report, console: Console) -> None:
         console.print(
             f"{report.n_from_trained_sources} of them are of sources that the model was trained on: these flatter it."
         )
-    if report.skipped:
-        console.print(f"{len(report.skipped)} clips skipped:")
-    for skipped in report.skipped[:MAX_NAMED]:
-        console.print(f"  {skipped.path}: {skipped.reason}", markup=False, highlight=False, soft_wrap=True)
-    if len(report.skipped) > MAX_NAMED:
-        console.print(f"  and {len(report.skipped) - MAX_NAMED} more, all named in the JSON.")
+    _print_skipped(report.skipped, console)
     console.print(f"recipe {report.recipe}", highlight=False, soft_wrap=True)
+
+
+def _print_skipped(skipped: Sequence[Skipped], console: Console) -> None:
+    """Name the files by what they were skipped for, so that many of one kind do not hide the others."""
+    by_reason: dict[str, list[str]] = {}
+    for one in skipped:
+        by_reason.setdefault(one.reason, []).append(one.path)
+    if skipped:
+        console.print(f"{len(skipped)} clips skipped:")
+    for reason, paths in by_reason.items():
+        more = f" and {len(paths) - MAX_NAMED} more, named in the JSON" if len(paths) > MAX_NAMED else ""
+        line = f"  {reason} ({len(paths)}): {', '.join(paths[:MAX_NAMED])}{more}"
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _lay_consistency(figures: ConsistencyFigures) -> dict[str, Any]:

@@ -146,13 +146,8 @@ def find_offset(
     encoded: Encoded, mask: np.ndarray, options: ConsistencyOptions | None = None
 ) -> tuple[float, int] | None:
     """Give the score and the offset in frames that `measure_consistency` would; None where it would give none."""
-    options = options or ConsistencyOptions()
-    pairs = Pairs.of(encoded, mask, options.max_offset)
-    curve = pairs.curve(0, len(mask), options.min_pairs).similarity
-    if not np.isfinite(curve).any():
-        return None
-    best = int(np.nanargmax(curve))
-    return float(curve[best]), best - options.max_offset
+    best = Pairs.of(encoded, mask, options or ConsistencyOptions()).find_best(0, len(mask))
+    return None if best is None else (best.score, best.offset)
 
 
 def _try(face: TrialClip, voice: TrialClip, options: ConsistencyOptions | None) -> Trial | None:

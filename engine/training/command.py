@@ -27,7 +27,7 @@ from engine.training.consistency import (
     train_members,
 )
 from engine.training.members import Trainee
-from engine.training.validation import HeldOut, encode_by_context, encode_by_members, sum_up, try_fold
+from engine.training.validation import encode_by_context, encode_by_members, sum_up, try_fold
 from engine.trials import Encode
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -74,29 +74,31 @@ def measure(
     clips: list[TrainingClip], options: TrainingOptions, shop: Workshop, ablate: bool
 ) -> dict[str, dict[str, object]]:
     """Train without each fold in turn and measure on it; with `ablate`, one member of each kind besides."""
-    figures = {"model": _measure("held-out", clips, options, shop, encode_by_members, False)}
+    held_out = train_held_out("held-out", clips, options, shop)
+    figures = {"model": _measure(clips, options, held_out, encode_by_members, False)}
     if not ablate:
         return figures
-    for name, aligned, masked in (("both", True, True), ("alignment", True, False), ("masking", False, True)):
+    firsts = {fold: trainees[:1] for fold, trainees in held_out.items()}
+    figures["both"] = _measure(clips, options, firsts, encode_by_members, True)
+    for name, aligned, masked in (("alignment", True, False), ("masking", False, True)):
         kind = replace(options, n_members=1, members=replace(options.members, aligned=aligned, masked=masked))
-        encode = encode_by_members if aligned else lambda trainees: encode_by_context(trainees[0])
-        figures[name] = _measure(f"held-out-{name}", clips, kind, shop, encode, True)
+        encode = encode_by_members if aligned else encode_by_context
+        figures[name] = _measure(clips, options, train_held_out(f"held-out-{name}", clips, kind, shop), encode, True)
     return figures
 
 
 def _measure(
-    name: str,
     clips: list[TrainingClip],
     options: TrainingOptions,
-    shop: Workshop,
+    held_out: dict[int, list[Trainee]],
     encode: Callable[[list[Trainee]], Encode],
     fast: bool,
 ) -> dict[str, object]:
     fold_of = split_folds(clips, options.n_folds)
-    tried: list[HeldOut] = []
-    for fold, trainees in enumerate(train_held_out(name, clips, options, shop)):
-        inside = [clip for clip in clips if fold_of[clip.corpus] == fold]
-        tried.append(try_fold(inside, encode(trainees), fast))
+    tried = [
+        try_fold([clip for clip in clips if fold_of[clip.corpus] == fold], encode(trainees), fast)
+        for fold, trainees in held_out.items()
+    ]
     return sum_up(tried)
 
 

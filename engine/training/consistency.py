@@ -23,6 +23,7 @@ from engine.training.alignment import estimate_lateness
 from engine.training.clips import TrainingClip, build_clip, choose_rows, find_corpora, shift_sound, split_folds
 from engine.training.members import MemberOptions, Trainee
 from engine.training.runs import Job, OnProgress, run_jobs
+from engine.training.validation import MIN_WHOLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,16 +85,17 @@ def train_members(name: str, clips: Sequence[TrainingClip], options: TrainingOpt
 
 def train_held_out(
     name: str, clips: Sequence[TrainingClip], options: TrainingOptions, shop: Workshop
-) -> list[list[Trainee]]:
-    """For each fold, train the members on all the clips of the others; all folds side by side."""
+) -> dict[int, list[Trainee]]:
+    """For each fold with a clip long enough to be judged whole, train the members on all the others' clips."""
     fold_of = split_folds(clips, options.n_folds)
+    folds = sorted({fold_of[clip.corpus] for clip in clips if len(clip.real) >= MIN_WHOLE})
     jobs = [
         Job(f"{name}-{fold}-{i}", _outside(clips, fold_of, fold), options.members, options.seed + 100 + i)
-        for fold in range(options.n_folds)
+        for fold in folds
         for i in range(options.n_members)
     ]
     trained = _run(jobs, shop)
-    return [trained[fold * options.n_members : (fold + 1) * options.n_members] for fold in range(options.n_folds)]
+    return {fold: trained[k * options.n_members : (k + 1) * options.n_members] for k, fold in enumerate(folds)}
 
 
 def save_compact(

@@ -70,11 +70,12 @@ def sum_up(folds: Sequence[HeldOut]) -> dict[str, object]:
     return figures
 
 
-def encode_by_context(trainee: Trainee) -> Encode:
+def encode_by_context(trainees: Sequence[Trainee]) -> Encode:
     """Embed by the layers that tell the units, for a network that was trained on masked prediction alone.
 
     What SpeechForensics takes from AV-HuBERT: the last hidden rows with the other modality absent.
     """
+    trainee = trainees[0]
 
     @torch.inference_mode()
     def encode(lips: np.ndarray, speech: np.ndarray) -> Encoded:
