@@ -97,7 +97,7 @@ def _print_offset(figures: OffsetFigures, console: Console) -> None:
     if figures.within_1_frame_own is not None:
         table.add_row("from it and the clip's own", *_name_hits(figures.within_1_frame_own))
     for shift, hits in figures.by_shift.items():
-        table.add_row(f"sound {int(shift):+d} frames late", *_name_hits(hits))
+        table.add_row(f"planted {int(shift):+d}", *_name_hits(hits))
     console.print(table)
 
 
