@@ -81,7 +81,7 @@ class Member(nn.Module):
 class CompactConsistency(nn.Module):
     """The members side by side: the cosine in the joint space is the mean of theirs."""
 
-    def __init__(self, n_members: int = 3, **sizes: int):
+    def __init__(self, n_members: int = 2, **sizes: int):
         super().__init__()
         self.members = nn.ModuleList(Member(**sizes) for _ in range(n_members))  # type: ignore[arg-type]
 

@@ -31,7 +31,7 @@ class TrainingOptions:
     """How the compact model is made; stands in its sidecar."""
 
     seed: int = 1
-    n_members: int = 3
+    n_members: int = 2
     n_folds: int = 4
     n_rounds: int = 2  # of scouts, each on the clips as the last round aligned them
     scouts: MemberOptions = field(default_factory=lambda: MemberOptions(steps=200, masked=False))
