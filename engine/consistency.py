@@ -3,10 +3,10 @@
 After SpeechForensics (Liang et al., NeurIPS 2024): the similarity of the video-only and the audio-only features,
 best over the offset. Differences, each measured in docs/compact-model.md: only real pairs enter a mean (nothing is
 zero-padded, nothing stretched); each pair counts by how much the two encoders say there is to compare; half of what any
-moment of this face shares with any moment of this voice is taken off; and more frames count for more.
+moment of this face shares with any moment of this voice is taken off.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -20,8 +20,8 @@ class ConsistencyOptions:
     max_offset: int = 15  # frames, K: the sound is tried from K early to K late
     min_pairs: int = 10  # frame pairs behind a value of the curve
     baseline_share: float = 0.5  # of the similarity of all times with all times, taken off the score
-    unit_pairs: int = 100  # frame pairs (4 s) at which a score is its plain height above the baseline
-    max_gain: float = 2.0  # of longer clips: from 16 s on nothing is gained
+    wide_offset: int = 50  # frames of a second search, which only tells that the sound lies beyond the first
+    wide_margin: float = 0.15  # how much higher the second must score to tell so
     window: int = 50  # frames of a timeline window
     hop: int = 25  # frames between windows
     path_window: int = 125  # frames of the windows along which the offset may move
@@ -32,10 +32,11 @@ class ConsistencyOptions:
 class Consistency:
     """What was measured of one track, before any gate judges it."""
 
-    score: float  # see `Pairs.find_best`; about -1 to 2
+    score: float  # see `Pairs.find_best`; about -0.5 to 1
     offset_s: float  # positive: the sound comes late
     dynamic_score: float  # mean similarity along the path of slowly changing offset, in [-1, 1]
     drift_s: float  # last minus first offset of that path
+    beyond_s: float | None  # where the sound fits clearly better outside the search, if it does
     curve: SyncCurve
     windows: tuple[Window, ...]
 
@@ -58,6 +59,7 @@ def measure_consistency(
         offset_s=best.offset / FPS,
         dynamic_score=along,
         drift_s=int(path[-1] - path[0]) / FPS,
+        beyond_s=_look_beyond(encoded, mask, best, options),
         curve=pairs.curve(0, len(mask)),
         windows=_draw_timeline(encoded.start, pairs),
     )
@@ -116,8 +118,9 @@ class Pairs:
     def find_best(self, first: int, last: int) -> Best | None:
         """Score a span; None where no offset has pairs enough.
 
-        `(max_k similarity_k * sqrt(n_k / n) - share * baseline) * min(sqrt(n / unit), gain)`, with n_k pairs at offset
-        k and n the most at any: the mean of few pairs is high by chance more often, so they count by the square root.
+        `max_k similarity_k * sqrt(n_k / n) - share * baseline`, with n_k pairs at offset k and n the most at any: the
+        mean of few pairs is high by chance more often. The length of a span is no part of its score: a factor for it
+        would part long clips from short ones, and shuffled faces showed that it did.
         """
         curve, options = self.curve(first, last), self.options
         if not np.isfinite(curve.similarity).any():
@@ -125,9 +128,17 @@ class Pairs:
         most = float(curve.pairs.max())
         height = curve.similarity * np.sqrt(curve.pairs / most)
         best = int(np.nanargmax(height))
-        gain = min((most / options.unit_pairs) ** 0.5, options.max_gain)
-        score = (float(height[best]) - options.baseline_share * self.baseline(first, last)) * gain
+        score = float(height[best]) - options.baseline_share * self.baseline(first, last)
         return Best(score, best - options.max_offset)
+
+
+def _look_beyond(encoded: Encoded, mask: np.ndarray, best: Best, options: ConsistencyOptions) -> float | None:
+    """Search wider: seconds at which the sound fits clearly better than anywhere in the search, None where nowhere."""
+    wide = replace(options, max_offset=options.wide_offset)
+    found = Pairs.of(encoded, mask, wide).find_best(0, len(mask))
+    if found is None or abs(found.offset) <= options.max_offset or found.score < best.score + options.wide_margin:
+        return None
+    return found.offset / FPS
 
 
 def _draw_timeline(start: int, pairs: Pairs) -> tuple[Window, ...]:

@@ -92,10 +92,15 @@ def gate_track(track: Measured, options: GateOptions) -> Gated:
     return _settle(refusals, limits)
 
 
-def gate_offset(offset_frames: float, search_frames: int, drift_frames: float, options: GateOptions) -> Gated:
-    """Judge the offset found: at the edge of the search the true one may lie beyond; a moving one is no offset."""
+def gate_offset(
+    offset_frames: float, search_frames: int, drift_frames: float, beyond: bool, options: GateOptions
+) -> Gated:
+    """Judge the offset found: at the edge of the search the true one may lie beyond; a moving one is no offset.
+
+    `beyond`: a wider search found that the sound fits clearly better outside.
+    """
     limits = {
-        Reason.OFFSET_BEYOND_SEARCH: abs(offset_frames) >= search_frames,
+        Reason.OFFSET_BEYOND_SEARCH: beyond or abs(offset_frames) >= search_frames,
         Reason.DRIFT: abs(drift_frames) > options.max_drift_frames,
     }
     return _settle({}, limits)

@@ -108,7 +108,8 @@ class Engine:
         if found is None:
             return _Scored((Status.NOT_EVALUATED, (Reason.NOT_ENOUGH_SPEECH,)), plain.speech_s, None)
         search, gates = self.options.consistency.max_offset, self.options.gates
-        offset = gate_offset(round(found.offset_s * FPS), search, round(found.drift_s * FPS), gates)
+        beyond = found.beyond_s is not None
+        offset = gate_offset(round(found.offset_s * FPS), search, round(found.drift_s * FPS), beyond, gates)
         return _Scored(combine(gated, offset), plain.speech_s, found)
 
 

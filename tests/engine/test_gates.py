@@ -133,14 +133,14 @@ def test_what_the_container_told_limits_the_clip(reason):
     ],
 )
 def test_offset_at_the_edge_of_the_search(offset, wanted):
-    assert gate_offset(offset, 15, 0, OPTIONS) == wanted
+    assert gate_offset(offset, 15, 0, False, OPTIONS) == wanted
 
 
 @pytest.mark.parametrize(
     ("drift", "wanted"), [(3, FINE), (-3, FINE), (4, _limited(Reason.DRIFT)), (-4, _limited(Reason.DRIFT))]
 )
 def test_drift(drift, wanted):
-    assert gate_offset(0, 15, drift, OPTIONS) == wanted
+    assert gate_offset(0, 15, drift, False, OPTIONS) == wanted
 
 
 def _statuses(spans, scores):
@@ -193,3 +193,9 @@ def test_analysis_is_as_good_as_its_best_face_but_no_better_than_the_clip():
     assert sum_up(FINE, [refused, refused]) == refused
     assert sum_up(_refused(Reason.NO_FACE), []) == _refused(Reason.NO_FACE)
     assert sum_up(limited, [refused]) == (Status.NOT_EVALUATED, (Reason.EDITED, Reason.LOW_RES))
+
+
+def test_sound_found_beyond_the_search_limits_whatever_was_found_inside() -> None:
+    wanted = (Status.LIMITED, (Reason.OFFSET_BEYOND_SEARCH,))
+    assert gate_offset(3, 15, 0, True, OPTIONS) == wanted
+    assert gate_offset(3, 15, 0, False, OPTIONS) == (Status.EVALUATED, ())
