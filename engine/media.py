@@ -25,6 +25,7 @@ from engine.pictures import (
     PictureIndex,
     PicturePlan,
     PictureShape,
+    bound_decoder,
     check_duration,
     check_pixels,
     open_container,
@@ -106,7 +107,7 @@ def _scan_streams(path: Path, demuxer: str, limits: MediaLimits) -> Scan:
         check_duration(declared_s if demuxer in (*COUNTED_CONTAINERS, "mov") else 0.0, limits)
         video, audio = _pick_video(container), _pick_audio(container)
         check_pixels(video.codec_context.width, video.codec_context.height, limits)
-        video.codec_context.options = {"max_pixels": str(limits.max_pixels)}
+        video.codec_context.options = bound_decoder(limits.max_pixels)
         index, sound = PictureIndex(video, limits), SoundReader(limits.max_duration_s)
         broken_off = _read_all(container, video, audio, index, sound)
         times, unit_s = index.finish(), float(video.time_base or 0)

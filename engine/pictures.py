@@ -66,7 +66,7 @@ def open_container(path: Path, demuxer: str, max_pixels: int) -> InputContainer:
         return av.open(
             str(path.absolute()),  # an absolute path cannot be read as `protocol:address`
             format=demuxer,
-            options={"max_pixels": str(max_pixels)},
+            options=bound_decoder(max_pixels),
             container_options={"protocol_whitelist": "file"} | PROBE_OPTIONS.get(demuxer, {}),
             metadata_errors="ignore",
         )
@@ -75,6 +75,11 @@ def open_container(path: Path, demuxer: str, max_pixels: int) -> InputContainer:
             f"The file begins like a video ({demuxer}) but cannot be opened: {error.strerror}.",
             "It may be damaged or truncated; fetch or export it again.",
         ) from error
+
+
+def bound_decoder(max_pixels: int) -> dict[str, str]:
+    """Decoder options against pictures far larger than the header said; room is left for the padding decoders add."""
+    return {"max_pixels": str(2 * max_pixels + 2**16)}
 
 
 def read_packets(container: InputContainer, *streams: Stream) -> Generator[Packet, None, bool]:
@@ -210,7 +215,7 @@ class _PictureReader:
         stream = container.streams[self._plan.stream_index]
         assert isinstance(stream, VideoStream)
         stream.thread_type = "AUTO"
-        stream.codec_context.options = {"max_pixels": str(self._plan.max_pixels)}
+        stream.codec_context.options = bound_decoder(self._plan.max_pixels)
         for packet in read_packets(container, stream):
             yield from self._decode_packet(stream, packet)
         yield from self._decode_packet(stream, None)  # what a broken-off file left in the decoder

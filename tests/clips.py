@@ -11,6 +11,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.stream import Disposition
 
 RATES = {
     "23.976": Fraction(24000, 1001),
@@ -52,6 +53,7 @@ class Film:
     silent: bool = False
     sound_from_s: float = 0.0  # the stream has nothing before
     gap_s: tuple[float, float] = (0.0, 0.0)  # the stream has nothing between
+    repeat: int = 1  # every picture is shown this often, as new ones that tell no new time
     cut_s: float = 0.0  # an edit list hides what is before
     codecs: tuple[str, str] | None = None
     options: tuple[tuple[str, str], ...] = ()  # of the container
@@ -110,7 +112,8 @@ def write_clip(path: Path, film: Film | None = None) -> Path:
     with av.open(str(path), "w", options=dict(film.options)) as container:
         video = _add_pictures(container, picture_codec, film)
         audio = container.add_stream(sound_codec, SOUND_RATE, layout=film.layout) if film.layout else None
-        for image, time in ((draw_picture(time, film), time) for time in film.picture_times_s):
+        for number, time in enumerate(film.picture_times_s):
+            image = draw_picture(film.picture_times_s[number // film.repeat * film.repeat], film)
             turned = np.ascontiguousarray(np.rot90(image, -film.turn // 90))
             frame = av.VideoFrame.from_ndarray(turned, "rgb24")
             frame.time_base = video.codec_context.time_base
@@ -125,8 +128,24 @@ def write_clip(path: Path, film: Film | None = None) -> Path:
 def write_sound_file(path: Path) -> Path:
     """A file with sound alone."""
     film = Film()
+    codec = "pcm_s16le" if path.suffix == ".wav" else "aac"
     with av.open(str(path), "w") as container:
-        _write_sound(container, container.add_stream("aac", SOUND_RATE, layout="stereo"), film)
+        _write_sound(container, container.add_stream(codec, SOUND_RATE, layout=film.layout), film)
+    return path
+
+
+def write_cover(path: Path) -> Path:
+    """A song with the picture of its cover."""
+    film = Film()
+    with av.open(str(path), "w") as container:
+        cover = container.add_stream("mjpeg", 1)
+        cover.width, cover.height = film.size_px
+        cover.pix_fmt, cover.disposition = "yuvj420p", Disposition.attached_pic
+        audio = container.add_stream("aac", SOUND_RATE, layout=film.layout)
+        frame = av.VideoFrame.from_ndarray(draw_picture(0.0, film), "rgb24")
+        frame.pts, frame.time_base = 0, Fraction(1)
+        container.mux([*cover.encode(frame), *cover.encode(None)])
+        _write_sound(container, audio, film)
     return path
 
 
