@@ -4,7 +4,11 @@ The arithmetic around them (anchors, regions of interest) is that published with
 BlazeFace (Bazarevsky et al. 2019), Attention Mesh (Grishchenko et al. 2020), Blendshapes V2 model card (2022).
 """
 
+import os
+import sys
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -161,8 +165,9 @@ class _Net:
     def __init__(self, model: bytes, threads: int):
         from ai_edge_litert.interpreter import Interpreter
 
-        self._interpreter: Any = Interpreter(model_content=model, num_threads=threads)
-        self._interpreter.allocate_tensors()
+        with _mute_runtime():
+            self._interpreter: Any = Interpreter(model_content=model, num_threads=threads)
+            self._interpreter.allocate_tensors()
         self._input = self._interpreter.get_input_details()[0]["index"]
         outputs = self._interpreter.get_output_details()
         self._outputs = [detail["index"] for detail in sorted(outputs, key=lambda d: -int(np.prod(d["shape"])))]
@@ -171,6 +176,20 @@ class _Net:
         self._interpreter.set_tensor(self._input, np.ascontiguousarray(values, dtype=np.float32))
         self._interpreter.invoke()
         return [self._interpreter.get_tensor(index) for index in self._outputs]
+
+
+@contextmanager
+def _mute_runtime() -> Iterator[None]:
+    """Keep the runtime's own greeting off standard error, which belongs to the program's one line of error."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with Path(os.devnull).open("wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _anchors() -> np.ndarray:
