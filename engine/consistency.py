@@ -160,6 +160,8 @@ def _follow_offset(pairs: Pairs) -> tuple[np.ndarray, float]:
     length = pairs.options.path_window
     spans = _spans(len(pairs.weight), length, length)
     curves = np.stack([pairs.curve(first, last).similarity for first, last in spans])
+    if not np.isfinite(curves).any():  # no window has pairs enough, only all of them together
+        curves = pairs.curve(0, len(pairs.weight)).similarity[None]
     heard = np.isfinite(curves).any(1)
     gains = np.where(heard[:, None], np.nan_to_num(curves, nan=-1.0), 0.0).astype(np.float64)
     columns = np.arange(gains.shape[1])

@@ -39,9 +39,9 @@ def train(
     out: Annotated[Path, typer.Option(help="Where compact.safetensors goes.")] = Path("runs/compact"),
     cache: Annotated[Path | None, typer.Option(help="Where observations are kept; default: the data folder.")] = None,
     seed: Annotated[int, typer.Option(help="Same seed, same clips, same machine: same weights.")] = 1,
-    steps: Annotated[int, typer.Option(help="Steps of each member.")] = 400,
-    members: Annotated[int, typer.Option(help="Networks that form the model.")] = 2,
-    workers: Annotated[int, typer.Option(help="Processes that train side by side.")] = os.cpu_count() or 1,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of each member.")] = 400,
+    members: Annotated[int, typer.Option(min=1, help="Networks that form the model.")] = 2,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that train side by side.")] = os.cpu_count() or 1,
     validate: Annotated[bool, typer.Option("--validate", help="Measure on folds left out instead.")] = False,
     ablate: Annotated[bool, typer.Option("--ablate", help="With --validate: alignment alone, masking alone.")] = False,
 ) -> None:

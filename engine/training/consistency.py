@@ -20,7 +20,15 @@ from engine.models.compact import CompactConsistency
 from engine.observation import Observation
 from engine.observer import Observer
 from engine.training.alignment import estimate_lateness
-from engine.training.clips import TrainingClip, build_clip, choose_rows, find_corpora, shift_sound, split_folds
+from engine.training.clips import (
+    MIN_FRAMES,
+    TrainingClip,
+    build_clip,
+    choose_rows,
+    find_corpora,
+    shift_sound,
+    split_folds,
+)
 from engine.training.members import MemberOptions, Trainee
 from engine.training.runs import Job, OnProgress, run_jobs
 from engine.training.validation import MIN_WHOLE
@@ -58,20 +66,30 @@ def observe_clips(
             f"{manifest.name} has no row that is real and in sync",
             "Training needs rows with label `real`, has_audio `1` and audio_in_sync `yes`.",
         )
-    clips = [_build(row, corpus, observer, cache) for row, corpus in _counted(rows, on_row)]
-    return [clip for clip in clips if clip is not None]
+    built = [_build(row, corpus, observer, cache) for row, corpus in _counted(rows, on_row)]
+    clips = [clip for clip in built if clip is not None]
+    if not clips:
+        raise BadManifest(
+            f"{manifest.name}: none of the {len(rows)} clips that are real and in sync shows a face beside its sound",
+            f"Training needs {MIN_FRAMES} frames of both.",
+        )
+    return clips
 
 
 def align_clips(clips: Sequence[TrainingClip], options: TrainingOptions, shop: Workshop) -> list[TrainingClip]:
-    """Cut away each clip's own lateness, as heard by scouts that never saw its corpus."""
+    """Cut away each clip's own lateness, as heard by scouts that never saw its corpus; one corpus alone stays."""
     fold_of = split_folds(clips, options.n_folds)
-    late, aligned = [0] * len(clips), list(clips)
+    folds = sorted(set(fold_of.values()))
+    if len(folds) < 2:
+        return list(clips)
+    aligned = list(clips)
     for turn in range(options.n_rounds):
         jobs = [
             Job(f"scout-{turn}-{fold}", _outside(aligned, fold_of, fold), options.scouts, options.seed + fold)
-            for fold in range(options.n_folds)
+            for fold in folds
         ]
-        scouts = [CompactConsistency.of([trainee.member]) for trainee in _run(jobs, shop)]
+        trained = zip(folds, _run(jobs, shop), strict=True)
+        scouts = {fold: CompactConsistency.of([trainee.member]) for fold, trainee in trained}
         late = estimate_lateness(clips, [scouts[fold_of[clip.corpus]] for clip in clips])
         aligned = [shift_sound(clip, frames) for clip, frames in zip(clips, late, strict=True)]
     return aligned
@@ -88,6 +106,8 @@ def train_held_out(
 ) -> dict[int, list[Trainee]]:
     """For each fold with a clip long enough to be judged whole, train the members on all the others' clips."""
     fold_of = split_folds(clips, options.n_folds)
+    if len(set(fold_of.values())) < 2:
+        raise BadManifest("All clips are of one corpus, so none can be left out", "Add clips of another source.")
     folds = sorted({fold_of[clip.corpus] for clip in clips if len(clip.real) >= MIN_WHOLE})
     jobs = [
         Job(f"{name}-{fold}-{i}", _outside(clips, fold_of, fold), options.members, options.seed + 100 + i)

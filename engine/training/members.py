@@ -58,8 +58,9 @@ def train_member(
     optimiser = torch.optim.AdamW(
         trainee.parameters(), options.learning_rate, weight_decay=options.weight_decay, betas=(0.9, 0.98)
     )
+    warm_up = 0.1 if options.steps > 10 else 0.15  # a warm-up of one step, 0.1 of 10, makes torch divide by zero
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, options.learning_rate, total_steps=options.steps, pct_start=0.1
+        optimiser, options.learning_rate, total_steps=options.steps, pct_start=warm_up
     )
     run = _Run(trainee, optimiser, schedule, checkpoint, _name(clips, options, seed))
     step, units = run.restore()
@@ -105,7 +106,7 @@ class _Run:
         """Take up the checkpoint; (0, None) where there is none of this run."""
         if not self.checkpoint.is_file():
             return 0, None
-        state = torch.load(self.checkpoint, weights_only=True)
+        state = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
         if state["name"] != self.name:
             return 0, None
         self.trainee.load_state_dict(state["trainee"])

@@ -34,13 +34,12 @@ def run_jobs(jobs: Sequence[Job], folder: Path, device: str, workers: int, on_pr
     if workers <= 1:
         return [_train(job, folder, device, on_progress) for job in jobs]
     context = multiprocessing.get_context("spawn")
-    with context.Manager() as manager, ProcessPoolExecutor(workers, mp_context=context) as pool:
+    # the manager ends first: where one job fails, the others' next report fails too, and the pool waits for nobody
+    with ProcessPoolExecutor(workers, mp_context=context) as pool, context.Manager() as manager:
         progress = manager.Queue()
         threads = max(1, (os.cpu_count() or 1) // workers)
         futures = [pool.submit(_train_apart, job, folder, threads, progress) for job in jobs]
         _relay(futures, progress, on_progress)
-        for future in futures:
-            future.result()
     return [_train(job, folder, device, lambda name, step: None) for job in jobs]  # done: only loads the checkpoint
 
 
@@ -57,11 +56,17 @@ def _train(job: Job, folder: Path, device: str, on_progress: OnProgress) -> Trai
 
 
 def _relay(futures: Sequence[Future[None]], progress: Any, on_progress: OnProgress) -> None:
-    """Hand on what the processes report until all are done or one has failed."""
-    while True:
-        try:
-            on_progress(*progress.get(timeout=0.5))
-        except queue.Empty:
+    """Hand on what the processes report until all are done; raise what the first to fail raised."""
+    try:
+        while True:
             done, waiting = wait(futures, timeout=0)
-            if not waiting or any(future.exception() for future in done):
-                return
+            for future in done:
+                future.result()
+            try:
+                on_progress(*progress.get(timeout=0.5))
+            except queue.Empty:
+                if not waiting:
+                    return
+    finally:
+        for future in futures:
+            future.cancel()

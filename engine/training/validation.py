@@ -79,15 +79,16 @@ def encode_by_context(trainees: Sequence[Trainee]) -> Encode:
 
     @torch.inference_mode()
     def encode(lips: np.ndarray, speech: np.ndarray) -> Encoded:
+        device = next(trainee.parameters()).device
         reach = trainee.member.reach + sum(trainee.prediction.CONTEXT)
         rows = []
         for stream, values in (
             (trainee.member.lips, centre_lips(lips)),
             (trainee.member.speech, centre_speech(speech)),
         ):
-            held = F.pad(torch.from_numpy(values).T[None], (reach, reach), mode="replicate").transpose(1, 2)
+            held = F.pad(torch.from_numpy(values).to(device).T[None], (reach, reach), mode="replicate").transpose(1, 2)
             hidden = trainee.prediction.context(stream(held)[0])[0]
-            rows.append(F.normalize(hidden, dim=-1).numpy())
+            rows.append(F.normalize(hidden, dim=-1).cpu().numpy())
         ones = np.ones(len(lips), np.float32)
         return Encoded(0, rows[0], rows[1], ones, ones)
 

@@ -61,14 +61,19 @@ class WindowSource:
 
 
 def _shares(clips: Sequence[TrainingClip], max_share: float) -> np.ndarray:
-    """(C,) chance of each clip: by its seconds, up to 8, no corpus above `max_share` where there are others."""
+    """(C,) chance of each clip: by its seconds, up to 8, no corpus above `max_share` where there are enough of them."""
     weights = np.array([min(clip.seconds, 8.0) for clip in clips])
     corpora = np.array([clip.corpus for clip in clips])
-    for corpus in np.unique(corpora):
-        inside, total = corpora == corpus, weights.sum()
-        rest = total - weights[inside].sum()
-        if rest > 0 and weights[inside].sum() > max_share * total:
-            weights[inside] *= max_share / (1 - max_share) * rest / weights[inside].sum()
+    names = np.unique(corpora)
+    cap = max(max_share, 1 / len(names))
+    for _ in range(100):  # to cut one corpus raises the others' shares, so another may then be above
+        before = weights.copy()
+        for inside in (corpora == name for name in names):
+            own, total = weights[inside].sum(), weights.sum()
+            if total > own > cap * total * (1 + 1e-9):
+                weights[inside] *= cap / (1 - cap) * (total - own) / own
+        if (weights == before).all():
+            break
     return weights / weights.sum()
 
 
