@@ -1,0 +1,216 @@
+"""Similarity over offsets on rows whose truth is known: random unit rows, the same on both sides, moved in time."""
+
+import time
+import tracemalloc
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from engine.consistency import Consistency, ConsistencyOptions, Pairs, measure_consistency
+from engine.types import FPS, Encoded
+
+PLAIN = ConsistencyOptions()
+
+
+def unit(rows: np.ndarray) -> np.ndarray:
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+def draw(n_frames: int, seed: int, dim: int = 16) -> np.ndarray:
+    return unit(np.random.default_rng(seed).normal(size=(n_frames, dim)))
+
+
+def pair(lips: np.ndarray, speech: np.ndarray, seed: int | None = None, start: int = 0) -> Encoded:
+    """Both sides on one clock; weights of 1, or drawn."""
+    ones = np.ones(len(lips), np.float32)
+    if seed is None:
+        return Encoded(start, lips, speech, ones, ones)
+    weights = np.random.default_rng(seed).uniform(0.05, 1, (2, len(lips))).astype(np.float32)
+    return Encoded(start, lips, speech, weights[0], weights[1])
+
+
+def delayed(n_frames: int, late: int, seed: int = 0, noise: float = 0.0) -> Encoded:
+    """Sound that comes `late` frames after the lips that made it."""
+    rows = draw(n_frames + 200, seed)
+    lips, speech = rows[100 : 100 + n_frames], rows[100 - late : 100 - late + n_frames]
+    return pair(unit(lips + noise * draw(n_frames, seed + 1)), speech)
+
+
+def measure(encoded: Encoded, mask: np.ndarray | None = None, options: ConsistencyOptions = PLAIN) -> Consistency:
+    found = measure_consistency(encoded, np.ones(len(encoded.lips), bool) if mask is None else mask, options)
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("late", [-15, -12, -1, 0, 1, 7, 15])
+def test_a_planted_offset_is_found_positive_where_the_sound_is_late(late: int) -> None:
+    found = measure(delayed(150, late))
+    assert found.offset_s == pytest.approx(late / FPS)
+    assert found.curve.offsets_s[found.curve.similarity.argmax()] == pytest.approx(late / FPS)
+    assert found.curve.similarity.max() == pytest.approx(1, abs=1e-5)
+    assert found.beyond_s is None
+
+
+@pytest.mark.parametrize("late", [-40, 30])
+def test_sound_beyond_the_search_is_told_by_the_wider_one(late: int) -> None:
+    assert measure(delayed(200, late)).beyond_s == pytest.approx(late / FPS)
+
+
+def test_pairs_with_an_unreal_side_count_nowhere() -> None:
+    rng = np.random.default_rng(3)
+    encoded, mask = delayed(120, 2), rng.random(120) > 0.4
+    spoiled = pair(encoded.lips.copy(), encoded.speech.copy())
+    spoiled.lips[~mask] = draw(int((~mask).sum()), 8)
+    spoiled.speech[~mask] = draw(int((~mask).sum()), 9)
+    first, second = measure(encoded, mask), measure(spoiled, mask)
+    assert np.array_equal(first.curve.similarity, second.curve.similarity)
+    assert (first.score, first.offset_s, first.dynamic_score) == (second.score, second.offset_s, second.dynamic_score)
+    wanted = [
+        int((mask[max(0, -k) : 120 - max(0, k)] & mask[max(0, k) : 120 - max(0, -k)]).sum()) for k in range(-15, 16)
+    ]
+    assert first.curve.pairs.tolist() == wanted
+    assert measure(spoiled).score < second.score - 0.1  # and without the mask they do
+
+
+def test_the_curve_equals_a_slow_weighted_mean() -> None:
+    encoded, mask = pair(draw(40, 0), draw(40, 1), seed=2), np.arange(40) % 7 != 0
+    curve = Pairs.of(encoded, mask, PLAIN).curve(0, 40)
+    for k in range(-15, 16):
+        total = weight = 0.0
+        for t in range(max(0, -k), min(40, 40 - k)):
+            w = float(encoded.lips_weight[t] * encoded.speech_weight[t + k] * mask[t] * mask[t + k])
+            total, weight = total + w * float(encoded.lips[t] @ encoded.speech[t + k]), weight + w
+        assert curve.similarity[k + 15] == pytest.approx(total / weight, abs=1e-5)
+
+
+def test_offsets_with_too_few_pairs_have_no_value() -> None:
+    curve = measure(delayed(20, 0)).curve
+    few = np.abs(np.arange(-15, 16)) > 10  # 20 frames give 20 - |k| pairs, 10 are wanted
+    assert np.array_equal(np.isnan(curve.similarity), few)
+    assert curve.pairs.tolist() == [20 - abs(k) for k in range(-15, 16)]
+
+
+@pytest.mark.parametrize("n_real", [0, 9])
+def test_nothing_is_measured_where_too_little_is_real(n_real: int) -> None:
+    assert measure_consistency(delayed(60, 0), np.arange(60) < n_real) is None
+
+
+def test_the_baseline_is_the_mean_over_all_pairs_of_times() -> None:
+    encoded, mask = pair(draw(30, 4), draw(30, 5), seed=6), np.random.default_rng(7).random(30) > 0.3
+    total = weight = 0.0
+    for t in range(5, 25):
+        for s in range(5, 25):
+            w = float(encoded.lips_weight[t] * encoded.speech_weight[s] * mask[t] * mask[s])
+            total, weight = total + w * float(encoded.lips[t] @ encoded.speech[s]), weight + w
+    assert Pairs.of(encoded, mask, PLAIN).baseline(5, 25) == pytest.approx(total / weight, abs=1e-5)
+
+
+def test_the_score_is_the_height_less_half_the_baseline() -> None:
+    east, north = [1.0, 0.0], [0.0, 1.0]
+    lips, speech = np.array([east, north, east], np.float32), np.array([north, east, north], np.float32)
+    options = ConsistencyOptions(max_offset=1, min_pairs=1)
+    best = Pairs.of(pair(lips, speech), np.ones(3, bool), options).find_best(0, 3)
+    assert best is not None
+    # no pair agrees at offset 0, both of 2 do at +-1 (the first is taken); of all 9, (2 * 1 + 1 * 2) agree
+    assert best.offset == -1
+    assert best.score == pytest.approx(1.0 * (2 / 3) ** 0.5 - 0.5 * 4 / 9, abs=1e-6)
+
+
+def test_windows_cover_the_clip_and_say_when() -> None:
+    windows = measure(delayed(163, 3)).windows
+    assert windows[0].start_s == 0 and windows[-1].end_s == pytest.approx(163 / FPS)
+    for one, following in pairwise(windows):
+        assert one.start_s < following.start_s <= one.end_s
+        assert one.end_s - one.start_s == pytest.approx(2.0)
+    assert {round(window.offset_s * FPS) for window in windows} == {3}
+    encoded = delayed(163, 3)
+    moved = pair(encoded.lips, encoded.speech, start=50)
+    assert [window.start_s for window in measure(moved).windows] == pytest.approx([w.start_s + 2 for w in windows])
+
+
+def test_a_window_without_real_frames_is_left_out() -> None:
+    mask = np.arange(300) < 150
+    assert max(window.end_s for window in measure(delayed(300, 0), mask).windows) < 190 / FPS
+
+
+def test_a_clip_swapped_half_way_scores_high_in_one_half_alone() -> None:
+    encoded = delayed(400, 0, noise=0.3)
+    speech = encoded.speech.copy()
+    speech[200:] = draw(200, 77)
+    windows = measure(pair(encoded.lips, speech)).windows
+    own = [window.score for window in windows if window.end_s <= 8]
+    other = [window.score for window in windows if window.start_s >= 8]
+    assert len(own) >= 6 and len(other) >= 6
+    assert min(own) > max(other) + 0.3
+
+
+@pytest.mark.parametrize(("late", "later"), [(-3, 4), (5, 1)])
+def test_drift_is_found_along_the_path(late: int, later: int) -> None:
+    rows, n_frames = draw(720, 0), 500
+    offsets = np.round(np.linspace(late, later, 4)).astype(int).repeat(125)
+    speech = rows[100 + np.arange(n_frames) - offsets]
+    found = measure(pair(rows[100 : 100 + n_frames], speech))
+    assert found.drift_s == pytest.approx((later - late) / FPS)
+    assert found.dynamic_score > found.curve.similarity.max() + 0.3
+
+
+@pytest.mark.parametrize("late", [-8, 0, 5])
+def test_a_constant_offset_is_no_drift(late: int) -> None:
+    found = measure(delayed(700, late, noise=1.5))
+    assert found.drift_s == 0
+    assert found.dynamic_score == pytest.approx(found.curve.similarity.max(), abs=0.05)
+
+
+def test_a_change_too_small_to_earn_its_cost_is_no_drift() -> None:
+    rows = draw(460, 0)
+    speech = rows[100:350].copy()
+    noise = pair(unit(0.02 * rows[100:350] + draw(250, 5)), speech)  # hardly anything agrees anywhere
+    dear = ConsistencyOptions(drift_cost=1.0)
+    assert measure(noise, options=dear).drift_s == 0
+    assert measure(noise, options=ConsistencyOptions(drift_cost=0.0)).drift_s != 0
+
+
+def test_silence_in_between_neither_moves_the_path_nor_lowers_it() -> None:
+    encoded, mask = delayed(625, 4), np.ones(625, bool)
+    mask[125:375] = False
+    found = measure(encoded, mask)
+    assert found.drift_s == 0
+    assert found.dynamic_score == pytest.approx(1, abs=1e-5)
+
+
+def test_real_frames_too_scattered_for_any_window_of_the_path_still_give_numbers() -> None:
+    mask = np.arange(300) % 33 == 0  # ten frames, four at most in a window
+    found = measure(delayed(300, 0), mask)
+    assert (found.score, found.offset_s, found.drift_s) == (pytest.approx(1, abs=0.1), 0, 0)
+    assert found.dynamic_score == pytest.approx(1, abs=1e-5)
+    assert found.windows == ()
+
+
+def test_where_a_clip_stands_in_its_track_changes_nothing() -> None:
+    encoded = delayed(150, -4, noise=0.8)
+    padded = [
+        np.concatenate([draw(70, 20 + i), rows, draw(35, 30 + i)])
+        for i, rows in enumerate((encoded.lips, encoded.speech))
+    ]
+    mask = np.zeros(255, bool)
+    mask[70:220] = True
+    alone, inside = measure(encoded), measure(pair(*padded), mask)
+    assert np.allclose(alone.curve.similarity, inside.curve.similarity, atol=1e-6)
+    assert np.array_equal(alone.curve.pairs, inside.curve.pairs)
+    assert (alone.offset_s, alone.score) == (inside.offset_s, pytest.approx(inside.score, abs=1e-5))
+
+
+def test_fifteen_minutes_take_little_memory_and_time() -> None:
+    encoded = delayed(22_500, 6)
+    wide = pair(np.repeat(encoded.lips, 18, axis=1) / 18**0.5, np.repeat(encoded.speech, 18, axis=1) / 18**0.5)
+    assert wide.lips.shape == (22_500, 288)
+    tracemalloc.start()
+    began = time.process_time()
+    found = measure(wide)
+    spent, (_, peak) = time.process_time() - began, tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert found.offset_s == pytest.approx(6 / FPS)
+    assert len(found.windows) == 899
+    assert peak < 400e6  # a matrix of all times with all times would be 2 GB
+    assert spent < 30
