@@ -29,8 +29,8 @@ class GateOptions:
     full_face_px: float = 100.0
     min_mouth_motion: float = 0.01  # stills: below 0.001; forty talkers: 0.015 and more
     max_drift_frames: float = 3.0  # 120 ms
-    # of several faces one is the speaker when it alone reaches this score and leads all others by the margin; in 6 s,
-    # mostly of clips trained on, 19 of 20 strangers' voices stay below 0.32 and 23 own voices reach 0.39
+    # of several faces one is the speaker when it alone reaches this score and leads all others by the margin; in 6 s of
+    # corpora never trained on, 99 of 100 strangers' voices stay below 0.31 and 9 of 10 own voices reach 0.32
     clear_score: float = 0.35
     clear_margin: float = 0.1
 
