@@ -41,10 +41,10 @@ class _Trail:
     """A track while it grows: one mesh a frame, None where the face was not seen."""
 
     start: int
+    last: Mesh  # seen last; of this frame exactly when nothing is missed
     meshes: list[Mesh | None] = field(default_factory=list)
     blendshapes: list[np.ndarray | None] = field(default_factory=list)
-    last: Mesh | None = None
-    missed: int = 0
+    missed: int = 0  # frames since `last`
     thumbnail: np.ndarray = field(default_factory=lambda: np.zeros((96, 96, 3), np.uint8))
     thumbnail_px: float = 0.0
 
@@ -65,56 +65,62 @@ def track_faces(
         if frame.is_new and shots.is_cut(frame.image):
             cuts.append(frame.index)
             ended, active = ended + active, []
-        if frame.is_new or not active:
-            active, lost = _follow(frame, active, nets, options)
-            ended += lost
-        else:
-            _hold(active)
+        active = _follow(frame, active, nets, options) if frame.is_new else _hold(active)
+        ended += [trail for trail in active if trail.missed > options.max_gap]
+        active = [trail for trail in active if trail.missed <= options.max_gap]
         on_frame(frame.index)
     tracks = [track for trail in ended + active for track in _finish(trail, options)]
     return Faces(tuple(sorted(tracks, key=lambda track: (track.start, -_width(track)))), tuple(cuts))
 
 
-def _hold(active: list[_Trail]) -> None:
-    """The picture stood still, so did the faces."""
+def _hold(active: list[_Trail]) -> list[_Trail]:
+    """The picture stood still, so did the faces; one that was not seen is not seen for longer."""
     for trail in active:
         trail.meshes.append(trail.meshes[-1])
         trail.blendshapes.append(trail.blendshapes[-1])
+        trail.missed += trail.missed > 0
+    return active
 
 
-def _follow(
-    frame: Frame, active: list[_Trail], nets: FaceNets, options: FaceOptions
-) -> tuple[list[_Trail], list[_Trail]]:
-    """Place each trail in this frame, look for new faces when due; (still active, lost)."""
-    for trail in active:
-        _place(trail, frame, nets, options)
+def _follow(frame: Frame, active: list[_Trail], nets: FaceNets, options: FaceOptions) -> list[_Trail]:
+    """Place each trail in this frame, look for new faces when due; the old trails and the begun."""
+    _place(frame, active, nets, options)
     if not active or frame.index % options.detect_every == 0 or any(trail.missed for trail in active):
-        active = active + _discover(frame, active, nets, options)
-    lost = [trail for trail in active if trail.missed > options.max_gap]
-    active = [trail for trail in active if trail.missed <= options.max_gap]
-    doubled = _doubles(active)
-    kept = [trail for trail in active if trail not in doubled]
-    return kept, lost + doubled
+        return active + _discover(frame, active, nets, options)
+    return active
 
 
-def _place(trail: _Trail, frame: Frame, nets: FaceNets, options: FaceOptions) -> None:
-    """Append this frame's mesh, found where the face was last, or None."""
-    assert trail.last is not None
-    mesh = nets.place_landmarks(frame.image, trail.last.region())
-    _append(trail, mesh if _plausible(mesh, trail.last, options) else None, frame, nets)
+def _place(frame: Frame, active: list[_Trail], nets: FaceNets, options: FaceOptions) -> None:
+    """Append this frame's mesh to each trail, found where its face was last, or None.
+
+    A face belongs to one trail, to the one that it continues best: a trail that slid onto a neighbour misses.
+    """
+    meshes = [nets.place_landmarks(frame.image, trail.last.region()) for trail in active]
+    steadiness = [overlap(mesh.box(), trail.last.box()) for mesh, trail in zip(meshes, active, strict=True)]
+    taken: list[Mesh] = []
+    for i in sorted(range(len(active)), key=lambda i: -steadiness[i]):
+        plausible = meshes[i].presence >= options.min_presence and steadiness[i] > 0.2
+        if plausible and not _is_taken(meshes[i], taken):
+            taken.append(meshes[i])
+            _append(active[i], meshes[i], frame, nets)
+        else:
+            _miss(active[i])
 
 
-def _plausible(mesh: Mesh, last: Mesh, options: FaceOptions) -> bool:
-    """A face is there and it is the same size of thing in the same place."""
-    return mesh.presence >= options.min_presence and overlap(mesh.box(), last.box()) > 0.2
+def _is_taken(mesh: Mesh, taken: list[Mesh]) -> bool:
+    """One of the others is the same face: two heads seldom share half of their boxes, and then one hides the other."""
+    return any(overlap(mesh.box(), other.box()) > 0.5 for other in taken)
 
 
-def _append(trail: _Trail, mesh: Mesh | None, frame: Frame, nets: FaceNets) -> None:
+def _miss(trail: _Trail) -> None:
+    trail.meshes.append(None)
+    trail.blendshapes.append(None)
+    trail.missed += 1
+
+
+def _append(trail: _Trail, mesh: Mesh, frame: Frame, nets: FaceNets) -> None:
     trail.meshes.append(mesh)
-    trail.blendshapes.append(None if mesh is None else nets.read_blendshapes(mesh.landmarks))
-    if mesh is None:
-        trail.missed += 1
-        return
+    trail.blendshapes.append(nets.read_blendshapes(mesh.landmarks))
     trail.last, trail.missed = mesh, 0
     box = mesh.box()
     if box[2] - box[0] > 1.1 * trail.thumbnail_px:
@@ -122,39 +128,47 @@ def _append(trail: _Trail, mesh: Mesh | None, frame: Frame, nets: FaceNets) -> N
 
 
 def _discover(frame: Frame, active: list[_Trail], nets: FaceNets, options: FaceOptions) -> list[_Trail]:
-    """Give found faces back to trails that lost them; begin trails for the others."""
+    """Give found faces back to trails that lost them; begin trails for the others, the largest first."""
     begun: list[_Trail] = []
-    for detection in nets.find_faces(frame.image):
+    for detection in sorted(nets.find_faces(frame.image), key=lambda found: -_side(found.box)):
+        trails = active + begun
+        owner = _owner(detection, trails)
+        if (owner is None and len(trails) >= options.max_faces) or (owner is not None and not owner.missed):
+            continue  # no need to know its landmarks
         mesh = nets.place_landmarks(frame.image, detection.region())
-        if mesh.presence < options.min_presence:
+        if mesh.presence < options.min_presence or _is_taken(mesh, [t.last for t in trails if not t.missed]):
             continue
-        owner = _owner(mesh, detection, active + begun)
-        if owner is None and len(active) + len(begun) < options.max_faces:
-            begun.append(_Trail(frame.index))
-            _append(begun[-1], mesh, frame, nets)
-        elif owner is not None and owner.missed:
+        if owner is None:
+            owner = _Trail(frame.index, mesh)
+            begun.append(owner)
+        else:
             owner.meshes.pop()
             owner.blendshapes.pop()
-            _append(owner, mesh, frame, nets)
+        _append(owner, mesh, frame, nets)
     return begun
 
 
-def _owner(mesh: Mesh, detection: Detection, trails: list[_Trail]) -> _Trail | None:
-    """The trail whose last box this face overlaps most, if any."""
-    scored = [(overlap(mesh.box(), trail.last.box()), trail) for trail in trails if trail.last is not None]
-    best = max(scored, key=lambda pair: pair[0], default=(0.0, None))
-    return best[1] if best[0] > 0.3 else None
+def _owner(detection: Detection, trails: list[_Trail]) -> _Trail | None:
+    """The nearest trail of about the detection's size, if it is near enough; a face not seen may have gone further.
+
+    The detector's box spans brows to chin, a trail's box all landmarks: centres and sizes agree only roughly.
+    """
+    near: list[tuple[float, _Trail]] = []
+    for trail in trails:
+        box, side = trail.last.box(), _side(trail.last.box())
+        apart = float(np.abs(_centre(detection.box) - _centre(box)).max())
+        alike = 0.5 < _side(detection.box) / side < 2.0
+        if alike and apart < side * (1.0 if trail.missed else 0.5):
+            near.append((apart, trail))
+    return min(near, key=lambda pair: pair[0])[1] if near else None
 
 
-def _doubles(active: list[_Trail]) -> list[_Trail]:
-    """Trails that slid onto an older trail's face."""
-    doubled: list[_Trail] = []
-    for i, older in enumerate(active):
-        for younger in active[i + 1 :]:
-            both = older.last is not None and younger.last is not None
-            if both and older not in doubled and overlap(older.last.box(), younger.last.box()) > 0.6:  # type: ignore[union-attr]
-                doubled.append(younger)
-    return doubled
+def _side(box: np.ndarray) -> float:
+    return max(1.0, float((box[2:] - box[:2]).max()))
+
+
+def _centre(box: np.ndarray) -> np.ndarray:
+    return (box[:2] + box[2:]) / 2
 
 
 def _finish(trail: _Trail, options: FaceOptions) -> list[FaceTrack]:
@@ -183,8 +197,7 @@ def _interpolate(known: np.ndarray, seen: np.ndarray) -> np.ndarray:
 
 def _thumbnail(image: np.ndarray, box: np.ndarray) -> np.ndarray:
     """(96, 96, 3) uint8: the square around the box, black beyond the picture."""
-    centre = (box[:2] + box[2:]) / 2
-    side = 1.3 * float((box[2:] - box[:2]).max())
+    centre, side = _centre(box), 1.3 * _side(box)
     scale = side / 96
     to_image = np.array([[scale, 0, centre[0] - side / 2], [0, scale, centre[1] - side / 2]])
     return cv2.warpAffine(image, to_image, (96, 96), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
