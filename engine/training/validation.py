@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F  # noqa: N812
 
-from engine.metrics import auc, bootstrap_interval, eer
+from engine.metrics import auc, bootstrap_interval, eer, rank_auc
 from engine.models.compact import N_SPEECH, CompactConsistency, centre_lips, centre_speech
 from engine.training.clips import TrainingClip
 from engine.training.members import Trainee
@@ -128,7 +128,7 @@ def _rate(folds: Sequence[tuple[list[Trial], list[Trial]]]) -> dict[str, object]
     labels = [True] * len(own) + [False] * len(other)
     groups = [trial.group for trial in own + other]
     real, swapped = scores[: len(own)], scores[len(own) :]
-    low, high = bootstrap_interval(auc, scores, labels, groups)
+    low, high = bootstrap_interval(rank_auc, scores, labels, groups)
     return {
         "auc": round(auc(real, swapped), 4),
         "ci": [round(low, 4), round(high, 4)],
