@@ -17,7 +17,7 @@ from engine.settings import MediaLimits, Settings
 from engine.types import Frame, OnStep, Reason
 from engine.voice import VoiceDetector
 
-ROWS_VERSION = 1
+ROWS_VERSION = 2
 """Raise it when the same file, weights and options would give other rows: media, lips or speech were changed."""
 
 
