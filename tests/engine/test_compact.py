@@ -81,6 +81,7 @@ def test_in_long_clips_the_mean_is_that_of_the_frames_around(
     far = np.r_[0:500, 1000:1500]
     assert np.allclose(plain[far], other[far], atol=1e-3)
     assert np.abs(other - plain)[749:751].min() > 0.1
+    assert np.abs(other - plain)[600:900].min() > 0.05  # 250 frames each way, on either side
     assert not np.allclose(rows[:500] - plain[:500], rows[:500].mean(0), atol=1e-4)  # and is not the whole clip's
 
 
