@@ -195,7 +195,7 @@ def test_where_a_clip_stands_in_its_track_changes_nothing() -> None:
     ]
     mask = np.zeros(255, bool)
     mask[70:220] = True
-    alone, inside = measure(encoded), measure(pair(*padded), mask)
+    alone, inside = measure(encoded), measure(pair(padded[0], padded[1]), mask)
     assert np.allclose(alone.curve.similarity, inside.curve.similarity, atol=1e-6)
     assert np.array_equal(alone.curve.pairs, inside.curve.pairs)
     assert (alone.offset_s, alone.score) == (inside.offset_s, pytest.approx(inside.score, abs=1e-5))

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -45,10 +46,10 @@ def make_clips(n: int = 6, first: int = 0, corpora: Sequence[str] = ("lab", "hal
     return [make_clip(first + i, 100 + 10 * (i % 6), corpora[i % len(corpora)]) for i in range(n)]
 
 
-def make_row(source: str = "lab", speaker: str = "", **cells: str | None) -> Row:
+def make_row(source: str = "lab", speaker: str = "", **cells: Any) -> Row:
     """A usable row of a manifest; cells change it."""
-    plain = {"label": "real", "has_audio": "1", "audio_in_sync": "yes"} | cells
-    return Row(1, Path("clip.mp4"), speaker=speaker, source=source, **plain)  # type: ignore[arg-type]
+    plain: dict[str, Any] = {"label": "real", "has_audio": "1", "audio_in_sync": "yes"} | cells
+    return Row(1, Path("clip.mp4"), speaker=speaker, source=source, **plain)
 
 
 def shrink_members(monkeypatch: pytest.MonkeyPatch, width: int = 24, dim: int = 12) -> None:

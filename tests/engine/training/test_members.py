@@ -53,9 +53,9 @@ def rate(trainee: Trainee) -> tuple[float, float]:
         16, np.random.default_rng(0), [np.zeros(len(clip.real), np.int64) for clip in clips]
     )
     with torch.no_grad():
-        lips, speech = (torch.from_numpy(rows) for rows in (batch.lips, batch.speech))
+        faces, voices = torch.from_numpy(batch.lips), torch.from_numpy(batch.speech)
         real = torch.from_numpy(batch.real)[:, trainee.member.reach : -trainee.member.reach]
-        loss = AlignmentLoss()(trainee.member.lips(lips), trainee.member.speech(speech), real)
+        loss = AlignmentLoss()(trainee.member.lips(faces), trainee.member.speech(voices), real)
     return auc([trial.score for trial in own], [trial.score for trial in other]), float(loss)
 
 
