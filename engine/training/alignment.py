@@ -16,7 +16,7 @@ from engine.types import Encoded
 CLEAR = 0.08  # how far the peak must stand above the curve beyond its neighbours
 NEAR = 3  # frames around the peak that count as its own
 MIN_AGREEING = 5  # clear clips whose median speaks for the others of their source
-MAX_SHIFT = 10  # frames; beyond it a clip is left alone
+MAX_SHIFT = 10  # frames; a peak beyond it is not believed
 
 
 def estimate_lateness(clips: Sequence[TrainingClip], models: Sequence[CompactConsistency]) -> list[int]:
