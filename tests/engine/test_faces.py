@@ -1,0 +1,353 @@
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import Any, cast
+
+import cv2
+import numpy as np
+import pytest
+from skimage import data
+
+from engine import weights
+from engine.facenets import LEFT_EYE, N_LANDMARKS, RIGHT_EYE, Detection, Mesh, Region, overlap
+from engine.faces import FaceNets, FaceOptions, Faces, track_faces
+from engine.types import FaceTrack, Frame
+
+HEIGHT, WIDTH = 180, 320
+Box = tuple[float, float, float]  # centre x, centre y, side; all pixels
+Scene = list[list[Box]]  # for every frame the faces that can be seen
+
+
+class RectangleNets:
+    """Sees the rectangles of a scene; the number of the frame stands in the picture's first pixel."""
+
+    def __init__(self, scene: Scene):
+        self.scene = scene
+        self.calls = {"find": 0, "place": 0, "read": 0}
+
+    def find_faces(self, image: np.ndarray, min_score: float = 0.5) -> list[Detection]:
+        """Every face of the frame, the last first, in a box a little smaller than that of the landmarks."""
+        self.calls["find"] += 1
+        return [self._detect(face) for face in reversed(self._faces(image))]
+
+    def place_landmarks(self, image: np.ndarray, region: Region) -> Mesh:
+        """The face nearest to the middle of the region, absent where none is in its inner half."""
+        self.calls["place"] += 1
+        faces = self._faces(image)
+        apart = [float(np.abs(np.array(face[:2]) - region.centre).max()) for face in faces]
+        if not apart or min(apart) > region.side_px / 2:
+            return Mesh(0.0, draw_landmarks((*region.centre, region.side_px / 1.5)))
+        return Mesh(1.0, draw_landmarks(faces[int(np.argmin(apart))]))
+
+    def read_blendshapes(self, landmarks: np.ndarray) -> np.ndarray:
+        """How far left the face is, in every place."""
+        self.calls["read"] += 1
+        return np.full(52, landmarks[:, 0].min() / WIDTH, np.float32)
+
+    def _faces(self, image: np.ndarray) -> list[Box]:
+        return self.scene[int(image[0, 0, 0]) + 256 * int(image[0, 0, 1])]
+
+    def _detect(self, face: Box) -> Detection:
+        x, y, side = face[0], face[1] + 0.05 * face[2], 0.9 * face[2]
+        box = np.array([x - side / 2, y - side / 2, x + side / 2, y + side / 2])
+        eyes = np.array([[x - side / 4, y - side / 8], [x + side / 4, y - side / 8]])
+        return Detection(0.9, box, eyes)
+
+
+def draw_landmarks(face: tuple[float, ...]) -> np.ndarray:
+    x, y, side = face
+    points = np.random.default_rng(0).uniform(-0.5, 0.5, (N_LANDMARKS, 3))
+    points[0], points[1] = (-0.5, -0.5, 0), (0.5, 0.5, 0)
+    points[RIGHT_EYE], points[LEFT_EYE] = (-0.25, -0.1, 0), (0.25, -0.1, 0)
+    return (points * side + np.array([x, y, 0])).astype(np.float32)
+
+
+def draw_frames(n_frames: int, held: Iterable[int] = (), shade: Callable[[int], int] = lambda i: 90) -> list[Frame]:
+    """Plain pictures that carry their number; a held one carries that of the picture before."""
+    held, frames, shown = set(held), [], 0
+    for index in range(n_frames):
+        shown = shown if index in held else index
+        image = np.full((HEIGHT, WIDTH, 3), shade(shown), np.uint8)
+        image[0, 0, :2] = shown % 256, shown // 256
+        frames.append(Frame(index, image, index not in held))
+    return frames
+
+
+def track(scene: Scene, frames: list[Frame] | None = None, **options: Any) -> Faces:
+    return track_with(RectangleNets(scene), draw_frames(len(scene)) if frames is None else frames, **options)
+
+
+def track_with(nets: RectangleNets, frames: list[Frame], **options: Any) -> Faces:
+    return track_faces(frames, cast(FaceNets, nets), replace(FaceOptions(), **options))
+
+
+def spans(faces: Faces) -> list[tuple[int, int]]:
+    return [(one.start, one.end) for one in faces.tracks]
+
+
+def middles(one: FaceTrack) -> np.ndarray:
+    return (one.boxes[:, :2] + one.boxes[:, 2:]) / 2
+
+
+def sides(one: FaceTrack) -> np.ndarray:
+    return one.boxes[:, 2] - one.boxes[:, 0]
+
+
+def hide(scene: Scene, first: int, count: int) -> Scene:
+    return [[] if first <= i < first + count else faces for i, faces in enumerate(scene)]
+
+
+def stand(n_frames: int, face: Box = (160.0, 90.0, 60.0)) -> Scene:
+    return [[face]] * n_frames
+
+
+def stroll(n_frames: int, speed: float = 2.0) -> Scene:
+    return [[(60.0 + speed * i, 80.0, 60.0)] for i in range(n_frames)]
+
+
+def test_a_walking_face_is_one_track_with_its_rows() -> None:
+    (one,) = track(stroll(50)).tracks
+    assert (one.start, one.end) == (0, 50)
+    assert one.seen.all()
+    np.testing.assert_allclose(middles(one), [(60 + 2 * i, 80) for i in range(50)], atol=1e-3)
+    np.testing.assert_allclose(one.boxes[:, :2], one.landmarks[:, :, :2].min(1))
+    np.testing.assert_allclose(one.boxes[:, 2:], one.landmarks[:, :, :2].max(1))
+    np.testing.assert_allclose(one.blendshapes[:, 7], one.boxes[:, 0] / WIDTH, atol=1e-6)
+
+
+@pytest.mark.parametrize("scene", [[], [[]] * 30])
+def test_no_frames_or_no_faces_give_no_tracks(scene: Scene) -> None:
+    faces = track(scene)
+    assert (faces.tracks, faces.cuts) == ((), ())
+
+
+def test_every_frame_is_reported() -> None:
+    seen: list[int] = []
+    track_faces(draw_frames(12, held=[4]), cast(FaceNets, RectangleNets(stand(12))), None, seen.append)
+    assert seen == list(range(12))
+
+
+def test_landmarks_are_placed_once_a_frame_for_a_face_that_is_followed() -> None:
+    nets = RectangleNets([[(80.0, 90.0, 60.0), (240.0, 90.0, 40.0)]] * 40)
+    track_with(nets, draw_frames(40))
+    assert nets.calls["place"] == nets.calls["read"] == 2 * 40
+    assert nets.calls["find"] == 40 / 5
+
+
+@pytest.mark.parametrize("apart", [16.0, 25.0, 40.0, 70.0])
+@pytest.mark.parametrize("speed", [2.0, 4.0, 6.0])
+def test_faces_that_cross_keep_their_tracks(apart: float, speed: float) -> None:
+    """Told by their sizes, 60 and 44 pixels, which never change within a track."""
+    n_frames = int(200 / speed)
+    scene = [[(60.0 + speed * i, 60.0, 60.0), (260.0 - speed * i, 60.0 + apart, 44.0)] for i in range(n_frames)]
+    faces = track(scene)
+    assert spans(faces) == [(0, n_frames)] * 2
+    for one, side in zip(faces.tracks, (60.0, 44.0), strict=True):
+        np.testing.assert_allclose(sides(one), side, atol=1e-3)
+        assert one.seen.mean() > 0.6
+
+
+@pytest.mark.parametrize("speed", [3.0, 5.0])
+def test_a_face_that_passes_behind_another_is_found_again(speed: float) -> None:
+    n_frames = int(200 / speed)
+    scene: Scene = []
+    for i in range(n_frames):
+        near, far = (60.0 + speed * i, 90.0, 60.0), (260.0 - speed * i, 90.0, 50.0)
+        scene.append([near] if abs(near[0] - far[0]) < 25 else [near, far])
+    faces = track(scene)
+    assert spans(faces) == [(0, n_frames)] * 2
+    front, behind = faces.tracks
+    assert front.seen.all()
+    np.testing.assert_allclose(sides(front), 60, atol=1e-3)
+    np.testing.assert_allclose(sides(behind), 50, atol=1e-3)
+    np.testing.assert_allclose(middles(behind)[:, 0], 260 - speed * np.arange(n_frames), atol=1e-2)
+
+
+@pytest.mark.parametrize("gap", [1, 5, 12])
+def test_a_gap_is_interpolated_and_marked(gap: int) -> None:
+    (one,) = track(hide(stroll(50), 20, gap)).tracks
+    assert (one.start, one.end) == (0, 50)
+    np.testing.assert_array_equal(np.flatnonzero(~one.seen), np.arange(20, 20 + gap))
+    np.testing.assert_allclose(middles(one)[:, 0], 60 + 2 * np.arange(50), atol=1e-3)  # as it would have walked
+    np.testing.assert_allclose(one.blendshapes[:, 0], (30 + 2 * np.arange(50)) / WIDTH, atol=1e-5)
+
+
+@pytest.mark.parametrize("gap", [13, 20])
+def test_a_longer_gap_ends_the_track(gap: int) -> None:
+    faces = track(hide(stroll(60), 20, gap))
+    assert spans(faces) == [(0, 20), (20 + gap, 60)]
+    assert all(one.seen.all() for one in faces.tracks)
+
+
+def test_frames_after_the_last_seen_are_cut_off() -> None:
+    (one,) = track(hide(stand(40), 30, 10)).tracks
+    assert (one.start, one.end) == (0, 30)
+
+
+@pytest.mark.parametrize(("length", "found"), [(9, 0), (10, 1)])
+def test_a_track_shorter_than_the_least_is_dropped(length: int, found: int) -> None:
+    assert len(track(hide(stand(40), length, 40)).tracks) == found
+    assert len(track(hide(stand(40), 0, 40 - length), detect_every=1).tracks) == found
+
+
+def test_a_face_that_comes_later_is_found_at_the_next_look() -> None:
+    scene = [[(80.0, 90.0, 60.0)] + [(240.0, 90.0, 50.0)] * (i >= 7) for i in range(40)]
+    assert spans(track(scene)) == [(0, 40), (10, 40)]
+
+
+def test_the_largest_faces_are_followed() -> None:
+    scene: Scene = [[(50.0, 90.0, 60.0), (150.0, 90.0, 45.0), (250.0, 90.0, 30.0)]] * 20
+    faces = track(scene, max_faces=2)
+    assert sorted(float(np.median(sides(one))) for one in faces.tracks) == pytest.approx([45, 60])
+
+
+def test_a_shot_cut_ends_all_tracks_and_starts_new_ones() -> None:
+    scene: Scene = [[(80.0, 90.0, 60.0), (240.0, 90.0, 50.0)]] * 60
+    faces = track(scene, draw_frames(60, shade=lambda i: 40 if i < 33 else 220))
+    assert faces.cuts == (33,)
+    assert spans(faces) == [(0, 33), (0, 33), (33, 60), (33, 60)]
+
+
+def test_a_gap_is_not_bridged_over_a_cut() -> None:
+    scene = hide(stand(60), 30, 6)
+    faces = track(scene, draw_frames(60, shade=lambda i: 40 if i < 33 else 220))
+    assert spans(faces) == [(0, 30), (36, 60)]
+
+
+def test_slowly_changing_light_is_no_cut() -> None:
+    faces = track(stand(60), draw_frames(60, shade=lambda i: 30 + 3 * i))
+    assert faces.cuts == ()
+    assert spans(faces) == [(0, 60)]
+
+
+def test_a_held_picture_repeats_its_row_and_costs_nothing() -> None:
+    nets = RectangleNets(stroll(50))
+    held = range(1, 50, 2)
+    (one,) = track_with(nets, draw_frames(50, held)).tracks
+    assert (one.start, one.end) == (0, 50)
+    for name in ("boxes", "landmarks", "blendshapes", "seen"):
+        rows = getattr(one, name)
+        np.testing.assert_array_equal(rows[0::2], rows[1::2])
+    assert nets.calls["place"] == 25
+
+
+def test_a_face_missed_in_a_held_picture_is_unseen_as_long_as_it_is_held() -> None:
+    scene = hide(stand(60), 20, 1)
+    (one,) = track(scene, draw_frames(60, held=range(21, 32))).tracks
+    np.testing.assert_array_equal(np.flatnonzero(~one.seen), np.arange(20, 32))  # 12, the most
+    assert spans(track(scene, draw_frames(60, held=range(21, 33)))) == [(0, 20), (33, 60)]
+
+
+def test_a_held_picture_without_faces_is_not_searched_again() -> None:
+    nets = RectangleNets([[]] * 30)
+    track_with(nets, draw_frames(30, held=range(10, 30)))
+    assert nets.calls["find"] == 10
+
+
+@dataclass
+class Walker:
+    """A face on a random way, hidden now and then for at most the longest gap."""
+
+    rng: np.random.Generator
+    place: np.ndarray
+    side: float
+    hidden: int = 0
+    shown: int = 0
+
+    def step(self) -> Box | None:
+        self.place = np.clip(self.place + self.rng.normal(0, 2.0, 2), (30, 30), (WIDTH - 30, HEIGHT - 30))
+        if self.hidden == 0 and self.shown > 3 and self.rng.random() < 0.15:
+            self.hidden, self.shown = int(self.rng.integers(1, 12)), 0
+        elif self.hidden:
+            self.hidden -= 1
+        self.shown += self.hidden == 0
+        return None if self.hidden else (float(self.place[0]), float(self.place[1]), self.side)
+
+
+def wander(seed: int, n_faces: int, n_frames: int = 150) -> Scene:
+    rng = np.random.default_rng(seed)
+    walkers = [Walker(rng, rng.uniform((40, 40), (WIDTH - 40, HEIGHT - 40)), 36.0 + 8 * i) for i in range(n_faces)]
+    return [[face for walker in walkers if (face := walker.step())] for _ in range(n_frames)]
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_one_face_in_and_out_of_sight_is_one_track(seed: int) -> None:
+    scene = wander(seed, 1)
+    (one,) = track(scene).tracks
+    np.testing.assert_array_equal(one.seen, [bool(faces) for faces in scene[: one.end]])
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_two_tracks_never_follow_one_face(seed: int) -> None:
+    scene = wander(seed, 4)
+    faces = track(scene)
+    assert len(faces.tracks) >= 3
+    for a, b in combinations(faces.tracks, 2):
+        for i in range(max(a.start, b.start), min(a.end, b.end)):
+            if a.seen[i - a.start] and b.seen[i - b.start]:
+                assert overlap(a.boxes[i - a.start], b.boxes[i - b.start]) <= 0.5
+    for i, visible in enumerate(scene):
+        followed = sum(bool(t.start <= i < t.end and t.seen[i - t.start]) for t in faces.tracks)
+        assert followed <= len(visible)
+
+
+class SlippingNets(RectangleNets):
+    """Landmarks that slip from a small face to a large one beside it."""
+
+    def place_landmarks(self, image: np.ndarray, region: Region) -> Mesh:
+        largest = max(self._faces(image), key=lambda face: face[2])
+        mesh = super().place_landmarks(image, region)
+        slips = image[0, 0, 0] >= 30 and np.abs(region.centre - largest[:2]).max() < 45
+        return Mesh(1.0, draw_landmarks(largest)) if slips else mesh
+
+
+def test_a_track_that_slips_onto_its_neighbour_does_not_drive_it_off() -> None:
+    small_first: Scene = [[(180.0, 90.0, 56.0)]] * 10  # the one that slips is the older track
+    scene: Scene = small_first + [[(180.0, 90.0, 56.0), (140.0, 90.0, 60.0)]] * 50
+    faces = track_with(SlippingNets(scene), draw_frames(60))
+    large, small = sorted(faces.tracks, key=lambda one: -one.end)
+    assert (large.start, large.end, small.start, small.end) == (10, 60, 0, 30)
+    np.testing.assert_allclose(sides(large), 60, atol=1e-3)
+    np.testing.assert_allclose(sides(small), 56, atol=1e-3)
+
+
+def test_the_thumbnail_is_of_the_largest_seen_face() -> None:
+    scene: Scene = [[(160.0, 90.0, 40.0 + i)] for i in range(40)]
+    frames = draw_frames(40, shade=lambda i: 60 + i)
+    (one,) = track(scene, frames).tracks
+    assert one.thumbnail.shape == (96, 96, 3)
+    assert one.thumbnail.max() > 60 + 30  # within a tenth of the largest
+
+
+@pytest.fixture(scope="module")
+def nets() -> FaceNets:
+    return FaceNets.load(weights.face_landmarker())
+
+
+def pan_portrait(n_frames: int, step_px: int) -> list[Frame]:
+    """A 320x240 view that moves over the portrait, its face ever further left."""
+    portrait = cv2.copyMakeBorder(data.astronaut(), 0, 0, 60, 0, cv2.BORDER_REPLICATE)
+    views = (portrait[20:260, 60 + step_px * i : 380 + step_px * i] for i in range(n_frames))
+    return [Frame(i, np.ascontiguousarray(view), True) for i, view in enumerate(views)]
+
+
+def test_a_pan_over_the_portrait_is_one_track_whose_landmarks_move_with_it(nets: FaceNets) -> None:
+    faces = track_faces(pan_portrait(25, 5), nets)
+    assert faces.cuts == ()
+    (one,) = faces.tracks
+    assert (one.start, one.end) == (0, 25)
+    assert one.seen.all()
+    steady = one.landmarks[:, :, :2] + np.array([5.0, 0.0]) * np.arange(25)[:, None, None]
+    assert np.linalg.norm(steady - np.median(steady, axis=0), axis=2).max(axis=1).mean() < 4.0
+    np.testing.assert_allclose(steady[:, [468, 473]].mean(axis=(0, 1)), (224.7, 82.5), atol=3)  # the pupils' middle
+    assert one.blendshapes.min() >= 0
+    assert one.blendshapes.max() <= 1
+
+
+def test_the_portrait_after_a_cut_to_a_wall_is_a_new_track(nets: FaceNets) -> None:
+    view = pan_portrait(1, 0)[0].image
+    wall = np.full_like(view, (20, 90, 20))
+    shots = [view] * 12 + [wall] * 6 + [view] * 12
+    faces = track_faces([Frame(i, image, True) for i, image in enumerate(shots)], nets)
+    assert faces.cuts == (12, 18)
+    assert spans(faces) == [(0, 12), (18, 30)]
