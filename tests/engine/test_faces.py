@@ -302,8 +302,8 @@ class SlippingNets(RectangleNets):
 
 
 def test_a_track_that_slips_onto_its_neighbour_does_not_drive_it_off() -> None:
-    small_first: Scene = [[(180.0, 90.0, 56.0)]] * 10  # the one that slips is the older track
-    scene: Scene = small_first + [[(180.0, 90.0, 56.0), (140.0, 90.0, 60.0)]] * 50
+    small_first: Scene = [[(170.0, 90.0, 56.0)]] * 10  # the one that slips is the older track
+    scene: Scene = small_first + [[(170.0, 90.0, 56.0), (140.0, 90.0, 60.0)]] * 50
     faces = track_with(SlippingNets(scene), draw_frames(60))
     large, small = sorted(faces.tracks, key=lambda one: -one.end)
     assert (large.start, large.end, small.start, small.end) == (10, 60, 0, 30)
