@@ -49,7 +49,8 @@ def measure_consistency(
     `mask` (T,) bool: frames whose face is seen and whose sound is there.
     """
     options = options or ConsistencyOptions()
-    pairs = Pairs.of(encoded, mask, options)
+    wide = Pairs.of(encoded, mask, replace(options, max_offset=max(options.max_offset, options.wide_offset)))
+    pairs = wide.narrow(options)
     best = pairs.find_best(0, len(mask))
     if best is None:
         return None
@@ -59,7 +60,7 @@ def measure_consistency(
         offset_s=best.offset / FPS,
         dynamic_score=along,
         drift_s=int(path[-1] - path[0]) / FPS,
-        beyond_s=_look_beyond(encoded, mask, best, options),
+        beyond_s=_look_beyond(wide, best, options),
         curve=pairs.curve(0, len(mask)),
         windows=_draw_timeline(encoded.start, pairs),
     )
@@ -100,6 +101,12 @@ class Pairs:
             options,
         )
 
+    def narrow(self, options: ConsistencyOptions) -> "Pairs":
+        """Keep the offsets of a narrower search."""
+        cut = self.options.max_offset - options.max_offset
+        kept = slice(cut, self.similarity.shape[1] - cut)
+        return replace(self, similarity=self.similarity[:, kept], weight=self.weight[:, kept], options=options)
+
     def curve(self, first: int, last: int) -> SyncCurve:
         """Weighted mean over the face frames `first` to `last`; NaN at offsets with fewer than `min_pairs` pairs."""
         similarity, weight = self.similarity[first:last], self.weight[first:last]
@@ -132,10 +139,9 @@ class Pairs:
         return Best(score, best - options.max_offset)
 
 
-def _look_beyond(encoded: Encoded, mask: np.ndarray, best: Best, options: ConsistencyOptions) -> float | None:
+def _look_beyond(wide: Pairs, best: Best, options: ConsistencyOptions) -> float | None:
     """Search wider: seconds at which the sound fits clearly better than anywhere in the search, None where nowhere."""
-    wide = replace(options, max_offset=options.wide_offset)
-    found = Pairs.of(encoded, mask, wide).find_best(0, len(mask))
+    found = wide.find_best(0, len(wide.weight))
     if found is None or abs(found.offset) <= options.max_offset or found.score < best.score + options.wide_margin:
         return None
     return found.offset / FPS

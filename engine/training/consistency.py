@@ -5,10 +5,9 @@ cut that away, train the members on everything, write the weights with their sid
 corpora but one fold instead, in turn, and measure on the fold left out.
 """
 
-import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from safetensors.torch import save_file
@@ -32,6 +31,7 @@ from engine.training.clips import (
 from engine.training.members import MemberOptions, Trainee
 from engine.training.runs import Job, OnProgress, run_jobs
 from engine.training.validation import MIN_WHOLE
+from engine.weights import hash_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,12 +124,12 @@ def save_compact(
     """Write the weights in half precision and the sidecar that names their hash and how they were made."""
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file({name: tensor.half().contiguous() for name, tensor in model.cpu().state_dict().items()}, path)
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = hash_file(path)
     sources = sorted({clip.source for clip in clips})
     sidecar = {
         "sha256": digest,
         "recipe": f"compact-{digest[:12]}",
-        "options": json.loads(json.dumps(options, default=_plain)),
+        "options": asdict(options),
         "trained_on": {
             "clips": len(clips),
             "seconds": round(sum(clip.seconds for clip in clips)),
@@ -158,7 +158,3 @@ def _counted(rows: Sequence[Row], on_row: Callable[[int, int], None]) -> Iterabl
 def _build(row: Row, corpus: str, observer: Observer, cache: ObservationCache) -> TrainingClip | None:
     observation: Observation = observe_cached(row.path, observer, cache)
     return build_clip(observation, row, corpus)
-
-
-def _plain(value: object) -> object:
-    return {name: getattr(value, name) for name in value.__slots__}  # type: ignore[attr-defined]
