@@ -28,7 +28,7 @@ app = typer.Typer(
 train = typer.Typer(help="Train Wayspeak's own models from clips.", no_args_is_help=True)
 app.add_typer(train, name="train")
 
-EVALUATION, TRAINING = "engine.evaluation", "engine.training.command"
+EVALUATION, TRAINING = "engine.evaluation.command", "engine.training.command"
 FORWARDED = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 
 from engine.cache import ObservationCache
+from engine.evaluation.trials import Encode
 from engine.models.compact import CompactConsistency
 from engine.observer import Observer
 from engine.settings import Settings
@@ -28,7 +29,6 @@ from engine.training.consistency import (
 )
 from engine.training.members import Trainee
 from engine.training.validation import encode_by_context, encode_by_members, sum_up, try_fold
-from engine.trials import Encode
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 

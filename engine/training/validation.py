@@ -7,11 +7,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F  # noqa: N812
 
-from engine.metrics import auc, bootstrap_interval, eer, rank_auc
-from engine.models.compact import N_SPEECH, CompactConsistency, centre_lips, centre_speech
-from engine.training.clips import TrainingClip
-from engine.training.members import Trainee
-from engine.trials import (
+from engine.evaluation.trials import (
     Encode,
     PlantedOffset,
     Trial,
@@ -22,6 +18,10 @@ from engine.trials import (
     try_other_voices,
     try_own_voices,
 )
+from engine.metrics import auc, bootstrap_interval, eer, rank_auc
+from engine.models.compact import N_SPEECH, CompactConsistency, centre_lips, centre_speech
+from engine.training.clips import TrainingClip
+from engine.training.members import Trainee
 from engine.types import FPS, Encoded
 
 SECONDS = (1, 2, 3, 5)

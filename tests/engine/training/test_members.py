@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
+from engine.evaluation.trials import TrialClip, cut_windows, try_other_voices, try_own_voices
 from engine.metrics import auc
 from engine.models.compact import N_SPEECH, CompactConsistency
 from engine.training import members
 from engine.training.losses import AlignmentLoss
 from engine.training.members import MemberOptions, Trainee, train_member
 from engine.training.windows import WindowOptions, WindowSource
-from engine.trials import TrialClip, cut_windows, try_other_voices, try_own_voices
 from tests.engine.training.planted import make_clips, shrink_members
 
 SHORT = MemberOptions(steps=8, batch=6)

@@ -12,14 +12,14 @@ import numpy as np
 
 from engine.cache import ObservationCache, observe_cached
 from engine.errors import EngineError
+from engine.evaluation.figures import Skipped
+from engine.evaluation.trials import TrialClip
 from engine.faces import FaceOptions
-from engine.figures import Skipped
 from engine.manifest import Row
 from engine.observation import Observation, ObservedTrack
 from engine.observer import Observer
 from engine.pipeline import Engine
 from engine.settings import Settings
-from engine.trials import TrialClip
 from engine.types import FPS, Status
 from engine.weights import hash_file
 

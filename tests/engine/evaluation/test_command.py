@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
-from engine import cli, evaluation, measurements
+from engine import cli
 from engine.cache import ObservationCache
 from engine.errors import BadManifest, EngineError, UnreadableVideo
+from engine.evaluation import command, measurements
+from engine.evaluation.measurements import decode_ahead
 from engine.faces import FaceOptions
 from engine.lips import N_FEATURES
-from engine.measurements import decode_ahead
 from engine.models.compact import N_SPEECH
 from engine.observation import Heard, Observation, ObservedTrack
 from engine.pipeline import Engine
@@ -77,11 +78,11 @@ def run(tmp_path: Path, observer: DrawnObserver, monkeypatch: pytest.MonkeyPatch
     engine = Engine(observer, FakeModel(), "drawn")  # type: ignore[arg-type]
     monkeypatch.setenv("WAYSPEAK_DATA", str(tmp_path / "data"))
     monkeypatch.setattr(Engine, "load", lambda settings: engine)
-    monkeypatch.setattr(evaluation, "read_trained_sources", lambda settings: frozenset({"known"}))
+    monkeypatch.setattr(command, "read_trained_sources", lambda settings: frozenset({"known"}))
 
     def invoke(rows: list[str], *arguments: str, header: str = "path,label,speaker,source,method") -> Result:
         (tmp_path / "manifest.csv").write_text("\n".join([header, *rows]) + "\n")
-        return CliRunner().invoke(evaluation.app, [str(tmp_path / "manifest.csv"), *arguments])
+        return CliRunner().invoke(command.app, [str(tmp_path / "manifest.csv"), *arguments])
 
     return invoke
 

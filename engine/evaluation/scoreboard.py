@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from engine.figures import ConsistencyFigures, Hits, OffsetFigures, Parting, Report, Skipped
+from engine.evaluation.figures import ConsistencyFigures, Hits, OffsetFigures, Parting, Report, Skipped
 
 MAX_NAMED = 20  # files on the terminal, of those skipped for one reason; the JSON names all
 

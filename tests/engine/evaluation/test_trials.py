@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from engine.consistency import ConsistencyOptions, measure_consistency
-from engine.metrics import bootstrap_interval, rank_auc
-from engine.trials import (
+from engine.evaluation.trials import (
     Trial,
     TrialClip,
     cut_windows,
@@ -16,6 +15,7 @@ from engine.trials import (
     try_other_voices,
     try_own_voices,
 )
+from engine.metrics import bootstrap_interval, rank_auc
 from engine.types import Encoded
 
 

@@ -1,0 +1,1 @@
+"""What the scores are worth: measured on clips with known truth."""

@@ -1,0 +1,137 @@
+"""How well real clips are told from others, and how often a planted offset is found."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from engine.evaluation.figures import (
+    ConsistencyFigures,
+    OffsetError,
+    OffsetFigures,
+    Parting,
+    Scored,
+    count_hits,
+    count_planted,
+    part,
+    part_methods,
+)
+from engine.evaluation.measurements import MeasuredRow
+from engine.evaluation.trials import (
+    Trial,
+    TrialClip,
+    cut_windows,
+    plant_offsets,
+    shuffle_faces,
+    try_other_voices,
+    try_own_voices,
+)
+from engine.pipeline import Engine
+from engine.types import FPS
+
+SWAPPED = "swapped voice"
+"""The method of trials that hold a real face against the voice of another real clip."""
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationOptions:
+    """What changes the figures."""
+
+    seconds: tuple[float, ...] = (1.0, 2.0, 3.0, 5.0)  # lengths of the windows
+    swap: bool = False  # hold real faces against other voices though the manifest has other labels
+    voices_per_face: int = 10
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PooledScore:
+    """A sample: the mean of its rows."""
+
+    score: float
+    group: str
+    method: str
+    is_real: bool
+
+
+def evaluate_consistency(
+    rows: Sequence[MeasuredRow], has_others: bool, engine: Engine, options: EvaluationOptions
+) -> ConsistencyFigures:
+    """Hold real clips against all others; against swapped voices where the manifest has no others."""
+    pooled = pool_samples(rows)
+    real = [one for one in pooled if one.is_real]
+    labelled = [one for one in pooled if not one.is_real]
+    real_clips, other_clips = ([one.clip for one in rows if one.row.is_real == wanted] for wanted in (True, False))
+    bench = _Bench(engine, options, other_clips if has_others else None)
+    swapped = bench.swap(real_clips) if options.swap or not has_others else []
+    methods: dict[str, list[Scored]] = {SWAPPED: [*swapped]} if swapped else {}
+    for one in labelled:
+        methods.setdefault(one.method, []).append(one)
+    return ConsistencyFigures(
+        others="labelled" if has_others else SWAPPED,
+        parting=part(real, labelled if has_others else swapped, options.seed),
+        per_method=part_methods(real, methods, options.seed),
+        by_seconds={f"{length:g}": bench.part_windows(real_clips, length) for length in options.seconds},
+        control=bench.part_shuffled(real_clips),
+    )
+
+
+def evaluate_offset(rows: Sequence[MeasuredRow], engine: Engine, options: EvaluationOptions) -> OffsetFigures:
+    """Compare offsets with the manifest's own; where it has none, with those planted into the real clips."""
+    told = [(one, one.row.offset_s) for one in rows if one.row.offset_s is not None]
+    if told:
+        errors = [OffsetError(abs(one.offset_s - offset_s) * FPS, one.row.person) for one, offset_s in told]
+        return OffsetFigures("offset_s", count_hits(errors, options.seed), None, {}, len(errors))
+    clips = [one.clip for one in rows if one.row.is_real]
+    planted = list(plant_offsets(clips, engine.model.encode, options=engine.options.consistency))
+    shifts = sorted({one.planted for one in planted})
+    return OffsetFigures(
+        truth="planted",
+        hits=count_planted(planted, seed=options.seed),
+        within_1_frame_own=count_planted(planted, relative_to_own=True, seed=options.seed),
+        by_shift={f"{shift}": count_planted([one for one in planted if one.planted == shift]) for shift in shifts},
+        n_clips=len({one.name for one in planted}),
+    )
+
+
+def pool_samples(rows: Sequence[MeasuredRow]) -> list[PooledScore]:
+    """Take the mean score of the rows of one sample, label and method; a row without a sample stands alone."""
+    pools: dict[tuple[str, str, str], list[MeasuredRow]] = {}
+    for one in rows:
+        sample = f"sample {one.row.sample}" if one.row.sample else f"row {one.row.number}"
+        pools.setdefault((one.row.label, one.row.method, sample), []).append(one)
+    return [
+        PooledScore(
+            score=float(np.mean([one.score for one in pool])),
+            group=pool[0].row.person,
+            method=method or label,
+            is_real=pool[0].row.is_real,
+        )
+        for (label, method, _), pool in pools.items()
+    ]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Bench:
+    """How faces are held against voices throughout one evaluation."""
+
+    engine: Engine
+    options: EvaluationOptions
+    others: list[TrialClip] | None  # None: the other voices of the real clips themselves
+
+    def swap(self, clips: Sequence[TrialClip]) -> list[Trial]:
+        return try_other_voices(clips, self.engine.options.consistency, self.options.voices_per_face, self.options.seed)
+
+    def part_windows(self, clips: Sequence[TrialClip], length_s: float) -> Parting:
+        n_frames = round(length_s * FPS)
+        others = None if self.others is None else cut_windows(self.others, n_frames, self.engine.model.encode)
+        return self._part(cut_windows(clips, n_frames, self.engine.model.encode), others)
+
+    def part_shuffled(self, clips: Sequence[TrialClip]) -> Parting:
+        encode, seed = self.engine.model.encode, self.options.seed
+        others = None if self.others is None else shuffle_faces(self.others, encode, seed)
+        return self._part(shuffle_faces(clips, encode, seed), others)
+
+    def _part(self, clips: Sequence[TrialClip], others: Sequence[TrialClip] | None) -> Parting:
+        options = self.engine.options.consistency
+        other = self.swap(clips) if others is None else try_own_voices(others, options)
+        return part(try_own_voices(clips, options), other, self.options.seed)
