@@ -1,0 +1,418 @@
+"""AV-HuBERT in plain PyTorch: lips and speech, together or apart, into one space at 25 frames a second.
+
+Shi, Hsu, Lakhotia, Mohamed, "Learning Audio-Visual Speech Representation by Masked Multimodal Cluster Prediction",
+ICLR 2022, https://arxiv.org/abs/2201.02184. Published at https://github.com/facebookresearch/av_hubert, there on the
+wav2vec 2.0 encoder of fairseq (MIT). This file is our own (MIT), written after the paper and the names and shapes of
+the published state dicts, which our modules keep wherever torch allows it.
+
+The published weights are another matter: their licence allows non-commercial research alone and forbids commercial or
+production use, surveillance and biometric processing, also of what the weights compute. None is shipped or fetched.
+"""
+
+import math
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+from torch.nn.utils.parametrizations import weight_norm
+
+from engine.errors import WeightsDamaged
+from engine.mouths import normalise_for_avhubert
+from engine.types import Encoded
+
+N_AUDIO = 104  # numbers in a row of `speech.filterbank_rows`
+HEAD_WIDTH = 64  # of every published size: the number of heads cannot be told from the shapes of a state dict
+UNIT_WIDTH = 256  # space in which a frame is compared with the cluster units
+TEMPERATURE = 0.1  # of that comparison
+POSITION_TAPS, POSITION_GROUPS = 128, 16
+STEM_REACH = 2  # frames on each side that the first convolution sees; nothing else before the encoder mixes frames
+
+CHUNK = 500  # frames a step of a long clip adds
+CONTEXT = 64  # more frames on each side of a chunk: the reach of the positional convolution
+CHUNKS_AT_ONCE = 4
+FRAMES_AT_ONCE = 50  # through the picture's convolutions
+
+FINE_TUNED = "encoder.w2v_model."  # before every name of the network in a fine-tuned file
+RENAMED = {  # torch's names of a weight that is kept as length and direction
+    "pos_conv.0.weight_g": "pos_conv.0.parametrizations.weight.original0",
+    "pos_conv.0.weight_v": "pos_conv.0.parametrizations.weight.original1",
+}
+HEADS = ("mask_emb", "label_embs_concat", "final_proj.weight", "final_proj.bias")  # of masked prediction alone
+
+
+@dataclass(frozen=True, slots=True)
+class AVHubertConfig:
+    """Sizes of the network; ValueError where they do not fit together."""
+
+    layers: int
+    width: int  # D
+    ffn: int
+    heads: int
+    n_clusters: int = (
+        2004  # units of masked prediction, four special ones included; 0: no heads, as in fine-tuned files
+    )
+    trunk: tuple[int, int, int, int] = (64, 128, 256, 512)  # channels of the picture's residual network
+    dropout: float = 0.1  # in training
+
+    def __post_init__(self) -> None:
+        if self.width != self.heads * HEAD_WIDTH:
+            raise ValueError(f"width {self.width} with {self.heads} heads, wanted {HEAD_WIDTH} for each head")
+
+
+CONFIGS = {
+    "tiny": AVHubertConfig(layers=3, width=192, ffn=768, heads=3, trunk=(16, 24, 32, 64)),  # trains on two CPU cores
+    "base": AVHubertConfig(layers=12, width=768, ffn=3072, heads=12),
+    "large": AVHubertConfig(layers=24, width=1024, ffn=4096, heads=16),
+}
+
+
+class ResidualBlock(nn.Module):
+    """Two convolutions of a picture and a way around them: (N, C, H, W) to (N, C', H/stride, W/stride)."""
+
+    def __init__(self, n_in: int, n_out: int, stride: int):
+        super().__init__()
+        self.conv1 = nn.Conv2d(n_in, n_out, 3, stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(n_out)
+        self.relu1 = nn.PReLU(n_out)
+        self.conv2 = nn.Conv2d(n_out, n_out, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(n_out)
+        self.relu2 = nn.PReLU(n_out)
+        self.downsample = nn.Sequential()
+        if n_in != n_out or stride != 1:
+            self.downsample = nn.Sequential(nn.Conv2d(n_in, n_out, 1, stride, bias=False), nn.BatchNorm2d(n_out))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.bn2(self.conv2(self.relu1(self.bn1(self.conv1(x)))))
+        return self.relu2(y + self.downsample(x))
+
+
+class Trunk(nn.Module):
+    """ResNet-18 without its stem and its classifier: (N, C, 22, 22) to (N, C', 3, 3)."""
+
+    def __init__(self, channels: tuple[int, int, int, int]):
+        super().__init__()
+        first, second, third, fourth = channels
+        self.layer1 = nn.Sequential(ResidualBlock(first, first, 1), ResidualBlock(first, first, 1))
+        self.layer2 = nn.Sequential(ResidualBlock(first, second, 2), ResidualBlock(second, second, 1))
+        self.layer3 = nn.Sequential(ResidualBlock(second, third, 2), ResidualBlock(third, third, 1))
+        self.layer4 = nn.Sequential(ResidualBlock(third, fourth, 2), ResidualBlock(fourth, fourth, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer4(self.layer3(self.layer2(self.layer1(x))))
+
+
+class MouthNet(nn.Module):
+    """Mouths (B, 1, T, 88, 88) to (B, T, C): one convolution over five frames, then each frame by itself."""
+
+    def __init__(self, channels: tuple[int, int, int, int]):
+        super().__init__()
+        self.frontend3D = nn.Sequential(
+            nn.Conv3d(1, channels[0], (5, 7, 7), (1, 2, 2), padding=(STEM_REACH, 3, 3), bias=False),
+            nn.BatchNorm3d(channels[0]),
+            nn.PReLU(channels[0]),
+            nn.MaxPool3d((1, 3, 3), (1, 2, 2), padding=(0, 1, 1)),
+        )
+        self.trunk = Trunk(channels)
+
+    def forward(self, video: Tensor) -> Tensor:
+        n_clips, n_frames = video.shape[0], video.shape[2]
+        x = self.frontend3D(video)  # (B, C, T, 22, 22)
+        x = self.trunk(x.transpose(1, 2).flatten(0, 1))  # (B * T, C', 3, 3)
+        return x.mean((2, 3)).view(n_clips, n_frames, -1)
+
+
+class Inlet(nn.Module):
+    """One modality up to the encoder's width."""
+
+    def __init__(self, n_features: int, width: int, resnet: nn.Module | None = None):
+        super().__init__()
+        if resnet is not None:
+            self.resnet = resnet
+        self.proj = nn.Linear(n_features, width)
+
+
+class Attention(nn.Module):
+    """Every frame looks at all frames of its clip, with several heads."""
+
+    def __init__(self, config: AVHubertConfig):
+        super().__init__()
+        self.heads, self.dropout = config.heads, config.dropout
+        self.k_proj = nn.Linear(config.width, config.width)
+        self.v_proj = nn.Linear(config.width, config.width)
+        self.q_proj = nn.Linear(config.width, config.width)
+        self.out_proj = nn.Linear(config.width, config.width)
+
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        queries, keys, values = (self._split(proj(x)) for proj in (self.q_proj, self.k_proj, self.v_proj))
+        dropout = self.dropout if self.training else 0.0
+        y = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, dropout_p=dropout)
+        return self.out_proj(y.transpose(1, 2).flatten(2))
+
+    def _split(self, x: Tensor) -> Tensor:
+        return x.unflatten(2, (self.heads, HEAD_WIDTH)).transpose(1, 2)  # (B, heads, T, 64)
+
+
+class Layer(nn.Module):
+    """A transformer layer whose normalisations stand before its two branches."""
+
+    def __init__(self, config: AVHubertConfig):
+        super().__init__()
+        self.self_attn = Attention(config)
+        self.self_attn_layer_norm = nn.LayerNorm(config.width)
+        self.fc1 = nn.Linear(config.width, config.ffn)
+        self.fc2 = nn.Linear(config.ffn, config.width)
+        self.final_layer_norm = nn.LayerNorm(config.width)
+        self.drop = nn.Dropout(config.dropout)
+
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        x = x + self.drop(self.self_attn(self.self_attn_layer_norm(x), mask))
+        return x + self.drop(self.fc2(F.gelu(self.fc1(self.final_layer_norm(x)))))
+
+
+class Encoder(nn.Module):
+    """Positions by a convolution, then the layers: (B, T, D) to (B, T, D), after the final normalisation."""
+
+    def __init__(self, config: AVHubertConfig):
+        super().__init__()
+        positions = nn.Conv1d(
+            config.width, config.width, POSITION_TAPS, padding=POSITION_TAPS // 2, groups=POSITION_GROUPS
+        )
+        nn.init.normal_(positions.weight, std=math.sqrt(4 * (1 - config.dropout) / (POSITION_TAPS * config.width)))
+        nn.init.zeros_(positions.bias)  # type: ignore[arg-type]
+        # Kept as length and direction, as it was trained, rather than folded: one state dict serves training and use,
+        # and putting the two together costs some milliseconds a pass.
+        self.pos_conv = nn.Sequential(weight_norm(positions, dim=2))
+        self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
+        self.layer_norm = nn.LayerNorm(config.width)
+        self.drop = nn.Dropout(config.dropout)
+
+    def forward(self, x: Tensor, valid: Tensor | None) -> Tensor:
+        mask = None
+        if valid is not None:
+            x = x.masked_fill(~valid[..., None], 0)  # for the positions too there is nothing
+            mask = valid[:, None, None, :]  # (B, 1, 1, T): which frames may be looked at
+        positions = self.pos_conv(x.transpose(1, 2))[..., :-1]  # an even number of taps gives one frame too many
+        x = self.drop(x + F.gelu(positions).transpose(1, 2))
+        for layer in self.layers:
+            x = layer(x, mask)
+        return self.layer_norm(x)
+
+
+class AVHubert(nn.Module):
+    """The network; `forward` gives what SpeechForensics compares, `predict_units` what training does."""
+
+    def __init__(self, config: AVHubertConfig):
+        super().__init__()
+        self.config, width = config, config.width
+        self.feature_extractor_audio = Inlet(N_AUDIO, width)
+        self.feature_extractor_video = Inlet(config.trunk[-1], width, MouthNet(config.trunk))
+        self.layer_norm = nn.LayerNorm(2 * width)
+        self.post_extract_proj = nn.Linear(2 * width, width)
+        self.drop = nn.Dropout(config.dropout)
+        self.encoder = Encoder(config)
+        if config.n_clusters:
+            self.mask_emb = nn.Parameter(torch.empty(N_AUDIO).uniform_())  # stands for a masked row of sound
+            self.final_proj = nn.Linear(width, UNIT_WIDTH)
+            self.label_embs_concat = nn.Parameter(torch.empty(config.n_clusters, UNIT_WIDTH).uniform_())
+        self.apply(_initialise)
+
+    def forward(self, video: Tensor | None, audio: Tensor | None, valid: Tensor | None = None) -> Tensor:
+        """Features (B, T, D) of the last layer, after the final normalisation.
+
+        `video` (B, 1, T, 88, 88) of `mouths.normalise_for_avhubert`, `audio` (B, 104, T) of `speech.filterbank_rows`;
+        either may be None, and then stands as zeros behind its projection. `valid` (B, T) bool is False where a clip
+        of the batch is padded: such frames change nothing elsewhere, and their own rows mean nothing.
+        """
+        return self.contextualise(self.embed(video, audio, valid), valid)
+
+    def embed(self, video: Tensor | None, audio: Tensor | None, valid: Tensor | None = None) -> Tensor:
+        """Fuse both modalities, each frame by itself but for the five that the stem sees: (B, T, D)."""
+        with self._precision():
+            heard = None if audio is None else self.feature_extractor_audio.proj(audio.transpose(1, 2))
+            seen = None if video is None else self._embed_video(video, valid)
+            if heard is None and seen is None:
+                raise ValueError("neither video nor audio is given")
+            heard = torch.zeros_like(seen) if heard is None else heard  # type: ignore[arg-type]
+            seen = torch.zeros_like(heard) if seen is None else seen
+            if heard.shape != seen.shape:
+                raise ValueError(f"audio gives {tuple(heard.shape)} and video {tuple(seen.shape)}, wanted the same")
+            return self.drop(self.post_extract_proj(self.layer_norm(torch.cat([heard, seen], dim=-1))))
+
+    def contextualise(self, features: Tensor, valid: Tensor | None = None) -> Tensor:
+        """Let the frames of `embed` see each other: (B, T, D) to (B, T, D) float32. Every clip has a valid frame."""
+        with self._precision():
+            return self.encoder(features.float(), valid)  # the sums along the layers stay in full precision
+
+    def predict_units(self, contextual: Tensor) -> Tensor:
+        """Logits (B, T, n_clusters) of masked prediction: cosine to each unit's embedding over the temperature."""
+        units = F.normalize(self.label_embs_concat, dim=-1)
+        return F.linear(F.normalize(self.final_proj(contextual), dim=-1), units) / TEMPERATURE
+
+    @torch.inference_mode()
+    def features(
+        self, mouths: np.ndarray, rows: np.ndarray, chunk: int | None = CHUNK
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Features of a clip's picture alone and of its sound alone, (T, D) and (T', D) float32.
+
+        `mouths` (T, 96, 96) uint8, `rows` (T', 104) of `speech.filterbank_rows`. A clip longer than `chunk` frames and
+        their context passes the encoder in chunks that see `CONTEXT` frames more on each side; None: in one piece.
+        """
+        seen = self._embed_clip(mouths, self._embed_mouths, STEM_REACH)
+        heard = self._embed_clip(rows, self._embed_rows, 0)
+        return self._contextualise_clip(seen, chunk), self._contextualise_clip(heard, chunk)
+
+    def encode(self, mouths: np.ndarray, rows: np.ndarray, chunk: int | None = CHUNK) -> Encoded:
+        """Embed a track: `features` as unit rows, every frame of the same weight. The same T frames on both sides."""
+        lips, speech = self.features(mouths, rows, chunk)
+        return Encoded(
+            0, _to_unit(lips), _to_unit(speech), np.ones(len(lips), np.float32), np.ones(len(speech), np.float32)
+        )
+
+    def halve(self, dtype: torch.dtype = torch.float16) -> "AVHubert":
+        """Keep the weights of projections and convolutions in half precision; norms and sums stay in float32.
+
+        float16 by default: the published weights were trained in it, and it rounds eight times finer than bfloat16.
+        """
+        for name, module in self.named_modules():
+            if isinstance(module, nn.Linear | nn.Conv2d | nn.Conv3d) and not name.startswith("final_proj"):
+                module.to(dtype)
+        return self
+
+    def _precision(self) -> AbstractContextManager[object]:
+        weight = self.post_extract_proj.weight
+        if weight.dtype == torch.float32:
+            return nullcontext()  # training may be inside an autocast of its own
+        return torch.autocast(weight.device.type, weight.dtype)
+
+    def _embed_video(self, video: Tensor, valid: Tensor | None) -> Tensor:
+        if valid is not None:  # the stem must see zeros beyond a clip's end
+            video = video.masked_fill(~valid[:, None, :, None, None], 0)
+        inlet = self.feature_extractor_video
+        return inlet.proj(inlet.resnet(video))
+
+    def _embed_mouths(self, mouths: np.ndarray) -> Tensor:
+        video = torch.from_numpy(normalise_for_avhubert(mouths)).to(self._device)
+        return self.embed(video[None, None], None)[0]
+
+    def _embed_rows(self, rows: np.ndarray) -> Tensor:
+        return self.embed(None, torch.from_numpy(rows).to(self._device).T[None])[0]
+
+    def _embed_clip(self, inputs: np.ndarray, embed: Callable[[np.ndarray], Tensor], reach: int) -> Tensor:
+        """(T, D), in blocks with the neighbours that `embed` sees, so that the blocks do not show."""
+        embedded = torch.empty(len(inputs), self.config.width, device=self._device)
+        for first in range(0, len(inputs), FRAMES_AT_ONCE):
+            start, last = max(0, first - reach), min(first + FRAMES_AT_ONCE, len(inputs))
+            embedded[first:last] = embed(inputs[start : last + reach])[first - start : last - start]
+        return embedded
+
+    def _contextualise_clip(self, embedded: Tensor, chunk: int | None) -> np.ndarray:
+        """(T, D) float32; windows of one length, so a batch of them needs no padding."""
+        out = np.empty(embedded.shape, np.float32)
+        windows = plan_windows(len(embedded), chunk)
+        for first in range(0, len(windows), CHUNKS_AT_ONCE):
+            batch = windows[first : first + CHUNKS_AT_ONCE]
+            hidden = self.contextualise(torch.stack([embedded[seen] for seen, _ in batch])).cpu().numpy()
+            for (seen, kept), rows in zip(batch, hidden, strict=True):
+                out[kept] = rows[kept.start - seen.start : kept.stop - seen.start]
+        return out
+
+    @property
+    def _device(self) -> torch.device:
+        return self.layer_norm.weight.device
+
+
+def plan_windows(n_frames: int, chunk: int | None) -> list[tuple[slice, slice]]:
+    """Cover a clip by windows of one length: the frames that pass the encoder together, and those that are kept.
+
+    Windows are `chunk` frames and `CONTEXT` on each side, moved inward at the ends of the clip; one if it is no longer.
+    """
+    if chunk is None or n_frames <= chunk + 2 * CONTEXT:
+        return [(slice(0, n_frames), slice(0, n_frames))] if n_frames else []
+    length, windows = chunk + 2 * CONTEXT, []
+    for first in range(0, n_frames, chunk):
+        start = min(max(0, first - CONTEXT), n_frames - length)
+        windows.append((slice(start, start + length), slice(first, min(first + chunk, n_frames))))
+    return windows
+
+
+def load_avhubert(path: Path, device: str = "cpu") -> AVHubert:
+    """Load a converted file strictly: float32 on the CPU, half precision elsewhere.
+
+    `WeightsDamaged` where keys or shapes are not this model's.
+    """
+    try:
+        state = {
+            name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in load_file(path).items()
+        }
+        with torch.device("meta"):  # no time for random weights that are thrown away
+            model = AVHubert(config_of(state))
+        model.load_state_dict(state, strict=True, assign=True)
+    except (SafetensorError, RuntimeError, ValueError) as cause:
+        raise WeightsDamaged(
+            f"{path.name} does not hold AV-HuBERT: {cause}",
+            "Import the published file anew: `wayspeak weights import`.",
+        ) from cause
+    model = model.eval().to(device)
+    return model if model._device.type == "cpu" else model.halve()
+
+
+def config_of(state: dict[str, Tensor]) -> AVHubertConfig:
+    """Tell the sizes from the shapes of a renamed state dict; ValueError where it lacks what tells them."""
+    try:
+        width, _ = state["post_extract_proj.weight"].shape
+        ffn = len(state["encoder.layers.0.fc1.weight"])
+        trunk = "feature_extractor_video.resnet.trunk"
+        first, second, third, fourth = (len(state[f"{trunk}.layer{n}.0.conv1.weight"]) for n in (1, 2, 3, 4))
+    except (KeyError, ValueError) as cause:
+        raise ValueError(f"no AV-HuBERT: {cause} is missing or of another shape") from cause
+    layers = {name.split(".")[2] for name in state if name.startswith("encoder.layers.")}
+    n_clusters = len(state["label_embs_concat"]) if "label_embs_concat" in state else 0
+    return AVHubertConfig(len(layers), width, ffn, width // HEAD_WIDTH, n_clusters, (first, second, third, fourth))
+
+
+def rename_checkpoint(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """Give an official state dict our names, and the names of all that was dropped.
+
+    Pre-trained files keep all their tensors. Fine-tuned ones hold the network as `encoder.w2v_model.` beside a decoder,
+    which is dropped, as are heads of masked prediction that are not complete. ValueError names what is not known.
+    """
+    wanted = state
+    if any(name.startswith(FINE_TUNED) for name in state):
+        wanted = {name: tensor for name, tensor in state.items() if not name.startswith("decoder.")}
+    names = {name: _rename(name) for name in wanted}
+    if not set(HEADS) <= set(names.values()):
+        names = {name: ours for name, ours in names.items() if ours not in HEADS}
+    renamed = {ours: state[name] for name, ours in names.items()}
+    with torch.device("meta"):
+        known = AVHubert(config_of(renamed)).state_dict()
+    unknown = [name for name, ours in names.items() if ours not in known]
+    if unknown:
+        raise ValueError(f"not of AV-HuBERT: {len(unknown)} keys, {', '.join(unknown[:5])}")
+    return renamed, tuple(name for name in state if name not in names)
+
+
+def _rename(name: str) -> str:
+    name = name.removeprefix(FINE_TUNED)
+    for official, ours in RENAMED.items():
+        name = name.replace(official, ours)
+    return name
+
+
+def _initialise(module: nn.Module) -> None:
+    """Start as BERT and ResNet do; the positions have their own start."""
+    if isinstance(module, nn.Linear):
+        nn.init.normal_(module.weight, std=0.02)
+        nn.init.zeros_(module.bias)
+    elif isinstance(module, nn.Conv2d | nn.Conv3d):
+        nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+
+def _to_unit(rows: np.ndarray) -> np.ndarray:
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
