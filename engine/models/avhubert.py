@@ -60,6 +60,7 @@ class AVHubertConfig:
     )
     trunk: tuple[int, int, int, int] = (64, 128, 256, 512)  # channels of the picture's residual network
     dropout: float = 0.1  # in training
+    norm_first: bool = True  # as every published configuration says; False: fairseq's default, after the sums
 
     def __post_init__(self) -> None:
         if self.width != self.heads * HEAD_WIDTH:
@@ -160,10 +161,11 @@ class Attention(nn.Module):
 
 
 class Layer(nn.Module):
-    """A transformer layer whose normalisations stand before its two branches."""
+    """A transformer layer whose normalisations stand before its two branches, or after their sums."""
 
     def __init__(self, config: AVHubertConfig):
         super().__init__()
+        self.norm_first = config.norm_first
         self.self_attn = Attention(config)
         self.self_attn_layer_norm = nn.LayerNorm(config.width)
         self.fc1 = nn.Linear(config.width, config.ffn)
@@ -172,8 +174,14 @@ class Layer(nn.Module):
         self.drop = nn.Dropout(config.dropout)
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        x = x + self.drop(self.self_attn(self.self_attn_layer_norm(x), mask))
-        return x + self.drop(self.fc2(F.gelu(self.fc1(self.final_layer_norm(x)))))
+        if self.norm_first:
+            x = x + self.drop(self.self_attn(self.self_attn_layer_norm(x), mask))
+            return x + self.drop(self._feed(self.final_layer_norm(x)))
+        x = self.self_attn_layer_norm(x + self.drop(self.self_attn(x, mask)))
+        return self.final_layer_norm(x + self.drop(self._feed(x)))
+
+    def _feed(self, x: Tensor) -> Tensor:
+        return self.fc2(F.gelu(self.fc1(x)))
 
 
 class Encoder(nn.Module):
@@ -181,6 +189,7 @@ class Encoder(nn.Module):
 
     def __init__(self, config: AVHubertConfig):
         super().__init__()
+        self.config = config
         positions = nn.Conv1d(
             config.width, config.width, POSITION_TAPS, padding=POSITION_TAPS // 2, groups=POSITION_GROUPS
         )
@@ -192,6 +201,8 @@ class Encoder(nn.Module):
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
         self.layer_norm = nn.LayerNorm(config.width)
         self.drop = nn.Dropout(config.dropout)
+        # the shapes do not tell, and the other order gives wrong features without a word: so the state dict says it
+        self.register_buffer("norm_first", torch.tensor(config.norm_first))
 
     def forward(self, x: Tensor, valid: Tensor | None) -> Tensor:
         mask = None
@@ -199,10 +210,11 @@ class Encoder(nn.Module):
             x = x.masked_fill(~valid[..., None], 0)  # for the positions too there is nothing
             mask = valid[:, None, None, :]  # (B, 1, 1, T): which frames may be looked at
         positions = self.pos_conv(x.transpose(1, 2))[..., :-1]  # an even number of taps gives one frame too many
-        x = self.drop(x + F.gelu(positions).transpose(1, 2))
+        x = x + F.gelu(positions).transpose(1, 2)
+        x = self.drop(x if self.config.norm_first else self.layer_norm(x))
         for layer in self.layers:
             x = layer(x, mask)
-        return self.layer_norm(x)
+        return self.layer_norm(x) if self.config.norm_first else x
 
 
 class AVHubert(nn.Module):
@@ -374,27 +386,31 @@ def config_of(state: dict[str, Tensor]) -> AVHubertConfig:
         raise ValueError(f"no AV-HuBERT: {cause} is missing or of another shape") from cause
     layers = {name.split(".")[2] for name in state if name.startswith("encoder.layers.")}
     n_clusters = len(state["label_embs_concat"]) if "label_embs_concat" in state else 0
-    return AVHubertConfig(len(layers), width, ffn, width // HEAD_WIDTH, n_clusters, (first, second, third, fourth))
+    norm_first = bool(state.get("encoder.norm_first", True))
+    trunk_sizes = (first, second, third, fourth)
+    heads = width // HEAD_WIDTH
+    return AVHubertConfig(len(layers), width, ffn, heads, n_clusters, trunk_sizes, norm_first=norm_first)
 
 
-def rename_checkpoint(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """Give an official state dict our names, and the names of all that was dropped.
+def rename_checkpoint(state: dict[str, Tensor], norm_first: bool = True) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """Give an official state dict our names, and name all that was dropped.
 
-    Pre-trained files keep all their tensors. Fine-tuned ones hold the network as `encoder.w2v_model.` beside a decoder,
-    which is dropped, as are heads of masked prediction that are not complete. ValueError names what is not known.
+    `norm_first` is `layer_norm_first` of the file's model configuration. A fine-tuned file holds the network under
+    `encoder.w2v_model.` beside a decoder, which is dropped. The heads of masked prediction are dropped where they are
+    not complete or mask features rather than rows of sound (the published iterations up to the fourth). ValueError
+    names the keys that are not known.
     """
-    wanted = state
-    if any(name.startswith(FINE_TUNED) for name in state):
-        wanted = {name: tensor for name, tensor in state.items() if not name.startswith("decoder.")}
-    names = {name: _rename(name) for name in wanted}
-    if not set(HEADS) <= set(names.values()):
+    fine_tuned = any(name.startswith(FINE_TUNED) for name in state)
+    names = {name: _rename(name) for name in state if not (fine_tuned and name.startswith("decoder."))}
+    found = {ours: state[name] for name, ours in names.items()}
+    if not set(HEADS) <= set(found) or found["mask_emb"].shape != (N_AUDIO,):
         names = {name: ours for name, ours in names.items() if ours not in HEADS}
-    renamed = {ours: state[name] for name, ours in names.items()}
+    renamed = {ours: state[name] for name, ours in names.items()} | {"encoder.norm_first": torch.tensor(norm_first)}
     with torch.device("meta"):
         known = AVHubert(config_of(renamed)).state_dict()
     unknown = [name for name, ours in names.items() if ours not in known]
     if unknown:
-        raise ValueError(f"not of AV-HuBERT: {len(unknown)} keys, {', '.join(unknown[:5])}")
+        raise ValueError(f"{len(unknown)} keys are not of AV-HuBERT: {', '.join(unknown[:5])}")
     return renamed, tuple(name for name in state if name not in names)
 
 
