@@ -50,3 +50,33 @@ class BadManifest(EngineError):
     """An evaluation or training manifest lacks a column or names a missing file."""
 
     code = "BAD_MANIFEST"
+
+
+class WeightsForbidden(EngineError):
+    """A model file may not be used for this: its licence forbids it."""
+
+    code = "WEIGHTS_FORBIDDEN"
+
+
+class WeightsPresent(EngineError):
+    """Other weights of that name are there already."""
+
+    code = "WEIGHTS_PRESENT"
+
+
+class LicenceNotAccepted(EngineError):
+    """A model file is there, and the licence it comes under has not been accepted."""
+
+    code = "LICENCE_NOT_ACCEPTED"
+
+
+class CheckpointRefused(EngineError):
+    """A foreign checkpoint is hostile, damaged, or of another model."""
+
+    code = "CHECKPOINT_REFUSED"
+
+
+class FolderUnwritable(EngineError):
+    """A folder cannot be written, or there is no room left in it."""
+
+    code = "FOLDER_UNWRITABLE"
