@@ -40,6 +40,7 @@ class Checkpoint:
     """The model's tensors of a file, each with memory of its own."""
 
     tensors: dict[str, Tensor]
+    content: object  # the whole file as `pickles` describes it, None for safetensors
     inert: tuple[str, ...]  # classes and functions the file names; none was imported or called
     container: str  # torch zip, torch legacy or safetensors
 
@@ -69,7 +70,7 @@ def _read_safetensors(path: Path) -> Checkpoint:
     except (SafetensorError, ValueError, RuntimeError) as cause:
         raise CheckpointRefused(f"{path.name} is no whole safetensors file: {cause}.", DOWNLOAD) from cause
     _check_names(tensors, path.name)
-    return Checkpoint(tensors, (), "safetensors")
+    return Checkpoint(tensors, None, (), "safetensors")
 
 
 def _read_zip(stream: BinaryIO, file: str) -> Checkpoint:
@@ -122,7 +123,8 @@ def _read_entries(archive: zipfile.ZipFile, entries: dict[str, zipfile.ZipInfo],
         return bytearray(archive.read(entry))  # zipfile holds them against their checksum
 
     n_bytes = sum(entry.file_size for entry in entries.values())
-    return Checkpoint(_load_tensors(_find_state(pickled.root, file), read, n_bytes, file), pickled.inert, "torch zip")
+    tensors = _load_tensors(_find_state(pickled.root, file), read, n_bytes, file)
+    return Checkpoint(tensors, pickled.root, pickled.inert, "torch zip")
 
 
 def _read_legacy(stream: BinaryIO, file: str) -> Checkpoint:
@@ -147,7 +149,8 @@ def _read_legacy(stream: BinaryIO, file: str) -> Checkpoint:
         stream.seek(places[storage.key])
         return bytearray(stream.read(n_bytes))
 
-    return Checkpoint(_load_tensors(_find_state(content, file), read, n_bytes, file), parts[2].inert, "torch legacy")
+    tensors = _load_tensors(_find_state(content, file), read, n_bytes, file)
+    return Checkpoint(tensors, content, parts[2].inert, "torch legacy")
 
 
 def _place_storages(

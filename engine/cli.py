@@ -1,4 +1,4 @@
-"""The command line: `wayspeak analyse`, `doctor`, `train`, `evaluate`.
+"""The command line: `wayspeak analyse`, `doctor`, `weights`, `train`, `evaluate`.
 
 Only typer is imported to print a help page; the engine, and torch with it, is imported by the command that needs it.
 """
@@ -29,6 +29,7 @@ train = typer.Typer(help="Train Wayspeak's own models from clips.", no_args_is_h
 app.add_typer(train, name="train")
 
 EVALUATION, TRAINING = "engine.evaluation.command", "engine.training.command"
+WEIGHTS = "engine.weights_command"
 FORWARDED = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 
@@ -71,6 +72,12 @@ def doctor() -> None:
         typer.echo(f"{finding.mark:8} {finding.topic:{width}}  {finding.text}")
     if not is_healthy(findings):
         raise typer.Exit(1)
+
+
+@app.command(context_settings=FORWARDED, add_help_option=False)
+def weights(context: typer.Context) -> None:
+    """Bring weights in, accept their licence, list or verify: `wayspeak weights import|accept|list|verify`."""
+    _forward(WEIGHTS, context)
 
 
 @app.command(context_settings=FORWARDED, add_help_option=False)

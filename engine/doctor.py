@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from engine.licences import find_acceptance
 from engine.settings import Settings
-from engine.weights import WEIGHTS, WeightState, inspect_weight
+from engine.weights import WEIGHTS, WeightCheck, WeightState, inspect_weight
 
 NEEDED = ("numpy", "torch", "torchaudio", "av", "opencv-python-headless", "ai-edge-litert", "silero-vad", "safetensors")
 ONE_OF = ("faiss-cpu", "faiss-gpu")
@@ -21,7 +22,7 @@ class Finding:
     """One line of the examination."""
 
     topic: str
-    mark: str  # ok, warning or missing
+    mark: str  # ok, optional, warning or missing
     text: str
 
 
@@ -91,8 +92,21 @@ def _examine_device(wanted: str) -> Finding:
 def _examine_weights(data_dir: Path) -> Iterator[Finding]:
     for weight in WEIGHTS:
         check = inspect_weight(weight, data_dir)
-        mark = "ok" if check.state == WeightState.VERIFIED else "missing"
-        yield Finding(weight.name, mark, f"{check.state}: {check.detail}")
+        text = f"{check.state}: {check.detail}"
+        if check.state is WeightState.VERIFIED and weight.licence and not find_acceptance(weight.licence, data_dir):
+            yield Finding(
+                weight.name, "warning", f"{text}; not used before `wayspeak weights accept {weight.licence.name}`"
+            )
+        else:
+            yield Finding(weight.name, _mark_weight(check), text)
+
+
+def _mark_weight(check: WeightCheck) -> str:
+    if check.state is WeightState.VERIFIED:
+        return "ok"
+    if not check.weight.is_optional:
+        return "missing"
+    return "optional" if check.state is WeightState.MISSING else "warning"
 
 
 def _version(name: str) -> str | None:

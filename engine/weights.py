@@ -1,19 +1,22 @@
 """The one table of model files: where each is, what it must hash to, and under which licences it comes.
 
 Nothing is downloaded here and nothing foreign is in the repository: the face landmarker and the voice detector are read
-from the packages that carry them, the compact model is ours. Each file is hashed before it is used.
+from the packages that carry them, the compact model is ours, AV-HuBERT is brought in by whoever may use it. Each file
+is hashed before it is used, and given only for what its licence allows.
 """
 
 import hashlib
 import importlib.util
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from engine.errors import WeightsDamaged, WeightsMissing
+from engine.errors import WeightsDamaged, WeightsForbidden, WeightsMissing
+from engine.licences import AV_HUBERT, Licence, find_acceptance, require_acceptance
+from engine.permissions import Use, check_use
 
 SHIPPED = Path(__file__).parent / "weights"
 FOLDER = "weights"  # beneath the data folder
@@ -34,6 +37,9 @@ class WeightFile:
     weight_licence: str
     purpose: str
     hint: str  # what to do when it is missing or damaged
+    uses: frozenset[Use] = field(default=frozenset(Use))  # what the licence allows it for
+    licence: Licence | None = None  # to be accepted before use
+    is_optional: bool = False  # an analysis goes without it
 
 
 FACE_LANDMARKER = WeightFile(
@@ -77,7 +83,31 @@ COMPACT = WeightFile(
     purpose="tells whether lips and speech belong together",
     hint="Restore engine/weights from the repository, or make the weights anew with `wayspeak train consistency`.",
 )
-WEIGHTS = (FACE_LANDMARKER, SILERO_VAD, COMPACT)
+
+
+def _avhubert(size: str, published: str) -> WeightFile:
+    return WeightFile(
+        name=f"avhubert_{size}",
+        file=f"avhubert_{size}.safetensors",
+        sha256="",
+        n_bytes=0,
+        package="",
+        folder="",
+        source="https://facebookresearch.github.io/av_hubert/",
+        code_licence="MIT (our own, after the paper)",
+        weight_licence="AV-HuBERT licence: non-commercial research alone",
+        purpose=f"tells whether lips and speech belong together, as SpeechForensics does ({size.upper()})",
+        hint=f"It is published at {{source}} ({published}, say) under the AV-HuBERT licence: non-commercial research "
+        "alone, no surveillance, no biometric processing. Who may use it downloads it there and runs "
+        "`wayspeak weights import PATH`, with --replace where damaged weights are in the way.",
+        uses=frozenset({Use.CONSISTENCY}),
+        licence=AV_HUBERT,
+        is_optional=True,
+    )
+
+
+AVHUBERT = {"base": _avhubert("base", "base_vox_iter5.pt"), "large": _avhubert("large", "large_vox_iter5.pt")}
+WEIGHTS = (FACE_LANDMARKER, SILERO_VAD, COMPACT, *AVHUBERT.values())
 
 
 class WeightState(StrEnum):
@@ -112,28 +142,55 @@ def compact(data_dir: Path | None = None) -> Path:
     return locate_weight(COMPACT, data_dir)
 
 
-def read_sidecar(path: Path) -> dict[str, Any]:
-    """Read what training wrote beside our own weights: `sha256`, `recipe`, `options`."""
+def avhubert(size: str, data_dir: Path) -> Path:
+    """Give the verified weights of AV-HuBERT, `base` or `large`.
+
+    Raises WeightsMissing with where they are published and under which licence, LicenceNotAccepted, WeightsDamaged.
+    """
+    weight = AVHUBERT[size]
+    if any(path.is_file() for path in _candidates(weight, data_dir)):
+        require_acceptance(AV_HUBERT, data_dir)  # before a large file is hashed
+    return locate_weight(weight, data_dir)
+
+
+def list_avhubert(data_dir: Path) -> tuple[str, ...]:
+    """The sizes of AV-HuBERT that are there and whose licence is accepted; nothing is hashed."""
+    if find_acceptance(AV_HUBERT, data_dir) is None:
+        return ()
+    return tuple(
+        size for size, weight in AVHUBERT.items() if any(path.is_file() for path in _candidates(weight, data_dir))
+    )
+
+
+def read_sidecar(path: Path, hint: str = COMPACT.hint) -> dict[str, Any]:
+    """Read what was written beside weights when they were trained or brought in: their `sha256`, and how they came."""
     sidecar = path.with_suffix(".json")
     if not sidecar.is_file():
-        raise WeightsMissing(f"{sidecar.name}, the record of {path.name}, is not in {sidecar.parent}", COMPACT.hint)
+        raise WeightsMissing(f"{sidecar.name}, the record of {path.name}, is not in {sidecar.parent}", hint)
     try:
         record = json.loads(sidecar.read_text(encoding="utf-8"))
     except ValueError as cause:
-        raise WeightsDamaged(f"{sidecar.name} is not JSON: {cause}", COMPACT.hint) from cause
+        raise WeightsDamaged(f"{sidecar.name} is not JSON: {cause}", hint) from cause
     if not isinstance(record, dict) or not isinstance(record.get("sha256"), str):
-        raise WeightsDamaged(f"{sidecar.name} does not name the sha256 of {path.name}", COMPACT.hint)
+        raise WeightsDamaged(f"{sidecar.name} does not name the sha256 of {path.name}", hint)
     return record
 
 
-def locate_weight(weight: WeightFile, data_dir: Path | None = None) -> Path:
+def locate_weight(weight: WeightFile, data_dir: Path | None = None, use: Use = Use.CONSISTENCY) -> Path:
     """Find the first place that holds the file, and verify it.
 
-    Raises WeightsMissing where no place holds it, WeightsDamaged where the file is not the recorded one.
+    Raises WeightsMissing where no place holds it, WeightsDamaged where the file is not the recorded one, and
+    WeightsForbidden where the licence forbids this use, of the named file or of what lies there under its name.
     """
+    if use not in weight.uses:
+        raise WeightsForbidden(
+            f"{weight.name} may not be used for {use}: {weight.weight_licence}.", "Use weights whose licence allows it."
+        )
     candidates = list(_candidates(weight, data_dir))
     for path in candidates:
         if path.is_file():
+            if use is Use.SPEAKER and path.suffix == ".safetensors":
+                check_use(path, use)
             return verify(path, weight, data_dir)
     places = ", ".join(str(path.parent) for path in candidates) or f"the package {weight.package}, not installed"
     raise WeightsMissing(f"{weight.file} was not found; looked in {places}", _hint(weight, data_dir))
@@ -142,7 +199,7 @@ def locate_weight(weight: WeightFile, data_dir: Path | None = None) -> Path:
 def verify(path: Path, weight: WeightFile, data_dir: Path | None = None) -> Path:
     """Give the path back if the file's size and SHA-256 are the recorded ones; else raise WeightsDamaged."""
     hint = _hint(weight, data_dir)
-    wanted = weight.sha256 or read_sidecar(path)["sha256"]
+    wanted = weight.sha256 or read_sidecar(path, hint)["sha256"]
     n_bytes = path.stat().st_size
     if weight.n_bytes and n_bytes != weight.n_bytes:
         raise WeightsDamaged(f"{path} has {n_bytes} bytes, wanted {weight.n_bytes}", hint)
@@ -174,7 +231,8 @@ def _candidates(weight: WeightFile, data_dir: Path | None) -> Iterator[Path]:
     if data_dir is not None:
         yield data_dir / FOLDER / weight.file
     if not weight.package:
-        yield SHIPPED / weight.file
+        if weight.licence is None:  # what must be accepted is never shipped
+            yield SHIPPED / weight.file
         return
     # the package is found, not imported: its own imports may be absent, and its code is not ours to run
     spec = importlib.util.find_spec(weight.package)

@@ -1,0 +1,258 @@
+"""Bringing a published AV-HuBERT checkpoint in: from the file as it is published to weights that Wayspeak loads.
+
+Everything is checked before anything is written: the file holds nothing foreign, its tensors are those of the network,
+all of them finite; the licence is accepted. Then the converted file is written beside its place, loaded once, strictly,
+and only then put into its place, with a record of where it came from and of all that was left out.
+"""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor
+
+from engine.checkpoints import Checkpoint, read_checkpoint
+from engine.errors import (
+    CheckpointRefused,
+    FolderUnwritable,
+    LicenceNotAccepted,
+    WeightsDamaged,
+    WeightsMissing,
+    WeightsPresent,
+)
+from engine.licences import AV_HUBERT, Licence, accept_licence, find_acceptance
+from engine.models.avhubert import CONFIGS, FINE_TUNED, RENAMED, AVHubert, config_of, load_avhubert, rename_checkpoint
+from engine.permissions import MARK, mark_uses
+from engine.pickles import DOWNLOAD, name_some
+from engine.weights import AVHUBERT, FOLDER, WeightFile, WeightState, hash_file, inspect_weight, read_sidecar
+
+PUBLISHED_AT = "https://dl.fbaipublicfiles.com/avhubert/model"
+PUBLISHED = {
+    "lrs3/clean-pretrain": "base_lrs3_iter4 base_lrs3_iter5 large_lrs3_iter5",
+    "lrs3_vox/clean-pretrain": "base_vox_iter4 base_vox_iter5 large_vox_iter5",
+    "lrs3_vox/noise-pretrain": "base_vox_iter5 large_vox_iter5",
+    "lrs3/vsr": "base_lrs3_30h base_lrs3_433h large_lrs3_30h large_lrs5_433h",
+    "lrs3_vox/vsr": "base_vox_30h base_vox_433h large_vox_30h large_vox_433h self_large_vox_30h self_large_vox_433h",
+    "lrs3_vox/avsr": "base_noise_pt_noise_ft_30h base_noise_pt_noise_ft_433h "
+    "large_noise_pt_noise_ft_30h large_noise_pt_noise_ft_433h",
+}
+SPARE_BYTES = 16 * 1024 * 1024  # for the record and whatever else the machine writes meanwhile
+ROOM = "Make room there, or set WAYSPEAK_DATA to a folder that can be written."
+NORM_FIRST = "layer_norm_first"  # in the configuration that published files carry
+NORM_FIRST_KEPT = "encoder.norm_first"  # in our own
+
+Agree = Callable[[Licence], bool]
+"""`agree(licence)`: show the terms and tell whether they are accepted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What an import brought in."""
+
+    weight: WeightFile
+    path: Path
+    dropped: tuple[str, ...]  # names of the checkpoint's tensors that are not needed
+    inert: tuple[str, ...]  # classes the checkpoint names; none was imported or called
+    is_new: bool  # False: the very same file had been brought in before
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Network:
+    size: str
+    state: dict[str, Tensor]
+    dropped: tuple[str, ...]
+
+
+def import_weights(path: Path, data_dir: Path, agree: Agree, replace_old: bool = False) -> Imported:
+    """Convert a published file, pre-trained or fine-tuned, into the weights folder.
+
+    Raises CheckpointRefused, LicenceNotAccepted, WeightsPresent where other weights are there and are not to be
+    replaced, FolderUnwritable. Whatever it raises, no file was written but an acceptance of the licence.
+    """
+    if not path.is_file():
+        raise CheckpointRefused(f"{path} is no file.", "Name the file as it was downloaded.")
+    original = {"name": path.name, "n_bytes": path.stat().st_size, "sha256": hash_file(path)}
+    known = _find_same(original["sha256"], data_dir)
+    if known is not None:
+        _settle_licence(data_dir, agree)
+        return known
+    checkpoint = read_checkpoint(path)
+    network = _convert(checkpoint, path.name)
+    weight = AVHUBERT[network.size]
+    target = data_dir / FOLDER / weight.file
+    if target.exists() and not replace_old:
+        raise WeightsPresent(f"{target} is there already and is another.", "Add --replace to replace it.")
+    terms_sha256 = _settle_licence(data_dir, agree)
+    record = {
+        "original": original,
+        "source": _find_source(path.stem),
+        "imported": datetime.now(UTC).isoformat(timespec="seconds"),
+        "config": asdict(config_of(network.state)),
+        "dropped": network.dropped,
+        "inert": checkpoint.inert,
+        "container": checkpoint.container,
+        "terms_sha256": terms_sha256,
+    } | _describe_licence(weight)
+    _write(network.state, record, weight, target)
+    return Imported(weight, target, network.dropped, checkpoint.inert, True)
+
+
+def _find_same(sha256: object, data_dir: Path) -> Imported | None:
+    """The import of this very file, if it is there and sound."""
+    for weight in AVHUBERT.values():
+        target = data_dir / FOLDER / weight.file
+        try:
+            record = read_sidecar(target)
+        except (WeightsMissing, WeightsDamaged):
+            continue
+        original = record.get("original")
+        if not isinstance(original, dict) or original.get("sha256") != sha256:
+            continue
+        if inspect_weight(weight, data_dir).state is WeightState.VERIFIED:
+            return Imported(weight, target, tuple(record.get("dropped", ())), tuple(record.get("inert", ())), False)
+    return None
+
+
+def _settle_licence(data_dir: Path, agree: Agree) -> str:
+    """Give the hash of the accepted terms; they are asked for once."""
+    acceptance = find_acceptance(AV_HUBERT, data_dir)
+    if acceptance is None:
+        if not agree(AV_HUBERT):
+            raise LicenceNotAccepted(f"The {AV_HUBERT.title} was not accepted.", "Nothing was brought in.")
+        acceptance = accept_licence(AV_HUBERT, data_dir)
+    return acceptance.terms_sha256
+
+
+def _convert(checkpoint: Checkpoint, file: str) -> _Network:
+    """The network under our names, in float32; CheckpointRefused where it is another, or holds what is no number."""
+    try:
+        state, dropped = rename_checkpoint(checkpoint.tensors, _tell_norm_first(checkpoint))
+        size = _tell_size(state)
+        _match(state)
+    except (ValueError, RuntimeError, TypeError) as cause:
+        raise CheckpointRefused(f"{file} is not AV-HuBERT: {_compare(checkpoint, cause)}.", DOWNLOAD) from cause
+    state = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
+    broken = [name for name, tensor in state.items() if not torch.isfinite(tensor).all()]
+    if broken:
+        raise CheckpointRefused(f"{file} holds NaN or infinity in {name_some(broken)}.", DOWNLOAD)
+    return _Network(size, {name: tensor.contiguous() for name, tensor in state.items()}, dropped)
+
+
+def _match(state: dict[str, Tensor]) -> None:
+    """Raise unless the state dict is the network's in every name, shape and kind of number; it costs no memory."""
+    with torch.device("meta"):
+        model = AVHubert(config_of(state))
+    wanted = model.state_dict()
+    model.load_state_dict({name: tensor.to("meta") for name, tensor in state.items()}, strict=True, assign=True)
+    odd = [name for name in wanted if wanted[name].is_floating_point() != state[name].is_floating_point()]
+    if odd:
+        raise ValueError(f"{name_some(odd)} hold numbers of another kind")
+
+
+def _tell_size(state: dict[str, Tensor]) -> str:
+    """The name of the size; how many units the heads tell apart, and where the norms stand, is the file's own."""
+    found = config_of(state)
+    for size in AVHUBERT:
+        if found == replace(CONFIGS[size], n_clusters=found.n_clusters, norm_first=found.norm_first):
+            return size
+    raise ValueError(f"{found} is of no published size")
+
+
+def _tell_norm_first(checkpoint: Checkpoint) -> bool:
+    """What the file's configuration says of the place of the norms; where it says nothing, as every published one."""
+    kept = checkpoint.tensors.get(NORM_FIRST_KEPT)
+    if kept is not None:
+        return bool(kept)
+    said = set(_find_settings(checkpoint.content, NORM_FIRST))
+    if len(said) > 1:
+        raise ValueError(f"its configuration says both of {NORM_FIRST}")
+    return said.pop() if said else True
+
+
+def _find_settings(content: object, name: str) -> Iterator[bool]:
+    """Every yes or no of that name in dicts, lists and tuples, which may hold each other and themselves."""
+    waiting, seen = [content], set()
+    while waiting:
+        part = waiting.pop()
+        if id(part) in seen or not isinstance(part, dict | list | tuple):
+            continue
+        seen.add(id(part))
+        if isinstance(part, dict) and isinstance(part.get(name), bool):
+            yield part[name]
+        waiting.extend(part.values() if isinstance(part, dict) else part)
+
+
+def _compare(checkpoint: Checkpoint, cause: Exception) -> str:
+    """How far the checkpoint is from the nearest size: what it lacks or has in another shape, else what was said."""
+    found = {name.removeprefix(FINE_TUNED): tensor.shape for name, tensor in checkpoint.tensors.items()}
+    differences = []
+    for size in AVHUBERT:
+        with torch.device("meta"):
+            network = AVHubert(replace(CONFIGS[size], n_clusters=0)).state_dict()
+        wanted = {_name_officially(name): tensor.shape for name, tensor in network.items() if name != NORM_FIRST_KEPT}
+        lacking = [name for name in wanted if name not in found]
+        shaped = [name for name in wanted if name in found and found[name] != wanted[name]]
+        differences.append((len(lacking) + len(shaped), size, lacking, shaped))
+    _, size, lacking, shaped = min(differences)
+    if lacking:
+        return f"it lacks {len(lacking)} tensors of {size.upper()}: {name_some(lacking)}"
+    if shaped:
+        return f"{len(shaped)} tensors have other shapes than {size.upper()}'s: {name_some(shaped)}"
+    return str(cause)
+
+
+def _name_officially(name: str) -> str:
+    for official, ours in RENAMED.items():
+        name = name.replace(ours, official)
+    return name
+
+
+def _find_source(stem: str) -> str:
+    """Where a file of this name is published; a name proves nothing, so the record holds the hash beside it."""
+    places = [f"{PUBLISHED_AT}/{folder}/{stem}.pt" for folder, stems in PUBLISHED.items() if stem in stems.split()]
+    return f"supplied by the user; by its name {' or '.join(places)}" if places else "supplied by the user"
+
+
+def _describe_licence(weight: WeightFile) -> dict[str, str]:
+    return {
+        "licence": AV_HUBERT.title,
+        "licence_url": AV_HUBERT.url,
+        "notice": AV_HUBERT.notice,
+        MARK: mark_uses(weight.uses),
+    }
+
+
+def _write(state: dict[str, Tensor], record: dict[str, Any], weight: WeightFile, target: Path) -> None:
+    """Put weights and record into their places, or leave everything as it was."""
+    n_bytes = sum(tensor.nbytes for tensor in state.values())
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(target.parent).free
+        if free < n_bytes + SPARE_BYTES:
+            raise FolderUnwritable(f"{target.parent} has {free} bytes left, wanted {n_bytes + SPARE_BYTES}.", ROOM)
+        with tempfile.TemporaryDirectory(prefix=".import-", dir=target.parent) as unfinished:
+            weights = Path(unfinished) / target.name
+            save_file(state, weights, {"format": "pt"} | _describe_licence(weight))
+            load_avhubert(weights)
+            sidecar = weights.with_suffix(".json")
+            sidecar.write_text(json.dumps({"sha256": hash_file(weights)} | record, indent=2) + "\n", encoding="utf-8")
+            _put_both(weights, sidecar, target)
+    except (OSError, SafetensorError) as cause:
+        raise FolderUnwritable(f"{target.parent} cannot be written: {cause}.", ROOM) from cause
+
+
+def _put_both(weights: Path, sidecar: Path, target: Path) -> None:
+    weights.replace(target)
+    try:
+        sidecar.replace(target.with_suffix(".json"))
+    except OSError:
+        target.unlink()  # weights that nobody knows the origin of are worse than none
+        raise
