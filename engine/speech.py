@@ -38,9 +38,18 @@ def filterbank_rows(audio: np.ndarray) -> np.ndarray:
     N / 640 for a whole number of video frames. Follows facebookresearch/av_hubert `hubert_dataset.py`: zeros fill the
     last row, and layer normalisation over the 104 numbers cancels any gain.
     """
+    return normalise_rows(stack_filterbank(audio))
+
+
+def stack_filterbank(audio: np.ndarray) -> np.ndarray:
+    """(T, 104) float64: what `filterbank_rows` normalises."""
     steps = log_filterbank(audio)
     steps = np.pad(steps, ((0, -len(steps) % STEPS_PER_FRAME), (0, 0)))
-    rows = steps.reshape(-1, STEPS_PER_FRAME * FILTERS)
+    return steps.reshape(-1, STEPS_PER_FRAME * FILTERS)
+
+
+def normalise_rows(rows: np.ndarray) -> np.ndarray:
+    """Bring every row to mean 0 and about deviation 1: (T, 104) to the same, float32."""
     centred = rows - rows.mean(axis=1, keepdims=True)
     deviation = np.sqrt(np.square(centred).mean(axis=1, keepdims=True) + LAYER_NORM_EPSILON)
     return (centred / deviation).astype(np.float32)  # (T, 104)

@@ -24,9 +24,14 @@ def estimate_lateness(clips: Sequence[TrainingClip], models: Sequence[CompactCon
 
     A clip whose curve has no clear peak takes the median of its source's clear ones, where there are enough, else 0.
     """
-    found = [_find_peak(clip, model) for clip, model in zip(clips, models, strict=True)]
-    usual = {source: _median(clips, found, source) for source in {clip.source for clip in clips}}
-    return [usual[clip.source] if late is None else late for clip, late in zip(clips, found, strict=True)]
+    found = [find_lateness(clip, model) for clip, model in zip(clips, models, strict=True)]
+    return settle_lateness([clip.source for clip in clips], found)
+
+
+def settle_lateness(sources: Sequence[str], found: Sequence[int | None]) -> list[int]:
+    """Let the median of each source's clear clips, where there are enough, else 0, stand for its unclear ones."""
+    usual = {source: _median(sources, found, source) for source in set(sources)}
+    return [usual[source] if late is None else late for source, late in zip(sources, found, strict=True)]
 
 
 def encode_clip(clip: TrainingClip, model: CompactConsistency) -> Encoded:
@@ -34,7 +39,8 @@ def encode_clip(clip: TrainingClip, model: CompactConsistency) -> Encoded:
     return model.encode(clip.lips, clip.mel.reshape(-1, N_SPEECH))
 
 
-def _find_peak(clip: TrainingClip, model: CompactConsistency) -> int | None:
+def find_lateness(clip: TrainingClip, model: CompactConsistency) -> int | None:
+    """Give the frames by which the clip's sound comes late; None where its curve has no clear peak."""
     found = measure_consistency(encode_clip(clip, model), clip.real, ConsistencyOptions(min_pairs=25))
     if found is None:
         return None
@@ -45,6 +51,6 @@ def _find_peak(clip: TrainingClip, model: CompactConsistency) -> int | None:
     return late if curve[best] - curve[beyond].max() >= CLEAR and abs(late) <= MAX_SHIFT else None
 
 
-def _median(clips: Sequence[TrainingClip], found: Sequence[int | None], source: str) -> int:
-    clear = [late for clip, late in zip(clips, found, strict=True) if clip.source == source and late is not None]
+def _median(sources: Sequence[str], found: Sequence[int | None], source: str) -> int:
+    clear = [late for its, late in zip(sources, found, strict=True) if its == source and late is not None]
     return round(float(np.median(clear))) if len(clear) >= MIN_AGREEING else 0

@@ -2,14 +2,31 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
-from engine.manifest import Row
+from engine.errors import BadManifest
+from engine.manifest import Row, read_manifest
 from engine.models.compact import N_BANDS
-from engine.observation import Observation
+from engine.observation import Observation, ObservedTrack
 
 MIN_FRAMES = 28  # shorter clips hold hardly a full window
+
+
+class Spoken(Protocol):
+    """What a split needs to know of a clip."""
+
+    @property
+    def corpus(self) -> str:
+        """Clips of one corpus are never on both sides of a split."""
+        ...
+
+    @property
+    def seconds(self) -> float:
+        """Length at 25 frames a second."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,6 +47,26 @@ class TrainingClip:
         return len(self.real) / 25
 
 
+def read_usable_rows(manifest: Path) -> list[Row]:
+    """Read the rows to train on; BadManifest where there is none."""
+    rows = choose_rows(read_manifest(manifest, required=("path", "label", "source", "speaker", "audio_in_sync")))
+    if not rows:
+        raise BadManifest(
+            f"{manifest.name} has no row that is real and in sync",
+            "Training needs rows with label `real`, has_audio `1` and audio_in_sync `yes`.",
+        )
+    return rows
+
+
+def check_faces(clips: Sequence[Spoken], rows: Sequence[Row], manifest: Path) -> None:
+    """Raise BadManifest where no clip is left of the rows."""
+    if not clips:
+        raise BadManifest(
+            f"{manifest.name}: none of the {len(rows)} clips that are real and in sync shows a face beside its sound",
+            f"Training needs {MIN_FRAMES} frames of both.",
+        )
+
+
 def choose_rows(rows: Iterable[Row]) -> list[Row]:
     """Keep real clips that have sound in sync; nothing made or driven by a machine is ever trained on."""
     return [row for row in rows if row.label == "real" and row.has_audio == "1" and row.audio_in_sync == "yes"]
@@ -39,13 +76,18 @@ def build_clip(observation: Observation, row: Row, corpus: str) -> TrainingClip 
     """Take the face that is longest and largest in the picture; None where there is too little of it."""
     if not observation.tracks:
         return None
-    track = max(observation.tracks, key=lambda one: len(one.seen) * one.face_px)
+    track = choose_face(observation.tracks)
     span = slice(track.start, track.end)
     real = track.seen & observation.heard.present[span]
     if real.sum() < MIN_FRAMES:
         return None
     mel = observation.heard.rows[span].reshape(-1, N_BANDS)
     return TrainingClip(observation.name, row.source, row.speaker, corpus, track.lips, mel, real)
+
+
+def choose_face(tracks: Sequence[ObservedTrack]) -> ObservedTrack:
+    """Take the face that is longest and largest in the picture."""
+    return max(tracks, key=lambda one: len(one.seen) * one.face_px)
 
 
 def find_corpora(rows: Sequence[Row]) -> list[str]:
@@ -64,7 +106,7 @@ def find_corpora(rows: Sequence[Row]) -> list[str]:
     return [root(f"source {row.source}").removeprefix("source ") for row in rows]
 
 
-def split_folds(clips: Sequence[TrainingClip], n_folds: int) -> dict[str, int]:
+def split_folds(clips: Sequence[Spoken], n_folds: int) -> dict[str, int]:
     """Give each corpus a fold, the largest first, each into the fold that has least."""
     seconds: dict[str, float] = {}
     for clip in clips:

@@ -14,17 +14,17 @@ from safetensors.torch import save_file
 
 from engine.cache import ObservationCache, observe_cached
 from engine.errors import BadManifest
-from engine.manifest import Row, read_manifest
+from engine.manifest import Row
 from engine.models.compact import CompactConsistency
 from engine.observation import Observation
 from engine.observer import Observer
 from engine.training.alignment import estimate_lateness
 from engine.training.clips import (
-    MIN_FRAMES,
     TrainingClip,
     build_clip,
-    choose_rows,
+    check_faces,
     find_corpora,
+    read_usable_rows,
     shift_sound,
     split_folds,
 )
@@ -60,19 +60,10 @@ def observe_clips(
     manifest: Path, observer: Observer, cache: ObservationCache, on_row: Callable[[int, int], None]
 ) -> list[TrainingClip]:
     """Build a training clip of every usable row; rows without a usable face are left out."""
-    rows = choose_rows(read_manifest(manifest, required=("path", "label", "source", "speaker", "audio_in_sync")))
-    if not rows:
-        raise BadManifest(
-            f"{manifest.name} has no row that is real and in sync",
-            "Training needs rows with label `real`, has_audio `1` and audio_in_sync `yes`.",
-        )
+    rows = read_usable_rows(manifest)
     built = [_build(row, corpus, observer, cache) for row, corpus in _counted(rows, on_row)]
     clips = [clip for clip in built if clip is not None]
-    if not clips:
-        raise BadManifest(
-            f"{manifest.name}: none of the {len(rows)} clips that are real and in sync shows a face beside its sound",
-            f"Training needs {MIN_FRAMES} frames of both.",
-        )
+    check_faces(clips, rows, manifest)
     return clips
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from engine.models.compact import MEL_SCALE, N_BANDS, N_SPEECH, centre_lips
-from engine.training.clips import TrainingClip
+from engine.training.clips import Spoken, TrainingClip
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class WindowSource:
     def __init__(self, clips: Sequence[TrainingClip], options: WindowOptions):
         self._clips, self._options = clips, options
         self._lips = [centre_lips(clip.lips) for clip in clips]
-        self._shares = _shares(clips, options.max_share)
+        self._shares = share_clips(clips, options.max_share)
 
     def draw(self, size: int, rng: np.random.Generator, units: Sequence[np.ndarray]) -> Windows:
         """Draw `size` windows; `units` holds one (T,) int array a clip."""
@@ -60,7 +60,7 @@ class WindowSource:
         return _vary_face(lips, rng, self._options), speech, real, units[nearest]
 
 
-def _shares(clips: Sequence[TrainingClip], max_share: float) -> np.ndarray:
+def share_clips(clips: Sequence[Spoken], max_share: float) -> np.ndarray:
     """(C,) chance of each clip: by its seconds, up to 8, no corpus above `max_share` where there are enough of them."""
     weights = np.array([min(clip.seconds, 8.0) for clip in clips])
     corpora = np.array([clip.corpus for clip in clips])
@@ -87,19 +87,31 @@ def _sample(rows: np.ndarray, at: np.ndarray) -> np.ndarray:
 
 def _vary_voice(mel: np.ndarray, mean: np.ndarray, rng: np.random.Generator, options: WindowOptions) -> np.ndarray:
     """(4L, 40): another vocal tract, a noise floor, another level and tone, a band lost."""
-    if rng.random() < 0.7:
-        bands = np.clip(np.arange(N_BANDS) * rng.uniform(*options.tract), 0, N_BANDS - 1.01)
-        mel, mean = _sample(mel.T, bands).T, _sample(mean[:, None], bands)[:, 0]
-    if rng.random() < 0.6:
-        colour = mean if rng.random() < 0.5 else mean.mean()
-        floor = colour + rng.uniform(-5, 0.5) + np.linspace(rng.normal(), rng.normal(), N_BANDS)
-        mel = np.logaddexp(mel, np.log(rng.exponential(1, mel.shape) + 1e-3) + floor)
-        mean = np.logaddexp(mean, floor)
+    mel, mean = vary_spectrum(mel, mean, rng, options.tract)
     mel = (mel - (mel.mean(0) if rng.random() < 0.5 else mean)) * (MEL_SCALE * rng.uniform(0.8, 1.25))
     if rng.random() < 0.3:
         first = rng.integers(0, N_BANDS - 6)
         mel[:, first : first + rng.integers(1, 7)] = 0
     return mel
+
+
+def vary_spectrum(
+    steps: np.ndarray, mean: np.ndarray, rng: np.random.Generator, tract: tuple[float, float]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Another vocal tract, the band axis stretched within `tract`, and a noise floor, each by chance.
+
+    `steps` (S, bands) log power and `mean` (bands,) of the whole voice; both are given back changed.
+    """
+    n_bands = len(mean)
+    if rng.random() < 0.7:
+        bands = np.clip(np.arange(n_bands) * rng.uniform(*tract), 0, n_bands - 1.01)
+        steps, mean = _sample(steps.T, bands).T, _sample(mean[:, None], bands)[:, 0]
+    if rng.random() < 0.6:
+        colour = mean if rng.random() < 0.5 else mean.mean()
+        floor = colour + rng.uniform(-5, 0.5) + np.linspace(rng.normal(), rng.normal(), n_bands)
+        steps = np.logaddexp(steps, np.log(rng.exponential(1, steps.shape) + 1e-3) + floor)
+        mean = np.logaddexp(mean, floor)
+    return steps, mean
 
 
 def _vary_face(lips: np.ndarray, rng: np.random.Generator, options: WindowOptions) -> np.ndarray:

@@ -107,7 +107,7 @@ def test_at_its_own_speed_a_window_is_the_clips_own_rows() -> None:
 
 def shares(seconds: dict[str, list[int]], max_share: float = 0.4) -> dict[str, float]:
     clips = [make_clip(0, 25 * s, corpus) for corpus, lengths in seconds.items() for s in lengths]
-    found = windows._shares(clips, max_share)
+    found = windows.share_clips(clips, max_share)
     assert found.sum() == pytest.approx(1)
     return {name: found[[clip.corpus == name for clip in clips]].sum() for name in seconds}
 
