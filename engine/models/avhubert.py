@@ -58,6 +58,7 @@ class AVHubertConfig:
     heads: int
     n_clusters: int = 2004  # units of masked prediction; 0: without its heads, as fine-tuned files are
     trunk: tuple[int, int, int, int] = (64, 128, 256, 512)  # channels of the picture's residual network
+    shrink: int = 1  # side in pixels of the squares of a mouth that are averaged before the network looks at it
     dropout: float = 0.1  # in training
     norm_first: bool = True  # as every published configuration says; False: fairseq's default, after the sums
 
@@ -68,7 +69,7 @@ class AVHubertConfig:
 
 
 CONFIGS = {
-    "tiny": AVHubertConfig(layers=3, width=192, ffn=768, heads=3, trunk=(16, 24, 32, 64)),  # trains on two CPU cores
+    "tiny": AVHubertConfig(3, 128, 512, heads=2, trunk=(8, 16, 32, 64), shrink=2),  # trains on one CPU core
     "base": AVHubertConfig(layers=12, width=768, ffn=3072, heads=12),
     "large": AVHubertConfig(layers=24, width=1024, ffn=4096, heads=16),
 }
@@ -97,8 +98,11 @@ class ResidualBlock(nn.Module):
 class MouthNet(nn.Module):
     """Mouths (B, 1, T, 88, 88) to (B, T, C): one convolution over five frames, then each frame by itself."""
 
-    def __init__(self, channels: tuple[int, int, int, int]):
+    def __init__(self, channels: tuple[int, int, int, int], shrink: int = 1):
         super().__init__()
+        self.shrink = shrink
+        if shrink > 1:  # the shapes do not tell it either, see `Encoder`
+            self.register_buffer("shrink_px", torch.tensor(shrink))
         self.frontend3D = nn.Sequential(
             nn.Conv3d(1, channels[0], (5, 7, 7), (1, 2, 2), padding=(STEM_REACH, 3, 3), bias=False),
             nn.BatchNorm3d(channels[0]),
@@ -112,6 +116,8 @@ class MouthNet(nn.Module):
 
     def forward(self, video: Tensor) -> Tensor:
         n_clips, n_frames = video.shape[0], video.shape[2]
+        if self.shrink > 1:
+            video = F.avg_pool3d(video, (1, self.shrink, self.shrink))
         x = self.frontend3D(video)  # (B, C, T, 22, 22)
         x = self.trunk(x.transpose(1, 2).flatten(0, 1))  # (B * T, C', 3, 3)
         return x.mean((2, 3)).view(n_clips, n_frames, -1)
@@ -195,7 +201,7 @@ class AVHubert(nn.Module):
     def __init__(self, config: AVHubertConfig):
         super().__init__()
         self.config, width = config, config.width
-        picture = {"resnet": MouthNet(config.trunk), "proj": nn.Linear(config.trunk[-1], width)}
+        picture = {"resnet": MouthNet(config.trunk, config.shrink), "proj": nn.Linear(config.trunk[-1], width)}
         self.feature_extractor_video = nn.ModuleDict(picture)
         self.feature_extractor_audio = nn.ModuleDict({"proj": nn.Linear(N_AUDIO, width)})
         self.layer_norm = nn.LayerNorm(2 * width)
@@ -219,15 +225,30 @@ class AVHubert(nn.Module):
 
     def embed(self, video: Tensor | None, audio: Tensor | None, valid: Tensor | None = None) -> Tensor:
         """Fuse both modalities, each frame by itself but for the five that the stem sees: (B, T, D)."""
+        heard = None if audio is None else self.hear(audio)
+        return self.fuse(heard, None if video is None else self.look(video, valid))
+
+    def hear(self, audio: Tensor) -> Tensor:
+        """Sound (B, 104, T) at the encoder's width, (B, T, D)."""
         with self._precision():
-            heard = None if audio is None else self.feature_extractor_audio["proj"](audio.transpose(1, 2))
-            seen = None if video is None else self._embed_video(video, valid)
-            if heard is None and seen is None:
-                raise ValueError("neither video nor audio is given")
-            heard = torch.zeros_like(seen) if heard is None else heard  # type: ignore[arg-type]
-            seen = torch.zeros_like(heard) if seen is None else seen
-            if heard.shape != seen.shape:
-                raise ValueError(f"audio gives {tuple(heard.shape)} and video {tuple(seen.shape)}, wanted the same")
+            return self.feature_extractor_audio["proj"](audio.transpose(1, 2))
+
+    def look(self, video: Tensor, valid: Tensor | None = None) -> Tensor:
+        """Mouths (B, 1, T, 88, 88) at the encoder's width, (B, T, D)."""
+        if valid is not None:  # the stem must see zeros beyond a clip's end
+            video = video.masked_fill(~valid[:, None, :, None, None], 0)
+        with self._precision():
+            return self.feature_extractor_video["proj"](self.feature_extractor_video["resnet"](video))
+
+    def fuse(self, heard: Tensor | None, seen: Tensor | None) -> Tensor:
+        """Put (B, T, D) of both modalities together; one that is None stands as zeros."""
+        if heard is None and seen is None:
+            raise ValueError("neither video nor audio is given")
+        heard = torch.zeros_like(seen) if heard is None else heard  # type: ignore[arg-type]
+        seen = torch.zeros_like(heard) if seen is None else seen
+        if heard.shape != seen.shape:
+            raise ValueError(f"audio gives {tuple(heard.shape)} and video {tuple(seen.shape)}, wanted the same")
+        with self._precision():
             return self.drop(self.post_extract_proj(self.layer_norm(torch.cat([heard, seen], dim=-1))))
 
     def contextualise(self, features: Tensor, valid: Tensor | None = None) -> Tensor:
@@ -275,11 +296,6 @@ class AVHubert(nn.Module):
         if weight.dtype == torch.float32:
             return nullcontext()  # training may be inside an autocast of its own
         return torch.autocast(weight.device.type, weight.dtype)
-
-    def _embed_video(self, video: Tensor, valid: Tensor | None) -> Tensor:
-        if valid is not None:  # the stem must see zeros beyond a clip's end
-            video = video.masked_fill(~valid[:, None, :, None, None], 0)
-        return self.feature_extractor_video["proj"](self.feature_extractor_video["resnet"](video))
 
     def _embed_mouths(self, mouths: np.ndarray) -> Tensor:
         video = torch.tensor(normalise_for_avhubert(mouths), device=self.layer_norm.weight.device)
@@ -348,11 +364,12 @@ def config_of(state: dict[str, Tensor]) -> AVHubertConfig:
         first, second, third, fourth = (len(state[f"{trunk}.layer{n}.0.conv1.weight"]) for n in (1, 2, 3, 4))
         n_clusters = len(state["label_embs_concat"]) if "label_embs_concat" in state else 0
         norm_first = bool(state.get("encoder.norm_first", True))
+        shrink = int(state.get("feature_extractor_video.resnet.shrink_px", 1))
     except (KeyError, ValueError, TypeError, RuntimeError) as cause:
         raise ValueError(f"not AV-HuBERT, a tensor is missing or of another shape: {cause}") from cause
     layers = {name.split(".")[2] for name in state if name.startswith("encoder.layers.")}
     channels, heads = (first, second, third, fourth), width // HEAD_WIDTH
-    return AVHubertConfig(len(layers), width, ffn, heads, n_clusters, channels, norm_first=norm_first)
+    return AVHubertConfig(len(layers), width, ffn, heads, n_clusters, channels, shrink, norm_first=norm_first)
 
 
 def rename_checkpoint(state: dict[str, Tensor], norm_first: bool = True) -> tuple[dict[str, Tensor], tuple[str, ...]]:
