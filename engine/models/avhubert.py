@@ -11,7 +11,6 @@ production use, surveillance and biometric processing, also of what the weights 
 
 import itertools
 import math
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +37,7 @@ STEM_REACH = 2  # frames on each side that the first convolution sees; nothing e
 CHUNK = 500  # frames a step of a long clip adds
 CONTEXT = 64  # more frames on each side of a chunk: the reach of the positional convolution
 CHUNKS_AT_ONCE = 4
-FRAMES_AT_ONCE = 50  # through the picture's convolutions
+FRAMES_AT_ONCE = 50  # through the picture's convolutions: what fits a processor's cache is fastest there
 
 FINE_TUNED = "encoder.w2v_model."  # before every name of the network in a fine-tuned file
 RENAMED = {  # torch's names of a weight that is kept as length and direction
@@ -63,9 +62,8 @@ class AVHubertConfig:
     norm_first: bool = True  # as every published configuration says; False: fairseq's default, after the sums
 
     def __post_init__(self) -> None:
-        if self.layers < 1 or self.heads < 1 or self.width != self.heads * HEAD_WIDTH:
-            wanted = f"wanted at least one of each and a width of {HEAD_WIDTH} a head"
-            raise ValueError(f"{self.layers} layers, {self.heads} heads, width {self.width}: {wanted}")
+        if min(self.layers, self.heads, self.shrink) < 1 or self.width != self.heads * HEAD_WIDTH:
+            raise ValueError(f"{self}: wanted at least 1 of each and {HEAD_WIDTH} of the width for each head")
 
 
 CONFIGS = {
@@ -115,12 +113,11 @@ class MouthNet(nn.Module):
             self.trunk.add_module(f"layer{number}", stage)
 
     def forward(self, video: Tensor) -> Tensor:
-        n_clips, n_frames = video.shape[0], video.shape[2]
         if self.shrink > 1:
             video = F.avg_pool3d(video, (1, self.shrink, self.shrink))
         x = self.frontend3D(video)  # (B, C, T, 22, 22)
         x = self.trunk(x.transpose(1, 2).flatten(0, 1))  # (B * T, C', 3, 3)
-        return x.mean((2, 3)).view(n_clips, n_frames, -1)
+        return x.mean((2, 3)).view(len(video), video.shape[2], -1)
 
 
 class Attention(nn.Module):
@@ -128,20 +125,18 @@ class Attention(nn.Module):
 
     def __init__(self, config: AVHubertConfig):
         super().__init__()
-        self.heads, self.dropout = config.heads, config.dropout
+        self.dropout = config.dropout
         self.k_proj = nn.Linear(config.width, config.width)
         self.v_proj = nn.Linear(config.width, config.width)
         self.q_proj = nn.Linear(config.width, config.width)
         self.out_proj = nn.Linear(config.width, config.width)
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        queries, keys, values = (self._split(proj(x)) for proj in (self.q_proj, self.k_proj, self.v_proj))
+        sides = (proj(x).unflatten(2, (-1, HEAD_WIDTH)) for proj in (self.q_proj, self.k_proj, self.v_proj))
+        queries, keys, values = (side.transpose(1, 2) for side in sides)  # (B, heads, T, 64)
         dropout = self.dropout if self.training else 0.0
         y = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, dropout_p=dropout)
         return self.out_proj(y.transpose(1, 2).flatten(2))
-
-    def _split(self, x: Tensor) -> Tensor:
-        return x.unflatten(2, (self.heads, HEAD_WIDTH)).transpose(1, 2)  # (B, heads, T, 64)
 
 
 class Layer(nn.Module):
@@ -183,10 +178,9 @@ class Encoder(nn.Module):
         self.register_buffer("norm_first", torch.tensor(config.norm_first))
 
     def forward(self, x: Tensor, valid: Tensor | None) -> Tensor:
-        mask = None
         if valid is not None:
             x = x.masked_fill(~valid[..., None], 0)  # for the positions too there is nothing
-            mask = valid[:, None, None, :]  # (B, 1, 1, T): which frames may be looked at
+        mask = None if valid is None else valid[:, None, None, :]  # (B, 1, 1, T): which frames may be looked at
         positions = self.pos_conv(x.transpose(1, 2))[..., :-1]  # an even number of taps gives one frame too many
         x = x + F.gelu(positions).transpose(1, 2)
         x = self.drop(x if self.config.norm_first else self.layer_norm(x))
@@ -201,8 +195,8 @@ class AVHubert(nn.Module):
     def __init__(self, config: AVHubertConfig):
         super().__init__()
         self.config, width = config, config.width
-        picture = {"resnet": MouthNet(config.trunk, config.shrink), "proj": nn.Linear(config.trunk[-1], width)}
-        self.feature_extractor_video = nn.ModuleDict(picture)
+        mouth_net = MouthNet(config.trunk, config.shrink)
+        self.feature_extractor_video = nn.ModuleDict({"resnet": mouth_net, "proj": nn.Linear(config.trunk[-1], width)})
         self.feature_extractor_audio = nn.ModuleDict({"proj": nn.Linear(N_AUDIO, width)})
         self.layer_norm = nn.LayerNorm(2 * width)
         self.post_extract_proj = nn.Linear(2 * width, width)
@@ -225,8 +219,8 @@ class AVHubert(nn.Module):
 
     def embed(self, video: Tensor | None, audio: Tensor | None, valid: Tensor | None = None) -> Tensor:
         """Fuse both modalities, each frame by itself but for the five that the stem sees: (B, T, D)."""
-        heard = None if audio is None else self.hear(audio)
-        return self.fuse(heard, None if video is None else self.look(video, valid))
+        seen = None if video is None else self.look(video, valid)
+        return self.fuse(None if audio is None else self.hear(audio), seen)
 
     def hear(self, audio: Tensor) -> Tensor:
         """Sound (B, 104, T) at the encoder's width, (B, T, D)."""
@@ -242,14 +236,12 @@ class AVHubert(nn.Module):
 
     def fuse(self, heard: Tensor | None, seen: Tensor | None) -> Tensor:
         """Put (B, T, D) of both modalities together; one that is None stands as zeros."""
-        if heard is None and seen is None:
-            raise ValueError("neither video nor audio is given")
-        heard = torch.zeros_like(seen) if heard is None else heard  # type: ignore[arg-type]
-        seen = torch.zeros_like(heard) if seen is None else seen
-        if heard.shape != seen.shape:
-            raise ValueError(f"audio gives {tuple(heard.shape)} and video {tuple(seen.shape)}, wanted the same")
+        given = [side for side in (heard, seen) if side is not None]
+        if len({side.shape for side in given}) != 1:
+            raise ValueError(f"found {[tuple(side.shape) for side in given]}, wanted audio or video, or both alike")
+        sides = [torch.zeros_like(given[0]) if side is None else side for side in (heard, seen)]
         with self._precision():
-            return self.drop(self.post_extract_proj(self.layer_norm(torch.cat([heard, seen], dim=-1))))
+            return self.drop(self.post_extract_proj(self.layer_norm(torch.cat(sides, dim=-1))))
 
     def contextualise(self, features: Tensor, valid: Tensor | None = None) -> Tensor:
         """Let the frames of `embed` see each other: (B, T, D) to (B, T, D) float32. Every clip has a valid frame."""
@@ -272,12 +264,11 @@ class AVHubert(nn.Module):
         """
         if self.training:
             raise ValueError("the network is in training: its features would be random; call eval() first")
-        seen = self._embed_clip(mouths, self._embed_mouths, STEM_REACH)
-        heard = self._embed_clip(rows, self._embed_rows, 0)
+        seen, heard = self._embed_mouths(mouths), self._embed_rows(rows)
         return self._contextualise_clip(seen, chunk), self._contextualise_clip(heard, chunk)
 
     def encode(self, mouths: np.ndarray, rows: np.ndarray, chunk: int | None = CHUNK) -> Encoded:
-        """Embed a track: `features` as unit rows, every frame of the same weight. The same T frames on both sides."""
+        """Embed a track: `features` as unit rows, all of one weight. The same T frames on both sides."""
         lips, speech = (F.normalize(torch.from_numpy(side)).numpy() for side in self.features(mouths, rows, chunk))
         return Encoded(0, lips, speech, np.ones(len(lips), np.float32), np.ones(len(speech), np.float32))
 
@@ -298,19 +289,17 @@ class AVHubert(nn.Module):
         return torch.autocast(weight.device.type, weight.dtype)
 
     def _embed_mouths(self, mouths: np.ndarray) -> Tensor:
-        video = torch.tensor(normalise_for_avhubert(mouths), device=self.layer_norm.weight.device)
-        return self.embed(video[None, None], None)[0]
+        """(T, D), in blocks with the neighbours that the stem sees, so that the blocks do not show."""
+        embedded = self.layer_norm.weight.new_empty(len(mouths), self.config.width)
+        for first in range(0, len(mouths), FRAMES_AT_ONCE):
+            start, last = max(0, first - STEM_REACH), min(first + FRAMES_AT_ONCE, len(mouths))
+            video = torch.tensor(normalise_for_avhubert(mouths[start : last + STEM_REACH]), device=embedded.device)
+            embedded[first:last] = self.embed(video[None, None], None)[0, first - start : last - start]
+        return embedded
 
     def _embed_rows(self, rows: np.ndarray) -> Tensor:
-        return self.embed(None, torch.tensor(rows, device=self.layer_norm.weight.device).T[None])[0]
-
-    def _embed_clip(self, inputs: np.ndarray, embed: Callable[[np.ndarray], Tensor], reach: int) -> Tensor:
-        """(T, D), in blocks with the neighbours that `embed` sees, so that the blocks do not show."""
-        embedded = self.layer_norm.weight.new_empty(len(inputs), self.config.width)
-        for first in range(0, len(inputs), FRAMES_AT_ONCE):
-            start, last = max(0, first - reach), min(first + FRAMES_AT_ONCE, len(inputs))
-            embedded[first:last] = embed(inputs[start : last + reach])[first - start : last - start]
-        return embedded
+        audio = torch.tensor(rows, device=self.layer_norm.weight.device)
+        return torch.cat([self.embed(None, block.T[None])[0] for block in audio.split(CHUNK)])
 
     def _contextualise_clip(self, embedded: Tensor, chunk: int | None) -> np.ndarray:
         """(T, D) float32; windows of one length, so a batch of them needs no padding."""
@@ -325,9 +314,9 @@ class AVHubert(nn.Module):
 
 
 def plan_windows(n_frames: int, chunk: int | None) -> list[tuple[slice, slice]]:
-    """Cover a clip by windows of one length: the frames that pass the encoder together, and those that are kept.
+    """Cover a clip by windows of one length: frames that pass the encoder together, and those of them that are kept.
 
-    Windows are `chunk` frames and `CONTEXT` on each side, moved inward at the ends of the clip; one if it is no longer.
+    `chunk` frames are kept and `CONTEXT` more seen on each side; at the ends of the clip windows are moved inward.
     """
     if chunk is None or n_frames <= chunk + 2 * CONTEXT:
         return [(slice(0, n_frames), slice(0, n_frames))] if n_frames else []
@@ -381,7 +370,8 @@ def rename_checkpoint(state: dict[str, Tensor], norm_first: bool = True) -> tupl
     names the keys that are not known.
     """
     fine_tuned = any(name.startswith(FINE_TUNED) for name in state)
-    names = {name: _rename(name) for name in state if not (fine_tuned and name.startswith("decoder."))}
+    wanted = [name for name in state if not (fine_tuned and name.startswith("decoder."))]
+    names = {name: RENAMED.get(bare := name.removeprefix(FINE_TUNED), bare) for name in wanted}
     found = {ours: state[name] for name, ours in names.items()}
     if not set(HEADS) <= set(found) or found["mask_emb"].shape != (N_AUDIO,):
         names = {name: ours for name, ours in names.items() if ours not in HEADS}
@@ -393,11 +383,6 @@ def rename_checkpoint(state: dict[str, Tensor], norm_first: bool = True) -> tupl
     if unknown:
         raise ValueError(f"{len(unknown)} keys are not of AV-HuBERT: {', '.join(unknown[:5])}")
     return renamed, tuple(name for name in state if name not in names)
-
-
-def _rename(name: str) -> str:
-    name = name.removeprefix(FINE_TUNED)
-    return RENAMED.get(name, name)
 
 
 def _lay_out(tensor: Tensor) -> Tensor:
