@@ -12,7 +12,10 @@ import numpy as np
 GOLDENS = Path(__file__).parent / "goldens"
 MAX_BYTES = 2 * 1024 * 1024  # of all parts together
 
-# Part: the file it is cut from and the arrays taken. SpeechForensics' preprocessing of a sound and of a moving pattern.
+SHAPES = "avhubert_state_dict_shapes.json"  # a text, kept as its bytes
+
+# Part: the file it is cut from and the arrays taken. SpeechForensics' preprocessing of a sound and of a moving pattern;
+# AV-HuBERT of two layers with weights that follow from their names (`tests/formula.py`).
 PARTS = {
     "preprocess.npz": (
         "preprocess_golden.npz",
@@ -28,7 +31,21 @@ PARTS = {
             "video_input_first_last",  # (2, 88, 88) float32
         ),
     ),
+    "avhubert.npz": (
+        "avhubert_golden.npz",
+        (
+            "base2.video_features",  # (30, 768) float32
+            "base2.audio_features",  # (32, 768) float32
+            "base2.offset_similarity",  # (31,) float32
+            "base2.score",  # () float32
+            "large2.video_features",  # (8, 1024) float32 of the 30
+            "large2.audio_features",  # (8, 1024) float32 of the 32
+            "large2.av_features",  # (8, 1024) float32 of the 30
+            SHAPES,
+        ),
+    ),
 }
+EVERY = {f"large2.{name}_features": 4 for name in ("video", "audio", "av")}  # array: every so many rows are enough
 
 
 def cut_goldens(source: Path, target: Path = GOLDENS) -> list[Path]:
@@ -37,7 +54,10 @@ def cut_goldens(source: Path, target: Path = GOLDENS) -> list[Path]:
     written = []
     for part, (file, names) in PARTS.items():
         with np.load(source / file) as golden:
-            np.savez_compressed(target / part, **{name: golden[name] for name in names})
+            texts = {SHAPES: np.frombuffer((source / SHAPES).read_bytes(), np.uint8)} if SHAPES in names else {}
+            arrays = {name: golden[name] for name in names if name not in texts}
+        thinned = {name: array[:: EVERY[name]] if name in EVERY else array for name, array in arrays.items()}
+        np.savez_compressed(target / part, **thinned, **texts)
         written.append(target / part)
     n_bytes = sum(path.stat().st_size for path in written)
     if n_bytes > MAX_BYTES:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.make_goldens import GOLDENS, MAX_BYTES, PARTS, cut_goldens
+from tests.make_goldens import GOLDENS, MAX_BYTES, PARTS, SHAPES, cut_goldens
 
 FULL = Path(__file__).parents[1] / ".." / "shared" / "golden"
 
@@ -20,6 +20,7 @@ def test_every_part_is_there_and_small() -> None:
 
 def test_parts_that_grow_too_large_are_refused(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, 3 * 1024 * 1024, dtype=np.uint8)
+    (tmp_path / SHAPES).write_bytes(b"{}")
     for file, names in PARTS.values():
         np.savez(tmp_path / file, **{name: noise for name in names})
     with pytest.raises(ValueError, match="at most"):
