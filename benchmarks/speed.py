@@ -77,7 +77,7 @@ def measure_steps(engine: Engine, path: Path) -> tuple[float, Counter[str], Coun
     spent_s["lips"] = seen.timings_s["lips"]  # type: ignore[assignment]
     for track in seen.tracks:
         with stopwatch(spent_s, "encode"):
-            encoded = engine.model.encode(track.lips, seen.heard.rows[track.start : track.end])
+            encoded = engine.expert.encode(*engine.expert.encoder.read(track, seen.heard))
         with stopwatch(spent_s, "score"):
             measure_consistency(encoded, track.seen, engine.options.consistency)
     with stopwatch(spent_s, "total, end to end"):

@@ -1,6 +1,8 @@
 """Observations kept on disk by the hash of the file they were made from, so that no clip is decoded twice.
 
-One folder per recipe: what other weights or options have seen is never taken for what these would see.
+One folder per recipe: what other weights or options have seen is never taken for what these would see. Mouths stand in
+a file of their own beside the rows: an observation that was kept without them serves whoever needs none, and counts as
+absent for whoever does.
 """
 
 import json
@@ -17,7 +19,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from engine.errors import UnreadableVideo
+from engine.mouths import CROP
 from engine.observation import Heard, Observation, ObservedTrack
+from engine.observer import MOUTHS_VERSION
 from engine.types import OnStep, Reason
 from engine.weights import hash_file
 
@@ -37,40 +41,54 @@ class Observes(Protocol):
 
 
 class ObservationCache:
-    """One .npz a clip in `folder/<recipe>`; a file that is damaged counts as absent and is written anew."""
+    """One .npz a clip in `folder/<recipe>`, a second for its mouths; a damaged one is absent and is written anew.
 
-    def __init__(self, folder: Path, recipe: str):
+    `with_mouths`: gives and takes observations whose mouths were cut, and no others.
+    """
+
+    def __init__(self, folder: Path, recipe: str, with_mouths: bool = False):
         if not re.fullmatch(r"[\w+.-]*\w[\w+.-]*", recipe, re.ASCII):
             raise ValueError(f"a recipe names a folder of the cache, and {recipe!r} cannot")
-        self.recipe, self.folder = recipe, folder / recipe
+        self.recipe, self.folder, self.with_mouths = recipe, folder / recipe, with_mouths
 
     def load(self, sha256: str) -> Observation | None:
-        """Give what was seen and heard in the file of this hash; None where that is not known."""
+        """Give what was seen and heard in the file of this hash; None where that, or its mouths if wanted, is new."""
         path = self._place(sha256)
         if not path.is_file():
             return None
         try:
             with np.load(path, allow_pickle=False) as arrays:
                 seen = _unpack(arrays)
+            if self.with_mouths:
+                with np.load(_beside(path), allow_pickle=False) as arrays:
+                    seen = _unpack_mouths(arrays, seen)
         except DAMAGED:
             return None
         return seen if seen.sha256 == sha256 else None
 
     def save(self, observation: Observation) -> Path:
-        """Write it whole or not at all, also when the machine stops meanwhile; raises OSError where it cannot."""
+        """Write it whole or not at all, also when the machine stops meanwhile; raises OSError where it cannot.
+
+        Gives the path of the rows. ValueError where mouths are wanted and the observation has none.
+        """
         path = self._place(observation.sha256)
         self.folder.mkdir(parents=True, exist_ok=True)
+        if self.with_mouths:
+            self._write(_beside(path), _pack_mouths(observation))
+        self._write(path, _pack(observation))
+        return path
+
+    def _write(self, path: Path, arrays: dict[str, Any]) -> None:
         handle, unfinished = tempfile.mkstemp(suffix=".part", dir=self.folder)
         try:
             with os.fdopen(handle, "wb") as file:
-                np.savez(file, allow_pickle=False, **_pack(observation))
+                np.savez(file, allow_pickle=False, **arrays)
                 file.flush()
                 os.fsync(file.fileno())
             Path(unfinished).replace(path)
         except BaseException:
             Path(unfinished).unlink(missing_ok=True)
             raise
-        return path
 
     def _place(self, sha256: str) -> Path:
         if not re.fullmatch("[0-9a-f]{64}", sha256):
@@ -103,8 +121,41 @@ def _hash(path: Path) -> str:
         raise UnreadableVideo(f"{path.name} cannot be read: {cause.strerror}.", "Check the file's rights.") from cause
 
 
+def _beside(path: Path) -> Path:
+    """Where the mouths of an observation stand."""
+    return path.with_suffix(".mouths.npz")
+
+
+def _pack_mouths(seen: Observation) -> dict[str, Any]:
+    if not seen.has_mouths:
+        raise ValueError(f"the mouths of {seen.name} were not cut, and this cache keeps them")
+    record = {"version": MOUTHS_VERSION, "sha256": seen.sha256}
+    arrays = {"filterbank": seen.heard.filterbank}
+    arrays |= {f"mouths_{number}": track.mouths for number, track in enumerate(seen.tracks)}
+    if seen.first_mouths is not None:
+        arrays["first"] = seen.first_mouths
+    return arrays | {"record": _write_record(record)}
+
+
+def _unpack_mouths(arrays: Mapping[str, np.ndarray], seen: Observation) -> Observation:
+    """Add the mouths to their observation; ValueError where they are of another."""
+    if json.loads(arrays["record"].tobytes()) != {"version": MOUTHS_VERSION, "sha256": seen.sha256}:
+        raise ValueError("mouths of another version or of another clip")
+    mouths = [arrays[f"mouths_{number}"] for number in range(len(seen.tracks))]
+    if any(own.shape != (len(track.seen), CROP, CROP) for own, track in zip(mouths, seen.tracks, strict=True)):
+        raise ValueError("mouths that do not belong to their tracks")
+    tracks = tuple(replace(track, mouths=own) for own, track in zip(mouths, seen.tracks, strict=True))
+    heard = replace(seen.heard, filterbank=arrays["filterbank"])
+    return replace(seen, heard=heard, tracks=tracks, first_mouths=arrays["first"] if seen.tracks else None)
+
+
+def _write_record(record: dict[str, Any]) -> np.ndarray:
+    """JSON as an array, so that nothing is pickled."""
+    return np.frombuffer(json.dumps(record, default=np.generic.item).encode(), np.uint8)
+
+
 def _pack(seen: Observation) -> dict[str, Any]:
-    """Arrays by name; everything else as JSON in the array `record`, so that nothing is pickled."""
+    """Arrays by name; everything else in the array `record`."""
     record = {
         "layout": LAYOUT,
         "name": seen.name,
@@ -121,7 +172,7 @@ def _pack(seen: Observation) -> dict[str, Any]:
     arrays = {"rows": seen.heard.rows, "voiced": seen.heard.voiced, "present": seen.heard.present}
     for number, track in enumerate(seen.tracks):
         arrays |= {f"{name}_{number}": getattr(track, name) for name in TRACK_ARRAYS}
-    return arrays | {"record": np.frombuffer(json.dumps(record, default=np.generic.item).encode(), np.uint8)}
+    return arrays | {"record": _write_record(record)}
 
 
 def _unpack(arrays: Mapping[str, np.ndarray]) -> Observation:

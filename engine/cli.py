@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from engine.errors import EngineError
-from engine.types import OnStep
+from engine.types import Mode, Model, OnStep
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -39,15 +39,22 @@ def analyse(
     json: Annotated[
         Path | None, typer.Option(help="Write the report as JSON into this file; '-' for standard output.")
     ] = None,
+    model: Annotated[
+        Model | None, typer.Option(help="Who compares face and voice.  [default: compact; in paper mode AV-HuBERT]")
+    ] = None,
+    mode: Annotated[Mode, typer.Option(help="By time, every face; or one face as SpeechForensics does.")] = Mode.STRICT,
+    second: Annotated[Model | None, typer.Option(help="Another model whose opinion stands beside the first's.")] = None,
 ) -> None:
     """Tell for every face in a video whether it belongs to the speech that is heard."""
+    from engine.methods import choose_method
     from engine.pipeline import Engine
     from engine.report import error_to_json, to_json, write_json
     from engine.settings import Settings
     from engine.summary import summarise
 
     try:
-        engine = Engine.load(Settings.from_env())
+        settings = Settings.from_env()
+        engine = Engine.load(settings, choose_method(model, mode, second, settings.data_dir))
         with _show_progress() as on_step:
             analysis = engine.analyse(file, on_step)
     except EngineError as error:

@@ -3,7 +3,8 @@
 After SpeechForensics (Liang et al., NeurIPS 2024): the similarity of the video-only and the audio-only features,
 best over the offset. Differences, each measured in docs/compact-model.md: only real pairs enter a mean (nothing is
 zero-padded, nothing stretched); each pair counts by how much the two encoders say there is to compare; half of what any
-moment of this face shares with any moment of this voice is taken off.
+moment of this face shares with any moment of this voice is taken off. The last two were fitted to the compact model;
+`PLAIN_MEAN` is the rule for models on which nothing was fitted. `engine/paper.py` has the method without any of this.
 """
 
 from dataclasses import dataclass, replace
@@ -11,6 +12,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from engine.types import FPS, Encoded, SyncCurve, Window
+
+MIN_BACKGROUND = 10  # offsets from which the spread of a curve can be told
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,12 +23,19 @@ class ConsistencyOptions:
     max_offset: int = 15  # frames, K: the sound is tried from K early to K late
     min_pairs: int = 10  # frame pairs behind a value of the curve
     baseline_share: float = 0.5  # of the similarity of all times with all times, taken off the score
+    overlap_power: float = 0.5  # of the share of pairs that an offset has, by which its similarity is multiplied
     wide_offset: int = 50  # frames of a second search, which only tells that the sound lies beyond the first
     wide_margin: float = 0.15  # how much higher the second must score to tell so
     window: int = 50  # frames of a timeline window
     hop: int = 25  # frames between windows
     path_window: int = 125  # frames of the windows along which the offset may move
     drift_cost: float = 0.02  # similarity that one frame of change between those windows must earn
+    background_offset: int = 50  # frames up to which the curve is looked at to tell how clear its peak is
+    peak_reach: int = 5  # frames around the best offset that are no background
+
+
+PLAIN_MEAN = ConsistencyOptions(baseline_share=0.0, overlap_power=0.0, wide_offset=15)
+"""The mean over the real pairs, best over the offset, and nothing fitted: no second search either, with its margin."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,9 +44,10 @@ class Consistency:
 
     score: float  # see `Pairs.find_best`; about -0.5 to 1
     offset_s: float  # positive: the sound comes late
-    dynamic_score: float  # mean similarity along the path of slowly changing offset, in [-1, 1]
-    drift_s: float  # last minus first offset of that path
+    dynamic_score: float | None  # mean similarity along the path of slowly changing offset, in [-1, 1]
+    drift_s: float | None  # last minus first offset of that path; both None in paper mode
     beyond_s: float | None  # where the sound fits clearly better outside the search, if it does
+    clarity: float  # see `measure_clarity`
     curve: SyncCurve
     windows: tuple[Window, ...]
 
@@ -49,8 +60,9 @@ def measure_consistency(
     `mask` (T,) bool: frames whose face is seen and whose sound is there.
     """
     options = options or ConsistencyOptions()
-    wide = Pairs.of(encoded, mask, replace(options, max_offset=max(options.max_offset, options.wide_offset)))
-    pairs = wide.narrow(options)
+    reach = max(options.max_offset, options.wide_offset)
+    widest = Pairs.of(encoded, mask, replace(options, max_offset=max(reach, options.background_offset)))
+    wide, pairs = widest.narrow(replace(options, max_offset=reach)), widest.narrow(options)
     best = pairs.find_best(0, len(mask))
     if best is None:
         return None
@@ -61,9 +73,32 @@ def measure_consistency(
         dynamic_score=along,
         drift_s=int(path[-1] - path[0]) / FPS,
         beyond_s=_look_beyond(wide, best, options),
+        clarity=measure_clarity(widest.curve(0, len(mask)), best.offset, options.peak_reach),
         curve=pairs.curve(0, len(mask)),
         windows=_draw_timeline(encoded.start, pairs),
     )
+
+
+def find_offset(
+    encoded: Encoded, mask: np.ndarray, options: ConsistencyOptions | None = None
+) -> tuple[float, int] | None:
+    """Give the score and the offset in frames that `measure_consistency` would; None where it would give none."""
+    best = Pairs.of(encoded, mask, options or ConsistencyOptions()).find_best(0, len(mask))
+    return None if best is None else (best.score, best.offset)
+
+
+def measure_clarity(curve: SyncCurve, offset: int, peak_reach: int) -> float:
+    """How many standard deviations the similarity at `offset` frames stands above that elsewhere; about 0 for noise.
+
+    A figure without a scale of its own, so it can be had of any model: after SyncNet's confidence (Chung & Zisserman
+    2016), peak against median. Elsewhere is more than `peak_reach` frames away; 0 where there is too little of it.
+    """
+    similarity, middle = curve.similarity.astype(np.float64), len(curve.similarity) // 2
+    away = np.abs(np.arange(len(similarity)) - middle - offset) > peak_reach
+    background = similarity[away & np.isfinite(similarity)]
+    if len(background) < MIN_BACKGROUND:
+        return 0.0
+    return float((similarity[middle + offset] - background.mean()) / max(background.std(), 1e-6))
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,15 +160,15 @@ class Pairs:
     def find_best(self, first: int, last: int) -> Best | None:
         """Score a span; None where no offset has pairs enough.
 
-        `max_k similarity_k * sqrt(n_k / n) - share * baseline`, with n_k pairs at offset k and n the most at any: the
-        mean of few pairs is high by chance more often. The length of a span is no part of its score: a factor for it
-        would part long clips from short ones, and shuffled faces showed that it did.
+        `max_k similarity_k * (n_k / n) ** power - share * baseline`, with n_k pairs at offset k and n the most at any:
+        the mean of few pairs is high by chance more often. The length of a span is no part of its score: a factor for
+        it would part long clips from short ones, and shuffled faces showed that it did.
         """
         curve, options = self.curve(first, last), self.options
         if not np.isfinite(curve.similarity).any():
             return None
         most = float(curve.pairs.max())
-        height = curve.similarity * np.sqrt(curve.pairs / most)
+        height = curve.similarity * (curve.pairs / most) ** options.overlap_power
         best = int(np.nanargmax(height))
         score = float(height[best]) - options.baseline_share * self.baseline(first, last)
         return Best(score, best - options.max_offset)

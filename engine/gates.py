@@ -123,6 +123,17 @@ def combine(*gated: Gated) -> Gated:
     return status, tuple(dict.fromkeys(kept))
 
 
+def soften(*gated: Gated) -> Gated:
+    """Turn refusals into limits, for a method that knows none: every reason stays."""
+    reasons = tuple(dict.fromkeys(reason for _, own in gated for reason in own))
+    return (Status.LIMITED if reasons else Status.EVALUATED), reasons
+
+
+def gate_experts(agrees: bool) -> Gated:
+    """Judge what a second model says: a contradiction limits the answer of the first."""
+    return _settle({}, {Reason.EXPERTS_DISAGREE: not agrees})
+
+
 def sum_up(clip: Gated, tracks: Sequence[Gated]) -> Gated:
     """Give the status of the whole analysis: that of its best face, no better than the clip's.
 

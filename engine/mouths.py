@@ -93,23 +93,32 @@ def normalise_for_avhubert(crops: np.ndarray) -> np.ndarray:
     return (middle / 255 - np.float32(AVHUBERT_MEAN)) / np.float32(AVHUBERT_DEVIATION)
 
 
-def _cut_mouths(images: Iterable[np.ndarray], points: np.ndarray) -> Iterator[np.ndarray]:
-    """Cut one mouth per image; `points` (T, 25, 2) are without gaps."""
+def place_mouths(points: np.ndarray) -> np.ndarray:
+    """Where each frame's mouth is: `points` (T, 25, 2) of `SUBSET`, no gaps, to transforms (T, 2, 3) onto the crop."""
     similarities = _align_to_mean_face(_average_ahead(points[:, : len(STABLE_POINTS)]))  # (T, 2, 3)
     mouths = points[:, len(STABLE_POINTS) :].mean(axis=1)  # (T, 2), of this frame alone
     centres = np.einsum("tij,tj->ti", similarities[:, :, :2], mouths) + similarities[:, :, 2]
     # Near the border of the square the window is moved inside it, as in the reference, and the mouth is off its middle.
     corners = np.rint(np.clip(centres, CROP // 2, SQUARE - CROP // 2)) - CROP // 2
     similarities[:, :, 2] -= corners
-    found = 0
+    return similarities
+
+
+def cut_mouth(image: np.ndarray, transform: np.ndarray) -> np.ndarray:
+    """Cut one mouth: (H, W, 3) uint8 RGB and a (2, 3) of `place_mouths` to (96, 96) uint8 grey."""
+    return cv2.cvtColor(cv2.warpAffine(image, transform, (CROP, CROP)), cv2.COLOR_RGB2GRAY)
+
+
+def _cut_mouths(images: Iterable[np.ndarray], points: np.ndarray) -> Iterator[np.ndarray]:
+    """Cut one mouth per image; `points` (T, 25, 2) are without gaps."""
+    transforms, found = place_mouths(points), 0
     for found, image in enumerate(images, 1):
-        if found > len(similarities):
+        if found > len(transforms):
             break
-        warped = cv2.warpAffine(image, similarities[found - 1], (CROP, CROP))
-        yield cv2.cvtColor(warped, cv2.COLOR_RGB2GRAY)
-    if found != len(similarities):
-        excess = " or more" if found > len(similarities) else ""
-        raise ValueError(f"found {found}{excess} frames, wanted one for each of {len(similarities)} rows of landmarks")
+        yield cut_mouth(image, transforms[found - 1])
+    if found != len(transforms):
+        excess = " or more" if found > len(transforms) else ""
+        raise ValueError(f"found {found}{excess} frames, wanted one for each of {len(transforms)} rows of landmarks")
 
 
 def _average_ahead(points: np.ndarray) -> np.ndarray:

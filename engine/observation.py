@@ -1,11 +1,12 @@
 """What an engine saw and heard in a clip, before anything is judged: the expensive part, worth keeping.
 
 Faces and voice become rows of numbers here. Judging them anew (other offsets, other gates, other weights) needs
-neither the file nor the networks that found them.
+neither the file nor the networks that found them. What AV-HuBERT reads, mouths and rows of sound of its own, is there
+only where the observer was asked to cut it.
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
@@ -14,7 +15,7 @@ import numpy as np
 
 from engine.gates import Measured, MeasuredClip
 from engine.lips import describe_lips
-from engine.speech import log_mel
+from engine.speech import filterbank_rows, log_mel
 from engine.types import FPS, SAMPLES_PER_FRAME, Clip, FaceTrack, Reason
 from engine.voice import VoiceDetector, level_dbfs
 
@@ -34,6 +35,7 @@ class ObservedTrack:
     gap: np.ndarray  # (T,) float32: between the inner lips, over the distance of the outer eye corners
     face_px: float  # median width where seen
     thumbnail: np.ndarray  # (96, 96, 3) uint8 RGB
+    mouths: np.ndarray | None = None  # (T, 96, 96) uint8, see `engine/mouths.py`; None: were not cut
 
     @property
     def end(self) -> int:
@@ -49,6 +51,7 @@ class Heard:
     voiced: np.ndarray  # (T,) bool: somebody speaks
     present: np.ndarray  # (T,) bool: the file has sound for the whole of this frame
     level_dbfs: float  # RMS of the sound that is present; -inf where it is all zero
+    filterbank: np.ndarray | None = None  # (T, 104) float32, `speech.filterbank_rows`; None where no mouths were cut
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,6 +68,12 @@ class Observation:
     tracks: tuple[ObservedTrack, ...]
     cuts: tuple[int, ...]  # first frame of each new shot
     timings_s: dict[str, float]
+    first_mouths: np.ndarray | None = None  # (T, 96, 96) uint8 of `paper.follow_first_face`; None: no face, or not cut
+
+    @property
+    def has_mouths(self) -> bool:
+        """What AV-HuBERT reads was kept, the mouths of every face included."""
+        return self.heard.filterbank is not None and all(track.mouths is not None for track in self.tracks)
 
     @property
     def duration_s(self) -> float:
@@ -72,11 +81,12 @@ class Observation:
         return self.n_frames / FPS
 
 
-def listen(clip: Clip, voice: VoiceDetector) -> Heard:
-    """Turn the clip's sound into rows, and tell where somebody speaks."""
+def listen(clip: Clip, voice: VoiceDetector, with_filterbank: bool = False) -> Heard:
+    """Turn the clip's sound into rows, into AV-HuBERT's too where wanted, and tell where somebody speaks."""
     sounding = clip.audio[np.repeat(clip.audio_present, SAMPLES_PER_FRAME)]
     voiced = voice.find_speech(clip.audio) & clip.audio_present
-    return Heard(log_mel(clip.audio), voiced, clip.audio_present, level_dbfs(sounding))
+    filterbank = filterbank_rows(clip.audio) if with_filterbank else None
+    return Heard(log_mel(clip.audio), voiced, clip.audio_present, level_dbfs(sounding), filterbank)
 
 
 def observe_track(track: FaceTrack) -> ObservedTrack:
@@ -122,7 +132,7 @@ def measure_track(observation: Observation, track: ObservedTrack) -> Measured:
     )
 
 
-def read_ahead(items: Iterable[Item], depth: int = 4) -> Iterator[Item]:
+def read_ahead(items: Iterable[Item], depth: int = 4) -> Generator[Item, None, None]:
     """Yield the items while a thread prepares up to `depth` more; its errors are raised here, its source is closed.
 
     PyAV decodes outside the interpreter's lock, so a second core works while the networks keep the first one busy.

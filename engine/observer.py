@@ -3,20 +3,27 @@
 import hashlib
 import time
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
+import numpy as np
 import torch
 
 from engine import weights
+from engine.crops import CropPlan, cut_crops
 from engine.faces import FaceNets, FaceOptions, track_faces
 from engine.media import open_clip
-from engine.observation import Observation, listen, observe_track, read_ahead
+from engine.mouths import CROP, cut_mouth, place_mouths, stable_points
+from engine.observation import Heard, Observation, listen, observe_track, read_ahead
+from engine.paper import MAX_FRAMES, choose_first_face, join_rows
 from engine.settings import MediaLimits, Settings
-from engine.types import Frame, OnStep, Reason
+from engine.types import Clip, FaceTrack, Frame, OnStep, Reason
 from engine.voice import VoiceDetector
 
+MOUTHS_VERSION = 1
+"""Raise it when the same file, weights and options would give other mouths or filterbanks."""
 ROWS_VERSION = 2
 """Raise it when the same file, weights and options would give other rows: media, lips or speech were changed."""
 
@@ -36,13 +43,15 @@ class Observer:
         files: Sequence[Path] = (),
         face_options: FaceOptions | None = None,
         limits: MediaLimits | None = None,
+        cut_mouths: bool = False,
     ):
         self.faces, self.voice = faces, voice
         self.recipe, self.files = recipe, tuple(files)  # the weight files behind the networks
         self.face_options, self.limits = face_options or FaceOptions(), limits or MediaLimits()
+        self.cut_mouths = cut_mouths  # adds to an observation and changes nothing else in it, so the recipe is the same
 
     @classmethod
-    def load(cls, settings: Settings, face_options: FaceOptions | None = None) -> "Observer":
+    def load(cls, settings: Settings, face_options: FaceOptions | None = None, cut_mouths: bool = False) -> "Observer":
         """Load both networks; WeightsMissing and WeightsDamaged say which file and what to do."""
         face_options = face_options or FaceOptions()
         files = (weights.face_landmarker(settings.data_dir), weights.silero_vad(settings.data_dir))
@@ -50,7 +59,7 @@ class Observer:
             torch.set_num_threads(settings.threads)
         faces, voice = FaceNets.load(files[0]), VoiceDetector.load(files[1])
         recipe = write_recipe(files, (face_options, voice.options, ROWS_VERSION))
-        return cls(faces, voice, recipe, files, face_options, settings.limits)
+        return cls(faces, voice, recipe, files, face_options, settings.limits, cut_mouths)
 
     def observe(self, path: Path, on_step: OnStep = lambda name, completed, total: None) -> Observation:
         """See and hear the whole file, judging nothing; raises EngineError for a file that cannot be read."""
@@ -58,7 +67,19 @@ class Observer:
         with time_step("read", timings, on_step):
             clip = open_clip(path, self.limits)
         with time_step("speech", timings, on_step):
-            heard = listen(clip, self.voice)
+            heard = listen(clip, self.voice, self.cut_mouths)
+        seen, plans = self._look(clip, heard, timings, on_step)
+        if not self.cut_mouths:
+            return seen
+        with time_step("mouths", timings, on_step, clip.n_frames), closing(read_ahead(clip.read_frames())) as frames:
+            return _add_mouths(
+                seen, cut_crops(frames, plans, lambda index: on_step("mouths", index + 1, clip.n_frames))
+            )
+
+    def _look(
+        self, clip: Clip, heard: Heard, timings: dict[str, float], on_step: OnStep
+    ) -> tuple[Observation, list[CropPlan]]:
+        """Follow the faces; what is to be cut in a second pass is planned here, and their landmarks end here."""
         late: list[Reason] = []
         with time_step("faces", timings, on_step, clip.n_frames):
             found = track_faces(
@@ -69,8 +90,8 @@ class Observer:
             )
         with time_step("lips", timings, on_step):
             tracks = tuple(observe_track(track) for track in found.tracks)
-        return Observation(
-            name=path.name,
+        seen = Observation(
+            name=clip.path.name,
             sha256=clip.sha256,
             n_frames=clip.n_frames,
             size_px=clip.size_px,
@@ -81,13 +102,14 @@ class Observer:
             cuts=found.cuts,
             timings_s=timings,
         )
+        return seen, _plan_mouths(found.tracks, seen) if self.cut_mouths else []
 
 
-def write_recipe(files: Sequence[Path], options: object) -> str:
+def write_recipe(files: Sequence[Path], options: object, words: Sequence[str] = ()) -> str:
     """Name each weight file by its hash, and all options by theirs; safe as the name of a folder."""
     parts = [f"{path.stem}-{weights.hash_file(path)[:12]}" for path in files]
     digest = hashlib.sha256(repr(options).encode()).hexdigest()
-    return "+".join([*parts, f"options-{digest[:8]}"])
+    return "+".join([*parts, *words, f"options-{digest[:8]}"])
 
 
 @contextmanager
@@ -98,6 +120,30 @@ def time_step(name: str, timings: dict[str, float], on_step: OnStep, total: int 
     yield
     timings[name] = time.perf_counter() - began
     on_step(name, total, total)
+
+
+def _plan_mouths(tracks: Sequence[FaceTrack], seen: Observation) -> list[CropPlan]:
+    """Plan the mouth of each face, then that of the first face through the whole clip, where there is any face."""
+    if not tracks:
+        return []
+    points = [stable_points(track.landmarks) for track in tracks]
+    plans = [_plan_mouth(track.start, place_mouths(own)) for track, own in zip(tracks, points, strict=True)]
+    chosen = choose_first_face(seen.tracks, seen.n_frames)
+    first = place_mouths(join_rows(chosen, [track.start for track in tracks], points))
+    return [*plans, _plan_mouth(0, first[:MAX_FRAMES])]
+
+
+def _plan_mouth(start: int, transforms: np.ndarray) -> CropPlan:
+    return CropPlan(start, transforms, (CROP, CROP), cut_mouth)
+
+
+def _add_mouths(seen: Observation, crops: list[np.ndarray]) -> Observation:
+    """Add what `_plan_mouths` had cut."""
+    if not crops:
+        return seen
+    *own, first = crops
+    tracks = tuple(replace(track, mouths=mouths) for track, mouths in zip(seen.tracks, own, strict=True))
+    return replace(seen, tracks=tracks, first_mouths=first)
 
 
 def _note_end(frames: Iterator[Frame], late: list[Reason]) -> Iterator[Frame]:

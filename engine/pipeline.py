@@ -2,21 +2,46 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from math import inf
 from pathlib import Path
 
-import torch
-
-from engine import weights
-from engine.consistency import Consistency, ConsistencyOptions, measure_consistency
+from engine.consistency import Consistency, ConsistencyOptions
+from engine.experts import Expert, consistency_options, load_encoder, locate_model
 from engine.faces import FaceOptions
-from engine.gates import Gated, GateOptions, combine, gate_clip, gate_offset, gate_rivals, gate_track, sum_up
-from engine.models.compact import CompactConsistency, load_compact
+from engine.gates import (
+    Gated,
+    GateOptions,
+    combine,
+    gate_clip,
+    gate_experts,
+    gate_offset,
+    gate_rivals,
+    gate_track,
+    soften,
+    sum_up,
+)
+from engine.methods import Method
 from engine.observation import Observation, ObservedTrack, measure_clip, measure_track
-from engine.observer import Observer, time_step, write_recipe
+from engine.observer import MOUTHS_VERSION, ROWS_VERSION, Observer, time_step, write_recipe
+from engine.opinions import OpinionOptions, compare_opinions
 from engine.settings import Settings
-from engine.types import FPS, Analysis, ConsistencyReport, OnStep, Reason, Status, TrackReport
+from engine.types import (
+    FPS,
+    Analysis,
+    ConsistencyReport,
+    Mode,
+    Model,
+    OnStep,
+    Reason,
+    SecondOpinion,
+    Status,
+    TrackReport,
+)
 
 __all__ = ["Engine", "EngineOptions", "Observation"]
+
+NO_EVIDENCE = {Reason.NO_AUDIO, Reason.NO_FACE}
+"""What even paper mode cannot do without."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,40 +51,69 @@ class EngineOptions:
     faces: FaceOptions = field(default_factory=FaceOptions)
     consistency: ConsistencyOptions = field(default_factory=ConsistencyOptions)
     gates: GateOptions = field(default_factory=GateOptions)
+    opinions: OpinionOptions = field(default_factory=OpinionOptions)
+
+    @classmethod
+    def of(cls, model: Model) -> "EngineOptions":
+        """The options for a model. How high a speaker's score is was measured for the compact model alone.
+
+        With another, of several faces none is therefore told to be the one who speaks.
+        """
+        gates = GateOptions(clear_score=inf) if model.is_avhubert else GateOptions()
+        return cls(consistency=consistency_options(model), gates=gates)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Scored:
-    """A track after its own gates: what was measured, or why nothing was."""
+    """A face after its own gates: what was measured, or why nothing was."""
 
+    face: ObservedTrack
     gated: Gated
     speech_s: float
-    measured: Consistency | None
+    measured: Consistency | None = None
+    second: SecondOpinion | None = None
 
 
 class Engine:
     """Holds the networks; one `analyse` at a time.
 
-    `recipe` names the weights and the options: results of two recipes are never compared.
+    `recipe` names the weights, the mode and the options: results of two recipes are never compared.
     """
 
     def __init__(
-        self, observer: Observer, model: CompactConsistency, recipe: str, options: EngineOptions | None = None
+        self,
+        observer: Observer,
+        expert: Expert,
+        recipe: str,
+        options: EngineOptions | None = None,
+        second: Expert | None = None,
     ):
-        self.observer, self.model = observer, model
-        self.recipe, self.options = recipe, options or EngineOptions()
+        self.observer, self.expert, self.second = observer, expert, second
+        self.recipe, self.options = recipe, options or EngineOptions.of(expert.model)
 
     @classmethod
-    def load(cls, settings: Settings, options: EngineOptions | None = None) -> "Engine":
-        """Load every network once; WeightsMissing and WeightsDamaged say which file and what to do."""
-        options = options or EngineOptions()
-        model = weights.compact(settings.data_dir)
-        observer = Observer.load(settings, options.faces)
-        recipe = write_recipe([*observer.files, model], (options, observer.voice.options))
-        return cls(observer, load_compact(model, _pick_device(settings.device)), recipe, options)
+    def load(cls, settings: Settings, method: Method | None = None, options: EngineOptions | None = None) -> "Engine":
+        """Load every network once.
+
+        WeightsMissing, WeightsDamaged and LicenceNotAccepted say which file and what to do.
+        """
+        method = method or Method()
+        options = options or EngineOptions.of(method.model)
+        files = [locate_model(model, settings.data_dir) for model in method.models]
+        encoders = [load_encoder(model, file, settings) for model, file in zip(method.models, files, strict=True)]
+        observer = Observer.load(settings, options.faces, any(encoder.needs_mouths for encoder in encoders))
+        seconds = [consistency_options(model) for model in method.models[1:]]
+        experts = [
+            Expert(model, encoder, _write_recipe(observer, [file], method.mode, own), method.mode, own)
+            for model, encoder, file, own in zip(
+                method.models, encoders, files, [options.consistency, *seconds], strict=True
+            )
+        ]
+        recipe = _write_recipe(observer, files, method.mode, (options, seconds))
+        return cls(observer, experts[0], recipe, options, *experts[1:])
 
     def analyse(self, path: Path, on_step: OnStep = lambda name, completed, total: None) -> Analysis:
-        """Tell for every face in the file whether it belongs to the speech that is heard.
+        """Tell for every face in the file whether it belongs to the speech that is heard; in paper mode for one.
 
         Raises EngineError for a file that cannot be read; a file that can be read always gives an Analysis.
         """
@@ -70,12 +124,13 @@ class Engine:
         return self.observer.observe(path, on_step)
 
     def judge(self, seen: Observation, on_step: OnStep = lambda name, completed, total: None) -> Analysis:
-        """Score every track that its gates let through, and say of the others why not."""
+        """Score every face that its gates let through, and say of the others why not."""
         timings, options = dict(seen.timings_s), self.options.gates
-        clip = gate_clip(measure_clip(seen), options)
-        with time_step("score", timings, on_step, len(seen.tracks)):
-            scored = [self._score(seen, track, clip) for track in seen.tracks]
-        reports = _report(seen, _settle_rivals(seen.tracks, scored, options))
+        clip = self._gate_clip(seen)
+        faces = self.expert.choose_faces(seen)
+        with time_step("score", timings, on_step, len(faces)):
+            scored = [self._score(seen, face, clip) for face in faces]
+        reports = _report(_settle_rivals(scored, options))
         status, reasons = sum_up(clip, [(one.consistency.status, one.consistency.reasons) for one in reports])
         timings["total"] = sum(timings.values())
         return Analysis(
@@ -89,55 +144,97 @@ class Engine:
             recipe=self.recipe,
             timings_s=timings,
             tracks=reports,
+            model=self.expert.model,
+            mode=self.expert.mode,
         )
 
-    def measure(self, seen: Observation, track: ObservedTrack) -> Consistency | None:
-        """Compare one face with the sound of its time, through no gate; None where too few frames can be paired."""
-        encoded = self.model.encode(track.lips, seen.heard.rows[track.start : track.end])
-        mask = track.seen & seen.heard.present[track.start : track.end]
-        return measure_consistency(replace(encoded, start=track.start), mask, self.options.consistency)
+    @property
+    def _is_paper(self) -> bool:
+        return self.expert.mode == Mode.PAPER
 
-    def _score(self, seen: Observation, track: ObservedTrack, clip: Gated) -> _Scored:
-        plain = measure_track(seen, track)
-        # what refuses the whole clip is the whole reason: without sound, too little speech says nothing of the face
-        refused = clip[0] == Status.NOT_EVALUATED
-        gated = clip if refused else combine(clip, gate_track(plain, self.options.gates))
+    def _gate_clip(self, seen: Observation) -> Gated:
+        """Judge the clip as a whole; in paper mode a refusal is a limit, unless there is nothing to compare."""
+        clip = gate_clip(measure_clip(seen), self.options.gates)
+        if not self._is_paper or NO_EVIDENCE & set(clip[1]):
+            return clip
+        return soften(clip, *_gate_unheard_faces(seen, self.options.gates))
+
+    def _score(self, seen: Observation, face: ObservedTrack, clip: Gated) -> _Scored:
+        plain = measure_track(seen, face)
+        gated = self._gate_face(clip, gate_track(plain, self.options.gates))
         if gated[0] == Status.NOT_EVALUATED:
-            return _Scored(gated, plain.speech_s, None)
-        found = self.measure(seen, track)
+            return _Scored(face, gated, plain.speech_s)
+        found = self.expert.measure(seen, face)
         if found is None:
-            return _Scored((Status.NOT_EVALUATED, (Reason.NOT_ENOUGH_SPEECH,)), plain.speech_s, None)
-        search, gates = self.options.consistency.max_offset, self.options.gates
-        beyond = found.beyond_s is not None
-        offset = gate_offset(round(found.offset_s * FPS), search, round(found.drift_s * FPS), beyond, gates)
-        return _Scored(combine(gated, offset), plain.speech_s, found)
+            return _Scored(face, (Status.NOT_EVALUATED, (Reason.NOT_ENOUGH_SPEECH,)), plain.speech_s)
+        second = self._ask_second(seen, face, found)
+        limits = combine(gated, self._gate_offset(found), gate_experts(second is None or second.agrees))
+        return _Scored(face, limits, plain.speech_s, found, second)
+
+    def _gate_face(self, clip: Gated, own: Gated) -> Gated:
+        """Put a face's own gates to those of its clip.
+
+        What refuses the whole clip is the whole reason: without sound, too little speech says nothing of the face.
+        """
+        if clip[0] == Status.NOT_EVALUATED:
+            return clip
+        return soften(clip, own) if self._is_paper else combine(clip, own)
+
+    def _gate_offset(self, found: Consistency) -> Gated:
+        reach = (len(found.curve.offsets_s) - 1) // 2
+        drift = round((found.drift_s or 0.0) * FPS)
+        return gate_offset(round(found.offset_s * FPS), reach, drift, found.beyond_s is not None, self.options.gates)
+
+    def _ask_second(self, seen: Observation, face: ObservedTrack, first: Consistency) -> SecondOpinion | None:
+        """Hear the second model on a face that the first has scored; None where there is none, or too little for it."""
+        other = self.second
+        found = other.measure(seen, face) if other else None
+        if other is None or found is None:
+            return None
+        compared = compare_opinions(first, found, (self.expert.model, other.model), self.options.opinions)
+        return SecondOpinion(
+            model=other.model,
+            recipe=other.recipe,
+            score=found.score,
+            offset_s=found.offset_s,
+            clarity=found.clarity,
+            first_clarity=first.clarity,
+            agrees=compared.agrees,
+            text=compared.text,
+            curve=found.curve,
+        )
 
 
-def _pick_device(wanted: str) -> str:
-    """`auto` is CUDA where there is one; a device that is asked for by name is taken at its word."""
-    if wanted != "auto":
-        return wanted
-    return "cuda" if torch.cuda.is_available() else "cpu"
+def _write_recipe(observer: Observer, files: Sequence[Path], mode: Mode, options: object) -> str:
+    """Name what saw and heard, the models, the mode and the options."""
+    versions = (ROWS_VERSION, MOUTHS_VERSION)
+    return write_recipe([*observer.files, *files], (options, observer.voice.options, *versions), [mode])
 
 
-def _settle_rivals(tracks: Sequence[ObservedTrack], scored: list[_Scored], options: GateOptions) -> list[_Scored]:
+def _gate_unheard_faces(seen: Observation, options: GateOptions) -> tuple[Gated, ...]:
+    """Say in paper mode, which compares one face, that another is seen with it."""
+    spans = [(track.start, track.end) for track in seen.tracks]
+    return gate_rivals(spans, [None] * len(spans), options)
+
+
+def _settle_rivals(scored: list[_Scored], options: GateOptions) -> list[_Scored]:
     """Add what the other faces in the picture mean for each."""
     scores = [one.measured.score if one.measured else None for one in scored]
-    rivals = gate_rivals([(track.start, track.end) for track in tracks], scores, options)
+    rivals = gate_rivals([(one.face.start, one.face.end) for one in scored], scores, options)
     return [replace(one, gated=combine(one.gated, rival)) for one, rival in zip(scored, rivals, strict=True)]
 
 
-def _report(seen: Observation, scored: list[_Scored]) -> tuple[TrackReport, ...]:
+def _report(scored: list[_Scored]) -> tuple[TrackReport, ...]:
     return tuple(
         TrackReport(
             id=number,
-            start_s=track.start / FPS,
-            end_s=track.end / FPS,
-            face_px=track.face_px,
-            thumbnail=track.thumbnail,
+            start_s=one.face.start / FPS,
+            end_s=one.face.end / FPS,
+            face_px=one.face.face_px,
+            thumbnail=one.face.thumbnail,
             consistency=_report_consistency(one),
         )
-        for number, (track, one) in enumerate(zip(seen.tracks, scored, strict=True))
+        for number, one in enumerate(scored)
     )
 
 
@@ -154,4 +251,5 @@ def _report_consistency(scored: _Scored) -> ConsistencyReport:
         speech_s=scored.speech_s,
         windows=found.windows if found else (),
         curve=found.curve if found else None,
+        second=scored.second,
     )

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from engine.errors import EngineError
-from engine.types import Analysis, ConsistencyReport, SyncCurve, TrackReport, Window
+from engine.types import Analysis, ConsistencyReport, SecondOpinion, SyncCurve, TrackReport, Window
 
 SCHEMA_VERSION = 1
 
@@ -29,6 +29,8 @@ def to_json(analysis: Analysis) -> dict[str, Any]:
         "status": str(analysis.status),
         "reasons": [str(reason) for reason in analysis.reasons],
         "recipe": analysis.recipe,
+        "model": str(analysis.model),
+        "mode": str(analysis.mode),
         "timings_s": {name: _seconds(value) for name, value in analysis.timings_s.items()},
         "tracks": [_track(track) for track in analysis.tracks],
     }
@@ -66,6 +68,21 @@ def _consistency(report: ConsistencyReport) -> dict[str, Any]:
         "speech_s": _seconds(report.speech_s),
         "windows": [_window(window) for window in report.windows],
         "curve": _curve(report.curve) if report.curve else None,
+        "second": _second(report.second) if report.second else None,
+    }
+
+
+def _second(second: SecondOpinion) -> dict[str, Any]:
+    return {
+        "model": str(second.model),
+        "recipe": second.recipe,
+        "score": _score(second.score),
+        "offset_s": _seconds(second.offset_s),
+        "clarity": _rounded(second.clarity, 3),
+        "first_clarity": _rounded(second.first_clarity, 3),
+        "agrees": second.agrees,
+        "text": second.text,
+        "curve": _curve(second.curve),
     }
 
 

@@ -1,10 +1,19 @@
 """An analysis in a few plain lines for a terminal. It says what was measured, never whether a video is genuine."""
 
-from engine.types import Analysis, ConsistencyReport, Reason, TrackReport
+from engine.methods import Method
+from engine.types import Analysis, ConsistencyReport, Mode, Reason, SecondOpinion, TrackReport
 
 CAUTION = (
     "Mismatch is not proof of a deepfake; dubbing, voice-over, editing and desync also cause it.",
     "Match does not prove authenticity.",
+)
+RESEARCH_ONLY = (
+    "AV-HuBERT took part: its licence allows non-commercial research alone, of the scores it gives too, and forbids "
+    "surveillance and biometric processing."
+)
+PAPER_MODE = (
+    "Paper mode: one face, one score for the first 50 s, as SpeechForensics gives it; what would refuse an answer "
+    "otherwise only limits it."
 )
 EXPLANATIONS = {
     Reason.NO_AUDIO: "the file has no sound",
@@ -21,6 +30,7 @@ EXPLANATIONS = {
     Reason.FPS_VFR: "the picture rate is low or irregular",
     Reason.TRUNCATED: "the file is damaged or ends early",
     Reason.STILL_FACE: "the mouth hardly moves while speech is heard: another person may be speaking",
+    Reason.EXPERTS_DISAGREE: "two models contradict each other on this face and voice",
     Reason.UNCALIBRATED: "the score is not calibrated",
 }
 
@@ -30,13 +40,29 @@ def summarise(analysis: Analysis) -> str:
     width, height = analysis.size_px
     lines = [
         f"{analysis.name}: {analysis.duration_s:.1f} s, {width} x {height}, {analysis.source_fps:.4g} frames a second",
+        f"Method: {name_method(analysis)}",
         f"{analysis.status}{_colon(analysis.reasons)}",
         *_explain(analysis.reasons, "  "),
     ]
     for track in analysis.tracks:
         lines += _summarise_track(track)
-    lines += [*CAUTION, f"Recipe {analysis.recipe}; {analysis.timings_s.get('total', 0.0):.1f} s"]
-    return "\n".join(lines)
+    lines += [*list_notes(analysis), *CAUTION]
+    return "\n".join([*lines, f"Recipe {analysis.recipe}; {analysis.timings_s.get('total', 0.0):.1f} s"])
+
+
+def name_method(analysis: Analysis) -> str:
+    """Name the model, the mode, and whose second opinion was heard."""
+    seconds = {track.consistency.second.model for track in analysis.tracks if track.consistency.second}
+    return Method(analysis.model, analysis.mode, next(iter(seconds), None)).title
+
+
+def list_notes(analysis: Analysis) -> list[str]:
+    """Say what the method means for the result, beyond what holds of all."""
+    models = {analysis.model} | {
+        track.consistency.second.model for track in analysis.tracks if track.consistency.second
+    }
+    notes = [PAPER_MODE] if analysis.mode == Mode.PAPER else []
+    return notes + ([RESEARCH_ONLY] if any(model.is_avhubert for model in models) else [])
 
 
 def _summarise_track(track: TrackReport) -> list[str]:
@@ -46,7 +72,16 @@ def _summarise_track(track: TrackReport) -> list[str]:
         f"{found.status}{_colon(found.reasons)}",
         *_explain(found.reasons, "  "),
         f"  {_measured(found)}",
+        *([f"  {_summarise_second(found.second)}"] if found.second else []),
     ]
+
+
+def _summarise_second(second: SecondOpinion) -> str:
+    verdict = "does not contradict" if second.agrees else "contradicts"
+    return (
+        f"second opinion, {second.model}: {verdict}. {second.text} Score {second.score:.3f} on a scale of its own, "
+        f"{place_sound(second.offset_s)}"
+    )
 
 
 def _measured(found: ConsistencyReport) -> str:
@@ -54,10 +89,11 @@ def _measured(found: ConsistencyReport) -> str:
     if found.score is None or found.offset_s is None:
         return f"no score; {speech}"
     meaning = "uncalibrated" if found.llr is None else f"log10 likelihood ratio {found.llr:+.2f}"
-    return f"score {found.score:.3f} ({meaning}; higher is more consistent), {_place_sound(found.offset_s)}; {speech}"
+    return f"score {found.score:.3f} ({meaning}; higher is more consistent), {place_sound(found.offset_s)}; {speech}"
 
 
-def _place_sound(offset_s: float) -> str:
+def place_sound(offset_s: float) -> str:
+    """Say where the sound fits best."""
     if abs(offset_s) < 0.02:
         return "best with the sound where it is"
     return f"best with the sound {abs(offset_s):.2f} s too {'late' if offset_s > 0 else 'early'}"

@@ -28,6 +28,26 @@ class Status(StrEnum):
     FAILED = "FAILED"
 
 
+class Model(StrEnum):
+    """Who compares face and voice; the recipe names its weights."""
+
+    COMPACT = "compact"
+    AVHUBERT_BASE = "avhubert-base"
+    AVHUBERT_LARGE = "avhubert-large"
+
+    @property
+    def is_avhubert(self) -> bool:
+        """Its published weights, and all they compute, are for non-commercial research alone."""
+        return self != Model.COMPACT
+
+
+class Mode(StrEnum):
+    """How features become a score."""
+
+    STRICT = "strict"  # by time: real pairs only, every face, long clips in windows
+    PAPER = "paper"  # SpeechForensics to the letter: one face, one score, `engine/paper.py`
+
+
 class Reason(StrEnum):
     """Why a result is limited or absent. The page's text for each stands in `webapp/views.py`."""
 
@@ -45,6 +65,7 @@ class Reason(StrEnum):
     FPS_VFR = "FPS_VFR"
     TRUNCATED = "TRUNCATED"
     STILL_FACE = "STILL_FACE"
+    EXPERTS_DISAGREE = "EXPERTS_DISAGREE"
     UNCALIBRATED = "UNCALIBRATED"
 
 
@@ -154,6 +175,21 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class SecondOpinion:
+    """What another model says of the same face and voice; the two scores are on scales of their own."""
+
+    model: Model
+    recipe: str
+    score: float
+    offset_s: float  # positive: the sound comes late
+    clarity: float  # of its own curve, see `opinions.measure_clarity`
+    first_clarity: float  # of the first model's curve
+    agrees: bool
+    text: str  # why
+    curve: SyncCurve
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class ConsistencyReport:
     """Do this face and this voice belong to the same speech?"""
 
@@ -161,12 +197,13 @@ class ConsistencyReport:
     reasons: tuple[Reason, ...]
     score: float | None  # higher is more consistent; None exactly when NOT_EVALUATED
     offset_s: float | None  # positive: the sound comes late
-    dynamic_score: float | None  # the same, along one path of slowly changing offset
-    drift_s: float | None  # last minus first offset of that path
+    dynamic_score: float | None  # the same, along one path of slowly changing offset; None in paper mode
+    drift_s: float | None  # last minus first offset of that path; None in paper mode
     llr: float | None  # log10 likelihood ratio; None until a calibration is approved
     speech_s: float  # seconds in which speech is heard and the face is seen
     windows: tuple[Window, ...]
     curve: SyncCurve | None
+    second: SecondOpinion | None = None  # None where none was asked for, or nothing was scored
 
     def __post_init__(self) -> None:
         if (self.score is None) != (self.status in (Status.NOT_EVALUATED, Status.FAILED)):
@@ -199,3 +236,5 @@ class Analysis:
     recipe: str  # weights and every option that changes a result
     timings_s: dict[str, float]
     tracks: tuple[TrackReport, ...]
+    model: Model = Model.COMPACT
+    mode: Mode = Mode.STRICT

@@ -11,8 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from engine.errors import EngineError
+from engine.experts import Expert
 from engine.facenets import LEFT_EYE, N_LANDMARKS, RIGHT_EYE, Detection, Mesh, Region
 from engine.lips import MOUTH_SHAPES
+from engine.observation import Heard, ObservedTrack
 from engine.types import (
     FPS,
     SAMPLES_PER_FRAME,
@@ -21,6 +23,8 @@ from engine.types import (
     ConsistencyReport,
     Encoded,
     Frame,
+    Mode,
+    Model,
     OnStep,
     Reason,
     Status,
@@ -149,13 +153,49 @@ class FakeVoice:
         return power > 1e-7
 
 
-class FakeModel:
+class FakeEncoder:
     """Embeds the shape of the last frames' opening, and of their loudness, in 8 numbers."""
+
+    needs_mouths = False
+
+    def read(self, track: ObservedTrack, heard: Heard) -> tuple[np.ndarray, np.ndarray]:
+        """What the compact model reads."""
+        return track.lips, heard.rows[track.start : track.end]
+
+    def embed_whole(self, face: np.ndarray, sound: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """As `encode`, each as long as it is."""
+        return _embed(face[:, JAW_COLUMN]), _embed(sound.mean(1))
 
     def encode(self, lips: np.ndarray, speech: np.ndarray) -> Encoded:
         """Unit rows; a mouth and a sound that move alike have a cosine near 1."""
         ones = np.ones(len(lips), np.float32)
         return Encoded(0, _embed(lips[:, JAW_COLUMN]), _embed(speech.mean(1)), ones, ones)
+
+
+class FakeMouthReader(FakeEncoder):
+    """Reads mouths, whose grey says how far they are open, and filterbank rows, whose spread follows loudness."""
+
+    needs_mouths = True
+
+    def read(self, track: ObservedTrack, heard: Heard) -> tuple[np.ndarray, np.ndarray]:
+        """What AV-HuBERT reads; ValueError where it was not cut."""
+        if track.mouths is None or heard.filterbank is None:
+            raise ValueError("the mouths were not cut")
+        return track.mouths, heard.rows[track.start : track.end]
+
+    def embed_whole(self, face: np.ndarray, sound: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """As `encode`, each as long as it is."""
+        return _embed(face.mean(axis=(1, 2))), _embed(sound.mean(1))
+
+    def encode(self, lips: np.ndarray, speech: np.ndarray) -> Encoded:
+        """Unit rows, every frame of the same weight."""
+        ones = np.ones(len(lips), np.float32)
+        return Encoded(0, *self.embed_whole(lips, speech), ones, ones)
+
+
+def make_expert(mode: Mode = Mode.STRICT, model: Model = Model.COMPACT, encoder: FakeEncoder | None = None) -> Expert:
+    """An expert that needs no weights."""
+    return Expert(model, encoder or FakeEncoder(), f"fake-{model}", mode)
 
 
 def _embed(signal: np.ndarray) -> np.ndarray:

@@ -21,8 +21,10 @@ from engine.evaluation.figures import ConsistencyFigures, OffsetFigures, Report,
 from engine.evaluation.measurements import Measurements, OnRow, choose_rows, decode_ahead, measure_rows
 from engine.evaluation.scoreboard import print_report, to_json
 from engine.manifest import Row, read_manifest
+from engine.methods import choose_method
 from engine.pipeline import Engine
 from engine.settings import Settings
+from engine.types import Mode, Model
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -50,6 +52,10 @@ def evaluate(
     min_seconds: Annotated[float, typer.Option(min=0, help="Leave out clips that are shorter.")] = 0.0,
     limit: Annotated[int, typer.Option(min=0, help="Take so many clips, spread evenly; 0 takes all.")] = 0,
     workers: Annotated[int, typer.Option(min=1, help="Processes that decode.")] = 1,
+    model: Annotated[
+        Model | None, typer.Option(help="Who compares.  [default: compact; in paper mode AV-HuBERT]")
+    ] = None,
+    mode: Annotated[Mode, typer.Option(help="By time, or as SpeechForensics does.")] = Mode.STRICT,
     swap: Annotated[bool, typer.Option("--swap", help="Hold real faces against other voices too.")] = False,
     seed: Annotated[int, typer.Option(help="Of everything drawn at random.")] = 0,
 ) -> None:
@@ -64,15 +70,18 @@ def evaluate(
     wanted, unwanted = select_rows(rows, task)
     usable, useless = choose_rows(wanted, limit)
     settings = Settings.from_env()
-    engine = Engine.load(settings)
-    store = ObservationCache(cache or settings.data_dir / "cache", engine.observer.recipe)
+    engine = Engine.load(settings, choose_method(model, mode, None, settings.data_dir))
+    store = ObservationCache(
+        cache or settings.data_dir / "cache", engine.observer.recipe, engine.expert.encoder.needs_mouths
+    )
     with _name_disk_errors(), _show_progress() as on_row:
         if workers > 1:
             paths = [row.path for row in usable]
             decode_ahead(paths, settings, engine.observer.face_options, store, workers, on_row)
         found = measure_rows(usable, engine, store, min_seconds, on_row)
     found = replace(found, skipped=(*unwanted, *useless, *found.skipped))
-    report = build_report(task, found, engine, options, read_trained_sources(settings))
+    trained_on = read_trained_sources(settings, engine.expert.model)
+    report = build_report(task, found, engine, options, trained_on)
     _deliver(report, json)
     if not found.measured:
         sys.stderr.write("wayspeak: no clip of the manifest could be measured; see why above.\n")
@@ -125,8 +134,10 @@ def read_seconds(text: str) -> tuple[float, ...]:
     return lengths
 
 
-def read_trained_sources(settings: Settings) -> frozenset[str]:
-    """Name the sources that the installed model was trained on, as far as its record tells."""
+def read_trained_sources(settings: Settings, model: Model) -> frozenset[str]:
+    """Name the sources that the installed model was trained on, as far as its record tells; a foreign one has none."""
+    if model.is_avhubert:
+        return frozenset()
     record = weights.read_sidecar(weights.compact(settings.data_dir)).get("trained_on", {})
     return frozenset(record.get("sources", ()))
 

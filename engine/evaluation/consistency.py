@@ -82,7 +82,7 @@ def evaluate_offset(rows: Sequence[MeasuredRow], engine: Engine, options: Evalua
         errors = [OffsetError(abs(one.offset_s - offset_s) * FPS, one.row.person) for one, offset_s in told]
         return OffsetFigures("offset_s", count_hits(errors, options.seed), None, {}, len(errors))
     clips = [one.clip for one in rows if one.row.is_real]
-    planted = list(plant_offsets(clips, engine.model.encode, options=engine.options.consistency))
+    planted = list(plant_offsets(clips, engine.expert.encode, compare=engine.expert.compare))
     shifts = sorted({one.planted for one in planted})
     return OffsetFigures(
         truth="planted",
@@ -119,19 +119,19 @@ class _Bench:
     others: list[TrialClip] | None  # None: the other voices of the real clips themselves
 
     def swap(self, clips: Sequence[TrialClip]) -> list[Trial]:
-        return try_other_voices(clips, self.engine.options.consistency, self.options.voices_per_face, self.options.seed)
+        return try_other_voices(clips, self.engine.expert.compare, self.options.voices_per_face, self.options.seed)
 
     def part_windows(self, clips: Sequence[TrialClip], length_s: float) -> Parting:
         n_frames = round(length_s * FPS)
-        others = None if self.others is None else cut_windows(self.others, n_frames, self.engine.model.encode)
-        return self._part(cut_windows(clips, n_frames, self.engine.model.encode), others)
+        others = None if self.others is None else cut_windows(self.others, n_frames, self.engine.expert.encode)
+        return self._part(cut_windows(clips, n_frames, self.engine.expert.encode), others)
 
     def part_shuffled(self, clips: Sequence[TrialClip]) -> Parting:
-        encode, seed = self.engine.model.encode, self.options.seed
+        encode, seed = self.engine.expert.encode, self.options.seed
         others = None if self.others is None else shuffle_faces(self.others, encode, seed)
         return self._part(shuffle_faces(clips, encode, seed), others)
 
     def _part(self, clips: Sequence[TrialClip], others: Sequence[TrialClip] | None) -> Parting:
-        options = self.engine.options.consistency
-        other = self.swap(clips) if others is None else try_own_voices(others, options)
-        return part(try_own_voices(clips, options), other, self.options.seed)
+        compare = self.engine.expert.compare
+        other = self.swap(clips) if others is None else try_own_voices(others, compare)
+        return part(try_own_voices(clips, compare), other, self.options.seed)

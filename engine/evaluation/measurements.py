@@ -117,15 +117,15 @@ def decode_ahead(
 
 
 @remember
-def _load_observer(settings: Settings, face_options: FaceOptions) -> Observer:
+def _load_observer(settings: Settings, face_options: FaceOptions, cut_mouths: bool) -> Observer:
     """Load the networks once in each process."""
-    return Observer.load(settings, face_options)
+    return Observer.load(settings, face_options, cut_mouths)
 
 
 def _observe_aside(path: Path, settings: Settings, face_options: FaceOptions, cache: ObservationCache) -> None:
     """Observe one file into the cache, in a process of its own."""
     try:
-        observe_cached(path, _load_observer(settings, face_options), cache)
+        observe_cached(path, _load_observer(settings, face_options, cache.with_mouths), cache)
     except EngineError:
         return
 
@@ -145,10 +145,10 @@ def _measure_row(row: Row, seen: Observation, engine: Engine, min_seconds: float
         return "it has no sound"
     if seen.duration_s < min_seconds:
         return f"it is shorter than {min_seconds:g} s"
-    tracks = [track for track in seen.tracks if len(track.seen) >= MIN_TRACK]
-    if not tracks:
+    faces = [face for face in engine.expert.choose_faces(seen) if len(face.seen) >= MIN_TRACK]
+    if not faces:
         return "no face is seen for a second"
-    found = [(result, track) for track in tracks if (result := engine.measure(seen, track)) is not None]
+    found = [(result, face) for face in faces if (result := engine.expert.measure(seen, face)) is not None]
     if not found:
         return "face and sound are there together for too short a time"
     best, face = max(found, key=lambda pair: pair[0].score)
@@ -156,16 +156,16 @@ def _measure_row(row: Row, seen: Observation, engine: Engine, min_seconds: float
     return MeasuredRow(row, best.score, best.offset_s, refused, _take_face(row, seen, face, engine))
 
 
-def _take_face(row: Row, seen: Observation, track: ObservedTrack, engine: Engine) -> TrialClip:
-    span = slice(track.start, track.end)
-    speech = seen.heard.rows[span]
+def _take_face(row: Row, seen: Observation, face: ObservedTrack, engine: Engine) -> TrialClip:
+    expert = engine.expert
+    lips, speech = expert.encoder.read(face, seen.heard)
     return TrialClip(
         name=row.written,
         speaker=row.person,
         source=row.source,
         group=row.person,
-        lips=track.lips,
+        lips=lips,
         speech=speech,
-        mask=track.seen & seen.heard.present[span],
-        encoded=engine.model.encode(track.lips, speech),
+        mask=expert.mask(seen, face),
+        encoded=expert.encode(lips, speech),
     )

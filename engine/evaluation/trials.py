@@ -8,11 +8,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from engine.consistency import ConsistencyOptions, Pairs
+from engine.consistency import find_offset
 from engine.types import Encoded
 
 Encode = Callable[[np.ndarray, np.ndarray], Encoded]
-"""`encode(lips (T, F), speech (T, S)) -> Encoded`: what takes the rows' means out and embeds them."""
+"""`encode(lips (T, ...), speech (T, S)) -> Encoded`: what takes the rows' means out and embeds them."""
+Compare = Callable[[Encoded, np.ndarray], tuple[float, int] | None]
+"""`compare(encoded, mask (T,) bool) -> (score, offset in frames)`; None where there is too little to compare."""
 
 SHIFTS = tuple(range(-12, 13))  # frames
 MIN_FRAMES = 25
@@ -26,9 +28,9 @@ class TrialClip:
     speaker: str  # never compared with a voice of the same
     source: str
     group: str  # of clips that an interval keeps together
-    lips: np.ndarray  # (T, F) float32
+    lips: np.ndarray  # (T, ...): what the model reads of the face, numbers or pictures
     speech: np.ndarray  # (T, S) float32
-    mask: np.ndarray  # (T,) bool: face seen and sound there
+    mask: np.ndarray  # (T,) bool: frames that are compared
     encoded: Encoded  # of these very rows
 
     def __post_init__(self) -> None:
@@ -68,13 +70,13 @@ class PlantedOffset:
         return abs(self.found - self.planted - self.own)
 
 
-def try_own_voices(clips: Sequence[TrialClip], options: ConsistencyOptions | None = None) -> list[Trial]:
+def try_own_voices(clips: Sequence[TrialClip], compare: Compare = find_offset) -> list[Trial]:
     """Hold every face against its own voice; clips with too little to compare give no trial."""
-    return [trial for clip in clips if (trial := _try(clip, clip, options)) is not None]
+    return [trial for clip in clips if (trial := _try(clip, clip, compare)) is not None]
 
 
 def try_other_voices(
-    clips: Sequence[TrialClip], options: ConsistencyOptions | None = None, per_face: int = 10, seed: int = 0
+    clips: Sequence[TrialClip], compare: Compare = find_offset, per_face: int = 10, seed: int = 0
 ) -> list[Trial]:
     """Hold every face against the voices of up to `per_face` clips of other speakers, drawn at random.
 
@@ -85,7 +87,7 @@ def try_other_voices(
     for face in clips:
         others = [clip for clip in clips if clip.speaker != face.speaker]
         drawn = rng.permutation(len(others))[:per_face]
-        trials += [trial for which in drawn if (trial := _try(face, others[which], options)) is not None]
+        trials += [trial for which in drawn if (trial := _try(face, others[which], compare)) is not None]
     return trials
 
 
@@ -117,7 +119,7 @@ def plant_offsets(
     clips: Sequence[TrialClip],
     encode: Encode,
     shifts: Sequence[int] = SHIFTS,
-    options: ConsistencyOptions | None = None,
+    compare: Compare = find_offset,
 ) -> Iterator[PlantedOffset]:
     """Move every clip's sound by each shift, encode anew what is left, and search for the offset.
 
@@ -125,12 +127,12 @@ def plant_offsets(
     """
     longest = max(map(abs, shifts), default=0)
     for clip in clips:
-        own = find_offset(clip.encoded, clip.mask, options)
+        own = compare(clip.encoded, clip.mask)
         if own is None or len(clip.mask) - longest < MIN_FRAMES:
             continue
         for shift in shifts:
             moved = move_sound(clip, shift, encode)
-            found = find_offset(moved.encoded, moved.mask, options)
+            found = compare(moved.encoded, moved.mask)
             if found is not None:
                 yield PlantedOffset(clip.name, clip.group, shift, own[1], found[1])
 
@@ -142,15 +144,7 @@ def move_sound(clip: TrialClip, shift: int, encode: Encode) -> TrialClip:
     return _cut(clip, slice(face, face + length), slice(sound, sound + length), encode)
 
 
-def find_offset(
-    encoded: Encoded, mask: np.ndarray, options: ConsistencyOptions | None = None
-) -> tuple[float, int] | None:
-    """Give the score and the offset in frames that `measure_consistency` would; None where it would give none."""
-    best = Pairs.of(encoded, mask, options or ConsistencyOptions()).find_best(0, len(mask))
-    return None if best is None else (best.score, best.offset)
-
-
-def _try(face: TrialClip, voice: TrialClip, options: ConsistencyOptions | None) -> Trial | None:
+def _try(face: TrialClip, voice: TrialClip, compare: Compare) -> Trial | None:
     length = min(len(face.mask), len(voice.mask))
     if length < MIN_FRAMES:
         return None
@@ -161,7 +155,7 @@ def _try(face: TrialClip, voice: TrialClip, options: ConsistencyOptions | None) 
         face.encoded.lips_weight[:length],
         voice.encoded.speech_weight[:length],
     )
-    found = find_offset(paired, face.mask[:length] & voice.mask[:length], options)
+    found = compare(paired, face.mask[:length] & voice.mask[:length])
     return None if found is None else Trial(face.name, voice.name, face.group, *found)
 
 

@@ -25,7 +25,7 @@ def run(monkeypatch, capfd):
     """Run the command line with a fake engine; gives exit code, standard output, standard error."""
 
     def call(*arguments: object, engine: FakeEngine | None = None) -> tuple[int, str, str]:
-        monkeypatch.setattr(Engine, "load", lambda settings: engine or FakeEngine())
+        monkeypatch.setattr(Engine, "load", lambda settings, method: engine or FakeEngine())
         monkeypatch.setattr(sys, "argv", ["wayspeak", *map(str, arguments)])
         with pytest.raises(SystemExit) as ended:
             cli.main()

@@ -14,7 +14,7 @@ from engine.observer import Observer, write_recipe
 from engine.pipeline import Engine, EngineOptions
 from engine.settings import MediaLimits, Settings
 from engine.types import SAMPLES_PER_FRAME, Clip, Frame, Reason, Status
-from tests.fakes import FakeModel, FakeNets, FakeVoice, make_clip, make_mouth, make_voice
+from tests.fakes import FakeNets, FakeVoice, make_clip, make_expert, make_mouth, make_voice
 
 SECONDS_12 = 300
 MOUTH = make_mouth(SECONDS_12)
@@ -24,7 +24,7 @@ FILE = Path("drawn.mp4")
 
 @pytest.fixture
 def engine() -> Engine:
-    return Engine(Observer(FakeNets(), FakeVoice(), "seen"), FakeModel(), "fake")  # type: ignore[arg-type]
+    return Engine(Observer(FakeNets(), FakeVoice(), "seen"), make_expert(), "fake")  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -181,7 +181,7 @@ def test_sound_that_is_absent_is_neither_speech_nor_silence(observe):
 def test_observation_is_judged_again_without_the_file(engine, observe):
     seen = observe(make_clip([MOUTH], make_voice(MOUTH)))
     strict = replace(engine.options, gates=replace(engine.options.gates, full_face_px=500.0))
-    other = Engine(None, FakeModel(), "other", strict)  # type: ignore[arg-type]
+    other = Engine(None, make_expert(), "other", strict)  # type: ignore[arg-type]
 
     assert engine.judge(seen).status == Status.EVALUATED
     assert (other.judge(seen).status, other.judge(seen).reasons) == (Status.LIMITED, (Reason.LOW_RES,))

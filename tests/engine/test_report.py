@@ -15,7 +15,8 @@ from tests.fakes import make_analysis, make_report
 def test_contract_names_are_all_there():
     report = to_json(make_analysis())
 
-    assert list(report) == ["schema_version", "file", "status", "reasons", "recipe", "timings_s", "tracks"]
+    names = ["schema_version", "file", "status", "reasons", "recipe", "model", "mode", "timings_s", "tracks"]
+    assert list(report) == names
     assert report["schema_version"] == SCHEMA_VERSION == 1
     assert {"sha256", "duration_s"} <= set(report["file"])
     (track,) = report["tracks"]
@@ -23,7 +24,7 @@ def test_contract_names_are_all_there():
     consistency = track["consistency"]
     assert {"status", "reasons", "score", "offset_s", "llr", "windows"} <= set(consistency)
     assert set(consistency["windows"][0]) == {"start_s", "end_s", "score", "offset_s"}
-    assert consistency["llr"] is None
+    assert consistency["llr"] is None and consistency["second"] is None
 
 
 def test_values_are_those_of_the_analysis():

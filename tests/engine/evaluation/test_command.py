@@ -21,7 +21,7 @@ from engine.observation import Heard, Observation, ObservedTrack
 from engine.pipeline import Engine
 from engine.settings import Settings
 from engine.types import OnStep
-from tests.fakes import JAW_COLUMN, FakeModel, make_mouth
+from tests.fakes import JAW_COLUMN, make_expert, make_mouth
 
 RECIPE = "drawn-0123+options-4567"
 THUMBNAIL = np.zeros((96, 96, 3), np.uint8)
@@ -75,10 +75,10 @@ def observer() -> DrawnObserver:
 
 @pytest.fixture
 def run(tmp_path: Path, observer: DrawnObserver, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
-    engine = Engine(observer, FakeModel(), "drawn")  # type: ignore[arg-type]
+    engine = Engine(observer, make_expert(), "drawn")  # type: ignore[arg-type]
     monkeypatch.setenv("WAYSPEAK_DATA", str(tmp_path / "data"))
-    monkeypatch.setattr(Engine, "load", lambda settings: engine)
-    monkeypatch.setattr(command, "read_trained_sources", lambda settings: frozenset({"known"}))
+    monkeypatch.setattr(Engine, "load", lambda settings, method: engine)
+    monkeypatch.setattr(command, "read_trained_sources", lambda settings, model: frozenset({"known"}))
 
     def invoke(rows: list[str], *arguments: str, header: str = "path,label,speaker,source,method") -> Result:
         (tmp_path / "manifest.csv").write_text("\n".join([header, *rows]) + "\n")
@@ -320,7 +320,7 @@ def test_processes_decode_only_what_is_not_cached(
             return None
 
     monkeypatch.setattr(measurements, "ProcessPoolExecutor", InThisProcess)
-    monkeypatch.setattr(measurements, "_load_observer", lambda settings, options: observer)
+    monkeypatch.setattr(measurements, "_load_observer", lambda settings, options, cut_mouths: observer)
     paths.append(tmp_path / "text.mp4")
     decode_ahead(paths, Settings(tmp_path), FaceOptions(), cache, 2, lambda *step: steps.append(step))
     assert observer.looked == ["1.mp4", "2.mp4", "text.mp4"]

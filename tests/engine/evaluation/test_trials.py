@@ -1,14 +1,15 @@
 """Trials on a world where the truth is known: a face whose lips are its own voice, some frames earlier."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
-from engine.consistency import ConsistencyOptions, measure_consistency
+from engine.consistency import ConsistencyOptions, find_offset, measure_consistency
 from engine.evaluation.trials import (
     Trial,
     TrialClip,
     cut_windows,
-    find_offset,
     move_sound,
     plant_offsets,
     shuffle_faces,
@@ -146,7 +147,8 @@ def test_moving_the_sound_cuts_both_sides_and_keeps_the_mask_true() -> None:
 
 
 def test_an_offset_beyond_the_search_is_not_found() -> None:
-    (one,) = plant_offsets([make_clip(0, 100)], encode, [9], ConsistencyOptions(max_offset=5))
+    narrow = partial(find_offset, options=ConsistencyOptions(max_offset=5))
+    (one,) = plant_offsets([make_clip(0, 100)], encode, [9], narrow)
     assert one.error >= 4
 
 

@@ -1,0 +1,170 @@
+"""Who compares a face with a voice: a model, the rows it reads, and the mode in which its features become a score."""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from engine import weights
+from engine.consistency import PLAIN_MEAN, Consistency, ConsistencyOptions, find_offset, measure_consistency
+from engine.lips import N_FEATURES
+from engine.methods import SIZES
+from engine.models.avhubert import AVHubert, load_avhubert
+from engine.models.compact import N_SPEECH, CompactConsistency, load_compact
+from engine.observation import Heard, Observation, ObservedTrack
+from engine.paper import (
+    MAX_FRAMES,
+    count_sound,
+    find_paper_offset,
+    follow_first_face,
+    measure_as_paper,
+    to_unit,
+)
+from engine.settings import Settings
+from engine.types import Encoded, Mode, Model
+
+Rows = tuple[np.ndarray, np.ndarray]
+"""What a model reads of a face and of the sound of its time: (T, ...) and (T, S)."""
+
+
+class Encoder(Protocol):
+    """A network together with the choice of what it reads."""
+
+    @property
+    def needs_mouths(self) -> bool:
+        """Whether it reads mouths, which an observer cuts only when asked to."""
+        ...
+
+    def read(self, track: ObservedTrack, heard: Heard) -> Rows:
+        """Take the rows of a face and of the sound of its time; ValueError where they were never cut."""
+        ...
+
+    def encode(self, face: np.ndarray, sound: np.ndarray) -> Encoded:
+        """Embed both sides of a track, frame by frame, in memory that does not grow with the square of its length."""
+        ...
+
+    def embed_whole(self, face: np.ndarray, sound: np.ndarray) -> Rows:
+        """Embed each side in one piece and by itself, (T, D) and (T', D), however long each is."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CompactEncoder:
+    """The compact model: lips as numbers, log-mel rows."""
+
+    net: CompactConsistency
+    needs_mouths: bool = False
+
+    def read(self, track: ObservedTrack, heard: Heard) -> Rows:
+        """`lips.describe_lips` and `speech.log_mel`."""
+        return track.lips, heard.rows[track.start : track.end]
+
+    def encode(self, face: np.ndarray, sound: np.ndarray) -> Encoded:
+        """See `CompactConsistency.encode`."""
+        return self.net.encode(face, sound)
+
+    def embed_whole(self, face: np.ndarray, sound: np.ndarray) -> Rows:
+        """Each stream beside nothing: neither sees the other."""
+        lips = self.net.encode(face, np.zeros((len(face), N_SPEECH), np.float32)).lips
+        return lips, self.net.encode(np.zeros((len(sound), N_FEATURES), np.float32), sound).speech
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AVHubertEncoder:
+    """AV-HuBERT: pictures of mouths, filterbank rows."""
+
+    net: AVHubert
+    needs_mouths: bool = True
+
+    def read(self, track: ObservedTrack, heard: Heard) -> Rows:
+        """`mouths.crop_mouths` and `speech.filterbank_rows`."""
+        if track.mouths is None or heard.filterbank is None:
+            raise ValueError("the mouths of this observation were not cut: observe with `cut_mouths`")
+        return track.mouths, heard.filterbank[track.start : track.end]
+
+    def encode(self, face: np.ndarray, sound: np.ndarray) -> Encoded:
+        """See `AVHubert.encode`: in chunks that overlap."""
+        return self.net.encode(face, sound)
+
+    def embed_whole(self, face: np.ndarray, sound: np.ndarray) -> Rows:
+        """See `AVHubert.features`."""
+        return self.net.features(face, sound, chunk=None)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Expert:
+    """A model at work in one mode; `recipe` names its weights, the mode and the options."""
+
+    model: Model
+    encoder: Encoder
+    recipe: str
+    mode: Mode = Mode.STRICT
+    options: ConsistencyOptions = field(default_factory=ConsistencyOptions)
+
+    def choose_faces(self, seen: Observation) -> tuple[ObservedTrack, ...]:
+        """Every face; the paper knows one."""
+        if self.mode == Mode.STRICT:
+            return seen.tracks
+        first = follow_first_face(seen)
+        return (first,) if first else ()
+
+    def mask(self, seen: Observation, face: ObservedTrack) -> np.ndarray:
+        """(T,) bool: the frames that are real. The paper asks only how far the sound goes."""
+        present = seen.heard.present[face.start : face.end]
+        return present if self.mode == Mode.PAPER else face.seen & present
+
+    def measure(self, seen: Observation, face: ObservedTrack) -> Consistency | None:
+        """Compare one face with the sound of its time, through no gate; None where too few frames can be paired."""
+        rows, mask = self.encoder.read(face, seen.heard), self.mask(seen, face)
+        if self.mode == Mode.STRICT:
+            encoded = self.encoder.encode(*rows)
+            return measure_consistency(replace(encoded, start=face.start), mask, self.options)
+        length = count_sound(mask)
+        if not length:
+            return None
+        picture, sound = rows
+        return measure_as_paper(*self.encoder.embed_whole(picture[:MAX_FRAMES], sound[:MAX_FRAMES][:length]))
+
+    def encode(self, face: np.ndarray, sound: np.ndarray) -> Encoded:
+        """Embed rows that were read, of one length, for `compare`."""
+        if self.mode == Mode.STRICT:
+            return self.encoder.encode(face, sound)
+        lips, speech = self.encoder.embed_whole(face[:MAX_FRAMES], sound[:MAX_FRAMES])
+        ones = np.ones(len(lips), np.float32)
+        return Encoded(0, to_unit(lips), to_unit(speech), ones, ones)
+
+    def compare(self, encoded: Encoded, mask: np.ndarray) -> tuple[float, int] | None:
+        """Give the score and the offset in frames of what is encoded already, as `measure` would."""
+        if self.mode == Mode.STRICT:
+            return find_offset(encoded, mask, self.options)
+        length = count_sound(mask)
+        return find_paper_offset(encoded.lips, encoded.speech[:length]) if length else None
+
+
+def consistency_options(model: Model) -> ConsistencyOptions:
+    """The options of strict mode: those fitted to the compact model are for it alone."""
+    return PLAIN_MEAN if model.is_avhubert else ConsistencyOptions()
+
+
+def locate_model(model: Model, data_dir: Path) -> Path:
+    """Give the verified weights; WeightsMissing, WeightsDamaged or LicenceNotAccepted say what to do."""
+    if model == Model.COMPACT:
+        return weights.compact(data_dir)
+    return weights.avhubert(SIZES[model], data_dir)
+
+
+def load_encoder(model: Model, path: Path, settings: Settings) -> Encoder:
+    """Load the network onto its device."""
+    device = pick_device(settings.device)
+    if model == Model.COMPACT:
+        return CompactEncoder(load_compact(path, device))
+    return AVHubertEncoder(load_avhubert(path, device))
+
+
+def pick_device(wanted: str) -> str:
+    """`auto` is CUDA where there is one; a device that is asked for by name is taken at its word."""
+    if wanted != "auto":
+        return wanted
+    return "cuda" if torch.cuda.is_available() else "cpu"

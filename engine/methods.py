@@ -1,0 +1,86 @@
+"""Which method judges a clip: a model, a mode, and whether another model is heard beside it. Imports no torch."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine import weights
+from engine.errors import EngineError, WeightsMissing
+from engine.types import Mode, Model
+
+SIZES = {Model.AVHUBERT_LARGE: "large", Model.AVHUBERT_BASE: "base"}  # the larger first
+TITLES = {
+    Model.COMPACT: "Compact",
+    Model.AVHUBERT_BASE: "AV-HuBERT BASE",
+    Model.AVHUBERT_LARGE: "AV-HuBERT LARGE",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """What a person chooses; EngineError where a model would be its own second."""
+
+    model: Model = Model.COMPACT
+    mode: Mode = Mode.STRICT
+    second: Model | None = None
+
+    def __post_init__(self) -> None:
+        if self.second == self.model:
+            raise EngineError(
+                f"The second opinion on {self.model} would be its own.", "Name another model, or none, as the second."
+            )
+
+    @property
+    def models(self) -> tuple[Model, ...]:
+        """Both, or the one."""
+        return (self.model, self.second) if self.second else (self.model,)
+
+    @property
+    def title(self) -> str:
+        """What a list of choices calls it."""
+        mode = "as in the paper" if self.mode == Mode.PAPER else "by time"
+        beside = f", with {TITLES[self.second]} as second opinion" if self.second else ""
+        return f"{TITLES[self.model]}, {mode}{beside}"
+
+
+def choose_method(model: Model | None, mode: Mode, second: Model | None, data_dir: Path) -> Method:
+    """Fill in the model that is not named: compact, and in paper mode the largest AV-HuBERT that is there.
+
+    Where paper mode finds none: WeightsMissing or LicenceNotAccepted, each with what to do.
+    """
+    if model is None:
+        model = _find_paper_model(data_dir) if mode == Mode.PAPER else Model.COMPACT
+    return Method(model, mode, second)
+
+
+def list_methods(data_dir: Path) -> tuple[Method, ...]:
+    """The methods whose weights are there and whose licence is accepted, the default first; nothing is hashed."""
+    return (Method(), *(method for model in _find_avhubert(data_dir) for method in _methods_of(model)))
+
+
+def list_missing(data_dir: Path) -> tuple[Model, ...]:
+    """The models that are not there, or whose licence is not accepted."""
+    there = _find_avhubert(data_dir)
+    return tuple(model for model in SIZES if model not in there)
+
+
+def _methods_of(model: Model) -> tuple[Method, ...]:
+    return (Method(second=model), Method(model), Method(model, Mode.PAPER))
+
+
+def _find_avhubert(data_dir: Path) -> tuple[Model, ...]:
+    sizes = weights.list_avhubert(data_dir)
+    return tuple(model for model, size in SIZES.items() if size in sizes)
+
+
+def _find_paper_model(data_dir: Path) -> Model:
+    """Take the largest that is there and accepted; else say what is lacking: a licence rather than a file."""
+    there = _find_avhubert(data_dir)
+    if there:
+        return there[0]
+    lacking = []
+    for size in SIZES.values():
+        try:
+            weights.avhubert(size, data_dir)
+        except WeightsMissing as error:
+            lacking.append(error)
+    raise lacking[0]
