@@ -369,20 +369,18 @@ def rename_checkpoint(state: dict[str, Tensor], norm_first: bool = True) -> tupl
     not complete or mask features rather than rows of sound (the published iterations up to the fourth). ValueError
     names the keys that are not known.
     """
-    fine_tuned = any(name.startswith(FINE_TUNED) for name in state)
-    wanted = [name for name in state if not (fine_tuned and name.startswith("decoder."))]
-    names = {name: RENAMED.get(bare := name.removeprefix(FINE_TUNED), bare) for name in wanted}
-    found = {ours: state[name] for name, ours in names.items()}
-    if not set(HEADS) <= set(found) or found["mask_emb"].shape != (N_AUDIO,):
-        names = {name: ours for name, ours in names.items() if ours not in HEADS}
+    prefix = FINE_TUNED if any(name.startswith(FINE_TUNED) for name in state) else ""
+    names = {name: RENAMED.get(bare := name.removeprefix(prefix), bare) for name in state if name.startswith(prefix)}
     renamed = {ours: state[name] for name, ours in names.items()}
+    if not set(HEADS) <= set(renamed) or renamed["mask_emb"].shape != (N_AUDIO,):
+        renamed = {ours: tensor for ours, tensor in renamed.items() if ours not in HEADS}
     renamed.setdefault("encoder.norm_first", torch.tensor(norm_first))
     with torch.device("meta"):
-        known = AVHubert(config_of(renamed)).state_dict()
-    unknown = [name for name in names if names[name] not in known or fine_tuned != name.startswith(FINE_TUNED)]
+        known = {*AVHubert(config_of(renamed)).state_dict(), *HEADS}
+    unknown = [name for name in state if names.get(name) not in known and not (prefix and name.startswith("decoder."))]
     if unknown:
         raise ValueError(f"{len(unknown)} keys are not of AV-HuBERT: {', '.join(unknown[:5])}")
-    return renamed, tuple(name for name in state if name not in names)
+    return renamed, tuple(name for name in state if names.get(name) not in renamed)
 
 
 def _lay_out(tensor: Tensor) -> Tensor:
