@@ -244,6 +244,7 @@ def _write(state: dict[str, Tensor], record: dict[str, Any], weight: WeightFile,
             load_avhubert(weights)
             sidecar = weights.with_suffix(".json")
             sidecar.write_text(json.dumps({"sha256": hash_file(weights)} | record, indent=2) + "\n", encoding="utf-8")
+            weights.chmod(sidecar.stat().st_mode)  # safetensors lets nobody else read, whatever the umask says
             _put_both(weights, sidecar, target)
     except (OSError, SafetensorError) as cause:
         raise FolderUnwritable(f"{target.parent} cannot be written: {cause}.", ROOM) from cause

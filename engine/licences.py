@@ -7,7 +7,6 @@ nothing is kept. Where the words change, they must be accepted again.
 import hashlib
 import json
 import os
-import tempfile
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -117,11 +116,9 @@ def _read_records(data_dir: Path) -> dict[str, Any]:
 
 def _replace(path: Path, text: str) -> None:
     """Write the file whole or not at all."""
-    handle, unfinished = tempfile.mkstemp(suffix=".part", dir=path.parent)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        Path(unfinished).replace(path)
-    except BaseException:
-        Path(unfinished).unlink(missing_ok=True)
-        raise
+        unfinished.write_text(text, encoding="utf-8")
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)

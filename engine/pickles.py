@@ -15,7 +15,7 @@ from typing import Any
 
 from engine.errors import CheckpointRefused
 
-MAX_BYTES = 16 * 1024 * 1024  # of one pickle, its tensors lie elsewhere; one operation a byte takes 1 GB at most
+MAX_BYTES = 8 * 1024 * 1024  # of one pickle, its tensors lie elsewhere; at one operation a byte it takes 0.6 GB
 MAX_NAMED = 5  # names in one message
 DOWNLOAD = "Download the published file anew."
 STORAGES = {

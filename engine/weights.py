@@ -203,7 +203,10 @@ def verify(path: Path, weight: WeightFile, data_dir: Path | None = None) -> Path
     n_bytes = path.stat().st_size
     if weight.n_bytes and n_bytes != weight.n_bytes:
         raise WeightsDamaged(f"{path} has {n_bytes} bytes, wanted {weight.n_bytes}", hint)
-    found = hash_file(path)
+    try:
+        found = hash_file(path)
+    except OSError as cause:
+        raise WeightsDamaged(f"{path} cannot be read: {cause.strerror or cause}", hint) from cause
     if found != wanted:
         raise WeightsDamaged(f"{path} has SHA-256 {found[:12]}..., wanted {wanted[:12]}...", hint)
     return path
