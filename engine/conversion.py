@@ -147,14 +147,16 @@ def _convert(checkpoint: Checkpoint, file: str) -> _Network:
 
 
 def _match(state: dict[str, Tensor]) -> None:
-    """Raise unless the state dict is the network's in every name, shape and kind of number; it costs no memory."""
-    with torch.device("meta"):
-        model = AVHubert(config_of(state))
-    wanted = model.state_dict()
-    model.load_state_dict({name: tensor.to("meta") for name, tensor in state.items()}, strict=True, assign=True)
-    odd = [name for name in wanted if wanted[name].is_floating_point() != state[name].is_floating_point()]
+    """Raise ValueError unless every tensor of the network is there, in its shape and kind of number."""
+    with torch.device("meta"):  # shapes alone, no memory
+        wanted = AVHubert(config_of(state)).state_dict()
+    odd = [name for name in wanted if _describe(wanted[name]) != _describe(state.get(name))]
     if odd:
-        raise ValueError(f"{name_some(odd)} hold numbers of another kind")
+        raise ValueError(f"{name_some(odd)} are missing, or of another shape or kind of number")
+
+
+def _describe(tensor: Tensor | None) -> tuple[object, ...]:
+    return () if tensor is None else (tensor.shape, tensor.is_floating_point())
 
 
 def _tell_size(state: dict[str, Tensor]) -> str:
@@ -192,7 +194,9 @@ def _find_settings(content: object, name: str) -> Iterator[bool]:
 
 def _compare(checkpoint: Checkpoint, cause: Exception) -> str:
     """How far the checkpoint is from the nearest size: what it lacks or has in another shape, else what was said."""
-    found = {name.removeprefix(FINE_TUNED): tensor.shape for name, tensor in checkpoint.tensors.items()}
+    found = {
+        _name_officially(name.removeprefix(FINE_TUNED)): tensor.shape for name, tensor in checkpoint.tensors.items()
+    }
     differences = []
     for size in AVHUBERT:
         with torch.device("meta"):
@@ -203,10 +207,10 @@ def _compare(checkpoint: Checkpoint, cause: Exception) -> str:
         differences.append((len(lacking) + len(shaped), size, lacking, shaped))
     _, size, lacking, shaped = min(differences)
     if lacking:
-        return f"it lacks {len(lacking)} tensors of {size.upper()}: {name_some(lacking)}"
+        return f"it lacks {len(lacking)} of {size.upper()}'s tensors: {name_some(lacking)}"
     if shaped:
-        return f"{len(shaped)} tensors have other shapes than {size.upper()}'s: {name_some(shaped)}"
-    return str(cause)
+        return f"{len(shaped)} of {size.upper()}'s tensors have another shape: {name_some(shaped)}"
+    return str(cause).rstrip(".")
 
 
 def _name_officially(name: str) -> str:

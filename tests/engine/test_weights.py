@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from engine import weights
-from engine.errors import WeightsDamaged, WeightsMissing
+from engine.errors import LicenceNotAccepted, WeightsDamaged, WeightsMissing
+from engine.licences import AV_HUBERT, accept_licence
 
 CONTENT = b"not really a network"
 
@@ -112,9 +113,77 @@ def test_inspection_tells_the_three_states_without_raising(tmp_path, monkeypatch
     assert verified.detail == str(path)
 
 
+def test_unreadable_file_is_damage(tmp_path, monkeypatch):
+    path = _own(tmp_path / weights.FOLDER)
+
+    def refuse(path: Path) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(weights, "hash_file", refuse)
+    with pytest.raises(WeightsDamaged, match="cannot be read: Permission denied"):
+        weights.compact(tmp_path)
+    assert path.is_file()
+
+
+def _avhubert(data_dir: Path, size: str = "large") -> Path:
+    path = data_dir / weights.FOLDER / weights.AVHUBERT[size].file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(CONTENT)
+    path.with_suffix(".json").write_text(json.dumps({"sha256": hashlib.sha256(CONTENT).hexdigest()}))
+    return path
+
+
+@pytest.mark.parametrize("size", ["base", "large"])
+def test_missing_avhubert_says_which_file_where_published_and_under_which_licence(tmp_path, size):
+    with pytest.raises(WeightsMissing, match=rf"avhubert_{size}\.safetensors was not found") as caught:
+        weights.avhubert(size, tmp_path)
+    for text in ("https://facebookresearch.github.io/av_hubert/", f"{size}_vox_iter5.pt", "non-commercial research"):
+        assert text in caught.value.hint
+    assert "`wayspeak weights import PATH`" in caught.value.hint
+
+
+def test_avhubert_is_given_once_its_licence_is_accepted(tmp_path):
+    path = _avhubert(tmp_path)
+    with pytest.raises(LicenceNotAccepted) as caught:
+        weights.avhubert("large", tmp_path)
+    assert "wayspeak weights accept av_hubert" in caught.value.hint
+    assert weights.list_avhubert(tmp_path) == ()
+
+    accept_licence(AV_HUBERT, tmp_path)
+    assert weights.avhubert("large", tmp_path) == path
+    assert weights.list_avhubert(tmp_path) == ("large",)
+
+
+def test_avhubert_is_never_looked_for_among_our_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(weights, "SHIPPED", _avhubert(tmp_path).parent)
+    accept_licence(AV_HUBERT, tmp_path / "data")
+
+    with pytest.raises(WeightsMissing):
+        weights.avhubert("large", tmp_path / "data")
+
+
+def test_damaged_avhubert_is_told(tmp_path):
+    accept_licence(AV_HUBERT, tmp_path)
+    _avhubert(tmp_path).write_bytes(b"changed")
+
+    with pytest.raises(WeightsDamaged, match="SHA-256") as caught:
+        weights.avhubert("large", tmp_path)
+    assert "--replace" in caught.value.hint
+
+
+def test_avhubert_without_its_record_says_how_to_bring_it_in(tmp_path):
+    accept_licence(AV_HUBERT, tmp_path)
+    _avhubert(tmp_path).with_suffix(".json").unlink()
+
+    with pytest.raises(WeightsMissing, match=r"avhubert_large\.json") as caught:
+        weights.avhubert("large", tmp_path)
+    assert "weights import" in caught.value.hint
+
+
 def test_every_record_says_what_it_is_and_under_which_licence():
-    assert len(weights.WEIGHTS) == 3
+    assert len(weights.WEIGHTS) == 5
     for weight in weights.WEIGHTS:
         assert weight.purpose and weight.source and weight.code_licence and weight.weight_licence and weight.hint
-        assert weight == weights.COMPACT or len(weight.sha256) == 64
+        assert bool(weight.package) == (len(weight.sha256) == 64)
+        assert weight.is_optional == (weight.licence is not None)
         assert replace(weight, name="other") != weight
