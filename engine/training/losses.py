@@ -1,5 +1,7 @@
 """The two tasks of SpeechForensics' first stage: frame-wise alignment and masked prediction of units."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from torch import nn
@@ -13,6 +15,16 @@ CLIP_OFFSETS = 12  # frames each way over which a whole window is compared
 NEIGHBOUR = 0.1  # how much the next frame's sound also counts as right
 
 
+@dataclass(frozen=True, slots=True)
+class AlignmentWeights:
+    """How much each part of the alignment counts; 0 switches it off."""
+
+    within: float = 0.5  # a frame's sound against the window's other frames
+    across: float = 0.5  # against all frames of the batch: a face may be told from a voice by who it is
+    offset: float = 0.5  # whole windows: which offset is right
+    windows: float = 0.5  # whole windows: own sound against others', which who it is may tell too
+
+
 class AlignmentLoss(nn.Module):
     """A frame's sound against the window's other frames, against all frames, and whole windows against each other.
 
@@ -20,16 +32,22 @@ class AlignmentLoss(nn.Module):
     over offsets, own voice against others', and which offset is right.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, weights: AlignmentWeights = AlignmentWeights()) -> None:
         super().__init__()
+        self.weights = weights
         self.frame_scale = nn.Parameter(torch.tensor(2.5))
         self.clip_scale = nn.Parameter(torch.tensor(3.6))
 
     def forward(self, lips: Streamed, speech: Streamed, real: torch.Tensor) -> torch.Tensor:
         """Give the mean loss; `real` (B, T) bool."""
-        within = self._within(lips[1], speech[1], real)
-        across = self._across(lips[1][real], speech[1][real])
-        return (within + across) / 2 + self._clips(lips, speech, real) / 2
+        weights, loss = self.weights, lips[1].new_zeros(())
+        if weights.within:
+            loss = loss + weights.within * self._within(lips[1], speech[1], real)
+        if weights.across:
+            loss = loss + weights.across * self._across(lips[1][real], speech[1][real])
+        if weights.offset or weights.windows:
+            loss = loss + self._clips(lips, speech, real)
+        return loss
 
     def _within(self, lips: torch.Tensor, speech: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
         length = lips.shape[1]
@@ -52,7 +70,8 @@ class AlignmentLoss(nn.Module):
         own = scores[right, right]  # (B, 2K+1)
         offset = F.cross_entropy(own, torch.full_like(right, CLIP_OFFSETS))
         best = torch.logsumexp(scores, -1)  # (B, B)
-        return offset + (F.cross_entropy(best, right) + F.cross_entropy(best.T, right)) / 2
+        windows = (F.cross_entropy(best, right) + F.cross_entropy(best.T, right)) / 2
+        return self.weights.offset * offset + self.weights.windows * windows
 
 
 def compare_windows(
