@@ -7,7 +7,6 @@ code and are read by their own library. Whatever a file claims is held against i
 """
 
 import math
-import re
 import struct
 import zipfile
 from collections import Counter
@@ -22,14 +21,13 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from engine.errors import CheckpointRefused
-from engine.pickles import DOWNLOAD, MAX_BYTES, Storage, TensorPlan, name_some, read_pickle
+from engine.pickles import DOWNLOAD, MAX_BYTES, PLAIN_NAME, Storage, TensorPlan, name_some, read_pickle
 
 MAX_TENSORS = 4096
 MAX_SHARING = 2  # bytes of tensors a byte of the file: tensors may share a storage, but not multiply it
 MAX_ENTRIES = 65_536
 ZIP, PICKLE = b"PK", b"\x80"  # how the files begin
 LEGACY_MAGIC, LEGACY_PROTOCOL = 0x1950A86A20F9469CFC6C, 1001  # torch.serialization
-PLAIN_NAME = re.compile(r"[A-Za-z0-9_.]{1,200}")
 
 ReadStorage = Callable[[Storage, int], bytearray]
 """`read(storage, n_bytes)`: exactly that many bytes, the whole storage."""

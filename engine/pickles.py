@@ -9,6 +9,7 @@ Nothing here recurses, hashes anything but plain keys, or takes more memory than
 """
 
 import pickletools
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -51,6 +52,7 @@ INERT_NAMES = frozenset(
     + [f"pathlib.{name}" for name in ("Path", "PosixPath", "PurePosixPath")]
     + [f"torch.{dtype}" for dtype in STORAGES.values()]
 )
+PLAIN_NAME = re.compile(r"[A-Za-z0-9_.]{1,200}")
 KEYS = (str, int, bool, float, bytes, type(None))  # whose hash costs no more than their length
 
 
@@ -128,7 +130,8 @@ def _refuse_strangers(names: set[str], file: str) -> None:
 
 
 def _is_known(name: str) -> bool:
-    return name in INERT_NAMES or name.split(".")[0] in INERT_PACKAGES
+    """Names are shown and recorded, so nothing but plain letters is a known one."""
+    return name in INERT_NAMES or (name.split(".")[0] in INERT_PACKAGES and bool(PLAIN_NAME.fullmatch(name)))
 
 
 class _Machine:

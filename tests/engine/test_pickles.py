@@ -247,9 +247,10 @@ def test_pickle_longer_than_the_limit_is_refused():
         read_pickle(b"B" + struct.pack("<I", MAX_BYTES) + b"x" * MAX_BYTES + b".", "file")
 
 
-def test_names_that_would_play_with_a_terminal_are_quoted():
+@pytest.mark.parametrize("package", [b"evil", b"fairseq."])
+def test_names_that_would_play_with_a_terminal_are_quoted(package):
     with pytest.raises(CheckpointRefused) as caught:
-        read_pickle(b"cevil\x1b[2J\n" + b"x" * 500 + b"\n.", "file")
+        read_pickle(b"c" + package + b"\x1b[2J\n" + b"x" * 500 + b"\n.", "file")
     assert "\x1b" not in caught.value.message and len(caught.value.message) < 400
 
 
