@@ -356,6 +356,8 @@ def test_a_file_gives_back_the_network(tmp_path: Path, config: AVHubertConfig) -
     loaded = load_avhubert(tmp_path / "net.safetensors")
     assert loaded.config == config and not loaded.training
     assert {parameter.dtype for parameter in loaded.parameters()} == {torch.float32}
+    elsewhere = load_avhubert(tmp_path / "net.safetensors", "meta")  # any device that is not the CPU
+    assert elsewhere.post_extract_proj.weight.dtype == torch.float16
     np.testing.assert_allclose(run(loaded, "av"), run(model, "av"), rtol=0, atol=1e-5)
 
 
