@@ -29,6 +29,7 @@ train = typer.Typer(help="Train Wayspeak's own models from clips.", no_args_is_h
 app.add_typer(train, name="train")
 
 EVALUATION, TRAINING = "engine.evaluation.command", "engine.training.command"
+PRE_TRAINING = "engine.training.avhubert_command"
 WEIGHTS = "engine.weights_command"
 FORWARDED = {"allow_extra_args": True, "ignore_unknown_options": True}
 
@@ -99,10 +100,16 @@ def train_consistency(context: typer.Context) -> None:
     _forward(TRAINING, context)
 
 
-def main() -> None:
+@train.command("avhubert", context_settings=FORWARDED, add_help_option=False)
+def train_avhubert(context: typer.Context) -> None:
+    """Train AV-HuBERT itself, of any size: masked prediction of units and frame-wise alignment."""
+    _forward(PRE_TRAINING, context)
+
+
+def main(command: typer.Typer = app, name: str = "wayspeak") -> None:
     """Run the command line; an EngineError becomes one line on standard error and exit code 2."""
     try:
-        app(prog_name="wayspeak")
+        command(prog_name=name)
     except EngineError as error:
         message = " ".join(f"{error.message} {error.hint}".split())
         sys.stderr.write(f"wayspeak: {message}\n")

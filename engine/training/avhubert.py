@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
+from engine.errors import EngineError
 from engine.models.avhubert import CONFIGS, HEADS, AVHubert, AVHubertConfig
 from engine.permissions import MARK, Use, mark_uses
 from engine.training.batches import BatchOptions, BatchSource
@@ -65,6 +66,22 @@ TRAININGS = {
 }
 
 
+def plan_iterations(
+    usual: tuple[ClusterOptions, ...], count: int | None, units: Sequence[int]
+) -> tuple[ClusterOptions, ...]:
+    """Give `count` iterations of the usual kind, the last one repeated where more are asked for, with these units.
+
+    One number of units holds for all; EngineError where several are neither as many as the iterations.
+    """
+    count = count or (len(units) if len(units) > 1 else len(usual))
+    plan = [usual[min(i, len(usual) - 1)] for i in range(count)]
+    if len(units) > 1 and len(units) != count:
+        raise EngineError(f"{len(units)} numbers of units for {count} iterations.", "Give one, or one for each.")
+    if units:
+        plan = [replace(one, n_units=units[i % len(units)]) for i, one in enumerate(plan)]
+    return tuple(plan)
+
+
 def train_avhubert(reels: Sequence[Reel], options: AVHubertTraining, shop: Shop) -> tuple[AVHubert, list[Trend]]:
     """Train all iterations, taking up what is in the shop's folder; give the network and each iteration's losses."""
     model, trends = None, []
@@ -86,8 +103,10 @@ def begin_untrained(options: AVHubertTraining) -> AVHubert:
     return _begin(options, 0, None).eval()
 
 
-def save_avhubert(model: AVHubert, path: Path, options: AVHubertTraining, reels: Sequence[Reel]) -> Record:
-    """Write the weights and beside them the record of how they were made, which is given back.
+def save_avhubert(
+    model: AVHubert, path: Path, options: AVHubertTraining, reels: Sequence[Reel], trends: Sequence[Trend]
+) -> None:
+    """Write the weights and beside them the record of how they were made.
 
     Both are marked for the comparison of face and voice alone: whoever trains for another use says so there.
     """
@@ -108,9 +127,9 @@ def save_avhubert(model: AVHubert, path: Path, options: AVHubertTraining, reels:
             "speakers": len({reel.speaker for reel in reels}),
             "sources": sorted({reel.source for reel in reels}),
         },
+        "losses_first_and_last": [trend.sum_up() for trend in trends],
     }
     path.with_suffix(".json").write_text(json.dumps(record, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    return record
 
 
 def _begin(options: AVHubertTraining, number: int, last: AVHubert | None) -> AVHubert:
