@@ -180,3 +180,80 @@ def test_a_file_that_is_not_there_is_left_to_the_observer(tmp_path: Path) -> Non
     with pytest.raises(UnreadableVideo, match=r"gone\.mp4"):
         observe_cached(tmp_path / "gone.mp4", Strict(), ObservationCache(tmp_path, RECIPE))
     assert not (tmp_path / RECIPE).exists()
+
+
+def with_mouths(seen: Observation) -> Observation:
+    """The same, as an observer that was asked to cut mouths would have seen it."""
+    rng = np.random.default_rng(5)
+    tracks = tuple(
+        replace(track, mouths=rng.integers(0, 256, (len(track.seen), 96, 96), np.uint8)) for track in seen.tracks
+    )
+    filterbank = rng.normal(size=(seen.n_frames, 104)).astype(np.float32)
+    first = rng.integers(0, 256, (seen.n_frames, 96, 96), np.uint8) if tracks else None
+    return replace(seen, tracks=tracks, heard=replace(seen.heard, filterbank=filterbank), first_mouths=first)
+
+
+@pytest.mark.parametrize("faces", ["two faces", "no face"])
+def test_mouths_come_back_whole(tmp_path: Path, faces: str) -> None:
+    plain = make_observation() if faces == "two faces" else replace(make_observation(), tracks=())
+    seen, cache = with_mouths(plain), ObservationCache(tmp_path, RECIPE, with_mouths=True)
+    cache.save(seen)
+    found = cache.load(seen.sha256)
+    assert found is not None and found.has_mouths
+    assert_same(seen, found)
+
+
+def test_what_was_kept_without_mouths_serves_nobody_who_needs_them(tmp_path: Path) -> None:
+    seen, plain = make_observation(), ObservationCache(tmp_path, RECIPE)
+    wanting = ObservationCache(tmp_path, RECIPE, with_mouths=True)
+    plain.save(seen)
+    assert plain.load(seen.sha256) is not None and wanting.load(seen.sha256) is None
+    with pytest.raises(ValueError, match="were not cut"):
+        wanting.save(seen)
+    wanting.save(with_mouths(seen))
+    assert wanting.load(seen.sha256) is not None
+
+
+def test_what_was_kept_with_mouths_serves_those_who_need_none(tmp_path: Path) -> None:
+    seen = with_mouths(make_observation())
+    ObservationCache(tmp_path, RECIPE, with_mouths=True).save(seen)
+    found = ObservationCache(tmp_path, RECIPE).load(seen.sha256)
+    assert found is not None and not found.has_mouths
+    assert_same(make_observation(), found)
+
+
+@pytest.mark.parametrize("damage", ["cut", "gone", "another clip's", "other tracks", "older"])
+def test_damaged_mouths_count_as_absent_and_their_rows_do_not(
+    tmp_path: Path, damage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen, cache = with_mouths(make_observation()), ObservationCache(tmp_path, RECIPE, with_mouths=True)
+    path = cache.save(seen)
+    beside = path.with_suffix(".mouths.npz")
+    if damage == "cut":
+        beside.write_bytes(beside.read_bytes()[:-100])
+    elif damage == "gone":
+        beside.unlink()
+    elif damage == "another clip's":
+        other = cache.save(with_mouths(make_observation(b"another film"))).with_suffix(".mouths.npz")
+        beside.write_bytes(other.read_bytes())
+    elif damage == "other tracks":
+        cache.save(replace(seen, tracks=seen.tracks[::-1]))
+        ObservationCache(tmp_path, RECIPE).save(seen)
+    else:
+        monkeypatch.setattr("engine.cache.MOUTHS_VERSION", 99)
+    assert cache.load(seen.sha256) is None
+    assert ObservationCache(tmp_path, RECIPE).load(seen.sha256) is not None
+
+
+def test_who_needs_mouths_looks_again_once(tmp_path: Path) -> None:
+    class Cutting(CountingObserver):
+        def observe(self, path: Path, on_step: OnStep = lambda name, completed, total: None) -> Observation:
+            return with_mouths(super().observe(path, on_step))
+
+    film = tmp_path / "film.mp4"
+    film.write_bytes(b"film")
+    observe_cached(film, CountingObserver(), ObservationCache(tmp_path, RECIPE))
+    observer, cache = Cutting(), ObservationCache(tmp_path, RECIPE, with_mouths=True)
+    first, second = (observe_cached(film, observer, cache) for _ in range(2))
+    assert observer.looked == ["film.mp4"]
+    assert_same(first, second)

@@ -2,13 +2,21 @@
 
 import time
 import tracemalloc
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
-from engine.consistency import Consistency, ConsistencyOptions, Pairs, measure_consistency
-from engine.types import FPS, Encoded
+from engine.consistency import (
+    PLAIN_MEAN,
+    Consistency,
+    ConsistencyOptions,
+    Pairs,
+    measure_clarity,
+    measure_consistency,
+)
+from engine.types import FPS, Encoded, SyncCurve
 
 PLAIN = ConsistencyOptions()
 
@@ -214,3 +222,43 @@ def test_fifteen_minutes_take_little_memory_and_time() -> None:
     assert len(found.windows) == 899
     assert peak < 400e6  # a matrix of all times with all times would be 2 GB
     assert spent < 30
+
+
+def test_plain_mean_is_the_highest_mean_over_real_pairs() -> None:
+    encoded = delayed(120, 9, noise=1.0)
+    mask = np.arange(120) >= 20
+    found = measure(encoded, mask, PLAIN_MEAN)
+    means = []
+    for k in range(-15, 16):
+        pairs = [t for t in range(120) if 0 <= t + k < 120 and mask[t] and mask[t + k]]
+        means.append(np.mean([encoded.lips[t] @ encoded.speech[t + k] for t in pairs]))
+    assert found.score == pytest.approx(max(means), abs=1e-6)
+    assert found.offset_s == pytest.approx((int(np.argmax(means)) - 15) / FPS) == pytest.approx(9 / FPS)
+
+
+def test_plain_mean_takes_nothing_off_for_an_offset() -> None:
+    near, far = (measure(delayed(100, late), None, PLAIN_MEAN) for late in (0, 14))
+    assert near.score == pytest.approx(far.score, abs=0.02) == pytest.approx(1.0, abs=0.02)
+
+
+def test_plain_mean_searches_no_further() -> None:
+    assert measure(delayed(200, 30), None, PLAIN_MEAN).beyond_s is None
+
+
+def test_clarity_stands_high_over_a_true_offset_and_low_over_noise() -> None:
+    assert measure(delayed(250, 4, noise=1.0)).clarity > 5
+    assert measure(pair(draw(250, 1), draw(250, 2))).clarity < 4
+
+
+def test_clarity_has_no_scale_and_asks_for_a_background() -> None:
+    values = np.random.default_rng(0).normal(size=101)
+    values[50] = 6.0
+    curve = SyncCurve(np.arange(-50, 51) / FPS, values, np.full(101, 50))
+    scaled = replace(curve, similarity=0.01 * values - 3)
+    assert measure_clarity(curve, 0, 5) == pytest.approx(measure_clarity(scaled, 0, 5), rel=1e-6)
+    away = np.delete(values, np.arange(45, 56))
+    assert measure_clarity(curve, 0, 5) == pytest.approx((6.0 - away.mean()) / away.std())
+    short = replace(curve, similarity=np.where(np.abs(np.arange(-50, 51)) < 10, values, np.nan))
+    assert measure_clarity(short, 0, 5) == 0.0
+    flat = replace(curve, similarity=np.zeros(101))
+    assert measure_clarity(flat, 0, 5) == 0.0

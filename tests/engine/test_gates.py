@@ -9,9 +9,11 @@ from engine.gates import (
     MeasuredClip,
     combine,
     gate_clip,
+    gate_experts,
     gate_offset,
     gate_rivals,
     gate_track,
+    soften,
     sum_up,
 )
 from engine.types import Reason, Status
@@ -199,3 +201,15 @@ def test_sound_found_beyond_the_search_limits_whatever_was_found_inside() -> Non
     wanted = (Status.LIMITED, (Reason.OFFSET_BEYOND_SEARCH,))
     assert gate_offset(3, 15, 0, True, OPTIONS) == wanted
     assert gate_offset(3, 15, 0, False, OPTIONS) == (Status.EVALUATED, ())
+
+
+def test_softened_refusals_are_limits_and_every_reason_stays():
+    refused = (Status.NOT_EVALUATED, (Reason.TOO_SHORT,))
+    limited = (Status.LIMITED, (Reason.EDITED, Reason.TOO_SHORT))
+    assert soften(refused, (Status.EVALUATED, ()), limited) == (Status.LIMITED, (Reason.TOO_SHORT, Reason.EDITED))
+    assert soften((Status.EVALUATED, ())) == (Status.EVALUATED, ())
+
+
+def test_experts_that_contradict_each_other_limit_the_answer():
+    assert gate_experts(True) == (Status.EVALUATED, ())
+    assert gate_experts(False) == (Status.LIMITED, (Reason.EXPERTS_DISAGREE,))

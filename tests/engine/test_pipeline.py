@@ -7,14 +7,27 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine import observer, weights
+from engine import observer, pipeline, weights
+from engine.consistency import PLAIN_MEAN, ConsistencyOptions
 from engine.errors import UnreadableVideo, WeightsMissing
+from engine.experts import Expert
+from engine.methods import Method
 from engine.observation import measure_clip, measure_track, read_ahead
 from engine.observer import Observer, write_recipe
+from engine.opinions import OpinionOptions
 from engine.pipeline import Engine, EngineOptions
 from engine.settings import MediaLimits, Settings
-from engine.types import SAMPLES_PER_FRAME, Clip, Frame, Reason, Status
-from tests.fakes import FakeNets, FakeVoice, make_clip, make_expert, make_mouth, make_voice
+from engine.types import SAMPLES_PER_FRAME, Clip, Frame, Mode, Model, Reason, Status
+from tests.fakes import (
+    FakeEncoder,
+    FakeMouthReader,
+    FakeNets,
+    FakeVoice,
+    make_clip,
+    make_expert,
+    make_mouth,
+    make_voice,
+)
 
 SECONDS_12 = 300
 MOUTH = make_mouth(SECONDS_12)
@@ -289,3 +302,167 @@ def test_limits_of_the_settings_reach_the_reader(monkeypatch):
     Observer(FakeNets(), FakeVoice(), "seen", limits=limits).observe(FILE)  # type: ignore[arg-type]
 
     assert asked == [(FILE, limits)]
+
+
+PAPER = Mode.PAPER
+
+
+@pytest.fixture
+def make_engine(monkeypatch):
+    """An engine that reads mouths where its expert does, in front of a drawn clip."""
+
+    def make(clip: Clip, *experts: Expert, **options) -> Engine:
+        monkeypatch.setattr(observer, "open_clip", lambda path, limits: clip)
+        cut_mouths = any(expert.encoder.needs_mouths for expert in experts)
+        first, *second = experts
+        seer = Observer(FakeNets(), FakeVoice(), "seen", cut_mouths=cut_mouths)  # type: ignore[arg-type]
+        return Engine(seer, first, "fake", options.get("options"), *second)
+
+    return make
+
+
+def mouth_reader(mode: Mode = Mode.STRICT) -> Expert:
+    return make_expert(mode, Model.AVHUBERT_BASE, FakeMouthReader())
+
+
+@pytest.mark.parametrize("mode", Mode)
+def test_model_that_reads_mouths_finds_the_offset_in_either_mode(make_engine, mode):
+    analysis = make_engine(make_clip([MOUTH], make_voice(MOUTH, 6)), mouth_reader(mode)).analyse(FILE)
+
+    assert (analysis.model, analysis.mode) == (Model.AVHUBERT_BASE, mode)
+    assert _only(analysis).offset_s == pytest.approx(6 / 25)
+    assert _only(analysis).score > 0.5
+    assert "mouths" in analysis.timings_s
+
+
+def test_paper_mode_gives_one_face_one_score_and_no_timeline(make_engine):
+    appears = MOUTH.copy()
+    appears[:50] = np.nan
+    small = np.where(np.arange(SECONDS_12) < 60, OTHER, np.nan)
+    analysis = make_engine(make_clip([appears, small], make_voice(MOUTH)), make_expert(PAPER)).analyse(FILE)
+
+    (track,) = analysis.tracks
+    assert (track.start_s, track.end_s) == (0.0, 12.0)
+    found = track.consistency
+    assert found.windows == () and found.curve is not None
+    assert (found.dynamic_score, found.drift_s, found.llr) == (None, None, None)
+    assert (analysis.status, Reason.MULTI_FACE in analysis.reasons) == (Status.LIMITED, True)
+
+
+def test_paper_mode_of_a_good_clip_is_evaluated(make_engine):
+    analysis = make_engine(make_clip([MOUTH], make_voice(MOUTH)), make_expert(PAPER)).analyse(FILE)
+    assert (analysis.status, analysis.reasons) == (Status.EVALUATED, ())
+
+
+@pytest.mark.parametrize(
+    ("clip", "reason"),
+    [
+        (make_clip([MOUTH], None), Reason.SILENT),
+        (make_clip([MOUTH[:24]], make_voice(MOUTH[:24])), Reason.TOO_SHORT),
+        (make_clip([MOUTH[:99]], make_voice(MOUTH[:99])), Reason.NOT_ENOUGH_SPEECH),
+        (make_clip([MOUTH], make_voice(MOUTH), frame_px=90), Reason.LOW_RES),
+        (make_clip([np.full(SECONDS_12, 0.3)], make_voice(MOUTH)), Reason.STILL_FACE),
+        (make_clip([np.where(np.arange(SECONDS_12) < 170, MOUTH, np.nan)], make_voice(MOUTH)), Reason.FACE_LOST),
+    ],
+    ids=lambda value: str(value) if isinstance(value, Reason) else "",
+)
+def test_paper_mode_scores_what_gates_would_refuse_and_says_so(make_engine, clip, reason):
+    analysis = make_engine(clip, make_expert(PAPER)).analyse(FILE)
+
+    assert analysis.status == _only(analysis).status == Status.LIMITED
+    assert reason in analysis.reasons and reason in _only(analysis).reasons
+    assert _only(analysis).score is not None
+
+
+@pytest.mark.parametrize(
+    ("clip", "reason"),
+    [
+        (make_clip([MOUTH], None, present=np.zeros(SECONDS_12, bool)), Reason.NO_AUDIO),
+        (make_clip([], make_voice(MOUTH), n_frames=SECONDS_12), Reason.NO_FACE),
+    ],
+    ids=lambda value: str(value) if isinstance(value, Reason) else "",
+)
+def test_paper_mode_needs_a_face_and_a_sound(make_engine, clip, reason):
+    analysis = make_engine(clip, make_expert(PAPER)).analyse(FILE)
+
+    assert (analysis.status, analysis.reasons) == (Status.NOT_EVALUATED, (reason,))
+    assert all(track.consistency.score is None for track in analysis.tracks)
+
+
+def test_paper_mode_resamples_the_picture_to_sound_that_ends_early(make_engine):
+    present = np.arange(SECONDS_12) < 270
+    voice = make_voice(MOUTH) * np.repeat(present, SAMPLES_PER_FRAME)
+    found = _only(make_engine(make_clip([MOUTH], voice, present=present), make_expert(PAPER)).analyse(FILE))
+    strict = _only(make_engine(make_clip([MOUTH], voice, present=present), make_expert()).analyse(FILE))
+
+    assert found.curve is not None and found.curve.pairs.max() == 270
+    assert found.score < 0.6 < 0.8 < strict.score  # stretched, as the reference does
+
+
+def test_second_opinion_stands_beside_the_first(make_engine):
+    clip = make_clip([MOUTH], make_voice(MOUTH, 2))
+    alone = make_engine(clip, make_expert()).analyse(FILE)
+    both = make_engine(clip, make_expert(), mouth_reader()).analyse(FILE)
+
+    second = _only(both).second
+    assert second is not None and second.agrees and second.text
+    assert (second.model, second.recipe) == (Model.AVHUBERT_BASE, "fake-avhubert-base")
+    assert second.offset_s == pytest.approx(2 / 25)
+    assert _only(both).score == _only(alone).score, "the first is never changed by the second"
+    assert (both.status, both.reasons) == (Status.EVALUATED, ())
+    assert _only(alone).second is None
+
+
+class Deceived(FakeMouthReader):
+    """Sees another person's mouth."""
+
+    def read(self, track, heard):
+        face, sound = super().read(track, heard)
+        other = (255 * OTHER[: len(face), None, None]).astype(np.uint8)
+        return np.broadcast_to(other, face.shape), sound
+
+
+def test_experts_that_contradict_each_other_limit_the_answer_and_leave_the_score(make_engine):
+    clip = make_clip([MOUTH], make_voice(MOUTH))
+    deceived = make_expert(Mode.STRICT, Model.AVHUBERT_BASE, Deceived())
+    wary = EngineOptions(opinions=OpinionOptions(clear=4.0, unclear=3.9))
+    found = make_engine(clip, make_expert(), deceived, options=wary).analyse(FILE)
+
+    assert (found.status, found.reasons) == (Status.LIMITED, (Reason.EXPERTS_DISAGREE,))
+    second = _only(found).second
+    assert second is not None and not second.agrees
+    assert _only(found).score > 0.8 > second.score
+
+
+def test_refused_face_is_not_put_to_the_second(make_engine):
+    analysis = make_engine(make_clip([MOUTH], None), make_expert(), mouth_reader()).analyse(FILE)
+    assert analysis.status == Status.NOT_EVALUATED and _only(analysis).second is None
+
+
+def test_bound_of_a_clear_speaker_is_the_compact_models_alone(make_engine):
+    clip = make_clip([MOUTH, OTHER], make_voice(MOUTH))
+    analysis = make_engine(clip, mouth_reader()).analyse(FILE)
+
+    assert all(Reason.MULTI_FACE in track.consistency.reasons for track in analysis.tracks)
+
+
+def test_recipes_of_models_modes_and_seconds_differ(monkeypatch, tmp_path):
+    files = {}
+    for name in ("face", "voice", *Model):
+        files[name] = tmp_path / f"{name}.bin"
+        files[name].write_text(name)
+    seer = Observer(FakeNets(), FakeVoice(), "seen", [files["face"], files["voice"]])  # type: ignore[arg-type]
+    cut: list[bool] = []
+    monkeypatch.setattr(Observer, "load", lambda settings, options, cut_mouths: cut.append(cut_mouths) or seer)
+    monkeypatch.setattr(pipeline, "locate_model", lambda model, folder: files[model])
+    encoders = {model: FakeMouthReader() if model.is_avhubert else FakeEncoder() for model in Model}
+    monkeypatch.setattr(pipeline, "load_encoder", lambda model, file, settings: encoders[model])
+    methods = [Method(model, mode) for model in Model for mode in Mode]
+    methods.append(Method(second=Model.AVHUBERT_BASE))
+    engines = [Engine.load(Settings(tmp_path), method) for method in methods]
+
+    assert len({engine.recipe for engine in engines}) == 7
+    assert cut == [False, False, True, True, True, True, True]
+    assert all(engine.expert.mode in engine.recipe.split("+") for engine in engines)
+    assert engines[2].expert.options == PLAIN_MEAN and engines[0].expert.options == ConsistencyOptions()
+    assert engines[-1].second is not None and engines[-1].second.recipe == engines[2].expert.recipe

@@ -1,0 +1,79 @@
+"""Which methods there are, and which one a person gets who names less than all of it."""
+
+from pathlib import Path
+
+import pytest
+
+from engine import weights
+from engine.errors import EngineError, LicenceNotAccepted, WeightsMissing
+from engine.licences import AV_HUBERT, accept_licence
+from engine.methods import Method, choose_method, list_methods, list_missing
+from engine.types import Mode, Model
+
+
+def put(data_dir: Path, *sizes: str, accepted: bool = True) -> Path:
+    """Files of that name; nothing here reads them."""
+    folder = data_dir / weights.FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    for size in sizes:
+        (folder / f"avhubert_{size}.safetensors").write_bytes(b"weights")
+    if accepted:
+        accept_licence(AV_HUBERT, data_dir)
+    return data_dir
+
+
+def test_strict_and_compact_unless_said_otherwise(tmp_path: Path) -> None:
+    put(tmp_path, "base", "large")
+    assert choose_method(None, Mode.STRICT, None, tmp_path) == Method() == Method(Model.COMPACT, Mode.STRICT, None)
+    assert choose_method(None, Mode.STRICT, Model.AVHUBERT_BASE, tmp_path).second == Model.AVHUBERT_BASE
+
+
+@pytest.mark.parametrize(
+    ("sizes", "taken"),
+    [(("base", "large"), Model.AVHUBERT_LARGE), (("base",), Model.AVHUBERT_BASE), (("large",), Model.AVHUBERT_LARGE)],
+)
+def test_paper_mode_takes_the_largest_that_is_there(tmp_path: Path, sizes: tuple[str, ...], taken: Model) -> None:
+    assert choose_method(None, Mode.PAPER, None, put(tmp_path, *sizes)).model == taken
+
+
+def test_paper_mode_without_weights_says_which_where_under_what_and_how(tmp_path: Path) -> None:
+    with pytest.raises(WeightsMissing) as told:
+        choose_method(None, Mode.PAPER, None, tmp_path)
+    assert "avhubert_large.safetensors" in told.value.message
+    for word in ("facebookresearch", "licence", "non-commercial", "wayspeak weights import"):
+        assert word in told.value.hint
+
+
+def test_paper_mode_asks_for_the_licence_of_what_is_there(tmp_path: Path) -> None:
+    with pytest.raises(LicenceNotAccepted, match="has not been accepted"):
+        choose_method(None, Mode.PAPER, None, put(tmp_path, "base", accepted=False))
+
+
+def test_compact_in_paper_mode_is_had_by_name(tmp_path: Path) -> None:
+    assert choose_method(Model.COMPACT, Mode.PAPER, None, tmp_path) == Method(Model.COMPACT, Mode.PAPER)
+
+
+def test_no_model_seconds_itself() -> None:
+    with pytest.raises(EngineError, match="would be its own"):
+        Method(Model.COMPACT, second=Model.COMPACT)
+
+
+def test_only_what_is_there_and_accepted_is_offered(tmp_path: Path) -> None:
+    assert list_methods(tmp_path) == (Method(),)
+    assert list_missing(tmp_path) == (Model.AVHUBERT_LARGE, Model.AVHUBERT_BASE)
+    put(tmp_path, "base", accepted=False)
+    assert list_methods(tmp_path) == (Method(),) and len(list_missing(tmp_path)) == 2
+    put(tmp_path, "base")
+    assert list_methods(tmp_path) == (
+        Method(),
+        Method(second=Model.AVHUBERT_BASE),
+        Method(Model.AVHUBERT_BASE),
+        Method(Model.AVHUBERT_BASE, Mode.PAPER),
+    )
+    assert list_missing(tmp_path) == (Model.AVHUBERT_LARGE,)
+
+
+def test_every_method_has_a_title_of_its_own(tmp_path: Path) -> None:
+    offered = list_methods(put(tmp_path, "base", "large"))
+    assert len({method.title for method in offered}) == len(offered) == 7
+    assert Method(second=Model.AVHUBERT_LARGE).title == "Compact, by time, with AV-HuBERT LARGE as second opinion"

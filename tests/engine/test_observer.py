@@ -1,0 +1,110 @@
+"""The second pass: mouths of every face and of the paper's one, and nothing else changed."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engine import observer
+from engine.mouths import crop_mouths
+from engine.observation import Observation
+from engine.observer import Observer
+from engine.speech import filterbank_rows
+from engine.types import Clip, FaceTrack
+from tests.fakes import FakeNets, FakeVoice, make_clip, make_mouth, make_voice
+
+MOUTH, OTHER = make_mouth(60), make_mouth(60, seed=1)
+GAPPED = MOUTH.copy()
+GAPPED[:10] = np.nan
+FILE = Path("drawn.mp4")
+
+
+@pytest.fixture
+def look(monkeypatch: pytest.MonkeyPatch):
+    def run(clip: Clip, cut_mouths: bool = True, **steps) -> Observation:
+        monkeypatch.setattr(observer, "open_clip", lambda path, limits: clip)
+        seer = Observer(FakeNets(), FakeVoice(), "seen", cut_mouths=cut_mouths)  # type: ignore[arg-type]
+        return seer.observe(FILE, **steps)
+
+    return run
+
+
+@pytest.fixture
+def found(monkeypatch: pytest.MonkeyPatch) -> list[FaceTrack]:
+    """The face tracks behind an observation."""
+    tracks: list[FaceTrack] = []
+    see = observer.track_faces
+
+    def keep(*arguments):
+        faces = see(*arguments)
+        tracks[:] = faces.tracks
+        return faces
+
+    monkeypatch.setattr(observer, "track_faces", keep)
+    return tracks
+
+
+def test_mouths_of_all_faces_are_those_of_each_alone(look, found) -> None:
+    clip = make_clip([GAPPED, OTHER], make_voice(MOUTH))
+    seen = look(clip)
+    assert len(seen.tracks) == 2 and seen.has_mouths
+    for track, own in zip(seen.tracks, found, strict=True):
+        assert track.mouths.shape == (len(track.seen), 96, 96)
+        np.testing.assert_array_equal(track.mouths, crop_mouths(clip.read_frames(), own).frames)
+
+
+def test_first_face_of_one_face_throughout_is_that_face(look) -> None:
+    seen = look(make_clip([MOUTH], make_voice(MOUTH)))
+    np.testing.assert_array_equal(seen.first_mouths, seen.tracks[0].mouths)
+
+
+def test_first_face_stands_still_before_it_comes(look) -> None:
+    seen = look(make_clip([GAPPED], make_voice(MOUTH)))
+    (track,) = seen.tracks
+    assert track.start == 10 and len(seen.first_mouths) == 60
+    np.testing.assert_array_equal(seen.first_mouths[10:], track.mouths)
+    assert (seen.first_mouths[0] != seen.first_mouths[10]).any(), "the picture before the face shows no face"
+
+
+def test_first_face_is_cut_for_50_seconds_alone(look, monkeypatch) -> None:
+    monkeypatch.setattr(observer, "MAX_FRAMES", 40)
+    seen = look(make_clip([MOUTH], make_voice(MOUTH)))
+    assert len(seen.first_mouths) == 40 and len(seen.tracks[0].mouths) == 60
+
+
+def test_mouths_change_nothing_else(look) -> None:
+    clip = make_clip([MOUTH], make_voice(MOUTH))
+    plain, cut = look(clip, cut_mouths=False), look(clip)
+    assert not plain.has_mouths and plain.tracks[0].mouths is None
+    assert plain.first_mouths is None and plain.heard.filterbank is None
+    np.testing.assert_array_equal(plain.tracks[0].lips, cut.tracks[0].lips)
+    np.testing.assert_array_equal(plain.heard.rows, cut.heard.rows)
+    np.testing.assert_array_equal(cut.heard.filterbank, filterbank_rows(clip.audio))
+
+
+def test_a_clip_without_a_face_has_no_mouths_and_lacks_none(look) -> None:
+    seen = look(make_clip([], make_voice(MOUTH), n_frames=60))
+    assert seen.tracks == () and seen.first_mouths is None and seen.has_mouths
+
+
+def test_the_second_pass_is_a_step_and_is_timed(look) -> None:
+    told: list[tuple[str, int, int]] = []
+    seen = look(make_clip([MOUTH], make_voice(MOUTH)), on_step=lambda *step: told.append(step))
+    assert list(dict.fromkeys(name for name, _, _ in told)) == ["read", "speech", "faces", "lips", "mouths"]
+    assert [done for name, done, _ in told if name == "mouths"] == [*range(61), 60]
+    assert "mouths" in seen.timings_s
+
+
+def test_the_pictures_are_streamed_twice_and_closed(look) -> None:
+    clip, opened, closed = make_clip([MOUTH], make_voice(MOUTH)), [], []
+
+    def read_frames():
+        opened.append(1)
+        try:
+            yield from clip.read_frames()
+        finally:
+            closed.append(1)
+
+    look(replace(clip, read_frames=read_frames))
+    assert (len(opened), len(closed)) == (2, 2)
