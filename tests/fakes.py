@@ -27,6 +27,7 @@ from engine.types import (
     Model,
     OnStep,
     Reason,
+    SecondOpinion,
     Status,
     SyncCurve,
     TrackReport,
@@ -232,6 +233,15 @@ def make_report(score: float | None = 0.6, offset: int = 1, *reasons: Reason) ->
         windows=() if score is None else tuple(Window(t, t + 2.0, score + 0.01 * t, at_s) for t in np.arange(0.0, 9.0)),
         curve=None if score is None else make_curve(offset, score),
     )
+
+
+def make_second(
+    agrees: bool = True, model: Model = Model.AVHUBERT_LARGE, score: float = 0.31, offset: int = 1
+) -> SecondOpinion:
+    """What another model says of the same face."""
+    text = "Both find the sound to fit clearly." if agrees else "For one the sound fits; for the other it fits at none."
+    curve = make_curve(offset, score)
+    return SecondOpinion(model, "fake-second", score, offset / FPS, 5.5, 6.25, agrees, text, curve)
 
 
 def make_analysis(*reports: ConsistencyReport, name: str = "drawn.mp4") -> Analysis:

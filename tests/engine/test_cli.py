@@ -5,11 +5,13 @@ from importlib import metadata
 
 import pytest
 
-from engine import cli, doctor, weights
+from engine import cli, doctor, methods, weights
 from engine.errors import UnreadableVideo
+from engine.methods import Method
 from engine.pipeline import Engine
 from engine.report import to_json, write_json
 from engine.settings import Settings
+from engine.types import Mode, Model
 from tests.fakes import FakeEngine, make_analysis
 
 BROKEN = UnreadableVideo("The file is empty,\nwanted a video.", "Fetch it again.")
@@ -170,3 +172,26 @@ def test_doctor_misses_a_device_that_is_asked_for(monkeypatch, tmp_path):
 
     assert _marks(doctor.examine(Settings(tmp_path, device="cuda")))["device"] == "missing"
     assert _marks(doctor.examine(Settings(tmp_path, device="auto")))["device"] == "ok"
+
+
+def test_method_is_chosen_by_name_and_compact_by_default(monkeypatch, run):
+    taken = []
+    real = methods.choose_method
+    monkeypatch.setattr(methods, "choose_method", lambda *chosen: taken.append(real(*chosen)) or taken[-1])
+
+    assert run("analyse", "talk.mp4")[0] == 0
+    assert run("analyse", "talk.mp4", "--model", "compact", "--mode", "paper", "--second", "avhubert-base")[0] == 0
+    assert taken == [Method(), Method(Model.COMPACT, Mode.PAPER, Model.AVHUBERT_BASE)]
+
+
+def test_paper_mode_without_avhubert_says_what_to_bring(run):
+    code, out, err = run("analyse", "talk.mp4", "--mode", "paper", "--json", "-")
+
+    assert code == 2 and json.loads(out)["error"]["code"] == "WEIGHTS_MISSING"
+    for words in ("avhubert_large.safetensors", "facebookresearch", "non-commercial", "wayspeak weights import"):
+        assert words in err
+
+
+def test_model_that_seconds_itself_is_refused(run):
+    code, _, err = run("analyse", "talk.mp4", "--second", "compact")
+    assert code == 2 and "would be its own" in err

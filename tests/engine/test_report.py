@@ -8,8 +8,8 @@ import pytest
 from engine.errors import UnreadableVideo
 from engine.report import SCHEMA_VERSION, error_to_json, to_json, write_json
 from engine.summary import CAUTION, EXPLANATIONS, summarise
-from engine.types import Reason, Status
-from tests.fakes import make_analysis, make_report
+from engine.types import Mode, Model, Reason, Status
+from tests.fakes import make_analysis, make_report, make_second
 
 
 def test_contract_names_are_all_there():
@@ -101,3 +101,40 @@ def test_summary_says_what_was_measured_and_what_it_does_not_mean():
 @pytest.mark.parametrize(("offset", "words"), [(0, "where it is"), (-2, "0.08 s too early"), (2, "0.08 s too late")])
 def test_summary_tells_which_way_the_sound_is_displaced(offset, words):
     assert words in summarise(make_analysis(make_report(0.6, offset)))
+
+
+def test_second_opinion_is_told_whole_and_method_named():
+    report = replace(make_report(0.6, 1, Reason.EXPERTS_DISAGREE), second=make_second(agrees=False))
+    analysis = replace(make_analysis(report), mode=Mode.PAPER)
+    written = json.loads(write_json(to_json(analysis)))
+    second = written["tracks"][0]["consistency"]["second"]
+
+    assert (written["model"], written["mode"]) == ("compact", "paper")
+    names = ["model", "recipe", "score", "offset_s", "clarity", "first_clarity", "agrees", "text", "curve"]
+    assert list(second) == names
+    assert (second["model"], second["agrees"], second["clarity"]) == ("avhubert-large", False, 5.5)
+    assert len(second["curve"]["similarity"]) == 31
+
+
+def test_summary_sets_the_second_opinion_beside_the_first_and_averages_nothing():
+    report = replace(make_report(0.6, 1, Reason.EXPERTS_DISAGREE), second=make_second(False, score=0.2))
+    text = summarise(make_analysis(report))
+
+    assert "Method: Compact, by time, with AV-HuBERT LARGE as second opinion" in text
+    assert "score 0.600" in text and "second opinion, avhubert-large: contradicts." in text
+    assert "Score 0.200 on a scale of its own" in text and "0.400" not in text
+    assert f"EXPERTS_DISAGREE: {EXPLANATIONS[Reason.EXPERTS_DISAGREE]}" in text
+
+
+@pytest.mark.parametrize("place", ["first", "second", "nowhere"])
+def test_research_alone_is_said_wherever_avhubert_took_part(place):
+    report = replace(make_report(), second=make_second()) if place == "second" else make_report()
+    model = Model.AVHUBERT_BASE if place == "first" else Model.COMPACT
+    text = summarise(replace(make_analysis(report), model=model))
+
+    assert ("non-commercial research alone" in text) == (place != "nowhere")
+
+
+def test_paper_mode_is_explained():
+    assert "as SpeechForensics gives it" in summarise(replace(make_analysis(), mode=Mode.PAPER))
+    assert "SpeechForensics" not in summarise(make_analysis())

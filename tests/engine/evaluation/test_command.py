@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,17 +12,18 @@ from typer.testing import CliRunner, Result
 
 from engine import cli
 from engine.cache import ObservationCache
-from engine.errors import BadManifest, EngineError, UnreadableVideo
+from engine.errors import BadManifest, EngineError, UnreadableVideo, WeightsMissing
 from engine.evaluation import command, measurements
 from engine.evaluation.measurements import decode_ahead
 from engine.faces import FaceOptions
 from engine.lips import N_FEATURES
+from engine.methods import Method
 from engine.models.compact import N_SPEECH
 from engine.observation import Heard, Observation, ObservedTrack
 from engine.pipeline import Engine
 from engine.settings import Settings
-from engine.types import OnStep
-from tests.fakes import JAW_COLUMN, make_expert, make_mouth
+from engine.types import Mode, Model, OnStep
+from tests.fakes import JAW_COLUMN, FakeMouthReader, make_expert, make_mouth
 
 RECIPE = "drawn-0123+options-4567"
 THUMBNAIL = np.zeros((96, 96, 3), np.uint8)
@@ -328,3 +330,50 @@ def test_processes_decode_only_what_is_not_cached(
     assert steps[-1] == ("decode", 3, 3)
     decode_ahead(paths[:3], Settings(tmp_path), FaceOptions(), cache, 2)
     assert len(observer.looked) == 3
+
+
+class Cutting(DrawnObserver):
+    """Cuts mouths as grey as they are open."""
+
+    def observe(self, path: Path, on_step: OnStep = lambda name, completed, total: None) -> Observation:
+        seen = super().observe(path, on_step)
+        grey = [(255 * np.clip(track.gap, 0, 1)).astype(np.uint8) for track in seen.tracks]
+        mouths = [np.repeat(own, 96 * 96).reshape(-1, 96, 96) for own in grey]
+        tracks = tuple(replace(track, mouths=own) for track, own in zip(seen.tracks, mouths, strict=True))
+        heard = replace(seen.heard, filterbank=np.zeros((seen.n_frames, 104), np.float32))
+        return replace(seen, tracks=tracks, heard=heard, first_mouths=mouths[0] if mouths else None)
+
+
+@pytest.mark.parametrize("mode", Mode)
+def test_any_method_can_be_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: Mode) -> None:
+    observer, asked = Cutting(), []
+    engine = Engine(observer, make_expert(mode, Model.AVHUBERT_BASE, FakeMouthReader()), "read")  # type: ignore[arg-type]
+    monkeypatch.setenv("WAYSPEAK_DATA", str(tmp_path / "data"))
+    monkeypatch.setattr(Engine, "load", lambda settings, method: asked.append(method) or engine)
+    (tmp_path / "m.csv").write_text("\n".join(["path,label,speaker,source,method", *real_rows(tmp_path, 4), ""]))
+    arguments = ["--model", "avhubert-base", "--mode", mode, "--seconds", "2", "--json", "-"]
+    found, again = (figures(CliRunner().invoke(command.app, [str(tmp_path / "m.csv"), *arguments])) for _ in range(2))
+
+    assert asked == [Method(Model.AVHUBERT_BASE, mode)] * 2
+    assert (found["auc"], found["n_real"], found["recipe"]) == (1.0, 4, "read")
+    assert found["by_seconds"]["2"]["auc"] == 1.0 and found["n_from_trained_sources"] == 0
+    assert found == again and len(observer.looked) == 4, "mouths are kept with the rest"
+
+
+def test_offsets_are_found_in_paper_mode_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = Engine(DrawnObserver(), make_expert(Mode.PAPER), "paper")  # type: ignore[arg-type]
+    monkeypatch.setenv("WAYSPEAK_DATA", str(tmp_path / "data"))
+    monkeypatch.setattr(Engine, "load", lambda settings, method: engine)
+    monkeypatch.setattr(command, "read_trained_sources", lambda settings, model: frozenset())
+    (tmp_path / "m.csv").write_text("\n".join(["path,label,speaker,source,method", *real_rows(tmp_path, 2), ""]))
+    arguments = ["--model", "compact", "--mode", "paper", "--task", "offset", "--json", "-"]
+    found = figures(CliRunner().invoke(command.app, [str(tmp_path / "m.csv"), *arguments]))
+
+    assert found["within_1_frame"] == 1.0
+
+
+def test_paper_mode_without_avhubert_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WAYSPEAK_DATA", str(tmp_path / "data"))
+    (tmp_path / "m.csv").write_text("\n".join(["path,label,speaker,source,method", *real_rows(tmp_path, 2), ""]))
+    result = CliRunner().invoke(command.app, [str(tmp_path / "m.csv"), "--mode", "paper"])
+    assert isinstance(result.exception, WeightsMissing)
