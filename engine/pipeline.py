@@ -148,6 +148,13 @@ class Engine:
             mode=self.expert.mode,
         )
 
+    def refuses(self, seen: Observation) -> bool:
+        """Tell whether the gates would let no face be scored; nothing is scored to tell it."""
+        clip, options = self._gate_clip(seen), self.options.gates
+        faces = self.expert.choose_faces(seen)
+        gated = [self._gate_face(clip, gate_track(measure_track(seen, face), options)) for face in faces]
+        return all(status == Status.NOT_EVALUATED for status, _ in gated)
+
     @property
     def _is_paper(self) -> bool:
         return self.expert.mode == Mode.PAPER

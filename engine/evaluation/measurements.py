@@ -20,7 +20,7 @@ from engine.observation import Observation, ObservedTrack
 from engine.observer import Observer
 from engine.pipeline import Engine
 from engine.settings import Settings
-from engine.types import FPS, Status
+from engine.types import FPS
 from engine.weights import hash_file
 
 MIN_TRACK = FPS  # frames of a face that is scored
@@ -152,8 +152,7 @@ def _measure_row(row: Row, seen: Observation, engine: Engine, min_seconds: float
     if not found:
         return "face and sound are there together for too short a time"
     best, face = max(found, key=lambda pair: pair[0].score)
-    refused = engine.judge(seen).status == Status.NOT_EVALUATED
-    return MeasuredRow(row, best.score, best.offset_s, refused, _take_face(row, seen, face, engine))
+    return MeasuredRow(row, best.score, best.offset_s, engine.refuses(seen), _take_face(row, seen, face, engine))
 
 
 def _take_face(row: Row, seen: Observation, face: ObservedTrack, engine: Engine) -> TrialClip:

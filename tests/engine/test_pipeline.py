@@ -200,6 +200,21 @@ def test_observation_is_judged_again_without_the_file(engine, observe):
     assert (other.judge(seen).status, other.judge(seen).reasons) == (Status.LIMITED, (Reason.LOW_RES,))
 
 
+@pytest.mark.parametrize(
+    ("clip", "refused"),
+    [
+        (make_clip([MOUTH], make_voice(MOUTH)), False),
+        (make_clip([MOUTH, np.full(SECONDS_12, 0.3)], make_voice(MOUTH)), False),
+        (make_clip([np.full(SECONDS_12, 0.3)], make_voice(MOUTH)), True),
+        (make_clip([MOUTH], None), True),
+        (make_clip([], make_voice(MOUTH), n_frames=SECONDS_12), True),
+    ],
+)
+def test_what_is_refused_can_be_told_without_scoring(engine, observe, clip, refused):
+    seen = observe(clip)
+    assert engine.refuses(seen) is refused is (engine.judge(seen).status == Status.NOT_EVALUATED)
+
+
 def test_each_step_begins_ends_and_is_timed(analyse):
     told: list[tuple[str, int, int]] = []
     analysis = analyse(make_clip([MOUTH], make_voice(MOUTH)), on_step=lambda *step: told.append(step))
