@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine import weights
-from engine.errors import EngineError, WeightsMissing
+from engine.errors import EngineError, LicenceNotAccepted, WeightsMissing
 from engine.types import Mode, Model
 
 SIZES = {Model.AVHUBERT_LARGE: "large", Model.AVHUBERT_BASE: "base"}  # the larger first
@@ -57,10 +57,18 @@ def list_methods(data_dir: Path) -> tuple[Method, ...]:
     return (Method(), *(method for model in _find_avhubert(data_dir) for method in _methods_of(model)))
 
 
-def list_missing(data_dir: Path) -> tuple[Model, ...]:
-    """The models that are not there, or whose licence is not accepted."""
+def list_lacking(data_dir: Path) -> dict[Model, EngineError]:
+    """The models that are not there (WeightsMissing) or whose licence is not accepted (LicenceNotAccepted)."""
+    lacking: dict[Model, EngineError] = {}
     there = _find_avhubert(data_dir)
-    return tuple(model for model in SIZES if model not in there)
+    for model, size in SIZES.items():
+        if model in there:
+            continue
+        try:
+            weights.avhubert(size, data_dir)
+        except (WeightsMissing, LicenceNotAccepted) as error:
+            lacking[model] = error
+    return lacking
 
 
 def _methods_of(model: Model) -> tuple[Method, ...]:
@@ -77,10 +85,5 @@ def _find_paper_model(data_dir: Path) -> Model:
     there = _find_avhubert(data_dir)
     if there:
         return there[0]
-    lacking = []
-    for size in SIZES.values():
-        try:
-            weights.avhubert(size, data_dir)
-        except WeightsMissing as error:
-            lacking.append(error)
-    raise lacking[0]
+    lacking = list_lacking(data_dir).values()
+    raise next((error for error in lacking if isinstance(error, LicenceNotAccepted)), next(iter(lacking)))

@@ -24,15 +24,16 @@ def serve(settings: Settings) -> None:
     """Serve until interrupted; where the engine cannot load, end with what is missing and what to do."""
     from engine.pipeline import Engine
     from webapp.app import build_app, launch_settings
+    from webapp.engines import Engines
 
     try:
-        engine = Engine.load(settings)
+        engines = Engines(Engine.load(settings), lambda method: Engine.load(settings, method))
     except EngineError as error:
         sys.exit(f"Wayspeak cannot start: {error.message}. {error.hint}")
     host, port = os.environ.get("WAYSPEAK_HOST", HOST), int(os.environ.get("WAYSPEAK_PORT", PORT))
     print(f"Wayspeak is at http://{host}:{port}/ (Ctrl-C ends it)", flush=True)
     try:
-        build_app(engine, settings).launch(**launch_settings(settings, host, port))
+        build_app(engines, settings).launch(**launch_settings(settings, host, port))
     except OSError:
         sys.exit(f"Wayspeak cannot listen on {host}, port {port}. Choose another port: WAYSPEAK_PORT=7861 make run")
 

@@ -12,11 +12,13 @@ import gradio as gr
 from gradio.processing_utils import save_file_to_cache
 from gradio.utils import get_upload_folder
 
+from engine.methods import TITLES, Method, list_lacking, list_methods
 from engine.settings import Settings
-from engine.types import Analysis, TrackReport
+from engine.types import Analysis, SecondOpinion, SyncCurve, TrackReport
 from webapp import handlers, views
+from webapp.engines import Engines
 from webapp.examples import EXAMPLES, find_examples
-from webapp.figures import plot_curve, plot_timeline
+from webapp.figures import plot_curve, plot_curves, plot_timeline
 
 DELETE_CACHE = (600, 86_400)  # every ten minutes, what is older than a day
 # By ending too: not every system knows the media type of each.
@@ -25,8 +27,8 @@ QUEUE = {"max_size": 20, "api_open": False}
 HERE = Path(__file__).parent
 
 
-def build_app(engine: handlers.Analyser, settings: Settings) -> gr.Blocks:
-    """Lay the page out around one engine; one heavy job at a time, the rest of the page stays alive."""
+def build_app(engines: Engines, settings: Settings) -> gr.Blocks:
+    """Lay the page out around the engines; one heavy job at a time, the rest of the page stays alive."""
     with gr.Blocks(title="Wayspeak", delete_cache=DELETE_CACHE, analytics_enabled=False) as app:
         gr.HTML(
             "<header><h1>Wayspeak</h1><p>Do the face and the voice in a video belong to the same speech? "
@@ -34,7 +36,7 @@ def build_app(engine: handlers.Analyser, settings: Settings) -> gr.Blocks:
             elem_classes="ws-title",
         )
         with gr.Tab("Analyse"):
-            _lay_out_analysis(engine, settings)
+            _lay_out_analysis(app, engines, settings)
     return app.queue(**QUEUE)
 
 
@@ -79,7 +81,7 @@ def _theme() -> gr.themes.Base:
     )
 
 
-def _lay_out_analysis(engine: handlers.Analyser, settings: Settings) -> None:
+def _lay_out_analysis(app: gr.Blocks, engines: Engines, settings: Settings) -> None:
     with gr.Row(equal_height=False):
         with gr.Column(scale=2, min_width=320):
             upload = gr.File(label="Video", file_types=FILE_TYPES, type="filepath", height=150)
@@ -91,34 +93,49 @@ def _lay_out_analysis(engine: handlers.Analyser, settings: Settings) -> None:
                 interactive=False,
                 elem_id="ws-link",
             )
+            method = gr.Dropdown([Method().title], value=Method().title, label="Method", elem_id="ws-method")
+            lacking = gr.HTML("", elem_id="ws-lacking")
             start = gr.Button("Analyse", variant="primary", elem_id="ws-analyse")
         with gr.Column(scale=3, min_width=320):
             player = gr.HTML(views.show_player(None))
     summary = gr.HTML(views.welcome(), elem_id="ws-summary", min_height=120)
     download = gr.DownloadButton("Download the report (JSON)", visible=False, elem_id="ws-json", size="sm")
     result = gr.State(None)
-    _wire(engine, settings, upload, buttons, start, player, summary, download, result)
+    _wire(engines, settings, upload, buttons, method, start, player, summary, download, result)
+    app.load(
+        lambda: _offer_methods(settings), None, [method, lacking], show_progress="hidden", api_name="offer_methods"
+    )
 
     @gr.render(inputs=[result], triggers=[result.change], show_progress="hidden")
     def show_faces(analysis: Analysis | None) -> None:
         if analysis is not None:
             for track in analysis.tracks:
-                _lay_out_face(track, analysis.duration_s)
+                _lay_out_face(track, analysis)
 
 
 def _wire(
-    engine: handlers.Analyser,
+    engines: Engines,
     settings: Settings,
     upload: gr.File,
     buttons: list[gr.Button],
+    method: gr.Dropdown,
     start: gr.Button,
     player: gr.HTML,
     summary: gr.HTML,
     download: gr.DownloadButton,
     result: gr.State,
 ) -> None:
-    def analyse(path: str | None, progress: gr.Progress = gr.Progress()) -> tuple[str, Analysis | None, Any]:  # noqa: B008
-        outcome = handlers.analyse_file(engine, path, lambda share, text: progress(share, desc=text), _uploads())
+    def analyse(
+        path: str | None,
+        title: str | None,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008
+    ) -> tuple[str, Analysis | None, Any]:
+        outcome = handlers.analyse_file(
+            lambda: engines.take(handlers.find_method(title, settings.data_dir)),
+            path,
+            lambda share, text: progress(share, desc=text),
+            _uploads(),
+        )
         button = gr.DownloadButton(value=outcome.download, visible=outcome.download is not None)
         return outcome.summary, outcome.analysis, button
 
@@ -127,7 +144,7 @@ def _wire(
         button.click(lambda n=number: _take_example(settings, n), None, [upload], api_name=f"take_example_{number + 1}")
     start.click(
         analyse,
-        [upload],
+        [upload, method],
         [summary, result, download],
         api_name="analyse",
         concurrency_id="engine",
@@ -150,16 +167,31 @@ def _take_example(settings: Settings, number: int) -> str | None:
     return save_file_to_cache(paths[number], str(_uploads()))
 
 
-def _lay_out_face(track: TrackReport, duration_s: float) -> None:
-    """Show one face: words above, then timeline and offset curve side by side."""
+def _offer_methods(settings: Settings) -> tuple[Any, str]:
+    """List what is there now, and name what is not."""
+    titles = [method.title for method in list_methods(settings.data_dir)]
+    return gr.Dropdown(choices=titles), views.describe_methods(list_lacking(settings.data_dir))
+
+
+def _lay_out_face(track: TrackReport, analysis: Analysis) -> None:
+    """Show one face: words above, then timeline and offset curve side by side; paper mode has no timeline."""
     found = track.consistency
     with gr.Column(elem_classes="ws-card"):
         gr.HTML(views.describe_face(track))
-        if not found.windows or found.curve is None:
+        if found.curve is None:
             return
         with gr.Row():
-            with gr.Column(scale=3, min_width=320):
-                gr.Plot(plot_timeline(found.windows, duration_s), show_label=False, elem_classes="ws-timeline")
+            if found.windows:
+                with gr.Column(scale=3, min_width=320):
+                    timeline = plot_timeline(found.windows, analysis.duration_s)
+                    gr.Plot(timeline, show_label=False, elem_classes="ws-timeline")
             with gr.Column(scale=2, min_width=320):
-                gr.Plot(plot_curve(found.curve), show_label=False)
-        gr.HTML(views.list_windows(found.windows))
+                gr.Plot(_plot_offsets(found.curve, found.second, analysis), show_label=False, elem_classes="ws-curve")
+        if found.windows:
+            gr.HTML(views.list_windows(found.windows))
+
+
+def _plot_offsets(curve: SyncCurve, second: SecondOpinion | None, analysis: Analysis) -> Any:
+    if second is None:
+        return plot_curve(curve)
+    return plot_curves((TITLES[analysis.model], curve), (TITLES[second.model], second.curve))

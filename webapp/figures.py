@@ -7,7 +7,8 @@ import plotly.graph_objects as go
 
 from engine.types import SyncCurve, Window
 
-LINE, MARK, GRID, TEXT = "#2f7ed8", "#c2571a", "rgba(128,128,128,0.28)", "#808080"
+LINE, MARK, SECOND = "#2f7ed8", "#c2571a", "#a8559f"
+GRID, TEXT = "rgba(128,128,128,0.28)", "#808080"
 
 
 def plot_timeline(windows: Sequence[Window], duration_s: float) -> go.Figure:
@@ -34,33 +35,63 @@ def plot_timeline(windows: Sequence[Window], duration_s: float) -> go.Figure:
 
 def plot_curve(curve: SyncCurve) -> go.Figure:
     """Draw the mean similarity of all real pairs for every offset of the sound, its best marked."""
-    best = int(np.argmax(curve.similarity))
-    figure = go.Figure(
-        go.Scatter(
-            x=curve.offsets_s.round(3),
-            y=curve.similarity.round(4),
-            customdata=curve.pairs,
-            mode="lines",
-            line={"color": LINE, "width": 2},
-            hovertemplate="offset %{x:+.2f} s<br>similarity %{y:.3f}<br>%{customdata} pairs<extra></extra>",
-            name="similarity",
-        )
+    figure = go.Figure([*_trace_curve(curve, "similarity", LINE, MARK)])
+    figure.add_vline(x=0, line={"color": TEXT, "dash": "dot", "width": 1})
+    figure.update_xaxes(title="sound offset, s (+ is late)")
+    figure.update_yaxes(title="mean similarity", range=_span(_known(curve.similarity)))
+    figure.update_layout(title="Similarity over the offset")
+    return _dress(figure)
+
+
+def plot_curves(first: tuple[str, SyncCurve], second: tuple[str, SyncCurve]) -> go.Figure:
+    """Draw two models' curves over one offset; each on an axis of its own, since their scales are not comparable."""
+    figure = plot_curve(first[1])
+    figure.data[0].name = first[0]
+    line, best = _trace_curve(second[1], second[0], SECOND, SECOND)
+    figure.add_traces(
+        [line.update(yaxis="y2", line_dash="dash"), best.update(yaxis="y2", textposition="bottom center")]
     )
-    figure.add_scatter(
+    for mark in (figure.data[1], figure.data[3]):
+        mark.showlegend = False
+    own = {"title": second[0], "range": _span(_known(second[1].similarity)), "side": "right", "overlaying": "y"}
+    figure.update_layout(
+        title="Similarity over the offset: two models, two scales",
+        yaxis={"title": first[0], "color": LINE},
+        yaxis2=own | {"color": SECOND, "showgrid": False, "zeroline": False},
+        showlegend=True,
+        legend={"orientation": "h", "y": -0.25},
+        margin={"l": 56, "r": 56, "t": 48, "b": 48},
+    )
+    return figure
+
+
+def _trace_curve(curve: SyncCurve, name: str, colour: str, mark: str) -> tuple[go.Scatter, go.Scatter]:
+    """The line, and its best offset; offsets with too few pairs leave a gap."""
+    best = int(np.nanargmax(curve.similarity))
+    line = go.Scatter(
+        x=curve.offsets_s.round(3),
+        y=[None if np.isnan(value) else round(float(value), 4) for value in curve.similarity],
+        customdata=curve.pairs,
+        mode="lines",
+        line={"color": colour, "width": 2},
+        hovertemplate="offset %{x:+.2f} s<br>similarity %{y:.3f}<br>%{customdata} pairs<extra></extra>",
+        name=name,
+    )
+    point = go.Scatter(
         x=[round(float(curve.offsets_s[best]), 3)],
         y=[round(float(curve.similarity[best]), 4)],
         mode="markers+text",
-        marker={"size": 11, "symbol": "diamond", "color": MARK},
+        marker={"size": 11, "symbol": "diamond", "color": mark},
         text=[f"best {float(curve.offsets_s[best]):+.2f} s"],
         textposition="top center",
         hoverinfo="skip",
         name="best",
     )
-    figure.add_vline(x=0, line={"color": TEXT, "dash": "dot", "width": 1})
-    figure.update_xaxes(title="sound offset, s (+ is late)")
-    figure.update_yaxes(title="mean similarity", range=_span(list(map(float, curve.similarity))))
-    figure.update_layout(title="Similarity over the offset")
-    return _dress(figure)
+    return line, point
+
+
+def _known(values: np.ndarray) -> list[float]:
+    return [float(value) for value in values if np.isfinite(value)]
 
 
 def _break_gaps(windows: Sequence[Window]) -> list[Window | None]:

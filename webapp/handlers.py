@@ -5,25 +5,25 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from engine.errors import EngineError
+from engine.methods import Method, list_methods
 from engine.report import to_json, write_json
 from engine.types import Analysis, OnStep
 from webapp import views
+from webapp.engines import Analyser
 from webapp.examples import EXAMPLES
 
-SHARES = {"read": (0.0, 0.05), "speech": (0.05, 0.1), "faces": (0.1, 0.9), "lips": (0.9, 0.95), "score": (0.95, 1.0)}
+SHARES = {
+    "read": (0.0, 0.05),
+    "speech": (0.05, 0.1),
+    "faces": (0.1, 0.8),
+    "lips": (0.8, 0.82),
+    "mouths": (0.82, 0.88),
+    "score": (0.88, 1.0),
+}
 ShowProgress = Callable[[float, str], object]
 _log = logging.getLogger(__name__)
-
-
-class Analyser(Protocol):
-    """What the page needs of the engine."""
-
-    def analyse(self, path: Path, on_step: OnStep = ...) -> Analysis:
-        """Tell for every face in the file whether it belongs to the speech that is heard."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,12 +35,15 @@ class Outcome:
     download: Path | None
 
 
-def analyse_file(engine: Analyser, path: str | None, show_progress: ShowProgress, folder: Path) -> Outcome:
+def analyse_file(
+    take_engine: Callable[[], Analyser], path: str | None, show_progress: ShowProgress, folder: Path
+) -> Outcome:
     """Analyse the chosen file and leave its report in the folder; an EngineError becomes words on the page."""
     if not path:
         return _refuse(EngineError("No video was chosen.", "Upload a file or take an example, then press Analyse."))
     try:
-        analysis = engine.analyse(Path(path), follow_steps(show_progress))
+        show_progress(0.0, "Loading the model")
+        analysis = take_engine().analyse(Path(path), follow_steps(show_progress))
     except EngineError as error:
         return _refuse(error)
     except Exception:  # the page must live on; the log has the cause
@@ -49,13 +52,21 @@ def analyse_file(engine: Analyser, path: str | None, show_progress: ShowProgress
     return Outcome(views.describe_analysis(analysis), analysis, save_report(analysis, folder))
 
 
+def find_method(title: str | None, data_dir: Path) -> Method:
+    """Give the method of this title; EngineError where it is not, or no longer, among those that are there."""
+    for method in list_methods(data_dir):
+        if method.title == title:
+            return method
+    raise EngineError(f"The method {title!r} is not there.", "Reload the page, which lists the methods anew.")
+
+
 def follow_steps(show_progress: ShowProgress) -> OnStep:
     """Turn the engine's steps into one bar from 0 to 1 that names the step."""
 
     def on_step(name: str, completed: int, total: int) -> None:
         begin, end = SHARES.get(name, (0.0, 1.0))
         share = completed / total if total else 0.0
-        count = f" ({completed} of {total} frames)" if name == "faces" and total > 1 else ""
+        count = f" ({completed} of {total} frames)" if name in ("faces", "mouths") and total > 1 else ""
         show_progress(begin + (end - begin) * min(share, 1.0), views.STEP_WORDS.get(name, name) + count)
 
     return on_step

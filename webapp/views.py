@@ -11,9 +11,10 @@ from urllib.parse import quote
 import cv2
 import numpy as np
 
-from engine.errors import EngineError
-from engine.summary import CAUTION, EXPLANATIONS
-from engine.types import Analysis, ConsistencyReport, Reason, Status, TrackReport, Window
+from engine.errors import EngineError, LicenceNotAccepted
+from engine.methods import TITLES
+from engine.summary import CAUTION, EXPLANATIONS, list_notes, name_method, place_sound
+from engine.types import Analysis, ConsistencyReport, Mode, Model, Reason, SecondOpinion, Status, TrackReport, Window
 
 STATUS_WORDS = {
     Status.EVALUATED: ("✔", "Evaluated"),
@@ -26,6 +27,7 @@ STEP_WORDS = {
     "speech": "Listening for speech",
     "faces": "Following faces",
     "lips": "Reading lips",
+    "mouths": "Cutting out mouths",
     "score": "Comparing lips and sound",
 }
 NEXT_STEPS = {
@@ -43,6 +45,7 @@ NEXT_STEPS = {
     Reason.FPS_VFR: "Use the original recording; screen captures and calls lose pictures.",
     Reason.TRUNCATED: "Get a complete copy; what could be read was analysed.",
     Reason.STILL_FACE: "Look for whoever speaks, perhaps out of view; this face may be listening.",
+    Reason.EXPERTS_DISAGREE: "Look closer: play the clip, and read both curves and the timeline; trust neither alone.",
     Reason.UNCALIBRATED: "Compare scores of one recipe only, and wait for a calibration before drawing conclusions.",
 }
 UNCALIBRATED = (
@@ -92,11 +95,13 @@ def describe_analysis(analysis: Analysis) -> str:
     width, height = analysis.size_px
     calibrated = any(track.consistency.llr is not None for track in analysis.tracks)
     banner = "" if calibrated else f'<p class="ws-banner"><b>Uncalibrated.</b> {UNCALIBRATED}</p>'
+    notes = "".join(f'<p class="ws-banner">{escape(note)}</p>' for note in list_notes(analysis))
     cautions = "".join(f"<li>{escape(text)}</li>" for text in (*CAUTION, EVIDENCE))
     return (
         f'<section class="ws-summary" aria-live="polite"><h2>{show_status(analysis.status)}</h2>'
-        f'<p class="ws-lead">{escape(_sum_up(analysis))}</p>{banner}{list_reasons(_of_the_clip(analysis))}'
+        f'<p class="ws-lead">{escape(_sum_up(analysis))}</p>{banner}{notes}{list_reasons(_of_the_clip(analysis))}'
         f'<ul class="ws-caution">{cautions}</ul>'
+        f'<p class="ws-file">Method: {escape(name_method(analysis))}</p>'
         f'<p class="ws-file">{escape(analysis.name)} · {analysis.duration_s:.1f} s · {width} × {height} · '
         f"{analysis.source_fps:.4g} frames/s · SHA-256 <code>{escape(analysis.sha256)}</code></p></section>"
     )
@@ -110,8 +115,25 @@ def describe_face(track: TrackReport) -> str:
         f'<section class="ws-face" id="ws-face-{track.id}"><img src="{_picture(track.thumbnail)}" width="96" '
         f'height="96" alt="Face {track.id + 1}"><div><h2>Face {track.id + 1} {show_status(found.status)}</h2>'
         f'<p class="ws-file">{track.start_s:.1f} to {track.end_s:.1f} s, about {track.face_px:.0f} pixels wide</p>'
-        f'<p class="ws-lead">{escape(_word(found))}</p><dl>{figures}</dl>{list_reasons(found.reasons)}</div></section>'
+        f'<p class="ws-lead">{escape(_word(found))}</p><dl>{figures}</dl>{_describe_second(found.second)}'
+        f"{list_reasons(found.reasons)}</div></section>"
     )
+
+
+def describe_methods(lacking: dict[Model, EngineError]) -> str:
+    """Name the models that are not there in one line, with what brings each and under which licence."""
+    if not lacking:
+        return ""
+    unaccepted = [TITLES[model] for model, error in lacking.items() if isinstance(error, LicenceNotAccepted)]
+    absent = [TITLES[model] for model, error in lacking.items() if not isinstance(error, LicenceNotAccepted)]
+    parts = []
+    if unaccepted:
+        parts.append(
+            f"{' and '.join(unaccepted)}: licence not accepted, <code>wayspeak weights accept av_hubert</code>"
+        )
+    if absent:
+        parts.append(f"{' and '.join(absent)}: not here, <code>wayspeak weights import PATH</code>")
+    return f'<p class="ws-file ws-lacking">{"; ".join(parts)} (licence: non-commercial research alone).</p>'
 
 
 def list_windows(windows: tuple[Window, ...]) -> str:
@@ -158,6 +180,8 @@ def _sum_up(analysis: Analysis) -> str:
     faces = {0: "No face was followed", 1: "One face was followed"}.get(n_faces, f"{n_faces} faces were followed")
     if scored == 0:
         return f"{faces}; nothing was compared with the sound. The reasons are below, each with what to do next."
+    if analysis.mode == Mode.PAPER:
+        return "One face was compared with the sound, over the first 50 s as a whole."
     if n_faces == 1:
         return f"{faces}, and its lips were compared with the sound, second by second."
     return f"{faces}; compared with the sound, second by second: {scored}."
@@ -174,6 +198,19 @@ def _word(found: ConsistencyReport) -> str:
     if found.drift_s is not None and abs(found.drift_s) >= 0.04:
         text += f" The best offset moves by {found.drift_s:+.2f} s from the beginning to the end."
     return text
+
+
+def _describe_second(second: SecondOpinion | None) -> str:
+    """Set what the other model says beside the first; the two scores are never added up."""
+    if second is None:
+        return ""
+    sign, word = ("=", "no contradiction") if second.agrees else ("≠", "contradiction")
+    return (
+        f'<div class="ws-second"><h3>Second opinion, {escape(TITLES[second.model])}: '
+        f'<span aria-hidden="true">{sign}</span> {word}</h3>'
+        f"<p>{escape(second.text)} Its score is {second.score:.3f}, on a scale of its own; "
+        f"{place_sound(second.offset_s)}.</p></div>"
+    )
 
 
 def _figures(found: ConsistencyReport) -> list[tuple[str, str]]:

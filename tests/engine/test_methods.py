@@ -7,7 +7,7 @@ import pytest
 from engine import weights
 from engine.errors import EngineError, LicenceNotAccepted, WeightsMissing
 from engine.licences import AV_HUBERT, accept_licence
-from engine.methods import Method, choose_method, list_methods, list_missing
+from engine.methods import Method, choose_method, list_lacking, list_methods
 from engine.types import Mode, Model
 
 
@@ -60,9 +60,10 @@ def test_no_model_seconds_itself() -> None:
 
 def test_only_what_is_there_and_accepted_is_offered(tmp_path: Path) -> None:
     assert list_methods(tmp_path) == (Method(),)
-    assert list_missing(tmp_path) == (Model.AVHUBERT_LARGE, Model.AVHUBERT_BASE)
+    assert [*list_lacking(tmp_path)] == [Model.AVHUBERT_LARGE, Model.AVHUBERT_BASE]
     put(tmp_path, "base", accepted=False)
-    assert list_methods(tmp_path) == (Method(),) and len(list_missing(tmp_path)) == 2
+    assert list_methods(tmp_path) == (Method(),)
+    assert [error.code for error in list_lacking(tmp_path).values()] == ["WEIGHTS_MISSING", "LICENCE_NOT_ACCEPTED"]
     put(tmp_path, "base")
     assert list_methods(tmp_path) == (
         Method(),
@@ -70,7 +71,7 @@ def test_only_what_is_there_and_accepted_is_offered(tmp_path: Path) -> None:
         Method(Model.AVHUBERT_BASE),
         Method(Model.AVHUBERT_BASE, Mode.PAPER),
     )
-    assert list_missing(tmp_path) == (Model.AVHUBERT_LARGE,)
+    assert [*list_lacking(tmp_path)] == [Model.AVHUBERT_LARGE]
 
 
 def test_every_method_has_a_title_of_its_own(tmp_path: Path) -> None:

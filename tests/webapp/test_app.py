@@ -1,18 +1,23 @@
 """The page's wiring, unlaunched: how it is served, what may run at once, and words it must never say."""
 
+import json
 import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import gradio as gr
 import pytest
 
+from engine.licences import AV_HUBERT, accept_licence
+from engine.methods import Method
 from engine.settings import Settings
-from tests.fakes import FakeEngine
+from tests.fakes import FakeEngine, make_analysis, make_report, make_second
 from webapp import app as page
 from webapp.app import FILE_TYPES, build_app, launch_settings
+from webapp.engines import Engines
 
 ROOT = Path(__file__).parents[2]
 FORBIDDEN = re.compile(r"% ?fake|fake probability|probability of fake|\bproves\b|\bproven\b", re.IGNORECASE)
@@ -20,7 +25,7 @@ FORBIDDEN = re.compile(r"% ?fake|fake probability|probability of fake|\bproves\b
 
 @pytest.fixture(scope="module")
 def app(tmp_path_factory: pytest.TempPathFactory) -> gr.Blocks:
-    return build_app(FakeEngine(), Settings(tmp_path_factory.mktemp("data")))
+    return build_app(Engines(FakeEngine(), lambda method: FakeEngine()), Settings(tmp_path_factory.mktemp("data")))
 
 
 def test_launch_settings_are_these(tmp_path: Path) -> None:
@@ -131,3 +136,33 @@ def test_the_words_never_claim_too_much() -> None:
     for file, text in texts.items():
         assert not FORBIDDEN.search(text), f"{file.name} says {FORBIDDEN.search(text)}"
     assert FORBIDDEN.search("83 % fake") and FORBIDDEN.search("This proves it")
+
+
+def test_methods_are_offered_as_they_come_and_what_lacks_is_named(tmp_path: Path) -> None:
+    settings = Settings(tmp_path)
+    dropdown, lacking = page._offer_methods(settings)
+    assert [title for title, _ in dropdown.choices] == ["Compact, by time"]
+    assert "wayspeak weights import PATH" in lacking and "non-commercial research" in lacking
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    for size in ("base", "large"):
+        (folder / f"avhubert_{size}.safetensors").write_bytes(b"weights")
+    assert "wayspeak weights accept av_hubert" in page._offer_methods(settings)[1]
+    accept_licence(AV_HUBERT, tmp_path)
+    dropdown, lacking = page._offer_methods(settings)
+    assert len(dropdown.choices) == 7 and lacking == ""
+
+
+def test_the_default_method_is_chosen_at_first(app: gr.Blocks) -> None:
+    (method,) = [block for block in app.blocks.values() if getattr(block, "elem_id", None) == "ws-method"]
+    assert isinstance(method, gr.Dropdown) and method.value == Method().title
+
+
+def test_a_face_of_paper_mode_has_a_curve_and_no_timeline() -> None:
+    report = replace(make_report(), windows=())
+    for second, n_lines in ((None, 2), (make_second(), 4)):
+        analysis = make_analysis(replace(report, second=second))
+        with gr.Blocks() as card:
+            page._lay_out_face(analysis.tracks[0], analysis)
+        (plot,) = [block for block in card.blocks.values() if isinstance(block, gr.Plot)]
+        assert len(json.loads(plot.value["plot"])["data"]) == n_lines

@@ -5,16 +5,18 @@ from pathlib import Path
 
 import pytest
 
-from engine.errors import UnreadableVideo
+from engine.errors import EngineError, LicenceNotAccepted, UnreadableVideo
+from engine.methods import Method
 from engine.report import to_json, write_json
+from engine.types import Model
 from tests.fakes import FakeEngine, make_analysis
 from webapp.examples import EXAMPLES, Example, find_examples, make_examples
-from webapp.handlers import Outcome, analyse_file, follow_steps, show_video
+from webapp.handlers import Outcome, analyse_file, find_method, follow_steps, show_video
 
 
 def press(engine: FakeEngine, path: str | None, folder: Path) -> tuple[Outcome, list[tuple[float, str]]]:
     shown: list[tuple[float, str]] = []
-    return analyse_file(engine, path, lambda share, text: shown.append((share, text)), folder), shown
+    return analyse_file(lambda: engine, path, lambda share, text: shown.append((share, text)), folder), shown
 
 
 def test_a_good_file_gives_words_a_report_and_its_analysis(tmp_path: Path) -> None:
@@ -93,3 +95,18 @@ def test_examples_are_not_offered_half_made(tmp_path: Path) -> None:
 
 def test_the_fake_analysis_is_one_the_page_can_show() -> None:
     assert make_analysis().tracks
+
+
+def test_methods_are_found_by_their_title_and_only_where_they_are(tmp_path: Path) -> None:
+    assert find_method(Method().title, tmp_path) == Method()
+    for title in (Method(Model.AVHUBERT_LARGE).title, "", None, "<b>"):
+        with pytest.raises(EngineError, match="is not there"):
+            find_method(title, tmp_path)
+
+
+def test_an_engine_that_cannot_be_loaded_is_told_like_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    def fail() -> FakeEngine:
+        raise LicenceNotAccepted("Not accepted.", "Accept it.")
+
+    outcome = analyse_file(fail, "a.mp4", lambda share, text: None, tmp_path)
+    assert "LICENCE_NOT_ACCEPTED" in outcome.summary and outcome.analysis is None

@@ -1,16 +1,17 @@
 """The words of the page: complete, escaped, honest."""
 
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from engine.errors import EngineError, UnreadableVideo
-from engine.types import Reason, Status, SyncCurve, Window
-from tests.fakes import make_analysis, make_curve, make_report
+from engine.errors import EngineError, LicenceNotAccepted, UnreadableVideo, WeightsMissing
+from engine.types import Mode, Model, Reason, Status, SyncCurve, Window
+from tests.fakes import make_analysis, make_curve, make_report, make_second
 from webapp import views
-from webapp.figures import plot_curve, plot_timeline
+from webapp.figures import plot_curve, plot_curves, plot_timeline
 
 MEAN = '<img src=x onerror="alert(1)">.mp4'
 
@@ -123,3 +124,39 @@ def test_the_curve_marks_its_best_offset() -> None:
 def test_figures_speak_json_without_nan() -> None:
     curve = SyncCurve(np.zeros(1, np.float32), np.zeros(1, np.float32), np.ones(1, int))
     assert "NaN" not in plot_curve(curve).to_json()
+
+
+@pytest.mark.parametrize("agrees", [True, False])
+def test_a_second_opinion_is_set_beside_the_first(agrees: bool) -> None:
+    reasons = () if agrees else (Reason.EXPERTS_DISAGREE,)
+    report = replace(make_report(0.6, 1, *reasons), second=make_second(agrees, score=0.2))
+    html = views.describe_face(make_analysis(report).tracks[0])
+    text = " ".join(Tags(html).text.split())
+    assert "Second opinion, AV-HuBERT LARGE" in text and "0.200, on a scale of its own" in text
+    assert ("no contradiction" in text) == agrees and ("EXPERTS_DISAGREE" in text) != agrees
+    assert "0.600" in text and "0.400" not in text
+
+
+def test_what_the_method_means_is_said_once_above() -> None:
+    analysis = replace(make_analysis(), model=Model.AVHUBERT_BASE, mode=Mode.PAPER)
+    text = Tags(views.describe_analysis(analysis)).text
+    assert "Method: AV-HuBERT BASE, as in the paper" in text
+    assert "non-commercial research alone" in text and "over the first 50 s as a whole" in text
+    assert "non-commercial" not in views.describe_analysis(make_analysis())
+
+
+def test_what_lacks_is_one_line_with_its_command_and_licence() -> None:
+    absent, unaccepted = WeightsMissing("no"), LicenceNotAccepted("no")
+    both = views.describe_methods({Model.AVHUBERT_LARGE: absent, Model.AVHUBERT_BASE: unaccepted})
+    assert both.count("<p") == 1 and "weights import PATH" in both and "weights accept av_hubert" in both
+    assert "LARGE and AV-HuBERT BASE: not here" in views.describe_methods(dict.fromkeys([*Model][:0:-1], absent))
+    assert views.describe_methods({}) == ""
+
+
+def test_two_curves_share_a_figure_each_on_its_own_scale() -> None:
+    weak = replace(make_curve(-4, 0.1), similarity=np.where(np.arange(31) == 0, np.nan, make_curve(-4, 0.1).similarity))
+    figure = plot_curves(("Compact", make_curve(2, 0.6)), ("AV-HuBERT BASE", weak))
+    assert [trace.name for trace in figure.data if trace.showlegend is not False] == ["Compact", "AV-HuBERT BASE"]
+    assert [trace.yaxis for trace in figure.data] == [None, None, "y2", "y2"]
+    assert [trace.x[0] for trace in figure.data[1::2]] == [pytest.approx(0.08), pytest.approx(-0.16)]
+    assert figure.layout.yaxis2.range[1] >= 0.1 and "NaN" not in figure.to_json()

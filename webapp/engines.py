@@ -1,0 +1,37 @@
+"""The engines behind the page: the default one always, and of the others the last that was asked for."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from engine.methods import Method
+from engine.types import Analysis, OnStep
+
+
+class Analyser(Protocol):
+    """What the page needs of an engine."""
+
+    def analyse(self, path: Path, on_step: OnStep = ...) -> Analysis:
+        """Tell for every face in the file whether it belongs to the speech that is heard."""
+        ...
+
+
+class Engines:
+    """Loads an engine when its method is first asked for; one caller at a time.
+
+    The default one takes little and stays. AV-HuBERT takes 0.4 GB (BASE) or 1.3 GB (LARGE) in float32, so of the others
+    one is held, and let go before another is loaded.
+    """
+
+    def __init__(self, default: Analyser, load: Callable[[Method], Analyser]):
+        self._default, self._load = default, load
+        self._other: tuple[Method, Analyser] | None = None
+
+    def take(self, method: Method) -> Analyser:
+        """Give the engine of a method; EngineError where its weights cannot be loaded."""
+        if method == Method():
+            return self._default
+        if self._other is None or self._other[0] != method:
+            self._other = None  # first, so that two never stand in memory together
+            self._other = (method, self._load(method))
+        return self._other[1]
