@@ -26,7 +26,12 @@ class Row:
     has_audio: str | None = None  # 1 or 0
     audio_in_sync: str | None = None  # yes or no
     language: str | None = None
-    session: str | None = None
+    session: str | None = None  # two of one speaker are of another day, look or place
+    face_owner: str | None = None  # of a forged clip: whose face is seen
+    motion_owner: str | None = None  # of a forged clip: who moved
+    enrol: bool | None = None  # may be enrolled alone, or be looked up alone; None: both
+    donor_path: Path | None = None  # of a forged clip: where its face is from
+    driver_path: Path | None = None  # of a forged clip: where its motion is from
     written: str = field(default="", compare=False)  # the path as it stands in the manifest
 
     @property
@@ -45,7 +50,7 @@ class Row:
         return f"unknown of {self.source}" if self.source else f"unknown in {self.path}"
 
 
-OPTIONAL = ("sample", "has_audio", "audio_in_sync", "language", "session")
+OPTIONAL = ("sample", "has_audio", "audio_in_sync", "language", "session", "face_owner", "motion_owner")
 
 
 def read_manifest(path: Path, required: Sequence[str] = ("path", "label"), check_files: bool = False) -> list[Row]:
@@ -101,9 +106,22 @@ def _read_row(path: Path, number: int, cells: dict[str | None, str | None]) -> R
         source=plain.get("source", ""),
         method=plain.get("method", ""),
         offset_s=_read_offset(path, number, plain.get("offset_s", "")),
+        enrol=_read_enrol(path, number, plain.get("enrol", "")),
+        donor_path=_read_place(path, plain.get("donor_path", "")),
+        driver_path=_read_place(path, plain.get("driver_path", "")),
         written=plain["path"],
         **{name: plain.get(name) or None for name in OPTIONAL},
     )
+
+
+def _read_place(path: Path, text: str) -> Path | None:
+    return path.parent / text if text else None
+
+
+def _read_enrol(path: Path, number: int, text: str) -> bool | None:
+    if text not in ("", "0", "1"):
+        raise BadManifest(f"{path}: row {number} has enrol {text!r}, wanted 1, 0 or nothing.", "")
+    return text == "1" if text else None
 
 
 def _read_offset(path: Path, number: int, text: str) -> float | None:

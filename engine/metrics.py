@@ -1,16 +1,69 @@
-"""How well scores part real clips from others, and how sure that is; higher scores mean real."""
+"""How well scores part real clips from others, or genuine pairs from impostors; how sure that is; higher is real."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.stats import rankdata
-from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
+from sklearn.metrics import average_precision_score, roc_auc_score
 
 Scores = Sequence[float] | np.ndarray
 Statistic = Callable[[Scores, Scores], float]
 """Of the scores of real clips and of the others: `auc`, `eer`, `average_precision`."""
 
+Measure = Callable[[np.ndarray], Sequence[float]]
+"""Of row numbers, some of them more than once: what they say; NaN where they say nothing."""
+
 COVERAGE = 0.95
+MAX_EMPTY = 100  # resamples that say nothing, for each that does, before an interval is given up
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ErrorCurve:
+    """Both errors at every threshold, from one that accepts nothing to one that accepts all."""
+
+    accepted: np.ndarray  # (K,) share of the others, rising from 0 to 1
+    refused: np.ndarray  # (K,) share of the real, falling from 1 to 0
+
+    def eer(self) -> float:
+        """Equal error rate: where as many real are refused as others accepted, between thresholds by a line."""
+        after = int(np.argmax(self.accepted >= self.refused))
+        before = max(after - 1, 0)
+        gap_before, gap_after = (self.refused[at] - self.accepted[at] for at in (before, after))
+        share = gap_before / (gap_before - gap_after) if gap_before != gap_after else 0.0
+        return float(self.accepted[before] + share * (self.accepted[after] - self.accepted[before]))
+
+    def auc(self) -> float:
+        """Chance that a real one scores above another, ties count half."""
+        return float(np.trapezoid(1 - self.refused, self.accepted))
+
+    def min_dcf(self, p_target: float) -> float:
+        """Least cost of a threshold where `p_target` of all are real and both errors cost 1 (NIST SRE 2016).
+
+        1 is the cost of not listening at all: of refusing all, or accepting all, whichever is cheaper.
+        """
+        cost = p_target * self.refused + (1 - p_target) * self.accepted
+        return float(cost.min() / min(p_target, 1 - p_target))
+
+
+class WeightedScores:
+    """Scores, sorted once, whose errors can be traced again and again under other weights."""
+
+    def __init__(self, scores: Scores, real: Sequence[bool] | np.ndarray):
+        values = np.asarray(scores, np.float64)
+        self._order = np.argsort(-values, kind="stable")
+        ranked = values[self._order]
+        self._ends = np.flatnonzero(np.append(ranked[:-1] != ranked[1:], True))  # ties are accepted together
+        self._real = np.asarray(real, bool)[self._order]
+
+    def trace(self, weights: np.ndarray | None = None) -> ErrorCurve | None:
+        """Give the errors at every threshold; None where the weights leave no real or no other score."""
+        ranked = np.ones(len(self._order)) if weights is None else weights[self._order].astype(np.float64)
+        found = _accumulate(np.where(self._real, ranked, 0.0), self._ends)
+        accepted = _accumulate(np.where(self._real, 0.0, ranked), self._ends)
+        if not (found[-1] and accepted[-1]):
+            return None
+        return ErrorCurve(accepted / accepted[-1], 1 - found / found[-1])
 
 
 def auc(real: Scores, other: Scores) -> float:
@@ -26,19 +79,43 @@ def rank_auc(real: Scores, other: Scores) -> float:
 
 
 def eer(real: Scores, other: Scores) -> float:
-    """Equal error rate: where as many real clips are refused as others accepted, between thresholds by a line."""
-    accepted, found, _ = roc_curve(*_join(real, other), drop_intermediate=False)
-    refused = 1 - found  # falls while `accepted` rises
-    after = int(np.argmax(accepted >= refused))
-    before = max(after - 1, 0)
-    gap_before, gap_after = refused[before] - accepted[before], refused[after] - accepted[after]
-    share = gap_before / (gap_before - gap_after) if gap_before != gap_after else 0.0
-    return float(accepted[before] + share * (accepted[after] - accepted[before]))
+    """Equal error rate, see `ErrorCurve`."""
+    return _trace(real, other).eer()
+
+
+def min_dcf(real: Scores, other: Scores, p_target: float = 0.05) -> float:
+    """Least cost of a threshold, see `ErrorCurve`."""
+    return _trace(real, other).min_dcf(p_target)
 
 
 def average_precision(real: Scores, other: Scores) -> float:
     """Mean precision over the recall of real clips; it depends on how many others there are."""
     return float(average_precision_score(*_join(real, other)))
+
+
+def rank_hits(scores: np.ndarray, truth: np.ndarray, k: int) -> np.ndarray:
+    """(P,) chance that `truth` (P,) is among the `k` highest of `scores` (P, S), with ties in a random order.
+
+    NaN: no candidate. ValueError where the truth is none.
+    """
+    own = np.take_along_axis(scores, truth[:, None], axis=1)
+    if np.isnan(own).any():
+        raise ValueError("a probe's own speaker is no candidate")
+    above, level = (scores > own).sum(axis=1), (scores == own).sum(axis=1)
+    return np.clip((k - above) / level, 0.0, 1.0)
+
+
+def detection_rate(hits: np.ndarray, tops: np.ndarray, strangers: np.ndarray, fpir: float) -> float:
+    """Share of the enrolled who are named and believed, where of strangers at most a share `fpir` is (DIR at FPIR).
+
+    `hits` (P,) chance that the first candidate is the right one, `tops` (P,) its score, `strangers` (Q,) the score of
+    the first candidate for people who are not enrolled (ISO/IEC 19795-1). ValueError where one side is empty.
+    """
+    if not len(tops) or not len(strangers):
+        raise ValueError(f"{len(tops)} enrolled and {len(strangers)} strangers: wanted both")
+    believed = int(np.floor(fpir * len(strangers) + 1e-9))  # so many strangers may be
+    threshold = np.sort(strangers)[::-1][believed] if believed < len(strangers) else -np.inf
+    return float((hits * (tops > threshold)).mean())
 
 
 def bootstrap_interval(
@@ -61,23 +138,39 @@ def bootstrap_interval(
     for kind, chosen in (("real", real), ("other", ~real)):
         if len(set(named[chosen])) < 2:
             raise ValueError(f"an interval needs {kind} clips of at least two groups")
-    found = []
-    for rows in _resample(named, np.random.default_rng(seed)):
+
+    def tell(rows: np.ndarray) -> tuple[float]:
         drawn, is_real = values[rows], real[rows]
-        if 0 < is_real.sum() < len(is_real):
-            found.append(statistic(drawn[is_real], drawn[~is_real]))
-        if len(found) == n:
-            break
-    return _percentiles(found)
+        return (statistic(drawn[is_real], drawn[~is_real]) if 0 < is_real.sum() < len(is_real) else np.nan,)
+
+    return bootstrap_rows(tell, groups, n, seed)[0]
 
 
 def bootstrap_mean(values: Scores, groups: Sequence[str], n: int = 1000, seed: int = 0) -> tuple[float, float]:
     """95 % interval of a mean, over `n` resamples of whole groups; ValueError where all are of one group."""
-    checked, named = _check(values, groups), np.asarray(groups)
-    if len(set(named)) < 2:
+    checked = _check(values, groups)
+    return bootstrap_rows(lambda rows: (float(checked[rows].mean()),), groups, n, seed)[0]
+
+
+def bootstrap_rows(measure: Measure, groups: Sequence[str], n: int = 1000, seed: int = 0) -> list[tuple[float, float]]:
+    """95 % interval of each figure that `measure` tells, over `n` resamples of the rows of whole groups.
+
+    Resamples with NaN among their figures are drawn anew. ValueError where all rows are of one group, or hardly any
+    resample says something.
+    """
+    named = np.asarray(groups)
+    if len(set(groups)) < 2:
         raise ValueError("an interval needs at least two groups")
-    draws = _resample(named, np.random.default_rng(seed))
-    return _percentiles([float(checked[next(draws)].mean()) for _ in range(n)])
+    found: list[Sequence[float]] = []
+    for drawn, rows in enumerate(_resample(named, np.random.default_rng(seed))):
+        if drawn >= MAX_EMPTY * (len(found) + 1):
+            raise ValueError(f"of {drawn} resamples only {len(found)} said something")
+        told = measure(rows)
+        if not np.isnan(told).any():
+            found.append(told)
+        if len(found) == n:
+            break
+    return [_percentiles(column) for column in np.asarray(found, np.float64).T]
 
 
 def _resample(groups: np.ndarray, rng: np.random.Generator) -> Iterator[np.ndarray]:
@@ -86,6 +179,18 @@ def _resample(groups: np.ndarray, rng: np.random.Generator) -> Iterator[np.ndarr
     members = np.split(np.argsort(which, kind="stable"), np.cumsum(np.bincount(which))[:-1])
     while True:
         yield np.concatenate([members[group] for group in rng.integers(0, len(members), len(members))])
+
+
+def _trace(real: Scores, other: Scores) -> ErrorCurve:
+    labels, scores = _join(real, other)
+    curve = WeightedScores(scores, labels == 1).trace()
+    assert curve is not None, "both sides were checked not to be empty"
+    return curve
+
+
+def _accumulate(weights: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """Sums up to and with each end, after a 0."""
+    return np.concatenate([[0.0], np.cumsum(weights)[ends]])
 
 
 def _join(real: Scores, other: Scores) -> tuple[np.ndarray, np.ndarray]:
@@ -108,6 +213,6 @@ def _check(values: Scores, groups: Sequence[str]) -> np.ndarray:
     return checked
 
 
-def _percentiles(found: list[float]) -> tuple[float, float]:
+def _percentiles(found: np.ndarray) -> tuple[float, float]:
     low, high = np.quantile(found, [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2])
     return float(low), float(high)

@@ -190,6 +190,26 @@ class SecondOpinion:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class DynamicEmbedding:
+    """How a person speaks, told from the motion of one face."""
+
+    vector: np.ndarray  # (D,) float32, unit length
+    seconds: float  # of the face that went in
+    spread: float  # of its windows around the vector: 0 where they all say the same
+    recipe: str  # embeddings of two recipes are never compared
+
+    def __post_init__(self) -> None:
+        if self.vector.ndim != 1 or self.vector.dtype != np.float32:
+            raise ValueError(f"vector is {self.vector.dtype} of shape {self.vector.shape}, wanted float32 (D,)")
+        norm = float(np.linalg.norm(self.vector.astype(np.float64)))
+        if not abs(norm - 1) <= 1e-5:  # NaN fails too
+            raise ValueError(f"vector has the length {norm}, wanted 1")
+        if not (np.isfinite(self.seconds) and self.seconds > 0 and np.isfinite(self.spread) and self.spread >= 0):
+            raise ValueError(f"of {self.seconds} s with spread {self.spread}: wanted finite numbers, seconds above 0")
+        _freeze(self.vector)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class ConsistencyReport:
     """Do this face and this voice belong to the same speech?"""
 

@@ -50,9 +50,19 @@ def test_unknown_people_of_one_source_count_as_one_and_of_none_as_many(tmp_path:
     assert len(set(people)) == 4
 
 
+def test_who_owns_face_and_motion_where_they_are_from_and_who_is_enrolled(tmp_path: Path) -> None:
+    text = "path,label,face_owner,motion_owner,donor_path,driver_path,enrol\na,fake,Ada,Ben,c/1.mp4,/d/2.mp4,0\n"
+    forged, plain, either = read_manifest(write(tmp_path, text + "b,real,,,,,1\nc,real,,,,,\n"))
+    assert (forged.face_owner, forged.motion_owner, forged.enrol) == ("Ada", "Ben", False)
+    assert (forged.donor_path, forged.driver_path) == (tmp_path / "c" / "1.mp4", Path("/d/2.mp4"))
+    assert (plain.face_owner, plain.donor_path, plain.driver_path, plain.enrol) == (None, None, None, True)
+    assert either.enrol is None
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
+        ("path,label,enrol\na.mp4,real,1\nb.mp4,real,yes\n", "row 2 has enrol 'yes'"),
         ("path,speaker\na.mp4,Ada\n", r"lacks the column label; the columns found are: path, speaker"),
         ("", r"lacks the column label, path; the columns found are: none"),
         ("path,label\n", "no rows"),
