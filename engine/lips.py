@@ -4,6 +4,8 @@ The head's pose is taken out in space (a similarity transform of points that spe
 turn is not taken for an opening mouth. Nothing is centred or scaled here: the model does that.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from engine.facenets import BLENDSHAPES
@@ -47,11 +49,27 @@ def describe_lips(track: FaceTrack) -> np.ndarray:
     return np.hstack([points.reshape(len(points), -1), shapes]).astype(np.float32)
 
 
-def align_heads(landmarks: np.ndarray) -> np.ndarray:
-    """(T, 478, 3): each frame turned, scaled and moved so that its stable points lie on the mean shape best.
+@dataclass(frozen=True, slots=True, eq=False)
+class HeadPoses:
+    """How a head lies in each picture: `landmarks = aligned @ rotation.T / scale + centre`."""
 
-    Least squares by Umeyama 1991 (IEEE PAMI 13(4)).
-    """
+    centre: np.ndarray  # (T, 1, 3) float64, pixels: the middle of the stable points
+    rotation: np.ndarray  # (T, 3, 3), from the picture to the head's own axes when multiplied from the right
+    scale: np.ndarray  # (T,), one over the distance of the outer eye corners in pixels
+
+    def align(self, landmarks: np.ndarray) -> np.ndarray:
+        """(T, P, 3): points of the picture in the head's own axes, the outer eye corners 1 apart."""
+        turned = np.einsum("tpi,tij->tpj", landmarks.astype(np.float64) - self.centre, self.rotation)
+        return turned * self.scale[:, None, None]
+
+
+def align_heads(landmarks: np.ndarray) -> np.ndarray:
+    """(T, 478, 3): each frame turned, scaled and moved so that its stable points lie on the mean shape best."""
+    return find_poses(landmarks).align(landmarks)
+
+
+def find_poses(landmarks: np.ndarray) -> HeadPoses:
+    """Pose of each frame's landmarks (T, 478, 3): least squares by Umeyama 1991 (IEEE PAMI 13(4))."""
     landmarks = landmarks.astype(np.float64)
     centre = landmarks[:, STABLE].mean(1, keepdims=True)
     stable = landmarks[:, STABLE] - centre  # (T, 12, 3)
@@ -59,5 +77,4 @@ def align_heads(landmarks: np.ndarray) -> np.ndarray:
     signs = np.ones((len(landmarks), 3))
     signs[:, 2] = np.sign(np.linalg.det(left) * np.linalg.det(right))  # a rotation, never a mirror
     rotation = np.einsum("tij,tj,tjk->tik", left, signs, right)
-    scale = (sizes * signs).sum(1) / (stable**2).sum((1, 2))
-    return np.einsum("tpi,tij->tpj", landmarks - centre, rotation) * scale[:, None, None]
+    return HeadPoses(centre, rotation, (sizes * signs).sum(1) / (stable**2).sum((1, 2)))

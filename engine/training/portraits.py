@@ -29,6 +29,8 @@ LOWER = np.array(
         [78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308],
     ]
 )
+INNER_LIPS = np.array([*UPPER[3], *LOWER[3, -2:0:-1]])
+"""The rim of the mouth's opening, once around."""
 OVAL = np.array(
     [
         10,
@@ -83,8 +85,8 @@ _JAW = {
     365: 0.45,
 }
 _STILL = np.array([*OVAL[:10], *OVAL[-10:], 33, 133, 362, 263, 1, 2, 4, 98, 327, 129, 358, 6, 168, 116, 345, 50, 280])
-_UPPER_LIDS = np.array([246, 161, 160, 159, 158, 157, 173, 466, 388, 387, 386, 385, 384, 398])
-_LOWER_LIDS = np.array([7, 163, 144, 145, 153, 154, 155, 249, 390, 373, 374, 380, 381, 382])
+UPPER_LIDS = np.array([246, 161, 160, 159, 158, 157, 173, 466, 388, 387, 386, 385, 384, 398])
+LOWER_LIDS = np.array([7, 163, 144, 145, 153, 154, 155, 249, 390, 373, 374, 380, 381, 382])
 _LID_FOLDS = np.array([247, 30, 29, 27, 28, 56, 190, 467, 260, 259, 257, 258, 286, 414])
 RIGHT_EYE, LEFT_EYE = 33, 263
 N_MESH = 468  # the ten iris points would fold under a closing lid
@@ -214,6 +216,6 @@ def _press_lips(portrait: Portrait) -> np.ndarray:
 def _shut_lids(portrait: Portrait) -> np.ndarray:
     """(468, 2) of blink 1: the upper lids come down to the lower ones, with half of the fold above."""
     field = np.zeros((N_MESH, 2))
-    field[_UPPER_LIDS] = 0.95 * (portrait.landmarks[_LOWER_LIDS, :2] - portrait.landmarks[_UPPER_LIDS, :2])
-    field[_LID_FOLDS] = 0.4 * field[_UPPER_LIDS]
+    field[UPPER_LIDS] = 0.95 * (portrait.landmarks[LOWER_LIDS, :2] - portrait.landmarks[UPPER_LIDS, :2])
+    field[_LID_FOLDS] = 0.4 * field[UPPER_LIDS]
     return field

@@ -11,18 +11,18 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
-from scipy.spatial import Delaunay
 
 from engine.training import portraits
 from engine.training.portraits import Portrait
 from engine.training.visemes import Motion
 from engine.training.voices import Speech
 from engine.types import FPS
+from engine.warping import bend, span_triangles
 
 
 def animate(portrait: Portrait, motion: Motion) -> Iterator[np.ndarray]:
     """Yield (H, W, 3) uint8 RGB frames at 25 Hz, one a row of the motion."""
-    mesh = _Mesh(portrait)
+    mesh = HeadMesh(portrait)
     for row in range(len(motion)):
         yield _draw_frame(portrait, mesh, _place_points(portrait, motion, row), motion, row)
 
@@ -66,7 +66,7 @@ def _place_points(portrait: Portrait, motion: Motion, row: int) -> np.ndarray:
     return portrait.rest + np.tensordot(amounts, portrait.basis, axes=1)
 
 
-class _Mesh:
+class HeadMesh:
     """Triangles over face, hair and surroundings, and where their corners lie in the picture."""
 
     def __init__(self, portrait: Portrait):
@@ -84,74 +84,38 @@ class _Mesh:
         self.hair = np.column_stack([hair, np.full(len(hair), self.centre[2])])[inside]  # (R, 3)
         self.edge = np.array(edge)
         self.box = (int(x0), int(y0), int(x1) + 1, int(y1) + 1)
-        self.source = np.vstack([face[:, :2], self.hair[:, :2], self.edge]).astype(np.float32)
-        self.triangles = self._triangulate(portrait)
-
-    def _triangulate(self, portrait: Portrait) -> np.ndarray:
-        """(M, 3) corners, found with the mouth wide open and without the triangles of the opening."""
+        self.source = np.vstack([face[:, :2], self.hair[:, :2], self.edge]).astype(np.float32)  # (V, 2)
         opened = np.vstack([portrait.rest + portrait.basis[portraits.OPEN], self.hair[:, :2], self.edge])
-        triangles = Delaunay(opened).simplices
-        rim = opened[[*portraits.UPPER[3], *portraits.LOWER[3, -2:0:-1]]].astype(np.float32)
-        middles = opened[triangles].mean(1)
-        hole = [cv2.pointPolygonTest(rim, (float(x), float(y)), False) > 0 for x, y in middles]
-        return triangles[~np.array(hole)]
+        self.triangles = span_triangles(opened, opened[portraits.INNER_LIPS])  # (M, 3)
 
-    def turn(self, portrait: Portrait, points: np.ndarray, motion: Motion, row: int) -> np.ndarray:
-        """(V, 2): face and hair turned and shifted with the head, the surroundings where they were."""
-        solid = (
-            np.vstack([np.column_stack([points, portrait.landmarks[: portraits.N_MESH, 2]]), self.hair]) - self.centre
-        )
-        yaw, pitch, roll = np.deg2rad(motion.turn_deg[row])
-        x = solid[:, 0] * np.cos(yaw) + solid[:, 2] * np.sin(yaw)
-        y = solid[:, 1] * np.cos(pitch) - solid[:, 2] * np.sin(pitch)
-        turned = np.column_stack([x * np.cos(roll) - y * np.sin(roll), x * np.sin(roll) + y * np.cos(roll)])
-        moved = turned + self.centre[:2] + motion.shift[row] * portrait.eye_px
-        return np.vstack([moved, self.edge])
+    def place(self, face: np.ndarray, linear: np.ndarray, shift: np.ndarray) -> np.ndarray:
+        """(V, 2): `face` (468, 3) and the hair turned by `linear` (2, 3) and shifted, the surroundings as they were."""
+        solid = np.vstack([face, self.hair]) - self.centre
+        return np.vstack([solid @ linear.T + self.centre[:2] + shift, self.edge])
 
 
-def _draw_frame(portrait: Portrait, mesh: _Mesh, points: np.ndarray, motion: Motion, row: int) -> np.ndarray:
+def _turn_head(turn_deg: np.ndarray) -> np.ndarray:
+    """(2, 3): what yaw, pitch and roll do to x and y."""
+    yaw, pitch, roll = np.deg2rad(turn_deg)
+    turned = np.array([[np.cos(yaw), 0, np.sin(yaw)], [0, np.cos(pitch), -np.sin(pitch)]])
+    return np.array([[np.cos(roll), -np.sin(roll)], [np.sin(roll), np.cos(roll)]]) @ turned
+
+
+def _draw_frame(portrait: Portrait, mesh: HeadMesh, points: np.ndarray, motion: Motion, row: int) -> np.ndarray:
     """(H, W, 3) uint8 RGB."""
-    target = mesh.turn(portrait, points, motion, row)
+    solid = np.column_stack([points, portrait.landmarks[: portraits.N_MESH, 2]])
+    target = mesh.place(solid, _turn_head(motion.turn_deg[row]), motion.shift[row] * portrait.eye_px)
     x0, y0, x1, y1 = mesh.box
-    owner = _paint_owners(mesh, target)  # (h, w) triangle number, -1 in the mouth opening
-    linear, offset = _maps_to_source(mesh, target)
-    ys, xs = np.mgrid[y0:y1, x0:x1].astype(np.float32)
-    a = linear[owner]  # (h, w, 2, 2)
-    b = offset[owner]
-    map_x = a[..., 0, 0] * xs + a[..., 0, 1] * ys + b[..., 0]
-    map_y = a[..., 1, 0] * xs + a[..., 1, 1] * ys + b[..., 1]
-    bent = cv2.remap(portrait.image, map_x, map_y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-    hole = owner < 0
+    bent = bend(portrait.image, mesh.source, target, mesh.triangles, mesh.box)
+    hole = ~bent.covered
     if hole.any():
-        bent[hole] = _draw_inner_mouth(portrait, mesh, target, float(motion.open[row]))[hole]
+        bent.image[hole] = _draw_inner_mouth(portrait, mesh, target, float(motion.open[row]))[hole]
     frame = portrait.image.copy()
-    frame[y0:y1, x0:x1] = bent
+    frame[y0:y1, x0:x1] = bent.image
     return frame
 
 
-def _paint_owners(mesh: _Mesh, target: np.ndarray) -> np.ndarray:
-    """(h, w) int32: which triangle covers each pixel of the mesh's box."""
-    x0, y0, x1, y1 = mesh.box
-    owner = np.full((y1 - y0, x1 - x0), -1, np.int32)
-    corners = np.round((target[mesh.triangles] - [x0, y0]) * 16).astype(np.int32)
-    for number, triangle in enumerate(corners):
-        cv2.fillConvexPoly(owner, triangle, number, cv2.LINE_8, 4)
-    return owner
-
-
-def _maps_to_source(mesh: _Mesh, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(M, 2, 2) and (M, 2) float32: each triangle's affine map from frame to picture."""
-    to, back = target[mesh.triangles], mesh.source[mesh.triangles].astype(np.float64)
-    edges_to = np.stack([to[:, 1] - to[:, 0], to[:, 2] - to[:, 0]], axis=2)
-    edges_back = np.stack([back[:, 1] - back[:, 0], back[:, 2] - back[:, 0]], axis=2)
-    flat = np.abs(np.linalg.det(edges_to)) < 1e-3  # a closed lid or lip: covers no pixel
-    edges_to[flat] = np.eye(2)
-    linear = edges_back @ np.linalg.inv(edges_to)
-    offset = back[:, 0] - (linear @ to[:, 0, :, None])[..., 0]
-    return linear.astype(np.float32), offset.astype(np.float32)
-
-
-def _draw_inner_mouth(portrait: Portrait, mesh: _Mesh, target: np.ndarray, opened: float) -> np.ndarray:
+def _draw_inner_mouth(portrait: Portrait, mesh: HeadMesh, target: np.ndarray, opened: float) -> np.ndarray:
     """(h, w, 3) uint8: the cavity, tongue and teeth; the upper teeth stay with the skull, the lower with the jaw."""
     x0, y0, x1, y1 = mesh.box
     canvas = np.full((y1 - y0, x1 - x0, 3), (52, 16, 18), np.uint8)
