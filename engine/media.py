@@ -6,7 +6,9 @@ starts late or has gaps keeps them: that is the very thing to be measured.
 
 import functools
 import hashlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -35,7 +37,7 @@ from engine.pictures import (
 )
 from engine.settings import MediaLimits
 from engine.soundtrack import SoundReader, Stretch, place_sound
-from engine.types import FPS, Clip, Reason
+from engine.types import FPS, Clip, Frame, Reason
 
 NOT_A_FILM = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
 DEFAULT_LIMITS = MediaLimits()
@@ -58,6 +60,15 @@ class Scan:
     stretches: tuple[Stretch, ...]
     declared_end_s: float  # by the header; 0 where it does not tell
     damaged: bool  # packets are incomplete or reading broke off
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OwnPictures:
+    """The pictures of a file on a clock of the file's own rate."""
+
+    rate: Fraction  # pictures a second: the mean of the source; 25 where its intervals are too unequal
+    n_frames: int  # at that rate
+    read_frames: Callable[[], Iterator[Frame]]  # each call streams all n_frames frames anew
 
 
 def open_clip(path: Path, limits: MediaLimits = DEFAULT_LIMITS) -> Clip:
@@ -88,6 +99,19 @@ def open_clip(path: Path, limits: MediaLimits = DEFAULT_LIMITS) -> Clip:
         reasons=(Reason.FPS_VFR,) * _is_irregular(scan) + (Reason.TRUNCATED,) * is_cut,
         read_frames=functools.partial(stream_pictures, plan),
     )
+
+
+def open_pictures(path: Path, limits: MediaLimits = DEFAULT_LIMITS) -> OwnPictures:
+    """Find the pictures of a file as they follow each other in it, for whom the 25 Hz clock drops or repeats too many.
+
+    Raises what `open_clip` raises.
+    """
+    _check_file(path, limits)
+    demuxer = identify_container(path)
+    scan = _scan_streams(path, demuxer, limits)
+    rate = Fraction(FPS) if _is_irregular(scan) else Fraction(_measure_rate(scan)).limit_denominator(1001)
+    plan = _plan_pictures(scan, path, demuxer, limits, rate)
+    return OwnPictures(rate, plan.n_frames, functools.partial(stream_pictures, plan))
 
 
 def _check_file(path: Path, limits: MediaLimits) -> None:
@@ -163,7 +187,9 @@ def _pick_audio(container: InputContainer) -> AudioStream | None:
     return next((stream for stream in container.streams.audio if stream.codec_context is not None), None)
 
 
-def _plan_pictures(scan: Scan, path: Path, demuxer: str, limits: MediaLimits) -> PicturePlan:
+def _plan_pictures(
+    scan: Scan, path: Path, demuxer: str, limits: MediaLimits, rate: Fraction = Fraction(FPS)
+) -> PicturePlan:
     times_s = (scan.times - scan.times[0]) * scan.unit_s  # (n,) float64
     span_s = float(times_s[-1]) + _measure_last(scan)
     check_duration(span_s, limits)
@@ -176,7 +202,8 @@ def _plan_pictures(scan: Scan, path: Path, demuxer: str, limits: MediaLimits) ->
         zero=int(scan.times[0]),
         times_s=times_s,
         tolerance_s=min(0.5 / _measure_rate(scan), MAX_TOLERANCE_S),
-        n_frames=max(1, round(span_s * FPS)),
+        n_frames=max(1, round(span_s * rate)),
+        rate_hz=float(rate),
     )
 
 

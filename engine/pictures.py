@@ -57,7 +57,8 @@ class PicturePlan:
     zero: int  # presentation time of frame 0, in units of the stream
     times_s: np.ndarray  # (n,) float64, sorted, seconds after frame 0 at which a picture is due
     tolerance_s: float
-    n_frames: int  # at 25 Hz
+    n_frames: int  # at `rate_hz`
+    rate_hz: float = FPS
 
 
 def open_container(path: Path, demuxer: str, max_pixels: int) -> InputContainer:
@@ -186,7 +187,9 @@ def stream_pictures(plan: PicturePlan) -> Generator[Frame, None, tuple[Reason, .
     index = 0
     with open_container(plan.path, plan.demuxer, plan.max_pixels) as container:
         for picture in reader.decode(container):
-            while held is not None and index < plan.n_frames and reader.time_s > index / FPS + plan.tolerance_s:
+            while (
+                held is not None and index < plan.n_frames and reader.time_s > index / plan.rate_hz + plan.tolerance_s
+            ):
                 yield reader.show(held, index)
                 index += 1
             if index == plan.n_frames:
@@ -236,7 +239,7 @@ class _PictureReader:
         reasons = []
         if self._copied > MAX_COPIED_SHARE * self._shown:
             reasons.append(Reason.FPS_VFR)
-        due_s = min(self._plan.times_s[-1], self._plan.n_frames / FPS)
+        due_s = min(self._plan.times_s[-1], self._plan.n_frames / self._plan.rate_hz)
         damaged = self._damaged + self._concealed
         if damaged > MAX_DAMAGED_SHARE * self._decoded or self.time_s < due_s - MAX_MISSING_S:
             reasons.append(Reason.TRUNCATED)

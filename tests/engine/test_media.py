@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from engine.errors import MediaTooLarge, NoVideo, UnreadableVideo
-from engine.media import open_clip
+from engine.media import open_clip, open_pictures
 from engine.settings import MediaLimits
 from engine.types import FPS, SAMPLE_RATE, Clip, Frame, Reason
 from tests.clips import (
@@ -110,6 +110,24 @@ def test_every_frame_shows_the_picture_of_its_time(write: Write, rate: str) -> N
     assert [frame.index for frame in frames] == list(range(40))
     errors = [read_time(frame.image, film) - frame.index / FPS for frame in frames]
     assert np.abs(errors).max() < 0.5 * max(FRAME_S, 1 / RATES[rate]) + 0.005
+
+
+@pytest.mark.parametrize("rate", sorted(RATES))
+def test_on_its_own_clock_every_picture_of_the_file_is_shown_once(write: Write, rate: str) -> None:
+    film = Film(rate=RATES[rate], size_px=(480, 40))
+    own = open_pictures(write(".mp4", rate=film.rate, size_px=film.size_px))
+    assert own.rate == film.rate and own.n_frames == len(film.picture_times_s)
+    frames = list(own.read_frames())
+    assert [frame.index for frame in frames] == list(range(own.n_frames)) and all(frame.is_new for frame in frames)
+    told = [read_time(frame.image, film) for frame in frames]
+    assert np.abs(np.array(told) - film.picture_times_s).max() < 0.01
+
+
+def test_where_the_rate_varies_the_own_clock_is_the_engines(write: Write) -> None:
+    times_s = tuple(np.cumsum([0.0, *[0.02, 0.08] * 15]))
+    own = open_pictures(write(".mp4", times_s=times_s, duration_s=1.6))
+    assert own.rate == FPS
+    assert own.n_frames == pytest.approx(times_s[-1] * FPS, abs=2)
 
 
 @pytest.mark.parametrize(("suffix", "codec"), [(".mp4", "libx264"), (".mkv", "libx264"), (".avi", "libx264")])
