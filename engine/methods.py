@@ -38,7 +38,7 @@ class Method:
     def title(self) -> str:
         """What a list of choices calls it."""
         mode = "as in the paper" if self.mode == Mode.PAPER else "by time"
-        beside = f", with {TITLES[self.second]} as second opinion" if self.second else ""
+        beside = f"; second: {TITLES[self.second]}" if self.second else ""
         return f"{TITLES[self.model]}, {mode}{beside}"
 
 

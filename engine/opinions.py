@@ -7,6 +7,7 @@ whether one offset stands out (`consistency.measure_clarity`), and which. The sc
 from dataclasses import dataclass
 
 from engine.consistency import Consistency
+from engine.methods import TITLES
 from engine.types import FPS, Model
 
 
@@ -42,7 +43,7 @@ def compare_opinions(
     They do when both stand out at different offsets, or when one stands out and the other clearly does not; between
     the two bounds nothing is read into a curve, so that noise makes no contradiction.
     """
-    one, other = models
+    one, other = (TITLES[model] for model in models)
     if min(first.clarity, second.clarity) >= options.clear:
         apart = abs(first.offset_s - second.offset_s)
         if apart * FPS > options.max_apart_frames + 0.5:

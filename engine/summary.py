@@ -1,6 +1,6 @@
 """An analysis in a few plain lines for a terminal. It says what was measured, never whether a video is genuine."""
 
-from engine.methods import Method
+from engine.methods import TITLES, Method
 from engine.types import Analysis, ConsistencyReport, Mode, Reason, SecondOpinion, TrackReport
 
 CAUTION = (
@@ -79,8 +79,8 @@ def _summarise_track(track: TrackReport) -> list[str]:
 def _summarise_second(second: SecondOpinion) -> str:
     verdict = "does not contradict" if second.agrees else "contradicts"
     return (
-        f"second opinion, {second.model}: {verdict}. {second.text} Score {second.score:.3f} on a scale of its own, "
-        f"{place_sound(second.offset_s)}"
+        f"second opinion, {TITLES[second.model]}: {verdict}. {second.text} "
+        f"Score {second.score:.3f} on a scale of its own, {place_sound(second.offset_s)}"
     )
 
 

@@ -53,10 +53,11 @@ def plot_curves(first: tuple[str, SyncCurve], second: tuple[str, SyncCurve]) -> 
     )
     for mark in (figure.data[1], figure.data[3]):
         mark.showlegend = False
-    own = {"title": second[0], "range": _span(_known(second[1].similarity)), "side": "right", "overlaying": "y"}
+    own = {"title": second[0], "range": _span(_known(second[1].similarity), 0.25), "side": "right", "overlaying": "y"}
     figure.update_layout(
-        title="Similarity over the offset: two models, two scales",
-        yaxis={"title": first[0], "color": LINE},
+        title_text="Two models, each on its own scale",
+        height=340,
+        yaxis={"title": first[0], "color": LINE, "range": _span(_known(first[1].similarity), 0.25)},
         yaxis2=own | {"color": SECOND, "showgrid": False, "zeroline": False},
         showlegend=True,
         legend={"orientation": "h", "y": -0.25},
@@ -106,10 +107,10 @@ def _break_gaps(windows: Sequence[Window]) -> list[Window | None]:
     return shown
 
 
-def _span(values: Sequence[float]) -> list[float]:
+def _span(values: Sequence[float], margin: float = 0.12) -> list[float]:
     """From a little below the least, or zero, to a little above the greatest and at least 0.5."""
     low, high = min([0.0, *values]), max([0.5, *values])
-    room = 0.12 * (high - low)
+    room = margin * (high - low)
     return [low - room, high + room]
 
 

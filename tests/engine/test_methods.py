@@ -77,4 +77,4 @@ def test_only_what_is_there_and_accepted_is_offered(tmp_path: Path) -> None:
 def test_every_method_has_a_title_of_its_own(tmp_path: Path) -> None:
     offered = list_methods(put(tmp_path, "base", "large"))
     assert len({method.title for method in offered}) == len(offered) == 7
-    assert Method(second=Model.AVHUBERT_LARGE).title == "Compact, by time, with AV-HuBERT LARGE as second opinion"
+    assert Method(second=Model.AVHUBERT_LARGE).title == "Compact, by time; second: AV-HuBERT LARGE"

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from engine.consistency import Consistency
+from engine.methods import TITLES
 from engine.opinions import OpinionOptions, compare_opinions
 from engine.types import Model
 from tests.fakes import make_curve
@@ -36,8 +37,8 @@ def test_one_clear_and_one_clearly_not_contradict_each_other(first, second, clea
     told = compare_opinions(found(first), found(second, 9), MODELS, OpinionOptions())
     assert not told.agrees
     assert (
-        f"For {MODELS[clear]} the sound fits clearly" in told.text
-        and f"for {MODELS[other]} it fits at none" in told.text
+        f"For {TITLES[MODELS[clear]]} the sound fits clearly" in told.text
+        and f"for {TITLES[MODELS[other]]} it fits at none" in told.text
     )
 
 

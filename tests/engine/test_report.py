@@ -120,8 +120,8 @@ def test_summary_sets_the_second_opinion_beside_the_first_and_averages_nothing()
     report = replace(make_report(0.6, 1, Reason.EXPERTS_DISAGREE), second=make_second(False, score=0.2))
     text = summarise(make_analysis(report))
 
-    assert "Method: Compact, by time, with AV-HuBERT LARGE as second opinion" in text
-    assert "score 0.600" in text and "second opinion, avhubert-large: contradicts." in text
+    assert "Method: Compact, by time; second: AV-HuBERT LARGE" in text
+    assert "score 0.600" in text and "second opinion, AV-HuBERT LARGE: contradicts." in text
     assert "Score 0.200 on a scale of its own" in text and "0.400" not in text
     assert f"EXPERTS_DISAGREE: {EXPLANATIONS[Reason.EXPERTS_DISAGREE]}" in text
 
