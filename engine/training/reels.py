@@ -104,6 +104,18 @@ def measure_reel(path: Path) -> tuple[int, int | None]:
         return file.get_slice("mouths").get_shape()[0], int(late) if late else None
 
 
+def write_reel(path: Path, reel: dict[str, np.ndarray], late: int | None) -> None:
+    """Write the arrays of a reel, and how late its sound is where that is clear; whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(f".{os.getpid()}.part")
+    try:
+        arrays = {name: np.ascontiguousarray(one) for name, one in reel.items()}
+        save_file(arrays, partial, {"late": "" if late is None else str(late)})
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
 class ReelMaker:
     """Holds the networks that find the face and hear how late the sound is; one clip at a time.
 
@@ -127,14 +139,14 @@ class ReelMaker:
         clip = open_clip(video)
         tracks = track_faces(clip.read_frames(), self._faces, self._options).tracks
         if not tracks:
-            return _write(path, NOBODY, None)
+            return write_reel(path, NOBODY, None)
         observed = [observe_track(track) for track in tracks]
         face = choose_face(observed)
         track = tracks[observed.index(face)]
         span = slice(track.start, track.end)
         real = track.seen & clip.audio_present[span]
         if real.sum() < MIN_FRAMES:
-            return _write(path, NOBODY, None)
+            return write_reel(path, NOBODY, None)
         heard = log_mel(clip.audio)[span].reshape(-1, N_BANDS)
         late = find_lateness(TrainingClip(video.name, "", "", "", face.lips, heard, real), self._scout)
         reel: dict[str, np.ndarray] = {
@@ -144,7 +156,7 @@ class ReelMaker:
             "seen": track.seen,
             "present": clip.audio_present[span],
         }
-        return _write(path, reel, late)
+        return write_reel(path, reel, late)
 
 
 @torch.inference_mode()
@@ -169,14 +181,3 @@ def _spans(reel: Reel, first: int, last: int) -> tuple[slice, slice]:
         raise ValueError(f"frames {first} to {last} of {reel.name}, which has {reel.length}")
     face, sound = max(0, -reel.late), max(0, reel.late)
     return slice(first + face, last + face), slice(first + sound, last + sound)
-
-
-def _write(path: Path, reel: dict[str, np.ndarray], late: int | None) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{os.getpid()}.part")
-    try:
-        arrays = {name: np.ascontiguousarray(one) for name, one in reel.items()}
-        save_file(arrays, partial, {"late": "" if late is None else str(late)})
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Clips whose sound follows the lips: both are drawn from one hidden motion, so there is something small to learn."""
+"""Clips and reels whose sound follows the lips: both are drawn from one hidden motion, something small to learn."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -10,11 +10,17 @@ import pytest
 
 from engine.lips import N_FEATURES
 from engine.manifest import Row
+from engine.models.avhubert import AVHubertConfig
 from engine.models.compact import N_BANDS, Member
+from engine.speech import FILTERS, STEPS_PER_FRAME
 from engine.training import members
 from engine.training.clips import TrainingClip
+from engine.training.reels import N_CEPSTRA, Reel, write_reel
 
 N_HIDDEN = 3
+TO_CEPSTRA = np.random.default_rng(54321).normal(0, 1, (FILTERS, N_CEPSTRA))
+MINI = AVHubertConfig(1, 64, 64, heads=1, trunk=(4, 4, 8, 8), shrink=4)
+"""Hardly a network, but it learns what is planted."""
 
 
 def make_clip(
@@ -22,8 +28,7 @@ def make_clip(
 ) -> TrainingClip:
     """A clip whose sound comes `late` frames after the lips that make it."""
     rng, around = np.random.default_rng(seed), n_frames + 40
-    motion = np.cumsum(rng.normal(size=(around, N_HIDDEN)), axis=0)
-    motion = motion - np.apply_along_axis(partial(np.convolve, v=np.ones(25) / 25, mode="same"), 0, motion)
+    motion = make_motion(rng, around)
     world = np.random.default_rng(12345)  # the same for all clips
     to_lips, to_mel = world.normal(0, 0.03, (N_HIDDEN, N_FEATURES)), world.normal(0, 1, (N_HIDDEN, N_BANDS))
     lips = motion[20 : 20 + n_frames] @ to_lips + rng.normal(0, 0.01, N_FEATURES)
@@ -44,6 +49,48 @@ def make_clip(
 def make_clips(n: int = 6, first: int = 0, corpora: Sequence[str] = ("lab", "hall")) -> list[TrainingClip]:
     """Clips of 4 to 6 s, in turn of each corpus."""
     return [make_clip(first + i, 100 + 10 * (i % 6), corpora[i % len(corpora)]) for i in range(n)]
+
+
+def make_motion(rng: np.random.Generator, n_frames: int) -> np.ndarray:
+    """(T, 3): a walk that keeps coming back."""
+    motion = np.cumsum(rng.normal(size=(n_frames, N_HIDDEN)), axis=0)
+    return motion - np.apply_along_axis(partial(np.convolve, v=np.ones(25) / 25, mode="same"), 0, motion)
+
+
+def make_reel(
+    folder: Path, seed: int, n_frames: int = 100, corpus: str = "lab", late: int = 0, told: int | None = None
+) -> Reel:
+    """A reel whose sound comes `late` frames after the mouth; `told` is what its file says of that."""
+    rng, around = np.random.default_rng(seed), n_frames + 40
+    motion = make_motion(rng, around)
+    openness = 1 / (1 + np.exp(-motion[20 : 20 + n_frames, :2]))
+    mouths = np.stack([draw_mouth(high, wide) for high, wide in openness])
+    to_sound = np.random.default_rng(12345).normal(0, 1, (N_HIDDEN, FILTERS))  # the same for all reels
+    steps = (20 - late) + np.arange(STEPS_PER_FRAME * n_frames) / STEPS_PER_FRAME
+    heard = np.column_stack([np.interp(steps, np.arange(around), motion[:, i]) for i in range(N_HIDDEN)])
+    sound = heard @ to_sound + 10 + rng.normal(0, 0.3, (len(steps), FILTERS))
+    arrays = {
+        "mouths": np.clip(mouths + rng.normal(0, 4, mouths.shape) + rng.uniform(-10, 10), 0, 255).astype(np.uint8),
+        "energies": sound.reshape(n_frames, -1).astype(np.float32),
+        "cepstra": (sound.reshape(n_frames, STEPS_PER_FRAME, -1).mean(1) @ TO_CEPSTRA).astype(np.float32),
+        "seen": np.ones(n_frames, bool),
+        "present": np.ones(n_frames, bool),
+    }
+    path = folder / f"{corpus}-{seed}.safetensors"
+    write_reel(path, arrays, told)
+    return Reel(path, f"{seed}.mp4", corpus, f"{corpus}_{seed}", corpus, n_frames)
+
+
+def make_reels(folder: Path, n: int = 6, first: int = 0, corpora: Sequence[str] = ("lab", "hall")) -> list[Reel]:
+    """Reels of 4 s and more, in turn of each corpus."""
+    return [make_reel(folder, first + i, 100 + 5 * (i % 6), corpora[i % len(corpora)]) for i in range(n)]
+
+
+def draw_mouth(high: float, wide: float) -> np.ndarray:
+    """(96, 96): a dark ellipse on grey."""
+    rows, columns = np.mgrid[-48:48, -48:48]
+    inside = (rows / (3 + 25 * high)) ** 2 + (columns / (12 + 25 * wide)) ** 2 < 1
+    return np.where(inside, 30.0, 150.0)
 
 
 def make_row(source: str = "lab", speaker: str = "", **cells: Any) -> Row:
