@@ -48,9 +48,8 @@ def plot_curves(first: tuple[str, SyncCurve], second: tuple[str, SyncCurve]) -> 
     figure = plot_curve(first[1])
     figure.data[0].name = first[0]
     line, best = _trace_curve(second[1], second[0], SECOND, SECOND)
-    figure.add_traces(
-        [line.update(yaxis="y2", line_dash="dash"), best.update(yaxis="y2", textposition="bottom center")]
-    )
+    below = best.textposition.replace("top", "bottom")  # so that the two words do not lie on each other
+    figure.add_traces([line.update(yaxis="y2", line_dash="dash"), best.update(yaxis="y2", textposition=below)])
     for mark in (figure.data[1], figure.data[3]):
         mark.showlegend = False
     own = {"title": second[0], "range": _span(_known(second[1].similarity), 0.25), "side": "right", "overlaying": "y"}
@@ -84,11 +83,16 @@ def _trace_curve(curve: SyncCurve, name: str, colour: str, mark: str) -> tuple[g
         mode="markers+text",
         marker={"size": 11, "symbol": "diamond", "color": mark},
         text=[f"best {float(curve.offsets_s[best]):+.2f} s"],
-        textposition="top center",
+        textposition=f"top {_place_word(best, len(curve.similarity))}",
         hoverinfo="skip",
         name="best",
     )
     return line, point
+
+
+def _place_word(at: int, length: int) -> str:
+    """Tell on which side of a point a word stays within the figure."""
+    return "right" if at < length / 4 else "left" if at > 3 * length / 4 else "center"
 
 
 def _known(values: np.ndarray) -> list[float]:

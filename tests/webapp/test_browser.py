@@ -9,15 +9,21 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+import torch
 from playwright.sync_api import Browser, Page, expect, sync_playwright
+from safetensors.torch import save_file
 
+from engine.licences import AV_HUBERT, accept_licence
+from engine.models.avhubert import AVHubert, AVHubertConfig
 from engine.pipeline import Engine
 from engine.report import to_json
 from engine.settings import Settings
+from engine.weights import hash_file
 from webapp.examples import make_examples
 
 ROOT = Path(__file__).parents[2]
@@ -165,6 +171,59 @@ def test_a_button_of_the_table_moves_the_player_by_keyboard(browser: Browser, se
     assert seconds > 1.0
     page.wait_for_function(f"document.getElementById('ws-player').currentTime >= {seconds} - 0.1", timeout=10_000)
     page.context.close()
+
+
+def test_a_second_opinion_stands_beside_the_first(browser: Browser, served: Served) -> None:
+    """Weights appear while the app runs: the next page offers them. These are random, small, and nobody's."""
+    page, _ = open_page(browser, served)
+    expect(page.locator("#ws-lacking")).to_contain_text("AV-HuBERT LARGE and AV-HuBERT BASE: not here")
+    page.context.close()
+    with bring_avhubert(served.data_dir):
+        page, watch = open_page(browser, served, SIZES[1])
+        expect(page.locator("#ws-lacking")).to_contain_text("AV-HuBERT LARGE: not here")
+        page.click("#ws-method input")
+        page.get_by_role("option", name="Compact, by time; second: AV-HuBERT BASE", exact=True).click()
+        analyse_example(page)
+        expect(page.locator("#ws-summary")).to_contain_text("non-commercial research alone")
+        expect(page.locator(".ws-second")).to_contain_text("Second opinion, AV-HuBERT BASE")
+        expect(page.locator(".ws-curve .js-plotly-plot")).to_contain_text("AV-HuBERT BASE")
+        assert page.evaluate("document.documentElement.scrollWidth") <= SIZES[1][0], "the page scrolls sideways"
+        report = _json_of(page)
+        assert (report["model"], report["mode"]) == ("compact", "strict")
+        assert report["tracks"][0]["consistency"]["second"]["model"] == "avhubert-base"
+        assert (watch.console, watch.outside) == ([], [])
+        page.context.close()
+
+
+def test_paper_mode_shows_one_score_without_a_timeline(browser: Browser, served: Served) -> None:
+    with bring_avhubert(served.data_dir):
+        page, watch = open_page(browser, served)
+        page.click("#ws-method input")
+        page.get_by_role("option", name="AV-HuBERT BASE, as in the paper", exact=True).click()
+        page.get_by_role("button", name="Example: own sound").click()
+        page.wait_for_selector("video#ws-player")
+        page.click("#ws-analyse")
+        page.wait_for_selector(".ws-curve .js-plotly-plot", timeout=SLOW_MS)
+        expect(page.locator("#ws-summary")).to_contain_text("over the first 50 s as a whole")
+        expect(page.locator(".ws-timeline")).to_have_count(0)
+        assert (watch.console, watch.outside) == ([], [])
+        page.context.close()
+
+
+@contextmanager
+def bring_avhubert(data_dir: Path) -> Iterator[None]:
+    """Put a small AV-HuBERT with random weights where an imported one stands, its licence accepted, and take it away."""
+    torch.manual_seed(0)
+    config = AVHubertConfig(layers=1, width=64, ffn=32, heads=1, trunk=(2, 2, 2, 2))
+    path = data_dir / "weights" / "avhubert_base.safetensors"
+    path.parent.mkdir(exist_ok=True)
+    save_file(AVHubert(config).state_dict(), path)
+    path.with_suffix(".json").write_text(json.dumps({"sha256": hash_file(path)}))
+    accept_licence(AV_HUBERT, data_dir)
+    try:
+        yield
+    finally:
+        path.unlink()
 
 
 def test_a_broken_file_is_told_clearly_and_the_page_goes_on(browser: Browser, served: Served, tmp_path: Path) -> None:

@@ -121,6 +121,11 @@ def test_the_curve_marks_its_best_offset() -> None:
     assert len(line.x) == 31 and best.x[0] == pytest.approx(0.12) and best.y[0] == pytest.approx(0.6)
 
 
+@pytest.mark.parametrize(("offset", "side"), [(-15, "right"), (0, "center"), (14, "left")])
+def test_word_at_the_best_offset_stays_within_the_figure(offset: int, side: str) -> None:
+    assert plot_curve(make_curve(offset)).data[1].textposition == f"top {side}"
+
+
 def test_figures_speak_json_without_nan() -> None:
     curve = SyncCurve(np.zeros(1, np.float32), np.zeros(1, np.float32), np.ones(1, int))
     assert "NaN" not in plot_curve(curve).to_json()
