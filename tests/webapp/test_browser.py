@@ -212,7 +212,7 @@ def test_paper_mode_shows_one_score_without_a_timeline(browser: Browser, served:
 
 @contextmanager
 def bring_avhubert(data_dir: Path) -> Iterator[None]:
-    """Put a small AV-HuBERT with random weights where an imported one stands, its licence accepted, and take it away."""
+    """Put a small AV-HuBERT with random weights in the place of an imported one, licence accepted; take it away."""
     torch.manual_seed(0)
     config = AVHubertConfig(layers=1, width=64, ffn=32, heads=1, trunk=(2, 2, 2, 2))
     path = data_dir / "weights" / "avhubert_base.safetensors"
