@@ -48,5 +48,5 @@ def _accept(old: Any, value: Any) -> Any:
     if isinstance(old, float) and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if old is not None and value is not None and type(old) is not type(value):
-        raise ValueError(f"{json.dumps(value)} is not of the kind of {json.dumps(old)}")
+        raise ValueError(f"{json.dumps(value)} is not of the kind of {old!r}")
     return value

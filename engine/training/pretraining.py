@@ -52,7 +52,8 @@ class Pretraining(nn.Module):
         """Give the weighted sum as `loss`, its parts by name, and as `hit` the share of hidden units told rightly."""
         seen = self._ease(self.model.look(self._show(batch), batch.valid))
         heard = self._ease(self.model.hear(self._hide(batch).transpose(1, 2)))
-        losses = {"penalty": (seen.float().square().mean() + heard.float().square().mean()) / 2}
+        squares = torch.stack([seen, heard]).float().square().mean((0, -1))  # (B, L)
+        losses = {"penalty": _mean(squares, batch.valid)}
         fused: list[torch.Tensor] = []
         if self.options.predicts:
             fused.append(self.model.fuse(heard * _column(batch.has_rows), seen * _column(batch.has_mouths)))

@@ -6,6 +6,7 @@ Nothing is pickled. A record names the recipe it was made by, and a file of anot
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,8 @@ def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], recipe: Recor
             os.fsync(file.fileno())
         partial.replace(path)
     except (OSError, SafetensorError) as cause:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink()
         raise FolderUnwritable(f"{path} cannot be written: {cause}", "Make room, or choose another folder.") from cause
 
 

@@ -100,10 +100,10 @@ def take_steps(
         losses = run.take_step(step, batches)
         step += 1
         trend.add(losses)
-        shop.on_step(name, step, losses)
         if shop.crew.leads and (step % shop.save_every == 0 or step == options.steps):
             optimiser = run.optimiser if step < options.steps else None
             save_checkpoint(path, trainee, optimiser, run.scaler, recipe, step, asdict(trend))
+        shop.on_step(name, step, losses)
     shop.crew.wait()
     trainee.eval()
     return trend

@@ -14,8 +14,12 @@ from engine.models.avhubert import AVHubertConfig
 from engine.models.compact import N_BANDS, Member
 from engine.speech import FILTERS, STEPS_PER_FRAME
 from engine.training import members
+from engine.training.avhubert import AVHubertTraining
+from engine.training.batches import BatchOptions
 from engine.training.clips import TrainingClip
+from engine.training.clusters import ClusterOptions
 from engine.training.reels import N_CEPSTRA, Reel, write_reel
+from engine.training.steps import StepOptions
 
 N_HIDDEN = 3
 TO_CEPSTRA = np.random.default_rng(54321).normal(0, 1, (FILTERS, N_CEPSTRA))
@@ -91,6 +95,17 @@ def draw_mouth(high: float, wide: float) -> np.ndarray:
     rows, columns = np.mgrid[-48:48, -48:48]
     inside = (rows / (3 + 25 * high)) ** 2 + (columns / (12 + 25 * wide)) ** 2 < 1
     return np.where(inside, 30.0, 150.0)
+
+
+def make_training(steps: int = 6, micro_batches: int = 1, **parts: Any) -> AVHubertTraining:
+    """Two iterations of a few steps: of cepstra, and of what was learnt of them."""
+    return AVHubertTraining(
+        MINI,
+        iterations=(ClusterOptions(8), ClusterOptions(6, layer=1)),
+        steps=StepOptions(steps, micro_batches, learning_rate=5e-3, clip_norm=1.0),
+        batches=BatchOptions(size=4, length=30, max_shift=8),
+        **parts,
+    )
 
 
 def make_row(source: str = "lab", speaker: str = "", **cells: Any) -> Row:
