@@ -90,7 +90,7 @@ def weights(context: typer.Context) -> None:
 
 @app.command(context_settings=FORWARDED, add_help_option=False)
 def evaluate(context: typer.Context) -> None:
-    """Measure on a manifest of clips: `wayspeak evaluate MANIFEST.csv --task consistency|offset`."""
+    """Measure on a manifest of clips: `wayspeak evaluate MANIFEST.csv --task ...`, for clips and for people."""
     _forward(EVALUATION, context)
 
 

@@ -53,7 +53,7 @@ class WeightedScores:
         values = np.asarray(scores, np.float64)
         self._order = np.argsort(-values, kind="stable")
         ranked = values[self._order]
-        self._ends = np.flatnonzero(np.append(ranked[:-1] != ranked[1:], True))  # ties are accepted together
+        self._ends = np.flatnonzero(np.append(ranked[:-1] != ranked[1:], True)[: len(ranked)])  # ties stay together
         self._real = np.asarray(real, bool)[self._order]
 
     def trace(self, weights: np.ndarray | None = None) -> ErrorCurve | None:

@@ -4,7 +4,7 @@ import json as jsonlib
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -17,11 +17,21 @@ from engine import weights
 from engine.cache import ObservationCache
 from engine.errors import BadManifest, EngineError
 from engine.evaluation.consistency import EvaluationOptions, evaluate_consistency, evaluate_offset
-from engine.evaluation.figures import ConsistencyFigures, OffsetFigures, Report, Skipped
+from engine.evaluation.embeddings import EmbedderName, embed_rows, load_embedder
+from engine.evaluation.figures import ConsistencyFigures, IdentityReport, OffsetFigures, Report, Skipped
+from engine.evaluation.identity import (
+    IdentityOptions,
+    IdentityTask,
+    check_manifest,
+    evaluate_identity,
+    name_unusable,
+)
 from engine.evaluation.measurements import Measurements, OnRow, choose_rows, decode_ahead, measure_rows
 from engine.evaluation.scoreboard import print_report, to_json
+from engine.faces import FaceOptions
 from engine.manifest import Row, read_manifest
-from engine.methods import choose_method
+from engine.methods import Method, choose_method
+from engine.observer import Observer
 from engine.pipeline import Engine
 from engine.settings import Settings
 from engine.types import Mode, Model
@@ -34,6 +44,29 @@ class Task(StrEnum):
 
     CONSISTENCY = "consistency"
     OFFSET = "offset"
+    VERIFICATION = "verification"
+    IDENTIFICATION = "identification"
+    IOS = "ios"
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Which clips are looked at, and how; nothing that changes a figure of those that are."""
+
+    cache: Path | None
+    min_seconds: float
+    limit: int  # 0: all
+    workers: int
+
+    def open_cache(self, settings: Settings, recipe: str, with_mouths: bool = False) -> ObservationCache:
+        return ObservationCache(self.cache or settings.data_dir / "cache", recipe, with_mouths)
+
+    def decode(
+        self, rows: Sequence[Row], settings: Settings, options: FaceOptions, store: ObservationCache, on_row: OnRow
+    ) -> None:
+        """Fill the cache ahead where there are processes for it; else each clip is decoded when its turn comes."""
+        if self.workers > 1:
+            decode_ahead([row.path for row in rows], settings, options, store, self.workers, on_row)
 
 
 @app.command()
@@ -56,6 +89,15 @@ def evaluate(
         Model | None, typer.Option(help="Who compares.  [default: compact; in paper mode AV-HuBERT]")
     ] = None,
     mode: Annotated[Mode, typer.Option(help="By time, or as SpeechForensics does.")] = Mode.STRICT,
+    embedder: Annotated[
+        EmbedderName, typer.Option(help="For people: the way of speaking, or the face's shape for comparison.")
+    ] = EmbedderName.DYNAMICS,
+    pool: Annotated[
+        float | None, typer.Option(min=1, help="For people: pool clips to samples of so many seconds.")
+    ] = None,
+    same_session: Annotated[
+        bool, typer.Option("--same-session", help="For people: hold samples of one session against each other too.")
+    ] = False,
     swap: Annotated[bool, typer.Option("--swap", help="Hold real faces against other voices too.")] = False,
     seed: Annotated[int, typer.Option(help="Of everything drawn at random.")] = 0,
 ) -> None:
@@ -64,28 +106,62 @@ def evaluate(
     `consistency`: how well real clips are told from all others; from real faces with swapped voices where the manifest
     has no others. `offset`: how often the offset is found within one frame of the manifest's `offset_s`; of shifts of
     up to 12 frames that are planted into the real clips where the manifest has none.
+
+    `verification`: how well two samples of one person are told from two of two. `identification`: how often the right
+    one of all enrolled comes first, also among strangers. `ios`: whether forged clips, whose face_owner and
+    motion_owner are two people, lead to who moved. All three enrol real rows by their speaker, hold nothing of one
+    session against itself, and look up clips with another label method by method.
     """
+    settings, reading = Settings.from_env(), Reading(cache, min_seconds, limit, workers)
     options = EvaluationOptions(read_seconds(seconds), swap, seed=seed)
     rows = read_manifest(manifest)
-    wanted, unwanted = select_rows(rows, task)
-    usable, useless = choose_rows(wanted, limit)
-    settings = Settings.from_env()
-    engine = Engine.load(settings, choose_method(model, mode, None, settings.data_dir))
-    store = ObservationCache(
-        cache or settings.data_dir / "cache", engine.observer.recipe, engine.expert.encoder.needs_mouths
-    )
-    with _name_disk_errors(), _show_progress() as on_row:
-        if workers > 1:
-            paths = [row.path for row in usable]
-            decode_ahead(paths, settings, engine.observer.face_options, store, workers, on_row)
-        found = measure_rows(usable, engine, store, min_seconds, on_row)
-    found = replace(found, skipped=(*unwanted, *useless, *found.skipped))
-    trained_on = read_trained_sources(settings, engine.expert.model)
-    report = build_report(task, found, engine, options, trained_on)
+    report: Report | IdentityReport
+    if task in (Task.CONSISTENCY, Task.OFFSET):
+        report = measure_clips(
+            rows, task, options, choose_method(model, mode, None, settings.data_dir), settings, reading
+        )
+    else:
+        people = IdentityOptions(IdentityTask(task), embedder, pool, same_session, seed)
+        report = measure_people(rows, people, settings, reading)
     _deliver(report, json)
-    if not found.measured:
+    if not report.n_rows:
         sys.stderr.write("wayspeak: no clip of the manifest could be measured; see why above.\n")
         raise typer.Exit(1)
+
+
+def measure_clips(
+    rows: Sequence[Row],
+    task: Task,
+    options: EvaluationOptions,
+    method: Method,
+    settings: Settings,
+    reading: Reading,
+) -> Report:
+    """Measure faces against voices."""
+    wanted, unwanted = select_rows(rows, task)
+    usable, useless = choose_rows(wanted, reading.limit)
+    engine = Engine.load(settings, method)
+    store = reading.open_cache(settings, engine.observer.recipe, engine.expert.encoder.needs_mouths)
+    with _name_disk_errors(), _show_progress() as on_row:
+        reading.decode(usable, settings, engine.observer.face_options, store, on_row)
+        found = measure_rows(usable, engine, store, reading.min_seconds, on_row)
+    found = replace(found, skipped=(*unwanted, *useless, *found.skipped))
+    return build_report(task, found, engine, options, read_trained_sources(settings, engine.expert.model))
+
+
+def measure_people(
+    rows: Sequence[Row], options: IdentityOptions, settings: Settings, reading: Reading
+) -> IdentityReport:
+    """Measure how people are told by what is embedded of their faces."""
+    check_manifest(rows, options)
+    usable, useless = choose_rows(rows, reading.limit, lambda row: name_unusable(row, options.task))
+    embedder, observer = load_embedder(options.embedder, settings), Observer.load(settings)
+    store = reading.open_cache(settings, observer.recipe)
+    with _name_disk_errors(), _show_progress() as on_row:
+        reading.decode(usable, settings, observer.face_options, store, on_row)
+        embedded = embed_rows(usable, embedder, observer, store, reading.min_seconds, on_row)
+    embedded = replace(embedded, skipped=(*useless, *embedded.skipped))
+    return evaluate_identity(embedded, rows, options)
 
 
 def select_rows(rows: Sequence[Row], task: Task) -> tuple[list[Row], list[Skipped]]:
@@ -154,7 +230,7 @@ def _check_sides(rows: Sequence[Row]) -> None:
         )
 
 
-def _deliver(report: Report, json: Path | None) -> None:
+def _deliver(report: Report | IdentityReport, json: Path | None) -> None:
     """Print the tables and write the JSON where it is wanted; where that is standard output, tables go to the other."""
     print_report(report, Console(stderr=json == Path("-")))
     if json is None:

@@ -91,6 +91,68 @@ class OffsetFigures:
 
 
 @dataclass(frozen=True, slots=True)
+class Recognition:
+    """How well people are told apart: pair by pair, and by looking each sample up among all who are enrolled."""
+
+    eer: float | None
+    min_dcf: float | None  # P_target 0.05; 1 is as good as not listening
+    min_dcf_p01: float | None  # P_target 0.01
+    auc: float | None
+    rank1: float | None
+    rank5: float | None
+    chance_rank1: float | None  # what guessing would give
+    n_pairs: int
+    n_genuine: int
+    n_impostor: int
+    n_probes: int  # that were looked up and are enrolled
+    n_probe_speakers: int
+    ci: dict[str, tuple[float, float] | None]  # 95 %, over speakers
+
+
+@dataclass(frozen=True, slots=True)
+class OpenSet:
+    """Who is named where not everybody is enrolled; keys are the share of strangers who are taken for somebody."""
+
+    dir: dict[str, float | None]  # share of the enrolled who are named, and rightly
+    supported: dict[str, bool]  # whether there are strangers enough to speak of so small a share
+    smallest_fpir: float | None  # that they support: 3 over their number, the 95 % bound after no error
+    n_mated: int  # looked up while enrolled
+    n_nonmated: int  # looked up while not enrolled
+    n_nonmated_speakers: int
+    ci: dict[str, tuple[float, float] | None]  # 95 %, over speakers
+
+
+@dataclass(frozen=True, slots=True)
+class Following:
+    """Whether forged clips are taken for the motion's owner or for the face's."""
+
+    rank1_face: float | None  # the face's owner comes first
+    decided: float | None  # share in which either of the two comes first
+    follows_motion: float | None  # of these, the motion's owner
+    rank1_untouched: float | None  # of the same motion owners' real samples, each owner as often as among the forged
+    kept: float | None  # rank-1 of the forged over that
+    n_owners: int  # of motions
+    ci: dict[str, tuple[float, float] | None]  # 95 %, over the motion's owners
+
+
+@dataclass(frozen=True, slots=True)
+class Identified:
+    """What is told of one set of probes; nothing of what the task does not ask."""
+
+    recognition: Recognition
+    open_set: OpenSet | None = None
+    following: Following | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityFigures:
+    """The answer to `--task verification`, `identification` and `ios`."""
+
+    whole: Identified  # untouched probes; for `ios` all forged ones
+    per_method: dict[str, Identified]  # probes of each method against untouched enrolment
+
+
+@dataclass(frozen=True, slots=True)
 class Skipped:
     """A row of the manifest that gave nothing."""
 
@@ -107,6 +169,27 @@ class Report:
     n_rows: int  # that were measured
     n_refused_by_gates: int  # of these: the product would have said nothing of them
     n_from_trained_sources: int  # of these: the model knows clips of their source, which flatters it
+    skipped: tuple[Skipped, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityReport:
+    """All that an evaluation of people says."""
+
+    task: str
+    embedder: str
+    recipe: str  # of what embeds
+    observer_recipe: str  # of what saw the faces
+    figures: IdentityFigures
+    pool_s: float | None
+    across_sessions: bool  # every genuine pair is known to be of two sessions
+    n_rows: int  # that went into samples
+    n_samples: int  # of untouched clips
+    n_speakers: int  # of these
+    n_trained_speakers: int  # of these: the embedder was trained on them, which flatters it
+    n_made_samples: int  # of other clips
+    seconds: float | None  # median of a sample
+    remarks: tuple[str, ...]  # what the figures must not be read without
     skipped: tuple[Skipped, ...]
 
 

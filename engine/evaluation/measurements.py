@@ -48,12 +48,15 @@ class Measurements:
     has_others: bool  # some row is labelled other than real, be it measured or not
 
 
-def choose_rows(rows: Sequence[Row], limit: int = 0) -> tuple[list[Row], list[Skipped]]:
+def choose_rows(
+    rows: Sequence[Row], limit: int = 0, refuse: Callable[[Row], str | None] | None = None
+) -> tuple[list[Row], list[Skipped]]:
     """Part the rows worth decoding from those whose own cells say otherwise.
 
-    `limit` keeps that many, spread evenly over the manifest; 0 keeps all.
+    `limit` keeps that many, spread evenly over the manifest; 0 keeps all. `refuse` says what is wrong with a row, None
+    where nothing is; by default a sound that is absent or out of sync.
     """
-    told = [(row, _read_cells(row)) for row in rows]
+    told = [(row, (refuse or _read_cells)(row)) for row in rows]
     usable = [row for row, reason in told if reason is None]
     skipped = [Skipped(row.written, reason) for row, reason in told if reason is not None]
     if 0 < limit < len(usable):

@@ -1,22 +1,33 @@
 """The figures of an evaluation, for people and for programs."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, fields
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from engine.evaluation.figures import ConsistencyFigures, Hits, OffsetFigures, Parting, Report, Skipped
+from engine.evaluation.figures import (
+    ConsistencyFigures,
+    Hits,
+    Identified,
+    IdentityReport,
+    OffsetFigures,
+    Parting,
+    Report,
+    Skipped,
+)
 
 MAX_NAMED = 20  # files on the terminal, of those skipped for one reason; the JSON names all
 
 Interval = tuple[float, float] | None
 
 
-def to_json(report: Report) -> dict[str, Any]:
+def to_json(report: Report | IdentityReport) -> dict[str, Any]:
     """Lay the figures out as the JSON of `wayspeak evaluate`; null where a figure cannot be told."""
+    if isinstance(report, IdentityReport):
+        return _lay_identity(report)
     figures = report.figures
     own = _lay_consistency(figures) if isinstance(figures, ConsistencyFigures) else _lay_offset(figures)
     rest = asdict(report)
@@ -24,8 +35,11 @@ def to_json(report: Report) -> dict[str, Any]:
     return own | rest
 
 
-def print_report(report: Report, console: Console) -> None:
+def print_report(report: Report | IdentityReport, console: Console) -> None:
     """Print the tables."""
+    if isinstance(report, IdentityReport):
+        _print_identity(report, console)
+        return
     if isinstance(report.figures, ConsistencyFigures):
         _print_consistency(report.figures, console)
     else:
@@ -70,6 +84,105 @@ def _lay_offset(figures: OffsetFigures) -> dict[str, Any]:
         }
         | laid
     )
+
+
+def _lay_identity(report: IdentityReport) -> dict[str, Any]:
+    rest = {field.name: getattr(report, field.name) for field in fields(report)}
+    figures = rest.pop("figures")
+    told = {name: rest.pop(name) for name in ("task", "embedder", "recipe")}
+    methods = {name: _lay_identified(one) for name, one in figures.per_method.items()}
+    skipped = [asdict(one) for one in rest.pop("skipped")]
+    return told | _lay_identified(figures.whole) | {"per_method": methods} | rest | {"skipped": skipped}
+
+
+def _lay_identified(one: Identified) -> dict[str, Any]:
+    """Lay all figures of one set of probes side by side, their intervals in one place."""
+    laid = asdict(one.recognition)
+    intervals = laid.pop("ci")
+    if one.open_set is not None:
+        more = asdict(one.open_set)
+        intervals |= {f"dir_{name}": ci for name, ci in more.pop("ci").items()}
+        laid |= more
+    if one.following is not None:
+        more = asdict(one.following)
+        intervals |= more.pop("ci")
+        laid |= more
+    return laid | {"ci": intervals}
+
+
+def _print_identity(report: IdentityReport, console: Console) -> None:
+    whole = "all forged" if report.task == "ios" else "untouched"
+    probes = {whole: report.figures.whole, **report.figures.per_method}
+    _print_recognition(probes, console, f"{report.task}: untouched samples enrolled, embedder {report.embedder}")
+    if report.figures.whole.open_set:
+        _print_open_set(probes, console)
+    if report.figures.whole.following:
+        _print_following(probes, console)
+    chance = _name(report.figures.whole.recognition.chance_rank1)
+    length = "" if report.seconds is None else f" of {report.seconds:.1f} s (median)"
+    console.print(
+        f"{report.n_rows} clips; {report.n_samples} untouched samples{length} of {report.n_speakers} speakers, "
+        f"{report.n_made_samples} of other clips. Rank-1 by chance: {chance}."
+    )
+    if report.n_trained_speakers:
+        console.print(f"{report.n_trained_speakers} of the speakers were in the embedder's training: they flatter it.")
+    for remark in report.remarks:
+        console.print(remark, style="bold", highlight=False)
+    _print_skipped(report.skipped, console)
+    console.print(f"recipe {report.recipe}", highlight=False, soft_wrap=True)
+
+
+def _print_recognition(probes: Mapping[str, Identified], console: Console, title: str) -> None:
+    names = ("probes", "EER", "95 %", "minDCF 5 %", "1 %", "AUC", "rank-1", "95 %", "rank-5", "pairs", "n")
+    table = Table(*names, title=title)
+    for name, one in probes.items():
+        told = one.recognition
+        table.add_row(
+            escape(name),
+            _name(told.eer),
+            _name_interval(told.ci["eer"]),
+            _name(told.min_dcf),
+            _name(told.min_dcf_p01),
+            _name(told.auc),
+            _name(told.rank1),
+            _name_interval(told.ci["rank1"]),
+            _name(told.rank5),
+            f"{told.n_genuine}+{told.n_impostor}",
+            str(told.n_probes),
+        )
+    console.print(table)
+
+
+def _print_open_set(probes: Mapping[str, Identified], console: Console) -> None:
+    table = Table("probes", "FPIR", "DIR", "95 %", "enrolled", "strangers", title="Named, with strangers about")
+    for name, one in probes.items():
+        told = one.open_set
+        for fpir, rate in (told.dir if told else {}).items():
+            if told is not None:
+                mark = "" if told.supported[fpir] else " (too few strangers)"
+                numbers = (str(told.n_mated), f"{told.n_nonmated}{mark}")
+                table.add_row(escape(name), f"{float(fpir):.0%}", _name(rate), _name_interval(told.ci[fpir]), *numbers)
+    console.print(table)
+
+
+def _print_following(probes: Mapping[str, Identified], console: Console) -> None:
+    names = ("probes", "motion first", "face first", "decided", "for the motion", "95 %", "kept", "95 %", "owners")
+    table = Table(*names, title="Who a forged face is taken for")
+    for name, one in probes.items():
+        told = one.following
+        if told is not None:
+            table.add_row(
+                escape(name),
+                _name(one.recognition.rank1),
+                _name(told.rank1_face),
+                _name(told.decided),
+                _name(told.follows_motion),
+                _name_interval(told.ci["follows_motion"]),
+                _name(told.kept),
+                _name_interval(told.ci["kept"]),
+                str(told.n_owners),
+            )
+    console.print(table)
 
 
 def _print_consistency(figures: ConsistencyFigures, console: Console) -> None:

@@ -1,0 +1,103 @@
+"""The clips of a manifest as embeddings of whoever is seen in them."""
+
+import importlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from engine.cache import ObservationCache, Observes, observe_cached
+from engine.errors import EngineError
+from engine.evaluation.figures import Skipped
+from engine.evaluation.measurements import OnRow
+from engine.manifest import Row
+from engine.observation import Observation, ObservedTrack
+from engine.settings import Settings
+from engine.types import DynamicEmbedding
+
+
+class Embedder(Protocol):
+    """Tells how the person of a track speaks, or for comparison what the face looks like."""
+
+    @property
+    def recipe(self) -> str:
+        """Weights and every option that changes an embedding."""
+        ...
+
+    def embed(self, observation: Observation, track: ObservedTrack) -> DynamicEmbedding | None:
+        """Embed one face; None where it is seen for too short a time."""
+        ...
+
+
+class EmbedderName(StrEnum):
+    """What is embedded."""
+
+    DYNAMICS = "dynamics"  # the way of speaking
+    STATIC = "static"  # the mean shape of the face: what a way of speaking must not be
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EmbeddedRow:
+    """A row with the embedding of its longest face track."""
+
+    row: Row
+    sha256: str  # of the file
+    embedding: DynamicEmbedding
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EmbeddedRows:
+    """All rows that were tried: each is in one of the two."""
+
+    rows: tuple[EmbeddedRow, ...]
+    skipped: tuple[Skipped, ...]
+    recipe: str  # of the embedder
+    observer_recipe: str
+    trained_on: frozenset[str] = frozenset()  # speakers whom the embedder knows from its training
+
+
+def load_embedder(name: EmbedderName, settings: Settings) -> Embedder:
+    """Load what embeds; WeightsMissing and WeightsDamaged say which file and what to do."""
+    dynamics = importlib.import_module("engine.dynamics")  # late, since it brings its network along
+    embedder: Embedder = dynamics.StaticFace() if name == EmbedderName.STATIC else dynamics.load_dynamics(settings)
+    return embedder
+
+
+def embed_rows(
+    rows: Sequence[Row],
+    embedder: Embedder,
+    observer: Observes,
+    cache: ObservationCache,
+    min_seconds: float = 0.0,
+    on_row: OnRow = lambda step, completed, total: None,
+) -> EmbeddedRows:
+    """Embed every row, with its sound or without; what gives nothing is skipped with its reason, never silently."""
+    embedded: list[EmbeddedRow] = []
+    skipped: list[Skipped] = []
+    for done, row in enumerate(rows):
+        on_row("embed", done, len(rows))
+        try:
+            found = _embed_row(row, observe_cached(row.path, observer, cache), embedder, min_seconds)
+        except EngineError as error:
+            found = error.message
+        if isinstance(found, str):
+            skipped.append(Skipped(row.written, found))
+        else:
+            embedded.append(found)
+    on_row("embed", len(rows), len(rows))
+    trained_on = frozenset(getattr(embedder, "trained_on", ()))  # not every embedder was trained
+    return EmbeddedRows(tuple(embedded), tuple(skipped), embedder.recipe, observer.recipe, trained_on)
+
+
+def _embed_row(row: Row, seen: Observation, embedder: Embedder, min_seconds: float) -> EmbeddedRow | str:
+    """Embed the longest track, or say why there is nothing to embed."""
+    if seen.duration_s < min_seconds:
+        return f"it is shorter than {min_seconds:g} s"
+    if not seen.tracks:
+        return "no face is seen"
+    found = embedder.embed(seen, max(seen.tracks, key=lambda track: len(track.seen)))
+    if found is None:
+        return "its longest face track is too short"
+    if found.recipe != embedder.recipe:
+        raise ValueError(f"an embedding of recipe {found.recipe} from an embedder of recipe {embedder.recipe}")
+    return EmbeddedRow(row, seen.sha256, found)

@@ -1,0 +1,87 @@
+"""Samples held against samples, and looked up among all who are enrolled: scores, and nothing that judges them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from engine.evaluation.samples import NO_LENGTH, Sample
+
+DECIMALS = 6
+"""Cosines that differ by less are ties: embeddings are float32, and an order that rounding makes is luck."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pairs:
+    """Two samples each, or a sample and a person."""
+
+    scores: np.ndarray  # (P,) cosine
+    genuine: np.ndarray  # (P,) bool: both of one speaker
+    one: np.ndarray  # (P,) int, into `speakers`
+    other: np.ndarray  # (P,) int, into `speakers`
+    speakers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Search:
+    """Probes looked up in the gallery that each of them may meet."""
+
+    probes: tuple[Sample, ...]
+    speakers: tuple[str, ...]  # who is enrolled
+    scores: np.ndarray  # (P, S) cosine; NaN where the probe may meet no sample of that speaker
+
+    def place(self, names: Sequence[str]) -> np.ndarray:
+        """(P,) column of each name; -1 where that speaker is not enrolled, or not for this probe."""
+        columns = {speaker: column for column, speaker in enumerate(self.speakers)}
+        found = np.array([columns.get(name, -1) for name in names], int)
+        rows = np.flatnonzero(found >= 0)
+        found[rows[np.isnan(self.scores[rows, found[rows]])]] = -1
+        return found
+
+
+def search(probes: Sequence[Sample], gallery: Sequence[Sample], allowed: np.ndarray) -> Search:
+    """Look every probe up; a person is the mean, weighted by seconds, of the samples that `allowed` (P, G) leaves."""
+    speakers = tuple(sorted({one.speaker for one in gallery}))
+    scores = np.full((len(probes), len(speakers)), np.nan)
+    vectors, seconds = _stack(gallery), np.array([one.seconds for one in gallery])
+    looked_up = _stack(probes)
+    for column, speaker in enumerate(speakers):
+        own = [place for place, one in enumerate(gallery) if one.speaker == speaker]
+        weights = allowed[:, own] * seconds[own]
+        means = weights @ vectors[own]  # (P, D)
+        lengths = np.linalg.norm(means, axis=1)
+        there = lengths > NO_LENGTH * weights.sum(axis=1)
+        scores[there, column] = (means[there] * looked_up[there]).sum(axis=1) / lengths[there]
+    return Search(tuple(probes), speakers, scores.round(DECIMALS))
+
+
+def pair_samples(probes: Sequence[Sample], gallery: Sequence[Sample], allowed: np.ndarray, once: bool = False) -> Pairs:
+    """Hold every probe against every sample that `allowed` (P, G) leaves.
+
+    `once`: both are one list, and two samples of it are one pair, whichever of them is looked up.
+    """
+    rows, columns = np.nonzero(allowed & ~np.tril(allowed.T) if once else allowed)
+    scores = (_stack(probes) @ _stack(gallery).T)[rows, columns] if len(rows) else np.zeros(0)
+    return _pair([one.speaker for one in probes], [one.speaker for one in gallery], rows, columns, scores)
+
+
+def pair_candidates(search: Search) -> Pairs:
+    """Hold every probe against every person it was looked up among."""
+    rows, columns = np.nonzero(~np.isnan(search.scores))
+    speakers = [one.speaker for one in search.probes]
+    return _pair(speakers, search.speakers, rows, columns, search.scores[rows, columns])
+
+
+def _pair(
+    probes: Sequence[str], gallery: Sequence[str], rows: np.ndarray, columns: np.ndarray, scores: np.ndarray
+) -> Pairs:
+    speakers = tuple(sorted({*probes, *gallery}))
+    places = {speaker: place for place, speaker in enumerate(speakers)}
+    one = np.array([places[name] for name in probes], int)[rows]
+    other = np.array([places[name] for name in gallery], int)[columns]
+    return Pairs(scores.round(DECIMALS), one == other, one, other, speakers)
+
+
+def _stack(samples: Sequence[Sample]) -> np.ndarray:
+    """(n, D) float64."""
+    return np.array([one.vector for one in samples]) if samples else np.zeros((0, 1))

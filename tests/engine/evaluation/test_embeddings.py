@@ -1,0 +1,99 @@
+"""Every row is embedded from its longest face, or skipped with the reason; other recipes never mix."""
+
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from engine.cache import ObservationCache
+from engine.evaluation.embeddings import EmbedderName, embed_rows, load_embedder
+from engine.manifest import Row
+from engine.observation import Observation, ObservedTrack
+from engine.settings import Settings
+from engine.types import DynamicEmbedding
+from tests.engine.evaluation.test_command import RECIPE, DrawnObserver, draw_film
+
+
+class LengthEmbedder:
+    """Points along the length of the track it is given; knows Ada from its training."""
+
+    recipe = "length"
+    trained_on = frozenset({"Ada"})
+
+    def embed(self, observation: Observation, track: ObservedTrack) -> DynamicEmbedding | None:
+        if len(track.seen) < 50:
+            return None
+        return DynamicEmbedding(np.eye(1, 400, len(track.seen), dtype=np.float32)[0], len(track.seen) / 25, 0, "length")
+
+
+def make_rows(folder: Path, *films: str) -> list[Row]:
+    return [Row(number, folder / name, "real", written=name) for number, name in enumerate(films, 1)]
+
+
+def test_each_row_is_embedded_or_named_with_its_reason(tmp_path: Path) -> None:
+    (tmp_path / "text.mp4").write_text("not a film")
+    rows = make_rows(
+        tmp_path,
+        draw_film(tmp_path, "mute.mp4", 1, -1),
+        draw_film(tmp_path, "brief.mp4", 1, seconds=1.6),
+        draw_film(tmp_path, "short.mp4", 1, seconds=1.0),
+        draw_film(tmp_path, "faceless.mp4", -1, 1),
+        "gone.mp4",
+        "text.mp4",
+    )
+    steps: list[tuple[str, int, int]] = []
+    cache = ObservationCache(tmp_path / "cache", RECIPE)
+    found = embed_rows(rows, LengthEmbedder(), DrawnObserver(), cache, 1.5, lambda *step: steps.append(step))
+    assert [(one.row.written, one.embedding.seconds) for one in found.rows] == [("mute.mp4", 6.0)]
+    assert {one.path: one.reason for one in found.skipped} == {
+        "brief.mp4": "its longest face track is too short",
+        "short.mp4": "it is shorter than 1.5 s",
+        "faceless.mp4": "no face is seen",
+        "gone.mp4": "There is no file 'gone.mp4'.",
+        "text.mp4": "The file is no video.",
+    }
+    assert (found.recipe, found.observer_recipe, found.trained_on) == ("length", RECIPE, {"Ada"})
+    assert steps[0] == ("embed", 0, 6) and steps[-1] == ("embed", 6, 6)
+
+
+def test_the_longest_track_speaks_for_the_clip(tmp_path: Path) -> None:
+    class Crowd(DrawnObserver):
+        """Sees the face in three tracks."""
+
+        def observe(self, path: Path, *arguments: object) -> Observation:
+            seen = super().observe(path)
+            [track] = seen.tracks
+            parts = [
+                ObservedTrack(first, track.lips[:n], track.seen[:n], track.gap[:n], 100.0, track.thumbnail)
+                for first, n in ((0, 60), (60, 75), (140, 10))
+            ]
+            object.__setattr__(seen, "tracks", tuple(parts))
+            return seen
+
+    rows = make_rows(tmp_path, draw_film(tmp_path, "a.mp4", 1))
+    [found] = embed_rows(rows, LengthEmbedder(), Crowd(), ObservationCache(tmp_path, RECIPE)).rows
+    assert found.embedding.seconds == 3.0
+
+
+def test_an_embedding_of_another_recipe_is_a_mistake(tmp_path: Path) -> None:
+    class Mixed(LengthEmbedder):
+        recipe = "other"
+
+    rows = make_rows(tmp_path, draw_film(tmp_path, "a.mp4", 1))
+    with pytest.raises(ValueError, match="recipe length from an embedder of recipe other"):
+        embed_rows(rows, Mixed(), DrawnObserver(), ObservationCache(tmp_path, RECIPE))
+
+
+def test_embedders_are_loaded_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Settings] = []
+    dynamics = ModuleType("engine.dynamics")
+    dynamics.StaticFace = lambda: "the face"  # type: ignore[attr-defined]
+    dynamics.load_dynamics = lambda settings: asked.append(settings) or "the motion"  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "engine.dynamics", dynamics)
+    settings = Settings(tmp_path)
+    assert load_embedder(EmbedderName.STATIC, settings) == "the face"
+    assert not asked
+    assert load_embedder(EmbedderName.DYNAMICS, settings) == "the motion"
+    assert asked == [settings]

@@ -1,0 +1,105 @@
+"""Pairs and searches of samples, by hand."""
+
+from math import nan, sqrt
+
+import numpy as np
+import pytest
+
+from engine.evaluation.samples import Sample, may_meet, pool_rows
+from engine.evaluation.searches import pair_candidates, pair_samples, search
+from tests.engine.evaluation.people import draw_people, embed, make_row
+
+X, Y, Z = (1.0, 0, 0), (0, 1.0, 0), (0, 0, 1.0)
+
+
+def three() -> tuple[Sample, ...]:
+    """Ada twice on two days, Ben once."""
+    rows = [make_row(1, "Ada", "1"), make_row(2, "Ada", "2"), make_row(3, "Ben", "1")]
+    vectors = [(X, 1.0), ((3.0, 4.0, 0), 2.0), (Y, 1.0)]
+    embedded = [embed(row, vector, seconds) for row, (vector, seconds) in zip(rows, vectors, strict=True)]
+    return pool_rows(embedded, rows).samples
+
+
+def test_two_samples_are_one_pair_whoever_is_looked_up() -> None:
+    samples = three()
+    allowed = may_meet(samples, samples, True)
+    both, once = pair_samples(samples, samples, allowed), pair_samples(samples, samples, allowed, once=True)
+    assert len(both.scores) == 6
+    assert once.scores.tolist() == pytest.approx([0.6, 0.0, 0.8])
+    assert once.genuine.tolist() == [True, False, False]
+    assert [(once.speakers[one], once.speakers[other]) for one, other in zip(once.one, once.other, strict=True)] == [
+        ("Ada", "Ada"),
+        ("Ada", "Ben"),
+        ("Ada", "Ben"),
+    ]
+
+
+def test_a_pair_that_may_meet_in_one_direction_alone_is_kept() -> None:
+    samples = three()
+    for allowed in (np.eye(3, k=1, dtype=bool), np.eye(3, k=-1, dtype=bool)):
+        assert len(pair_samples(samples, samples, allowed, once=True).scores) == 2
+
+
+def test_a_person_is_the_mean_of_what_a_probe_may_meet() -> None:
+    samples = three()
+    found = search(samples, samples, may_meet(samples, samples, True))
+    assert found.speakers == ("Ada", "Ben")
+    ada = np.array([1, 0, 0]) + 2 * np.array([0.6, 0.8, 0])
+    wanted = [[0.6, 0.0], [0.6, 0.8], [ada[1] / np.linalg.norm(ada), nan]]
+    assert found.scores == pytest.approx(np.array(wanted), abs=1e-6, nan_ok=True)
+    assert found.place(["Ada", "Ada", "Ada"]).tolist() == [0, 0, 0]
+    assert found.place(["Ben", "Ben", "Ben"]).tolist() == [1, 1, -1]
+    assert found.place(["Eve", "Ada", "Eve"]).tolist() == [-1, 0, -1]
+
+
+def test_people_are_paired_with_candidates() -> None:
+    samples = three()
+    found = pair_candidates(search(samples, samples, may_meet(samples, samples, True)))
+    assert found.genuine.tolist() == [True, False, True, False, False]
+    assert found.scores[:4].tolist() == pytest.approx([0.6, 0.0, 0.6, 0.8])
+
+
+def test_a_person_whose_samples_cancel_out_is_no_candidate() -> None:
+    rows = [make_row(1, "Ada", "1"), make_row(2, "Ada", "2"), make_row(3, "Ben", "1")]
+    samples = pool_rows([embed(rows[0], X), embed(rows[1], (-1.0, 0, 0)), embed(rows[2], Z)], rows).samples
+    found = search(samples[2:], samples[:2], np.ones((1, 2), bool))
+    assert np.isnan(found.scores).all()
+
+
+def test_rounding_makes_no_order() -> None:
+    rng = np.random.default_rng(0)
+    style = rng.normal(size=96)
+    rows = [make_row(number, f"p{number % 4}", f"s{number}") for number in range(1, 21)]
+    embedded = [embed(row, style + 1e-7 * rng.normal(size=96), rng.uniform(1, 3)) for row in rows]
+    samples = pool_rows(embedded, rows).samples
+    found = search(samples, samples, may_meet(samples, samples, True))
+    assert np.unique(found.scores).tolist() == [1.0]
+    assert np.unique(pair_samples(samples, samples, may_meet(samples, samples, True)).scores).tolist() == [1.0]
+
+
+def test_scores_are_cosines_of_the_embeddings() -> None:
+    embedded = draw_people(3, 2, per_session=2)
+    samples = pool_rows(embedded, [one.row for one in embedded]).samples
+    allowed = may_meet(samples, samples, True)
+    pairs = pair_samples(samples, samples, allowed)
+    rows, columns = np.nonzero(allowed)
+    wanted = [samples[row].vector @ samples[column].vector for row, column in zip(rows, columns, strict=True)]
+    assert pairs.scores == pytest.approx(wanted, abs=1e-6)
+    assert pairs.genuine.sum() == 3 * 2 * 4  # each of 12 samples meets the two of its speaker's other session
+    assert len(pairs.scores) == 12 * (12 - 2)
+
+
+def test_seconds_weigh_in_a_gallery_of_several_samples() -> None:
+    rows = [make_row(1, "Ada", "1"), make_row(2, "Ada", "2"), make_row(3, "Ben", "3")]
+    embedded = [embed(rows[0], X, 3.0), embed(rows[1], Y, 1.0), embed(rows[2], X)]
+    samples = pool_rows(embedded, rows).samples
+    found = search(samples[2:], samples[:2], np.ones((1, 2), bool))
+    assert found.scores.tolist() == [[pytest.approx(3 / sqrt(10), abs=1e-6)]]
+
+
+def test_an_empty_search_is_a_search() -> None:
+    samples = three()
+    assert search([], samples, may_meet([], samples, True)).scores.shape == (0, 2)
+    assert search(samples, [], may_meet(samples, [], True)).scores.shape == (3, 0)
+    assert len(pair_samples([], samples, may_meet([], samples, True)).scores) == 0
+    assert len(pair_samples(samples, [], may_meet(samples, [], True)).scores) == 0
