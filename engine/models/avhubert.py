@@ -31,7 +31,7 @@ N_AUDIO = 104  # numbers in a row of `speech.filterbank_rows`
 HEAD_WIDTH = 64  # of every published size: the number of heads cannot be told from the shapes of a state dict
 UNIT_WIDTH = 256  # space in which a frame is compared with the cluster units
 TEMPERATURE = 0.1  # of that comparison
-POSITION_TAPS, POSITION_GROUPS = 128, 16
+POSITION_GROUPS = 16
 STEM_REACH = 2  # frames on each side that the first convolution sees; nothing else before the encoder mixes frames
 
 CHUNK = 500  # frames a step of a long clip adds
@@ -58,6 +58,7 @@ class AVHubertConfig:
     n_clusters: int = 2004  # units of masked prediction; 0: without its heads, as fine-tuned files are
     trunk: tuple[int, int, int, int] = (64, 128, 256, 512)  # channels of the picture's residual network
     shrink: int = 1  # side in pixels of the squares of a mouth that are averaged before the network looks at it
+    taps: int = 128  # frames of the convolution that tells places, half before and half after
     dropout: float = 0.1  # in training
     norm_first: bool = True  # as every published configuration says; False: fairseq's default, after the sums
 
@@ -67,7 +68,7 @@ class AVHubertConfig:
 
 
 CONFIGS = {
-    "tiny": AVHubertConfig(3, 128, 512, heads=2, trunk=(8, 16, 32, 64), shrink=2),  # trains on one CPU core
+    "tiny": AVHubertConfig(3, 128, 512, heads=2, trunk=(8, 16, 32, 64), shrink=2, taps=32),  # trains on one CPU core
     "base": AVHubertConfig(layers=12, width=768, ffn=3072, heads=12),
     "large": AVHubertConfig(layers=24, width=1024, ffn=4096, heads=16),
 }
@@ -166,8 +167,8 @@ class Encoder(nn.Module):
     def __init__(self, config: AVHubertConfig):
         super().__init__()
         self.config, width = config, config.width
-        positions = nn.Conv1d(width, width, POSITION_TAPS, padding=POSITION_TAPS // 2, groups=POSITION_GROUPS)
-        nn.init.normal_(positions.weight, std=math.sqrt(4 * (1 - config.dropout) / (POSITION_TAPS * width)))
+        positions = nn.Conv1d(width, width, config.taps, padding=config.taps // 2, groups=POSITION_GROUPS)
+        nn.init.normal_(positions.weight, std=math.sqrt(4 * (1 - config.dropout) / (config.taps * width)))
         nn.init.zeros_(positions.bias)  # type: ignore[arg-type]
         # Kept as length and direction, as it was trained, rather than folded: one state dict serves training and use.
         self.pos_conv = nn.Sequential(weight_norm(positions, dim=2))
@@ -352,13 +353,14 @@ def config_of(state: dict[str, Tensor]) -> AVHubertConfig:
         trunk = "feature_extractor_video.resnet.trunk"
         first, second, third, fourth = (len(state[f"{trunk}.layer{n}.0.conv1.weight"]) for n in (1, 2, 3, 4))
         n_clusters = len(state["label_embs_concat"]) if "label_embs_concat" in state else 0
+        taps = state["encoder.pos_conv.0.parametrizations.weight.original1"].shape[-1]
         norm_first = bool(state.get("encoder.norm_first", True))
         shrink = int(state.get("feature_extractor_video.resnet.shrink_px", 1))
     except (KeyError, ValueError, TypeError, RuntimeError) as cause:
         raise ValueError(f"not AV-HuBERT, a tensor is missing or of another shape: {cause}") from cause
     layers = {name.split(".")[2] for name in state if name.startswith("encoder.layers.")}
     channels, heads = (first, second, third, fourth), width // HEAD_WIDTH
-    return AVHubertConfig(len(layers), width, ffn, heads, n_clusters, channels, shrink, norm_first=norm_first)
+    return AVHubertConfig(len(layers), width, ffn, heads, n_clusters, channels, shrink, taps, norm_first=norm_first)
 
 
 def rename_checkpoint(state: dict[str, Tensor], norm_first: bool = True) -> tuple[dict[str, Tensor], tuple[str, ...]]:

@@ -32,10 +32,10 @@ from engine.training.avhubert import (
 from engine.training.changes import change_options
 from engine.training.clips import split_folds
 from engine.training.crew import Crew, join_crew
-from engine.training.probation import try_reels
+from engine.training.probation import sum_up_probation, try_reels
 from engine.training.reels import Reel
 from engine.training.steps import Losses, Shop
-from engine.training.validation import MIN_WHOLE, sum_up
+from engine.training.validation import MIN_WHOLE
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -117,7 +117,7 @@ def measure(
     outside = {fold: [one for one in reels if fold_of[one.corpus] != fold] for fold in judged}
     figures: dict[str, object] = {}
     if shop.crew.leads:
-        figures["untrained"] = sum_up([try_reels(begin_untrained(options), inside[fold]) for fold in judged])
+        figures["untrained"] = sum_up_probation([try_reels(begin_untrained(options), inside[fold]) for fold in judged])
     for name in objectives:
         kind = change_options(options, OBJECTIVES[name])
         tried, losses = [], {}
@@ -128,7 +128,7 @@ def measure(
             if shop.crew.leads:
                 tried.append(try_reels(model, inside[fold]))
         if shop.crew.leads:
-            figures[name] = sum_up(tried) | {"losses_first_and_last": losses}
+            figures[name] = sum_up_probation(tried) | {"losses_first_and_last": losses}
     return figures
 
 

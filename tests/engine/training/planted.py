@@ -23,7 +23,7 @@ from engine.training.steps import StepOptions
 
 N_HIDDEN = 3
 TO_CEPSTRA = np.random.default_rng(54321).normal(0, 1, (FILTERS, N_CEPSTRA))
-MINI = AVHubertConfig(1, 64, 64, heads=1, trunk=(4, 4, 8, 8), shrink=4)
+MINI = AVHubertConfig(1, 64, 64, heads=1, trunk=(4, 4, 8, 8), shrink=4, taps=16)
 """Hardly a network, but it learns what is planted."""
 
 
