@@ -12,6 +12,8 @@ from engine.evaluation.embeddings import EmbeddedRow
 from engine.evaluation.figures import Skipped
 from engine.manifest import Row
 
+_Piece = list[EmbeddedRow]  # that stay together
+
 NO_LENGTH = 1e-6  # of a mean of unit vectors: they cancel out, and no direction is left
 
 
@@ -52,7 +54,6 @@ class _Kind:
     face_owner: str
     method: str
     enrol: bool | None
-    sample: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +86,11 @@ def pool_rows(
 ) -> Pooled:
     """Pool embeddings to samples: the mean, weighted by seconds, of length 1 again.
 
-    Rows of one `sample` cell, speaker and method are one sample. Any other row is one by itself, unless `pool_s` is
-    given: then the clips of a speaker are pooled until they are that long. Where a session is long enough its samples
-    hold nothing of another one; shorter sessions are joined whole, so that no session is ever in two of these samples.
-    What is left at the end goes to the last sample; where there is none to go to, it is skipped. The order is drawn by
-    the seed, from the names of sessions and files: clips made from others are pooled as those are.
+    Rows of one `sample` cell, speaker and method are one sample, any other row is one by itself. With `pool_s` these
+    are joined further until they are that long: within a session where it is long enough for that; shorter sessions are
+    joined whole, so that no two of their samples share one. What is left at the end goes to the last sample; where
+    there is none to go to, it is skipped. The order is drawn by the seed, from the names of sessions and files: clips
+    made from others are pooled as those are.
     """
     places = {row.path.resolve(): row for row in manifest}
     kinds: dict[_Kind, list[EmbeddedRow]] = {}
@@ -98,7 +99,8 @@ def pool_rows(
     samples: list[Sample] = []
     skipped: list[Skipped] = []
     for kind, rows in kinds.items():
-        pools, rest = _cut_pools(rows, kind, places, pool_s, seed)
+        pieces = _gather_samples(rows)
+        pools, rest = (pieces, []) if pool_s is None else _join(pieces, kind.speaker, places, pool_s, seed)
         for pool in pools:
             pooled = _pool(kind, pool, places)
             if pooled is None:
@@ -137,7 +139,15 @@ def mean_vector(vectors: np.ndarray, seconds: np.ndarray) -> np.ndarray | None:
 
 
 def _name_kind(row: Row) -> _Kind:
-    return _Kind(name_speaker(row), name_face(row), name_method(row), row.enrol, row.sample)
+    return _Kind(name_speaker(row), name_face(row), name_method(row), row.enrol)
+
+
+def _gather_samples(rows: Sequence[EmbeddedRow]) -> list[_Piece]:
+    """Put the rows of one `sample` cell together."""
+    pieces: dict[str, _Piece] = {}
+    for one in rows:
+        pieces.setdefault(f"sample {one.row.sample}" if one.row.sample else f"row {one.row.number}", []).append(one)
+    return list(pieces.values())
 
 
 def _pool(kind: _Kind, rows: Sequence[EmbeddedRow], places: Mapping[Path, Row]) -> Sample | None:
@@ -180,32 +190,27 @@ def _find(path: Path | None, places: Mapping[Path, Row]) -> Row | None:
     return None if path is None else places.get(path.resolve())
 
 
-def _cut_pools(
-    rows: list[EmbeddedRow], kind: _Kind, places: Mapping[Path, Row], pool_s: float | None, seed: int
-) -> tuple[list[list[EmbeddedRow]], list[EmbeddedRow]]:
-    """Part the clips of one kind into samples, and what is too little for one."""
-    if kind.sample is not None:
-        return [rows], []
-    if pool_s is None:
-        return [[one] for one in rows], []
-    sessions: dict[str, list[EmbeddedRow]] = {}
-    for one in sorted(rows, key=lambda one: _draw(seed, (_find(one.row.driver_path, places) or one.row).written)):
-        sessions.setdefault(one.row.session or "", []).append(one)
-    ordered = [sessions[name] for name in sorted(sessions, key=lambda name: _draw(seed, f"{kind.speaker} {name}"))]
-    pools: list[list[EmbeddedRow]] = []
-    short: list[list[EmbeddedRow]] = []
-    for session in ordered:
-        own, rest = _fill([[one] for one in session], pool_s)
+def _join(
+    pieces: Sequence[_Piece], speaker: str, places: Mapping[Path, Row], pool_s: float, seed: int
+) -> tuple[list[_Piece], _Piece]:
+    """Join pieces of one kind to samples of `pool_s`, and give what is too little for one."""
+    sessions: dict[str, list[_Piece]] = {}
+    for piece in sorted(pieces, key=lambda piece: min(_draw(seed, _name_origin(one, places)) for one in piece)):
+        sessions.setdefault(" ".join(sorted({one.row.session or "" for one in piece})), []).append(piece)
+    pools: list[_Piece] = []
+    short: list[_Piece] = []
+    for name in sorted(sessions, key=lambda name: _draw(seed, f"{speaker} {name}")):
+        own, rest = _fill(sessions[name], pool_s)
         pools += own
         short += [rest] if rest else []
     joined, rest = _fill(short, pool_s)
     return pools + joined, rest
 
 
-def _fill(pieces: Iterable[list[EmbeddedRow]], pool_s: float) -> tuple[list[list[EmbeddedRow]], list[EmbeddedRow]]:
+def _fill(pieces: Iterable[_Piece], pool_s: float) -> tuple[list[_Piece], _Piece]:
     """Join pieces in order until each pool is long enough; what remains goes to the last one, or is all there is."""
-    pools: list[list[EmbeddedRow]] = []
-    filling: list[EmbeddedRow] = []
+    pools: list[_Piece] = []
+    filling: _Piece = []
     for piece in pieces:
         filling = filling + piece
         if sum(one.embedding.seconds for one in filling) >= pool_s - 1e-6:
@@ -215,6 +220,11 @@ def _fill(pieces: Iterable[list[EmbeddedRow]], pool_s: float) -> tuple[list[list
         pools[-1] += filling
         return pools, []
     return [], filling
+
+
+def _name_origin(one: EmbeddedRow, places: Mapping[Path, Row]) -> str:
+    """Name the clip that drives this one, or itself."""
+    return (_find(one.row.driver_path, places) or one.row).written
 
 
 def _draw(seed: int, name: str) -> tuple[int, str]:

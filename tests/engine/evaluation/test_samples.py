@@ -100,6 +100,19 @@ def test_pools_hold_every_clip_once_whatever_is_drawn() -> None:
         assert np.array_equal(allowed, ~np.array(within, bool).reshape(allowed.shape))
 
 
+def test_a_sample_of_the_manifest_is_joined_and_never_parted() -> None:
+    rows = [make_row(number, "Ada", "a", sample=f"{number // 3}") for number in range(3, 12)]
+    found = pool([embed(row, X) for row in rows], 2.0).samples
+    assert sorted(one.seconds for one in found) == [3, 3, 3]
+    found = pool([embed(row, X) for row in rows], 4.0).samples
+    assert [one.seconds for one in found] == [9]
+    across = [make_row(number, "Ada", f"{number}", sample="1") for number in (1, 2)]
+    alone = [make_row(3, "Ada", "1"), make_row(4, "Ada", "2"), make_row(5, "Ada", "3")]
+    found = pool([embed(row, X, 2.0) for row in (*across, *alone)], 4.0).samples
+    assert sum(one.seconds for one in found) == 10
+    assert all(len({"1.mp4", "2.mp4"} & {Path(file).name for file in one.files}) != 1 for one in found)
+
+
 def test_too_little_of_a_person_is_skipped_with_its_reason() -> None:
     found = pool([embed(make_row(1, "Ada", "a"), X), embed(make_row(2, "Ada", "b"), X)], 3.0)
     assert not found.samples
