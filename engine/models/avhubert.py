@@ -63,8 +63,9 @@ class AVHubertConfig:
     norm_first: bool = True  # as every published configuration says; False: fairseq's default, after the sums
 
     def __post_init__(self) -> None:
-        if min(self.layers, self.heads, self.shrink) < 1 or self.width != self.heads * HEAD_WIDTH:
-            raise ValueError(f"{self}: wanted at least 1 of each and {HEAD_WIDTH} of the width for each head")
+        fits = self.width == self.heads * HEAD_WIDTH and self.taps % 2 == 0
+        if min(self.layers, self.heads, self.shrink, self.taps) < 1 or not fits:
+            raise ValueError(f"{self}: wanted at least 1 of each, {HEAD_WIDTH} of the width for each head, even taps")
 
 
 CONFIGS = {

@@ -54,11 +54,11 @@ def try_fold(clips: Sequence[TrainingClip], encode: Encode, fast: bool = False) 
 
 def sum_up(folds: Sequence[HeldOut]) -> dict[str, object]:
     """Pool the folds' trials into figures with 95 % intervals over speakers."""
-    figures: dict[str, object] = {"whole": _rate([fold.whole for fold in folds])}
+    figures: dict[str, object] = {"whole": rate_trials([fold.whole for fold in folds])}
     if any(fold.shuffled[0] for fold in folds):
-        figures["shuffled"] = _rate([fold.shuffled for fold in folds])
+        figures["shuffled"] = rate_trials([fold.shuffled for fold in folds])
     if any(fold.windows for fold in folds):
-        figures["by_seconds"] = {str(s): _rate([fold.windows[s] for fold in folds]) for s in SECONDS}
+        figures["by_seconds"] = {str(s): rate_trials([fold.windows[s] for fold in folds]) for s in SECONDS}
     offsets = [offset for fold in folds for offset in fold.offsets]
     if offsets:
         figures["offsets"] = {
@@ -121,7 +121,8 @@ def _try(clips: Sequence[TrialClip]) -> tuple[list[Trial], list[Trial]]:
     return try_own_voices(clips), try_other_voices(clips)
 
 
-def _rate(folds: Sequence[tuple[list[Trial], list[Trial]]]) -> dict[str, object]:
+def rate_trials(folds: Sequence[tuple[list[Trial], list[Trial]]]) -> dict[str, object]:
+    """Give AUC and EER of own against other voices, all folds' trials pooled, with a 95 % interval over speakers."""
     own = [trial for real, _ in folds for trial in real]
     other = [trial for _, swapped in folds for trial in swapped]
     scores = [trial.score for trial in own + other]
