@@ -75,6 +75,9 @@ def evaluate(
         Path, typer.Argument(help="CSV with path, label (`real` against anything else), speaker, source, method, ...")
     ],
     task: Annotated[Task, typer.Option(help="What to measure.")] = Task.CONSISTENCY,
+    also: Annotated[
+        list[Path] | None, typer.Option(help="Another manifest, such as one of forged clips; again for more.")
+    ] = None,
     json: Annotated[
         Path | None, typer.Option(help="Write the figures as JSON into this file; '-' for standard output.")
     ] = None,
@@ -114,7 +117,7 @@ def evaluate(
     """
     settings, reading = Settings.from_env(), Reading(cache, min_seconds, limit, workers)
     options = EvaluationOptions(read_seconds(seconds), swap, seed=seed)
-    rows = read_manifest(manifest)
+    rows = read_manifests([manifest, *(also or ())])
     report: Report | IdentityReport
     if task in (Task.CONSISTENCY, Task.OFFSET):
         report = measure_clips(
@@ -127,6 +130,12 @@ def evaluate(
     if not report.n_rows:
         sys.stderr.write("wayspeak: no clip of the manifest could be measured; see why above.\n")
         raise typer.Exit(1)
+
+
+def read_manifests(paths: Sequence[Path]) -> list[Row]:
+    """Read all rows, numbered on through all manifests; paths in each are taken from its own folder."""
+    rows = [row for path in paths for row in read_manifest(path)]
+    return [replace(row, number=number) for number, row in enumerate(rows, start=1)]
 
 
 def measure_clips(

@@ -326,6 +326,24 @@ def test_the_command_writes_what_it_found(run: Callable[..., Result], tmp_path: 
     assert ("forged face is taken for" in words) == (task == IdentityTask.IOS)
 
 
+def test_forged_clips_may_stand_in_a_manifest_of_their_own(run: Callable[..., Result], tmp_path: Path) -> None:
+    bench = tmp_path / "bench"
+    bench.mkdir()
+    name = draw_film(bench, "113.mp4", 1, -1, seconds=2)
+    (bench / "manifest.csv").write_text(
+        "path,label,session,method,face_owner,motion_owner,donor_path,driver_path\n"
+        f"{name},fake,d1,swap,p2,p1,../211.mp4,../111.mp4\n"
+    )
+    arguments = ("--task", "ios", "--json", "-")
+    found = json.loads(run(write_people(tmp_path), *arguments, "--also", str(bench / "manifest.csv")).stdout)
+    assert (found["n_samples"], found["n_made_samples"], found["rank1"], found["rank1_face"]) == (16, 1, 1.0, 0.0)
+    assert not any("donor_path" in remark for remark in found["remarks"])  # found by its place, from the other folder
+    # 16 clips of four people in two sessions: without both owners' first sessions all four still are candidates
+    assert (found["n_pairs"], found["chance_rank1"]) == (4, 0.25)
+    alone = run(write_people(tmp_path), *arguments)
+    assert isinstance(alone.exception, BadManifest) and "no forged row" in alone.exception.message
+
+
 def test_the_command_pools_and_says_where_sessions_are_not_told(run: Callable[..., Result], tmp_path: Path) -> None:
     rows = [row.replace(",d1,", ",,").replace(",d2,", ",,") for row in write_people(tmp_path)]
     result = run(rows, "--task", "verification", "--json", "-", "--pool", "4", "--embedder", "static")
