@@ -38,7 +38,7 @@ class IdentityOptions:
 
     task: IdentityTask
     embedder: EmbedderName = EmbedderName.DYNAMICS
-    pool_s: float | None = None  # seconds of a sample, where the manifest names none
+    pool_s: float | None = None  # least seconds of a sample; None: as the manifest has it
     same_session: bool = False  # let samples of one session meet
     seed: int = 0
     resamples: int = RESAMPLES  # behind each interval
