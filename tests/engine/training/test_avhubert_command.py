@@ -1,0 +1,164 @@
+"""`wayspeak train avhubert` from a manifest to weights that load, and what it refuses."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner, Result
+
+from engine import cli
+from engine.errors import BadManifest, EngineError
+from engine.models.avhubert import load_avhubert
+from engine.training import archive, avhubert_command
+from engine.training.avhubert_command import TRAININGS, app
+from engine.training.crew import Crew
+from engine.weights import hash_file
+from tests.engine.training.planted import make_reel, make_training
+
+HEADER = "path,label,has_audio,audio_in_sync,speaker,source"
+
+
+class NoMaker:
+    """Knows its recipe; its reels are all there, but for files that cannot be read."""
+
+    recipe = "drawn-0123"
+
+    def make(self, video: Path, path: Path) -> None:
+        raise EngineError(f"{video.name} is broken")
+
+
+@dataclass
+class Bench:
+    folder: Path
+
+    def add(self, seed: int, source: str, n_frames: int = 110) -> str:
+        video = self.folder / f"{seed}.mp4"
+        video.write_text(str(seed))
+        reel = make_reel(self.folder / "drawn", seed, n_frames, told=0)
+        place = self.folder / "reels" / NoMaker.recipe
+        place.mkdir(parents=True, exist_ok=True)
+        reel.path.replace(place / f"{hash_file(video)}.safetensors")
+        return f"{video.name},real,1,yes,{source}_{seed},{source}"
+
+    def add_all(self) -> list[str]:
+        return [self.add(i, ("lab", "hall")[i % 2], 100 + 5 * i) for i in range(6)]
+
+    def run(self, rows: list[str], *arguments: str) -> Result:
+        (self.folder / "clips.csv").write_text("\n".join([HEADER, *rows]) + "\n")
+        plain = [str(self.folder / "clips.csv"), "--out", str(self.out), "--cache", str(self.folder / "reels")]
+        return CliRunner().invoke(app, [*plain, "--workers", "1", *arguments])
+
+    @property
+    def out(self) -> Path:
+        return self.folder / "out"
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    monkeypatch.setenv("WAYSPEAK_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("WAYSPEAK_DEVICE", "cpu")
+    monkeypatch.setattr(archive.ReelMaker, "load", lambda settings: NoMaker())
+    monkeypatch.setattr(avhubert_command, "TRAININGS", TRAININGS | {"tiny": make_training(steps=2)})
+    return Bench(tmp_path)
+
+
+def test_from_a_manifest_to_weights_that_load(bench: Bench) -> None:
+    (bench.folder / "broken.mp4").write_text("broken")
+    result = bench.run([*bench.add_all(), "broken.mp4,real,1,yes,,lab"], "--seed", "4", "--set", "losses.penalty=1")
+    assert result.exit_code == 0, result.output
+    assert "left out: broken.mp4" in result.stderr
+    path = bench.out / "avhubert_tiny.safetensors"
+    encoded = load_avhubert(path).encode(np.zeros((30, 96, 96), np.uint8), np.zeros((30, 104), np.float32))
+    assert np.allclose(np.linalg.norm(encoded.lips, axis=1), 1, atol=1e-3)
+    sidecar = json.loads(path.with_suffix(".json").read_text())
+    assert sidecar["options"]["seed"] == 4 and sidecar["options"]["losses"]["penalty"] == 1.0
+    assert sidecar["trained_on"]["clips"] == 6 and len(sidecar["losses_first_and_last"]) == 2
+    first = path.read_bytes()
+    again = bench.run([*bench.add_all(), "broken.mp4,real,1,yes,,lab"], "--seed", "4", "--set", "losses.penalty=1")
+    assert again.exit_code == 0 and path.read_bytes() == first  # taken up where it ended, which is the end
+
+
+def test_validation_measures_and_writes_no_weights(bench: Bench) -> None:
+    result = bench.run(bench.add_all(), "--validate", "--ablate", "--iterations", "1", "--units", "5", "--steps", "1")
+    assert result.exit_code == 0, result.output
+    figures = json.loads((bench.out / "validation.json").read_text())
+    assert json.loads(result.stdout) == figures
+    assert list(figures) == ["untrained", "both", "alignment", "masking"]
+    for name, measured in figures.items():
+        assert measured["pieces_of_4_s"]["n_own"] == 6 and 0 <= measured["whole"]["auc"] <= 1, name
+    lost = {name: measured["losses_first_and_last"] for name, measured in figures.items() if name != "untrained"}
+    assert all(len(folds) == 2 and all(len(its) == 1 for its in folds.values()) for folds in lost.values())
+    assert "alignment" not in next(iter(lost["masking"].values()))[0]
+    assert "masked" not in next(iter(lost["alignment"].values()))[0]
+    assert not (bench.out / "avhubert_tiny.safetensors").exists()
+
+
+def test_a_fold_can_be_chosen_and_is_not_trained_on(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained: list[set[str]] = []
+    train = avhubert_command.train_avhubert
+
+    def note(reels: list, *rest: object) -> object:
+        trained.append({reel.corpus for reel in reels})
+        return train(reels, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(avhubert_command, "train_avhubert", note)
+    result = bench.run(bench.add_all(), "--validate", "--fold", "1", "--iterations", "1", "--steps", "1")
+    assert result.exit_code == 0, result.output
+    figures = json.loads(result.stdout)
+    assert trained == [{"lab"}] or trained == [{"hall"}]
+    assert figures["both"]["whole"]["n_own"] == 3
+
+
+@pytest.mark.parametrize("rows", [["lab", "lab", "lab"], ["lab", "hall"]])
+def test_where_nothing_can_be_judged_validation_is_refused(bench: Bench, rows: list[str]) -> None:
+    made = [bench.add(i, source, 110 if len(rows) == 3 else 60) for i, source in enumerate(rows)]
+    result = bench.run(made, "--validate")
+    assert isinstance(result.exception, BadManifest) and "left out" in result.exception.message
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--set", "losses.speed=1"], "'speed' is not one of"),
+        (["--units", "9", "--units", "8", "--units", "7", "--iterations", "2"], "3 numbers of units"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(bench: Bench, arguments: list[str], told: str) -> None:
+    result = bench.run(bench.add_all(), *arguments)
+    assert isinstance(result.exception, EngineError) and told in result.exception.message
+    assert not bench.out.exists()
+
+
+@pytest.mark.parametrize("option", ["--steps", "--iterations", "--workers", "--save-every", "--fold"])
+def test_numbers_out_of_range_are_refused(bench: Bench, option: str) -> None:
+    result = bench.run([bench.add(0, "lab")], option, "-1")
+    assert result.exit_code == 2 and option in result.output
+
+
+def test_the_command_line_has_it_and_tells_errors_in_one_line(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["wayspeak", "train", "avhubert", str(bench.folder / "absent.csv")])
+    with pytest.raises(SystemExit) as left:
+        cli.main()
+    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("wayspeak: ")]
+    assert left.value.code == 2
+    assert len(told) == 1 and "absent.csv" in told[0]
+
+
+def test_processes_that_do_not_lead_cut_nothing_and_keep_quiet(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = bench.add_all()
+    (bench.folder / "broken.mp4").write_text("broken")
+    (bench.folder / "clips.csv").write_text("\n".join([HEADER, *rows, "broken.mp4,real,1,yes,,lab"]) + "\n")
+    settings = avhubert_command.Settings(bench.folder)
+    shop = archive.Archive(bench.folder / "reels", settings, on_skip=avhubert_command._complain)
+    leading = avhubert_command._gather(shop, bench.folder / "clips.csv", Crew(torch.device("cpu")))
+    assert "broken.mp4" in capsys.readouterr().err
+    following = Crew(torch.device("cpu"), rank=1, size=1)
+    assert avhubert_command._gather(shop, bench.folder / "clips.csv", following) == leading
+    assert capsys.readouterr().err == ""
