@@ -49,7 +49,7 @@ def _full_size(size: str, layers: tuple[int, ...], micro_batches: int) -> AVHube
         iterations=tuple(ClusterOptions(n_units, layer=layer) for n_units, layer in kinds),
         steps=StepOptions(micro_batches=micro_batches, precision="bfloat16", sparing=size == "large"),
         batches=BatchOptions(size=8, length=300, max_shift=100),
-        losses=LossOptions(inlet_gradient=0.1),
+        losses=LossOptions(unmasked=1.0 if size == "large" else 0.0, inlet_gradient=0.1),
     )
 
 

@@ -11,7 +11,7 @@ Options = TypeVar("Options")
 
 
 def change_options(options: Options, changes: Iterable[str]) -> Options:
-    """Give the options with every `NAME=VALUE` carried out, values in JSON.
+    """Give the options with every `NAME=VALUE` carried out, values in JSON; a word needs no quotes.
 
     Raises EngineError for a name that is not there, a value of another kind, or one that the options refuse.
     """
@@ -20,12 +20,19 @@ def change_options(options: Options, changes: Iterable[str]) -> Options:
         try:
             if not equals:
                 raise ValueError("no value is given")
-            options = _change(options, name.split("."), json.loads(text))
+            options = _change(options, name.split("."), _read(text))
         except (ValueError, LookupError) as cause:
             raise EngineError(
                 f"--set {change}: {cause}.", "Give NAME=VALUE, such as steps.learning_rate=0.001."
             ) from cause
     return options
+
+
+def _read(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def _change(old: Any, names: list[str], value: Any) -> Any:
