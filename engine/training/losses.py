@@ -35,8 +35,8 @@ class AlignmentLoss(nn.Module):
     def __init__(self, weights: AlignmentWeights = AlignmentWeights()) -> None:
         super().__init__()
         self.weights = weights
-        self.frame_scale = nn.Parameter(torch.tensor(2.5))
-        self.clip_scale = nn.Parameter(torch.tensor(3.6))
+        self.frame_scale = nn.Parameter(torch.tensor(2.5), requires_grad=weights.within + weights.across > 0)
+        self.clip_scale = nn.Parameter(torch.tensor(3.6), requires_grad=weights.offset + weights.windows > 0)
 
     def forward(self, lips: Streamed, speech: Streamed, real: torch.Tensor) -> torch.Tensor:
         """Give the mean loss; `real` (B, T) bool."""

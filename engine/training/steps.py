@@ -128,7 +128,7 @@ class _Run:
         self._call: nn.Module = trainee
         self._wait: Callable[[], AbstractContextManager[object]] = nullcontext
         if crew.size > 1:
-            shared = DistributedDataParallel(trainee, broadcast_buffers=False, find_unused_parameters=True)
+            shared = DistributedDataParallel(trainee, forward_sync_buffers=False)
             self._call, self._wait = shared, shared.no_sync
         self.optimiser = torch.optim.AdamW(
             self._parameters, options.learning_rate, betas=(0.9, 0.98), eps=1e-6, weight_decay=options.weight_decay
