@@ -29,6 +29,7 @@ train = typer.Typer(help="Train Wayspeak's own models from clips.", no_args_is_h
 app.add_typer(train, name="train")
 
 EVALUATION, TRAINING = "engine.evaluation.command", "engine.training.command"
+FORGERY = "engine.evaluation.forge_command"
 PRE_TRAINING = "engine.training.avhubert_command"
 WEIGHTS = "engine.weights_command"
 FORWARDED = {"allow_extra_args": True, "ignore_unknown_options": True}
@@ -92,6 +93,12 @@ def weights(context: typer.Context) -> None:
 def evaluate(context: typer.Context) -> None:
     """Measure on a manifest of clips: `wayspeak evaluate MANIFEST.csv --task ...`, for clips and for people."""
     _forward(EVALUATION, context)
+
+
+@app.command(context_settings=FORWARDED, add_help_option=False)
+def forge(context: typer.Context) -> None:
+    """Forge marked clips whose truth is known, to measure on: `wayspeak forge MANIFEST.csv --out FOLDER`."""
+    _forward(FORGERY, context)
 
 
 @train.command("consistency", context_settings=FORWARDED, add_help_option=False)

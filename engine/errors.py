@@ -80,3 +80,15 @@ class FolderUnwritable(EngineError):
     """A folder cannot be written, or there is no room left in it."""
 
     code = "FOLDER_UNWRITABLE"
+
+
+class NotForgeable(EngineError):
+    """A clip cannot be made into a forgery of this kind: no face, no room for the mark, no other person."""
+
+    code = "NOT_FORGEABLE"
+
+
+class UnmarkedFrame(EngineError):
+    """A forged picture without its watermark was about to be written."""
+
+    code = "UNMARKED_FRAME"

@@ -1,0 +1,87 @@
+"""Sound of one clip put to the picture of another: swapped, moved, spoken by a machine, or replaced for a second."""
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.signal import resample_poly
+
+from engine.training.voices import Speech, Voice, join, pause, speak
+from engine.types import SAMPLE_RATE
+
+FADE_S = 0.01  # at both ends of a part that is replaced, so that no click tells of it
+MAX_GAIN = 10.0
+QUIET = 1e-4  # RMS below which there is no level to match
+VOICES = tuple(f"en-us+{name}" for name in ("f2", "f3", "f5", "m1", "m3", "m7"))
+TEXTS = (
+    "The council will meet again on Thursday to talk about the new bridge over the river.",
+    "Most people who were asked said that they would rather travel by train than by car.",
+    "We have looked at the figures of last year, and they are better than anybody had hoped.",
+    "Heavy rain is expected in the mountains, and the roads near the border may be closed.",
+    "A young painter from the village has won the first prize for a picture of her mother.",
+    "Before you open the window, make sure that both of the lamps have been put away.",
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sound:
+    """Mono sound whose first sample is the time of the first picture."""
+
+    samples: np.ndarray  # (N,) float32 in [-1, 1], 16 kHz
+    present: np.ndarray  # (N,) bool: False where the source has nothing
+
+    def __post_init__(self) -> None:
+        if self.samples.shape != self.present.shape:
+            raise ValueError(f"samples {self.samples.shape} and present {self.present.shape} differ")
+
+    @property
+    def level(self) -> float:
+        """RMS of what is there."""
+        heard = self.samples[self.present]
+        return float(np.sqrt(np.mean(np.square(heard, dtype=np.float64)))) if len(heard) else 0.0
+
+    def cut(self, first: int, length: int) -> "Sound":
+        """Take exactly `length` samples from `first` on, which may be before the beginning; nothing is repeated."""
+        samples, present = np.zeros(length, np.float32), np.zeros(length, bool)
+        start, stop = max(first, 0), min(first + length, len(self.samples))
+        if start < stop:
+            samples[start - first : stop - first] = self.samples[start:stop]
+            present[start - first : stop - first] = self.present[start:stop]
+        return Sound(samples, present)
+
+
+def shift_sound(sound: Sound, offset_s: float) -> Sound:
+    """Let the sound come later by `offset_s`, earlier where negative; what is moved out is lost."""
+    return sound.cut(-round(offset_s * SAMPLE_RATE), len(sound.samples))
+
+
+def match_level(sound: Sound, wanted: Sound | None) -> Sound:
+    """Make a sound as loud as another, as far as it does not clip."""
+    if wanted is None or sound.level < QUIET or wanted.level < QUIET:
+        return sound
+    loudest = float(np.abs(sound.samples).max())
+    gain = min(wanted.level / sound.level, MAX_GAIN, 0.99 / loudest)
+    return replace(sound, samples=(sound.samples * gain).astype(np.float32))
+
+
+def replace_part(sound: Sound, other: Sound, start_s: float, end_s: float) -> Sound:
+    """Put what `other` has between two times in the place of what is there, with short fades."""
+    times = np.arange(len(sound.samples)) / SAMPLE_RATE
+    share = np.clip(np.minimum(times - start_s, end_s - times) / FADE_S + 0.5, 0, 1).astype(np.float32)  # (N,)
+    patch = other.cut(0, len(sound.samples))
+    samples = sound.samples * (1 - share) + patch.samples * share
+    return Sound(samples, np.where(share > 0.5, patch.present, sound.present))
+
+
+def speak_over(n_samples: int, chance: np.random.Generator) -> tuple[Sound, str]:
+    """Sentences of a synthetic voice, drawn by chance, and the voice's name; as many as the length needs."""
+    voice = Voice(str(chance.choice(VOICES)), int(chance.integers(135, 175)), int(chance.integers(40, 65)))
+    parts: list[Speech] = []
+    order = list(chance.permutation(len(TEXTS)))
+    while sum(part.duration_s for part in parts) * SAMPLE_RATE < n_samples:
+        parts.append(speak(TEXTS[order[len(parts) // 2 % len(order)]], voice))
+        parts.append(pause(0.3, parts[0].rate_hz))
+    spoken = join(parts)
+    common = math.gcd(spoken.rate_hz, SAMPLE_RATE)
+    samples = resample_poly(spoken.audio, SAMPLE_RATE // common, spoken.rate_hz // common)[:n_samples]
+    return Sound(samples.astype(np.float32), np.ones(len(samples), bool)).cut(0, n_samples), voice.name

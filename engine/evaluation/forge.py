@@ -1,0 +1,229 @@
+"""The forgery bench: from a manifest of clips to marked forgeries and controls whose truth is known by construction."""
+
+import csv
+import os
+import zlib
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from engine.errors import EngineError, FolderUnwritable, NotForgeable
+from engine.evaluation.controls import control
+from engine.evaluation.figures import Skipped
+from engine.evaluation.forgery import CONTROLS, LABELS, NEED_VOICE, Forgery, Kind
+from engine.evaluation.marked_clips import write_marked_clip
+from engine.evaluation.swaps import shift_time, speak_over_take, swap
+from engine.evaluation.takes import Take, load_take
+from engine.evaluation.watermark import plan_mark
+from engine.facenets import FaceNets
+from engine.manifest import Row
+from engine.settings import MediaLimits
+
+COLUMNS = (
+    "path label method speaker face_owner motion_owner voice_owner sample session source donor_path driver_path "
+    "offset_s edit_start_s edit_end_s has_audio donor_session detail"
+).split()
+KEPT_TAKES = 12  # in memory
+MAX_TRIES = 6  # partners, before a clip is given up
+OnClip = Callable[[int, int], None]
+"""`on_clip(done, total)`."""
+
+
+@dataclass(frozen=True, slots=True)
+class BenchOptions:
+    """What is made; the same options, seed and clips give the same files."""
+
+    kinds: tuple[Kind, ...]
+    seed: int = 0
+    n_donors: int = 2  # people that each speaker meets: few, so that their clips can be pooled
+    offsets_s: tuple[float, ...] = (-0.48, -0.32, -0.2, 0.2, 0.32, 0.48)  # one of them by chance; positive: sound late
+
+
+@dataclass(slots=True, eq=False)
+class Studio:
+    """The nets that find faces, and the takes found last."""
+
+    nets: FaceNets
+    limits: MediaLimits = field(default_factory=MediaLimits)
+    _takes: OrderedDict[Path, Take | EngineError] = field(default_factory=OrderedDict)
+
+    def load(self, row: Row) -> Take:
+        """Find the main face of a clip, once; raises what `load_take` raises."""
+        found = self._takes.pop(row.path, None)
+        if found is None:
+            try:
+                found = load_take(row, self.nets, self.limits)
+            except EngineError as error:
+                found = error
+        self._takes[row.path] = found
+        while len(self._takes) > KEPT_TAKES:
+            self._takes.popitem(last=False)
+        if isinstance(found, EngineError):
+            raise found
+        return found
+
+
+def forge_clips(
+    rows: Sequence[Row],
+    pool: Sequence[Row],
+    folder: Path,
+    studio: Studio,
+    options: BenchOptions,
+    on_clip: OnClip = lambda done, total: None,
+) -> list[Skipped]:
+    """Forge each row in each kind into `folder`, and list them in its `forged.csv` and `manifest.csv`.
+
+    Only rows labelled real are forged; `pool` lends faces and voices. `manifest.csv` has the pool's real rows too, so
+    that what was forged can be held against what was filmed. Whatever could not be made is returned with its reason.
+    """
+    skipped = [Skipped(row.written, f"it is labelled {row.label}, not real") for row in rows if not row.is_real]
+    wanted, real = [row for row in rows if row.is_real], [row for row in pool if row.is_real]
+    wanted.sort(key=lambda row: (row.speaker, row.session or "", row.number))  # who lends stays in memory
+    with _name_disk_errors(folder), _open_lists(folder, real) as add_line:
+        for done, row in enumerate(wanted):
+            on_clip(done, len(wanted))
+            for kind in options.kinds:
+                try:
+                    forgery = _plan(kind, row, real, studio, options)
+                    path = folder / f"{row.number:05d}_{row.path.stem}_{kind}.mp4"
+                    _write(forgery, path)
+                    add_line(_describe_line(forgery, path.name, row, folder))
+                except NotForgeable as reason:
+                    skipped.append(Skipped(f"{row.written} ({kind})", f"{reason.message} {reason.hint}".strip()))
+                except EngineError as error:
+                    skipped.append(Skipped(f"{row.written} ({kind})", error.message))
+    on_clip(len(wanted), len(wanted))
+    return skipped
+
+
+def order_partners(kind: Kind, row: Row, pool: Sequence[Row], options: BenchOptions) -> list[Row]:
+    """Clips of other people that may lend something to a row, in the order in which they are tried.
+
+    A speaker meets few others, by session or sample in turn, the same in all kinds that need a face, and in all that
+    need a voice, and always in the same clips of theirs.
+    """
+    if not row.speaker:
+        return []
+    people: dict[str, list[Row]] = {}
+    for other in pool:
+        if other.speaker and other.person != row.person and (kind not in NEED_VOICE or other.has_audio != "0"):
+            people.setdefault(other.person, []).append(other)
+    chance = _draw_chance(options.seed, "voice" if kind in NEED_VOICE else "face", row.person)
+    names = list(chance.permutation(sorted(people)))
+    chosen = [people[name][int(chance.integers(len(people[name])))] for name in names]
+    place = zlib.crc32((row.session or row.sample or row.written).encode()) % max(1, options.n_donors)
+    front = chosen[: options.n_donors]
+    return front[place:] + front[:place] + chosen[options.n_donors :]
+
+
+def _plan(kind: Kind, row: Row, pool: Sequence[Row], studio: Studio, options: BenchOptions) -> Forgery:
+    take = studio.load(row)
+    chance = _draw_chance(options.seed, kind, row.written)
+    if kind in CONTROLS:
+        return control(kind, take, chance)
+    if kind == Kind.TIME_SHIFT:
+        return shift_time(take, float(chance.choice(options.offsets_s)))
+    if kind == Kind.VOICE_OVER:
+        return speak_over_take(take, chance)
+    return _swap_with_first(kind, take, order_partners(kind, row, pool, options)[:MAX_TRIES], studio, chance)
+
+
+def _swap_with_first(
+    kind: Kind, take: Take, partners: Sequence[Row], studio: Studio, chance: np.random.Generator
+) -> Forgery:
+    """Take the first partner that can serve; NotForgeable with the last one's reason where none can."""
+    reason = NotForgeable(
+        f"No clip is known to be of another person than {take.row.written}, or to have a sound.",
+        "Fill the column speaker, and add clips of other people.",
+    )
+    for partner in partners:
+        try:
+            return swap(kind, take, studio.load(partner), chance)
+        except NotForgeable as found:
+            reason = found
+        except EngineError as found:
+            reason = NotForgeable(found.message, found.hint)
+    raise reason
+
+
+def _write(forgery: Forgery, path: Path) -> None:
+    mark = plan_mark(forgery.size_px, forgery.outlines)
+    frames = (mark.stamp(image) for image in forgery.draw())
+    write_marked_clip(path, frames, mark, forgery.rate, forgery.sound, str(forgery.kind))
+
+
+def _describe_line(forgery: Forgery, name: str, row: Row, folder: Path) -> dict[str, str]:
+    """A line of the manifest; the speaker is whose motion is seen, as its session and source are."""
+    start, end = forgery.edit_s or ("", "")
+    donor = forgery.donor
+    return {
+        "path": name,
+        "label": LABELS[forgery.kind],
+        "method": str(forgery.kind),
+        "speaker": forgery.driver.speaker,
+        "face_owner": forgery.face.speaker,
+        "motion_owner": forgery.driver.speaker,
+        "voice_owner": forgery.voice,
+        "sample": f"{row.sample} {forgery.kind} {forgery.face.speaker}" if row.sample else "",
+        "session": row.session or "",
+        "source": row.source,
+        "donor_path": _find_relative(donor.path, folder) if donor else "",
+        "driver_path": _find_relative(forgery.driver.path, folder),
+        "offset_s": "" if forgery.offset_s is None else f"{forgery.offset_s:g}",
+        "edit_start_s": str(start),
+        "edit_end_s": str(end),
+        "has_audio": str(int(forgery.sound is not None)),
+        "donor_session": (donor.session or "") if donor else "",
+        "detail": forgery.detail,
+    }
+
+
+def _describe_original(row: Row, folder: Path) -> dict[str, str]:
+    line = dict.fromkeys(COLUMNS, "")
+    told = {"label": row.label, "method": row.method, "speaker": row.speaker, "source": row.source}
+    told |= {"sample": row.sample or "", "session": row.session or "", "has_audio": row.has_audio or ""}
+    return line | told | {"path": _find_relative(row.path, folder)}
+
+
+def _find_relative(path: Path, folder: Path) -> str:
+    return Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
+
+
+@contextmanager
+def _open_lists(folder: Path, originals: Sequence[Row]) -> Iterator[Callable[[dict[str, str]], None]]:
+    """Begin both lists; each line is on disk as soon as its clip is."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (
+        (folder / "forged.csv").open("w", encoding="utf-8", newline="") as forged,
+        (folder / "manifest.csv").open("w", encoding="utf-8", newline="") as whole,
+    ):
+        lists = [csv.DictWriter(file, COLUMNS, lineterminator="\n") for file in (forged, whole)]
+        for one in lists:
+            one.writeheader()
+        lists[1].writerows(_describe_original(row, folder) for row in originals)
+
+        def add_line(line: dict[str, str]) -> None:
+            for one, file in zip(lists, (forged, whole), strict=True):
+                one.writerow(line)
+                file.flush()
+
+        yield add_line
+
+
+@contextmanager
+def _name_disk_errors(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as cause:
+        raise FolderUnwritable(
+            f"{folder} cannot be written: {cause.strerror or cause}.", "Choose another folder with --out."
+        ) from cause
+
+
+def _draw_chance(seed: int, *names: str) -> np.random.Generator:
+    """Chance that depends on the names alone, not on what else is made."""
+    return np.random.default_rng([seed, *(zlib.crc32(str(name).encode()) for name in names)])

@@ -1,0 +1,93 @@
+"""What is forged, how it is called, and the record of a forgery that is ready to be drawn."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from fractions import Fraction
+
+import numpy as np
+
+from engine.errors import NotForgeable
+from engine.evaluation.dubbing import Sound
+from engine.evaluation.takes import Take
+from engine.manifest import Row
+
+
+class Kind(StrEnum):
+    """What is done to a clip."""
+
+    FACE_SWAP = "face-swap"
+    REENACTMENT = "reenactment"
+    MOUTH_SWAP = "mouth-swap"
+    AUDIO_SWAP = "audio-swap"
+    TIME_SHIFT = "time-shift"
+    VOICE_OVER = "voice-over"
+    PARTIAL_FACE = "partial-face"
+    PARTIAL_AUDIO = "partial-audio"
+    UNTOUCHED = "untouched"
+    FROZEN = "frozen"
+    SHUFFLED = "shuffled"
+    REVERSED = "reversed"
+    FASTER = "faster"
+    SLOWER = "slower"
+    RERENDERED = "rerendered"
+    SMOOTHED = "smoothed"
+    SMOOTH_WARP = "smooth-warp"
+    SMOOTH_SEGMENTS = "smooth-segments"
+    SMOOTH_WALK = "smooth-walk"
+
+
+CONTROLS = tuple(Kind)[tuple(Kind).index(Kind.UNTOUCHED) :]
+FORGERIES = tuple(kind for kind in Kind if kind not in CONTROLS)
+LABELS = dict.fromkeys(CONTROLS, "control") | dict.fromkeys(FORGERIES, "fake")
+LABELS |= dict.fromkeys((Kind.AUDIO_SWAP, Kind.VOICE_OVER, Kind.PARTIAL_AUDIO), "fake-audio")
+LABELS[Kind.TIME_SHIFT] = "desync"
+NEED_VOICE = (Kind.AUDIO_SWAP, Kind.PARTIAL_AUDIO)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Forgery:
+    """A forged clip that is ready to be drawn, and its truth."""
+
+    kind: Kind
+    driver: Row  # whose motion is seen
+    face: Row  # whose face is seen
+    voice: str  # whose voice is heard; empty: no sound
+    size_px: tuple[int, int]
+    rate: Fraction
+    outlines: list[np.ndarray]  # (P, 2) pixels of every face in every frame: the mark keeps clear of them
+    draw: Callable[[], Iterator[np.ndarray]]  # (H, W, 3) uint8 RGB frames, as yet unmarked
+    sound: Sound | None
+    donor: Row | None = None  # who lent something
+    offset_s: float | None = None  # positive: the sound comes late
+    edit_s: tuple[float, float] | None = None  # the part that is forged; None: all of it
+    detail: str = ""  # what else a reader of the manifest should know
+
+
+def check_other_person(one: Row, other: Row) -> None:
+    """Raise NotForgeable unless two rows are told to be of two people."""
+    for row in (one, other):
+        if not row.speaker:
+            raise NotForgeable(
+                f"The speaker of {row.written} is not told, so nobody is known to be another person.",
+                "Fill the column speaker.",
+            )
+    if one.person == other.person:
+        raise NotForgeable(
+            f"{one.written} and {other.written} are both of {one.speaker}.", "The other clip must be of another person."
+        )
+
+
+def describe(kind: Kind, take: Take) -> Forgery:
+    """Describe the take as it is."""
+    return Forgery(
+        kind=kind,
+        driver=take.row,
+        face=take.row,
+        voice=take.row.speaker if take.sound else "",
+        size_px=take.size_px,
+        rate=take.rate,
+        outlines=take.outline_faces(),
+        draw=take.read_images,
+        sound=take.sound,
+    )

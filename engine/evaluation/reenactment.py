@@ -1,0 +1,150 @@
+"""A still picture moved by the motion of a clip: relative motion on another shape, and on the same one made anew.
+
+The still's face is displaced as the driver's is from its own rest, in eye distances; the head turns, shifts and grows
+as the driver's does about its mean; hair and background follow smoothly. What is seen between open lips is
+the driver's.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import cv2
+import numpy as np
+
+from engine.crops import CropPlan, cut_crops
+from engine.evaluation.faceswap import LIP_STRIP, Colours, box_around, unalign
+from engine.evaluation.headmotion import HeadMotion, find_shape
+from engine.evaluation.takes import Take
+from engine.lips import find_poses
+from engine.training.portraits import INNER_LIPS, OVAL, Portrait
+from engine.training.puppets import HeadMesh
+from engine.warping import bend
+
+MAX_TURN_RAD, MAX_SHIFT = np.deg2rad(30.0), 0.6  # approached, never passed; eye distances
+MIN_SIZE, MAX_SIZE = 0.8, 1.25
+CORNERS = (78, 308)  # of the inner lips
+MOUTH_PX = (64, 96)  # height and width of a kept mouth
+_CORNERS_IN_CROP = (16.0, 80.0)  # x, at half the height
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Mouths:
+    """What is seen between the lips of a clip, frame by frame."""
+
+    images: np.ndarray  # (T, 64, 96, 3) uint8 RGB
+    rims: np.ndarray  # (T, 20, 2) float64: INNER_LIPS in the pixels of each
+
+
+@dataclass(frozen=True)  # not slotted: what follows from the fields is kept
+class Performance:
+    """A still picture and what it shall do."""
+
+    still: Portrait
+    motion: HeadMotion
+    mouths: Mouths
+    which: np.ndarray  # (T,) int: the row of `mouths` for each frame
+
+    @cached_property
+    def mesh(self) -> HeadMesh:
+        """Triangles over the still."""
+        return HeadMesh(self.still)
+
+    @cached_property
+    def points(self) -> np.ndarray:
+        """(T, V, 2) pixels: where the mesh's corners lie in each frame."""
+        landmarks = self.still.landmarks[None]
+        poses = find_poses(landmarks)
+        shape = find_shape(poses.align(landmarks))
+        motion = _limit(self.motion, _find_room(self.still, self.mesh))
+        return np.stack(
+            [
+                self.mesh.place(
+                    unalign(shape.move(motion.deform[row], motion.lids[row]), poses, 0),
+                    motion.linear[row].T[:2],
+                    motion.shift[row] * self.still.eye_px,
+                )
+                for row in range(len(motion))
+            ]
+        )
+
+    def outline_face(self) -> list[np.ndarray]:
+        """(36, 2) pixels of each frame."""
+        return list(self.points[:, OVAL])
+
+    def draw(self) -> Iterator[np.ndarray]:
+        """Yield (H, W, 3) uint8 RGB frames, as yet unmarked."""
+        x0, y0, x1, y1 = self.mesh.box
+        for points, number in zip(self.points, self.which, strict=True):
+            frame = self.still.image.copy()
+            bent = bend(frame, self.mesh.source, points, self.mesh.triangles, self.mesh.box)
+            frame[y0:y1, x0:x1][bent.covered] = bent.image[bent.covered]
+            _fill_mouth(frame, points[INNER_LIPS], self.mouths, int(number), bent.covered, self.mesh.box)
+            yield frame
+
+
+def cut_mouths(take: Take, colours: Colours | None = None) -> Mouths:
+    """Keep what is seen between the lips of every frame, in other colours where wanted; the frames are streamed."""
+    transforms = _place_crops(take.landmarks[:, CORNERS, :2])  # (T, 2, 3)
+    rims = take.landmarks[:, INNER_LIPS, :2]
+    rims = np.einsum("tij,tpj->tpi", transforms[:, :, :2], rims) + transforms[:, None, :, 2]
+    plan = CropPlan(take.track.start, transforms, (*MOUTH_PX, 3), _cut_mouth)
+    (images,) = cut_crops(take.read_frames(), [plan])
+    if colours is not None:
+        images = np.stack([colours.turn(image) for image in images])
+    return Mouths(images, rims)
+
+
+def _cut_mouth(image: np.ndarray, transform: np.ndarray) -> np.ndarray:
+    return cv2.warpAffine(image, transform, MOUTH_PX[::-1], flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+
+
+def _place_crops(corners: np.ndarray) -> np.ndarray:
+    """(T, 2, 3) similarities that take the lips' corners (T, 2, 2) to their places in the crop."""
+    right, left = corners[:, 0] @ (1, 1j), corners[:, 1] @ (1, 1j)  # (T,)
+    x0, x1 = _CORNERS_IN_CROP
+    a = (x1 - x0) / (left - right)
+    b = x0 + 0.5j * MOUTH_PX[0] - a * right
+    return np.stack([np.stack([a.real, -a.imag, b.real], -1), np.stack([a.imag, a.real, b.imag], -1)], axis=1)
+
+
+def _fill_mouth(
+    frame: np.ndarray,
+    rim: np.ndarray,
+    mouths: Mouths,
+    number: int,
+    covered: np.ndarray,
+    box: tuple[int, int, int, int],
+) -> None:
+    """Draw a kept mouth where the bent face left its lips' opening free; changes the frame."""
+    x0, y0, x1, y1 = box_around(rim, frame, margin=2)
+    inner = bend(mouths.images[number], mouths.rims[number], rim, LIP_STRIP, (x0, y0, x1, y1))
+    free = np.ones(frame.shape[:2], bool)
+    free[box[1] : box[3], box[0] : box[2]] = ~covered
+    drawn = inner.covered & free[y0:y1, x0:x1]
+    frame[y0:y1, x0:x1][drawn] = inner.image[drawn]
+
+
+def _find_room(still: Portrait, mesh: HeadMesh) -> float:
+    """How far the face may go, in eye distances, before it folds over what stands still at the edge."""
+    oval, (x0, y0, x1, y1) = still.landmarks[OVAL, :2], mesh.box
+    left = min(*(oval.min(0) - [x0, y0]), *([x1, y1] - oval.max(0)))
+    return float(np.clip(0.6 * left / still.eye_px, 0.01, MAX_SHIFT))
+
+
+def _limit(motion: HeadMotion, max_shift: float) -> HeadMotion:
+    """A still shows one side of the head and has one background: let go of what it cannot follow."""
+    return HeadMotion(
+        motion.deform,
+        motion.lids,
+        _soften(motion.turn, MAX_TURN_RAD),
+        _soften(motion.shift, max_shift),
+        np.clip(motion.size, MIN_SIZE, MAX_SIZE),
+    )
+
+
+def _soften(vectors: np.ndarray, limit: float) -> np.ndarray:
+    """(T, n): short vectors as they are, long ones not beyond the limit."""
+    lengths = np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
+    softened: np.ndarray = vectors * (limit * np.tanh(lengths / limit) / lengths)
+    return softened

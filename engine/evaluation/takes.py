@@ -1,0 +1,177 @@
+"""A clip as the forgery bench needs it: its main face, frame by frame at the clip's own rate, and its sound."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+
+import numpy as np
+from scipy.signal import savgol_filter
+
+from engine.errors import NotForgeable
+from engine.evaluation.dubbing import Sound
+from engine.evaluation.headmotion import (
+    N_NEUTRAL,
+    FaceShape,
+    HeadMotion,
+    find_shape,
+    measure_motion,
+    measure_turn,
+    rank_neutral,
+)
+from engine.facenets import FaceNets
+from engine.faces import track_faces
+from engine.lips import HeadPoses, find_poses
+from engine.manifest import Row
+from engine.media import OwnPictures, open_clip, open_pictures
+from engine.observation import read_ahead
+from engine.settings import MediaLimits
+from engine.training.portraits import OVAL, Portrait
+from engine.types import SAMPLE_RATE, SAMPLES_PER_FRAME, FaceTrack, Frame
+
+MIN_S, MAX_S = 1.0, 60.0  # a longer face is cut
+MIN_SEEN = 0.9  # of its frames
+MIN_FACE_PX = 40.0  # width
+MAX_TURN_DEG = 35.0  # of a face that is drawn anew, or drawn from, half of the time
+SMOOTH_FRAMES = 5  # a parabola over so many takes the tracker's tremor away, and leaves closures and blinks
+
+
+@dataclass(frozen=True)  # not slotted: what follows from the fields is kept
+class Take:
+    """The span of a clip in which its main face is seen."""
+
+    row: Row
+    size_px: tuple[int, int]
+    rate: Fraction  # pictures a second
+    pictures: OwnPictures
+    track: FaceTrack  # of the main face, at most MAX_S long
+    faces: tuple[FaceTrack, ...]  # all of the clip
+    sound: Sound | None  # of the span; None: the clip has none in it
+
+    def __len__(self) -> int:
+        """Count the frames."""
+        return len(self.track.boxes)
+
+    @property
+    def seconds(self) -> float:
+        """Length of the span."""
+        return float(len(self) / self.rate)
+
+    @cached_property
+    def landmarks(self) -> np.ndarray:
+        """(T, 478, 3) float64, pixels, smoothed lightly in time."""
+        return smooth(self.track.landmarks)
+
+    @cached_property
+    def poses(self) -> HeadPoses:
+        """How the head lies in each frame."""
+        return find_poses(self.landmarks)
+
+    @cached_property
+    def neutral(self) -> np.ndarray:
+        """(T,): frame numbers within the span, the most frontal, neutral and open-eyed first."""
+        return rank_neutral(self.track, self.poses)
+
+    @cached_property
+    def shape(self) -> FaceShape:
+        """The face at rest."""
+        return find_shape(self.poses.align(self.landmarks)[self.neutral[:N_NEUTRAL]])
+
+    @cached_property
+    def motion(self) -> HeadMotion:
+        """What the head and its face do."""
+        return measure_motion(self.landmarks, self.shape)
+
+    @cached_property
+    def still(self) -> Portrait:
+        """The most frontal, neutral and open-eyed picture, with the face's landmarks in it."""
+        best = int(self.neutral[0])
+        image = next(image for number, image in enumerate(self.read_images()) if number == best)
+        return Portrait(image, self.landmarks[best].astype(np.float32))
+
+    def read_frames(self) -> Iterator[Frame]:
+        """Stream the pictures of the span, numbered as in the clip; each call anew."""
+        for frame in read_ahead(self.pictures.read_frames()):
+            if frame.index >= self.track.end:
+                return
+            if frame.index >= self.track.start:
+                yield frame
+
+    def read_images(self) -> Iterator[np.ndarray]:
+        """Stream the pictures of the span, (H, W, 3) uint8 RGB, not to be written into."""
+        for frame in self.read_frames():
+            yield frame.image
+
+    def outline_faces(self) -> list[np.ndarray]:
+        """(36, 2) pixels: the outline of every face in every frame of the span."""
+        return [
+            points[OVAL, :2]
+            for face in self.faces
+            for row, points in enumerate(face.landmarks, start=face.start)
+            if self.track.start <= row < self.track.end
+        ]
+
+    def check_frontal(self) -> None:
+        """Raise NotForgeable where the face is turned away too far to be drawn."""
+        turned = float(np.median(measure_turn(self.poses)))
+        if turned > MAX_TURN_DEG:
+            raise NotForgeable(
+                f"The face of {self.row.written} is turned away by {turned:.0f} degrees; "
+                f"at most {MAX_TURN_DEG:.0f} can be drawn.",
+                "Use a clip that shows the face from the front.",
+            )
+
+
+def load_take(row: Row, nets: FaceNets, limits: MediaLimits | None = None) -> Take:
+    """Find the main face of a clip; NotForgeable where there is none to speak of, EngineError for an unusable file."""
+    limits = limits or MediaLimits()
+    clip, pictures = open_clip(row.path, limits), open_pictures(row.path, limits)
+    faces = track_faces(read_ahead(pictures.read_frames()), nets).tracks
+    if not faces:
+        raise NotForgeable(f"No face is seen in {row.written}.", "Use a clip that shows one from the front.")
+    track = max((_cut(face, pictures.rate) for face in faces), key=_weigh)
+    _check_track(track, pictures.rate, row)
+    sound = None
+    if clip.has_audio:
+        present = np.repeat(clip.audio_present, SAMPLES_PER_FRAME)
+        first, length = (round(count / pictures.rate * SAMPLE_RATE) for count in (track.start, len(track.boxes)))
+        sound = Sound(clip.audio, present).cut(first, length)
+    return Take(row, clip.size_px, pictures.rate, pictures, track, faces, sound)
+
+
+def smooth(landmarks: np.ndarray) -> np.ndarray:
+    """(T, 478, 3) float64: a parabola through the five frames about each (Savitzky & Golay 1964)."""
+    if len(landmarks) < SMOOTH_FRAMES:
+        return landmarks.astype(np.float64)
+    smoothed: np.ndarray = savgol_filter(landmarks.astype(np.float64), SMOOTH_FRAMES, 2, axis=0)
+    return smoothed
+
+
+def _cut(track: FaceTrack, rate: Fraction) -> FaceTrack:
+    length = min(len(track.boxes), int(MAX_S * rate))
+    return FaceTrack(
+        track.start,
+        track.boxes[:length],
+        track.landmarks[:length],
+        track.blendshapes[:length],
+        track.seen[:length],
+        track.thumbnail,
+    )
+
+
+def _weigh(track: FaceTrack) -> float:
+    """Prefer what is longest and largest in the picture."""
+    return float((track.boxes[:, 2] - track.boxes[:, 0]).sum())
+
+
+def _check_track(track: FaceTrack, rate: Fraction, row: Row) -> None:
+    seconds, seen = float(len(track.boxes) / rate), float(track.seen.mean())
+    width = float(np.median(track.boxes[:, 2] - track.boxes[:, 0]))
+    if seconds < MIN_S:
+        raise NotForgeable(f"A face is seen in {row.written} for {seconds:.2f} s; at least {MIN_S:g} s are needed.")
+    if seen < MIN_SEEN:
+        raise NotForgeable(f"The face of {row.written} is hidden in {1 - seen:.0%} of its frames.")
+    if width < MIN_FACE_PX:
+        raise NotForgeable(
+            f"The face of {row.written} is {width:.0f} pixels wide; at least {MIN_FACE_PX:g} are needed."
+        )

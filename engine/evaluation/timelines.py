@@ -1,0 +1,88 @@
+"""Clips whose frames are right and whose time is wrong: the controls of everything that claims to measure motion.
+
+Rough ones pick frames of the clip; smooth ones are weighted means over its time, so that no jump tells of them. Weights
+are (S, T): row s says how much of each of the T frames goes into frame s; each row's sum is 1.
+"""
+
+import numpy as np
+from scipy.ndimage import gaussian_filter1d
+
+SPEEDS = (0.5, 1.8)  # of a smooth warp, local
+LOW_PASS_S = 0.16  # deviation of the Gaussian: half the amplitude is left at 1.2 Hz
+SEGMENT_S, FADE_S = 0.32, 0.12
+WALK_S = 0.25  # how long the walk keeps to a speed
+
+
+def pick_speed(n_frames: int, speed: float) -> np.ndarray:
+    """(S,) int: frame numbers that play a clip at another speed, left out or repeated."""
+    return np.minimum(np.floor(np.arange(int(n_frames / speed)) * speed + 1e-9).astype(int), n_frames - 1)
+
+
+def fit_speed(n_frames: int, speed: float, fewest: int) -> float:
+    """The speed, or the highest below it that leaves so many frames."""
+    return max(1.0, min(speed, n_frames / fewest))
+
+
+def interpolate(times: np.ndarray, n_frames: int) -> np.ndarray:
+    """(S, T) weights of positions (S,) between frames."""
+    times = np.clip(times, 0, n_frames - 1)
+    before = np.minimum(times.astype(int), max(n_frames - 2, 0))
+    weights = np.zeros((len(times), n_frames))
+    weights[np.arange(len(times)), before] = 1 - (times - before)
+    if n_frames > 1:
+        weights[np.arange(len(times)), before + 1] = times - before
+    return weights
+
+
+def warp_smoothly(n_frames: int, rate: float, chance: np.random.Generator) -> np.ndarray:
+    """(T, T) weights: slower here, faster there, from the first frame to the last and never back."""
+    speeds = _wander(n_frames - 1, 0.35 * rate, chance)
+    low, high = SPEEDS
+    speeds = np.exp(np.log(low) + (np.log(high) - np.log(low)) * (np.tanh(1.5 * speeds) + 1) / 2)
+    times = np.concatenate([[0.0], np.cumsum(speeds)])
+    return interpolate(times * (n_frames - 1) / times[-1], n_frames)
+
+
+def smooth_away(n_frames: int, rate: float) -> np.ndarray:
+    """(T, T) weights of a low-pass: a Gaussian over time."""
+    return np.ascontiguousarray(gaussian_filter1d(np.eye(n_frames), LOW_PASS_S * rate, axis=0, mode="nearest"))
+
+
+def permute_segments(n_frames: int, rate: float, chance: np.random.Generator) -> np.ndarray:
+    """(T, T) weights: pieces in another order, faded into each other; few keep their neighbour."""
+    count = max(2, round(n_frames / (SEGMENT_S * rate)))
+    pieces = np.array_split(np.arange(n_frames), count)
+    order = _derange(count, chance)
+    fade = max(1, round(FADE_S * rate / 2))
+    weights, at = np.zeros((n_frames, n_frames)), 0
+    for number in order:
+        piece = pieces[number]
+        reach = np.arange(-fade, len(piece) + fade)  # beyond its ends, where the neighbours fade
+        shares = np.clip(np.minimum(reach + fade + 0.5, len(piece) + fade - 0.5 - reach) / (2 * fade), 0, 1)
+        rows = at + reach
+        inside = (rows >= 0) & (rows < n_frames)
+        source = np.clip(piece[0] + reach, 0, n_frames - 1)
+        np.add.at(weights, (rows[inside], source[inside]), shares[inside])
+        at += len(piece)
+    return weights / weights.sum(1, keepdims=True)
+
+
+def walk(n_frames: int, rate: float, chance: np.random.Generator) -> np.ndarray:
+    """(T, T) weights: a smooth walk to and fro through the frames, at about their own speed, turned at the ends."""
+    speeds = _wander(n_frames - 1, WALK_S * rate, chance)
+    places = chance.uniform(0, n_frames - 1) + np.concatenate([[0.0], np.cumsum(1.2 * speeds)])
+    span = max(n_frames - 1, 1)
+    return interpolate(span - np.abs(np.mod(places, 2 * span) - span), n_frames)
+
+
+def _wander(n: int, deviation: float, chance: np.random.Generator) -> np.ndarray:
+    """(n,) smooth noise of mean 0 and deviation 1, as if it had no beginning."""
+    margin = int(4 * deviation) + 1
+    noise = gaussian_filter1d(chance.normal(size=n + 2 * margin), deviation)
+    return noise[margin : margin + n] * np.sqrt(2 * np.sqrt(np.pi) * deviation)
+
+
+def _derange(count: int, chance: np.random.Generator) -> np.ndarray:
+    """An order in which no number follows the one before it, the best of some."""
+    orders = [chance.permutation(count) for _ in range(50)]
+    return min(orders, key=lambda order: int((np.diff(order) == 1).sum() + (order == np.arange(count)).sum()))

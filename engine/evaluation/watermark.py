@@ -1,0 +1,189 @@
+"""The mark of every forged picture: words in a corner for people, a pattern all over the rest for programs.
+
+Neither lies on a face. The pattern is dither modulation (Chen & Wornell 2001, IEEE Trans. Inf. Theory 47(4)): the mean
+grey of every square of 8 x 8 pixels is moved to the nearest of a ladder of values, and a fixed key says where the
+square's ladder begins. The picture itself does not disturb the reading, and an encoder keeps the mean of a square when
+it keeps anything. `find_watermark` needs the picture alone, in its own size.
+"""
+
+import zlib
+from dataclasses import dataclass
+from functools import cache
+from itertools import product
+
+import cv2
+import numpy as np
+
+from engine.errors import NotForgeable, UnmarkedFrame
+
+WORDS = "FORGED FOR TESTING"
+CELL = 8  # pixels
+RUNG = 8.0  # grey levels between the ladder's values; a square is moved by half of it at most
+THRESHOLD = 20.7  # of `measure_watermark`: one unmarked picture of a thousand million
+WANTED = 35.0  # before the encoder has taken its part
+MARGIN = 0.08  # of the face's height, kept clear about it
+SMALLEST_FACE = 12  # pixels
+_LINES = ((WORDS,), ("FORGED", "FOR TESTING"), ("FORGED", "FOR", "TESTING"))
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+_CAPITAL_PX = 22.0  # height of a capital at scale 1
+_SMALLEST_PX = 7.0  # of a capital that can be read
+_LIKENESS = 0.8  # of the words' pixels to those drawn
+_GREY = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Caption:
+    """The words as they are drawn, and where."""
+
+    x0: int
+    y0: int
+    image: np.ndarray  # (h, w) uint8, white on black
+
+    @property
+    def area(self) -> tuple[slice, slice]:
+        """Rows and columns of the picture."""
+        height, width = self.image.shape
+        return slice(self.y0, self.y0 + height), slice(self.x0, self.x0 + width)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Mark:
+    """The mark of one clip: the same in all its pictures."""
+
+    caption: Caption
+    free: np.ndarray  # (H // 8, W // 8) bool: squares that neither a face nor the words touch
+    size_px: tuple[int, int]
+
+    def stamp(self, image: np.ndarray) -> np.ndarray:
+        """Mark a picture (H, W, 3) uint8 RGB; NotForgeable where there is too little room for the pattern."""
+        self._check_size(image)
+        moves = np.where(self.free, _climb(_measure_cells(image)), np.float32(0))
+        pattern = np.kron(moves, np.ones((CELL, CELL), np.float32))[..., None]
+        marked = image.copy()
+        part = marked[: pattern.shape[0], : pattern.shape[1]]
+        part[:] = np.clip(np.rint(part + pattern), 0, 255).astype(np.uint8)
+        marked[self.caption.area] = self.caption.image[..., None]
+        if measure_watermark(marked) < WANTED:
+            raise NotForgeable(
+                "The face leaves too little room for the watermark.", "Use a clip with more picture around the face."
+            )
+        return marked
+
+    def check(self, image: np.ndarray) -> None:
+        """Raise UnmarkedFrame where a picture lacks the pattern or the words."""
+        self._check_size(image)
+        if not find_watermark(image):
+            raise UnmarkedFrame("A forged picture lacks its invisible mark.", "Nothing forged is written without it.")
+        if not self._shows_words(image):
+            raise UnmarkedFrame(f"A forged picture lacks the words {WORDS!r}.", "Nothing forged is written without.")
+
+    def _shows_words(self, image: np.ndarray) -> bool:
+        found = (image[self.caption.area] @ _GREY).ravel()
+        return bool(found.std() > 20 and np.corrcoef(found, self.caption.image.ravel())[0, 1] > _LIKENESS)
+
+    def _check_size(self, image: np.ndarray) -> None:
+        size = (image.shape[1], image.shape[0])
+        if size != self.size_px or image.dtype != np.uint8:
+            raise ValueError(f"a picture of {size} {image.dtype}, wanted {self.size_px} uint8")
+
+
+def find_watermark(image: np.ndarray) -> bool:
+    """Tell whether a picture (H, W, 3) uint8 RGB carries the invisible mark."""
+    return measure_watermark(image) >= THRESHOLD
+
+
+def measure_watermark(image: np.ndarray) -> float:
+    """Minus the natural logarithm of the chance that an unmarked picture's squares agree so well with their ladders.
+
+    How far they all stand above the ladder does not matter: decoders make pictures a level or so lighter or darker.
+    """
+    cells = _measure_cells(image)
+    if cells.size == 0:
+        return 0.0
+    agreement = np.exp(2j * np.pi * (cells - _read_key(cells)) / RUNG).sum()
+    return float(np.abs(agreement) ** 2 / cells.size)  # of directions drawn at random: exponential, mean 1 (Rayleigh)
+
+
+def plan_mark(size_px: tuple[int, int], outlines: list[np.ndarray]) -> Mark:
+    """Choose where the mark of a clip goes, clear of its faces.
+
+    `size_px` is width and height, `outlines` are (P, 2) points of each face in each picture, in pixels. Raises
+    NotForgeable where no corner can take words that can be read.
+    """
+    width, height = size_px
+    kept = _cover_faces(size_px, outlines)
+    caption = _place_caption(kept)
+    kept[caption.area] = True
+    rows, columns = height // CELL, width // CELL
+    squares = kept[: rows * CELL, : columns * CELL].reshape(rows, CELL, columns, CELL)
+    return Mark(caption, np.logical_not(squares.any(axis=(1, 3))), size_px)
+
+
+def _cover_faces(size_px: tuple[int, int], outlines: list[np.ndarray]) -> np.ndarray:
+    """(H, W) bool: where a face is in some picture, or close by."""
+    covered = np.zeros((size_px[1], size_px[0]), np.uint8)
+    tallest = float(SMALLEST_FACE)
+    for points in outlines:
+        hull = cv2.convexHull(np.round(points).astype(np.int32))
+        cv2.fillConvexPoly(covered, hull, 1)
+        tallest = max(tallest, float(np.ptp(points[:, 1])))
+    reach = 2 * int(np.ceil(MARGIN * tallest)) + 1
+    return cv2.dilate(covered, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))) > 0
+
+
+def _place_caption(kept: np.ndarray) -> Caption:
+    """Draw the words as large as suits the picture, in the corner that is farthest from every face."""
+    height, width = kept.shape
+    apart = cv2.distanceTransform(np.pad(~kept, 1, constant_values=True).astype(np.uint8), cv2.DIST_L2, 3)[1:-1, 1:-1]
+    largest = max(_SMALLEST_PX, height / 32)
+    for capital_px, lines in product(np.arange(largest, _SMALLEST_PX - 0.5, -1), _LINES):
+        image = _draw_words(lines, float(capital_px))
+        h, w = image.shape
+        if h > height or w > width:
+            continue
+        corners = [Caption(x, y, image) for y in (height - h, 0) for x in (0, width - w)]
+        best = max(corners, key=lambda corner: float(apart[corner.area].min()))
+        if not kept[best.area].any():
+            return best
+    raise NotForgeable(
+        f"No corner is free of the face, so the words {WORDS!r} cannot be put there.",
+        "Use a clip with more picture around the face.",
+    )
+
+
+def _draw_words(lines: tuple[str, ...], capital_px: float) -> np.ndarray:
+    """(h, w) uint8, white on black."""
+    scale = capital_px / _CAPITAL_PX
+    pitch, edge = round(1.6 * capital_px), round(0.4 * capital_px)
+    widths = [cv2.getTextSize(line, _FONT, scale, 1)[0][0] for line in lines]
+    image = np.zeros((pitch * len(lines) + edge, max(widths) + 2 * edge), np.uint8)
+    for row, line in enumerate(lines):
+        foot = (edge, round((row + 1) * pitch - 0.15 * capital_px))
+        cv2.putText(image, line, foot, _FONT, scale, 255, 1, cv2.LINE_AA)
+    return image
+
+
+def _measure_cells(image: np.ndarray) -> np.ndarray:
+    """(H // 8, W // 8) float32: mean grey of each square."""
+    rows, columns = image.shape[0] // CELL, image.shape[1] // CELL
+    squares = image[: rows * CELL, : columns * CELL].reshape(rows, CELL, columns, CELL, 3)
+    return squares.mean(axis=(1, 3), dtype=np.float32) @ _GREY
+
+
+def _climb(cells: np.ndarray) -> np.ndarray:
+    """How far each square is from the nearest value of its ladder that is neither black nor white."""
+    foot = _read_key(cells)
+    lowest, highest = np.ceil((1 - foot) / RUNG), np.floor((254 - foot) / RUNG)
+    return foot + RUNG * np.clip(np.rint((cells - foot) / RUNG), lowest, highest) - cells
+
+
+def _read_key(cells: np.ndarray) -> np.ndarray:
+    """Where each square's ladder begins, in grey levels; the same square of a picture of any size has the same."""
+    rows, columns = cells.shape
+    return np.resize(_draw_key(), (max(rows, 512), 512))[:rows, np.arange(columns) % 512]
+
+
+@cache
+def _draw_key() -> np.ndarray:
+    chance = np.random.default_rng(zlib.crc32(WORDS.encode()))
+    return chance.uniform(0, RUNG, size=(512, 512)).astype(np.float32)
