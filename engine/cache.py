@@ -1,8 +1,8 @@
 """Observations kept on disk by the hash of the file they were made from, so that no clip is decoded twice.
 
-One folder per recipe: what other weights or options have seen is never taken for what these would see. Mouths stand in
-a file of their own beside the rows: an observation that was kept without them serves whoever needs none, and counts as
-absent for whoever does.
+One folder per recipe: what other weights or options have seen is never taken for what these would see. Mouths and
+upright faces stand in files of their own beside the rows: an observation that was kept without them serves whoever
+needs none, and counts as absent for whoever does.
 """
 
 import json
@@ -11,23 +11,27 @@ import re
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
+from engine.alignedfaces import AlignedFaces
 from engine.errors import UnreadableVideo
+from engine.motion import N_MOTION
 from engine.mouths import CROP
 from engine.observation import Heard, Observation, ObservedTrack
-from engine.observer import MOUTHS_VERSION
+from engine.observer import FACES_VERSION, MOUTHS_VERSION
 from engine.types import OnStep, Reason
 from engine.weights import hash_file
 
-LAYOUT = 1  # of the files; others count as absent
-TRACK_ARRAYS = ("lips", "seen", "gap", "thumbnail")
+LAYOUT = 2  # of the files; others count as absent
+TRACK_ARRAYS = ("lips", "seen", "gap", "thumbnail", "motion")
 DAMAGED = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error)
+
+Arrays = Mapping[str, np.ndarray]
 
 
 class Observes(Protocol):
@@ -40,28 +44,95 @@ class Observes(Protocol):
         ...
 
 
-class ObservationCache:
-    """One .npz a clip in `folder/<recipe>`, a second for its mouths; a damaged one is absent and is written anew.
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What of an observation stands in a file of its own."""
 
-    `with_mouths`: gives and takes observations whose mouths were cut, and no others.
+    name: str  # `<sha256>.<name>.npz`
+    version: int
+    is_there: Callable[[Observation], bool]
+    pack: Callable[[Observation], Arrays]
+    unpack: Callable[[Arrays, Observation], Observation]  # adds it; ValueError where it is of other tracks
+
+    def beside(self, rows: Path) -> Path:
+        """Where it stands."""
+        return rows.with_suffix(f".{self.name}.npz")
+
+    def take(self, seen: Observation) -> dict[str, Any]:
+        """Arrays to write; ValueError where the observation lacks it."""
+        if not self.is_there(seen):
+            raise ValueError(f"the {self.name} of {seen.name} were not cut, and this cache keeps them")
+        return {**self.pack(seen), "record": _write_record(self._describe(seen))}
+
+    def add(self, arrays: Arrays, seen: Observation) -> Observation:
+        """Add it to its observation; ValueError where it is of another one, or of another version."""
+        if json.loads(arrays["record"].tobytes()) != self._describe(seen):
+            raise ValueError(f"{self.name} of another version or of another clip")
+        return self.unpack(arrays, seen)
+
+    def _describe(self, seen: Observation) -> dict[str, Any]:
+        return {"version": self.version, "sha256": seen.sha256}
+
+
+def _pack_mouths(seen: Observation) -> Arrays:
+    assert seen.heard.filterbank is not None
+    arrays = {"filterbank": seen.heard.filterbank}
+    arrays |= {f"mouths_{number}": track.mouths for number, track in enumerate(seen.tracks) if track.mouths is not None}
+    if seen.first_mouths is not None:
+        arrays["first"] = seen.first_mouths
+    return arrays
+
+
+def _unpack_mouths(arrays: Arrays, seen: Observation) -> Observation:
+    mouths = [arrays[f"mouths_{number}"] for number in range(len(seen.tracks))]
+    if any(own.shape != (len(track.seen), CROP, CROP) for own, track in zip(mouths, seen.tracks, strict=True)):
+        raise ValueError("mouths that do not belong to their tracks")
+    tracks = tuple(replace(track, mouths=own) for own, track in zip(mouths, seen.tracks, strict=True))
+    heard = replace(seen.heard, filterbank=arrays["filterbank"])
+    return replace(seen, heard=heard, tracks=tracks, first_mouths=arrays["first"] if seen.tracks else None)
+
+
+def _pack_faces(seen: Observation) -> Arrays:
+    faces = [(number, track.faces) for number, track in enumerate(seen.tracks) if track.faces is not None]
+    pictures = {f"pictures_{number}": face.pictures for number, face in faces}
+    return pictures | {f"points_{number}": face.points for number, face in faces}
+
+
+def _unpack_faces(arrays: Arrays, seen: Observation) -> Observation:
+    faces = [AlignedFaces(arrays[f"pictures_{i}"], arrays[f"points_{i}"]) for i in range(len(seen.tracks))]
+    if any(len(own.points) != len(track.seen) for own, track in zip(faces, seen.tracks, strict=True)):
+        raise ValueError("faces that do not belong to their tracks")
+    tracks = tuple(replace(track, faces=own) for own, track in zip(faces, seen.tracks, strict=True))
+    return replace(seen, tracks=tracks)
+
+
+MOUTHS = _Part("mouths", MOUTHS_VERSION, lambda seen: seen.has_mouths, _pack_mouths, _unpack_mouths)
+FACES = _Part("faces", FACES_VERSION, lambda seen: seen.has_faces, _pack_faces, _unpack_faces)
+
+
+class ObservationCache:
+    """One .npz a clip in `folder/<recipe>`, others for its mouths and faces; a damaged one is absent and written anew.
+
+    `with_mouths`, `with_faces`: gives and takes observations for which these were cut, and no others.
     """
 
-    def __init__(self, folder: Path, recipe: str, with_mouths: bool = False):
+    def __init__(self, folder: Path, recipe: str, with_mouths: bool = False, with_faces: bool = False):
         if not re.fullmatch(r"[\w+.-]*\w[\w+.-]*", recipe, re.ASCII):
             raise ValueError(f"a recipe names a folder of the cache, and {recipe!r} cannot")
-        self.recipe, self.folder, self.with_mouths = recipe, folder / recipe, with_mouths
+        self.recipe, self.folder = recipe, folder / recipe
+        self.with_mouths, self.with_faces = with_mouths, with_faces
 
     def load(self, sha256: str) -> Observation | None:
-        """Give what was seen and heard in the file of this hash; None where that, or its mouths if wanted, is new."""
+        """Give what was seen and heard in the file of this hash; None where that, or what is wanted with it, is new."""
         path = self._place(sha256)
         if not path.is_file():
             return None
         try:
             with np.load(path, allow_pickle=False) as arrays:
                 seen = _unpack(arrays)
-            if self.with_mouths:
-                with np.load(_beside(path), allow_pickle=False) as arrays:
-                    seen = _unpack_mouths(arrays, seen)
+            for part in self._parts:
+                with np.load(part.beside(path), allow_pickle=False) as arrays:
+                    seen = part.add(arrays, seen)
         except DAMAGED:
             return None
         return seen if seen.sha256 == sha256 else None
@@ -69,14 +140,20 @@ class ObservationCache:
     def save(self, observation: Observation) -> Path:
         """Write it whole or not at all, also when the machine stops meanwhile; raises OSError where it cannot.
 
-        Gives the path of the rows. ValueError where mouths are wanted and the observation has none.
+        Gives the path of the rows. ValueError where mouths or faces are wanted and the observation has none.
         """
         path = self._place(observation.sha256)
         self.folder.mkdir(parents=True, exist_ok=True)
-        if self.with_mouths:
-            self._write(_beside(path), _pack_mouths(observation))
+        for part in self._parts:
+            self._write(part.beside(path), part.take(observation))
         self._write(path, _pack(observation))
         return path
+
+    @property
+    def _parts(self) -> tuple[_Part, ...]:
+        """What stands beside the rows."""
+        wanted = ((self.with_mouths, MOUTHS), (self.with_faces, FACES))
+        return tuple(part for is_wanted, part in wanted if is_wanted)
 
     def _write(self, path: Path, arrays: dict[str, Any]) -> None:
         handle, unfinished = tempfile.mkstemp(suffix=".part", dir=self.folder)
@@ -121,34 +198,6 @@ def _hash(path: Path) -> str:
         raise UnreadableVideo(f"{path.name} cannot be read: {cause.strerror}.", "Check the file's rights.") from cause
 
 
-def _beside(path: Path) -> Path:
-    """Where the mouths of an observation stand."""
-    return path.with_suffix(".mouths.npz")
-
-
-def _pack_mouths(seen: Observation) -> dict[str, Any]:
-    if not seen.has_mouths:
-        raise ValueError(f"the mouths of {seen.name} were not cut, and this cache keeps them")
-    record = {"version": MOUTHS_VERSION, "sha256": seen.sha256}
-    arrays = {"filterbank": seen.heard.filterbank}
-    arrays |= {f"mouths_{number}": track.mouths for number, track in enumerate(seen.tracks)}
-    if seen.first_mouths is not None:
-        arrays["first"] = seen.first_mouths
-    return arrays | {"record": _write_record(record)}
-
-
-def _unpack_mouths(arrays: Mapping[str, np.ndarray], seen: Observation) -> Observation:
-    """Add the mouths to their observation; ValueError where they are of another."""
-    if json.loads(arrays["record"].tobytes()) != {"version": MOUTHS_VERSION, "sha256": seen.sha256}:
-        raise ValueError("mouths of another version or of another clip")
-    mouths = [arrays[f"mouths_{number}"] for number in range(len(seen.tracks))]
-    if any(own.shape != (len(track.seen), CROP, CROP) for own, track in zip(mouths, seen.tracks, strict=True)):
-        raise ValueError("mouths that do not belong to their tracks")
-    tracks = tuple(replace(track, mouths=own) for own, track in zip(mouths, seen.tracks, strict=True))
-    heard = replace(seen.heard, filterbank=arrays["filterbank"])
-    return replace(seen, heard=heard, tracks=tracks, first_mouths=arrays["first"] if seen.tracks else None)
-
-
 def _write_record(record: dict[str, Any]) -> np.ndarray:
     """JSON as an array, so that nothing is pickled."""
     return np.frombuffer(json.dumps(record, default=np.generic.item).encode(), np.uint8)
@@ -175,10 +224,12 @@ def _pack(seen: Observation) -> dict[str, Any]:
     return arrays | {"record": _write_record(record)}
 
 
-def _unpack(arrays: Mapping[str, np.ndarray]) -> Observation:
+def _unpack(arrays: Arrays) -> Observation:
     record = json.loads(arrays["record"].tobytes())
     if record["layout"] != LAYOUT:
         raise ValueError(f"layout {record['layout']}, wanted {LAYOUT}")
+    if any(arrays[f"motion_{number}"].shape[1] != N_MOTION for number in range(len(record["tracks"]))):
+        raise ValueError("motion told in other columns")
     heard = Heard(arrays["rows"], arrays["voiced"], arrays["present"], record["level_dbfs"])
     tracks = tuple(
         ObservedTrack(
@@ -188,6 +239,7 @@ def _unpack(arrays: Mapping[str, np.ndarray]) -> Observation:
             gap=arrays[f"gap_{number}"],
             face_px=plain["face_px"],
             thumbnail=arrays[f"thumbnail_{number}"],
+            motion=arrays[f"motion_{number}"],
         )
         for number, plain in enumerate(record["tracks"])
     )

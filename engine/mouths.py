@@ -95,7 +95,7 @@ def normalise_for_avhubert(crops: np.ndarray) -> np.ndarray:
 
 def place_mouths(points: np.ndarray) -> np.ndarray:
     """Where each frame's mouth is: `points` (T, 25, 2) of `SUBSET`, no gaps, to transforms (T, 2, 3) onto the crop."""
-    similarities = _align_to_mean_face(_average_ahead(points[:, : len(STABLE_POINTS)]))  # (T, 2, 3)
+    similarities = align_to_mean_face(_average_ahead(points[:, : len(STABLE_POINTS)]))  # (T, 2, 3)
     mouths = points[:, len(STABLE_POINTS) :].mean(axis=1)  # (T, 2), of this frame alone
     centres = np.einsum("tij,tj->ti", similarities[:, :, :2], mouths) + similarities[:, :, 2]
     # Near the border of the square the window is moved inside it, as in the reference, and the mouth is off its middle.
@@ -107,6 +107,19 @@ def place_mouths(points: np.ndarray) -> np.ndarray:
 def cut_mouth(image: np.ndarray, transform: np.ndarray) -> np.ndarray:
     """Cut one mouth: (H, W, 3) uint8 RGB and a (2, 3) of `place_mouths` to (96, 96) uint8 grey."""
     return cv2.cvtColor(cv2.warpAffine(image, transform, (CROP, CROP)), cv2.COLOR_RGB2GRAY)
+
+
+def align_to_mean_face(points: np.ndarray) -> np.ndarray:
+    """Least-squares similarity transforms of the stable points to the mean face, (T, 5, 2) to (T, 2, 3).
+
+    Umeyama 1991 in the plane: with points as complex numbers it is the regression `target = a * point + b`.
+    """
+    source, target = points @ (1, 1j), MEAN_FACE @ (1, 1j)  # (T, 5), (5,)
+    centre = source.mean(axis=1, keepdims=True)
+    spread = source - centre
+    a = (spread.conj() @ (target - target.mean())) / np.square(np.abs(spread)).sum(axis=1)
+    b = target.mean() - a * centre[:, 0]
+    return np.stack([np.stack([a.real, -a.imag, b.real], -1), np.stack([a.imag, a.real, b.imag], -1)], axis=1)
 
 
 def _cut_mouths(images: Iterable[np.ndarray], points: np.ndarray) -> Iterator[np.ndarray]:
@@ -126,16 +139,3 @@ def _average_ahead(points: np.ndarray) -> np.ndarray:
     span = min(LOOK_AHEAD, len(points))
     means = np.lib.stride_tricks.sliding_window_view(points, span, axis=0).mean(axis=-1)  # (T - span + 1, P, 2)
     return np.concatenate([means, np.repeat(means[-1:], span - 1, axis=0)])
-
-
-def _align_to_mean_face(points: np.ndarray) -> np.ndarray:
-    """Least-squares similarity transforms of the stable points to the mean face, (T, 5, 2) to (T, 2, 3).
-
-    Umeyama 1991 in the plane: with points as complex numbers it is the regression `target = a * point + b`.
-    """
-    source, target = points @ (1, 1j), MEAN_FACE @ (1, 1j)  # (T, 5), (5,)
-    centre = source.mean(axis=1, keepdims=True)
-    spread = source - centre
-    a = (spread.conj() @ (target - target.mean())) / np.square(np.abs(spread)).sum(axis=1)
-    b = target.mean() - a * centre[:, 0]
-    return np.stack([np.stack([a.real, -a.imag, b.real], -1), np.stack([a.imag, a.real, b.imag], -1)], axis=1)

@@ -1,8 +1,8 @@
 """What an engine saw and heard in a clip, before anything is judged: the expensive part, worth keeping.
 
 Faces and voice become rows of numbers here. Judging them anew (other offsets, other gates, other weights) needs
-neither the file nor the networks that found them. What AV-HuBERT reads, mouths and rows of sound of its own, is there
-only where the observer was asked to cut it.
+neither the file nor the networks that found them. What AV-HuBERT reads, mouths and rows of sound of its own, and the
+upright faces from which the way of speaking is told, are there only where the observer was asked to cut them.
 """
 
 from collections import deque
@@ -13,8 +13,10 @@ from typing import TypeVar
 
 import numpy as np
 
+from engine.alignedfaces import AlignedFaces
 from engine.gates import Measured, MeasuredClip
 from engine.lips import describe_lips
+from engine.motion import describe_motion
 from engine.speech import filterbank_rows, log_mel
 from engine.types import FPS, SAMPLES_PER_FRAME, Clip, FaceTrack, Reason
 from engine.voice import VoiceDetector, level_dbfs
@@ -35,7 +37,9 @@ class ObservedTrack:
     gap: np.ndarray  # (T,) float32: between the inner lips, over the distance of the outer eye corners
     face_px: float  # median width where seen
     thumbnail: np.ndarray  # (96, 96, 3) uint8 RGB
+    motion: np.ndarray  # (T, M) float32, `motion.describe_motion`
     mouths: np.ndarray | None = None  # (T, 96, 96) uint8, see `engine/mouths.py`; None: were not cut
+    faces: AlignedFaces | None = None  # of these T frames; None: were not cut
 
     @property
     def end(self) -> int:
@@ -76,6 +80,11 @@ class Observation:
         return self.heard.filterbank is not None and all(track.mouths is not None for track in self.tracks)
 
     @property
+    def has_faces(self) -> bool:
+        """The upright pictures of every face were kept."""
+        return all(track.faces is not None for track in self.tracks)
+
+    @property
     def duration_s(self) -> float:
         """Length of the picture."""
         return self.n_frames / FPS
@@ -95,7 +104,13 @@ def observe_track(track: FaceTrack) -> ObservedTrack:
     gap = _distance(track.landmarks, UPPER_LIP, LOWER_LIP) / _distance(track.landmarks, RIGHT_EYE, LEFT_EYE)
     face_px = float(np.median(widths)) if len(widths) else 0.0
     return ObservedTrack(
-        track.start, describe_lips(track), track.seen, gap.astype(np.float32), face_px, track.thumbnail
+        start=track.start,
+        lips=describe_lips(track),
+        seen=track.seen,
+        gap=gap.astype(np.float32),
+        face_px=face_px,
+        thumbnail=track.thumbnail,
+        motion=describe_motion(track),
     )
 
 

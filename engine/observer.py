@@ -4,26 +4,25 @@ import hashlib
 import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
-import numpy as np
 import torch
 
 from engine import weights
-from engine.crops import CropPlan, cut_crops
+from engine.crops import cut_crops
+from engine.cuttings import Cuttings, add_cuttings, plan_cuttings
 from engine.faces import FaceNets, FaceOptions, track_faces
 from engine.media import open_clip
-from engine.mouths import CROP, cut_mouth, place_mouths, stable_points
 from engine.observation import Heard, Observation, listen, observe_track, read_ahead
-from engine.paper import MAX_FRAMES, choose_first_face, join_rows
 from engine.settings import MediaLimits, Settings
-from engine.types import Clip, FaceTrack, Frame, OnStep, Reason
+from engine.types import Clip, Frame, OnStep, Reason
 from engine.voice import VoiceDetector
 
 MOUTHS_VERSION = 1
 """Raise it when the same file, weights and options would give other mouths or filterbanks."""
+FACES_VERSION = 1
+"""Raise it when they would give other upright faces or points."""
 ROWS_VERSION = 2
 """Raise it when the same file, weights and options would give other rows: media, lips or speech were changed."""
 
@@ -44,14 +43,22 @@ class Observer:
         face_options: FaceOptions | None = None,
         limits: MediaLimits | None = None,
         cut_mouths: bool = False,
+        cut_faces: bool = False,
     ):
         self.faces, self.voice = faces, voice
         self.recipe, self.files = recipe, tuple(files)  # the weight files behind the networks
         self.face_options, self.limits = face_options or FaceOptions(), limits or MediaLimits()
-        self.cut_mouths = cut_mouths  # adds to an observation and changes nothing else in it, so the recipe is the same
+        # what is cut adds to an observation and changes nothing else in it, so the recipe is the same
+        self.cut_mouths, self.cut_faces = cut_mouths, cut_faces
 
     @classmethod
-    def load(cls, settings: Settings, face_options: FaceOptions | None = None, cut_mouths: bool = False) -> "Observer":
+    def load(
+        cls,
+        settings: Settings,
+        face_options: FaceOptions | None = None,
+        cut_mouths: bool = False,
+        cut_faces: bool = False,
+    ) -> "Observer":
         """Load both networks; WeightsMissing and WeightsDamaged say which file and what to do."""
         face_options = face_options or FaceOptions()
         files = (weights.face_landmarker(settings.data_dir), weights.silero_vad(settings.data_dir))
@@ -59,7 +66,7 @@ class Observer:
             torch.set_num_threads(settings.threads)
         faces, voice = FaceNets.load(files[0]), VoiceDetector.load(files[1])
         recipe = write_recipe(files, (face_options, voice.options, ROWS_VERSION))
-        return cls(faces, voice, recipe, files, face_options, settings.limits, cut_mouths)
+        return cls(faces, voice, recipe, files, face_options, settings.limits, cut_mouths, cut_faces)
 
     def observe(self, path: Path, on_step: OnStep = lambda name, completed, total: None) -> Observation:
         """See and hear the whole file, judging nothing; raises EngineError for a file that cannot be read."""
@@ -68,17 +75,17 @@ class Observer:
             clip = open_clip(path, self.limits)
         with time_step("speech", timings, on_step):
             heard = listen(clip, self.voice, self.cut_mouths)
-        seen, plans = self._look(clip, heard, timings, on_step)
-        if not self.cut_mouths:
+        seen, planned = self._look(clip, heard, timings, on_step)
+        if not (self.cut_mouths or self.cut_faces):
             return seen
-        with time_step("mouths", timings, on_step, clip.n_frames), closing(read_ahead(clip.read_frames())) as frames:
-            return _add_mouths(
-                seen, cut_crops(frames, plans, lambda index: on_step("mouths", index + 1, clip.n_frames))
-            )
+        step = "mouths" if self.cut_mouths else "crops"
+        with time_step(step, timings, on_step, clip.n_frames), closing(read_ahead(clip.read_frames())) as frames:
+            crops = cut_crops(frames, planned.plans, lambda index: on_step(step, index + 1, clip.n_frames))
+            return add_cuttings(seen, planned, crops)
 
     def _look(
         self, clip: Clip, heard: Heard, timings: dict[str, float], on_step: OnStep
-    ) -> tuple[Observation, list[CropPlan]]:
+    ) -> tuple[Observation, Cuttings]:
         """Follow the faces; what is to be cut in a second pass is planned here, and their landmarks end here."""
         late: list[Reason] = []
         with time_step("faces", timings, on_step, clip.n_frames):
@@ -102,7 +109,7 @@ class Observer:
             cuts=found.cuts,
             timings_s=timings,
         )
-        return seen, _plan_mouths(found.tracks, seen) if self.cut_mouths else []
+        return seen, plan_cuttings(found.tracks, seen, self.cut_mouths, self.cut_faces)
 
 
 def write_recipe(files: Sequence[Path], options: object, words: Sequence[str] = ()) -> str:
@@ -120,30 +127,6 @@ def time_step(name: str, timings: dict[str, float], on_step: OnStep, total: int 
     yield
     timings[name] = time.perf_counter() - began
     on_step(name, total, total)
-
-
-def _plan_mouths(tracks: Sequence[FaceTrack], seen: Observation) -> list[CropPlan]:
-    """Plan the mouth of each face, then that of the first face through the whole clip, where there is any face."""
-    if not tracks:
-        return []
-    points = [stable_points(track.landmarks) for track in tracks]
-    plans = [_plan_mouth(track.start, place_mouths(own)) for track, own in zip(tracks, points, strict=True)]
-    chosen = choose_first_face(seen.tracks, seen.n_frames)
-    first = place_mouths(join_rows(chosen, [track.start for track in tracks], points))
-    return [*plans, _plan_mouth(0, first[:MAX_FRAMES])]
-
-
-def _plan_mouth(start: int, transforms: np.ndarray) -> CropPlan:
-    return CropPlan(start, transforms, (CROP, CROP), cut_mouth)
-
-
-def _add_mouths(seen: Observation, crops: list[np.ndarray]) -> Observation:
-    """Add what `_plan_mouths` had cut."""
-    if not crops:
-        return seen
-    *own, first = crops
-    tracks = tuple(replace(track, mouths=mouths) for track, mouths in zip(seen.tracks, own, strict=True))
-    return replace(seen, tracks=tracks, first_mouths=first)
 
 
 def _note_end(frames: Iterator[Frame], late: list[Reason]) -> Iterator[Frame]:

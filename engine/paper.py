@@ -118,6 +118,7 @@ def follow_first_face(seen: Observation) -> ObservedTrack | None:
         gap=join_rows(chosen, starts, [track.gap for track in seen.tracks])[kept].astype(np.float32),
         face_px=main.face_px,
         thumbnail=main.thumbnail,
+        motion=join_rows(chosen, starts, [track.motion for track in seen.tracks])[kept].astype(np.float32),
         mouths=seen.first_mouths,
     )
 

@@ -1,8 +1,8 @@
 """The one table of model files: where each is, what it must hash to, and under which licences it comes.
 
 Nothing is downloaded here and nothing foreign is in the repository: the face landmarker and the voice detector are read
-from the packages that carry them, the compact model is ours, AV-HuBERT is brought in by whoever may use it. Each file
-is hashed before it is used, and given only for what its licence allows.
+from the packages that carry them, the compact model and that of speaking styles are ours, AV-HuBERT is brought in by
+whoever may use it. Each file is hashed before it is used, and given only for what its licence allows.
 """
 
 import hashlib
@@ -83,6 +83,21 @@ COMPACT = WeightFile(
     purpose="tells whether lips and speech belong together",
     hint="Restore engine/weights from the repository, or make the weights anew with `wayspeak train consistency`.",
 )
+DYNAMICS = WeightFile(
+    name="dynamics",
+    file="dynamics.safetensors",
+    sha256="",
+    n_bytes=0,
+    package="",
+    folder="",
+    source="this repository",
+    code_licence="MIT",
+    weight_licence="MIT",
+    purpose="tells people apart by how they move while speaking",
+    hint="Restore engine/weights from the repository, or make the weights anew with `wayspeak train dynamics`.",
+    uses=frozenset({Use.SPEAKER}),
+    is_optional=True,
+)
 
 
 def _avhubert(size: str, published: str) -> WeightFile:
@@ -107,7 +122,7 @@ def _avhubert(size: str, published: str) -> WeightFile:
 
 
 AVHUBERT = {"base": _avhubert("base", "base_vox_iter5.pt"), "large": _avhubert("large", "large_vox_iter5.pt")}
-WEIGHTS = (FACE_LANDMARKER, SILERO_VAD, COMPACT, *AVHUBERT.values())
+WEIGHTS = (FACE_LANDMARKER, SILERO_VAD, COMPACT, DYNAMICS, *AVHUBERT.values())
 
 
 class WeightState(StrEnum):
@@ -140,6 +155,11 @@ def silero_vad(data_dir: Path | None = None) -> Path:
 def compact(data_dir: Path | None = None) -> Path:
     """Give the verified weights of the compact consistency model."""
     return locate_weight(COMPACT, data_dir)
+
+
+def dynamics(data_dir: Path | None = None) -> Path:
+    """Give the verified weights of the model of speaking styles, which nothing but telling people apart may use."""
+    return locate_weight(DYNAMICS, data_dir, Use.SPEAKER)
 
 
 def avhubert(size: str, data_dir: Path) -> Path:
@@ -215,10 +235,10 @@ def verify(path: Path, weight: WeightFile, data_dir: Path | None = None) -> Path
 def inspect_weight(weight: WeightFile, data_dir: Path | None = None) -> WeightCheck:
     """Tell the state of one file, never raising."""
     try:
-        path = locate_weight(weight, data_dir)
+        path = locate_weight(weight, data_dir, min(weight.uses))
     except WeightsMissing as error:
         return WeightCheck(weight, WeightState.MISSING, f"{error.message}. {error.hint}")
-    except WeightsDamaged as error:
+    except (WeightsDamaged, WeightsForbidden) as error:  # forbidden: other weights under this name
         return WeightCheck(weight, WeightState.DAMAGED, f"{error.message}. {error.hint}")
     return WeightCheck(weight, WeightState.VERIFIED, str(path))
 

@@ -120,15 +120,16 @@ def decode_ahead(
 
 
 @remember
-def _load_observer(settings: Settings, face_options: FaceOptions, cut_mouths: bool) -> Observer:
+def _load_observer(settings: Settings, face_options: FaceOptions, cut_mouths: bool, cut_faces: bool) -> Observer:
     """Load the networks once in each process."""
-    return Observer.load(settings, face_options, cut_mouths)
+    return Observer.load(settings, face_options, cut_mouths, cut_faces)
 
 
 def _observe_aside(path: Path, settings: Settings, face_options: FaceOptions, cache: ObservationCache) -> None:
     """Observe one file into the cache, in a process of its own."""
     try:
-        observe_cached(path, _load_observer(settings, face_options, cache.with_mouths), cache)
+        observer = _load_observer(settings, face_options, cache.with_mouths, cache.with_faces)
+        observe_cached(path, observer, cache)
     except EngineError:
         return
 

@@ -7,8 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from engine import cache as caching
+from engine.alignedfaces import N_POINTS, AlignedFaces
 from engine.cache import ObservationCache, observe_cached
 from engine.errors import UnreadableVideo
+from engine.motion import N_MOTION
 from engine.observation import Heard, Observation, ObservedTrack
 from engine.types import OnStep, Reason
 
@@ -26,6 +29,7 @@ def make_observation(content: bytes = b"film", name: str = "film.mp4") -> Observ
             gap=rng.random(length).astype(np.float32),
             face_px=float(rng.uniform(50, 90)),
             thumbnail=rng.integers(0, 256, (96, 96, 3), np.uint8),
+            motion=rng.normal(size=(length, N_MOTION)).astype(np.float32),
         )
         for start, length in ((0, 12), (15, 15))
     )
@@ -54,7 +58,7 @@ def assert_same(one: object, other: object) -> None:
             assert len(left) == len(right)
             for a, b in zip(left, right, strict=True):
                 assert_same(a, b)
-        elif isinstance(left, Heard):
+        elif isinstance(left, Heard | AlignedFaces):
             assert_same(left, right)
         else:
             assert left == right and type(left) is type(right), field.name
@@ -240,7 +244,7 @@ def test_damaged_mouths_count_as_absent_and_their_rows_do_not(
         cache.save(replace(seen, tracks=seen.tracks[::-1]))
         ObservationCache(tmp_path, RECIPE).save(seen)
     else:
-        monkeypatch.setattr("engine.cache.MOUTHS_VERSION", 99)
+        monkeypatch.setattr("engine.cache.MOUTHS", replace(caching.MOUTHS, version=99))
     assert cache.load(seen.sha256) is None
     assert ObservationCache(tmp_path, RECIPE).load(seen.sha256) is not None
 
@@ -257,3 +261,83 @@ def test_who_needs_mouths_looks_again_once(tmp_path: Path) -> None:
     first, second = (observe_cached(film, observer, cache) for _ in range(2))
     assert observer.looked == ["film.mp4"]
     assert_same(first, second)
+
+
+def with_faces(seen: Observation) -> Observation:
+    """The same, as an observer that was asked to cut faces would have seen it."""
+    rng = np.random.default_rng(6)
+    tracks = tuple(
+        replace(
+            track,
+            faces=AlignedFaces(
+                rng.integers(0, 256, (len(track.seen), 64, 64), np.uint8),
+                rng.normal(size=(len(track.seen), N_POINTS, 2)).astype(np.float32),
+            ),
+        )
+        for track in seen.tracks
+    )
+    return replace(seen, tracks=tracks)
+
+
+@pytest.mark.parametrize("faces", ["two faces", "no face"])
+@pytest.mark.parametrize("mouths", [False, True])
+def test_faces_come_back_whole(tmp_path: Path, faces: str, mouths: bool) -> None:
+    plain = make_observation() if faces == "two faces" else replace(make_observation(), tracks=())
+    seen = with_faces(with_mouths(plain) if mouths else plain)
+    cache = ObservationCache(tmp_path, RECIPE, with_mouths=mouths, with_faces=True)
+    cache.save(seen)
+    found = cache.load(seen.sha256)
+    assert found is not None and found.has_faces and found.has_mouths == mouths
+    assert_same(seen, found)
+
+
+def test_mouths_and_faces_are_wanted_apart(tmp_path: Path) -> None:
+    seen = make_observation()
+    for_mouths = ObservationCache(tmp_path, RECIPE, with_mouths=True)
+    for_faces = ObservationCache(tmp_path, RECIPE, with_faces=True)
+    for_mouths.save(with_mouths(seen))
+    assert for_faces.load(seen.sha256) is None
+    with pytest.raises(ValueError, match=r"the faces of film\.mp4 were not cut"):
+        for_faces.save(with_mouths(seen))
+    for_faces.save(with_faces(seen))
+    found = for_mouths.load(seen.sha256)
+    assert found is not None and found.has_mouths and not found.has_faces
+    assert ObservationCache(tmp_path, RECIPE, with_mouths=True, with_faces=True).load(seen.sha256) is not None
+
+
+@pytest.mark.parametrize("damage", ["cut", "gone", "another clip's", "other tracks", "older"])
+def test_damaged_faces_count_as_absent_and_their_rows_do_not(
+    tmp_path: Path, damage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen, cache = with_faces(make_observation()), ObservationCache(tmp_path, RECIPE, with_faces=True)
+    path = cache.save(seen)
+    beside = path.with_suffix(".faces.npz")
+    if damage == "cut":
+        beside.write_bytes(beside.read_bytes()[:-100])
+    elif damage == "gone":
+        beside.unlink()
+    elif damage == "another clip's":
+        other = cache.save(with_faces(make_observation(b"another film"))).with_suffix(".faces.npz")
+        beside.write_bytes(other.read_bytes())
+    elif damage == "other tracks":
+        cache.save(replace(seen, tracks=seen.tracks[::-1]))
+        ObservationCache(tmp_path, RECIPE).save(seen)
+    else:
+        monkeypatch.setattr("engine.cache.FACES", replace(caching.FACES, version=99))
+    assert cache.load(seen.sha256) is None
+    assert ObservationCache(tmp_path, RECIPE).load(seen.sha256) is not None
+
+
+@pytest.mark.parametrize("change", ["layout", "columns"])
+def test_rows_of_an_older_layout_count_as_absent(tmp_path: Path, change: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, cache = make_observation(), ObservationCache(tmp_path, RECIPE)
+    if change == "layout":
+        monkeypatch.setattr(caching, "LAYOUT", 1)
+        cache.save(seen)
+        monkeypatch.undo()
+    else:
+        tracks = tuple(replace(track, motion=track.motion[:, :-1]) for track in seen.tracks)
+        cache.save(replace(seen, tracks=tracks))
+    assert cache.load(seen.sha256) is None
+    cache.save(seen)
+    assert cache.load(seen.sha256) is not None

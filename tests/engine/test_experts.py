@@ -11,6 +11,7 @@ from engine.consistency import PLAIN_MEAN, ConsistencyOptions, measure_consisten
 from engine.experts import AVHubertEncoder, CompactEncoder, Expert, consistency_options, load_encoder, locate_model
 from engine.models.avhubert import AVHubert, AVHubertConfig
 from engine.models.compact import CompactConsistency
+from engine.motion import N_MOTION
 from engine.observation import Heard, Observation, ObservedTrack
 from engine.paper import measure_as_paper
 from engine.settings import Settings
@@ -44,6 +45,7 @@ def seen() -> Observation:
         gap=rng.random(length).astype(np.float32),
         face_px=120.0,
         thumbnail=np.zeros((96, 96, 3), np.uint8),
+        motion=np.zeros((length, N_MOTION), np.float32),
         mouths=rng.integers(0, 256, (length, 96, 96), np.uint8),
     )
     rows, filterbank = (rng.normal(size=(N_FRAMES, width)).astype(np.float32) for width in (160, 104))

@@ -1,4 +1,4 @@
-"""The second pass: mouths of every face and of the paper's one, and nothing else changed."""
+"""The second pass: mouths of every face and of the paper's one, upright faces, and nothing else changed."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine import observer
+from engine import cuttings, observer
+from engine.alignedfaces import cut_face, place_faces, place_points
+from engine.motion import describe_motion
 from engine.mouths import crop_mouths
 from engine.observation import Observation
 from engine.observer import Observer
@@ -22,9 +24,9 @@ FILE = Path("drawn.mp4")
 
 @pytest.fixture
 def look(monkeypatch: pytest.MonkeyPatch):
-    def run(clip: Clip, cut_mouths: bool = True, **steps) -> Observation:
+    def run(clip: Clip, cut_mouths: bool = True, cut_faces: bool = False, **steps) -> Observation:
         monkeypatch.setattr(observer, "open_clip", lambda path, limits: clip)
-        seer = Observer(FakeNets(), FakeVoice(), "seen", cut_mouths=cut_mouths)  # type: ignore[arg-type]
+        seer = Observer(FakeNets(), FakeVoice(), "seen", cut_mouths=cut_mouths, cut_faces=cut_faces)  # type: ignore[arg-type]
         return seer.observe(FILE, **steps)
 
     return run
@@ -68,7 +70,7 @@ def test_first_face_stands_still_before_it_comes(look) -> None:
 
 
 def test_first_face_is_cut_for_50_seconds_alone(look, monkeypatch) -> None:
-    monkeypatch.setattr(observer, "MAX_FRAMES", 40)
+    monkeypatch.setattr(cuttings, "MAX_FRAMES", 40)
     seen = look(make_clip([MOUTH], make_voice(MOUTH)))
     assert len(seen.first_mouths) == 40 and len(seen.tracks[0].mouths) == 60
 
@@ -108,3 +110,46 @@ def test_the_pictures_are_streamed_twice_and_closed(look) -> None:
 
     look(replace(clip, read_frames=read_frames))
     assert (len(opened), len(closed)) == (2, 2)
+
+
+def test_faces_are_those_of_each_track_with_their_points(look, found) -> None:
+    clip = make_clip([GAPPED, OTHER], make_voice(MOUTH))
+    seen = look(clip, cut_mouths=False, cut_faces=True)
+    assert len(seen.tracks) == 2 and seen.has_faces and not seen.has_mouths
+    pictures = {frame.index: frame.image for frame in clip.read_frames()}
+    for track, own in zip(seen.tracks, found, strict=True):
+        transforms = place_faces(own.landmarks)
+        wanted = [cut_face(pictures[own.start + row], transform) for row, transform in enumerate(transforms)]
+        np.testing.assert_array_equal(track.faces.pictures, wanted)
+        np.testing.assert_array_equal(track.faces.points, place_points(own.landmarks, transforms))
+        assert track.faces.pictures.std() > 0
+
+
+def test_mouths_and_faces_are_cut_in_one_pass_and_are_the_same(look) -> None:
+    clip, opened = make_clip([GAPPED, OTHER], make_voice(MOUTH)), []
+
+    def read_frames():
+        opened.append(1)
+        yield from clip.read_frames()
+
+    both = look(replace(clip, read_frames=read_frames), cut_faces=True)
+    assert len(opened) == 2
+    mouths, faces = look(clip), look(clip, cut_mouths=False, cut_faces=True)
+    np.testing.assert_array_equal(both.first_mouths, mouths.first_mouths)
+    for track, one, other in zip(both.tracks, mouths.tracks, faces.tracks, strict=True):
+        np.testing.assert_array_equal(track.mouths, one.mouths)
+        np.testing.assert_array_equal(track.faces.pictures, other.faces.pictures)
+        np.testing.assert_array_equal(track.motion, one.motion)
+        assert one.faces is None and other.mouths is None
+
+
+def test_motion_is_told_whatever_is_cut(look, found) -> None:
+    seen = look(make_clip([MOUTH], make_voice(MOUTH)), cut_mouths=False)
+    [track] = seen.tracks
+    np.testing.assert_array_equal(track.motion, describe_motion(found[0]))
+    assert track.faces is None and not seen.has_faces
+
+
+def test_a_clip_without_a_face_has_no_faces_and_lacks_none(look) -> None:
+    seen = look(make_clip([], make_voice(MOUTH), n_frames=60), cut_faces=True)
+    assert seen.tracks == () and seen.has_faces and seen.has_mouths

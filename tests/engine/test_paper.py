@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from engine.motion import N_MOTION
 from engine.observation import Heard, Observation, ObservedTrack
 from engine.paper import (
     MAX_FRAMES,
@@ -93,9 +94,9 @@ def make_track(start: int, length: int, face_px: float, value: float, unseen: tu
     seen = np.ones(length, bool)
     seen[list(unseen)] = False
     lips = np.full((length, 130), value, np.float32)
-    return ObservedTrack(
-        start, lips, seen, np.full(length, value, np.float32), face_px, np.zeros((96, 96, 3), np.uint8)
-    )
+    motion = np.full((length, N_MOTION), value, np.float32)
+    gap, thumbnail = np.full(length, value, np.float32), np.zeros((96, 96, 3), np.uint8)
+    return ObservedTrack(start, lips, seen, gap, face_px, thumbnail, motion)
 
 
 def make_observation(n_frames: int, *tracks: ObservedTrack) -> Observation:

@@ -4,11 +4,14 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from engine import weights
-from engine.errors import LicenceNotAccepted, WeightsDamaged, WeightsMissing
+from engine.errors import LicenceNotAccepted, WeightsDamaged, WeightsForbidden, WeightsMissing
 from engine.licences import AV_HUBERT, accept_licence
+from engine.permissions import MARK, Use, mark_uses
 
 CONTENT = b"not really a network"
 
@@ -181,9 +184,47 @@ def test_avhubert_without_its_record_says_how_to_bring_it_in(tmp_path):
 
 
 def test_every_record_says_what_it_is_and_under_which_licence():
-    assert len(weights.WEIGHTS) == 5
+    assert len(weights.WEIGHTS) == 6
     for weight in weights.WEIGHTS:
         assert weight.purpose and weight.source and weight.code_licence and weight.weight_licence and weight.hint
         assert bool(weight.package) == (len(weight.sha256) == 64)
-        assert weight.is_optional == (weight.licence is not None)
+        is_shipped = bool(weight.package) or (weights.SHIPPED / weight.file).is_file()
+        assert weight.is_optional == (weight.licence is not None or not is_shipped)
         assert replace(weight, name="other") != weight
+
+
+def _dynamics(data_dir: Path, header: dict[str, str] | None = None, name: str = "members.0.outlet.weight") -> Path:
+    path = data_dir / weights.FOLDER / weights.DYNAMICS.file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file({name: np.zeros(3, np.float32)}, path, header)
+    path.with_suffix(".json").write_text(json.dumps({"sha256": weights.hash_file(path)}))
+    return path
+
+
+def test_the_model_of_speaking_styles_is_given_to_tell_speakers_and_for_nothing_else(tmp_path):
+    path = _dynamics(tmp_path, {MARK: mark_uses(frozenset({Use.SPEAKER}))})
+
+    assert weights.dynamics(tmp_path) == path
+    assert weights.inspect_weight(weights.DYNAMICS, tmp_path).state == "verified"
+    with pytest.raises(WeightsForbidden, match="may not be used for consistency"):
+        weights.locate_weight(weights.DYNAMICS, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("header", "name"),
+    [({MARK: "consistency"}, "members.0.outlet.weight"), (None, "feature_extractor_video.proj.weight")],
+)
+def test_other_weights_under_its_name_are_forbidden(tmp_path, header, name):
+    _dynamics(tmp_path, header, name)
+
+    with pytest.raises(WeightsForbidden):
+        weights.dynamics(tmp_path)
+    assert weights.inspect_weight(weights.DYNAMICS, tmp_path).state == "damaged"
+
+
+def test_missing_model_of_speaking_styles_says_how_to_make_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(weights, "SHIPPED", tmp_path / "nowhere")
+
+    with pytest.raises(WeightsMissing, match=r"dynamics\.safetensors was not found") as caught:
+        weights.dynamics(tmp_path)
+    assert "`wayspeak train dynamics`" in caught.value.hint

@@ -19,6 +19,7 @@ from engine.faces import FaceOptions
 from engine.lips import N_FEATURES
 from engine.methods import Method
 from engine.models.compact import N_SPEECH
+from engine.motion import N_MOTION
 from engine.observation import Heard, Observation, ObservedTrack
 from engine.pipeline import Engine
 from engine.settings import Settings
@@ -56,6 +57,11 @@ class DrawnObserver:
         return see(film, hashlib.sha256(path.read_bytes()).hexdigest())
 
 
+def move(n_frames: int) -> np.ndarray:
+    """The motion of a head that keeps still."""
+    return np.zeros((n_frames, N_MOTION), np.float32)
+
+
 def see(film: dict, sha256: str) -> Observation:
     n_frames, present = round(25 * film["seconds"]), film["voice"] >= 0
     mouth = make_mouth(n_frames + 40, max(film["mouth"], 0))[20:-20]
@@ -64,7 +70,7 @@ def see(film: dict, sha256: str) -> Observation:
     lips[:, JAW_COLUMN] = mouth
     rows = np.repeat(sound[:, None], N_SPEECH, axis=1).astype(np.float32)
     everywhere, there = np.ones(n_frames, bool), np.full(n_frames, present)
-    track = ObservedTrack(0, lips, everywhere, mouth.astype(np.float32), 120.0, THUMBNAIL)
+    track = ObservedTrack(0, lips, everywhere, mouth.astype(np.float32), 120.0, THUMBNAIL, move(n_frames))
     tracks = (track,) if film["mouth"] >= 0 else ()
     heard = Heard(rows, there, there, -20.0)
     return Observation(film["name"], sha256, n_frames, (640, 480), 25.0, (), heard, tracks, (), {})
@@ -322,7 +328,7 @@ def test_processes_decode_only_what_is_not_cached(
             return None
 
     monkeypatch.setattr(measurements, "ProcessPoolExecutor", InThisProcess)
-    monkeypatch.setattr(measurements, "_load_observer", lambda settings, options, cut_mouths: observer)
+    monkeypatch.setattr(measurements, "_load_observer", lambda settings, options, cut_mouths, cut_faces: observer)
     paths.append(tmp_path / "text.mp4")
     decode_ahead(paths, Settings(tmp_path), FaceOptions(), cache, 2, lambda *step: steps.append(step))
     assert observer.looked == ["1.mp4", "2.mp4", "text.mp4"]

@@ -66,7 +66,9 @@ def test_the_longest_track_speaks_for_the_clip(tmp_path: Path) -> None:
             seen = super().observe(path)
             [track] = seen.tracks
             parts = [
-                ObservedTrack(first, track.lips[:n], track.seen[:n], track.gap[:n], 100.0, track.thumbnail)
+                ObservedTrack(
+                    first, track.lips[:n], track.seen[:n], track.gap[:n], 100.0, track.thumbnail, track.motion[:n]
+                )
                 for first, n in ((0, 60), (60, 75), (140, 10))
             ]
             object.__setattr__(seen, "tracks", tuple(parts))

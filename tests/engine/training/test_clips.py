@@ -8,6 +8,7 @@ import pytest
 
 from engine.lips import N_FEATURES
 from engine.models.compact import N_BANDS, N_SPEECH
+from engine.motion import N_MOTION
 from engine.observation import Heard, Observation, ObservedTrack
 from engine.training.clips import MIN_FRAMES, build_clip, choose_rows, find_corpora, shift_sound, split_folds
 from tests.engine.training.planted import make_clip, make_row
@@ -103,7 +104,8 @@ def test_nothing_is_shifted_by_nothing_nor_where_too_little_would_stay() -> None
 def see(start: int, seen: np.ndarray, face_px: float = 100.0) -> ObservedTrack:
     lips = np.full((len(seen), N_FEATURES), face_px, np.float32)
     thumbnail = np.zeros((96, 96, 3), np.uint8)
-    return ObservedTrack(start, lips, seen, np.zeros(len(seen), np.float32), face_px, thumbnail)
+    motion = np.zeros((len(seen), N_MOTION), np.float32)
+    return ObservedTrack(start, lips, seen, np.zeros(len(seen), np.float32), face_px, thumbnail, motion)
 
 
 def observe(*tracks: ObservedTrack, present: np.ndarray | None = None) -> Observation:

@@ -15,6 +15,7 @@ from engine import cli
 from engine.cache import ObservationCache
 from engine.errors import BadManifest, EngineError
 from engine.models.compact import N_SPEECH, load_compact
+from engine.motion import N_MOTION
 from engine.observation import Heard, Observation, ObservedTrack
 from engine.observer import Observer
 from engine.training import command
@@ -43,7 +44,8 @@ def observe(clip: TrainingClip, path: Path) -> Observation:
     """What would have been seen and heard in a file with this clip."""
     n_frames, seen = len(clip.real), clip.real
     thumbnail, still = np.zeros((96, 96, 3), np.uint8), np.zeros(n_frames, np.float32)
-    tracks = (ObservedTrack(0, clip.lips, seen, still, 120.0, thumbnail),) if seen.any() else ()
+    motion = np.zeros((n_frames, N_MOTION), np.float32)
+    tracks = (ObservedTrack(0, clip.lips, seen, still, 120.0, thumbnail, motion),) if seen.any() else ()
     heard = Heard(clip.mel.reshape(-1, N_SPEECH), np.ones(n_frames, bool), np.ones(n_frames, bool), -20.0)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     return Observation(path.name, digest, n_frames, (640, 480), 25.0, (), heard, tracks, (), {})

@@ -1,0 +1,105 @@
+"""Whole faces cut out upright, at one size and in one place, with the points that move while somebody speaks.
+
+Five points of the face, averaged over five frames, give a similarity transform to the mean face, as for the mouths
+(`engine/mouths.py`), here onto 64 x 64 pixels in which the outer eye corners are 37 apart. The average is centred, so a
+face does not lag behind its frame, and short, so a nod stays a nod of the crop.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from engine.crops import CropPlan
+from engine.mouths import SQUARE, STABLE_POINTS, align_to_mean_face, stable_points
+from engine.types import FaceTrack
+
+SIZE = 64
+CORNER = (SQUARE // 4, SQUARE // 4 + 4)  # of the crop on the square of the mean face, x and y
+SCALE = 0.5  # from that square to the crop
+AROUND = 2  # frames before and after whose points are averaged with this one's
+
+# A picture that is made smaller than this is smoothed first, by so much in pixels of the crop, or it would glitter.
+FINE_SCALE, BLUR = 0.6, 0.45
+BLUR_REACH = 4  # sigmas: OpenCV's kernel for bytes ends at 3
+
+# Vertices of the face mesh, by what they lie on; the order of the rows of points.
+# fmt: off
+LIPS = (
+    61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 185, 40, 39, 37, 0, 267, 269, 270, 409,
+    78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 191, 80, 81, 82, 13, 312, 311, 310, 415,
+)
+BROWS = (70, 63, 105, 66, 107, 55, 65, 52, 53, 46, 300, 293, 334, 296, 336, 285, 295, 282, 283, 276)
+JAW = (
+    234, 93, 132, 58, 172, 136, 150, 149, 176, 148, 152, 377, 400, 378, 379, 365, 397, 288, 361, 323, 454,
+)
+EYES = (33, 160, 159, 158, 133, 153, 145, 144, 263, 387, 386, 385, 362, 380, 374, 373)
+CHEEKS = (50, 280, 205, 425, 187, 411, 98, 327, 2, 94, 4)
+# fmt: on
+POINTS = LIPS + BROWS + JAW + EYES + CHEEKS
+N_POINTS = len(POINTS)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AlignedFaces:
+    """One face through one shot, upright."""
+
+    pictures: np.ndarray  # (T, 64, 64) uint8 grey; black beyond the border of the frame
+    points: np.ndarray  # (T, 108, 2) float32, pixels of the crop: x and y of `POINTS`
+
+    def __post_init__(self) -> None:
+        n_frames = len(self.points)
+        if self.pictures.shape != (n_frames, SIZE, SIZE) or self.pictures.dtype != np.uint8:
+            raise ValueError(f"pictures are {self.pictures.dtype} {self.pictures.shape}, wanted uint8 (T, 64, 64)")
+        if self.points.shape != (n_frames, N_POINTS, 2) or self.points.dtype != np.float32:
+            raise ValueError(f"points are {self.points.dtype} {self.points.shape}, wanted float32 (T, {N_POINTS}, 2)")
+
+
+def plan_faces(track: FaceTrack) -> CropPlan:
+    """Plan the upright pictures of a track."""
+    return CropPlan(track.start, place_faces(track.landmarks), (SIZE, SIZE), cut_face)
+
+
+def place_faces(landmarks: np.ndarray) -> np.ndarray:
+    """Where each frame's face is: landmarks (T, 478, 3) in pixels to transforms (T, 2, 3) onto the crop."""
+    stable = stable_points(landmarks)[:, : len(STABLE_POINTS)]
+    held = np.pad(stable, ((AROUND, AROUND), (0, 0), (0, 0)), mode="edge")
+    smooth = np.lib.stride_tricks.sliding_window_view(held, 2 * AROUND + 1, axis=0).mean(axis=-1)  # (T, 5, 2)
+    transforms = align_to_mean_face(smooth)
+    transforms[:, :, 2] -= CORNER
+    return transforms * SCALE
+
+
+def place_points(landmarks: np.ndarray, transforms: np.ndarray) -> np.ndarray:
+    """`POINTS` of landmarks (T, 478, 3), in pixels of the crops of `transforms` (T, 2, 3): (T, 108, 2) float32."""
+    points = landmarks[:, POINTS, :2].astype(np.float64)
+    placed = np.einsum("tij,tpj->tpi", transforms[:, :, :2], points) + transforms[:, None, :, 2]
+    return placed.astype(np.float32)
+
+
+def cut_face(image: np.ndarray, transform: np.ndarray) -> np.ndarray:
+    """Cut one face: (H, W, 3) uint8 RGB and a (2, 3) of `place_faces` to (64, 64) uint8 grey.
+
+    Only the part of the picture that shows in the crop is looked at: smoothing a whole frame takes far longer.
+    """
+    scale = float(np.hypot(transform[0, 0], transform[1, 0]))
+    sigma = BLUR / scale if scale < FINE_SCALE else 0.0
+    (left, top), (right, bottom) = _find_part(image, transform, sigma)
+    if left >= right or top >= bottom:
+        return np.zeros((SIZE, SIZE), np.uint8)  # the face has left the picture
+    grey = cv2.cvtColor(np.ascontiguousarray(image[top:bottom, left:right]), cv2.COLOR_RGB2GRAY)
+    smooth = cv2.GaussianBlur(grey, (0, 0), sigma) if sigma else grey
+    moved = transform.copy()
+    moved[:, 2] += transform[:, :2] @ (left, top)
+    return cv2.warpAffine(smooth, moved, (SIZE, SIZE), flags=cv2.INTER_LINEAR)
+
+
+def _find_part(image: np.ndarray, transform: np.ndarray, sigma: float) -> tuple[np.ndarray, np.ndarray]:
+    """First and last corner (x, y) of the pixels that have a part in the crop, within the picture."""
+    corners = np.array([(0, 0), (SIZE, 0), (0, SIZE), (SIZE, SIZE)], np.float64)
+    there = np.linalg.solve(transform[:, :2], (corners - transform[:, 2]).T).T  # (4, 2)
+    margin = np.ceil(BLUR_REACH * sigma) + 2
+    size = image.shape[1::-1]
+    first = np.clip(np.floor(there.min(axis=0)) - margin, 0, size).astype(int)
+    last = np.clip(np.ceil(there.max(axis=0)) + margin, 0, size).astype(int)
+    return first, last

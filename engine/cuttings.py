@@ -1,0 +1,67 @@
+"""What is cut out of a clip's pictures in its second pass: planned from the face tracks, added to the observation.
+
+Mouths for AV-HuBERT, upright faces for the way of speaking. What is planned keeps no landmarks but those that are
+asked for, so that a long clip need not hold them all.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from engine.alignedfaces import AlignedFaces, place_points, plan_faces
+from engine.crops import CropPlan
+from engine.mouths import CROP, cut_mouth, place_mouths, stable_points
+from engine.observation import Observation
+from engine.paper import MAX_FRAMES, choose_first_face, join_rows
+from engine.types import FaceTrack
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Cuttings:
+    """Plans for all that is wanted of one clip; nothing where no face is seen."""
+
+    mouths: tuple[CropPlan, ...]  # of each face, then of the first face through the whole clip
+    faces: tuple[CropPlan, ...]  # of each face
+    points: tuple[np.ndarray, ...]  # (T, 108, 2) float32 of each face in its crops
+
+    @property
+    def plans(self) -> tuple[CropPlan, ...]:
+        """All that one pass has to cut."""
+        return (*self.mouths, *self.faces)
+
+
+def plan_cuttings(tracks: Sequence[FaceTrack], seen: Observation, mouths: bool, faces: bool) -> Cuttings:
+    """Plan what is wanted of the tracks behind an observation."""
+    plans = [(track, plan_faces(track)) for track in tracks if faces]
+    points = tuple(place_points(track.landmarks, plan.transforms) for track, plan in plans)
+    return Cuttings(tuple(_plan_mouths(tracks, seen)) if mouths else (), tuple(plan for _, plan in plans), points)
+
+
+def add_cuttings(seen: Observation, planned: Cuttings, crops: Sequence[np.ndarray]) -> Observation:
+    """Add the crops of `planned.plans` to the observation that they were planned for."""
+    mouths, pictures = crops[: len(planned.mouths)], crops[len(planned.mouths) :]
+    tracks = seen.tracks
+    if mouths:
+        *own, first = mouths
+        tracks = tuple(replace(track, mouths=crop) for track, crop in zip(tracks, own, strict=True))
+        seen = replace(seen, first_mouths=first)
+    if pictures:
+        faces = [AlignedFaces(*pair) for pair in zip(pictures, planned.points, strict=True)]
+        tracks = tuple(replace(track, faces=face) for track, face in zip(tracks, faces, strict=True))
+    return replace(seen, tracks=tracks)
+
+
+def _plan_mouths(tracks: Sequence[FaceTrack], seen: Observation) -> list[CropPlan]:
+    """Plan the mouth of each face, then that of the first face through the whole clip, where there is any face."""
+    if not tracks:
+        return []
+    points = [stable_points(track.landmarks) for track in tracks]
+    plans = [_plan_mouth(track.start, place_mouths(own)) for track, own in zip(tracks, points, strict=True)]
+    chosen = choose_first_face(seen.tracks, seen.n_frames)
+    first = place_mouths(join_rows(chosen, [track.start for track in tracks], points))
+    return [*plans, _plan_mouth(0, first[:MAX_FRAMES])]
+
+
+def _plan_mouth(start: int, transforms: np.ndarray) -> CropPlan:
+    return CropPlan(start, transforms, (CROP, CROP), cut_mouth)
