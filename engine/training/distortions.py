@@ -125,7 +125,7 @@ def _draw_phases(windows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.fft.irfft(spectrum * turns, n=windows.shape[1], axis=1).astype(np.float32)
 
 
-def _wander(windows: np.ndarray, rng: np.random.Generator, n_knots: int = 8) -> np.ndarray:
+def _wander(windows: np.ndarray, rng: np.random.Generator, n_knots: int = 4) -> np.ndarray:
     knots = rng.uniform(0, windows.shape[1] - 1, (len(windows), n_knots))
     return resample(windows, _join_knots(knots, windows.shape[1]))
 

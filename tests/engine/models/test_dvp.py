@@ -1,0 +1,134 @@
+"""DVP: what it reads, what it is blind to by construction, and its weights on disk."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from scipy.fft import dctn
+
+from engine.errors import WeightsDamaged, WeightsForbidden
+from engine.models.dvp import (
+    DVP,
+    FACE,
+    MIN_FRAMES,
+    N_COSINES,
+    DVPOptions,
+    Member,
+    ReverseGradient,
+    describe_pictures,
+    load_dvp,
+    place_windows,
+    write_options,
+)
+from engine.motion import N_MOTION
+from engine.permissions import MARK
+
+SMALL = DVPOptions(width=16, dim=8)
+
+
+def make_model(options: DVPOptions = SMALL, n_members: int = 2) -> DVP:
+    torch.manual_seed(0)
+    model = DVP(options, n_members)
+    for buffer in (model.shape_basis, model.band_basis):
+        buffer.normal_(0, 0.3)
+    return model.eval()
+
+
+def make_track(n_frames: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    motion = rng.random((n_frames, N_MOTION), np.float32)
+    return motion, rng.integers(0, 256, (n_frames, FACE, FACE), np.uint8), np.ones(n_frames, bool)
+
+
+def test_block_cosines_are_those_of_the_library() -> None:
+    pictures = make_track(3)[1]
+    plain = pictures.astype(np.float32)
+    plain = (plain - plain.mean()) / (plain.std() + 1e-3)
+    found = describe_pictures(pictures).reshape(3, 8, 8, N_COSINES)
+    block = dctn(plain[1, 16:24, 40:48], norm="ortho")
+    wanted = [block[i, j] for i, j in ((0, 0), (0, 1), (1, 0), (1, 1), (0, 2), (2, 0))]
+    np.testing.assert_allclose(found[1, 2, 5], wanted, atol=1e-4)
+
+
+def test_brightness_and_contrast_of_the_picture_say_nothing() -> None:
+    dark = np.random.default_rng(0).integers(20, 90, (4, FACE, FACE)).astype(np.uint8)
+    np.testing.assert_allclose(describe_pictures(dark), describe_pictures(2 * dark + 30), atol=1e-2)
+
+
+def test_a_face_at_rest_says_nothing_when_centred_and_something_when_not() -> None:
+    rows = np.random.default_rng(0).normal(size=(1, 31, SMALL.n_rows)).astype(np.float32)
+    rest = np.full((1, 1, SMALL.n_rows), 2.0, np.float32)
+    for centred in (True, False):
+        model = make_model(DVPOptions(width=16, dim=8, centred=centred))
+        one, other = (model.look(windows)[0] for windows in (rows, rows + rest))
+        assert np.allclose(one, other, atol=1e-4) == centred
+
+
+def test_vectors_are_of_unit_length_and_windows_lie_side_by_side() -> None:
+    windows = make_model().embed(*make_track(100))
+    np.testing.assert_allclose(np.linalg.norm(windows.vectors, axis=1), 1, atol=1e-5)
+    assert windows.vectors.shape == (3, 16)
+    assert (np.diff(windows.starts) >= SMALL.window).all()
+    assert windows.starts[-1] + SMALL.window == 100
+
+
+@pytest.mark.parametrize(("n_frames", "n_windows"), [(0, 0), (MIN_FRAMES - 1, 0), (MIN_FRAMES, 1), (31, 1), (62, 2)])
+def test_a_track_of_a_second_is_enough(n_frames: int, n_windows: int) -> None:
+    windows = make_model().embed(*make_track(n_frames))
+    assert len(windows.vectors) == len(windows.evidence) == n_windows
+
+
+def test_windows_in_which_the_face_is_hardly_seen_do_not_count() -> None:
+    motion, pictures, seen = make_track(62)
+    seen[:10] = False
+    assert list(make_model().embed(motion, pictures, seen).starts) == [31]
+
+
+def test_places_of_windows() -> None:
+    assert list(place_windows(31, 31)) == [0]
+    assert list(place_windows(93, 31)) == [0, 31, 62]
+    assert len(place_windows(30, 31)) == 0
+
+
+def test_the_gradient_comes_back_reversed() -> None:
+    x = torch.ones(3, requires_grad=True)
+    (ReverseGradient.apply(x, 0.5) * torch.tensor([1.0, 2.0, 3.0])).sum().backward()
+    assert x.grad is not None
+    assert x.grad.tolist() == [-0.5, -1.0, -1.5]
+
+
+def test_every_weight_learns() -> None:
+    member = Member(SMALL)
+    torch.nn.init.normal_(member.blocks[0].out.weight, std=0.1)
+    vectors, evidence, appearance = member(torch.randn(6, 31, SMALL.n_rows), 0.3)
+    (vectors[:, 0].sum() + evidence.sum() + appearance.square().sum()).backward()
+    still = [
+        name for name, weight in member.named_parameters() if weight.grad is None or not weight.grad.isfinite().all()
+    ]
+    assert not still
+
+
+def test_weights_come_back_as_they_were_saved(tmp_path: Path) -> None:
+    model = make_model(DVPOptions(width=16, dim=8, dilations=(1, 2), frequency=False, centred=False))
+    path = tmp_path / "dynamics.safetensors"
+    save_file(dict(model.state_dict()), path, write_options(model.options))
+    loaded = load_dvp(path)
+    assert loaded.options == model.options
+    track = make_track(40)
+    np.testing.assert_array_equal(loaded.embed(*track).vectors, model.embed(*track).vectors)
+
+
+def test_weights_of_another_shape_or_for_another_use_are_refused(tmp_path: Path) -> None:
+    state = dict(make_model().state_dict())
+    path = tmp_path / "dynamics.safetensors"
+    save_file(state, path, write_options(DVPOptions(width=32, dim=8)))
+    with pytest.raises(WeightsDamaged, match=r"dynamics\.safetensors"):
+        load_dvp(path)
+    save_file(state, path)
+    with pytest.raises(WeightsDamaged):
+        load_dvp(path)
+    save_file(state, path, write_options(SMALL) | {MARK: "consistency"})
+    with pytest.raises(WeightsForbidden):
+        load_dvp(path)
