@@ -28,7 +28,6 @@ _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _CAPITAL_PX = 22.0  # height of a capital at scale 1
 _SMALLEST_PX = 7.0  # of a capital that can be read
 _LIKENESS = 0.8  # of the words' pixels to those drawn
-_GREY = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,11 +56,11 @@ class Mark:
     def stamp(self, image: np.ndarray) -> np.ndarray:
         """Mark a picture (H, W, 3) uint8 RGB; NotForgeable where there is too little room for the pattern."""
         self._check_size(image)
-        moves = np.where(self.free, _climb(_measure_cells(image)), np.float32(0))
-        pattern = np.kron(moves, np.ones((CELL, CELL), np.float32))[..., None]
+        moves = np.where(self.free, np.rint(_climb(_measure_cells(image))), 0).astype(np.int16)
+        pattern = cv2.resize(moves, None, fx=CELL, fy=CELL, interpolation=cv2.INTER_NEAREST)
         marked = image.copy()
         part = marked[: pattern.shape[0], : pattern.shape[1]]
-        part[:] = np.clip(np.rint(part + pattern), 0, 255).astype(np.uint8)
+        part[:] = cv2.add(part.astype(np.int16), cv2.merge([pattern] * 3), dtype=cv2.CV_8U)
         marked[self.caption.area] = self.caption.image[..., None]
         if measure_watermark(marked) < WANTED:
             raise NotForgeable(
@@ -78,7 +77,7 @@ class Mark:
             raise UnmarkedFrame(f"A forged picture lacks the words {WORDS!r}.", "Nothing forged is written without.")
 
     def _shows_words(self, image: np.ndarray) -> bool:
-        found = (image[self.caption.area] @ _GREY).ravel()
+        found = cv2.cvtColor(np.ascontiguousarray(image[self.caption.area]), cv2.COLOR_RGB2GRAY).ravel()
         return bool(found.std() > 20 and np.corrcoef(found, self.caption.image.ravel())[0, 1] > _LIKENESS)
 
     def _check_size(self, image: np.ndarray) -> None:
@@ -166,8 +165,10 @@ def _draw_words(lines: tuple[str, ...], capital_px: float) -> np.ndarray:
 def _measure_cells(image: np.ndarray) -> np.ndarray:
     """(H // 8, W // 8) float32: mean grey of each square."""
     rows, columns = image.shape[0] // CELL, image.shape[1] // CELL
-    squares = image[: rows * CELL, : columns * CELL].reshape(rows, CELL, columns, CELL, 3)
-    return squares.mean(axis=(1, 3), dtype=np.float32) @ _GREY
+    if rows == 0 or columns == 0:
+        return np.zeros((0, 0), np.float32)
+    grey = cv2.cvtColor(image[: rows * CELL, : columns * CELL].astype(np.float32), cv2.COLOR_RGB2GRAY)  # BT.601
+    return cv2.resize(grey, (columns, rows), interpolation=cv2.INTER_AREA)
 
 
 def _climb(cells: np.ndarray) -> np.ndarray:
