@@ -19,6 +19,8 @@ from engine.models.avhubert import CONFIGS, HEADS, AVHubert, AVHubertConfig
 from engine.permissions import MARK, Use, mark_uses
 from engine.training.batches import BatchOptions, BatchSource
 from engine.training.clusters import ClusterOptions, Describe, describe_by, describe_cepstra, fit_clusters
+from engine.training.losses import AlignmentWeights
+from engine.training.masking import MaskOptions
 from engine.training.pretraining import LossOptions, Pretraining
 from engine.training.records import Record, read_tensors, write_tensors
 from engine.training.reels import Reel
@@ -54,12 +56,22 @@ def _full_size(size: str, layers: tuple[int, ...], micro_batches: int) -> AVHube
 
 
 TRAININGS = {
-    "tiny": AVHubertTraining(
+    "tiny": AVHubertTraining(  # for a quarter of an hour of one CPU core and half an hour of clips
         CONFIGS["tiny"],
-        iterations=(ClusterOptions(100), ClusterOptions(100, layer=3)),
+        iterations=(ClusterOptions(50), ClusterOptions(50, layer=3)),
         anew=False,
-        steps=StepOptions(steps=300, micro_batches=1, learning_rate=1e-3, clip_norm=1.0),
-        batches=BatchOptions(size=16, length=64, max_shift=24, turn_deg=8, zoom=0.15, light=0.3, tract=(0.85, 1.18)),
+        steps=StepOptions(steps=150, micro_batches=1, learning_rate=2e-3, clip_norm=1.0),
+        batches=BatchOptions(
+            size=20,
+            length=50,
+            max_shift=25,
+            turn_deg=8,
+            zoom=0.15,
+            light=0.3,
+            tract=(0.85, 1.18),
+            masks=MaskOptions(sound_share=0.3, sound_span=8, picture_share=0.15, modality_dropout=0.7),
+        ),  # fmt: skip
+        losses=LossOptions(masked=0.5, unmasked=0.5, alignment_parts=AlignmentWeights(within=1.0, windows=0.0)),
     ),
     "base": _full_size("base", (9, 12, 12, 12), 16),
     "large": _full_size("large", (18, 24, 24, 24), 32),

@@ -1,0 +1,206 @@
+"""Training of DVP: speakers told apart by their motion, distorted motion pushed away, appearance unlearnt."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F  # noqa: N812
+
+from engine.models.dvp import DVP, DVPOptions, Member, Windows
+from engine.training.distortions import TRAINED, Distortion, distort
+from engine.training.recasts import recast
+from engine.training.speakers import SpokenClip, fit_bases
+
+SHRUNK = 8  # pixels each way of the picture in the code of an appearance
+
+
+@dataclass(frozen=True, slots=True)
+class DynamicsOptions:
+    """How DVP is trained; stands in its sidecar. Each of the three parts can be left out."""
+
+    model: DVPOptions = field(default_factory=DVPOptions)  # part 2: `frequency`, `centred`
+    negatives: tuple[Distortion, ...] = TRAINED  # part 1; empty: none
+    adversary: float = 0.3  # part 3: strength of the reversed gradient at the end; 0: none
+    recasts: int = 3000  # windows whose motion is put on another face
+    recast_share: float = 0.4  # of the drawn windows that have one
+    seed: int = 1
+    n_members: int = 2
+    steps: int = 1500
+    batch: int = 64
+    learning_rate: float = 2e-3
+    scale: float = 20.0
+    margin: float = 0.2
+    null_weight: float = 1.0  # of pushing distorted motion to the class of nobody
+    evidence_weight: float = 1.0  # of telling natural from distorted motion
+
+
+OnStep = Callable[[int, int], None]
+
+
+def train_dvp(
+    clips: Sequence[SpokenClip],
+    options: DynamicsOptions,
+    device: str = "cpu",
+    on_step: OnStep = lambda member, step: None,
+) -> DVP:
+    """Train all members on the clips; the same clips, options and machine give the same weights."""
+    bases = fit_bases(clips, options.model)
+    source = WindowSource(clips, bases, options)
+    members = [
+        train_member(source, options, number, device, lambda step, n=number: on_step(n, step))  # type: ignore[misc]
+        for number in range(options.n_members)
+    ]
+    return DVP.of(members, bases)
+
+
+def train_member(
+    source: "WindowSource", options: DynamicsOptions, number: int, device: str, on_step: Callable[[int], None]
+) -> Member:
+    """Train one network: additive-margin softmax (Wang et al. 2018) over speakers and nobody."""
+    torch.manual_seed(options.seed * 1000 + number)
+    rng = np.random.default_rng([options.seed, number])
+    member = Member(options.model).to(device)
+    classes = nn.Parameter(F.normalize(torch.randn(source.n_speakers + 1, options.model.dim, device=device), dim=-1))
+    optimiser = torch.optim.AdamW([*member.parameters(), classes], options.learning_rate, weight_decay=0.05)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, options.learning_rate, total_steps=options.steps, pct_start=0.1 if options.steps > 10 else 0.15
+    )
+    for step in range(options.steps):
+        loss = _find_loss(member, classes, source.draw(rng), options, step / options.steps, rng)
+        optimiser.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(member.parameters(), 1.0)
+        optimiser.step()
+        schedule.step()
+        on_step(step + 1)
+    return member.cpu().eval()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """B windows of L frames."""
+
+    rows: np.ndarray  # (B, L, R) float32
+    speakers: np.ndarray  # (B,) int: who moves
+    appearance: np.ndarray  # (B, A) float32: of the face that is seen
+
+
+class WindowSource:
+    """Draws windows: every speaker about as often, some with another's face on their motion."""
+
+    def __init__(self, clips: Sequence[SpokenClip], bases: DVP, options: DynamicsOptions):
+        self._clips, self._options, self._length = clips, options, bases.options.window
+        self._rows = [bases.describe(clip.motion, clip.pictures) for clip in clips]
+        names = sorted({clip.speaker for clip in clips})
+        self.n_speakers = len(names)
+        self._who = np.array([names.index(clip.speaker) for clip in clips])
+        self._own = [np.flatnonzero(self._who == number) for number in range(len(names))]
+        self._shares = _share_speakers(clips, self._own)
+        self._looks = _code_appearances(clips, options.model.n_appearance)
+        self._recasts = self._make_recasts(bases, np.random.default_rng([options.seed, 999]))
+
+    def draw(self, rng: np.random.Generator) -> Batch:
+        """Draw a batch; a function of the clips, the options and the generator alone."""
+        speakers = rng.choice(self.n_speakers, self._options.batch, p=self._shares)
+        windows, looks = zip(*(self._cut(int(rng.choice(self._own[one])), rng) for one in speakers), strict=True)
+        return Batch(np.stack(windows), speakers, np.stack(looks))
+
+    def _cut(self, number: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        made = self._recasts.get(number)
+        if made and rng.random() < self._options.recast_share:
+            return made[rng.integers(len(made))]
+        rows = self._rows[number]
+        start = rng.integers(0, max(1, len(rows) - self._length + 1))
+        return fill_window(rows[start : start + self._length], self._length), self._looks[number]
+
+    def _make_recasts(self, bases: DVP, rng: np.random.Generator) -> dict[int, list[tuple[np.ndarray, np.ndarray]]]:
+        """Put the motion of windows on the faces of others: clip number to windows with their appearances."""
+        made: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {}
+        for _ in range(self._options.recasts):
+            number = int(rng.choice(self._own[rng.choice(self.n_speakers, p=self._shares)]))
+            other = int(rng.integers(len(self._clips)))
+            clip, face = self._clips[number], self._clips[other]
+            start = rng.integers(0, max(1, len(clip.motion) - self._length + 1))
+            span = slice(start, start + self._length)
+            still = face.still(int(rng.integers(len(face.pictures))))
+            pictures = recast(still, clip.points[span], bool(rng.random() < 0.5))
+            rows = fill_window(bases.describe(clip.motion[span], pictures), self._length)
+            made.setdefault(number, []).append((rows, self._looks[other]))
+        return made
+
+
+def fill_window(rows: np.ndarray, length: int) -> np.ndarray:
+    """(length, R): rows (T, R), mirrored at the end where they are fewer."""
+    return rows if len(rows) >= length else np.pad(rows, ((0, length - len(rows)), (0, 0)), mode="reflect")
+
+
+def vary(windows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Change how far (B, T, R) moves by a tenth, and add noise, sometimes much."""
+    mean = windows.mean(1, keepdims=True)
+    reach = np.exp(rng.normal(0, 0.1, (len(windows), 1, 1)))
+    noise = rng.normal(0, 0.05, windows.shape) * np.exp(rng.normal(0, 0.7, (len(windows), 1, 1)))
+    return ((windows - mean) * reach + mean + noise).astype(np.float32)
+
+
+def measure_natural(windows: Sequence[Windows]) -> torch.Tensor:
+    """(3,): mean evidence of untouched clips, its standard deviation between clips, and within them."""
+    means = np.array([one.evidence.mean() for one in windows])
+    counts = np.array([len(one.evidence) for one in windows])
+    within = np.concatenate([one.evidence - one.evidence.mean() for one in windows])
+    freedom = max(1, int((counts - 1).sum()))
+    inside = float((within**2).sum() / freedom)
+    between = max(0.0, float(means.var(ddof=1) - (inside / counts).mean()))
+    return torch.tensor([float(means.mean()), between**0.5, inside**0.5])
+
+
+def _find_loss(
+    member: Member,
+    classes: torch.Tensor,
+    batch: Batch,
+    options: DynamicsOptions,
+    progress: float,
+    rng: np.random.Generator,
+) -> torch.Tensor:
+    rows = vary(batch.rows, rng)
+    if options.negatives:
+        rows = np.concatenate([rows, vary(distort(batch.rows, options.negatives, rng), rng)])
+    strength = options.adversary * (2 / (1 + np.exp(-10 * progress)) - 1)  # Ganin and Lempitsky's schedule
+    device, size = classes.device, len(batch.rows)
+    vectors, evidence, told = member(torch.from_numpy(rows).to(device), float(strength))
+    near = vectors @ F.normalize(classes, dim=-1).T
+    loss = _margin_loss(near[:size], torch.from_numpy(batch.speakers).to(device), options)
+    if options.negatives:
+        nobody = torch.full((size,), near.shape[1] - 1, device=device)
+        natural = torch.cat([torch.ones(size, device=device), torch.zeros(size, device=device)])
+        loss = loss + options.null_weight * _margin_loss(near[size:], nobody, options)
+        loss = loss + options.evidence_weight * F.binary_cross_entropy_with_logits(evidence, natural)
+    if options.adversary:
+        loss = loss + 0.5 * F.mse_loss(told[:size], torch.from_numpy(batch.appearance).to(device))
+    return loss
+
+
+def _margin_loss(near: torch.Tensor, labels: torch.Tensor, options: DynamicsOptions) -> torch.Tensor:
+    right = F.one_hot(labels, near.shape[1]).float()
+    return F.cross_entropy(options.scale * (near - options.margin * right), labels)
+
+
+def _share_speakers(clips: Sequence[SpokenClip], own: Sequence[np.ndarray]) -> np.ndarray:
+    """(K,) chance of each speaker: by seconds up to ten, since one short clip shows little of a person."""
+    seconds = np.array([min(10.0, sum(clips[number].seconds for number in numbers)) for numbers in own])
+    return seconds / seconds.sum()
+
+
+def _code_appearances(clips: Sequence[SpokenClip], n: int) -> np.ndarray:
+    """(C, n) float32 of unit spread: principal coordinates of one frame's landmarks and shrunk picture."""
+    frames = [len(clip.pictures) // 2 for clip in clips]
+    points = np.stack([clip.points[frame].ravel() for clip, frame in zip(clips, frames, strict=True)])
+    side = clips[0].pictures.shape[1] // SHRUNK
+    pictures = np.stack([clip.pictures[frame] for clip, frame in zip(clips, frames, strict=True)]).astype(np.float32)
+    pictures = pictures.reshape(len(clips), SHRUNK, side, SHRUNK, side).mean((2, 4)).reshape(len(clips), -1)
+    pictures = (pictures - pictures.mean(1, keepdims=True)) / (pictures.std(1, keepdims=True) + 1e-3)
+    both = np.hstack([(points - points.mean(0)) / 4.0, pictures - pictures.mean(0)])
+    left, sizes, _ = np.linalg.svd(both, full_matrices=False)
+    codes = left[:, :n] * (len(clips) ** 0.5) * (sizes[:n] > 1e-6)
+    return np.pad(codes, ((0, 0), (0, n - codes.shape[1]))).astype(np.float32)

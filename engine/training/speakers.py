@@ -1,0 +1,108 @@
+"""People to learn ways of speaking from: what is kept of each clip, and who is left out in turn."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from engine.manifest import Row
+from engine.models.dvp import DVP, DVPOptions, describe_pictures
+from engine.motion import N_SHAPES
+from engine.observation import Observation
+from engine.training.clips import choose_face
+from engine.training.recasts import StillFace
+
+MAX_FRAMES = 500  # of a clip: 20 s
+MIN_FRAMES = 25
+MIN_CLIPS, MIN_SESSIONS = 18, 4  # of a person who is left out and measured
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SpokenClip:
+    """The main face of a clip."""
+
+    row: Row
+    sha256: str
+    speaker: str
+    motion: np.ndarray  # (T, 58) float32, `motion.describe_motion`
+    pictures: np.ndarray  # (T, 64, 64) uint8, upright
+    points: np.ndarray  # (T, 108, 2) float32, pixels of the pictures
+
+    @property
+    def seconds(self) -> float:
+        """Length at 25 frames a second."""
+        return len(self.motion) / 25
+
+    def still(self, frame: int) -> StillFace:
+        """One picture of it."""
+        return StillFace(self.pictures[frame], self.points[frame])
+
+
+def build_spoken_clip(seen: Observation, row: Row) -> SpokenClip | None:
+    """Keep the longest run of frames in which the main face is seen; None where it is shorter than a second.
+
+    A clip whose speaker is not told is taken for a person of its own.
+    """
+    if not seen.tracks:
+        return None
+    track = choose_face(seen.tracks)
+    if track.faces is None:
+        raise ValueError(f"the faces of {seen.name} were not cut: observe with `cut_faces`")
+    span = find_longest_run(track.seen)
+    kept = slice(span.start, min(span.stop, span.start + MAX_FRAMES))
+    if kept.stop - kept.start < MIN_FRAMES:
+        return None
+    speaker = row.speaker or f"clip {row.number}"
+    return SpokenClip(
+        row, seen.sha256, speaker, track.motion[kept], track.faces.pictures[kept], track.faces.points[kept]
+    )
+
+
+def find_longest_run(flags: np.ndarray) -> slice:
+    """The longest run of True in (T,) bool."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]]).astype(int)))
+    runs = edges.reshape(-1, 2)
+    first, last = runs[np.argmax(runs[:, 1] - runs[:, 0])] if len(runs) else (0, 0)
+    return slice(int(first), int(last))
+
+
+def split_speakers(clips: Sequence[SpokenClip], n_folds: int, seed: int) -> list[frozenset[str]]:
+    """Share out the speakers who have clips and sessions enough to be measured; all others are always trained on."""
+    sessions: dict[str, list[str]] = {}
+    for clip in clips:
+        if clip.row.speaker and clip.row.session:
+            sessions.setdefault(clip.row.speaker, []).append(clip.row.session)
+    able = [name for name, own in sessions.items() if len(own) >= MIN_CLIPS and len(set(own)) >= MIN_SESSIONS]
+    order = np.random.default_rng(seed).permutation(sorted(able))
+    return [frozenset(str(name) for name in order[fold::n_folds]) for fold in range(n_folds)]
+
+
+def fit_bases(clips: Sequence[SpokenClip], options: DVPOptions) -> DVP:
+    """Find the principal directions of motion within clips, of unit spread; a model of no members carries them.
+
+    Each clip counts by at most 50 frames, so that long ones do not rule.
+    """
+    model = DVP(options, 0)
+    motion, looks = [], []
+    for clip in clips:
+        step = max(1, len(clip.motion) // 50)
+        own = clip.motion[::step]
+        motion.append(own - own.mean(0))
+        seen = describe_pictures(clip.pictures, options.frequency)[::step]
+        looks.append(seen - seen.mean(0) if options.centred else seen)
+    moved, seen = np.concatenate(motion), np.concatenate(looks)
+    if not options.centred:
+        seen = seen - seen.mean(0)
+    model.shape_basis = torch.from_numpy(_find_directions(moved[:, :N_SHAPES], options.n_shapes))
+    model.pose_scale = torch.from_numpy((1 / moved[:, N_SHAPES:].std(0)).astype(np.float32))
+    model.band_basis = torch.from_numpy(_find_directions(seen, options.n_bands))
+    return model
+
+
+def _find_directions(rows: np.ndarray, n: int) -> np.ndarray:
+    """(F, n) float32: what projects rows (N, F) on their first principal directions, each of unit spread."""
+    values, vectors = np.linalg.eigh(rows.T.astype(np.float64) @ rows / len(rows))
+    leading = np.argsort(values)[::-1][:n]
+    directions: np.ndarray = (vectors[:, leading] / np.sqrt(np.maximum(values[leading], 1e-12))).astype(np.float32)
+    return directions
