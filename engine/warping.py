@@ -20,6 +20,10 @@ class Bent:
     image: np.ndarray  # (h, w, 3) uint8
     covered: np.ndarray  # (h, w) bool: a triangle lies there; elsewhere `image` means nothing
 
+    def paint(self, part: np.ndarray) -> None:
+        """Put what was drawn over a picture's part of the same box, (h, w, 3) uint8; the rest of it stays."""
+        np.copyto(part, self.image, where=self.covered[..., None])
+
 
 def span_triangles(points: np.ndarray, hole: np.ndarray | None = None) -> np.ndarray:
     """(M, 3) corners of the Delaunay triangles over points (V, 2), without those in the polygon `hole` (P, 2)."""

@@ -177,8 +177,8 @@ def _paint_face(
         order_by_depth(donor.triangles, points),
         box,
     )
-    patch[mouth.covered] = mouth.image[mouth.covered]
-    patch[face.covered] = face.image[face.covered]
+    mouth.paint(patch)
+    face.paint(patch)
     return clone(patch, frame, outline, box)
 
 

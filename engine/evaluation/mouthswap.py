@@ -14,7 +14,7 @@ from engine.evaluation.headmotion import FaceShape
 from engine.evaluation.takes import Take
 from engine.training import portraits
 from engine.training.portraits import LOWER, N_MESH, OVAL, UPPER
-from engine.warping import bend, span_triangles
+from engine.warping import Bent, bend, span_triangles
 
 NEAR, FAR = 0.06, 0.36  # eye distances from the lips: within the first all is the driver's, beyond the second nothing
 NOSE = (2, 98, 327)
@@ -33,7 +33,7 @@ def swap_mouth(take: Take, driver: Take) -> Iterator[np.ndarray]:
         x0, y0, x1, y1 = box
         bent = bend(other, driver.landmarks[number, :N_MESH, :2], points[:, :2], order_by_depth(triangles, points), box)
         patch = frame[y0:y1, x0:x1].copy()
-        patch[bent.covered] = colours.turn(bent.image)[bent.covered]
+        Bent(colours.turn(bent.image), bent.covered).paint(patch)
         yield clone(patch, frame, hull, box)
 
 

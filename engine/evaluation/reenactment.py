@@ -19,7 +19,7 @@ from engine.evaluation.takes import Take
 from engine.lips import find_poses
 from engine.training.portraits import INNER_LIPS, OVAL, Portrait
 from engine.training.puppets import HeadMesh
-from engine.warping import bend
+from engine.warping import Bent, Box, bend
 
 MAX_TURN_RAD, MAX_SHIFT = np.deg2rad(30.0), 0.6  # approached, never passed; eye distances
 MIN_SIZE, MAX_SIZE = 0.8, 1.25
@@ -78,7 +78,7 @@ class Performance:
         for points, number in zip(self.points, self.which, strict=True):
             frame = self.still.image.copy()
             bent = bend(frame, self.mesh.source, points, self.mesh.triangles, self.mesh.box)
-            frame[y0:y1, x0:x1][bent.covered] = bent.image[bent.covered]
+            bent.paint(frame[y0:y1, x0:x1])
             _fill_mouth(frame, points[INNER_LIPS], self.mouths, int(number), bent.covered, self.mesh.box)
             yield frame
 
@@ -114,15 +114,14 @@ def _fill_mouth(
     mouths: Mouths,
     number: int,
     covered: np.ndarray,
-    box: tuple[int, int, int, int],
+    box: Box,
 ) -> None:
     """Draw a kept mouth where the bent face left its lips' opening free; changes the frame."""
     x0, y0, x1, y1 = box_around(rim, frame, margin=2)
     inner = bend(mouths.images[number], mouths.rims[number], rim, LIP_STRIP, (x0, y0, x1, y1))
     free = np.ones(frame.shape[:2], bool)
     free[box[1] : box[3], box[0] : box[2]] = ~covered
-    drawn = inner.covered & free[y0:y1, x0:x1]
-    frame[y0:y1, x0:x1][drawn] = inner.image[drawn]
+    Bent(inner.image, inner.covered & free[y0:y1, x0:x1]).paint(frame[y0:y1, x0:x1])
 
 
 def _find_room(still: Portrait, mesh: HeadMesh) -> float:
