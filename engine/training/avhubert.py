@@ -56,7 +56,7 @@ def _full_size(size: str, layers: tuple[int, ...], micro_batches: int) -> AVHube
 
 
 TRAININGS = {
-    "tiny": AVHubertTraining(  # for a quarter of an hour of one CPU core and half an hour of clips
+    "tiny": AVHubertTraining(  # some ten minutes of one CPU core for half an hour of clips
         CONFIGS["tiny"],
         iterations=(ClusterOptions(50), ClusterOptions(50, layer=3)),
         anew=False,
@@ -70,7 +70,7 @@ TRAININGS = {
             light=0.3,
             tract=(0.85, 1.18),
             masks=MaskOptions(sound_share=0.3, sound_span=8, picture_share=0.15, modality_dropout=0.7),
-        ),  # fmt: skip
+        ),
         losses=LossOptions(masked=0.5, unmasked=0.5, alignment_parts=AlignmentWeights(within=1.0, windows=0.0)),
     ),
     "base": _full_size("base", (9, 12, 12, 12), 16),

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
-from engine.models.dvp import DVP, DVPOptions, Member, Windows
+from engine.models.dvp import DVP, DVPOptions, Member
 from engine.training.distortions import TRAINED, Distortion, distort
 from engine.training.recasts import recast
 from engine.training.speakers import SpokenClip, fit_bases
@@ -144,14 +144,15 @@ def vary(windows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return ((windows - mean) * reach + mean + noise).astype(np.float32)
 
 
-def measure_natural(windows: Sequence[Windows]) -> torch.Tensor:
-    """(3,): mean evidence of untouched clips, its standard deviation between clips, and within them."""
-    means = np.array([one.evidence.mean() for one in windows])
-    counts = np.array([len(one.evidence) for one in windows])
-    within = np.concatenate([one.evidence - one.evidence.mean() for one in windows])
-    freedom = max(1, int((counts - 1).sum()))
-    inside = float((within**2).sum() / freedom)
-    between = max(0.0, float(means.var(ddof=1) - (inside / counts).mean()))
+def measure_natural(evidence: Sequence[np.ndarray]) -> torch.Tensor:
+    """(3,): mean evidence of untouched motion, its standard deviation between sessions, and within them.
+
+    `evidence` holds the windows' (n,) of one session of one person each; one-way analysis of variance.
+    """
+    means, counts = np.array([one.mean() for one in evidence]), np.array([len(one) for one in evidence])
+    residuals = np.concatenate([one - one.mean() for one in evidence])
+    inside = float((residuals**2).sum() / max(1, int((counts - 1).sum())))
+    between = max(0.0, float(means.var(ddof=1)) - inside * float((1 / counts).mean()))
     return torch.tensor([float(means.mean()), between**0.5, inside**0.5])
 
 

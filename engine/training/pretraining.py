@@ -50,7 +50,8 @@ class Pretraining(nn.Module):
 
     def forward(self, batch: Batch) -> dict[str, torch.Tensor]:
         """Give the weighted sum as `loss`, its parts by name, and as `hit` the share of hidden units told rightly."""
-        seen = self._ease(self.model.look(self._show(batch), batch.valid))
+        valid = None if batch.valid.all() else batch.valid  # without a mask attention is quicker
+        seen = self._ease(self.model.look(self._show(batch), valid))
         heard = self._ease(self.model.hear(self._hide(batch).transpose(1, 2)))
         squares = torch.stack([seen, heard]).float().square().mean((0, -1))  # (B, L)
         losses = {"penalty": _mean(squares, batch.valid)}
@@ -60,7 +61,7 @@ class Pretraining(nn.Module):
         if self.options.alignment:
             other = self._ease(self.model.hear(batch.other_rows.transpose(1, 2)))
             fused += [self.model.fuse(None, seen), self.model.fuse(other, None)]
-        valid = batch.valid.repeat(len(fused), 1)
+        valid = None if valid is None else valid.repeat(len(fused), 1)
         hidden = list(self.model.contextualise(torch.cat(fused), valid).chunk(len(fused)))
         with torch.autocast(seen.device.type, enabled=False):  # logits and similarities are compared to the third digit
             if self.options.predicts:
@@ -78,7 +79,7 @@ class Pretraining(nn.Module):
         if self.options.predicts:
             which = torch.arange(len(mouths), device=mouths.device)[:, None]
             mouths = mouths[which, batch.shown]
-        return ((mouths.float() / 255 - AVHUBERT_MEAN) / AVHUBERT_DEVIATION)[:, None]
+        return mouths.float().sub_(AVHUBERT_MEAN * 255).div_(AVHUBERT_DEVIATION * 255)[:, None]
 
     def _hide(self, batch: Batch) -> torch.Tensor:
         """(B, L, 104): the rows of sound, hidden ones replaced by the learnt row."""

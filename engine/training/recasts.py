@@ -10,11 +10,11 @@ import cv2
 import numpy as np
 from scipy.spatial import Delaunay
 
-from engine.models.dvp import FACE
+from engine.alignedfaces import SIZE
 from engine.warping import bend, span_triangles
 
 _RIM = np.array([(x, y) for x in (0, 21, 42, 63) for y in (0, 63)] + [(x, y) for x in (0, 63) for y in (21, 42)], float)
-_PIXELS = np.stack(np.meshgrid(np.arange(FACE), np.arange(FACE)), axis=-1).astype(np.float32)  # (64, 64, 2) x, y
+_PIXELS = np.stack(np.meshgrid(np.arange(SIZE), np.arange(SIZE)), axis=-1).astype(np.float32)  # (64, 64, 2) x, y
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,7 +37,7 @@ def recast(still: StillFace, motion: np.ndarray, keep_shape: bool) -> np.ndarray
     weights, owners = _weigh_corners(corners)
     shifts = np.concatenate([away, np.zeros((len(away), len(_RIM), 2))], axis=1)  # (T, V, 2)
     fields = (shifts[:, owners] * weights[None, ..., None]).sum(2)  # (T, 4096, 2)
-    moved = [_shift(based, field.reshape(FACE, FACE, 2).astype(np.float32)) for field in fields]
+    moved = [_shift(based, field.reshape(SIZE, SIZE, 2).astype(np.float32)) for field in fields]
     return np.stack(moved)
 
 
@@ -45,7 +45,7 @@ def _place(still: StillFace, corners: np.ndarray) -> np.ndarray:
     """Bend the still face so that its points lie at the first of the corners (V, 2)."""
     own = np.vstack([still.points, _RIM])
     colour = np.repeat(still.picture[..., None], 3, axis=2)
-    bent = bend(colour, own, corners, span_triangles(own), (0, 0, FACE, FACE))
+    bent = bend(colour, own, corners, span_triangles(own), (0, 0, SIZE, SIZE))
     placed: np.ndarray = np.where(bent.covered, bent.image[..., 0], still.picture)
     return placed
 
