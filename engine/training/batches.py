@@ -109,7 +109,7 @@ class BatchSource(Dataset[Batch]):
 
 def load_batches(source: BatchSource, numbers: range, workers: int) -> Iterator[Batch]:
     """Yield the micro-batches of these numbers, in order; `workers` processes run ahead, 0: none."""
-    return iter(DataLoader(source, batch_size=None, sampler=list(numbers), num_workers=workers, collate_fn=_keep))
+    return iter(DataLoader(source, batch_size=None, sampler=numbers, num_workers=workers, collate_fn=_keep))
 
 
 def _keep(batch: Any) -> Any:

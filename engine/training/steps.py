@@ -116,11 +116,11 @@ class _Run:
         if options.micro_batches % crew.size:
             raise EngineError(
                 f"{options.micro_batches} micro-batches cannot be shared by {crew.size} processes.",
-                "Give --micro-batches a multiple of the number of processes.",
+                "Give `--set steps.micro_batches=` a multiple of the number of processes.",
             )
         self._options, self._seed, self._crew = options, seed, crew
         self._share = options.micro_batches // crew.size
-        self._trainee = trainee.to(crew.device).train()
+        trainee.to(crew.device).train()
         if options.sparing:
             spare_memory(trainee.model)
         self._parameters = [one for one in trainee.parameters() if one.requires_grad]
@@ -171,9 +171,8 @@ class _Run:
                 told: dict[str, torch.Tensor] = self._call(batch.to(self._crew.device))
             self.scaler.scale(told["loss"] / self._share).backward()
         if not self.scaler.is_enabled() and not torch.isfinite(told["loss"]):
-            raise EngineError(
-                f"The loss of micro-batch {number} is not finite.", "Begin anew with a lower --learning-rate."
-            )
+            hint = "Begin anew with a lower `--set steps.learning_rate=`."
+            raise EngineError(f"The loss of micro-batch {number} is not finite.", hint)
         return told
 
     def _move(self, step: int) -> None:
