@@ -197,6 +197,9 @@ class DynamicEmbedding:
     seconds: float  # of the face that went in
     spread: float  # of its windows around the vector: 0 where they all say the same
     recipe: str  # embeddings of two recipes are never compared
+    n_windows: int  # behind the vector
+    evidence: float  # log-odds that the motion is natural, mean over the windows
+    is_natural: bool  # False: it was tampered with, as far as that can be told, and names nobody
 
     def __post_init__(self) -> None:
         if self.vector.ndim != 1 or self.vector.dtype != np.float32:
@@ -206,6 +209,8 @@ class DynamicEmbedding:
             raise ValueError(f"vector has the length {norm}, wanted 1")
         if not (np.isfinite(self.seconds) and self.seconds > 0 and np.isfinite(self.spread) and self.spread >= 0):
             raise ValueError(f"of {self.seconds} s with spread {self.spread}: wanted finite numbers, seconds above 0")
+        if not (self.n_windows > 0 and np.isfinite(self.evidence)):
+            raise ValueError(f"{self.n_windows} windows with the evidence {self.evidence}: wanted 1 at least, finite")
         _freeze(self.vector)
 
 

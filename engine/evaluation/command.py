@@ -58,8 +58,10 @@ class Reading:
     limit: int  # 0: all
     workers: int
 
-    def open_cache(self, settings: Settings, recipe: str, with_mouths: bool = False) -> ObservationCache:
-        return ObservationCache(self.cache or settings.data_dir / "cache", recipe, with_mouths)
+    def open_cache(
+        self, settings: Settings, recipe: str, with_mouths: bool = False, with_faces: bool = False
+    ) -> ObservationCache:
+        return ObservationCache(self.cache or settings.data_dir / "cache", recipe, with_mouths, with_faces)
 
     def decode(
         self, rows: Sequence[Row], settings: Settings, options: FaceOptions, store: ObservationCache, on_row: OnRow
@@ -101,6 +103,9 @@ def evaluate(
     same_session: Annotated[
         bool, typer.Option("--same-session", help="For people: hold samples of one session against each other too.")
     ] = False,
+    gate: Annotated[
+        bool, typer.Option("--gate/--no-gate", help="For people: whose motion is not natural names nobody.")
+    ] = True,
     swap: Annotated[bool, typer.Option("--swap", help="Hold real faces against other voices too.")] = False,
     seed: Annotated[int, typer.Option(help="Of everything drawn at random.")] = 0,
 ) -> None:
@@ -113,7 +118,8 @@ def evaluate(
     `verification`: how well two samples of one person are told from two of two. `identification`: how often the right
     one of all enrolled comes first, also among strangers. `ios`: whether forged clips, whose face_owner and
     motion_owner are two people, lead to who moved. All three enrol real rows by their speaker, hold nothing of one
-    session against itself, and look up clips with another label method by method.
+    session against itself, and look up clips with another label method by method. A clip whose motion is not natural
+    names nobody, which counts against an untouched one; --no-gate tells what the embedding alone would do.
     """
     settings, reading = Settings.from_env(), Reading(cache, min_seconds, limit, workers)
     options = EvaluationOptions(read_seconds(seconds), swap, seed=seed)
@@ -124,7 +130,7 @@ def evaluate(
             rows, task, options, choose_method(model, mode, None, settings.data_dir), settings, reading
         )
     else:
-        people = IdentityOptions(IdentityTask(task), embedder, pool, same_session, seed)
+        people = IdentityOptions(IdentityTask(task), embedder, pool, same_session, gate, seed)
         report = measure_people(rows, people, settings, reading)
     _deliver(report, json)
     if not report.n_rows:
@@ -164,8 +170,8 @@ def measure_people(
     """Measure how people are told by what is embedded of their faces."""
     check_manifest(rows, options)
     usable, useless = choose_rows(rows, reading.limit, lambda row: name_unusable(row, options.task))
-    embedder, observer = load_embedder(options.embedder, settings), Observer.load(settings)
-    store = reading.open_cache(settings, observer.recipe)
+    embedder, observer = load_embedder(options.embedder, settings), Observer.load(settings, cut_faces=True)
+    store = reading.open_cache(settings, observer.recipe, with_faces=True)
     with _name_disk_errors(), _show_progress() as on_row:
         reading.decode(usable, settings, observer.face_options, store, on_row)
         embedded = embed_rows(usable, embedder, observer, store, reading.min_seconds, on_row)

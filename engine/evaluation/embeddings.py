@@ -1,18 +1,19 @@
 """The clips of a manifest as embeddings of whoever is seen in them."""
 
-import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
 from engine.cache import ObservationCache, Observes, observe_cached
+from engine.dynamics import Nature, load_dynamics
 from engine.errors import EngineError
 from engine.evaluation.figures import Skipped
 from engine.evaluation.measurements import OnRow
 from engine.manifest import Row
 from engine.observation import Observation, ObservedTrack
 from engine.settings import Settings
+from engine.staticface import StaticFace
 from engine.types import DynamicEmbedding
 
 
@@ -22,6 +23,11 @@ class Embedder(Protocol):
     @property
     def recipe(self) -> str:
         """Weights and every option that changes an embedding."""
+        ...
+
+    @property
+    def nature(self) -> Nature:
+        """What evidence makes a motion natural; pooled embeddings are judged by it anew."""
         ...
 
     def embed(self, observation: Observation, track: ObservedTrack) -> DynamicEmbedding | None:
@@ -53,14 +59,13 @@ class EmbeddedRows:
     skipped: tuple[Skipped, ...]
     recipe: str  # of the embedder
     observer_recipe: str
+    nature: Nature  # the embedder's
     trained_on: frozenset[str] = frozenset()  # speakers whom the embedder knows from its training
 
 
 def load_embedder(name: EmbedderName, settings: Settings) -> Embedder:
     """Load what embeds; WeightsMissing and WeightsDamaged say which file and what to do."""
-    dynamics = importlib.import_module("engine.dynamics")  # late, since it brings its network along
-    embedder: Embedder = dynamics.StaticFace() if name == EmbedderName.STATIC else dynamics.load_dynamics(settings)
-    return embedder
+    return StaticFace() if name == EmbedderName.STATIC else load_dynamics(settings)
 
 
 def embed_rows(
@@ -86,7 +91,8 @@ def embed_rows(
             embedded.append(found)
     on_row("embed", len(rows), len(rows))
     trained_on = frozenset(getattr(embedder, "trained_on", ()))  # not every embedder was trained
-    return EmbeddedRows(tuple(embedded), tuple(skipped), embedder.recipe, observer.recipe, trained_on)
+    recipes = (embedder.recipe, observer.recipe)
+    return EmbeddedRows(tuple(embedded), tuple(skipped), *recipes, embedder.nature, trained_on)
 
 
 def _embed_row(row: Row, seen: Observation, embedder: Embedder, min_seconds: float) -> EmbeddedRow | str:

@@ -140,6 +140,8 @@ class Identified:
     """What is told of one set of probes; nothing of what the task does not ask."""
 
     recognition: Recognition
+    n_refused: int  # probes that were held against somebody, and whose motion is not natural: they name nobody
+    n_tried: int  # probes that were held against somebody
     open_set: OpenSet | None = None
     following: Following | None = None
 
@@ -188,6 +190,8 @@ class IdentityReport:
     n_speakers: int  # of these
     n_trained_speakers: int  # of these: the embedder was trained on them, which flatters it
     n_made_samples: int  # of other clips
+    gated: bool  # False: motion that is not natural was taken as if it were
+    not_enrolled: tuple[str, ...]  # untouched clips whose motion is not natural, as they stand in the manifest
     seconds: float | None  # median of a sample
     remarks: tuple[str, ...]  # what the figures must not be read without
     skipped: tuple[Skipped, ...]

@@ -1,7 +1,7 @@
 """Whose way of speaking is it: people told apart, looked up, and found behind a forged face."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
@@ -40,6 +40,7 @@ class IdentityOptions:
     embedder: EmbedderName = EmbedderName.DYNAMICS
     pool_s: float | None = None  # least seconds of a sample; None: as the manifest has it
     same_session: bool = False  # let samples of one session meet
+    gate: bool = True  # who is told not to move naturally names nobody and is not enrolled
     seed: int = 0
     resamples: int = RESAMPLES  # behind each interval
 
@@ -48,6 +49,7 @@ class IdentityOptions:
 class _Bench:
     """Everybody who is enrolled, and how probes are held against them throughout one evaluation."""
 
+    real: tuple[Sample, ...]  # untouched: the gallery, then those that are not enrolled since they seem not to be
     gallery: tuple[Sample, ...]
     has_sessions: bool
     options: IdentityOptions
@@ -67,13 +69,16 @@ class _Bench:
         """Give the pairs that the task is about: of samples, or of a sample and a person."""
         if self.options.task != IdentityTask.VERIFICATION:
             return pair_candidates(found)
-        return pair_samples(probes, self.gallery, self.allow(probes), once=probes is self.gallery)
+        return pair_samples(probes, self.gallery, self.allow(probes), once=probes is self.real)
 
     def tell(self, probes: Sequence[Sample], strangers: Strangers | None, untouched: Search | None) -> Identified:
         """Work out all figures of one set of probes."""
         found, how = self.search(probes), (self.options.seed, self.options.resamples)
+        tried = ~np.isnan(found.scores).all(axis=1)
         return Identified(
             tell_recognition(self.pair(probes, found), found, *how),
+            int((found.refused & tried).sum()),
+            int(tried.sum()),
             None if strangers is None else tell_open_set(found, strangers, *how),
             None if untouched is None else tell_following(found, untouched, *how),
         )
@@ -116,10 +121,12 @@ def name_unusable(row: Row, task: IdentityTask) -> str | None:
 
 def evaluate_identity(embedded: EmbeddedRows, manifest: Sequence[Row], options: IdentityOptions) -> IdentityReport:
     """Work out the figures of what was embedded; of the whole manifest the cells alone are read."""
-    pooled = pool_rows(embedded.rows, manifest, options.pool_s, options.seed)
-    real = tuple(one for one in pooled.samples if one.is_real)
-    made = tuple(one for one in pooled.samples if not one.is_real)
-    bench = _Bench(real, _has_sessions(manifest), options)
+    pooled = pool_rows(embedded.rows, manifest, embedded.nature, options.pool_s, options.seed)
+    samples = [replace(one, is_natural=one.is_natural or not options.gate) for one in pooled.samples]
+    gallery = tuple(one for one in samples if one.is_real and one.is_natural)
+    refused = tuple(one for one in samples if one.is_real and not one.is_natural)
+    real, made = gallery + refused, tuple(one for one in samples if not one.is_real)
+    bench = _Bench(real, gallery, _has_sessions(manifest), options)
     figures = _tell_figures(bench, made)
     speakers = {one.speaker for one in real}
     return IdentityReport(
@@ -135,6 +142,8 @@ def evaluate_identity(embedded: EmbeddedRows, manifest: Sequence[Row], options: 
         n_speakers=len(speakers),
         n_trained_speakers=len(speakers & embedded.trained_on),
         n_made_samples=len(made),
+        gated=options.gate,
+        not_enrolled=tuple(name for one in refused if one.enrol is not False for name in one.names),
         seconds=float(np.median([one.seconds for one in real])) if real else None,
         remarks=tuple(_remark(bench, made, figures)),
         skipped=(*embedded.skipped, *pooled.skipped),
@@ -142,7 +151,7 @@ def evaluate_identity(embedded: EmbeddedRows, manifest: Sequence[Row], options: 
 
 
 def _tell_figures(bench: _Bench, made: Sequence[Sample]) -> IdentityFigures:
-    own = bench.search(bench.gallery)
+    own = bench.search(bench.real)
     task = bench.options.task
     strangers = find_strangers(own) if task == IdentityTask.IDENTIFICATION else None
     untouched = own if task == IdentityTask.IOS else None
@@ -150,7 +159,7 @@ def _tell_figures(bench: _Bench, made: Sequence[Sample]) -> IdentityFigures:
     for one in made:
         methods.setdefault(one.method, []).append(one)
     return IdentityFigures(
-        whole=bench.tell(made if task == IdentityTask.IOS else bench.gallery, strangers, untouched),
+        whole=bench.tell(made if task == IdentityTask.IOS else bench.real, strangers, untouched),
         per_method={name: bench.tell(methods[name], strangers, untouched) for name in sorted(methods)},
     )
 
@@ -158,6 +167,8 @@ def _tell_figures(bench: _Bench, made: Sequence[Sample]) -> IdentityFigures:
 def _remark(bench: _Bench, made: Sequence[Sample], figures: IdentityFigures) -> Iterator[str]:
     """Say what the figures must not be read without."""
     whole = figures.whole.recognition
+    if not bench.options.gate:
+        yield "NOT GATED: motion that is told not to be natural was enrolled and looked up all the same."
     if not bench.has_sessions:
         yield (
             "NOT ACROSS SESSIONS: no row tells its session, so clips of one day may have been held against each other, "
@@ -165,7 +176,7 @@ def _remark(bench: _Bench, made: Sequence[Sample], figures: IdentityFigures) -> 
         )
     elif bench.options.same_session:
         yield "NOT ACROSS SESSIONS: samples of one session were held against each other, as was asked for."
-    elif unplaced := sum(not one.motion_placed for one in (*bench.gallery, *made)):
+    elif unplaced := sum(not one.motion_placed for one in (*bench.real, *made)):
         yield f"{unplaced} samples tell no session and were held against nobody's own."
     if faceless := sum(not one.face_placed and one.motion_placed for one in made):
         yield (

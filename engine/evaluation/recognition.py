@@ -7,7 +7,7 @@ from math import nan
 import numpy as np
 
 from engine.evaluation.figures import Following, OpenSet, Recognition
-from engine.evaluation.searches import Pairs, Search
+from engine.evaluation.searches import REFUSED, Pairs, Search
 from engine.metrics import ErrorCurve, WeightedScores, bootstrap_rows, detection_rate, rank_hits
 
 TARGETS = (0.05, 0.01)  # share of genuine trials, as speaker recognition has it (NIST SRE 2016, VoxCeleb)
@@ -33,7 +33,7 @@ def find_strangers(found: Search) -> Strangers:
     known = np.flatnonzero(own >= 0)
     scores[known, own[known]] = np.nan
     rows = np.flatnonzero(~np.isnan(scores).all(axis=1))
-    return Strangers(np.nanmax(scores[rows], axis=1, initial=-1), tuple(found.probes[row].speaker for row in rows))
+    return Strangers(np.nanmax(scores[rows], axis=1, initial=REFUSED), tuple(found.probes[row].speaker for row in rows))
 
 
 def tell_recognition(pairs: Pairs, found: Search, seed: int = 0, n: int = RESAMPLES) -> Recognition:
@@ -132,8 +132,8 @@ def _rank(found: Search) -> _Ranked:
     scores = found.scores[rows]
     return _Ranked(
         speakers=[found.probes[row].speaker for row in rows],
-        hits={k: rank_hits(scores, truth[rows], k) for k in (1, 5)},
-        tops=np.nanmax(scores, axis=1, initial=-1),
+        hits={k: rank_hits(scores, truth[rows], k) * ~found.refused[rows] for k in (1, 5)},
+        tops=np.nanmax(scores, axis=1, initial=REFUSED),
         chance=1 / (~np.isnan(scores)).sum(axis=1),
     )
 
@@ -143,9 +143,9 @@ def _place_speakers(found: Search) -> np.ndarray:
 
 
 def _chance_to_lead(found: Search, columns: np.ndarray) -> np.ndarray:
-    """(P,) chance that the candidate in the column comes first; NaN where there is no such candidate."""
+    """(P,) chance that the candidate in the column is named; NaN where there is no such candidate."""
     chance, rows = np.full(len(columns), nan), np.flatnonzero(columns >= 0)
-    chance[rows] = rank_hits(found.scores[rows], columns[rows], 1)
+    chance[rows] = rank_hits(found.scores[rows], columns[rows], 1) * ~found.refused[rows]
     return chance
 
 

@@ -8,13 +8,12 @@ from pathlib import Path
 import numpy as np
 from scipy.sparse import csr_array
 
+from engine.dynamics import Nature, pool_embeddings, weigh
 from engine.evaluation.embeddings import EmbeddedRow
 from engine.evaluation.figures import Skipped
 from engine.manifest import Row
 
 _Piece = list[EmbeddedRow]  # that stay together
-
-NO_LENGTH = 1e-6  # of a mean of unit vectors: they cancel out, and no direction is left
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,7 +29,10 @@ class Sample:
     motion_placed: bool  # the session of every motion is told
     face_placed: bool  # the session of every face is told
     vector: np.ndarray  # (D,) float64, unit length
+    weight: float  # of the vector where it is pooled with others
     seconds: float
+    is_natural: bool  # False: the motion was tampered with, and names nobody
+    names: tuple[str, ...]  # of its clips, as they stand in the manifest
 
     @property
     def is_real(self) -> bool:
@@ -82,9 +84,9 @@ def name_method(row: Row) -> str:
 
 
 def pool_rows(
-    embedded: Sequence[EmbeddedRow], manifest: Sequence[Row], pool_s: float | None = None, seed: int = 0
+    embedded: Sequence[EmbeddedRow], manifest: Sequence[Row], nature: Nature, pool_s: float | None = None, seed: int = 0
 ) -> Pooled:
-    """Pool embeddings to samples: the mean, weighted by seconds, of length 1 again.
+    """Pool embeddings to samples, as if all their windows were of one clip (`dynamics.pool_embeddings`).
 
     Rows of one `sample` cell, speaker and method are one sample, any other row is one by itself. With `pool_s` these
     are joined further until they are that long: within a session where it is long enough for that; shorter sessions are
@@ -102,7 +104,7 @@ def pool_rows(
         pieces = _gather_samples(rows)
         pools, rest = (pieces, []) if pool_s is None else _join(pieces, kind.speaker, places, pool_s, seed)
         for pool in pools:
-            pooled = _pool(kind, pool, places)
+            pooled = _pool(kind, pool, places, nature)
             if pooled is None:
                 skipped += [Skipped(one.row.written, "the embeddings of its sample cancel out") for one in pool]
             else:
@@ -131,13 +133,6 @@ def may_meet(
     return apart & wanted
 
 
-def mean_vector(vectors: np.ndarray, seconds: np.ndarray) -> np.ndarray | None:
-    """(D,) mean of (n, D) unit vectors weighted by seconds (n,), of length 1 again; None where they cancel out."""
-    mean = seconds @ vectors / seconds.sum()
-    length = float(np.linalg.norm(mean))
-    return None if length < NO_LENGTH else mean / length
-
-
 def _name_kind(row: Row) -> _Kind:
     return _Kind(name_speaker(row), name_face(row), name_method(row), row.enrol)
 
@@ -150,10 +145,9 @@ def _gather_samples(rows: Sequence[EmbeddedRow]) -> list[_Piece]:
     return list(pieces.values())
 
 
-def _pool(kind: _Kind, rows: Sequence[EmbeddedRow], places: Mapping[Path, Row]) -> Sample | None:
-    seconds = np.array([one.embedding.seconds for one in rows])
-    vector = mean_vector(np.array([one.embedding.vector for one in rows], np.float64), seconds)
-    if vector is None:
+def _pool(kind: _Kind, rows: Sequence[EmbeddedRow], places: Mapping[Path, Row], nature: Nature) -> Sample | None:
+    pooled = pool_embeddings([one.embedding for one in rows], nature)
+    if pooled is None:
         return None
     origins = [_trace_origin(one, places) for one in rows]
     return Sample(
@@ -165,8 +159,11 @@ def _pool(kind: _Kind, rows: Sequence[EmbeddedRow], places: Mapping[Path, Row]) 
         files=frozenset().union(*(origin.files for origin in origins)),
         motion_placed=all(origin.motion_placed for origin in origins),
         face_placed=all(origin.face_placed for origin in origins),
-        vector=vector,
-        seconds=float(seconds.sum()),
+        vector=pooled.vector.astype(np.float64),
+        weight=weigh(pooled),
+        seconds=pooled.seconds,
+        is_natural=pooled.is_natural,
+        names=tuple(one.row.written for one in rows),
     )
 
 

@@ -97,7 +97,7 @@ def _lay_identity(report: IdentityReport) -> dict[str, Any]:
 
 def _lay_identified(one: Identified) -> dict[str, Any]:
     """Lay all figures of one set of probes side by side, their intervals in one place."""
-    laid = asdict(one.recognition)
+    laid = asdict(one.recognition) | {"refused": one.n_refused, "n_tried": one.n_tried}
     intervals = laid.pop("ci")
     if one.open_set is not None:
         more = asdict(one.open_set)
@@ -126,6 +126,8 @@ def _print_identity(report: IdentityReport, console: Console) -> None:
     )
     if report.n_trained_speakers:
         console.print(f"{report.n_trained_speakers} of the speakers were in the embedder's training: they flatter it.")
+    if report.gated:
+        _print_refused(probes, report.not_enrolled, console)
     for remark in report.remarks:
         console.print(remark, style="bold", highlight=False)
     _print_skipped(report.skipped, console)
@@ -183,6 +185,17 @@ def _print_following(probes: Mapping[str, Identified], console: Console) -> None
                 str(told.n_owners),
             )
     console.print(table)
+
+
+def _print_refused(probes: Mapping[str, Identified], not_enrolled: Sequence[str], console: Console) -> None:
+    """Say who names nobody, method by method, and whom of the untouched this leaves out."""
+    told = "; ".join(f"{name} {one.n_refused} of {one.n_tried}" for name, one in probes.items())
+    lines = [f"Refused, since their motion is not natural: {told}."]
+    if not_enrolled:
+        more = f" and {len(not_enrolled) - MAX_NAMED} more, named in the JSON" if len(not_enrolled) > MAX_NAMED else ""
+        lines.append(f"Not enrolled for that ({len(not_enrolled)}): {', '.join(not_enrolled[:MAX_NAMED])}{more}")
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _print_consistency(figures: ConsistencyFigures, console: Console) -> None:

@@ -5,17 +5,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.evaluation.samples import NO_LENGTH, Sample
+from engine.dynamics import NO_LENGTH
+from engine.evaluation.samples import Sample
 
 DECIMALS = 6
 """Cosines that differ by less are ties: embeddings are float32, and an order that rounding makes is luck."""
+REFUSED = -2.0
+"""In place of each cosine of a probe whose motion is not natural: below all there are, and the same for everybody."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pairs:
     """Two samples each, or a sample and a person."""
 
-    scores: np.ndarray  # (P,) cosine
+    scores: np.ndarray  # (P,) cosine, or REFUSED
     genuine: np.ndarray  # (P,) bool: both of one speaker
     one: np.ndarray  # (P,) int, into `speakers`
     other: np.ndarray  # (P,) int, into `speakers`
@@ -28,7 +31,12 @@ class Search:
 
     probes: tuple[Sample, ...]
     speakers: tuple[str, ...]  # who is enrolled
-    scores: np.ndarray  # (P, S) cosine; NaN where the probe may meet no sample of that speaker
+    scores: np.ndarray  # (P, S) cosine, or REFUSED; NaN where the probe may meet no sample of that speaker
+
+    @property
+    def refused(self) -> np.ndarray:
+        """(P,) bool: the probe names nobody."""
+        return ~_natural(self.probes)
 
     def place(self, names: Sequence[str]) -> np.ndarray:
         """(P,) column of each name; -1 where that speaker is not enrolled, or not for this probe."""
@@ -40,28 +48,33 @@ class Search:
 
 
 def search(probes: Sequence[Sample], gallery: Sequence[Sample], allowed: np.ndarray) -> Search:
-    """Look every probe up; a person is the mean, weighted by seconds, of the samples that `allowed` (P, G) leaves."""
+    """Look every probe up; a person is what the samples that `allowed` (P, G) leaves are pooled to."""
     speakers = tuple(sorted({one.speaker for one in gallery}))
     scores = np.full((len(probes), len(speakers)), np.nan)
-    vectors, seconds = _stack(gallery), np.array([one.seconds for one in gallery])
+    vectors, weight = _stack(gallery), np.array([one.weight for one in gallery])
     looked_up = _stack(probes)
     for column, speaker in enumerate(speakers):
         own = [place for place, one in enumerate(gallery) if one.speaker == speaker]
-        weights = allowed[:, own] * seconds[own]
+        weights = allowed[:, own] * weight[own]
         means = weights @ vectors[own]  # (P, D)
         lengths = np.linalg.norm(means, axis=1)
         there = lengths > NO_LENGTH * weights.sum(axis=1)
         scores[there, column] = (means[there] * looked_up[there]).sum(axis=1) / lengths[there]
+    scores[~_natural(probes)[:, None] & ~np.isnan(scores)] = REFUSED
     return Search(tuple(probes), speakers, scores.round(DECIMALS))
 
 
 def pair_samples(probes: Sequence[Sample], gallery: Sequence[Sample], allowed: np.ndarray, once: bool = False) -> Pairs:
     """Hold every probe against every sample that `allowed` (P, G) leaves.
 
-    `once`: both are one list, and two samples of it are one pair, whichever of them is looked up.
+    `once`: the gallery is the first of the probes, and two samples of it are one pair, whichever of them is looked up.
     """
-    rows, columns = np.nonzero(allowed & ~np.tril(allowed.T) if once else allowed)
+    if once:
+        both = allowed[: len(gallery)]
+        allowed = np.concatenate([both & ~np.tril(both.T), allowed[len(gallery) :]])
+    rows, columns = np.nonzero(allowed)
     scores = (_stack(probes) @ _stack(gallery).T)[rows, columns] if len(rows) else np.zeros(0)
+    scores[~_natural(probes)[rows]] = REFUSED
     return _pair([one.speaker for one in probes], [one.speaker for one in gallery], rows, columns, scores)
 
 
@@ -80,6 +93,11 @@ def _pair(
     one = np.array([places[name] for name in probes], int)[rows]
     other = np.array([places[name] for name in gallery], int)[columns]
     return Pairs(scores.round(DECIMALS), one == other, one, other, speakers)
+
+
+def _natural(samples: Sequence[Sample]) -> np.ndarray:
+    """(n,) bool."""
+    return np.array([one.is_natural for one in samples], bool)
 
 
 def _stack(samples: Sequence[Sample]) -> np.ndarray:

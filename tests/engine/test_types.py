@@ -9,7 +9,7 @@ UNIT = np.array([0.6, 0.8, 0.0], np.float32)
 
 
 def test_an_embedding_keeps_a_unit_vector_that_nobody_can_change() -> None:
-    made = DynamicEmbedding(UNIT.copy(), 2.0, 0.0, "recipe")
+    made = DynamicEmbedding(UNIT.copy(), 2.0, 0.0, "recipe", 2, 1.5, True)
     assert np.array_equal(made.vector, UNIT)
     with pytest.raises(ValueError, match="read-only"):
         made.vector[0] = 1
@@ -32,11 +32,11 @@ def test_an_embedding_keeps_a_unit_vector_that_nobody_can_change() -> None:
 )
 def test_an_embedding_of_anything_else_is_refused(vector: np.ndarray, seconds: float, spread: float, says: str) -> None:
     with pytest.raises(ValueError, match=says):
-        DynamicEmbedding(vector.copy(), seconds, spread, "recipe")
+        DynamicEmbedding(vector.copy(), seconds, spread, "recipe", 2, 1.5, True)
 
 
 def test_rounding_in_float32_is_no_error() -> None:
     rng = np.random.default_rng(0)
     for size in (2, 96, 1024):
         vector = rng.normal(size=size).astype(np.float32)
-        DynamicEmbedding(vector / np.linalg.norm(vector), 1.0, 0.1, "recipe")
+        DynamicEmbedding(vector / np.linalg.norm(vector), 1.0, 0.1, "recipe", 2, 1.5, True)

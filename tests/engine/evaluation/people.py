@@ -5,11 +5,13 @@ from pathlib import Path
 
 import numpy as np
 
+from engine.dynamics import Nature
 from engine.evaluation.embeddings import EmbeddedRow, EmbeddedRows
 from engine.manifest import Row
 from engine.types import DynamicEmbedding
 
 RECIPE = "drawn"
+NATURE = Nature(mean=0.0, between=0.6, within=0.8)  # one window is natural above -2.6
 
 
 def make_row(number: int, speaker: str, session: str | None = None, label: str = "real", **cells: object) -> Row:
@@ -18,16 +20,24 @@ def make_row(number: int, speaker: str, session: str | None = None, label: str =
     return Row(number, Path(name), label, speaker=speaker, session=session, written=name, **cells)  # type: ignore[arg-type]
 
 
-def embed(row: Row, vector: Sequence[float] | np.ndarray, seconds: float = 1.0, sha256: str = "") -> EmbeddedRow:
-    """The row with a vector, brought to length 1."""
+def embed(
+    row: Row,
+    vector: Sequence[float] | np.ndarray,
+    seconds: float = 1.0,
+    sha256: str = "",
+    evidence: float = 0.0,
+) -> EmbeddedRow:
+    """The row with a vector, brought to length 1, of windows of a second that all agree."""
     direction = np.asarray(vector, np.float64)
     unit = (direction / np.linalg.norm(direction)).astype(np.float32)
-    return EmbeddedRow(row, sha256 or f"{row.number:064x}", DynamicEmbedding(unit, seconds, 0.0, RECIPE))
+    n_windows = max(1, round(seconds))
+    found = DynamicEmbedding(unit, seconds, 0.0, RECIPE, n_windows, evidence, NATURE.admits(evidence, n_windows))
+    return EmbeddedRow(row, sha256 or f"{row.number:064x}", found)
 
 
 def gather(*embedded: EmbeddedRow) -> EmbeddedRows:
     """All that were embedded, with none skipped."""
-    return EmbeddedRows(embedded, (), RECIPE, "seen")
+    return EmbeddedRows(embedded, (), RECIPE, "seen", NATURE)
 
 
 def draw_people(

@@ -1,18 +1,19 @@
 """Every row is embedded from its longest face, or skipped with the reason; other recipes never mix."""
 
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
 
 from engine.cache import ObservationCache
+from engine.evaluation import embeddings
 from engine.evaluation.embeddings import EmbedderName, embed_rows, load_embedder
 from engine.manifest import Row
 from engine.observation import Observation, ObservedTrack
 from engine.settings import Settings
+from engine.staticface import StaticFace
 from engine.types import DynamicEmbedding
+from tests.engine.evaluation.people import NATURE
 from tests.engine.evaluation.test_command import RECIPE, DrawnObserver, draw_film
 
 
@@ -20,12 +21,14 @@ class LengthEmbedder:
     """Points along the length of the track it is given; knows Ada from its training."""
 
     recipe = "length"
+    nature = NATURE
     trained_on = frozenset({"Ada"})
 
     def embed(self, observation: Observation, track: ObservedTrack) -> DynamicEmbedding | None:
         if len(track.seen) < 50:
             return None
-        return DynamicEmbedding(np.eye(1, 400, len(track.seen), dtype=np.float32)[0], len(track.seen) / 25, 0, "length")
+        vector = np.eye(1, 400, len(track.seen), dtype=np.float32)[0]
+        return DynamicEmbedding(vector, len(track.seen) / 25, 0, "length", 1, 0.0, True)
 
 
 def make_rows(folder: Path, *films: str) -> list[Row]:
@@ -55,6 +58,7 @@ def test_each_row_is_embedded_or_named_with_its_reason(tmp_path: Path) -> None:
         "text.mp4": "The file is no video.",
     }
     assert (found.recipe, found.observer_recipe, found.trained_on) == ("length", RECIPE, {"Ada"})
+    assert found.nature is NATURE
     assert steps[0] == ("embed", 0, 6) and steps[-1] == ("embed", 6, 6)
 
 
@@ -90,12 +94,9 @@ def test_an_embedding_of_another_recipe_is_a_mistake(tmp_path: Path) -> None:
 
 def test_embedders_are_loaded_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Settings] = []
-    dynamics = ModuleType("engine.dynamics")
-    dynamics.StaticFace = lambda: "the face"  # type: ignore[attr-defined]
-    dynamics.load_dynamics = lambda settings: asked.append(settings) or "the motion"  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "engine.dynamics", dynamics)
+    monkeypatch.setattr(embeddings, "load_dynamics", lambda settings: asked.append(settings) or "the motion")
     settings = Settings(tmp_path)
-    assert load_embedder(EmbedderName.STATIC, settings) == "the face"
+    assert isinstance(load_embedder(EmbedderName.STATIC, settings), StaticFace)
     assert not asked
     assert load_embedder(EmbedderName.DYNAMICS, settings) == "the motion"
     assert asked == [settings]

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
+from engine.alignedfaces import N_POINTS, SIZE, AlignedFaces
 from engine.errors import BadManifest, EngineError
 from engine.evaluation import command
 from engine.evaluation.embeddings import EmbeddedRow
@@ -19,10 +20,11 @@ from engine.manifest import Row
 from engine.observation import Observation, ObservedTrack
 from engine.observer import Observer
 from engine.types import DynamicEmbedding
-from tests.engine.evaluation.people import draw_people, embed, gather, make_row
+from tests.engine.evaluation.people import NATURE, draw_people, embed, gather, make_row
 from tests.engine.evaluation.test_command import DrawnObserver, draw_film
 
 TASKS = tuple(IdentityTask)
+UNNATURAL = "9"  # the last figure of such a clip
 
 
 def evaluate(
@@ -249,10 +251,61 @@ def test_rows_of_no_use_say_why() -> None:
     assert name_unusable(half, IdentityTask.VERIFICATION) is None
 
 
+def spoil(one: EmbeddedRow) -> EmbeddedRow:
+    """The same motion, with evidence that it was tampered with."""
+    return embed(one.row, vector_of(one), one.embedding.seconds, one.sha256, evidence=-9.0)
+
+
+@pytest.mark.parametrize("task", [IdentityTask.VERIFICATION, IdentityTask.IDENTIFICATION])
+def test_controls_that_are_refused_identify_nobody_though_their_vectors_would(task: IdentityTask) -> None:
+    real = draw_people(8, 3, noise=0.2)
+    copied = [spoil(one) for one in make_controls(real, "reversed", [vector_of(one) for one in real])]
+    gated, alone = (evaluate([*real, *copied], task, gate=gate) for gate in (True, False))
+    told, plain = gated.figures.per_method["reversed"], alone.figures.per_method["reversed"]
+    assert (told.n_refused, told.n_tried, gated.gated) == (24, 24, True)
+    assert (told.recognition.rank1, told.recognition.rank5, told.recognition.n_probes) == (0.0, 0.0, 24)
+    assert told.recognition.eer == pytest.approx(0.5) and told.recognition.n_pairs == plain.recognition.n_pairs
+    assert (plain.n_refused, alone.gated, plain.recognition.rank1) == (0, False, 1.0)
+    assert plain.recognition.eer < 0.1 and alone.remarks[0].startswith("NOT GATED")  # type: ignore[operator]
+    assert gated.figures.whole == alone.figures.whole and gated.figures.whole.n_refused == 0
+    if told.open_set is not None:
+        assert told.open_set.dir == {"0.01": 0.0, "0.1": 0.0}
+
+
+@pytest.mark.parametrize("task", [IdentityTask.VERIFICATION, IdentityTask.IDENTIFICATION])
+def test_an_untouched_clip_that_is_refused_counts_against_us_and_is_not_enrolled(task: IdentityTask) -> None:
+    real = draw_people(8, 3, noise=0.2)
+    found, plain = evaluate([*real[:-1], spoil(real[-1])], task), evaluate(real, task)
+    whole = found.figures.whole
+    assert (whole.n_refused, whole.n_tried, whole.recognition.n_probes) == (1, 24, 24)
+    assert found.not_enrolled == (real[-1].row.written,) and not plain.not_enrolled
+    assert whole.recognition.rank1 == pytest.approx(plain.figures.whole.recognition.rank1 - 1 / 24)  # type: ignore[operator]
+    assert whole.recognition.eer > plain.figures.whole.recognition.eer  # type: ignore[operator]
+    if task == IdentityTask.VERIFICATION:
+        assert whole.recognition.n_pairs == plain.figures.whole.recognition.n_pairs  # each still is a pair, once
+    assert found.n_samples == 24 and found.n_rows == 24
+
+
+def test_a_forged_clip_that_is_refused_is_not_decided() -> None:
+    real = draw_people(6, 3, noise=0.2)
+    forged = forge(real, lambda driver, donor: vector_of(driver))
+    told = evaluate([*real, *(spoil(one) for one in forged[:9]), *forged[9:]], IdentityTask.IOS)
+    assert told.figures.whole.following is not None
+    assert (told.figures.whole.n_refused, told.figures.whole.recognition.rank1) == (9, 0.5)
+    assert (told.figures.whole.following.decided, told.figures.whole.following.follows_motion) == (0.5, 1.0)
+
+
+def test_all_refused_is_a_report_all_the_same() -> None:
+    found = evaluate([spoil(one) for one in draw_people(3, 2)])
+    assert (found.figures.whole.recognition.n_pairs, found.figures.whole.n_tried) == (0, 0)
+    assert len(found.not_enrolled) == found.n_samples == 6
+
+
 class MouthEmbedder:
     """Points where the drawn mouth's number says: the person is its hundreds, the session its tens."""
 
     recipe = "mouth"
+    nature = NATURE
     trained_on = frozenset({"p1"})
 
     def embed(self, observation: Observation, track: ObservedTrack) -> DynamicEmbedding:
@@ -260,13 +313,34 @@ class MouthEmbedder:
         rng = np.random.default_rng(film // 100)
         vector = rng.normal(size=8) + 0.1 * np.random.default_rng(film).normal(size=8)
         unit = (vector / np.linalg.norm(vector)).astype(np.float32)
-        return DynamicEmbedding(unit, len(track.seen) / 25, 0.1, self.recipe)
+        assert track.faces is not None
+        evidence = float(track.faces.pictures.mean())
+        return DynamicEmbedding(unit, len(track.seen) / 25, 0.1, self.recipe, 1, -evidence, NATURE.admits(-evidence, 1))
+
+
+class FacedObserver(DrawnObserver):
+    """Cuts faces that are black, and white where the film's clip is called unnatural by a number of its own."""
+
+    def observe(self, path: Path, *arguments: object) -> Observation:
+        seen = super().observe(path)
+        grey = 255 if path.stem.endswith(UNNATURAL) else 0
+        tracks = tuple(
+            replace(
+                track,
+                faces=AlignedFaces(
+                    np.full((len(track.seen), SIZE, SIZE), grey, np.uint8),
+                    np.zeros((len(track.seen), N_POINTS, 2), np.float32),
+                ),
+            )
+            for track in seen.tracks
+        )
+        return replace(seen, tracks=tracks)
 
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     monkeypatch.setenv("WAYSPEAK_DATA", str(tmp_path / "data"))
-    monkeypatch.setattr(Observer, "load", lambda settings: DrawnObserver())
+    monkeypatch.setattr(Observer, "load", lambda settings, cut_faces: FacedObserver() if cut_faces else DrawnObserver())
     monkeypatch.setattr(command, "load_embedder", lambda name, settings: MouthEmbedder())
     monkeypatch.setattr(command, "IdentityOptions", partial(IdentityOptions, resamples=50))
 
@@ -371,3 +445,31 @@ def test_the_same_seed_says_the_same(run: Callable[..., Result], tmp_path: Path)
     arguments = ("--task", "verification", "--json", "-", "--pool", "3")
     first, again = (run(rows, *arguments, "--seed", "7").stdout for _ in range(2))
     assert first == again
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_command_says_who_was_refused(run: Callable[..., Result], tmp_path: Path, task: str) -> None:
+    frozen = [f"{draw_film(tmp_path, f'{p}19.mp4', 1, -1, seconds=2)},control,p{p},d1,frozen,,,,{p}11.mp4"
+              for p in (1, 2)]  # fmt: skip
+    swapped = [
+        f"{draw_film(tmp_path, f'1{n}.mp4', 1, -1, seconds=2)},fake,,d1,swap,p2,p1,211.mp4,111.mp4" for n in (18, 29)
+    ]
+    rows = [*write_people(tmp_path), f"{draw_film(tmp_path, '119.mp4', 1, -1, seconds=2)},real,p1,d1,,,,,"]
+    rows += swapped if task == "ios" else frozen
+    figures = {}
+    for name in ("--gate", "--no-gate"):
+        out = tmp_path / "out.json"
+        result = run(rows, "--task", task, "--json", str(out), name)
+        assert result.exit_code == 0, result.output
+        figures[name] = json.loads(out.read_text())
+        said = "Refused, since their motion is not natural:" in result.output
+        assert said == (name == "--gate")
+        assert ("Not enrolled for that (1): 119.mp4" in result.output) == said
+    gated, alone = figures["--gate"], figures["--no-gate"]
+    method = "swap" if task == "ios" else "frozen"
+    assert (gated["gated"], gated["not_enrolled"], alone["gated"], alone["not_enrolled"]) == (
+        True, ["119.mp4"], False, []
+    )  # fmt: skip
+    assert gated["per_method"][method]["refused"] == (1 if task == "ios" else 2)
+    assert (gated["per_method"][method]["n_tried"], alone["per_method"][method]["refused"]) == (2, 0)
+    assert gated["refused"] == 1 and alone["refused"] == 0

@@ -10,15 +10,15 @@ import pytest
 from engine.evaluation.figures import Recognition
 from engine.evaluation.recognition import find_strangers, tell_following, tell_open_set, tell_recognition
 from engine.evaluation.samples import Sample, may_meet, pool_rows
-from engine.evaluation.searches import Pairs, Search, pair_samples, search
-from tests.engine.evaluation.people import draw_people, embed, make_row
+from engine.evaluation.searches import REFUSED, Pairs, Search, pair_samples, search
+from tests.engine.evaluation.people import NATURE, draw_people, embed, make_row
 
 
-def make_sample(speaker: str, face_owner: str | None = None) -> Sample:
+def make_sample(speaker: str, face_owner: str | None = None, evidence: float = 0.0) -> Sample:
     row = make_row(
         1, speaker, "s", "real" if face_owner is None else "fake", face_owner=face_owner, motion_owner=speaker
     )
-    return pool_rows([embed(row, (1.0, 0.0))], [row]).samples[0]
+    return pool_rows([embed(row, (1.0, 0.0), evidence=evidence)], [row], NATURE).samples[0]
 
 
 def make_search(scores: Sequence[Sequence[float]], speakers: Sequence[str], faces: Sequence[str] = ()) -> Search:
@@ -36,7 +36,7 @@ def make_pairs(scores: Sequence[float], genuine: Sequence[bool]) -> Pairs:
 
 
 def recognise(embedded: list, seed: int = 0, n: int = 100) -> Recognition:
-    samples = pool_rows(embedded, [one.row for one in embedded]).samples
+    samples = pool_rows(embedded, [one.row for one in embedded], NATURE).samples
     allowed = may_meet(samples, samples, True)
     return tell_recognition(
         pair_samples(samples, samples, allowed, once=True), search(samples, samples, allowed), seed, n
@@ -157,7 +157,7 @@ def test_three_hundred_strangers_support_one_percent() -> None:
 def test_everybody_is_detected_where_strangers_are_far_and_by_share_where_they_are_not() -> None:
     def look(noise: float) -> Search:
         embedded = draw_people(10, 3, noise=noise)
-        samples = pool_rows(embedded, [one.row for one in embedded]).samples
+        samples = pool_rows(embedded, [one.row for one in embedded], NATURE).samples
         return search(samples, samples, may_meet(samples, samples, True))
 
     clear, blind = look(0.05), look(np.inf)
@@ -232,3 +232,36 @@ def test_owners_make_the_interval() -> None:
 def test_a_record_of_figures_can_be_compared() -> None:
     found = recognise(draw_people(4, 2))
     assert replace(found, eer=0.1) != found
+
+
+def refuse(found: Search, *places: int) -> Search:
+    """The same search, some of whose probes do not move naturally."""
+    probes = list(found.probes)
+    for place in places:
+        probes[place] = make_sample(probes[place].speaker, probes[place].face_owner, evidence=-9.0)
+    scores = found.scores.copy()
+    scores[list(places)] = np.where(np.isnan(scores[list(places)]), nan, REFUSED)
+    return Search(tuple(probes), found.speakers, scores)
+
+
+def test_a_refused_probe_names_nobody_and_counts_all_the_same() -> None:
+    found = make_search([[0.9, 0.1], [0.2, 0.8], [0.7, 0.6], [0.1, 0.9]], ["Ada", "Ben", "Ada", "Ben"])
+    pairs = make_pairs([0.9, 0.8, 0.7, 0.1], [True, True, False, False])
+    plain, told = (tell_recognition(pairs, one, n=20) for one in (found, refuse(found, 0)))
+    assert (plain.rank1, told.rank1, told.rank5, told.n_probes) == (1.0, 0.75, 0.75, 4)
+    assert tell_recognition(pairs, refuse(found, 0, 1, 2, 3), n=20).rank5 == 0.0
+    strangers = find_strangers(refuse(found, 0))
+    assert strangers.scores.tolist() == [REFUSED, 0.2, 0.6, 0.1]
+    believed = tell_open_set(refuse(found, 0), strangers, n=20)
+    assert (believed.dir["0.01"], believed.n_mated, believed.n_nonmated) == (0.75, 4, 4)
+
+
+def test_who_is_refused_follows_neither_the_motion_nor_the_face() -> None:
+    untouched = make_search([[0.9, 0.1], [0.1, 0.9]], ["Ada", "Ben"])
+    forged = make_search([[0.8, 0.3], [0.3, 0.7], [0.2, 0.8]], ["Ada", "Ben", "Ada"], ["Ben", "Ada", "Ben"])
+    plain, told = (tell_following(one, untouched, n=20) for one in (forged, refuse(forged, 0)))
+    assert (plain.decided, plain.follows_motion, plain.kept) == (1.0, pytest.approx(2 / 3), pytest.approx(2 / 3))
+    assert (told.decided, told.follows_motion, told.kept) == (pytest.approx(2 / 3), 0.5, pytest.approx(1 / 3))
+    assert told.rank1_face == pytest.approx(1 / 3)
+    lost = tell_following(forged, refuse(untouched, 0), n=20)
+    assert lost.rank1_untouched == pytest.approx(1 / 3)  # two of the three forged are moved by Ada

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 
 from engine.evaluation.embeddings import EmbeddedRow
-from engine.evaluation.samples import Pooled, Sample, may_meet, mean_vector, pool_rows
-from tests.engine.evaluation.people import draw_people, embed, make_row
+from engine.evaluation.samples import Pooled, Sample, may_meet, pool_rows
+from tests.engine.evaluation.people import NATURE, draw_people, embed, make_row
 
 X, Y = (1.0, 0.0), (0.0, 1.0)
 
 
 def pool(embedded: Sequence[EmbeddedRow], pool_s: float | None = None, seed: int = 0) -> Pooled:
-    return pool_rows(embedded, [one.row for one in embedded], pool_s, seed)
+    return pool_rows(embedded, [one.row for one in embedded], NATURE, pool_s, seed)
 
 
 def meet(samples: Sequence[Sample], **how: bool) -> list[list[int]]:
@@ -27,12 +27,23 @@ def test_without_a_sample_every_row_is_one() -> None:
     assert found.samples[0].sessions == {("Ada", "a")}
 
 
-def test_rows_of_a_sample_are_averaged_by_their_seconds() -> None:
+def test_rows_of_a_sample_are_averaged_by_their_windows() -> None:
     rows = [make_row(1, "Ada", "a", sample="1"), make_row(2, "Ada", "b", sample="1"), make_row(3, "Ben", sample="1")]
     ada, ben = pool([embed(rows[0], X, 3.0), embed(rows[1], Y, 1.0), embed(rows[2], Y, 1.0)]).samples
     assert ada.vector == pytest.approx(np.array([3, 1]) / np.sqrt(10))
+    assert (ada.weight, ada.names) == (pytest.approx(10**0.5), ("1.mp4", "2.mp4"))
     assert (ada.seconds, ada.sessions, ada.motion_placed) == (4.0, {("Ada", "a"), ("Ada", "b")}, True)
     assert (ben.speaker, ben.seconds, ben.motion_placed) == ("Ben", 1.0, False)
+
+
+def test_a_sample_is_natural_by_the_evidence_of_all_its_clips() -> None:
+    rows = [make_row(number, "Ada", "a", sample=sample) for number, sample in ((1, "1"), (2, "1"), (3, ""), (4, ""))]
+    evidence = {1: -4.0, 2: 3.0, 3: -2.5, 4: -2.7}
+    assert NATURE.admits(-0.5, 2) and not NATURE.admits(-4.0, 1)
+    found = pool([embed(row, X, evidence=evidence[row.number]) for row in rows]).samples
+    assert [one.is_natural for one in found] == [True, True, False]
+    long = pool([embed(rows[2], X, 30.0, evidence=-2.5)]).samples
+    assert not long[0].is_natural  # so low through 30 windows is no accident
 
 
 def test_untouched_and_other_clips_and_those_to_enrol_are_not_pooled_together() -> None:
@@ -61,7 +72,6 @@ def test_embeddings_that_cancel_out_give_no_sample_and_say_so() -> None:
         ("1.mp4", "the embeddings of its sample cancel out"),
         ("2.mp4", "the embeddings of its sample cancel out"),
     }
-    assert mean_vector(np.array([X, (-1.0, 0.0)]), np.array([1.0, 1.0])) is None
 
 
 def test_a_long_session_gives_samples_of_its_own_and_short_ones_are_joined_whole() -> None:
@@ -150,7 +160,7 @@ def test_a_forged_clip_stands_in_the_sessions_of_its_motion_and_of_its_face() ->
         donor_path=Path("x/../1.mp4"), driver_path=Path("2.mp4"),
     )  # fmt: skip
     lost = make_row(4, "", "b1", "fake", face_owner="Ada", motion_owner="Ben", donor_path=Path("gone.mp4"))
-    one, two = pool_rows([embed(forged, X), embed(lost, X)], [ada, ben, forged, lost]).samples
+    one, two = pool_rows([embed(forged, X), embed(lost, X)], [ada, ben, forged, lost], NATURE).samples
     assert (one.speaker, one.face_owner, one.method) == ("Ben", "Ada", "swap")
     assert one.sessions == {("Ada", "a1"), ("Ben", "b1")}
     assert (one.motion_placed, one.face_placed) == (True, True)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from engine.evaluation.samples import Sample, may_meet, pool_rows
-from engine.evaluation.searches import pair_candidates, pair_samples, search
-from tests.engine.evaluation.people import draw_people, embed, make_row
+from engine.evaluation.searches import REFUSED, pair_candidates, pair_samples, search
+from tests.engine.evaluation.people import NATURE, draw_people, embed, make_row
 
 X, Y, Z = (1.0, 0, 0), (0, 1.0, 0), (0, 0, 1.0)
 
@@ -17,7 +17,7 @@ def three() -> tuple[Sample, ...]:
     rows = [make_row(1, "Ada", "1"), make_row(2, "Ada", "2"), make_row(3, "Ben", "1")]
     vectors = [(X, 1.0), ((3.0, 4.0, 0), 2.0), (Y, 1.0)]
     embedded = [embed(row, vector, seconds) for row, (vector, seconds) in zip(rows, vectors, strict=True)]
-    return pool_rows(embedded, rows).samples
+    return pool_rows(embedded, rows, NATURE).samples
 
 
 def test_two_samples_are_one_pair_whoever_is_looked_up() -> None:
@@ -61,7 +61,7 @@ def test_people_are_paired_with_candidates() -> None:
 
 def test_a_person_whose_samples_cancel_out_is_no_candidate() -> None:
     rows = [make_row(1, "Ada", "1"), make_row(2, "Ada", "2"), make_row(3, "Ben", "1")]
-    samples = pool_rows([embed(rows[0], X), embed(rows[1], (-1.0, 0, 0)), embed(rows[2], Z)], rows).samples
+    samples = pool_rows([embed(rows[0], X), embed(rows[1], (-1.0, 0, 0)), embed(rows[2], Z)], rows, NATURE).samples
     found = search(samples[2:], samples[:2], np.ones((1, 2), bool))
     assert np.isnan(found.scores).all()
 
@@ -71,7 +71,7 @@ def test_rounding_makes_no_order() -> None:
     style = rng.normal(size=96)
     rows = [make_row(number, f"p{number % 4}", f"s{number}") for number in range(1, 21)]
     embedded = [embed(row, style + 1e-7 * rng.normal(size=96), rng.uniform(1, 3)) for row in rows]
-    samples = pool_rows(embedded, rows).samples
+    samples = pool_rows(embedded, rows, NATURE).samples
     found = search(samples, samples, may_meet(samples, samples, True))
     assert np.unique(found.scores).tolist() == [1.0]
     assert np.unique(pair_samples(samples, samples, may_meet(samples, samples, True)).scores).tolist() == [1.0]
@@ -79,7 +79,7 @@ def test_rounding_makes_no_order() -> None:
 
 def test_scores_are_cosines_of_the_embeddings() -> None:
     embedded = draw_people(3, 2, per_session=2)
-    samples = pool_rows(embedded, [one.row for one in embedded]).samples
+    samples = pool_rows(embedded, [one.row for one in embedded], NATURE).samples
     allowed = may_meet(samples, samples, True)
     pairs = pair_samples(samples, samples, allowed)
     rows, columns = np.nonzero(allowed)
@@ -89,10 +89,10 @@ def test_scores_are_cosines_of_the_embeddings() -> None:
     assert len(pairs.scores) == 12 * (12 - 2)
 
 
-def test_seconds_weigh_in_a_gallery_of_several_samples() -> None:
+def test_windows_weigh_in_a_gallery_of_several_samples() -> None:
     rows = [make_row(1, "Ada", "1"), make_row(2, "Ada", "2"), make_row(3, "Ben", "3")]
     embedded = [embed(rows[0], X, 3.0), embed(rows[1], Y, 1.0), embed(rows[2], X)]
-    samples = pool_rows(embedded, rows).samples
+    samples = pool_rows(embedded, rows, NATURE).samples
     found = search(samples[2:], samples[:2], np.ones((1, 2), bool))
     assert found.scores.tolist() == [[pytest.approx(3 / sqrt(10), abs=1e-6)]]
 
@@ -103,3 +103,23 @@ def test_an_empty_search_is_a_search() -> None:
     assert search(samples, [], may_meet(samples, [], True)).scores.shape == (3, 0)
     assert len(pair_samples([], samples, may_meet([], samples, True)).scores) == 0
     assert len(pair_samples(samples, [], may_meet(samples, [], True)).scores) == 0
+
+
+def test_a_probe_that_is_refused_stands_below_everybody_alike() -> None:
+    rows = [make_row(1, "Ada", "1"), make_row(2, "Ben", "1"), make_row(3, "Ada", "2"), make_row(4, "Ada", "1")]
+    gallery = pool_rows([embed(rows[0], X), embed(rows[1], (-1.0, 0, 0))], rows, NATURE).samples
+    probes = pool_rows([embed(rows[2], X, evidence=-9.0), embed(rows[3], X)], rows, NATURE).samples
+    allowed = may_meet(probes, gallery, True)
+    found = search(probes, gallery, allowed)
+    assert found.refused.tolist() == [True, False]
+    np.testing.assert_array_equal(found.scores, [[REFUSED, REFUSED], [np.nan, -1]])
+    assert pair_samples(probes, gallery, allowed).scores.tolist() == [REFUSED, REFUSED, -1]
+    assert pair_candidates(found).scores.tolist() == [REFUSED, REFUSED, -1]
+
+
+def test_probes_beyond_the_gallery_are_paired_from_one_side() -> None:
+    rows = [make_row(number, "Ada", f"s{number}") for number in (1, 2, 3)]
+    samples = pool_rows([embed(row, X) for row in rows], rows, NATURE).samples
+    allowed = may_meet(samples, samples[:2], True)
+    assert len(pair_samples(samples, samples[:2], allowed, once=True).scores) == 1 + 2
+    assert len(pair_samples(samples, samples[:2], allowed).scores) == 2 + 2
