@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter1d
 SPEEDS = (0.5, 1.8)  # of a smooth warp, local
 LOW_PASS_S = 0.16  # deviation of the Gaussian: half the amplitude is left at 1.2 Hz
 SEGMENT_S, FADE_S = 0.32, 0.12
-WALK_S = 0.25  # how long the walk keeps to a speed
+WALK_S, WALK_SPEED = 0.25, 1.5  # how long the walk keeps to a speed; their deviation, frames a frame
 
 
 def pick_speed(n_frames: int, speed: float) -> np.ndarray:
@@ -68,11 +68,11 @@ def permute_segments(n_frames: int, rate: float, chance: np.random.Generator) ->
 
 
 def walk(n_frames: int, rate: float, chance: np.random.Generator) -> np.ndarray:
-    """(T, T) weights: a smooth walk to and fro through the frames, at about their own speed, turned at the ends."""
-    speeds = _wander(n_frames - 1, WALK_S * rate, chance)
-    places = chance.uniform(0, n_frames - 1) + np.concatenate([[0.0], np.cumsum(1.2 * speeds)])
+    """(T, T) weights: a smooth walk to and fro through the frames, at about their own speed, slower at the ends."""
     span = max(n_frames - 1, 1)
-    return interpolate(span - np.abs(np.mod(places, 2 * span) - span), n_frames)
+    steps = np.concatenate([[0.0], WALK_SPEED * _wander(n_frames - 1, WALK_S * rate, chance)])
+    angles = chance.uniform(-np.pi, np.pi) + 2 / span * np.cumsum(steps)
+    return interpolate(span * (1 + np.sin(angles)) / 2, n_frames)
 
 
 def _wander(n: int, deviation: float, chance: np.random.Generator) -> np.ndarray:
