@@ -31,6 +31,7 @@ app.add_typer(train, name="train")
 EVALUATION, TRAINING = "engine.evaluation.command", "engine.training.command"
 FORGERY = "engine.evaluation.forge_command"
 PRE_TRAINING = "engine.training.avhubert_command"
+STYLES = "engine.training.dynamics_command"
 WEIGHTS = "engine.weights_command"
 FORWARDED = {"allow_extra_args": True, "ignore_unknown_options": True}
 
@@ -105,6 +106,12 @@ def forge(context: typer.Context) -> None:
 def train_consistency(context: typer.Context) -> None:
     """Train the compact consistency model: from a manifest of clips to the shipped weights."""
     _forward(TRAINING, context)
+
+
+@train.command("dynamics", context_settings=FORWARDED, add_help_option=False)
+def train_dynamics(context: typer.Context) -> None:
+    """Train the model of speaking styles: from a manifest of speakers to the shipped weights."""
+    _forward(STYLES, context)
 
 
 @train.command("avhubert", context_settings=FORWARDED, add_help_option=False)

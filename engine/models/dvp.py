@@ -24,15 +24,15 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
+from engine.alignedfaces import SIZE
 from engine.errors import WeightsDamaged
 from engine.models.compact import Block
 from engine.motion import N_POSE, N_SHAPES
 from engine.permissions import Use, load_for
 
-FACE = 64  # pixels of an upright face, each way
 BLOCK = 8
 N_COSINES = 6  # of each block, the lowest
-N_BANDS = (FACE // BLOCK) ** 2 * N_COSINES
+N_BANDS = (SIZE // BLOCK) ** 2 * N_COSINES
 N_PIXELS = 16 * 16  # of a face shrunk: what stands in for the cosines when that part is off
 MIN_FRAMES = 25
 
@@ -199,9 +199,9 @@ def describe_pictures(pictures: np.ndarray, frequency: bool = True) -> np.ndarra
     """Turn upright faces (T, 64, 64) uint8 into (T, 384) block cosines, or (T, 256) pixels, at one brightness."""
     plain = pictures.astype(np.float32)
     plain = (plain - plain.mean()) / (plain.std() + 1e-3)
-    n_frames, n_blocks = len(plain), FACE // BLOCK
+    n_frames, n_blocks = len(plain), SIZE // BLOCK
     if not frequency:
-        side = FACE // 16
+        side = SIZE // 16
         return plain.reshape(n_frames, 16, side, 16, side).mean((2, 4)).reshape(n_frames, -1)
     blocks = plain.reshape(n_frames, n_blocks, BLOCK, n_blocks, BLOCK).transpose(0, 1, 3, 2, 4)
     return (blocks.reshape(n_frames, n_blocks**2, BLOCK**2) @ _COSINES).reshape(n_frames, -1)

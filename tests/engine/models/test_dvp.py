@@ -8,10 +8,10 @@ import torch
 from safetensors.torch import save_file
 from scipy.fft import dctn
 
+from engine.alignedfaces import SIZE
 from engine.errors import WeightsDamaged, WeightsForbidden
 from engine.models.dvp import (
     DVP,
-    FACE,
     MIN_FRAMES,
     N_COSINES,
     DVPOptions,
@@ -39,7 +39,7 @@ def make_model(options: DVPOptions = SMALL, n_members: int = 2) -> DVP:
 def make_track(n_frames: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     motion = rng.random((n_frames, N_MOTION), np.float32)
-    return motion, rng.integers(0, 256, (n_frames, FACE, FACE), np.uint8), np.ones(n_frames, bool)
+    return motion, rng.integers(0, 256, (n_frames, SIZE, SIZE), np.uint8), np.ones(n_frames, bool)
 
 
 def test_block_cosines_are_those_of_the_library() -> None:
@@ -53,7 +53,7 @@ def test_block_cosines_are_those_of_the_library() -> None:
 
 
 def test_brightness_and_contrast_of_the_picture_say_nothing() -> None:
-    dark = np.random.default_rng(0).integers(20, 90, (4, FACE, FACE)).astype(np.uint8)
+    dark = np.random.default_rng(0).integers(20, 90, (4, SIZE, SIZE)).astype(np.uint8)
     np.testing.assert_allclose(describe_pictures(dark), describe_pictures(2 * dark + 30), atol=1e-2)
 
 

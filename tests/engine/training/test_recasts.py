@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from engine.models.dvp import FACE
+from engine.alignedfaces import SIZE
 from engine.training.recasts import StillFace, recast
 
 
@@ -10,25 +10,25 @@ def make_points(width: float = 20.0, seed: int = 0) -> np.ndarray:
     """(108, 2): points on a grid about the middle, `width` pixels each way, a mouth among them."""
     rng = np.random.default_rng(seed)
     grid = np.stack(np.meshgrid(np.linspace(-1, 1, 12), np.linspace(-1, 1, 9)), axis=-1).reshape(-1, 2)
-    return (FACE / 2 + width * grid + rng.normal(0, 0.2, (108, 2))).astype(np.float32)
+    return (SIZE / 2 + width * grid + rng.normal(0, 0.2, (108, 2))).astype(np.float32)
 
 
 def draw_dot(at: np.ndarray) -> np.ndarray:
     """A white dot on grey."""
-    y, x = np.mgrid[:FACE, :FACE]
+    y, x = np.mgrid[:SIZE, :SIZE]
     return (80 + 150 * np.exp(-((x - at[0]) ** 2 + (y - at[1]) ** 2) / 8)).astype(np.uint8)
 
 
 def find_dot(picture: np.ndarray) -> np.ndarray:
     weights = np.clip(picture.astype(float) - 120, 0, None)
-    y, x = np.mgrid[:FACE, :FACE]
+    y, x = np.mgrid[:SIZE, :SIZE]
     return np.array([(weights * x).sum(), (weights * y).sum()]) / weights.sum()
 
 
 def make_motion(points: np.ndarray, n_frames: int = 9, reach: float = 4.0) -> np.ndarray:
     """(T, 108, 2): all points sway sideways, those in the middle most."""
     sway = reach * np.sin(np.linspace(0, 2 * np.pi, n_frames))[:, None]
-    middle = np.exp(-((points - FACE / 2) ** 2).sum(1) / 200)
+    middle = np.exp(-((points - SIZE / 2) ** 2).sum(1) / 200)
     moved = np.repeat(points[None], n_frames, axis=0).copy()
     moved[..., 0] += sway * middle
     return moved
@@ -39,7 +39,7 @@ def test_the_picture_follows_the_landmarks() -> None:
     still = StillFace(draw_dot(points[53]), points)
     motion = make_motion(points)
     made = recast(still, motion, keep_shape=True)
-    assert made.shape == (9, FACE, FACE)
+    assert made.shape == (9, SIZE, SIZE)
     found = np.array([find_dot(picture) for picture in made])
     wanted = motion[:, 53] - np.median(motion[:, 53], axis=0) + points[53]
     np.testing.assert_allclose(found, wanted, atol=0.7)
@@ -57,7 +57,7 @@ def test_a_face_takes_on_the_shape_or_keeps_its_own() -> None:
 
 def test_a_motionless_clip_gives_a_motionless_face() -> None:
     points = make_points()
-    still = StillFace(np.random.default_rng(0).integers(0, 256, (FACE, FACE)).astype(np.uint8), points)
+    still = StillFace(np.random.default_rng(0).integers(0, 256, (SIZE, SIZE)).astype(np.uint8), points)
     made = recast(still, np.repeat(points[None], 4, axis=0), keep_shape=True)
     assert (made == made[0]).all()
     np.testing.assert_allclose(made[0].astype(int), still.picture.astype(int), atol=2)

@@ -1,0 +1,192 @@
+"""The typer command behind `wayspeak train dynamics`."""
+
+import json
+import multiprocessing
+import os
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from rich.console import Console
+from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
+from safetensors.torch import save_file
+
+from engine.cache import ObservationCache, observe_cached
+from engine.errors import BadManifest, EngineError
+from engine.evaluation.measurements import decode_ahead
+from engine.manifest import Row, read_manifest
+from engine.models.dvp import DVP, write_options
+from engine.observer import Observer
+from engine.permissions import MARK, Use, mark_uses
+from engine.settings import Settings
+from engine.training.dynamics import DynamicsOptions, OnStep, measure_natural, train_dvp
+from engine.training.dynamics_validation import Figures, Looks, group_evidence, look_at, look_at_all, measure_looks
+from engine.training.speakers import SpokenClip, build_spoken_clip, split_speakers
+from engine.weights import hash_file
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+N_FOLDS = 4
+DEFAULTS = DynamicsOptions()
+
+
+@app.command()
+def train(
+    manifest: Annotated[Path, typer.Argument(help="CSV of clips; real ones are used, with sound or without.")],
+    out: Annotated[Path, typer.Option(help="Where dynamics.safetensors goes.")] = Path("runs/dynamics"),
+    cache: Annotated[Path | None, typer.Option(help="Where observations are kept; default: the data folder.")] = None,
+    seed: Annotated[int, typer.Option(help="Same seed, same clips, same machine: same weights.")] = 1,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of each member.")] = DEFAULTS.steps,
+    members: Annotated[int, typer.Option(min=1, help="Networks that form the model.")] = DEFAULTS.n_members,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that train side by side.")] = os.cpu_count() or 1,
+    validate: Annotated[bool, typer.Option("--validate", help="Measure on speakers left out.")] = False,
+    ablate: Annotated[bool, typer.Option("--ablate", help="With --validate: each part off, all off.")] = False,
+    curve: Annotated[bool, typer.Option("--curve", help="With --validate: fewer speakers.")] = False,
+) -> None:
+    """Train the model of speaking styles; or, leaving speakers out in turn, measure what this training is worth."""
+    options = DynamicsOptions(seed=seed, steps=steps, n_members=members)
+    with Progress(
+        *Progress.get_default_columns(), MofNCompleteColumn(), TimeElapsedColumn(), console=Console(stderr=True)
+    ) as bar:
+        clips = _gather(manifest, cache, workers, bar)
+        folds = split_speakers(clips, N_FOLDS, seed=0)
+        if not all(len(fold) > 1 for fold in folds):
+            raise BadManifest(
+                f"{manifest.name} has too few speakers with clips of several sessions to leave some out.",
+                f"At least {2 * N_FOLDS} speakers with 18 clips of 4 sessions each are needed.",
+            )
+        out.mkdir(parents=True, exist_ok=True)
+        if validate:
+            variants = {"model": options, **(ablations(options) if ablate else {})}
+            figures = _validate(clips, folds, variants, workers, curve, bar)
+            (out / "validation.json").write_text(json.dumps(figures, indent=2) + "\n")
+        else:
+            _train_final(clips, folds, options, out, bar)
+    typer.echo(json.dumps(figures, indent=2) if validate else f"{out / 'dynamics.safetensors'} written.")
+
+
+def ablations(options: DynamicsOptions) -> dict[str, DynamicsOptions]:
+    """Each of the three parts off, all off, and what else is worth knowing."""
+    spatial = replace(options.model, frequency=False, centred=False)
+    return {
+        "no negatives": replace(options, negatives=()),
+        "no frequency": replace(options, model=spatial),
+        "no adversary": replace(options, adversary=0.0, recasts=0),
+        "all off": replace(options, negatives=(), adversary=0.0, recasts=0, model=spatial),
+        "no pictures": replace(options, model=replace(options.model, n_bands=1)),
+    }
+
+
+def save_dvp(model: DVP, path: Path, options: DynamicsOptions, clips: Sequence[SpokenClip]) -> None:
+    """Write the weights in half precision and the sidecar that names their hash and how they were made."""
+    uses = {MARK: mark_uses(frozenset({Use.SPEAKER}))}
+    state = {
+        name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in model.state_dict().items()
+    }
+    save_file({name: tensor.contiguous() for name, tensor in state.items()}, path, write_options(model.options) | uses)
+    digest = hash_file(path)
+    sidecar = uses | {
+        "sha256": digest,
+        "speakers": sorted({clip.row.speaker for clip in clips if clip.row.speaker}),
+        "recipe": f"dynamics-{digest[:12]}",
+        "options": asdict(options),
+        "trained_on": {
+            "clips": len(clips),
+            "seconds": round(sum(clip.seconds for clip in clips)),
+            "sources": sorted({clip.row.source for clip in clips}),
+        },
+    }
+    path.with_suffix(".json").write_text(json.dumps(sidecar, indent=2, sort_keys=True) + "\n")
+
+
+def _gather(manifest: Path, cache: Path | None, workers: int, bar: Progress) -> list[SpokenClip]:
+    """Build a clip of every real row; what cannot be read or shows no face for a second is named and left out."""
+    rows = [row for row in read_manifest(manifest, required=("path", "label", "speaker", "session")) if row.is_real]
+    settings = Settings.from_env()
+    observer = Observer.load(settings, cut_faces=True)
+    kept = ObservationCache(cache or settings.data_dir / "cache", observer.recipe, with_faces=True)
+    task = bar.add_task("observe", total=None)
+    decode_ahead(
+        [row.path for row in rows],
+        settings,
+        observer.face_options,
+        kept,
+        workers,
+        lambda step, done, total: bar.update(task, completed=done, total=total),
+    )
+    clips = []
+    for row in bar.track(rows, description="clips"):
+        found = _build(row, observer, kept)
+        if isinstance(found, str):
+            bar.console.print(f"{row.written} is left out: {found}", markup=False)
+        else:
+            clips.append(found)
+    return clips
+
+
+def _build(row: Row, observer: Observer, cache: ObservationCache) -> SpokenClip | str:
+    try:
+        return build_spoken_clip(observe_cached(row.path, observer, cache), row) or "no face is seen for a second"
+    except EngineError as error:
+        return error.message
+
+
+def _train_final(
+    clips: Sequence[SpokenClip], folds: Sequence[frozenset[str]], options: DynamicsOptions, out: Path, bar: Progress
+) -> None:
+    """Train on everybody; how natural untouched motion looks is told by a training that left one fold out."""
+    held_out = [clip for clip in clips if clip.speaker in folds[0]]
+    scout = train_dvp(
+        [clip for clip in clips if clip.speaker not in folds[0]], options, on_step=_reporter("scout", bar)
+    )
+    model = train_dvp(clips, options, on_step=_reporter("final", bar))
+    model.natural = measure_natural(group_evidence(look_at(scout, held_out)))
+    save_dvp(model, out / "dynamics.safetensors", options, clips)
+
+
+def _validate(
+    clips: Sequence[SpokenClip],
+    folds: Sequence[frozenset[str]],
+    variants: dict[str, DynamicsOptions],
+    workers: int,
+    curve: bool,
+    bar: Progress,
+) -> dict[str, Figures]:
+    jobs: list[tuple[str, DynamicsOptions, int, int | None]] = [
+        (name, options, fold, None) for name, options in variants.items() for fold in range(len(folds))
+    ]
+    if curve:
+        jobs += [(f"{n} speakers", variants["model"], fold, n) for n in (6, 12) for fold in range(len(folds))]
+    task = bar.add_task("trainings", total=len(jobs))
+    parts: dict[str, list[Looks]] = {}
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("fork")) as pool:
+        futures = [(name, pool.submit(_look, clips, folds, options, fold, n)) for name, options, fold, n in jobs]
+        for name, future in futures:
+            parts.setdefault(name, []).append(future.result())
+            bar.advance(task)
+    return {name: measure_looks(looks, variants["model"].seed) for name, looks in parts.items()}
+
+
+def _look(
+    clips: Sequence[SpokenClip], folds: Sequence[frozenset[str]], options: DynamicsOptions, fold: int, n: int | None
+) -> Looks:
+    """Train without a fold, and with `n` of the other measured speakers alone where that is given; look at the fold."""
+    torch.set_num_threads(1)
+    others = sorted(name for own in folds for name in own if own is not folds[fold])
+    dropped = folds[fold] | (frozenset(others[n:]) if n else frozenset())
+    model = train_dvp([clip for clip in clips if clip.speaker not in dropped], options)
+    return look_at_all(model, [clip for clip in clips if clip.speaker in folds[fold]], options.seed)
+
+
+def _reporter(name: str, bar: Progress) -> OnStep:
+    tasks: dict[int, object] = {}
+
+    def report(member: int, step: int) -> None:
+        if member not in tasks:
+            tasks[member] = bar.add_task(f"{name} {member + 1}", total=None)
+        bar.update(tasks[member], completed=step)  # type: ignore[arg-type]
+
+    return report

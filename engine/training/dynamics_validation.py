@@ -1,0 +1,184 @@
+"""What a training of DVP is worth on speakers it left out: untouched, distorted in time, or with another's face."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+
+import numpy as np
+
+from engine.dynamics import Nature, join_windows
+from engine.evaluation.embeddings import EmbeddedRow
+from engine.evaluation.recognition import tell_following, tell_recognition
+from engine.evaluation.samples import Sample, may_meet, pool_rows
+from engine.evaluation.searches import Pairs, Search, pair_samples, search
+from engine.manifest import Row
+from engine.models.dvp import DVP
+from engine.training.distortions import DISTORT, Distortion
+from engine.training.dynamics import fill_window, measure_natural
+from engine.training.recasts import recast
+from engine.training.speakers import SpokenClip
+
+UNTOUCHED, FACE_SWAP, REENACTMENT = "", "face swap", "reenactment"
+SAMPLE_S = 9.9  # eight clips of 1.24 s
+Figures = dict[str, object]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Look:
+    """The first window of a clip, as a network sees it."""
+
+    row: Row
+    sha256: str
+    vector: np.ndarray  # (D,) float32, unit length
+    evidence: float
+    seconds: float
+
+
+Looks = dict[str, list[Look]]
+"""By method; the empty one is untouched."""
+
+
+def look_at(model: DVP, clips: Sequence[SpokenClip], windows: np.ndarray | None = None) -> list[Look]:
+    """Embed the first window of each clip, or the windows of rows (n, L, R) that were made from these."""
+    windows = cut_windows(model, clips) if windows is None else windows
+    vectors, evidence = model.look(windows)
+    seconds = [min(clip.seconds, model.options.window / 25) for clip in clips]
+    return [
+        Look(clip.row, clip.sha256, vector, float(told), length)
+        for clip, vector, told, length in zip(clips, vectors, evidence, seconds, strict=True)
+    ]
+
+
+def look_at_all(model: DVP, clips: Sequence[SpokenClip], seed: int) -> Looks:
+    """Look at clips untouched, in every distortion, and with the faces of others."""
+    rng = np.random.default_rng(seed)
+    windows = cut_windows(model, clips)
+    looks = {UNTOUCHED: look_at(model, clips, windows)}
+    for kind in Distortion:
+        looks[kind] = _label(look_at(model, clips, DISTORT[kind](windows, rng)), kind)
+    for method, keep_shape in ((FACE_SWAP, False), (REENACTMENT, True)):
+        faces = _cast(clips, rng)
+        made = np.stack([_recast(model, *pair, keep_shape) for pair in zip(clips, faces, strict=True)])
+        looks[method] = [
+            replace(
+                one, row=replace(one.row, face_owner=face.speaker, motion_owner=clip.speaker, donor_path=face.row.path)
+            )
+            for one, clip, face in zip(_label(look_at(model, clips, made), method), clips, faces, strict=True)
+        ]
+    return looks
+
+
+def cut_windows(model: DVP, clips: Sequence[SpokenClip]) -> np.ndarray:
+    """(n, L, R): rows of the first window of each clip."""
+    length = model.options.window
+    rows = [model.describe(clip.motion[:length], clip.pictures[:length]) for clip in clips]
+    return np.stack([fill_window(own, length) for own in rows])
+
+
+def group_evidence(looks: Sequence[Look]) -> list[np.ndarray]:
+    """Evidence of the windows of each session of each person."""
+    groups: dict[tuple[str, str | None], list[float]] = {}
+    for look in looks:
+        groups.setdefault((look.row.speaker, look.row.session), []).append(look.evidence)
+    return [np.array(own) for own in groups.values()]
+
+
+def measure_looks(folds: Sequence[Looks], seed: int) -> Figures:
+    """Work out all figures over the folds, by the embedding alone and with unnatural motion naming nobody.
+
+    What natural motion looks like is told to each fold by the others.
+    """
+    natures = [_tell_nature([other for other in folds if other is not own] or [own]) for own in folds]
+    figures: Figures = {"speakers": len({look.row.speaker for own in folds for look in own[UNTOUCHED]})}
+    for gated in (False, True):
+        benches = [_Bench.of(own, nature, gated, seed) for own, nature in zip(folds, natures, strict=True)]
+        figures["gated" if gated else "embedding"] = {
+            method or "untouched": _measure_method(benches, method, seed) for method in folds[0]
+        }
+    return figures
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Bench:
+    """The samples of one fold."""
+
+    samples: dict[str, tuple[Sample, ...]]  # by method
+
+    @classmethod
+    def of(cls, looks: Looks, nature: Nature, gated: bool, seed: int) -> "_Bench":
+        used = nature if gated else replace(nature, lowest=-np.inf)
+        manifest = [look.row for look in looks[UNTOUCHED]]
+        return cls({method: _pool(own, manifest, used, seed) for method, own in looks.items()})
+
+    def search(self, method: str) -> tuple[Search, Pairs]:
+        probes, gallery = self.samples[method], self.samples[UNTOUCHED]
+        allowed = may_meet(probes, gallery, has_sessions=True)
+        return search(probes, gallery, allowed), pair_samples(probes, gallery, allowed, once=method == UNTOUCHED)
+
+
+def _measure_method(benches: Sequence[_Bench], method: str, seed: int) -> Figures:
+    found, pairs = zip(*(bench.search(method) for bench in benches), strict=True)
+    told = asdict(tell_recognition(_join_pairs(pairs), _join_searches(found), seed))
+    samples = [sample for bench in benches for sample in bench.samples[method]]
+    told["refused"] = float(np.mean([not sample.is_natural for sample in samples]))
+    if method in (FACE_SWAP, REENACTMENT):
+        untouched = _join_searches([bench.search(UNTOUCHED)[0] for bench in benches])
+        told["following"] = asdict(tell_following(_join_searches(found), untouched, seed))
+    return told
+
+
+def _join_pairs(parts: Sequence[Pairs]) -> Pairs:
+    names = tuple(sorted({name for part in parts for name in part.speakers}))
+    place = {name: number for number, name in enumerate(names)}
+    own = [np.array([place[name] for name in part.speakers], int) for part in parts]
+    return Pairs(
+        np.concatenate([part.scores for part in parts]),
+        np.concatenate([part.genuine for part in parts]),
+        np.concatenate([numbers[part.one] for numbers, part in zip(own, parts, strict=True)]),
+        np.concatenate([numbers[part.other] for numbers, part in zip(own, parts, strict=True)]),
+        names,
+    )
+
+
+def _join_searches(parts: Sequence[Search]) -> Search:
+    """Put searches of separate galleries together: nobody meets those of another fold."""
+    names = tuple(sorted({name for part in parts for name in part.speakers}))
+    blocks = []
+    for part in parts:
+        block = np.full((len(part.probes), len(names)), np.nan)
+        block[:, [names.index(name) for name in part.speakers]] = part.scores
+        blocks.append(block)
+    return Search(tuple(probe for part in parts for probe in part.probes), names, np.concatenate(blocks))
+
+
+def _pool(looks: Sequence[Look], manifest: Sequence[Row], nature: Nature, seed: int) -> tuple[Sample, ...]:
+    rows = []
+    for look in looks:
+        found = join_windows(look.vector[None], np.array([look.evidence]), look.seconds, "validation", nature)
+        if found is not None:
+            rows.append(EmbeddedRow(look.row, look.sha256, found))
+    return pool_rows(rows, manifest, nature, SAMPLE_S, seed).samples
+
+
+def _tell_nature(folds: Sequence[Looks]) -> Nature:
+    mean, between, within = measure_natural(group_evidence([look for own in folds for look in own[UNTOUCHED]])).tolist()
+    return Nature(mean, between, within)
+
+
+def _label(looks: Sequence[Look], method: str) -> list[Look]:
+    return [replace(one, row=replace(one.row, label="distorted", method=str(method))) for one in looks]
+
+
+def _cast(clips: Sequence[SpokenClip], rng: np.random.Generator) -> list[SpokenClip]:
+    """Give each speaker one other person of the fold, whose face all clips of that speaker wear."""
+    speakers = sorted({clip.speaker for clip in clips})
+    shift = int(rng.integers(1, len(speakers)))
+    other = {name: speakers[(number + shift) % len(speakers)] for number, name in enumerate(speakers)}
+    chosen = {name: [clip for clip in clips if clip.speaker == name] for name in speakers}
+    donors = {name: own[int(rng.integers(len(own)))] for name, own in chosen.items()}
+    return [donors[other[clip.speaker]] for clip in clips]
+
+
+def _recast(model: DVP, clip: SpokenClip, face: SpokenClip, keep_shape: bool) -> np.ndarray:
+    length = model.options.window
+    pictures = recast(face.still(len(face.pictures) // 2), clip.points[:length], keep_shape)
+    return fill_window(model.describe(clip.motion[:length], pictures), length)
