@@ -114,9 +114,9 @@ def clone(patch: np.ndarray, frame: np.ndarray, outline: np.ndarray, box: Box) -
     patch = _calm_rim(patch, frame[y0:y1, x0:x1], mask)
     left, top, width, height = cv2.boundingRect(mask)
     middle = (left + width // 2, top + height // 2)
-    blended[y0:y1, x0:x1] = cv2.seamlessClone(
-        patch, np.ascontiguousarray(frame[y0:y1, x0:x1]), mask, middle, cv2.NORMAL_CLONE
-    )
+    under = np.ascontiguousarray(frame[y0:y1, x0:x1])
+    solved = cv2.seamlessClone(patch, under, mask.copy(), middle, cv2.NORMAL_CLONE)  # it writes into its mask
+    np.copyto(blended[y0:y1, x0:x1], solved, where=mask[..., None] > 0)  # and rounds some pixels around it
     return blended
 
 

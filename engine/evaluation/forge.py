@@ -16,7 +16,7 @@ from engine.evaluation.controls import control
 from engine.evaluation.figures import Skipped
 from engine.evaluation.forgery import CONTROLS, LABELS, NEED_VOICE, Forgery, Kind
 from engine.evaluation.marked_clips import write_marked_clip
-from engine.evaluation.swaps import shift_time, speak_over_take, swap
+from engine.evaluation.swaps import check_take, shift_time, speak_over_take, swap
 from engine.evaluation.takes import Take, load_take
 from engine.evaluation.watermark import plan_mark
 from engine.facenets import FaceNets
@@ -49,17 +49,17 @@ class Studio:
 
     nets: FaceNets
     limits: MediaLimits = field(default_factory=MediaLimits)
-    _takes: OrderedDict[Path, Take | EngineError] = field(default_factory=OrderedDict)
+    _takes: OrderedDict[Row, Take | EngineError] = field(default_factory=OrderedDict)
 
     def load(self, row: Row) -> Take:
         """Find the main face of a clip, once; raises what `load_take` raises."""
-        found = self._takes.pop(row.path, None)
+        found = self._takes.pop(row, None)
         if found is None:
             try:
                 found = load_take(row, self.nets, self.limits)
             except EngineError as error:
                 found = error
-        self._takes[row.path] = found
+        self._takes[row] = found
         while len(self._takes) > KEPT_TAKES:
             self._takes.popitem(last=False)
         if isinstance(found, EngineError):
@@ -135,19 +135,19 @@ def _plan(kind: Kind, row: Row, pool: Sequence[Row], studio: Studio, options: Be
 def _swap_with_first(
     kind: Kind, take: Take, partners: Sequence[Row], studio: Studio, chance: np.random.Generator
 ) -> Forgery:
-    """Take the first partner that can serve; NotForgeable with the last one's reason where none can."""
-    reason = NotForgeable(
-        f"No clip is known to be of another person than {take.row.written}, or to have a sound.",
-        "Fill the column speaker, and add clips of other people.",
-    )
+    """Take the first partner that can serve; NotForgeable with all reasons where none can."""
+    check_take(kind, take)
+    reasons: dict[str, None] = {}
     for partner in partners:
         try:
             return swap(kind, take, studio.load(partner), chance)
-        except NotForgeable as found:
-            reason = found
-        except EngineError as found:
-            reason = NotForgeable(found.message, found.hint)
-    raise reason
+        except EngineError as reason:
+            reasons[reason.message] = None
+    needed = "voice" if kind in NEED_VOICE else "face"
+    raise NotForgeable(
+        f"Nobody else is there to lend {take.row.written} a {needed}. {' '.join(reasons)}".strip(),
+        "" if reasons else "Fill the column speaker, and add clips of other people.",
+    )
 
 
 def _write(forgery: Forgery, path: Path) -> None:

@@ -27,11 +27,23 @@ def swap(kind: Kind, take: Take, other: Take, chance: np.random.Generator) -> Fo
 
     Raises NotForgeable where the two are, or could be, one person, and where one of the clips cannot serve.
     """
+    check_take(kind, take)
     check_other_person(take.row, other.row)
     if kind in _FACES:
-        take.check_frontal()
         other.check_frontal()
     return (_FACES | _VOICES)[kind](take, other, chance)
+
+
+def check_take(kind: Kind, take: Take) -> None:
+    """Raise NotForgeable where a take cannot serve, whoever lends."""
+    if kind in _FACES:
+        take.check_frontal()
+    if kind == Kind.PARTIAL_AUDIO:
+        _need_sound(take)
+    if kind in (Kind.PARTIAL_FACE, Kind.PARTIAL_AUDIO) and take.seconds < 2 * EDIT_S:
+        raise NotForgeable(
+            f"{take.row.written} lasts {take.seconds:.2f} s; an edit of {EDIT_S:g} s needs {2 * EDIT_S:g} s."
+        )
 
 
 def shift_time(take: Take, offset_s: float) -> Forgery:
@@ -121,11 +133,7 @@ def _swap_part_of_audio(take: Take, other: Take, chance: np.random.Generator) ->
 
 
 def _draw_part(take: Take, chance: np.random.Generator) -> tuple[float, float]:
-    """A span of EDIT_S somewhere in a take that is at least twice as long, seconds."""
-    if take.seconds < 2 * EDIT_S:
-        raise NotForgeable(
-            f"{take.row.written} lasts {take.seconds:.2f} s; an edit of {EDIT_S:g} s needs {2 * EDIT_S:g} s."
-        )
+    """A span of EDIT_S somewhere in a take, seconds."""
     start = float(round(chance.uniform(0, take.seconds - EDIT_S) * take.rate) / take.rate)
     return start, start + EDIT_S
 

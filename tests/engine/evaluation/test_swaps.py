@@ -1,0 +1,272 @@
+"""Faces, mouths and voices of others: the motion stays its owner's, the face becomes the donor's, the rest stays."""
+
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+import pytest
+
+from engine.errors import NotForgeable
+from engine.evaluation.faceswap import Donor, clone, match_colours, outline_mask, swap_face
+from engine.evaluation.forgery import Forgery, Kind
+from engine.evaluation.headmotion import find_shape
+from engine.evaluation.swaps import SYNTHETIC, shift_time, speak_over_take, swap
+from engine.evaluation.takes import Take, load_take
+from engine.faces import track_faces
+from engine.lips import align_heads
+from engine.manifest import Row
+from engine.training.portraits import N_MESH, OVAL, UPPER_LIDS
+from engine.types import SAMPLE_RATE, FaceTrack, Frame
+from tests.engine.evaluation.actors import Part, draw_astronaut, draw_stranger, film, load_nets
+
+INNER = np.setdiff1d(np.arange(N_MESH), OVAL)
+
+
+def chance(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+def follow(images: list[np.ndarray]) -> FaceTrack:
+    """Find the face of drawn frames anew."""
+    (track,) = track_faces([Frame(i, image, True) for i, image in enumerate(images)], load_nets()).tracks
+    assert track.seen.all() and len(track.boxes) == len(images)
+    return track
+
+
+def gap(landmarks: np.ndarray) -> np.ndarray:
+    """(T,) between the inner lips, in eye distances."""
+    aligned = align_heads(landmarks)
+    return np.linalg.norm(aligned[:, 13] - aligned[:, 14], axis=1)
+
+
+def likeness(one: np.ndarray, other: np.ndarray) -> float:
+    return float(np.corrcoef(one, other)[0, 1])
+
+
+def mean_face(images: list[np.ndarray], landmarks: np.ndarray) -> np.ndarray:
+    """(n,) detail of the upper face where the eyes are laid on one place."""
+    places = np.array([(24, 30), (72, 30), (48, 64)], np.float32)
+    crops = []
+    for image, points in zip(images[::5], landmarks[::5], strict=True):
+        to_place, _ = cv2.estimateAffinePartial2D(points[[33, 263, 2], :2].astype(np.float32), places)
+        crops.append(cv2.cvtColor(cv2.warpAffine(image, to_place, (96, 96)), cv2.COLOR_RGB2GRAY)[15:70, 15:81])
+    face = np.mean(crops, axis=0)
+    return (face - cv2.GaussianBlur(face, (0, 0), 6)).ravel()
+
+
+@pytest.fixture(scope="module")
+def takes(tmp_path_factory: pytest.TempPathFactory) -> tuple[Take, Take]:
+    """The astronaut, who moves, and the stranger, who lends."""
+    folder = tmp_path_factory.mktemp("takes")
+    own = film(folder / "own.mp4", draw_astronaut(), Part(seconds=2.2))
+    other = film(folder / "other.mp4", draw_stranger(), Part(seconds=1.8, syllables_hz=4.1, phase=2.0, tone_hz=500))
+    rows = (Row(1, own, "real", speaker="astronaut", written="own.mp4"), Row(2, other, "real", "stranger"))
+    return load_take(rows[0], load_nets()), load_take(rows[1], load_nets())
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A forgery, its frames, and the face that is found in them."""
+
+    forgery: Forgery
+    images: list[np.ndarray]
+    track: FaceTrack
+
+
+def draw(forgery: Forgery) -> Drawn:
+    images = list(forgery.draw())
+    return Drawn(forgery, images, follow(images))
+
+
+@pytest.fixture(scope="module")
+def swapped(takes: tuple[Take, Take]) -> Drawn:
+    return draw(swap(Kind.FACE_SWAP, *takes, chance()))
+
+
+@pytest.fixture(scope="module")
+def reenacted(takes: tuple[Take, Take]) -> Drawn:
+    return draw(swap(Kind.REENACTMENT, *takes, chance()))
+
+
+def test_a_swapped_face_moves_as_its_driver_does(takes: tuple[Take, Take], swapped: Drawn) -> None:
+    track = swapped.track
+    assert likeness(gap(track.landmarks), gap(takes[0].track.landmarks)) > 0.9
+    assert likeness(*(one.blendshapes[:, 9:11].mean(1) for one in (track, takes[0].track))) > 0.8
+
+
+def test_a_swapped_face_looks_like_its_donor(takes: tuple[Take, Take], swapped: Drawn) -> None:
+    seen = mean_face(swapped.images, swapped.track.landmarks)
+    own, donor = (mean_face(list(take.read_images()), take.landmarks) for take in takes)
+    assert likeness(seen, donor) > likeness(seen, own) + 0.1
+    shapes = [find_shape(align_heads(swapped.track.landmarks)[takes[0].neutral[:15]]), *(t.shape for t in takes)]
+    inner = [shape.points[INNER, :2] for shape in shapes]
+    assert np.linalg.norm(inner[0] - inner[2]) < np.linalg.norm(inner[0] - inner[1])
+
+
+def test_a_swap_changes_the_face_and_nothing_else(takes: tuple[Take, Take], swapped: Drawn) -> None:
+    forgery, images = swapped.forgery, swapped.images
+    assert (forgery.driver.speaker, forgery.face.speaker, forgery.voice) == ("astronaut", "stranger", "astronaut")
+    for row, (image, frame) in enumerate(zip(images, takes[0].read_images(), strict=True)):
+        face = cv2.fillPoly(np.zeros((256, 256), np.uint8), [outline_mask(takes[0].landmarks[row]).astype(np.int32)], 1)
+        outside = cv2.dilate(face, np.ones((9, 9), np.uint8)) == 0
+        assert np.array_equal(image[outside], frame[outside])
+        assert np.abs(image.astype(int) - frame)[face > 0].mean() > 4
+
+
+def test_a_swap_does_not_tremble_more_than_its_source(takes: tuple[Take, Take], swapped: Drawn) -> None:
+    drawn, own = (align_heads(points)[:, INNER, :2] for points in (swapped.track.landmarks, takes[0].track.landmarks))
+    assert np.diff(drawn, 2, axis=0).std() < 1.3 * np.diff(own, 2, axis=0).std()
+
+
+def test_a_partial_swap_changes_one_second_alone(takes: tuple[Take, Take]) -> None:
+    forgery = swap(Kind.PARTIAL_FACE, *takes, chance(5))
+    assert forgery.edit_s is not None
+    start, end = forgery.edit_s
+    changed = [
+        not np.array_equal(image, frame) for image, frame in zip(forgery.draw(), takes[0].read_images(), strict=True)
+    ]
+    assert end - start == pytest.approx(1.0)
+    assert np.flatnonzero(changed).tolist() == list(range(round(start * 25), round(end * 25)))
+    assert forgery.face.speaker == "astronaut" and "stranger" in forgery.detail
+
+
+def test_colours_of_a_face_become_anothers(takes: tuple[Take, Take]) -> None:
+    own, donor = (take.still for take in takes)
+    lab = [
+        cv2.cvtColor(image, cv2.COLOR_RGB2LAB)[
+            cv2.fillPoly(np.zeros((256, 256), np.uint8), [outline_mask(portrait.landmarks).astype(np.int32)], 1) > 0
+        ].astype(float)
+        for portrait, image in (
+            (own, own.image),
+            (donor, donor.image),
+            (donor, match_colours(donor, own).turn(donor.image)),
+        )
+    ]
+    before, after = (np.abs(one.mean(0) - lab[0].mean(0)).max() for one in lab[1:])
+    assert before > 8 and after < 4
+
+
+def test_cloning_a_picture_into_itself_changes_nothing() -> None:
+    image, outline = draw_astronaut().image, outline_mask(draw_astronaut().landmarks)
+    cloned = clone(image[20:200, 60:220].copy(), image, outline, (60, 20, 220, 200))
+    assert np.abs(cloned.astype(int) - image).max() <= 1
+
+
+def test_a_brighter_patch_is_blended_in_without_a_seam() -> None:
+    image, outline = draw_astronaut().image, outline_mask(draw_astronaut().landmarks)
+    box = (60, 20, 220, 200)
+    brighter = np.clip(image[20:200, 60:220].astype(int) + 15, 0, 255).astype(np.uint8)
+    assert np.abs(clone(brighter, image, outline, box).astype(int) - image).mean() < 1
+
+
+def test_a_reenacted_face_moves_as_its_driver_does(takes: tuple[Take, Take], reenacted: Drawn) -> None:
+    forgery, track = reenacted.forgery, reenacted.track
+    assert (forgery.driver.speaker, forgery.face.speaker) == ("astronaut", "stranger")
+    assert likeness(gap(track.landmarks), gap(takes[0].track.landmarks)) > 0.9
+    for axis in (0, 1):
+        assert likeness(track.landmarks[:, 1, axis], takes[0].landmarks[:, 1, axis]) > 0.8, "the head moves along"
+
+
+def test_a_reenacted_face_is_the_stills_and_its_background_too(takes: tuple[Take, Take], reenacted: Drawn) -> None:
+    images = reenacted.images
+    seen = mean_face(images, reenacted.track.landmarks)
+    own, donor = (mean_face(list(take.read_images()), take.landmarks) for take in takes)
+    assert likeness(seen, donor) > likeness(seen, own) + 0.3
+    for image in images[::10]:
+        assert np.array_equal(image[-8:, -8:], takes[1].still.image[-8:, -8:])
+
+
+def test_a_reenacted_mouth_shows_what_is_between_the_drivers_lips(takes: tuple[Take, Take], reenacted: Drawn) -> None:
+    widest = int(np.argmax(gap(takes[0].track.landmarks)))
+    image, points = reenacted.images[widest], reenacted.track.landmarks[widest]
+    x, y = points[[13, 14], :2].mean(0).round().astype(int)
+    lip_y = int(points[17, 1])
+    inside, lip = (image[row - 1 : row + 2, x - 3 : x + 4].mean() for row in (y, lip_y))
+    assert inside < lip - 20, "the mouth is open and dark"
+
+
+def test_a_swapped_mouth_moves_as_its_driver_does_in_a_face_that_stays(takes: tuple[Take, Take]) -> None:
+    driver, base = takes
+    forgery = swap(Kind.MOUTH_SWAP, driver, base, chance())
+    images = list(forgery.draw())
+    assert (forgery.driver.speaker, forgery.face.speaker, forgery.voice) == ("astronaut", "stranger", "stranger")
+    assert len(images) == len(base)  # the shorter of the two
+    track = follow(images)
+    assert likeness(gap(track.landmarks), gap(driver.track.landmarks)[: len(images)]) > 0.9
+    for image, frame, points in zip(images, base.read_images(), base.landmarks, strict=True):
+        nose = int(points[2, 1])
+        assert np.array_equal(image[: nose - 8], frame[: nose - 8])
+
+
+def test_a_swapped_voice_is_the_others_as_loud_as_the_own(takes: tuple[Take, Take]) -> None:
+    forgery = swap(Kind.AUDIO_SWAP, *takes, chance())
+    assert forgery.voice == "stranger" and forgery.face.speaker == "astronaut"
+    assert forgery.sound is not None and takes[0].sound is not None
+    assert loudest_hz(forgery.sound.samples) == pytest.approx(500, abs=5)
+    assert forgery.sound.level == pytest.approx(takes[0].sound.level, rel=0.05)
+    images = list(forgery.draw())
+    assert len(images) == len(takes[1]) and len(forgery.sound.samples) == len(images) * SAMPLE_RATE // 25
+    assert all(np.array_equal(image, frame) for image, frame in zip(images, takes[0].read_images(), strict=False))
+
+
+def test_a_partial_swap_of_the_voice_changes_one_second_alone(takes: tuple[Take, Take]) -> None:
+    forgery = swap(Kind.PARTIAL_AUDIO, *takes, chance(1))
+    assert forgery.sound is not None and takes[0].sound is not None and forgery.edit_s is not None
+    changed = np.flatnonzero(np.abs(forgery.sound.samples - takes[0].sound.samples) > 1e-6) / SAMPLE_RATE
+    start, end = forgery.edit_s
+    assert start - 0.01 <= changed.min() and changed.max() <= end + 0.01 and np.ptp(changed) > 0.6
+    assert (forgery.voice, forgery.driver.speaker) == ("astronaut", "astronaut")
+
+
+def loudest_hz(samples: np.ndarray) -> float:
+    return float(np.abs(np.fft.rfft(samples)).argmax() * SAMPLE_RATE / len(samples))
+
+
+@pytest.mark.parametrize("offset_s", [-0.2, 0.32])
+def test_shifted_time_is_told(takes: tuple[Take, Take], offset_s: float) -> None:
+    forgery = shift_time(takes[0], offset_s)
+    assert forgery.offset_s == offset_s and forgery.sound is not None and takes[0].sound is not None
+    own, moved = takes[0].sound.samples, forgery.sound.samples
+    lag = round(offset_s * SAMPLE_RATE)
+    assert np.array_equal(moved[8000 + lag : 20000 + lag], own[8000:20000]) and own[8000:20000].any()
+
+
+def test_a_voice_over_is_of_nobody(takes: tuple[Take, Take]) -> None:
+    forgery = speak_over_take(takes[0], chance())
+    assert forgery.voice == SYNTHETIC and forgery.face.speaker == forgery.driver.speaker == "astronaut"
+    assert forgery.sound is not None and len(forgery.sound.samples) == round(takes[0].seconds * SAMPLE_RATE)
+
+
+@pytest.mark.parametrize("kind", [Kind.FACE_SWAP, Kind.REENACTMENT, Kind.MOUTH_SWAP, Kind.AUDIO_SWAP])
+def test_nobody_lends_to_themselves(takes: tuple[Take, Take], kind: Kind) -> None:
+    same = replace(takes[1], row=replace(takes[1].row, speaker="astronaut"))
+    with pytest.raises(NotForgeable, match="both of astronaut"):
+        swap(kind, takes[0], same, chance())
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_nobody_who_is_not_named_lends_or_borrows(takes: tuple[Take, Take], which: int) -> None:
+    pair = list(takes)
+    pair[which] = replace(pair[which], row=replace(pair[which].row, speaker=""))
+    with pytest.raises(NotForgeable, match="not told"):
+        swap(Kind.FACE_SWAP, *pair, chance())
+
+
+def test_silent_clips_and_short_ones_are_refused(takes: tuple[Take, Take]) -> None:
+    silent, short = replace(takes[1], sound=None), takes[1]
+    with pytest.raises(NotForgeable, match="no sound"):
+        swap(Kind.AUDIO_SWAP, takes[0], silent, chance())
+    with pytest.raises(NotForgeable, match="no sound"):
+        shift_time(silent, 0.2)
+    with pytest.raises(NotForgeable, match=r"1\.80 s"):
+        swap(Kind.PARTIAL_FACE, short, takes[0], chance())
+    with pytest.raises(NotForgeable, match="too short for a shift"):
+        shift_time(short, 2.0)
+
+
+def test_shut_eyes_never_cross(takes: tuple[Take, Take]) -> None:
+    donor = Donor(takes[1].still, takes[1].shape)
+    shut = donor.shape.move(takes[0].motion.deform[13], np.zeros(14))
+    assert np.isfinite(shut[UPPER_LIDS]).all()
+    (first, *_) = swap_face(takes[0], donor, range(1))
+    assert first.shape == (256, 256, 3) and first.dtype == np.uint8
