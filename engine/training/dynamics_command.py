@@ -3,9 +3,10 @@
 import json
 import multiprocessing
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -30,6 +31,7 @@ from engine.weights import hash_file
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 N_FOLDS = 4
+FEWER = (6, 12)  # speakers of the learning curve
 DEFAULTS = DynamicsOptions()
 
 
@@ -155,29 +157,52 @@ def _validate(
     curve: bool,
     bar: Progress,
 ) -> dict[str, Figures]:
-    jobs: list[tuple[str, DynamicsOptions, int, int | None]] = [
-        (name, options, fold, None) for name, options in variants.items() for fold in range(len(folds))
+    jobs = [
+        (name, partial(_look, clips, folds, own, fold)) for name, own in variants.items() for fold in range(N_FOLDS)
     ]
     if curve:
-        jobs += [(f"{n} speakers", variants["model"], fold, n) for n in (6, 12) for fold in range(len(folds))]
+        jobs += [
+            (f"{n} speakers", partial(_look, clips, folds, variants["model"], fold, n))
+            for n in FEWER
+            for fold in range(N_FOLDS)
+        ]
     task = bar.add_task("trainings", total=len(jobs))
     parts: dict[str, list[Looks]] = {}
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("fork")) as pool:
-        futures = [(name, pool.submit(_look, clips, folds, options, fold, n)) for name, options, fold, n in jobs]
-        for name, future in futures:
-            parts.setdefault(name, []).append(future.result())
-            bar.advance(task)
+    for (name, _), looks in zip(jobs, _call_all([call for _, call in jobs], workers), strict=True):
+        parts.setdefault(name, []).append(looks)
+        bar.advance(task)
     return {name: measure_looks(looks, variants["model"].seed) for name, looks in parts.items()}
 
 
+def _call_all(calls: Sequence[Callable[[], Looks]], workers: int) -> Iterator[Looks]:
+    """Give what each call does in turn, side by side where there are workers for it."""
+    if workers == 1:
+        for call in calls:
+            yield call()
+        return
+    # spawned, since a fork would take over the locks of the observer's threads as they happen to be
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+        futures = [pool.submit(call) for call in calls]
+        try:
+            for future in futures:
+                yield future.result()
+        finally:
+            for future in futures:
+                future.cancel()
+
+
 def _look(
-    clips: Sequence[SpokenClip], folds: Sequence[frozenset[str]], options: DynamicsOptions, fold: int, n: int | None
+    clips: Sequence[SpokenClip],
+    folds: Sequence[frozenset[str]],
+    options: DynamicsOptions,
+    fold: int,
+    n: int | None = None,
 ) -> Looks:
-    """Train without a fold, and with `n` of the other measured speakers alone where that is given; look at the fold."""
+    """Train without a fold, or on `n` of the measured speakers alone where that is given; look at the fold."""
     torch.set_num_threads(1)
-    others = sorted(name for own in folds for name in own if own is not folds[fold])
-    dropped = folds[fold] | (frozenset(others[n:]) if n else frozenset())
-    model = train_dvp([clip for clip in clips if clip.speaker not in dropped], options)
+    others = sorted(name for number, own in enumerate(folds) if number != fold for name in own)
+    chosen = {clip.speaker for clip in clips} - folds[fold] if n is None else set(others[:n])
+    model = train_dvp([clip for clip in clips if clip.speaker in chosen], options)
     return look_at_all(model, [clip for clip in clips if clip.speaker in folds[fold]], options.seed)
 
 

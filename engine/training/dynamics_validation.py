@@ -119,7 +119,7 @@ def _measure_method(benches: Sequence[_Bench], method: str, seed: int) -> Figure
     found, pairs = zip(*(bench.search(method) for bench in benches), strict=True)
     told = asdict(tell_recognition(_join_pairs(pairs), _join_searches(found), seed))
     samples = [sample for bench in benches for sample in bench.samples[method]]
-    told["refused"] = float(np.mean([not sample.is_natural for sample in samples]))
+    told["refused"] = float(np.mean([not sample.is_natural for sample in samples])) if samples else None
     if method in (FACE_SWAP, REENACTMENT):
         untouched = _join_searches([bench.search(UNTOUCHED)[0] for bench in benches])
         told["following"] = asdict(tell_following(_join_searches(found), untouched, seed))

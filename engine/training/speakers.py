@@ -16,6 +16,7 @@ from engine.training.recasts import StillFace
 MAX_FRAMES = 500  # of a clip: 20 s
 MIN_FRAMES = 25
 MIN_CLIPS, MIN_SESSIONS = 18, 4  # of a person who is left out and measured
+STILL = 1e-3  # deviation, over the widest one: what moves less says nothing, and must not be blown up to unit spread
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,7 +96,7 @@ def fit_bases(clips: Sequence[SpokenClip], options: DVPOptions) -> DVP:
     if not options.centred:
         seen = seen - seen.mean(0)
     model.shape_basis = torch.from_numpy(_find_directions(moved[:, :N_SHAPES], options.n_shapes))
-    model.pose_scale = torch.from_numpy((1 / moved[:, N_SHAPES:].std(0)).astype(np.float32))
+    model.pose_scale = torch.from_numpy(_invert(moved[:, N_SHAPES:].std(0)))
     model.band_basis = torch.from_numpy(_find_directions(seen, options.n_bands))
     return model
 
@@ -104,5 +105,11 @@ def _find_directions(rows: np.ndarray, n: int) -> np.ndarray:
     """(F, n) float32: what projects rows (N, F) on their first principal directions, each of unit spread."""
     values, vectors = np.linalg.eigh(rows.T.astype(np.float64) @ rows / len(rows))
     leading = np.argsort(values)[::-1][:n]
-    directions: np.ndarray = (vectors[:, leading] / np.sqrt(np.maximum(values[leading], 1e-12))).astype(np.float32)
+    directions: np.ndarray = vectors[:, leading].astype(np.float32) * _invert(np.sqrt(np.maximum(values[leading], 0)))
     return directions
+
+
+def _invert(deviations: np.ndarray) -> np.ndarray:
+    """(n,) float32: one over each, 0 where nothing moves."""
+    moving = deviations > STILL * deviations.max()
+    return np.where(moving, 1 / np.where(moving, deviations, 1), 0).astype(np.float32)

@@ -1,0 +1,318 @@
+"""`wayspeak train dynamics` from planted people to weights that load and to figures, and what it refuses."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from typer.testing import CliRunner, Result
+
+from engine import cli
+from engine.cache import ObservationCache
+from engine.dynamics import Nature, load_dynamics
+from engine.errors import BadManifest, UnreadableVideo
+from engine.evaluation.recognition import tell_following, tell_recognition
+from engine.faces import FaceOptions
+from engine.models.dvp import DVP, Member, load_dvp
+from engine.observation import Observation
+from engine.observer import Observer
+from engine.permissions import MARK
+from engine.settings import Settings
+from engine.training import dynamics_command, dynamics_validation, speakers
+from engine.training.distortions import Distortion
+from engine.training.dynamics import DynamicsOptions, train_dvp
+from engine.training.dynamics_command import _call_all, ablations, app, save_dvp
+from engine.training.dynamics_validation import UNTOUCHED, Looks, look_at
+from engine.training.recasts import StillFace
+from engine.training.speakers import SpokenClip, fit_bases
+from engine.weights import DYNAMICS, FOLDER, hash_file, verify
+from tests.engine.training.planted_people import (
+    MINI,
+    QUICK,
+    make_people,
+    make_person_clip,
+    observe,
+    observe_person,
+)
+
+N_PEOPLE, N_CLIPS, N_DAYS = 8, 20, 4  # two in each of four folds
+TINY = replace(QUICK, recasts=6)
+
+
+@pytest.fixture(scope="module")
+def people() -> list[SpokenClip]:
+    """People enough to leave some out, and one who is always trained on."""
+    return [
+        *make_people(N_PEOPLE, N_DAYS, N_CLIPS // N_DAYS, n_frames=31),
+        *make_people(1, n_frames=31, first=N_PEOPLE),
+    ]
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Validating leaves one to whoever comes after it."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@dataclass
+class Bench:
+    """The command, given these clips for whatever its manifest says."""
+
+    folder: Path
+    clips: list[SpokenClip] = field(default_factory=list)
+
+    def run(self, *arguments: str) -> Result:
+        plain = [str(self.folder / "clips.csv"), "--out", str(self.out), "--workers", "1", "--steps", "3"]
+        return CliRunner().invoke(app, [*plain, "--members", "1", *arguments])
+
+    @property
+    def out(self) -> Path:
+        return self.folder / "data" / FOLDER
+
+    @property
+    def path(self) -> Path:
+        return self.out / DYNAMICS.file
+
+
+@pytest.fixture
+def bench(tmp_path: Path, people: list[SpokenClip], monkeypatch: pytest.MonkeyPatch) -> Bench:
+    made = Bench(tmp_path, people)
+    monkeypatch.setattr(dynamics_command, "_gather", lambda *arguments: made.clips)
+    options = partial(DynamicsOptions, model=MINI, recasts=6, batch=16, learning_rate=8e-3)
+    monkeypatch.setattr(dynamics_command, "DynamicsOptions", options)
+    for tell in (tell_recognition, tell_following):
+        monkeypatch.setattr(dynamics_validation, tell.__name__, partial(tell, n=5))
+    monkeypatch.setattr(dynamics_validation, "recast", hold_still)  # what faces look like is no matter here
+    return made
+
+
+def hold_still(still: StillFace, motion: np.ndarray, keep_shape: bool) -> np.ndarray:
+    return np.repeat(still.picture[None], len(motion), axis=0)
+
+
+def test_weights_are_written_and_loaded_as_they_are_used(tmp_path: Path, people: list[SpokenClip]) -> None:
+    torch.manual_seed(0)
+    model = DVP.of([Member(MINI), Member(MINI)], fit_bases(people, MINI))
+    model.natural = torch.tensor([1.5, 0.5, 0.75])
+    path = tmp_path / FOLDER / DYNAMICS.file
+    path.parent.mkdir()
+    unnamed = replace(people[0], row=replace(people[0].row, speaker=""), speaker="clip 7")
+    save_dvp(model, path, TINY, [*people[:25], unnamed])
+    assert verify(path, DYNAMICS) == path
+    loaded = load_dvp(path)
+    assert loaded.options == MINI and len(loaded.members) == 2
+    one, other = (look_at(own, people[:4]) for own in (loaded, model))
+    np.testing.assert_allclose([a.vector for a in one], [b.vector for b in other], atol=0.01)  # half precision
+    used = load_dynamics(Settings(tmp_path))
+    assert used.nature == Nature(1.5, 0.5, 0.75) and used.trained_on == {"p0", "p1"}
+    track = observe_person(people[0], np.ones(31, bool))
+    embedded = used.embed(observe(track), track)
+    assert embedded is not None
+    np.testing.assert_allclose(embedded.vector, other[0].vector, atol=0.01)
+
+
+def test_the_sidecar_says_what_the_weights_are(tmp_path: Path, people: list[SpokenClip]) -> None:
+    path = tmp_path / DYNAMICS.file
+    save_dvp(DVP(MINI, 1), path, TINY, people[:25])
+    sidecar = json.loads(path.with_suffix(".json").read_text())
+    assert sidecar["sha256"] == hash_file(path) and sidecar["recipe"] == f"dynamics-{sidecar['sha256'][:12]}"
+    assert sidecar["speakers"] == ["p0", "p1"] and sidecar[MARK] == "speaker"
+    assert sidecar["trained_on"] == {"clips": 25, "seconds": 31, "sources": ["planted"]}
+    assert sidecar["options"]["negatives"] == list(map(str, TINY.negatives))
+    assert sidecar["options"]["model"]["width"] == MINI.width and sidecar["options"]["recasts"] == 6
+
+
+def test_from_clips_to_weights_that_load(bench: Bench) -> None:
+    result = bench.run("--seed", "4")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.split() == [str(bench.path), "written."]
+    used = load_dynamics(Settings(bench.folder / "data"))
+    assert used.trained_on == {f"p{number}" for number in range(N_PEOPLE + 1)}  # those who told what is natural too
+    assert used.model.options == MINI
+    assert used.nature.between >= 0 and used.nature.within > 0 and used.nature.mean != 0
+    sidecar = json.loads(bench.path.with_suffix(".json").read_text())
+    assert sidecar["options"]["seed"] == 4 and sidecar["options"]["steps"] == 3
+    assert sidecar["trained_on"]["clips"] == len(bench.clips)
+
+
+def test_the_same_seed_gives_the_same_weights(bench: Bench) -> None:
+    files = []
+    for seed in ("1", "1", "2"):
+        assert bench.run("--seed", seed).exit_code == 0
+        files.append(load_file(bench.path))
+    one, same, other = files
+    assert one.keys() == same.keys() and all(torch.equal(one[name], same[name]) for name in one)
+    assert not torch.equal(one["members.0.outlet.weight"], other["members.0.outlet.weight"])
+    assert torch.equal(one["band_basis"], other["band_basis"])  # of the clips alone
+
+
+def test_natural_motion_is_told_by_a_training_that_did_not_see_it(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained: list[set[str]] = []
+    judged: list[tuple[int, set[str]]] = []
+
+    def watch_training(clips: list[SpokenClip], options: DynamicsOptions, **rest: object) -> DVP:
+        trained.append({clip.speaker for clip in clips})
+        model = train_dvp(clips, options)
+        model.number = len(trained)  # type: ignore[assignment]
+        return model
+
+    def watch_looking(model: DVP, clips: list[SpokenClip]) -> list[object]:
+        judged.append((int(model.number), {clip.speaker for clip in clips}))  # type: ignore[arg-type]
+        return look_at(model, clips)  # type: ignore[return-value]
+
+    monkeypatch.setattr(dynamics_command, "train_dvp", watch_training)
+    monkeypatch.setattr(dynamics_command, "look_at", watch_looking)
+    assert bench.run().exit_code == 0
+    (number, held_out), everybody = judged[0], {clip.speaker for clip in bench.clips}
+    assert len(judged) == 1 and number == 1 and len(held_out) == 2
+    assert trained == [everybody - held_out, everybody]
+
+
+def test_validation_measures_and_ships_nothing(bench: Bench) -> None:
+    result = bench.run("--validate")
+    assert result.exit_code == 0, result.output
+    figures = json.loads((bench.out / "validation.json").read_text())
+    assert json.loads(result.stdout) == figures
+    assert "NaN" not in result.stdout and "Infinity" not in result.stdout
+    assert list(figures) == ["model"]
+    assert figures["model"]["speakers"] == N_PEOPLE
+    gated = figures["model"]["gated"]
+    assert set(gated) == {"untouched", *map(str, Distortion), "face swap", "reenactment"}
+    for told in gated.values():  # of 20 clips on 4 days there are two samples of two days each
+        assert told["n_probes"] == 2 * N_PEOPLE and told["n_probe_speakers"] == N_PEOPLE
+    assert gated["untouched"]["n_genuine"] == N_PEOPLE and gated["untouched"]["n_impostor"] == 4 * 4
+    assert gated["face swap"]["following"]["n_owners"] == N_PEOPLE
+    assert not bench.path.exists()
+
+
+def test_what_is_left_out_is_never_trained_on_and_the_curve_has_as_many_as_it_says(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[DynamicsOptions, set[str], set[str]]] = []
+
+    def note_training(clips: list[SpokenClip], options: DynamicsOptions) -> DynamicsOptions:
+        seen.append((options, {clip.speaker for clip in clips}, set()))
+        return options
+
+    def note_looking(model: DynamicsOptions, clips: list[SpokenClip], seed: int) -> Looks:
+        seen[-1][2].update(clip.speaker for clip in clips)
+        return {UNTOUCHED: []}
+
+    monkeypatch.setattr(dynamics_command, "train_dvp", note_training)
+    monkeypatch.setattr(dynamics_command, "look_at_all", note_looking)
+    monkeypatch.setattr(dynamics_command, "measure_looks", lambda looks, seed: {"folds": len(looks)})
+    monkeypatch.setattr(dynamics_command, "FEWER", (3, 5))
+    result = bench.run("--validate", "--ablate", "--curve")
+    assert result.exit_code == 0, result.output
+    variants = ["model", *ablations(DynamicsOptions())]
+    assert json.loads(result.stdout) == {name: {"folds": 4} for name in [*variants, "3 speakers", "5 speakers"]}
+    everybody = {clip.speaker for clip in bench.clips}
+    for number, (options, trained, measured) in enumerate(seen):
+        assert len(measured) == 2 and not trained & measured
+        name = [*variants, "3 speakers", "5 speakers"][number // 4]
+        if name in variants:
+            assert trained == everybody - measured
+        else:
+            assert len(trained) == int(name.split()[0]) and "p8" not in trained
+        assert (options.negatives == ()) == (name in ("no negatives", "all off"))
+    for first in range(0, len(seen), 4):  # of each variant, everybody with clips enough is measured once
+        assert sorted(name for *_, measured in seen[first : first + 4] for name in measured) == [
+            f"p{number}" for number in range(N_PEOPLE)
+        ]
+
+
+def test_two_workers_do_what_one_does_and_in_its_order() -> None:
+    calls: list[Callable[[], Any]] = [partial(dict, number=[number]) for number in range(4)]
+    one, two = (list(_call_all(calls, workers)) for workers in (1, 2))
+    assert one == two == [{"number": [number]} for number in range(4)]
+    with pytest.raises(TypeError):
+        list(_call_all([partial(int, "a", "b")], 2))  # type: ignore[list-item]
+
+
+def test_each_ablation_changes_what_it_says() -> None:
+    plain = DynamicsOptions()
+    found = ablations(plain)
+    assert found["no negatives"] == replace(plain, negatives=())
+    assert found["no adversary"] == replace(plain, adversary=0.0, recasts=0)
+    assert found["no frequency"].model == replace(plain.model, frequency=False, centred=False)
+    everything = found["all off"]
+    assert (everything.negatives, everything.adversary, everything.recasts) == ((), 0.0, 0)
+    assert everything.model == found["no frequency"].model
+
+
+@pytest.mark.parametrize("arguments", [(), ("--validate",)])
+def test_too_few_speakers_are_refused(bench: Bench, arguments: tuple[str, ...]) -> None:
+    bench.clips = [clip for clip in bench.clips if clip.speaker != "p0"]
+    result = bench.run(*arguments)
+    assert isinstance(result.exception, BadManifest)
+    assert "clips.csv has too few speakers" in result.exception.message
+    assert f"At least {N_PEOPLE} speakers with {speakers.MIN_CLIPS} clips" in (result.exception.hint or "")
+    assert not bench.out.exists()
+
+
+@pytest.mark.parametrize("option", ["--steps", "--members", "--workers"])
+def test_less_than_one_of_anything_is_refused(bench: Bench, option: str) -> None:
+    result = bench.run(option, "0")
+    assert result.exit_code == 2 and option in result.output
+
+
+def test_the_command_line_has_it_and_tells_errors_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["wayspeak", "train", "dynamics", str(tmp_path / "absent.csv")])
+    with pytest.raises(SystemExit) as left:
+        cli.main()
+    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("wayspeak: ")]
+    assert left.value.code == 2
+    assert len(told) == 1 and "absent.csv" in told[0]
+
+
+class NoObserver:
+    """Knows its recipe and cannot look: what is not in the cache cannot be read."""
+
+    recipe, face_options = "drawn-0123", FaceOptions()
+
+    def observe(self, path: Path, on_step: object = None) -> Observation:
+        raise UnreadableVideo(f"{path.name} is no video", "")
+
+
+def test_real_rows_become_clips_and_those_that_cannot_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Observer, "load", lambda settings, cut_faces: NoObserver() if cut_faces else None)
+    monkeypatch.setattr(dynamics_command, "decode_ahead", lambda *arguments: None)
+    cache = ObservationCache(tmp_path / "cache", NoObserver.recipe, with_faces=True)
+    lines = ["path,label,speaker,session"]
+    for number, label in enumerate(("real", "real", "fake", "Real")):
+        name = f"{number}.mp4"
+        (tmp_path / name).write_text(name)
+        clip = make_person_clip(number, n_frames=20 if number == 1 else 40)
+        seen = observe(observe_person(clip, np.ones(len(clip.motion), bool)))
+        cache.save(replace(seen, sha256=hashlib.sha256(name.encode()).hexdigest()))
+        lines.append(f"{name},{label},p{number},day {number}")
+    lines.append("4.mp4,real,p4,day 4")
+    (tmp_path / "clips.csv").write_text("\n".join(lines) + "\n")
+    result = CliRunner().invoke(app, [str(tmp_path / "clips.csv"), "--cache", str(tmp_path / "cache")])
+    told = " ".join(result.stderr.split())
+    assert "1.mp4 is left out: no face is seen for a second" in told
+    assert "4.mp4 is left out: 4.mp4 is no video" in told
+    assert told.count("is left out") == 2
+    assert isinstance(result.exception, BadManifest)  # two clips are not enough
+
+
+def test_a_manifest_without_sessions_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "clips.csv").write_text("path,label,speaker\na.mp4,real,p0\n")
+    result = CliRunner().invoke(app, [str(tmp_path / "clips.csv")])
+    assert isinstance(result.exception, BadManifest) and "session" in result.exception.message
