@@ -26,7 +26,7 @@ class DynamicsOptions:
     recasts: int = 3000  # windows whose motion is put on another face
     recast_share: float = 0.4  # of the drawn windows that have one
     seed: int = 1
-    n_members: int = 2
+    n_members: int = 1
     steps: int = 1500
     batch: int = 64
     learning_rate: float = 2e-3
