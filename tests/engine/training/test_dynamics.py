@@ -132,6 +132,9 @@ def test_a_recast_has_the_looks_of_another_and_the_motion_of_the_speaker() -> No
     for rows, speaker in zip(made.rows, made.speakers, strict=True):
         np.testing.assert_allclose(rows[:, :N_MOVING], own[int(speaker)][:, :N_MOVING], atol=1e-5)
         assert np.abs(rows[:, N_MOVING:] - own[int(speaker)][:, N_MOVING:]).max() > 0.1
+    # the first number of the motion is how open the mouth is, and that of the picture shows it
+    together = [abs(np.corrcoef(rows[:, 0], rows[:, N_MOVING])[0, 1]) for rows in made.rows[faces != made.speakers]]
+    assert np.median(together) > 0.9
 
 
 def test_as_many_windows_are_recast_as_wanted() -> None:
@@ -264,6 +267,18 @@ def test_motion_that_was_distorted_is_less_natural(trained: DVP, strangers: list
     distorted = trained.look(DISTORT[kind](windows, np.random.default_rng(0)))[1]
     assert auc(untouched, distorted) > 0.75
     assert untouched.mean() > 0 > distorted.mean()
+
+
+def test_distorted_motion_is_nobodys(trained: DVP) -> None:
+    known = make_windows(make_people(16))
+    windows = cut_windows(trained, known)
+    untouched = trained.look(windows)[0]
+    distorted = trained.look(DISTORT[Distortion.REVERSED](windows, np.random.default_rng(0)))[0]
+    among = [float((own @ own.T)[~np.eye(len(own), dtype=bool)].mean()) for own in (untouched, distorted)]
+    assert among[1] > among[0] + 0.2  # all of them lie about one direction, whoever moved
+    speakers = np.array([clip.speaker for clip in known])
+    own = {name: float((untouched[speakers == name] @ distorted.T).mean()) for name in set(speakers)}
+    assert max(own.values()) < 0.55 * among[1]  # and nobody of those trained on lies there
 
 
 def test_natural_motion_is_measured_between_sessions_and_within_them() -> None:
