@@ -15,6 +15,7 @@ from rich.progress import MofNCompleteColumn, Progress, TaskID
 
 from engine import weights
 from engine.cache import ObservationCache
+from engine.decoding import decode_ahead
 from engine.errors import BadManifest, EngineError
 from engine.evaluation.consistency import EvaluationOptions, evaluate_consistency, evaluate_offset
 from engine.evaluation.embeddings import EmbedderName, embed_rows, load_embedder
@@ -26,7 +27,7 @@ from engine.evaluation.identity import (
     evaluate_identity,
     name_unusable,
 )
-from engine.evaluation.measurements import Measurements, OnRow, choose_rows, decode_ahead, measure_rows
+from engine.evaluation.measurements import Measurements, choose_rows, measure_rows
 from engine.evaluation.scoreboard import print_report, to_json
 from engine.faces import FaceOptions
 from engine.manifest import Row, read_manifest
@@ -34,7 +35,7 @@ from engine.methods import Method, choose_method
 from engine.observer import Observer
 from engine.pipeline import Engine
 from engine.settings import Settings
-from engine.types import Mode, Model
+from engine.types import Mode, Model, OnStep
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -64,7 +65,7 @@ class Reading:
         return ObservationCache(self.cache or settings.data_dir / "cache", recipe, with_mouths, with_faces)
 
     def decode(
-        self, rows: Sequence[Row], settings: Settings, options: FaceOptions, store: ObservationCache, on_row: OnRow
+        self, rows: Sequence[Row], settings: Settings, options: FaceOptions, store: ObservationCache, on_row: OnStep
     ) -> None:
         """Fill the cache ahead where there are processes for it; else each clip is decoded when its turn comes."""
         if self.workers > 1:
@@ -269,7 +270,7 @@ def _name_disk_errors() -> Iterator[None]:
 
 
 @contextmanager
-def _show_progress() -> Iterator[OnRow]:
+def _show_progress() -> Iterator[OnStep]:
     """Draw a bar on standard error."""
     with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=Console(stderr=True)) as bar:
         tasks: dict[str, TaskID] = {}

@@ -9,12 +9,11 @@ from engine.cache import ObservationCache, Observes, observe_cached
 from engine.dynamics import Nature, load_dynamics
 from engine.errors import EngineError
 from engine.evaluation.figures import Skipped
-from engine.evaluation.measurements import OnRow
 from engine.manifest import Row
 from engine.observation import Observation, ObservedTrack
 from engine.settings import Settings
 from engine.staticface import StaticFace
-from engine.types import DynamicEmbedding
+from engine.types import DynamicEmbedding, OnStep
 
 
 class Embedder(Protocol):
@@ -74,7 +73,7 @@ def embed_rows(
     observer: Observes,
     cache: ObservationCache,
     min_seconds: float = 0.0,
-    on_row: OnRow = lambda step, completed, total: None,
+    on_row: OnStep = lambda step, completed, total: None,
 ) -> EmbeddedRows:
     """Embed every row, with its sound or without; what gives nothing is skipped with its reason, never silently."""
     embedded: list[EmbeddedRow] = []

@@ -1,12 +1,7 @@
 """The clips of a manifest, measured one by one: a score and an offset each, or why there is none."""
 
-import multiprocessing
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, replace
-from functools import cache as remember
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -14,18 +9,12 @@ from engine.cache import ObservationCache, observe_cached
 from engine.errors import EngineError
 from engine.evaluation.figures import Skipped
 from engine.evaluation.trials import TrialClip
-from engine.faces import FaceOptions
 from engine.manifest import Row
 from engine.observation import Observation, ObservedTrack
-from engine.observer import Observer
 from engine.pipeline import Engine
-from engine.settings import Settings
-from engine.types import FPS
-from engine.weights import hash_file
+from engine.types import FPS, OnStep
 
 MIN_TRACK = FPS  # frames of a face that is scored
-OnRow = Callable[[str, int, int], None]
-"""`on_row(step, completed, total)`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,7 +58,7 @@ def measure_rows(
     engine: Engine,
     cache: ObservationCache,
     min_seconds: float = 0.0,
-    on_row: OnRow = lambda step, completed, total: None,
+    on_row: OnStep = lambda step, completed, total: None,
 ) -> Measurements:
     """Measure every row; what cannot be read or scored is skipped with its reason, never silently."""
     measured: list[MeasuredRow] = []
@@ -86,52 +75,6 @@ def measure_rows(
             measured.append(found)
     on_row("measure", len(rows), len(rows))
     return Measurements(tuple(measured), tuple(skipped), any(not row.is_real for row in rows))
-
-
-def decode_ahead(
-    paths: Iterable[Path],
-    settings: Settings,
-    face_options: FaceOptions,
-    cache: ObservationCache,
-    workers: int,
-    on_row: OnRow = lambda step, completed, total: None,
-) -> None:
-    """Fill the cache with what is not in it, by several processes of one thread each.
-
-    Files that fail are left for `measure_rows` to name.
-    """
-    missing = [path for path in paths if path.is_file() and cache.load(hash_file(path)) is None]
-    if not missing:
-        return
-    alone = replace(settings, threads=1)
-    # spawned, since a fork would take over the locks of the networks' threads as they happen to be
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-        futures = [pool.submit(_observe_aside, path, alone, face_options, cache) for path in missing]
-        for done, future in enumerate(futures):
-            on_row("decode", done, len(missing))
-            try:
-                future.result()
-            except BrokenProcessPool as cause:
-                raise EngineError(
-                    "A process that decoded clips ended without a word; it may have run out of memory.",
-                    "Use fewer --workers.",
-                ) from cause
-    on_row("decode", len(missing), len(missing))
-
-
-@remember
-def _load_observer(settings: Settings, face_options: FaceOptions, cut_mouths: bool, cut_faces: bool) -> Observer:
-    """Load the networks once in each process."""
-    return Observer.load(settings, face_options, cut_mouths, cut_faces)
-
-
-def _observe_aside(path: Path, settings: Settings, face_options: FaceOptions, cache: ObservationCache) -> None:
-    """Observe one file into the cache, in a process of its own."""
-    try:
-        observer = _load_observer(settings, face_options, cache.with_mouths, cache.with_faces)
-        observe_cached(path, observer, cache)
-    except EngineError:
-        return
 
 
 def _read_cells(row: Row) -> str | None:

@@ -17,8 +17,8 @@ from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 from safetensors.torch import save_file
 
 from engine.cache import ObservationCache, observe_cached
+from engine.decoding import decode_ahead
 from engine.errors import BadManifest, EngineError
-from engine.evaluation.measurements import decode_ahead
 from engine.manifest import Row, read_manifest
 from engine.models.dvp import DVP, write_options
 from engine.observer import Observer

@@ -102,10 +102,13 @@ SPEAKER_BRANCH = (
     "engine/models/dynamics*.py",
     "engine/training/dynamics*.py",
     "engine/training/dvp*.py",
+    "engine/training/speakers.py",
+    "engine/training/distortions.py",
+    "engine/training/recasts.py",
     "engine/evaluation/dynamics*.py",
     "gallery_db/**/*.py",
 )
-FORBIDDEN = ("engine.models.avhubert", "engine.paper", "engine.conversion", "engine.checkpoints")
+FORBIDDEN = ("engine.models.avhubert", "engine.experts", "engine.conversion", "engine.checkpoints")
 
 
 def _find_branch(root: Path = ROOT) -> list[Path]:

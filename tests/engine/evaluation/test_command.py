@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
-from engine import cli
+from engine import cli, decoding
 from engine.cache import ObservationCache
+from engine.decoding import decode_ahead
 from engine.errors import BadManifest, EngineError, UnreadableVideo, WeightsMissing
-from engine.evaluation import command, measurements
-from engine.evaluation.measurements import decode_ahead
+from engine.evaluation import command
 from engine.faces import FaceOptions
 from engine.lips import N_FEATURES
 from engine.methods import Method
@@ -327,8 +327,8 @@ def test_processes_decode_only_what_is_not_cached(
         def result(self) -> None:
             return None
 
-    monkeypatch.setattr(measurements, "ProcessPoolExecutor", InThisProcess)
-    monkeypatch.setattr(measurements, "_load_observer", lambda settings, options, cut_mouths, cut_faces: observer)
+    monkeypatch.setattr(decoding, "ProcessPoolExecutor", InThisProcess)
+    monkeypatch.setattr(decoding, "_load_observer", lambda settings, options, cut_mouths, cut_faces: observer)
     paths.append(tmp_path / "text.mp4")
     decode_ahead(paths, Settings(tmp_path), FaceOptions(), cache, 2, lambda *step: steps.append(step))
     assert observer.looked == ["1.mp4", "2.mp4", "text.mp4"]
