@@ -1,9 +1,9 @@
-"""A face or a mouth of one clip on the head of another, frame by frame, as the graphics swaps of FaceForensics++ do.
+"""A face of one clip on the head of another, frame by frame, as the graphics swaps of FaceForensics++ do.
 
 The donor's still face is bent after the landmarks of the target (Delaunay triangles, piecewise affine), matched in
-colour and blended by Poisson's equation (Perez et al. 2003, `cv2.seamlessClone`) within the target's oval. Eyes, brows,
-nose and lips lie where the donor has them, displaced as the target's are; towards the oval they give way to the
-target's own. What is seen through open lips is the target's.
+colour and blended by Poisson's equation (Perez et al. 2003, `cv2.seamlessClone`) within the oval. Its shape is the
+donor's, displaced as the target's is; the surroundings of the target's face are bent to meet it. What is seen through
+open lips is the target's.
 """
 
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ from engine.training import portraits
 from engine.training.portraits import INNER_LIPS, N_MESH, OVAL, Portrait
 from engine.warping import Box, bend, span_triangles
 
-BLEND = 0.28  # eye distances from the oval over which the donor's places take over
+RINGS, RING_SHARE = (1.3, 1.75), 0.4  # of the oval's size; how far the inner one goes along with the oval
 INSET = 0.1  # of the oval's size: where the blending ends, inside of it
 FOREHEAD = 0.35  # how far the upper part of the mask comes down from the hairline to the brows
 RIM, MAX_APART = 0.16, 20.0  # of the mask's size; grey levels that the equation may carry inwards
@@ -56,16 +56,26 @@ class Donor:
         return span_triangles(opened, opened[INNER_LIPS])
 
 
+def place_donor(take: Take, donor: Donor) -> np.ndarray:
+    """(T, 468, 3) pixels: where the donor's points lie in each frame of the take."""
+    motion = take.motion
+    return np.stack(
+        [unalign(donor.shape.move(motion.deform[row], motion.lids[row]), take.poses, row) for row in range(len(motion))]
+    )
+
+
 def swap_face(take: Take, donor: Donor, span: range | None = None) -> Iterator[np.ndarray]:
     """Yield the frames of a take, those of the span with the donor's face: (H, W, 3) uint8 RGB, as yet unmarked."""
     image = match_colours(donor.still, take.still).turn(donor.still.image)
-    share = _share_inside(take.shape)
+    placed = place_donor(take, donor)
+    around = span_triangles(_surround(take.still.landmarks[:N_MESH, :2], 0.0))
     for row, frame in enumerate(take.read_images()):
         if span is not None and row not in span:
             yield frame
             continue
-        points = _place_donor(take, donor.shape, share, row)  # (468, 3)
-        yield _paint_face(frame, image, donor, points, take.landmarks[row])
+        own, points = take.landmarks[row, :N_MESH], placed[row]
+        fitted = _fit_surroundings(frame, own[:, :2], points[:, :2], around)
+        yield _paint_face(fitted, frame, image, donor, points, own)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -148,38 +158,35 @@ def unalign(points: np.ndarray, poses: HeadPoses, row: int) -> np.ndarray:
     return placed
 
 
-def _place_donor(take: Take, shape: FaceShape, share: np.ndarray, row: int) -> np.ndarray:
-    """(468, 3) pixels: where the donor's points lie in a frame of the take."""
-    moved = shape.move(take.motion.deform[row], take.motion.lids[row])
-    own = take.shape.points + take.motion.deform[row]
-    return unalign(own + share[:, None] * (moved - own), take.poses, row)
+def _surround(face: np.ndarray, moved: np.ndarray | float) -> np.ndarray:
+    """(540, 2): a face (468, 2) and two rings about it; the inner one moves a little with the oval (36, 2)."""
+    oval = face[OVAL]
+    centre = oval.mean(0)
+    inner, outer = (centre + size * (oval - centre) for size in RINGS)
+    return np.vstack([face, inner + RING_SHARE * np.asarray(moved), outer])
 
 
-def _share_inside(shape: FaceShape) -> np.ndarray:
-    """(468,) from 0 on the oval to 1 well inside."""
-    flat = shape.points[:, :2]
-    apart = np.linalg.norm(flat[:, None] - flat[OVAL], axis=2).min(1)
-    return np.clip(apart / BLEND, 0.0, 1.0)
+def _fit_surroundings(frame: np.ndarray, own: np.ndarray, points: np.ndarray, triangles: np.ndarray) -> np.ndarray:
+    """The frame with its face (468, 2) bent to another's shape, and what is about it bent along."""
+    fitted = frame.copy()
+    target = _surround(own, points[OVAL] - own[OVAL])
+    target[:N_MESH] = points
+    x0, y0, x1, y1 = box = box_around(target, frame)
+    bend(frame, _surround(own, 0.0), target, triangles, box).paint(fitted[y0:y1, x0:x1])
+    return fitted
 
 
 def _paint_face(
-    frame: np.ndarray, image: np.ndarray, donor: Donor, points: np.ndarray, landmarks: np.ndarray
+    fitted: np.ndarray, frame: np.ndarray, image: np.ndarray, donor: Donor, points: np.ndarray, own: np.ndarray
 ) -> np.ndarray:
+    """The donor's picture over a frame that fits it; the mouth's inside is from the frame as it was."""
     outline = outline_mask(points)
-    box = box_around(outline, frame)
-    x0, y0, x1, y1 = box
-    patch = frame[y0:y1, x0:x1].copy()
-    mouth = bend(frame, landmarks[INNER_LIPS, :2], points[INNER_LIPS, :2], LIP_STRIP, box)
-    face = bend(
-        image,
-        donor.still.landmarks[:N_MESH, :2],
-        points[:, :2],
-        order_by_depth(donor.triangles, points),
-        box,
-    )
-    mouth.paint(patch)
-    face.paint(patch)
-    return clone(patch, frame, outline, box)
+    x0, y0, x1, y1 = box = box_around(outline, frame)
+    patch = fitted[y0:y1, x0:x1].copy()
+    bend(frame, own[INNER_LIPS, :2], points[INNER_LIPS, :2], LIP_STRIP, box).paint(patch)
+    triangles = order_by_depth(donor.triangles, points)
+    bend(image, donor.still.landmarks[:N_MESH, :2], points[:, :2], triangles, box).paint(patch)
+    return clone(patch, fitted, outline, box)
 
 
 def _read_skin(portrait: Portrait) -> np.ndarray:

@@ -59,13 +59,14 @@ class HeadMotion:
         return HeadMotion(*(np.tensordot(weights, field, axes=1) for field in fields))
 
 
-def rank_neutral(track: FaceTrack, poses: HeadPoses) -> np.ndarray:
-    """(T,): frame numbers of the track, the most frontal, neutral and open-eyed first."""
+def measure_unrest(track: FaceTrack, poses: HeadPoses) -> np.ndarray:
+    """(T,) from 0, a face seen from the front, at rest, its eyes open; 1 is a turn of 15 degrees, or half a blink."""
     mouth, lids = (
         track.blendshapes[:, [BLENDSHAPES.index(name) for name in names]].astype(np.float64)
         for names in (_MOUTH_SHAPES, _LID_SHAPES)
     )
-    return np.argsort(measure_turn(poses) / 15 + mouth.sum(1) + 2 * lids.mean(1) + 100 * ~track.seen, kind="stable")
+    unrest: np.ndarray = measure_turn(poses) / 15 + mouth.sum(1) + 2 * lids.mean(1) + 100 * ~track.seen
+    return unrest
 
 
 def measure_turn(poses: HeadPoses) -> np.ndarray:

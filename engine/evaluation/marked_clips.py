@@ -15,7 +15,9 @@ from engine.evaluation.dubbing import Sound
 from engine.evaluation.watermark import WORDS, Mark, find_watermark
 from engine.types import SAMPLE_RATE
 
-PICTURE_OPTIONS = {"crf": "16", "preset": "veryfast", "threads": "1"}  # one thread: the same bytes each time
+PICTURE_OPTIONS = {"preset": "veryfast", "threads": "1"}  # one thread: the same bytes each time
+QUALITY, FINE_QUALITY = "16", "10"  # x264's constant rate factors
+LITTLE_ROOM = 1000  # squares of the mark; with fewer each has to outlive the encoder better
 SOUND_BITS_PER_S = 64_000
 CHUNK = 1024  # samples handed to the sound encoder at once
 TAG = f"{WORDS}: made by Wayspeak's forgery bench. Nobody in it did or said this."
@@ -45,7 +47,8 @@ def _encode(
     count = 0
     with av.open(str(path), "w", format="mp4", options={"movflags": "faststart"}) as out:
         out.metadata.update(title=WORDS, comment=f"{TAG} Kind: {about}.")
-        picture = out.add_stream("libx264", rate=rate, options=PICTURE_OPTIONS)
+        quality = {"crf": QUALITY if mark.room > LITTLE_ROOM else FINE_QUALITY}
+        picture = out.add_stream("libx264", rate=rate, options=PICTURE_OPTIONS | quality)
         picture.width, picture.height = mark.size_px
         picture.pix_fmt = "yuv420p" if picture.width % 2 == 0 and picture.height % 2 == 0 else "yuv444p"
         voice = out.add_stream("aac", SAMPLE_RATE, layout="mono", bit_rate=SOUND_BITS_PER_S) if sound else None

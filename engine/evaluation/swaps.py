@@ -11,11 +11,12 @@ import numpy as np
 
 from engine.errors import NotForgeable
 from engine.evaluation.dubbing import Sound, match_level, replace_part, shift_sound, speak_over
-from engine.evaluation.faceswap import Donor, match_colours, swap_face
+from engine.evaluation.faceswap import Donor, match_colours, place_donor, swap_face
 from engine.evaluation.forgery import Forgery, Kind, check_other_person, describe
 from engine.evaluation.mouthswap import count_shared, swap_mouth
 from engine.evaluation.reenactment import Performance, cut_mouths
-from engine.evaluation.takes import MIN_S, Take
+from engine.evaluation.takes import MIN_S, Take, check_lender
+from engine.training.portraits import OVAL
 from engine.types import SAMPLE_RATE
 
 EDIT_S = 1.0  # length of a partial edit
@@ -30,7 +31,7 @@ def swap(kind: Kind, take: Take, other: Take, chance: np.random.Generator) -> Fo
     check_take(kind, take)
     check_other_person(take.row, other.row)
     if kind in _FACES:
-        other.check_frontal()
+        check_lender(other)
     return (_FACES | _VOICES)[kind](take, other, chance)
 
 
@@ -64,15 +65,23 @@ def speak_over_take(take: Take, chance: np.random.Generator) -> Forgery:
 def _swap_face(take: Take, other: Take, chance: np.random.Generator) -> Forgery:
     donor = Donor(other.still, other.shape)
     plain = describe(Kind.FACE_SWAP, take)
-    return replace(plain, face=other.row, donor=other.row, draw=lambda: swap_face(take, donor))
+    return replace(
+        plain,
+        face=other.row,
+        donor=other.row,
+        outlines=plain.outlines + list(place_donor(take, donor)[:, OVAL, :2]),
+        draw=lambda: swap_face(take, donor),
+    )
 
 
 def _swap_part_of_face(take: Take, other: Take, chance: np.random.Generator) -> Forgery:
     start, end = _draw_part(take, chance)
     donor, span = Donor(other.still, other.shape), range(round(start * take.rate), round(end * take.rate))
+    plain = describe(Kind.PARTIAL_FACE, take)
     return replace(
-        describe(Kind.PARTIAL_FACE, take),
+        plain,
         donor=other.row,
+        outlines=plain.outlines + list(place_donor(take, donor)[:, OVAL, :2]),
         draw=lambda: swap_face(take, donor, span),
         edit_s=(start, end),
         detail=f"face of {other.row.speaker} in the edit",

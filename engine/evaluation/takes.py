@@ -6,7 +6,7 @@ from fractions import Fraction
 from functools import cached_property
 
 import numpy as np
-from scipy.signal import savgol_filter
+from scipy.ndimage import gaussian_filter1d
 
 from engine.errors import NotForgeable
 from engine.evaluation.dubbing import Sound
@@ -17,7 +17,7 @@ from engine.evaluation.headmotion import (
     find_shape,
     measure_motion,
     measure_turn,
-    rank_neutral,
+    measure_unrest,
 )
 from engine.facenets import FaceNets
 from engine.faces import track_faces
@@ -32,8 +32,9 @@ from engine.types import SAMPLE_RATE, SAMPLES_PER_FRAME, FaceTrack, Frame
 MIN_S, MAX_S = 1.0, 60.0  # a longer face is cut
 MIN_SEEN = 0.9  # of its frames
 MIN_FACE_PX = 40.0  # width
+MIN_LENT_PX, MAX_UNREST = 60.0, 2.4  # of a face that is put on others
 MAX_TURN_DEG = 35.0  # of a face that is drawn anew, or drawn from, half of the time
-SMOOTH_FRAMES = 5  # a parabola over so many takes the tracker's tremor away, and leaves closures and blinks
+SMOOTH_FRAMES = 0.5  # deviation of a Gaussian: takes some of the tracker's tremor, and leaves closures and blinks
 
 
 @dataclass(frozen=True)  # not slotted: what follows from the fields is kept
@@ -68,9 +69,14 @@ class Take:
         return find_poses(self.landmarks)
 
     @cached_property
+    def unrest(self) -> np.ndarray:
+        """(T,): how far each frame is from a face seen from the front, at rest, its eyes open."""
+        return measure_unrest(self.track, self.poses)
+
+    @cached_property
     def neutral(self) -> np.ndarray:
         """(T,): frame numbers within the span, the most frontal, neutral and open-eyed first."""
-        return rank_neutral(self.track, self.poses)
+        return np.argsort(self.unrest, kind="stable")
 
     @cached_property
     def shape(self) -> FaceShape:
@@ -122,6 +128,16 @@ class Take:
             )
 
 
+def check_lender(take: Take) -> None:
+    """Raise NotForgeable where no frame of a take shows its face well enough to be put on others."""
+    take.check_frontal()
+    width = float(np.median(take.track.boxes[:, 2] - take.track.boxes[:, 0]))
+    if width < MIN_LENT_PX:
+        raise NotForgeable(f"The face of {take.row.written} is {width:.0f} pixels wide, too small to be lent.")
+    if take.unrest.min() > MAX_UNREST:
+        raise NotForgeable(f"No frame of {take.row.written} shows the face from the front, at rest, its eyes open.")
+
+
 def load_take(row: Row, nets: FaceNets, limits: MediaLimits | None = None) -> Take:
     """Find the main face of a clip; NotForgeable where there is none to speak of, EngineError for an unusable file."""
     limits = limits or MediaLimits()
@@ -140,11 +156,8 @@ def load_take(row: Row, nets: FaceNets, limits: MediaLimits | None = None) -> Ta
 
 
 def smooth(landmarks: np.ndarray) -> np.ndarray:
-    """(T, 478, 3) float64: a parabola through the five frames about each (Savitzky & Golay 1964)."""
-    if len(landmarks) < SMOOTH_FRAMES:
-        return landmarks.astype(np.float64)
-    smoothed: np.ndarray = savgol_filter(landmarks.astype(np.float64), SMOOTH_FRAMES, 2, axis=0)
-    return smoothed
+    """(T, 478, 3) float64: each frame with a tenth of those beside it."""
+    return gaussian_filter1d(landmarks.astype(np.float64), SMOOTH_FRAMES, axis=0, mode="nearest")
 
 
 def _cut(track: FaceTrack, rate: Fraction) -> FaceTrack:

@@ -53,6 +53,11 @@ class Mark:
     free: np.ndarray  # (H // 8, W // 8) bool: squares that neither a face nor the words touch
     size_px: tuple[int, int]
 
+    @property
+    def room(self) -> int:
+        """Squares that carry the pattern."""
+        return int(self.free.sum())
+
     def stamp(self, image: np.ndarray) -> np.ndarray:
         """Mark a picture (H, W, 3) uint8 RGB; NotForgeable where there is too little room for the pattern."""
         self._check_size(image)

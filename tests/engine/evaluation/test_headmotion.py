@@ -9,7 +9,7 @@ from engine.evaluation.headmotion import (
     find_shape,
     measure_motion,
     measure_turn,
-    rank_neutral,
+    measure_unrest,
 )
 from engine.facenets import BLENDSHAPES
 from engine.lips import find_poses
@@ -108,7 +108,7 @@ def test_shut_eyes_of_one_face_are_shut_in_another() -> None:
     assert np.allclose(shut[UPPER_LIDS], shut[LOWER_LIDS])
 
 
-def test_neutral_frames_come_first() -> None:
+def test_a_neutral_frame_is_the_most_restful() -> None:
     points = np.repeat(draw_astronaut().landmarks[None], 5, axis=0)
     shapes = np.zeros((5, 52), np.float32)
     shapes[0, BLENDSHAPES.index("eyeBlinkLeft")] = shapes[0, BLENDSHAPES.index("eyeBlinkRight")] = 0.9
@@ -118,6 +118,6 @@ def test_neutral_frames_come_first() -> None:
     points[3] = (points[3] - points[3].mean(0)) @ turn.T + points[3].mean(0)
     boxes = np.zeros((5, 4), np.float32)
     track = FaceTrack(0, boxes, points, shapes, seen, np.zeros((96, 96, 3), np.uint8))
-    order = rank_neutral(track, find_poses(points)).tolist()
+    order = np.argsort(measure_unrest(track, find_poses(points))).tolist()
     assert order[0] == 4 and order[-1] == 2
     assert measure_turn(find_poses(points))[3] - measure_turn(find_poses(points))[4] > 12

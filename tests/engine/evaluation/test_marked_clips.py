@@ -76,7 +76,7 @@ def test_one_frame_without_the_words_and_there_is_no_file(mark: Mark, tmp_path: 
 def test_a_file_in_which_the_mark_was_lost_is_not_kept(
     mark: Mark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(marked_clips, "PICTURE_OPTIONS", {"crf": "51", "preset": "ultrafast"})
+    monkeypatch.setattr(marked_clips, "FINE_QUALITY", "51")
     with pytest.raises(NotForgeable, match="encoder"):
         write_marked_clip(tmp_path / "forged.mp4", draw(mark), mark, Fraction(25), None, "test")
     assert list(tmp_path.iterdir()) == []
