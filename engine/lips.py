@@ -62,6 +62,11 @@ class HeadPoses:
         turned = np.einsum("tpi,tij->tpj", landmarks.astype(np.float64) - self.centre, self.rotation)
         return turned * self.scale[:, None, None]
 
+    def restore(self, aligned: np.ndarray, row: int) -> np.ndarray:
+        """(P, 3) pixels: points in the head's own axes as they lie in one picture."""
+        placed: np.ndarray = aligned @ self.rotation[row].T / self.scale[row] + self.centre[row]
+        return placed
+
 
 def align_heads(landmarks: np.ndarray) -> np.ndarray:
     """(T, 478, 3): each frame turned, scaled and moved so that its stable points lie on the mean shape best."""

@@ -52,6 +52,11 @@ def bend(image: np.ndarray, source: np.ndarray, target: np.ndarray, triangles: n
     return Bent(bent, owner >= 0)
 
 
+def order_by_depth(triangles: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """The triangles over points (V, 3), the farthest first."""
+    return triangles[np.argsort(-points[triangles, 2].mean(1), kind="stable")]
+
+
 def _paint_owners(target: np.ndarray, triangles: np.ndarray, box: Box) -> np.ndarray:
     """(h, w) int32: which triangle covers each pixel of the box, -1 where none does."""
     x0, y0, x1, y1 = box

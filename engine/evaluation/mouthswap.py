@@ -9,12 +9,12 @@ from collections.abc import Iterator
 import cv2
 import numpy as np
 
-from engine.evaluation.faceswap import box_around, clone, match_colours, order_by_depth, unalign
+from engine.evaluation.blending import box_around, clone, match_colours
 from engine.evaluation.headmotion import FaceShape
 from engine.evaluation.takes import Take
 from engine.training import portraits
 from engine.training.portraits import LOWER, N_MESH, OVAL, UPPER
-from engine.warping import Bent, bend, span_triangles
+from engine.warping import Bent, bend, order_by_depth, span_triangles
 
 NEAR, FAR = 0.06, 0.36  # eye distances from the lips: within the first all is the driver's, beyond the second nothing
 NOSE = (2, 98, 327)
@@ -78,4 +78,4 @@ def _place_mouth(take: Take, driver: Take, share: np.ndarray, row: int, number: 
     lips = np.unique([*UPPER.ravel(), *LOWER.ravel()])
     apart = take.shape.points[lips].mean(0) - driver.shape.points[lips].mean(0)
     foreign = driver.shape.points + driver.motion.deform[number] + apart
-    return unalign(own + share[:, None] * (foreign - own), take.poses, row)
+    return take.poses.restore(own + share[:, None] * (foreign - own), row)

@@ -13,11 +13,11 @@ import cv2
 import numpy as np
 
 from engine.crops import CropPlan, cut_crops
-from engine.evaluation.faceswap import LIP_STRIP, Colours, box_around, unalign
+from engine.evaluation.blending import Colours, box_around
 from engine.evaluation.headmotion import HeadMotion, find_shape
 from engine.evaluation.takes import Take
 from engine.lips import find_poses
-from engine.training.portraits import INNER_LIPS, OVAL, Portrait
+from engine.training.portraits import INNER_LIPS, LIP_STRIP, OVAL, Portrait
 from engine.training.puppets import HeadMesh
 from engine.warping import Bent, Box, bend
 
@@ -60,7 +60,7 @@ class Performance:
         return np.stack(
             [
                 self.mesh.place(
-                    unalign(shape.move(motion.deform[row], motion.lids[row]), poses, 0),
+                    poses.restore(shape.move(motion.deform[row], motion.lids[row]), 0),
                     motion.linear[row].T[:2],
                     motion.shift[row] * self.still.eye_px,
                 )

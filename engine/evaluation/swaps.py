@@ -10,8 +10,9 @@ from dataclasses import replace
 import numpy as np
 
 from engine.errors import NotForgeable
+from engine.evaluation.blending import match_colours
 from engine.evaluation.dubbing import Sound, match_level, replace_part, shift_sound, speak_over
-from engine.evaluation.faceswap import Donor, match_colours, place_donor, swap_face
+from engine.evaluation.faceswap import Donor, place_donor, swap_face
 from engine.evaluation.forgery import Forgery, Kind, check_other_person, describe
 from engine.evaluation.mouthswap import count_shared, swap_mouth
 from engine.evaluation.reenactment import Performance, cut_mouths

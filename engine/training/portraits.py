@@ -31,6 +31,18 @@ LOWER = np.array(
 )
 INNER_LIPS = np.array([*UPPER[3], *LOWER[3, -2:0:-1]])
 """The rim of the mouth's opening, once around."""
+_UPPER_ROW, _LOWER_ROW = np.arange(11), np.array([0, *range(19, 10, -1), 10])  # rows of INNER_LIPS, corner to corner
+LIP_STRIP = np.array(
+    [
+        corners
+        for i in range(10)
+        for corners in (
+            (_UPPER_ROW[i], _UPPER_ROW[i + 1], _LOWER_ROW[i + 1]),
+            (_UPPER_ROW[i], _LOWER_ROW[i + 1], _LOWER_ROW[i]),
+        )
+    ]
+)
+"""(20, 3) triangles over the mouth's opening, corners being rows of INNER_LIPS."""
 OVAL = np.array(
     [
         10,

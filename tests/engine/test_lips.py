@@ -3,7 +3,17 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from engine.facenets import BLENDSHAPES, N_LANDMARKS
-from engine.lips import CHIN, LIPS, MOUTH_SHAPES, N_FEATURES, STABLE, STABLE_SHAPE, align_heads, describe_lips
+from engine.lips import (
+    CHIN,
+    LIPS,
+    MOUTH_SHAPES,
+    N_FEATURES,
+    STABLE,
+    STABLE_SHAPE,
+    align_heads,
+    describe_lips,
+    find_poses,
+)
 from engine.types import FaceTrack
 
 LOWER_LIP = (91, 181, 84, 17, 314, 405, 321, 95, 88, 178, 87, 14, 317, 402, 318, 324)
@@ -51,6 +61,14 @@ def test_turning_scaling_and_shifting_a_head_changes_nothing(degrees: tuple[floa
     heads = make_heads(6)
     moved = move(heads, (degrees[0], degrees[1], degrees[2]), scale, (400.0, -30.0, 7.0))
     np.testing.assert_allclose(align_heads(moved), align_heads(heads), atol=1e-6)
+
+
+def test_aligned_points_are_restored_to_where_they_were() -> None:
+    heads = move(make_heads(4), (10, -25, 5), 120.0, (400.0, -30.0, 7.0))
+    poses = find_poses(heads)
+    aligned = poses.align(heads)
+    for row in range(4):
+        np.testing.assert_allclose(poses.restore(aligned[row], row), heads[row], atol=1e-6)
 
 
 def test_a_head_of_the_mean_shape_comes_to_lie_on_it() -> None:

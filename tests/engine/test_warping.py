@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from engine.warping import bend, span_triangles
+from engine.warping import bend, order_by_depth, span_triangles
 
 SIDE = 40
 CORNERS = np.array([(0, 0), (SIDE - 1, 0), (0, SIDE - 1), (SIDE - 1, SIDE - 1)], float)
@@ -65,3 +65,18 @@ def test_a_flat_triangle_draws_nothing_and_breaks_nothing() -> None:
     flat[4] = (20, 0)  # on the upper edge: the triangle above it has no height
     bent = bend(ramp(), POINTS, flat, span_triangles(POINTS), BOX)
     assert bent.covered.all() and bent.image.dtype == np.uint8
+
+
+def test_the_nearest_triangle_is_painted_last() -> None:
+    depths = np.array([5.0, -3.0, 9.0, 0.0])
+    points = np.column_stack([np.zeros(12), np.zeros(12), np.repeat(depths, 3)])
+    ordered = order_by_depth(np.arange(12).reshape(4, 3), points)
+    assert points[ordered[:, 0], 2].tolist() == [9.0, 5.0, 0.0, -3.0]
+
+
+def test_what_no_triangle_covers_stays_in_the_painted_part() -> None:
+    bent = bend(ramp(), POINTS, POINTS, np.array([[0, 1, 4]]), BOX)
+    part = np.full((SIDE, SIDE, 3), 77, np.uint8)
+    bent.paint(part)
+    assert (part[~bent.covered] == 77).all() and np.array_equal(part[bent.covered], ramp()[bent.covered])
+    assert 0.2 < bent.covered.mean() < 0.3

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from engine.errors import NotForgeable
-from engine.evaluation.faceswap import Donor, clone, match_colours, outline_mask, swap_face
+from engine.evaluation.blending import outline_mask
+from engine.evaluation.faceswap import Donor, swap_face
 from engine.evaluation.forgery import Forgery, Kind
 from engine.evaluation.headmotion import find_shape
 from engine.evaluation.swaps import SYNTHETIC, shift_time, speak_over_take, swap
@@ -134,30 +135,6 @@ def test_a_partial_swap_changes_one_second_alone(takes: tuple[Take, Take]) -> No
     assert end - start == pytest.approx(1.0)
     assert np.flatnonzero(changed).tolist() == list(range(round(start * 25), round(end * 25)))
     assert forgery.face.speaker == "astronaut" and "stranger" in forgery.detail
-
-
-def test_colours_of_a_face_become_anothers(takes: tuple[Take, Take]) -> None:
-    own, donor = (take.still for take in takes)
-    pictures = ((own, own.image), (donor, donor.image), (donor, match_colours(donor, own).turn(donor.image)))
-    lab = [
-        cv2.cvtColor(image, cv2.COLOR_RGB2LAB)[fill(outline_mask(portrait.landmarks)) > 0].astype(float)
-        for portrait, image in pictures
-    ]
-    before, after = (np.abs(one.mean(0) - lab[0].mean(0)).max() for one in lab[1:])
-    assert before > 8 and after < 4
-
-
-def test_cloning_a_picture_into_itself_changes_nothing() -> None:
-    image, outline = draw_astronaut().image, outline_mask(draw_astronaut().landmarks)
-    cloned = clone(image[20:200, 60:220].copy(), image, outline, (60, 20, 220, 200))
-    assert np.abs(cloned.astype(int) - image).max() <= 1
-
-
-def test_a_brighter_patch_is_blended_in_without_a_seam() -> None:
-    image, outline = draw_astronaut().image, outline_mask(draw_astronaut().landmarks)
-    box = (60, 20, 220, 200)
-    brighter = np.clip(image[20:200, 60:220].astype(int) + 15, 0, 255).astype(np.uint8)
-    assert np.abs(clone(brighter, image, outline, box).astype(int) - image).mean() < 1
 
 
 def test_a_reenacted_face_moves_as_its_driver_does(takes: tuple[Take, Take], reenacted: Drawn) -> None:
