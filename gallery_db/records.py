@@ -347,10 +347,25 @@ class Check:
 class Calibration(Protocol):
     """What a search needs of a calibration, to turn scores into evidence."""
 
-    id: str
-    recipe: str  # of the scores: the embedding's, and with a cohort `RECIPE|COHORT`
-    threshold_llr: float  # a candidate from here on is supported
-    qualities: Sequence[str]  # of `gallery_db.evidence.QUALITIES`, in the order of the columns
+    @property
+    def id(self) -> str:
+        """Stored with every result."""
+        ...
+
+    @property
+    def recipe(self) -> str:
+        """Of the scores: the embedding's; with a cohort `RECIPE|COHORT`."""
+        ...
+
+    @property
+    def threshold_llr(self) -> float:
+        """A candidate from here on is supported."""
+        ...
+
+    @property
+    def qualities(self) -> Sequence[str]:
+        """Of `evidence.QUALITIES`, in the order of the columns."""
+        ...
 
     def llrs(self, scores: np.ndarray, qualities: np.ndarray | None) -> np.ndarray:
         """Log10 likelihood ratios (N,) of scores (N,) with qualities (N, Q)."""
@@ -360,9 +375,21 @@ class Calibration(Protocol):
 class Normaliser(Protocol):
     """What a search needs of a cohort."""
 
-    id: str
-    recipe: str  # of its embeddings
+    @property
+    def id(self) -> str:
+        """Names cohort and options: the scores of two are not compared."""
+        ...
 
-    def normalise(self, scores: np.ndarray, probe: np.ndarray, templates: np.ndarray) -> np.ndarray:
-        """Normalised scores (N,) of similarities (N,) between a probe (D,) and templates (N, D)."""
+    @property
+    def recipe(self) -> str:
+        """Of its embeddings."""
+        ...
+
+    @property
+    def is_large_enough(self) -> bool:
+        """Scores are normalised only where it is."""
+        ...
+
+    def normalise(self, scores: np.ndarray, templates: np.ndarray, probe: np.ndarray) -> np.ndarray:
+        """Normalised scores (N,) of cosines (N,) between templates (N, D) and a probe (D,)."""
         ...

@@ -1,0 +1,252 @@
+"""The tables: the only truth about who is enrolled. SQLite and PostgreSQL hold the same ones.
+
+speaker <- sample <- vector -> consent: no vector without a consent. `template` is derived from the vectors, and an index
+from it; `generation` says when they moved. Ids are never handed out twice, so that nothing stale names another person.
+`calibration` (once approved) and `audit` refuse changes by triggers, which the migrations make.
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+from sqlalchemy import JSON, CheckConstraint, DateTime, ForeignKey, Index, LargeBinary, String, Text, UniqueConstraint
+from sqlalchemy.engine import Dialect
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+from gallery_db.records import MAX_TERM_DAYS, MAX_THUMBNAIL, Basis
+
+VERSION = "0001"
+"""The newest migration, which this code reads and writes."""
+
+BASES = ", ".join(f"'{basis}'" for basis in Basis)
+
+
+class Vector(TypeDecorator[np.ndarray]):
+    """A float32 vector: little-endian bytes in SQLite, pgvector's `vector` in PostgreSQL."""
+
+    impl = LargeBinary
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """Choose by the database."""
+        if dialect.name == "postgresql":
+            from pgvector.sqlalchemy import VECTOR  # needed for PostgreSQL alone
+
+            return dialect.type_descriptor(VECTOR())
+        return dialect.type_descriptor(LargeBinary())
+
+    def process_bind_param(self, value: np.ndarray | None, dialect: Dialect) -> Any:
+        """Write it; a vector that is not finite is a mistake, not data."""
+        if value is None:
+            return None
+        if value.ndim != 1 or not np.isfinite(value).all():
+            raise ValueError(f"a vector of shape {value.shape}, wanted (D,) with finite numbers")
+        return value.astype(np.float32) if dialect.name == "postgresql" else value.astype("<f4").tobytes()
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> np.ndarray | None:
+        """Read it as (D,) float32."""
+        if value is None:
+            return None
+        if isinstance(value, bytes | memoryview):
+            return np.frombuffer(value, "<f4").astype(np.float32)
+        return np.array(value, np.float32)  # pgvector gives an array, a list or its own type, by version
+
+
+class UtcTime(TypeDecorator[datetime]):
+    """A time in UTC that knows it; SQLite would forget."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Write it without its zone."""
+        return None if value is None else value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Read it with its zone."""
+        return None if value is None else value.replace(tzinfo=UTC)
+
+
+class Base(DeclarativeBase):
+    """The metadata of all tables."""
+
+
+class SpeakerRow(Base):
+    """Somebody enrolled; one that was merged into another keeps its row, so that this can be undone."""
+
+    __tablename__ = "speaker"
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(200))
+    name_key: Mapped[str] = mapped_column(String(800), unique=True)  # the name without case and accents' spelling
+    salt: Mapped[bytes] = mapped_column(LargeBinary(16))  # goes with the speaker: audit rows then lead to nobody
+    created_at: Mapped[datetime] = mapped_column(UtcTime)
+    merged_into_id: Mapped[int | None] = mapped_column(ForeignKey("speaker.id"), index=True)
+
+
+class ConsentRow(Base):
+    """Why vectors may be kept; gone with the last of them."""
+
+    __tablename__ = "consent"
+    __table_args__ = (
+        CheckConstraint(f"basis IN ({BASES})", name="consent_basis"),
+        CheckConstraint(f"term_days BETWEEN 1 AND {MAX_TERM_DAYS}", name="consent_term"),
+        {"sqlite_autoincrement": True},
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    basis: Mapped[str] = mapped_column(String(20))
+    purpose: Mapped[str] = mapped_column(Text)
+    term_days: Mapped[int]
+    notice_version: Mapped[str] = mapped_column(Text)
+    collector: Mapped[str] = mapped_column(Text)
+    given_at: Mapped[datetime] = mapped_column(UtcTime)
+    expires_at: Mapped[datetime] = mapped_column(UtcTime, index=True)
+    release_sha256: Mapped[str | None] = mapped_column(String(64))
+
+
+class SampleRow(Base):
+    """One clip of a speaker."""
+
+    __tablename__ = "sample"
+    __table_args__ = (
+        CheckConstraint(f"length(thumbnail) <= {MAX_THUMBNAIL}", name="sample_thumbnail"),
+        CheckConstraint("seconds > 0", name="sample_seconds"),
+        {"sqlite_autoincrement": True},
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    speaker_id: Mapped[int] = mapped_column(ForeignKey("speaker.id"), index=True)
+    source_hash: Mapped[str] = mapped_column(String(64), index=True)
+    source_name: Mapped[str] = mapped_column(Text)
+    session: Mapped[str] = mapped_column(Text)
+    seconds: Mapped[float]
+    face_px: Mapped[float | None]
+    thumbnail: Mapped[bytes | None] = mapped_column(LargeBinary)
+    created_at: Mapped[datetime] = mapped_column(UtcTime)
+
+
+class VectorRow(Base):
+    """The embedding of a sample in one recipe."""
+
+    __tablename__ = "vector"
+    __table_args__ = (UniqueConstraint("sample_id", "recipe"), {"sqlite_autoincrement": True})
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    sample_id: Mapped[int] = mapped_column(ForeignKey("sample.id"))
+    consent_id: Mapped[int] = mapped_column(ForeignKey("consent.id"), index=True)
+    recipe: Mapped[str] = mapped_column(Text)
+    dim: Mapped[int]
+    vector: Mapped[np.ndarray] = mapped_column(Vector)
+    seconds: Mapped[float]
+    spread: Mapped[float]
+    n_windows: Mapped[int]
+    evidence: Mapped[float]
+
+
+class TemplateRow(Base):
+    """The mean of a speaker's vectors of one recipe, weighted by seconds, of length 1: what a search compares with."""
+
+    __tablename__ = "template"
+    __table_args__ = (Index("template_by_generation", "recipe", "generation"),)
+
+    recipe: Mapped[str] = mapped_column(Text, primary_key=True)
+    speaker_id: Mapped[int] = mapped_column(ForeignKey("speaker.id"), primary_key=True, index=True)
+    dim: Mapped[int]
+    vector: Mapped[np.ndarray] = mapped_column(Vector)
+    n_samples: Mapped[int]
+    seconds: Mapped[float]
+    generation: Mapped[int]  # at which it last changed
+
+
+class MergeRow(Base):
+    """A speaker that was merged into another, and with which samples; gone once undone."""
+
+    __tablename__ = "merge"
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    kept_id: Mapped[int] = mapped_column(ForeignKey("speaker.id"), index=True)
+    absorbed_id: Mapped[int] = mapped_column(ForeignKey("speaker.id"), unique=True)
+    samples: Mapped[list[int]] = mapped_column(JSON)
+    created_at: Mapped[datetime] = mapped_column(UtcTime)
+
+
+class CalibrationRow(Base):
+    """How scores become evidence. A row that is no draft any more is never changed: its successor names it."""
+
+    __tablename__ = "calibration"
+    __table_args__ = (
+        CheckConstraint("status IN ('draft', 'approved', 'retired')", name="calibration_status"),
+        CheckConstraint("status = 'draft' OR approver IS NOT NULL", name="calibration_approved_by_somebody"),
+        CheckConstraint("approver IS NULL OR approver <> author", name="calibration_approved_by_another"),
+    )
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    version: Mapped[str] = mapped_column(String(40))
+    task: Mapped[str] = mapped_column(String(20))  # consistency, verification, identification
+    status: Mapped[str] = mapped_column(String(10))
+    recipe: Mapped[str] = mapped_column(Text)
+    record: Mapped[dict[str, Any]] = mapped_column(JSON)  # calibrator, parameters, bounds, policy, counts, metrics
+    manifest_sha256: Mapped[str | None] = mapped_column(String(64))
+    code_version: Mapped[str] = mapped_column(String(64))
+    notebook_sha256: Mapped[str | None] = mapped_column(String(64))
+    report_sha256: Mapped[str | None] = mapped_column(String(64))
+    seed: Mapped[int]
+    author: Mapped[str] = mapped_column(Text)
+    approver: Mapped[str | None] = mapped_column(Text)
+    valid_from: Mapped[datetime] = mapped_column(UtcTime)
+    valid_to: Mapped[datetime | None] = mapped_column(UtcTime)
+    supersedes: Mapped[str | None] = mapped_column(ForeignKey("calibration.id"))
+
+
+class ResultRow(Base):
+    """What was said of a clip."""
+
+    __tablename__ = "result"
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    kind: Mapped[str] = mapped_column(String(20))
+    source_hash: Mapped[str] = mapped_column(String(64), index=True)
+    recipe: Mapped[str] = mapped_column(Text)
+    calibration_id: Mapped[str | None] = mapped_column(ForeignKey("calibration.id"))
+    payload: Mapped[dict[str, Any]] = mapped_column(JSON)
+    created_at: Mapped[datetime] = mapped_column(UtcTime)
+
+
+class ResultSpeakerRow(Base):
+    """Whom a result names: what is to go when they are forgotten."""
+
+    __tablename__ = "result_speaker"
+
+    result_id: Mapped[int] = mapped_column(ForeignKey("result.id"), primary_key=True)
+    speaker_id: Mapped[int] = mapped_column(ForeignKey("speaker.id"), primary_key=True, index=True)
+
+
+class AuditRow(Base):
+    """What was done, each row sealed with the hash of the one before."""
+
+    __tablename__ = "audit"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)  # 1, 2, 3 ... without a gap
+    at: Mapped[datetime] = mapped_column(UtcTime)
+    action: Mapped[str] = mapped_column(String(20))
+    subject: Mapped[str | None] = mapped_column(String(64))  # salted id of whom it is about, never a name
+    detail: Mapped[str] = mapped_column(Text)  # canonical JSON
+    previous: Mapped[str] = mapped_column(String(64))
+    hash: Mapped[str] = mapped_column(String(64))
+
+
+class GenerationRow(Base):
+    """One row: when templates last changed, for whoever derived something from them."""
+
+    __tablename__ = "generation"
+    __table_args__ = (CheckConstraint("id = 1", name="generation_is_one_row"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    epoch: Mapped[str] = mapped_column(String(32))  # another one after a restore: generations are then not comparable
+    value: Mapped[int]
+    removed_at: Mapped[int]  # the generation at which a template was last removed
