@@ -6,6 +6,7 @@ in deviations above what both sides have with a fixed cohort; the adaptive one (
 normalization in multilingual speaker recognition", AS-norm1) takes for each side its nearest of the cohort alone.
 """
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,16 +14,10 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from engine.errors import EngineError
+from gallery_db.errors import EmbedderMismatch, FileRefused
 
 LEAST_DEVIATION = 1e-3  # of similarities: a cohort whose nearest are all one tells no scale
 RECIPE, VECTORS = "recipe", "vectors"
-
-
-class CohortDamaged(EngineError):
-    """A cohort's file is damaged, or of another recipe."""
-
-    code = "COHORT_DAMAGED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +51,18 @@ class Cohort:
         self.vectors.flags.writeable = False
 
     @property
+    def id(self) -> str:
+        """Names the vectors and how they are used: scores normalised by two cohorts are never compared."""
+        digest = hashlib.sha256(np.ascontiguousarray(self.vectors, "<f4").tobytes())
+        digest.update(f"{self.recipe} {self.options}".encode())
+        return f"cohort-{digest.hexdigest()[:12]}"
+
+    @property
     def is_large_enough(self) -> bool:
         """Fewer people give no steady mean and deviation, and are worse than none."""
         return len(self.vectors) >= self.options.least
 
-    def normalise(self, scores: np.ndarray, templates: np.ndarray, probe: np.ndarray) -> np.ndarray:
+    def normalise(self, scores: np.ndarray, probe: np.ndarray, templates: np.ndarray) -> np.ndarray:
         """Turn cosines (N,) of a probe (D,) with templates (N, D) into deviations (N,) float64.
 
         ValueError where the cohort is too small: ask `is_large_enough` first.
@@ -85,18 +87,18 @@ def save_cohort(cohort: Cohort, path: Path) -> None:
 
 
 def load_cohort(path: Path, recipe: str, options: CohortOptions | None = None) -> Cohort:
-    """Read a cohort of this recipe; CohortDamaged where it is none, or of another one."""
+    """Read a cohort of this recipe; FileRefused where it is none, EmbedderMismatch of another."""
     try:
         with safe_open(path, framework="np") as file:
             found = (file.metadata() or {}).get(RECIPE)
             vectors = file.get_tensor(VECTORS)
     except (OSError, SafetensorError) as cause:
-        raise CohortDamaged(f"{path.name} is no cohort: {cause}.", "Restore it, or search without one.") from cause
+        raise FileRefused(f"{path.name} is no cohort: {cause}.", "Restore it, or search without one.") from cause
     if found != recipe:
-        raise CohortDamaged(
+        raise EmbedderMismatch(
             f"The cohort {path.name} is of the recipe {found}, wanted {recipe}.", "Make one with these weights."
         )
     try:
         return Cohort(vectors, recipe, options or CohortOptions())
     except ValueError as cause:
-        raise CohortDamaged(f"{path.name} is no cohort: {cause}.", "Restore it, or search without one.") from cause
+        raise FileRefused(f"{path.name} is no cohort: {cause}.", "Restore it, or search without one.") from cause

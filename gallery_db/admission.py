@@ -1,0 +1,190 @@
+"""Who may be enrolled with what: clips that are not this speaker, or are somebody else's, are kept out with a reason.
+
+Pure rules on vectors. A clip stands when at least half of the others agree with it, that is, are as similar to it as
+two clips of one person usually are. Where no clip stands (two that disagree, two camps of one size) nobody can tell
+which of them is wrong, so all are set aside rather than half of them believed.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from gallery_db.records import Admission, Neighbour, NewSample, Rejection, RejectionReason, StoredSample
+
+MIN_SECONDS = 20.0  # net, in all clips together: what speaker recognition services ask for
+MIN_CLIPS = 2
+NO_LENGTH = 1e-9  # of a sum of unit vectors: they cancel out
+
+Sample = NewSample | StoredSample
+Verdict = tuple[RejectionReason, str]
+
+
+@dataclass(frozen=True, slots=True)
+class AdmissionOptions:
+    """Bounds on similarities. The defaults are stated, not measured: `of_scores` takes those of an embedding."""
+
+    outlier_below: float = 0.2  # of two clips of one person
+    duplicate_above: float = 0.85  # of the new clips together and another speaker's template
+    min_seconds: float = MIN_SECONDS
+    min_clips: int = MIN_CLIPS
+
+    @classmethod
+    def of_scores(cls, same: np.ndarray, different: np.ndarray) -> "AdmissionOptions":
+        """Take the bounds from measured similarities of two clips, of one person (N,) and of two people (M,).
+
+        1 of 100 pairs of one person falls below the first; the second is what half of these pairs reach, and not 1 of
+        1000 pairs of two people. ValueError where there are too few pairs to tell.
+        """
+        if len(same) < 100 or len(different) < 1000:
+            raise ValueError(f"{len(same)} and {len(different)} pairs tell no bounds, wanted 100 and 1000 at least")
+        duplicate = max(float(np.median(same)), float(np.quantile(different, 0.999)))
+        return cls(float(np.quantile(same, 0.01)), duplicate)
+
+
+def judge(
+    new: Sequence[NewSample],
+    stored: Sequence[StoredSample],
+    others: Sequence[Neighbour],
+    *,
+    allow_duplicate: bool = False,
+    options: AdmissionOptions | None = None,
+) -> Admission:
+    """Say which of the new clips of a speaker may be enrolled, and why the others may not.
+
+    `stored` are the speaker's own, `others` the other speakers nearest to the new clips, all of one recipe: ValueError
+    where they are not. A similarity to another speaker is always warned of, and refused unless `allow_duplicate`.
+    """
+    recipes = {sample.embedding.recipe for sample in new} | {sample.embedding.recipe for sample in stored}
+    if len(recipes) != 1:
+        raise ValueError(f"{len(new)} new and {len(stored)} stored clips of {len(recipes)} recipes, wanted 1 recipe")
+    options = options or AdmissionOptions()
+    verdicts = _check_each(new, {sample.source_hash for sample in stored})
+    _check_together(new, verdicts, stored, options)
+    warnings = _check_others(new, verdicts, others, options, allow_duplicate)
+    kept = [sample for sample, verdict in zip(new, verdicts, strict=True) if verdict is None]
+    return Admission(
+        accepted=np.array([verdict is None for verdict in verdicts]),
+        rejections=tuple(
+            Rejection(sample.source_name, sample.source_hash, *verdict)
+            for sample, verdict in zip(new, verdicts, strict=True)
+            if verdict is not None
+        ),
+        warnings=warnings,
+        is_limited=is_limited([*kept, *stored], options),
+    )
+
+
+def is_limited(samples: Sequence[Sample], options: AdmissionOptions | None = None) -> bool:
+    """Tell whether a speaker of these samples has less than is asked for."""
+    options = options or AdmissionOptions()
+    seconds = sum(sample.embedding.seconds for sample in samples)
+    return seconds < options.min_seconds or len({sample.source_hash for sample in samples}) < options.min_clips
+
+
+def find_standing(new: np.ndarray, stored: np.ndarray, bound: float) -> tuple[np.ndarray, np.ndarray]:
+    """Tell which of the new unit rows (N, D) stand among each other and the stored (M, D), and what supports them.
+
+    Gives (N,) bool and (N,) float64, the similarity that at least half of the others reached when the clip was last
+    looked at; 1 where there are no others. The worst is taken out first and the rest judged anew without it; where all
+    that are left fall, there is no majority among them and all go. What is stored has been judged before, and stays.
+    """
+    everyone = np.concatenate([new, stored]).astype(np.float64)
+    similarity = new.astype(np.float64) @ everyone.T
+    stands, support = np.ones(len(new), bool), np.ones(len(new))
+    is_there = np.ones(len(everyone), bool)
+    while True:
+        for i in np.flatnonzero(stands):
+            support[i] = _find_support(np.delete(similarity[i], i)[np.delete(is_there, i)])
+        fallen = np.flatnonzero(stands & (support < bound))
+        if not len(fallen) or len(fallen) == stands.sum():
+            stands[fallen] = False
+            return stands, support
+        worst = fallen[support[fallen].argmin()]
+        stands[worst] = is_there[worst] = False
+
+
+def _find_support(similarities: np.ndarray) -> float:
+    """The similarity that at least half of these reach; 1 of none."""
+    return float(np.sort(similarities)[len(similarities) // 2]) if len(similarities) else 1.0
+
+
+def _check_each(new: Sequence[NewSample], enrolled: set[str]) -> list[Verdict | None]:
+    """Refuse what was tampered with, and files that are enrolled already or come twice."""
+    verdicts: list[Verdict | None] = []
+    seen: set[str] = set()
+    for sample in new:
+        verdict: Verdict | None = None
+        if sample.source_hash in seen:
+            verdict = RejectionReason.SAME_SOURCE, "the same file is among the new clips twice"
+        elif sample.source_hash in enrolled:
+            verdict = RejectionReason.SAME_SOURCE, "the same file is enrolled for this speaker already"
+        elif not sample.embedding.is_natural:
+            verdict = RejectionReason.NOT_NATURAL, "its motion is not natural: the clip may have been tampered with"
+        seen.add(sample.source_hash)
+        verdicts.append(verdict)
+    return verdicts
+
+
+def _check_together(
+    new: Sequence[NewSample], verdicts: list[Verdict | None], stored: Sequence[StoredSample], options: AdmissionOptions
+) -> None:
+    """Refuse, in place, clips that are not of the person of the others."""
+    left = [i for i, verdict in enumerate(verdicts) if verdict is None]
+    if not left:
+        return
+    vectors, known = _stack([new[i] for i in left]), _stack(stored, len(new[0].embedding.vector))
+    stands, support = find_standing(vectors, known, options.outlier_below)
+    for i, keeps, value in zip(left, stands, support, strict=True):
+        if not keeps:
+            verdicts[i] = _tell_outlier(value, options.outlier_below, is_alone=not stands.any() and len(known) < 2)
+    kept = [i for i in left if verdicts[i] is None]
+    if not kept or not stored:
+        return
+    similarity = float(_average([new[i] for i in kept]) @ _average(stored))
+    if similarity < options.outlier_below:
+        text = f"the new clips agree with one another, not with those enrolled (similarity {similarity:.2f})"
+        for i in kept:
+            verdicts[i] = RejectionReason.DISAGREEMENT, text
+
+
+def _tell_outlier(value: float, bound: float, is_alone: bool) -> Verdict:
+    found = f"similarity {value:.2f}, wanted {bound:.2f} with half of the others"
+    if is_alone:
+        return RejectionReason.DISAGREEMENT, f"the clips disagree, and which is wrong cannot be told ({found})"
+    return RejectionReason.OUTLIER, f"it is not like the speaker's other clips ({found})"
+
+
+def _check_others(
+    new: Sequence[NewSample],
+    verdicts: list[Verdict | None],
+    others: Sequence[Neighbour],
+    options: AdmissionOptions,
+    allow_duplicate: bool,
+) -> tuple[str, ...]:
+    """Warn where what is left is as like another speaker as their own clips are; refuse it, unless that is allowed."""
+    kept = [i for i, verdict in enumerate(verdicts) if verdict is None]
+    if not kept or not others:
+        return ()
+    similarities = np.stack([other.vector for other in others]) @ _average([new[i] for i in kept])
+    near = [i for i in np.argsort(-similarities) if similarities[i] >= options.duplicate_above]
+    told = [f"the clips move like {others[i].name}, enrolled already (similarity {similarities[i]:.2f})" for i in near]
+    if near and not allow_duplicate:
+        for i in kept:
+            verdicts[i] = RejectionReason.DUPLICATE_OF_ANOTHER, told[0]
+    return tuple(told)
+
+
+def _stack(samples: Sequence[Sample], width: int = 0) -> np.ndarray:
+    """(N, D) float32."""
+    return np.array([sample.embedding.vector for sample in samples], np.float32).reshape(
+        len(samples), -1 if samples else width
+    )
+
+
+def _average(samples: Sequence[Sample]) -> np.ndarray:
+    """(D,) float64 of length 1: the mean of the vectors by their seconds; nothing, like nobody, where they cancel."""
+    seconds = np.array([sample.embedding.seconds for sample in samples])
+    mean = seconds @ _stack(samples).astype(np.float64)
+    length = float(np.linalg.norm(mean))
+    return mean / length if length > NO_LENGTH else np.zeros_like(mean)
