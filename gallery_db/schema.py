@@ -1,15 +1,27 @@
 """The tables: the only truth about who is enrolled. SQLite and PostgreSQL hold the same ones.
 
-speaker <- sample <- vector -> consent: no vector without a consent. `template` is derived from the vectors, and an index
-from it; `generation` says when they moved. Ids are never handed out twice, so that nothing stale names another person.
+speaker <- sample <- embedding -> consent: none without a consent. `template` is derived from the vectors, an index
+from it, and `generation` says when they moved. Ids are never handed out twice, so nothing stale names another person.
 `calibration` (once approved) and `audit` refuse changes by triggers, which the migrations make.
 """
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
-from sqlalchemy import JSON, CheckConstraint, DateTime, ForeignKey, Index, LargeBinary, String, Text, UniqueConstraint
+from sqlalchemy import (
+    JSON,
+    CheckConstraint,
+    DateTime,
+    Double,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    MetaData,
+    String,
+    Text,
+    UniqueConstraint,
+)
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator, TypeEngine
@@ -71,6 +83,16 @@ class UtcTime(TypeDecorator[datetime]):
 class Base(DeclarativeBase):
     """The metadata of all tables."""
 
+    metadata = MetaData(
+        naming_convention={
+            "ix": "%(table_name)s_by_%(column_0_name)s",
+            "uq": "%(table_name)s_one_per_%(column_0_name)s",
+            "fk": "%(table_name)s_of_%(column_0_name)s",
+            "pk": "%(table_name)s_key",
+        }
+    )
+    type_annotation_map: ClassVar = {float: Double}
+
 
 class SpeakerRow(Base):
     """Somebody enrolled; one that was merged into another keeps its row, so that this can be undone."""
@@ -128,10 +150,10 @@ class SampleRow(Base):
     created_at: Mapped[datetime] = mapped_column(UtcTime)
 
 
-class VectorRow(Base):
+class EmbeddingRow(Base):
     """The embedding of a sample in one recipe."""
 
-    __tablename__ = "vector"
+    __tablename__ = "embedding"  # `vector` is a type of pgvector
     __table_args__ = (UniqueConstraint("sample_id", "recipe"), {"sqlite_autoincrement": True})
 
     id: Mapped[int] = mapped_column(primary_key=True)

@@ -1,0 +1,86 @@
+"""What was done, in a chain: each row holds the hash of the one before, so that no row changes unnoticed.
+
+A row names nobody. Its subject is a salted hash of the speaker's id, and the salt goes with the speaker: what is left
+after a forgetting leads back to nobody. Rows cut off the end leave a whole chain; whoever must exclude that notes the
+last hash elsewhere.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import Connection, insert, select
+
+from gallery_db.schema import AuditRow, SpeakerRow
+
+FIRST = "0" * 64  # what the first row follows
+
+
+class Action(StrEnum):
+    """What there is to record."""
+
+    ENROL = "enrol"
+    SEARCH = "search"
+    VERIFY = "verify"
+    RESULT = "result"
+    FORGET = "forget"
+    MERGE = "merge"
+    UNMERGE = "unmerge"
+    REASSIGN = "reassign"
+    RENAME = "rename"
+    EXPORT = "export"
+    IMPORT = "import"
+    BACKUP = "backup"
+    RESTORE = "restore"
+    MEND = "mend"
+    CALIBRATION = "calibration"
+
+
+def name_subject(speaker_id: int, salt: bytes) -> str:
+    """Give the id under which the audit knows a speaker: SHA-256 of salt and id."""
+    return hashlib.sha256(salt + str(speaker_id).encode()).hexdigest()
+
+
+def find_subject(connection: Connection, speaker_id: int) -> str:
+    """Give the subject of a speaker who is there."""
+    salt = connection.execute(select(SpeakerRow.salt).where(SpeakerRow.id == speaker_id)).scalar_one()
+    return name_subject(speaker_id, salt)
+
+
+def append(
+    connection: Connection, action: Action, subject: str | None = None, detail: Mapping[str, Any] | None = None
+) -> None:
+    """Add a row in the caller's transaction, which must be the one that writes."""
+    last = connection.execute(select(AuditRow.id, AuditRow.hash).order_by(AuditRow.id.desc()).limit(1)).one_or_none()
+    number, previous = (last.id + 1, last.hash) if last else (1, FIRST)
+    row = {
+        "id": number,
+        "at": datetime.now(UTC),
+        "action": str(action),
+        "subject": subject,
+        "detail": _write_canonical(detail or {}),
+        "previous": previous,
+    }
+    connection.execute(insert(AuditRow).values(**row, hash=_seal(row)))
+
+
+def find_break(connection: Connection) -> int | None:
+    """Walk the chain and give the first row that does not belong; None where all do."""
+    expected, previous = 1, FIRST
+    for row in connection.execute(select(AuditRow.__table__).order_by(AuditRow.id)).mappings():
+        if row["id"] != expected or row["previous"] != previous or row["hash"] != _seal(row):
+            return expected
+        expected, previous = expected + 1, row["hash"]
+    return None
+
+
+def _seal(row: Mapping[str, Any]) -> str:
+    told = {key: row[key] for key in ("id", "action", "subject", "detail")} | {"at": row["at"].isoformat()}
+    return hashlib.sha256((row["previous"] + "|" + _write_canonical(told)).encode()).hexdigest()
+
+
+def _write_canonical(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)

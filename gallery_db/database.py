@@ -1,0 +1,245 @@
+"""The database behind the gallery: SQLite in the data folder, or PostgreSQL by a URL.
+
+Writers stand in line: `BEGIN IMMEDIATE` in SQLite, an advisory lock in PostgreSQL. So whatever a writer has read stays
+true until it commits, and generations rise one by one.
+"""
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from engine.errors import FolderUnwritable
+from gallery_db.errors import GalleryBusy, GalleryDamaged, GalleryError, GalleryUnreachable
+from gallery_db.migrations import bring_up_to_date, read_version
+from gallery_db.schema import VERSION
+
+FOLDER, FILE = "gallery", "gallery.db"
+BUSY_MS = 30_000  # eight writers on two cores wait some seconds at worst
+LOCK = 0x57415953  # of PostgreSQL's advisory locks: any number, the same everywhere
+NETWORK = {"nfs", "nfs4", "cifs", "smbfs", "smb3", "fuse.sshfs", "afs", "ncpfs", "ceph", "fuse.glusterfs", "lustre"}
+PRAGMAS = {
+    f"busy_timeout={BUSY_MS}": BUSY_MS,  # first: turning to WAL may have to wait for others
+    "journal_mode=wal": "wal",
+    "synchronous=full": 2,
+    "foreign_keys=on": 1,  # SQLite's default is off, and an orphan would be accepted
+    "secure_delete=on": 1,  # what is deleted is overwritten
+    "temp_store=memory": 2,  # no copy of a face or a vector in a temporary folder
+}
+
+
+class Database:
+    """An open database of the newest schema."""
+
+    def __init__(self, engine: Engine, path: Path | None = None):
+        self.engine = engine
+        self.path = path  # None: not SQLite
+        self._writer = engine.execution_options(wayspeak_writes=True)
+        snapshot = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}  # SQLite has nothing less
+        self._reader = engine.execution_options(**snapshot)
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether it is a file in the data folder."""
+        return self.engine.dialect.name == "sqlite"
+
+    @property
+    def name(self) -> str:
+        """Its URL without the password."""
+        return self.engine.url.render_as_string(hide_password=True)
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """Give a connection that sees one state throughout."""
+        with translate_errors(self.name), self._reader.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """Give the only connection that writes; what it did is kept whole, or not at all where an error leaves."""
+        with translate_errors(self.name), self._writer.begin() as connection:
+            if not self.is_sqlite:
+                connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK})
+            yield connection
+
+    @contextmanager
+    def outside_transactions(self) -> Iterator[Connection]:
+        """Give a connection for what knows no transaction: VACUUM and the pragmas."""
+        with (
+            translate_errors(self.name),
+            self.engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection,
+        ):
+            yield connection
+
+    def files(self) -> list[Path]:
+        """Every file that SQLite keeps for it."""
+        if self.path is None:
+            return []
+        return [file for file in sorted(self.path.parent.glob(f"{self.path.name}*")) if file.is_file()]
+
+    def find_damage(self) -> list[str]:
+        """What `integrity_check` and `foreign_key_check` complain about; empty where SQLite is content."""
+        if not self.is_sqlite:
+            return []
+        with self.outside_transactions() as connection:
+            rows = [str(row[0]) for row in connection.execute(text("PRAGMA integrity_check"))]
+            orphans = connection.execute(text("PRAGMA foreign_key_check")).fetchall()
+        return [row for row in rows if row != "ok"] + [f"a row of {row[0]} belongs to nothing" for row in orphans]
+
+    def close(self) -> None:
+        """Let go of every connection; the last one out of a SQLite file empties its log."""
+        self.engine.dispose()
+
+
+def open_database(where: Path | str) -> Database:
+    """Open the file or the URL, and bring its schema up to date.
+
+    GalleryUnreachable, FolderUnwritable, GalleryDamaged, GalleryNewer and GalleryBusy say what is wrong.
+    """
+    url, path = _locate(where)
+    if path is not None:
+        _prepare_file(path)
+    engine = create_engine(url, pool_pre_ping=path is None, pool_timeout=BUSY_MS / 1000)
+    if path is not None:
+        event.listen(engine, "connect", set_up_sqlite)
+        event.listen(engine, "begin", _begin)
+    database = Database(engine, path)
+    try:
+        with database.read() as connection:
+            is_current = read_version(connection) == VERSION
+        if not is_current:
+            with database.write() as connection:
+                bring_up_to_date(connection)
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _locate(where: Path | str) -> tuple[URL, Path | None]:
+    """Read a path or a URL; PostgreSQL is always reached through psycopg 3."""
+    if isinstance(where, Path) or "://" not in where:
+        path = Path(where).absolute()
+        return URL.create("sqlite", database=str(path)), path
+    try:
+        url = make_url(where)
+    except ArgumentError as cause:
+        raise GalleryUnreachable("The database's URL cannot be read", "Write postgresql://USER@HOST/NAME") from cause
+    if url.drivername.split("+")[0] in ("postgresql", "postgres"):
+        return url.set(drivername="postgresql+psycopg"), None
+    if url.drivername == "sqlite" and url.database:
+        return url, Path(url.database).absolute()
+    raise GalleryUnreachable(
+        f"A database of the kind {url.drivername} was found, wanted PostgreSQL or SQLite",
+        "Write postgresql://USER@HOST/NAME, or leave it out for a file in the data folder.",
+    )
+
+
+def _prepare_file(path: Path) -> None:
+    """Make folder and file readable by this user alone, before anything is in them; the log inherits that."""
+    try:
+        if not path.parent.exists():
+            path.parent.mkdir(parents=True, mode=0o700)
+        _refuse_network(path.parent)
+        if path.exists() and path.stat().st_size:
+            _refuse_foreign(path)
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    except OSError as cause:
+        raise FolderUnwritable(
+            f"The gallery cannot be written at {path}: {cause.strerror}",
+            "Choose another data folder: WAYSPEAK_DATA=/some/folder.",
+        ) from cause
+
+
+def _refuse_network(folder: Path) -> None:
+    kind = find_file_system(folder.resolve(), Path("/proc/self/mounts"))
+    if kind in NETWORK:
+        raise GalleryUnreachable(
+            f"The gallery's folder {folder} is on a network file system ({kind}), where SQLite's locks do not hold",
+            "Choose a folder on a local disk with WAYSPEAK_DATA, or use PostgreSQL.",
+        )
+
+
+def find_file_system(folder: Path, mounts: Path) -> str:
+    """Name the file system that a folder is on, by the kernel's table of mounts; empty where there is no such table."""
+    found = (0, "")
+    try:
+        lines = mounts.read_text("utf-8").splitlines()
+    except OSError:  # not Linux
+        return ""
+    for line in lines:
+        _, point, kind, *_ = line.split(" ")
+        point = point.replace("\\040", " ")
+        if folder.is_relative_to(point):
+            found = max(found, (len(Path(point).parts), kind), key=lambda one: one[0])
+    return found[1]
+
+
+def _refuse_foreign(path: Path) -> None:
+    with path.open("rb") as file:
+        if file.read(16) != b"SQLite format 3\x00":
+            raise GalleryDamaged(
+                f"The gallery {path} is not a database", "Restore it from a backup: wayspeak gallery restore FILE."
+            )
+
+
+def set_up_sqlite(connection: sqlite3.Connection, _: object = None) -> None:
+    """Set what SQLite leaves off, and make sure that it took."""
+    connection.isolation_level = None  # transactions begin where we say
+    for pragma, wanted in PRAGMAS.items():
+        connection.execute(f"PRAGMA {pragma}")
+        found = connection.execute(f"PRAGMA {pragma.split('=')[0]}").fetchone()[0]
+        if found != wanted:
+            raise GalleryUnreachable(
+                f"SQLite answers {found} to {pragma}", "Use a local disk and Python's own SQLite module."
+            )
+
+
+def _begin(connection: Connection) -> None:
+    options = connection.get_execution_options()
+    if options.get("isolation_level") != "AUTOCOMMIT":
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("wayspeak_writes") else "BEGIN")
+
+
+@contextmanager
+def translate_errors(name: str) -> Iterator[None]:
+    """Say what a database's error means, where it means something that the person can act on."""
+    try:
+        yield
+    except (PoolTimeout, DBAPIError) as error:
+        told = _explain(name, error)
+        if told is None:
+            raise
+        raise told from error
+    except (NoSuchModuleError, ModuleNotFoundError) as error:
+        raise GalleryUnreachable(
+            f"PostgreSQL was asked for, and a package for it is missing: {error}",
+            "Install it: pip install 'wayspeak[postgres]'.",
+        ) from error
+
+
+def _explain(name: str, error: SQLAlchemyError) -> GalleryError | FolderUnwritable | None:
+    cause: Any = error.orig if isinstance(error, DBAPIError) else error
+    words = str(cause).lower()
+    if isinstance(error, PoolTimeout) or "locked" in words or "busy" in words:
+        return GalleryBusy(f"The gallery {name} was held by others for {BUSY_MS // 1000} s", "Try again.")
+    if "malformed" in words or "not a database" in words:
+        return GalleryDamaged(
+            f"The gallery {name} is damaged", "Restore it from a backup: wayspeak gallery restore FILE."
+        )
+    if "readonly" in words or "disk is full" in words or "unable to open" in words or "disk i/o" in words:
+        return FolderUnwritable(
+            f"The gallery {name} cannot be written: {cause}", "Make room, or choose another folder with WAYSPEAK_DATA."
+        )
+    if isinstance(error, DBAPIError) and not name.startswith("sqlite") and error.connection_invalidated:
+        return GalleryUnreachable(f"The database {name} went away", "Start it, and try again.")
+    if "connection failed" in words or "connection refused" in words or "could not translate host" in words:
+        return GalleryUnreachable(f"The database {name} cannot be reached", "Start it, or correct its URL.")
+    return None
