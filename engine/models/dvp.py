@@ -35,6 +35,7 @@ N_COSINES = 6  # of each block, the lowest
 N_BANDS = (SIZE // BLOCK) ** 2 * N_COSINES
 N_PIXELS = 16 * 16  # of a face shrunk: what stands in for the cosines when that part is off
 MIN_FRAMES = 25
+SPECTRUM = 64  # frames, zeros behind the window: as many temporal frequencies as the window has frames
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,7 @@ class DVPOptions:
     window: int = 31  # frames
     frequency: bool = True  # block cosines; off: pixels
     centred: bool = True  # the window's mean is taken out; off: the face at rest stays in
+    spectrum: bool = False  # sizes of the window's temporal frequencies in place of its frames
     n_appearance: int = 16  # numbers that the adversary must read off the embedding
 
     @property
@@ -102,7 +104,7 @@ class Member(nn.Module):
     def __init__(self, options: DVPOptions):
         super().__init__()
         width = options.width
-        self.centred = options.centred
+        self.centred, self.spectrum = options.centred, options.spectrum
         self.inlet = nn.Linear(2 * options.n_rows, width)
         self.blocks = nn.ModuleList(Block(width, dilation, options.dropout) for dilation in options.dilations)
         self.drop = nn.Dropout(options.dropout)
@@ -115,6 +117,8 @@ class Member(nn.Module):
         """(B, T, R) -> unit vectors (B, D), evidence (B,), appearance (B, A) behind a reversed gradient."""
         if self.centred:
             rows = rows - rows.mean(1, keepdim=True)
+        if self.spectrum:
+            rows = (torch.fft.rfft(rows, n=SPECTRUM, dim=1).abs()[:, 1:] + 1e-3).log()
         change = 1.5 * (rows[:, 2:] - rows[:, :-2])
         hidden = self.inlet(self.drop(torch.cat([rows[:, 1:-1], change], dim=-1)))
         for block in self.blocks:
@@ -184,8 +188,8 @@ class DVP(nn.Module):
         if not len(starts):
             dim = self.options.dim * len(self.members)
             return Windows(np.zeros((0, dim), np.float32), np.zeros(0, np.float32), starts)
-        rows = self.describe(motion, pictures)
-        vectors, evidence = self.look(np.stack([rows[s : s + length] for s in starts]))
+        rows = [self.describe(motion[s : s + length], pictures[s : s + length]) for s in starts]
+        vectors, evidence = self.look(np.stack([fill_window(own, self.options.window) for own in rows]))
         return Windows(vectors, evidence, starts)
 
 
@@ -193,6 +197,11 @@ def place_windows(n_frames: int, length: int) -> np.ndarray:
     """First frames of as many windows side by side as fit, spread evenly; none where not one fits."""
     n = n_frames // length if length else 0
     return np.linspace(0, n_frames - length, n).round().astype(int) if n else np.zeros(0, int)
+
+
+def fill_window(rows: np.ndarray, length: int) -> np.ndarray:
+    """(length, R): rows (T, R), mirrored at the end where they are fewer."""
+    return rows if len(rows) >= length else np.pad(rows, ((0, length - len(rows)), (0, 0)), mode="reflect")
 
 
 def describe_pictures(pictures: np.ndarray, frequency: bool = True) -> np.ndarray:

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
-from engine.models.dvp import DVP, DVPOptions, Member
+from engine.models.dvp import DVP, DVPOptions, Member, fill_window
 from engine.training.distortions import TRAINED, Distortion, distort
 from engine.training.recasts import recast
 from engine.training.speakers import SpokenClip, fit_bases
@@ -129,11 +129,6 @@ class WindowSource:
             rows = fill_window(bases.describe(clip.motion[span], pictures), self._length)
             made.setdefault(number, []).append((rows, self._looks[other]))
         return made
-
-
-def fill_window(rows: np.ndarray, length: int) -> np.ndarray:
-    """(length, R): rows (T, R), mirrored at the end where they are fewer."""
-    return rows if len(rows) >= length else np.pad(rows, ((0, length - len(rows)), (0, 0)), mode="reflect")
 
 
 def vary(windows: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -25,7 +25,15 @@ from engine.observer import Observer
 from engine.permissions import MARK, Use, mark_uses
 from engine.settings import Settings
 from engine.training.dynamics import DynamicsOptions, OnStep, measure_natural, train_dvp
-from engine.training.dynamics_validation import Figures, Looks, group_evidence, look_at, look_at_all, measure_looks
+from engine.training.dynamics_validation import (
+    Figures,
+    Looks,
+    group_evidence,
+    look_at,
+    look_at_all,
+    measure_looks,
+    tell_natures,
+)
 from engine.training.speakers import SpokenClip, build_spoken_clip, split_speakers
 from engine.weights import hash_file
 
@@ -33,6 +41,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 N_FOLDS = 4
 FEWER = (6, 12)  # speakers of the learning curve
 DEFAULTS = DynamicsOptions()
+Held = tuple[DVP, Looks]  # a network and what it makes of the people it never saw
 
 
 @app.command()
@@ -47,8 +56,11 @@ def train(
     validate: Annotated[bool, typer.Option("--validate", help="Measure on speakers left out.")] = False,
     ablate: Annotated[bool, typer.Option("--ablate", help="With --validate: each part off, all off.")] = False,
     curve: Annotated[bool, typer.Option("--curve", help="With --validate: fewer speakers.")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="With --validate: keep the weights of each fold.")] = False,
 ) -> None:
     """Train the model of speaking styles; or, leaving speakers out in turn, measure what this training is worth."""
+    if (ablate or curve or keep) and not validate:
+        raise typer.BadParameter("--ablate, --curve and --keep go with --validate.")
     options = DynamicsOptions(seed=seed, steps=steps, n_members=members)
     with Progress(
         *Progress.get_default_columns(), MofNCompleteColumn(), TimeElapsedColumn(), console=Console(stderr=True)
@@ -63,7 +75,7 @@ def train(
         out.mkdir(parents=True, exist_ok=True)
         if validate:
             variants = {"model": options, **(ablations(options) if ablate else {})}
-            figures = _validate(clips, folds, variants, workers, curve, bar)
+            figures = _validate(clips, folds, variants, workers, curve, out if keep else None, bar)
             (out / "validation.json").write_text(json.dumps(figures, indent=2) + "\n")
         else:
             _train_final(clips, folds, options, out, bar)
@@ -76,7 +88,9 @@ def ablations(options: DynamicsOptions) -> dict[str, DynamicsOptions]:
     return {
         "no negatives": replace(options, negatives=()),
         "no frequency": replace(options, model=spatial),
-        "no adversary": replace(options, adversary=0.0, recasts=0),
+        "temporal spectrum": replace(options, model=replace(options.model, spectrum=True)),
+        "no adversary": replace(options, adversary=0.0),
+        "no recasts": replace(options, recasts=0),
         "all off": replace(options, negatives=(), adversary=0.0, recasts=0, model=spatial),
         "no pictures": replace(options, model=replace(options.model, n_bands=1)),
     }
@@ -155,6 +169,7 @@ def _validate(
     variants: dict[str, DynamicsOptions],
     workers: int,
     curve: bool,
+    kept: Path | None,
     bar: Progress,
 ) -> dict[str, Figures]:
     jobs = [
@@ -168,13 +183,21 @@ def _validate(
         ]
     task = bar.add_task("trainings", total=len(jobs))
     parts: dict[str, list[Looks]] = {}
-    for (name, _), looks in zip(jobs, _call_all([call for _, call in jobs], workers), strict=True):
+    models: list[DVP] = []
+    for (name, _), (model, looks) in zip(jobs, _call_all([call for _, call in jobs], workers), strict=True):
         parts.setdefault(name, []).append(looks)
+        models += [model] if name == "model" else []
         bar.advance(task)
+    if kept is not None:
+        for fold, model, natural in zip(range(N_FOLDS), models, tell_natures(parts["model"]), strict=True):
+            model.natural = natural
+            path = kept / f"fold-{fold}" / "weights" / "dynamics.safetensors"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            save_dvp(model, path, variants["model"], [clip for clip in clips if clip.speaker not in folds[fold]])
     return {name: measure_looks(looks, variants["model"].seed) for name, looks in parts.items()}
 
 
-def _call_all(calls: Sequence[Callable[[], Looks]], workers: int) -> Iterator[Looks]:
+def _call_all(calls: Sequence[Callable[[], Held]], workers: int) -> Iterator[Held]:
     """Give what each call does in turn, side by side where there are workers for it."""
     if workers == 1:
         for call in calls:
@@ -197,13 +220,13 @@ def _look(
     options: DynamicsOptions,
     fold: int,
     n: int | None = None,
-) -> Looks:
+) -> Held:
     """Train without a fold, or on `n` of the measured speakers alone where that is given; look at the fold."""
     torch.set_num_threads(1)
     others = sorted(name for number, own in enumerate(folds) if number != fold for name in own)
     chosen = {clip.speaker for clip in clips} - folds[fold] if n is None else set(others[:n])
     model = train_dvp([clip for clip in clips if clip.speaker in chosen], options)
-    return look_at_all(model, [clip for clip in clips if clip.speaker in folds[fold]], options.seed)
+    return model, look_at_all(model, [clip for clip in clips if clip.speaker in folds[fold]], options.seed)
 
 
 def _reporter(name: str, bar: Progress) -> OnStep:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
+import torch
 
 from engine.dynamics import Nature, join_windows
 from engine.evaluation.embeddings import EmbeddedRow
@@ -11,9 +12,9 @@ from engine.evaluation.recognition import tell_following, tell_recognition
 from engine.evaluation.samples import Sample, may_meet, pool_rows
 from engine.evaluation.searches import Pairs, Search, pair_samples, search
 from engine.manifest import Row
-from engine.models.dvp import DVP
+from engine.models.dvp import DVP, fill_window
 from engine.training.distortions import DISTORT, Distortion
-from engine.training.dynamics import fill_window, measure_natural
+from engine.training.dynamics import measure_natural
 from engine.training.recasts import recast
 from engine.training.speakers import SpokenClip
 
@@ -82,15 +83,23 @@ def group_evidence(looks: Sequence[Look]) -> list[np.ndarray]:
     return [np.array(own) for own in groups.values()]
 
 
+def tell_natures(folds: Sequence[Looks]) -> list[torch.Tensor]:
+    """Tell each fold (3,) what the evidence of natural motion is like in the others, as `DVP.natural` has it."""
+    others = [[other for other in folds if other is not own] or [own] for own in folds]
+    return [measure_natural(group_evidence([look for fold in group for look in fold[UNTOUCHED]])) for group in others]
+
+
 def measure_looks(folds: Sequence[Looks], seed: int) -> Figures:
     """Work out all figures over the folds, by the embedding alone and with unnatural motion naming nobody.
 
     What natural motion looks like is told to each fold by the others.
     """
-    natures = [_tell_nature([other for other in folds if other is not own] or [own]) for own in folds]
+    natures = tell_natures(folds)
     figures: Figures = {"speakers": len({look.row.speaker for own in folds for look in own[UNTOUCHED]})}
     for gated in (False, True):
-        benches = [_Bench.of(own, nature, gated, seed) for own, nature in zip(folds, natures, strict=True)]
+        benches = [
+            _Bench.of(own, Nature(*nature.tolist()), gated, seed) for own, nature in zip(folds, natures, strict=True)
+        ]
         figures["gated" if gated else "embedding"] = {
             method or "untouched": _measure_method(benches, method, seed) for method in folds[0]
         }
@@ -157,11 +166,6 @@ def _pool(looks: Sequence[Look], manifest: Sequence[Row], nature: Nature, seed: 
         if found is not None:
             rows.append(EmbeddedRow(look.row, look.sha256, found))
     return pool_rows(rows, manifest, nature, SAMPLE_S, seed).samples
-
-
-def _tell_nature(folds: Sequence[Looks]) -> Nature:
-    mean, between, within = measure_natural(group_evidence([look for own in folds for look in own[UNTOUCHED]])).tolist()
-    return Nature(mean, between, within)
 
 
 def _label(looks: Sequence[Look], method: str) -> list[Look]:

@@ -1,5 +1,6 @@
 """DVP: what it reads, what it is blind to by construction, and its weights on disk."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from engine.models.dvp import (
     Member,
     ReverseGradient,
     describe_pictures,
+    fill_window,
     load_dvp,
     place_windows,
     write_options,
@@ -132,3 +134,28 @@ def test_weights_of_another_shape_or_for_another_use_are_refused(tmp_path: Path)
     save_file(state, path, write_options(SMALL) | {MARK: "consistency"})
     with pytest.raises(WeightsForbidden):
         load_dvp(path)
+
+
+def test_a_short_window_is_mirrored_at_its_end_and_a_long_one_left() -> None:
+    rows = np.arange(10, dtype=np.float32).reshape(5, 2)
+    assert fill_window(rows, 7)[:, 0].tolist() == [0, 2, 4, 6, 8, 6, 4]
+    assert fill_window(rows, 5) is rows
+
+
+def test_a_window_is_read_by_itself_however_bright_the_rest_is() -> None:
+    motion, pictures, seen = make_track(62)
+    glaring = pictures.copy()
+    glaring[31:] = 255 - glaring[31:] // 8
+    one, other = (make_model().embed(motion, shown, seen) for shown in (pictures, glaring))
+    np.testing.assert_array_equal(one.vectors[0], other.vectors[0])
+    assert not np.allclose(one.vectors[1], other.vectors[1], atol=1e-3)
+
+
+@pytest.mark.parametrize("spectrum", [True, False])
+def test_sizes_of_temporal_frequencies_cannot_tell_which_way_time_runs(spectrum: bool) -> None:
+    rows = torch.randn(2, 31, SMALL.n_rows)
+    torch.manual_seed(0)
+    member = Member(replace(SMALL, spectrum=spectrum)).eval()
+    with torch.inference_mode():
+        forwards, backwards = member(rows)[0], member(rows.flip(1))[0]
+    assert torch.allclose(forwards, backwards, atol=1e-4) == spectrum

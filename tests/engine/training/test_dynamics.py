@@ -16,7 +16,6 @@ from engine.training.dynamics import (
     Batch,
     DynamicsOptions,
     WindowSource,
-    fill_window,
     measure_natural,
     train_dvp,
     train_member,
@@ -101,12 +100,6 @@ def test_windows_are_pieces_of_the_speakers_own_clips(people: list[SpokenClip]) 
         own = [bases.describe(clip.motion, clip.pictures) for clip in people if clip.speaker == f"p{speaker}"]
         cut = [piece for one in own for piece in np.lib.stride_tricks.sliding_window_view(one, len(rows), axis=0)]
         assert min(float(np.abs(piece.T - rows).max()) for piece in cut) < 1e-6
-
-
-def test_a_short_window_is_mirrored_at_its_end_and_a_long_one_left() -> None:
-    rows = np.arange(10, dtype=np.float32).reshape(5, 2)
-    assert fill_window(rows, 7)[:, 0].tolist() == [0, 2, 4, 6, 8, 6, 4]
-    assert fill_window(rows, 5) is rows
     source = make_source(make_people(2, n_frames=25), PLAIN)
     assert draw(source).rows.shape[1] == MINI.window
 

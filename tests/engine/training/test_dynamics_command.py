@@ -197,6 +197,23 @@ def test_validation_measures_and_ships_nothing(bench: Bench) -> None:
     assert not bench.path.exists()
 
 
+def test_the_weights_of_each_fold_are_kept_with_what_is_natural_to_the_others(bench: Bench) -> None:
+    assert bench.run("--validate", "--keep").exit_code == 0
+    folds = speakers.split_speakers(bench.clips, 4, seed=0)
+    natures = []
+    for number, left_out in enumerate(folds):
+        kept = load_dynamics(Settings(bench.out / f"fold-{number}"))
+        assert kept.trained_on == {clip.speaker for clip in bench.clips} - left_out
+        natures.append(kept.nature)
+    assert len(set(natures)) == 4 and Nature(0.0, 1.0, 1.0) not in natures
+
+
+@pytest.mark.parametrize("option", ["--ablate", "--curve", "--keep"])
+def test_what_belongs_to_validation_is_refused_without_it(bench: Bench, option: str) -> None:
+    result = bench.run(option)
+    assert result.exit_code == 2 and "--validate" in result.output
+
+
 def test_what_is_left_out_is_never_trained_on_and_the_curve_has_as_many_as_it_says(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -245,7 +262,9 @@ def test_each_ablation_changes_what_it_says() -> None:
     plain = DynamicsOptions()
     found = ablations(plain)
     assert found["no negatives"] == replace(plain, negatives=())
-    assert found["no adversary"] == replace(plain, adversary=0.0, recasts=0)
+    assert found["no adversary"] == replace(plain, adversary=0.0)
+    assert found["no recasts"] == replace(plain, recasts=0)
+    assert found["temporal spectrum"] == replace(plain, model=replace(plain.model, spectrum=True))
     assert found["no frequency"].model == replace(plain.model, frequency=False, centred=False)
     everything = found["all off"]
     assert (everything.negatives, everything.adversary, everything.recasts) == ((), 0.0, 0)
