@@ -134,6 +134,14 @@ class Portrait:
         """(5, 468, 2) pixels: what one unit of open, spread, tuck, press and blink adds to each point."""
         return np.stack([_open_lips(self), _spread_lips(self), _tuck_lip(self), _press_lips(self), _shut_lids(self)])
 
+    @cached_property
+    def sides(self) -> np.ndarray:
+        """(468,) -1 on the person's right to 1 on their left: the corners of the mouth and beyond; 0 in the middle."""
+        corners = self.rest[[61, 291]]
+        half = np.linalg.norm(corners[1] - corners[0]) / 2
+        sides: np.ndarray = np.clip((self.rest - corners.mean(0)) @ self.axes[0] / half, -1, 1)
+        return sides
+
 
 def find_portrait(image: np.ndarray, nets: FaceNets) -> Portrait:
     """Find the one face of an RGB picture; `EngineError` where there is none."""

@@ -63,7 +63,9 @@ def _place_points(portrait: Portrait, motion: Motion, row: int) -> np.ndarray:
     amounts = np.zeros(5)
     amounts[[portraits.OPEN, portraits.SPREAD, portraits.TUCK]] = max(opened, 0.0), motion.spread[row], motion.tuck[row]
     amounts[[portraits.PRESS, portraits.BLINK]] = max(-opened, 0.0) / 0.3, motion.blink[row]
-    return portrait.rest + np.tensordot(amounts, portrait.basis, axes=1)
+    amounts = amounts[:, None] * np.ones(portraits.N_MESH)  # (5, 468)
+    amounts[: portraits.BLINK] *= 1 + motion.skew * portrait.sides
+    return portrait.rest + np.einsum("fp,fpi->pi", amounts, portrait.basis)
 
 
 class HeadMesh:

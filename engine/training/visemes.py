@@ -8,6 +8,7 @@ Motion knows no picture and no sound: the same motion can move any portrait, ano
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.ndimage import gaussian_filter1d
 
 from engine.training.voices import Phoneme
 from engine.types import FPS
@@ -38,6 +39,7 @@ _MOUTHS: dict[str, tuple[float, float, float, float]] = {
     **dict.fromkeys("kɡgŋh", (0.32, 0.1, 0.0, 0.35)),
 }
 _REST = (-0.02, 0.0, 0.0, 0.8)
+NOD_SIGMA = 2.0  # frames: the head is slower than the jaw
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,10 @@ class Manner:
     head_hz: float = 0.35  # and their pace
     blinks_per_min: float = 14.0
     seed: int = 0  # of head and blinks
+    syllables_per_s: float = 4.5  # asked by whoever makes up what is said
+    lag_s: float = 0.0  # lips after jaw
+    skew: float = 0.0  # -1 to 1: how much further the left of the mouth goes than its right
+    nod_deg: float = 0.0  # pitch of the head as the jaw opens by 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,25 +70,48 @@ class Motion:
     blink: np.ndarray  # (T,) 1: eyes shut
     turn_deg: np.ndarray  # (T, 3) yaw, pitch, roll
     shift: np.ndarray  # (T, 2) of the head, in eye distances
+    skew: float = 0.0  # -1 to 1: how much further the left of the mouth goes than its right
 
     def __len__(self) -> int:
         """Count the frames."""
         return len(self.open)
 
 
+def draw_manner(rng: np.random.Generator) -> Manner:
+    """Draw the manner of somebody who does not exist."""
+    return Manner(
+        openness=float(np.exp(rng.normal(0, 0.25))),
+        roundness=float(np.exp(rng.normal(0, 0.25))),
+        blend_s=rng.uniform(0.02, 0.09),
+        head_deg=float(2.5 * np.exp(rng.normal(0, 0.4))),
+        head_hz=rng.uniform(0.2, 1.0),
+        blinks_per_min=float(24 * np.exp(rng.normal(0, 0.5))),
+        seed=int(rng.integers(2**31)),
+        syllables_per_s=rng.uniform(3.0, 6.5),
+        lag_s=rng.normal(0, 0.03),
+        skew=float(np.clip(rng.normal(0, 0.12), -0.5, 0.5)),
+        nod_deg=rng.normal(0, 2.0),
+    )
+
+
 def move_face(phonemes: tuple[Phoneme, ...], n_frames: int, manner: Manner | None = None) -> Motion:
     """Move lips with the phonemes, head and lids on their own, as the manner has it."""
     manner = manner or Manner()
-    mouth = _blend_mouths(phonemes, np.arange(n_frames) / FPS + manner.lead_s, manner.blend_s)  # (T, 3)
+    times_s = np.arange(n_frames) / FPS + manner.lead_s
+    jaw = _blend_mouths(phonemes, times_s, manner.blend_s)  # (T, 3)
+    lips = _blend_mouths(phonemes, times_s - manner.lag_s, manner.blend_s) if manner.lag_s else jaw
+    opened = np.clip(jaw[:, 0] * manner.openness, -0.3, 1.2)
     chance = np.random.default_rng(manner.seed)
     turn, shift = _move_head(n_frames, manner, chance)
+    turn[:, 1] += manner.nod_deg * gaussian_filter1d(opened, NOD_SIGMA)
     return Motion(
-        open=np.clip(mouth[:, 0] * manner.openness, -0.3, 1.2),
-        spread=np.clip(mouth[:, 1] * manner.roundness, -1.2, 1.2),
-        tuck=np.clip(mouth[:, 2], 0.0, 1.0),
+        open=opened,
+        spread=np.clip(lips[:, 1] * manner.roundness, -1.2, 1.2),
+        tuck=np.clip(lips[:, 2], 0.0, 1.0),
         blink=_blink(n_frames, manner, chance),
         turn_deg=turn,
         shift=shift,
+        skew=manner.skew,
     )
 
 
