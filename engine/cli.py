@@ -1,6 +1,7 @@
-"""The command line: `wayspeak analyse`, `doctor`, `weights`, `train`, `evaluate`.
+"""The engine's part of the command line: `wayspeak analyse`, `doctor`, `weights`, `train`, `evaluate`, `forge`.
 
-Only typer is imported to print a help page; the engine, and torch with it, is imported by the command that needs it.
+`webapp/cli.py` adds the gallery's commands, and is what `wayspeak` runs. Only typer is imported to print a help page;
+the engine, and torch with it, is imported by the command that needs it.
 """
 
 import importlib
@@ -58,7 +59,7 @@ def analyse(
     try:
         settings = Settings.from_env()
         engine = Engine.load(settings, choose_method(model, mode, second, settings.data_dir))
-        with _show_progress() as on_step:
+        with show_progress() as on_step:
             analysis = engine.analyse(file, on_step)
     except EngineError as error:
         if json is not None:
@@ -87,37 +88,37 @@ def doctor() -> None:
 @app.command(context_settings=FORWARDED, add_help_option=False)
 def weights(context: typer.Context) -> None:
     """Bring weights in, accept their licence, list or verify: `wayspeak weights import|accept|list|verify`."""
-    _forward(WEIGHTS, context)
+    forward(WEIGHTS, context)
 
 
 @app.command(context_settings=FORWARDED, add_help_option=False)
 def evaluate(context: typer.Context) -> None:
     """Measure on a manifest of clips: `wayspeak evaluate MANIFEST.csv --task ...`, for clips and for people."""
-    _forward(EVALUATION, context)
+    forward(EVALUATION, context)
 
 
 @app.command(context_settings=FORWARDED, add_help_option=False)
 def forge(context: typer.Context) -> None:
     """Forge marked clips whose truth is known, to measure on: `wayspeak forge MANIFEST.csv --out FOLDER`."""
-    _forward(FORGERY, context)
+    forward(FORGERY, context)
 
 
 @train.command("consistency", context_settings=FORWARDED, add_help_option=False)
 def train_consistency(context: typer.Context) -> None:
     """Train the compact consistency model: from a manifest of clips to the shipped weights."""
-    _forward(TRAINING, context)
+    forward(TRAINING, context)
 
 
 @train.command("dynamics", context_settings=FORWARDED, add_help_option=False)
 def train_dynamics(context: typer.Context) -> None:
     """Train the model of speaking styles: from a manifest of speakers to the shipped weights."""
-    _forward(STYLES, context)
+    forward(STYLES, context)
 
 
 @train.command("avhubert", context_settings=FORWARDED, add_help_option=False)
 def train_avhubert(context: typer.Context) -> None:
     """Train AV-HuBERT itself, of any size: masked prediction of units and frame-wise alignment."""
-    _forward(PRE_TRAINING, context)
+    forward(PRE_TRAINING, context)
 
 
 def main(command: typer.Typer = app, name: str = "wayspeak") -> None:
@@ -133,8 +134,20 @@ def main(command: typer.Typer = app, name: str = "wayspeak") -> None:
         sys.exit(1)
 
 
+def forward(module: str, context: typer.Context, name: str = "") -> None:
+    """Run the typer `app` of a module with the arguments as they came, those that ask for help included.
+
+    `name` is that of the command where the app has several.
+    """
+    command: typer.Typer = importlib.import_module(module).app
+    if name and context.parent is not None:
+        command(args=[name, *context.args], prog_name=context.parent.command_path)
+    else:
+        command(args=context.args, prog_name=context.command_path)
+
+
 @contextmanager
-def _show_progress() -> Iterator[OnStep]:
+def show_progress() -> Iterator[OnStep]:
     """Draw a bar on standard error where that is a terminal, else nothing."""
     if not sys.stderr.isatty():
         yield lambda name, completed, total: None
@@ -152,12 +165,6 @@ def _show_progress() -> Iterator[OnStep]:
             bar.update(task, completed=completed)
 
         yield on_step
-
-
-def _forward(module: str, context: typer.Context) -> None:
-    """Run the typer `app` of a module with the arguments as they came, those that ask for help included."""
-    command: typer.Typer = importlib.import_module(module).app
-    command(args=context.args, prog_name=context.command_path)
 
 
 def _write(text: str, target: Path) -> None:

@@ -4,6 +4,8 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from platformdirs import user_data_path
+
 
 @dataclass(frozen=True, slots=True)
 class MediaLimits:
@@ -26,8 +28,11 @@ class Settings:
 
     @classmethod
     def from_env(cls) -> "Settings":
-        """WAYSPEAK_DATA, WAYSPEAK_DEVICE and WAYSPEAK_THREADS over the defaults."""
-        home = Path(os.environ.get("WAYSPEAK_DATA", Path.home() / ".local" / "share" / "wayspeak"))
+        """WAYSPEAK_DATA, WAYSPEAK_DEVICE and WAYSPEAK_THREADS over the defaults.
+
+        Data stands where the system keeps a user's: on Linux in `wayspeak` under XDG_DATA_HOME or ~/.local/share.
+        """
+        home = Path(os.environ.get("WAYSPEAK_DATA") or user_data_path("wayspeak", appauthor=False))
         device = os.environ.get("WAYSPEAK_DEVICE", "auto")
         threads = int(os.environ.get("WAYSPEAK_THREADS", "0"))
         return cls(home, device, threads)
