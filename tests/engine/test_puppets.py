@@ -142,6 +142,19 @@ def test_each_amount_moves_its_own_part(portrait: Portrait, field: str, inside: 
     assert changed.sum() > 100
 
 
+def test_a_skewed_mouth_goes_further_on_its_side(portrait: Portrait, nets: FaceNets) -> None:
+    def find_corners(spread: float, skew: float) -> np.ndarray:
+        """(2,) how far out the right and the left corner of the mouth are seen, in eye distances."""
+        (frame,) = animate(portrait, replace(still(1, spread=spread), skew=skew))
+        (face,) = nets.find_faces(frame)
+        seen = nets.place_landmarks(frame, face.region()).landmarks[[61, 291], :2]
+        return (seen - portrait.rest[[61, 291]].mean(0)) @ portrait.axes[0] / portrait.eye_px * [-1, 1]
+
+    rest = find_corners(0.0, 0.0)
+    even, left, right = (find_corners(1.0, skew) - rest for skew in (0.0, 0.6, -0.6))
+    assert left[1] > even[1] > right[1] and right[0] > even[0] > left[0]
+
+
 def test_surroundings_stand_still_while_the_head_turns(portrait: Portrait) -> None:
     turned = replace(still(1), turn_deg=np.array([[4.0, 2.0, 2.0]]))
     (frame,) = animate(portrait, turned)
