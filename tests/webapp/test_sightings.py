@@ -1,0 +1,167 @@
+"""Who is seen in a clip, and whom of several an enrolment may take."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from engine.dynamics import Nature
+from engine.observation import Heard, Observation, ObservedTrack
+from engine.types import Analysis, DynamicEmbedding, OnStep, Reason
+from tests.fakes import make_analysis, make_report
+from webapp.sightings import ManyFaces, NobodySeen, NotEnoughSpeech, Watcher
+
+CLIP = Path("talk.mp4")
+
+
+def draw_track(start: int = 0, n_frames: int = 100, seed: int = 0) -> ObservedTrack:
+    """A face whose motion says which one it is."""
+    rows = np.zeros((n_frames, 1), np.float32)
+    picture = np.full((96, 96, 3), (200, 40, 10 * seed), np.uint8)
+    motion = np.full((n_frames, 1), seed, np.float32)
+    return ObservedTrack(start, rows, np.ones(n_frames, bool), rows[:, 0], 120.0, picture, motion)
+
+
+def observe(*tracks: ObservedTrack, voiced: slice = slice(None)) -> Observation:
+    heard = np.zeros(1000, bool)
+    heard[voiced] = True
+    sound = Heard(np.zeros((1000, 160), np.float32), heard, np.ones(1000, bool), -20.0)
+    return Observation(CLIP.name, "ab" * 32, 1000, (640, 480), 25.0, (), sound, tracks, (), {})
+
+
+class FakeObserver:
+    """Sees what it is given."""
+
+    recipe = "fake"
+
+    def __init__(self, seen: Observation):
+        self.seen = seen
+
+    def observe(self, path: Path, on_step: OnStep = lambda name, completed, total: None) -> Observation:
+        on_step("read", 1, 1)
+        return replace(self.seen, name=path.name)
+
+
+class FakeEmbedder:
+    """Gives each face a direction of its own; none where it is seen for less than a second."""
+
+    recipe, nature = "fake-dynamics", Nature(0.0, 1.0, 1.0)
+
+    def embed(self, observation: Observation, track: ObservedTrack) -> DynamicEmbedding | None:
+        if len(track.seen) < 25:
+            return None
+        vector = np.eye(8, dtype=np.float32)[int(track.motion[0, 0])]
+        return DynamicEmbedding(vector, len(track.seen) / 25, 0.1, self.recipe, 3, 2.0, True)
+
+
+class FakeJudge:
+    """Scores the faces of a clip as it is told."""
+
+    def __init__(self, scores: Sequence[float | None], reasons: Sequence[Reason | None] = ()):
+        reports = [
+            make_report(score, 1, *([reason] if reason else []))
+            for score, reason in zip(scores, [*reasons, *[None] * (len(scores) - len(reasons))], strict=True)
+        ]
+        self.analysis = make_analysis(*reports)
+
+    def judge(self, seen: Observation) -> Analysis:
+        assert len(seen.tracks) == len(self.analysis.tracks)
+        return self.analysis
+
+
+def never() -> FakeJudge:
+    raise AssertionError("nobody had to be told apart")
+
+
+def make_watcher(seen: Observation, load_judge: Callable[[], FakeJudge] = never) -> Watcher:
+    return Watcher(FakeObserver(seen), FakeEmbedder(), load_judge)
+
+
+def test_every_face_is_told_with_its_time_and_its_number() -> None:
+    watcher = make_watcher(observe(draw_track(0, 10, 1), draw_track(50, 100, 2), draw_track(500, 30, 3)))
+    found = watcher.look(CLIP)
+    assert [(one.face, one.start_s, one.end_s) for one in found] == [(1, 2.0, 6.0), (2, 20.0, 21.2)]
+    assert [int(one.embedding.vector.argmax()) for one in found] == [2, 3]
+    assert {(one.name, one.sha256, one.face_px) for one in found} == {("talk.mp4", "ab" * 32, 120.0)}
+    assert watcher.recipe == "fake-dynamics"
+
+
+@pytest.mark.parametrize("tracks", [(), (draw_track(0, 24),)])
+def test_a_clip_without_a_face_for_a_second_is_told(tracks: tuple[ObservedTrack, ...]) -> None:
+    watcher = make_watcher(observe(*tracks))
+    for look in (watcher.look, watcher.find_speaker):
+        with pytest.raises(NobodySeen, match=r"talk\.mp4"):
+            look(CLIP)
+
+
+def test_one_face_is_the_speaker_and_a_bystander_does_not_count() -> None:
+    watcher = make_watcher(observe(draw_track(0, 300, 1), draw_track(10, 29, 2)))
+    assert watcher.find_speaker(CLIP).face == 0
+
+
+@pytest.mark.parametrize(
+    ("scores", "reasons", "speaker"),
+    [
+        ([0.6, 0.1], [], 0),
+        ([0.1, 0.6], [Reason.MULTI_FACE], 1),
+        ([0.36, None], [], 0),
+        ([0.6, 0.6], [], None),
+        ([0.6, 0.6], [Reason.MULTI_FACE], 1),
+        ([0.6, 0.55], [Reason.MULTI_FACE, Reason.MULTI_FACE], None),
+        ([0.3, 0.1], [], None),
+        ([None, None], [], None),
+    ],
+)
+def test_of_several_faces_the_one_whose_mouth_clearly_fits_the_voice_is_taken(
+    scores: list[float | None], reasons: list[Reason], speaker: int | None
+) -> None:
+    seen = observe(draw_track(0, 100, 1), draw_track(0, 90, 2))
+    watcher = make_watcher(seen, lambda: FakeJudge(scores, reasons))
+    if speaker is None:
+        with pytest.raises(ManyFaces, match="2 faces are seen"):
+            watcher.find_speaker(CLIP)
+    else:
+        assert watcher.find_speaker(CLIP).face == speaker
+
+
+def test_the_judge_is_loaded_once_and_not_before_it_is_needed() -> None:
+    loaded = []
+
+    def load() -> FakeJudge:
+        loaded.append(1)
+        return FakeJudge([0.6, 0.1])
+
+    watcher = make_watcher(observe(draw_track(0, 100, 1), draw_track(0, 90, 2)), load)
+    watcher.look(CLIP)
+    assert loaded == []
+    assert [watcher.find_speaker(CLIP).face for _ in range(2)] == [0, 0] and loaded == [1]
+
+
+def test_a_sample_counts_the_seconds_with_speech() -> None:
+    seen = observe(draw_track(100, 400, 1), voiced=slice(0, 300))
+    (sighting,) = make_watcher(seen).look(CLIP)
+    sample = sighting.to_sample("monday")
+    assert (sighting.embedding.seconds, sighting.speech_s, sample.embedding.seconds) == (16.0, 8.0, 8.0)
+    assert (sample.source_name, sample.source_hash, sample.session) == ("talk.mp4", "ab" * 32, "monday")
+    assert sample.thumbnail is not None and sample.face_px == 120.0
+    picture = cv2.imdecode(np.frombuffer(sample.thumbnail, np.uint8), cv2.IMREAD_COLOR)
+    assert picture is not None and np.abs(picture[40, 40].astype(int) - (10, 40, 200)).max() < 8  # OpenCV: BGR
+
+
+@pytest.mark.parametrize(("n_voiced", "is_enough"), [(24, False), (25, True), (0, False)])
+def test_a_second_of_speech_is_wanted_of_each_clip(n_voiced: int, is_enough: bool) -> None:
+    (sighting,) = make_watcher(observe(draw_track(0, 400, 1), voiced=slice(0, n_voiced))).look(CLIP)
+    if is_enough:
+        assert sighting.to_sample().embedding.seconds == 1.0
+    else:
+        with pytest.raises(NotEnoughSpeech, match=r"talk\.mp4 speech is heard for"):
+            sighting.to_sample()
+
+
+def test_steps_are_told() -> None:
+    told: list[str] = []
+    make_watcher(observe(draw_track())).look(CLIP, lambda name, completed, total: told.append(name))
+    assert told == ["read"]
