@@ -71,7 +71,7 @@ def find_break(connection: Connection) -> int | None:
     """Walk the chain and give the first row that does not belong; None where all do."""
     expected, previous = 1, FIRST
     for row in connection.execute(select(AuditRow.__table__).order_by(AuditRow.id)).mappings():
-        if row["id"] != expected or row["previous"] != previous or row["hash"] != _seal(row):
+        if row["id"] != expected or row["previous"] != previous or row["hash"] != _seal(dict(row)):
             return expected
         expected, previous = expected + 1, row["hash"]
     return None

@@ -57,10 +57,8 @@ def renew_templates(connection: Connection, speaker_ids: Iterable[int]) -> int:
     }
     wanted = list(compute_templates(connection, ids))
     removed = found - {(one.recipe, one.speaker_id) for one in wanted}
-    for recipe, speaker_id in sorted(found):
-        connection.execute(
-            delete(TemplateRow).where(TemplateRow.recipe == recipe, TemplateRow.speaker_id == speaker_id)
-        )
+    for part in _chunk(ids):
+        connection.execute(delete(TemplateRow).where(TemplateRow.speaker_id.in_(part)))
     if wanted:
         connection.execute(insert(TemplateRow), [_write(one, now) for one in wanted])
     moved = {"value": now} | ({"removed_at": now} if removed else {})

@@ -23,7 +23,7 @@ def find_install() -> Path:
 
 @contextmanager
 def run_postgres() -> Iterator[str]:
-    """Give the URL of a server that lives as long as the block; its programs are copied to where nobody can reach them."""
+    """Give the URL of a server that lives as long as the block."""
     folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))  # a socket's path has 107 characters at most
     try:
         programs = _prepare(folder)
