@@ -8,8 +8,9 @@ import pytest
 from engine.alignedfaces import LIPS, POINTS
 from engine.facenets import BLENDSHAPES
 from engine.training import styles
+from engine.training.practices import MAX_FRAMES, read_handles
 from engine.training.speakers import SpokenClip
-from engine.training.styles import MAX_FRAMES, babble, learn_practice, list_channels, make_puppets, read_handles
+from engine.training.styles import babble, list_channels, make_puppets
 from engine.training.visemes import Manner, move_face
 from tests.engine.training.planted_people import NOD, OPEN, make_people
 
@@ -136,17 +137,6 @@ def test_a_handle_and_a_channel_stand_in_the_same_place() -> None:
     assert not still[:, 5].any() and still[:, 6].any() and not still[:, 7:].any()  # no blink, and pitch alone
 
 
-def test_what_follows_the_jaw_is_learnt(clips: list[SpokenClip]) -> None:
-    practice = learn_practice(clips)
-    jaw = practice.follow[0]
-    assert jaw[OPEN] == pytest.approx(1.0, abs=0.02)
-    assert len(practice.habits) == len(practice.vigour) == 8
-    moved = np.concatenate([clip.points - clip.points.mean(0) for clip in clips]).reshape(-1, practice.placing.shape[1])
-    placed = np.concatenate([deviations(clip) for clip in clips]) @ practice.placing
-    assert ((placed - moved) ** 2).sum() < 0.15 * (moved**2).sum()
-
-
 def test_people_who_are_hardly_known_have_no_habits_to_learn(clips: list[SpokenClip]) -> None:
     few = make_people(3, n_sessions=1, per_session=1)
-    assert len(learn_practice(few).habits) == 0
     assert len(make_puppets(few, 2, 2, seed=1)) == 4
