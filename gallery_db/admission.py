@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from gallery_db.records import Admission, Neighbour, NewSample, Rejection, RejectionReason, StoredSample
+from gallery_db.templates import join_vectors
 
 MIN_SECONDS = 20.0  # net, in all clips together: what speaker recognition services ask for
 MIN_CLIPS = 2
-NO_LENGTH = 1e-9  # of a sum of unit vectors: they cancel out
 
 Sample = NewSample | StoredSample
 Verdict = tuple[RejectionReason, str]
@@ -183,8 +183,5 @@ def _stack(samples: Sequence[Sample], width: int = 0) -> np.ndarray:
 
 
 def _average(samples: Sequence[Sample]) -> np.ndarray:
-    """(D,) float64 of length 1: the mean of the vectors by their seconds; nothing, like nobody, where they cancel."""
-    seconds = np.array([sample.embedding.seconds for sample in samples])
-    mean = seconds @ _stack(samples).astype(np.float64)
-    length = float(np.linalg.norm(mean))
-    return mean / length if length > NO_LENGTH else np.zeros_like(mean)
+    """(D,) float32 of length 1, as the template of these alone would be."""
+    return join_vectors(_stack(samples), np.array([sample.embedding.seconds for sample in samples]))

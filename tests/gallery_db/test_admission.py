@@ -174,12 +174,6 @@ def test_the_order_of_the_clips_changes_nothing() -> None:
         np.testing.assert_allclose(as_before, support[order])
 
 
-def test_vectors_that_cancel_out_are_like_nobody() -> None:
-    options = AdmissionOptions(outlier_below=-1.0)
-    found = judge(make([ONE, -ONE]), [], [Neighbour(1, "Ben", ONE)], options=options)
-    assert found.accepted.all() and not found.warnings
-
-
 def test_bounds_come_from_measured_similarities() -> None:
     same, different = np.linspace(0, 1, 101), np.linspace(-1, 0.4, 1001)
     assert AdmissionOptions.of_scores(same, different) == AdmissionOptions(0.01, 0.5)
