@@ -1,0 +1,198 @@
+"""How long a search among everybody takes, what it needs and how often it is right; how long enrolling takes.
+
+`python -m benchmarks.gallery [--sizes 1000,100000,1000000]`. Vectors are random directions, of all the hardest to sort
+into lists or graphs; a query is one of them with noise as long as itself, about 0.7 similar. Each way searches the same
+vectors for the same queries, one after the other as people ask, in one run; recall@1 is against NumPy's exact answer.
+PostgreSQL runs on this machine, from the package that the tests use.
+"""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import faiss
+import numpy as np
+import psycopg
+import typer
+
+from gallery_db.index import IndexOptions, build_base, make_queries
+from tests.gallery_db.servers import run_postgres
+
+DIM = 64  # of our embeddings
+SEED = 7
+TARGET_MS, TARGET_RECALL = 20.0, 0.99  # at 1 M
+LINKS, EFFORT = 32, 64  # of the graph: edges a node, candidates kept in a search
+PROBED = 16  # of a thousand lists
+
+Searcher = Callable[[np.ndarray], int]
+"""From one query (D,) to the row of the nearest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A way to search, ready."""
+
+    search: Searcher
+    megabytes: float
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What one way is worth at one size."""
+
+    name: str
+    n: int
+    build_s: float
+    p50_ms: float
+    p95_ms: float
+    per_s: float  # queries, one after the other
+    megabytes: float
+    recall: float
+
+
+def draw_vectors(n: int) -> np.ndarray:
+    """(n, D) float32 unit rows."""
+    drawn = np.random.default_rng(SEED).standard_normal((n, DIM), np.float32)
+    drawn /= np.linalg.norm(drawn, axis=1, keepdims=True)
+    return drawn
+
+
+def prepare_numpy(vectors: np.ndarray) -> Prepared:
+    """One product with all."""
+    return Prepared(lambda query: int((vectors @ query).argmax()), vectors.nbytes / 1e6)
+
+
+def prepare_faiss(index: Any, vectors: np.ndarray) -> Prepared:
+    """An index of FAISS, trained where it must be, and filled."""
+    if not index.is_trained:
+        index.train(vectors[:: max(1, len(vectors) // 100_000)])
+    index.add(vectors)
+    return Prepared(lambda query: int(index.search(query[None], 1)[1][0, 0]), _measure_index(index))
+
+
+def prepare_graph(vectors: np.ndarray) -> Prepared:
+    """A graph, HNSW (Malkov and Yashunin 2016)."""
+    index = faiss.IndexHNSWFlat(DIM, LINKS, faiss.METRIC_INNER_PRODUCT)
+    index.hnsw.efSearch = EFFORT
+    return prepare_faiss(index, vectors)
+
+
+def prepare_lists(vectors: np.ndarray) -> Prepared:
+    """An inverted file with a fixed share of it probed."""
+    index = faiss.index_factory(DIM, "IVF1000,Flat", faiss.METRIC_INNER_PRODUCT)
+    index.nprobe = PROBED
+    return prepare_faiss(index, vectors)
+
+
+def prepare_ours(vectors: np.ndarray) -> Prepared:
+    """What the gallery takes at this size, with the recall it measured itself."""
+    base = build_base(np.arange(len(vectors)), vectors, IndexOptions(device="cpu"))
+    return Prepared(lambda query: int(base.ids[base.search(query[None], 1)[1][0, 0]]), _measure_index(base.index))
+
+
+def prepare_postgres(server: str, vectors: np.ndarray) -> Prepared:
+    """PostgreSQL with pgvector, an exact scan by its workers."""
+    from pgvector.psycopg import register_vector
+
+    connection = psycopg.connect(server, autocommit=True)
+    connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
+    register_vector(connection)
+    connection.execute("DROP TABLE IF EXISTS template")
+    connection.execute(f"CREATE TABLE template (id int PRIMARY KEY, vector vector({DIM}) NOT NULL)".encode())
+    with connection.cursor() as cursor, cursor.copy("COPY template FROM STDIN WITH (FORMAT BINARY)") as copy:
+        copy.set_types(["int4", "vector"])
+        for row, vector in enumerate(vectors):
+            copy.write_row((row, vector))
+    connection.execute("VACUUM ANALYZE template")
+    size = connection.execute("SELECT pg_total_relation_size('template')").fetchone()
+
+    def search(query: np.ndarray) -> int:
+        found = connection.execute("SELECT id FROM template ORDER BY vector <#> %s LIMIT 1", (query,)).fetchone()
+        assert found is not None
+        return int(found[0])
+
+    return Prepared(search, (size[0] if size else 0) / 1e6)
+
+
+def measure(
+    name: str, prepare: Callable[[np.ndarray], Prepared], vectors: np.ndarray, queries: np.ndarray, exact: np.ndarray
+) -> Line:
+    """Build, warm up, and ask one query after the other."""
+    began = time.perf_counter()
+    prepared = prepare(vectors)
+    build_s = time.perf_counter() - began
+    prepared.search(queries[0])
+    spent, found = [], []
+    for query in queries:
+        began = time.perf_counter()
+        found.append(prepared.search(query))
+        spent.append(time.perf_counter() - began)
+    p50, p95 = (1000 * float(np.quantile(spent, share)) for share in (0.5, 0.95))
+    recall = float(np.mean(np.array(found) == exact[: len(found)]))
+    return Line(name, len(vectors), build_s, p50, p95, len(spent) / sum(spent), prepared.megabytes, recall)
+
+
+def compare_searches(n: int, n_queries: int, server: str | None) -> Iterator[Line]:
+    """Every way at one size."""
+    vectors = draw_vectors(n)
+    queries = make_queries(vectors, n_queries, np.random.default_rng(SEED + 1))
+    exact = np.concatenate([(vectors @ part.T).argmax(axis=0) for part in np.array_split(queries, 10)])
+    ways: dict[str, Callable[[np.ndarray], Prepared]] = {
+        "numpy": prepare_numpy,
+        "faiss flat": lambda own: prepare_faiss(faiss.IndexFlatIP(DIM), own),
+        "wayspeak": prepare_ours,
+        "faiss HNSW": prepare_graph,
+    }
+    if n >= 100_000:  # a thousand lists need as many vectors each
+        ways["faiss IVF"] = prepare_lists
+    for name, prepare in ways.items():
+        yield measure(name, prepare, vectors, queries, exact)
+    if server is not None:
+        few = queries[: max(20, n_queries // (1 + n // 10_000))]
+        yield measure("pgvector exact", lambda own: prepare_postgres(server, own), vectors, few, exact)
+
+
+def print_line(line: Line) -> None:
+    print(
+        f"{line.n:>9,} {line.name:16}{line.build_s:9.2f}{line.p50_ms:10.3f}{line.p95_ms:10.3f}{line.per_s:10.0f}"
+        f"{line.megabytes:9.0f}{line.recall:9.3f}",
+        flush=True,
+    )
+
+
+def _measure_index(index: Any) -> float:
+    """Megabytes; what an index writes is what it holds."""
+    writer = faiss.VectorIOWriter()
+    faiss.write_index(index, writer)
+    return writer.data.size() / 1e6
+
+
+@contextmanager
+def _start_server(wanted: bool) -> Iterator[str | None]:
+    if not wanted:
+        yield None
+        return
+    with run_postgres() as server:
+        yield server
+
+
+def main(
+    sizes: Annotated[str, typer.Option(help="How many vectors.")] = "1000,100000,1000000",
+    queries: Annotated[int, typer.Option(min=20, help="At each size.")] = 1000,
+    postgres: Annotated[bool, typer.Option(help="Beside a real server.")] = True,
+) -> None:
+    print(f"{os.cpu_count()} cores; load before the start {', '.join(f'{one:.1f}' for one in os.getloadavg())}")
+    print(
+        f"{'vectors':>9} {'way':16}{'build s':>9}{'p50 ms':>10}{'p95 ms':>10}{'queries/s':>10}{'MB':>9}{'recall@1':>9}"
+    )
+    with _start_server(postgres) as server:
+        for n in [int(size) for size in sizes.split(",")]:
+            for line in compare_searches(n, queries, server):
+                print_line(line)
+
+
+if __name__ == "__main__":
+    typer.run(main)
