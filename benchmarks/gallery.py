@@ -82,7 +82,7 @@ def prepare_graph(vectors: np.ndarray) -> Prepared:
 
 def prepare_lists(vectors: np.ndarray) -> Prepared:
     """An inverted file with a fixed share of it probed."""
-    index = faiss.index_factory(DIM, "IVF1000,Flat", faiss.METRIC_INNER_PRODUCT)
+    index: Any = faiss.index_factory(DIM, "IVF1000,Flat", faiss.METRIC_INNER_PRODUCT)
     index.nprobe = PROBED
     return prepare_faiss(index, vectors)
 

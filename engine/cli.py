@@ -126,7 +126,7 @@ def main(command: typer.Typer = app, name: str = "wayspeak") -> None:
     try:
         command(prog_name=name)
     except EngineError as error:
-        message = " ".join(f"{error.message} {error.hint}".split())
+        message = " ".join(f"{error.message.rstrip('.')}. {error.hint}".split())
         sys.stderr.write(f"wayspeak: {message}\n")
         sys.exit(2)
     except BrokenPipeError:  # `wayspeak ... | head`: nobody reads on, and that is no error of ours

@@ -62,7 +62,7 @@ class Cohort:
         """Fewer people give no steady mean and deviation, and are worse than none."""
         return len(self.vectors) >= self.options.least
 
-    def normalise(self, scores: np.ndarray, probe: np.ndarray, templates: np.ndarray) -> np.ndarray:
+    def normalise(self, scores: np.ndarray, templates: np.ndarray, probe: np.ndarray) -> np.ndarray:
         """Turn cosines (N,) of a probe (D,) with templates (N, D) into deviations (N,) float64.
 
         ValueError where the cohort is too small: ask `is_large_enough` first.

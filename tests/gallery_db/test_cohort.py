@@ -23,7 +23,7 @@ def test_a_case_computed_by_hand() -> None:
     cohort = Cohort(np.array([[1, 0], [0.6, 0.8], [-1, 0]], np.float32), "r", CohortOptions(least=3, top=2))
     probe, template = np.array([1, 0], np.float32), np.array([[0, 1]], np.float32)
     # The probe's nearest two have 1 and 0.6: mean 0.8, deviation 0.2; the template's 0.8 and 0: 0.4 and 0.4.
-    found = cohort.normalise(np.array([0.5]), probe, template)
+    found = cohort.normalise(np.array([0.5]), template, probe)
     np.testing.assert_allclose(found, [0.5 * ((0.5 - 0.4) / 0.4 + (0.5 - 0.8) / 0.2)], atol=1e-6)
 
 
@@ -32,7 +32,7 @@ def test_the_far_end_of_the_cohort_has_no_part() -> None:
     far = np.array([[-1, 0], [-0.8, -0.6], [-0.6, -0.8]], np.float32)
     scores, template, probe = np.array([0.3]), np.array([[0.8, 0.6]], np.float32), np.array([1, 0], np.float32)
     alone, among = Cohort(near, "r", FEW), Cohort(np.concatenate([far, near]), "r", FEW)
-    np.testing.assert_allclose(alone.normalise(scores, probe, template), among.normalise(scores, probe, template))
+    np.testing.assert_allclose(alone.normalise(scores, template, probe), among.normalise(scores, template, probe))
 
 
 def test_either_side_may_be_the_probe_and_turning_space_changes_nothing() -> None:
@@ -42,17 +42,17 @@ def test_either_side_may_be_the_probe_and_turning_space_changes_nothing() -> Non
     for seed in range(20):
         one, other = draw(2, seed=100 + seed)
         score = np.array([one @ other])
-        found = cohort.normalise(score, other, one[None])
-        np.testing.assert_allclose(found, cohort.normalise(score, one, other[None]))
+        found = cohort.normalise(score, one[None], other)
+        np.testing.assert_allclose(found, cohort.normalise(score, other[None], one))
         np.testing.assert_allclose(
-            found, turned.normalise(score, other @ turn, (one @ turn)[None]), rtol=1e-4, atol=1e-4
+            found, turned.normalise(score, (one @ turn)[None], other @ turn), rtol=1e-4, atol=1e-4
         )
 
 
 def test_a_higher_similarity_to_the_same_template_stays_higher() -> None:
     cohort, template, probe = Cohort(draw(60), "r", CohortOptions(20, 20)), draw(1, seed=1), draw(1, seed=2)[0]
     scores = np.linspace(-1, 1, 41)
-    found = cohort.normalise(scores, probe, np.repeat(template, 41, axis=0))
+    found = cohort.normalise(scores, np.repeat(template, 41, axis=0), probe)
     assert np.all(np.diff(found) > 0)
 
 
@@ -72,7 +72,7 @@ def test_strangers_like_everybody_no_longer_stand_out() -> None:
     for i, own in enumerate(people):
         probe = draw(1, about=own, spread=0.6, seed=500 + i)[0]
         raw.append(templates @ probe)
-        normed.append(cohort.normalise(raw[-1], probe, templates))
+        normed.append(cohort.normalise(raw[-1], templates, probe))
     is_own = np.eye(60).ravel()
     before, after = (roc_auc_score(is_own, np.ravel(scores)) for scores in (raw, normed))
     assert before < 0.95 < 0.96 < after
@@ -82,12 +82,12 @@ def test_a_small_cohort_is_not_used() -> None:
     small, large = Cohort(draw(199), "r"), Cohort(draw(200), "r")
     assert large.is_large_enough and not small.is_large_enough
     with pytest.raises(ValueError, match="wanted at least 200"):
-        small.normalise(np.zeros(1), draw(1)[0], draw(1))
+        small.normalise(np.zeros(1), draw(1), draw(1)[0])
 
 
 def test_a_cohort_of_one_and_the_same_gives_finite_numbers() -> None:
     cohort = Cohort(np.repeat(draw(1), 3, axis=0), "r", FEW)
-    found = cohort.normalise(np.array([1.0]), draw(1, seed=3)[0], draw(1))
+    found = cohort.normalise(np.array([1.0]), draw(1), draw(1, seed=3)[0])
     assert np.isfinite(found).all() and abs(found[0]) < 2 / LEAST_DEVIATION
 
 
