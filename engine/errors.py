@@ -92,3 +92,105 @@ class UnmarkedFrame(EngineError):
     """A forged picture without its watermark was about to be written."""
 
     code = "UNMARKED_FRAME"
+
+
+class BadScores(EngineError):
+    """A file of scores is none, or has too little in it to be calibrated."""
+
+    code = "BAD_SCORES"
+
+
+class BadCalibration(EngineError):
+    """A calibration record is damaged, of another schema, or breaks a rule of its life."""
+
+    code = "BAD_CALIBRATION"
+
+
+class RecipeMismatch(EngineError):
+    """A score of one recipe was about to be read by the calibration of another."""
+
+    code = "RECIPE_MISMATCH"
+
+
+class BadUrl(EngineError):
+    """Not a plain http or https URL: another scheme, a user name in it, a spelling that can be read in two ways."""
+
+    code = "BAD_URL"
+
+
+class AddressForbidden(EngineError):
+    """A URL, or what it led to, is not a public address of the web."""
+
+    code = "ADDRESS_FORBIDDEN"
+
+
+class SiteUnreachable(EngineError):
+    """A site's name is unknown, or it does not answer."""
+
+    code = "SITE_UNREACHABLE"
+
+
+class LoginNeeded(EngineError):
+    """A site shows its media to those who are logged in, or turns programs away."""
+
+    code = "LOGIN_NEEDED"
+
+
+class NoMedia(EngineError):
+    """There is no video at a URL, or none in one piece."""
+
+    code = "NO_MEDIA"
+
+
+class PlaylistGiven(EngineError):
+    """A URL leads to several videos."""
+
+    code = "PLAYLIST_GIVEN"
+
+
+class LiveMedia(EngineError):
+    """A URL leads to a stream that is being sent."""
+
+    code = "LIVE_MEDIA"
+
+
+class UpcomingMedia(EngineError):
+    """A URL leads to a video that is announced and not yet there."""
+
+    code = "UPCOMING_MEDIA"
+
+
+class UnfinishedMedia(EngineError):
+    """A URL leads to a stream that has just ended and is not yet a video."""
+
+    code = "UNFINISHED_MEDIA"
+
+
+class MediaTooLong(EngineError):
+    """A site says that its video is longer than the limits allow."""
+
+    code = "MEDIA_TOO_LONG"
+
+
+class FetchTooSlow(EngineError):
+    """A site sends, but too slowly to wait for it."""
+
+    code = "FETCH_TOO_SLOW"
+
+
+class FetchTimeout(EngineError):
+    """Fetching took longer than the limits allow."""
+
+    code = "FETCH_TIMEOUT"
+
+
+class FetchFailed(EngineError):
+    """A site's media could not be fetched for another reason."""
+
+    code = "FETCH_FAILED"
+
+
+class FetchUnavailable(EngineError):
+    """Nothing can be fetched from the web here: yt-dlp is missing or too old, or the system lacks what it needs."""
+
+    code = "FETCH_UNAVAILABLE"

@@ -18,6 +18,22 @@ class MediaLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class FetchLimits:
+    """What `fetch` takes from the web, and how long it waits."""
+
+    max_bytes: int = 500 * 1024 * 1024
+    max_duration_s: float = 900.0  # as the site tells it
+    describe_s: float = 60.0  # until the site has told what there is
+    wall_s: float = 300.0  # of everything
+    socket_s: float = 15.0  # without a byte on a connection
+    min_bytes_per_s: int = 8_000  # mean over `rate_window_s`, once the media is being sent
+    rate_window_s: float = 30.0
+    cpu_s: int = 120
+    memory_bytes: int = 2 * 1024**3  # of address space
+    allow_loopback: bool = False  # for developers: loopback addresses and any port
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Paths, device and limits; numbers that change a result live in the stages' own options."""
 
@@ -25,6 +41,7 @@ class Settings:
     device: str = "auto"  # auto: CUDA where there is one, else the CPU
     threads: int = 0  # 0: as many as the machine has
     limits: MediaLimits = field(default_factory=MediaLimits)
+    fetch_limits: FetchLimits = field(default_factory=FetchLimits)
 
     @classmethod
     def from_env(cls) -> "Settings":
@@ -35,4 +52,5 @@ class Settings:
         home = Path(os.environ.get("WAYSPEAK_DATA") or user_data_path("wayspeak", appauthor=False))
         device = os.environ.get("WAYSPEAK_DEVICE", "auto")
         threads = int(os.environ.get("WAYSPEAK_THREADS", "0"))
-        return cls(home, device, threads)
+        allow_loopback = os.environ.get("WAYSPEAK_ALLOW_LOOPBACK_FETCH") == "1"
+        return cls(home, device, threads, fetch_limits=FetchLimits(allow_loopback=allow_loopback))
