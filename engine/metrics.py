@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import rankdata
+from scipy.stats import norm, rankdata
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 Scores = Sequence[float] | np.ndarray
@@ -44,6 +44,22 @@ class ErrorCurve:
         """
         cost = p_target * self.refused + (1 - p_target) * self.accepted
         return float(cost.min() / min(p_target, 1 - p_target))
+
+    def fnir(self, fpir: float) -> float:
+        """Least share of the real that is refused where of the others at most a share `fpir` is accepted.
+
+        Of searches whose own person is enrolled, against the first candidates of strangers, this is the false-negative
+        identification rate at that false-positive one (ISO/IEC 19795-1), whatever the rank.
+        """
+        return float(self.refused[self.accepted <= fpir + 1e-12].min())
+
+    def trace_det(self) -> tuple[np.ndarray, np.ndarray]:
+        """Both errors on the axes of a DET plot: normal deviates of (K,) accepted and refused, where both are finite.
+
+        Martin et al. 1997: scores that are normal on either side make a straight line.
+        """
+        inner = (self.accepted > 0) & (self.accepted < 1) & (self.refused > 0) & (self.refused < 1)
+        return norm.ppf(self.accepted[inner]), norm.ppf(self.refused[inner])
 
 
 class WeightedScores:

@@ -114,4 +114,6 @@ def _take_face(row: Row, seen: Observation, face: ObservedTrack, engine: Engine)
         speech=speech,
         mask=expert.mask(seen, face),
         encoded=expert.encode(lips, speech),
+        voiced=seen.heard.voiced[face.start : face.end],
+        face_px=face.face_px,
     )

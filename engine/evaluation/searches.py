@@ -65,17 +65,23 @@ def search(probes: Sequence[Sample], gallery: Sequence[Sample], allowed: np.ndar
 
 
 def pair_samples(probes: Sequence[Sample], gallery: Sequence[Sample], allowed: np.ndarray, once: bool = False) -> Pairs:
-    """Hold every probe against every sample that `allowed` (P, G) leaves.
+    """Hold every probe against every sample that `allowed` (P, G) leaves, in the order of `choose_pairs`."""
+    rows, columns = choose_pairs(allowed, once)
+    scores = (_stack(probes) @ _stack(gallery).T)[rows, columns] if len(rows) else np.zeros(0)
+    scores[~_natural(probes)[rows]] = REFUSED
+    return _pair([one.speaker for one in probes], [one.speaker for one in gallery], rows, columns, scores)
+
+
+def choose_pairs(allowed: np.ndarray, once: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """Number probes and samples of the gallery, pair by pair, that `allowed` (P, G) leaves.
 
     `once`: the gallery is the first of the probes, and two samples of it are one pair, whichever of them is looked up.
     """
     if once:
-        both = allowed[: len(gallery)]
-        allowed = np.concatenate([both & ~np.tril(both.T), allowed[len(gallery) :]])
+        both = allowed[: allowed.shape[1]]
+        allowed = np.concatenate([both & ~np.tril(both.T), allowed[allowed.shape[1] :]])
     rows, columns = np.nonzero(allowed)
-    scores = (_stack(probes) @ _stack(gallery).T)[rows, columns] if len(rows) else np.zeros(0)
-    scores[~_natural(probes)[rows]] = REFUSED
-    return _pair([one.speaker for one in probes], [one.speaker for one in gallery], rows, columns, scores)
+    return rows, columns
 
 
 def pair_candidates(search: Search) -> Pairs:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from engine.consistency import find_offset
-from engine.types import Encoded
+from engine.types import FPS, Encoded
 
 Encode = Callable[[np.ndarray, np.ndarray], Encoded]
 """`encode(lips (T, ...), speech (T, S)) -> Encoded`: what takes the rows' means out and embeds them."""
@@ -32,6 +32,8 @@ class TrialClip:
     speech: np.ndarray  # (T, S) float32
     mask: np.ndarray  # (T,) bool: frames that are compared
     encoded: Encoded  # of these very rows
+    voiced: np.ndarray | None = None  # (T,) bool: somebody is heard to speak; None: was not listened for
+    face_px: float = 0.0  # median width of the face; 0: was not measured
 
     def __post_init__(self) -> None:
         if not len(self.lips) == len(self.speech) == len(self.mask) == len(self.encoded.lips):
@@ -47,6 +49,9 @@ class Trial:
     group: str  # the face's
     score: float
     offset: int  # frames; positive: the sound comes late
+    voice_group: str = ""  # the voice's
+    speech_s: float = 0.0  # heard while face and sound are compared; without `voiced`: compared at all
+    face_px: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,13 +160,22 @@ def _try(face: TrialClip, voice: TrialClip, compare: Compare) -> Trial | None:
         face.encoded.lips_weight[:length],
         voice.encoded.speech_weight[:length],
     )
-    found = compare(paired, face.mask[:length] & voice.mask[:length])
-    return None if found is None else Trial(face.name, voice.name, face.group, *found)
+    mask = face.mask[:length] & voice.mask[:length]
+    found = compare(paired, mask)
+    if found is None:
+        return None
+    spoken = mask if voice.voiced is None else mask & voice.voiced[:length]
+    return Trial(face.name, voice.name, face.group, *found, voice.group, int(spoken.sum()) / FPS, face.face_px)
 
 
 def _cut(clip: TrialClip, face: slice, sound: slice, encode: Encode) -> TrialClip:
     """A piece of the face beside an equally long piece of the sound, encoded by itself."""
     lips, speech = clip.lips[face], clip.speech[sound]
     return replace(
-        clip, lips=lips, speech=speech, mask=clip.mask[face] & clip.mask[sound], encoded=encode(lips, speech)
+        clip,
+        lips=lips,
+        speech=speech,
+        mask=clip.mask[face] & clip.mask[sound],
+        encoded=encode(lips, speech),
+        voiced=None if clip.voiced is None else clip.voiced[sound],
     )

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 
 from engine.cache import ObservationCache
+from engine.calibration.trials import write_trials
 from engine.evaluation.trials import Encode
 from engine.models.compact import CompactConsistency
 from engine.observer import Observer
@@ -28,6 +29,7 @@ from engine.training.consistency import (
     train_members,
 )
 from engine.training.members import Trainee
+from engine.training.scores import score_held_out
 from engine.training.validation import encode_by_context, encode_by_members, sum_up, try_fold
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -44,6 +46,9 @@ def train(
     workers: Annotated[int, typer.Option(min=1, help="Processes that train side by side.")] = os.cpu_count() or 1,
     validate: Annotated[bool, typer.Option("--validate", help="Measure on folds left out instead.")] = False,
     ablate: Annotated[bool, typer.Option("--ablate", help="With --validate: alignment alone, masking alone.")] = False,
+    scores: Annotated[
+        Path | None, typer.Option(help="With --validate: write the left-out clips' scores here, to calibrate from.")
+    ] = None,
 ) -> None:
     """Train the compact consistency model, or measure what this training is worth; a stopped run is taken up again."""
     settings = Settings.from_env()
@@ -63,6 +68,8 @@ def train(
             figures = measure(aligned, options, shop, ablate)
             out.mkdir(parents=True, exist_ok=True)
             (out / "validation.json").write_text(json.dumps(figures, indent=2) + "\n")
+            if scores is not None:
+                write_trials(score_held_out(manifest, aligned, options, shop, observer, kept), scores)
         else:
             trained = train_members("final", aligned, options, shop)
             model = CompactConsistency.of([trainee.member for trainee in trained])

@@ -1,0 +1,109 @@
+"""Likelihood ratios in words: how strongly, for which hypothesis, and where nothing should be said.
+
+The words are those of the ENFSI guideline for evaluative reporting (version 3.0, 2015), mirrored for the second
+hypothesis. A likelihood ratio speaks of the evidence; how likely a hypothesis is also depends on what else is known.
+All texts are English and serve as keys for translation; `{...}` is filled in after that.
+"""
+
+import math
+from bisect import bisect_right
+from dataclasses import dataclass
+from enum import StrEnum
+
+from engine.calibration.records import Policy, Task
+
+
+class Zone(StrEnum):
+    """What a report says."""
+
+    SUPPORTED = "supported"
+    INCONCLUSIVE = "inconclusive"
+    AGAINST = "against"
+
+
+class Band(StrEnum):
+    """Strength of support, in order."""
+
+    NONE = "no support for one over the other"
+    WEAK = "weak support"
+    MODERATE = "moderate support"
+    MODERATELY_STRONG = "moderately strong support"
+    STRONG = "strong support"
+    VERY_STRONG = "very strong support"
+    EXTREMELY_STRONG = "extremely strong support"
+
+
+STARTS = (math.log10(2), 1.0, 2.0, 3.0, 4.0, 6.0)
+"""Least log10 LR of each band after the first: 2, 10, 100, 1 000, 10 000 and a million."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hypotheses:
+    """The two explanations that are weighed."""
+
+    first: str
+    second: str
+
+
+HYPOTHESES = {
+    Task.CONSISTENCY: Hypotheses(
+        "this face produced this speech",
+        "this face did not produce this speech (another voice, dubbing, editing, or a driven face)",
+    ),
+    Task.VERIFICATION: Hypotheses(
+        "both show the way of speaking of one person",
+        "they show the ways of speaking of two people of the population",
+    ),
+    Task.IDENTIFICATION: Hypotheses(
+        "the first candidate is the person whose way of speaking is seen",
+        "the person whose way of speaking is seen is not enrolled",
+    ),
+}
+STRENGTH = "The findings are about {ratio} times more probable if {likelier} than if {other}: {band}."
+NO_STRENGTH = "The findings are about as probable if {likelier} as if {other}: {band}."
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A likelihood ratio in words; `template` with its parts, so that each can be translated."""
+
+    template: str
+    band: Band
+    likelier: str  # hypothesis
+    other: str
+    ratio: str  # rounded, at least 1
+
+    @property
+    def text(self) -> str:
+        """In English."""
+        parts = {"ratio": self.ratio, "likelier": self.likelier, "other": self.other}
+        return self.template.format(band=self.band.value, **parts)
+
+
+def find_band(llr: float) -> Band:
+    """Give the strength of a log10 LR, for whichever hypothesis it speaks; ValueError where it is not finite."""
+    if not math.isfinite(llr):
+        raise ValueError(f"a log10 likelihood ratio of {llr}")
+    return list(Band)[bisect_right(STARTS, abs(llr))]
+
+
+def find_zone(llr: float, policy: Policy) -> Zone:
+    """Tell what is reported; the bounds belong to the outer zones."""
+    if llr >= policy.supported_llr:
+        return Zone.SUPPORTED
+    return Zone.AGAINST if llr <= policy.against_llr else Zone.INCONCLUSIVE
+
+
+def state(llr: float, task: Task) -> Statement:
+    """Put a log10 LR into words that name both hypotheses, the likelier first."""
+    band, pair = find_band(llr), HYPOTHESES[task]
+    likelier, other = (pair.first, pair.second) if llr >= 0 else (pair.second, pair.first)
+    template = NO_STRENGTH if band == Band.NONE else STRENGTH
+    return Statement(template, band, likelier, other, _round(10 ** abs(llr)))
+
+
+def _round(ratio: float) -> str:
+    """Two digits: a likelihood ratio is not known to more."""
+    digits = 1 - math.floor(math.log10(ratio))
+    rounded = round(ratio, digits)
+    return f"{rounded:.1f}".removesuffix(".0") if rounded < 10 else f"{rounded:,.0f}".replace(",", " ")

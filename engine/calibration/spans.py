@@ -1,0 +1,71 @@
+"""Trials of a set length of speech: spans in which so much is heard while face and voice are compared.
+
+The gates count seconds of speech, not of video, so a calibration for four seconds is one of four seconds of that.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from engine.evaluation.trials import MIN_FRAMES, Compare, Encode, Trial, TrialClip
+from engine.types import FPS
+
+
+def try_own_spans(clips: Sequence[TrialClip], seconds: float, encode: Encode, compare: Compare) -> list[Trial]:
+    """Hold every face against its own voice, in every span of so much speech, one after the other."""
+    return [
+        trial
+        for clip in clips
+        for span in find_spans(_find_speech(clip, clip), seconds)
+        if (trial := _try_span(clip, clip, span, encode, compare)) is not None
+    ]
+
+
+def try_other_spans(
+    clips: Sequence[TrialClip], seconds: float, encode: Encode, compare: Compare, per_face: int = 10, seed: int = 0
+) -> list[Trial]:
+    """Hold every face against up to `per_face` voices of other speakers, each in one span, all drawn at random."""
+    rng, trials = np.random.default_rng(seed), []
+    for face in clips:
+        others = [clip for clip in clips if clip.speaker != face.speaker]
+        pairs = [(voice, find_spans(_find_speech(face, voice), seconds)) for voice in others]
+        long_enough = [(voice, spans) for voice, spans in pairs if spans]
+        for which in rng.permutation(len(long_enough))[:per_face]:
+            voice, spans = long_enough[which]
+            trial = _try_span(face, voice, spans[rng.integers(len(spans))], encode, compare)
+            trials += [] if trial is None else [trial]
+    return trials
+
+
+def find_spans(spoken: np.ndarray, seconds: float) -> list[slice]:
+    """Cut (T,) bool into spans with exactly so many seconds of it, one after the other; what is left is dropped."""
+    wanted = round(seconds * FPS)
+    ends = np.flatnonzero(spoken)[wanted - 1 :: wanted] + 1
+    starts = [0, *ends[:-1]]
+    return [slice(int(start), int(end)) for start, end in zip(starts, ends, strict=False)]
+
+
+def count_speech_s(clip: TrialClip) -> float:
+    """Seconds in which speech is heard while the face is compared with it."""
+    return int(_find_speech(clip, clip).sum()) / FPS
+
+
+def _find_speech(face: TrialClip, voice: TrialClip) -> np.ndarray:
+    """(T,) bool of the time that both last."""
+    if voice.voiced is None:
+        raise ValueError(f"nobody told where speech is heard in {voice.name}")
+    length = min(len(face.mask), len(voice.mask))
+    spoken: np.ndarray = face.mask[:length] & voice.mask[:length] & voice.voiced[:length]
+    return spoken
+
+
+def _try_span(face: TrialClip, voice: TrialClip, span: slice, encode: Encode, compare: Compare) -> Trial | None:
+    """Encode the span by itself: nothing around it, not even its mean, leaks in."""
+    mask = face.mask[span] & voice.mask[span]
+    if len(mask) < MIN_FRAMES:
+        return None
+    found = compare(encode(face.lips[span], voice.speech[span]), mask)
+    if found is None:
+        return None
+    speech_s = int(_find_speech(face, voice)[span].sum()) / FPS
+    return Trial(face.name, voice.name, face.group, *found, voice.group, speech_s, face.face_px)

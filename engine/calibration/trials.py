@@ -1,0 +1,130 @@
+"""Scores whose truth is known, and whose they are: what a calibration is fitted to and measured on."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engine.calibration.records import Task
+from engine.errors import BadScores, FolderUnwritable
+
+FORMAT = "wayspeak scores 1"
+COLUMNS = ("score", "same", "person", "other", "source", "other_source", "condition")
+HINT = "Write the scores anew with --keep-scores, or with `wayspeak train consistency --validate --scores FILE`."
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ScoredTrials:
+    """N scores; a trial is of two sides, such as a face and a voice, and no two of one side are independent."""
+
+    task: Task
+    recipe: str  # of what scored; a calibration is for this recipe alone
+    scored_by: str  # words: the very weights of the recipe, or others that stand for them
+    manifest_sha256: str
+    scores: np.ndarray  # (N,) float64
+    same: np.ndarray  # (N,) bool: the first hypothesis holds
+    people: np.ndarray  # (N, 2) str: of either side
+    sources: np.ndarray  # (N, 2) str: what is held out together, a corpus or a person
+    conditions: np.ndarray  # (N,) str: such as the length of the pieces
+    quality_names: tuple[str, ...]
+    qualities: np.ndarray  # (N, Q) float64
+    n_clips: int
+    n_abstained: int = 0  # clips or samples that were refused by the gates, so that nothing is said of them
+    gallery_size: int = 0  # people among whom each search was made; 0: no search
+
+    def __post_init__(self) -> None:
+        n, q = len(self.scores), len(self.quality_names)
+        shapes = {"same": (n,), "people": (n, 2), "sources": (n, 2), "conditions": (n,), "qualities": (n, q)}
+        for name, shape in shapes.items():
+            if getattr(self, name).shape != shape:
+                raise ValueError(f"{name} has shape {getattr(self, name).shape}, wanted {shape}")
+        if not (np.isfinite(self.scores).all() and np.isfinite(self.qualities).all()):
+            raise ValueError("a score or a quality is not a finite number")
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def take(self, rows: np.ndarray) -> "ScoredTrials":
+        """Keep some trials, by number or by mask."""
+        names = ("scores", "same", "people", "sources", "conditions", "qualities")
+        return replace(self, **{name: getattr(self, name)[rows] for name in names})
+
+
+def write_trials(trials: ScoredTrials, path: Path) -> None:
+    """Write all of it as JSON; it names people and sources as the manifest does."""
+    rows = [
+        [float(score), bool(same), *map(str, people), *map(str, sources), str(condition), *map(float, qualities)]
+        for score, same, people, sources, condition, qualities in zip(
+            trials.scores, trials.same, trials.people, trials.sources, trials.conditions, trials.qualities, strict=True
+        )
+    ]
+    heads = ("task", "recipe", "scored_by", "manifest_sha256", "n_clips", "n_abstained", "gallery_size")
+    head = {"format": FORMAT} | {name: getattr(trials, name) for name in heads}
+    columns = [*COLUMNS, *trials.quality_names]
+    lines = ",\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
+    text = json.dumps(head | {"columns": columns}, ensure_ascii=False, indent=1)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f'{text[:-2]},\n "trials": [\n{lines}\n ]\n}}\n', encoding="utf-8")
+    except OSError as cause:
+        raise FolderUnwritable(f"{path} cannot be written: {cause.strerror}.", "Choose another place.") from cause
+
+
+def read_trials(path: Path) -> ScoredTrials:
+    """Read what `write_trials` wrote; BadScores says what is wrong with any other file."""
+    try:
+        found = json.loads(path.read_text("utf-8"), parse_constant=_refuse_constant)
+        return _build(found)
+    except OSError as cause:
+        raise BadScores(f"The scores {path} cannot be read: {cause.strerror}.", "Check its name.") from cause
+    except (ValueError, KeyError, TypeError, AttributeError) as cause:
+        raise BadScores(f"{path} is no file of scores: {cause}.", HINT) from cause
+
+
+def join_trials(parts: Sequence[ScoredTrials]) -> ScoredTrials:
+    """Put trials of one task, recipe and set of qualities together; ValueError where they are not of one.
+
+    Of galleries of several sizes the smallest is told, which is the careful one.
+    """
+    first = parts[0]
+    kinds = {(one.task, one.recipe, one.scored_by, one.quality_names) for one in parts}
+    if len(kinds) != 1:
+        raise ValueError(f"trials of {len(kinds)} kinds cannot be put together")
+    names = ("scores", "same", "people", "sources", "conditions", "qualities")
+    joined: dict[str, Any] = {name: np.concatenate([getattr(one, name) for one in parts]) for name in names}
+    joined |= {name: sum(getattr(one, name) for one in parts) for name in ("n_clips", "n_abstained")}
+    return replace(first, **joined, gallery_size=min(one.gallery_size for one in parts))
+
+
+def _build(found: dict[str, Any]) -> ScoredTrials:
+    if found["format"] != FORMAT or tuple(found["columns"][: len(COLUMNS)]) != COLUMNS:
+        raise ValueError(f"it is of the format {found['format']!r}, wanted {FORMAT!r}")
+    names, rows = tuple(map(str, found["columns"][len(COLUMNS) :])), found["trials"]
+    if any(len(row) != len(COLUMNS) + len(names) for row in rows):
+        raise ValueError("a row is not as long as the list of columns")
+    if any(type(row[1]) is not bool for row in rows):
+        raise ValueError("`same` is neither true nor false")
+    texts = np.array([row[2:7] for row in rows], str).reshape(len(rows), 5)
+    return ScoredTrials(
+        task=Task(found["task"]),
+        recipe=str(found["recipe"]),
+        scored_by=str(found["scored_by"]),
+        manifest_sha256=str(found["manifest_sha256"]),
+        scores=np.array([row[0] for row in rows], np.float64),
+        same=np.array([row[1] for row in rows], bool),
+        people=texts[:, :2],
+        sources=texts[:, 2:4],
+        conditions=texts[:, 4],
+        quality_names=names,
+        qualities=np.array([row[7:] for row in rows], np.float64).reshape(len(rows), len(names)),
+        n_clips=int(found["n_clips"]),
+        n_abstained=int(found["n_abstained"]),
+        gallery_size=int(found["gallery_size"]),
+    )
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is no number")
