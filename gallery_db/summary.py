@@ -7,7 +7,19 @@ from typing import Any
 
 import numpy as np
 
-from gallery_db.records import Candidate, Check, Enrolment, Receipt, Search, SearchReason, Speaker, Stats, Verification
+from gallery_db.records import (
+    Admission,
+    Candidate,
+    Check,
+    Enrolment,
+    Receipt,
+    Rejection,
+    Search,
+    SearchReason,
+    Speaker,
+    Stats,
+    Verification,
+)
 
 CAUTION = "Moving alike is evidence to be weighed, no proof of who somebody is."
 EXPLANATIONS = {
@@ -48,14 +60,26 @@ def describe_enrolment(done: Enrolment) -> list[str]:
     speaker = done.speaker
     lines = [
         f"{clean(speaker.name)}: {_plural(len(done.sample_ids), 'clip')} enrolled, {_count(speaker)} in all",
-        *[f"  left out: {clean(one.source_name)}: {one.text} ({one.reason})" for one in done.rejected],
-        *[f"  warning: {clean(text)}" for text in done.warnings],
+        *describe_rejections(done.rejected),
+        *_warn(done.warnings, done.is_limited),
     ]
-    if done.is_limited:
-        lines.append("  LIMITED: 20 s of speech over two clips are asked for; enrol more clips")
     if speaker.expires_at is not None:
         lines.append(f"  to be forgotten by {speaker.expires_at:%Y-%m-%d}, when the term of the consent ends")
     return lines
+
+
+def describe_admission(found: Admission) -> list[str]:
+    """Say what an enrolment would accept, and why not the rest."""
+    return [
+        f"{_plural(int(found.accepted.sum()), 'clip')} of {len(found.accepted)} would be enrolled",
+        *describe_rejections(found.rejections),
+        *_warn(found.warnings, found.is_limited),
+    ]
+
+
+def describe_rejections(rejected: Sequence[Rejection]) -> list[str]:
+    """Say which clips are left out, and why."""
+    return [f"  left out: {clean(one.source_name)}: {clean(one.text)} ({one.reason})" for one in rejected]
 
 
 def describe_speakers(speakers: Sequence[Speaker], now: datetime) -> list[str]:
@@ -153,6 +177,11 @@ def _measure(similarity: float, llr: float | None) -> str:
 def _count(speaker: Speaker) -> str:
     limited = ", LIMITED" if speaker.is_limited else ""
     return f"{_plural(speaker.n_samples, 'clip')}, {speaker.seconds:.1f} s{limited}"
+
+
+def _warn(warnings: Sequence[str], is_limited: bool) -> list[str]:
+    limited = ["  LIMITED: 20 s of speech over two clips are asked for; enrol more clips"] if is_limited else []
+    return [*[f"  warning: {clean(text)}" for text in warnings], *limited]
 
 
 def _note(speaker: Speaker, now: datetime) -> str:

@@ -9,6 +9,7 @@ import pytest
 
 from gallery_db import summary
 from gallery_db.records import (
+    Admission,
     Candidate,
     Check,
     Enrolment,
@@ -88,6 +89,16 @@ def test_an_enrolment_tells_what_is_left_out_warned_of_and_still_missing() -> No
         "  warning: like Ben",
         "  LIMITED: 20 s of speech over two clips are asked for; enrol more clips",
         "  to be forgotten by 2027-03-01, when the term of the consent ends",
+    ]
+
+
+def test_a_dry_run_tells_what_would_be_enrolled() -> None:
+    rejected = Rejection("c\n.mp4", "ab" * 32, RejectionReason.SAME_SOURCE, "the same file")
+    lines = summary.describe_admission(Admission(np.array([True, False]), (rejected,), (), True))
+    assert lines == [
+        "1 clip of 2 would be enrolled",
+        "  left out: c\ufffd.mp4: the same file (SAME_SOURCE)",
+        "  LIMITED: 20 s of speech over two clips are asked for; enrol more clips",
     ]
 
 
