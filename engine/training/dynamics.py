@@ -12,7 +12,9 @@ from engine.models.dvp import DVP, DVPOptions, Member, fill_window
 from engine.training.distortions import TRAINED, Distortion, distort
 from engine.training.recasts import recast
 from engine.training.speakers import SpokenClip, fit_bases
+from engine.training.styles import make_puppets
 
+PUPPET_CLIPS = 8  # of each: ten seconds, with which they are drawn as often as a person can be
 SHRUNK = 8  # pixels each way of the picture in the code of an appearance
 
 
@@ -34,6 +36,7 @@ class DynamicsOptions:
     margin: float = 0.2
     null_weight: float = 1.0  # of pushing distorted motion to the class of nobody
     evidence_weight: float = 1.0  # of telling natural from distorted motion
+    puppets: int = 0  # people made up beside the real ones; no gain was measured
 
 
 OnStep = Callable[[int, int], None]
@@ -47,7 +50,8 @@ def train_dvp(
 ) -> DVP:
     """Train all members on the clips; the same clips, options and machine give the same weights."""
     bases = fit_bases(clips, options.model)
-    source = WindowSource(clips, bases, options)
+    puppets = make_puppets(clips, options.puppets, PUPPET_CLIPS, options.seed) if options.puppets else []
+    source = WindowSource([*clips, *puppets], bases, options)
     members = [
         train_member(source, options, number, device, lambda step, n=number: on_step(n, step))  # type: ignore[misc]
         for number in range(options.n_members)

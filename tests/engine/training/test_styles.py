@@ -1,18 +1,23 @@
 """Sampled ways of speaking: puppets move as real people do, each in a way of their own, with anybody's face."""
 
 import itertools
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from engine.alignedfaces import LIPS, POINTS
 from engine.facenets import BLENDSHAPES
-from engine.training import styles
+from engine.models.dvp import DVP
+from engine.training import dynamics, styles
+from engine.training.dynamics import DynamicsOptions, train_dvp
 from engine.training.practices import MAX_FRAMES, read_handles
 from engine.training.speakers import SpokenClip
 from engine.training.styles import babble, list_channels, make_puppets
 from engine.training.visemes import Manner, move_face
-from tests.engine.training.planted_people import NOD, OPEN, make_people
+from tests.engine.training.planted_people import NOD, OPEN, QUICK, make_people
 
 LEFT, RIGHT = (BLENDSHAPES.index(name) for name in ("mouthSmileLeft", "mouthSmileRight"))
 
@@ -140,3 +145,22 @@ def test_a_handle_and_a_channel_stand_in_the_same_place() -> None:
 def test_people_who_are_hardly_known_have_no_habits_to_learn(clips: list[SpokenClip]) -> None:
     few = make_people(3, n_sessions=1, per_session=1)
     assert len(make_puppets(few, 2, 2, seed=1)) == 4
+
+
+def test_training_takes_them_for_more_people_and_its_bases_from_real_ones(
+    clips: list[SpokenClip], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    speakers: list[int] = []
+
+    class Counted(dynamics.WindowSource):
+        def __init__(self, clips: Sequence[SpokenClip], bases: DVP, options: DynamicsOptions):
+            super().__init__(clips, bases, options)
+            speakers.append(self.n_speakers)
+
+    monkeypatch.setattr(dynamics, "WindowSource", Counted)
+    options = replace(QUICK, steps=2, recasts=4)
+    plain, again, more = (train_dvp(clips, replace(options, puppets=n)) for n in (0, 3, 3))
+    assert speakers == [8, 11, 11]
+    assert torch.equal(plain.shape_basis, more.shape_basis) and torch.equal(plain.band_basis, more.band_basis)
+    weights = [model.members[0].outlet.weight for model in (plain, again, more)]
+    assert torch.equal(weights[1], weights[2]) and not torch.equal(weights[0], weights[1])
