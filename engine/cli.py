@@ -31,6 +31,7 @@ app.add_typer(train, name="train")
 
 EVALUATION, TRAINING = "engine.evaluation.command", "engine.training.command"
 FORGERY = "engine.evaluation.forge_command"
+CALIBRATION, CALIBRATIONS = "engine.calibrate_command", "engine.calibration_command"
 PRE_TRAINING = "engine.training.avhubert_command"
 STYLES = "engine.training.dynamics_command"
 WEIGHTS = "engine.weights_command"
@@ -95,6 +96,18 @@ def weights(context: typer.Context) -> None:
 def evaluate(context: typer.Context) -> None:
     """Measure on a manifest of clips: `wayspeak evaluate MANIFEST.csv --task ...`, for clips and for people."""
     forward(EVALUATION, context)
+
+
+@app.command(context_settings=FORWARDED, add_help_option=False)
+def calibrate(context: typer.Context) -> None:
+    """Make scores mean something: `wayspeak calibrate MANIFEST.csv --task ... --author NAME --out RECORD.json`."""
+    forward(CALIBRATION, context)
+
+
+@app.command(context_settings=FORWARDED, add_help_option=False)
+def calibration(context: typer.Context) -> None:
+    """Look at a calibration record, approve or retire it: `wayspeak calibration show|approve|retire RECORD.json`."""
+    forward(CALIBRATIONS, context)
 
 
 @app.command(context_settings=FORWARDED, add_help_option=False)

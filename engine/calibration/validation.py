@@ -20,6 +20,9 @@ ALL = "all"
 FPIRS = (0.01, 0.1)
 TARGETS = (0.05, 0.01)
 SHARES = ("same_", "different_")  # figures that are shares of the trials of one hypothesis
+FITTED = ("cllr_min", "cllr_cal")
+"""Figures of a fit to the very trials that they are of, which fits resamples better still: their intervals are turned
+about the value (the basic bootstrap), which takes that off."""
 RULE_OF_3 = 3.0  # nothing in n trials: below 3 / n, at 95 %
 
 Figures = dict[str, float]
@@ -113,7 +116,9 @@ def _measure_condition(name: str, judged: _Judged, seed: int, n: int) -> Iterato
     for figure, value in judged.tell().items():
         told = [(*spread[figure], over) for over, spread in spreads if spread is not None]
         low, high, over = max(told, key=lambda one: one[1] - one[0], default=(None, None, ""))
-        if figure.startswith(SHARES) and low is not None and high is not None:
+        if low is not None and high is not None and figure in FITTED:
+            low, high = max(0.0, 2 * value - high), max(0.0, 2 * value - low)
+        elif low is not None and high is not None and figure.startswith(SHARES):
             kind = same if figure.startswith("same") else ~same
             low, high = _widen(value, low, high, len(np.unique(judged.trials.people[kind, 0])))
         yield Metric(figure, name, value, low, high, over, n_same, len(same) - n_same)

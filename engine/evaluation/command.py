@@ -18,7 +18,7 @@ from engine.cache import ObservationCache
 from engine.decoding import decode_ahead
 from engine.errors import BadManifest, EngineError
 from engine.evaluation.consistency import EvaluationOptions, evaluate_consistency, evaluate_offset
-from engine.evaluation.embeddings import EmbedderName, embed_rows, load_embedder
+from engine.evaluation.embeddings import EmbeddedRows, EmbedderName, embed_rows, load_embedder
 from engine.evaluation.figures import ConsistencyFigures, IdentityReport, OffsetFigures, Report, Skipped
 from engine.evaluation.identity import (
     IdentityOptions,
@@ -155,13 +155,9 @@ def measure_clips(
 ) -> Report:
     """Measure faces against voices."""
     wanted, unwanted = select_rows(rows, task)
-    usable, useless = choose_rows(wanted, reading.limit)
     engine = Engine.load(settings, method)
-    store = reading.open_cache(settings, engine.observer.recipe, engine.expert.encoder.needs_mouths)
-    with _name_disk_errors(), _show_progress() as on_row:
-        reading.decode(usable, settings, engine.observer.face_options, store, on_row)
-        found = measure_rows(usable, engine, store, reading.min_seconds, on_row)
-    found = replace(found, skipped=(*unwanted, *useless, *found.skipped))
+    found = score_clips(wanted, engine, settings, reading)
+    found = replace(found, skipped=(*unwanted, *found.skipped))
     return build_report(task, found, engine, options, read_trained_sources(settings, engine.expert.model))
 
 
@@ -170,14 +166,28 @@ def measure_people(
 ) -> IdentityReport:
     """Measure how people are told by what is embedded of their faces."""
     check_manifest(rows, options)
+    return evaluate_identity(embed_people(rows, options, settings, reading), rows, options)
+
+
+def score_clips(rows: Sequence[Row], engine: Engine, settings: Settings, reading: Reading) -> Measurements:
+    """See, hear and score the clips of all rows that can be used."""
+    usable, useless = choose_rows(rows, reading.limit)
+    store = reading.open_cache(settings, engine.observer.recipe, engine.expert.encoder.needs_mouths)
+    with _name_disk_errors(), _show_progress() as on_row:
+        reading.decode(usable, settings, engine.observer.face_options, store, on_row)
+        found = measure_rows(usable, engine, store, reading.min_seconds, on_row)
+    return replace(found, skipped=(*useless, *found.skipped))
+
+
+def embed_people(rows: Sequence[Row], options: IdentityOptions, settings: Settings, reading: Reading) -> EmbeddedRows:
+    """See and embed the clips of all rows that can be used."""
     usable, useless = choose_rows(rows, reading.limit, lambda row: name_unusable(row, options.task))
     embedder, observer = load_embedder(options.embedder, settings), Observer.load(settings, cut_faces=True)
     store = reading.open_cache(settings, observer.recipe, with_faces=True)
     with _name_disk_errors(), _show_progress() as on_row:
         reading.decode(usable, settings, observer.face_options, store, on_row)
         embedded = embed_rows(usable, embedder, observer, store, reading.min_seconds, on_row)
-    embedded = replace(embedded, skipped=(*useless, *embedded.skipped))
-    return evaluate_identity(embedded, rows, options)
+    return replace(embedded, skipped=(*useless, *embedded.skipped))
 
 
 def select_rows(rows: Sequence[Row], task: Task) -> tuple[list[Row], list[Skipped]]:

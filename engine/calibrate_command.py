@@ -1,0 +1,161 @@
+"""`wayspeak calibrate`: from a manifest of clips, or from kept scores, to a calibration record as JSON."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from engine.calibration.drafts import DraftOptions, draft
+from engine.calibration.files import write_record
+from engine.calibration.gathering import POOLS_S, GatherOptions, Origin, gather_consistency, gather_people
+from engine.calibration.records import CalibratorKind, Task
+from engine.calibration.tables import print_record
+from engine.calibration.trials import ScoredTrials, read_trials, write_trials
+from engine.calibration.validation import RESAMPLES
+from engine.errors import BadManifest, BadScores
+from engine.evaluation.command import Reading, embed_people, read_trained_sources, score_clips
+from engine.evaluation.embeddings import load_embedder
+from engine.evaluation.identity import IdentityOptions, IdentityTask, check_manifest
+from engine.manifest import Row, read_manifest
+from engine.methods import choose_method
+from engine.pipeline import Engine
+from engine.settings import Settings
+from engine.training.clips import find_corpora
+from engine.types import Mode, Model
+from engine.weights import hash_file
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+KNOWN = "{n} of the clips are of {what} that the model was trained on, which flatters the figures."
+
+
+@app.command()
+def calibrate(
+    manifest: Annotated[
+        Path | None, typer.Argument(help="CSV with path, label, speaker, source, session; without it: --scores.")
+    ] = None,
+    task: Annotated[Task, typer.Option(help="What the scores answer.")] = Task.CONSISTENCY,
+    author: Annotated[str, typer.Option(help="Who makes the record; another person approves it.")] = "",
+    out: Annotated[Path, typer.Option(help="Where the record goes.")] = Path("calibration.json"),
+    scores: Annotated[
+        Path | None, typer.Option(help="Scores to calibrate from: of --keep-scores, or of a training's --scores.")
+    ] = None,
+    keep_scores: Annotated[Path | None, typer.Option(help="Keep the scores here, to calibrate from again.")] = None,
+    calibrator: Annotated[
+        CalibratorKind, typer.Option(help="Isotonic needs 200 trials on either side, logistic 20.")
+    ] = CalibratorKind.LOGISTIC,
+    qualities: Annotated[
+        str | None, typer.Option(help="What the calibrator looks at beside the score, by comma; '' for nothing.")
+    ] = None,
+    false_support: Annotated[float, typer.Option(help="Share of different ones that may be called supported.")] = 0.05,
+    false_against: Annotated[float, typer.Option(help="Share of same ones that may be called against.")] = 0.05,
+    version: Annotated[str, typer.Option(help="Of the record.")] = "1.0.0",
+    supersedes: Annotated[str, typer.Option(help="Id of the record that this one takes the place of.")] = "",
+    population: Annotated[str, typer.Option(help="In words: who and what the clips stand for.")] = "",
+    note: Annotated[str, typer.Option(help="What whoever approves it should know.")] = "",
+    cache: Annotated[Path | None, typer.Option(help="Folder for what was seen in each clip.")] = None,
+    limit: Annotated[int, typer.Option(min=0, help="Take so many clips, spread evenly; 0 takes all.")] = 0,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that decode.")] = 1,
+    model: Annotated[Model | None, typer.Option(help="For consistency: who compares.")] = None,
+    mode: Annotated[Mode, typer.Option(help="For consistency: by time, or as SpeechForensics does.")] = Mode.STRICT,
+    pool: Annotated[
+        list[float] | None, typer.Option(min=1, help="For people: seconds of a sample; again for more.")
+    ] = None,
+    same_session: Annotated[
+        bool, typer.Option("--same-session", help="For people: let one session meet itself.")
+    ] = False,
+    resamples: Annotated[int, typer.Option(min=20, help="Behind each interval.")] = RESAMPLES,
+    seed: Annotated[int, typer.Option(help="Of everything drawn at random.")] = 0,
+) -> None:
+    """Fit log10 likelihood ratios to the scores of real clips, and say what they are worth on clips left out.
+
+    The parameters are fitted to all trials; every figure is of trials whose sources (for people: whose people) had no
+    part in fitting. Forged clips are left out. The same clips, options and seed give the same parameters.
+    """
+    options = DraftOptions(
+        author=author,
+        kind=calibrator,
+        qualities=None if qualities is None else tuple(one.strip() for one in qualities.split(",") if one.strip()),
+        version=version,
+        false_support=_check_rate(false_support),
+        false_against=_check_rate(false_against),
+        seed=seed,
+        resamples=resamples,
+        population=population,
+        supersedes=supersedes,
+        note=note,
+    )
+    settings = Settings.from_env()
+    if scores is not None:
+        trials = read_scores(scores, task, model, mode, settings)
+    else:
+        gather = GatherOptions(pools_s=tuple(pool or POOLS_S), same_session=same_session, seed=seed)
+        reading = Reading(cache, 0.0, limit, workers)
+        trials, remark = gather_trials(manifest, task, model, mode, gather, settings, reading)
+        options = replace(options, note=" ".join(filter(None, (note, remark))))
+    if keep_scores is not None:
+        write_trials(trials, keep_scores)
+    record = draft(trials, options).record
+    write_record(record, out)
+    print_record(record, Console(stderr=True))
+    typer.echo(f"{out} written: a draft, which another person than {record.author} approves.")
+
+
+def read_scores(path: Path, task: Task, model: Model | None, mode: Mode, settings: Settings) -> ScoredTrials:
+    """Read kept scores; those of networks that stand for the installed one are given its recipe."""
+    trials = read_trials(path)
+    if trials.task != task:
+        raise BadScores(f"The scores in {path} are for {trials.task}, not for {task}.", f"Use --task {trials.task}.")
+    return trials if trials.recipe else replace(trials, recipe=name_recipe(task, model, mode, settings))
+
+
+def name_recipe(task: Task, model: Model | None, mode: Mode, settings: Settings) -> str:
+    """Name what scores now: the weights that are installed, and every option that changes a score."""
+    if task == Task.CONSISTENCY:
+        return Engine.load(settings, choose_method(model, mode, None, settings.data_dir)).expert.recipe
+    return load_embedder(IdentityOptions(IdentityTask(task)).embedder, settings).recipe
+
+
+def gather_trials(
+    manifest: Path | None,
+    task: Task,
+    model: Model | None,
+    mode: Mode,
+    options: GatherOptions,
+    settings: Settings,
+    reading: Reading,
+) -> tuple[ScoredTrials, str]:
+    """Score the real clips of a manifest, and say what the figures must not be read without."""
+    if manifest is None:
+        raise BadManifest("There is neither a manifest nor a file of scores.", "Name a manifest, or --scores FILE.")
+    rows, digest = [row for row in read_manifest(manifest) if row.is_real], hash_file(manifest)
+    if task == Task.CONSISTENCY:
+        engine = Engine.load(settings, choose_method(model, mode, None, settings.data_dir))
+        found = score_clips(rows, engine, settings, reading)
+        corpora = {row.number: corpus for row, corpus in zip(rows, find_corpora(rows), strict=True)}
+        known = read_trained_sources(settings, engine.expert.model)
+        n_known = sum(one.row.source in known for one in found.measured)
+        trials = gather_consistency(found, engine.expert, corpora, Origin(engine.expert.recipe, digest), options)
+        return trials, _remark(n_known, "sources")
+    return _gather_people(rows, task, Origin("", digest), options, settings, reading)
+
+
+def _gather_people(
+    rows: list[Row], task: Task, origin: Origin, options: GatherOptions, settings: Settings, reading: Reading
+) -> tuple[ScoredTrials, str]:
+    people = IdentityOptions(IdentityTask(task), same_session=options.same_session, seed=options.seed)
+    check_manifest(rows, people)
+    embedded = embed_people(rows, people, settings, reading)
+    trials = gather_people(embedded, rows, task, replace(origin, recipe=embedded.recipe), options)
+    return trials, _remark(sum(one.row.speaker in embedded.trained_on for one in embedded.rows), "people")
+
+
+def _remark(n: int, what: str) -> str:
+    return KNOWN.format(n=n, what=what) if n else ""
+
+
+def _check_rate(rate: float) -> float:
+    if not 0 < rate < 1:
+        raise typer.BadParameter(f"a wished rate is between 0 and 1, found {rate}")
+    return rate
