@@ -27,6 +27,7 @@ class Action(StrEnum):
     VERIFY = "verify"
     RESULT = "result"
     FORGET = "forget"
+    EXPIRE = "expire"  # some samples of a speaker went with their consent
     MERGE = "merge"
     UNMERGE = "unmerge"
     REASSIGN = "reassign"

@@ -62,12 +62,17 @@ class Database:
             yield connection
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
-        """Give the only connection that writes; what it did is kept whole, or not at all where an error leaves."""
-        with translate_errors(self.name), self._writer.begin() as connection:
+    def write(self, *, keep: bool = True) -> Iterator[Connection]:
+        """Give the only connection that writes; what it did is kept whole, or not at all where an error leaves.
+
+        Without `keep` it is not kept either way: whoever reads within the block sees what would be.
+        """
+        with translate_errors(self.name), self._writer.connect() as connection, connection.begin() as transaction:
             if not self.is_sqlite:
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK})
             yield connection
+            if not keep:
+                transaction.rollback()
 
     @contextmanager
     def outside_transactions(self) -> Iterator[Connection]:
@@ -83,6 +88,12 @@ class Database:
         if self.path is None:
             return []
         return [file for file in sorted(self.path.parent.glob(f"{self.path.name}*")) if file.is_file()]
+
+    def measure_bytes(self, connection: Connection) -> int:
+        """How much room it takes."""
+        if self.is_sqlite:
+            return sum(file.stat().st_size for file in self.files())
+        return int(connection.execute(text("SELECT pg_database_size(current_database())")).scalar_one())
 
     def find_damage(self) -> list[str]:
         """What `integrity_check` and `foreign_key_check` complain about; empty where SQLite is content."""

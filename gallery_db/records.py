@@ -44,6 +44,7 @@ class RejectionReason(StrEnum):
     DISAGREEMENT = "DISAGREEMENT"  # two samples that disagree, and no third to tell which is wrong
     NOT_NATURAL = "NOT_NATURAL"  # the motion was tampered with
     DUPLICATE_OF_ANOTHER = "DUPLICATE_OF_ANOTHER"  # too close to another enrolled speaker
+    CONSENT_LAPSED = "CONSENT_LAPSED"  # its term is over; only an import meets it
 
 
 class SearchReason(StrEnum):
@@ -52,7 +53,7 @@ class SearchReason(StrEnum):
     UNCALIBRATED = "UNCALIBRATED"  # similarities are raw: nobody is told to be supported or not
     GALLERY_EMPTY = "GALLERY_EMPTY"
     NOT_NATURAL = "NOT_NATURAL"  # the motion was tampered with, and names nobody
-    AMBIGUOUS_TOP2 = "AMBIGUOUS_TOP2"  # the first two are too close to be told apart
+    AMBIGUOUS_TOP2 = "AMBIGUOUS_TOP2"  # the first two are too close to be told apart: neither is supported
     ENROL_TOO_SHORT = "ENROL_TOO_SHORT"  # the first candidate's enrolment is limited
 
 
@@ -367,8 +368,8 @@ class Calibration(Protocol):
         """Of `evidence.QUALITIES`, in the order of the columns."""
         ...
 
-    def llrs(self, scores: np.ndarray, qualities: np.ndarray | None) -> np.ndarray:
-        """Log10 likelihood ratios (N,) of scores (N,) with qualities (N, Q)."""
+    def llrs(self, scores: np.ndarray, qualities: np.ndarray | None = None, *, gallery_size: int = 0) -> np.ndarray:
+        """Log10 LR (N,) of scores (N,) with qualities (N, Q); `gallery_size` of how many speakers, 0: 1 to 1."""
         ...
 
 

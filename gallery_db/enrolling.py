@@ -1,0 +1,170 @@
+"""How samples come in: judged by those that are there, then written with their consent in the caller's transaction."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import numpy as np
+from sqlalchemy import Connection, select
+
+from gallery_db import audit
+from gallery_db.admission import judge
+from gallery_db.audit import Action
+from gallery_db.errors import EmbedderMismatch, EnrolmentRefused
+from gallery_db.nearest import Finder, read_neighbours
+from gallery_db.people import (
+    Entry,
+    add_consent,
+    add_samples,
+    add_speaker,
+    expect_speaker,
+    find_speaker,
+    read_samples,
+    read_speakers,
+    suggest_name,
+)
+from gallery_db.records import (
+    Admission,
+    Clash,
+    Consent,
+    Enrolment,
+    NewSample,
+    Person,
+    Rejection,
+    RejectionReason,
+    StoredSample,
+)
+from gallery_db.schema import EmbeddingRow
+from gallery_db.templates import join_vectors, renew_templates
+
+
+def expect_one_recipe(samples: Sequence[NewSample]) -> str:
+    """Give the recipe of samples to enrol; EmbedderMismatch where they are of two, EnrolmentRefused without any."""
+    recipes = sorted({one.embedding.recipe for one in samples})
+    if not recipes:
+        raise EnrolmentRefused("There is no sample to enrol.", "Give a clip at least.")
+    if len(recipes) > 1:
+        raise EmbedderMismatch(
+            f"The samples are of {len(recipes)} recipes, wanted 1.", "Embed all clips with the same weights."
+        )
+    return recipes[0]
+
+
+def judge_samples(
+    connection: Connection, finder: Finder, speaker_id: int | None, samples: Sequence[NewSample], allow_duplicate: bool
+) -> Admission:
+    """Judge samples by the speaker's own and by the nearest others, of each sample and of all together."""
+    recipe = expect_one_recipe(samples)
+    own = [] if speaker_id is None else read_samples(connection, [speaker_id], recipe, with_thumbnails=False)
+    vectors = np.array([one.embedding.vector for one in samples])
+    together = join_vectors(vectors, np.array([one.embedding.seconds for one in samples]))
+    everything = np.concatenate([vectors, together[None]])
+    others = read_neighbours(connection, finder, recipe, everything, speaker_id)
+    return judge(samples, own, others, allow_duplicate=allow_duplicate)
+
+
+def enrol(
+    connection: Connection,
+    finder: Finder,
+    who: str | int,
+    samples: Sequence[NewSample],
+    consent: Consent,
+    allow_duplicate: bool,
+) -> Enrolment:
+    """Enrol what is accepted of the samples; EnrolmentRefused where nothing is."""
+    found = expect_speaker(connection, who) if isinstance(who, int) else find_speaker(connection, who)
+    now = datetime.now(UTC)
+    if consent.expires_at <= now:
+        raise EnrolmentRefused(
+            f"The consent lapsed on {consent.expires_at:%Y-%m-%d}.", "Ask for another one before you enrol anybody."
+        )
+    admission = judge_samples(connection, finder, found, samples, allow_duplicate)
+    accepted = [one for one, is_in in zip(samples, admission.accepted, strict=True) if is_in]
+    if not accepted:
+        raise _refuse(admission.rejections)
+    speaker_id = add_speaker(connection, str(who)) if found is None else found
+    consent_id = add_consent(connection, consent)
+    ids = add_samples(connection, speaker_id, [Entry(one, consent_id, now) for one in accepted])
+    renew_templates(connection, [speaker_id])
+    detail = {"samples": len(ids), "rejected": len(admission.rejections), "basis": str(consent.basis)}
+    audit.append(connection, Action.ENROL, audit.find_subject(connection, speaker_id), detail)
+    (speaker,) = read_speakers(connection, [speaker_id])
+    return Enrolment(speaker, found is None, ids, admission.rejections, admission.warnings)
+
+
+def import_people(
+    connection: Connection, people: Sequence[Person], recipe: str | None, on_clash: Clash
+) -> list[Enrolment]:
+    """Enrol people of an export on the consents they come with; they were judged where they were enrolled."""
+    _expect_known_recipe(connection, people, recipe)
+    written = [_import_person(connection, person, on_clash) for person in people]
+    renew_templates(connection, [number for number, *_ in written])
+    done = []
+    for number, is_new, ids, rejected in written:
+        detail = {"samples": len(ids), "rejected": len(rejected)}
+        audit.append(connection, Action.IMPORT, audit.find_subject(connection, number), detail)
+        (speaker,) = read_speakers(connection, [number])
+        done.append(Enrolment(speaker, is_new, ids, rejected, ()))
+    return done
+
+
+def _import_person(
+    connection: Connection, person: Person, on_clash: Clash
+) -> tuple[int, bool, tuple[int, ...], tuple[Rejection, ...]]:
+    """Write a person; gives the id, whether it is a new one, the samples, and what was left out."""
+    found = find_speaker(connection, person.name)
+    name = suggest_name(connection, person.name) if on_clash == Clash.RENAME else person.name
+    speaker_id = found if found is not None and on_clash == Clash.MERGE else None
+    known = set() if speaker_id is None else _read_sources(connection, speaker_id)
+    verdicts = [(sample, _reject(sample, known)) for sample in person.samples]
+    rejected = tuple(verdict for _, verdict in verdicts if verdict is not None)
+    kept = [sample for sample, verdict in verdicts if verdict is None]
+    if not kept and speaker_id is None:
+        raise _refuse(rejected)
+    number = add_speaker(connection, name, person.created_at) if speaker_id is None else speaker_id
+    consents = {consent: add_consent(connection, consent) for consent in dict.fromkeys(one.consent for one in kept)}
+    entries = [Entry(one.to_new(), consents[one.consent], one.created_at) for one in kept]
+    ids = [one for part in _split(entries) for one in add_samples(connection, number, part)]
+    return number, speaker_id is None, tuple(dict.fromkeys(ids)), rejected
+
+
+def _split(entries: Sequence[Entry]) -> list[list[Entry]]:
+    """Entries recipe by recipe: a clip in two recipes is one sample with two embeddings."""
+    groups: dict[str, list[Entry]] = {}
+    for one in entries:
+        groups.setdefault(one.sample.embedding.recipe, []).append(one)
+    return list(groups.values())
+
+
+def _reject(sample: StoredSample, known: set[tuple[str, str]]) -> Rejection | None:
+    if sample.consent.expires_at <= datetime.now(UTC):
+        text = f"its consent lapsed on {sample.consent.expires_at:%Y-%m-%d}"
+        return Rejection(sample.source_name, sample.source_hash, RejectionReason.CONSENT_LAPSED, text)
+    if (sample.source_hash, sample.embedding.recipe) in known:
+        text = "this file is enrolled for this speaker already"
+        return Rejection(sample.source_name, sample.source_hash, RejectionReason.SAME_SOURCE, text)
+    return None
+
+
+def _read_sources(connection: Connection, speaker_id: int) -> set[tuple[str, str]]:
+    samples = read_samples(connection, [speaker_id], with_thumbnails=False)
+    return {(one.source_hash, one.embedding.recipe) for one in samples}
+
+
+def _expect_known_recipe(connection: Connection, people: Sequence[Person], recipe: str | None) -> None:
+    """EmbedderMismatch where the file is of a recipe that nobody here is enrolled in, unless nobody is at all."""
+    told = {sample.embedding.recipe for person in people for sample in person.samples}
+    here = set(connection.execute(select(EmbeddingRow.recipe).distinct()).scalars()) if recipe is None else {recipe}
+    if here and told - here:
+        raise EmbedderMismatch(
+            f"The file is of the recipe {', '.join(sorted(told - here))}, enrolled is {', '.join(sorted(here))}.",
+            "Embeddings of two recipes are never compared: enrol the clips anew with these weights.",
+        )
+
+
+def _refuse(rejected: tuple[Rejection, ...]) -> EnrolmentRefused:
+    told = "; ".join(f"{one.source_name}: {one.text}" for one in rejected[:5])
+    return EnrolmentRefused(
+        f"None of {len(rejected)} samples can be enrolled: {told}.",
+        "Nothing was written. Choose other clips.",
+        rejected,
+    )

@@ -1,0 +1,120 @@
+"""Who lies nearest: an index in memory over SQLite's rows, pgvector's exact scan in PostgreSQL."""
+
+import threading
+from collections.abc import Iterable
+
+import numpy as np
+from sqlalchemy import Connection, Float, bindparam, func, select
+
+from gallery_db.errors import EmbedderMismatch
+from gallery_db.evidence import Known
+from gallery_db.index import IndexOptions, Snapshot, VectorIndex, check_vectors
+from gallery_db.people import is_too_little
+from gallery_db.records import Neighbour, RecipeStats
+from gallery_db.schema import EmbeddingRow, SpeakerRow, TemplateRow, Vector
+
+Hits = list[tuple[int, float]]
+"""Speakers and cosines, best first, each speaker once."""
+
+
+class Finder:
+    """Finds the templates nearest to a vector, never of another recipe; any number of threads may ask."""
+
+    def __init__(self, options: IndexOptions | None = None):
+        self._options = options or IndexOptions()
+        self._indexes: dict[str, VectorIndex] = {}
+        self._lock = threading.Lock()
+
+    def find(self, connection: Connection, recipe: str, vectors: np.ndarray, k: int) -> list[Hits]:
+        """Give the k nearest speakers of each of (Q, D) in what the connection sees.
+
+        EmbedderMismatch where the templates of this recipe are of another width.
+        """
+        width = self.read_width(connection, recipe)
+        if width is None:
+            return [[] for _ in vectors]
+        if vectors.shape[1] != width:
+            raise EmbedderMismatch(
+                f"The embedding has {vectors.shape[1]} numbers, those enrolled have {width}",
+                "The recipe is the same, so one of the two is damaged: wayspeak gallery check.",
+            )
+        if connection.dialect.name == "postgresql":
+            return [_scan(connection, recipe, one, k) for one in check_vectors(vectors, width)]
+        return self.snapshot(connection, recipe).search(vectors, k)
+
+    def snapshot(self, connection: Connection, recipe: str) -> Snapshot:
+        """Give the index of a recipe, as new as what the connection sees."""
+        with self._lock:
+            index = self._indexes.setdefault(recipe, VectorIndex(recipe, self._options))
+        return index.refresh(connection)
+
+    def count(self, connection: Connection, recipe: str) -> int:
+        """How many speakers are enrolled in a recipe."""
+        if connection.dialect.name == "postgresql":
+            query = select(func.count()).select_from(TemplateRow).where(TemplateRow.recipe == recipe)
+            return connection.execute(query).scalar_one()
+        return self.snapshot(connection, recipe).size
+
+    def describe(self, connection: Connection, recipe: str) -> tuple[str, float | None]:
+        """Name how a recipe is searched, and the recall of that where it is not exact."""
+        if connection.dialect.name == "postgresql":
+            return "pgvector exact", None
+        base = self.snapshot(connection, recipe).base
+        return base.backend, base.recall
+
+    def read_width(self, connection: Connection, recipe: str) -> int | None:
+        """Width of the templates of a recipe; None where there are none."""
+        query = select(TemplateRow.dim).where(TemplateRow.recipe == recipe).limit(1)
+        return connection.execute(query).scalar_one_or_none()
+
+    def forget(self) -> None:
+        """Drop what is in memory: the next search builds it anew from the rows."""
+        with self._lock:
+            self._indexes.clear()
+
+    def read_stats(self, connection: Connection) -> tuple[RecipeStats, ...]:
+        """Count recipe by recipe."""
+        query = select(EmbeddingRow.recipe, func.count()).group_by(EmbeddingRow.recipe).order_by(EmbeddingRow.recipe)
+        return tuple(
+            RecipeStats(recipe, self.count(connection, recipe), count, *self.describe(connection, recipe))
+            for recipe, count in connection.execute(query).tuples()
+        )
+
+
+def read_known(connection: Connection, recipe: str, ids: Iterable[int]) -> dict[int, tuple[Known, np.ndarray]]:
+    """Read what is known of speakers in a recipe, with their templates (D,); those who are gone are left out."""
+    query = (
+        select(SpeakerRow.id, SpeakerRow.name, TemplateRow.n_samples, TemplateRow.seconds, TemplateRow.vector)
+        .join(TemplateRow, TemplateRow.speaker_id == SpeakerRow.id)
+        .where(TemplateRow.recipe == recipe, SpeakerRow.id.in_(list(ids)))
+    )
+    return {
+        row.id: (
+            Known(row.id, row.name, row.n_samples, row.seconds, is_too_little(row.seconds, row.n_samples)),
+            row.vector,
+        )
+        for row in connection.execute(query)
+    }
+
+
+def read_neighbours(
+    connection: Connection, finder: Finder, recipe: str, vectors: np.ndarray, but: int | None, k: int = 3
+) -> list[Neighbour]:
+    """Read the speakers nearest to any of (Q, D), one left out."""
+    hits = finder.find(connection, recipe, vectors, k + 1)
+    ids = {speaker for own in hits for speaker, _ in own} - {but}
+    known = read_known(connection, recipe, ids)
+    return [Neighbour(one.speaker_id, one.name, vector) for one, vector in known.values()]
+
+
+def _scan(connection: Connection, recipe: str, vector: np.ndarray, k: int) -> Hits:
+    """Compare with every template; pgvector's `<#>` is the inner product with its sign turned."""
+    wanted = bindparam("probe", vector, type_=Vector())
+    turned = TemplateRow.vector.op("<#>", return_type=Float())(wanted)
+    query = (
+        select(TemplateRow.speaker_id, turned.label("turned"))
+        .where(TemplateRow.recipe == recipe)
+        .order_by("turned", TemplateRow.speaker_id)
+        .limit(k)
+    )
+    return [(speaker, -score) for speaker, score in connection.execute(query).tuples()]

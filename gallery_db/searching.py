@@ -1,0 +1,77 @@
+"""Who may it be, and is it this one: similarities found and turned into evidence, within the caller's transaction."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from sqlalchemy import Connection, select
+
+from engine.types import DynamicEmbedding
+from gallery_db.errors import EmbedderMismatch
+from gallery_db.evidence import Judge, conclude_nothing
+from gallery_db.nearest import Finder, read_known
+from gallery_db.people import read_samples
+from gallery_db.records import Candidate, SampleSimilarity, Search, SearchReason, Speaker, Verification
+from gallery_db.schema import TemplateRow
+
+REORDERED = 100  # candidates at least that a cohort or a calibration may put into another order
+EMPTY = "nothing to search"
+
+
+def search(connection: Connection, finder: Finder, embedding: DynamicEmbedding, k: int, judge: Judge) -> Search:
+    """Look among everyone of the embedding's recipe; EmbedderMismatch where all are of others."""
+    recipe = embedding.recipe
+    n_speakers = finder.count(connection, recipe)
+    if not n_speakers:
+        _refuse_other_recipes(connection, recipe)
+        return conclude_nothing(SearchReason.GALLERY_EMPTY, judge, 0, EMPTY)
+    backend, _ = finder.describe(connection, recipe)
+    if not embedding.is_natural:
+        return conclude_nothing(SearchReason.NOT_NATURAL, judge, n_speakers, backend)
+    (hits,) = finder.find(connection, recipe, embedding.vector[None], max(k, REORDERED))
+    return judge.conclude(_weigh(connection, embedding, hits, judge, n_speakers), k, n_speakers, backend)
+
+
+def verify(connection: Connection, speaker: Speaker, embedding: DynamicEmbedding, judge: Judge) -> Verification:
+    """Hold an embedding against one speaker; EmbedderMismatch where they are enrolled in other recipes alone."""
+    found = read_known(connection, embedding.recipe, [speaker.id]).get(speaker.id)
+    if found is None:
+        raise EmbedderMismatch(
+            f"Nothing of {speaker.name} is enrolled in the recipe {embedding.recipe}.",
+            "Enrol their clips anew with these weights.",
+        )
+    if not embedding.is_natural:
+        return judge.conclude_one(speaker, None, ())
+    cosine = _compare(found[1], embedding)
+    (candidate,) = _weigh(connection, embedding, [(speaker.id, cosine)], judge, 0)
+    samples = [
+        SampleSimilarity(one.id, one.source_name, _compare(one.embedding.vector, embedding))
+        for one in read_samples(connection, [speaker.id], embedding.recipe, with_thumbnails=False)
+    ]
+    return judge.conclude_one(speaker, candidate, tuple(sorted(samples, key=lambda one: -one.similarity)))
+
+
+def _weigh(
+    connection: Connection,
+    embedding: DynamicEmbedding,
+    hits: Sequence[tuple[int, float]],
+    judge: Judge,
+    n_speakers: int,
+) -> list[Candidate]:
+    known = read_known(connection, embedding.recipe, [speaker for speaker, _ in hits])
+    there = [(*known[speaker], cosine) for speaker, cosine in hits if speaker in known]
+    templates = np.array([vector for _, vector, _ in there])
+    cosines = np.array([cosine for *_, cosine in there], np.float64)
+    return judge.weigh(embedding, [one for one, *_ in there], cosines, templates, n_speakers)
+
+
+def _compare(vector: np.ndarray, embedding: DynamicEmbedding) -> float:
+    return float((vector.astype(np.float64) @ embedding.vector.astype(np.float64)).clip(-1, 1))
+
+
+def _refuse_other_recipes(connection: Connection, recipe: str) -> None:
+    others = connection.execute(select(TemplateRow.recipe).distinct()).scalars().all()
+    if others:
+        raise EmbedderMismatch(
+            f"The embedding is of the recipe {recipe}, enrolled is {', '.join(sorted(others))}.",
+            "Embeddings of two recipes are never compared: enrol the clips anew with these weights.",
+        )
