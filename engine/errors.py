@@ -29,9 +29,69 @@ class NoVideo(EngineError):
 
 
 class MediaTooLarge(EngineError):
-    """More pixels, frames or seconds than the limits allow."""
+    """More than the limits allow; its subclasses say of what."""
 
     code = "MEDIA_TOO_LARGE"
+
+
+class FileTooLarge(MediaTooLarge):
+    """More bytes than allowed."""
+
+    code = "FILE_TOO_LARGE"
+
+
+class TooManyPixels(MediaTooLarge):
+    """Larger pictures than allowed, by the header or by the stream itself."""
+
+    code = "TOO_MANY_PIXELS"
+
+
+class TooManyPictures(MediaTooLarge):
+    """More pictures than allowed, counted while reading."""
+
+    code = "TOO_MANY_PICTURES"
+
+
+class RateTooHigh(MediaTooLarge):
+    """More pictures a second than allowed."""
+
+    code = "RATE_TOO_HIGH"
+
+
+class TooLong(MediaTooLarge):
+    """Picture or sound lasts longer than allowed."""
+
+    code = "TOO_LONG"
+
+
+class TooManyStreams(MediaTooLarge):
+    """More streams of picture and sound than allowed."""
+
+    code = "TOO_MANY_STREAMS"
+
+
+class SoundTooLarge(MediaTooLarge):
+    """More channels of sound, or more samples a second, than allowed."""
+
+    code = "SOUND_TOO_LARGE"
+
+
+class DecodingTooLarge(MediaTooLarge):
+    """More memory or processor time is needed to decode the file than allowed."""
+
+    code = "DECODING_TOO_LARGE"
+
+
+class CodecRefused(UnreadableVideo):
+    """Picture or sound is coded in a way whose decoder is not let near files of unknown origin."""
+
+    code = "CODEC_REFUSED"
+
+
+class DecoderFailed(UnreadableVideo):
+    """The process that decodes crashed on the file, hung, or said what makes no sense."""
+
+    code = "DECODER_FAILED"
 
 
 class WeightsMissing(EngineError):

@@ -9,12 +9,19 @@ from platformdirs import user_data_path
 
 @dataclass(frozen=True, slots=True)
 class MediaLimits:
-    """What `media.open_clip` accepts."""
+    """What `media.open_clip` accepts, and what the process that decodes for it may use."""
 
     max_duration_s: float = 900.0
     max_pixels: int = 8_294_400  # 4K UHD
     max_source_frames: int = 120_000
     max_bytes: int = 500 * 1024 * 1024
+    max_rate_hz: float = 120.0  # pictures a second
+    max_streams: int = 4  # of picture and sound
+    max_channels: int = 8  # of sound
+    max_sound_hz: int = 192_000  # samples a second
+    max_memory_bytes: int = 1536 * 1024 * 1024  # address space of the decoding process, its libraries included
+    max_cpu_s: int = 1800  # processor time of one pass over the file
+    max_stall_s: float = 30.0  # without a sign of progress
 
 
 @dataclass(frozen=True, slots=True)
