@@ -1,0 +1,77 @@
+"""One command line for all; asking it for help costs nothing."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+
+from webapp import cli
+
+Run = Callable[..., tuple[int, str, str]]
+GALLERY = ("enrol", "identify", "verify", "forget", "gallery")
+HEAVY = {"torch", "av", "gradio", "sqlalchemy", "faiss", "cv2"}
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+    """Run the command line; gives exit code, standard output, standard error."""
+    monkeypatch.setenv("WAYSPEAK_DATA", str(tmp_path / "data"))
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["wayspeak", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return int(ended.value.code or 0), *capfd.readouterr()
+
+    return call
+
+
+def test_the_command_is_this_one() -> None:
+    (command,) = entry_points(group="console_scripts", name="wayspeak")
+    assert command.load() is cli.main
+
+
+def test_help_imports_nothing_heavy_and_names_every_command() -> None:
+    code = "import sys; from webapp.cli import main; sys.argv = ['wayspeak', '--help']\n"
+    code += f"try: main()\nexcept SystemExit: print(sorted({HEAVY!r} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert all(name in done.stdout for name in (*GALLERY, "analyse", "doctor", "train", "evaluate", "weights"))
+
+
+def elsewhere(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """A module whose app has two commands, in the place of the gallery's."""
+    (folder / f"{name}.py").write_text(
+        "import typer\nfrom engine.errors import EngineError\napp = typer.Typer()\n"
+        "@app.command()\ndef enrol(person: str, basis: str = 'none'):\n    print(person, basis)\n"
+        "@app.command()\ndef forget(person: str):\n    raise EngineError('Nobody.', 'Look.')\n"
+    )
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.setattr(cli, "CLIPS", name)
+    monkeypatch.setattr(cli, "PEOPLE", name)
+
+
+def test_arguments_come_as_they_are_and_help_names_the_whole_command(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    elsewhere(tmp_path, monkeypatch, "two_commands")
+    assert run("enrol", "Ada", "--basis", "x")[:2] == (0, "Ada x\n")
+    assert run("gallery", "enrol", "Ben")[:2] == (0, "Ben none\n")
+    code, out, _ = run("enrol", "--help")
+    assert code == 0 and "wayspeak enrol" in out and "--basis" in out
+    code, out, _ = run("gallery", "--help")
+    assert code == 0 and "wayspeak gallery" in out and "forget" in out
+
+
+def test_an_error_is_one_line_and_code_2(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    elsewhere(tmp_path, monkeypatch, "two_commands")
+    assert run("forget", "Ada") == (2, "", "wayspeak: Nobody. Look.\n")
+
+
+@pytest.mark.parametrize("command", GALLERY)
+def test_every_command_has_help_of_its_own(run: Run, command: str) -> None:
+    code, out, err = run(command, "--help")
+    assert (code, err) == (0, "") and f"wayspeak {command}" in out

@@ -1,0 +1,242 @@
+"""Enrol, identify and verify from the command line: what is asked for, what is said, what is kept."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from engine.dynamics import load_dynamics
+from engine.errors import UnreadableVideo
+from engine.models.dvp import DVP
+from engine.observer import Observer
+from engine.settings import Settings
+from engine.types import OnStep
+from gallery_db import notice
+from gallery_db.gallery import Gallery
+from gallery_db.records import Basis
+from tests.engine.test_dynamics import SIZES, write_weights
+from tests.gallery_db.drawn import draw_clips, embed
+from tests.gallery_db.terminals import Run, make_run
+from webapp.sightings import ManyFaces, Sighting, Watcher
+
+CONSENT = ("--basis", "consent", "--purpose", "verification", "--term-days", "365")
+PEOPLE = ("ada", "ben", "cem")
+
+
+def draw_sighting(path: Path, face: int = 0) -> Sighting:
+    """A clip named by its person, a number and what was done to it: `ada1_frozen.mp4`."""
+    who, number = path.stem[:3], int(path.stem[3])
+    person = np.eye(64, dtype=np.float32)[PEOPLE.index(who)]
+    (vector,) = draw_clips(person, 1, np.random.default_rng(100 * PEOPLE.index(who) + number), 0.3)
+    digest = f"{PEOPLE.index(who)}{number}".rjust(64, "0")
+    picture = np.full((96, 96, 3), 90, np.uint8)
+    embedding = replace(embed(vector), is_natural="_frozen" not in path.stem)
+    return Sighting(path.name, digest, face, 1.0, 13.0, 11.0, 120.0, picture, embedding)
+
+
+class FakeWatcher:
+    """Sees who the name of a file says."""
+
+    def look(self, path: Path, on_step: OnStep = lambda name, completed, total: None) -> tuple[Sighting, ...]:
+        if path.stem.startswith("broken"):
+            raise UnreadableVideo("The file is empty, wanted a video", "Fetch it again.")
+        names = path.stem.split("+")
+        return tuple(draw_sighting(path.with_stem(name), face) for face, name in enumerate(names))
+
+    def find_speaker(self, path: Path, on_step: OnStep = lambda name, completed, total: None) -> Sighting:
+        found = self.look(path)
+        if len(found) > 1:
+            raise ManyFaces(f"2 faces are seen in {path.name}.", "Cut it.")
+        return found[0]
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("WAYSPEAK_DATA", str(tmp_path / "data"))
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], data_dir: Path) -> Run:
+    monkeypatch.setattr(Watcher, "load", lambda settings: FakeWatcher())
+    return make_run(monkeypatch, capfd)
+
+
+@pytest.fixture
+def enrolled(run: Run) -> Run:
+    """A gallery with Ada and Ben in it."""
+    for name in ("Ada", "Ben"):
+        code, _, err = run("enrol", name, f"{name.lower()}1.mp4", f"{name.lower()}2.mp4", *CONSENT)
+        assert (code, err) == (0, "")
+    return run
+
+
+def open_gallery(data_dir: Path) -> Gallery:
+    return Gallery.open(Settings(data_dir))
+
+
+def test_an_enrolment_keeps_samples_and_consent(run: Run, data_dir: Path) -> None:
+    options = (*CONSENT, "--collector", "Eve", "--notice", "7", "--session", "monday")
+    code, out, err = run("enrol", "Ada", "x/ada1.mp4", "ada2.mp4", *options)
+    assert (code, err) == (0, "")
+    assert out.startswith("Ada: 2 clips enrolled, 2 clips, 22.0 s in all\n") and "LIMITED" not in out
+    with open_gallery(data_dir) as gallery:
+        samples = gallery.samples("Ada")
+    assert [(one.source_name, one.session, one.embedding.seconds) for one in samples] == [
+        ("ada1.mp4", "monday", 11.0),
+        ("ada2.mp4", "monday", 11.0),
+    ]
+    consent = samples[0].consent
+    told = (consent.basis, consent.purpose, consent.term_days, consent.notice_version, consent.collector)
+    assert told == (Basis.CONSENT, "verification", 365, "7", "Eve")
+    assert samples[0].thumbnail is not None and samples[0].thumbnail.startswith(b"\xff\xd8")
+
+
+@pytest.mark.parametrize("missing", ["--basis", "--purpose", "--term-days"])
+def test_without_a_terminal_the_missing_option_is_named_and_nothing_kept(
+    run: Run, data_dir: Path, missing: str
+) -> None:
+    place = CONSENT.index(missing)
+    code, out, err = run("enrol", "Ada", "ada1.mp4", *CONSENT[:place], *CONSENT[place + 2 :])
+    assert (code, out) == (2, "") and missing in err and err.count("\n") == 1
+    assert not data_dir.exists()
+
+
+def test_on_a_terminal_what_is_missing_is_asked_for_until_it_fits(run: Run, data_dir: Path) -> None:
+    answers = ["whim", "research", "a study", "soon", "30"]
+    code, out, err = run("enrol", "Ada", "ada1.mp4", "ada2.mp4", answers=answers)
+    assert code == 0 and "Ada: 2 clips enrolled" in out
+    assert notice.TEXT in err and "'whim' is not among them" in err
+    with open_gallery(data_dir) as gallery:
+        consent = gallery.samples("Ada")[0].consent
+    assert (consent.basis, consent.purpose, consent.term_days) == (Basis.RESEARCH, "a study", 30)
+    assert consent.notice_version == notice.VERSION and consent.collector
+
+
+@pytest.mark.parametrize(("days", "told"), [("0", "1 to 1095"), ("1096", "1 to 1095")])
+def test_a_term_beyond_the_law_is_refused(run: Run, days: str, told: str) -> None:
+    code, _, err = run("enrol", "Ada", "ada1.mp4", *CONSENT[:4], "--term-days", days)
+    assert code == 2 and told in err and "nothing was kept" in err
+
+
+def test_a_name_that_cannot_be_one_is_refused_before_the_clips_are_looked_at(run: Run, data_dir: Path) -> None:
+    code, _, err = run("enrol", "A\x1bda", "broken.mp4", *CONSENT)
+    assert code == 2 and "cannot be a name" in err and not data_dir.exists()
+
+
+def test_clips_that_cannot_be_used_are_left_out_with_their_reasons(run: Run) -> None:
+    clips = ["broken.mp4", "ada1.mp4", "ada1+ben1.mp4", "ada2_frozen.mp4", "ada3.mp4", "ada4.mp4", "cem1.mp4"]
+    code, out, _ = run("enrol", "Ada", *clips, *CONSENT)
+    assert code == 0 and "Ada: 3 clips enrolled" in out
+    for told in (
+        "left out: broken.mp4: The file is empty",
+        "left out: ada1+ben1.mp4: 2 faces",
+        "ada2_frozen.mp4: its motion is not natural",
+        "left out: cem1.mp4: it is not like the speaker's other clips",
+    ):
+        assert told in out
+
+
+def test_no_clip_that_can_be_used_is_an_error_and_keeps_nothing(run: Run, data_dir: Path) -> None:
+    code, out, err = run("enrol", "Ada", "broken.mp4", *CONSENT)
+    assert code == 2 and "left out: broken.mp4" in out and "None of 1 clips" in err
+    code, out, err = run("enrol", "Ada", "ada1.mp4", "ben1.mp4", *CONSENT)
+    assert code == 2 and "DISAGREEMENT" in out and err.count("\n") == 1
+    with open_gallery(data_dir) as gallery:
+        assert gallery.speakers() == []
+
+
+def test_somebody_under_another_name_is_refused_unless_allowed(enrolled: Run) -> None:
+    code, out, _ = enrolled("enrol", "Cem", "ada3.mp4", "ada4.mp4", *CONSENT)
+    assert code == 2 and "move like Ada" in out and "DUPLICATE_OF_ANOTHER" in out
+    code, out, _ = enrolled("enrol", "Cem", "ada3.mp4", "ada4.mp4", *CONSENT, "--allow-duplicate")
+    assert code == 0 and "Cem: 2 clips enrolled" in out and "warning: the clips move like Ada" in out
+
+
+def test_a_dry_run_writes_nothing(run: Run, data_dir: Path) -> None:
+    code, out, _ = run("enrol", "Ada", "ada1.mp4", "ada1.mp4", *CONSENT, "--dry-run")
+    assert code == 0 and out.startswith("1 clip of 2 would be enrolled") and "nothing was written" in out
+    with open_gallery(data_dir) as gallery:
+        assert gallery.speakers() == []
+
+
+def test_whoever_is_searched_for_is_told_without_being_named(enrolled: Run) -> None:
+    code, out, err = enrolled("identify", "ada9.mp4", "--reason", "case 12")
+    lines = out.splitlines()
+    assert (code, err) == (0, "")
+    assert lines[0] == "ada9.mp4, face 1, 1.0 to 13.0 s, 11.0 s of speech"
+    assert lines[1] == "Nobody is named, of 2 enrolled speakers" and "UNCALIBRATED" in lines[2]
+    assert lines[3].startswith("  1. Ada: similarity 0.") and lines[4].startswith("  2. Ben: similarity")
+    assert "no proof" in lines[-1] and "%" not in out
+
+
+def test_every_face_of_a_clip_is_searched_for(enrolled: Run) -> None:
+    code, out, _ = enrolled("identify", "ben8+ada9.mp4", "--reason", "case 12", "--k", "1")
+    firsts = [line for line in out.splitlines() if line.startswith("  1. ")]
+    assert code == 0 and [line[5:8] for line in firsts] == ["Ben", "Ada"] and "face 2" in out
+
+
+def test_a_search_as_json(enrolled: Run) -> None:
+    code, out, _ = enrolled("identify", "ada9.mp4", "--reason", "case 12", "--json")
+    told = json.loads(out)
+    (face,) = told["faces"]
+    assert code == 0 and told["schema_version"] == 1 and told["file"]["name"] == "ada9.mp4"
+    assert face["search"]["is_supported"] is None and face["search"]["candidates"][0]["name"] == "Ada"
+    assert face["search"]["candidates"][0]["llr"] is None and face["is_natural"] is True
+
+
+def test_a_search_wants_a_reason_before_anything_is_looked_at(enrolled: Run) -> None:
+    code, _, err = enrolled("identify", "broken.mp4")
+    assert code == 2 and "--reason" in err
+    code, out, _ = enrolled("identify", "ada9.mp4", answers=["case 12"])
+    assert code == 0 and "1. Ada" in out
+
+
+def test_unnatural_motion_names_nobody(enrolled: Run) -> None:
+    code, out, _ = enrolled("identify", "ada9_frozen.mp4", "--reason", "case 12")
+    assert code == 0 and "motion not natural" in out and "NOT_NATURAL" in out and "Ada:" not in out
+
+
+def test_an_empty_gallery_says_so(run: Run) -> None:
+    code, out, _ = run("identify", "ada9.mp4", "--reason", "case 12")
+    assert code == 0 and "GALLERY_EMPTY: nobody is enrolled" in out
+
+
+def test_a_clip_is_held_against_one_speaker(enrolled: Run) -> None:
+    code, out, err = enrolled("verify", "Ada", "ada9.mp4")
+    assert (code, err) == (0, "")
+    assert "Held against Ada: similarity 0." in out and "(uncalibrated)" in out and "ada1.mp4 0." in out
+    own, other = (
+        json.loads(enrolled("verify", "Ada", clip, "--json")[1])["faces"][0]["verification"]["similarity"]
+        for clip in ("ada9.mp4", "ben9.mp4")
+    )
+    assert own > 0.8 > 0.4 > other
+
+
+def test_an_unknown_speaker_is_told_before_the_clip_is_looked_at(enrolled: Run) -> None:
+    code, _, err = enrolled("verify", "Zoe", "broken.mp4")
+    assert code == 2 and "Zoe" in err and err.count("\n") == 1
+
+
+def test_a_clip_that_cannot_be_read_is_one_line(enrolled: Run) -> None:
+    code, out, err = enrolled("identify", "broken.mp4", "--reason", "case 12")
+    assert (code, out) == (2, "") and err == "wayspeak: The file is empty, wanted a video. Fetch it again.\n"
+
+
+def test_the_real_watcher_cuts_faces_and_has_the_recipe_of_its_weights(data_dir: Path) -> None:
+    torch.manual_seed(0)
+    write_weights(data_dir, DVP(SIZES, 1))
+    watcher = Watcher.load(Settings(data_dir))
+    assert isinstance(watcher.observer, Observer) and watcher.observer.cut_faces
+    assert watcher.recipe == load_dynamics(Settings(data_dir)).recipe
+
+
+def test_without_weights_it_is_said_which_are_missing(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], data_dir: Path, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("engine.weights.SHIPPED", tmp_path / "nowhere")
+    code, _, err = make_run(monkeypatch, capfd)("enrol", "Ada", "ada1.mp4", *CONSENT)
+    assert code == 2 and "dynamics.safetensors was not found" in err

@@ -1,0 +1,185 @@
+"""The typer commands behind `wayspeak enrol`, `identify` and `verify`: what the gallery asks of clips."""
+
+import getpass
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import typer
+
+from engine.cli import show_progress
+from engine.errors import EngineError
+from engine.report import write_json
+from engine.settings import Settings
+from gallery_db import notice
+from gallery_db.command import SCHEMA_VERSION, AsJson, Name, open_gallery
+from gallery_db.errors import EnrolmentRefused
+from gallery_db.people import clean_name
+from gallery_db.records import MAX_TERM_DAYS, Basis, Consent, NewSample
+from gallery_db.summary import (
+    CAUTION,
+    clean,
+    describe_admission,
+    describe_enrolment,
+    describe_rejections,
+    describe_search,
+    describe_verification,
+    to_json,
+)
+from webapp.sightings import Sighting, Watcher
+
+Value = TypeVar("Value")
+Clip = Annotated[Path, typer.Argument(help="The video.", show_default=False)]
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
+
+
+@app.command()
+def enrol(
+    name: Name,
+    clips: Annotated[list[Path], typer.Argument(help="Videos of this person speaking.", show_default=False)],
+    basis: Annotated[Basis | None, typer.Option(help="Why their way of speaking may be kept.")] = None,
+    purpose: Annotated[str | None, typer.Option(help="What for, in a sentence.")] = None,
+    term_days: Annotated[int | None, typer.Option(help=f"For how long, up to {MAX_TERM_DAYS} days.")] = None,
+    collector: Annotated[str | None, typer.Option(help="Who asked.  [default: the user of this machine]")] = None,
+    notice_version: Annotated[
+        str, typer.Option("--notice", help="Version of the text that the person was shown.")
+    ] = notice.VERSION,
+    session: Annotated[str, typer.Option(help="Name of the recording occasion that the clips share.")] = "",
+    allow_duplicate: Annotated[
+        bool, typer.Option("--allow-duplicate", help="Enrol even who moves like somebody enrolled already.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be enrolled, and write nothing.")] = False,
+) -> None:
+    """Enrol how somebody speaks, from clips that show them; 20 s of speech over two clips are asked for.
+
+    Nothing is kept without a basis, a purpose and a term; what is not given is asked for on a terminal. Clips that are
+    not like the others, tampered with, or of somebody enrolled under another name are left out and named.
+    """
+    clean_name(name)  # what cannot be a name is told before the clips are looked at, which takes long
+    consent = ask_consent(basis, purpose, term_days, collector, notice_version)
+    with open_gallery() as gallery:
+        samples = read_samples(Watcher.load(Settings.from_env()), clips, session)
+        if dry_run:
+            admission = gallery.admit(name, samples, allow_duplicate=allow_duplicate)
+            typer.echo("\n".join([*describe_admission(admission), "A dry run: nothing was written."]))
+            return
+        try:
+            done = gallery.enrol(name, samples, consent, allow_duplicate=allow_duplicate)
+        except EnrolmentRefused as refused:
+            typer.echo("\n".join(describe_rejections(refused.rejected)))
+            raise
+    typer.echo("\n".join(describe_enrolment(done)))
+
+
+@app.command()
+def identify(
+    clip: Clip,
+    k: Annotated[int, typer.Option("--k", min=1, max=100, help="How many candidates.")] = 5,
+    reason: Annotated[str | None, typer.Option(help="Why everybody is searched; it is kept on record.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Search everybody enrolled for whoever moves like each face of a clip; that none is supported is an answer."""
+    reason = reason or ask("--reason", "Why is everybody searched", str)
+    with open_gallery() as gallery:
+        faces = _look(clip)
+        found = [gallery.search(one.embedding, k, reason=reason) for one in faces]
+    if as_json:
+        _write_json(faces, [{"search": to_json(one)} for one in found])
+        return
+    for face, search in zip(faces, found, strict=True):
+        typer.echo("\n".join([describe_face(face), *describe_search(search)]))
+    typer.echo(CAUTION)
+
+
+@app.command()
+def verify(name: Name, clip: Clip, as_json: AsJson = False) -> None:
+    """Hold each face of a clip against one enrolled speaker."""
+    with open_gallery() as gallery:
+        speaker = gallery.speaker(name)  # before the clip is looked at
+        faces = _look(clip)
+        found = [gallery.verify(speaker.id, one.embedding) for one in faces]
+    if as_json:
+        _write_json(faces, [{"verification": to_json(one)} for one in found])
+        return
+    for face, verification in zip(faces, found, strict=True):
+        typer.echo("\n".join([describe_face(face), *describe_verification(verification)]))
+    typer.echo(CAUTION)
+
+
+def ask_consent(
+    basis: Basis | None, purpose: str | None, term_days: int | None, collector: str | None, notice_version: str
+) -> Consent:
+    """Make the consent; what is missing is asked for, and EngineError names the option where nobody can be asked."""
+    if basis is None and sys.stdin.isatty():
+        typer.echo(notice.TEXT, err=True)
+    basis = basis or ask("--basis", f"Basis ({', '.join(Basis)})", Basis)
+    purpose = purpose or ask("--purpose", "Purpose", str)
+    term_days = term_days if term_days is not None else ask("--term-days", "Term in days", int)
+    try:
+        return Consent(basis, purpose, term_days, notice_version, collector or getpass.getuser())
+    except ValueError as cause:
+        raise EngineError(f"This is no consent: {cause}.", "Correct it and enrol again; nothing was kept.") from cause
+
+
+def ask(option: str, question: str, kind: Callable[[str], Value]) -> Value:
+    """Ask on the terminal until the answer is of the kind; EngineError where there is no terminal."""
+    if not sys.stdin.isatty():
+        raise EngineError(f"{option} was not given, and there is nobody to ask.", f"Add {option}.")
+    return typer.prompt(question, value_proc=_of_kind(kind), err=True)
+
+
+def read_samples(watcher: Watcher, clips: Sequence[Path], session: str) -> list[NewSample]:
+    """Give a sample of each clip that can be enrolled, and say of the others why not; EnrolmentRefused of none."""
+    samples = []
+    for clip in clips:
+        try:
+            with show_progress() as on_step:
+                samples.append(watcher.find_speaker(clip, on_step).to_sample(session))
+        except EngineError as error:
+            typer.echo(f"  left out: {clean(clip.name)}: {clean(error.message)} {clean(error.hint)}")
+    if not samples:
+        raise EnrolmentRefused(f"None of {len(clips)} clips can be enrolled.", "See above why not; nothing was kept.")
+    return samples
+
+
+def describe_face(face: Sighting) -> str:
+    """Name a face as an analysis does."""
+    natural = "" if face.embedding.is_natural else ", motion not natural"
+    return (
+        f"{clean(face.name)}, face {face.face + 1}, {face.start_s:.1f} to {face.end_s:.1f} s, "
+        f"{face.speech_s:.1f} s of speech{natural}"
+    )
+
+
+def _look(clip: Path) -> tuple[Sighting, ...]:
+    with show_progress() as on_step:
+        return Watcher.load(Settings.from_env()).look(clip, on_step)
+
+
+def _write_json(faces: Sequence[Sighting], found: Sequence[dict[str, object]]) -> None:
+    told = [
+        {
+            "face": face.face,
+            "start_s": round(face.start_s, 3),
+            "end_s": round(face.end_s, 3),
+            "speech_s": round(face.speech_s, 3),
+            "seconds": round(face.embedding.seconds, 3),
+            "is_natural": face.embedding.is_natural,
+            **own,
+        }
+        for face, own in zip(faces, found, strict=True)
+    ]
+    file = {"name": faces[0].name, "sha256": faces[0].sha256}
+    sys.stdout.write(write_json({"schema_version": SCHEMA_VERSION, "file": file, "faces": told}))
+
+
+def _of_kind(kind: Callable[[str], Value]) -> Callable[[str], Value]:
+    def convert(answer: str) -> Value:
+        try:
+            return kind(answer.strip())
+        except ValueError as cause:
+            raise typer.BadParameter(f"{answer!r} is not among them") from cause
+
+    return convert
