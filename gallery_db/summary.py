@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from engine.calibration.bands import state
+from engine.calibration.records import Task
 from gallery_db.records import (
     Admission,
     Candidate,
@@ -36,6 +38,7 @@ def describe_search(found: Search) -> list[str]:
     return [
         _conclude(found),
         *_explain(found.reasons),
+        *[f"  {_weigh(one.llr, Task.IDENTIFICATION)}" for one in found.candidates[:1] if one.llr is not None],
         *[f"  {rank}. {_describe_candidate(one)}" for rank, one in enumerate(found.candidates, start=1)],
     ]
 
@@ -51,6 +54,7 @@ def describe_verification(found: Verification) -> list[str]:
     return [
         f"{heading}: {_measure(found.similarity, found.llr)}; {_count(found.speaker)}",
         *_explain(found.reasons),
+        *([] if found.llr is None else [f"  {_weigh(found.llr, Task.VERIFICATION)}"]),
         f"  to each of their clips: {own}",
     ]
 
@@ -172,6 +176,11 @@ def _measure(similarity: float, llr: float | None) -> str:
     if llr is None:
         return f"similarity {similarity:.3f} (uncalibrated)"
     return f"log10 likelihood ratio {llr:+.2f} (similarity {similarity:.3f})"
+
+
+def _weigh(llr: float, task: Task) -> str:
+    """Say what a likelihood ratio is about: two hypotheses, and how much more probable the findings are under one."""
+    return state(llr, task).text
 
 
 def _count(speaker: Speaker) -> str:

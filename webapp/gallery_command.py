@@ -8,11 +8,14 @@ from typing import Annotated, TypeVar
 
 import typer
 
+from engine.calibration.files import read_record
+from engine.calibration.records import Calibration, CalibrationStatus, Task
 from engine.cli import show_progress
-from engine.errors import EngineError
+from engine.errors import BadCalibration, EngineError
 from engine.report import write_json
 from engine.settings import Settings
 from gallery_db import notice
+from gallery_db.cohort import load_cohort
 from gallery_db.command import SCHEMA_VERSION, AsJson, Name, open_gallery
 from gallery_db.errors import EnrolmentRefused
 from gallery_db.people import clean_name
@@ -31,6 +34,8 @@ from webapp.sightings import Sighting, Watcher
 
 Value = TypeVar("Value")
 Clip = Annotated[Path, typer.Argument(help="The video.", show_default=False)]
+CalibrationFile = Annotated[Path | None, typer.Option(help="An approved record: similarities become evidence.")]
+CohortFile = Annotated[Path | None, typer.Option(help="People who are not enrolled, to normalise scores by.")]
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
 
@@ -78,13 +83,18 @@ def identify(
     clip: Clip,
     k: Annotated[int, typer.Option("--k", min=1, max=100, help="How many candidates.")] = 5,
     reason: Annotated[str | None, typer.Option(help="Why everybody is searched; it is kept on record.")] = None,
+    calibration: CalibrationFile = None,
+    cohort: CohortFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Search everybody enrolled for whoever moves like each face of a clip; that none is supported is an answer."""
     reason = reason or ask("--reason", "Why is everybody searched", str)
+    known = read_calibration(calibration, Task.IDENTIFICATION)
     with open_gallery() as gallery:
-        faces = _look(clip)
-        found = [gallery.search(one.embedding, k, reason=reason) for one in faces]
+        watcher = Watcher.load(Settings.from_env())
+        others = None if cohort is None else load_cohort(cohort, watcher.recipe)
+        faces = _look(watcher, clip)
+        found = [gallery.search(one.embedding, k, reason=reason, calibration=known, cohort=others) for one in faces]
     if as_json:
         _write_json(faces, [{"search": to_json(one)} for one in found])
         return
@@ -94,12 +104,21 @@ def identify(
 
 
 @app.command()
-def verify(name: Name, clip: Clip, as_json: AsJson = False) -> None:
+def verify(
+    name: Name,
+    clip: Clip,
+    calibration: CalibrationFile = None,
+    cohort: CohortFile = None,
+    as_json: AsJson = False,
+) -> None:
     """Hold each face of a clip against one enrolled speaker."""
+    known = read_calibration(calibration, Task.VERIFICATION)
     with open_gallery() as gallery:
         speaker = gallery.speaker(name)  # before the clip is looked at
-        faces = _look(clip)
-        found = [gallery.verify(speaker.id, one.embedding) for one in faces]
+        watcher = Watcher.load(Settings.from_env())
+        others = None if cohort is None else load_cohort(cohort, watcher.recipe)
+        faces = _look(watcher, clip)
+        found = [gallery.verify(speaker.id, one.embedding, calibration=known, cohort=others) for one in faces]
     if as_json:
         _write_json(faces, [{"verification": to_json(one)} for one in found])
         return
@@ -144,6 +163,19 @@ def read_samples(watcher: Watcher, clips: Sequence[Path], session: str) -> list[
     return samples
 
 
+def read_calibration(path: Path | None, task: Task) -> Calibration | None:
+    """Read the calibration of a task; BadCalibration where it is of another one, or not approved."""
+    if path is None:
+        return None
+    record = read_record(path)
+    if record.task != task or record.status != CalibrationStatus.APPROVED:
+        raise BadCalibration(
+            f"{path.name} is a {record.status} calibration for {record.task}, wanted an approved one for {task}.",
+            "Make one with `wayspeak calibrate`, and let another person approve it.",
+        )
+    return record
+
+
 def describe_face(face: Sighting) -> str:
     """Name a face as an analysis does."""
     natural = "" if face.embedding.is_natural else ", motion not natural"
@@ -153,9 +185,9 @@ def describe_face(face: Sighting) -> str:
     )
 
 
-def _look(clip: Path) -> tuple[Sighting, ...]:
+def _look(watcher: Watcher, clip: Path) -> tuple[Sighting, ...]:
     with show_progress() as on_step:
-        return Watcher.load(Settings.from_env()).look(clip, on_step)
+        return watcher.look(clip, on_step)
 
 
 def _write_json(faces: Sequence[Sighting], found: Sequence[dict[str, object]]) -> None:

@@ -8,6 +8,18 @@ import numpy as np
 import pytest
 import torch
 
+from engine.calibration.calibrators import Logistic
+from engine.calibration.files import write_record
+from engine.calibration.records import (
+    Bounds,
+    Calibration,
+    CalibrationStatus,
+    CalibratorKind,
+    Counts,
+    Policy,
+    Task,
+    seal,
+)
 from engine.dynamics import load_dynamics
 from engine.errors import UnreadableVideo
 from engine.models.dvp import DVP
@@ -15,10 +27,11 @@ from engine.observer import Observer
 from engine.settings import Settings
 from engine.types import OnStep
 from gallery_db import notice
+from gallery_db.cohort import Cohort, save_cohort
 from gallery_db.gallery import Gallery
 from gallery_db.records import Basis
 from tests.engine.test_dynamics import SIZES, write_weights
-from tests.gallery_db.drawn import draw_clips, embed
+from tests.gallery_db.drawn import RECIPE, draw_clips, draw_person, embed
 from tests.gallery_db.terminals import Run, make_run
 from webapp.sightings import ManyFaces, Sighting, Watcher
 
@@ -39,6 +52,8 @@ def draw_sighting(path: Path, face: int = 0) -> Sighting:
 
 class FakeWatcher:
     """Sees who the name of a file says."""
+
+    recipe = RECIPE
 
     def look(self, path: Path, on_step: OnStep = lambda name, completed, total: None) -> tuple[Sighting, ...]:
         if path.stem.startswith("broken"):
@@ -214,6 +229,102 @@ def test_a_clip_is_held_against_one_speaker(enrolled: Run) -> None:
         for clip in ("ada9.mp4", "ben9.mp4")
     )
     assert own > 0.8 > 0.4 > other
+
+
+def make_calibration(task: Task, threshold: float = 1.0, recipe: str = RECIPE) -> Calibration:
+    """A log10 LR of 0 at the similarity 0.5, of 2 at 0.9."""
+    plain = Logistic(0.0, 5.0, (), (), (0.5,), (1.0,), (), ())
+    return seal(
+        Calibration(
+            id="",
+            version="1.0.0",
+            task=task,
+            recipe=recipe,
+            scored_by="these weights",
+            population="people drawn as numbers",
+            calibrator=CalibratorKind.LOGISTIC,
+            parameters=plain,
+            effective_prior=0.5,
+            qualities=(),
+            bounds=Bounds(-2.0, 2.0, "drawn"),
+            policy=Policy(threshold, -1.0, 0.01, 0.05),
+            counts=Counts(200, 200, 20, 10, 200, 0),
+            metrics=(),
+            conformal=None,
+            manifest_sha256="ab" * 32,
+            code_version="0",
+            seed=0,
+            author="Ada",
+            approver="",
+            status=CalibrationStatus.DRAFT,
+            created="2026-01-02T03:04:05+00:00",
+            supersedes="",
+            notebook_sha256="",
+            note="",
+        )
+    )
+
+
+@pytest.fixture
+def calibrations(tmp_path: Path) -> dict[str, Path]:
+    """Records as files, by what they are."""
+    search, pair = make_calibration(Task.IDENTIFICATION), make_calibration(Task.VERIFICATION)
+    strict, other = make_calibration(Task.IDENTIFICATION, 2.5), make_calibration(Task.IDENTIFICATION, 1.0, "other")
+    records = {
+        "search": search.approve("Ben"),
+        "pair": pair.approve("Ben"),
+        "strict": strict.approve("Ben"),
+        "other": other.approve("Ben"),
+        "draft": search,
+    }
+    paths = {name: tmp_path / f"{name}.json" for name in records}
+    for name, record in records.items():
+        write_record(record, paths[name])
+    return paths
+
+
+def test_with_a_calibration_somebody_is_supported_or_nobody(enrolled: Run, calibrations: dict[str, Path]) -> None:
+    search = ("identify", "ada9.mp4", "--reason", "case 12", "--calibration")
+    code, out, err = enrolled(*search, calibrations["search"])
+    assert (code, err) == (0, "")
+    assert "Supported, of 2 enrolled speakers: Ada" in out and "UNCALIBRATED" not in out
+    assert "times more probable if the first candidate is the person" in out and "log10 likelihood ratio +" in out
+    code, out, _ = enrolled("identify", "cem1.mp4", "--reason", "case 12", "--calibration", calibrations["search"])
+    assert code == 0 and "None supported, of 2 enrolled speakers" in out
+    code, out, _ = enrolled(*search, calibrations["strict"])
+    assert code == 0 and "None supported" in out
+    code, out, _ = enrolled(*search, calibrations["search"], "--json")
+    assert json.loads(out)["faces"][0]["search"]["is_supported"] is True
+
+
+def test_with_a_calibration_a_verification_is_evidence(enrolled: Run, calibrations: dict[str, Path]) -> None:
+    code, out, _ = enrolled("verify", "Ada", "ada9.mp4", "--calibration", calibrations["pair"])
+    assert code == 0 and "It is supported that this is Ada: log10 likelihood ratio +" in out
+    code, out, _ = enrolled("verify", "Ada", "ben9.mp4", "--calibration", calibrations["pair"])
+    assert code == 0 and "It is not supported that this is Ada" in out
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [("draft", "is a draft calibration"), ("pair", "for verification, wanted"), ("other", "of the recipe other")],
+)
+def test_a_calibration_that_is_not_of_this_is_refused(
+    enrolled: Run, calibrations: dict[str, Path], name: str, told: str
+) -> None:
+    code, out, err = enrolled("identify", "ada9.mp4", "--reason", "x", "--calibration", calibrations[name])
+    assert (code, out) == (2, "") and told in err
+
+
+def test_a_cohort_normalises_and_one_of_another_recipe_is_refused(enrolled: Run, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    vectors = np.stack([draw_person(rng) for _ in range(200)])
+    for recipe in (RECIPE, "other"):
+        save_cohort(Cohort(vectors, recipe), tmp_path / recipe)
+    code, out, _ = enrolled("verify", "Ada", "ada9.mp4", "--cohort", tmp_path / RECIPE, "--json")
+    found = json.loads(out)["faces"][0]["verification"]
+    assert code == 0 and found["score"] > 3 > found["similarity"]
+    code, _, err = enrolled("verify", "Ada", "ada9.mp4", "--cohort", tmp_path / "other")
+    assert code == 2 and "recipe other" in err
 
 
 def test_an_unknown_speaker_is_told_before_the_clip_is_looked_at(enrolled: Run) -> None:
