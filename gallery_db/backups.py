@@ -143,8 +143,8 @@ def _keep_audit(old: Connection, new: Connection) -> None:
 def _keep_numbers(old: Connection, new: Connection) -> None:
     """Let ids go on from the highest that either of the two has handed out."""
     query = text("SELECT name, seq FROM sqlite_sequence")
-    mine: dict[str, int] = dict(new.execute(query).tuples().all())
-    for name, number in old.execute(query).tuples():
+    mine = {row.name: row.seq for row in new.execute(query)}
+    for name, number in old.execute(query):
         if name not in mine:
             new.execute(
                 text("INSERT INTO sqlite_sequence (name, seq) VALUES (:name, :seq)"), {"name": name, "seq": number}

@@ -195,7 +195,7 @@ def _read_expiries(connection: Connection, speaker_id: int) -> dict[int, datetim
         .where(SampleRow.speaker_id == speaker_id)
         .group_by(EmbeddingRow.sample_id)
     )
-    return dict(connection.execute(query).tuples().all())
+    return {sample_id: expires_at for sample_id, expires_at in connection.execute(query)}
 
 
 def _delete_results(connection: Connection, speaker_ids: Sequence[int]) -> int:

@@ -77,7 +77,7 @@ class Finder:
         query = select(EmbeddingRow.recipe, func.count()).group_by(EmbeddingRow.recipe).order_by(EmbeddingRow.recipe)
         return tuple(
             RecipeStats(recipe, self.count(connection, recipe), count, *self.describe(connection, recipe))
-            for recipe, count in connection.execute(query).tuples()
+            for recipe, count in connection.execute(query)
         )
 
 
@@ -117,4 +117,4 @@ def _scan(connection: Connection, recipe: str, vector: np.ndarray, k: int) -> Hi
         .order_by("turned", TemplateRow.speaker_id)
         .limit(k)
     )
-    return [(speaker, -score) for speaker, score in connection.execute(query).tuples()]
+    return [(speaker, -score) for speaker, score in connection.execute(query)]

@@ -120,7 +120,8 @@ def add_samples(connection: Connection, speaker_id: int, entries: Sequence[Entry
     """
     hashes = [one.sample.source_hash for one in entries]
     query = select(SampleRow.source_hash, SampleRow.id).where(SampleRow.speaker_id == speaker_id)
-    known: dict[str, int] = dict(connection.execute(query.where(SampleRow.source_hash.in_(hashes))).tuples().all())
+    there = connection.execute(query.where(SampleRow.source_hash.in_(hashes)))
+    known = {row.source_hash: row.id for row in there}
     added = [one for one in entries if one.sample.source_hash not in known]
     if added:
         rows = [_write_sample(speaker_id, one.sample, one.created_at) for one in added]

@@ -39,7 +39,7 @@ def check(database: Database) -> Check:
 def _find_damaged_vectors(connection: Connection) -> Iterator[tuple[int, str]]:
     """Samples whose vector is of another width than it says, not finite, or not of length 1."""
     query = select(EmbeddingRow.sample_id, EmbeddingRow.dim, _raw(connection, EmbeddingRow.vector))
-    for sample_id, width, raw in connection.execute(query.order_by(EmbeddingRow.id)).tuples():
+    for sample_id, width, raw in connection.execute(query.order_by(EmbeddingRow.id)):
         vector = _read(raw, width)
         if vector is None:
             yield sample_id, f"its vector is not {width} numbers wide"
