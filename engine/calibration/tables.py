@@ -1,5 +1,6 @@
 """A calibration record for people at a terminal."""
 
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -13,30 +14,23 @@ COLUMNS = {
     "cal": "cllr_cal",
     "EER": "eer",
     "10 | d": "different_lr_from_10",
-    "100 | d": "different_lr_from_100",
     "? | s": "same_inconclusive",
 }
-LEGEND = "10 | d: LR of 10 and more though different; ? | s: inconclusive though same. The record has all intervals."
+LEGEND = "95 %: of Cllr; 10 | d: LR of 10 and more though different; ? | s: inconclusive though same; s + d: how many"
 
 
 def print_record(record: Calibration, console: Console) -> None:
     """Print what it is of, how good it is on what was held out, and where its zones and bounds are."""
     pair, counts, policy = HYPOTHESES[record.task], record.counts, record.policy
-    table = Table(
-        "trials",
-        "Cllr, 95 %",
-        *COLUMNS,
-        "same",
-        "different",
-        title=f"Calibration for {record.task}, on held-out trials",
-    )
+    title = f"Calibration for {record.task}, on held-out trials"
+    table = Table("trials", "95 %", *COLUMNS, "s + d", box=SIMPLE, title=title)
     told: dict[str, dict[str, Metric]] = {}
     for metric in record.metrics:
         told.setdefault(metric.condition, {})[metric.name] = metric
     for condition, found in told.items():
         first = next(iter(found.values()))
         cells = [f"{found[name].value:.3f}" if name in found else "-" for name in COLUMNS.values()]
-        table.add_row(escape(condition), _spread(found.get("cllr")), *cells, str(first.n_same), str(first.n_different))
+        table.add_row(escape(condition), _spread(found.get("cllr")), *cells, f"{first.n_same} + {first.n_different}")
     console.print(table)
     zones = f"supported from {policy.supported_llr:+.2f}, against from {policy.against_llr:+.2f}"
     lines = [

@@ -1,0 +1,111 @@
+"""Calibrators found again from drawn scores, monotone whatever they are given, and refused with too little."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from engine.calibration.calibrators import Isotonic, Logistic
+from engine.calibration.fitting import fit, fit_isotonic, fit_logistic
+from engine.calibration.records import CalibratorKind
+from engine.calibration.trials import ScoredTrials
+from engine.errors import BadScores
+from engine.likelihoods import LN_10, cllr
+from tests.engine.calibration.drawn import draw_trials
+
+
+def without_qualities(trials: ScoredTrials) -> ScoredTrials:
+    return replace(trials, quality_names=(), qualities=np.zeros((len(trials), 0)))
+
+
+def test_the_ratio_of_two_normals_is_found_again() -> None:
+    trials = without_qualities(draw_trials(80, 6, gap=2.0))
+    found, names = fit_logistic(trials)
+    scores = np.linspace(-1, 3, 9)
+    truth = (2 * scores - 2) / LN_10
+    assert names == ()
+    assert found.apply(scores, np.zeros((9, 0))) == pytest.approx(truth, abs=0.15)
+
+
+def test_both_hypotheses_weigh_the_same_however_many_trials_each_has() -> None:
+    trials = without_qualities(draw_trials(60, 4, gap=2.0))
+    few = trials.take(np.flatnonzero(trials.same | (np.arange(len(trials)) % 5 == 0)))
+    scores, none = np.linspace(0, 2, 5), np.zeros((5, 0))
+    assert fit_logistic(few)[0].apply(scores, none) == pytest.approx(
+        fit_logistic(trials)[0].apply(scores, none), abs=0.15
+    )
+
+
+def test_longer_clips_count_for_more_where_they_part_better() -> None:
+    trials = draw_trials(60, 4, gap=2.5, growth=2.0)
+    with_length, without = fit(trials), fit(without_qualities(trials))
+    assert with_length.qualities == trials.quality_names
+    assert isinstance(with_length.parameters, Logistic) and with_length.parameters.products[0] > 0.05
+    assert (
+        cllr(with_length.llrs(trials), trials.same) < cllr(without.llrs(without_qualities(trials)), trials.same) - 0.01
+    )
+
+
+def test_a_quality_that_hardly_varies_is_left_out() -> None:
+    trials = draw_trials()
+    level = replace(trials, qualities=2 + 0.01 * trials.qualities)
+    assert fit(level).qualities == ()
+
+
+def test_no_quality_may_turn_the_ratio_round() -> None:
+    trials = draw_trials(30, 4, gap=3.0)
+    # long clips score the wrong way round: the product would fall at its far end, so it must go
+    turned = np.where(trials.qualities[:, 0] > 2.5, -trials.scores, trials.scores)
+    found, names = fit_logistic(replace(trials, scores=turned))
+    assert found.least_slope() >= 0 and names == trials.quality_names and found.products == (0.0,)
+
+
+def test_scores_that_are_the_wrong_way_round_say_nothing() -> None:
+    trials = draw_trials()
+    wrong = fit(replace(trials, scores=-trials.scores))
+    assert wrong.qualities == () and (wrong.llrs(trials) == 0).all()
+
+
+def test_scores_that_part_completely_stay_finite_and_within_what_the_trials_allow() -> None:
+    trials = draw_trials(gap=40.0)
+    for kind in CalibratorKind:
+        more = trials if kind == CalibratorKind.LOGISTIC else draw_trials(40, 4, gap=40.0)
+        found = fit(more, kind)
+        llrs = found.llrs(more)
+        assert np.isfinite(llrs).all()
+        n_same = len({tuple(pair) for pair in more.people[more.same]})
+        assert -np.log10(n_same + 1) <= llrs.min() < -1 and 1 < llrs.max() <= np.log10((~more.same).sum() + 1)
+
+
+def test_isotonic_pools_what_is_out_of_order_and_forgets_the_qualities() -> None:
+    trials = draw_trials(40, 6, gap=2.0)
+    found = fit(trials, CalibratorKind.ISOTONIC)
+    assert isinstance(found.parameters, Isotonic) and found.qualities == ()
+    scores = np.linspace(-0.5, 2.5, 7)
+    truth = (2 * scores - 2) / LN_10
+    assert found.parameters.apply(scores, np.zeros((7, 0))) == pytest.approx(truth, abs=0.35)
+
+
+def test_isotonic_by_hand() -> None:
+    plain = draw_trials()
+    rows = np.r_[np.flatnonzero(plain.same)[:2], np.flatnonzero(~plain.same)[:2]]
+    trials = replace(plain.take(rows), scores=np.array([4.0, 2.0, 3.0, 1.0]))
+    found = fit_isotonic(trials)  # 1: different alone; 2 and 3: one of each; 4: same alone, with half a trial lent
+    assert found.scores == (1.0, 2.0, 3.0, 4.0)
+    assert found.llrs == pytest.approx((-np.log10(3), 0, 0, np.log10(3)))
+
+
+def test_the_same_trials_give_the_same_parameters_to_the_last_digit() -> None:
+    for kind in CalibratorKind:
+        assert fit(draw_trials(40, 4), kind).parameters == fit(draw_trials(40, 4), kind).parameters
+
+
+@pytest.mark.parametrize("kind", CalibratorKind)
+def test_too_few_trials_or_people_are_refused_with_what_was_found(kind: CalibratorKind) -> None:
+    trials = draw_trials(6, 3)
+    few = trials.take(np.flatnonzero(~trials.same | (np.cumsum(trials.same) <= 9)))
+    with pytest.raises(BadScores, match="there are 9, of"):
+        fit(few, kind)
+    alone = replace(draw_trials(60, 4), people=np.full((len(draw_trials(60, 4)), 2), "ada"))
+    with pytest.raises(BadScores, match="of 1 people"):
+        fit(alone, kind)

@@ -1,0 +1,246 @@
+"""Records: what they compute, what they refuse, their life, and that nothing else comes out of a file."""
+
+import ast
+import json
+from dataclasses import FrozenInstanceError, asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engine.calibration import records
+from engine.calibration.documents import MAX_CHARS
+from engine.calibration.files import read_record, write_record
+from engine.calibration.records import (
+    Bounds,
+    Calibration,
+    CalibrationStatus,
+    CalibratorKind,
+    Logistic,
+    Policy,
+    Task,
+    choose_current,
+    from_json,
+    seal,
+    to_json,
+)
+from engine.errors import BadCalibration, FolderUnwritable, RecipeMismatch
+from tests.engine.calibration.drawn import RECIPE, draw_search, draw_trials, make_record
+
+
+@pytest.fixture(scope="module")
+def record() -> Calibration:
+    return make_record()
+
+
+@pytest.fixture(scope="module")
+def search_record() -> Calibration:
+    return make_record(draw_search())
+
+
+def change(record: Calibration, **changes: object) -> str:
+    """The JSON of a record with other values at the top."""
+    return json.dumps(json.loads(to_json(record)) | changes)
+
+
+def test_a_record_comes_back_from_its_file_as_it_was(
+    record: Calibration, search_record: Calibration, tmp_path: Path
+) -> None:
+    isotonic = make_record(draw_trials(40, 6), kind=CalibratorKind.ISOTONIC)
+    for one in (record, search_record, isotonic, record.approve("Bob")):
+        write_record(one, tmp_path / "new" / "record.json")
+        assert read_record(tmp_path / "new" / "record.json") == one
+        assert to_json(from_json(to_json(one))) == to_json(one)
+
+
+def test_ratios_rise_with_the_score_and_stay_within_the_bounds(record: Calibration) -> None:
+    scores = np.linspace(-50, 50, 401)
+    for quality in (-9.0, 1.5, 2.0, 9.0):
+        llrs = record.llrs(scores, np.full((401, 1), quality), recipe=RECIPE)
+        assert (np.diff(llrs) >= 0).all()
+        assert (llrs[0], llrs[-1]) == (record.bounds.lower_llr, record.bounds.upper_llr)
+    assert record.threshold_llr == record.policy.supported_llr
+
+
+def test_scores_of_another_recipe_are_refused_with_both_named(record: Calibration) -> None:
+    with pytest.raises(RecipeMismatch, match=r"drawn-0123, these are of drawn-4567"):
+        record.llrs(np.zeros(1), np.zeros((1, 1)), recipe="drawn-4567")
+    with pytest.raises(RecipeMismatch):
+        record.check_recipe("")
+
+
+def test_shapes_and_numbers_that_cannot_be_are_refused(record: Calibration) -> None:
+    good = np.zeros((2, 1))
+    for scores, qualities in ((np.zeros(2), None), (np.zeros(2), np.zeros((2, 2))), (np.zeros((2, 1)), good)):
+        with pytest.raises(ValueError, match=r"wanted \(N, 1\)"):
+            record.llrs(scores, qualities)
+    for scores, qualities in ((np.array([0, np.nan]), good), (np.zeros(2), np.array([[0], [np.inf]]))):
+        with pytest.raises(ValueError, match="finite"):
+            record.llrs(scores, qualities)
+    assert record.llrs(np.zeros(0), np.zeros((0, 1))).shape == (0,)
+
+
+def test_a_larger_gallery_takes_off_what_more_strangers_add_and_a_smaller_one_gives_nothing(
+    search_record: Calibration,
+) -> None:
+    scores, qualities = np.array([1.6]), np.full((1, 2), 2.0)
+    told = {n: float(search_record.llrs(scores, qualities, gallery_size=n)[0]) for n in (0, 5, 35, 70, 350)}
+    assert told[0] == told[5] == told[35] < search_record.bounds.upper_llr
+    assert told[70] == pytest.approx(told[35] - np.log10(2)) and told[350] == pytest.approx(told[35] - 1)
+    assert float(search_record.llrs(scores, qualities, gallery_size=10**9)[0]) == search_record.bounds.lower_llr
+
+
+def test_a_search_of_another_task_has_no_gallery(record: Calibration) -> None:
+    scores, qualities = np.array([1.6]), np.full((1, 1), 2.0)
+    assert record.llrs(scores, qualities, gallery_size=10**6) == record.llrs(scores, qualities)
+
+
+def test_its_author_cannot_approve_a_record_under_any_spelling(record: Calibration) -> None:
+    for name in ("Ada", " ada ", "ADA", "", "  "):
+        with pytest.raises(BadCalibration, match="cannot approve"):
+            record.approve(name)
+
+
+def test_each_step_of_its_life_is_a_new_record_that_names_the_one_before(record: Calibration) -> None:
+    approved = record.approve("Bob")
+    retired = approved.retire("a better one")
+    assert [one.status for one in (record, approved, retired)] == ["draft", "approved", "retired"]
+    assert len({record.id, approved.id, retired.id}) == 3
+    assert (record.supersedes, approved.supersedes, retired.supersedes) == ("", record.id, approved.id)
+    assert (retired.approver, retired.note) == ("Bob", "a better one")
+    assert retired.parameters == record.parameters and retired.metrics == record.metrics
+    for wrong in (lambda: approved.approve("Eve"), lambda: record.retire("x"), lambda: retired.retire("x")):
+        with pytest.raises(BadCalibration, match="cannot be"):
+            wrong()
+
+
+def test_the_current_record_is_approved_superseded_by_none_and_of_that_recipe(record: Calibration) -> None:
+    first = record.approve("Bob", "2026-01-01T00:00:00+00:00")
+    draft = make_record(seed=1, version="1.1.0", supersedes=first.id)
+    # a draft that names it does not take its place before it is approved itself
+    second = draft.approve("Bob", "2026-02-01T00:00:00+00:00")
+    other = make_record(replace(draw_trials(), recipe="other")).approve("Bob", "2027-01-01T00:00:00+00:00")
+    assert choose_current([record, draft], Task.CONSISTENCY, RECIPE) is None
+    assert choose_current([record, first, other], Task.CONSISTENCY, RECIPE) == first
+    assert choose_current([record, first, draft, second, other], Task.CONSISTENCY, RECIPE) == second
+    assert choose_current([other, second, draft, first], Task.CONSISTENCY, RECIPE) == second
+    assert choose_current([record, first, first.retire("old")], Task.CONSISTENCY, RECIPE) is None
+    assert choose_current([record, first], Task.VERIFICATION, RECIPE) is None
+
+
+def test_an_older_approved_record_that_nothing_names_gives_way_to_a_newer_one(record: Calibration) -> None:
+    older = record.approve("Bob", "2026-03-01T00:30:00+02:00")  # half past ten the evening before, in UTC
+    newer = make_record(seed=1).approve("Bob", "2026-02-28T23:00:00+00:00")
+    assert choose_current([newer, older], Task.CONSISTENCY, RECIPE) == newer
+
+
+def test_a_record_that_was_changed_after_it_was_sealed_is_refused(record: Calibration) -> None:
+    with pytest.raises(BadCalibration, match="changed after it was sealed"):
+        from_json(change(record, note="better than it was"))
+    with pytest.raises(BadCalibration, match="changed after it was sealed"):
+        from_json(change(record, bounds={"lower_llr": -9.0, "upper_llr": 9.0, "method": "none"}))
+    with pytest.raises(FrozenInstanceError):
+        record.note = "x"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"stranger": 1}, "unknown keys"),
+        ({"schema": 2}, "schema 1"),
+        ({"seed": True}, "seed is a bool"),
+        ({"seed": 1.5}, "seed is a float"),
+        ({"seed": "0"}, "seed is a str"),
+        ({"effective_prior": "0.5"}, "effective_prior is a str"),
+        ({"effective_prior": 1e999}, "finite|no number"),
+        ({"task": "mind reading"}, "wanted one of"),
+        ({"parameters": {"scores": [0.0], "llrs": [1.0]}}, "logistic calibration with Isotonic"),
+        ({"parameters": {"__reduce__": "os.system"}}, "of no kind that is known"),
+        ({"parameters": "import os"}, "of no kind that is known"),
+        ({"metrics": {"cllr": 0.1}}, "wanted a list"),
+        ({"bounds": {"lower_llr": 1.0, "upper_llr": 2.0, "method": ""}}, "0 between them"),
+        ({"qualities": ["a", "b"]}, "2 qualities named, 1 fitted"),
+        ({"author": " "}, "author"),
+        ({"approver": "Bob"}, "approved by 'Bob'"),
+        ({"status": "approved"}, "approved by ''"),
+        ({"status": "approved", "approver": "ADA"}, "approved by 'ADA'"),
+        ({"version": "newest"}, "version"),
+        ({"manifest_sha256": "../../etc/passwd"}, "manifest"),
+        ({"supersedes": "yesterday"}, "SHA-256"),
+        ({"created": "2026-01-02T03:04:05"}, "zone"),
+        ({"created": "yesterday"}, "isoformat"),
+        ({"note": "x" * 30_000}, "more than"),
+    ],
+)
+def test_a_file_with_anything_else_in_it_is_refused(record: Calibration, changes: dict, reason: str) -> None:
+    with pytest.raises(BadCalibration, match=reason):
+        from_json(change(record, **changes))
+
+
+def test_missing_and_doubled_keys_numbers_that_are_none_and_what_is_no_record_are_refused(record: Calibration) -> None:
+    found = json.loads(to_json(record))
+    del found["bounds"]["method"]
+    text = to_json(record)
+    for broken, reason in (
+        (json.dumps(found), "missing keys"),
+        (text.replace('"seed": 0', '"seed": 0, "seed": 0'), "twice"),
+        (text.replace('"effective_prior": 0.5', '"effective_prior": NaN'), "NaN is no number"),
+        (text.replace('"effective_prior": 0.5', '"effective_prior": -Infinity'), "no number"),
+        (text.replace('"effective_prior": 0.5', '"effective_prior": 1e999'), "not a finite number"),
+        ("[1, 2]", "schema"),
+        ("", "Expecting value"),
+        ("[" * 200_000, "nested too deeply"),
+        (" " * (MAX_CHARS + 1), "characters long"),
+    ):
+        assert broken != text
+        with pytest.raises(BadCalibration, match=reason):
+            from_json(broken)
+
+
+def test_files_that_cannot_be_read_or_written_say_so(record: Calibration, tmp_path: Path) -> None:
+    (tmp_path / "bytes.json").write_bytes(b"\xff\xfe\x00")
+    for name in ("absent.json", "bytes.json"):
+        with pytest.raises(BadCalibration, match=name):
+            read_record(tmp_path / name)
+    with pytest.raises(FolderUnwritable, match="cannot be written"):
+        write_record(record, tmp_path / "bytes.json" / "record.json")
+
+
+def test_numbers_of_numpy_are_plain_once_a_record_is_sealed(record: Calibration) -> None:
+    bounds = Bounds(np.float64(-1.0), 2, "by hand")  # type: ignore[arg-type]
+    sealed = seal(replace(record, bounds=bounds))
+    assert type(sealed.bounds.lower_llr) is type(sealed.bounds.upper_llr) is float
+    assert from_json(to_json(sealed)) == sealed
+
+
+def test_zones_and_parameters_that_cannot_be_are_refused() -> None:
+    with pytest.raises(ValueError, match="wanted room between"):
+        Policy(0.3, 0.3, 0.05, 0.05)
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        Policy(0.3, -0.3, 0.0, 0.05)
+
+
+def test_the_status_and_the_approver_belong_together(record: Calibration) -> None:
+    with pytest.raises(ValueError, match="approved by"):
+        replace(record, status=CalibrationStatus.APPROVED)
+    assert isinstance(record.parameters, Logistic)
+    with pytest.raises(ValueError, match="isotonic calibration with Logistic"):
+        replace(record, calibrator=CalibratorKind.ISOTONIC)
+
+
+def test_a_record_says_nothing_of_any_one_person(record: Calibration) -> None:
+    text = json.dumps(asdict(record))
+    assert not any(name in text for name in set(draw_trials().people.ravel()))
+
+
+def test_records_and_words_are_imported_without_torch_and_scikit_learn() -> None:
+    room = Path(records.__file__).parent
+    for name in ("__init__", "bands", "calibrators", "conformal", "documents", "files", "records"):
+        tree = ast.parse((room / f"{name}.py").read_text("utf-8"))
+        modules = [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+        modules += [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
+        ours = {one for one in modules if one.startswith("engine")}
+        assert ours <= {"engine.errors"} | {
+            f"engine.calibration.{one}" for one in ("bands", "calibrators", "documents", "records")
+        }, name
+        assert not {"torch", "sklearn", "scipy"} & {one.split(".")[0] for one in modules}, name
