@@ -1,23 +1,40 @@
 """Galleries to test with: a SQLite file, and a database on a real PostgreSQL that runs as long as the tests."""
 
-import itertools
-from collections.abc import Callable, Iterator
+import secrets
+from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from gallery_db.gallery import Gallery
+from gallery_db.schema import Base
 from tests.gallery_db.servers import make_database, run_postgres
-
-_numbers = itertools.count()
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[Callable[[], str]]:
-    """Makes an empty database with our tables, each call another one, and gives its URL."""
-    with run_postgres() as server:
-        Gallery.open(make_database(server, "pattern")).close()
-        yield lambda: make_database(server, f"tests_{next(_numbers)}", like="pattern")
+def server() -> Iterator[str]:
+    """The URL of a server with one empty database, of no tables."""
+    with run_postgres() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def used_database(server: str) -> str:
+    """A database with our tables, for one test after the other."""
+    url = make_database(server, "used")
+    Gallery.open(url).close()
+    return url
+
+
+@pytest.fixture
+def postgres(used_database: str) -> str:
+    """The URL of a gallery on PostgreSQL in which nobody is."""
+    with psycopg.connect(used_database.replace("+psycopg", ""), autocommit=True) as connection:
+        tables = ", ".join(f'"{name}"' for name in Base.metadata.tables)
+        connection.execute(f"TRUNCATE {tables} RESTART IDENTITY".encode())
+        connection.execute("INSERT INTO generation VALUES (1, %s, 0, 0)", [secrets.token_hex(16)])
+    return used_database
 
 
 @pytest.fixture

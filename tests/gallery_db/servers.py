@@ -38,10 +38,10 @@ def run_postgres() -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def make_database(server: str, name: str, like: str = "template1") -> str:
-    """Make a database on a server, a copy of another one, and give its URL."""
+def make_database(server: str, name: str) -> str:
+    """Make an empty database on a server, and give its URL."""
     with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{like}"'.encode())
+        connection.execute(f'CREATE DATABASE "{name}"'.encode())
     return server.replace("/postgres?", f"/{name}?")
 
 

@@ -1,6 +1,6 @@
 """The same gallery on both databases."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,8 +12,7 @@ from gallery_db.gallery import Gallery
 def where(request: pytest.FixtureRequest, tmp_path: Path) -> Path | str:
     if request.param == "sqlite":
         return tmp_path / "gallery" / "gallery.db"
-    make: Callable[[], str] = request.getfixturevalue("postgres")
-    return make()
+    return str(request.getfixturevalue("postgres"))
 
 
 @pytest.fixture

@@ -1,0 +1,95 @@
+"""Who is who: merged, parted, given to another, renamed."""
+
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from gallery_db.errors import GalleryError, NameTaken, UnknownSpeaker
+from gallery_db.gallery import Gallery
+from gallery_db.schema import TemplateRow
+from tests.gallery_db.planted import REASON, draw_person, embed, enrol_people, make_consent, make_samples
+
+
+def describe(gallery: Gallery) -> list[tuple[Any, ...]]:
+    """Speakers, their samples and their templates."""
+    with gallery.database.read() as connection:
+        rows = connection.execute(select(TemplateRow.speaker_id, TemplateRow.vector, TemplateRow.n_samples)).all()
+    templates = {row.speaker_id: (row.vector.tobytes(), row.n_samples) for row in rows}
+    return [(one, [each.id for each in gallery.samples(one.id)], templates[one.id]) for one in gallery.speakers()]
+
+
+def test_a_merge_makes_one_of_two_and_unmerge_gives_back_exactly_what_was(gallery: Gallery) -> None:
+    enrol_people(gallery, [1, 2, 3])
+    before = describe(gallery)
+    merged = gallery.merge("Person 1", "Person 2")
+    assert (merged.name, merged.n_samples) == ("Person 1", 4)
+    assert [one.name for one in gallery.speakers()] == ["Person 1", "Person 3"]
+    names = {one.name for one in gallery.search(embed(draw_person(2), 50), reason=REASON).candidates}
+    assert names == {"Person 1", "Person 3"}
+    assert gallery.unmerge("Person 2").n_samples == 2
+    assert describe(gallery) == before
+
+
+def test_merges_are_undone_from_the_last(gallery: Gallery) -> None:
+    enrol_people(gallery, [1, 2, 3])
+    before = describe(gallery)
+    gallery.merge("Person 2", "Person 3")
+    gallery.merge("Person 1", "Person 2")
+    assert [one.n_samples for one in gallery.speakers()] == [6]
+    with pytest.raises(GalleryError, match="another since"):
+        gallery.unmerge("Person 3")
+    gallery.unmerge("Person 2")
+    gallery.unmerge("Person 3")
+    assert describe(gallery) == before
+
+
+def test_who_was_absorbed_is_not_there_and_keeps_the_name(gallery: Gallery) -> None:
+    enrol_people(gallery, [1, 2, 3])
+    gallery.merge("Person 1", "Person 2")
+    with pytest.raises(UnknownSpeaker):
+        gallery.speaker("Person 2")
+    with pytest.raises(NameTaken, match="merged"):
+        gallery.rename("Person 3", "person 2")
+    with pytest.raises(UnknownSpeaker):
+        gallery.unmerge("Person 3")
+
+
+def test_nobody_is_merged_with_themselves(gallery: Gallery) -> None:
+    enrol_people(gallery, [1])
+    with pytest.raises(GalleryError, match="same speaker"):
+        gallery.merge("Person 1", "PERSON 1")
+
+
+def test_a_sample_goes_to_whose_it_is_and_templates_follow(gallery: Gallery) -> None:
+    enrol_people(gallery, [1, 2])
+    sample = gallery.samples("Person 1")[0]
+    done = gallery.reassign(sample.id, "Person 2")
+    assert (done.name, done.n_samples) == ("Person 2", 3)
+    assert sample.id in {one.id for one in gallery.samples("Person 2")}
+    assert gallery.samples("Person 2")[0].consent == sample.consent
+    assert gallery.check().mended == ()
+    with pytest.raises(GalleryError, match="all there is"):
+        gallery.reassign(gallery.samples("Person 1")[0].id, "Person 2")
+    with pytest.raises(GalleryError, match="already"):
+        gallery.reassign(sample.id, "Person 2")
+    with pytest.raises(UnknownSpeaker, match="4711"):
+        gallery.reassign(4711, "Person 2")
+
+
+def test_a_sample_given_away_after_a_merge_stays_where_it_was_given(gallery: Gallery) -> None:
+    enrol_people(gallery, [1, 2, 3])
+    moved = gallery.samples("Person 2")[0].id
+    gallery.merge("Person 1", "Person 2")
+    gallery.reassign(moved, "Person 3")
+    assert gallery.unmerge("Person 2").n_samples == 1
+    assert gallery.speaker("Person 3").n_samples == 3
+
+
+def test_a_name_is_changed_unless_it_is_somebody_elses(gallery: Gallery) -> None:
+    enrol_people(gallery, [1, 2])
+    assert gallery.rename("Person 1", "person 1").name == "person 1"
+    with pytest.raises(NameTaken, match="Person 2"):
+        gallery.rename("person 1", "PERSON 2")
+    gallery.rename("person 1", "Ada")
+    assert gallery.enrol("Person 1", make_samples(7), make_consent()).is_new
