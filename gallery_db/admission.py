@@ -26,6 +26,7 @@ class AdmissionOptions:
 
     outlier_below: float = 0.2  # of two clips of one person
     duplicate_above: float = 0.85  # of the new clips together and another speaker's template
+    copy_above: float = 0.999  # of two clips with the same pictures: other sound, another codec, another name
     min_seconds: float = MIN_SECONDS
     min_clips: int = MIN_CLIPS
 
@@ -59,7 +60,7 @@ def judge(
     if len(recipes) != 1:
         raise ValueError(f"{len(new)} new and {len(stored)} stored clips of {len(recipes)} recipes, wanted 1 recipe")
     options = options or AdmissionOptions()
-    verdicts = _check_each(new, {sample.source_hash for sample in stored})
+    verdicts = _check_each(new, stored, options)
     _check_together(new, verdicts, stored, options)
     warnings = _check_others(new, verdicts, others, options, allow_duplicate)
     kept = [sample for sample, verdict in zip(new, verdicts, strict=True) if verdict is None]
@@ -109,21 +110,36 @@ def _find_support(similarities: np.ndarray) -> float:
     return float(np.sort(similarities)[len(similarities) // 2]) if len(similarities) else 1.0
 
 
-def _check_each(new: Sequence[NewSample], enrolled: set[str]) -> list[Verdict | None]:
-    """Refuse what was tampered with, and files that are enrolled already or come twice."""
+def _check_each(
+    new: Sequence[NewSample], stored: Sequence[StoredSample], options: AdmissionOptions
+) -> list[Verdict | None]:
+    """Refuse what was tampered with, and what is enrolled already or comes twice, as a file or as a copy of one."""
     verdicts: list[Verdict | None] = []
-    seen: set[str] = set()
+    seen: list[Sample] = list(stored)
     for sample in new:
+        twin = _find_twin(sample, seen, options.copy_above)
         verdict: Verdict | None = None
-        if sample.source_hash in seen:
-            verdict = RejectionReason.SAME_SOURCE, "the same file is among the new clips twice"
-        elif sample.source_hash in enrolled:
-            verdict = RejectionReason.SAME_SOURCE, "the same file is enrolled for this speaker already"
+        if twin is not None:
+            what = "file" if twin.source_hash == sample.source_hash else "footage"
+            verdict = RejectionReason.SAME_SOURCE, f"it is the same {what} as {twin.source_name}"
         elif not sample.embedding.is_natural:
             verdict = RejectionReason.NOT_NATURAL, "its motion is not natural: the clip may have been tampered with"
-        seen.add(sample.source_hash)
+        else:
+            seen.append(sample)
         verdicts.append(verdict)
     return verdicts
+
+
+def _find_twin(sample: Sample, others: Sequence[Sample], copy_above: float) -> Sample | None:
+    """Give another with the same file, or with a motion so alike that it must be the same footage written anew."""
+    for other in others:
+        if other.source_hash == sample.source_hash:
+            return other
+    if not others:
+        return None
+    similarities = _stack(others) @ sample.embedding.vector
+    nearest = int(similarities.argmax())
+    return others[nearest] if similarities[nearest] > copy_above else None
 
 
 def _check_together(

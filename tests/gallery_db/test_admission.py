@@ -140,7 +140,21 @@ def test_the_same_file_is_refused_twice_and_again() -> None:
     found = judge([fresh, sample, fresh], [store(sample)], [])
     assert found.accepted.tolist() == [True, False, False]
     assert [one.reason for one in found.rejections] == [RejectionReason.SAME_SOURCE] * 2
-    assert "already" in found.rejections[0].text and "twice" in found.rejections[1].text
+    assert all("the same file as" in one.text for one in found.rejections)
+
+
+def test_a_copy_of_the_footage_counts_once_whatever_its_file_is() -> None:
+    first, fresh = make_sample(ONE, "first.mp4", seconds=15.0), make_sample(tilt(ONE, 0.2), seconds=6.0)
+    copies = [make_sample(tilt(ONE, 0.005 * i), f"copy{i}.mp4", seconds=15.0) for i in (1, 2, 3)]
+    alone = judge([first, *copies], [], [])
+    assert alone.accepted.tolist() == [True] + [False] * 3 and alone.is_limited
+    assert {one.text for one in alone.rejections} == {"it is the same footage as first.mp4"}
+    assert judge([*copies, fresh], [store(first)], []).accepted.tolist() == [False] * 3 + [True]
+
+
+def test_copies_of_an_outlier_make_no_majority() -> None:
+    own, outlier = [ONE, tilt(ONE, 0.1)], [tilt(OTHER, 0.002 * i) for i in range(6)]
+    assert judge(make([*outlier, *own]), [], []).accepted.tolist() == [False] * 6 + [True] * 2
 
 
 def test_unnatural_motion_is_refused_and_has_no_voice_about_the_others() -> None:
