@@ -105,8 +105,9 @@ class Gallery:
         gives what would be. UnknownSpeaker for an id of nobody.
         """
         recipe = enrolling.expect_one_recipe(samples)
-        with self.database.read() as connection:  # an index that must be built is, before others have to wait
-            self._finder.count(connection, recipe)
+        if not self._finder.is_ready(recipe):  # an index that must be built is, before others have to wait
+            with self.database.read() as connection:
+                self._finder.count(connection, recipe)
         with self.database.write(keep=not dry_run) as connection:
             return enrolling.enrol(connection, self._finder, who, samples, consent, allow_duplicate)
 

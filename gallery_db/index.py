@@ -76,12 +76,17 @@ class Snapshot:
         """How many speakers it holds."""
         return len(self.base.ids) - len(self.hidden) + len(self.tail_ids)
 
+    @property
+    def width(self) -> int:
+        """D of its vectors; 0 where there are none."""
+        return self.base.width or self.tail.shape[1]
+
     def search(self, vectors: np.ndarray, k: int) -> list[list[tuple[int, float]]]:
         """Give the k nearest of each of (Q, D): speaker and cosine, best first, each speaker once.
 
         ValueError where the vectors are not of this width, or not finite.
         """
-        vectors = check_vectors(vectors, self.base.width or self.tail.shape[1]) if self.size else vectors
+        vectors = check_vectors(vectors, self.width) if self.size else vectors
         if not self.size or k < 1:
             return [[] for _ in vectors]
         found: list[dict[int, float]] = [{} for _ in vectors]

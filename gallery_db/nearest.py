@@ -30,23 +30,23 @@ class Finder:
 
         EmbedderMismatch where the templates of this recipe are of another width.
         """
-        width = self.read_width(connection, recipe)
-        if width is None:
-            return [[] for _ in vectors]
-        if vectors.shape[1] != width:
-            raise EmbedderMismatch(
-                f"The embedding has {vectors.shape[1]} numbers, those enrolled have {width}",
-                "The recipe is the same, so one of the two is damaged: wayspeak gallery check.",
-            )
         if connection.dialect.name == "postgresql":
-            return [_scan(connection, recipe, one, k) for one in check_vectors(vectors, width)]
-        return self.snapshot(connection, recipe).search(vectors, k)
+            width = connection.execute(select(TemplateRow.dim).where(TemplateRow.recipe == recipe).limit(1)).scalar()
+            _expect_width(vectors, width or 0)
+            return [_scan(connection, recipe, one, k) for one in check_vectors(vectors, vectors.shape[1])]
+        snapshot = self.snapshot(connection, recipe)
+        _expect_width(vectors, snapshot.width)
+        return snapshot.search(vectors, k)
 
     def snapshot(self, connection: Connection, recipe: str) -> Snapshot:
         """Give the index of a recipe, as new as what the connection sees."""
         with self._lock:
             index = self._indexes.setdefault(recipe, VectorIndex(recipe, self._options))
         return index.refresh(connection)
+
+    def is_ready(self, recipe: str) -> bool:
+        """Whether an index is there, so that at most what changed since must be read."""
+        return recipe in self._indexes
 
     def count(self, connection: Connection, recipe: str) -> int:
         """How many speakers are enrolled in a recipe."""
@@ -61,11 +61,6 @@ class Finder:
             return "pgvector exact", None
         base = self.snapshot(connection, recipe).base
         return base.backend, base.recall
-
-    def read_width(self, connection: Connection, recipe: str) -> int | None:
-        """Width of the templates of a recipe; None where there are none."""
-        query = select(TemplateRow.dim).where(TemplateRow.recipe == recipe).limit(1)
-        return connection.execute(query).scalar_one_or_none()
 
     def forget(self) -> None:
         """Drop what is in memory: the next search builds it anew from the rows."""
@@ -105,6 +100,15 @@ def read_neighbours(
     ids = {speaker for own in hits for speaker, _ in own} - {but}
     known = read_known(connection, recipe, ids)
     return [Neighbour(one.speaker_id, one.name, vector) for one, vector in known.values()]
+
+
+def _expect_width(vectors: np.ndarray, width: int) -> None:
+    """EmbedderMismatch where vectors (Q, D) are not as wide as what is enrolled; 0: nothing is."""
+    if width and vectors.shape[1] != width:
+        raise EmbedderMismatch(
+            f"The embedding has {vectors.shape[1]} numbers, those enrolled have {width}.",
+            "The recipe is the same, so one of the two is damaged: wayspeak gallery check.",
+        )
 
 
 def _scan(connection: Connection, recipe: str, vector: np.ndarray, k: int) -> Hits:
