@@ -1,6 +1,7 @@
 """A web of our own on loopback: sites that say what a test wants, names that resolve as it wants, and a canary."""
 
 import contextlib
+import ssl
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -15,7 +16,7 @@ Answer = Callable[[BaseHTTPRequestHandler], None]
 class Site:
     """A server on loopback; `pages` maps paths to answers."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.pages: dict[str, Answer] = {}
         self.requests: list[tuple[str, dict[str, str]]] = []  # path, headers in lower case
         site = self
@@ -37,6 +38,8 @@ class Site:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
+        if tls is not None:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
         self.port = self._server.server_address[1]
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
@@ -93,6 +96,7 @@ class Web:
     def __init__(self, site: Site) -> None:
         self.site = site
         self.names: dict[str, deque[list[str]]] = {}  # answers in turn; the last one stays
+        self.others: list[str] = []  # of a name that is none of these and not under .example
         self.asked: list[str] = []
         self.dialled: list[str] = []
 
@@ -101,10 +105,11 @@ class Web:
 
     async def resolve(self, name: str, port: int) -> list[str]:
         self.asked.append(name)
-        answers = self.names.get(name, deque([[PUBLIC]] if name.endswith(".example") else []))
-        if not answers:
+        answers = self.names.get(name, deque([[PUBLIC] if name.endswith(".example") else self.others]))
+        answer = answers.popleft() if len(answers) > 1 else answers[0] if answers else []
+        if not answer:
             raise OSError(f"{name} is not known")
-        return answers.popleft() if len(answers) > 1 else answers[0]
+        return answer
 
     async def dial(self, address: str, port: int) -> Streams:
         self.dialled.append(address)
@@ -116,5 +121,3 @@ class Web:
     @property
     def network(self) -> Network:
         return Network(self.resolve, self.dial)
-
-
