@@ -1,9 +1,9 @@
 """The pictures of a file: when each is shown, and a stream of them on the 25 Hz clock, upright."""
 
+import io
+import os
 import struct
-from collections.abc import Generator
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Generator
 from typing import cast
 
 import av
@@ -17,61 +17,39 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
-from engine.errors import MediaTooLarge, UnreadableVideo
+from engine.codecs import WHITELIST, check_picture_codec
+from engine.errors import UnreadableVideo
+from engine.limits import check_pictures
+from engine.scans import UPRIGHT, PicturePlan, PictureShape
 from engine.settings import MediaLimits
-from engine.types import FPS, Frame, Reason
+from engine.types import Frame, Reason
+
+# A file names others, or an address, only through a protocol, and none is allowed.
+CLOSED_OPTIONS = {"protocol_whitelist": "none", "format_whitelist": "mov,matroska,mpegts,mpeg,avi"}
 
 # A program stream has no list of its streams: sound that starts late is only found by reading that far.
 PROBE_OPTIONS = {"mpeg": {"probesize": "20000000", "analyzeduration": "30000000"}}
-UPRIGHT = (1, 0, 0, 1)
-MAX_TOLERANCE_S = 0.5 / FPS  # how far ahead of a grid time a picture may be shown: half a frame of the coarser clock
 MAX_ASPECT = 4.0  # a pixel more oblong than this is a damaged header
+MAX_THREADS = 4  # of a decoder: each holds pictures of its own
 MAX_DAMAGED_SHARE = 0.01
 MAX_COPIED_SHARE = 0.2
 MAX_MISSING_S = 0.5
 
 
-@dataclass(frozen=True, slots=True)
-class PictureShape:
-    """How decoded pictures become upright ones with square pixels."""
-
-    scaled_px: tuple[int, int]  # width, height before turning
-    turn: tuple[int, int, int, int]  # signs of the display matrix a b c d: x' = a x + c y, y' = b x + d y
-
-    @property
-    def size_px(self) -> tuple[int, int]:
-        """Width and height, upright."""
-        width, height = self.scaled_px
-        return (width, height) if self.turn[0] else (height, width)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class PicturePlan:
-    """All that is needed to stream the pictures of a file again, in this process or another."""
-
-    path: Path
-    demuxer: str
-    stream_index: int
-    max_pixels: int
-    shape: PictureShape
-    zero: int  # presentation time of frame 0, in units of the stream
-    times_s: np.ndarray  # (n,) float64, sorted, seconds after frame 0 at which a picture is due
-    tolerance_s: float
-    n_frames: int  # at `rate_hz`
-    rate_hz: float = FPS
-
-
-def open_container(path: Path, demuxer: str, max_pixels: int) -> InputContainer:
-    """Open with one demuxer that may touch this file alone; close it after use."""
+def open_container(file: io.FileIO, demuxer: str, max_pixels: int) -> InputContainer:
+    """Open with one demuxer that is handed the bytes and no protocol to fetch others by; close it after use."""
     try:
         return av.open(
-            str(path.absolute()),  # an absolute path cannot be read as `protocol:address`
+            file,
+            "r",
             format=demuxer,
             options=bound_decoder(max_pixels),
-            container_options={"protocol_whitelist": "file"} | PROBE_OPTIONS.get(demuxer, {}),
+            container_options=CLOSED_OPTIONS | PROBE_OPTIONS.get(demuxer, {}),
             metadata_errors="ignore",
         )
     except av.FFmpegError as error:
+        if isinstance(error, MemoryError):
+            raise
         raise UnreadableVideo(
             f"The file begins like a video ({demuxer}) but cannot be opened: {error.strerror}.",
             "It may be damaged or truncated; fetch or export it again.",
@@ -80,7 +58,7 @@ def open_container(path: Path, demuxer: str, max_pixels: int) -> InputContainer:
 
 def bound_decoder(max_pixels: int) -> dict[str, str]:
     """Decoder options against pictures far larger than the header said; room is left for the padding decoders add."""
-    return {"max_pixels": str(2 * max_pixels + 2**16)}
+    return {"max_pixels": str(2 * max_pixels + 2**16), "codec_whitelist": WHITELIST}
 
 
 def read_packets(container: InputContainer, *streams: Stream) -> Generator[Packet, None, bool]:
@@ -118,7 +96,8 @@ class PictureIndex:
             self._latest, self.last_duration = time, packet.duration or 0
         self._earliest = min(time, self._earliest) if self._times else time
         self._times.append(time)
-        self._check_limits()
+        shown_s = float((self._latest - self._earliest) * (self._stream.time_base or 0))
+        check_pictures(len(self._times), shown_s, self._limits)
 
     def finish(self) -> np.ndarray:
         """Presentation times in units of the stream, (n,) int64, sorted, each once.
@@ -132,36 +111,11 @@ class PictureIndex:
     def _decode_first(self, packet: "Packet[VideoStream]") -> None:
         try:
             frames = packet.decode()
-        except av.FFmpegError:
+        except av.FFmpegError as error:
+            if isinstance(error, MemoryError):
+                raise
             return
         self.first = frames[0] if frames else None
-
-    def _check_limits(self) -> None:
-        if len(self._times) > self._limits.max_source_frames:
-            raise MediaTooLarge(
-                f"The video has more than the {self._limits.max_source_frames} pictures allowed.",
-                "Cut it into shorter parts, or export it at 25 or 30 pictures a second.",
-            )
-        shown_s = float((self._latest - self._earliest) * (self._stream.time_base or 0))
-        check_duration(shown_s, self._limits)
-
-
-def check_duration(duration_s: float, limits: MediaLimits) -> None:
-    """Raises MediaTooLarge for a video longer than allowed."""
-    if duration_s > limits.max_duration_s + 0.5 / FPS:
-        raise MediaTooLarge(
-            f"The video lasts {duration_s:.0f} seconds; at most {limits.max_duration_s:.0f} are allowed.",
-            "Cut out the part to be looked at.",
-        )
-
-
-def check_pixels(width: int, height: int, limits: MediaLimits) -> None:
-    """Raises MediaTooLarge for pictures larger than allowed."""
-    if width * height > limits.max_pixels:
-        raise MediaTooLarge(
-            f"The pictures have {width} x {height} pixels; at most {limits.max_pixels} pixels are allowed.",
-            "Export the video at 1080p or smaller.",
-        )
 
 
 def shape_pictures(first: VideoFrame, stream: VideoStream) -> PictureShape:
@@ -175,17 +129,19 @@ def shape_pictures(first: VideoFrame, stream: VideoStream) -> PictureShape:
     return PictureShape((width, height), _read_turn(first))
 
 
-def stream_pictures(plan: PicturePlan) -> Generator[Frame, None, tuple[Reason, ...]]:
+def stream_pictures(
+    file: io.FileIO, plan: PicturePlan, limits: MediaLimits, on_packet: Callable[[], None]
+) -> Generator[Frame, None, tuple[Reason, ...]]:
     """Exactly `plan.n_frames` frames, each the latest picture due at its time, whatever the source's rate.
 
     Returns, after the last frame, what only decoding can show: TRUNCATED when pictures are damaged or the decoder
     breaks off (the last picture is held to the end), FPS_VFR when over a fifth of the pictures only repeat the one
     before. A caller gets it by `reasons = yield from clip.read_frames()`.
     """
-    reader = _PictureReader(plan)
+    reader = _PictureReader(plan, limits.max_pixels, on_packet)
     held: VideoFrame | None = None
     index = 0
-    with open_container(plan.path, plan.demuxer, plan.max_pixels) as container:
+    with open_container(file, plan.demuxer, limits.max_pixels) as container:
         for picture in reader.decode(container):
             while (
                 held is not None and index < plan.n_frames and reader.time_s > index / plan.rate_hz + plan.tolerance_s
@@ -205,9 +161,9 @@ def stream_pictures(plan: PicturePlan) -> Generator[Frame, None, tuple[Reason, .
 class _PictureReader:
     """Decodes and turns pictures, and remembers how that went."""
 
-    def __init__(self, plan: PicturePlan):
+    def __init__(self, plan: PicturePlan, max_pixels: int, on_packet: Callable[[], None]):
         self.time_s = 0.0  # of the picture decoded last
-        self._plan = plan
+        self._plan, self._max_pixels, self._on_packet = plan, max_pixels, on_packet
         self._reformatter = VideoReformatter()
         self._decoded = self._damaged = self._concealed = self._shown = self._copied = 0
         self._source: VideoFrame | None = None
@@ -217,9 +173,12 @@ class _PictureReader:
         """Pictures in the order of presentation, over damaged packets; sets `time_s` to the time of each."""
         stream = container.streams[self._plan.stream_index]
         assert isinstance(stream, VideoStream)
+        check_picture_codec(stream.codec_context.codec.canonical_name)
         stream.thread_type = "AUTO"
-        stream.codec_context.options = bound_decoder(self._plan.max_pixels)
+        stream.codec_context.thread_count = min((os.cpu_count() or 1) + 1, MAX_THREADS)
+        stream.codec_context.options = bound_decoder(self._max_pixels)
         for packet in read_packets(container, stream):
+            self._on_packet()
             yield from self._decode_packet(stream, packet)
         yield from self._decode_packet(stream, None)  # what a broken-off file left in the decoder
 
@@ -250,7 +209,9 @@ class _PictureReader:
             pictures = stream.decode(packet)
         except av.EOFError:  # flushed before
             return
-        except av.FFmpegError:
+        except av.FFmpegError as error:
+            if isinstance(error, MemoryError):
+                raise
             self._damaged += 1  # a packet without a picture
             return
         for picture in pictures:

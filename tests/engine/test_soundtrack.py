@@ -9,8 +9,10 @@ import pytest
 import torch
 
 from engine._torchaudio import torchaudio
-from engine.errors import MediaTooLarge
-from engine.soundtrack import BlockResampler, SoundReader, Stretch, mix_down, place_sound
+from engine.errors import SoundTooLarge, TooLong
+from engine.settings import MediaLimits
+from engine.soundpackets import SoundReader, mix_down
+from engine.soundtrack import BlockResampler, Stretch, StretchBuilder, place_sound
 from engine.types import SAMPLE_RATE
 
 
@@ -87,12 +89,15 @@ def write_sound(path: Path, rate: int, starts: list[int], count: int = 1000) -> 
     return path
 
 
-def read_sound(path: Path, max_duration_s: float = 60.0) -> tuple[Stretch, ...]:
-    reader = SoundReader(max_duration_s)
+def read_sound(path: Path, limits: MediaLimits | None = None) -> tuple[Stretch, ...]:
+    limits = limits or MediaLimits(max_duration_s=60.0)
+    builder = StretchBuilder(limits.max_duration_s)
+    reader = SoundReader(builder.add, limits)
     with av.open(str(path)) as container:
         for packet in container.demux(container.streams.audio[0]):
             reader.add(packet)
-    return reader.finish()
+    reader.finish()
+    return builder.finish()
 
 
 @pytest.mark.parametrize("rate", [8000, 44_101, 48_000, 96_000, 192_000])
@@ -117,6 +122,12 @@ def test_a_jump_of_the_timestamps_begins_a_new_stretch(tmp_path: Path) -> None:
 
 def test_more_sound_than_allowed_is_refused(tmp_path: Path) -> None:
     path = write_sound(tmp_path / "tone.mkv", 16_000, list(range(0, 16_000 * 14, 1000)))
-    assert read_sound(path, max_duration_s=13.0)
-    with pytest.raises(MediaTooLarge, match="12 seconds allowed"):
-        read_sound(path, max_duration_s=12.0)
+    assert read_sound(path, MediaLimits(max_duration_s=13.0))
+    with pytest.raises(TooLong, match="12 seconds allowed"):
+        read_sound(path, MediaLimits(max_duration_s=12.0))
+
+
+@pytest.mark.parametrize("limits", [MediaLimits(max_channels=0), MediaLimits(max_sound_hz=15_999)])
+def test_sound_that_changes_to_more_than_allowed_is_refused_while_decoding(tmp_path: Path, limits: MediaLimits) -> None:
+    with pytest.raises(SoundTooLarge, match="1 channels at 16000 Hz"):
+        read_sound(write_sound(tmp_path / "tone.mkv", 16_000, [0]), limits)
