@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from engine.errors import FolderUnwritable
@@ -24,6 +24,7 @@ from gallery_db.schema import VERSION
 FOLDER, FILE = "gallery", "gallery.db"
 BUSY_MS = 30_000  # eight writers on two cores wait some seconds at worst
 LOCK = 0x57415953  # of PostgreSQL's advisory locks: any number, the same everywhere
+MOUNTS = Path("/proc/self/mounts")
 NETWORK = {"nfs", "nfs4", "cifs", "smbfs", "smb3", "fuse.sshfs", "afs", "ncpfs", "ceph", "fuse.glusterfs", "lustre"}
 PRAGMAS = {
     f"busy_timeout={BUSY_MS}": BUSY_MS,  # first: turning to WAL may have to wait for others
@@ -170,7 +171,7 @@ def _prepare_file(path: Path) -> None:
 
 
 def _refuse_network(folder: Path) -> None:
-    kind = find_file_system(folder.resolve(), Path("/proc/self/mounts"))
+    kind = find_file_system(folder.resolve(), MOUNTS)
     if kind in NETWORK:
         raise GalleryUnreachable(
             f"The gallery's folder {folder} is on a network file system ({kind}), where SQLite's locks do not hold",
@@ -249,8 +250,9 @@ def _explain(name: str, error: SQLAlchemyError) -> GalleryError | FolderUnwritab
         return FolderUnwritable(
             f"The gallery {name} cannot be written: {cause}", "Make room, or choose another folder with WAYSPEAK_DATA."
         )
-    if isinstance(error, DBAPIError) and not name.startswith("sqlite") and error.connection_invalidated:
-        return GalleryUnreachable(f"The database {name} went away", "Start it, and try again.")
-    if "connection failed" in words or "connection refused" in words or "could not translate host" in words:
-        return GalleryUnreachable(f"The database {name} cannot be reached", "Start it, or correct its URL.")
+    if isinstance(error, DBAPIError) and error.connection_invalidated:
+        return GalleryUnreachable(f"The database {name} went away.", "Start it, and try again.")
+    if isinstance(error, OperationalError) and not name.startswith("sqlite") and cause.sqlstate is None:
+        told = " ".join(str(cause).split())[:200]  # the server has not answered, or would not let anybody in
+        return GalleryUnreachable(f"The database {name} cannot be reached: {told}", "Start it, or correct its URL.")
     return None
