@@ -2,7 +2,8 @@
 
 import getpass
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -12,14 +13,14 @@ from engine.calibration.files import read_record
 from engine.calibration.records import Calibration, CalibrationStatus, Task
 from engine.cli import show_progress
 from engine.errors import BadCalibration, EngineError
-from engine.report import write_json
+from engine.report import error_to_json, write_json
 from engine.settings import Settings
 from gallery_db import notice
 from gallery_db.cohort import load_cohort
 from gallery_db.command import SCHEMA_VERSION, AsJson, Name, open_gallery
 from gallery_db.errors import EnrolmentRefused
 from gallery_db.people import clean_name
-from gallery_db.records import MAX_TERM_DAYS, Basis, Consent, NewSample
+from gallery_db.records import MAX_TERM_DAYS, MAX_TEXT, Basis, Consent, NewSample
 from gallery_db.summary import (
     CAUTION,
     clean,
@@ -62,6 +63,8 @@ def enrol(
     Nothing is kept without a basis, a purpose and a term; what is not given is asked for on a terminal. Clips that are
     not like the others, tampered with, or of somebody enrolled under another name are left out and named.
     """
+    if len(session) > MAX_TEXT:
+        raise EngineError(f"--session has {len(session)} characters.", f"Write {MAX_TEXT} at most.")
     clean_name(name)  # what cannot be a name is told before the clips are looked at, which takes long
     consent = ask_consent(basis, purpose, term_days, collector, notice_version)
     with open_gallery() as gallery:
@@ -82,15 +85,17 @@ def enrol(
 def identify(
     clip: Clip,
     k: Annotated[int, typer.Option("--k", min=1, max=100, help="How many candidates.")] = 5,
-    reason: Annotated[str | None, typer.Option(help="Why everybody is searched; it is kept on record.")] = None,
+    reason: Annotated[
+        str | None, typer.Option(help="Why everybody is searched: a case number, no name; it is kept on record.")
+    ] = None,
     calibration: CalibrationFile = None,
     cohort: CohortFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Search everybody enrolled for whoever moves like each face of a clip; that none is supported is an answer."""
     reason = reason or ask("--reason", "Why is everybody searched", str)
-    known = read_calibration(calibration, Task.IDENTIFICATION)
-    with open_gallery() as gallery:
+    with _tell_errors(as_json), open_gallery() as gallery:
+        known = read_calibration(calibration, Task.IDENTIFICATION)
         watcher = Watcher.load(Settings.from_env())
         others = None if cohort is None else load_cohort(cohort, watcher.recipe)
         faces = _look(watcher, clip)
@@ -112,8 +117,8 @@ def verify(
     as_json: AsJson = False,
 ) -> None:
     """Hold each face of a clip against one enrolled speaker."""
-    known = read_calibration(calibration, Task.VERIFICATION)
-    with open_gallery() as gallery:
+    with _tell_errors(as_json), open_gallery() as gallery:
+        known = read_calibration(calibration, Task.VERIFICATION)
         speaker = gallery.speaker(name)  # before the clip is looked at
         watcher = Watcher.load(Settings.from_env())
         others = None if cohort is None else load_cohort(cohort, watcher.recipe)
@@ -137,7 +142,7 @@ def ask_consent(
     purpose = purpose or ask("--purpose", "Purpose", str)
     term_days = term_days if term_days is not None else ask("--term-days", "Term in days", int)
     try:
-        return Consent(basis, purpose, term_days, notice_version, collector or getpass.getuser())
+        return Consent(basis, purpose, term_days, notice_version, collector or _find_user())
     except ValueError as cause:
         raise EngineError(f"This is no consent: {cause}.", "Correct it and enrol again; nothing was kept.") from cause
 
@@ -188,6 +193,25 @@ def describe_face(face: Sighting) -> str:
 def _look(watcher: Watcher, clip: Path) -> tuple[Sighting, ...]:
     with show_progress() as on_step:
         return watcher.look(clip, on_step)
+
+
+@contextmanager
+def _tell_errors(as_json: bool) -> Iterator[None]:
+    """Where JSON is wanted an error is JSON too, beside its line on standard error."""
+    try:
+        yield
+    except EngineError as error:
+        if as_json:
+            sys.stdout.write(write_json(error_to_json(error)))
+        raise
+
+
+def _find_user() -> str:
+    """Who is at the machine; asked for where the system has no name for them, as in some containers."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return ask("--collector", "Who asks for the consent", str)
 
 
 def _write_json(faces: Sequence[Sighting], found: Sequence[dict[str, object]]) -> None:

@@ -337,6 +337,30 @@ def test_a_clip_that_cannot_be_read_is_one_line(enrolled: Run) -> None:
     assert (code, out) == (2, "") and err == "wayspeak: The file is empty, wanted a video. Fetch it again.\n"
 
 
+def test_where_json_is_wanted_an_error_is_json_too(enrolled: Run) -> None:
+    code, out, err = enrolled("verify", "Zoe", "ada9.mp4", "--json")
+    assert code == 2 and json.loads(out)["error"]["code"] == "UNKNOWN_SPEAKER" and err.count("\n") == 1
+    code, out, _ = enrolled("identify", "broken.mp4", "--reason", "case 12", "--json")
+    assert code == 2 and json.loads(out)["error"]["code"] == "UNREADABLE_VIDEO"
+
+
+def test_where_the_system_has_no_name_for_the_user_the_collector_is_asked_for(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> str:
+        raise KeyError("getpwuid(): uid not found: 4711")
+
+    monkeypatch.setattr("getpass.getuser", fail)
+    code, _, err = run("enrol", "Ada", "ada1.mp4", "ada2.mp4", *CONSENT)
+    assert code == 2 and "--collector" in err
+    assert run("enrol", "Ada", "ada1.mp4", "ada2.mp4", *CONSENT, "--collector", "Eve")[0] == 0
+
+
+def test_a_session_of_a_page_is_refused(run: Run) -> None:
+    code, _, err = run("enrol", "Ada", "ada1.mp4", *CONSENT, "--session", "x" * 501)
+    assert code == 2 and "501 characters" in err
+
+
 def test_the_real_watcher_cuts_faces_and_has_the_recipe_of_its_weights(data_dir: Path) -> None:
     torch.manual_seed(0)
     write_weights(data_dir, DVP(SIZES, 1))
