@@ -48,7 +48,7 @@ class Hypotheses:
 HYPOTHESES = {
     Task.CONSISTENCY: Hypotheses(
         "this face produced this speech",
-        "this face did not produce this speech (another voice, dubbing, editing, or a driven face)",
+        "this face did not produce this speech (it is dubbed, voiced over, or edited in)",
     ),
     Task.VERIFICATION: Hypotheses(
         "both show the way of speaking of one person",

@@ -16,21 +16,21 @@ COLUMNS = {
     "10 | d": "different_lr_from_10",
     "? | s": "same_inconclusive",
 }
-LEGEND = "95 %: of Cllr; 10 | d: LR of 10 and more though different; ? | s: inconclusive though same; s + d: how many"
+LEGEND = "95 %: of Cllr; 10 | d: LR of 10 and more though different; ? | s: inconclusive though same; s+d: how many"
 
 
 def print_record(record: Calibration, console: Console) -> None:
     """Print what it is of, how good it is on what was held out, and where its zones and bounds are."""
     pair, counts, policy = HYPOTHESES[record.task], record.counts, record.policy
     title = f"Calibration for {record.task}, on held-out trials"
-    table = Table("trials", "95 %", *COLUMNS, "s + d", box=SIMPLE, title=title)
+    table = Table("trials", "95 %", *COLUMNS, "s+d", box=SIMPLE, title=title)
     told: dict[str, dict[str, Metric]] = {}
     for metric in record.metrics:
         told.setdefault(metric.condition, {})[metric.name] = metric
     for condition, found in told.items():
         first = next(iter(found.values()))
         cells = [f"{found[name].value:.3f}" if name in found else "-" for name in COLUMNS.values()]
-        table.add_row(escape(condition), _spread(found.get("cllr")), *cells, f"{first.n_same} + {first.n_different}")
+        table.add_row(escape(condition), _spread(found.get("cllr")), *cells, f"{first.n_same}+{first.n_different}")
     console.print(table)
     zones = f"supported from {policy.supported_llr:+.2f}, against from {policy.against_llr:+.2f}"
     lines = [
@@ -55,4 +55,4 @@ def print_record(record: Calibration, console: Console) -> None:
 def _spread(metric: Metric | None) -> str:
     if metric is None or metric.low is None or metric.high is None:
         return "-"
-    return f"{metric.low:.2f} to {metric.high:.2f}"
+    return f"{metric.low:.2f}-{metric.high:.2f}"
