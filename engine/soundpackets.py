@@ -72,14 +72,17 @@ class SoundReader:
         self._waiting, self._n_waiting, self._is_new = [], 0, False
 
     def _convert(self, frame: AudioFrame) -> Iterator[AudioFrame]:
-        """The same sound as planar float32 at a rate the exact resampler can serve."""
+        """The same sound as float32 at a rate the exact resampler can serve, its channels interleaved.
+
+        PyAV 18 counts one plane too many of eight, and reads it.
+        """
         shape = (frame.format.name, frame.layout.name, frame.sample_rate)
         if self._converter is None or shape != self._shape:
             check_sound(frame.layout.nb_channels, frame.sample_rate, self._limits)
             self.finish()
             self._heard = 0
             self._rate = frame.sample_rate if is_exact(frame.sample_rate) else SAFE_RATE
-            self._shape, self._converter = shape, AudioResampler("fltp", frame.layout, self._rate)
+            self._shape, self._converter = shape, AudioResampler("flt", frame.layout, self._rate)
         yield from self._converter.resample(frame)
 
     def _append(self, frame: AudioFrame) -> None:
@@ -88,7 +91,8 @@ class SoundReader:
         if self._heard == 0 or abs(time_s - expected_s) > JUMP_S:
             self.finish()
             self._start_s, self._heard, self._is_new = time_s, 0, True
-        mono = mix_down(frame.to_ndarray(), tuple(channel.name for channel in frame.layout.channels))
+        names = tuple(channel.name for channel in frame.layout.channels)
+        mono = mix_down(np.ascontiguousarray(frame.to_ndarray().reshape(-1, len(names)).T), names)
         self._heard += len(mono)
         self._waiting.append(mono)
         self._n_waiting += len(mono)
