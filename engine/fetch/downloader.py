@@ -199,8 +199,9 @@ def _check_video(info: dict[str, Any], job: Job) -> None:
     status = "is_live" if info.get("is_live") else str(info.get("live_status"))
     if status in STATUS_CODES:
         raise Refusal(STATUS_CODES[status])
-    if (_read_number(info, "duration") or 0) > job.max_duration_s:
-        raise Refusal("MEDIA_TOO_LONG", f"{info['duration']:.0f}")
+    duration_s = _read_duration(info)
+    if duration_s is not None and duration_s > job.max_duration_s:
+        raise Refusal("MEDIA_TOO_LONG", f"{duration_s:.0f}")
     if (_read_number(info, "filesize") or 0) > job.max_bytes:
         raise Refusal("MEDIA_TOO_LARGE")
 
@@ -208,7 +209,7 @@ def _check_video(info: dict[str, Any], job: Job) -> None:
 def _describe(info: dict[str, Any]) -> dict[str, Any]:
     return {
         "title": _clean(str(info.get("title") or "")),
-        "duration_s": _read_number(info, "duration"),
+        "duration_s": _read_duration(info),
         "extractor": _clean(str(info.get("extractor_key") or info.get("extractor") or "")),
         "url": str(info.get("manifest_url") or info.get("url") or info.get("webpage_url") or "")[:4096],
     }
@@ -253,8 +254,18 @@ def _unfold(error: BaseException | None) -> Iterator[BaseException]:
     while isinstance(error, BaseException) and id(error) not in seen:
         seen.add(id(error))
         yield error
+        yield from getattr(error, "unexpected_errors", ())  # of yt-dlp's request handlers
         behind = getattr(error, "exc_info", None) or (None, None)
         error = getattr(error, "cause", None) or behind[1] or error.__cause__
+
+
+def _read_duration(info: dict[str, Any]) -> float | None:
+    """Seconds that a site tells of, else those of all pieces of its manifest together."""
+    told = _read_number(info, "duration")
+    pieces = info.get("fragments")
+    if told is not None or not isinstance(pieces, list):
+        return told
+    return sum(_read_number(piece, "duration") or 0.0 for piece in pieces if isinstance(piece, dict)) or None
 
 
 def _read_number(info: dict[str, Any], name: str) -> float | None:

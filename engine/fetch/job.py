@@ -69,7 +69,7 @@ def run_job(job: Job, proxy: Proxy, limits: FetchLimits, on_step: OnStep) -> Tol
         _watch(process, told, proxy, limits, Path(job.folder), on_step)
     finally:
         _end(process)
-    if told.is_finished and told.refusal is None:
+    if told.is_finished and told.refusal is None and proxy.is_serving and not proxy.is_over and not proxy.cut:
         return told
     raise _find_cause(told, proxy, process.returncode, limits)
 
@@ -212,6 +212,8 @@ def _find_cause(told: Told, proxy: Proxy, returncode: int, limits: FetchLimits) 
         return explain("SITE_UNREACHABLE", proxy.unanswered[0])
     if told.refusal is not None:
         return told.refusal
+    if proxy.cut or not proxy.is_serving:
+        return explain("FETCH_FAILED", "The connection broke off before the end.")
     if returncode == -signal.SIGXCPU:
         return FetchTimeout("Reading the site took too much computing.", "Download it yourself and upload it.")
     return FetchFailed("The download broke off without a word.", "Try again, or download it yourself and upload it.")

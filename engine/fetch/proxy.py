@@ -78,6 +78,7 @@ class Proxy:
         self.is_over = False  # more came than may come, and nothing more will
         self.refusals: list[str] = []  # why, of every request that was refused
         self.unanswered: list[str] = []  # hosts
+        self.cut: list[str] = []  # hosts whose answer broke off, where the client cannot tell that from its end
         self._ours, self.child_end = socket.socketpair()
         self._tasks: set[asyncio.Task[None]] = set()
         self._count = 0
@@ -92,6 +93,11 @@ class Proxy:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    @property
+    def is_serving(self) -> bool:
+        """Tell whether it still answers: what comes to an end with it may be only a part."""
+        return self._thread.is_alive() and not self._stop.is_set()
 
     def close(self) -> None:
         """End every connection; who asks after that gets none."""
@@ -235,7 +241,7 @@ class Proxy:
         site[1].write(request.head + request.rest)
         upward = asyncio.create_task(self._pass_up(client[0], site[1]))
         try:
-            while data := await asyncio.wait_for(site[0].read(CHUNK), 2 * self.limits.socket_s):
+            while data := await self._read_site(request, site[0]):
                 self._count_bytes(len(data))
                 if self.is_over:
                     return
@@ -243,6 +249,14 @@ class Proxy:
                 await client[1].drain()
         finally:
             upward.cancel()
+
+    async def _read_site(self, request: Request, reader: asyncio.StreamReader) -> bytes:
+        try:
+            return await asyncio.wait_for(reader.read(CHUNK), 2 * self.limits.socket_s)
+        except (OSError, TimeoutError):
+            if not request.is_tunnel:  # inside one, TLS tells
+                self.cut.append(request.target.host)
+            raise
 
     def _count_bytes(self, number: int) -> None:
         self.received_bytes += number

@@ -1,0 +1,190 @@
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from engine.fetch import landlock, syscalls
+from engine.fetch.confinement import Layer
+
+ROOT = Path(__file__).parents[3]
+LINUX = sys.platform == "linux"
+PROBES = """
+import ctypes, errno, json, os, socket, subprocess, sys, threading
+from pathlib import Path
+sys.path.append(sys.argv[1])
+from engine.fetch import confinement
+
+folder, outside, port, alone = Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4]), sys.argv[5]
+if alone != "all":  # one layer after the other, each without the rest
+    steps = {"namespace": "_leave_network", "landlock": "allow_writing_in", "seccomp": "refuse_connections"}
+    for layer, name in steps.items():
+        if layer != alone:
+            setattr(confinement, name, lambda *_: False)
+    if alone != "guard":
+        confinement._guard = lambda event, arguments: None
+pair = socket.socketpair()
+layers = confinement.confine(folder, 2 * 1024**3, 20, 1_000_000)
+library = ctypes.CDLL(None, use_errno=True)
+found = {"layers": layers}
+
+def probe(name, action):
+    try:
+        action()
+        found[name] = "done"
+    except BaseException as error:
+        found[name] = type(error).__name__
+
+def start_thread():
+    thread = threading.Thread(target=lambda: None)
+    thread.start()
+    thread.join()
+
+def call_kernel(name, *arguments):
+    if getattr(library, name)(*arguments) < 0:
+        raise OSError(ctypes.get_errno(), name)
+
+probe("connect", lambda: socket.create_connection(("127.0.0.1", port), 2))
+probe("resolve", lambda: socket.getaddrinfo("localhost", 80))
+probe("program", lambda: subprocess.run(["true"], check=True))
+probe("raw socket", lambda: call_kernel("socket", socket.AF_INET, socket.SOCK_STREAM, 0))
+if "seccomp" in layers:
+    probe("raw fork", lambda: call_kernel("fork"))
+probe("datagram pair", lambda: call_kernel("socketpair", socket.AF_UNIX, socket.SOCK_DGRAM, 0, (ctypes.c_int * 2)()))
+probe("write outside", lambda: outside.write_text("x"))
+probe("write inside", lambda: (folder / "a").write_text("x"))
+probe("rename inside", lambda: (folder / "a").rename(folder / "b"))
+probe("link", lambda: (folder / "c").symlink_to("/etc"))
+probe("large file", lambda: (folder / "d").write_bytes(bytes(2_000_000)))
+probe("memory", lambda: bytearray(3 * 1024**3))
+probe("use what it was handed", lambda: (pair[0].sendall(b"x"), pair[1].recv(1)))
+probe("thread", start_thread)
+print(json.dumps(found))
+"""
+
+
+def confine_and_probe(tmp_path: Path, alone: str) -> dict[str, object]:
+    """What a process can still do after it was confined; a server on loopback is there to be reached."""
+    folder = tmp_path / "own"
+    folder.mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        arguments = [ROOT, folder, tmp_path / "outside", server.getsockname()[1], alone]
+        done = subprocess.run(
+            [sys.executable, "-I", "-c", PROBES, *map(str, arguments)],
+            env={"OPENBLAS_NUM_THREADS": "1"},
+            capture_output=True,
+            check=True,
+            timeout=60,
+        )
+        server.setblocking(False)
+        try:
+            server.accept()[0].close()
+            is_reached = True
+        except BlockingIOError:
+            is_reached = False
+    return json.loads(done.stdout) | {"reached": is_reached, "escaped": (tmp_path / "outside").exists()}
+
+
+ALWAYS = {"write inside": "done", "rename inside": "done", "use what it was handed": "done", "thread": "done"}
+
+
+def test_everything_together_leaves_only_what_was_handed(tmp_path):
+    found = confine_and_probe(tmp_path, "all")
+
+    assert not found["reached"] and found["layers"][-1] == Layer.GUARD
+    assert found["connect"] == found["resolve"] == found["program"] == "PermissionError"
+    assert found["large file"] == "OSError" and (found["memory"] == "MemoryError" or not LINUX)
+    assert {name: found[name] for name in ALWAYS} == ALWAYS
+    if Layer.SECCOMP in found["layers"]:
+        kernel = [found[name] for name in ("raw socket", "raw fork", "datagram pair", "link")]
+        assert kernel == ["PermissionError"] * 4
+    if Layer.LANDLOCK in found["layers"]:
+        assert found["write outside"] == "PermissionError" and not found["escaped"]
+
+
+def test_guard_alone_stops_python(tmp_path):
+    found = confine_and_probe(tmp_path, "guard")
+
+    assert found["layers"] == [Layer.GUARD] and not found["reached"]
+    assert found["connect"] == found["resolve"] == found["program"] == "PermissionError"
+    assert {name: found[name] for name in ALWAYS} == ALWAYS
+
+
+def test_each_layer_of_the_kernel_holds_by_itself(tmp_path):
+    held = 0
+    for layer in (Layer.NAMESPACE, Layer.SECCOMP, Layer.LANDLOCK):
+        place = tmp_path / layer.name
+        place.mkdir()
+        found = confine_and_probe(place, layer.name.lower())
+        if layer not in found["layers"]:
+            continue
+        held += 1
+        assert found["connect"] != "done" and not found["reached"], layer
+        assert {name: found[name] for name in ALWAYS} == ALWAYS, layer
+    assert held or not LINUX, "no layer of the kernel is in force here"
+
+
+@pytest.mark.parametrize("column", [0, 1])
+def test_filter_has_no_jump_out_of_itself(column):
+    lines = syscalls._write_filter(0, column)
+    for number, (code, skip_if, skip_else, _) in enumerate(lines):
+        if code in (syscalls.EQUALS, syscalls.AT_LEAST, syscalls.ANY_BIT):
+            assert number + 1 + max(skip_if, skip_else) < len(lines)
+    assert lines[-1] == (syscalls.RETURN, 0, 0, syscalls.ALLOW)
+    assert sum(line[3] == syscalls.ALLOW for line in lines) == 2
+
+
+def run_filter(lines, number, arguments=(), architecture=0xC000003E):
+    """Answer of a filter to one system call: its instructions, carried out."""
+    words = {syscalls.NUMBER: number, syscalls.ARCHITECTURE: architecture}
+    words |= {syscalls.ARGUMENTS + 8 * place: value for place, value in enumerate(arguments)}
+    register, place = 0, 0
+    tests = {
+        syscalls.EQUALS: lambda value: register == value,
+        syscalls.AT_LEAST: lambda value: register >= value,
+        syscalls.ANY_BIT: lambda value: bool(register & value),
+    }
+    while True:
+        code, skip_if, skip_else, value = lines[place]
+        place += 1
+        if code == syscalls.RETURN:
+            return value
+        if code == syscalls.LOAD:
+            register = words[value]
+        elif code == syscalls.AND:
+            register &= value
+        else:
+            place += skip_if if tests[code](value) else skip_else
+
+
+@pytest.mark.parametrize(("machine", "column"), [("x86_64", 0), ("aarch64", 1)])
+def test_filter_answers_as_it_should_on_both_machines(machine, column):
+    code, found = syscalls.ARCHITECTURES[machine]
+    lines = syscalls._write_filter(code, column)
+
+    def answer(number, *arguments, architecture=code):
+        return run_filter(lines, number, arguments, architecture) & 0xFFFF0000
+
+    assert found == column
+    for row in syscalls.REFUSED:
+        if row[column] is not None:
+            assert answer(row[column]) == syscalls.REFUSE
+            assert answer(row[column], architecture=1) == syscalls.KILL
+    for harmless in ((0, 63), (1, 64), (44, 206), (46, 211), (47, 212), (231, 94)):  # read, write, send, exit
+        assert answer(harmless[column]) == syscalls.ALLOW
+        assert answer(harmless[column] | syscalls.X32) == syscalls.REFUSE
+    clone, pair = syscalls.CLONE[column], syscalls.SOCKETPAIR[column]
+    assert answer(clone, 0x3D0F00) == syscalls.ALLOW  # a thread
+    assert answer(clone, 0x1200011) == syscalls.REFUSE  # a process
+    assert answer(syscalls.CLONE3[column]) == syscalls.REFUSE
+    assert answer(pair, socket.AF_UNIX, socket.SOCK_STREAM | 0o2000000) == syscalls.ALLOW
+    assert answer(pair, socket.AF_UNIX, socket.SOCK_DGRAM) == syscalls.REFUSE
+    assert answer(pair, socket.AF_INET, socket.SOCK_STREAM) == syscalls.REFUSE
+
+
+def test_machine_without_these_layers_is_told_so(monkeypatch):
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert not syscalls.refuse_connections() and not landlock.allow_writing_in(Path(os.devnull))
