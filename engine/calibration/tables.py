@@ -23,7 +23,7 @@ def print_record(record: Calibration, console: Console) -> None:
     """Print what it is of, how good it is on what was held out, and where its zones and bounds are."""
     pair, counts, policy = HYPOTHESES[record.task], record.counts, record.policy
     title = f"Calibration for {record.task}, on held-out trials"
-    table = Table("trials", "95 %", *COLUMNS, "s+d", box=SIMPLE, title=title)
+    table = Table("trials", "95 %", *COLUMNS, "s+d", box=SIMPLE, padding=(0, 1, 0, 0), title=title)
     told: dict[str, dict[str, Metric]] = {}
     for metric in record.metrics:
         told.setdefault(metric.condition, {})[metric.name] = metric
