@@ -54,11 +54,14 @@ def restore_backup(path: Path, live: Path) -> int:
     try:
         _copy(path, part)
         before = _open_whole(live)
-        n_forgotten = _carry_over(part, before)
+        try:
+            n_forgotten = _carry_over(part, before)
+        finally:
+            if before is not None:
+                before.close()
         if before is None:
             _replace(part, live)
         else:
-            before.close()
             _copy_into(part, live)
     finally:
         for left in part.parent.glob(f"{part.name}*"):

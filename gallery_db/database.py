@@ -1,11 +1,13 @@
 """The database behind the gallery: SQLite in the data folder, or PostgreSQL by a URL.
 
-Writers stand in line: `BEGIN IMMEDIATE` in SQLite, an advisory lock in PostgreSQL. So whatever a writer has read stays
-true until it commits, and generations rise one by one.
+Writers stand in line: by a lock and `BEGIN IMMEDIATE` in SQLite, by an advisory lock in PostgreSQL. So what a writer has
+read stays true until it commits, and generations rise one by one.
 """
 
 import os
+import random
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +22,11 @@ from engine.errors import FolderUnwritable
 from gallery_db.errors import GalleryBusy, GalleryDamaged, GalleryError, GalleryUnreachable
 from gallery_db.migrations import bring_up_to_date, read_version
 from gallery_db.schema import VERSION
+
+try:
+    import fcntl
+except ImportError:  # Windows: SQLite's own patience must do
+    fcntl = None  # type: ignore[assignment]
 
 FOLDER, FILE = "gallery", "gallery.db"
 BUSY_MS = 30_000  # eight writers on two cores wait some seconds at worst
@@ -68,7 +75,12 @@ class Database:
 
         Without `keep` it is not kept either way: whoever reads within the block sees what would be.
         """
-        with translate_errors(self.name), self._writer.connect() as connection, connection.begin() as transaction:
+        with (
+            stand_in_line(self.path),
+            translate_errors(self.name),
+            self._writer.connect() as connection,
+            connection.begin() as transaction,
+        ):
             if not self.is_sqlite:
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK})
             yield connection
@@ -221,6 +233,36 @@ def _begin(connection: Connection) -> None:
 
 
 @contextmanager
+def stand_in_line(path: Path | None) -> Iterator[None]:
+    """Wait for the other writers of a SQLite file. GalleryBusy where one does not end.
+
+    SQLite would wait, too, but ever more patiently: of many writers, those who came first may wait longest, or in vain.
+    The lock is on the folder, since closing a file of SQLite's would drop SQLite's own locks; it ends with its process.
+    """
+    if path is None or fcntl is None:
+        yield
+        return
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        end = time.monotonic() + BUSY_MS / 1000
+        while True:
+            try:
+                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > end:
+                    raise _busy(f"{path}") from None
+                time.sleep(random.uniform(0.001, 0.005))  # noqa: S311 - whoever waits has the same chance
+        yield
+    finally:
+        os.close(folder)
+
+
+def _busy(name: str) -> GalleryBusy:
+    return GalleryBusy(f"The gallery {name} was held by others for {BUSY_MS / 1000:g} s.", "Try again.")
+
+
+@contextmanager
 def translate_errors(name: str) -> Iterator[None]:
     """Say what a database's error means, where it means something that the person can act on."""
     try:
@@ -241,7 +283,7 @@ def _explain(name: str, error: SQLAlchemyError) -> GalleryError | FolderUnwritab
     cause: Any = error.orig if isinstance(error, DBAPIError) else error
     words = str(cause).lower()
     if isinstance(error, PoolTimeout) or "locked" in words or "busy" in words:
-        return GalleryBusy(f"The gallery {name} was held by others for {BUSY_MS // 1000} s", "Try again.")
+        return _busy(name)
     if "malformed" in words or "not a database" in words:
         return GalleryDamaged(
             f"The gallery {name} is damaged", "Restore it from a backup: wayspeak gallery restore FILE."

@@ -28,44 +28,43 @@ def search(connection: Connection, finder: Finder, embedding: DynamicEmbedding, 
     if not embedding.is_natural:
         return conclude_nothing(SearchReason.NOT_NATURAL, judge, n_speakers, backend)
     (hits,) = finder.find(connection, recipe, embedding.vector[None], max(k, REORDERED))
-    return judge.conclude(_weigh(connection, embedding, hits, judge, n_speakers), k, n_speakers, backend)
+    candidates = _weigh(connection, embedding, [speaker for speaker, _ in hits], judge, n_speakers)
+    return judge.conclude(candidates, k, n_speakers, backend)
 
 
 def verify(connection: Connection, speaker: Speaker, embedding: DynamicEmbedding, judge: Judge) -> Verification:
     """Hold an embedding against one speaker; EmbedderMismatch where they are enrolled in other recipes alone."""
-    found = read_known(connection, embedding.recipe, [speaker.id]).get(speaker.id)
-    if found is None:
+    if speaker.id not in read_known(connection, embedding.recipe, [speaker.id]):
         raise EmbedderMismatch(
             f"Nothing of {speaker.name} is enrolled in the recipe {embedding.recipe}.",
             "Enrol their clips anew with these weights.",
         )
     if not embedding.is_natural:
         return judge.conclude_one(speaker, None, ())
-    cosine = _compare(found[1], embedding)
-    (candidate,) = _weigh(connection, embedding, [(speaker.id, cosine)], judge, 0)
+    (candidate,) = _weigh(connection, embedding, [speaker.id], judge, 0)
+    stored = read_samples(connection, [speaker.id], embedding.recipe, with_thumbnails=False)
+    cosines = _compare(np.array([one.embedding.vector for one in stored]), embedding)
     samples = [
-        SampleSimilarity(one.id, one.source_name, _compare(one.embedding.vector, embedding))
-        for one in read_samples(connection, [speaker.id], embedding.recipe, with_thumbnails=False)
+        SampleSimilarity(one.id, one.source_name, float(cosine)) for one, cosine in zip(stored, cosines, strict=True)
     ]
     return judge.conclude_one(speaker, candidate, tuple(sorted(samples, key=lambda one: -one.similarity)))
 
 
 def _weigh(
-    connection: Connection,
-    embedding: DynamicEmbedding,
-    hits: Sequence[tuple[int, float]],
-    judge: Judge,
-    n_speakers: int,
+    connection: Connection, embedding: DynamicEmbedding, ids: Sequence[int], judge: Judge, n_speakers: int
 ) -> list[Candidate]:
-    known = read_known(connection, embedding.recipe, [speaker for speaker, _ in hits])
-    there = [(*known[speaker], cosine) for speaker, cosine in hits if speaker in known]
-    templates = np.array([vector for _, vector, _ in there])
-    cosines = np.array([cosine for *_, cosine in there], np.float64)
-    return judge.weigh(embedding, [one for one, *_ in there], cosines, templates, n_speakers)
+    """Compare with the templates themselves: which index found them changes no digit of what is said."""
+    known = read_known(connection, embedding.recipe, ids)
+    if not known:
+        return []
+    templates = np.array([vector for _, vector in known.values()])
+    cosines = _compare(templates, embedding)
+    return judge.weigh(embedding, [one for one, _ in known.values()], cosines, templates, n_speakers)
 
 
-def _compare(vector: np.ndarray, embedding: DynamicEmbedding) -> float:
-    return float((vector.astype(np.float64) @ embedding.vector.astype(np.float64)).clip(-1, 1))
+def _compare(vectors: np.ndarray, embedding: DynamicEmbedding) -> np.ndarray:
+    """Cosines (N,) float64 of unit rows (N, D), each summed by itself: the same however many there are."""
+    return (vectors.astype(np.float64) * embedding.vector.astype(np.float64)).sum(axis=1).clip(-1, 1)
 
 
 def _refuse_other_recipes(connection: Connection, recipe: str) -> None:

@@ -82,16 +82,21 @@ def test_a_writer_waits_for_another(file: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_who_waits_too_long_is_told(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with closing(open_database(file)) as one, closing(open_database(file)) as other:
+        monkeypatch.setattr(module, "BUSY_MS", 50)
+        with one.write(), pytest.raises(GalleryBusy, match=r"0\.05 s"), other.write():
+            pass
+        with other.write() as connection:
+            assert connection.execute(text("SELECT 1")).scalar_one() == 1
+
+
+def test_so_is_who_waits_for_another_program(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     quick = {"busy_timeout=50": 50} | {name: value for name, value in PRAGMAS.items() if "busy" not in name}
     monkeypatch.setattr(module, "PRAGMAS", quick)
-    with (
-        closing(open_database(file)) as one,
-        closing(open_database(file)) as other,
-        one.write(),
-        pytest.raises(GalleryBusy),
-        other.write(),
-    ):
-        pass
+    with closing(open_database(file)) as one, closing(sqlite3.connect(file, isolation_level=None)) as stranger:
+        stranger.execute("BEGIN IMMEDIATE")
+        with pytest.raises(GalleryBusy), one.write():
+            pass
 
 
 @pytest.mark.parametrize(

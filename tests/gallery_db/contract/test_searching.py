@@ -235,4 +235,4 @@ def test_both_databases_give_the_same_answers(gallery: Gallery, tmp_path: Path) 
             one, other = (each.search(probe, 10, reason=REASON) for each in (reference, gallery))
             assert [each.name for each in one.candidates] == [each.name for each in other.candidates]
             ours, theirs = ([each.similarity for each in found.candidates] for found in (one, other))
-            assert ours == pytest.approx(theirs, abs=1e-6)
+            assert ours == theirs
