@@ -54,6 +54,14 @@ class AlignedFaces:
         if self.points.shape != (n_frames, N_POINTS, 2) or self.points.dtype != np.float32:
             raise ValueError(f"points are {self.points.dtype} {self.points.shape}, wanted float32 (T, {N_POINTS}, 2)")
 
+    def __len__(self) -> int:
+        """Count the frames."""
+        return len(self.points)
+
+    def __getitem__(self, frames: slice) -> "AlignedFaces":
+        """Cut some of the frames."""
+        return AlignedFaces(self.pictures[frames], self.points[frames])
+
 
 def plan_faces(track: FaceTrack) -> CropPlan:
     """Plan the upright pictures of a track."""

@@ -61,7 +61,7 @@ class Dynamics:
         """Embed one face; None where it is seen for less than a second. ValueError where no faces were cut."""
         if track.faces is None:
             raise ValueError("the faces of this observation were not cut: observe with `cut_faces`")
-        found = self.model.embed(track.motion, track.faces.pictures, track.seen)
+        found = self.model.embed(track.motion, track.faces, track.seen)
         length = min(self.model.options.window, len(track.seen))
         n_frames = sum(int(track.seen[start : start + length].sum()) for start in found.starts)
         return join_windows(found.vectors, found.evidence, n_frames / FPS, self.recipe, self.nature)

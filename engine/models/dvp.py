@@ -24,7 +24,7 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
-from engine.alignedfaces import SIZE
+from engine.alignedfaces import N_POINTS, SIZE, AlignedFaces
 from engine.errors import WeightsDamaged
 from engine.models.compact import Block
 from engine.motion import N_POSE, N_SHAPES
@@ -47,6 +47,7 @@ class DVPOptions:
     dilations: tuple[int, ...] = (1, 2, 4)
     dropout: float = 0.15
     n_shapes: int = 16  # of the principal directions of the blendshapes
+    n_points: int = 16  # of those of the landmarks
     n_bands: int = 32  # of those of the pictures
     window: int = 31  # frames
     frequency: bool = True  # block cosines; off: pixels
@@ -57,7 +58,7 @@ class DVPOptions:
     @property
     def n_rows(self) -> int:
         """Numbers a frame that the network reads."""
-        return self.n_shapes + N_POSE + self.n_bands
+        return self.n_shapes + self.n_points + N_POSE + self.n_bands
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -132,6 +133,7 @@ class DVP(nn.Module):
     """The members side by side, and what turns motion and pictures into their rows."""
 
     shape_basis: torch.Tensor  # (52, n_shapes)
+    point_basis: torch.Tensor  # (216, n_points)
     pose_scale: torch.Tensor  # (6,)
     band_basis: torch.Tensor  # (N_BANDS or N_PIXELS, n_bands)
     natural: torch.Tensor  # (3,): mean evidence of untouched clips, its deviation between clips and within them
@@ -142,6 +144,7 @@ class DVP(nn.Module):
         n_inputs = N_BANDS if options.frequency else N_PIXELS
         self.members = nn.ModuleList(Member(options) for _ in range(n_members))
         self.register_buffer("shape_basis", torch.zeros(N_SHAPES, options.n_shapes))
+        self.register_buffer("point_basis", torch.zeros(2 * N_POINTS, options.n_points))
         self.register_buffer("pose_scale", torch.ones(N_POSE))
         self.register_buffer("band_basis", torch.zeros(n_inputs, options.n_bands))
         self.register_buffer("natural", torch.tensor([0.0, 1.0, 1.0]))
@@ -155,12 +158,14 @@ class DVP(nn.Module):
             model.register_buffer(name, buffer.clone())
         return model.eval()
 
-    def describe(self, motion: np.ndarray, pictures: np.ndarray) -> np.ndarray:
-        """(T, R) float32: rows of `motion` (T, 58) and upright faces (T, 64, 64) uint8, on about unit spread."""
-        looks = describe_pictures(pictures, self.options.frequency)
+    def describe(self, motion: np.ndarray, faces: AlignedFaces) -> np.ndarray:
+        """(T, R) float32: rows of `motion` (T, 58) and of the upright faces of as many frames, on about unit spread."""
+        looks = describe_pictures(faces.pictures, self.options.frequency)
+        points = faces.points.reshape(len(faces.points), -1)
         parts = [
             motion[:, :N_SHAPES] @ self.shape_basis.cpu().numpy(),
             motion[:, N_SHAPES:] * self.pose_scale.cpu().numpy(),
+            points @ self.point_basis.cpu().numpy(),
             looks @ self.band_basis.cpu().numpy(),
         ]
         return np.hstack(parts).astype(np.float32)
@@ -177,7 +182,7 @@ class DVP(nn.Module):
             evidence.append(torch.stack([one[1] for one in told]).mean(0))
         return torch.cat(vectors).cpu().numpy(), torch.cat(evidence).cpu().numpy()
 
-    def embed(self, motion: np.ndarray, pictures: np.ndarray, seen: np.ndarray) -> Windows:
+    def embed(self, motion: np.ndarray, faces: AlignedFaces, seen: np.ndarray) -> Windows:
         """Embed a track of T frames, window by window; `seen` (T,) bool.
 
         A window counts where 25 of its frames are seen; a track shorter than that gives none.
@@ -188,7 +193,7 @@ class DVP(nn.Module):
         if not len(starts):
             dim = self.options.dim * len(self.members)
             return Windows(np.zeros((0, dim), np.float32), np.zeros(0, np.float32), starts)
-        rows = [self.describe(motion[s : s + length], pictures[s : s + length]) for s in starts]
+        rows = [self.describe(motion[s : s + length], faces[s : s + length]) for s in starts]
         vectors, evidence = self.look(np.stack([fill_window(own, self.options.window) for own in rows]))
         return Windows(vectors, evidence, starts)
 

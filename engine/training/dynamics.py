@@ -27,6 +27,7 @@ class DynamicsOptions:
     adversary: float = 0.3  # part 3: strength of the reversed gradient at the end; 0: none
     recasts: int = 3000  # windows whose motion is put on another face
     recast_share: float = 0.4  # of the drawn windows that have one
+    forged_share: float = 0.5  # of the drawn windows of whose motion is given with others' faces too
     seed: int = 1
     n_members: int = 1
     steps: int = 1500
@@ -48,9 +49,13 @@ def train_dvp(
     device: str = "cpu",
     on_step: OnStep = lambda member, step: None,
 ) -> DVP:
-    """Train all members on the clips; the same clips, options and machine give the same weights."""
-    bases = fit_bases(clips, options.model)
-    puppets = make_puppets(clips, options.puppets, PUPPET_CLIPS, options.seed) if options.puppets else []
+    """Train all members on the clips; the same clips, options and machine give the same weights.
+
+    Those whose face is another's are drawn beside the speaker's own; all else is told by own faces alone.
+    """
+    own = [clip for clip in clips if clip.is_own_face]
+    bases = fit_bases(own, options.model)
+    puppets = make_puppets(own, options.puppets, PUPPET_CLIPS, options.seed) if options.puppets else []
     source = WindowSource([*clips, *puppets], bases, options)
     members = [
         train_member(source, options, number, device, lambda step, n=number: on_step(n, step))  # type: ignore[misc]
@@ -96,11 +101,13 @@ class WindowSource:
 
     def __init__(self, clips: Sequence[SpokenClip], bases: DVP, options: DynamicsOptions):
         self._clips, self._options, self._length = clips, options, bases.options.window
-        self._rows = [bases.describe(clip.motion, clip.pictures) for clip in clips]
+        self._rows = [bases.describe(clip.motion, clip.faces) for clip in clips]
         names = sorted({clip.speaker for clip in clips})
         self.n_speakers = len(names)
         self._who = np.array([names.index(clip.speaker) for clip in clips])
-        self._own = [np.flatnonzero(self._who == number) for number in range(len(names))]
+        own_face = np.array([clip.is_own_face for clip in clips])
+        self._own = [np.flatnonzero((self._who == number) & own_face) for number in range(len(names))]
+        self._forged = [np.flatnonzero((self._who == number) & ~own_face) for number in range(len(names))]
         self._shares = _share_speakers(clips, self._own)
         self._looks = _code_appearances(clips, options.model.n_appearance)
         self._recasts = self._make_recasts(bases, np.random.default_rng([options.seed, 999]))
@@ -108,8 +115,13 @@ class WindowSource:
     def draw(self, rng: np.random.Generator) -> Batch:
         """Draw a batch; a function of the clips, the options and the generator alone."""
         speakers = rng.choice(self.n_speakers, self._options.batch, p=self._shares)
-        windows, looks = zip(*(self._cut(int(rng.choice(self._own[one])), rng) for one in speakers), strict=True)
+        windows, looks = zip(*(self._cut(self._choose(int(one), rng), rng) for one in speakers), strict=True)
         return Batch(np.stack(windows), speakers, np.stack(looks))
+
+    def _choose(self, speaker: int, rng: np.random.Generator) -> int:
+        forged = self._forged[speaker]
+        chosen = forged if len(forged) and rng.random() < self._options.forged_share else self._own[speaker]
+        return int(rng.choice(chosen))
 
     def _cut(self, number: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         made = self._recasts.get(number)
@@ -122,15 +134,16 @@ class WindowSource:
     def _make_recasts(self, bases: DVP, rng: np.random.Generator) -> dict[int, list[tuple[np.ndarray, np.ndarray]]]:
         """Put the motion of windows on the faces of others: clip number to windows with their appearances."""
         made: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {}
+        faces = np.concatenate(self._own)
         for _ in range(self._options.recasts):
             number = int(rng.choice(self._own[rng.choice(self.n_speakers, p=self._shares)]))
-            other = int(rng.integers(len(self._clips)))
+            other = int(rng.choice(faces))
             clip, face = self._clips[number], self._clips[other]
             start = rng.integers(0, max(1, len(clip.motion) - self._length + 1))
             span = slice(start, start + self._length)
-            still = face.still(int(rng.integers(len(face.pictures))))
-            pictures = recast(still, clip.points[span], bool(rng.random() < 0.5))
-            rows = fill_window(bases.describe(clip.motion[span], pictures), self._length)
+            still = face.still(int(rng.integers(len(face.faces))))
+            moved = recast(still, clip.faces.points[span], bool(rng.random() < 0.5))
+            rows = fill_window(bases.describe(clip.motion[span], moved), self._length)
             made.setdefault(number, []).append((rows, self._looks[other]))
         return made
 
@@ -194,10 +207,12 @@ def _share_speakers(clips: Sequence[SpokenClip], own: Sequence[np.ndarray]) -> n
 
 def _code_appearances(clips: Sequence[SpokenClip], n: int) -> np.ndarray:
     """(C, n) float32 of unit spread: principal coordinates of one frame's landmarks and shrunk picture."""
-    frames = [len(clip.pictures) // 2 for clip in clips]
-    points = np.stack([clip.points[frame].ravel() for clip, frame in zip(clips, frames, strict=True)])
-    side = clips[0].pictures.shape[1] // SHRUNK
-    pictures = np.stack([clip.pictures[frame] for clip, frame in zip(clips, frames, strict=True)]).astype(np.float32)
+    frames = [len(clip.faces.pictures) // 2 for clip in clips]
+    points = np.stack([clip.faces.points[frame].ravel() for clip, frame in zip(clips, frames, strict=True)])
+    side = clips[0].faces.pictures.shape[1] // SHRUNK
+    pictures = np.stack([clip.faces.pictures[frame] for clip, frame in zip(clips, frames, strict=True)]).astype(
+        np.float32
+    )
     pictures = pictures.reshape(len(clips), SHRUNK, side, SHRUNK, side).mean((2, 4)).reshape(len(clips), -1)
     pictures = (pictures - pictures.mean(1, keepdims=True)) / (pictures.std(1, keepdims=True) + 1e-3)
     both = np.hstack([(points - points.mean(0)) / 4.0, pictures - pictures.mean(0)])

@@ -57,6 +57,10 @@ def train(
     validate: Annotated[bool, typer.Option("--validate", help="Measure on speakers left out.")] = False,
     ablate: Annotated[bool, typer.Option("--ablate", help="With --validate: each part off, all off.")] = False,
     curve: Annotated[bool, typer.Option("--curve", help="With --validate: fewer speakers.")] = False,
+    forged: Annotated[
+        list[Path] | None,
+        typer.Option(help="CSV of `wayspeak forge`: the same people's motion on other faces, seen as who moves."),
+    ] = None,
     keep: Annotated[bool, typer.Option("--keep", help="With --validate: keep the weights of each fold.")] = False,
 ) -> None:
     """Train the model of speaking styles; or, leaving speakers out in turn, measure what this training is worth."""
@@ -66,7 +70,7 @@ def train(
     with Progress(
         *Progress.get_default_columns(), MofNCompleteColumn(), TimeElapsedColumn(), console=Console(stderr=True)
     ) as bar:
-        clips = _gather(manifest, cache, workers, bar)
+        clips = _gather(_read_rows(manifest, forged or []), cache, workers, bar)
         folds = split_speakers(clips, N_FOLDS, seed=0)
         if not all(len(fold) > 1 for fold in folds):
             raise BadManifest(
@@ -107,7 +111,7 @@ def save_dvp(model: DVP, path: Path, options: DynamicsOptions, clips: Sequence[S
     digest = hash_file(path)
     sidecar = uses | {
         "sha256": digest,
-        "speakers": sorted({clip.row.speaker for clip in clips if clip.row.speaker}),
+        "speakers": sorted({name for clip in clips if clip.row.speaker for name in clip.people}),
         "recipe": f"dynamics-{digest[:12]}",
         "options": asdict(options),
         "trained_on": {
@@ -119,9 +123,17 @@ def save_dvp(model: DVP, path: Path, options: DynamicsOptions, clips: Sequence[S
     path.with_suffix(".json").write_text(json.dumps(sidecar, indent=2, sort_keys=True) + "\n")
 
 
-def _gather(manifest: Path, cache: Path | None, workers: int, bar: Progress) -> list[SpokenClip]:
-    """Build a clip of every real row; what cannot be read or shows no face for a second is named and left out."""
+def _read_rows(manifest: Path, forged: Sequence[Path]) -> list[Row]:
+    """Real rows of a manifest, and of others those where one person moves another's face."""
     rows = [row for row in read_manifest(manifest, required=("path", "label", "speaker", "session")) if row.is_real]
+    for path in forged:
+        made = read_manifest(path, required=("path", "label", "face_owner", "motion_owner"))
+        rows += [row for row in made if not row.is_real and row.motion_owner and row.face_owner != row.motion_owner]
+    return rows
+
+
+def _gather(rows: Sequence[Row], cache: Path | None, workers: int, bar: Progress) -> list[SpokenClip]:
+    """Build a clip of every row; what cannot be read or shows no face for a second is named and left out."""
     settings = Settings.from_env()
     observer = Observer.load(settings, cut_faces=True)
     kept = ObservationCache(cache or settings.data_dir / "cache", observer.recipe, with_faces=True)
@@ -155,10 +167,8 @@ def _train_final(
     clips: Sequence[SpokenClip], folds: Sequence[frozenset[str]], options: DynamicsOptions, out: Path, bar: Progress
 ) -> None:
     """Train on everybody; how natural untouched motion looks is told by a training that left one fold out."""
-    held_out = [clip for clip in clips if clip.speaker in folds[0]]
-    scout = train_dvp(
-        [clip for clip in clips if clip.speaker not in folds[0]], options, on_step=_reporter("scout", bar)
-    )
+    held_out = [clip for clip in clips if clip.is_own_face and clip.speaker in folds[0]]
+    scout = train_dvp([clip for clip in clips if not clip.people & folds[0]], options, on_step=_reporter("scout", bar))
     model = train_dvp(clips, options, on_step=_reporter("final", bar))
     model.natural = measure_natural(group_evidence(look_at(scout, held_out)))
     save_dvp(model, out / "dynamics.safetensors", options, clips)
@@ -194,7 +204,7 @@ def _validate(
             model.natural = natural
             path = kept / f"fold-{fold}" / "weights" / "dynamics.safetensors"
             path.parent.mkdir(parents=True, exist_ok=True)
-            save_dvp(model, path, variants["model"], [clip for clip in clips if clip.speaker not in folds[fold]])
+            save_dvp(model, path, variants["model"], [clip for clip in clips if not clip.people & folds[fold]])
     return {name: measure_looks(looks, variants["model"].seed) for name, looks in parts.items()}
 
 
@@ -226,8 +236,8 @@ def _look(
     torch.set_num_threads(1)
     others = sorted(name for number, own in enumerate(folds) if number != fold for name in own)
     chosen = {clip.speaker for clip in clips} - folds[fold] if n is None else set(others[:n])
-    model = train_dvp([clip for clip in clips if clip.speaker in chosen], options)
-    return model, look_at_all(model, [clip for clip in clips if clip.speaker in folds[fold]], options.seed)
+    model = train_dvp([clip for clip in clips if clip.people <= chosen], options)
+    return model, look_at_all(model, [clip for clip in clips if clip.people <= folds[fold]], options.seed)
 
 
 def _reporter(name: str, bar: Progress) -> OnStep:

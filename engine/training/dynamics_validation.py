@@ -50,8 +50,10 @@ def look_at(model: DVP, clips: Sequence[SpokenClip], windows: np.ndarray | None 
 
 
 def look_at_all(model: DVP, clips: Sequence[SpokenClip], seed: int) -> Looks:
-    """Look at clips untouched, in every distortion, and with the faces of others."""
+    """Look at clips untouched, in every distortion, and with the faces of others; and at those forged before."""
     rng = np.random.default_rng(seed)
+    forged = [clip for clip in clips if not clip.is_own_face]
+    clips = [clip for clip in clips if clip.is_own_face]
     windows = cut_windows(model, clips)
     looks = {UNTOUCHED: look_at(model, clips, windows)}
     for kind in Distortion:
@@ -65,13 +67,15 @@ def look_at_all(model: DVP, clips: Sequence[SpokenClip], seed: int) -> Looks:
             )
             for one, clip, face in zip(_label(look_at(model, clips, made), method), clips, faces, strict=True)
         ]
+    for method in sorted({clip.row.method for clip in forged}):
+        looks[f"forged: {method}"] = look_at(model, [clip for clip in forged if clip.row.method == method])
     return looks
 
 
 def cut_windows(model: DVP, clips: Sequence[SpokenClip]) -> np.ndarray:
     """(n, L, R): rows of the first window of each clip."""
     length = model.options.window
-    rows = [model.describe(clip.motion[:length], clip.pictures[:length]) for clip in clips]
+    rows = [model.describe(clip.motion[:length], clip.faces[:length]) for clip in clips]
     return np.stack([fill_window(own, length) for own in rows])
 
 
@@ -101,7 +105,10 @@ def measure_looks(folds: Sequence[Looks], seed: int) -> Figures:
             _Bench.of(own, Nature(*nature.tolist()), gated, seed) for own, nature in zip(folds, natures, strict=True)
         ]
         figures["gated" if gated else "embedding"] = {
-            method or "untouched": _measure_method(benches, method, seed) for method in folds[0]
+            method or "untouched": _measure_method(
+                [bench for bench in benches if method in bench.samples], method, seed
+            )
+            for method in dict.fromkeys(method for own in folds for method in own)
         }
     return figures
 
@@ -129,7 +136,7 @@ def _measure_method(benches: Sequence[_Bench], method: str, seed: int) -> Figure
     told = asdict(tell_recognition(_join_pairs(pairs), _join_searches(found), seed))
     samples = [sample for bench in benches for sample in bench.samples[method]]
     told["refused"] = float(np.mean([not sample.is_natural for sample in samples])) if samples else None
-    if method in (FACE_SWAP, REENACTMENT):
+    if any(sample.face_owner != sample.speaker for sample in samples):
         untouched = _join_searches([bench.search(UNTOUCHED)[0] for bench in benches])
         told["following"] = asdict(tell_following(_join_searches(found), untouched, seed))
     return told
@@ -184,5 +191,5 @@ def _cast(clips: Sequence[SpokenClip], rng: np.random.Generator) -> list[SpokenC
 
 def _recast(model: DVP, clip: SpokenClip, face: SpokenClip, keep_shape: bool) -> np.ndarray:
     length = model.options.window
-    pictures = recast(face.still(len(face.pictures) // 2), clip.points[:length], keep_shape)
-    return fill_window(model.describe(clip.motion[:length], pictures), length)
+    made = recast(face.still(len(face.faces) // 2), clip.faces.points[:length], keep_shape)
+    return fill_window(model.describe(clip.motion[:length], made), length)

@@ -57,7 +57,9 @@ def learn_practice(clips: Sequence[SpokenClip]) -> Practice:
     """Fit by least squares, within clips, what goes along with what."""
     kept = [slice(None, None, max(1, len(clip.motion) // SAMPLED)) for clip in clips]
     rows = [centre(clip.motion[own]) for clip, own in zip(clips, kept, strict=True)]
-    points = [centre(clip.points[own].reshape(len(one), -1)) for clip, own, one in zip(clips, kept, rows, strict=True)]
+    points = [
+        centre(clip.faces.points[own].reshape(len(one), -1)) for clip, own, one in zip(clips, kept, rows, strict=True)
+    ]
     moved = np.concatenate(rows)
     handles = read_handles(moved)
     reach = np.concatenate([centre(read_handles(clip.motion[:MAX_FRAMES])) for clip in clips]).std(0)

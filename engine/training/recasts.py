@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from scipy.spatial import Delaunay
 
-from engine.alignedfaces import SIZE
+from engine.alignedfaces import SIZE, AlignedFaces
 from engine.warping import bend, span_triangles
 
 _RIM = np.array([(x, y) for x in (0, 21, 42, 63) for y in (0, 63)] + [(x, y) for x in (0, 63) for y in (21, 42)], float)
@@ -25,8 +25,8 @@ class StillFace:
     points: np.ndarray  # (108, 2) float32, pixels
 
 
-def recast(still: StillFace, motion: np.ndarray, keep_shape: bool) -> np.ndarray:
-    """(T, 64, 64) uint8: the still face moved by landmarks (T, 108, 2).
+def recast(still: StillFace, motion: np.ndarray, keep_shape: bool) -> AlignedFaces:
+    """Move the still face by landmarks (T, 108, 2).
 
     `keep_shape`: the still face's own shape is moved; else it takes on that of the landmarks.
     """
@@ -38,7 +38,7 @@ def recast(still: StillFace, motion: np.ndarray, keep_shape: bool) -> np.ndarray
     shifts = np.concatenate([away, np.zeros((len(away), len(_RIM), 2))], axis=1)  # (T, V, 2)
     fields = (shifts[:, owners] * weights[None, ..., None]).sum(2)  # (T, 4096, 2)
     moved = [_shift(based, field.reshape(SIZE, SIZE, 2).astype(np.float32)) for field in fields]
-    return np.stack(moved)
+    return AlignedFaces(np.stack(moved), (rest + away).astype(np.float32))
 
 
 def _place(still: StillFace, corners: np.ndarray) -> np.ndarray:

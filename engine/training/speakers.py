@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from engine.alignedfaces import AlignedFaces
 from engine.manifest import Row
 from engine.models.dvp import DVP, DVPOptions, describe_pictures
 from engine.motion import N_SHAPES
@@ -27,8 +28,17 @@ class SpokenClip:
     sha256: str
     speaker: str
     motion: np.ndarray  # (T, 58) float32, `motion.describe_motion`
-    pictures: np.ndarray  # (T, 64, 64) uint8, upright
-    points: np.ndarray  # (T, 108, 2) float32, pixels of the pictures
+    faces: AlignedFaces  # of the same frames
+
+    @property
+    def is_own_face(self) -> bool:
+        """Not forged: who moves is who is seen."""
+        return self.row.face_owner in (None, "", self.speaker)
+
+    @property
+    def people(self) -> frozenset[str]:
+        """Who moves and who is seen."""
+        return frozenset({self.speaker, self.row.face_owner or self.speaker})
 
     @property
     def seconds(self) -> float:
@@ -37,13 +47,13 @@ class SpokenClip:
 
     def still(self, frame: int) -> StillFace:
         """One picture of it."""
-        return StillFace(self.pictures[frame], self.points[frame])
+        return StillFace(self.faces.pictures[frame], self.faces.points[frame])
 
 
 def build_spoken_clip(seen: Observation, row: Row) -> SpokenClip | None:
     """Keep the longest run of frames in which the main face is seen; None where it is shorter than a second.
 
-    A clip whose speaker is not told is taken for a person of its own.
+    A clip whose speaker is not told is taken for a person of its own; a forged clip is the motion's owner's.
     """
     if not seen.tracks:
         return None
@@ -54,10 +64,8 @@ def build_spoken_clip(seen: Observation, row: Row) -> SpokenClip | None:
     kept = slice(span.start, min(span.stop, span.start + MAX_FRAMES))
     if kept.stop - kept.start < MIN_FRAMES:
         return None
-    speaker = row.speaker or f"clip {row.number}"
-    return SpokenClip(
-        row, seen.sha256, speaker, track.motion[kept], track.faces.pictures[kept], track.faces.points[kept]
-    )
+    speaker = row.motion_owner or row.speaker or f"clip {row.number}"
+    return SpokenClip(row, seen.sha256, speaker, track.motion[kept], track.faces[kept])
 
 
 def find_longest_run(flags: np.ndarray) -> slice:
@@ -72,7 +80,7 @@ def split_speakers(clips: Sequence[SpokenClip], n_folds: int, seed: int) -> list
     """Share out the speakers who have clips and sessions enough to be measured; all others are always trained on."""
     sessions: dict[str, list[str]] = {}
     for clip in clips:
-        if clip.row.speaker and clip.row.session:
+        if clip.is_own_face and clip.row.speaker and clip.row.session:
             sessions.setdefault(clip.row.speaker, []).append(clip.row.session)
     able = [name for name, own in sessions.items() if len(own) >= MIN_CLIPS and len(set(own)) >= MIN_SESSIONS]
     order = np.random.default_rng(seed).permutation(sorted(able))
@@ -85,17 +93,20 @@ def fit_bases(clips: Sequence[SpokenClip], options: DVPOptions) -> DVP:
     Each clip counts by at most 50 frames, so that long ones do not rule.
     """
     model = DVP(options, 0)
-    motion, looks = [], []
+    motion, points, looks = [], [], []
     for clip in clips:
         step = max(1, len(clip.motion) // 50)
         own = clip.motion[::step]
         motion.append(own - own.mean(0))
-        seen = describe_pictures(clip.pictures, options.frequency)[::step]
+        shape = clip.faces.points[::step].reshape(len(own), -1)
+        points.append(shape - shape.mean(0))
+        seen = describe_pictures(clip.faces.pictures, options.frequency)[::step]
         looks.append(seen - seen.mean(0) if options.centred else seen)
     moved, seen = np.concatenate(motion), np.concatenate(looks)
     if not options.centred:
         seen = seen - seen.mean(0)
     model.shape_basis = torch.from_numpy(_find_directions(moved[:, :N_SHAPES], options.n_shapes))
+    model.point_basis = torch.from_numpy(_find_directions(np.concatenate(points), options.n_points))
     model.pose_scale = torch.from_numpy(_invert(moved[:, N_SHAPES:].std(0)))
     model.band_basis = torch.from_numpy(_find_directions(seen, options.n_bands))
     return model
@@ -111,5 +122,5 @@ def _find_directions(rows: np.ndarray, n: int) -> np.ndarray:
 
 def _invert(deviations: np.ndarray) -> np.ndarray:
     """(n,) float32: one over each, 0 where nothing moves."""
-    moving = deviations > STILL * deviations.max()
+    moving = deviations > STILL * deviations.max(initial=0)
     return np.where(moving, 1 / np.where(moving, deviations, 1), 0).astype(np.float32)

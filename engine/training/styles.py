@@ -145,7 +145,7 @@ def _play(scene: _Scene, units: np.ndarray, placing: np.ndarray, rng: np.random.
     rest[:N_SHAPES] = np.maximum(rest, -moved.min(0))[:N_SHAPES]
     motion = rest + moved
     motion[:, :N_SHAPES] = np.minimum(motion[:, :N_SHAPES], 1)
-    still = scene.face.still(int(rng.integers(len(scene.face.pictures))))
+    still = scene.face.still(int(rng.integers(len(scene.face.faces))))
     points = still.points + ((motion - rest) @ placing).reshape(len(motion), *still.points.shape)
     row = Row(scene.face.row.number, scene.face.row.path, label=SOURCE, speaker=scene.speaker, source=SOURCE)
     return SpokenClip(
@@ -153,8 +153,7 @@ def _play(scene: _Scene, units: np.ndarray, placing: np.ndarray, rng: np.random.
         sha256=scene.face.sha256,
         speaker=scene.speaker,
         motion=motion.astype(np.float32),
-        pictures=recast(still, points, keep_shape=True),
-        points=points.astype(np.float32),
+        faces=recast(still, points, keep_shape=True),
     )
 
 

@@ -175,7 +175,7 @@ def test_a_face_is_embedded_from_its_windows(model: DVP) -> None:
     track = draw_track(70)
     found = Dynamics(model, "r", NATURE).embed(observe(track), track)
     assert found is not None and track.faces is not None
-    told = model.embed(track.motion, track.faces.pictures, track.seen)
+    told = model.embed(track.motion, track.faces, track.seen)
     np.testing.assert_allclose(found.vector @ told.vectors.mean(0), 1 - found.spread, atol=1e-5)
     assert (found.n_windows, found.seconds, found.recipe) == (2, 62 / 25, "r")
     assert found.evidence == pytest.approx(told.evidence.mean(), abs=1e-6)

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 from scipy.fft import dctn
 
-from engine.alignedfaces import SIZE
+from engine.alignedfaces import N_POINTS, SIZE, AlignedFaces
 from engine.errors import WeightsDamaged, WeightsForbidden
 from engine.models.dvp import (
     DVP,
@@ -33,19 +33,23 @@ SMALL = DVPOptions(width=16, dim=8)
 def make_model(options: DVPOptions = SMALL, n_members: int = 2) -> DVP:
     torch.manual_seed(0)
     model = DVP(options, n_members)
-    for buffer in (model.shape_basis, model.band_basis):
+    for buffer in (model.shape_basis, model.point_basis, model.band_basis):
         buffer.normal_(0, 0.3)
     return model.eval()
 
 
-def make_track(n_frames: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def make_track(n_frames: int, seed: int = 0) -> tuple[np.ndarray, AlignedFaces, np.ndarray]:
     rng = np.random.default_rng(seed)
     motion = rng.random((n_frames, N_MOTION), np.float32)
-    return motion, rng.integers(0, 256, (n_frames, SIZE, SIZE), np.uint8), np.ones(n_frames, bool)
+    faces = AlignedFaces(
+        rng.integers(0, 256, (n_frames, SIZE, SIZE), np.uint8),
+        rng.uniform(0, SIZE, (n_frames, N_POINTS, 2)).astype(np.float32),
+    )
+    return motion, faces, np.ones(n_frames, bool)
 
 
 def test_block_cosines_are_those_of_the_library() -> None:
-    pictures = make_track(3)[1]
+    pictures = make_track(3)[1].pictures
     plain = pictures.astype(np.float32)
     plain = (plain - plain.mean()) / (plain.std() + 1e-3)
     found = describe_pictures(pictures).reshape(3, 8, 8, N_COSINES)
@@ -83,9 +87,9 @@ def test_a_track_of_a_second_is_enough(n_frames: int, n_windows: int) -> None:
 
 
 def test_windows_in_which_the_face_is_hardly_seen_do_not_count() -> None:
-    motion, pictures, seen = make_track(62)
+    motion, faces, seen = make_track(62)
     seen[:10] = False
-    assert list(make_model().embed(motion, pictures, seen).starts) == [31]
+    assert list(make_model().embed(motion, faces, seen).starts) == [31]
 
 
 def test_places_of_windows() -> None:
@@ -143,10 +147,12 @@ def test_a_short_window_is_mirrored_at_its_end_and_a_long_one_left() -> None:
 
 
 def test_a_window_is_read_by_itself_however_bright_the_rest_is() -> None:
-    motion, pictures, seen = make_track(62)
-    glaring = pictures.copy()
+    motion, faces, seen = make_track(62)
+    glaring = faces.pictures.copy()
     glaring[31:] = 255 - glaring[31:] // 8
-    one, other = (make_model().embed(motion, shown, seen) for shown in (pictures, glaring))
+    one, other = (
+        make_model().embed(motion, AlignedFaces(shown, faces.points), seen) for shown in (faces.pictures, glaring)
+    )
     np.testing.assert_array_equal(one.vectors[0], other.vectors[0])
     assert not np.allclose(one.vectors[1], other.vectors[1], atol=1e-3)
 

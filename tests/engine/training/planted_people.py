@@ -15,7 +15,7 @@ from engine.observation import Heard, Observation, ObservedTrack
 from engine.training.dynamics import DynamicsOptions
 from engine.training.speakers import SpokenClip
 
-MINI = DVPOptions(width=24, dim=16, dilations=(1, 2), dropout=0.05, n_shapes=5, n_bands=6, n_appearance=6)
+MINI = DVPOptions(width=24, dim=16, dilations=(1, 2), dropout=0.05, n_shapes=5, n_points=4, n_bands=6, n_appearance=6)
 """Hardly a network, but it learns what is planted."""
 QUICK = DynamicsOptions(model=MINI, recasts=30, n_members=1, steps=8, batch=16, learning_rate=8e-3)
 OPEN, LEFT, RIGHT = (BLENDSHAPES.index(name) for name in ("jawOpen", "mouthSmileLeft", "mouthSmileRight"))
@@ -78,8 +78,7 @@ def make_person_clip(
         f"{row.number:064x}",
         row.speaker,
         motion,
-        pictures.clip(0, 255).astype(np.uint8),
-        _move_points(points, openness),
+        AlignedFaces(pictures.clip(0, 255).astype(np.uint8), _move_points(points, openness)),
     )
 
 
@@ -101,8 +100,7 @@ def make_windows(clips: Sequence[SpokenClip], length: int = MINI.window) -> list
         replace(
             clip,
             motion=clip.motion[start : start + length],
-            pictures=clip.pictures[start : start + length],
-            points=clip.points[start : start + length],
+            faces=clip.faces[start : start + length],
         )
         for clip in clips
         for start in range(0, len(clip.motion) - length + 1, length)
@@ -120,7 +118,7 @@ def observe_person(clip: SpokenClip, seen: np.ndarray, cut: bool = True, face_px
         face_px=face_px,
         thumbnail=np.zeros((96, 96, 3), np.uint8),
         motion=clip.motion,
-        faces=AlignedFaces(clip.pictures, clip.points) if cut else None,
+        faces=clip.faces if cut else None,
     )
 
 

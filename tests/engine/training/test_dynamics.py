@@ -97,7 +97,7 @@ def test_windows_are_pieces_of_the_speakers_own_clips(people: list[SpokenClip]) 
     bases = fit_bases(people, MINI)
     batch = draw(WindowSource(people, bases, PLAIN))
     for rows, speaker in zip(batch.rows, batch.speakers, strict=True):
-        own = [bases.describe(clip.motion, clip.pictures) for clip in people if clip.speaker == f"p{speaker}"]
+        own = [bases.describe(clip.motion, clip.faces) for clip in people if clip.speaker == f"p{speaker}"]
         cut = [piece for one in own for piece in np.lib.stride_tricks.sliding_window_view(one, len(rows), axis=0)]
         assert min(float(np.abs(piece.T - rows).max()) for piece in cut) < 1e-6
     source = make_source(make_people(2, n_frames=25), PLAIN)
@@ -121,12 +121,14 @@ def test_a_recast_has_the_looks_of_another_and_the_motion_of_the_speaker() -> No
     faces = np.array([min(codes, key=lambda who: float(np.abs(codes[who] - look).max())) for look in made.appearance])
     assert all(np.abs(codes[face] - look).max() < 1e-6 for face, look in zip(faces, made.appearance, strict=True))
     assert 0.4 < (faces != made.speakers).mean() < 1  # any clip's face, of four
-    own = {who: bases.describe(clip.motion, clip.pictures) for who, clip in enumerate(clips)}
+    own = {who: bases.describe(clip.motion, clip.faces) for who, clip in enumerate(clips)}
     for rows, speaker in zip(made.rows, made.speakers, strict=True):
         np.testing.assert_allclose(rows[:, :N_MOVING], own[int(speaker)][:, :N_MOVING], atol=1e-5)
-        assert np.abs(rows[:, N_MOVING:] - own[int(speaker)][:, N_MOVING:]).max() > 0.1
+        assert np.abs(rows[:, -MINI.n_bands :] - own[int(speaker)][:, -MINI.n_bands :]).max() > 0.1
     # the first number of the motion is how open the mouth is, and that of the picture shows it
-    together = [abs(np.corrcoef(rows[:, 0], rows[:, N_MOVING])[0, 1]) for rows in made.rows[faces != made.speakers]]
+    together = [
+        abs(np.corrcoef(rows[:, 0], rows[:, -MINI.n_bands])[0, 1]) for rows in made.rows[faces != made.speakers]
+    ]
     assert np.median(together) > 0.9
 
 

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner, Result
 
 from engine import cli
+from engine.alignedfaces import AlignedFaces
 from engine.cache import ObservationCache
 from engine.dynamics import Nature, load_dynamics
 from engine.errors import BadManifest, UnreadableVideo
@@ -87,6 +88,7 @@ class Bench:
 @pytest.fixture
 def bench(tmp_path: Path, people: list[SpokenClip], monkeypatch: pytest.MonkeyPatch) -> Bench:
     made = Bench(tmp_path, people)
+    monkeypatch.setattr(dynamics_command, "_read_rows", lambda *arguments: [])
     monkeypatch.setattr(dynamics_command, "_gather", lambda *arguments: made.clips)
     options = partial(DynamicsOptions, model=MINI, recasts=6, batch=16, learning_rate=8e-3)
     monkeypatch.setattr(dynamics_command, "DynamicsOptions", options)
@@ -96,8 +98,8 @@ def bench(tmp_path: Path, people: list[SpokenClip], monkeypatch: pytest.MonkeyPa
     return made
 
 
-def hold_still(still: StillFace, motion: np.ndarray, keep_shape: bool) -> np.ndarray:
-    return np.repeat(still.picture[None], len(motion), axis=0)
+def hold_still(still: StillFace, motion: np.ndarray, keep_shape: bool) -> AlignedFaces:
+    return AlignedFaces(np.repeat(still.picture[None], len(motion), axis=0), motion)
 
 
 def test_weights_are_written_and_loaded_as_they_are_used(tmp_path: Path, people: list[SpokenClip]) -> None:

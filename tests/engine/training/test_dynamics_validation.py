@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from engine.alignedfaces import AlignedFaces
 from engine.evaluation.recognition import tell_following, tell_recognition
 from engine.manifest import Row
 from engine.models.dvp import DVP, Member
@@ -107,7 +108,7 @@ def test_the_first_window_of_each_clip_is_looked_at(model: DVP, clips: list[Spok
     assert [look.row for look in looks] == [clip.row for clip in clips]
     assert [look.seconds for look in looks] == [31 / 25] * 8 + [26 / 25] * 4
     for look, clip in zip(looks[:8], clips, strict=False):
-        windows = model.embed(clip.motion[:31], clip.pictures[:31], np.ones(31, bool))
+        windows = model.embed(clip.motion[:31], clip.faces[:31], np.ones(31, bool))
         np.testing.assert_allclose(look.vector, windows.vectors[0], atol=1e-5)
         assert look.evidence == pytest.approx(float(windows.evidence[0]), abs=1e-5)
         assert look.sha256 == clip.sha256
@@ -136,7 +137,7 @@ def test_swaps_have_one_other_persons_face_and_their_own_motion(
 ) -> None:
     made: list[tuple[np.ndarray, np.ndarray, bool]] = []
 
-    def watch(still: Any, points: np.ndarray, keep_shape: bool) -> np.ndarray:
+    def watch(still: Any, points: np.ndarray, keep_shape: bool) -> AlignedFaces:
         made.append((still.picture, points, keep_shape))
         return recast(still, points, keep_shape)
 
@@ -150,7 +151,8 @@ def test_swaps_have_one_other_persons_face_and_their_own_motion(
         donor = by_path[look.row.donor_path]  # type: ignore[index]
         assert (look.row.motion_owner, look.row.face_owner) == (clip.speaker, donor.speaker)
         assert clip.speaker != donor.speaker
-        assert (picture == donor.pictures[len(donor.pictures) // 2]).all() and (points == clip.points[:31]).all()
+        assert (picture == donor.faces.pictures[len(donor.faces) // 2]).all()
+        assert (points == clip.faces.points[:31]).all()
         donors.setdefault((look.row.method, clip.speaker), set()).add(look.row.donor_path)
     assert all(len(own) == 1 for own in donors.values()) and len(donors) == 6
 

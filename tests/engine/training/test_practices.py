@@ -28,7 +28,7 @@ def test_a_handle_follows_itself_alone_and_takes_both_sides_along(practice: Prac
 
 
 def test_points_go_where_the_row_says(clips: list[SpokenClip], practice: Practice) -> None:
-    moved = np.concatenate([centre(clip.points).reshape(len(clip.points), -1) for clip in clips])
+    moved = np.concatenate([centre(clip.faces.points).reshape(len(clip.faces), -1) for clip in clips])
     placed = np.concatenate([centre(clip.motion) for clip in clips]) @ practice.placing
     assert ((placed - moved) ** 2).sum() < 0.15 * (moved**2).sum()
 

@@ -39,8 +39,8 @@ def test_the_picture_follows_the_landmarks() -> None:
     still = StillFace(draw_dot(points[53]), points)
     motion = make_motion(points)
     made = recast(still, motion, keep_shape=True)
-    assert made.shape == (9, SIZE, SIZE)
-    found = np.array([find_dot(picture) for picture in made])
+    assert made.pictures.shape == (9, SIZE, SIZE)
+    found = np.array([find_dot(picture) for picture in made.pictures])
     wanted = motion[:, 53] - np.median(motion[:, 53], axis=0) + points[53]
     np.testing.assert_allclose(found, wanted, atol=0.7)
 
@@ -50,7 +50,7 @@ def test_a_face_takes_on_the_shape_or_keeps_its_own() -> None:
     corner = 0
     still = StillFace(draw_dot(own[corner]), own)
     motion = np.repeat(other[None], 3, axis=0)
-    kept, taken = (find_dot(recast(still, motion, keep)[0]) for keep in (True, False))
+    kept, taken = (find_dot(recast(still, motion, keep).pictures[0]) for keep in (True, False))
     np.testing.assert_allclose(kept, own[corner], atol=0.7)
     np.testing.assert_allclose(taken, other[corner], atol=1.0)
 
@@ -59,5 +59,5 @@ def test_a_motionless_clip_gives_a_motionless_face() -> None:
     points = make_points()
     still = StillFace(np.random.default_rng(0).integers(0, 256, (SIZE, SIZE)).astype(np.uint8), points)
     made = recast(still, np.repeat(points[None], 4, axis=0), keep_shape=True)
-    assert (made == made[0]).all()
-    np.testing.assert_allclose(made[0].astype(int), still.picture.astype(int), atol=2)
+    assert (made.pictures == made.pictures[0]).all() and (made.points == made.points[0]).all()
+    np.testing.assert_allclose(made.pictures[0].astype(int), still.picture.astype(int), atol=2)

@@ -52,11 +52,12 @@ def test_a_clip_is_the_longest_run_of_the_main_face() -> None:
     )
     clip = build_spoken_clip(seen, large.row)
     assert clip is not None
-    for name in ("motion", "pictures", "points"):
-        np.testing.assert_array_equal(getattr(clip, name), getattr(large, name)[21:70])
+    np.testing.assert_array_equal(clip.motion, large.motion[21:70])
+    np.testing.assert_array_equal(clip.faces.pictures, large.faces.pictures[21:70])
+    np.testing.assert_array_equal(clip.faces.points, large.faces.points[21:70])
     assert (clip.speaker, clip.sha256, clip.row, clip.seconds) == ("p1", seen.sha256, large.row, 49 / 25)
     still = clip.still(3)
-    assert (still.picture == large.pictures[24]).all() and (still.points == large.points[24]).all()
+    assert (still.picture == large.faces.pictures[24]).all() and (still.points == large.faces.points[24]).all()
 
 
 def test_a_clip_is_cut_after_a_while() -> None:
@@ -110,7 +111,7 @@ def test_the_split_is_the_seeds_whatever_the_order_of_the_clips() -> None:
 def test_rows_are_of_unit_spread_within_clips_and_of_no_direction_twice(frequency: bool) -> None:
     clips = make_people(8, n_frames=50)
     model = fit_bases(clips, replace(MINI, frequency=frequency))
-    rows = [model.describe(clip.motion, clip.pictures) for clip in clips]
+    rows = [model.describe(clip.motion, clip.faces) for clip in clips]
     moved = np.concatenate([own - own.mean(0) for own in rows])
     assert moved.shape[1] == MINI.n_rows
     np.testing.assert_allclose(moved.std(0), 1, atol=0.02)
@@ -122,7 +123,7 @@ def test_rows_are_of_unit_spread_within_clips_and_of_no_direction_twice(frequenc
 def test_uncentred_rows_have_the_looks_in_them() -> None:
     clips = make_people(8, n_frames=50)
     model = fit_bases(clips, replace(MINI, centred=False))
-    looks = np.stack([model.describe(clip.motion, clip.pictures)[:, -MINI.n_bands :].mean(0) for clip in clips])
+    looks = np.stack([model.describe(clip.motion, clip.faces)[:, -MINI.n_bands :].mean(0) for clip in clips])
     assert looks[:, 0].std() > 0.9  # of 1: the widest difference is between the clips
 
 
@@ -148,4 +149,4 @@ def test_what_never_moves_is_not_blown_up() -> None:
 def test_a_clip_is_a_row_with_a_face() -> None:
     clip = make_person_clip(3, 1, 2, 30)
     assert isinstance(clip.row, Row) and clip.seconds == 1.2
-    assert len(clip.motion) == len(clip.pictures) == len(clip.points) == 30
+    assert len(clip.motion) == len(clip.faces) == 30

@@ -56,9 +56,9 @@ def test_as_many_people_and_clips_as_asked_none_of_them_real(
     assert not {clip.speaker for clip in puppets} & {clip.speaker for clip in clips}
     assert not any(clip.row.is_real or clip.row.session for clip in puppets)
     for clip in puppets:
-        assert 25 <= len(clip.motion) == len(clip.pictures) == len(clip.points) <= MAX_FRAMES
-        assert clip.motion.dtype == np.float32 and clip.pictures.dtype == np.uint8 and clip.points.dtype == np.float32
-        assert np.isfinite(clip.motion).all() and np.isfinite(clip.points).all()
+        assert 25 <= len(clip.motion) == len(clip.faces) <= MAX_FRAMES
+        assert clip.motion.dtype == np.float32
+        assert np.isfinite(clip.motion).all() and np.isfinite(clip.faces.points).all()
         assert clip.motion[:, : len(BLENDSHAPES)].min() >= 0 and clip.motion[:, : len(BLENDSHAPES)].max() <= 1
 
 
@@ -66,7 +66,7 @@ def test_the_same_seed_gives_the_same_people_and_another_one_others(clips: list[
     first, again, other = (make_puppets(clips, 2, 2, seed) for seed in (1, 1, 2))
     for one, two in zip(first, again, strict=True):
         np.testing.assert_array_equal(one.motion, two.motion)
-        np.testing.assert_array_equal(one.pictures, two.pictures)
+        np.testing.assert_array_equal(one.faces.pictures, two.faces.pictures)
     assert not any(np.array_equal(one.motion, two.motion) for one, two in zip(first, other, strict=True))
 
 
@@ -97,12 +97,12 @@ def test_each_is_seen_with_several_faces_and_a_face_on_several_people(puppets: l
 def test_the_picture_goes_along_with_the_motion(puppets: list[SpokenClip]) -> None:
     chin = LIPS.index(17)
     assert POINTS[chin] == 17  # middle of the lower lip
-    together = [np.corrcoef(clip.motion[:, OPEN], clip.points[:, chin, 1])[0, 1] for clip in puppets]
+    together = [np.corrcoef(clip.motion[:, OPEN], clip.faces.points[:, chin, 1])[0, 1] for clip in puppets]
     assert np.median(together) > 0.8
     for clip in puppets[:6]:
-        at = clip.points[:, chin].mean(0).round().astype(int)
-        seen = clip.pictures[:, at[1] - 4 : at[1] + 5, at[0] - 4 : at[0] + 5].astype(float)
-        low, high = np.argmin(clip.points[:, chin, 1]), np.argmax(clip.points[:, chin, 1])
+        at = clip.faces.points[:, chin].mean(0).round().astype(int)
+        seen = clip.faces.pictures[:, at[1] - 4 : at[1] + 5, at[0] - 4 : at[0] + 5].astype(float)
+        low, high = np.argmin(clip.faces.points[:, chin, 1]), np.argmax(clip.faces.points[:, chin, 1])
         assert np.abs(seen[high] - seen[low]).mean() > 1
 
 
