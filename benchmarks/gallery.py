@@ -155,7 +155,7 @@ def measure(
     return Line(name, len(vectors), build_s, p50, p95, cpu_ms, len(spent) / sum(spent), prepared.megabytes, recall)
 
 
-def compare_searches(n: int, n_queries: int, server: str | None) -> Iterator[Line]:
+def compare_searches(n: int, n_queries: int, server: str | None, graph_up_to: int) -> Iterator[Line]:
     """Every way at one size."""
     vectors = draw_vectors(n)
     queries = make_queries(vectors, n_queries, np.random.default_rng(SEED + 1))
@@ -164,8 +164,9 @@ def compare_searches(n: int, n_queries: int, server: str | None) -> Iterator[Lin
         "numpy": prepare_numpy,
         "faiss flat": lambda own: prepare_faiss(faiss.IndexFlatIP(DIM), own),
         "wayspeak": prepare_ours,
-        "faiss HNSW": prepare_graph,
     }
+    if n <= graph_up_to:
+        ways["faiss HNSW"] = prepare_graph
     if n >= 100_000:  # a thousand lists need as many vectors each
         ways["faiss IVF"] = prepare_lists
     for name, prepare in ways.items():
@@ -265,6 +266,9 @@ def main(
     sizes: Annotated[str, typer.Option(help="How many vectors.")] = "1000,100000,1000000",
     queries: Annotated[int, typer.Option(min=20, help="At each size.")] = 1000,
     postgres: Annotated[bool, typer.Option(help="Beside a real server.")] = True,
+    graph_up_to: Annotated[
+        int, typer.Option(help="Size up to which a graph is built: a million takes long.")
+    ] = 1_000_000,
     rebuilt: Annotated[int, typer.Option(help="Rows from which an index is built anew.")] = N_REBUILT,
     enrolled: Annotated[int, typer.Option(help="Samples that are enrolled.")] = N_ENROLLED,
 ) -> None:
@@ -275,7 +279,7 @@ def main(
     counts = [int(size) for size in sizes.split(",")]
     with _start_server(postgres) as server:
         for n in counts:
-            for line in compare_searches(n, queries, server):
+            for line in compare_searches(n, queries, server, graph_up_to):
                 print_line(line)
     with tempfile.TemporaryDirectory() as folder:
         for n in sorted({*counts, rebuilt}):
