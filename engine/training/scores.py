@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from engine.cache import ObservationCache
-from engine.calibration.gathering import GatherOptions, Origin, gather_consistency
+from engine.calibration.gathering import GatherOptions, Origin, gather_consistency, gather_people
+from engine.calibration.records import Task
 from engine.calibration.trials import ScoredTrials, join_trials
+from engine.evaluation.embeddings import EmbeddedRows
 from engine.evaluation.measurements import measure_rows
 from engine.experts import CompactEncoder, Expert
 from engine.models.compact import CompactConsistency
@@ -19,6 +21,7 @@ from engine.training.consistency import TrainingOptions, Workshop, train_held_ou
 from engine.types import Model
 from engine.weights import hash_file
 
+STYLE_STAND_INS = "networks of the same training, each of which never saw the people whom it embedded"
 STAND_INS = "networks of the same training, each of which never saw the corpora of the clips that it scored"
 
 
@@ -46,3 +49,14 @@ def score_held_out(
         found = measure_rows(own, engine, cache)
         parts.append(gather_consistency(found, engine.expert, corpora, origin, gather or GatherOptions()))
     return join_trials(parts)
+
+
+def score_left_out(
+    folds: Sequence[EmbeddedRows], task: Task, manifest_sha256: str, gather: GatherOptions | None = None
+) -> ScoredTrials:
+    """Make the trials of people by the networks trained without them: nobody meets those of another fold.
+
+    They have no recipe, as above; a search was made among the people of the smallest fold at least.
+    """
+    origin, options = Origin("", manifest_sha256, STYLE_STAND_INS), gather or GatherOptions()
+    return join_trials([gather_people(own, [one.row for one in own.rows], task, origin, options) for own in folds])

@@ -5,11 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from engine.calibration.drafts import DraftOptions, draft
+from engine.calibration.gathering import GatherOptions
 from engine.calibration.records import Task
 from engine.calibration.trials import read_trials
 from engine.observation import Observation
-from engine.training.scores import STAND_INS
+from engine.training.scores import STAND_INS, STYLE_STAND_INS, score_left_out
 from engine.weights import hash_file
+from tests.engine.evaluation.people import draw_people, gather
 from tests.engine.training import test_command
 from tests.engine.training.planted import make_clip
 from tests.engine.training.test_command import Bench, bench
@@ -47,3 +50,19 @@ def test_a_validation_keeps_the_scores_of_clips_by_networks_that_never_saw_them(
         assert len(np.unique(mine)) == 2
     assert set(trials.conditions) == {"whole", "4 s", "6 s"}
     assert np.exp(trials.qualities[:, 0]).min() >= 4 - 1e-9
+
+
+@pytest.mark.parametrize("task", [Task.VERIFICATION, Task.IDENTIFICATION])
+def test_people_meet_those_of_their_own_fold_alone_and_can_be_calibrated(task: Task) -> None:
+    folds = []
+    for fold, n_people in enumerate((5, 6, 5)):
+        drawn = draw_people(n_people, 3, per_session=2, noise=1.5, seed=fold)
+        named = [replace(one, row=replace(one.row, speaker=f"{fold} {one.row.speaker}")) for one in drawn]
+        folds.append(gather(*named))
+    trials = score_left_out(folds, task, "ab" * 32, GatherOptions(pools_s=(1.0, 2.0)))
+    assert (trials.recipe, trials.scored_by, trials.n_clips) == ("", STYLE_STAND_INS, 16 * 6)
+    assert trials.gallery_size == (4 if task == Task.IDENTIFICATION else 0)
+    assert all(one.split()[0] == other.split()[0] for one, other in trials.people)
+    assert len({one.split()[0] for one in trials.people[:, 0]}) == 3
+    record = draft(replace(trials, recipe="r"), DraftOptions("Ada", resamples=20)).record
+    assert record.counts.people == 16 and {one.name: one.value for one in record.metrics}["cllr"] < 0.9
