@@ -1,4 +1,4 @@
-"""The engine's part of the command line: `wayspeak analyse`, `doctor`, `weights`, `train`, `evaluate`, `forge`.
+"""The engine's part of the command line: `wayspeak analyse`, `doctor`, `weights`, `train`, `evaluate`, `fetch` ...
 
 `webapp/cli.py` adds the gallery's commands, and is what `wayspeak` runs. Only typer is imported to print a help page;
 the engine, and torch with it, is imported by the command that needs it.
@@ -30,6 +30,7 @@ train = typer.Typer(help="Train Wayspeak's own models from clips.", no_args_is_h
 app.add_typer(train, name="train")
 
 EVALUATION, TRAINING = "engine.evaluation.command", "engine.training.command"
+FETCHING = "engine.fetch.command"
 FORGERY = "engine.evaluation.forge_command"
 CALIBRATION, CALIBRATIONS = "engine.calibrate_command", "engine.calibration_command"
 PRE_TRAINING = "engine.training.avhubert_command"
@@ -114,6 +115,12 @@ def calibration(context: typer.Context) -> None:
 def forge(context: typer.Context) -> None:
     """Forge marked clips whose truth is known, to measure on: `wayspeak forge MANIFEST.csv --out FOLDER`."""
     forward(FORGERY, context)
+
+
+@app.command(context_settings=FORWARDED, add_help_option=False)
+def fetch(context: typer.Context) -> None:
+    """Fetch the video at a link, safely and with where it is from: `wayspeak fetch URL [--out FILE] [--info]`."""
+    forward(FETCHING, context)
 
 
 @train.command("consistency", context_settings=FORWARDED, add_help_option=False)

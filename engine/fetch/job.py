@@ -129,7 +129,8 @@ def _watch(
         if proxy.is_over or measure_folder(folder) > limits.max_bytes:
             raise _name_too_large(limits)
         if told.is_found:
-            on_step("fetch", *told.progress)
+            if told.progress[0]:
+                on_step("fetch", *told.progress)
             mean = rate.measure(passed_s, proxy.received_bytes)
             if mean is not None and mean < limits.min_bytes_per_s:
                 raise FetchTooSlow(f"The site sends {mean:.0f} bytes a second.", "Try again later, or upload the file.")

@@ -58,5 +58,4 @@ def explain(code: str, text: str = "", names: tuple[str, ...] = ()) -> EngineErr
     """The error of a code; one that is not known is FETCH_FAILED."""
     words = REFUSALS.get(code, REFUSALS["FETCH_FAILED"])
     listed = " ".join(f"{number}: {name}." for number, name in enumerate(names, 1))
-    message = words.message.replace("{text}", text).replace("{names}", listed)
-    return words.error(message.strip(), words.hint)
+    return words.error(words.message.format(text=text, names=listed).strip(), words.hint)
