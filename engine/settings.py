@@ -21,7 +21,7 @@ class MediaLimits:
     max_sound_hz: int = 192_000  # samples a second
     max_memory_bytes: int = 1536 * 1024 * 1024  # address space of the decoding process, its libraries included
     max_cpu_s: int = 1800  # processor time of one pass over the file
-    max_stall_s: float = 30.0  # without a sign of progress
+    max_stall_s: float = 45.0  # without a sign of progress; a busy machine can keep it waiting
 
 
 @dataclass(frozen=True, slots=True)
