@@ -30,7 +30,7 @@ class FetchLimits:
 
     max_bytes: int = 500 * 1024 * 1024
     max_duration_s: float = 900.0  # as the site tells it
-    describe_s: float = 60.0  # until the site has told what there is
+    describe_s: float = 90.0  # until the site has told what there is
     wall_s: float = 300.0  # of everything
     socket_s: float = 15.0  # without a byte on a connection
     min_bytes_per_s: int = 8_000  # mean over `rate_window_s`, once the media is being sent

@@ -4,10 +4,8 @@ Each layer is put on where the system has it, and the child tells which are in f
 the guard inside Python is there for systems that have none of them.
 """
 
-import ctypes
 import os
 import resource
-import signal
 import sys
 from contextlib import suppress
 from enum import StrEnum
@@ -16,9 +14,8 @@ from typing import Any
 
 from engine.fetch.landlock import allow_writing_in
 from engine.fetch.syscalls import refuse_connections
+from engine.sandbox.confinement import die_with_parent, leave_network
 
-CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
-PR_SET_PDEATHSIG = 1
 REFUSED_EVENTS = frozenset(
     "socket.connect socket.bind socket.getaddrinfo socket.gethostbyname socket.gethostbyaddr socket.getnameinfo "
     "subprocess.Popen os.exec os.posix_spawn os.spawn os.fork os.forkpty os.system os.startfile pty.spawn".split()
@@ -41,17 +38,12 @@ def confine(folder: Path, memory_bytes: int, cpu_s: int, file_bytes: int) -> tup
     It keeps its open files, so what it may talk to is what it was handed. Call it before anything foreign is imported,
     and while there is one thread: a namespace is not given to more.
     """
-    _die_with_parent()
+    die_with_parent(os.getppid())
     _limit_resources(memory_bytes, cpu_s, file_bytes)
-    layers = [(Layer.NAMESPACE, _leave_network()), (Layer.LANDLOCK, allow_writing_in(folder))]
+    layers = [(Layer.NAMESPACE, leave_network()), (Layer.LANDLOCK, allow_writing_in(folder))]
     layers += [(Layer.SECCOMP, refuse_connections())]
     sys.addaudithook(_guard)
     return (*(layer for layer, is_on in layers if is_on), Layer.GUARD)
-
-
-def _die_with_parent() -> None:
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _limit_resources(memory_bytes: int, cpu_s: int, file_bytes: int) -> None:
@@ -60,14 +52,6 @@ def _limit_resources(memory_bytes: int, cpu_s: int, file_bytes: int) -> None:
         resource.setrlimit(kind, (limit, limit))
     with suppress(ValueError, OSError):  # macOS has the name alone
         resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
-
-
-def _leave_network() -> bool:
-    """Go where there is no network: in a user namespace of one's own, or as the privileged user, where allowed."""
-    if sys.platform != "linux":
-        return False
-    library = ctypes.CDLL(None)
-    return any(library.unshare(flags) == 0 for flags in (CLONE_NEWUSER | CLONE_NEWNET, CLONE_NEWNET))
 
 
 def _guard(event: str, arguments: tuple[Any, ...]) -> None:

@@ -2,11 +2,11 @@
 
 import ctypes
 import os
+import platform
 import struct
-import sys
 from pathlib import Path
 
-from engine.fetch.syscalls import forbid_new_privileges
+from engine.sandbox.syscalls import PR_SET_NO_NEW_PRIVS
 
 CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446  # the same on every machine
 CREATE_RULESET_VERSION, RULE_PATH_BENEATH = 1, 1
@@ -20,7 +20,7 @@ SCOPES = 0b11  # abstract sockets and signals, since version 6
 
 def allow_writing_in(folder: Path) -> bool:
     """Let this process write below `folder` alone; False where the kernel has no Landlock. Raises OSError."""
-    if sys.platform != "linux":
+    if platform.system() != "Linux":
         return False
     try:
         version = _call(CREATE_RULESET, None, 0, CREATE_RULESET_VERSION)
@@ -28,7 +28,7 @@ def allow_writing_in(folder: Path) -> bool:
         return False
     here = WRITE_FILE | REMOVE_DIR | REMOVE_FILE | MAKE_DIR | MAKE_REG
     here |= (REFER if version >= 2 else 0) | (TRUNCATE if version >= 3 else 0)
-    forbid_new_privileges()
+    ctypes.CDLL(None).prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)  # else an ordinary user is refused below
     ruleset = _create_ruleset(here | NOWHERE, version)
     try:
         _add_rule(ruleset, folder, here)

@@ -4,22 +4,32 @@ Needs no privilege, stays for the life of the process and cannot be taken off (L
 a confined process for the network are the connected sockets it is handed, and pairs of them it makes itself.
 """
 
-import ctypes
 import errno
-import os
 import platform
-import sys
 
-PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS = 22, 38
-SECCOMP_MODE_FILTER = 2
-KILL, REFUSE, ALLOW = 0x80000000, 0x00050000, 0x7FFF0000
-LOAD, AND, EQUALS, AT_LEAST, ANY_BIT, RETURN = 0x20, 0x54, 0x15, 0x35, 0x45, 0x06  # of classic BPF, 32 bits
-NUMBER, ARCHITECTURE, ARGUMENTS = 0, 4, 16  # offsets in `struct seccomp_data`
-X32 = 0x40000000  # the numbers of x86_64's other interface begin here
-CLONE_THREAD = 0x00010000
+from engine.sandbox.syscalls import (
+    ALLOW,
+    ANY_BIT,
+    ARCH_AT,
+    AUDIT_ARCH,
+    CLONE,
+    CLONE3,
+    CLONE_THREAD,
+    EQUAL,
+    FAIL,
+    FIRST_ARGUMENT_AT,
+    KILL,
+    LOAD,
+    NUMBER_AT,
+    RETURN,
+    install_filter,
+    write_line,
+)
+
+AND, AT_LEAST = 0x54, 0x35  # BPF_ALU|AND|K, BPF_JMP|JGE|K
+X32 = 0x40000000  # the numbers of x86-64's other interface begin here
 UNIX, STREAM, KIND = 1, 1, 0xF
 
-ARCHITECTURES = {"x86_64": (0xC000003E, 0), "aarch64": (0xC00000B7, 1)}  # AUDIT_ARCH, column below
 REFUSED: tuple[tuple[int | None, int | None], ...] = (
     (41, 198),  # socket
     (42, 203),  # connect
@@ -65,65 +75,32 @@ REFUSED: tuple[tuple[int | None, int | None], ...] = (
     (86, None),  # link
     (265, 37),  # linkat
 )
-CLONE, CLONE3, SOCKETPAIR = (56, 220), (435, 435), (53, 199)
-
-
-class _Instruction(ctypes.Structure):
-    _fields_ = (
-        ("code", ctypes.c_ushort),
-        ("skip_if", ctypes.c_ubyte),
-        ("skip_else", ctypes.c_ubyte),
-        ("value", ctypes.c_uint),
-    )
-
-
-class _Program(ctypes.Structure):
-    _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.POINTER(_Instruction)))
-
-
-def forbid_new_privileges() -> None:
-    """Programs started from here gain no privilege; a filter by an ordinary user needs it. Raises OSError."""
-    _prctl(PR_SET_NO_NEW_PRIVS, 1, 0)
+SOCKETPAIR = (53, 199)
 
 
 def refuse_connections() -> bool:
-    """Put the filter on this process; False where there is none for this system or machine. Raises OSError."""
-    if sys.platform != "linux" or platform.machine() not in ARCHITECTURES or sys.maxsize < 2**32:
+    """Put the filter on this process; False where there is none for this system or machine."""
+    arch = platform.machine()
+    if platform.system() != "Linux" or arch not in AUDIT_ARCH:
         return False
-    forbid_new_privileges()
-    lines = _write_filter(*ARCHITECTURES[platform.machine()])
-    array = (_Instruction * len(lines))(*(_Instruction(*line) for line in lines))
-    program = _Program(len(lines), array)
-    _prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.addressof(program))
-    return True
+    return install_filter(write_filter(arch))
 
 
-def _write_filter(architecture: int, column: int) -> list[tuple[int, int, int, int]]:
-    """Instructions (code, skip if true, skip if false, value); every rule stands alone, so no jump is far."""
-    refuse = (RETURN, 0, 0, REFUSE | errno.EPERM)
-    lines = [
-        (LOAD, 0, 0, ARCHITECTURE),
-        (EQUALS, 1, 0, architecture),
-        (RETURN, 0, 0, KILL),
-        (LOAD, 0, 0, NUMBER),
-        (AT_LEAST, 0, 1, X32),
-        refuse,
-    ]
+def write_filter(arch: str) -> bytes:
+    """Instructions of 8 bytes each; every rule stands alone, so no jump is far."""
+    column = list(AUDIT_ARCH).index(arch)
+    refuse, allow = write_line(RETURN, FAIL | errno.EPERM), write_line(RETURN, ALLOW)
+    lines = [write_line(LOAD, ARCH_AT), write_line(EQUAL, AUDIT_ARCH[arch], 1, 0), write_line(RETURN, KILL)]
+    lines += [write_line(LOAD, NUMBER_AT), write_line(AT_LEAST, X32, 0, 1), refuse]
     for row in REFUSED:
         if (number := row[column]) is not None:
-            lines += [(EQUALS, 0, 1, number), refuse]
-    # The C library falls back to `clone`, whose flags a filter can see.
-    lines += [(EQUALS, 0, 1, CLONE3[column]), (RETURN, 0, 0, REFUSE | errno.ENOSYS)]
-    lines += [(EQUALS, 0, 4, CLONE[column]), (LOAD, 0, 0, ARGUMENTS), (ANY_BIT, 1, 0, CLONE_THREAD), refuse]
-    lines += [(RETURN, 0, 0, ALLOW)]
+            lines += [write_line(EQUAL, number, 0, 1), refuse]
+    lines += [write_line(EQUAL, CLONE3, 0, 1), write_line(RETURN, FAIL | errno.ENOSYS)]
+    # A thread may be started, a process may not.
+    lines += [write_line(EQUAL, CLONE[column], 0, 4), write_line(LOAD, FIRST_ARGUMENT_AT)]
+    lines += [write_line(ANY_BIT, CLONE_THREAD, 1, 0), refuse, allow]
     # A datagram of a pair could be sent to any socket that has a name in the file system; a stream cannot.
-    lines += [(EQUALS, 0, 6, SOCKETPAIR[column]), (LOAD, 0, 0, ARGUMENTS), (EQUALS, 0, 3, UNIX)]
-    lines += [(LOAD, 0, 0, ARGUMENTS + 8), (AND, 0, 0, KIND), (EQUALS, 1, 0, STREAM), refuse]
-    return [*lines, (RETURN, 0, 0, ALLOW)]
-
-
-def _prctl(option: int, first: int, second: int) -> None:
-    library = ctypes.CDLL(None, use_errno=True)
-    if library.prctl(option, ctypes.c_ulong(first), ctypes.c_ulong(second), ctypes.c_ulong(0), ctypes.c_ulong(0)):
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
+    lines += [write_line(EQUAL, SOCKETPAIR[column], 0, 6), write_line(LOAD, FIRST_ARGUMENT_AT)]
+    lines += [write_line(EQUAL, UNIX, 0, 3), write_line(LOAD, FIRST_ARGUMENT_AT + 8)]
+    lines += [write_line(AND, KIND), write_line(EQUAL, STREAM, 1, 0), refuse]
+    return b"".join([*lines, allow])

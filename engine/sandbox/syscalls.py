@@ -69,7 +69,11 @@ def filter_calls() -> bool:
     arch = platform.machine()
     if platform.system() != "Linux" or arch not in AUDIT_ARCH:
         return False
-    program = write_filter(arch, os.getpid())
+    return install_filter(write_filter(arch, os.getpid()))
+
+
+def install_filter(program: bytes) -> bool:
+    """Put a filter on this process for good; False where the system refuses it."""
     code = ctypes.create_string_buffer(program)
     head = struct.pack("HP", len(program) // 8, ctypes.addressof(code))  # struct sock_fprog
     libc = ctypes.CDLL(None, use_errno=True)
@@ -82,26 +86,32 @@ def filter_calls() -> bool:
 def write_filter(arch: str, process: int) -> bytes:
     """Instructions of 8 bytes each for a process of this number."""
     column = list(AUDIT_ARCH).index(arch)
-    lines = [_line(LOAD, ARCH_AT), _line(EQUAL, AUDIT_ARCH[arch], 1, 0), _line(RETURN, KILL), _line(LOAD, NUMBER_AT)]
+    lines = [
+        write_line(LOAD, ARCH_AT),
+        write_line(EQUAL, AUDIT_ARCH[arch], 1, 0),
+        write_line(RETURN, KILL),
+        write_line(LOAD, NUMBER_AT),
+    ]
     for numbers in PLAIN_CALLS.values():
-        lines += [_line(EQUAL, numbers[column], 0, 1), _line(RETURN, ALLOW)]
-    lines += [_line(EQUAL, CLONE3, 0, 1), _line(RETURN, FAIL | errno.ENOSYS)]
+        lines += [write_line(EQUAL, numbers[column], 0, 1), write_line(RETURN, ALLOW)]
+    lines += [write_line(EQUAL, CLONE3, 0, 1), write_line(RETURN, FAIL | errno.ENOSYS)]
     lines += _allow_if(CLONE[column], ANY_BIT, CLONE_THREAD)  # a thread, no process
     lines += _allow_if(TGKILL[column], EQUAL, process)  # abort() of its own
     lines += _allow_if(PRCTL[column], EQUAL, PR_SET_NAME)  # of a thread
-    return b"".join([*lines, _line(RETURN, FAIL | errno.EPERM)])
+    return b"".join([*lines, write_line(RETURN, FAIL | errno.EPERM)])
 
 
 def _allow_if(number: int, compare: int, value: int) -> list[bytes]:
     """Allow a call by its first argument's lower half."""
     return [
-        _line(EQUAL, number, 0, 4),
-        _line(LOAD, FIRST_ARGUMENT_AT),
-        _line(compare, value, 0, 1),
-        _line(RETURN, ALLOW),
-        _line(RETURN, FAIL | errno.EPERM),
+        write_line(EQUAL, number, 0, 4),
+        write_line(LOAD, FIRST_ARGUMENT_AT),
+        write_line(compare, value, 0, 1),
+        write_line(RETURN, ALLOW),
+        write_line(RETURN, FAIL | errno.EPERM),
     ]
 
 
-def _line(code: int, value: int, if_true: int = 0, if_false: int = 0) -> bytes:
+def write_line(code: int, value: int, if_true: int = 0, if_false: int = 0) -> bytes:
+    """One instruction: after a comparison, how many of the next ones are left out."""
     return struct.pack("HBBI", code, if_true, if_false, value)  # struct sock_filter

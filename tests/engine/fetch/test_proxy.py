@@ -13,7 +13,7 @@ from engine.settings import FetchLimits
 from tests.engine.fetch.sites import PUBLIC, Site, Web, drip, redirect, say
 from tests.engine.fetch.test_addresses import CORPUS, PORT
 
-LIMITS = FetchLimits(max_bytes=1_000_000, socket_s=1.0)
+LIMITS = FetchLimits(max_bytes=1_000_000, socket_s=2.0)
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def connect(proxy):
     ours, theirs = socket.socketpair()
     with theirs:
         socket.send_fds(proxy.child_end, [b"\0"], [theirs.fileno()])
-    ours.settimeout(5)
+    ours.settimeout(20)
     return ours
 
 
@@ -164,7 +164,7 @@ def test_what_is_no_request_for_a_proxy_is_refused(proxy, web, text):
 def test_silent_client_is_let_go(proxy):
     begun_s = time.monotonic()
     assert ask(proxy, "GET http://www.exa").startswith(b"HTTP/1.1 504")
-    assert time.monotonic() - begun_s < 4
+    assert time.monotonic() - begun_s < 15
 
 
 def test_endless_body_ends_at_the_limit(proxy, site):
@@ -197,7 +197,7 @@ def test_closed_proxy_answers_nobody(proxy):
 def test_flag_opens_loopback_on_any_port_and_nothing_else(web, canary, site):
     site.pages["/a"] = say(b"hello")
     web.name("localhost", ["127.0.0.1"])
-    with Proxy(FetchLimits(allow_loopback=True, socket_s=1.0), web.network) as proxy:
+    with Proxy(FetchLimits(allow_loopback=True, socket_s=2.0), web.network) as proxy:
         for host in ("127.0.0.1", "localhost"):
             assert ask(proxy, f"GET http://{host}:{site.port}/a HTTP/1.1\r\nHost: a\r\n\r\n").endswith(b"hello")
         for host in ("10.0.0.1", "169.254.169.254", "0.0.0.0", "[::ffff:127.0.0.1]"):
