@@ -1,6 +1,6 @@
 """The database behind the gallery: SQLite in the data folder, or PostgreSQL by a URL.
 
-Writers stand in line: by a lock and `BEGIN IMMEDIATE` in SQLite, by an advisory lock in PostgreSQL. So what a writer has
+Writers stand in line: by a lock and `BEGIN IMMEDIATE` in SQLite, by an advisory lock in PostgreSQL. What a writer has
 read stays true until it commits, and generations rise one by one.
 """
 
@@ -155,13 +155,13 @@ def _locate(where: Path | str) -> tuple[URL, Path | None]:
     try:
         url = make_url(where)
     except ArgumentError as cause:
-        raise GalleryUnreachable("The database's URL cannot be read", "Write postgresql://USER@HOST/NAME") from cause
+        raise GalleryUnreachable("The database's URL cannot be read.", "Write postgresql://USER@HOST/NAME.") from cause
     if url.drivername.split("+")[0] in ("postgresql", "postgres"):
         return url.set(drivername="postgresql+psycopg"), None
     if url.drivername == "sqlite" and url.database:
         return url, Path(url.database).absolute()
     raise GalleryUnreachable(
-        f"A database of the kind {url.drivername} was found, wanted PostgreSQL or SQLite",
+        f"A database of the kind {url.drivername} was found, wanted PostgreSQL or SQLite.",
         "Write postgresql://USER@HOST/NAME, or leave it out for a file in the data folder.",
     )
 
@@ -177,7 +177,7 @@ def _prepare_file(path: Path) -> None:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
     except OSError as cause:
         raise FolderUnwritable(
-            f"The gallery cannot be written at {path}: {cause.strerror}",
+            f"The gallery cannot be written at {path}: {cause.strerror}.",
             "Choose another data folder: WAYSPEAK_DATA=/some/folder.",
         ) from cause
 
@@ -186,7 +186,7 @@ def _refuse_network(folder: Path) -> None:
     kind = find_file_system(folder.resolve(), MOUNTS)
     if kind in NETWORK:
         raise GalleryUnreachable(
-            f"The gallery's folder {folder} is on a network file system ({kind}), where SQLite's locks do not hold",
+            f"The gallery's folder {folder} is on a network file system ({kind}), where SQLite's locks fail.",
             "Choose a folder on a local disk with WAYSPEAK_DATA, or use PostgreSQL.",
         )
 
@@ -210,7 +210,7 @@ def _refuse_foreign(path: Path) -> None:
     with path.open("rb") as file:
         if file.read(16) != b"SQLite format 3\x00":
             raise GalleryDamaged(
-                f"The gallery {path} is not a database", "Restore it from a backup: wayspeak gallery restore FILE."
+                f"The gallery {path} is not a database.", "Restore it from a backup: wayspeak gallery restore FILE."
             )
 
 
@@ -222,7 +222,7 @@ def set_up_sqlite(connection: sqlite3.Connection, _: object = None) -> None:
         found = connection.execute(f"PRAGMA {pragma.split('=')[0]}").fetchone()[0]
         if found != wanted:
             raise GalleryUnreachable(
-                f"SQLite answers {found} to {pragma}", "Use a local disk and Python's own SQLite module."
+                f"SQLite answers {found} to {pragma}.", "Use a local disk and Python's own SQLite module."
             )
 
 
@@ -274,7 +274,7 @@ def translate_errors(name: str) -> Iterator[None]:
         raise told from error
     except (NoSuchModuleError, ModuleNotFoundError) as error:
         raise GalleryUnreachable(
-            f"PostgreSQL was asked for, and a package for it is missing: {error}",
+            f"PostgreSQL was asked for, and a package for it is missing: {error}.",
             "Install it: pip install 'wayspeak[postgres]'.",
         ) from error
 
@@ -286,7 +286,7 @@ def _explain(name: str, error: SQLAlchemyError) -> GalleryError | FolderUnwritab
         return _busy(name)
     if "malformed" in words or "not a database" in words:
         return GalleryDamaged(
-            f"The gallery {name} is damaged", "Restore it from a backup: wayspeak gallery restore FILE."
+            f"The gallery {name} is damaged.", "Restore it from a backup: wayspeak gallery restore FILE."
         )
     if "readonly" in words or "disk is full" in words or "unable to open" in words or "disk i/o" in words:
         return FolderUnwritable(

@@ -68,7 +68,7 @@ class Judge:
         unknown = set(self.calibration.qualities if self.calibration else ()) - set(QUALITIES)
         if unknown:
             raise GalleryError(
-                f"The calibration asks for {', '.join(sorted(unknown))}, which a gallery cannot tell",
+                f"The calibration asks for {', '.join(sorted(unknown))}, which a gallery cannot tell.",
                 f"Make one that asks for these at most: {', '.join(QUALITIES)}.",
             )
 
@@ -187,5 +187,5 @@ def _rank(candidate: Candidate) -> tuple[float, float, int]:
 
 def _mismatch(what: str, found: str, wanted: str) -> EmbedderMismatch:
     return EmbedderMismatch(
-        f"The {what} is of the recipe {found}, the scores are of {wanted}", f"Use a {what} of the same recipe."
+        f"The {what} is of the recipe {found}, the scores are of {wanted}.", f"Use a {what} of the same recipe."
     )

@@ -6,9 +6,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from engine.calibration.records import Calibration as CalibrationRecord
 from engine.settings import Settings
 from engine.types import DynamicEmbedding
-from gallery_db import audit, enrolling, forgetting, merging, portable, repair, results, searching
+from gallery_db import audit, calibrations, enrolling, forgetting, merging, portable, repair, results, searching
 from gallery_db.audit import Action
 from gallery_db.backups import restore_backup, write_backup
 from gallery_db.database import FILE, FOLDER, Database, open_database
@@ -203,6 +204,18 @@ class Gallery:
         """What was said, oldest first; of everybody, or of one speaker."""
         with self.database.read() as connection:
             return results.read_results(connection, None if who is None else expect_speaker(connection, who))
+
+    def keep_calibration(self, record: CalibrationRecord) -> None:
+        """Keep a calibration for results to name; BadCalibration where it is there, or what it follows is not."""
+        with self.database.write() as connection:
+            calibrations.add_calibration(connection, record)
+            detail = {"id": record.id, "status": str(record.status)}
+            audit.append(connection, Action.CALIBRATION, None, detail)
+
+    def calibrations(self) -> list[CalibrationRecord]:
+        """All that were kept, oldest first; `engine.calibration.records.choose_current` finds the one to use."""
+        with self.database.read() as connection:
+            return calibrations.read_calibrations(connection)
 
     def forget(self, who: str | int, *, timeout_s: float = FORGET_S) -> Receipt:
         """Delete all that is kept about a speaker, from the files too; waits so long for readers to let go."""

@@ -171,7 +171,7 @@ def read_templates(connection: Connection, recipe: str, after: int = -1) -> tupl
 
 
 def _damaged(what: str) -> GalleryDamaged:
-    return GalleryDamaged(f"The gallery holds {what}", "Mend it from the samples: wayspeak gallery check.")
+    return GalleryDamaged(f"The gallery holds {what}.", "Mend it from the samples: wayspeak gallery check.")
 
 
 def check_vectors(vectors: np.ndarray, width: int) -> np.ndarray:

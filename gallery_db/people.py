@@ -34,7 +34,7 @@ def clean_name(name: str) -> str:
     cleaned = " ".join(unicodedata.normalize("NFC", name).split())
     if not 0 < len(cleaned) <= MAX_NAME or not cleaned.isprintable():
         raise NameTaken(
-            f"{name[:50]!r} cannot be a name", f"Write 1 to {MAX_NAME} characters that can be printed, on one line."
+            f"{name[:50]!r} cannot be a name.", f"Write 1 to {MAX_NAME} characters that can be printed, on one line."
         )
     return cleaned
 
@@ -61,7 +61,7 @@ def expect_speaker(connection: Connection, who: int | str) -> int:
     found = find_speaker(connection, who)
     if found is None:
         raise UnknownSpeaker(
-            f"Nobody enrolled is {who!r}" if isinstance(who, str) else f"No speaker has the id {who}", LIST
+            f"Nobody enrolled is {who!r}." if isinstance(who, str) else f"No speaker has the id {who}.", LIST
         )
     return found
 
@@ -86,7 +86,7 @@ def refuse_taken(connection: Connection, name: str, but: int | None = None) -> N
     ).one_or_none()
     if row is not None and row.id != but:
         raise NameTaken(
-            f"Somebody is enrolled as {row.name}" + (", and was merged into another" if row.merged_into_id else ""),
+            f"Somebody is enrolled as {row.name}" + (", and was merged into another." if row.merged_into_id else "."),
             "Choose another name" + (", or undo the merge." if row.merged_into_id else "."),
         )
 

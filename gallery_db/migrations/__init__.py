@@ -18,7 +18,7 @@ def read_version(connection: Connection) -> str | None:
         return connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
     if tables:
         raise GalleryDamaged(
-            f"The database holds tables of something else ({', '.join(sorted(tables)[:3])})", "Choose another one."
+            f"The database holds tables of something else ({', '.join(sorted(tables)[:3])}).", "Choose another one."
         )
     return None
 
@@ -40,7 +40,7 @@ def bring_up_to_date(connection: Connection, version: str = VERSION) -> None:
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
     if found is not None and found not in known:
         raise GalleryNewer(
-            f"The gallery is of version {found}, and this Wayspeak knows up to {VERSION}",
+            f"The gallery is of version {found}, and this Wayspeak knows up to {VERSION}.",
             "Update Wayspeak; a newer gallery is never changed by an older program.",
         )
     config.attributes["connection"] = connection

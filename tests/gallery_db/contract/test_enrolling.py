@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from sqlalchemy import delete, insert, select, update
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import IntegrityError
 
 from gallery_db.errors import EmbedderMismatch, EnrolmentRefused, FileRefused, NameTaken, UnknownSpeaker
 from gallery_db.gallery import Gallery
 from gallery_db.records import Clash, RejectionReason
-from gallery_db.schema import CalibrationRow, ConsentRow, EmbeddingRow
+from gallery_db.schema import ConsentRow, EmbeddingRow
 from tests.gallery_db.planted import REASON, draw_person, embed, enrol_people, make_consent, make_sample, make_samples
 
 
@@ -159,30 +159,6 @@ def test_a_term_above_three_years_is_refused_by_the_database_too(gallery: Galler
     gallery.enrol("Ada", make_samples(1), make_consent())
     with pytest.raises(IntegrityError), gallery.database.write() as connection:
         connection.execute(update(ConsentRow).values(term_days=1096))
-
-
-def test_an_approved_calibration_is_never_changed(gallery: Gallery) -> None:
-    row = {
-        "id": "c1",
-        "version": "1.0.0",
-        "task": "identification",
-        "status": "draft",
-        "recipe": "r",
-        "record": {"slope": 1.0},
-        "code_version": "1",
-        "seed": 0,
-        "author": "Ada",
-        "valid_from": make_consent().given_at,
-    }
-    with gallery.database.write() as connection:
-        connection.execute(insert(CalibrationRow).values(row))
-    with pytest.raises(IntegrityError), gallery.database.write() as connection:
-        connection.execute(update(CalibrationRow).values(status="approved", approver="Ada"))
-    with gallery.database.write() as connection:
-        connection.execute(update(CalibrationRow).values(status="approved", approver="Grace"))
-    for change in (update(CalibrationRow).values(status="retired"), delete(CalibrationRow)):
-        with pytest.raises(DBAPIError, match="sealed"), gallery.database.write() as connection:
-            connection.execute(change)
 
 
 def test_an_export_is_imported_as_it_was(gallery: Gallery, tmp_path: Path) -> None:

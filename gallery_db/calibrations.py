@@ -1,0 +1,44 @@
+"""Calibration records kept beside the results that name them: added, never changed."""
+
+import json
+from datetime import datetime
+
+from sqlalchemy import Connection, insert, select
+
+from engine.calibration.records import Calibration, from_json, to_json
+from engine.errors import BadCalibration
+from gallery_db.schema import CalibrationRow
+
+
+def add_calibration(connection: Connection, record: Calibration) -> None:
+    """Keep a record as it is. BadCalibration where it is there already, or follows one that is not."""
+    known = set(connection.execute(select(CalibrationRow.id)).scalars())
+    if record.id in known:
+        raise BadCalibration(f"The calibration {record.id[:12]} is kept already.", "Nothing needs to be done.")
+    if record.supersedes and record.supersedes not in known:
+        raise BadCalibration(
+            f"The calibration follows {record.supersedes[:12]}, which is not kept here.", "Keep that one first."
+        )
+    values = {
+        "id": record.id,
+        "version": record.version,
+        "task": str(record.task),
+        "status": str(record.status),
+        "recipe": record.recipe,
+        "record": json.loads(to_json(record)),
+        "manifest_sha256": record.manifest_sha256,
+        "code_version": record.code_version,
+        "notebook_sha256": record.notebook_sha256 or None,
+        "seed": record.seed,
+        "author": record.author,
+        "approver": record.approver or None,
+        "valid_from": datetime.fromisoformat(record.created),
+        "supersedes": record.supersedes or None,
+    }
+    connection.execute(insert(CalibrationRow).values(values))
+
+
+def read_calibrations(connection: Connection) -> list[Calibration]:
+    """Read all records, oldest first; BadCalibration where one was changed since it was sealed."""
+    query = select(CalibrationRow.record).order_by(CalibrationRow.valid_from, CalibrationRow.id)
+    return [from_json(json.dumps(record)) for record in connection.execute(query).scalars()]
