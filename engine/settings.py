@@ -49,10 +49,11 @@ class Settings:
     threads: int = 0  # 0: as many as the machine has
     limits: MediaLimits = field(default_factory=MediaLimits)
     fetch_limits: FetchLimits = field(default_factory=FetchLimits)
+    database: str | None = field(default=None, repr=False)  # URL of the gallery; None: a file in the data folder
 
     @classmethod
     def from_env(cls) -> "Settings":
-        """WAYSPEAK_DATA, WAYSPEAK_DEVICE and WAYSPEAK_THREADS over the defaults.
+        """WAYSPEAK_DATA, WAYSPEAK_DEVICE, WAYSPEAK_THREADS and WAYSPEAK_DATABASE over the defaults.
 
         Data stands where the system keeps a user's: on Linux in `wayspeak` under XDG_DATA_HOME or ~/.local/share.
         """
@@ -60,4 +61,7 @@ class Settings:
         device = os.environ.get("WAYSPEAK_DEVICE", "auto")
         threads = int(os.environ.get("WAYSPEAK_THREADS", "0"))
         allow_loopback = os.environ.get("WAYSPEAK_ALLOW_LOOPBACK_FETCH") == "1"
-        return cls(home, device, threads, fetch_limits=FetchLimits(allow_loopback=allow_loopback))
+        fetch_limits = FetchLimits(allow_loopback=allow_loopback)
+        return cls(
+            home, device, threads, fetch_limits=fetch_limits, database=os.environ.get("WAYSPEAK_DATABASE") or None
+        )

@@ -11,9 +11,9 @@ from engine.settings import Settings
 from engine.types import DynamicEmbedding
 from gallery_db import audit, calibrations, enrolling, forgetting, merging, portable, repair, results, searching
 from gallery_db.audit import Action
-from gallery_db.backups import restore_backup, write_backup
+from gallery_db.backups import OWN_TOOLS, restore_backup, write_backup
 from gallery_db.database import FILE, FOLDER, Database, open_database
-from gallery_db.errors import SearchWithoutReason
+from gallery_db.errors import GalleryError, SearchWithoutReason
 from gallery_db.evidence import Judge
 from gallery_db.index import IndexOptions
 from gallery_db.nearest import Finder
@@ -53,7 +53,7 @@ class Gallery:
 
     @classmethod
     def open(cls, where: Settings | Path | str, options: IndexOptions | None = None) -> Self:
-        """Open the gallery of a data folder, of a file, or of a database's URL; a new one where there is none.
+        """Open the gallery of the settings, of a file, or of a database's URL; a new one where there is none.
 
         A GalleryError or FolderUnwritable says why that cannot be.
         """
@@ -67,7 +67,10 @@ class Gallery:
 
         FileRefused where it is no whole backup. Where others have the gallery open they go on with what was restored.
         """
-        return restore_backup(backup, Path(_locate(where)))
+        place = _locate(where)
+        if isinstance(place, str):
+            raise GalleryError("A database server was asked to take a backup from a file.", OWN_TOOLS)
+        return restore_backup(backup, place)
 
     def close(self) -> None:
         """Let go of the database."""
@@ -303,4 +306,6 @@ class Gallery:
 
 
 def _locate(where: Settings | Path | str) -> Path | str:
-    return where.data_dir / FOLDER / FILE if isinstance(where, Settings) else where
+    if isinstance(where, Settings):
+        return where.database or where.data_dir / FOLDER / FILE
+    return where
