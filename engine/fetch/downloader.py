@@ -16,8 +16,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from engine.fetch.confinement import confine
-
 MEDIA, THUMBNAIL = "media.bin", "thumbnail.bin"
 NOWHERE = "/nonexistent"
 PROGRESS_S = 0.2
@@ -69,6 +67,8 @@ class Refusal(Exception):
 
 def main() -> None:
     """Do one job."""
+    from engine.fetch.confinement import confine  # here: the parent takes the names alone, on any system
+
     messages = os.dup(1)
     silence = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silence, 1)

@@ -4,6 +4,7 @@ import hashlib
 import logging
 import os
 import shutil
+import socket
 import stat
 import tempfile
 import uuid
@@ -98,8 +99,10 @@ def name_picture(data: bytes) -> str:
     return next((kind for start, kind in PICTURES if data.startswith(start)), "")
 
 
-def check_version() -> None:
+def check_system() -> None:
     """Raise FetchUnavailable where yt-dlp is missing or older than the last release that closed a known hole."""
+    if not hasattr(socket, "send_fds"):
+        raise FetchUnavailable("This system cannot confine a download.", "Download it yourself and upload it.")
     try:
         found = metadata.version("yt-dlp")
     except metadata.PackageNotFoundError as cause:
@@ -124,7 +127,7 @@ def _run(
     if limits.allow_loopback:
         _log.warning("WAYSPEAK_ALLOW_LOOPBACK_FETCH is on: this machine's own services can be fetched from.")
     plain = check_url(url, limits.allow_loopback)
-    check_version()
+    check_system()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         place = Path(tempfile.mkdtemp(prefix=".fetch-", dir=folder.resolve()))  # mode 0700

@@ -123,6 +123,7 @@ def _watch(
     for message in _hear(process):
         if message is not None:
             _take_down(message, told)
+            continue
         passed_s = time.monotonic() - begun_s
         if passed_s > limits.wall_s or (not told.is_found and passed_s > limits.describe_s):
             raise FetchTimeout(f"The site took longer than {passed_s:.0f} s.", "Try again later, or upload the file.")
@@ -147,7 +148,7 @@ def measure_folder(folder: Path) -> int:
 
 
 def _hear(process: subprocess.Popen[bytes]) -> Iterator[dict[str, Any] | None]:
-    """Messages of the child as they come, and None ten times a second; ends with it."""
+    """Messages of the child as they come, and None before each look for more, ten times a second at least."""
     assert process.stdout is not None
     heard, rest = 0, b""
     with selectors.DefaultSelector() as selector:

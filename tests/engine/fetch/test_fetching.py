@@ -303,7 +303,34 @@ def test_older_ytdlp_is_refused(monkeypatch, tmp_path, version):
 @pytest.mark.parametrize("version", ["2026.07.04", "2026.7.4", "2026.10.26", "2026.07.04.232800", "2027.1.1"])
 def test_newer_ytdlp_is_taken(monkeypatch, version):
     monkeypatch.setattr(metadata, "version", lambda _: version)
-    fetching.check_version()
+    fetching.check_system()
+
+
+def test_system_that_cannot_hand_sockets_over_is_told(monkeypatch, tmp_path):
+    monkeypatch.delattr(socket, "send_fds")
+    with pytest.raises(errors.FetchUnavailable, match="confine"):
+        fetch("http://www.example/", tmp_path)
+
+
+def test_nothing_of_the_environment_reaches_the_child(whole, site, web, canary, film, tmp_path, monkeypatch):
+    home, out = tmp_path / "home", tmp_path / "out"
+    plugin = home / ".config/yt-dlp/plugins/evil/yt_dlp_plugins/extractor/evil.py"
+    plugin.parent.mkdir(parents=True)
+    plugin.write_text(f"open({str(home / 'marker')!r}, 'w')\nimport os\nos._exit(3)\n")
+    (home / ".config/yt-dlp/config").write_text(
+        "--exec 'touch marker'\n--cookies cookies\n--proxy http://127.0.0.1:1\n"
+    )
+    (home / ".netrc").write_text("machine www.example login a password secret\n")
+    there = f"http://127.0.0.1:{canary.port}"
+    for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY"):
+        monkeypatch.setenv(name, there)
+    for name, value in (("HOME", home), ("XDG_CONFIG_HOME", home / ".config"), ("PYTHONPATH", plugin.parents[2])):
+        monkeypatch.setenv(name, str(value))
+    monkeypatch.chdir(plugin.parents[2])
+    site.pages = {"/a.mp4": say(film, "video/mp4")}
+
+    assert fetch_all(out, web, "/a.mp4").path.read_bytes() == film
+    assert not list(tmp_path.rglob("marker")) and "secret" not in str(site.requests)
 
 
 def test_link_left_by_the_child_is_not_followed(tmp_path):

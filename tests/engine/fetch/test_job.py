@@ -1,0 +1,102 @@
+import os
+import time
+
+import pytest
+
+from engine.errors import EngineError, FetchFailed, MediaTooLarge, NoMedia
+from engine.fetch import job
+from engine.fetch.downloader import Job
+from engine.fetch.job import Rate, measure_folder, run_job
+from engine.fetch.proxy import Proxy
+from engine.settings import FetchLimits
+
+LIMITS = FetchLimits(max_bytes=100_000, describe_s=20.0)
+
+
+@pytest.fixture
+def run(monkeypatch, tmp_path, web):
+    """Run a child of these lines instead of our own: one that hostile media has taken over, say."""
+
+    def call(lines: str, limits: FetchLimits = LIMITS):
+        monkeypatch.setattr(job, "BOOT", f"import json, os, sys, time\nwork = json.load(sys.stdin)\n{lines}")
+        with Proxy(limits, web.network) as proxy:
+            work = Job(
+                "http://a.example/",
+                str(tmp_path),
+                proxy.child_end.fileno(),
+                True,
+                0,
+                limits.max_bytes,
+                9.0,
+                9.0,
+                9,
+                2**30,
+            )
+            return run_job(work, proxy, limits, lambda *_: None)
+
+    return call
+
+
+def test_what_the_child_says_is_made_what_it_should_be(run):
+    told = run("""
+for line in ('no json', '[1]', '{"kind": "begun", "layers": ["a", 2], "version": "1\\\\u001b[31m"}',
+             '{"kind": "found", "title": "t\\\\u0000\\\\u202e' + 'x' * 900 + '", "duration_s": "long", "url": 5}',
+             '{"kind": "progress", "done": "x", "total": []}', '{"kind": "?"}', '{"kind": "finished"}'):
+    print(line, flush=True)
+""")
+    assert told.layers == ("a", "2") and told.version == "1[31m" and len(told.title) == 300
+    assert (told.duration_s, told.url, told.progress) == (None, "5", (0, 0)) and told.title.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("lines", "error"),
+    [
+        ("", FetchFailed),
+        ("os._exit(0)", FetchFailed),
+        ("os.kill(os.getpid(), 9)", FetchFailed),
+        ("print('x' * 5_000_000, flush=True)", FetchFailed),
+        ('while True: print(\'{"kind": "progress"}\')', FetchFailed),
+        ('print(\'{"kind": "refused", "code": "NO_MEDIA"}\')', NoMedia),
+        ('print(\'{"kind": "refused", "code": "__class__", "text": "{0}"}\')', FetchFailed),
+        ('print(\'{"kind": "refused", "code": "NO_MEDIA"}\\n{"kind": "finished"}\')', NoMedia),
+        ("open(os.path.join(work['folder'], 'x'), 'wb').write(bytes(200_000)); time.sleep(30)", MediaTooLarge),
+    ],
+)
+def test_child_that_does_not_what_it_should_is_an_error_and_gone(run, lines, error):
+    begun_s = time.monotonic()
+    with pytest.raises(EngineError) as raised:
+        run(lines)
+    assert type(raised.value) is error and time.monotonic() - begun_s < 20
+
+
+def test_child_has_an_empty_environment_and_only_its_own_files(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("SECRET", "x")
+    with open(os.devnull) as kept:  # noqa: PTH123 - a file of ours that a child must not have
+        os.set_inheritable(kept.fileno(), True)
+        told = run("""
+found = sorted(os.environ) + sorted(os.listdir('/proc/self/fd') if os.path.exists('/proc/self/fd') else [])
+found += [os.getcwd(), str(os.getsid(0) == os.getpid())]
+print(json.dumps({"kind": "found", "title": " ".join(found), "url": str(work["control"])}))
+print('{"kind": "finished"}', flush=True)
+""")
+    words = told.title.split()
+    assert "SECRET" not in words and "PYTHONPATH" not in words and "HOME" in words
+    assert words[-2:] == [str(tmp_path), "True"]
+    descriptors = {int(word) for word in words if word.isdigit()}
+    assert len(descriptors - {0, 1, 2, int(told.url)}) <= 1  # that of the listing itself
+
+
+def test_rate_is_told_after_a_window_and_over_it_alone():
+    rate = Rate(10.0)
+    assert rate.measure(0.0, 0) is None and rate.measure(9.0, 9000) is None
+    assert rate.measure(10.0, 10_000) == 1000.0
+    assert rate.measure(25.0, 10_000) == pytest.approx(0.0, abs=70.0)
+    assert rate.measure(40.0, 10_000) == 0.0
+
+
+def test_folder_is_measured_below_and_not_through_links(tmp_path):
+    (tmp_path / "a").write_bytes(bytes(10))
+    (tmp_path / "below").mkdir()
+    (tmp_path / "below" / "b").write_bytes(bytes(5))
+    (tmp_path / "loop").symlink_to(tmp_path)
+    assert 15 <= measure_folder(tmp_path) < 15 + 4096
