@@ -10,6 +10,8 @@ use.
 
 import hashlib
 import os
+import signal
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -273,6 +275,7 @@ def main(
     enrolled: Annotated[int, typer.Option(help="Samples that are enrolled.")] = N_ENROLLED,
 ) -> None:
     print(f"{os.cpu_count()} cores; load before the start {', '.join(f'{one:.1f}' for one in os.getloadavg())}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that a stopped run, too, leaves no server behind
     titles = "".join(f"{title:>10}" for title in ("p50 ms", "p95 ms", "cpu ms", "queries/s"))
     print(f"{'vectors':>9} {'way':16}{'build s':>9}{titles}{'MB':>9}{'recall@1':>9}")
     spent_s: Counter[str] = Counter()
