@@ -73,6 +73,8 @@ def test_from_a_manifest_to_a_draft_that_means_something(
     with pytest.raises(RecipeMismatch):
         record.llrs(np.zeros(1), np.zeros((1, len(record.qualities))), recipe="drawn")
     assert record.conformal is not None and tell_p(record.conformal, -1.0, 5.0) == 1 / (PEOPLE + 1)
+    found = json.loads((tmp_path / "new" / "record.json").read_text("utf-8"))
+    assert found["schema"] == 1 and found["status"] == "draft" and "person 1" not in json.dumps(found)
     assert "another person than Ada approves" in result.stdout and "held-out trials" in result.stderr
 
 
@@ -200,9 +202,3 @@ def test_the_kept_scores_are_those_of_the_product(run: Callable[..., Result], ma
     report = engine.judge(engine.observe(manifest.parent / "5.mp4")).tracks[0].consistency
     assert round(report.score or 0, 6) in set(whole.scores[whole.people[:, 0] == "person 5"].round(6))
     assert np.exp(whole.qualities[whole.people[:, 0] == "person 5", 0]) == pytest.approx(report.speech_s)
-
-
-def test_the_written_record_is_plain_json(run: Callable[..., Result], manifest: Path, tmp_path: Path) -> None:
-    run(manifest, "--out", tmp_path / "r.json")
-    found = json.loads((tmp_path / "r.json").read_text("utf-8"))
-    assert found["schema"] == 1 and found["status"] == "draft" and "person 1" not in json.dumps(found)

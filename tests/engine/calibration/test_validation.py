@@ -114,12 +114,12 @@ def test_figures_are_those_of_the_ratios_and_lie_within_their_intervals() -> Non
 def test_the_interval_of_what_calibration_costs_takes_off_what_its_own_fit_adds() -> None:
     # of right ratios it would be 0 with trials without end; with eighty of the same it is always more
     found = []
-    for seed in range(8):
+    for seed in range(5):
         trials = draw_trials(gap=2.0, seed=seed)
         held = HeldOut(trials, (2 * trials.scores - 2) / LN_10, "sources")
         found.append(find(measure(held, POLICY, n=40), "cllr_cal"))
     assert np.mean([one.value for one in found]) > 0.015
-    assert sum(one.low == 0 for one in found) >= 7
+    assert sum(one.low == 0 for one in found) >= 4
     off = HeldOut(trials, 2 * held.llrs + 1, "sources")
     assert (find(measure(off, POLICY, n=40), "cllr_cal").low or 0) > 0.04
 
