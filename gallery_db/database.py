@@ -29,7 +29,7 @@ except ImportError:  # Windows: SQLite's own patience must do
     fcntl = None  # type: ignore[assignment]
 
 FOLDER, FILE = "gallery", "gallery.db"
-BUSY_MS = 30_000  # eight writers on two cores wait some seconds at worst
+BUSY_MS = 60_000  # eight writers on two busy cores have waited for more than ten seconds
 LOCK = 0x57415953  # of PostgreSQL's advisory locks: any number, the same everywhere
 MOUNTS = Path("/proc/self/mounts")
 NETWORK = {"nfs", "nfs4", "cifs", "smbfs", "smb3", "fuse.sshfs", "afs", "ncpfs", "ceph", "fuse.glusterfs", "lustre"}
