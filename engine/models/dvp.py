@@ -46,9 +46,11 @@ class DVPOptions:
     dim: int = 64
     dilations: tuple[int, ...] = (1, 2, 4)
     dropout: float = 0.15
-    n_shapes: int = 16  # of the principal directions of the blendshapes
-    n_points: int = 16  # of those of the landmarks
-    n_bands: int = 32  # of those of the pictures
+    n_shapes: int = (
+        0  # of the principal directions of the blendshapes; the net that reads them colours them by the face
+    )
+    n_points: int = 12  # of those of the landmarks
+    n_bands: int = 8  # of those of the pictures
     window: int = 31  # frames
     frequency: bool = True  # block cosines; off: pixels
     centred: bool = True  # the window's mean is taken out; off: the face at rest stays in

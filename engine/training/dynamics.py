@@ -1,6 +1,6 @@
 """Training of DVP: speakers told apart by their motion, distorted motion pushed away, appearance unlearnt."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -8,13 +8,14 @@ import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
-from engine.models.dvp import DVP, DVPOptions, Member, fill_window
+from engine.models.dvp import DVP, DVPOptions, Member, fill_window, place_windows
 from engine.training.distortions import TRAINED, Distortion, distort
 from engine.training.recasts import recast
 from engine.training.speakers import SpokenClip, fit_bases
 from engine.training.styles import make_puppets
 
 PUPPET_CLIPS = 8  # of each: ten seconds, with which they are drawn as often as a person can be
+PAIR_SCALE = 10.0
 SHRUNK = 8  # pixels each way of the picture in the code of an appearance
 
 
@@ -24,13 +25,13 @@ class DynamicsOptions:
 
     model: DVPOptions = field(default_factory=DVPOptions)  # part 2: `frequency`, `centred`
     negatives: tuple[Distortion, ...] = TRAINED  # part 1; empty: none
-    adversary: float = 0.3  # part 3: strength of the reversed gradient at the end; 0: none
-    recasts: int = 3000  # windows whose motion is put on another face
-    recast_share: float = 0.4  # of the drawn windows that have one
-    forged_share: float = 0.5  # of the drawn windows of whose motion is given with others' faces too
+    adversary: float = 1.0  # part 3: strength of the reversed gradient at the end; 0: none
+    recasts: int = 2500  # windows whose motion is put on another face
+    pairs: int = 48  # a step, of one motion on two faces
+    pair_weight: float = 3.0  # of telling which of them is whose
     seed: int = 1
     n_members: int = 1
-    steps: int = 1500
+    steps: int = 1000
     batch: int = 64
     learning_rate: float = 2e-3
     scale: float = 20.0
@@ -77,7 +78,7 @@ def train_member(
         optimiser, options.learning_rate, total_steps=options.steps, pct_start=0.1 if options.steps > 10 else 0.15
     )
     for step in range(options.steps):
-        loss = _find_loss(member, classes, source.draw(rng), options, step / options.steps, rng)
+        loss = _find_loss(member, classes, source, options, step / options.steps, rng)
         optimiser.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(member.parameters(), 1.0)
@@ -96,56 +97,83 @@ class Batch:
     appearance: np.ndarray  # (B, A) float32: of the face that is seen
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Pair:
+    """The same moments of one motion, on another's face and on its owner's."""
+
+    made: np.ndarray  # (L, R) float32
+    own: np.ndarray  # (L, R) float32
+    speaker: int  # who moves
+    appearance: np.ndarray  # (A,) float32: of the face that is seen
+
+
 class WindowSource:
-    """Draws windows: every speaker about as often, some with another's face on their motion."""
+    """Draws windows, every speaker about as often; and pairs of one motion on two faces."""
 
     def __init__(self, clips: Sequence[SpokenClip], bases: DVP, options: DynamicsOptions):
-        self._clips, self._options, self._length = clips, options, bases.options.window
-        self._rows = [bases.describe(clip.motion, clip.faces) for clip in clips]
-        names = sorted({clip.speaker for clip in clips})
+        own = [clip for clip in clips if clip.is_own_face]
+        self._clips, self._options, self._length = own, options, bases.options.window
+        self._rows = [bases.describe(clip.motion, clip.faces) for clip in own]
+        names = sorted({clip.speaker for clip in own})
         self.n_speakers = len(names)
-        self._who = np.array([names.index(clip.speaker) for clip in clips])
-        own_face = np.array([clip.is_own_face for clip in clips])
-        self._own = [np.flatnonzero((self._who == number) & own_face) for number in range(len(names))]
-        self._forged = [np.flatnonzero((self._who == number) & ~own_face) for number in range(len(names))]
-        self._shares = _share_speakers(clips, self._own)
-        self._looks = _code_appearances(clips, options.model.n_appearance)
-        self._recasts = self._make_recasts(bases, np.random.default_rng([options.seed, 999]))
+        self._who = np.array([names.index(clip.speaker) for clip in own])
+        self._own = [np.flatnonzero(self._who == number) for number in range(len(names))]
+        self._shares = _share_speakers(own, self._own)
+        forged = [clip for clip in clips if not clip.is_own_face]
+        looks = _code_appearances([*own, *forged], options.model.n_appearance)
+        self._looks = looks[: len(own)]
+        self.pairs = [
+            *self._pair_forged(forged, looks[len(own) :], bases),
+            *self._make_recasts(bases, np.random.default_rng([options.seed, 999])),
+        ]
 
     def draw(self, rng: np.random.Generator) -> Batch:
         """Draw a batch; a function of the clips, the options and the generator alone."""
         speakers = rng.choice(self.n_speakers, self._options.batch, p=self._shares)
-        windows, looks = zip(*(self._cut(self._choose(int(one), rng), rng) for one in speakers), strict=True)
+        windows, looks = zip(*(self._cut(int(rng.choice(self._own[one])), rng) for one in speakers), strict=True)
         return Batch(np.stack(windows), speakers, np.stack(looks))
 
-    def _choose(self, speaker: int, rng: np.random.Generator) -> int:
-        forged = self._forged[speaker]
-        chosen = forged if len(forged) and rng.random() < self._options.forged_share else self._own[speaker]
-        return int(rng.choice(chosen))
+    def draw_pairs(self, rng: np.random.Generator) -> tuple[Batch, np.ndarray]:
+        """Draw a batch on others' faces, and the same on their owners' (B, L, R)."""
+        drawn = [self.pairs[number] for number in rng.integers(0, len(self.pairs), self._options.pairs)]
+        batch = Batch(
+            np.stack([pair.made for pair in drawn]),
+            np.array([pair.speaker for pair in drawn]),
+            np.stack([pair.appearance for pair in drawn]),
+        )
+        return batch, np.stack([pair.own for pair in drawn])
 
     def _cut(self, number: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        made = self._recasts.get(number)
-        if made and rng.random() < self._options.recast_share:
-            return made[rng.integers(len(made))]
         rows = self._rows[number]
         start = rng.integers(0, max(1, len(rows) - self._length + 1))
         return fill_window(rows[start : start + self._length], self._length), self._looks[number]
 
-    def _make_recasts(self, bases: DVP, rng: np.random.Generator) -> dict[int, list[tuple[np.ndarray, np.ndarray]]]:
-        """Put the motion of windows on the faces of others: clip number to windows with their appearances."""
-        made: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {}
-        faces = np.concatenate(self._own)
+    def _pair_forged(self, forged: Sequence[SpokenClip], looks: np.ndarray, bases: DVP) -> Iterator[Pair]:
+        """Pair forged clips with those that drove them, window by window; some have other frames, and none."""
+        drivers = {clip.row.path: number for number, clip in enumerate(self._clips)}
+        for clip, look in zip(forged, looks, strict=True):
+            number = drivers.get(clip.row.driver_path) if clip.row.driver_path else None
+            if number is None or len(self._rows[number]) != len(clip.motion):
+                continue
+            made, own = bases.describe(clip.motion, clip.faces), self._rows[number]
+            for start in place_windows(len(own), min(self._length, len(own))):
+                span = slice(start, start + self._length)
+                cut = [fill_window(rows[span], self._length) for rows in (made, own)]
+                yield Pair(cut[0], cut[1], int(self._who[number]), look)
+
+    def _make_recasts(self, bases: DVP, rng: np.random.Generator) -> Iterator[Pair]:
+        """Put the motion of windows on the faces of others."""
         for _ in range(self._options.recasts):
             number = int(rng.choice(self._own[rng.choice(self.n_speakers, p=self._shares)]))
-            other = int(rng.choice(faces))
+            other = int(rng.integers(len(self._clips)))
             clip, face = self._clips[number], self._clips[other]
             start = rng.integers(0, max(1, len(clip.motion) - self._length + 1))
             span = slice(start, start + self._length)
             still = face.still(int(rng.integers(len(face.faces))))
             moved = recast(still, clip.faces.points[span], bool(rng.random() < 0.5))
-            rows = fill_window(bases.describe(clip.motion[span], moved), self._length)
-            made.setdefault(number, []).append((rows, self._looks[other]))
-        return made
+            made = fill_window(bases.describe(clip.motion[span], moved), self._length)
+            own = fill_window(self._rows[number][span], self._length)
+            yield Pair(made, own, int(self._who[number]), self._looks[other])
 
 
 def vary(windows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -171,30 +199,54 @@ def measure_natural(evidence: Sequence[np.ndarray]) -> torch.Tensor:
 def _find_loss(
     member: Member,
     classes: torch.Tensor,
-    batch: Batch,
+    source: "WindowSource",
     options: DynamicsOptions,
     progress: float,
     rng: np.random.Generator,
 ) -> torch.Tensor:
-    rows = vary(batch.rows, rng)
+    """Draw and judge a batch; all of it goes through the network at once, since its norms see whole batches."""
+    batch, device, parts = source.draw(rng), classes.device, {}
+    parts["own"] = batch.rows
     if options.negatives:
-        rows = np.concatenate([rows, vary(distort(batch.rows, options.negatives, rng), rng)])
-    strength = options.adversary * (2 / (1 + np.exp(-10 * progress)) - 1)  # Ganin and Lempitsky's schedule
-    device, size = classes.device, len(batch.rows)
-    vectors, evidence, told = member(torch.from_numpy(rows).to(device), float(strength))
-    near = vectors @ F.normalize(classes, dim=-1).T
-    loss = _margin_loss(near[:size], torch.from_numpy(batch.speakers).to(device), options)
-    if options.negatives:
-        nobody = torch.full((size,), near.shape[1] - 1, device=device)
-        natural = torch.cat([torch.ones(size, device=device), torch.zeros(size, device=device)])
-        loss = loss + options.null_weight * _margin_loss(near[size:], nobody, options)
-        loss = loss + options.evidence_weight * F.binary_cross_entropy_with_logits(evidence, natural)
+        parts["distorted"] = distort(batch.rows, options.negatives, rng)
+    if source.pairs and options.pairs:
+        made, parts["driver"] = source.draw_pairs(rng)
+        parts["made"] = made.rows
+    rows = torch.from_numpy(np.concatenate([vary(part, rng) for part in parts.values()])).to(device)
+    sizes = [len(part) for part in parts.values()]
+    told = [dict(zip(parts, one.split(sizes), strict=True)) for one in member(rows, _schedule(options, progress))]
+    vectors, evidence, appearance = told
+    directions = F.normalize(classes, dim=-1).T
+    loss = _margin_loss(vectors["own"] @ directions, batch.speakers, options)
     if options.adversary:
-        loss = loss + 0.5 * F.mse_loss(told[:size], torch.from_numpy(batch.appearance).to(device))
+        loss = loss + _unlearn(appearance["own"], batch)
+    if "distorted" in parts:
+        nobody = np.full(len(batch.rows), directions.shape[1] - 1)
+        loss = loss + options.null_weight * _margin_loss(vectors["distorted"] @ directions, nobody, options)
+        both = torch.cat([evidence["own"], evidence["distorted"]])
+        natural = torch.arange(len(both), device=device) < len(batch.rows)
+        loss = loss + options.evidence_weight * F.binary_cross_entropy_with_logits(both, natural.float())
+    if "made" in parts:
+        loss = loss + _margin_loss(vectors["made"] @ directions, made.speakers, options)
+        if options.adversary:
+            loss = loss + _unlearn(appearance["made"], made)
+        near = PAIR_SCALE * vectors["made"] @ vectors["driver"].T  # each motion finds itself on its owner's face
+        loss = loss + options.pair_weight * F.cross_entropy(near, torch.arange(len(near), device=device))
     return loss
 
 
-def _margin_loss(near: torch.Tensor, labels: torch.Tensor, options: DynamicsOptions) -> torch.Tensor:
+def _unlearn(told: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """How badly the face seen is read off the vectors, to which the gradient comes back reversed."""
+    return 0.5 * F.mse_loss(told, torch.from_numpy(batch.appearance).to(told.device))
+
+
+def _schedule(options: DynamicsOptions, progress: float) -> float:
+    """Strength of the reversed gradient, as Ganin and Lempitsky let it grow."""
+    return float(options.adversary * (2 / (1 + np.exp(-10 * progress)) - 1))
+
+
+def _margin_loss(near: torch.Tensor, wanted: np.ndarray, options: DynamicsOptions) -> torch.Tensor:
+    labels = torch.from_numpy(wanted).to(near.device)
     right = F.one_hot(labels, near.shape[1]).float()
     return F.cross_entropy(options.scale * (near - options.margin * right), labels)
 

@@ -17,7 +17,9 @@ from engine.training.speakers import SpokenClip
 
 MINI = DVPOptions(width=24, dim=16, dilations=(1, 2), dropout=0.05, n_shapes=5, n_points=4, n_bands=6, n_appearance=6)
 """Hardly a network, but it learns what is planted."""
-QUICK = DynamicsOptions(model=MINI, recasts=30, n_members=1, steps=8, batch=16, learning_rate=8e-3)
+QUICK = DynamicsOptions(
+    model=MINI, adversary=0.3, recasts=30, pairs=8, pair_weight=0.5, n_members=1, steps=8, batch=16, learning_rate=8e-3
+)
 OPEN, LEFT, RIGHT = (BLENDSHAPES.index(name) for name in ("jawOpen", "mouthSmileLeft", "mouthSmileRight"))
 NOD = N_SHAPES
 
