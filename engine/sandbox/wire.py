@@ -32,7 +32,7 @@ class Link:
     """One end of a connection."""
 
     def __init__(self, channel: socket.socket):
-        self._channel = channel
+        self._channel, self._reader = channel, channel.makefile("rb", 2**16)  # a small message is one call
 
     def send(self, kind: str, note: dict[str, Any] | None = None, data: bytes = b"") -> None:
         """Send one message; waits while the other side does not read."""
@@ -62,14 +62,9 @@ class Link:
 
     def close(self) -> None:
         """Close this end."""
+        self._reader.close()
         self._channel.close()
 
     def _read(self, count: int) -> bytes | None:
-        buffer = bytearray(count)
-        view, done = memoryview(buffer), 0
-        while done < count:
-            got = self._channel.recv_into(view[done:])
-            if not got:
-                return None
-            done += got
-        return bytes(buffer)
+        data = self._reader.read(count)
+        return data if len(data) == count else None

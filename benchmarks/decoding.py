@@ -1,0 +1,95 @@
+"""What it costs to decode in a confined process: the same file read here, and read there.
+
+`python -m benchmarks.decoding [FILE]`; without a file it draws its own 720p talking head. Counted is the processor's
+time of all processes together, the least of several turns, since others may use the machine meanwhile. The target is
+less than 5 % of an analysis, which takes about 0.41 s of processor time a second of 720p (`benchmarks.speed`).
+"""
+
+import io
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import psutil
+import typer
+
+from benchmarks.portrait import write_portrait
+from engine.containers import identify_container
+from engine.media import _plan_pictures, open_clip
+from engine.packets import scan_file
+from engine.pictures import stream_pictures
+from engine.sandbox.decoder import Decoder, start_server
+from engine.settings import MediaLimits
+from engine.soundtrack import StretchBuilder
+
+TARGET_SHARE, ANALYSIS_S = 0.05, 0.41
+LIMITS = MediaLimits()
+
+
+def read_here(path: Path) -> int:
+    """Decode in this process, as no product may."""
+    demuxer, sound = identify_container(path), StretchBuilder(LIMITS.max_duration_s)
+    with io.FileIO(path) as file:
+        scan = scan_file(file, demuxer, LIMITS, sound.add, lambda: None)
+    sound.finish()
+    with io.FileIO(path) as file:
+        return sum(1 for _ in stream_pictures(file, _plan_pictures(scan, demuxer, LIMITS), LIMITS, lambda: None))
+
+
+def read_there(path: Path) -> int:
+    """Decode in confined processes."""
+    return sum(1 for _ in open_clip(path).read_frames())
+
+
+def start_and_end(path: Path) -> int:
+    """Fork a process that confines itself and does nothing."""
+    with Decoder(path, "probe", {}, b"", LIMITS) as decoder:
+        decoder.receive()
+    return 0
+
+
+def measure(work: Callable[[Path], int], path: Path, turns: int) -> tuple[float, float]:
+    """Least seconds of wall clock and of processor time."""
+    took = []
+    for _ in range(turns):
+        began, began_cpu = time.perf_counter(), _spent_s()
+        work(path)
+        took.append((time.perf_counter() - began, _spent_s() - began_cpu))
+    return min(wall for wall, _ in took), min(cpu for _, cpu in took)
+
+
+def _spent_s() -> float:
+    """Processor time of this process, of the server, and of the decoders that it has buried."""
+    server = psutil.Process(start_server(os.getpid())._process.pid)
+    while server.children():
+        time.sleep(0.005)
+    there = server.cpu_times()
+    return time.process_time() + there.user + there.system + there.children_user + there.children_system
+
+
+def main(
+    file: Annotated[Path | None, typer.Argument(help="A video; by default one is drawn.")] = None,
+    seconds: Annotated[float, typer.Option(help="Length of the drawn video.")] = 20.0,
+    turns: Annotated[int, typer.Option(help="How often each is done.")] = 5,
+) -> None:
+    print(f"{os.cpu_count()} cores; load before the start {os.getloadavg()[0]:.1f}")
+    with tempfile.TemporaryDirectory() as folder:
+        if file is None:
+            file = Path(folder) / "portrait.mp4"
+            write_portrait(file, seconds)
+        clip = open_clip(file)
+        found = {work.__name__: measure(work, file, turns) for work in (read_here, read_there, start_and_end)}
+        print(f"{clip.size_px[0]} x {clip.size_px[1]}, {clip.duration_s:.1f} s")
+        for name, (wall_s, cpu_s) in found.items():
+            print(f"{name.replace('_', ' '):16} wall {wall_s:7.3f} s   processor {cpu_s:7.3f} s")
+        more_s = (found["read_there"][1] - found["read_here"][1]) / clip.duration_s
+        share = more_s / ANALYSIS_S
+        print(f"more processor time, s a second: {more_s:.4f}, {100 * share:.1f} % of an analysis, ", end="")
+        print(f"target {100 * TARGET_SHARE:.0f} %: {'met' if share <= TARGET_SHARE else 'MISSED'}")
+
+
+if __name__ == "__main__":
+    typer.run(main)
