@@ -57,6 +57,9 @@ def train(
     validate: Annotated[bool, typer.Option("--validate", help="Measure on speakers left out.")] = False,
     ablate: Annotated[bool, typer.Option("--ablate", help="With --validate: each part off, all off.")] = False,
     curve: Annotated[bool, typer.Option("--curve", help="With --validate: fewer speakers.")] = False,
+    measured: Annotated[
+        int, typer.Option("--folds", min=1, max=N_FOLDS, help="With --validate: measure so many of the four folds.")
+    ] = N_FOLDS,
     forged: Annotated[
         list[Path] | None,
         typer.Option(help="CSV of `wayspeak forge`: the same people's motion on other faces, seen as who moves."),
@@ -80,7 +83,7 @@ def train(
         out.mkdir(parents=True, exist_ok=True)
         if validate:
             variants = {"model": options, **(ablations(options) if ablate else {})}
-            figures = _validate(clips, folds, variants, workers, curve, out if keep else None, bar)
+            figures = _validate(clips, folds, measured, variants, workers, curve, out if keep else None, bar)
             (out / "validation.json").write_text(json.dumps(figures, indent=2) + "\n")
         else:
             _train_final(clips, folds, options, out, bar)
@@ -95,9 +98,10 @@ def ablations(options: DynamicsOptions) -> dict[str, DynamicsOptions]:
         "no frequency": replace(options, model=spatial),
         "temporal spectrum": replace(options, model=replace(options.model, spectrum=True)),
         "no adversary": replace(options, adversary=0.0),
-        "no recasts": replace(options, recasts=0),
-        "all off": replace(options, negatives=(), adversary=0.0, recasts=0, model=spatial),
-        "no pictures": replace(options, model=replace(options.model, n_bands=1)),
+        "no pairs": replace(options, pairs=0),
+        "all off": replace(options, negatives=(), adversary=0.0, pairs=0, model=spatial),
+        "no pictures": replace(options, model=replace(options.model, n_bands=0)),
+        "fine pictures and blendshapes": replace(options, model=replace(options.model, n_bands=32, n_shapes=16)),
     }
 
 
@@ -177,6 +181,7 @@ def _train_final(
 def _validate(
     clips: Sequence[SpokenClip],
     folds: Sequence[frozenset[str]],
+    measured: int,
     variants: dict[str, DynamicsOptions],
     workers: int,
     curve: bool,
@@ -184,13 +189,13 @@ def _validate(
     bar: Progress,
 ) -> dict[str, Figures]:
     jobs = [
-        (name, partial(_look, clips, folds, own, fold)) for name, own in variants.items() for fold in range(N_FOLDS)
+        (name, partial(_look, clips, folds, own, fold)) for name, own in variants.items() for fold in range(measured)
     ]
     if curve:
         jobs += [
             (f"{n} speakers", partial(_look, clips, folds, variants["model"], fold, n))
             for n in FEWER
-            for fold in range(N_FOLDS)
+            for fold in range(measured)
         ]
     task = bar.add_task("trainings", total=len(jobs))
     parts: dict[str, list[Looks]] = {}
@@ -200,7 +205,7 @@ def _validate(
         models += [model] if name == "model" else []
         bar.advance(task)
     if kept is not None:
-        for fold, model, natural in zip(range(N_FOLDS), models, tell_natures(parts["model"]), strict=True):
+        for fold, model, natural in zip(range(measured), models, tell_natures(parts["model"]), strict=True):
             model.natural = natural
             path = kept / f"fold-{fold}" / "weights" / "dynamics.safetensors"
             path.parent.mkdir(parents=True, exist_ok=True)

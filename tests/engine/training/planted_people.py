@@ -109,6 +109,21 @@ def make_windows(clips: Sequence[SpokenClip], length: int = MINI.window) -> list
     ]
 
 
+def forge(driver: SpokenClip, face: SpokenClip, name: str = "forged.mp4") -> SpokenClip:
+    """A clip that has the picture of one person and moves as another."""
+    row = replace(
+        driver.row,
+        label="fake",
+        method="face-swap",
+        path=Path(name),
+        face_owner=face.speaker,
+        motion_owner=driver.speaker,
+        driver_path=driver.row.path,
+        donor_path=face.row.path,
+    )
+    return replace(driver, row=row, faces=AlignedFaces(face.faces.pictures, driver.faces.points))
+
+
 def observe_person(clip: SpokenClip, seen: np.ndarray, cut: bool = True, face_px: float = 100.0) -> ObservedTrack:
     """The track that this clip would come from."""
     n_frames = len(clip.motion)

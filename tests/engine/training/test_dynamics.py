@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from engine.alignedfaces import AlignedFaces
 from engine.metrics import auc, eer
 from engine.models.dvp import DVP, Member
 from engine.training import dynamics
@@ -25,7 +24,7 @@ from engine.training.dynamics import (
 )
 from engine.training.dynamics_validation import cut_windows
 from engine.training.speakers import SpokenClip, fit_bases
-from tests.engine.training.planted_people import MINI, QUICK, make_people, make_person_clip, make_windows
+from tests.engine.training.planted_people import MINI, QUICK, forge, make_people, make_person_clip, make_windows
 
 PLAIN = replace(QUICK, recasts=0)
 N_MOVING = MINI.n_shapes + 6  # of the row, the numbers that are not of the picture
@@ -175,21 +174,6 @@ def test_what_is_forged_has_no_part_in_the_bases_and_teaches_who_moves() -> None
         return float((made * (drivers - donors)).sum(1).mean())
 
     assert follow(taught) > follow(plain) + 0.1
-
-
-def forge(driver: SpokenClip, face: SpokenClip, name: str = "forged.mp4") -> SpokenClip:
-    """The looks of one, with landmarks and blendshapes half way between the two, moving as the other."""
-    row = replace(
-        driver.row,
-        label="fake",
-        method="face-swap",
-        path=Path(name),
-        face_owner=face.speaker,
-        motion_owner=driver.speaker,
-        driver_path=driver.row.path,
-        donor_path=face.row.path,
-    )
-    return replace(driver, row=row, faces=AlignedFaces(face.faces.pictures, driver.faces.points))
 
 
 def test_codes_of_appearance_are_alike_for_one_look_and_of_unit_spread() -> None:

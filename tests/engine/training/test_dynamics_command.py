@@ -29,7 +29,7 @@ from engine.settings import Settings
 from engine.training import dynamics_command, dynamics_validation, speakers
 from engine.training.distortions import Distortion
 from engine.training.dynamics import DynamicsOptions, train_dvp
-from engine.training.dynamics_command import _call_all, ablations, app, save_dvp
+from engine.training.dynamics_command import _call_all, _read_rows, ablations, app, save_dvp
 from engine.training.dynamics_validation import UNTOUCHED, Looks, look_at
 from engine.training.recasts import StillFace
 from engine.training.speakers import SpokenClip, fit_bases
@@ -37,6 +37,7 @@ from engine.weights import DYNAMICS, FOLDER, hash_file, verify
 from tests.engine.training.planted_people import (
     MINI,
     QUICK,
+    forge,
     make_people,
     make_person_clip,
     observe,
@@ -182,6 +183,11 @@ def test_natural_motion_is_told_by_a_training_that_did_not_see_it(
     assert trained == [everybody - held_out, everybody]
 
 
+def test_fewer_folds_are_measured_where_that_is_asked_for(bench: Bench) -> None:
+    figures = json.loads(bench.run("--validate", "--folds", "2").stdout)
+    assert figures["model"]["speakers"] == N_PEOPLE // 2
+
+
 def test_validation_measures_and_ships_nothing(bench: Bench) -> None:
     result = bench.run("--validate")
     assert result.exit_code == 0, result.output
@@ -265,11 +271,11 @@ def test_each_ablation_changes_what_it_says() -> None:
     found = ablations(plain)
     assert found["no negatives"] == replace(plain, negatives=())
     assert found["no adversary"] == replace(plain, adversary=0.0)
-    assert found["no recasts"] == replace(plain, recasts=0)
+    assert found["no pairs"] == replace(plain, pairs=0)
     assert found["temporal spectrum"] == replace(plain, model=replace(plain.model, spectrum=True))
     assert found["no frequency"].model == replace(plain.model, frequency=False, centred=False)
     everything = found["all off"]
-    assert (everything.negatives, everything.adversary, everything.recasts) == ((), 0.0, 0)
+    assert (everything.negatives, everything.adversary, everything.pairs) == ((), 0.0, 0)
     assert everything.model == found["no frequency"].model
 
 
@@ -331,6 +337,42 @@ def test_real_rows_become_clips_and_those_that_cannot_are_named(
     assert "4.mp4 is left out: 4.mp4 is no video" in told
     assert told.count("is left out") == 2
     assert isinstance(result.exception, BadManifest)  # two clips are not enough
+
+
+def test_of_forged_clips_those_are_read_where_one_moves_the_face_of_another(tmp_path: Path) -> None:
+    (tmp_path / "real.csv").write_text("path,label,speaker,session\na.mp4,real,p0,s\nb.mp4,fake,p0,s\n")
+    lines = ["path,label,method,face_owner,motion_owner", "c.mp4,fake,face-swap,p1,p0", "d.mp4,control,frozen,p0,p0"]
+    (tmp_path / "forged.csv").write_text("\n".join([*lines, "e.mp4,fake,face-swap,p1,", "a.mp4,real,,,"]))
+    rows = _read_rows(tmp_path / "real.csv", [tmp_path / "forged.csv"])
+    assert [row.written for row in rows] == ["a.mp4", "c.mp4"]
+
+
+def test_forged_clips_of_people_left_out_are_never_trained_on(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = bench.clips
+    first = {name: next(clip for clip in plain if clip.speaker == name) for name in {clip.speaker for clip in plain}}
+    bench.clips = plain + [
+        forge(one, other, f"{name} as {face}.mp4")
+        for name, one in first.items()
+        for face, other in first.items()
+        if face != name
+    ]
+    seen: list[tuple[set[str], set[str], int]] = []
+
+    def note_training(clips: list[SpokenClip], options: DynamicsOptions) -> list[SpokenClip]:
+        return clips
+
+    def note_looking(model: list[SpokenClip], clips: list[SpokenClip], seed: int) -> Looks:
+        trained, measured = (set().union(*(clip.people for clip in some)) for some in (model, clips))
+        seen.append((trained, measured, sum(not clip.is_own_face for clip in clips)))
+        return {UNTOUCHED: []}
+
+    monkeypatch.setattr(dynamics_command, "train_dvp", note_training)
+    monkeypatch.setattr(dynamics_command, "look_at_all", note_looking)
+    monkeypatch.setattr(dynamics_command, "measure_looks", lambda looks, seed: {})
+    assert bench.run("--validate").exit_code == 0
+    assert len(seen) == 4
+    for trained, measured, n_forged in seen:
+        assert not trained & measured and len(measured) == 2 and n_forged == 2
 
 
 def test_a_manifest_without_sessions_is_refused(tmp_path: Path) -> None:

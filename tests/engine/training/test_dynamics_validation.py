@@ -31,7 +31,7 @@ from engine.training.dynamics_validation import (
 )
 from engine.training.recasts import recast
 from engine.training.speakers import SpokenClip, fit_bases
-from tests.engine.training.planted_people import MINI, make_people
+from tests.engine.training.planted_people import MINI, forge, make_people
 
 N_PEOPLE, N_SESSIONS, PER_SESSION = 3, 4, 8
 FROZEN = str(Distortion.FROZEN)
@@ -155,6 +155,21 @@ def test_swaps_have_one_other_persons_face_and_their_own_motion(
         assert (points == clip.faces.points[:31]).all()
         donors.setdefault((look.row.method, clip.speaker), set()).add(look.row.donor_path)
     assert all(len(own) == 1 for own in donors.values()) and len(donors) == 6
+
+
+def test_clips_that_were_forged_before_are_looked_at_as_they_are(model: DVP, clips: list[SpokenClip]) -> None:
+    forged = [forge(clips[0], clips[4], "a.mp4"), forge(clips[4], clips[0], "b.mp4")]
+    looks = look_at_all(model, [*clips, *forged], 1)
+    assert len(looks[UNTOUCHED]) == len(looks[FACE_SWAP]) == len(clips)
+    made = looks["forged: face-swap"]
+    assert [look.row for look in made] == [clip.row for clip in forged]
+    np.testing.assert_array_equal(made[0].vector, look_at(model, forged)[0].vector)
+
+
+def test_a_method_that_one_fold_has_alone_is_measured_there() -> None:
+    figures = measure(draw_looks(0, 0.1), draw_looks(3, 0.1, face_swap=(2.0, take_motion)))
+    told = figures["embedding"]["face swap"]
+    assert told["n_probe_speakers"] == N_PEOPLE and told["following"]["follows_motion"] == 1
 
 
 def test_evidence_is_grouped_by_person_and_session() -> None:
