@@ -9,7 +9,7 @@ import random
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,8 @@ except ImportError:  # Windows: SQLite's own patience must do
 
 FOLDER, FILE = "gallery", "gallery.db"
 BUSY_MS = 60_000  # eight writers on two busy cores have waited for more than ten seconds
+LONGEST_STREAK = 8  # writes of one process before others get a moment
+MOMENT_S = 0.006  # longer than the longest time between two looks
 LOCK = 0x57415953  # of PostgreSQL's advisory locks: any number, the same everywhere
 MOUNTS = Path("/proc/self/mounts")
 NETWORK = {"nfs", "nfs4", "cifs", "smbfs", "smb3", "fuse.sshfs", "afs", "ncpfs", "ceph", "fuse.glusterfs", "lustre"}
@@ -49,6 +51,7 @@ class Database:
     def __init__(self, engine: Engine, path: Path | None = None):
         self.engine = engine
         self.path = path  # None: not SQLite
+        self._line = Line(path) if path is not None else None
         self._writer = engine.execution_options(wayspeak_writes=True)
         snapshot = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}  # SQLite has nothing less
         self._reader = engine.execution_options(**snapshot)
@@ -76,7 +79,7 @@ class Database:
         Without `keep` it is not kept either way: whoever reads within the block sees what would be.
         """
         with (
-            stand_in_line(self.path),
+            self._line.wait() if self._line is not None else nullcontext(),
             translate_errors(self.name),
             self._writer.connect() as connection,
             connection.begin() as transaction,
@@ -232,30 +235,46 @@ def _begin(connection: Connection) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("wayspeak_writes") else "BEGIN")
 
 
-@contextmanager
-def stand_in_line(path: Path | None) -> Iterator[None]:
-    """Wait for the other writers of a SQLite file. GalleryBusy where one does not end.
+class Line:
+    """Where the writers of a SQLite file wait for each other, and let each other pass.
 
     SQLite would wait, too, but ever more patiently: of many writers, those who came first may wait longest, or in vain.
     The lock is on the folder, since closing a file of SQLite's would drop SQLite's own locks; it ends with its process.
+    Whoever looks for a free lock from time to time never sees one that is taken again at once, so it is left free for a
+    moment by who had to wait, and now and then by who never has to.
     """
-    if path is None or fcntl is None:
-        yield
-        return
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        end = time.monotonic() + BUSY_MS / 1000
+
+    def __init__(self, path: Path):
+        self._path = path
+        self._streak = 0  # turns in a row without a wait
+
+    @contextmanager
+    def wait(self) -> Iterator[None]:
+        """Hold the lock within the block; GalleryBusy where nobody lets it go."""
+        if fcntl is None:
+            yield
+            return
+        folder = os.open(self._path.parent, os.O_RDONLY)
+        try:
+            self._streak = 0 if self._take(folder) else self._streak + 1
+            yield
+        finally:
+            os.close(folder)
+        if self._streak % LONGEST_STREAK == 0:
+            time.sleep(MOMENT_S)
+
+    def _take(self, folder: int) -> bool:
+        """Lock the folder; whether that took a wait."""
+        end, waited = time.monotonic() + BUSY_MS / 1000, False
         while True:
             try:
                 fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
+                return waited
             except BlockingIOError:
                 if time.monotonic() > end:
-                    raise _busy(f"{path}") from None
-                time.sleep(random.uniform(0.001, 0.005))  # noqa: S311 - whoever waits has the same chance
-        yield
-    finally:
-        os.close(folder)
+                    raise _busy(f"{self._path}") from None
+            waited = True
+            time.sleep(random.uniform(0.001, 0.005))  # noqa: S311 - whoever waits has the same chance
 
 
 def _busy(name: str) -> GalleryBusy:
