@@ -96,7 +96,6 @@ DYNAMICS = WeightFile(
     purpose="tells people apart by how they move while speaking",
     hint="Restore engine/weights from the repository, or make the weights anew with `wayspeak train dynamics`.",
     uses=frozenset({Use.SPEAKER}),
-    is_optional=True,
 )
 
 
