@@ -184,9 +184,10 @@ def read_calibration(path: Path | None, task: Task) -> Calibration | None:
 def describe_face(face: Sighting) -> str:
     """Name a face as an analysis does."""
     natural = "" if face.embedding.is_natural else ", motion not natural"
+    speech = "of speech" if face.has_sound else "without sound, all taken for speech"
     return (
         f"{clean(face.name)}, face {face.face + 1}, {face.start_s:.1f} to {face.end_s:.1f} s, "
-        f"{face.speech_s:.1f} s of speech{natural}"
+        f"{face.speech_s:.1f} s {speech}{natural}"
     )
 
 
@@ -221,6 +222,7 @@ def _write_json(faces: Sequence[Sighting], found: Sequence[dict[str, object]]) -
             "start_s": round(face.start_s, 3),
             "end_s": round(face.end_s, 3),
             "speech_s": round(face.speech_s, 3),
+            "has_sound": face.has_sound,
             "seconds": round(face.embedding.seconds, 3),
             "is_natural": face.embedding.is_natural,
             **own,

@@ -61,10 +61,11 @@ class Sighting:
     face: int  # among all that are seen in the clip, from 0, as an analysis counts them
     start_s: float
     end_s: float
-    speech_s: float  # heard while the face is seen
+    speech_s: float  # heard while the face is seen; without any sound, all the time that it is seen
     face_px: float
     thumbnail: np.ndarray  # (96, 96, 3) uint8 RGB
     embedding: DynamicEmbedding
+    has_sound: bool = True  # False: nobody can tell when there was speech
 
     def to_sample(self, session: str = "") -> NewSample:
         """Make it ready to be enrolled: of its seconds those with speech count; NotEnoughSpeech where they are few."""
@@ -150,16 +151,18 @@ class Watcher:
 
 def _describe(seen: Observation, face: int, embedding: DynamicEmbedding) -> Sighting:
     track = seen.tracks[face]
+    has_sound = bool(seen.heard.present.any())
     return Sighting(
         name=seen.name,
         sha256=seen.sha256,
         face=face,
         start_s=track.start / FPS,
         end_s=track.end / FPS,
-        speech_s=measure_track(seen, track).speech_s,
+        speech_s=measure_track(seen, track).speech_s if has_sound else embedding.seconds,
         face_px=track.face_px,
         thumbnail=track.thumbnail,
         embedding=embedding,
+        has_sound=has_sound,
     )
 
 

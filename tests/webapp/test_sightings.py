@@ -140,6 +140,15 @@ def test_the_judge_is_loaded_once_and_not_before_it_is_needed() -> None:
     assert [watcher.find_speaker(CLIP).face for _ in range(2)] == [0, 0] and loaded == [1]
 
 
+def test_without_sound_all_the_time_that_the_face_is_seen_counts() -> None:
+    seen = observe(draw_track(100, 400, 1), voiced=slice(0, 0))
+    silent = replace(seen, heard=replace(seen.heard, present=np.zeros_like(seen.heard.present)))
+    (mute,) = make_watcher(silent).look(CLIP)
+    assert not mute.has_sound and mute.to_sample().embedding.seconds == mute.speech_s == 16.0
+    (unspoken,) = make_watcher(seen).look(CLIP)
+    assert unspoken.has_sound and unspoken.speech_s == 0
+
+
 def test_a_sample_counts_the_seconds_with_speech() -> None:
     seen = observe(draw_track(100, 400, 1), voiced=slice(0, 300))
     (sighting,) = make_watcher(seen).look(CLIP)
