@@ -31,7 +31,7 @@ class DynamicsOptions:
     pair_weight: float = 3.0  # of telling which of them is whose
     seed: int = 1
     n_members: int = 1
-    steps: int = 1000
+    steps: int = 500  # more learn faces again
     batch: int = 64
     learning_rate: float = 2e-3
     scale: float = 20.0
