@@ -23,7 +23,7 @@ from engine.settings import MediaLimits
 END_S = 5.0  # for the server to tell how a decoder ended
 START_S = 60.0  # for the server to load its libraries, on a busy machine
 MAX_WORDS = 400  # of an error's text
-ANOTHER = "Export the video again, as H.264 in MP4, and try that."
+ANOTHER = "Export the video again, as H.264 in MP4 at 1080p or smaller, and try that."
 _STARTING = threading.Lock()
 
 

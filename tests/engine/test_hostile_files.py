@@ -14,6 +14,8 @@ import pytest
 
 from engine.errors import (
     CodecRefused,
+    DecoderFailed,
+    DecodingTooLarge,
     EngineError,
     RateTooHigh,
     SoundTooLarge,
@@ -138,11 +140,11 @@ def test_the_engine_decodes_nothing_itself_and_a_bomb_takes_little_memory(foreig
 
 
 def test_the_bomb_is_one_for_whoever_lets_it_in(tmp_path: Path) -> None:
-    """Without the limit on pixels, the memory is what stops it."""
+    """Without the limit on pixels, the memory is what stops it; some decoders crash where others say so."""
     path = hostile.write_repeated(tmp_path / "bomb.mp4", (4096, 4096), np.arange(100) / 25, is_skipped=True)
     limits = MediaLimits(max_pixels=2**26, max_memory_bytes=400 * 2**20)
     error = answer(path, limits)
-    assert isinstance(error, EngineError) and error.code == "DECODING_TOO_LARGE", error
+    assert isinstance(error, DecodingTooLarge | DecoderFailed) and "1080p" in error.hint, error
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts"])
