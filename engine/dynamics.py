@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from engine import weights
+from engine.alignedfaces import AlignedFaces
 from engine.models.dvp import DVP, load_dvp
 from engine.observation import Observation, ObservedTrack
 from engine.observer import FACES_VERSION, write_recipe
@@ -61,9 +62,13 @@ class Dynamics:
         """Embed one face; None where it is seen for less than a second. ValueError where no faces were cut."""
         if track.faces is None:
             raise ValueError("the faces of this observation were not cut: observe with `cut_faces`")
-        found = self.model.embed(track.motion, track.faces, track.seen)
-        length = min(self.model.options.window, len(track.seen))
-        n_frames = sum(int(track.seen[start : start + length].sum()) for start in found.starts)
+        return self.embed_motion(track.motion, track.faces, track.seen)
+
+    def embed_motion(self, motion: np.ndarray, faces: AlignedFaces, seen: np.ndarray) -> DynamicEmbedding | None:
+        """Embed `motion` (T, 58) and as many upright faces, where they are `seen` (T,) bool; None as above."""
+        found = self.model.embed(motion, faces, seen)
+        length = min(self.model.options.window, len(seen))
+        n_frames = sum(int(seen[start : start + length].sum()) for start in found.starts)
         return join_windows(found.vectors, found.evidence, n_frames / FPS, self.recipe, self.nature)
 
 

@@ -17,7 +17,10 @@ from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 from safetensors.torch import save_file
 
 from engine.cache import ObservationCache, observe_cached
+from engine.calibration.records import Task
+from engine.calibration.trials import write_trials
 from engine.decoding import decode_ahead
+from engine.dynamics import Nature
 from engine.errors import BadManifest, EngineError
 from engine.manifest import Row, read_manifest
 from engine.models.dvp import DVP, write_options
@@ -26,7 +29,6 @@ from engine.permissions import MARK, Use, mark_uses
 from engine.settings import Settings
 from engine.training.dynamics import DynamicsOptions, OnStep, measure_natural, train_dvp
 from engine.training.dynamics_validation import (
-    Figures,
     Looks,
     group_evidence,
     look_at,
@@ -34,6 +36,7 @@ from engine.training.dynamics_validation import (
     measure_looks,
     tell_natures,
 )
+from engine.training.scores import embed_left_out, score_left_out
 from engine.training.speakers import SpokenClip, build_spoken_clip, split_speakers
 from engine.weights import hash_file
 
@@ -65,10 +68,14 @@ def train(
         typer.Option(help="CSV of `wayspeak forge`: the same people's motion on other faces, seen as who moves."),
     ] = None,
     keep: Annotated[bool, typer.Option("--keep", help="With --validate: keep the weights of each fold.")] = False,
+    scores: Annotated[
+        Path | None,
+        typer.Option(help="With --validate: folder for the left-out people's scores, to calibrate from; one a task."),
+    ] = None,
 ) -> None:
     """Train the model of speaking styles; or, leaving speakers out in turn, measure what this training is worth."""
-    if (ablate or curve or keep) and not validate:
-        raise typer.BadParameter("--ablate, --curve and --keep go with --validate.")
+    if (ablate or curve or keep or scores) and not validate:
+        raise typer.BadParameter("--ablate, --curve, --keep and --scores go with --validate.")
     options = DynamicsOptions(seed=seed, steps=steps, n_members=members, puppets=puppets)
     with Progress(
         *Progress.get_default_columns(), MofNCompleteColumn(), TimeElapsedColumn(), console=Console(stderr=True)
@@ -83,7 +90,12 @@ def train(
         out.mkdir(parents=True, exist_ok=True)
         if validate:
             variants = {"model": options, **(ablations(options) if ablate else {})}
-            figures = _validate(clips, folds, measured, variants, workers, curve, out if keep else None, bar)
+            parts, models = _look_in_turn(clips, folds, measured, variants, workers, curve, bar)
+            if keep:
+                _keep_folds(models, parts["model"], clips, folds, options, out)
+            if scores is not None:
+                _write_scores(models, parts["model"], clips, folds, hash_file(manifest), scores)
+            figures = {name: measure_looks(looks, options.seed) for name, looks in parts.items()}
             (out / "validation.json").write_text(json.dumps(figures, indent=2) + "\n")
         else:
             _train_final(clips, folds, options, out, bar)
@@ -178,16 +190,16 @@ def _train_final(
     save_dvp(model, out / "dynamics.safetensors", options, clips)
 
 
-def _validate(
+def _look_in_turn(
     clips: Sequence[SpokenClip],
     folds: Sequence[frozenset[str]],
     measured: int,
     variants: dict[str, DynamicsOptions],
     workers: int,
     curve: bool,
-    kept: Path | None,
     bar: Progress,
-) -> dict[str, Figures]:
+) -> tuple[dict[str, list[Looks]], list[DVP]]:
+    """Train each variant without each fold; give what all make of theirs, and the networks of `model`."""
     jobs = [
         (name, partial(_look, clips, folds, own, fold)) for name, own in variants.items() for fold in range(measured)
     ]
@@ -204,13 +216,41 @@ def _validate(
         parts.setdefault(name, []).append(looks)
         models += [model] if name == "model" else []
         bar.advance(task)
-    if kept is not None:
-        for fold, model, natural in zip(range(measured), models, tell_natures(parts["model"]), strict=True):
-            model.natural = natural
-            path = kept / f"fold-{fold}" / "weights" / "dynamics.safetensors"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            save_dvp(model, path, variants["model"], [clip for clip in clips if not clip.people & folds[fold]])
-    return {name: measure_looks(looks, variants["model"].seed) for name, looks in parts.items()}
+    return parts, models
+
+
+def _keep_folds(
+    models: Sequence[DVP],
+    looks: Sequence[Looks],
+    clips: Sequence[SpokenClip],
+    folds: Sequence[frozenset[str]],
+    options: DynamicsOptions,
+    out: Path,
+) -> None:
+    for fold, (model, natural) in enumerate(zip(models, tell_natures(looks), strict=True)):
+        model.natural = natural
+        path = out / f"fold-{fold}" / "weights" / "dynamics.safetensors"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_dvp(model, path, options, [clip for clip in clips if not clip.people & folds[fold]])
+
+
+def _write_scores(
+    models: Sequence[DVP],
+    looks: Sequence[Looks],
+    clips: Sequence[SpokenClip],
+    folds: Sequence[frozenset[str]],
+    manifest_sha256: str,
+    folder: Path,
+) -> None:
+    """Hold the people of each fold against each other, by the network that never saw them."""
+    rows = [
+        embed_left_out(model, Nature(*natural.tolist()), [clip for clip in clips if clip.people <= own])
+        for model, natural, own in zip(
+            models, tell_natures(looks), folds, strict=False
+        )  # not every fold may be measured
+    ]
+    for task in (Task.VERIFICATION, Task.IDENTIFICATION):
+        write_trials(score_left_out(rows, task, manifest_sha256), folder / f"{task}.json")
 
 
 def _call_all(calls: Sequence[Callable[[], Held]], workers: int) -> Iterator[Held]:

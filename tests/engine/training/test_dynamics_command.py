@@ -17,6 +17,8 @@ from typer.testing import CliRunner, Result
 from engine import cli
 from engine.alignedfaces import AlignedFaces
 from engine.cache import ObservationCache
+from engine.calibration.records import Task
+from engine.calibration.trials import read_trials
 from engine.dynamics import Nature, load_dynamics
 from engine.errors import BadManifest, UnreadableVideo
 from engine.evaluation.recognition import tell_following, tell_recognition
@@ -32,6 +34,7 @@ from engine.training.dynamics import DynamicsOptions, train_dvp
 from engine.training.dynamics_command import _call_all, _read_rows, ablations, app, save_dvp
 from engine.training.dynamics_validation import UNTOUCHED, Looks, look_at
 from engine.training.recasts import StillFace
+from engine.training.scores import STYLE_STAND_INS
 from engine.training.speakers import SpokenClip, fit_bases
 from engine.weights import DYNAMICS, FOLDER, hash_file, verify
 from tests.engine.training.planted_people import (
@@ -216,9 +219,24 @@ def test_the_weights_of_each_fold_are_kept_with_what_is_natural_to_the_others(be
     assert len(set(natures)) == 4 and Nature(0.0, 1.0, 1.0) not in natures
 
 
-@pytest.mark.parametrize("option", ["--ablate", "--curve", "--keep"])
-def test_what_belongs_to_validation_is_refused_without_it(bench: Bench, option: str) -> None:
-    result = bench.run(option)
+def test_the_scores_of_people_left_out_are_written_for_either_task(bench: Bench) -> None:
+    folder = bench.folder / "scores"
+    (bench.folder / "clips.csv").write_text("path,label\n")
+    assert bench.run("--validate", "--scores", str(folder)).exit_code == 0
+    found = {task: read_trials(folder / f"{task}.json") for task in (Task.VERIFICATION, Task.IDENTIFICATION)}
+    fold_of = {name: number for number, fold in enumerate(speakers.split_speakers(bench.clips, 4, 0)) for name in fold}
+    for task, trials in found.items():
+        assert (trials.task, trials.recipe, trials.scored_by) == (task, "", STYLE_STAND_INS)
+        assert trials.manifest_sha256 == hash_file(bench.folder / "clips.csv")
+        assert trials.n_clips == N_PEOPLE * N_CLIPS
+        assert set(trials.people.ravel()) == set(fold_of)
+        assert all(fold_of[one] == fold_of[other] for one, other in trials.people)
+    assert found[Task.IDENTIFICATION].gallery_size == 1
+
+
+@pytest.mark.parametrize("option", [("--ablate",), ("--curve",), ("--keep",), ("--scores", "folder")])
+def test_what_belongs_to_validation_is_refused_without_it(bench: Bench, option: tuple[str, ...]) -> None:
+    result = bench.run(*option)
     assert result.exit_code == 2 and "--validate" in result.output
 
 
