@@ -92,8 +92,14 @@ class Engine:
         self.recipe, self.options = recipe, options or EngineOptions.of(expert.model)
 
     @classmethod
-    def load(cls, settings: Settings, method: Method | None = None, options: EngineOptions | None = None) -> "Engine":
-        """Load every network once.
+    def load(
+        cls,
+        settings: Settings,
+        method: Method | None = None,
+        options: EngineOptions | None = None,
+        cut_faces: bool = False,
+    ) -> "Engine":
+        """Load every network once; with `cut_faces` it observes what an embedder needs, too.
 
         WeightsMissing, WeightsDamaged and LicenceNotAccepted say which file and what to do.
         """
@@ -101,7 +107,7 @@ class Engine:
         options = options or EngineOptions.of(method.model)
         files = [locate_model(model, settings.data_dir) for model in method.models]
         encoders = [load_encoder(model, file, settings) for model, file in zip(method.models, files, strict=True)]
-        observer = Observer.load(settings, options.faces, any(encoder.needs_mouths for encoder in encoders))
+        observer = Observer.load(settings, options.faces, any(encoder.needs_mouths for encoder in encoders), cut_faces)
         seconds = [consistency_options(model) for model in method.models[1:]]
         experts = [
             Expert(model, encoder, _write_recipe(observer, [file], method.mode, own), method.mode, own)

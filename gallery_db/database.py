@@ -8,7 +8,7 @@ import os
 import random
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -130,6 +130,11 @@ def open_database(where: Path | str) -> Database:
 
     GalleryUnreachable, FolderUnwritable, GalleryDamaged, GalleryNewer and GalleryBusy say what is wrong.
     """
+    return migrate(connect(where), VERSION, bring_up_to_date)
+
+
+def connect(where: Path | str) -> Database:
+    """Open the file or the URL as it is, whatever tables are in it."""
     url, path = _locate(where)
     if path is not None:
         _prepare_file(path)
@@ -137,13 +142,17 @@ def open_database(where: Path | str) -> Database:
     if path is not None:
         event.listen(engine, "connect", set_up_sqlite)
         event.listen(engine, "begin", _begin)
-    database = Database(engine, path)
+    return Database(engine, path)
+
+
+def migrate(database: Database, version: str, bring: Callable[[Connection], None]) -> Database:
+    """Let `bring` bring the schema to this version, unless it is there; where that fails the database is closed."""
     try:
         with database.read() as connection:
-            is_current = read_version(connection) == VERSION
+            is_current = read_version(connection) == version
         if not is_current:
             with database.write() as connection:
-                bring_up_to_date(connection)
+                bring(connection)
     except BaseException:
         database.close()
         raise

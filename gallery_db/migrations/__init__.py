@@ -23,8 +23,8 @@ def read_version(connection: Connection) -> str | None:
     return None
 
 
-def bring_up_to_date(connection: Connection, version: str = VERSION) -> None:
-    """Migrate within the transaction that the caller holds, so that it happens whole and once.
+def bring_up_to_date(connection: Connection, version: str = VERSION, scripts: Path = HERE) -> None:
+    """Migrate by these scripts within the transaction that the caller holds, so that it happens whole and once.
 
     GalleryNewer where the database was written by a version of Wayspeak that knows more.
     """
@@ -36,11 +36,11 @@ def bring_up_to_date(connection: Connection, version: str = VERSION) -> None:
     from alembic.script import ScriptDirectory
 
     config = Config()
-    config.set_main_option("script_location", str(HERE).replace("%", "%%"))
+    config.set_main_option("script_location", str(scripts).replace("%", "%%"))
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
     if found is not None and found not in known:
         raise GalleryNewer(
-            f"The gallery is of version {found}, and this Wayspeak knows up to {VERSION}.",
+            f"The gallery is of version {found}, and this Wayspeak knows up to {version}.",
             "Update Wayspeak; a newer gallery is never changed by an older program.",
         )
     config.attributes["connection"] = connection
