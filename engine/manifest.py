@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from engine.cells import read_cell
 from engine.errors import BadManifest
 
 REAL = "real"
@@ -94,7 +95,7 @@ def _read_rows(path: Path, lines: Iterable[str], required: set[str]) -> list[Row
 def _read_row(path: Path, number: int, cells: dict[str | None, str | None]) -> Row:
     if None in cells:
         raise BadManifest(f"{path}: row {number} has more cells than the header.", "Put text with commas in quotes.")
-    plain = {name: (value or "").strip() for name, value in cells.items() if name is not None}
+    plain = {name: read_cell((value or "").strip()) for name, value in cells.items() if name is not None}
     for name in ("path", "label"):
         if not plain[name]:
             raise BadManifest(f"{path}: row {number} has no {name}.", "Fill the cell or remove the row.")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from engine.cells import guard_cell
 from engine.errors import EngineError, FolderUnwritable, NotForgeable
 from engine.evaluation.controls import control
 from engine.evaluation.figures import Skipped
@@ -189,6 +190,10 @@ def _describe_original(row: Row, folder: Path) -> dict[str, str]:
     return line | told | {"path": _find_relative(row.path, folder)}
 
 
+def _guard(line: dict[str, str]) -> dict[str, str]:
+    return {name: guard_cell(text) for name, text in line.items()}
+
+
 def _find_relative(path: Path, folder: Path) -> str:
     return Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
 
@@ -204,11 +209,11 @@ def _open_lists(folder: Path, originals: Sequence[Row]) -> Iterator[Callable[[di
         lists = [csv.DictWriter(file, COLUMNS, lineterminator="\n") for file in (forged, whole)]
         for one in lists:
             one.writeheader()
-        lists[1].writerows(_describe_original(row, folder) for row in originals)
+        lists[1].writerows(_guard(_describe_original(row, folder)) for row in originals)
 
         def add_line(line: dict[str, str]) -> None:
             for one, file in zip(lists, (forged, whole), strict=True):
-                one.writerow(line)
+                one.writerow(_guard(line))
                 file.flush()
 
         yield add_line
