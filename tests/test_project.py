@@ -34,8 +34,8 @@ def test_run_sets_up_under_the_cpu_constraint_and_starts_the_app() -> None:
     assert steps.index("-m webapp.examples") < steps.rindex("-m webapp")
 
 
-def test_every_extra_the_makefile_and_the_image_name_exists() -> None:
-    text = dry_run("run", "FLAVOUR=cpu") + dry_run("test", "FLAVOUR=gpu") + read("Dockerfile")
+def test_every_extra_the_makefile_names_exists() -> None:
+    text = dry_run("run", "FLAVOUR=cpu") + dry_run("test", "FLAVOUR=gpu")
     named = {name for group in re.findall(r"-e '\.\[([^]]+)]'", text) for name in group.split(",")}
     assert {"cpu", "gpu", "app", "examples", "notebooks", "dev"} <= named
     assert named <= set(extras())
@@ -63,14 +63,6 @@ def test_ci_runs_the_two_commands_people_run() -> None:
     lines = read(".ci/run").splitlines()
     assert "set -euo pipefail" in lines
     assert [line for line in lines if line.startswith("make ")] == ["make test", "make check"]
-
-
-def test_image_copies_what_exists_and_does_not_run_as_root() -> None:
-    text = read("Dockerfile")
-    for line in re.findall(r"^COPY (.+)$", text, re.MULTILINE):
-        for source in line.split()[:-1]:
-            assert (ROOT / source).exists(), f"the image copies {source}, which is not there"
-    assert text.index("USER 10001") < text.index('CMD ["/bin/sh"')
 
 
 @pytest.mark.skipif(shutil.which("git") is None or not (ROOT / ".git").exists(), reason="not a git checkout")
