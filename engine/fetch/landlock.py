@@ -6,7 +6,7 @@ import platform
 import struct
 from pathlib import Path
 
-from engine.sandbox.syscalls import PR_SET_NO_NEW_PRIVS
+from engine.sandbox.filters import PR_SET_NO_NEW_PRIVS
 
 CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446  # the same on every machine
 CREATE_RULESET_VERSION, RULE_PATH_BENEATH = 1, 1

@@ -1,36 +1,14 @@
-"""A seccomp filter: no socket can be made or connected, no program started, no other process touched.
+"""What a process that downloads may not do: make or connect a socket, start a program, touch another process.
 
-Needs no privilege, stays for the life of the process and cannot be taken off (Linux, `man 2 seccomp`). What is left to
-a confined process for the network are the connected sockets it is handed, and pairs of them it makes itself.
+What is left to it for the network are the connected sockets it is handed, and pairs of them it makes itself.
 """
 
-import errno
-import platform
+import socket
 
-from engine.sandbox.syscalls import (
-    ALLOW,
-    ANY_BIT,
-    ARCH_AT,
-    AUDIT_ARCH,
-    CLONE,
-    CLONE3,
-    CLONE_THREAD,
-    EQUAL,
-    FAIL,
-    FIRST_ARGUMENT_AT,
-    KILL,
-    LOAD,
-    NUMBER_AT,
-    RETURN,
-    install_filter,
-    write_line,
-)
+from engine.sandbox.filters import ALLOW, EQUAL, REFUSE, Call, Check, Rule, install_filter
+from engine.sandbox.syscalls import THREADS_ALONE
 
-AND, AT_LEAST = 0x54, 0x35  # BPF_ALU|AND|K, BPF_JMP|JGE|K
-X32 = 0x40000000  # the numbers of x86-64's other interface begin here
-UNIX, STREAM, KIND = 1, 1, 0xF
-
-REFUSED: tuple[tuple[int | None, int | None], ...] = (
+REFUSED: tuple[Call, ...] = (
     (41, 198),  # socket
     (42, 203),  # connect
     (49, 200),  # bind
@@ -75,32 +53,16 @@ REFUSED: tuple[tuple[int | None, int | None], ...] = (
     (86, None),  # link
     (265, 37),  # linkat
 )
-SOCKETPAIR = (53, 199)
+SOCKETPAIR: Call = (53, 199)
+KIND_BITS = 0xF  # of a socket's type; the others say how it is opened
+RULES = (
+    *(Rule(call, REFUSE) for call in REFUSED),
+    *THREADS_ALONE,
+    # A datagram of a pair could be sent to any socket that has a name in the file system; a stream cannot.
+    Rule(SOCKETPAIR, ALLOW, (Check(0, EQUAL, socket.AF_UNIX), Check(1, EQUAL, socket.SOCK_STREAM, KIND_BITS))),
+)
 
 
 def refuse_connections() -> bool:
     """Put the filter on this process; False where there is none for this system or machine."""
-    arch = platform.machine()
-    if platform.system() != "Linux" or arch not in AUDIT_ARCH:
-        return False
-    return install_filter(write_filter(arch))
-
-
-def write_filter(arch: str) -> bytes:
-    """Instructions of 8 bytes each; every rule stands alone, so no jump is far."""
-    column = list(AUDIT_ARCH).index(arch)
-    refuse, allow = write_line(RETURN, FAIL | errno.EPERM), write_line(RETURN, ALLOW)
-    lines = [write_line(LOAD, ARCH_AT), write_line(EQUAL, AUDIT_ARCH[arch], 1, 0), write_line(RETURN, KILL)]
-    lines += [write_line(LOAD, NUMBER_AT), write_line(AT_LEAST, X32, 0, 1), refuse]
-    for row in REFUSED:
-        if (number := row[column]) is not None:
-            lines += [write_line(EQUAL, number, 0, 1), refuse]
-    lines += [write_line(EQUAL, CLONE3, 0, 1), write_line(RETURN, FAIL | errno.ENOSYS)]
-    # A thread may be started, a process may not.
-    lines += [write_line(EQUAL, CLONE[column], 0, 4), write_line(LOAD, FIRST_ARGUMENT_AT)]
-    lines += [write_line(ANY_BIT, CLONE_THREAD, 1, 0), refuse, allow]
-    # A datagram of a pair could be sent to any socket that has a name in the file system; a stream cannot.
-    lines += [write_line(EQUAL, SOCKETPAIR[column], 0, 6), write_line(LOAD, FIRST_ARGUMENT_AT)]
-    lines += [write_line(EQUAL, UNIX, 0, 3), write_line(LOAD, FIRST_ARGUMENT_AT + 8)]
-    lines += [write_line(AND, KIND), write_line(EQUAL, STREAM, 1, 0), refuse]
-    return b"".join([*lines, allow])
+    return install_filter(RULES, ALLOW)

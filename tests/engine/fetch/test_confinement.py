@@ -2,16 +2,12 @@ import json
 import os
 import platform
 import socket
-import struct
 import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from engine.fetch import landlock, syscalls
 from engine.fetch.confinement import Layer
-from engine.sandbox import syscalls as calls
 
 ROOT = Path(__file__).parents[3]
 LINUX = sys.platform == "linux"
@@ -128,50 +124,6 @@ def test_each_layer_of_the_kernel_holds_by_itself(tmp_path):
         assert found["connect"] != "done" and not found["reached"], layer
         assert {name: found[name] for name in ALWAYS} == ALWAYS, layer
     assert held or not LINUX, "no layer of the kernel is in force here"
-
-
-def run_filter(program, number, arguments=(), architecture=0):
-    """Answer of a filter to one system call: its instructions, carried out."""
-    words = {calls.NUMBER_AT: number, calls.ARCH_AT: architecture}
-    words |= {calls.FIRST_ARGUMENT_AT + 8 * place: value for place, value in enumerate(arguments)}
-    lines = list(struct.iter_unpack("HBBI", program))
-    register, place = 0, 0
-    while True:
-        code, if_true, if_false, value = lines[place]
-        place += 1
-        if code == calls.RETURN:
-            return value & 0xFFFF0000
-        if code == calls.LOAD:
-            register = words[value]
-        elif code == syscalls.AND:
-            register &= value
-        else:
-            holds = {calls.EQUAL: register == value, syscalls.AT_LEAST: register >= value}
-            holds[calls.ANY_BIT] = bool(register & value)
-            place += if_true if holds[code] else if_false
-
-
-@pytest.mark.parametrize(("machine", "column"), [("x86_64", 0), ("aarch64", 1)])
-def test_filter_answers_as_it_should_on_both_machines(machine, column):
-    program, arch = syscalls.write_filter(machine), calls.AUDIT_ARCH[machine]
-
-    def answer(number, *arguments, architecture=arch):
-        return run_filter(program, number, arguments, architecture)
-
-    for row in syscalls.REFUSED:
-        if row[column] is not None:
-            assert answer(row[column]) == calls.FAIL
-            assert answer(row[column], architecture=1) == calls.KILL
-    for harmless in ((0, 63), (1, 64), (44, 206), (46, 211), (47, 212), (231, 94)):  # read, write, send, exit
-        assert answer(harmless[column]) == calls.ALLOW
-        assert answer(harmless[column] | syscalls.X32) == calls.FAIL
-    clone, pair = calls.CLONE[column], syscalls.SOCKETPAIR[column]
-    assert answer(clone, 0x3D0F00) == calls.ALLOW  # a thread
-    assert answer(clone, 0x1200011) == calls.FAIL  # a process
-    assert answer(calls.CLONE3) == calls.FAIL
-    assert answer(pair, socket.AF_UNIX, socket.SOCK_STREAM | 0o2000000) == calls.ALLOW
-    assert answer(pair, socket.AF_UNIX, socket.SOCK_DGRAM) == calls.FAIL
-    assert answer(pair, socket.AF_INET, socket.SOCK_STREAM) == calls.FAIL
 
 
 def test_machine_without_these_layers_is_told_so(monkeypatch):
