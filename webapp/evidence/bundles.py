@@ -1,0 +1,85 @@
+"""The evidence bundle: everything that was said of a file and what it rests on, signed, in one archive."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from engine.errors import FolderUnwritable
+from webapp.evidence import verify
+from webapp.evidence.exhibits import Exhibit
+from webapp.evidence.figures_page import render_figures
+from webapp.evidence.keys import SigningKey
+from webapp.evidence.reports import render_report
+from webapp.evidence.windows import to_windows_csv
+
+README = """An evidence bundle of Wayspeak. It tells what was measured in one file, never whether that file is genuine.
+
+report.html       everything in words, to be read and printed; it runs nothing and loads nothing
+result.json       the same for programs, as `wayspeak analyse --json` writes it
+{optional}windows.csv       the timeline of every face
+figures.html      the figures, without a network
+exhibit.json      the original's name, size and SHA-256, where it is from, which calibration was in force
+environment.json  versions of all programs, SHA-256 of all weights
+models/           what is known of the models and their weaknesses
+manifest.sha256   the SHA-256 of every file here; `sha256sum -c manifest.sha256` reads it
+signature.ed25519 the signature of that list, with the key in public-key.ed25519
+
+The original file is not in the bundle. Whoever has it compares its SHA-256 with the one in exhibit.json.
+
+To check the bundle, with Python 3.10 or newer and nothing else:
+
+    python verify.py BUNDLE.zip --fingerprint {fingerprint}
+
+Take verify.py from Wayspeak, or run `wayspeak verify-bundle BUNDLE.zip`: a bundle must not vouch for itself.
+The signature shows that the installation that holds the key wrote the bundle, and that nothing was changed since.
+It does not show that what it says is right, nor who runs that installation: ask them for the fingerprint.
+"""
+SPEAKERS = "speakers.json     whose way of speaking it is\n"
+
+
+def write_bundle(exhibit: Exhibit, path: Path, key: SigningKey) -> None:
+    """Write the archive, whole or not at all; the same exhibit and key give the same bytes.
+
+    FolderUnwritable where there is no room or no right to.
+    """
+    archive = verify.pack(sign_members(list_members(exhibit, key), key))
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        draft.write_bytes(archive)
+        draft.replace(path)
+    except OSError as cause:
+        draft.unlink(missing_ok=True)
+        raise FolderUnwritable(f"{path} cannot be written: {cause.strerror}.", "Make room, and try again.") from cause
+
+
+def list_members(exhibit: Exhibit, key: SigningKey) -> dict[str, bytes]:
+    """Give every file of the bundle by name, before it is signed."""
+    optional = "" if exhibit.speakers is None else SPEAKERS
+    texts = {
+        "README.txt": README.format(optional=optional, fingerprint=key.fingerprint),
+        "result.json": exhibit.result,
+        "windows.csv": to_windows_csv(exhibit.analysis),
+        "report.html": render_report(exhibit),
+        "figures.html": render_figures(exhibit.analysis),
+        "exhibit.json": _write(exhibit.describe()),
+        "environment.json": _write(exhibit.environment),
+        "verify.py": Path(verify.__file__).read_text("utf-8"),
+        **{f"models/{name}": text for name, text in exhibit.cards.items()},
+        **{f"calibrations/{number}.json": text for number, text in exhibit.calibrations.items()},
+    }
+    if exhibit.speakers is not None:
+        texts["speakers.json"] = exhibit.speakers
+    pictures = {f"faces/{face}.png": path.read_bytes() for face, path in exhibit.thumbnails.items()}
+    return {name: text.encode() for name, text in texts.items()} | pictures
+
+
+def sign_members(members: dict[str, bytes], key: SigningKey) -> dict[str, bytes]:
+    """Add the public key, the list of all hashes, and the signature of that list."""
+    listed = {**members, verify.PUBLIC_KEY: verify.write_hex(key.public)}
+    manifest = verify.write_manifest(listed)
+    return {**listed, verify.MANIFEST: manifest, verify.SIGNATURE: verify.write_hex(key.sign(manifest))}
+
+
+def _write(record: dict[str, Any]) -> str:
+    return json.dumps(record, indent=2, ensure_ascii=False, sort_keys=True, allow_nan=False) + "\n"

@@ -1,0 +1,85 @@
+"""The key with which this installation signs what it hands out: made on first use, kept in the data folder."""
+
+import contextlib
+import hashlib
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from engine.errors import EngineError, FolderUnwritable
+
+FILE = "signing-key.ed25519"  # in the data folder
+SEED_BYTES = 32
+
+
+class KeyDamaged(EngineError):
+    """The signing key is there and cannot be used."""
+
+    code = "KEY_DAMAGED"
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKey:
+    """An Ed25519 key. A signature shows that this installation wrote something, and nothing else."""
+
+    _key: Ed25519PrivateKey
+
+    @property
+    def public(self) -> bytes:
+        """32 bytes, to be handed out."""
+        return self._key.public_key().public_bytes_raw()
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the public key, to be told by another way than with what was signed."""
+        return hashlib.sha256(self.public).hexdigest()
+
+    def sign(self, message: bytes) -> bytes:
+        """64 bytes, the same for the same message."""
+        return self._key.sign(message)
+
+
+def open_key(data_dir: Path) -> SigningKey:
+    """Read the key, or make it, readable by this user alone.
+
+    KeyDamaged where the file is no key, FolderUnwritable where it cannot be read or written.
+    """
+    path = data_dir / FILE
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            _write_seed(path)
+        return _read_key(path)
+    except OSError as cause:
+        raise FolderUnwritable(
+            f"The signing key {path} cannot be read or written: {cause.strerror}.",
+            "Give the user that runs Wayspeak the right to, or choose another folder with WAYSPEAK_DATA.",
+        ) from cause
+
+
+def _write_seed(path: Path) -> None:
+    """Appear whole or not at all; of two who make one at once, one makes it and both use it."""
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)  # readable by this user alone
+    draft = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(Ed25519PrivateKey.generate().private_bytes_raw())
+        with contextlib.suppress(FileExistsError):
+            os.link(draft, path)
+    finally:
+        draft.unlink()
+
+
+def _read_key(path: Path) -> SigningKey:
+    if path.stat().st_mode & 0o077:
+        path.chmod(0o600)
+    seed = path.read_bytes()
+    if len(seed) != SEED_BYTES:
+        raise KeyDamaged(
+            f"The signing key {path} has {len(seed)} bytes, wanted {SEED_BYTES}.",
+            "Put it back from a copy, or delete it: a new one is made, whose fingerprint is another.",
+        )
+    return SigningKey(Ed25519PrivateKey.from_private_bytes(seed))
