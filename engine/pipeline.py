@@ -1,10 +1,13 @@
 """The way from a file to a report: media -> speech and faces -> encoders -> scores -> gates -> analysis."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from math import inf
 from pathlib import Path
+from typing import Any
 
+from engine.calibration.judging import check_consistency, find_calibration, judge_consistency
+from engine.calibration.records import Calibration, Task
 from engine.consistency import Consistency, ConsistencyOptions
 from engine.experts import Expert, consistency_options, load_encoder, locate_model
 from engine.faces import FaceOptions
@@ -87,9 +90,13 @@ class Engine:
         recipe: str,
         options: EngineOptions | None = None,
         second: Expert | None = None,
+        calibration: Calibration | None = None,
     ):
+        if calibration is not None:
+            check_consistency(calibration, expert.recipe)
         self.observer, self.expert, self.second = observer, expert, second
         self.recipe, self.options = recipe, options or EngineOptions.of(expert.model)
+        self.calibration = calibration  # of the first model's scores; None: they stay raw
 
     @classmethod
     def load(
@@ -98,9 +105,11 @@ class Engine:
         method: Method | None = None,
         options: EngineOptions | None = None,
         cut_faces: bool = False,
+        calibrations: Iterable[Calibration] = (),
     ) -> "Engine":
         """Load every network once; with `cut_faces` it observes what an embedder needs, too.
 
+        `calibrations` are those that the user keeps, if any: see `calibration.judging.find_calibration`.
         WeightsMissing, WeightsDamaged and LicenceNotAccepted say which file and what to do.
         """
         method = method or Method()
@@ -116,7 +125,8 @@ class Engine:
             )
         ]
         recipe = _write_recipe(observer, files, method.mode, (options, seconds))
-        return cls(observer, experts[0], recipe, options, *experts[1:])
+        in_force = find_calibration(Task.CONSISTENCY, experts[0].recipe, calibrations)
+        return cls(observer, experts[0], recipe, options, next(iter(experts[1:]), None), in_force)
 
     def analyse(self, path: Path, on_step: OnStep = lambda name, completed, total: None) -> Analysis:
         """Tell for every face in the file whether it belongs to the speech that is heard; in paper mode for one.
@@ -136,7 +146,7 @@ class Engine:
         faces = self.expert.choose_faces(seen)
         with time_step("score", timings, on_step, len(faces)):
             scored = [self._score(seen, face, clip) for face in faces]
-        reports = _report(_settle_rivals(scored, options))
+        reports = _report(_settle_rivals(scored, options), self.calibration)
         status, reasons = sum_up(clip, [(one.consistency.status, one.consistency.reasons) for one in reports])
         timings["total"] = sum(timings.values())
         return Analysis(
@@ -237,7 +247,7 @@ def _settle_rivals(scored: list[_Scored], options: GateOptions) -> list[_Scored]
     return [replace(one, gated=combine(one.gated, rival)) for one, rival in zip(scored, rivals, strict=True)]
 
 
-def _report(scored: list[_Scored]) -> tuple[TrackReport, ...]:
+def _report(scored: list[_Scored], calibration: Calibration | None) -> tuple[TrackReport, ...]:
     return tuple(
         TrackReport(
             id=number,
@@ -245,14 +255,17 @@ def _report(scored: list[_Scored]) -> tuple[TrackReport, ...]:
             end_s=one.face.end / FPS,
             face_px=one.face.face_px,
             thumbnail=one.face.thumbnail,
-            consistency=_report_consistency(one),
+            consistency=_report_consistency(one, calibration),
         )
         for number, one in enumerate(scored)
     )
 
 
-def _report_consistency(scored: _Scored) -> ConsistencyReport:
+def _report_consistency(scored: _Scored, calibration: Calibration | None) -> ConsistencyReport:
     (status, reasons), found = scored.gated, scored.measured
+    told: dict[str, Any] = {"llr": None}
+    if calibration is not None and found is not None:
+        told |= judge_consistency(calibration, found.score, scored.speech_s, scored.face.face_px, reasons)
     return ConsistencyReport(
         status=status,
         reasons=reasons,
@@ -260,9 +273,9 @@ def _report_consistency(scored: _Scored) -> ConsistencyReport:
         offset_s=found.offset_s if found else None,
         dynamic_score=found.dynamic_score if found else None,
         drift_s=found.drift_s if found else None,
-        llr=None,
         speech_s=scored.speech_s,
         windows=found.windows if found else (),
         curve=found.curve if found else None,
         second=scored.second,
+        **told,
     )

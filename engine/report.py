@@ -9,8 +9,13 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+from engine.calibration.bands import state
+from engine.calibration.records import Task
 from engine.errors import EngineError
-from engine.types import Analysis, ConsistencyReport, SecondOpinion, SyncCurve, TrackReport, Window
+from engine.readback import from_json
+from engine.types import Analysis, CalibrationNote, ConsistencyReport, SecondOpinion, SyncCurve, TrackReport, Window
+
+__all__ = ["SCHEMA_VERSION", "error_to_json", "from_json", "to_json", "write_json"]
 
 SCHEMA_VERSION = 1
 
@@ -65,10 +70,28 @@ def _consistency(report: ConsistencyReport) -> dict[str, Any]:
         "dynamic_score": _score(report.dynamic_score),
         "drift_s": _seconds(report.drift_s),
         "llr": _score(report.llr),
+        "calibration": _calibration(report.calibration) if report.calibration else None,
+        "zone": report.zone,
+        "band": report.band,
+        "statement": None if report.llr is None else state(report.llr, Task.CONSISTENCY).text,
+        "p_value": _score(report.p_value),
+        "smallest_p": _score(report.smallest_p),
         "speech_s": _seconds(report.speech_s),
         "windows": [_window(window) for window in report.windows],
         "curve": _curve(report.curve) if report.curve else None,
         "second": _second(report.second) if report.second else None,
+    }
+
+
+def _calibration(note: CalibrationNote) -> dict[str, Any]:
+    return {
+        "id": note.id,
+        "version": note.version,
+        "author": note.author,
+        "approver": note.approver,
+        "bounds_llr": [_score(note.lower_llr), _score(note.upper_llr)],
+        "supported_llr": _score(note.supported_llr),
+        "against_llr": _score(note.against_llr),
     }
 
 

@@ -1,5 +1,7 @@
 """An analysis in a few plain lines for a terminal. It says what was measured, never whether a video is genuine."""
 
+from engine.calibration.bands import ABSTAINED, BEHIND, BOUNDS, P_VALUE, ZONE_WORDS, Zone, name_ratio, state
+from engine.calibration.records import Task
 from engine.methods import TITLES, Method
 from engine.types import Analysis, ConsistencyReport, Mode, Reason, SecondOpinion, TrackReport
 
@@ -32,6 +34,25 @@ EXPLANATIONS = {
     Reason.STILL_FACE: "the mouth hardly moves while speech is heard: another person may be speaking",
     Reason.EXPERTS_DISAGREE: "two models contradict each other on this face and voice",
     Reason.UNCALIBRATED: "the score is not calibrated",
+}
+
+NEXT_STEPS = {
+    Reason.NO_AUDIO: "Use a copy of the video that still has its sound.",
+    Reason.SILENT: "Check that the sound is not muted, and use a louder copy.",
+    Reason.NOT_ENOUGH_SPEECH: "Use a longer part of the recording, in which the person speaks and is seen.",
+    Reason.NO_FACE: "Use a part that shows the speaker's face from the front, upright and lit.",
+    Reason.FACE_LOST: "Cut the video to the part in which the speaker's face is in view.",
+    Reason.LOW_RES: "Use the original or a larger copy, or crop to the speaker before any scaling down.",
+    Reason.MULTI_FACE: "Decide by eye who speaks, and read that face's result; or crop the video to one person.",
+    Reason.TOO_SHORT: "Use a longer clip: ten seconds of speech are enough for a full answer.",
+    Reason.EDITED: "Read each shot's result by itself, or analyse an uncut recording.",
+    Reason.OFFSET_BEYOND_SEARCH: "Bring sound and picture roughly together in an editor, and analyse again.",
+    Reason.DRIFT: "Read the timeline second by second, and look for the original: converted copies often drift.",
+    Reason.FPS_VFR: "Use the original recording; screen captures and calls lose pictures.",
+    Reason.TRUNCATED: "Get a complete copy; what could be read was analysed.",
+    Reason.STILL_FACE: "Look for whoever speaks, perhaps out of view; this face may be listening.",
+    Reason.EXPERTS_DISAGREE: "Look closer: play the clip, and read both curves and the timeline; trust neither alone.",
+    Reason.UNCALIBRATED: "Compare scores of one recipe only, and wait for a calibration before drawing conclusions.",
 }
 
 
@@ -72,8 +93,25 @@ def _summarise_track(track: TrackReport) -> list[str]:
         f"{found.status}{_colon(found.reasons)}",
         *_explain(found.reasons, "  "),
         f"  {_measured(found)}",
+        *[f"  {line}" for line in weigh(found)],
         *([f"  {_summarise_second(found.second)}"] if found.second else []),
     ]
+
+
+def weigh(found: ConsistencyReport) -> list[str]:
+    """Say what the calibration in force makes of a face, sentence by sentence; nothing where there is none."""
+    note = found.calibration
+    if note is None:
+        return []
+    behind = BEHIND.format(version=note.version, id=note.id[:12], author=note.author, approver=note.approver)
+    if found.llr is None:
+        return [ABSTAINED, behind]
+    lines = [state(found.llr, Task.CONSISTENCY).text]
+    lines += [ZONE_WORDS[Zone(found.zone)]] if found.zone else []
+    if found.p_value is not None and found.smallest_p is not None:
+        lines.append(P_VALUE.format(p=f"{found.p_value:.2g}", least=f"{found.smallest_p:.2g}"))
+    bounds = BOUNDS.format(most=name_ratio(note.upper_llr), least=name_ratio(note.lower_llr))
+    return [*lines, bounds, behind]
 
 
 def _summarise_second(second: SecondOpinion) -> str:
@@ -88,7 +126,9 @@ def _measured(found: ConsistencyReport) -> str:
     speech = f"{found.speech_s:.1f} s of speech with the face in view"
     if found.score is None or found.offset_s is None:
         return f"no score; {speech}"
-    meaning = "uncalibrated" if found.llr is None else f"log10 likelihood ratio {found.llr:+.2f}"
+    meaning = "uncalibrated" if found.calibration is None else "no likelihood ratio"
+    if found.llr is not None:
+        meaning = f"log10 likelihood ratio {found.llr:+.2f}"
     return f"score {found.score:.3f} ({meaning}; higher is more consistent), {place_sound(found.offset_s)}; {speech}"
 
 
@@ -104,4 +144,4 @@ def _colon(reasons: tuple[Reason, ...]) -> str:
 
 
 def _explain(reasons: tuple[Reason, ...], indent: str) -> list[str]:
-    return [f"{indent}{reason}: {EXPLANATIONS[reason]}" for reason in reasons]
+    return [f"{indent}{reason}: {EXPLANATIONS[reason]}. {NEXT_STEPS[reason]}" for reason in reasons]

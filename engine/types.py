@@ -214,6 +214,20 @@ class DynamicEmbedding:
         _freeze(self.vector)
 
 
+@dataclass(frozen=True, slots=True)
+class CalibrationNote:
+    """The calibration record behind a likelihood ratio: who stands for it, how far it goes, where its zones begin."""
+
+    id: str  # SHA-256 of the record
+    version: str
+    author: str
+    approver: str
+    lower_llr: float  # no log10 likelihood ratio beyond these two is ever told
+    upper_llr: float
+    supported_llr: float  # zones begin at these two
+    against_llr: float
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class ConsistencyReport:
     """Do this face and this voice belong to the same speech?"""
@@ -224,15 +238,24 @@ class ConsistencyReport:
     offset_s: float | None  # positive: the sound comes late
     dynamic_score: float | None  # the same, along one path of slowly changing offset; None in paper mode
     drift_s: float | None  # last minus first offset of that path; None in paper mode
-    llr: float | None  # log10 likelihood ratio; None until a calibration is approved
+    llr: float | None  # log10 likelihood ratio, within the calibration's bounds; None where nothing may be said
     speech_s: float  # seconds in which speech is heard and the face is seen
     windows: tuple[Window, ...]
     curve: SyncCurve | None
     second: SecondOpinion | None = None  # None where none was asked for, or nothing was scored
+    calibration: CalibrationNote | None = None  # None: none of this recipe is in force, the score is raw
+    zone: str | None = None  # `calibration.bands.Zone`: supported, inconclusive or against; None without a calibration
+    band: str | None = None  # `calibration.bands.Band`, the ENFSI words for the strength of `llr`; None without one
+    p_value: float | None = None  # chance of so low a score from a real clip of this length; None without real clips
+    smallest_p: float | None = None  # no clip of this length can be told to be stranger
 
     def __post_init__(self) -> None:
         if (self.score is None) != (self.status in (Status.NOT_EVALUATED, Status.FAILED)):
             raise ValueError(f"status {self.status} with score {self.score}")
+        if self.calibration is None and (self.llr, self.zone, self.band, self.p_value) != (None, None, None, None):
+            raise ValueError("a likelihood ratio, a zone or a p-value without the calibration that tells it")
+        if self.score is None and self.calibration is not None:
+            raise ValueError("a calibration without a score")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

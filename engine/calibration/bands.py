@@ -63,6 +63,31 @@ STRENGTH = "The findings are about {ratio} times more probable if {likelier} tha
 NO_STRENGTH = "The findings are about as probable if {likelier} as if {other}: {band}."
 
 
+ZONE_WORDS = {
+    Zone.SUPPORTED: (
+        "Reported as supported: face and voice fit as those of one speech do. A face that is driven to fit a voice can "
+        "do so too, so this proves no video authentic."
+    ),
+    Zone.INCONCLUSIVE: (
+        "Reported as inconclusive: the findings are too weak to support either. Use more speech, a larger face, or the "
+        "original recording."
+    ),
+    Zone.AGAINST: (
+        "Reported as against: face and voice do not fit. Dubbing, voice-over, editing and sound out of time do that as "
+        "well as forgery, so look for the original before concluding."
+    ),
+}
+ABSTAINED = (
+    "Nothing is said for or against: the calibration knows no clips of this kind. See the reasons for what to do."
+)
+BOUNDS = "No ratio beyond {most} for the first hypothesis or {least} for the second is told: the trials back no more."
+P_VALUE = (
+    "p = {p}: of real clips like the calibration's, with about as much speech, at most such a share scores so low. "
+    "The smallest p that there are clips enough to tell is {least}."
+)
+BEHIND = "Calibration {version} ({id}), made by {author}, approved by {approver}."
+
+
 @dataclass(frozen=True, slots=True)
 class Statement:
     """A likelihood ratio in words; `template` with its parts, so that each can be translated."""
@@ -100,6 +125,11 @@ def state(llr: float, task: Task) -> Statement:
     likelier, other = (pair.first, pair.second) if llr >= 0 else (pair.second, pair.first)
     template = NO_STRENGTH if band == Band.NONE else STRENGTH
     return Statement(template, band, likelier, other, _round(10 ** abs(llr)))
+
+
+def name_ratio(llr: float) -> str:
+    """Give the ratio behind a log10 LR of either sign, such as `250`: to two digits, at least 1."""
+    return _round(10 ** abs(llr))
 
 
 def _round(ratio: float) -> str:

@@ -161,6 +161,11 @@ class Calibration:
         _check(self)
 
     @property
+    def is_approved(self) -> bool:
+        """It judges."""
+        return self.status == CalibrationStatus.APPROVED
+
+    @property
     def threshold_llr(self) -> float:
         """From this log10 LR on the first hypothesis is supported."""
         return self.policy.supported_llr

@@ -468,7 +468,9 @@ def test_recipes_of_models_modes_and_seconds_differ(monkeypatch, tmp_path):
         files[name].write_text(name)
     seer = Observer(FakeNets(), FakeVoice(), "seen", [files["face"], files["voice"]])  # type: ignore[arg-type]
     cut: list[bool] = []
-    monkeypatch.setattr(Observer, "load", lambda settings, options, cut_mouths: cut.append(cut_mouths) or seer)
+    monkeypatch.setattr(
+        Observer, "load", lambda settings, options, cut_mouths, cut_faces: cut.append(cut_mouths) or seer
+    )
     monkeypatch.setattr(pipeline, "locate_model", lambda model, folder: files[model])
     encoders = {model: FakeMouthReader() if model.is_avhubert else FakeEncoder() for model in Model}
     monkeypatch.setattr(pipeline, "load_encoder", lambda model, file, settings: encoders[model])
