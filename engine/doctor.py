@@ -4,17 +4,21 @@ import importlib.util
 import os
 import platform
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from engine import ffmpeg
+from engine.errors import FetchUnavailable
+from engine.fetch.fetching import check_system
 from engine.licences import find_acceptance
 from engine.settings import Settings
 from engine.weights import WEIGHTS, WeightCheck, WeightState, inspect_weight
 
 NEEDED = ("numpy", "torch", "torchaudio", "av", "opencv-python-headless", "ai-edge-litert", "silero-vad", "safetensors")
 ONE_OF = ("faiss-cpu", "faiss-gpu")
-OPTIONAL = ("gradio", "plotly", "yt-dlp")
+OPTIONAL = ("gradio", "plotly")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,8 @@ def examine(settings: Settings) -> tuple[Finding, ...]:
         *(_examine_package(name, "missing") for name in NEEDED),
         *_examine_faiss(),
         *(_examine_package(name, "warning") for name in OPTIONAL),
+        _examine_fetching(),
+        *_examine_ffmpeg(),
         _examine_device(settings.device),
         *_examine_weights(settings.data_dir),
     )
@@ -74,6 +80,32 @@ def _examine_faiss() -> Iterator[Finding]:
     if len(found) == len(ONE_OF):
         hint = "`pip uninstall faiss-cpu faiss-gpu`, then install the one that is wanted"
         yield Finding("faiss", "warning", f"both packages are installed and overwrite each other: {hint}")
+
+
+def _examine_fetching() -> Finding:
+    """Tell of yt-dlp, under which nothing is fetched that an older one would let in."""
+    try:
+        check_system()
+    except FetchUnavailable as error:
+        return Finding("yt-dlp", "warning", f"nothing can be fetched from the web: {error.message} {error.hint}")
+    return Finding("yt-dlp", "ok", _version("yt-dlp") or "")
+
+
+def _examine_ffmpeg() -> Iterator[Finding]:
+    """Tell of each FFmpeg that a package brings; a package that is missing is told of elsewhere."""
+    parts = (
+        ("FFmpeg in PyAV", ffmpeg.find_pyav, "update it: `pip install -U av`"),
+        ("FFmpeg in OpenCV", ffmpeg.find_opencv, "Wayspeak opens no video with it; update it when a newer one is out"),
+    )
+    for topic, find, hint in parts:
+        with suppress(ImportError):  # PackageNotFoundError is one, too
+            found = find()
+            if ffmpeg.is_safe(ffmpeg.read_version(found)):
+                yield Finding(topic, "ok", found)
+            elif found or topic.endswith("PyAV"):
+                *older, wanted = (".".join(map(str, closed)) for closed in ffmpeg.CLOSED_IN)
+                text = f"{found or 'unknown'}, wanted {wanted} or newer (or {', '.join(older)}): {hint}"
+                yield Finding(topic, "warning", text)
 
 
 def _examine_device(wanted: str) -> Finding:
