@@ -41,6 +41,19 @@ class FetchLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class QueueLimits:
+    """How many jobs may wait and run, and how much room they may take."""
+
+    max_queued: int = 20  # of one owner, batches apart
+    max_batch: int = 50  # of one owner's batches: what waits of all of them together
+    max_running: int = 2  # of one owner
+    max_hourly: int | None = None  # of one owner; None: as many as there are, as on one's own machine
+    max_bytes: int = 5 * 1024**3  # of the files that are kept for one owner
+    min_free_share: float = 0.1  # of the disk; a file is refused where less of it, and less than
+    min_free_bytes: int = 20 * 1024**3  # so many bytes, would stay free
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Paths, device and limits; numbers that change a result live in the stages' own options."""
 
@@ -50,6 +63,7 @@ class Settings:
     limits: MediaLimits = field(default_factory=MediaLimits)
     fetch_limits: FetchLimits = field(default_factory=FetchLimits)
     database: str | None = field(default=None, repr=False)  # URL of the gallery; None: a file in the data folder
+    queue: QueueLimits = field(default_factory=QueueLimits)
 
     @classmethod
     def from_env(cls) -> "Settings":

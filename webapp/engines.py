@@ -2,9 +2,10 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
-from engine.methods import Method
+from engine.errors import EngineError
+from engine.methods import Method, list_methods
 from engine.types import Analysis, OnStep
 
 
@@ -16,18 +17,21 @@ class Analyser(Protocol):
         ...
 
 
-class Engines:
+Held = TypeVar("Held", bound=Analyser)
+
+
+class Engines(Generic[Held]):
     """Loads an engine when its method is first asked for; one caller at a time.
 
     The default one takes little and stays. AV-HuBERT takes 0.4 GB (BASE) or 1.3 GB (LARGE) in float32, so of the others
     one is held, and let go before another is loaded.
     """
 
-    def __init__(self, default: Analyser, load: Callable[[Method], Analyser]):
+    def __init__(self, default: Held, load: Callable[[Method], Held]):
         self._default, self._load = default, load
-        self._other: tuple[Method, Analyser] | None = None
+        self._other: tuple[Method, Held] | None = None
 
-    def take(self, method: Method) -> Analyser:
+    def take(self, method: Method) -> Held:
         """Give the engine of a method; EngineError where its weights cannot be loaded."""
         if method == Method():
             return self._default
@@ -35,3 +39,11 @@ class Engines:
             self._other = None  # first, so that two never stand in memory together
             self._other = (method, self._load(method))
         return self._other[1]
+
+
+def find_method(title: str | None, data_dir: Path) -> Method:
+    """Give the method of this title; EngineError where it is not, or no longer, among those that are there."""
+    for method in list_methods(data_dir):
+        if method.title == title:
+            return method
+    raise EngineError(f"The method {title!r} is not there.", "Reload the page, which lists the methods anew.")

@@ -17,7 +17,7 @@ from engine.report import error_to_json, write_json
 from engine.settings import Settings
 from gallery_db import notice
 from gallery_db.cohort import load_cohort
-from gallery_db.command import SCHEMA_VERSION, AsJson, Name, open_gallery
+from gallery_db.command import AsJson, Name, open_gallery
 from gallery_db.errors import EnrolmentRefused
 from gallery_db.people import clean_name
 from gallery_db.records import MAX_TERM_DAYS, MAX_TEXT, Basis, Consent, NewSample
@@ -29,8 +29,8 @@ from gallery_db.summary import (
     describe_rejections,
     describe_search,
     describe_verification,
-    to_json,
 )
+from webapp.asking import write_answers
 from webapp.sightings import Sighting, Watcher
 
 Value = TypeVar("Value")
@@ -101,7 +101,7 @@ def identify(
         faces = _look(watcher, clip)
         found = [gallery.search(one.embedding, k, reason=reason, calibration=known, cohort=others) for one in faces]
     if as_json:
-        _write_json(faces, [{"search": to_json(one)} for one in found])
+        sys.stdout.write(write_answers(faces, searches=found))
         return
     for face, search in zip(faces, found, strict=True):
         typer.echo("\n".join([describe_face(face), *describe_search(search)]))
@@ -125,7 +125,7 @@ def verify(
         faces = _look(watcher, clip)
         found = [gallery.verify(speaker.id, one.embedding, calibration=known, cohort=others) for one in faces]
     if as_json:
-        _write_json(faces, [{"verification": to_json(one)} for one in found])
+        sys.stdout.write(write_answers(faces, verifications=found))
         return
     for face, verification in zip(faces, found, strict=True):
         typer.echo("\n".join([describe_face(face), *describe_verification(verification)]))
@@ -213,24 +213,6 @@ def _find_user() -> str:
         return getpass.getuser()
     except (KeyError, OSError):
         return ask("--collector", "Who asks for the consent", str)
-
-
-def _write_json(faces: Sequence[Sighting], found: Sequence[dict[str, object]]) -> None:
-    told = [
-        {
-            "face": face.face,
-            "start_s": round(face.start_s, 3),
-            "end_s": round(face.end_s, 3),
-            "speech_s": round(face.speech_s, 3),
-            "has_sound": face.has_sound,
-            "seconds": round(face.embedding.seconds, 3),
-            "is_natural": face.embedding.is_natural,
-            **own,
-        }
-        for face, own in zip(faces, found, strict=True)
-    ]
-    file = {"name": faces[0].name, "sha256": faces[0].sha256}
-    sys.stdout.write(write_json({"schema_version": SCHEMA_VERSION, "file": file, "faces": told}))
 
 
 def _of_kind(kind: Callable[[str], Value]) -> Callable[[str], Value]:

@@ -1,0 +1,150 @@
+"""What the gallery is asked of the faces in a clip, and its answers as JSON and back. Importing it imports no torch."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from engine.calibration.judging import find_calibration
+from engine.calibration.records import Calibration, Task
+from engine.errors import EngineError
+from engine.readback import ReportDamaged
+from engine.report import write_json
+from engine.settings import Settings
+from engine.types import OnStep
+from gallery_db.database import FILE, FOLDER
+from gallery_db.records import Candidate, SampleSimilarity, Search, SearchReason, Speaker, Verification
+from gallery_db.summary import to_json
+from webapp.faces import Sighting
+from webapp.jobs.records import Question
+
+if TYPE_CHECKING:
+    from gallery_db.gallery import Gallery
+
+N_CANDIDATES = 5
+SCHEMA_VERSION = 1  # of the JSON
+Answers = tuple[tuple[Search, ...] | None, tuple[Verification, ...] | None]
+"""One for each face, in their order; None for what was not asked."""
+Record = TypeVar("Record")
+
+
+class Asker:
+    """Opens the gallery when it is first asked, and keeps it open; anew after an error."""
+
+    def __init__(self, settings: Settings):
+        self._settings = settings
+        self._gallery: Gallery | None = None
+
+    def ask(
+        self, faces: Sequence[Sighting], question: Question, on_step: OnStep = lambda name, completed, total: None
+    ) -> Answers:
+        """Search everybody for each face, or hold each against one, as asked; EngineError where that cannot be."""
+        if not question.is_about_speakers:
+            return None, None
+        gallery = self._open()
+        try:
+            speaker = None if question.speaker is None else gallery.speaker(question.speaker)
+            kept, searches, verifications = gallery.calibrations(), [], []
+            for number, face in enumerate(faces):
+                on_step("search", number, len(faces))
+                recipe = face.embedding.recipe
+                if question.reason is not None:
+                    known = find_calibration(Task.IDENTIFICATION, recipe, kept)
+                    found = gallery.search(face.embedding, N_CANDIDATES, reason=question.reason, calibration=known)
+                    searches.append(found)
+                if speaker is not None:
+                    known = find_calibration(Task.VERIFICATION, recipe, kept)
+                    verifications.append(gallery.verify(speaker.id, face.embedding, calibration=known))
+        except EngineError:
+            self.close()
+            raise
+        on_step("search", len(faces), len(faces))
+        return (
+            None if question.reason is None else tuple(searches),
+            None if speaker is None else tuple(verifications),
+        )
+
+    def read_calibrations(self) -> list[Calibration]:
+        """The records that the users of the gallery keep; none where there is no gallery yet, and none is made."""
+        settings = self._settings
+        if settings.database is None and not (settings.data_dir / FOLDER / FILE).exists():
+            return []
+        try:
+            return self._open().calibrations()
+        except EngineError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Let go of the gallery; it is opened again when it is next asked."""
+        if self._gallery is not None:
+            self._gallery.close()
+        self._gallery = None
+
+    def _open(self) -> "Gallery":
+        from gallery_db.gallery import Gallery
+
+        if self._gallery is None:
+            self._gallery = Gallery.open(self._settings)
+        return self._gallery
+
+
+def write_answers(
+    faces: Sequence[Sighting],
+    searches: Sequence[Search] | None = None,
+    verifications: Sequence[Verification] | None = None,
+) -> str:
+    """Write what was found of one clip's faces, one at least, as `identify --json` and `verify --json` print it."""
+    told = []
+    for number, face in enumerate(faces):
+        own = {} if searches is None else {"search": to_json(searches[number])}
+        own |= {} if verifications is None else {"verification": to_json(verifications[number])}
+        told.append(_describe_face(face) | own)
+    file = {"name": faces[0].name, "sha256": faces[0].sha256}
+    return write_json({"schema_version": SCHEMA_VERSION, "file": file, "faces": told})
+
+
+def read_answers(told: Mapping[str, Any]) -> Answers:
+    """Read what `write_answers` wrote, numbers as rounded there; ReportDamaged where it is damaged."""
+    try:
+        faces = told["faces"]
+        return _read_all(faces, "search", _read_search), _read_all(faces, "verification", _read_verification)
+    except (KeyError, TypeError, ValueError) as cause:
+        raise ReportDamaged("The answers about speakers are damaged.", "Ask again.") from cause
+
+
+def _describe_face(face: Sighting) -> dict[str, Any]:
+    return {
+        "face": face.face,
+        "start_s": round(face.start_s, 3),
+        "end_s": round(face.end_s, 3),
+        "speech_s": round(face.speech_s, 3),
+        "has_sound": face.has_sound,
+        "seconds": round(face.embedding.seconds, 3),
+        "is_natural": face.embedding.is_natural,
+    }
+
+
+def _read_all(
+    faces: Sequence[Mapping[str, Any]], name: str, read: Callable[[Mapping[str, Any]], Record]
+) -> tuple[Record, ...] | None:
+    return tuple(read(face[name]) for face in faces) if faces and name in faces[0] else None
+
+
+def _read_search(told: Mapping[str, Any]) -> Search:
+    candidates = tuple(Candidate(**one) for one in told["candidates"])
+    return Search(**{**told, "candidates": candidates, "reasons": _read_reasons(told["reasons"])})
+
+
+def _read_verification(told: Mapping[str, Any]) -> Verification:
+    samples = tuple(SampleSimilarity(**one) for one in told["samples"])
+    own = {"speaker": _read_speaker(told["speaker"]), "reasons": _read_reasons(told["reasons"]), "samples": samples}
+    return Verification(**{**told, **own})
+
+
+def _read_speaker(told: Mapping[str, Any]) -> Speaker:
+    times = {name: told[name] and datetime.fromisoformat(told[name]) for name in ("created_at", "expires_at")}
+    return Speaker(**{**told, **times})
+
+
+def _read_reasons(names: Iterable[str]) -> tuple[SearchReason, ...]:
+    return tuple(SearchReason(name) for name in names)

@@ -1,0 +1,108 @@
+"""The app's own database, apart from the gallery's: SQLite in the data folder, kept and opened as the gallery's is."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Self
+
+from sqlalchemy import Connection, MetaData
+from sqlalchemy.orm import DeclarativeBase
+
+from engine.errors import EngineError, FolderUnwritable
+from engine.settings import Settings
+from gallery_db.database import Database, connect, migrate
+from gallery_db.errors import GalleryBusy, GalleryDamaged, GalleryError, GalleryNewer
+from gallery_db.migrations import bring_up_to_date
+from gallery_db.schema import Base as GalleryBase
+from webapp.migrations import HERE
+
+FILE = "app.sqlite"
+VERSION = "0001"
+"""The newest migration, which this code reads and writes."""
+
+
+class Base(DeclarativeBase):
+    """The metadata of the app's tables; each package declares its own."""
+
+    metadata = MetaData(naming_convention=GalleryBase.metadata.naming_convention)
+    type_annotation_map = GalleryBase.type_annotation_map
+
+
+class AppDatabaseError(EngineError):
+    """The app's own database cannot be used."""
+
+    code = "APP_DATABASE_ERROR"
+
+
+class AppDatabaseBusy(AppDatabaseError):
+    """Others held it for too long."""
+
+    code = "APP_DATABASE_BUSY"
+
+
+class AppDatabaseDamaged(AppDatabaseError):
+    """It is no database, damaged, or another program's."""
+
+    code = "APP_DATABASE_DAMAGED"
+
+
+class AppDatabaseNewer(AppDatabaseError):
+    """A newer Wayspeak wrote it."""
+
+    code = "APP_DATABASE_NEWER"
+
+
+class AppDatabase:
+    """The open database, of the newest schema; threads may share one, other processes may have it open."""
+
+    def __init__(self, database: Database):
+        self.database = database
+
+    @classmethod
+    def open(cls, settings: Settings) -> Self:
+        """Open it, made where there is none; AppDatabaseError and FolderUnwritable say why that cannot be."""
+        path = settings.data_dir / FILE
+        with _translate(str(path)):
+            return cls(migrate(connect(path), VERSION, lambda held: bring_up_to_date(held, VERSION, HERE)))
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """Give a connection that sees one state throughout."""
+        with _translate(self.name), self.database.read() as connection:
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """Give the only connection that writes: all it does is kept, or nothing where an error leaves."""
+        with _translate(self.name), self.database.write() as connection:
+            yield connection
+
+    @property
+    def name(self) -> str:
+        """Where it is."""
+        return str(self.database.path)
+
+    def close(self) -> None:
+        """Let go of every connection."""
+        self.database.close()
+
+
+@contextmanager
+def _translate(name: str) -> Iterator[None]:
+    """Say of this database what is said of the gallery's, and what to do about it here."""
+    try:
+        yield
+    except GalleryBusy as error:
+        raise AppDatabaseBusy(f"The app's database {name} was held by others for too long.", "Try again.") from error
+    except GalleryNewer as error:
+        raise AppDatabaseNewer(f"A newer Wayspeak wrote the app's database {name}.", "Update Wayspeak.") from error
+    except GalleryDamaged as error:
+        raise AppDatabaseDamaged(
+            f"The app's database {name} is damaged, or no database of Wayspeak's.",
+            "Move it away, with what stands beside it under the same name: a new one is made, and its jobs are lost.",
+        ) from error
+    except GalleryError as error:
+        raise AppDatabaseError(f"The app's database {name} cannot be opened: {error.message}", error.hint) from error
+    except FolderUnwritable as error:
+        raise FolderUnwritable(
+            f"The app's database {name} cannot be written.", "Make room, or choose another folder with WAYSPEAK_DATA."
+        ) from error

@@ -1,0 +1,120 @@
+"""A file examined once for both questions: do face and voice belong together, and whose way of speaking is it.
+
+The first answer never waits for the second: without a gallery, without anybody in it or without the embedder's weights
+it is given all the same, and the examination says why the second is absent. Importing this module imports no torch.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from engine.calibration.judging import find_calibration
+from engine.calibration.records import Task
+from engine.errors import EngineError
+from engine.methods import Method
+from engine.settings import Settings
+from engine.types import Analysis, OnStep
+from gallery_db.records import Search, Verification
+from webapp.asking import Asker
+from webapp.engines import Engines, find_method
+from webapp.faces import Sighting
+from webapp.jobs.records import JobError, Question
+from webapp.traces import Traces
+
+if TYPE_CHECKING:  # the page reads examinations and makes none
+    from engine.evaluation.embeddings import Embedder
+    from engine.observation import Observation
+    from engine.pipeline import Engine
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Examination:
+    """Both answers.
+
+    Searches and verifications are as many as `faces`, in their order; None: not asked for, or absent, and then
+    `speakers_error` says why.
+    """
+
+    analysis: Analysis
+    faces: tuple[Sighting, ...]  # seen for a second at least, and embedded
+    searches: tuple[Search, ...] | None = None
+    verifications: tuple[Verification, ...] | None = None
+    speakers_error: JobError | None = None  # why nobody was embedded, or the second answer is absent
+    traces: Traces | None = None  # for the eye, of the analysis's tracks in their order
+
+    @property
+    def speaker_ids(self) -> tuple[int, ...]:
+        """Everybody enrolled whom it names."""
+        found = [one.speaker_id for search in self.searches or () for one in search.candidates]
+        return tuple(sorted({*found, *(one.speaker.id for one in self.verifications or ())}))
+
+
+class Examines(Protocol):
+    """What a worker needs of an `Examiner`."""
+
+    def examine(self, path: Path, name: str, question: Question, on_step: OnStep = ...) -> Examination:
+        """Answer both questions of a file that is known to people by this name."""
+        ...
+
+
+class Examiner:
+    """Holds the networks; one file at a time. An `on_step` that raises ends the examination."""
+
+    def __init__(self, engines: "Engines[Engine]", embedder: "Embedder | EngineError", asker: Asker, data_dir: Path):
+        """In the place of an embedder, an EngineError says why there is none."""
+        self._engines, self._embedder, self._asker, self._data_dir = engines, embedder, asker, data_dir
+
+    @classmethod
+    def load(cls, settings: Settings) -> "Examiner":
+        """Load the default engine and the embedder; WeightsMissing and WeightsDamaged where the engine's are."""
+        from engine.dynamics import load_dynamics
+        from engine.pipeline import Engine
+
+        embedder: Embedder | EngineError
+        try:
+            embedder = load_dynamics(settings)
+        except EngineError as error:
+            embedder = error
+        cut_faces = not isinstance(embedder, EngineError)
+
+        def load(method: Method) -> Engine:
+            return Engine.load(settings, method, cut_faces=cut_faces)
+
+        return cls(Engines(load(Method()), load), embedder, Asker(settings), settings.data_dir)
+
+    def examine(
+        self, path: Path, name: str, question: Question, on_step: OnStep = lambda name, completed, total: None
+    ) -> Examination:
+        """Observe once, and answer; EngineError where the file cannot be read, or the method is not there."""
+        engine = self._engines.take(find_method(question.method, self._data_dir))
+        seen = replace(engine.observe(path, on_step), name=name)
+        self._calibrate(engine)
+        analysis = engine.judge(seen, on_step)
+        faces: tuple[Sighting, ...] = ()
+        searches = verifications = error = None
+        try:
+            faces = self._tell_faces(engine, seen, on_step)
+            searches, verifications = self._asker.ask(faces, question, on_step)
+        except EngineError as why:
+            error = JobError.of(why)
+        shown = replace(seen, tracks=engine.expert.choose_faces(seen))
+        return Examination(analysis, faces, searches, verifications, error, Traces.of(shown))
+
+    def _calibrate(self, engine: "Engine") -> None:
+        """Put in force what is: users may have approved or retired a record since the last file."""
+        try:
+            kept = self._asker.read_calibrations()
+        except EngineError:  # what may have been retired is not known, so scores stay raw
+            engine.calibration = None
+        else:
+            engine.calibration = find_calibration(Task.CONSISTENCY, engine.expert.recipe, kept)
+
+    def _tell_faces(self, engine: "Engine", seen: "Observation", on_step: OnStep) -> tuple[Sighting, ...]:
+        from webapp.sightings import Watcher
+
+        if isinstance(self._embedder, EngineError):
+            raise self._embedder
+        on_step("embed", 0, 1)
+        faces = Watcher(engine.observer, self._embedder, lambda: engine).tell_faces(seen)
+        on_step("embed", 1, 1)
+        return faces

@@ -1,0 +1,74 @@
+"""Which job is next, and what becomes of those whose worker is lost; within the caller's transaction."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, Row, func, or_, select, update
+
+from webapp.jobs.errors import WorkerLost
+from webapp.jobs.records import JobError, JobState
+from webapp.jobs.rows import write_error
+from webapp.jobs.schema import JobRow
+
+LEASE = timedelta(seconds=30)
+MAX_TRIES = 2  # a job whose worker is lost so often is set aside
+NOBODY: dict[str, Any] = {"worker": None, "leased_until": None}
+LOST = JobError.of(
+    WorkerLost(
+        f"The program ended {MAX_TRIES} times while it had this file, so it is not tried again.",
+        "Others go on. The file may need more memory than there is, or be made to do harm: do not open it elsewhere "
+        "before it was looked at.",
+    )
+)
+
+
+def is_something_due(connection: Connection, now: datetime) -> bool:
+    """Tell whether a job waits, or the worker of one is lost."""
+    query = select(JobRow.number).where(or_(JobRow.state == str(JobState.QUEUED), _is_lost(now))).limit(1)
+    return connection.execute(query).first() is not None
+
+
+def take_back(connection: Connection, now: datetime) -> None:
+    """Let the jobs of lost workers wait again where they stood; whose last try that was is set aside."""
+    ended = {"state": JobState.SET_ASIDE, "finished_at": now, **write_error(LOST), **NOBODY}
+    connection.execute(update(JobRow).where(_is_lost(now), JobRow.tries >= MAX_TRIES).values(ended))
+    again = {"state": JobState.QUEUED, "step": "", "share": 0.0, **NOBODY}
+    connection.execute(update(JobRow).where(_is_lost(now)).values(again))
+
+
+def choose_next(connection: Connection, max_running: int) -> Row[Any] | None:
+    """Choose among the first jobs of those who have any waiting, so that nobody's many hold up another's one.
+
+    First comes who has the fewest running, then whose last turn is longest ago.
+    """
+    firsts = dict(
+        connection.execute(
+            select(JobRow.owner, func.min(JobRow.number))
+            .where(JobRow.state == str(JobState.QUEUED))
+            .group_by(JobRow.owner)
+        ).all()
+    )
+    running = dict(
+        connection.execute(
+            select(JobRow.owner, func.count()).where(JobRow.state == str(JobState.RUNNING)).group_by(JobRow.owner)
+        ).all()
+    )
+    turns = dict(
+        connection.execute(
+            select(JobRow.owner, func.max(JobRow.started_at)).where(JobRow.owner.in_(firsts)).group_by(JobRow.owner)
+        ).all()
+    )
+    free = [owner for owner in firsts if running.get(owner, 0) < max_running]
+    if not free:
+        return None
+
+    def rank(owner: str) -> tuple[int, float, int]:
+        turn = turns.get(owner)
+        return running.get(owner, 0), turn.timestamp() if turn else 0.0, firsts[owner]
+
+    number = firsts[min(free, key=rank)]
+    return connection.execute(select(JobRow.__table__).where(JobRow.number == number)).one()
+
+
+def _is_lost(now: datetime) -> Any:
+    return (JobRow.state == str(JobState.RUNNING)) & (JobRow.leased_until < now)

@@ -1,0 +1,100 @@
+"""The records of the jobs. Importing them imports no torch."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+
+from engine.errors import EngineError
+from engine.methods import Method
+from gallery_db.records import MAX_TEXT
+
+
+class JobState(StrEnum):
+    """How far a job is."""
+
+    QUEUED = "QUEUED"
+    RUNNING = "RUNNING"
+    DONE = "DONE"
+    FAILED = "FAILED"  # `Job.error` says why
+    CANCELLED = "CANCELLED"
+    SET_ASIDE = "SET_ASIDE"  # two workers ended over it: it is not tried again
+
+    @property
+    def is_open(self) -> bool:
+        """It waits or runs."""
+        return self in (JobState.QUEUED, JobState.RUNNING)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked of a clip besides whether face and voice belong together, and by which method that is told."""
+
+    method: str = field(default_factory=lambda: Method().title)  # title of an `engine.methods.Method`
+    reason: str | None = None  # why everybody enrolled is searched; None: nobody is
+    speaker: str | None = None  # name of the one whom each face is held against; None: nobody
+
+    def __post_init__(self) -> None:
+        for what, text in (("reason", self.reason), ("speaker", self.speaker)):
+            if text is not None and not 1 <= len(text.strip()) <= MAX_TEXT:
+                raise EngineError(
+                    f"The {what} has {len(text.strip())} characters.", f"Write 1 to {MAX_TEXT}, or leave it out."
+                )
+
+    @property
+    def is_about_speakers(self) -> bool:
+        """Somebody enrolled is asked about."""
+        return self.reason is not None or self.speaker is not None
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """A job as it is handed in: a file, which is copied, or a link, which is fetched when its turn comes."""
+
+    owner: str
+    name: str  # of the file, as the person knows it; of a link, its title where that is known
+    question: Question = field(default_factory=Question)
+    path: Path | None = None
+    url: str | None = None
+    batch: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.path is None) == (self.url is None):
+            raise ValueError("a job wants a path or a URL, and not both")
+
+
+@dataclass(frozen=True, slots=True)
+class JobError:
+    """An `EngineError` on record."""
+
+    code: str
+    message: str
+    hint: str = ""
+
+    @classmethod
+    def of(cls, error: EngineError) -> "JobError":
+        """Put it on record."""
+        return cls(error.code, error.message, error.hint)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job as it is now."""
+
+    id: str  # uuid4, 32 hexadecimal digits
+    owner: str
+    state: JobState
+    name: str
+    url: str | None
+    sha256: str | None  # of the file, taken while it was copied; None until a link is fetched
+    size_bytes: int
+    question: Question
+    batch: str | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    step: str  # the engine's word for what is being done, "" while it waits
+    share: float  # of the whole, 0 to 1
+    tries: int  # how often a worker took it
+    error: JobError | None
+    recipe: str | None  # of the answer to the first question
