@@ -10,6 +10,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import text
 
+import webapp.accounts.schema
 import webapp.jobs.schema  # noqa: F401 - its tables are among those compared
 from engine.errors import FolderUnwritable
 from engine.settings import Settings

@@ -1,0 +1,56 @@
+"""The tables of the accounts. Of tokens, keys and passwords they hold hashes alone."""
+
+from datetime import datetime
+
+from sqlalchemy import Boolean, ForeignKey, String
+from sqlalchemy.orm import Mapped, mapped_column
+
+from gallery_db.schema import UtcTime
+from webapp.database import Base
+
+
+class AccountRow(Base):
+    """One account; a name is never given out twice, since jobs are owned by name."""
+
+    __tablename__ = "account"
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(64), unique=True)  # lower case
+    role: Mapped[str] = mapped_column(String(20))
+    password_hash: Mapped[str] = mapped_column(String(200))  # argon2id
+    is_disabled: Mapped[bool] = mapped_column(Boolean)
+    created_at: Mapped[datetime] = mapped_column(UtcTime)
+
+
+class SessionRow(Base):
+    """A login that has not ended."""
+
+    __tablename__ = "account_session"
+
+    token_hash: Mapped[str] = mapped_column(String(64), primary_key=True)  # SHA-256 of 32 random bytes
+    account_id: Mapped[int] = mapped_column(ForeignKey("account.id", ondelete="CASCADE"), index=True)
+    seen_at: Mapped[datetime] = mapped_column(UtcTime)
+    expires_at: Mapped[datetime] = mapped_column(UtcTime, index=True)
+
+
+class KeyRow(Base):
+    """A key of the API."""
+
+    __tablename__ = "api_key"
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    account_id: Mapped[int] = mapped_column(ForeignKey("account.id", ondelete="CASCADE"), index=True)
+    key_hash: Mapped[str] = mapped_column(String(64), unique=True)  # SHA-256 of 32 random bytes
+    created_at: Mapped[datetime] = mapped_column(UtcTime)
+
+
+class LoginFailureRow(Base):
+    """A login that failed, or has not yet succeeded, under a name or from an address; old ones are deleted."""
+
+    __tablename__ = "login_failure"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    subject: Mapped[str] = mapped_column(String(64), index=True)  # SHA-256: no name and no address stands here
+    at: Mapped[datetime] = mapped_column(UtcTime, index=True)

@@ -1,0 +1,212 @@
+"""The accounts, their sessions and their keys. What opens a door is shown once and kept as a hash."""
+
+import hashlib
+import re
+import secrets
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from typing import Any, Self
+
+from argon2 import PasswordHasher
+from argon2.exceptions import Argon2Error, InvalidHashError
+from sqlalchemy import Connection, Row, delete, func, insert, select, update
+
+from engine.settings import Settings
+from webapp.accounts.errors import BadAccount, BadLogin
+from webapp.accounts.locks import admit_login, clear_failures
+from webapp.accounts.records import LOCAL, Account, Role, Visitor
+from webapp.accounts.schema import AccountRow, KeyRow, SessionRow
+from webapp.database import AppDatabase
+
+SESSION = timedelta(hours=12)
+IDLE = timedelta(hours=2)
+SEEN_EVERY = timedelta(minutes=1)  # a session is noted as used no more often than that
+MIN_PASSWORD, MAX_PASSWORD = 12, 256
+NAME = re.compile(r"[a-z0-9][a-z0-9._@-]{0,63}")
+KEY_PREFIX = "wsk_"
+_HASHER = PasswordHasher()  # argon2id with the library's parameters: RFC 9106, for little memory
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class AccountStore:
+    """All accounts. Threads may share one; other processes have the same tables open."""
+
+    def __init__(self, database: AppDatabase, clock: Callable[[], datetime] = _now):
+        self.database, self._clock = database, clock
+
+    @classmethod
+    def open(cls, settings: Settings) -> Self:
+        """Open the app's database; AppDatabaseError and FolderUnwritable say why that cannot be."""
+        return cls(AppDatabase.open(settings))
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self.database.close()
+
+    # who there is
+
+    def accounts(self) -> list[Account]:
+        """Everybody, by name."""
+        keys = select(func.count()).where(KeyRow.account_id == AccountRow.id).scalar_subquery()
+        query = select(AccountRow.__table__, keys.label("n_keys")).order_by(AccountRow.name)
+        with self.database.read() as connection:
+            return [
+                Account(row.name, Role(row.role), row.is_disabled, row.created_at, row.n_keys)
+                for row in connection.execute(query)
+            ]
+
+    def add(self, name: str, password: str, role: Role) -> None:
+        """Make an account; BadAccount for a name that cannot be one or is taken, or a password that is too easy."""
+        name = _clean_name(name)
+        digest = _hash_password(password, name)
+        with self.database.write() as connection:
+            if _find(connection, name) is not None:
+                raise BadAccount(f"There is an account {name} already.", "Choose another name, or change that one.")
+            values = {"name": name, "role": str(role), "password_hash": digest, "is_disabled": False}
+            connection.execute(insert(AccountRow).values(**values, created_at=self._clock()))
+
+    def set_password(self, name: str, password: str) -> None:
+        """Change a password; whoever is logged in under that name is logged out."""
+        digest = _hash_password(password, _clean_name(name))
+        self._change(name, {"password_hash": digest})
+
+    def set_role(self, name: str, role: Role) -> None:
+        """Let somebody do more, or less."""
+        self._change(name, {"role": str(role)})
+
+    def disable(self, name: str, is_disabled: bool = True) -> None:
+        """Let somebody in no more, or again; their sessions end, and their keys open nothing."""
+        self._change(name, {"is_disabled": is_disabled})
+
+    # how they come in
+
+    def log_in(self, name: str, password: str, address: str) -> str:
+        """Give a new token for a cookie; BadLogin, and LoginLocked after too many of those."""
+        name = name.strip().lower()[:64]
+        with self.database.write() as connection:  # counted first, so that a hundred at once are counted too
+            admit_login(connection, name, address, self._clock())
+        with self.database.read() as connection:
+            row = _find(connection, name)
+        known = _hash_of_nobody() if row is None or row.is_disabled else row.password_hash
+        if not _verify(known, password) or row is None or row.is_disabled:
+            raise BadLogin(
+                "Name and password do not belong together.", "Try again; an administrator can set a new one."
+            )
+        token, now = secrets.token_urlsafe(32), self._clock()
+        with self.database.write() as connection:
+            clear_failures(connection, name, address)
+            connection.execute(delete(SessionRow).where(SessionRow.expires_at <= now))
+            values = {"token_hash": _hash(token), "account_id": row.id, "seen_at": now, "expires_at": now + SESSION}
+            connection.execute(insert(SessionRow).values(values))
+        return token
+
+    def log_out(self, token: str) -> None:
+        """End a session."""
+        with self.database.write() as connection:
+            connection.execute(delete(SessionRow).where(SessionRow.token_hash == _hash(token)))
+
+    def find_visitor(self, token: str) -> Visitor | None:
+        """Tell whose session it is; None where it has ended, or never began."""
+        now, digest = self._clock(), _hash(token)
+        query = (
+            select(AccountRow.name, AccountRow.role, SessionRow.seen_at)
+            .join(SessionRow, SessionRow.account_id == AccountRow.id)
+            .where(SessionRow.token_hash == digest, SessionRow.expires_at > now, SessionRow.seen_at > now - IDLE)
+            .where(AccountRow.is_disabled.is_(False))
+        )
+        with self.database.read() as connection:
+            row = connection.execute(query).first()
+        if row is None:
+            return None
+        if now - row.seen_at > SEEN_EVERY:
+            with self.database.write() as connection:
+                connection.execute(update(SessionRow).where(SessionRow.token_hash == digest).values(seen_at=now))
+        return Visitor(row.name, Role(row.role))
+
+    # keys of the API
+
+    def add_key(self, name: str) -> str:
+        """Make a key and give it, this once."""
+        key = KEY_PREFIX + secrets.token_urlsafe(32)
+        with self.database.write() as connection:
+            account = _expect(connection, name)
+            values = {"account_id": account.id, "key_hash": _hash(key), "created_at": self._clock()}
+            connection.execute(insert(KeyRow).values(values))
+        return key
+
+    def delete_keys(self, name: str) -> int:
+        """Make all keys of somebody useless; gives how many these were."""
+        with self.database.write() as connection:
+            account = _expect(connection, name)
+            return connection.execute(delete(KeyRow).where(KeyRow.account_id == account.id)).rowcount
+
+    def find_key_owner(self, key: str) -> Visitor | None:
+        """Tell whose key it is; None where it is nobody's."""
+        query = (
+            select(AccountRow.name, AccountRow.role)
+            .join(KeyRow, KeyRow.account_id == AccountRow.id)
+            .where(KeyRow.key_hash == _hash(key), AccountRow.is_disabled.is_(False))
+        )
+        with self.database.read() as connection:
+            row = connection.execute(query).first()
+        return None if row is None else Visitor(row.name, Role(row.role))
+
+    def _change(self, name: str, values: dict[str, Any]) -> None:
+        with self.database.write() as connection:
+            account = _expect(connection, name)
+            connection.execute(update(AccountRow).where(AccountRow.id == account.id).values(values))
+            connection.execute(delete(SessionRow).where(SessionRow.account_id == account.id))
+
+
+def _find(connection: Connection, name: str) -> Row[Any] | None:
+    return connection.execute(select(AccountRow.__table__).where(AccountRow.name == name)).first()
+
+
+def _expect(connection: Connection, name: str) -> Row[Any]:
+    found = _find(connection, name.strip().lower())
+    if found is None:
+        raise BadAccount(f"There is no account {name!r}.", "See `wayspeak users list`.")
+    return found
+
+
+def _clean_name(name: str) -> str:
+    cleaned = name.strip().lower()
+    if not NAME.fullmatch(cleaned) or cleaned == LOCAL.name:
+        raise BadAccount(
+            f"{name[:80]!r} cannot be the name of an account.",
+            "Write 1 to 64 of a-z, 0-9 and . _ @ -, beginning with a letter or a digit; not `local`.",
+        )
+    return cleaned
+
+
+def _hash_password(password: str, name: str) -> str:
+    if not MIN_PASSWORD <= len(password) <= MAX_PASSWORD:
+        raise BadAccount(
+            f"The password has {len(password)} characters, wanted {MIN_PASSWORD} to {MAX_PASSWORD}.",
+            "Take a sentence, or let a password manager make one.",
+        )
+    if name in password.lower() or len(set(password)) < 5:
+        raise BadAccount("The password holds the name, or hardly any different characters.", "Take a sentence.")
+    return _HASHER.hash(password)
+
+
+@cache
+def _hash_of_nobody() -> str:
+    """Of a password that nobody has: an unknown name takes as long as a wrong password."""
+    return _HASHER.hash(secrets.token_urlsafe())
+
+
+def _verify(digest: str, password: str) -> bool:
+    try:
+        return _HASHER.verify(digest, password[:MAX_PASSWORD])
+    except (Argon2Error, InvalidHashError):
+        return False
+
+
+def _hash(token: str) -> str:
+    """Tokens are random already, so a plain hash of them cannot be turned around."""
+    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest()
