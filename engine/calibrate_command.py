@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
 from rich.console import Console
 
@@ -42,6 +43,9 @@ def calibrate(
         Path | None, typer.Option(help="Scores to calibrate from: of --keep-scores, or of a training's --scores.")
     ] = None,
     keep_scores: Annotated[Path | None, typer.Option(help="Keep the scores here, to calibrate from again.")] = None,
+    only: Annotated[
+        str, typer.Option(help="Fit to and measure on trials alone whose condition has this word, such as enrolled.")
+    ] = "",
     calibrator: Annotated[
         CalibratorKind, typer.Option(help="Isotonic needs 200 trials on either side, logistic 20.")
     ] = CalibratorKind.LOGISTIC,
@@ -96,7 +100,7 @@ def calibrate(
         options = replace(options, note=" ".join(filter(None, (note, remark))))
     if keep_scores is not None:
         write_trials(trials, keep_scores)
-    record = draft(trials, options).record
+    record = draft(choose_trials(trials, only), options).record
     write_record(record, out)
     print_record(record, Console(stderr=True))
     typer.echo(f"{out} written: a draft, which another person than {record.author} approves.")
@@ -108,6 +112,15 @@ def read_scores(path: Path, task: Task, model: Model | None, mode: Mode, setting
     if trials.task != task:
         raise BadScores(f"The scores in {path} are for {trials.task}, not for {task}.", f"Use --task {trials.task}.")
     return trials if trials.recipe else replace(trials, recipe=name_recipe(task, model, mode, settings))
+
+
+def choose_trials(trials: ScoredTrials, word: str) -> ScoredTrials:
+    """Keep the trials whose condition has the word; BadScores where none has."""
+    chosen = np.array([word in condition for condition in trials.conditions], bool)
+    if not chosen.any():
+        known = ", ".join(sorted(set(trials.conditions)))
+        raise BadScores(f"No trial has {word!r} in its condition; there are {known}.", "Give --only a word of these.")
+    return trials.take(chosen)
 
 
 def name_recipe(task: Task, model: Model | None, mode: Mode, settings: Settings) -> str:

@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from engine.calibration.files import read_record, write_record
+from engine.calibration.release import approve_by_rules
 from engine.calibration.tables import print_record
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
@@ -23,10 +24,18 @@ def show(record: File) -> None:
 
 @app.command()
 def approve(
-    record: File, out: Out, approver: Annotated[str, typer.Option(help="Who approves it; never who made it.")]
+    record: File,
+    out: Out,
+    approver: Annotated[str, typer.Option(help="Who approves it; never who made it.")] = "",
+    by_rules: Annotated[
+        bool, typer.Option("--by-rules", help="Approve by the fixed rules of a release, in place of a person.")
+    ] = False,
 ) -> None:
     """Approve a draft that another person made."""
-    approved = read_record(record).approve(approver)
+    if by_rules == bool(approver):
+        raise typer.BadParameter("a draft is approved either by --approver or --by-rules.")
+    found = read_record(record)
+    approved = approve_by_rules(found) if by_rules else found.approve(approver)
     write_record(approved, out)
     typer.echo(f"{out} written: approved by {approved.approver}, in place of {approved.supersedes[:12]}.")
 

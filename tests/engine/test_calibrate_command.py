@@ -13,6 +13,7 @@ from engine import calibrate_command
 from engine.calibration.conformal import tell_p
 from engine.calibration.files import read_record, write_record
 from engine.calibration.records import Calibration, CalibrationStatus, Task
+from engine.calibration.release import APPROVER
 from engine.calibration.trials import read_trials, write_trials
 from engine.calibration_command import app as life
 from engine.errors import BadCalibration, BadManifest, BadScores, RecipeMismatch
@@ -167,6 +168,26 @@ def test_no_quality_can_be_asked_for(run: Callable[..., Result], tmp_path: Path)
         run("--scores", tmp_path / "s.json", "--qualities", "", "--out", tmp_path / "r.json"), tmp_path / "r.json"
     )
     assert record.qualities == ()
+
+
+def test_trials_of_one_kind_alone_can_be_fitted_to(run: Callable[..., Result], tmp_path: Path) -> None:
+    trials = draw_trials()
+    write_trials(trials, tmp_path / "s.json")
+    out = tmp_path / "r.json"
+    record = read(run("--scores", tmp_path / "s.json", "--only", "whole", "--out", out), out)
+    assert record.counts.same + record.counts.different == int((trials.conditions == "whole").sum()) > 0
+    error = run("--scores", tmp_path / "s.json", "--only", "enrolled").exception
+    assert isinstance(error, BadScores) and "4 s, whole" in error.message
+
+
+def test_a_draft_is_approved_by_the_rules_of_a_release_or_by_a_person(tmp_path: Path) -> None:
+    draft, out = tmp_path / "draft.json", tmp_path / "approved.json"
+    write_record(make_record(note="of drawn clips"), draft)
+    arguments = ["approve", str(draft), "--out", str(out)]
+    assert CliRunner().invoke(life, [*arguments, "--by-rules", "--approver", "Bob"]).exit_code == 2
+    assert CliRunner().invoke(life, arguments).exit_code == 2
+    assert CliRunner().invoke(life, [*arguments, "--by-rules"]).exit_code == 0
+    assert read_record(out).approver == APPROVER
 
 
 def test_a_draft_is_shown_approved_by_another_and_retired(tmp_path: Path) -> None:
