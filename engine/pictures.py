@@ -19,6 +19,7 @@ from av.video.stream import VideoStream
 
 from engine.codecs import WHITELIST, check_picture_codec
 from engine.errors import UnreadableVideo
+from engine.fields import TOP, find_first_field, take_field
 from engine.limits import check_pictures
 from engine.scans import UPRIGHT, PicturePlan, PictureShape
 from engine.settings import MediaLimits
@@ -167,6 +168,7 @@ class _PictureReader:
         self._reformatter = VideoReformatter()
         self._decoded = self._damaged = self._concealed = self._shown = self._copied = 0
         self._source: VideoFrame | None = None
+        self._first_line = TOP
         self._image = np.zeros((0, 0, 3), np.uint8)
 
     def decode(self, container: InputContainer) -> Generator[VideoFrame, None, None]:
@@ -177,6 +179,7 @@ class _PictureReader:
         stream.thread_type = "AUTO"
         stream.codec_context.thread_count = min((os.cpu_count() or 1) + 1, MAX_THREADS)
         stream.codec_context.options = bound_decoder(self._max_pixels)
+        self._first_line = find_first_field(int(stream.codec_context.field_order or 0))
         for packet in read_packets(container, stream):
             self._on_packet()
             yield from self._decode_packet(stream, packet)
@@ -229,6 +232,8 @@ class _PictureReader:
 
     def _convert(self, picture: VideoFrame) -> np.ndarray:
         width, height = self._plan.shape.scaled_px
+        if picture.interlaced_frame and picture.height > 1:
+            picture = take_field(picture, self._first_line)
         image = self._reformatter.reformat(picture, width, height, "rgb24").to_ndarray()
         return turn_upright(image, self._plan.shape.turn)  # (H, W, 3) uint8
 
