@@ -45,6 +45,12 @@ class WorkerLost(QueueError):
     code = "WORKER_LOST"
 
 
+class OutOfMemory(QueueError):
+    """A file needs more memory than there is, of the machine or of its GPU."""
+
+    code = "OUT_OF_MEMORY"
+
+
 class SomethingWrong(QueueError):
     """A mistake of Wayspeak's own."""
 

@@ -256,6 +256,19 @@ class JobStore:
             values = {"leased_until": self._clock() - LEASE}
             return connection.execute(update(JobRow).where(*held).values(values)).rowcount
 
+    # what the janitor does
+
+    def find_open(self) -> dict[str, bool]:
+        """Every job by its id, and whether it waits or runs."""
+        with self.database.read() as connection:
+            return {row.id: row.state in OPEN for row in connection.execute(select(JobRow.id, JobRow.state))}
+
+    def forget(self, job_id: str) -> bool:
+        """Remove the row of a job that has ended and whose folder is gone."""
+        with self.database.write() as connection:
+            ended = (JobRow.id == job_id, JobRow.state.not_in(OPEN))
+            return connection.execute(delete(JobRow).where(*ended)).rowcount == 1
+
     # within
 
     def _add(self, new: NewJob, fill: Callable[[Path], tuple[str | None, int]], url: str | None = None) -> Job:

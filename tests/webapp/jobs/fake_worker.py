@@ -1,0 +1,63 @@
+"""A worker without networks, as a process: `python -m tests.webapp.jobs.fake_worker DATA_FOLDER`.
+
+What it does with a file is what the file's first word says.
+"""
+
+import argparse
+import os
+import signal
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from engine.errors import UnreadableVideo
+from engine.settings import Settings
+from engine.types import OnStep
+from tests.webapp.jobs.handed import ANY_DISK, make_examination
+from webapp.examination import Examination
+from webapp.jobs.records import Question
+from webapp.jobs.store import JobStore
+from webapp.jobs.worker import Worker
+
+STEP_S = 0.02
+
+
+class FakeExaminer:
+    """Takes a file's word for what is to happen to it."""
+
+    def examine(
+        self, path: Path, name: str, question: Question, on_step: OnStep = lambda name, completed, total: None
+    ) -> Examination:
+        """`slow` takes its time, `poison` ends the process, `bad` is no video, `broken` meets a mistake of ours."""
+        word = path.read_bytes().split()[0].decode()
+        on_step("read", 1, 1)
+        if word == "poison":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if word == "bad":
+            raise UnreadableVideo("It is a text.", "Choose a video.")
+        if word == "broken":
+            raise RuntimeError("a secret detail")
+        if word == "large":
+            raise MemoryError
+        for completed in range(1000 if word == "slow" else 3):
+            time.sleep(STEP_S if word == "slow" else 0.0)
+            on_step("faces", completed, 1000)
+        made = make_examination(name)
+        return replace(made, analysis=replace(made.analysis, recipe=f"by {os.getpid()}"))
+
+
+def main() -> None:
+    """Work until told to end."""
+    reader = argparse.ArgumentParser()
+    reader.add_argument("data_dir", type=Path)
+    reader.add_argument("--parent", type=int, default=0)
+    told = reader.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    settings = Settings(told.data_dir, queue=ANY_DISK)
+    worker = Worker(JobStore.open(settings), FakeExaminer, beat_s=0.1)
+    worker.work(is_ended=(lambda: os.getppid() != told.parent) if told.parent else lambda: False)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,150 @@
+"""The process that takes jobs: one file at a time, its lease renewed by a thread of its own while the networks work."""
+
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from engine.errors import EngineError
+from engine.fetch.fetching import fetch
+from engine.fetch.records import FetchedMedia
+from webapp.examination import Examines
+from webapp.jobs.errors import JobStopped, OutOfMemory, SomethingWrong
+from webapp.jobs.janitor import clear_up, sweep
+from webapp.jobs.progress import Progress, measure_progress
+from webapp.jobs.records import Job
+from webapp.jobs.store import JobStore
+
+BEAT_S = 1.0  # how often a worker says that it lives, and hears whether it shall stop
+POLL_S = 0.3  # between looks for a job
+SWEEP_S = 600.0  # between rounds of the janitor
+NO_MEMORY = ("MemoryError", "OutOfMemoryError")  # the second is torch's
+
+_log = logging.getLogger(__name__)
+
+
+def name_worker(pid: int | None = None) -> str:
+    """Name the worker that is a process of this machine; by default this one."""
+    return f"{socket.gethostname()}-{os.getpid() if pid is None else pid}"
+
+
+class Heart:
+    """Renews the lease of one job until it is left; `on_step` takes the engine's steps, and stops them."""
+
+    def __init__(self, store: JobStore, job_id: str, worker: str, beat_s: float = BEAT_S):
+        self._store, self._job_id, self._worker, self._beat_s = store, job_id, worker, beat_s
+        self._progress = Progress()
+        self._is_stopped, self._is_left = False, threading.Event()
+        self._thread = threading.Thread(target=self._beat, name="heart", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._is_left.set()
+        self._thread.join()
+
+    def on_step(self, name: str, completed: int, total: int) -> None:
+        """Note how far the engine is; JobStopped where the job is not this worker's any more."""
+        if self._is_stopped:
+            raise JobStopped
+        self._progress = measure_progress(name, completed, total)
+
+    def _beat(self) -> None:
+        while not self._is_left.wait(self._beat_s):
+            try:
+                now = self._progress
+                self._is_stopped = not self._store.beat(self._job_id, self._worker, now.step, now.share)
+            except EngineError as error:  # the database is busy or full: the lease may outlast that
+                _log.warning("the lease of a job could not be renewed: %s", error)
+
+
+class Worker:
+    """Takes one job after the other. What examines is loaded before the first, and kept."""
+
+    def __init__(
+        self,
+        store: JobStore,
+        load: Callable[[], Examines],
+        name: str | None = None,
+        fetch_media: Callable[..., FetchedMedia] = fetch,
+        beat_s: float = BEAT_S,
+    ):
+        self.store, self.name = store, name or name_worker()
+        self._load, self._fetch, self._beat_s = load, fetch_media, beat_s
+        self._examiner: Examines | None = None
+
+    def work(self, once: bool = False, is_ended: Callable[[], bool] = lambda: False) -> int:
+        """Take jobs until told to end, with `once` until none waits; gives how many were taken."""
+        n_taken, swept = 0, -SWEEP_S
+        self._warm_up()
+        while not is_ended():
+            if time.monotonic() - swept >= SWEEP_S:
+                sweep(self.store)
+                swept = time.monotonic()
+            job = self.store.lease(self.name)
+            if job is not None:
+                n_taken += 1
+                self._do(job)
+            elif once:
+                break
+            else:
+                time.sleep(POLL_S)
+        return n_taken
+
+    def _warm_up(self) -> None:
+        """Load before the first job is there; where that fails, each job says so, until what is missing is there."""
+        try:
+            self._take_examiner()
+        except EngineError as error:
+            _log.warning("no job can be done yet: %s %s", error.message, error.hint)
+
+    def _take_examiner(self) -> Examines:
+        if self._examiner is None:
+            self._examiner = self._load()
+        return self._examiner
+
+    def _do(self, job: Job) -> None:
+        """Do one job; whatever happens to it, the worker lives on, unless it is told to end."""
+        try:
+            with Heart(self.store, job.id, self.name, self._beat_s) as heart:
+                self._answer(job, heart)
+        except JobStopped:
+            _log.info("job %s was stopped", job.id)
+        except EngineError as error:
+            self.store.fail(job.id, self.name, error)
+        except Exception as error:
+            self.store.fail(job.id, self.name, self._explain(error))
+        except BaseException:  # told to end
+            self.store.release(job.id, self.name)
+            raise
+
+    def _answer(self, job: Job, heart: Heart) -> None:
+        clear_up(self.store.folder(job.id))
+        path, name = self._bring(job, heart)
+        found = self._take_examiner().examine(path, name, job.question, heart.on_step)
+        self.store.finish(job.id, self.name, found)
+
+    def _bring(self, job: Job, heart: Heart) -> tuple[Path, str]:
+        """Give the file and the name that people know it by; a link's is fetched first, and once."""
+        if job.url is not None and job.sha256 is None:
+            folder = self.store.folder(job.id)
+            media = self._fetch(job.url, folder, self.store.settings.fetch_limits, heart.on_step)
+            if not self.store.keep_input(job.id, self.name, media):
+                raise JobStopped
+        return self.store.input(job.id), self.store.get(job.id).name
+
+    def _explain(self, error: Exception) -> EngineError:
+        if type(error).__name__ in NO_MEMORY:
+            self._examiner = None  # what holds on to memory goes, and is loaded anew
+            return OutOfMemory("There is not enough memory to examine this file.", "Cut it, or export it at 720p.")
+        _log.error("a job failed", exc_info=error)
+        return SomethingWrong("Something went wrong inside Wayspeak.", "Try again; the log shows the cause.")
