@@ -7,7 +7,7 @@ the engine, and torch with it, is imported by the command that needs it.
 import importlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -19,6 +19,11 @@ from engine.types import Mode, Model, OnStep
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
+
+    from engine.calibration.records import Calibration
+    from engine.settings import Settings
+
+    ReadCalibrations = Callable[[Settings], Iterable[Calibration]]
 
 app = typer.Typer(
     help="Do this face and this voice belong to the same speech?",
@@ -41,6 +46,7 @@ FORWARDED = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 @app.command()
 def analyse(
+    context: typer.Context,
     file: Annotated[Path, typer.Argument(help="The video.", show_default=False)],
     json: Annotated[
         Path | None, typer.Option(help="Write the report as JSON into this file; '-' for standard output.")
@@ -50,8 +56,12 @@ def analyse(
     ] = None,
     mode: Annotated[Mode, typer.Option(help="By time, every face; or one face as SpeechForensics does.")] = Mode.STRICT,
     second: Annotated[Model | None, typer.Option(help="Another model whose opinion stands beside the first's.")] = None,
+    calibration: Annotated[
+        Path | None, typer.Option(help="An approved record for consistency, in place of the one in force.")
+    ] = None,
 ) -> None:
     """Tell for every face in a video whether it belongs to the speech that is heard."""
+    from engine.calibration.files import read_record
     from engine.methods import choose_method
     from engine.pipeline import Engine
     from engine.report import error_to_json, to_json, write_json
@@ -60,7 +70,10 @@ def analyse(
 
     try:
         settings = Settings.from_env()
-        engine = Engine.load(settings, choose_method(model, mode, second, settings.data_dir))
+        method = choose_method(model, mode, second, settings.data_dir)
+        engine = Engine.load(settings, method, calibrations=[] if context.obj is None else context.obj(settings))
+        if calibration is not None:
+            engine.apply(read_record(calibration))
         with show_progress() as on_step:
             analysis = engine.analyse(file, on_step)
     except EngineError as error:
@@ -141,10 +154,13 @@ def train_avhubert(context: typer.Context) -> None:
     forward(PRE_TRAINING, context)
 
 
-def main(command: typer.Typer = app, name: str = "wayspeak") -> None:
-    """Run the command line; an EngineError becomes one line on standard error and exit code 2."""
+def main(command: typer.Typer = app, name: str = "wayspeak", kept: "ReadCalibrations | None" = None) -> None:
+    """Run the command line; an EngineError becomes one line on standard error and exit code 2.
+
+    `kept` reads the calibrations that users keep, which the engine knows nothing of.
+    """
     try:
-        command(prog_name=name)
+        command(prog_name=name, obj=kept)
     except EngineError as error:
         message = " ".join(f"{error.message.rstrip('.')}. {error.hint}".split())
         sys.stderr.write(f"wayspeak: {message}\n")

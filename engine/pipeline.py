@@ -92,11 +92,10 @@ class Engine:
         second: Expert | None = None,
         calibration: Calibration | None = None,
     ):
-        if calibration is not None:
-            check_consistency(calibration, expert.recipe)
         self.observer, self.expert, self.second = observer, expert, second
         self.recipe, self.options = recipe, options or EngineOptions.of(expert.model)
-        self.calibration = calibration  # of the first model's scores; None: they stay raw
+        self.calibration: Calibration | None = None  # of the first model's scores; None: they stay raw
+        self.apply(calibration)
 
     @classmethod
     def load(
@@ -127,6 +126,12 @@ class Engine:
         recipe = _write_recipe(observer, files, method.mode, (options, seconds))
         in_force = find_calibration(Task.CONSISTENCY, experts[0].recipe, calibrations)
         return cls(observer, experts[0], recipe, options, next(iter(experts[1:]), None), in_force)
+
+    def apply(self, calibration: Calibration | None) -> None:
+        """Put a record in force, or none; RecipeMismatch for another recipe, BadCalibration for what cannot judge."""
+        if calibration is not None:
+            check_consistency(calibration, self.expert.recipe)
+        self.calibration = calibration
 
     def analyse(self, path: Path, on_step: OnStep = lambda name, completed, total: None) -> Analysis:
         """Tell for every face in the file whether it belongs to the speech that is heard; in paper mode for one.

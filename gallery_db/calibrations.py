@@ -5,20 +5,27 @@ from datetime import datetime
 
 from sqlalchemy import Connection, insert, select
 
+from engine.calibration.files import list_shipped
 from engine.calibration.records import Calibration, from_json, to_json
 from engine.errors import BadCalibration
 from gallery_db.schema import CalibrationRow
 
 
 def add_calibration(connection: Connection, record: Calibration) -> None:
-    """Keep a record as it is. BadCalibration where it is there already, or follows one that is not."""
+    """Keep a record as it is. BadCalibration where it is there already, or follows one that is not.
+
+    What it follows is kept with it where that comes with the program.
+    """
     known = set(connection.execute(select(CalibrationRow.id)).scalars())
     if record.id in known:
         raise BadCalibration(f"The calibration {record.id[:12]} is kept already.", "Nothing needs to be done.")
     if record.supersedes and record.supersedes not in known:
-        raise BadCalibration(
-            f"The calibration follows {record.supersedes[:12]}, which is not kept here.", "Keep that one first."
-        )
+        before = next((one for one in list_shipped() if one.id == record.supersedes), None)
+        if before is None:
+            raise BadCalibration(
+                f"The calibration follows {record.supersedes[:12]}, which is not kept here.", "Keep that one first."
+            )
+        add_calibration(connection, before)
     values = {
         "id": record.id,
         "version": record.version,

@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
+from engine.calibration.files import read_record
+from engine.calibration.records import Calibration
 from engine.errors import EngineError
 from engine.report import write_json
 from engine.settings import Settings
@@ -66,6 +68,25 @@ def check() -> None:
     _show(describe_check(found))
     if not found.is_sound:
         raise typer.Exit(1)
+
+
+@app.command()
+def calibrations(as_json: AsJson = False) -> None:
+    """List the calibration records that are kept here; approved ones win over what comes with the program."""
+    with open_gallery() as gallery:
+        found = gallery.calibrations()
+        _show([_describe_calibration(one) for one in found] or ["None is kept."], found, as_json)
+
+
+@app.command()
+def keep(
+    records: Annotated[list[Path], typer.Argument(help="Records, each after what it follows.", show_default=False)],
+) -> None:
+    """Keep calibration records: the newest approved one of a task and recipe is in force from then on, everywhere."""
+    with open_gallery() as gallery:
+        for record in [read_record(path) for path in records]:
+            gallery.keep_calibration(record)
+            typer.echo(f"{_describe_calibration(record)}: kept")
 
 
 @app.command("export")
@@ -222,6 +243,13 @@ def _describe_samples(samples: Sequence[StoredSample]) -> list[str]:
         f"{one.consent.expires_at:%Y-%m-%d}, {clean(one.consent.purpose)}"
         for one in samples
     ]
+
+
+def _describe_calibration(record: Calibration) -> str:
+    return clean(
+        f"{record.id[:12]}  {record.task} {record.version}, {record.status}, by {record.author}, "
+        f"approved by {record.approver or 'nobody'}, for {record.recipe}"
+    )
 
 
 def _show(lines: Sequence[str], record: Any = None, as_json: bool = False) -> None:

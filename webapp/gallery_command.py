@@ -9,7 +9,9 @@ from typing import Annotated, TypeVar
 
 import typer
 
+from engine.calibration.bands import BEHIND
 from engine.calibration.files import read_record
+from engine.calibration.judging import find_calibration
 from engine.calibration.records import Calibration, CalibrationStatus, Task
 from engine.cli import show_progress
 from engine.errors import BadCalibration, EngineError
@@ -19,6 +21,7 @@ from gallery_db import notice
 from gallery_db.cohort import load_cohort
 from gallery_db.command import AsJson, Name, open_gallery
 from gallery_db.errors import EnrolmentRefused
+from gallery_db.evidence import Judge
 from gallery_db.people import clean_name
 from gallery_db.records import MAX_TERM_DAYS, MAX_TEXT, Basis, Consent, NewSample
 from gallery_db.summary import (
@@ -35,7 +38,10 @@ from webapp.sightings import Sighting, Watcher
 
 Value = TypeVar("Value")
 Clip = Annotated[Path, typer.Argument(help="The video.", show_default=False)]
-CalibrationFile = Annotated[Path | None, typer.Option(help="An approved record: similarities become evidence.")]
+CalibrationFile = Annotated[
+    Path | None,
+    typer.Option(help="An approved record that turns similarities into evidence, in place of the one in force."),
+]
 CohortFile = Annotated[Path | None, typer.Option(help="People who are not enrolled, to normalise scores by.")]
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
@@ -98,6 +104,10 @@ def identify(
         known = read_calibration(calibration, Task.IDENTIFICATION)
         watcher = Watcher.load(Settings.from_env())
         others = None if cohort is None else load_cohort(cohort, watcher.recipe)
+        if known is None:
+            known = find_calibration(
+                Task.IDENTIFICATION, Judge(watcher.recipe, cohort=others).score_recipe, gallery.calibrations()
+            )
         faces = _look(watcher, clip)
         found = [gallery.search(one.embedding, k, reason=reason, calibration=known, cohort=others) for one in faces]
     if as_json:
@@ -105,7 +115,7 @@ def identify(
         return
     for face, search in zip(faces, found, strict=True):
         typer.echo("\n".join([describe_face(face), *describe_search(search)]))
-    typer.echo(CAUTION)
+    typer.echo("\n".join([*describe_calibration(known), CAUTION]))
 
 
 @app.command()
@@ -122,6 +132,10 @@ def verify(
         speaker = gallery.speaker(name)  # before the clip is looked at
         watcher = Watcher.load(Settings.from_env())
         others = None if cohort is None else load_cohort(cohort, watcher.recipe)
+        if known is None:
+            known = find_calibration(
+                Task.VERIFICATION, Judge(watcher.recipe, cohort=others).score_recipe, gallery.calibrations()
+            )
         faces = _look(watcher, clip)
         found = [gallery.verify(speaker.id, one.embedding, calibration=known, cohort=others) for one in faces]
     if as_json:
@@ -129,7 +143,7 @@ def verify(
         return
     for face, verification in zip(faces, found, strict=True):
         typer.echo("\n".join([describe_face(face), *describe_verification(verification)]))
-    typer.echo(CAUTION)
+    typer.echo("\n".join([*describe_calibration(known), CAUTION]))
 
 
 def ask_consent(
@@ -179,6 +193,13 @@ def read_calibration(path: Path | None, task: Task) -> Calibration | None:
             "Make one with `wayspeak calibrate`, and let another person approve it.",
         )
     return record
+
+
+def describe_calibration(known: Calibration | None) -> list[str]:
+    """Name what turned similarities into evidence, and who stands for it; nothing where nothing did."""
+    if known is None:
+        return []
+    return [clean(BEHIND.format(version=known.version, id=known.id[:12], author=known.author, approver=known.approver))]
 
 
 def describe_face(face: Sighting) -> str:

@@ -6,12 +6,14 @@ from importlib import metadata
 import pytest
 
 from engine import cli, doctor, methods, weights
+from engine.calibration.files import write_record
 from engine.errors import UnreadableVideo
 from engine.methods import Method
 from engine.pipeline import Engine
 from engine.report import to_json, write_json
 from engine.settings import Settings
 from engine.types import Mode, Model
+from tests.engine.calibration.drawn import make_record
 from tests.fakes import FakeEngine, make_analysis
 
 BROKEN = UnreadableVideo("The file is empty,\nwanted a video.", "Fetch it again.")
@@ -27,7 +29,7 @@ def run(monkeypatch, capfd):
     """Run the command line with a fake engine; gives exit code, standard output, standard error."""
 
     def call(*arguments: object, engine: FakeEngine | None = None) -> tuple[int, str, str]:
-        monkeypatch.setattr(Engine, "load", lambda settings, method: engine or FakeEngine())
+        monkeypatch.setattr(Engine, "load", lambda settings, method, calibrations: engine or FakeEngine())
         monkeypatch.setattr(sys, "argv", ["wayspeak", *map(str, arguments)])
         with pytest.raises(SystemExit) as ended:
             cli.main()
@@ -41,6 +43,22 @@ def test_analysis_is_told_in_words_and_nothing_else_is_written(run):
 
     assert (code, err) == (0, "")
     assert out.startswith("talk.mp4: 10.0 s") and "Match does not prove authenticity." in out
+
+
+def test_what_users_keep_judges_and_a_record_that_is_named_wins(monkeypatch, tmp_path, capfd):
+    kept, named = make_record().approve("Bob"), make_record(seed=1).approve("Bob")
+    write_record(named, tmp_path / "r.json")
+    engine, given = FakeEngine(), []
+    monkeypatch.setattr(engine, "apply", given.append, raising=False)
+    load = lambda settings, method, calibrations: given.extend(calibrations) or engine  # noqa: E731
+    monkeypatch.setattr(Engine, "load", load)
+    for more, wanted in (((), [kept]), (("--calibration", str(tmp_path / "r.json")), [kept, named])):
+        given.clear()
+        monkeypatch.setattr(sys, "argv", ["wayspeak", "analyse", "talk.mp4", *more])
+        with pytest.raises(SystemExit):
+            cli.main(kept=lambda settings: [kept])
+        assert given == wanted
+    capfd.readouterr()
 
 
 def test_json_on_standard_output_is_the_report_alone(run):

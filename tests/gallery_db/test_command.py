@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from engine.calibration.files import write_record
 from engine.settings import Settings
 from gallery_db.gallery import Gallery
 from gallery_db.portable import read_people
 from gallery_db.records import Basis, Consent
+from tests.engine.calibration.drawn import make_record
 from tests.gallery_db.drawn import RECIPE, draw_clips, draw_person, make_sample
 from tests.gallery_db.terminals import Run, make_run
 
@@ -54,6 +56,22 @@ def test_the_clips_of_one_are_listed_with_numbers_and_consents(run: Run) -> None
     assert len(json.loads(run("gallery", "list", "Ben", "--json")[1])["found"]) == 2
     code, _, err = run("gallery", "list", "Zoe")
     assert code == 2 and "Zoe" in err
+
+
+def test_records_are_kept_in_their_order_and_listed(run: Run, tmp_path: Path) -> None:
+    draft, approved = tmp_path / "draft.json", tmp_path / "approved.json"
+    record = make_record()
+    write_record(record, draft)
+    write_record(record.approve("Bob"), approved)
+    code, _, err = run("gallery", "keep", approved)
+    assert code == 2 and "Keep that one first" in err
+    code, out, _ = run("gallery", "keep", draft, approved)
+    assert code == 0 and out.count(": kept") == 2
+    code, out, _ = run("gallery", "calibrations")
+    assert code == 0 and "approved, by Ada, approved by Bob" in out and len(out.splitlines()) == 2
+    told = json.loads(run("gallery", "calibrations", "--json")[1])["found"]
+    assert [one["status"] for one in told] == ["draft", "approved"]
+    assert "kept already" in run("gallery", "keep", draft)[2]
 
 
 def test_stats_and_check(run: Run) -> None:

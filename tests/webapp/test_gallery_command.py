@@ -304,6 +304,21 @@ def test_with_a_calibration_a_verification_is_evidence(enrolled: Run, calibratio
     assert code == 0 and "It is not supported that this is Ada" in out
 
 
+def test_a_record_that_is_kept_is_in_force_without_being_asked_for(
+    enrolled: Run, calibrations: dict[str, Path]
+) -> None:
+    code, out, _ = enrolled("identify", "ada9.mp4", "--reason", "case 12")
+    assert code == 0 and "UNCALIBRATED" in out and "Calibration" not in out  # what comes along is of another recipe
+    enrolled("gallery", "keep", calibrations["draft"], calibrations["search"])
+    code, out, _ = enrolled("identify", "ada9.mp4", "--reason", "case 12")
+    assert code == 0 and "Supported, of 2 enrolled speakers: Ada" in out
+    assert "Calibration 1.0.0" in out and "made by Ada, approved by Ben." in out
+    code, out, _ = enrolled("verify", "Ada", "ada9.mp4")
+    assert code == 0 and "(uncalibrated)" in out  # none is kept for this task
+    code, out, _ = enrolled("identify", "ada9.mp4", "--reason", "case 12", "--calibration", calibrations["strict"])
+    assert code == 0 and "None supported" in out  # one that is named wins
+
+
 @pytest.mark.parametrize(
     ("name", "told"),
     [("draft", "is a draft calibration"), ("pair", "for verification, wanted"), ("other", "of the recipe other")],

@@ -6,6 +6,8 @@ import pytest
 from sqlalchemy import delete, insert, update
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
+from engine.calibration.files import list_shipped
+from engine.calibration.judging import find_calibration
 from engine.calibration.records import Calibration, choose_current, seal
 from engine.errors import BadCalibration
 from gallery_db.gallery import Gallery
@@ -32,6 +34,15 @@ def test_records_are_read_back_as_they_were_and_the_current_one_is_found(gallery
     assert choose_current(gallery.calibrations(), draft.task, RECIPE) == approved
     gallery.keep_calibration(approved.retire("superseded"))
     assert choose_current(gallery.calibrations(), draft.task, RECIPE) is None
+
+
+def test_what_comes_with_the_program_can_be_retired_here(gallery: Gallery) -> None:
+    shipped = next(one for one in list_shipped() if one.is_approved)
+    gallery.keep_calibration(shipped.retire("not for our cameras"))
+    assert [one.status for one in gallery.calibrations()].count("draft") == 1  # and what it all began with
+    assert len(gallery.calibrations()) == 3
+    assert find_calibration(shipped.task, shipped.recipe) == shipped
+    assert find_calibration(shipped.task, shipped.recipe, gallery.calibrations()) is None
 
 
 def test_a_kept_record_judges_a_search_and_its_result_names_it(gallery: Gallery, draft: Calibration) -> None:
