@@ -66,7 +66,7 @@ NO_STRENGTH = "The findings are about as probable if {likelier} as if {other}: {
 ZONE_WORDS = {
     Zone.SUPPORTED: (
         "Reported as supported: face and voice fit as those of one speech do. A face that is driven to fit a voice can "
-        "do so too, so this proves no video authentic."
+        "do so too, so it does not prove a video authentic."
     ),
     Zone.INCONCLUSIVE: (
         "Reported as inconclusive: the findings are too weak to support either. Use more speech, a larger face, or the "
