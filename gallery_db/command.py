@@ -1,7 +1,8 @@
 """The typer commands behind `wayspeak gallery` and `wayspeak forget`: all that needs no clip to be looked at."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +15,7 @@ from engine.calibration.records import Calibration
 from engine.errors import EngineError
 from engine.report import write_json
 from engine.settings import Settings
-from gallery_db.forgetting import Forgotten
+from gallery_db.forgetting import Cleaner, Forgotten
 from gallery_db.gallery import Gallery
 from gallery_db.records import Clash, StoredSample
 from gallery_db.summary import (
@@ -29,6 +30,8 @@ from gallery_db.summary import (
 
 SCHEMA_VERSION = 1  # of the JSON
 CACHE = "cache"  # of observations, in the data folder
+CLEANERS: ContextVar[Mapping[str, Callable[[Settings], Cleaner]]] = ContextVar("CLEANERS")
+"""What else is kept of people, and who cleans it: set by whoever runs these commands and knows."""
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
 
@@ -210,6 +213,8 @@ def open_gallery() -> Gallery:
     settings = Settings.from_env()
     gallery = Gallery.open(settings)
     gallery.register_cleaner("kept observations", lambda gone: clean_cache(settings.data_dir / CACHE, gone))
+    for name, make_cleaner in CLEANERS.get({}).items():
+        gallery.register_cleaner(name, make_cleaner(settings))
     return gallery
 
 

@@ -43,6 +43,8 @@ class Forgotten:
 
     subject: str
     source_hashes: tuple[str, ...]  # of clips that no other speaker has
+    speaker_ids: tuple[int, ...] = ()  # whom answers may name: their own number, and those of all merged into them
+    names: tuple[str, ...] = ()  # of all these, as written and as folded; none where only clips of theirs went
 
 
 Cleaner = Callable[[Forgotten], int]
@@ -63,7 +65,8 @@ def forget_speaker(connection: Connection, speaker_id: int) -> Removed:
     subject = audit.find_subject(connection, speaker_id)
     ids = _find_absorbed(connection, speaker_id)
     samples = connection.execute(select(SampleRow.id).where(SampleRow.speaker_id.in_(ids))).scalars().all()
-    traces = [name.encode() for name in _read_names(connection, ids)]
+    names = _read_names(connection, ids)
+    traces = [name.encode() for name in names]
     rows = {"results": _delete_results(connection, ids)}
     hashes, found, counts = _delete_samples(connection, samples)
     rows |= counts | {"templates": len(ids)}
@@ -72,7 +75,8 @@ def forget_speaker(connection: Connection, speaker_id: int) -> Removed:
     connection.execute(update(SpeakerRow).where(SpeakerRow.id.in_(ids)).values(merged_into_id=None))
     rows["speakers"] = connection.execute(delete(SpeakerRow).where(SpeakerRow.id.in_(ids))).rowcount
     audit.append(connection, Action.FORGET, subject, rows)
-    return Removed(Forgotten(subject, hashes), rows, (*found, *traces))
+    gone = Forgotten(subject, hashes, tuple(ids), tuple(names))
+    return Removed(gone, rows, (*found, *traces))
 
 
 def forget_samples(connection: Connection, speaker_id: int, sample_ids: Sequence[int]) -> Removed:
@@ -85,7 +89,7 @@ def forget_samples(connection: Connection, speaker_id: int, sample_ids: Sequence
         left = [one for one in merge.samples if one not in set(sample_ids)]
         connection.execute(update(MergeRow).where(MergeRow.id == merge.id).values(samples=left))
     audit.append(connection, Action.EXPIRE, subject, rows | counts)
-    return Removed(Forgotten(subject, hashes), rows | counts, traces)
+    return Removed(Forgotten(subject, hashes, (speaker_id,)), rows | counts, traces)
 
 
 def forget_lapsed(connection: Connection, now: datetime) -> list[Removed]:

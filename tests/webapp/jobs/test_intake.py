@@ -1,0 +1,154 @@
+"""What is too much is refused with a word of its own, and leaves neither a file nor a row."""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from engine.settings import QueueLimits
+from tests.webapp.jobs.handed import ANY_DISK, Clock, hand_in, make_examination, make_settings
+from webapp.database import AppDatabase
+from webapp.jobs.errors import DiskFull, QueueFull, QuotaUsed
+from webapp.jobs.records import NewJob, Question
+from webapp.jobs.store import JobStore
+
+URL = "https://example.org/"
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[AppDatabase]:
+    database = AppDatabase.open(make_settings(tmp_path))
+    yield database
+    database.close()
+
+
+def make_store(database: AppDatabase, folder: Path, clock: Clock | None = None, **limits: object) -> JobStore:
+    settings = make_settings(folder, replace(ANY_DISK, **limits))  # type: ignore[arg-type]
+    return JobStore(database, settings, clock or Clock())
+
+
+def check_nothing_new(store: JobStore, n_jobs: int) -> None:
+    assert len(store.list()) == n_jobs == len(list(store.root.glob("*")))
+
+
+def test_so_many_may_wait_of_each_and_of_batches_apart(database: AppDatabase, tmp_path: Path) -> None:
+    store = make_store(database, tmp_path, max_queued=2, max_batch=3)
+    for number in range(2):
+        hand_in(store, tmp_path, f"{number}.mp4")
+    with pytest.raises(QueueFull, match="2 of your jobs wait") as told:
+        hand_in(store, tmp_path, "c.mp4")
+    assert told.value.code == "QUEUE_FULL" and told.value.hint
+    for _ in range(3):
+        store.enqueue(NewJob("ada", "x", url=URL, batch="b1"))
+    with pytest.raises(QueueFull, match="3 of your jobs"):
+        store.enqueue(NewJob("ada", "x", url=URL, batch="b2"))
+    hand_in(store, tmp_path, "ben.mp4", "ben")
+    check_nothing_new(store, 6)
+    job = store.lease("w1")
+    assert job is not None and job.batch is None
+    hand_in(store, tmp_path, "c.mp4")
+
+
+def test_so_many_an_hour_where_that_is_limited(database: AppDatabase, tmp_path: Path) -> None:
+    clock = Clock()
+    store = make_store(database, tmp_path, clock, max_hourly=2)
+    for _ in range(2):
+        hand_in(store, tmp_path)
+        clock.turn(600)
+    with pytest.raises(QuotaUsed, match="within an hour"):
+        hand_in(store, tmp_path)
+    with pytest.raises(QuotaUsed):
+        store.rerun(store.list()[0].id, Question())
+    clock.turn(3600 - 1200)
+    hand_in(store, tmp_path)
+    assert make_store(database, tmp_path).settings.queue.max_hourly is None
+    check_nothing_new(store, 3)
+
+
+def test_so_many_bytes_of_each_until_they_delete(database: AppDatabase, tmp_path: Path) -> None:
+    store = make_store(database, tmp_path, max_bytes=20)
+    first, _ = hand_in(store, tmp_path, "10bytes.mp"), hand_in(store, tmp_path, "9bytes.mp")
+    with pytest.raises(QuotaUsed, match="MB") as told:
+        hand_in(store, tmp_path, "more.mp4")
+    assert told.value.code == "QUOTA_USED"
+    with pytest.raises(QuotaUsed):
+        store.rerun(first.id, Question())
+    store.enqueue(NewJob("ada", "a link", url=URL))
+    store.delete(first.id)
+    hand_in(store, tmp_path, "more.mp4")
+    check_nothing_new(store, 3)
+
+
+@pytest.mark.parametrize(
+    ("free", "share", "bytes_", "fits"),
+    [(99, 0.1, 20, True), (19, 0.1, 20, True), (11, 0.1, 20, False), (9, 0.1, 20, False), (9, 0.1, 3, True),
+     (5, 0.1, 3, False), (0, 0.0, 20, False)],
+)  # fmt: skip
+def test_some_of_the_disk_stays_free(
+    database: AppDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, share: float, bytes_: int,
+    fits: bool,
+) -> None:  # fmt: skip
+    store = make_store(database, tmp_path, min_free_share=share, min_free_bytes=bytes_)
+    disk = type(shutil.disk_usage("/"))(100, 100 - free, free)  # units of a byte: a disk of 100
+    monkeypatch.setattr("shutil.disk_usage", lambda path: disk)
+    if fits:
+        assert hand_in(store, tmp_path, "abc").size_bytes == 3
+    else:
+        with pytest.raises(DiskFull) as told:
+            hand_in(store, tmp_path, "abc")
+        assert told.value.code == "DISK_FULL" and "free" in told.value.message
+        check_nothing_new(store, 0)
+
+
+def test_the_defaults_are_those_that_were_asked_for() -> None:
+    limits = QueueLimits()
+    assert (limits.max_queued, limits.max_running, limits.max_hourly) == (20, 2, None)
+    assert (limits.max_bytes, limits.min_free_bytes, limits.min_free_share) == (5 * 2**30, 20 * 2**30, 0.1)
+
+
+FILL = """
+import resource, sys
+from pathlib import Path
+from tests.webapp.jobs.handed import make_settings
+from webapp.jobs.errors import DiskFull
+from webapp.jobs.records import NewJob
+from webapp.jobs.store import JobStore
+folder = Path(sys.argv[1])
+store = JobStore.open(make_settings(folder))
+(folder / "large.mp4").write_bytes(b"x" * 5_000_000)
+(folder / "small.mp4").write_bytes(b"x" * 1000)
+resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, 2_000_000))
+try:
+    store.enqueue(NewJob("ada", "large.mp4", path=folder / "large.mp4"))
+except DiskFull as error:
+    print(error.code, len(store.list()), len(list(store.root.glob("*"))))
+print(store.enqueue(NewJob("ada", "small.mp4", path=folder / "small.mp4")).size_bytes)
+print(store.database.database.find_damage())
+"""
+
+
+def test_a_disk_that_fills_up_while_a_file_is_copied_is_told_and_harms_nothing(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", FILL, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n") == ["DISK_FULL 0 0", "1000", "[]", ""]
+
+
+def test_room_that_others_took_meanwhile_is_not_given_twice(
+    database: AppDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = make_store(database, tmp_path, max_queued=1)
+    copy = store._intake.copy
+
+    def copy_slowly(source: Path, folder: Path) -> tuple[str, int]:
+        monkeypatch.setattr(store._intake, "copy", copy)
+        hand_in(store, tmp_path, "quick.mp4")
+        return copy(source, folder)
+
+    monkeypatch.setattr(store._intake, "copy", copy_slowly)
+    with pytest.raises(QueueFull):
+        hand_in(store, tmp_path, "slow.mp4")
+    check_nothing_new(store, 1)
+    assert store.finish(str(getattr(store.lease("w"), "id", "")), "w", make_examination())
