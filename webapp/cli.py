@@ -3,13 +3,20 @@
 Only typer is imported to print a help page; what a command needs is imported when it is run.
 """
 
+from typing import TYPE_CHECKING
+
 import typer
 
 from engine.cli import FORWARDED, app, forward
 from engine.cli import main as run
 
+if TYPE_CHECKING:
+    from engine.calibration.records import Calibration
+    from engine.settings import Settings
+
 CLIPS = "webapp.gallery_command"
-PEOPLE = "gallery_db.command"
+PEOPLE = "webapp.people_command"
+SERVING, WORKING = "webapp.serving", "webapp.jobs.command"
 
 
 @app.command(context_settings=FORWARDED, add_help_option=False)
@@ -42,9 +49,32 @@ def gallery(context: typer.Context) -> None:
     forward(PEOPLE, context)
 
 
+@app.command(context_settings=FORWARDED, add_help_option=False)
+def serve(context: typer.Context) -> None:
+    """Serve the page and the API, with workers: `wayspeak serve [--host HOST] [--port PORT] [--workers N]`."""
+    forward(SERVING, context)
+
+
+@app.command(context_settings=FORWARDED, add_help_option=False)
+def work(context: typer.Context) -> None:
+    """Take jobs from the queue of the page, beside it or elsewhere on this machine: `wayspeak work [--once]`."""
+    forward(WORKING, context)
+
+
+def read_kept(settings: "Settings") -> list["Calibration"]:
+    """Read the calibrations that the users of the gallery keep; where there is no gallery, none is made."""
+    from webapp.asking import Asker
+
+    asker = Asker(settings)
+    try:
+        return asker.read_calibrations()
+    finally:
+        asker.close()
+
+
 def main() -> None:
     """Run the command line; an EngineError becomes one line on standard error and exit code 2."""
-    run(app)
+    run(app, kept=read_kept)
 
 
 if __name__ == "__main__":

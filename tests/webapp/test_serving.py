@@ -1,0 +1,84 @@
+"""How the app is started: with workers beside it, and with a word for what is missing."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+
+from engine.settings import Settings
+from webapp import serving
+from webapp.accounts.records import Role
+from webapp.accounts.store import AccountStore
+from webapp.serving import HOURLY, limit_guests
+
+
+def find_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return int(listening.getsockname()[1])
+
+
+def test_one_s_own_machine_has_no_limit_an_hour_and_accounts_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(tmp_path)
+    assert limit_guests(settings, "127.0.0.1") == settings
+    monkeypatch.setenv("WAYSPEAK_ACCOUNTS", "1")
+    assert limit_guests(settings, "127.0.0.1").queue.max_hourly == HOURLY == 10
+    own = replace(settings, queue=replace(settings.queue, max_hourly=3))
+    assert limit_guests(own, "127.0.0.1") == own
+
+
+def test_an_account_that_is_there_counts(tmp_path: Path) -> None:
+    accounts = AccountStore.open(Settings(tmp_path))
+    accounts.add("ada", "a long enough password", Role.ANALYST)
+    accounts.close()
+    assert limit_guests(Settings(tmp_path), "127.0.0.1").queue.max_hourly == HOURLY
+
+
+def test_an_address_that_others_reach_is_refused_without_accounts(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=r"cannot start.*accounts"):
+        serving.serve(Settings(tmp_path), "0.0.0.0", find_port(), 0)
+
+
+def test_a_port_that_is_taken_is_told(tmp_path: Path) -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as taken,
+        pytest.raises(SystemExit, match=r"cannot listen on 127\.0\.0\.1, port \d+.*--port"),
+    ):
+        serving.serve(Settings(tmp_path), "127.0.0.1", taken.getsockname()[1], 0)
+
+
+def test_it_serves_with_a_worker_and_takes_both_along_when_told_to_end(tmp_path: Path) -> None:
+    port = find_port()
+    environment = os.environ | {"WAYSPEAK_DATA": str(tmp_path / "data"), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "webapp.cli", "serve", "--port", str(port), "--workers", "1"]
+    server = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+    try:
+        wait_for_page(port, server)
+        (worker,) = psutil.Process(server.pid).children()
+        assert "work" in worker.cmdline()
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(60) == 0 and not worker.is_running()
+    finally:
+        server.kill()
+    assert server.stdout is not None and f"http://127.0.0.1:{port}/" in server.stdout.read()
+
+
+def wait_for_page(port: int, server: "subprocess.Popen[str]") -> None:
+    end = time.monotonic() + 90
+    while True:
+        assert server.poll() is None and time.monotonic() < end
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=5) as answer:
+                assert answer.status == 200
+                return
+        except OSError:
+            time.sleep(0.2)

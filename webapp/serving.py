@@ -1,0 +1,82 @@
+"""What `python -m webapp` and `wayspeak serve` run: the page, its server, and the workers beside it."""
+
+import os
+import signal
+import sys
+import tempfile
+from dataclasses import replace
+from typing import Annotated
+
+import typer
+
+from engine.errors import EngineError
+from engine.settings import Settings
+
+HOST = "127.0.0.1"
+PORT = 7860
+WORKERS = 1
+HOURLY = 10  # jobs of one account
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command("serve")
+def serve_command(
+    host: Annotated[str, typer.Option(envvar="WAYSPEAK_HOST", help="Where to listen.")] = HOST,
+    port: Annotated[int, typer.Option(envvar="WAYSPEAK_PORT", min=1, max=65535, help="On which port.")] = PORT,
+    workers: Annotated[
+        int, typer.Option(envvar="WAYSPEAK_WORKERS", min=0, max=64, help="How many files at once; 0: `wayspeak work`.")
+    ] = WORKERS,
+) -> None:
+    """Serve the page and the API until interrupted; uploads go when it ends, jobs stay."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that a stopped app, too, leaves no upload behind
+    with tempfile.TemporaryDirectory(prefix="wayspeak-uploads-", ignore_cleanup_errors=True) as folder:
+        os.environ.setdefault("GRADIO_TEMP_DIR", folder)  # readable by this user alone
+        serve(Settings.from_env(), host, port, workers)
+
+
+def serve(settings: Settings, host: str, port: int, n_workers: int) -> None:
+    """Serve until interrupted; where that cannot be, end with what is missing and what to do."""
+    from webapp import server
+    from webapp.app import build_app
+    from webapp.jobs.supervisor import Supervisor
+    from webapp.pages.desk import Desk
+
+    try:
+        settings = limit_guests(settings, host)
+        desk = Desk.open(settings)
+        with Supervisor(desk.jobs, n_workers):
+            print(f"Wayspeak is at http://{host}:{port}/ (Ctrl-C ends it)", flush=True)
+            server.serve(build_app(desk), settings, host, port)
+    except KeyboardInterrupt:  # the server has ended what it was doing
+        return
+    except EngineError as error:
+        sys.exit(f"Wayspeak cannot start: {error.message} {error.hint}")
+    except OSError as error:
+        sys.exit(
+            f"Wayspeak cannot listen on {host}, port {port}: {error.strerror}. "
+            "Choose another port: wayspeak serve --port 7861"
+        )
+
+
+def limit_guests(settings: Settings, host: str) -> Settings:
+    """Where people have accounts, each may hand in so many jobs an hour; one's own machine is one's own.
+
+    PublicWithoutAccounts for an address that others reach, where nobody would have to log in.
+    """
+    from webapp.accounts.doors import Doors
+    from webapp.accounts.store import AccountStore
+
+    accounts = AccountStore.open(settings)
+    try:
+        has_accounts = Doors.from_env(host, bool(accounts.accounts())).has_accounts
+    finally:
+        accounts.close()
+    if not has_accounts or settings.queue.max_hourly is not None:
+        return settings
+    return replace(settings, queue=replace(settings.queue, max_hourly=HOURLY))
+
+
+def main() -> None:
+    """Serve as the environment says."""
+    app(args=[], prog_name="python -m webapp")
