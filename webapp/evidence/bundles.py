@@ -43,7 +43,7 @@ def write_bundle(exhibit: Exhibit, path: Path, key: SigningKey) -> None:
 
     FolderUnwritable where there is no room or no right to.
     """
-    archive = verify.pack(sign_members(list_members(exhibit, key), key))
+    archive = make_bundle(exhibit, key)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         draft.write_bytes(archive)
@@ -51,6 +51,11 @@ def write_bundle(exhibit: Exhibit, path: Path, key: SigningKey) -> None:
     except OSError as cause:
         draft.unlink(missing_ok=True)
         raise FolderUnwritable(f"{path} cannot be written: {cause.strerror}.", "Make room, and try again.") from cause
+
+
+def make_bundle(exhibit: Exhibit, key: SigningKey) -> bytes:
+    """Give the archive, signed."""
+    return verify.pack(sign_members(list_members(exhibit, key), key))
 
 
 def list_members(exhibit: Exhibit, key: SigningKey) -> dict[str, bytes]:

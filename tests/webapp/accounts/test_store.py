@@ -11,11 +11,11 @@ from argon2 import PasswordHasher
 
 from engine.settings import Settings
 from webapp.accounts import store as accounts_store
-from webapp.accounts.errors import BadAccount, BadLogin, LoginLocked
+from webapp.accounts.errors import BadAccount, BadLogin, LoginLocked, NotAllowed
 from webapp.accounts.locks import MAX_BY_ADDRESS, MAX_BY_NAME
 from webapp.accounts.records import LOCAL, Role, Visitor
 from webapp.accounts.store import IDLE, SESSION, AccountStore
-from webapp.accounts.visitors import SCOPE_KEY, find_visitor
+from webapp.accounts.visitors import SCOPE_KEY, find_visitor, require_role
 from webapp.database import FILE
 
 PASSWORD = "a sentence of mine"
@@ -211,3 +211,12 @@ def test_a_request_that_no_guard_saw_is_the_local_users() -> None:
     request = SimpleNamespace(scope={SCOPE_KEY: Visitor("ada", Role.VIEWER)})
     assert find_visitor(request) == Visitor("ada", Role.VIEWER)
     assert find_visitor(object()) == LOCAL and find_visitor(None) == LOCAL
+    assert find_visitor(SimpleNamespace(request=request)) == Visitor("ada", Role.VIEWER)
+    assert find_visitor(SimpleNamespace(username="bob", request=None)) == Visitor("bob", Role.VIEWER)
+
+
+def test_what_a_role_does_not_reach_is_refused() -> None:
+    request = SimpleNamespace(scope={SCOPE_KEY: Visitor("ada", Role.ANALYST)})
+    assert require_role(request, Role.VIEWER).name == "ada"
+    with pytest.raises(NotAllowed, match="needs the role enroller, and ada has analyst"):
+        require_role(request, Role.ENROLLER)

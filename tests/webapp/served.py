@@ -1,0 +1,107 @@
+"""A small page behind the real server, jobs with results that no engine made, and people who log in."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import gradio as gr
+from argon2 import PasswordHasher
+from fastapi import FastAPI
+from httpx2 import Response
+from starlette.testclient import TestClient
+
+from engine.report import to_json, write_json
+from engine.settings import Settings
+from tests.fakes import make_analysis, make_report
+from tests.webapp.jobs.handed import hand_in, make_search, make_settings, make_sighting
+from webapp.accounts import store as accounts_store
+from webapp.accounts.records import Role
+from webapp.accounts.store import AccountStore
+from webapp.accounts.visitors import find_visitor
+from webapp.examination import Examination
+from webapp.jobs.records import Job, Question
+from webapp.jobs.store import JobStore
+from webapp.server import build_server
+
+PASSWORD = "a sentence of mine"
+HOST, PORT = "127.0.0.1", 7860
+ADDRESS = f"http://{HOST}:{PORT}"
+
+
+def make_page() -> gr.Blocks:
+    """A page that takes a file and words, and gives back a file and who asked."""
+
+    def answer(path: str | None, words: str, request: gr.Request) -> tuple[str, str]:
+        size = Path(path).stat().st_size if path else 0
+        return f"{find_visitor(request).name}: {words}, {size} bytes", path or ""
+
+    with gr.Blocks(analytics_enabled=False) as page:
+        file, words = gr.File(type="filepath"), gr.Textbox()
+        told, back = gr.Textbox(), gr.File()
+        gr.Button().click(answer, [file, words], [told, back], api_name="answer")
+    return page.queue(max_size=20, api_open=False)
+
+
+def make_accounts(settings: Settings, **roles: Role) -> None:
+    """Make accounts whose passwords cost little; all have the same."""
+    accounts_store._HASHER = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+    store = AccountStore.open(settings)
+    for name, role in roles.items():
+        store.add(name, PASSWORD, role)
+    store.close()
+
+
+def make_key(settings: Settings, name: str) -> dict[str, str]:
+    """The headers with which a program comes in."""
+    store = AccountStore.open(settings)
+    key = store.add_key(name)
+    store.close()
+    return {"Authorization": f"Bearer {key}"}
+
+
+def finish_job(settings: Settings, folder: Path, owner: str = "local", n_faces: int = 2) -> Job:
+    """A job that a worker has done."""
+    store = JobStore.open(settings)
+    hand_in(store, folder, "talk.mp4", owner, question=Question(reason="case 7"))
+    job = store.lease("worker")
+    assert job is not None and job.owner == owner
+    analysis = make_analysis(*(make_report(0.6, 1) for _ in range(n_faces)), name="talk.mp4")
+    faces = tuple(make_sighting(face) for face in range(n_faces))
+    found = Examination(analysis, faces, tuple(make_search((1, "Ada")) for _ in faces), None)
+    assert store.finish(job.id, "worker", found)
+    done = store.get(job.id)
+    store.close()
+    return done
+
+
+def write_result() -> str:
+    """What `finish_job` leaves as the first answer."""
+    return write_json(to_json(make_analysis(make_report(0.6, 1), make_report(0.6, 1), name="talk.mp4")))
+
+
+@contextmanager
+def open_client(app: FastAPI, **headers: str) -> Iterator[TestClient]:
+    """A browser of its own, with its own cookies, at the address that is served; nothing is followed by itself."""
+    with TestClient(app, ADDRESS, follow_redirects=False, raise_server_exceptions=False, headers=headers) as client:
+        yield client
+
+
+def visit(app: FastAPI, name: str) -> TestClient:
+    """Somebody who has logged in by the form; the app must be running already."""
+    client = TestClient(app, ADDRESS, follow_redirects=False, raise_server_exceptions=False)
+    answer = log_in(client, name)
+    assert answer.status_code == 303, answer.text
+    return client
+
+
+def log_in(client: TestClient, name: str, password: str = PASSWORD) -> Response:
+    """Fill the form in and send it."""
+    client.get("/login")
+    form = {"name": name, "password": password, "form": client.cookies.get("wayspeak_login") or "", "next": "/"}
+    return client.post("/login", data=form, headers={"Origin": ADDRESS})
+
+
+__all__ = [
+    "ADDRESS", "HOST", "PASSWORD", "PORT", "build_server", "finish_job", "log_in", "make_accounts", "make_key",
+    "make_page", "make_settings", "open_client", "visit", "write_result",
+]  # fmt: skip

@@ -1,0 +1,126 @@
+"""In front of every route: who is it, may they come in, and does the request come from a page of ours."""
+
+from collections.abc import MutableMapping
+from typing import Any
+from urllib.parse import quote
+
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import MutableHeaders
+from starlette.requests import HTTPConnection
+from starlette.responses import RedirectResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from engine.errors import EngineError
+from webapp.accounts.answers import JsonError
+from webapp.accounts.doors import Doors, is_same_origin
+from webapp.accounts.errors import ForeignRequest, NotLoggedIn
+from webapp.accounts.records import LOCAL, Visitor
+from webapp.accounts.store import AccountStore
+from webapp.accounts.visitors import SCOPE_KEY
+
+COOKIE = "wayspeak_session"
+API = "/api/v1"
+OPEN_PATHS = frozenset({"/login", "/healthz"})
+"""All that can be had without logging in; the login page carries its own style and nothing else."""
+SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+PAGE_POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data: blob:; media-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; "
+    "worker-src 'self' blob:; object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
+)
+"""What Gradio's own page needs, and nothing from elsewhere; its scripts stand in the page and are made there."""
+HEADERS = {
+    "Content-Security-Policy": PAGE_POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
+}
+
+
+class Guard:
+    """Wraps the whole app; `accounts` is None where there are none, and everybody is the local user then."""
+
+    def __init__(self, app: ASGIApp, doors: Doors, accounts: AccountStore | None):
+        if doors.has_accounts and accounts is None:
+            raise ValueError("accounts are on, and there is no place where they are kept")
+        self._app, self._doors, self._accounts = app, doors, accounts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        if scope["type"] != "http":  # the page needs no web socket
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        guarded = _add_headers(send)
+        try:
+            _refuse_foreign(HTTPConnection(scope), self._doors)
+            visitor = await self._find_visitor(HTTPConnection(scope))
+        except EngineError as error:
+            await JsonError(error)(scope, receive, guarded)
+            return
+        if visitor is None and scope["path"] not in OPEN_PATHS:
+            await _send_to_login(scope)(scope, receive, guarded)
+            return
+        await self._app({**scope, SCOPE_KEY: visitor}, receive, guarded)
+
+    async def _find_visitor(self, request: HTTPConnection) -> Visitor | None:
+        if not self._doors.has_accounts or self._accounts is None:
+            return LOCAL
+        key = _read_key(request)
+        if key is not None:
+            found = await run_in_threadpool(self._accounts.find_key_owner, key)
+            if found is None:
+                raise NotLoggedIn("The key opens nothing.", "Ask an administrator: wayspeak users key add NAME.")
+            return found
+        token = request.cookies.get(COOKIE)
+        return await run_in_threadpool(self._accounts.find_visitor, token) if token else None
+
+
+def _read_key(request: HTTPConnection) -> str | None:
+    """Keys are of the API alone."""
+    kind, _, key = request.headers.get("authorization", "").partition(" ")
+    return key.strip() if kind.lower() == "bearer" and _is_api(request.scope) else None
+
+
+def _refuse_foreign(request: HTTPConnection, doors: Doors) -> None:
+    """ForeignRequest for a name that is not ours (DNS rebinding), and for what another site's page sends (CSRF)."""
+    host = request.headers.get("host", "")
+    if not doors.knows(host):
+        raise ForeignRequest(
+            "The server was asked for by a name that is not its own.",
+            "Open it by 127.0.0.1 or localhost; or name it in WAYSPEAK_HOSTS.",
+        )
+    if request.scope["method"] in SAFE:
+        return
+    origin, site = request.headers.get("origin"), request.headers.get("sec-fetch-site")
+    if origin is not None and not is_same_origin(origin, host):
+        raise ForeignRequest("Another site's page sent this.", "Do it on the page of Wayspeak itself.")
+    if origin is None and site not in (None, "same-origin", "none"):
+        raise ForeignRequest("Another site's page sent this.", "Do it on the page of Wayspeak itself.")
+
+
+def _send_to_login(scope: Scope) -> JsonError | RedirectResponse:
+    """A page is led to the login, a program is told."""
+    accepts = dict(scope["headers"]).get(b"accept", b"").decode("latin-1")
+    if scope["method"] == "GET" and "text/html" in accepts and not _is_api(scope):
+        return RedirectResponse(f"/login?next={quote(scope['path'], safe='/')}", 303)
+    return JsonError(NotLoggedIn("Nobody is logged in, or the session has ended.", "Log in, or send a key."))
+
+
+def _is_api(scope: MutableMapping[str, Any]) -> bool:
+    return scope["path"] == API or scope["path"].startswith(f"{API}/")
+
+
+def _add_headers(send: Send) -> Send:
+    async def forward(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            for name, value in HEADERS.items():
+                headers.setdefault(name, value)
+        await send(message)
+
+    return forward

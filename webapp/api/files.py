@@ -1,0 +1,95 @@
+"""The files of a job, for the browser: given to whom the job belongs and to nobody else, and run by nobody."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from fastapi import APIRouter, Request
+from starlette.responses import FileResponse, Response
+
+from webapp.accounts.visitors import find_visitor
+from webapp.api.services import Services
+from webapp.evidence.bundles import make_bundle
+from webapp.evidence.collection import collect_exhibit
+from webapp.evidence.reports import POLICY, render_report
+from webapp.evidence.windows import to_windows_csv
+from webapp.jobs import folders
+from webapp.jobs.errors import JobNotDone
+from webapp.jobs.records import Job
+
+VIDEO_TYPES = {
+    ".mp4": "video/mp4", ".m4v": "video/mp4", ".mov": "video/quicktime", ".mkv": "video/x-matroska",
+    ".webm": "video/webm", ".avi": "video/x-msvideo", ".mpg": "video/mpeg", ".mpeg": "video/mpeg",
+}  # fmt: skip
+"""By the ending of the name that a person gave; nothing that is sent can be taken for a page."""
+CLOSED = "default-src 'none'; sandbox"
+NEVER_KEPT = {"Cache-Control": "private, no-store", "Content-Security-Policy": CLOSED}
+
+
+def make_router(services: Services) -> APIRouter:
+    """The routes beneath /files."""
+    router = APIRouter(prefix="/files", include_in_schema=False)
+
+    @router.get("/{job_id}/{name}")
+    def send_file(job_id: str, name: str, request: Request) -> Response:
+        return send(services, services.find_job(find_visitor(request), job_id), name)
+
+    @router.get("/{job_id}/faces/{face}.png")
+    def send_face(job_id: str, face: int, request: Request) -> Response:
+        job = services.find_job(find_visitor(request), job_id)
+        return _send(services.jobs.folder(job.id) / folders.FACES / f"{face}.png", "image/png", f"face-{face + 1}.png")
+
+    return router
+
+
+def send(services: Services, job: Job, name: str) -> Response:
+    """Give one of a job's files; JobNotDone where it is not there, or not yet."""
+    folder = services.jobs.folder(job.id)
+    if name == "input":
+        kind = VIDEO_TYPES.get(Path(job.name).suffix.lower(), "application/octet-stream")
+        return _send(services.jobs.input(job.id), kind, "input")
+    if name in (folders.RESULT, folders.SPEAKERS):
+        return _send(folder / name, "application/json", name, as_attachment=True)
+    if name in MADE:
+        return MADE[name](services, job)
+    raise _missing(name)
+
+
+def _send(path: Path, kind: str, name: str, as_attachment: bool = False) -> Response:
+    if not path.is_file():
+        raise _missing(name)
+    disposition = "attachment" if as_attachment else "inline"
+    return FileResponse(
+        path, media_type=kind, filename=name, content_disposition_type=disposition, headers=dict(NEVER_KEPT)
+    )
+
+
+def _make_windows(services: Services, job: Job) -> Response:
+    text = to_windows_csv(services.jobs.read_result(job.id).analysis)
+    return _attach(text.encode(), "text/csv; charset=utf-8", f"wayspeak-{job.id[:12]}.csv")
+
+
+def _make_report(services: Services, job: Job) -> Response:
+    html = render_report(collect_exhibit(services.jobs, job.id))
+    headers = {**NEVER_KEPT, "Content-Security-Policy": f"{POLICY}; sandbox allow-modals"}  # printing is a modal
+    return Response(html, media_type="text/html; charset=utf-8", headers=headers)
+
+
+def _make_bundle(services: Services, job: Job) -> Response:
+    archive = make_bundle(collect_exhibit(services.jobs, job.id), services.key)
+    return _attach(archive, "application/zip", f"wayspeak-{job.id[:12]}.zip")
+
+
+def _attach(content: bytes, kind: str, name: str) -> Response:
+    headers = {**NEVER_KEPT, "Content-Disposition": f'attachment; filename="{name}"'}
+    return Response(content, media_type=kind, headers=headers)
+
+
+def _missing(name: str) -> JobNotDone:
+    return JobNotDone(f"The job has no {name[:80]}, or not yet.", "Wait until it is done, or reload the page.")
+
+
+MADE: dict[str, Callable[[Services, Job], Response]] = {
+    "windows.csv": _make_windows,
+    "report.html": _make_report,
+    "bundle.zip": _make_bundle,
+}

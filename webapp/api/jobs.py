@@ -1,0 +1,199 @@
+"""The jobs: hand in, look after, take what came of it."""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from pydantic import ValidationError
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import UploadFile
+from starlette.responses import Response
+from starlette.types import Message
+
+from engine.errors import FileTooLarge
+from engine.fetch.addresses import check_url
+from webapp.accounts.records import Visitor
+from webapp.api.entrance import Analyst, AnyVisitor
+from webapp.api.errors import Invalid
+from webapp.api.files import send
+from webapp.api.services import Services
+from webapp.api.views import JobId, JobList, JobView, NewLink, QuestionView
+from webapp.jobs.errors import JobNotDone
+from webapp.jobs.records import Job, JobState, NewJob
+
+FORM_ROOM = 64 * 1024  # bytes of a form beside the file itself
+MAX_JSON = 64 * 1024
+UPLOAD_SCHEMA = {
+    "type": "object",
+    "required": ["file"],
+    "properties": {
+        "file": {"type": "string", "format": "binary"},
+        "question": {"type": "string", "description": "A question as JSON; without one the default."},
+    },
+}
+
+
+def make_router(services: Services) -> APIRouter:
+    """The routes beneath /jobs."""
+    router = APIRouter(prefix="/jobs", tags=["jobs"])
+    _add_list(router, services)
+    _add_changes(router, services)
+    _add_results(router, services)
+    return router
+
+
+def _add_list(router: APIRouter, services: Services) -> None:
+    @router.get("")
+    def list_jobs(
+        visitor: AnyVisitor,
+        state: Annotated[list[JobState] | None, Query()] = None,
+        text: Annotated[str, Query(max_length=200)] = "",
+        batch: Annotated[str | None, Query(max_length=64)] = None,
+        limit: Annotated[int, Query(ge=1, le=500)] = 100,
+        before: Annotated[JobId | None, Query()] = None,
+    ) -> JobList:
+        """List your jobs, the newest first; an administrator's list holds everybody's."""
+        if before is not None:
+            services.find_job(visitor, before)
+        owner = None if visitor.owns("") else visitor.name
+        found = services.jobs.list(owner, state, text, batch, limit, before)
+        return JobList(jobs=[JobView.of(one) for one in found], next=found[-1].id if len(found) == limit else None)
+
+    @router.get("/{job_id}")
+    def get_job(job_id: JobId, visitor: AnyVisitor) -> JobView:
+        """Tell how far a job is."""
+        return JobView.of(services.find_job(visitor, job_id))
+
+
+def _add_changes(router: APIRouter, services: Services) -> None:
+    body = {
+        "required": True,
+        "content": {
+            "multipart/form-data": {"schema": UPLOAD_SCHEMA},
+            "application/json": {"schema": {"$ref": "#/components/schemas/NewLink"}},
+        },
+    }
+
+    @router.post("", status_code=202, openapi_extra={"requestBody": body})
+    async def create_job(request: Request, visitor: Analyst) -> JobView:
+        """Hand a file in as a form, or a link as JSON; the answer comes at once, the result later."""
+        if request.headers.get("content-type", "").startswith("multipart/form-data"):
+            return JobView.of(await _take_upload(services, visitor, request))
+        return JobView.of(await _take_link(services, visitor, request))
+
+    @router.post("/{job_id}/cancel")
+    def cancel_job(job_id: JobId, visitor: Analyst) -> JobView:
+        """End a job that waits or runs; one that has ended stays as it is."""
+        return JobView.of(services.jobs.cancel(services.find_job(visitor, job_id).id))
+
+    @router.post("/{job_id}/rerun", status_code=202)
+    def rerun_job(job_id: JobId, question: QuestionView, visitor: Analyst) -> JobView:
+        """Ask something else of the same file, as a new job."""
+        return JobView.of(services.jobs.rerun(services.find_job(visitor, job_id).id, question.ask()))
+
+    @router.delete("/{job_id}", status_code=204)
+    def delete_job(job_id: JobId, visitor: Analyst) -> None:
+        """Delete a job, its file and its results."""
+        services.jobs.delete(services.find_job(visitor, job_id).id)
+
+
+def _add_results(router: APIRouter, services: Services) -> None:
+    def give(job_id: str, visitor: Visitor, name: str) -> Response:
+        job = services.find_job(visitor, job_id)
+        if job.state is not JobState.DONE:
+            raise JobNotDone(f"The job is {job.state}, so it has no result.", "Wait until it is done, or ask again.")
+        return send(services, job, name)
+
+    def describe(kind: str, schema: dict[str, Any]) -> dict[int | str, dict[str, Any]]:
+        return {200: {"content": {kind: {"schema": schema}}, "description": "As it is kept."}}
+
+    plain, binary = {"type": "object"}, {"type": "string", "format": "binary"}
+
+    @router.get("/{job_id}/result", response_class=Response, responses=describe("application/json", plain))
+    def get_result(job_id: JobId, visitor: AnyVisitor) -> Response:
+        """Give the first answer, byte for byte what `wayspeak analyse --json` writes."""
+        return give(job_id, visitor, "result.json")
+
+    @router.get("/{job_id}/speakers", response_class=Response, responses=describe("application/json", plain))
+    def get_speakers(job_id: JobId, visitor: AnyVisitor) -> Response:
+        """Give the second answer, as `wayspeak identify --json` writes it; 409 where it was not asked for."""
+        return give(job_id, visitor, "speakers.json")
+
+    @router.get("/{job_id}/windows", response_class=Response, responses=describe("text/csv", {"type": "string"}))
+    def get_windows(job_id: JobId, visitor: AnyVisitor) -> Response:
+        """Give the timeline of every face as CSV."""
+        return give(job_id, visitor, "windows.csv")
+
+    @router.get("/{job_id}/report", response_class=Response, responses=describe("text/html", {"type": "string"}))
+    def get_report(job_id: JobId, visitor: AnyVisitor) -> Response:
+        """Give the report that can be printed."""
+        return give(job_id, visitor, "report.html")
+
+    @router.get("/{job_id}/bundle", response_class=Response, responses=describe("application/zip", binary))
+    def get_bundle(job_id: JobId, visitor: AnyVisitor) -> Response:
+        """Give the signed evidence bundle; `wayspeak verify-bundle` checks it."""
+        return give(job_id, visitor, "bundle.zip")
+
+
+async def _take_link(services: Services, visitor: Visitor, request: Request) -> Job:
+    body = await _limit(request, MAX_JSON).body()
+    try:
+        asked = NewLink.model_validate_json(body)
+    except ValidationError as cause:
+        raise Invalid(_tell(cause), "Send a form with a file, or JSON with a url.") from cause
+    check_url(asked.url, services.settings.fetch_limits.allow_loopback)  # told now rather than by the worker
+    new = NewJob(visitor.name, asked.name or asked.url, asked.question.ask(), url=asked.url)
+    return await run_in_threadpool(services.jobs.enqueue, new)
+
+
+async def _take_upload(services: Services, visitor: Visitor, request: Request) -> Job:
+    limited = _limit(request, services.settings.limits.max_bytes + FORM_ROOM)
+    async with limited.form(max_files=1, max_fields=2) as form:
+        file, question = form.get("file"), form.get("question")
+        if not isinstance(file, UploadFile):
+            raise Invalid("The form has no file.", "Send the video as `file`.")
+        try:
+            asked = QuestionView.model_validate_json(question) if isinstance(question, str) else QuestionView()
+        except ValidationError as cause:
+            raise Invalid(_tell(cause), "Send the question as JSON.") from cause
+        return await run_in_threadpool(_enqueue, services, visitor, file, asked)
+
+
+def _enqueue(services: Services, visitor: Visitor, file: UploadFile, asked: QuestionView) -> Job:
+    name = Path((file.filename or "").replace("\\", "/")).name or "upload"
+    with _write_out(file) as path:
+        return services.jobs.enqueue(NewJob(visitor.name, name, asked.ask(), path))
+
+
+@contextmanager
+def _write_out(file: UploadFile) -> Iterator[Path]:
+    """Give what was sent a name for as long as it is copied; it is this user's alone."""
+    with tempfile.NamedTemporaryFile(prefix="wayspeak-") as place:
+        shutil.copyfileobj(file.file, place)
+        place.flush()
+        yield Path(place.name)
+
+
+def _limit(request: Request, max_bytes: int) -> Request:
+    """Stop reading where more is sent than allowed, whatever was announced."""
+    receive, size = request.receive, 0
+
+    async def counted() -> Message:
+        nonlocal size
+        message = await receive()
+        size += len(message.get("body", b""))
+        if size > max_bytes:
+            raise FileTooLarge(f"More than {max_bytes} bytes were sent.", "Send a smaller file, or cut it in parts.")
+        return message
+
+    return Request(request.scope, counted)
+
+
+def _tell(error: ValidationError) -> str:
+    told = json.loads(error.json(include_url=False, include_context=False, include_input=False))
+    return "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in told[:5])[:600]

@@ -1,0 +1,215 @@
+"""What the API takes and gives, as JSON: the records of the jobs and of the gallery under the names they have there."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from engine.methods import Method
+from gallery_db import notice
+from gallery_db.records import MAX_TERM_DAYS, MAX_TEXT, Basis, Consent, Speaker
+from webapp.jobs.records import Job, JobState, Question
+
+MAX_ID = 2**63 - 1
+Id = Annotated[int, Field(ge=1, le=MAX_ID)]
+JobId = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+Text = Annotated[str, Field(min_length=1, max_length=MAX_TEXT, pattern=r"\S")]
+
+
+class Given(BaseModel):
+    """What is sent: nothing unknown is taken, so that a slip of the pen is told."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class ErrorWords(BaseModel):
+    """What was found, what was wanted, what to do."""
+
+    code: str
+    message: str
+    hint: str
+
+
+class ErrorView(BaseModel):
+    """An error."""
+
+    error: ErrorWords
+
+
+class QuestionView(Given):
+    """What is asked of a clip besides whether face and voice belong together."""
+
+    method: str = Field(default_factory=lambda: Method().title, max_length=MAX_TEXT)
+    reason: Annotated[Text | None, Field(description="Why everybody is searched: a case number. None: nobody is.")] = (
+        None
+    )
+    speaker: Annotated[Text | None, Field(description="Name of the one whom each face is held against.")] = None
+
+    def ask(self) -> Question:
+        """Give the record."""
+        return Question(self.method, self.reason, self.speaker)
+
+
+class NewLink(Given):
+    """A job for a link."""
+
+    url: str = Field(min_length=1, max_length=4000)
+    name: Text | None = None
+    question: QuestionView = QuestionView()
+
+
+class JobView(BaseModel):
+    """A job as it is now."""
+
+    id: str
+    state: JobState
+    name: str
+    url: str | None
+    sha256: str | None
+    size_bytes: int
+    question: QuestionView
+    batch: str | None
+    owner: str
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    step: str
+    share: float
+    error: ErrorWords | None
+    recipe: str | None
+
+    @classmethod
+    def of(cls, job: Job) -> "JobView":
+        """Write a job."""
+        error = None if job.error is None else ErrorWords(**_fields(job.error, "code", "message", "hint"))
+        asked = QuestionView(**_fields(job.question, "method", "reason", "speaker"))
+        plain = _fields(job, *(set(cls.model_fields) - {"error", "question"}))
+        return cls(**plain, error=error, question=asked)
+
+
+class JobList(BaseModel):
+    """A page of jobs, the newest first."""
+
+    jobs: list[JobView]
+    next: str | None = Field(description="`before` of the next page; None: there is none.")
+
+
+class SpeakerView(BaseModel):
+    """Somebody who is enrolled."""
+
+    id: int
+    name: str
+    n_samples: int
+    seconds: float
+    is_limited: bool
+    created_at: datetime
+    expires_at: datetime | None
+
+    @classmethod
+    def of(cls, speaker: Speaker) -> "SpeakerView":
+        """Write a speaker."""
+        return cls(**_fields(speaker, *cls.model_fields))
+
+
+class SpeakerList(BaseModel):
+    """Everybody who is enrolled, by name."""
+
+    speakers: list[SpeakerView]
+
+
+class SampleView(BaseModel):
+    """One clip of a speaker."""
+
+    id: int
+    source_name: str
+    source_hash: str
+    session: str
+    seconds: float
+    recipe: str
+    basis: str
+    purpose: str
+    expires_at: datetime
+
+
+class SampleList(BaseModel):
+    """The clips of a speaker."""
+
+    samples: list[SampleView]
+
+
+class ConsentView(Given):
+    """Why, for what and for how long somebody's way of speaking may be kept."""
+
+    basis: Basis
+    purpose: Text
+    term_days: int = Field(ge=1, le=MAX_TERM_DAYS)
+    collector: Text = Field(description="Who asked for the consent.")
+    notice_version: Text = notice.VERSION
+    release_sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$", description="Of the signed release.")
+
+    def sign(self) -> Consent:
+        """Give the record, given now; ValueError where it is none."""
+        return Consent(
+            self.basis,
+            self.purpose,
+            self.term_days,
+            self.notice_version,
+            self.collector,
+            release_sha256=self.release_sha256,
+        )
+
+
+class FaceChoice(Given):
+    """A face of a finished job."""
+
+    job: JobId
+    face: int | None = Field(None, ge=0, le=10_000, description="Its number; None: the one who speaks.")
+
+
+class NewSpeaker(Given):
+    """An enrolment: a new speaker, or more clips of one who bears that name."""
+
+    name: str = Field(min_length=1, max_length=MAX_TEXT)
+    consent: ConsentView
+    clips: list[FaceChoice] = Field(min_length=1, max_length=100)
+    session: str = Field("", max_length=MAX_TEXT)
+    allow_duplicate: bool = False
+    dry_run: bool = False
+
+
+class NewName(Given):
+    """A corrected name."""
+
+    name: str = Field(min_length=1, max_length=MAX_TEXT)
+
+
+class Absorbed(Given):
+    """The speaker whose clips join another's."""
+
+    absorbed: Id
+
+
+class Owner(Given):
+    """The speaker whose clip it is."""
+
+    speaker: Id
+
+
+class SearchAsked(FaceChoice):
+    """A search among everybody enrolled."""
+
+    reason: Text
+
+
+class VerificationAsked(FaceChoice):
+    """A comparison with one enrolled speaker."""
+
+    speaker: Text
+
+
+Plain = dict[str, Any]
+"""JSON whose fields are those that the command line writes; they are described where the record is."""
+
+
+def _fields(record: Any, *names: str) -> dict[str, Any]:
+    return {name: getattr(record, name) for name in names}

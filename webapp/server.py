@@ -1,0 +1,118 @@
+"""The server: the page, the API and the files of the jobs behind one guard, on one port."""
+
+import inspect
+import logging
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import gradio as gr
+import uvicorn
+from fastapi import FastAPI, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import JSONResponse
+
+from engine.errors import EngineError
+from engine.settings import Settings
+from webapp.accounts import login
+from webapp.accounts.answers import JsonError
+from webapp.accounts.belongings import Belongings, list_paths, name_file
+from webapp.accounts.doors import Doors
+from webapp.accounts.guard import Guard
+from webapp.accounts.pageguard import PageGuard
+from webapp.accounts.store import AccountStore
+from webapp.accounts.visitors import find_visitor
+from webapp.api import files
+from webapp.api.routes import make_api
+from webapp.api.services import Services
+from webapp.app import launch_settings
+
+END_S = 5  # for requests that are being answered when the server is told to end
+BACKLOG = 128
+NOT_MOUNTED = frozenset({"share", "inbrowser", "quiet", "strict_cors", "state_session_capacity"})
+"""Of the launch settings: those of Gradio's own server alone, or kept otherwise (see `_mount_page`)."""
+_log = logging.getLogger(__name__)
+
+
+def serve(page: gr.Blocks, settings: Settings, host: str, port: int) -> None:
+    """Serve until interrupted; PublicWithoutAccounts, and OSError where the port is taken."""
+    app = build_server(page, settings, host, port)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.create_server((host.strip("[]"), port), family=family, backlog=BACKLOG) as listening:
+        config = uvicorn.Config(
+            app,
+            log_level="warning",
+            access_log=False,  # addresses may carry what nobody should read
+            server_header=False,
+            timeout_graceful_shutdown=END_S,
+        )
+        uvicorn.Server(config).run(sockets=[listening])
+
+
+def build_server(page: gr.Blocks, settings: Settings, host: str, port: int) -> FastAPI:
+    """Put the app together without serving it; PublicWithoutAccounts where nobody would have to log in."""
+    accounts = AccountStore.open(settings)
+    doors = Doors.from_env(host, bool(accounts.accounts()))
+    services = Services(settings)
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=_close_at_end(accounts, services))
+    app.add_exception_handler(EngineError, answer_error)
+    app.add_exception_handler(Exception, answer_mistake)
+    _add_health(app, accounts)
+    if doors.has_accounts:
+        app.include_router(login.make_router(accounts))
+    app.include_router(files.make_router(services))
+    app.mount("/api/v1", make_api(services))
+    _mount_page(app, page, launch_settings(settings, host, port), doors.has_accounts)
+    shared = {name_file(path) for path in list_paths(page.config)}
+    app.add_middleware(PageGuard, belongings=Belongings(shared))
+    app.add_middleware(Guard, doors=doors, accounts=accounts)  # added last, so it stands before all
+    return app
+
+
+def _mount_page(app: FastAPI, page: gr.Blocks, wanted: dict[str, Any], has_accounts: bool) -> None:
+    """Mount the page with every setting that it would be launched with; ValueError for one that would be lost."""
+    taken = set(inspect.signature(gr.mount_gradio_app).parameters)
+    lost = set(wanted) - taken - NOT_MOUNTED
+    if lost:
+        raise ValueError(f"{sorted(lost)} would not hold for a mounted page")
+    if not wanted["strict_cors"]:
+        raise ValueError("a mounted page knows strict CORS alone")
+    page.state_session_capacity = wanted["state_session_capacity"]
+    kept = {name: value for name, value in wanted.items() if name in taken}
+    name_user = (lambda request: find_visitor(request).name) if has_accounts else None
+    gr.mount_gradio_app(app, page, "/", auth_dependency=name_user, **kept)
+
+
+def _add_health(app: FastAPI, accounts: AccountStore) -> None:
+    @app.get("/healthz", include_in_schema=False)
+    async def tell_health() -> JSONResponse:
+        """Say that the server answers and its database can be read, and nothing else."""
+        await run_in_threadpool(accounts.find_visitor, "")
+        return JSONResponse({"status": "ok"})
+
+
+def answer_error(request: Request, error: Exception) -> JsonError:
+    """Answer an EngineError in its own words."""
+    assert isinstance(error, EngineError)
+    return JsonError(error)
+
+
+def answer_mistake(request: Request, error: Exception) -> JsonError:
+    """Answer a mistake of ours without its details, which the log has."""
+    _log.error("a request failed", exc_info=error)
+    told = EngineError("Something went wrong inside Wayspeak.", "Try again; the terminal shows the cause.")
+    told.code = "INTERNAL_ERROR"
+    return JsonError(told)
+
+
+def _close_at_end(accounts: AccountStore, services: Services) -> Callable[[FastAPI], Any]:
+    @asynccontextmanager
+    async def live(app: FastAPI) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            services.close()
+            accounts.close()
+
+    return live
