@@ -1,18 +1,36 @@
-"""The two figures of a face: consistency over time, similarity over the offset of the sound. Pure; plotly alone."""
+"""The figures of the page: scores over time and over offsets, sound and mouth, who moves alike. Pure; plotly alone."""
 
+from collections import Counter
 from collections.abc import Sequence
+from html import escape
 
 import numpy as np
 import plotly.graph_objects as go
 
-from engine.types import SyncCurve, Window
+from engine.calibration.records import Metric
+from engine.types import FPS, SyncCurve, Window
+from gallery_db.records import StoredSample
+from webapp.traces import BANDS_HZ, STEPS_PER_FRAME, Gate, Traces
 
 LINE, MARK, SECOND = "#2f7ed8", "#c2571a", "#a8559f"
+SIGNS = ("circle", "square", "diamond", "cross", "x", "triangle-up", "star", "hexagon", "pentagon", "triangle-down")
+MANY_CLIPS = 2000  # of the map; the latest are shown
 GRID, TEXT = "rgba(128,128,128,0.28)", "#808080"
+GATES = {  # colour and pattern, so that neither has to be told by colour alone
+    Gate.COMPARED: ("#4c9f70", ""),
+    Gate.NO_FACE: ("#c2571a", "x"),
+    Gate.NO_SPEECH: ("#9a9da5", "/"),
+    Gate.NO_SOUND: ("#5c5f66", "."),
+}
 
 
-def plot_timeline(windows: Sequence[Window], duration_s: float) -> go.Figure:
-    """Draw a point a window; its custom datum is the second to which a click moves the player."""
+def plot_timeline(
+    windows: Sequence[Window], duration_s: float, gates: Sequence[tuple[float, float, Gate]] = ()
+) -> go.Figure:
+    """Draw a point a window; its custom datum is the second to which a click moves the player.
+
+    Under it stands, where given, a strip that tells when there was what to compare.
+    """
     shown = _break_gaps(windows)
     middles = [None if w is None else (w.start_s + w.end_s) / 2 for w in shown]
     trace = go.Scatter(
@@ -22,15 +40,170 @@ def plot_timeline(windows: Sequence[Window], duration_s: float) -> go.Figure:
         mode="lines+markers",
         line={"color": LINE, "width": 2},
         marker={"size": 10, "color": LINE},
-        hovertemplate="%{customdata[0]:.1f} to %{customdata[1]:.1f} s<br>score %{y:.3f}, uncalibrated"
+        hovertemplate="%{customdata[0]:.1f} to %{customdata[1]:.1f} s<br>raw score %{y:.3f}"
         "<br>offset %{customdata[2]:+.2f} s<br><i>click: play from here</i><extra></extra>",
         name="consistency",
     )
     figure = go.Figure(trace)
     figure.update_xaxes(title="time in the video, s", range=[0, max(duration_s, 1.0)])
-    figure.update_yaxes(title="score, uncalibrated", range=_span([w.score for w in windows]))
+    figure.update_yaxes(title="raw score", range=_span([w.score for w in windows]))
     figure.update_layout(title="Consistency over time: click to play", hovermode="closest")
-    return _dress(figure)
+    return _lay_strip_under(_dress(figure), gates) if gates else _dress(figure)
+
+
+def plot_seconds(traces: Traces, face: int, start_s: float, end_s: float) -> go.Figure:
+    """Draw the sound's bands, and over them how far this face's mouth is open, for the eye to compare."""
+    first, last = round(start_s * FPS), min(round(end_s * FPS), len(traces.voiced))
+    bands = traces.bands[first * STEPS_PER_FRAME : last * STEPS_PER_FRAME].astype(np.float32)
+    times = (np.arange(len(bands)) + 0.5) / (FPS * STEPS_PER_FRAME) + first / FPS
+    sound = go.Heatmap(
+        x=times.round(3), y=_list_bands(bands.shape[1]), z=bands.T.round(2), colorscale="Greys", showscale=False
+    )
+    sound.update(hovertemplate="%{x:.2f} s<br>%{y:.0f} Hz<extra>sound</extra>", name="sound")
+    own = traces.faces[face]
+    frames = np.arange(max(first, own.start), min(last, own.start + len(own.seen)))
+    rows = frames - own.start
+    opening = [float(own.opening[row]) if own.seen[row] else None for row in rows]
+    mouth = go.Scatter(x=(frames / FPS).round(3), y=opening, yaxis="y2", mode="lines", name="mouth opening")
+    mouth.update(line={"color": SECOND, "width": 3}, hovertemplate="%{x:.2f} s<br>open %{y:.2f}<extra></extra>")
+    figure = go.Figure([sound, mouth])
+    figure.update_xaxes(title="time in the video, s", range=[first / FPS, last / FPS])
+    figure.update_yaxes(title="sound, Hz", type="log")
+    right = {"overlaying": "y", "side": "right", "type": "linear", "rangemode": "tozero", "showgrid": False}
+    figure.update_layout(
+        title=f"Sound and mouth, {start_s:.1f} to {end_s:.1f} s",
+        yaxis2=right | {"title": "mouth opening", "color": SECOND},
+    )
+    figure = _dress(figure)
+    figure.update_layout(margin_r=64)
+    return figure
+
+
+def plot_comparison(timelines: Sequence[tuple[str, Sequence[Window]]]) -> go.Figure:
+    """Draw two timelines over each other; no line bridges what is missing."""
+    figure = go.Figure()
+    for (name, windows), colour, sign in zip(timelines, (LINE, MARK), ("circle", "square"), strict=False):
+        shown = _break_gaps(windows)
+        line = go.Scatter(
+            x=[None if w is None else (w.start_s + w.end_s) / 2 for w in shown],
+            y=[None if w is None else w.score for w in shown],
+            mode="lines+markers",
+            line={"color": colour, "width": 2},
+            marker={"size": 8, "symbol": sign},
+            name=escape(name),
+        )
+        figure.add_trace(line)
+    figure.update_xaxes(title="time in the video, s")
+    figure.update_yaxes(title="raw score", range=_span([w.score for _, windows in timelines for w in windows]))
+    figure.update_layout(title="Consistency over time")
+    figure = _dress(figure)
+    figure.update_layout(showlegend=True, legend={"orientation": "h", "y": -0.25}, height=340)
+    return figure
+
+
+def plot_metrics(metrics: Sequence[Metric]) -> go.Figure:
+    """Draw what a calibration is worth over all its trials: each figure a point with its 95 % interval."""
+    shown = [one for one in metrics if one.condition == "all" and one.value is not None][::-1]
+    points = go.Scatter(
+        x=[round(one.value, 4) for one in shown],
+        y=[one.name for one in shown],
+        mode="markers",
+        marker={"size": 9, "color": LINE},
+        error_x={
+            "array": [max((one.high if one.high is not None else one.value) - one.value, 0.0) for one in shown],
+            "arrayminus": [max(one.value - (one.low if one.low is not None else one.value), 0.0) for one in shown],
+            "color": LINE,
+        },
+        hovertemplate="%{y}: %{x:.3f}<extra></extra>",
+    )
+    figure = _dress(go.Figure(points))
+    figure.update_layout(title="Measured on what was held out, with 95 % intervals", height=120 + 22 * len(shown))
+    figure.update_yaxes(automargin=True)
+    return figure
+
+
+def plot_people(people: Sequence[tuple[str, Sequence[StoredSample]]]) -> go.Figure:
+    """Draw every enrolled clip as a point, a person by colour, sign and name; who moves alike lies close.
+
+    The two directions of the plane are those along which the clips differ most; what they leave out is told.
+    """
+    clips = [(name, one) for name, own in people for one in own]
+    recipe = Counter(one.embedding.recipe for _, one in clips).most_common(1)[0][0] if clips else ""
+    shown = [(name, one) for name, one in clips if one.embedding.recipe == recipe][-MANY_CLIPS:]
+    places, share = _flatten(np.array([one.embedding.vector for _, one in shown]))
+    figure = go.Figure()
+    for number, name in enumerate(dict.fromkeys(name for name, _ in shown)):
+        rows = [row for row, (owner, _) in enumerate(shown) if owner == name]
+        figure.add_trace(
+            go.Scatter(
+                x=places[rows, 0].round(3),
+                y=places[rows, 1].round(3),
+                customdata=[[escape(shown[row][1].source_name), shown[row][1].embedding.seconds] for row in rows],
+                mode="markers",
+                marker={"size": 11, "symbol": SIGNS[number % len(SIGNS)]},
+                name=escape(name),
+                hovertemplate=f"{escape(name)}<br>%{{customdata[0]}}, %{{customdata[1]:.0f}} s<extra></extra>",
+            )
+        )
+    figure.update_xaxes(showticklabels=False)
+    figure.update_yaxes(showticklabels=False)
+    figure = _dress(figure)
+    figure.update_layout(
+        title=f"Who moves alike: each point a clip; the plane shows {share:.0%} of the differences",
+        showlegend=True,
+        legend={"orientation": "h", "y": -0.08, "font": {"size": 11}},
+        height=360,
+    )
+    return figure
+
+
+def _flatten(vectors: np.ndarray) -> tuple[np.ndarray, float]:
+    """(n, D) to (n, 2), and how much of the variance is seen there."""
+    if len(vectors) < 2:
+        return np.zeros((len(vectors), 2)), 1.0
+    left, spread, _ = np.linalg.svd(vectors - vectors.mean(0), full_matrices=False)
+    places = np.zeros((len(vectors), 2))
+    n_axes = min(2, len(spread))
+    places[:, :n_axes] = left[:, :n_axes] * spread[:n_axes]
+    total = float(np.square(spread).sum())
+    return places, float(np.square(spread[:2]).sum()) / total if total > 0 else 1.0
+
+
+def _list_bands(count: int) -> np.ndarray:
+    """Middles of the mel bands, Hz."""
+    low, high = (2595 * np.log10(1 + edge / 700) for edge in BANDS_HZ)
+    return (700 * (10 ** (np.linspace(low, high, count + 2)[1:-1] / 2595) - 1)).round(0)
+
+
+def _lay_strip_under(figure: go.Figure, gates: Sequence[tuple[float, float, Gate]]) -> go.Figure:
+    """Add a bar a run, on an axis of its own below the points."""
+    for kind, (colour, pattern) in GATES.items():
+        runs = [(start, end) for start, end, own in gates if own == kind]
+        if not runs:
+            continue
+        bar = go.Bar(
+            x=[end - start for start, end in runs],
+            base=[start for start, _ in runs],
+            y=[""] * len(runs),
+            orientation="h",
+            yaxis="y2",
+            name=kind.value,
+            marker={"color": colour, "pattern": {"shape": pattern}, "line": {"width": 0}},
+            customdata=[[start, end] for start, end in runs],
+            hovertemplate=f"%{{customdata[0]:.1f}} to %{{customdata[1]:.1f}} s<br>{kind.value}<extra></extra>",
+        )
+        figure.add_trace(bar)
+    figure.update_layout(
+        yaxis_domain=[0.26, 1],
+        yaxis2={"domain": [0, 0.1], "showgrid": False, "fixedrange": True},
+        barmode="overlay",
+        height=340,
+        showlegend=True,
+        legend={"orientation": "h", "y": -0.28, "font": {"size": 11}},
+        xaxis_anchor="y2",
+    )
+    figure.data[0].showlegend = False
+    return figure
 
 
 def plot_curve(curve: SyncCurve) -> go.Figure:

@@ -5,16 +5,28 @@ It tells what was measured and what to do next, never whether a video is genuine
 
 import base64
 from html import escape
-from pathlib import Path
-from urllib.parse import quote
 
 import cv2
 import numpy as np
 
+from engine.calibration.bands import ABSTAINED, BEHIND, BOUNDS, P_VALUE, ZONE_WORDS, Zone, name_ratio, state
+from engine.calibration.records import Task
 from engine.errors import EngineError, LicenceNotAccepted
 from engine.methods import TITLES
-from engine.summary import CAUTION, EXPLANATIONS, list_notes, name_method, place_sound
-from engine.types import Analysis, ConsistencyReport, Mode, Model, Reason, SecondOpinion, Status, TrackReport, Window
+from engine.summary import CAUTION, EXPLANATIONS, NEXT_STEPS, list_notes, name_method, place_sound
+from engine.types import (
+    Analysis,
+    CalibrationNote,
+    ConsistencyReport,
+    Mode,
+    Model,
+    Reason,
+    SecondOpinion,
+    Status,
+    TrackReport,
+    Window,
+)
+from webapp.texts import say
 
 STATUS_WORDS = {
     Status.EVALUATED: ("✔", "Evaluated"),
@@ -28,82 +40,73 @@ STEP_WORDS = {
     "faces": "Following faces",
     "lips": "Reading lips",
     "mouths": "Cutting out mouths",
+    "crops": "Cutting out faces",
     "score": "Comparing lips and sound",
-}
-NEXT_STEPS = {
-    Reason.NO_AUDIO: "Use a copy of the video that still has its sound.",
-    Reason.SILENT: "Check that the sound is not muted, and use a louder copy.",
-    Reason.NOT_ENOUGH_SPEECH: "Use a longer part of the recording, in which the person speaks and is seen.",
-    Reason.NO_FACE: "Use a part that shows the speaker's face from the front, upright and lit.",
-    Reason.FACE_LOST: "Cut the video to the part in which the speaker's face is in view.",
-    Reason.LOW_RES: "Use the original or a larger copy, or crop to the speaker before any scaling down.",
-    Reason.MULTI_FACE: "Decide by eye who speaks, and read that face's result; or crop the video to one person.",
-    Reason.TOO_SHORT: "Use a longer clip: ten seconds of speech are enough for a full answer.",
-    Reason.EDITED: "Read each shot's result by itself, or analyse an uncut recording.",
-    Reason.OFFSET_BEYOND_SEARCH: "Bring sound and picture roughly together in an editor, and analyse again.",
-    Reason.DRIFT: "Read the timeline second by second, and look for the original: converted copies often drift.",
-    Reason.FPS_VFR: "Use the original recording; screen captures and calls lose pictures.",
-    Reason.TRUNCATED: "Get a complete copy; what could be read was analysed.",
-    Reason.STILL_FACE: "Look for whoever speaks, perhaps out of view; this face may be listening.",
-    Reason.EXPERTS_DISAGREE: "Look closer: play the clip, and read both curves and the timeline; trust neither alone.",
-    Reason.UNCALIBRATED: "Compare scores of one recipe only, and wait for a calibration before drawing conclusions.",
+    "embed": "Reading the way of speaking",
+    "search": "Asking the gallery",
+    "fetch": "Fetching the video",
 }
 UNCALIBRATED = (
     "Scores are uncalibrated: no calibration of this recipe exists yet, so no verdict is given. "
     "A higher score means that lips and sound agree more; how high is usual for genuine speech is not yet known."
 )
 EVIDENCE = (
-    "A calibrated result will be a likelihood ratio: how much better the evidence fits one explanation than the other. "
+    "A likelihood ratio tells how much better the evidence fits one explanation than the other. "
     "It is not the probability that a video is manipulated."
 )
+ZONE_SIGNS = {Zone.SUPPORTED: "⊕", Zone.INCONCLUSIVE: "○", Zone.AGAINST: "⊖"}
+ZONE_TITLES = {
+    Zone.SUPPORTED: "Supported: face and voice fit",
+    Zone.INCONCLUSIVE: "Inconclusive",
+    Zone.AGAINST: "Against: face and voice do not fit",
+}
 
 
 def welcome() -> str:
     """Say what to do while nothing has been analysed."""
-    return (
-        '<div class="ws-note"><p>Upload a talking-head clip or take an example, then press <b>Analyse</b>.</p>'
-        "<p>You will see, second by second, how well the lips of each face agree with the sound.</p></div>"
-    )
+    first = say("Upload a talking-head clip or take an example, then press Analyse.")
+    second = say("You will see, second by second, how well the lips of each face agree with the sound.")
+    return f'<div class="ws-note"><p>{escape(first)}</p><p>{escape(second)}</p></div>'
 
 
-def show_player(path: Path | None, caption: str = "") -> str:
-    """Give the browser the file as it was uploaded; nothing is converted."""
-    if path is None:
-        return '<div class="ws-player ws-empty"><p>No video chosen</p></div>'
-    source = escape(f"gradio_api/file={quote(str(path), safe='/')}", quote=True)
+def show_player(address: str | None, caption: str = "") -> str:
+    """Give the browser the file as it was handed in; nothing is converted."""
+    if address is None:
+        return f'<div class="ws-player ws-empty"><p>{escape(say("No video chosen"))}</p></div>'
     note = f"<p>{escape(caption)}</p>" if caption else ""
+    name = escape(say("The video under analysis"), quote=True)
+    unplayable = say("This browser cannot play the file; it can be analysed all the same.")
     return (
-        f'<div class="ws-player"><video id="ws-player" controls preload="metadata" playsinline src="{source}" '
-        f'aria-label="The video under analysis"></video>{note}'
-        '<p class="ws-unplayable" role="status" hidden>This browser cannot play the file; it can be analysed all the '
-        "same.</p></div>"
+        f'<div class="ws-player"><video id="ws-player" controls preload="metadata" playsinline '
+        f'src="{escape(address, quote=True)}" aria-label="{name}"></video>'
+        f'{note}<p class="ws-unplayable" role="status" hidden>{escape(unplayable)}</p></div>'
     )
 
 
 def describe_error(error: EngineError) -> str:
     """Say what was found, what was wanted and what to do; everything from the file is escaped."""
-    hint = f"<p><b>What to do:</b> {escape(error.hint)}</p>" if error.hint else ""
+    hint = f"<p><b>{escape(say('What to do:'))}</b> {escape(error.hint)}</p>" if error.hint else ""
     return (
-        f'<div class="ws-error" role="alert"><h2>✕ The file was not analysed</h2><p>{escape(error.message)}</p>{hint}'
-        f'<p class="ws-code">{escape(error.code)}. Your upload is still here: choose another file, or try again.</p>'
-        "</div>"
+        f'<div class="ws-error" role="alert"><h2>✕ {escape(say("That was not done"))}</h2>'
+        f'<p>{escape(error.message)}</p>{hint}<p class="ws-code">{escape(error.code)}</p></div>'
     )
 
 
 def describe_analysis(analysis: Analysis) -> str:
     """Sum the whole clip up: status, reasons, what was found, and what it does not mean."""
     width, height = analysis.size_px
-    calibrated = any(track.consistency.llr is not None for track in analysis.tracks)
-    banner = "" if calibrated else f'<p class="ws-banner"><b>Uncalibrated.</b> {UNCALIBRATED}</p>'
-    notes = "".join(f'<p class="ws-banner">{escape(note)}</p>' for note in list_notes(analysis))
-    cautions = "".join(f"<li>{escape(text)}</li>" for text in (*CAUTION, EVIDENCE))
+    raw = any(t.consistency.score is not None and t.consistency.calibration is None for t in analysis.tracks)
+    banner = f'<p class="ws-banner"><b>{say("Uncalibrated.")}</b> {escape(say(UNCALIBRATED))}</p>' if raw else ""
+    notes = "".join(f'<p class="ws-banner">{escape(say(note))}</p>' for note in list_notes(analysis))
+    cautions = "".join(f"<li>{escape(say(text))}</li>" for text in (*CAUTION, EVIDENCE))
     return (
         f'<section class="ws-summary" aria-live="polite"><h2>{show_status(analysis.status)}</h2>'
         f'<p class="ws-lead">{escape(_sum_up(analysis))}</p>{banner}{notes}{list_reasons(_of_the_clip(analysis))}'
         f'<ul class="ws-caution">{cautions}</ul>'
-        f'<p class="ws-file">Method: {escape(name_method(analysis))}</p>'
+        f'<p class="ws-file">{escape(say("Method:"))} {escape(name_method(analysis))}</p>'
         f'<p class="ws-file">{escape(analysis.name)} · {analysis.duration_s:.1f} s · {width} × {height} · '
-        f"{analysis.source_fps:.4g} frames/s · SHA-256 <code>{escape(analysis.sha256)}</code></p></section>"
+        f"{analysis.source_fps:.4g} {escape(say('frames/s'))} · SHA-256 "
+        f"<code>{escape(analysis.sha256)}</code></p></section>"
     )
 
 
@@ -111,10 +114,17 @@ def describe_face(track: TrackReport) -> str:
     """Introduce one face: its picture, its status, its figures with their meaning, and its reasons."""
     found = track.consistency
     figures = "".join(f"<div><dt>{escape(k)}</dt><dd>{escape(v)}</dd></div>" for k, v in _figures(found))
+    face = say("Face {n}", n=track.id + 1)
+    place = say(
+        "{start} to {end} s, about {width} pixels wide",
+        start=f"{track.start_s:.1f}",
+        end=f"{track.end_s:.1f}",
+        width=f"{track.face_px:.0f}",
+    )
     return (
         f'<section class="ws-face" id="ws-face-{track.id}"><img src="{_picture(track.thumbnail)}" width="96" '
-        f'height="96" alt="Face {track.id + 1}"><div><h2>Face {track.id + 1} {show_status(found.status)}</h2>'
-        f'<p class="ws-file">{track.start_s:.1f} to {track.end_s:.1f} s, about {track.face_px:.0f} pixels wide</p>'
+        f'height="96" alt="{escape(face, quote=True)}"><div><h2>{escape(face)} {show_status(found.status)}</h2>'
+        f'<p class="ws-file">{escape(place)}</p>{_weigh(found)}'
         f'<p class="ws-lead">{escape(_word(found))}</p><dl>{figures}</dl>{_describe_second(found.second)}'
         f"{list_reasons(found.reasons)}</div></section>"
     )
@@ -139,13 +149,16 @@ def describe_methods(lacking: dict[Model, EngineError]) -> str:
 def list_windows(windows: tuple[Window, ...]) -> str:
     """Give the timeline as a table whose buttons move the player, for keyboards and screen readers."""
     rows = "".join(
-        f'<tr><td><button type="button" data-seek="{w.start_s:.2f}">{w.start_s:.1f} to {w.end_s:.1f} s</button></td>'
+        f'<tr><td><button type="button" data-seek="{w.start_s:.2f}">{w.start_s:.1f} – {w.end_s:.1f} s</button></td>'
         f"<td>{w.score:.3f}</td><td>{w.offset_s:+.2f} s</td></tr>"
         for w in windows
     )
+    heads = "".join(
+        f'<th scope="col">{escape(say(text))}</th>' for text in ("Window", "Raw score", "Offset of the sound")
+    )
+    title = escape(say("The timeline as a table"))
     return (
-        '<details class="ws-table"><summary>The timeline as a table</summary><table><thead><tr><th scope="col">Window'
-        '</th><th scope="col">Score, uncalibrated</th><th scope="col">Offset of the sound</th></tr></thead>'
+        f'<details class="ws-table"><summary>{title}</summary><table><thead><tr>{heads}</tr></thead>'
         f"<tbody>{rows}</tbody></table></details>"
     )
 
@@ -155,8 +168,8 @@ def list_reasons(reasons: tuple[Reason, ...]) -> str:
     if not reasons:
         return ""
     items = "".join(
-        f"<li><b>{escape(_capital(EXPLANATIONS[reason]))}</b> <code>{reason}</code><br>"
-        f'<span class="ws-next">Next: {escape(NEXT_STEPS[reason])}</span></li>'
+        f"<li><b>{escape(_capital(say(EXPLANATIONS[reason])))}</b> <code>{reason}</code><br>"
+        f'<span class="ws-next">{escape(say("Next:"))} {escape(say(NEXT_STEPS[reason]))}</span></li>'
         for reason in reasons
     )
     return f'<ul class="ws-reasons">{items}</ul>'
@@ -165,7 +178,36 @@ def list_reasons(reasons: tuple[Reason, ...]) -> str:
 def show_status(status: Status) -> str:
     """Name a status by sign and word; colour only repeats it."""
     sign, word = STATUS_WORDS[status]
-    return f'<span class="ws-status ws-{status.lower()}"><span aria-hidden="true">{sign}</span> {word}</span>'
+    return (
+        f'<span class="ws-status ws-{status.lower()}"><span aria-hidden="true">{sign}</span> {escape(say(word))}</span>'
+    )
+
+
+def _weigh(found: ConsistencyReport) -> str:
+    """Say what the calibration in force makes of a face: zone, strength, both hypotheses, how far it goes."""
+    note = found.calibration
+    if note is None:
+        return ""
+    if found.llr is None or found.zone is None:
+        return f'<div class="ws-zone"><p>{escape(say(ABSTAINED))}</p>{_stand_behind(note)}</div>'
+    zone, told = Zone(found.zone), state(found.llr, Task.CONSISTENCY)
+    strength = say(
+        told.template, ratio=told.ratio, likelier=say(told.likelier), other=say(told.other), band=say(told.band.value)
+    )
+    more = [say(ZONE_WORDS[zone])]
+    if found.p_value is not None and found.smallest_p is not None:
+        more.append(say(P_VALUE, p=f"{found.p_value:.2g}", least=f"{found.smallest_p:.2g}"))
+    more.append(say(BOUNDS, most=name_ratio(note.upper_llr), least=name_ratio(note.lower_llr)))
+    rest = "".join(f"<p>{escape(text)}</p>" for text in more)
+    return (
+        f'<div class="ws-zone ws-zone-{zone}"><p class="ws-lead"><b><span aria-hidden="true">{ZONE_SIGNS[zone]}</span> '
+        f"{escape(say(ZONE_TITLES[zone]))}</b></p><p>{escape(strength)}</p>{rest}{_stand_behind(note)}</div>"
+    )
+
+
+def _stand_behind(note: CalibrationNote) -> str:
+    words = say(BEHIND, version=note.version, id=note.id[:12], author=say(note.author), approver=say(note.approver))
+    return f'<p class="ws-file">{escape(words)}</p>'
 
 
 def _of_the_clip(analysis: Analysis) -> tuple[Reason, ...]:
@@ -177,26 +219,36 @@ def _of_the_clip(analysis: Analysis) -> tuple[Reason, ...]:
 def _sum_up(analysis: Analysis) -> str:
     n_faces = len(analysis.tracks)
     scored = sum(track.consistency.score is not None for track in analysis.tracks)
-    faces = {0: "No face was followed", 1: "One face was followed"}.get(n_faces, f"{n_faces} faces were followed")
+    faces = {0: say("No face was followed"), 1: say("One face was followed")}.get(n_faces)
+    faces = faces or say("{n} faces were followed", n=n_faces)
     if scored == 0:
-        return f"{faces}; nothing was compared with the sound. The reasons are below, each with what to do next."
+        return say(
+            "{faces}; nothing was compared with the sound. The reasons are below, each with what to do next.",
+            faces=faces,
+        )
     if analysis.mode == Mode.PAPER:
-        return "One face was compared with the sound, over the first 50 s as a whole."
+        return say("One face was compared with the sound, over the first 50 s as a whole.")
     if n_faces == 1:
-        return f"{faces}, and its lips were compared with the sound, second by second."
-    return f"{faces}; compared with the sound, second by second: {scored}."
+        return say("{faces}, and its lips were compared with the sound, second by second.", faces=faces)
+    return say("{faces}; compared with the sound, second by second: {n}.", faces=faces, n=scored)
 
 
 def _word(found: ConsistencyReport) -> str:
     """Read the figures out, without judging them."""
     if found.score is None or found.offset_s is None:
-        return "Lips and sound were not compared; the reasons are below."
-    place = "where it is"
+        return say("Lips and sound were not compared; the reasons are below.")
+    place = say("where it is")
     if abs(found.offset_s) >= 0.02:
-        place = f"taken as {abs(found.offset_s):.2f} s {'late' if found.offset_s > 0 else 'early'}"
-    text = f"Lips and sound agree best, with a score of {found.score:.3f}, when the sound is {place}."
+        late = say("taken as {s} s late") if found.offset_s > 0 else say("taken as {s} s early")
+        place = late.format(s=f"{abs(found.offset_s):.2f}")
+    text = say(
+        "Lips and sound agree best, with a score of {score}, when the sound is {place}.",
+        score=f"{found.score:.3f}",
+        place=place,
+    )
     if found.drift_s is not None and abs(found.drift_s) >= 0.04:
-        text += f" The best offset moves by {found.drift_s:+.2f} s from the beginning to the end."
+        drift = say("The best offset moves by {s} s from the beginning to the end.", s=f"{found.drift_s:+.2f}")
+        text = f"{text} {drift}"
     return text
 
 
@@ -204,23 +256,26 @@ def _describe_second(second: SecondOpinion | None) -> str:
     """Set what the other model says beside the first; the two scores are never added up."""
     if second is None:
         return ""
-    sign, word = ("=", "no contradiction") if second.agrees else ("≠", "contradiction")
+    sign, word = ("=", say("no contradiction")) if second.agrees else ("≠", say("contradiction"))
+    heading = say("Second opinion, {model}:", model=TITLES[second.model])
+    score = say("Its score is {score}, on a scale of its own;", score=f"{second.score:.3f}")
     return (
-        f'<div class="ws-second"><h3>Second opinion, {escape(TITLES[second.model])}: '
-        f'<span aria-hidden="true">{sign}</span> {word}</h3>'
-        f"<p>{escape(second.text)} Its score is {second.score:.3f}, on a scale of its own; "
-        f"{place_sound(second.offset_s)}.</p></div>"
+        f'<div class="ws-second"><h3>{escape(heading)} <span aria-hidden="true">{sign}</span> {escape(word)}</h3>'
+        f"<p>{escape(second.text)} {escape(score)} {escape(place_sound(second.offset_s))}.</p></div>"
     )
 
 
 def _figures(found: ConsistencyReport) -> list[tuple[str, str]]:
-    figures = [("Speech with this face in view", f"{found.speech_s:.1f} s")]
+    figures = [(say("Speech with this face in view"), f"{found.speech_s:.1f} s")]
     if found.score is not None and found.offset_s is not None:
-        mark = "uncalibrated, higher is more consistent" if found.llr is None else "higher is more consistent"
-        figures.insert(0, ("Score", f"{found.score:.3f} ({mark})"))
-        figures.insert(1, ("Offset of the sound", f"{found.offset_s:+.2f} s (positive: the sound comes late)"))
+        mark = say("uncalibrated, higher is more consistent")
+        if found.calibration is not None:
+            mark = say("raw, higher is more consistent")
+        figures.insert(0, (say("Score"), f"{found.score:.3f} ({mark})"))
+        late = say("positive: the sound comes late")
+        figures.insert(1, (say("Offset of the sound"), f"{found.offset_s:+.2f} s ({late})"))
     if found.llr is not None:
-        figures.append(("log10 likelihood ratio", f"{found.llr:+.2f}"))
+        figures.insert(0, (say("log10 likelihood ratio"), f"{found.llr:+.2f}"))
     return figures
 
 

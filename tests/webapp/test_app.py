@@ -11,13 +11,14 @@ from pathlib import Path
 import gradio as gr
 import pytest
 
-from engine.licences import AV_HUBERT, accept_licence
 from engine.methods import Method
 from engine.settings import Settings
-from tests.fakes import FakeEngine, make_analysis, make_report, make_second
-from webapp import app as page
-from webapp.app import FILE_TYPES, build_app, launch_settings
-from webapp.engines import Engines
+from tests.fakes import make_analysis, make_report, make_second
+from tests.webapp.jobs.handed import make_examination
+from tests.webapp.pages.desks import finish_job, open_desk
+from webapp.app import build_app, launch_settings
+from webapp.pages import analyse, examining
+from webapp.pages.desk import CLIP_TYPES
 
 ROOT = Path(__file__).parents[2]
 FORBIDDEN = re.compile(r"% ?fake|fake probability|probability of fake|\bproves\b|\bproven\b", re.IGNORECASE)
@@ -25,12 +26,12 @@ FORBIDDEN = re.compile(r"% ?fake|fake probability|probability of fake|\bproves\b
 
 @pytest.fixture(scope="module")
 def app(tmp_path_factory: pytest.TempPathFactory) -> gr.Blocks:
-    return build_app(Engines(FakeEngine(), lambda method: FakeEngine()), Settings(tmp_path_factory.mktemp("data")))
+    return build_app(open_desk(tmp_path_factory.mktemp("desk")))
 
 
 def test_launch_settings_are_these(tmp_path: Path) -> None:
     settings = launch_settings(Settings(tmp_path), "127.0.0.1", 7860)
-    looks = {name: settings.pop(name) for name in ("theme", "css", "head")}
+    looks = {name: settings.pop(name) for name in ("theme", "css", "head", "i18n")}
     assert settings == {
         "server_name": "127.0.0.1",
         "server_port": 7860,
@@ -59,10 +60,12 @@ def test_queue_is_bounded_and_closed_and_the_cache_ages(app: gr.Blocks) -> None:
     assert app.delete_cache == (600, 86_400)
 
 
-def test_one_heavy_job_at_a_time(app: gr.Blocks) -> None:
-    heavy = [fn for fn in app.fns.values() if fn.api_name == "analyse"]
-    assert [(fn.concurrency_id, fn.concurrency_limit) for fn in heavy] == [("engine", 1)]
-    assert all(fn.concurrency_id != "engine" for fn in app.fns.values() if fn.api_name != "analyse")
+def test_nothing_heavy_runs_in_the_page(app: gr.Blocks) -> None:
+    """Engines are the workers'."""
+    heavy = "('torch', 'engine.pipeline', 'engine.observer')"
+    code = f"import sys, webapp.serving, webapp.app; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_telemetry_is_off(app: gr.Blocks) -> None:
@@ -71,10 +74,15 @@ def test_telemetry_is_off(app: gr.Blocks) -> None:
     assert app.analytics_enabled is False
 
 
-def test_the_link_field_is_visible_switched_off_and_explained(app: gr.Blocks) -> None:
-    (link,) = [block for block in app.blocks.values() if getattr(block, "elem_id", None) == "ws-link"]
-    assert isinstance(link, gr.Textbox)
-    assert link.visible and link.interactive is False and "Switched off" in str(link.info)
+def test_the_link_field_is_there_and_offers_a_look_first(app: gr.Blocks) -> None:
+    fields = {getattr(block, "elem_id", None): block for block in app.blocks.values()}
+    assert isinstance(fields["ws-link"], gr.Textbox) and fields["ws-link"].interactive is not False
+    assert isinstance(fields["ws-link-look"], gr.Button)
+
+
+def test_every_tab_is_there(app: gr.Blocks) -> None:
+    tabs = [block.id for block in app.blocks.values() if isinstance(block, gr.Tab)]
+    assert tabs == ["analyse", "speakers", "history", "calibration", "about"]
 
 
 def test_no_component_converts_media(app: gr.Blocks) -> None:
@@ -83,7 +91,7 @@ def test_no_component_converts_media(app: gr.Blocks) -> None:
 
 
 def test_every_common_container_may_be_chosen() -> None:
-    upload = gr.File(file_types=FILE_TYPES)
+    upload = gr.File(file_types=CLIP_TYPES)
     for ending in ("mp4", "mov", "mkv", "webm", "avi", "mpg", "MP4"):
         assert _accepts(upload, f"clip.{ending}"), ending
     assert not _accepts(upload, "notes.txt")
@@ -97,7 +105,7 @@ def _accepts(upload: gr.File, name: str) -> bool:
 
 def test_a_missing_example_is_said_and_not_an_accident(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="examples have not been made"):
-        assert page._take_example(Settings(tmp_path), 0) is None
+        assert analyse.take_example(Settings(tmp_path), 0) is None
 
 
 def test_an_example_is_served_from_the_cache_not_from_the_data_folder(
@@ -108,25 +116,9 @@ def test_an_example_is_served_from_the_cache_not_from_the_data_folder(
     folder.mkdir(parents=True)
     for name in ("in-sync.mp4", "other-sound.mp4"):
         (folder / name).write_bytes(name.encode())
-    taken = page._take_example(Settings(tmp_path / "data"), 1)
-    assert taken is not None and Path(taken).read_bytes() == b"other-sound.mp4"
+    (taken,) = analyse.take_example(Settings(tmp_path / "data"), 1) or []
+    assert Path(taken).read_bytes() == b"other-sound.mp4"
     assert Path(taken).is_relative_to(tmp_path / "cache")
-
-
-def test_importing_the_page_loads_no_network_and_no_torch() -> None:
-    code = (
-        "import sys, webapp.app, webapp.__main__; sys.exit('torch' in sys.modules or 'engine.pipeline' in sys.modules)"
-    )
-    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
-
-
-def test_a_missing_weight_ends_the_start_with_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import webapp.__main__ as start
-    from engine import weights
-
-    monkeypatch.setattr(weights, "SHIPPED", tmp_path)
-    with pytest.raises(SystemExit, match=r"compact\.safetensors.*Restore"):
-        start.serve(Settings(tmp_path))
 
 
 def test_the_words_never_claim_too_much() -> None:
@@ -138,31 +130,28 @@ def test_the_words_never_claim_too_much() -> None:
     assert FORBIDDEN.search("83 % fake") and FORBIDDEN.search("This proves it")
 
 
-def test_methods_are_offered_as_they_come_and_what_lacks_is_named(tmp_path: Path) -> None:
-    settings = Settings(tmp_path)
-    dropdown, lacking = page._offer_methods(settings)
-    assert [title for title, _ in dropdown.choices] == ["Compact, by time"]
-    assert "wayspeak weights import PATH" in lacking and "non-commercial research" in lacking
-    folder = tmp_path / "weights"
-    folder.mkdir()
-    for size in ("base", "large"):
-        (folder / f"avhubert_{size}.safetensors").write_bytes(b"weights")
-    assert "wayspeak weights accept av_hubert" in page._offer_methods(settings)[1]
-    accept_licence(AV_HUBERT, tmp_path)
-    dropdown, lacking = page._offer_methods(settings)
-    assert len(dropdown.choices) == 7 and lacking == ""
-
-
 def test_the_default_method_is_chosen_at_first(app: gr.Blocks) -> None:
     (method,) = [block for block in app.blocks.values() if getattr(block, "elem_id", None) == "ws-method"]
     assert isinstance(method, gr.Dropdown) and method.value == Method().title
 
 
-def test_a_face_of_paper_mode_has_a_curve_and_no_timeline() -> None:
-    report = replace(make_report(), windows=())
+def test_a_face_of_paper_mode_has_a_curve_and_no_timeline(tmp_path: Path) -> None:
+    desk = open_desk(tmp_path)
+    plain = replace(make_examination(), searches=None, verifications=None, traces=None)
     for second, n_lines in ((None, 2), (make_second(), 4)):
-        analysis = make_analysis(replace(report, second=second))
+        analysis = make_analysis(replace(make_report(), windows=(), second=second))
+        job = finish_job(desk, tmp_path, found=replace(plain, analysis=analysis))
         with gr.Blocks() as card:
-            page._lay_out_face(analysis.tracks[0], analysis)
+            analyse.lay_out_face(desk, examining.read(desk, job), 0, analysis.tracks[0])
         (plot,) = [block for block in card.blocks.values() if isinstance(block, gr.Plot)]
         assert len(json.loads(plot.value["plot"])["data"]) == n_lines
+
+
+def test_sound_and_mouth_of_a_face_can_be_looked_at(tmp_path: Path) -> None:
+    desk = open_desk(tmp_path)
+    shown = examining.read(desk, finish_job(desk, tmp_path))
+    assert shown.found is not None
+    with gr.Blocks() as card:
+        analyse.lay_out_face(desk, shown, 0, shown.found.analysis.tracks[0])
+    plots = [json.loads(block.value["plot"]) for block in card.blocks.values() if isinstance(block, gr.Plot)]
+    assert [len(plot["data"]) for plot in plots] == [2, 4, 2]  # timeline and its strip, two curves, sound and mouth

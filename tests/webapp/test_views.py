@@ -2,17 +2,18 @@
 
 from dataclasses import replace
 from html.parser import HTMLParser
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from engine.errors import EngineError, LicenceNotAccepted, UnreadableVideo, WeightsMissing
-from engine.types import Mode, Model, Reason, Status, SyncCurve, Window
+from engine.types import CalibrationNote, Mode, Model, Reason, Status, SyncCurve, Window
 from tests.fakes import make_analysis, make_curve, make_report, make_second
 from webapp import views
-from webapp.figures import plot_curve, plot_curves, plot_timeline
+from webapp.figures import plot_curve, plot_curves, plot_seconds, plot_timeline
+from webapp.traces import FaceTrace, Gate, Traces
 
+NOTE = CalibrationNote("c" * 64, "1.0.0", "Ada", "Grace", -1.3, 2.4, 0.3, -0.5)
 MEAN = '<img src=x onerror="alert(1)">.mp4'
 
 
@@ -72,7 +73,7 @@ def test_the_offset_is_read_out_with_its_direction(offset: int, words: str) -> N
 
 
 def test_file_names_cannot_carry_markup() -> None:
-    for html in (views.describe_analysis(make_analysis(name=MEAN)), views.show_player(Path("/a") / MEAN, MEAN)):
+    for html in (views.describe_analysis(make_analysis(name=MEAN)), views.show_player(f"files/{MEAN}", MEAN)):
         assert not [tag for tag, attrs in Tags(html).found if tag == "img" or "onerror" in attrs]
     assert MEAN in Tags(views.describe_analysis(make_analysis(name=MEAN))).text
 
@@ -88,9 +89,9 @@ def test_an_error_without_a_hint_has_no_empty_line() -> None:
     assert "What to do" not in views.describe_error(EngineError("No."))
 
 
-def test_the_player_takes_the_uploaded_file_as_it_is() -> None:
-    video = next(attrs for tag, attrs in Tags(views.show_player(Path("/tmp/a b/c#1.mp4"))).found if tag == "video")
-    assert video["src"] == "gradio_api/file=/tmp/a%20b/c%231.mp4"
+def test_the_player_takes_the_file_as_it_is() -> None:
+    video = next(attrs for tag, attrs in Tags(views.show_player("files/ab/input")).found if tag == "video")
+    assert video["src"] == "files/ab/input"
     assert video["id"] == "ws-player" and "controls" in video
 
 
@@ -106,7 +107,48 @@ def test_timeline_points_know_where_the_player_goes_and_gaps_break_the_line() ->
     assert [row[0] for y, row in zip(trace.y, trace.customdata, strict=True) if y is not None] == [0, 1, 2, 6, 7]
     assert trace.y[3] is None and len(trace.y) == 6
     assert trace.x[0] == 1.0
-    assert "uncalibrated" in plot_timeline(windows, 10.0).layout.yaxis.title.text
+    assert "raw" in plot_timeline(windows, 10.0).layout.yaxis.title.text
+
+
+def test_a_strip_under_the_timeline_tells_when_there_was_what_to_compare() -> None:
+    gates = [(0.0, 2.0, Gate.COMPARED), (2.0, 3.0, Gate.NO_SPEECH), (3.0, 5.0, Gate.COMPARED)]
+    figure = plot_timeline([Window(0.0, 2.0, 0.4, 0.0)], 5.0, gates)
+    bars = {bar.name: (list(bar.base), list(bar.x)) for bar in figure.data[1:]}
+    assert bars == {Gate.COMPARED: ([0.0, 3.0], [2.0, 2.0]), Gate.NO_SPEECH: ([2.0], [1.0])}
+    assert len({bar.marker.pattern.shape for bar in figure.data[1:]}) == 2, "told by colour alone"
+
+
+def test_sound_and_mouth_are_drawn_on_one_clock() -> None:
+    rng = np.random.default_rng(0)
+    opening = rng.random(50).astype(np.float32)
+    face = FaceTrace(25, opening, np.arange(50) != 10)
+    traces = Traces(rng.normal(size=(400, 40)).astype(np.float16), np.ones(100, bool), np.ones(100, bool), (face,))
+    sound, mouth = plot_seconds(traces, 0, 1.0, 3.0).data
+    assert (sound.x[0], sound.x[-1]) == (pytest.approx(1.005), pytest.approx(2.995)) and sound.z.shape == (40, 200)
+    assert mouth.x[0] == 1.0 and mouth.y[0] == pytest.approx(opening[0]) and mouth.y[10] is None
+    assert list(sound.y) == sorted(sound.y) and 60 < sound.y[0] < sound.y[-1] < 7600
+
+
+def test_a_calibrated_face_is_weighed_in_words() -> None:
+    found = replace(
+        make_report(0.6),
+        calibration=NOTE,
+        llr=2.4,
+        zone="supported",
+        band="moderately strong support",
+        p_value=0.43,
+        smallest_p=0.07,
+    )
+    text = " ".join(Tags(views.describe_face(make_analysis(found).tracks[0])).text.split())
+    assert "Supported: face and voice fit" in text and "moderately strong support" in text
+    assert "250 times more probable if this face produced this speech than if this face did not" in text
+    assert "p = 0.43" in text and "made by Ada, approved by Grace" in text and "+2.40" in text
+    assert "Uncalibrated" not in views.describe_analysis(make_analysis(found))
+
+
+def test_a_calibration_that_abstains_says_so() -> None:
+    found = replace(make_report(0.6), calibration=NOTE)
+    assert "Nothing is said for or against" in views.describe_face(make_analysis(found).tracks[0])
 
 
 def test_a_timeline_of_one_window_can_be_drawn() -> None:

@@ -1,0 +1,165 @@
+"""What the Analyse tab does: jobs are handed in, followed, and shown to whoever owns them."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from engine.errors import EngineError, UnreadableVideo
+from engine.methods import Method
+from tests.gallery_db.planted import enrol_people
+from tests.webapp.jobs.handed import hand_in, make_examination, write_file
+from tests.webapp.pages.desks import OWNER, finish_job, open_desk
+from tests.webapp.test_views import MEAN, Tags
+from webapp.examples import EXAMPLES
+from webapp.jobs.records import JobError, JobState, Question
+from webapp.pages import examining, job_views
+from webapp.pages.desk import Desk
+from webapp.pages.examining import EVERYBODY, ONE, Asked
+
+ABOUT = Question(reason="case 12", speaker="Ada")
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    desk = open_desk(tmp_path)
+    yield desk
+    desk.jobs.close()
+    desk.gallery.close()
+
+
+def test_every_file_is_a_job_and_the_link_one_more(desk: Desk, tmp_path: Path) -> None:
+    paths = tuple(str(write_file(tmp_path, name, name.encode())) for name in ("a.mp4", "b.mp4"))
+    jobs = examining.hand_in(desk, OWNER, Asked(paths, " https://example.org/talk ", None))
+    assert [(job.name, job.url) for job in jobs] == [
+        ("a.mp4", None),
+        ("b.mp4", None),
+        ("https://example.org/talk", "https://example.org/talk"),
+    ]
+    assert {job.state for job in jobs} == {JobState.QUEUED}
+    assert [job.id for job in examining.list_open(desk, OWNER)] == [job.id for job in jobs]
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        (Asked(), "No video was chosen"),
+        (Asked(("a.mp4",), whom=EVERYBODY, reason="  "), "no reason is given"),
+        (Asked(("a.mp4",), whom=ONE), "none was chosen"),
+    ],
+)
+def test_a_form_that_lacks_something_is_refused_and_nothing_is_kept(desk: Desk, asked: Asked, words: str) -> None:
+    with pytest.raises(EngineError, match=words) as refused:
+        examining.hand_in(desk, OWNER, asked)
+    assert refused.value.hint
+    assert desk.jobs.list() == []
+
+
+def test_only_what_is_asked_for_is_asked() -> None:
+    form = Asked(method=Method().title, reason="case 12", speaker="Ada")
+    assert form.pose() == Question()
+    assert replace(form, whom=EVERYBODY).pose() == Question(reason="case 12")
+    assert replace(form, whom=ONE).pose() == Question(speaker="Ada")
+
+
+def test_a_job_is_nobodys_but_its_owners(desk: Desk, tmp_path: Path) -> None:
+    job = finish_job(desk, tmp_path)
+    assert examining.find_job(desk, OWNER, job.id) == job
+    for owner, number in (("eve", job.id), (OWNER, "0" * 32), (OWNER, "../.."), (OWNER, None)):
+        assert examining.find_job(desk, owner, number) is None
+    assert examining.list_recent(desk, "eve") == [] and examining.list_open(desk, "eve") == []
+
+
+def test_the_batches_are_not_offered_one_by_one(desk: Desk, tmp_path: Path) -> None:
+    hand_in(desk.jobs, tmp_path, owner=OWNER, batch="enrol-1")
+    assert examining.list_recent(desk, OWNER) == [] and examining.list_open(desk, OWNER) == []
+
+
+def test_a_job_is_told_at_every_stage(desk: Desk, tmp_path: Path) -> None:
+    job = hand_in(desk.jobs, tmp_path, owner=OWNER)
+    assert "Waiting for a free worker" in examining.show_job(desk, job)
+    second = hand_in(desk.jobs, tmp_path, "b.mp4", OWNER)
+    assert "1 jobs come before" in examining.show_job(desk, second)
+    desk.jobs.lease("w")
+    desk.jobs.beat(job.id, "w", "faces", 0.37)
+    running = examining.show_job(desk, desk.jobs.get(job.id))
+    assert "Following faces · 37%" in running and 'value="0.370"' in running
+    desk.jobs.fail(job.id, "w", UnreadableVideo(f"{MEAN} is a text.", "Choose <b>another</b>."))
+    failed = Tags(examining.show_job(desk, desk.jobs.get(job.id)))
+    assert "is a text." in failed.text and "Choose <b>another</b>." in failed.text and "UNREADABLE_VIDEO" in failed.text
+    assert "img" not in [tag for tag, _ in failed.found]
+    assert "cancelled" in examining.show_job(desk, desk.jobs.cancel(second.id))
+    assert "Upload a talking-head clip" in examining.show_job(desk, None)
+
+
+def test_a_job_that_is_done_is_shown_with_its_number(desk: Desk, tmp_path: Path) -> None:
+    job = finish_job(desk, tmp_path)
+    words = examining.show_job(desk, job)
+    assert f'data-job="{job.id}"' in words and "clip.mp4" in words and "SHA-256" in words
+
+
+def test_both_answers_stand_at_each_face(desk: Desk, tmp_path: Path) -> None:
+    shown = examining.read(desk, finish_job(desk, tmp_path, question=ABOUT))
+    assert shown.found is not None
+    first, second = (examining.describe_speaker(desk, shown, track) for track in shown.found.analysis.tracks)
+    assert "1. Ada" in first[0] and "2. Ben" in first[0] and "Compared with Ada" in first[1]
+    assert "1. Ben" in second[0] and "Ada" not in second[0]
+    assert examining.describe_others(desk, shown, {0, 1}) == []
+    assert len(examining.describe_others(desk, shown, {0})) == 2
+
+
+def test_pictures_of_those_who_are_enrolled_stand_beside(desk: Desk, tmp_path: Path) -> None:
+    (number,) = enrol_people(desk.gallery, [3])
+    found = make_examination()
+    assert found.searches is not None
+    candidate = replace(found.searches[0].candidates[0], speaker_id=number)
+    search = replace(found.searches[0], candidates=(candidate,))
+    found = replace(found, searches=(search, search), verifications=None)
+    shown = examining.read(desk, finish_job(desk, tmp_path, question=ABOUT, found=found))
+    assert shown.found is not None
+    (words,) = examining.describe_speaker(desk, shown, shown.found.analysis.tracks[0])
+    assert words.count("data:image/jpeg;base64,") == 2
+
+
+def test_why_nobody_is_named_is_said(desk: Desk, tmp_path: Path) -> None:
+    plain = replace(make_examination(), searches=None, verifications=None)
+    shown = examining.read(desk, finish_job(desk, tmp_path, found=plain))
+    assert shown.found is not None
+    assert "Nobody was asked about" in examining.describe_speaker(desk, shown, shown.found.analysis.tracks[0])[0]
+    error = JobError("WEIGHTS_MISSING", "The file of the model is not there.", "Restore it.")
+    lacking = replace(plain, faces=(), speakers_error=error)
+    shown = examining.read(desk, finish_job(desk, tmp_path, "b.mp4", ABOUT, lacking))
+    assert shown.found is not None
+    (words,) = examining.describe_speaker(desk, shown, shown.found.analysis.tracks[0])
+    assert "Restore it." in words and "WEIGHTS_MISSING" in words
+
+
+def test_examples_are_announced_as_such_and_other_files_are_not() -> None:
+    assert "animated portrait" in examining.show_upload(f"/somewhere/{EXAMPLES[0].file}")
+    assert "animated portrait" not in examining.show_upload("/somewhere/else.mp4")
+    assert "No video chosen" in examining.show_upload(None)
+    assert "gradio_api/file=/tmp/a%20b/c%231.mp4" in examining.show_upload("/tmp/a b/c#1.mp4")
+
+
+def test_the_file_of_a_job_is_fetched_by_its_number_alone(desk: Desk, tmp_path: Path) -> None:
+    job = finish_job(desk, tmp_path)
+    assert f'src="files/{job.id}/input"' in examining.show_original(job)
+    assert "No video chosen" in examining.show_original(replace(job, sha256=None))
+
+
+def test_what_a_job_left_can_be_fetched(desk: Desk, tmp_path: Path) -> None:
+    job = finish_job(desk, tmp_path)
+    links = job_views.list_downloads(job)
+    for name in ("result.json", "windows.csv", "report.html", "bundle.zip"):
+        assert f'href="files/{job.id}/{name}"' in links
+    assert "speakers.json" not in links
+    assert "speakers.json" in job_views.list_downloads(replace(job, question=ABOUT))
+    assert job_views.list_downloads(replace(job, state=JobState.RUNNING)) == ""
+
+
+def test_a_name_cannot_carry_markup(desk: Desk, tmp_path: Path) -> None:
+    job = replace(finish_job(desk, tmp_path), name=MEAN)
+    texts = [job_views.show_progress(job), job_views.show_failure(job), job_views.list_open([job])]
+    for words in [*texts, examining.show_original(job)]:
+        assert "img" not in [tag for tag, _ in Tags(words).found]

@@ -1,0 +1,256 @@
+"""The Analyse tab: hand in files or a link, follow the job, read both answers face by face."""
+
+from typing import Any
+
+import gradio as gr
+from gradio.processing_utils import save_file_to_cache
+from gradio.utils import get_upload_folder
+
+from engine.errors import EngineError
+from engine.fetch.fetching import describe
+from engine.methods import TITLES, Method, list_lacking, list_methods
+from engine.settings import Settings
+from engine.types import Analysis, SyncCurve, TrackReport
+from webapp import views
+from webapp.accounts.visitors import Role, require_role
+from webapp.examples import EXAMPLES, find_examples
+from webapp.figures import plot_curve, plot_curves, plot_seconds, plot_timeline
+from webapp.jobs.records import JobState
+from webapp.pages import examining, job_views, people
+from webapp.pages.desk import CLIP_TYPES, QUIET, SHOWN, Desk, find_owner, guard
+from webapp.pages.examining import EVERYBODY, NOBODY, ONE, Asked, Shown
+from webapp.texts import say
+from webapp.texts.labels import label
+
+EVERY_S = 1.0  # between looks at a job that runs
+AROUND_S = 2.0  # of the chosen second, in the figure of sound and mouth
+
+
+def lay_out(app: gr.Blocks, desk: Desk) -> gr.State:
+    """Lay the tab out and wire it; gives the state that holds the number of the job on show."""
+    form, screen = _lay_out_form(), _lay_out_screen()
+    _wire_form(desk, form, screen)
+    _wire_jobs(app, desk, form, screen)
+
+    @gr.render(inputs=[screen["version"]], triggers=[screen["version"].change], show_progress="hidden")
+    def show_faces(version: tuple[str, str] | None, request: gr.Request) -> None:
+        job = examining.find_job(desk, find_owner(request), version[0] if version else None)
+        if job is None or job.state != JobState.DONE:
+            return
+        shown = examining.read(desk, job)
+        assert shown.found is not None
+        for number, track in enumerate(shown.found.analysis.tracks):
+            lay_out_face(desk, shown, number, track)
+        _lay_out_others(desk, shown)
+
+    shown: gr.State = screen["job"]
+    return shown
+
+
+def take_example(settings: Settings, number: int) -> list[str] | None:
+    """Copy an example to where the page may serve files from; None, and a word of warning, where it is not made."""
+    paths = find_examples(settings.data_dir)
+    if not paths:
+        gr.Warning(say("The examples have not been made yet. Run: python -m webapp.examples"))
+        return None
+    return [save_file_to_cache(paths[number], get_upload_folder())]
+
+
+def _lay_out_form() -> dict[str, Any]:
+    parts: dict[str, Any] = {}
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=2, min_width=320):
+            parts["files"] = gr.File(
+                label=label("Video"), file_count="multiple", file_types=CLIP_TYPES, type="filepath", height=150
+            )
+            with gr.Row():
+                parts["examples"] = [gr.Button(label(example.title), size="sm") for example in EXAMPLES]
+            with gr.Row():
+                parts["url"] = gr.Textbox(label=label("Link to a video"), elem_id="ws-link", scale=4, max_lines=1)
+                parts["look"] = gr.Button(label("Look"), size="sm", elem_id="ws-link-look", scale=1, min_width=80)
+            parts["about"] = gr.HTML("", elem_id="ws-link-about")
+            parts["whom"] = gr.Radio(
+                [
+                    (label("Nobody: face and voice alone"), NOBODY),
+                    (label("One enrolled person"), ONE),
+                    (label("Everybody enrolled"), EVERYBODY),
+                ],
+                value=NOBODY,
+                label=label("Compare the way of speaking with"),
+                elem_id="ws-whom",
+            )
+            parts["speaker"] = gr.Dropdown(
+                [], label=label("Person"), visible=False, value=None, elem_id="ws-whom-person"
+            )
+            parts["reason"] = gr.Textbox(
+                label=label("Why everybody is searched"),
+                info=label("A case number or the like, no name; it is kept on record."),
+                visible=False,
+                elem_id="ws-reason",
+            )
+            parts["method"] = gr.Dropdown(
+                [Method().title], value=Method().title, label=label("Method"), elem_id="ws-method"
+            )
+            parts["lacking"] = gr.HTML("", elem_id="ws-lacking")
+            parts["start"] = gr.Button(label("Analyse"), variant="primary", elem_id="ws-analyse")
+        with gr.Column(scale=3, min_width=320):
+            parts["player"] = gr.HTML(views.show_player(None), elem_id="ws-watch")
+    return parts
+
+
+def _lay_out_screen() -> dict[str, Any]:
+    parts: dict[str, Any] = {}
+    parts["open"] = gr.HTML("", elem_id="ws-open")
+    with gr.Row():
+        parts["choice"] = gr.Dropdown([], value=None, label=label("Shown below"), elem_id="ws-choice", scale=4)
+        parts["cancel"] = gr.Button(label("Cancel this job"), size="sm", visible=False, elem_id="ws-cancel", scale=1)
+    parts["summary"] = gr.HTML(views.welcome(), elem_id="ws-summary", min_height=120)
+    parts["links"] = gr.HTML("", elem_id="ws-downloads")
+    parts["job"] = gr.State(None)  # number of the job on show
+    parts["version"] = gr.State(None)  # that, and its state: what the faces below are drawn anew for
+    parts["timer"] = gr.Timer(EVERY_S, active=False)
+    return parts
+
+
+def _wire_form(desk: Desk, form: dict[str, Any], screen: dict[str, Any]) -> None:
+    def offer(whom: str) -> tuple[Any, Any]:
+        names = people.list_names(desk) if whom == ONE else []
+        return gr.update(visible=whom == ONE, choices=names), gr.update(visible=whom == EVERYBODY)
+
+    def look(url: str, request: gr.Request) -> str:
+        try:
+            require_role(request, Role.ANALYST)
+            return job_views.describe_link(describe(url.strip(), desk.settings.fetch_limits))
+        except EngineError as error:
+            return views.describe_error(error)
+
+    def preview(paths: list[str] | None) -> str:
+        return examining.show_upload(paths[-1] if paths else None)
+
+    form["whom"].change(guard(offer), [form["whom"]], [form["speaker"], form["reason"]], **QUIET)
+    form["look"].click(guard(look), [form["url"]], [form["about"]], concurrency_id="fetch", **SHOWN)
+    form["files"].change(preview, [form["files"]], [form["player"]], **QUIET)
+    for number, button in enumerate(form["examples"]):
+        button.click(lambda n=number: take_example(desk.settings, n), None, [form["files"]], **QUIET)
+
+
+def _wire_jobs(app: gr.Blocks, desk: Desk, form: dict[str, Any], screen: dict[str, Any]) -> None:
+    parts = ("job", "version", "open", "choice", "cancel", "summary", "links", "timer")
+    outputs = [*(screen[name] for name in parts), form["player"]]
+
+    def draw(number: str | None, owner: str, may_play: bool = True) -> tuple[Any, ...]:
+        job = examining.find_job(desk, owner, number)
+        open_jobs = examining.list_open(desk, owner)
+        is_open = job is not None and job.state.is_open
+        return (
+            job.id if job else None,
+            (job.id, str(job.state)) if job else None,
+            job_views.list_open(open_jobs),
+            gr.update(choices=examining.list_recent(desk, owner), value=job.id if job else None),
+            gr.update(visible=is_open),
+            examining.show_job(desk, job),
+            job_views.list_downloads(job) if job else "",
+            gr.update(active=bool(open_jobs)),
+            examining.show_original(job) if job and may_play else gr.skip(),
+        )
+
+    def begin(files: list[str] | None, url: str, method: str, whom: str, reason: str, speaker: str | None,
+              request: gr.Request) -> tuple[Any, ...]:  # fmt: skip
+        owner = require_role(request, Role.ANALYST).name
+        asked = Asked(tuple(files or ()), url, method, whom, reason, speaker)
+        return draw(examining.hand_in(desk, owner, asked)[0].id, owner, may_play=False)
+
+    def poll(number: str | None, version: tuple[str, str] | None, request: gr.Request) -> tuple[Any, ...]:
+        now = draw(number, find_owner(request), may_play=False)
+        done = version is not None and now[1] is not None and tuple(version) != now[1]
+        return now if done else (now[0], gr.skip(), now[2], gr.skip(), *now[4:])
+
+    def choose(number: str | None, request: gr.Request) -> tuple[Any, ...]:
+        return draw(number, find_owner(request))
+
+    def cancel(number: str | None, request: gr.Request) -> tuple[Any, ...]:
+        owner = require_role(request, Role.ANALYST).name
+        job = examining.find_job(desk, owner, number)
+        if job is not None:
+            desk.jobs.cancel(job.id)
+        return draw(number, find_owner(request), may_play=False)
+
+    def load(request: gr.Request) -> tuple[Any, ...]:
+        owner = find_owner(request)
+        wanted = request.query_params.get("job")
+        titles = [method.title for method in list_methods(desk.settings.data_dir)]
+        lacking = views.describe_methods(list_lacking(desk.settings.data_dir))
+        shown = draw(wanted, owner)
+        return (*shown[:-1], shown[-1] if shown[0] else gr.skip(), gr.update(choices=titles), lacking)
+
+    asked = [form[name] for name in ("files", "url", "method", "whom", "reason", "speaker")]
+    form["start"].click(guard(begin), asked, outputs, trigger_mode="once", **QUIET)
+    screen["timer"].tick(guard(poll), [screen["job"], screen["version"]], outputs, **QUIET)
+    screen["choice"].input(guard(choose), [screen["choice"]], outputs, **QUIET)
+    screen["job"].change(guard(choose), [screen["job"]], outputs, **QUIET)
+    screen["cancel"].click(guard(cancel), [screen["job"]], outputs, **QUIET)
+    app.load(guard(load), None, [*outputs, form["method"], form["lacking"]], **QUIET)
+
+
+def lay_out_face(desk: Desk, shown: Shown, number: int, track: TrackReport) -> None:
+    """Show one face: words above, then what was measured over time, then whose way of speaking it is."""
+    assert shown.found is not None
+    analysis, found, traces = shown.found.analysis, track.consistency, shown.found.traces
+    with gr.Column(elem_classes="ws-card"):
+        gr.HTML(views.describe_face(track))
+        if found.curve is not None:
+            gates = traces.gate(number) if traces is not None else []
+            with gr.Row():
+                if found.windows:
+                    with gr.Column(scale=3, min_width=320):
+                        timeline = plot_timeline(found.windows, analysis.duration_s, gates)
+                        gr.Plot(timeline, show_label=False, elem_classes="ws-timeline")
+                with gr.Column(scale=2, min_width=320):
+                    gr.Plot(_plot_offsets(found.curve, track, analysis), show_label=False, elem_classes="ws-curve")
+            if found.windows:
+                gr.HTML(views.list_windows(found.windows))
+        if traces is not None:
+            _lay_out_seconds(desk, shown, number, track)
+        for words in examining.describe_speaker(desk, shown, track):
+            gr.HTML(words)
+
+
+def _lay_out_seconds(desk: Desk, shown: Shown, number: int, track: TrackReport) -> None:
+    """Show sound and mouth around a second that can be chosen, on the timeline too."""
+    assert shown.found is not None and shown.found.traces is not None
+    traces, duration_s = shown.found.traces, shown.found.analysis.duration_s
+    start = round(track.start_s, 1)
+    with gr.Accordion(label("Look for yourself: sound and mouth"), open=False, elem_classes="ws-seconds"):
+        second = gr.Number(
+            round(min(start + AROUND_S, track.end_s), 1),
+            label=label("Around this second"),
+            info=label("The mouth should open with vowels, and close for p, b and m."),
+            minimum=0,
+            maximum=round(duration_s, 1),
+            step=0.5,
+            elem_classes="ws-second-at",
+        )
+
+        def plot(at: float | None) -> Any:
+            middle = min(max(at or 0.0, track.start_s), track.end_s)
+            first, last = max(middle - AROUND_S, 0.0), min(middle + AROUND_S, duration_s)
+            return plot_seconds(traces, number, first, max(last, first + 0.5))
+
+        figure = gr.Plot(plot(second.value), show_label=False, elem_classes="ws-mouth")
+        second.change(plot, [second], [figure], **QUIET)
+
+
+def _lay_out_others(desk: Desk, shown: Shown) -> None:
+    """Show what is said of faces that the first answer did not look at, as in paper mode."""
+    assert shown.found is not None
+    told = {track.id for track in shown.found.analysis.tracks}
+    for words in examining.describe_others(desk, shown, told):
+        with gr.Column(elem_classes="ws-card"):
+            gr.HTML(words)
+
+
+def _plot_offsets(curve: SyncCurve, track: TrackReport, analysis: Analysis) -> Any:
+    second = track.consistency.second
+    if second is None:
+        return plot_curve(curve)
+    return plot_curves((TITLES[analysis.model], curve), (TITLES[second.model], second.curve))

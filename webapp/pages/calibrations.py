@@ -1,0 +1,188 @@
+"""The Calibration tab: the records, which one is in force, what each is worth, and approving one."""
+
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+
+import gradio as gr
+
+from engine.calibration.files import list_shipped
+from engine.calibration.judging import find_calibration
+from engine.calibration.records import Calibration, CalibrationStatus, Metric, Task
+from engine.errors import EngineError
+from gallery_db.summary import clean
+from webapp.accounts.visitors import LOCAL, Role, require_role
+from webapp.figures import plot_metrics
+from webapp.pages.desk import QUIET, Desk, guard
+from webapp.texts import say
+from webapp.texts.labels import label
+
+HEADERS = ("Task", "Version", "State", "In force", "Author", "Approver", "Made", "Record")
+TASKS = {
+    Task.CONSISTENCY: "face and voice",
+    Task.VERIFICATION: "compared with one person",
+    Task.IDENTIFICATION: "searched among everybody",
+}
+STATES = {
+    CalibrationStatus.DRAFT: "draft",
+    CalibrationStatus.APPROVED: "approved",
+    CalibrationStatus.RETIRED: "retired",
+}
+
+
+def lay_out(app: gr.Blocks, desk: Desk) -> None:
+    """Lay the tab out and wire it."""
+    gr.HTML(_introduce())
+    table = gr.Dataframe(
+        headers=list(HEADERS), interactive=False, label=label("Records"), elem_id="ws-records", wrap=True
+    )
+    chosen = gr.Dropdown([], value=None, label=label("Record"), elem_id="ws-record")
+    shown = gr.HTML("", elem_id="ws-record-card")
+    figure = gr.Plot(visible=False, show_label=False, elem_classes="ws-metrics")
+    with gr.Row():
+        approver = gr.Textbox(label=label("Approved by"), elem_id="ws-approver", scale=3)
+        note = gr.Textbox(label=label("Why it is retired"), elem_id="ws-retire-note", scale=3)
+        approve = gr.Button(label("Approve"), size="sm", elem_id="ws-approve")
+        retire = gr.Button(label("Retire"), size="sm", variant="stop", elem_id="ws-retire")
+
+    def fill(keep: str | None = None) -> tuple[Any, ...]:
+        records, in_force = list_records(desk), find_in_force(desk)
+        choices = [(f"{one.task} {one.version} · {one.status} · {one.id[:12]}", one.id) for one in records]
+        picked = next(
+            (one for one in records if one.id == keep), next((one for one in records if one.id in in_force), None)
+        )
+        return (
+            gr.update(value=list_rows(records, in_force)),
+            gr.update(choices=choices, value=picked.id if picked else None),
+            describe(picked) if picked else "",
+            gr.update(visible=picked is not None, value=plot_metrics(picked.metrics) if picked else None),
+        )
+
+    def pick(event: gr.SelectData) -> tuple[Any, ...]:
+        return fill(find_record(desk, str(event.row_value[-1])).id)
+
+    def agree(number: str | None, name: str, request: gr.Request) -> tuple[Any, ...]:
+        visitor = require_role(request, Role.ADMIN)
+        approved = find_record(desk, number).approve(name.strip() if visitor == LOCAL else visitor.name)
+        keep_record(desk, approved, number)
+        return fill(approved.id)
+
+    def withdraw(number: str | None, why: str, request: gr.Request) -> tuple[Any, ...]:
+        require_role(request, Role.ADMIN)
+        retired = find_record(desk, number).retire(why.strip())
+        keep_record(desk, retired, number)
+        return fill(retired.id)
+
+    outputs = [table, chosen, shown, figure]
+    app.load(guard(fill), None, outputs, **QUIET)
+    chosen.input(guard(fill), [chosen], outputs, **QUIET)
+    table.select(guard(pick), None, outputs, **QUIET)
+    approve.click(guard(agree), [chosen, approver], outputs, **QUIET)
+    retire.click(guard(withdraw), [chosen, note], outputs, **QUIET)
+
+
+def list_records(desk: Desk) -> list[Calibration]:
+    """Those that were kept here, and those that come with the program, without any twice."""
+    found = {one.id: one for one in [*list_shipped(), *desk.gallery.calibrations()]}
+    return list(found.values())
+
+
+def find_record(desk: Desk, number: str | None) -> Calibration:
+    """A record by its number or the beginning of it; EngineError where there is none."""
+    for one in list_records(desk):
+        if number and one.id.startswith(number):
+            return one
+    raise EngineError("No record was chosen.", "Choose one from the table first.")
+
+
+def keep_record(desk: Desk, record: Calibration, followed: str | None) -> None:
+    """Keep a record, and before it the one that it follows, where that came with the program."""
+    kept = {one.id for one in desk.gallery.calibrations()}
+    if followed and followed not in kept:
+        desk.gallery.keep_calibration(find_record(desk, followed))
+    desk.gallery.keep_calibration(record)
+
+
+def find_in_force(desk: Desk) -> set[str]:
+    """The records that judge now, one for each task and recipe."""
+    kept = desk.gallery.calibrations()
+    pairs = {(one.task, one.recipe) for one in list_records(desk)}
+    found = [find_calibration(task, recipe, kept) for task, recipe in pairs]
+    return {one.id for one in found if one is not None}
+
+
+def list_rows(records: Sequence[Calibration], in_force: set[str]) -> list[list[str]]:
+    """Rows of the table."""
+    return [
+        [
+            say(TASKS[one.task]),
+            one.version,
+            say(STATES[one.status]),
+            "✔" if one.id in in_force else "",
+            clean(one.author),
+            clean(one.approver),
+            one.created[:10],
+            one.id[:12],
+        ]
+        for one in records
+    ]
+
+
+def describe(record: Calibration) -> str:
+    """Say what a record is for, what stands behind it, and what it is worth."""
+    counts, policy, bounds = record.counts, record.policy, record.bounds
+    facts = [
+        (say("Scored by"), record.scored_by),
+        (say("Population"), record.population),
+        (
+            say("Trials"),
+            say(
+                "{same} of the same speech or person, {different} of others",
+                same=counts.same,
+                different=counts.different,
+            ),
+        ),
+        (say("People and sources"), f"{counts.people}, {counts.sources}"),
+        (say("Clips, and refused by the gates"), f"{counts.clips}, {counts.abstained}"),
+        (say("Supported from, against from (log10 LR)"), f"{policy.supported_llr:+.2f}, {policy.against_llr:+.2f}"),
+        (say("No log10 LR beyond"), f"{bounds.lower_llr:+.2f}, {bounds.upper_llr:+.2f}"),
+        (say("Recipe"), record.recipe),
+        (say("Manifest"), record.manifest_sha256),
+        (say("Note"), record.note),
+    ]
+    rows = "".join(
+        f'<tr><th scope="row">{escape(head)}</th><td class="ws-wrap">{escape(clean(text))}</td></tr>'
+        for head, text in facts
+        if text
+    )
+    title = f"{say(TASKS[record.task])} {record.version}: {say(STATES[record.status])}"
+    table = f'<table class="ws-rows"><tbody>{rows}</tbody></table>'
+    return f'<section class="ws-note"><h3>{escape(title)}</h3>{table}</section>{_list_metrics(record.metrics)}'
+
+
+def _list_metrics(metrics: Sequence[Metric]) -> str:
+    words = ("Figure", "Of", "Value", "95 % interval", "Resampled")
+    heads = "".join(f'<th scope="col">{escape(say(text))}</th>' for text in words)
+    rows = "".join(
+        f"<tr><td>{escape(one.name)}</td><td>{escape(one.condition)}</td><td>{one.value:.3f}</td>"
+        f"<td>{_interval(one)}</td><td>{escape(one.over)}</td></tr>"
+        for one in metrics
+    )
+    title = escape(say("All figures, measured on what was held out"))
+    return (
+        f'<details class="ws-table"><summary>{title}</summary><table><thead><tr>{heads}</tr></thead>'
+        f"<tbody>{rows}</tbody></table></details>"
+    )
+
+
+def _interval(one: Metric) -> str:
+    return "–" if one.low is None or one.high is None else f"{one.low:.3f} – {one.high:.3f}"
+
+
+def _introduce() -> str:
+    return (
+        '<p class="ws-note">A calibration turns raw scores into likelihood ratios, within bounds that its trials '
+        "support. It judges once somebody else than its author has approved it. Make one from your own clips with the "
+        "notebook <code>notebooks/calibration.ipynb</code> (<code>make lab</code>) or <code>wayspeak calibrate</code>."
+        "</p>"
+    )

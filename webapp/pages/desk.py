@@ -1,0 +1,70 @@
+"""What every tab works with, and who is asking."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from html import escape
+from typing import Any, ParamSpec, TypeVar
+
+import gradio as gr
+
+from engine.errors import EngineError
+from engine.settings import Settings
+from gallery_db.gallery import Gallery
+from webapp.accounts.visitors import find_visitor
+from webapp.galleries import open_gallery
+from webapp.jobs.store import JobStore
+from webapp.texts import say
+
+CLIP_TYPES = ["video", ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg"]
+# By ending too: not every system knows the media type of each.
+QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "undocumented"}
+"""For events that answer at once."""
+SHOWN: dict[str, Any] = {"api_visibility": "undocumented"}
+"""For events that take a moment."""
+Given = ParamSpec("Given")
+Answer = TypeVar("Answer")
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Desk:
+    """The records that the page reads and writes; what is heavy runs in the workers."""
+
+    settings: Settings
+    jobs: JobStore
+    gallery: Gallery
+
+    @classmethod
+    def open(cls, settings: Settings) -> "Desk":
+        """Open both databases; EngineError says why one cannot be."""
+        return cls(settings, JobStore.open(settings), open_gallery(settings))
+
+
+def find_owner(request: gr.Request) -> str:
+    """Whose jobs are shown: theirs who logged in, or the one local user's."""
+    return find_visitor(request).name
+
+
+def guard(act: Callable[Given, Answer]) -> Callable[Given, Answer]:
+    """Let an error reach the screen as words that say what to do; what is unexpected goes to the log."""
+
+    @wraps(act)
+    def guarded(*args: Given.args, **kwargs: Given.kwargs) -> Answer:
+        try:
+            return act(*args, **kwargs)
+        except EngineError as error:
+            raise gr.Error(_tell(error), duration=None, title=say("That was not done"), print_exception=False) from None
+        except gr.Error:
+            raise
+        except Exception:
+            _log.exception("an event of the page failed")
+            words = say("Something went wrong inside Wayspeak. Try again; the log shows the cause.")
+            raise gr.Error(words, duration=None, title=say("That was not done"), print_exception=False) from None
+
+    return guarded
+
+
+def _tell(error: EngineError) -> str:
+    return f"{escape(error.message)} {escape(error.hint)} ({escape(error.code)})"

@@ -1,0 +1,159 @@
+"""What the events of the Analyse tab do: hand jobs in, follow them, show what they found."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from engine.errors import EngineError
+from engine.types import TrackReport
+from gallery_db.records import StoredSample
+from gallery_db.summary import clean
+from webapp import views
+from webapp.examination import Examination
+from webapp.examples import EXAMPLES
+from webapp.jobs.records import Job, JobState, NewJob, Question
+from webapp.pages import job_views, who_views
+from webapp.pages.desk import Desk
+from webapp.texts import say
+
+NOBODY, EVERYBODY, ONE = "nobody", "everybody", "one"
+RECENT = 25  # jobs offered to be shown
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The form of the Analyse tab."""
+
+    paths: tuple[str, ...] = ()
+    url: str = ""
+    method: str | None = None
+    whom: str = NOBODY
+    reason: str = ""
+    speaker: str | None = None
+
+    def pose(self) -> Question:
+        """Make the question; EngineError where the form lacks something."""
+        if self.whom == EVERYBODY and not self.reason.strip():
+            raise EngineError(
+                "Everybody enrolled is to be searched, and no reason is given.",
+                "Write a case number or the like, but no name: it is kept on record.",
+            )
+        if self.whom == ONE and not self.speaker:
+            raise EngineError("One person is to be compared with, and none was chosen.", "Choose who it is.")
+        return Question(
+            **({"method": self.method} if self.method else {}),
+            reason=self.reason.strip() if self.whom == EVERYBODY else None,
+            speaker=self.speaker if self.whom == ONE else None,
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Shown:
+    """One job with whatever it has found."""
+
+    job: Job
+    found: Examination | None = None
+
+
+def hand_in(desk: Desk, owner: str, asked: Asked) -> list[Job]:
+    """Put a job a file, or one for the link, into the queue. EngineError where there is neither."""
+    question = asked.pose()
+    url = asked.url.strip()
+    if not asked.paths and not url:
+        raise EngineError(
+            "No video was chosen.", "Upload a file, paste a link, or take an example; then press Analyse."
+        )
+    new = [NewJob(owner, Path(path).name, question, Path(path)) for path in asked.paths]
+    if url:
+        new.append(NewJob(owner, url, question, url=url))
+    return [desk.jobs.enqueue(one) for one in new]
+
+
+def list_recent(desk: Desk, owner: str) -> list[tuple[str, str]]:
+    """The latest jobs of somebody, as titles and numbers, to choose one to be shown; batches stay out."""
+    jobs = [job for job in desk.jobs.list(owner, limit=4 * RECENT) if job.batch is None][:RECENT]
+    return [(job_views.name_job(job), job.id) for job in jobs]
+
+
+def list_open(desk: Desk, owner: str) -> list[Job]:
+    """The jobs of somebody that wait or run, the oldest first."""
+    states = [JobState.QUEUED, JobState.RUNNING]
+    return [job for job in reversed(desk.jobs.list(owner, states)) if job.batch is None]
+
+
+def find_job(desk: Desk, owner: str, number: str | None) -> Job | None:
+    """A job of this owner; None where there is none of that number, or it is somebody else's."""
+    if not number:
+        return None
+    try:
+        job = desk.jobs.get(number)
+    except EngineError:
+        return None
+    return job if job.owner == owner else None
+
+
+def read(desk: Desk, job: Job) -> Shown:
+    """Read what a job has found, once it is done."""
+    return Shown(job, desk.jobs.read_result(job.id) if job.state == JobState.DONE else None)
+
+
+def show_job(desk: Desk, job: Job | None) -> str:
+    """Say how far a job is, what it found of the clip as a whole, or why it found nothing."""
+    if job is None:
+        return views.welcome()
+    if job.state.is_open:
+        words = job_views.show_progress(job, desk.jobs.count_ahead(job.id))
+    elif job.state == JobState.DONE:
+        words = views.describe_analysis(desk.jobs.read_result(job.id).analysis)
+    else:
+        words = job_views.show_failure(job)
+    return f'<div data-job="{job.id}">{words}</div>'  # the script keeps it in the page's address
+
+
+def describe_speaker(desk: Desk, shown: Shown, track: TrackReport) -> list[str]:
+    """Say whose way of speaking a face has, or why that is not said."""
+    assert shown.found is not None
+    places = [place for place, face in enumerate(shown.found.faces) if face.face == track.id]
+    if not shown.found.faces or shown.found.speakers_error or not shown.job.question.is_about_speakers:
+        return [who_views.describe_absence(shown.job.question, shown.found.speakers_error)]
+    return [words for place in places for words in _describe_place(desk, shown.found, place)]
+
+
+def describe_others(desk: Desk, shown: Shown, told: set[int]) -> list[str]:
+    """The same for the faces that the analysis has no track of."""
+    assert shown.found is not None
+    places = [place for place, face in enumerate(shown.found.faces) if face.face not in told]
+    return [words for place in places for words in _describe_place(desk, shown.found, place)]
+
+
+def show_upload(path: str | None) -> str:
+    """Show the file that was chosen, with what is known of it where it is an example of ours."""
+    if not path:
+        return views.show_player(None)
+    captions = {example.file: say(example.caption) for example in EXAMPLES}
+    return views.show_player(f"gradio_api/file={quote(path, safe='/')}", captions.get(Path(path).name, ""))
+
+
+def show_original(job: Job) -> str:
+    """Show the file of a job, once it is there."""
+    if job.sha256 is None:
+        return views.show_player(None)
+    return views.show_player(f"files/{job.id}/input", clean(job.name))
+
+
+def _describe_place(desk: Desk, found: Examination, place: int) -> list[str]:
+    face = found.faces[place]
+    words = []
+    if found.searches is not None:
+        words.append(who_views.describe_search(found.searches[place], face, lambda who: _list_samples(desk, who)))
+    if found.verifications is not None:
+        words.append(who_views.describe_verification(found.verifications[place], face))
+    return words
+
+
+def _list_samples(desk: Desk, speaker_id: int) -> Sequence[StoredSample]:
+    try:
+        return desk.gallery.samples(speaker_id)
+    except EngineError:  # forgotten since, or merged into another
+        return ()

@@ -1,0 +1,107 @@
+"""The History tab: every analysis, to filter, open, compare, ask anew or delete."""
+
+import json
+from typing import Any
+
+import gradio as gr
+
+from engine.errors import EngineError
+from engine.methods import Method, list_methods
+from webapp.accounts.visitors import Role, require_role
+from webapp.figures import plot_comparison
+from webapp.jobs.folders import RESULT
+from webapp.jobs.records import Job, JobState, Question
+from webapp.pages import comparing, examining, job_views
+from webapp.pages.desk import QUIET, Desk, find_owner, guard
+from webapp.texts.labels import label
+
+ANY = "any"
+PAGE = 200  # rows
+
+
+def lay_out(app: gr.Blocks, desk: Desk, shown_job: gr.State, tabs: gr.Tabs, tab: gr.Tab) -> None:
+    """Lay the tab out and wire it; opening a job shows it under Analyse."""
+    with gr.Row():
+        text = gr.Textbox(label=label("Search in names, links and checksums"), elem_id="ws-history-text", scale=3)
+        states = [(label("Any"), ANY), *[(label(job_views.STATE_WORDS[state]), str(state)) for state in JobState]]
+        state = gr.Dropdown(states, value=ANY, label=label("State"), elem_id="ws-history-state", scale=1)
+        again = gr.Button(label("Refresh"), size="sm", elem_id="ws-history-refresh", scale=1)
+    table = gr.Dataframe(
+        headers=list(job_views.HEADERS), interactive=False, label=label("Jobs"), elem_id="ws-history", wrap=True
+    )
+    with gr.Row():
+        chosen = gr.Dropdown([], value=None, label=label("Chosen job"), elem_id="ws-history-job", scale=3)
+        other = gr.Dropdown([], value=None, label=label("Compare with"), elem_id="ws-history-other", scale=3)
+        method = gr.Dropdown(
+            [Method().title], value=Method().title, label=label("Method"), elem_id="ws-history-method", scale=2
+        )
+    with gr.Row():
+        show = gr.Button(label("Open under Analyse"), size="sm", elem_id="ws-history-open")
+        compare = gr.Button(label("Compare the two"), size="sm", elem_id="ws-history-compare")
+        rerun = gr.Button(label("Run again with this method"), size="sm", elem_id="ws-history-rerun")
+        delete = gr.Button(label("Delete for good"), size="sm", variant="stop", elem_id="ws-history-delete")
+    comparison = gr.HTML("", elem_id="ws-comparison")
+    figure = gr.Plot(visible=False, show_label=False, elem_classes="ws-compared")
+
+    def fill(wanted: str | None, kind: str | None, request: gr.Request, keep: str | None = None) -> tuple[Any, ...]:
+        owner = find_owner(request)
+        kinds = None if kind in (None, ANY) else [JobState(kind)]
+        jobs = desk.jobs.list(owner, kinds, wanted or "", limit=PAGE)
+        choices = [(f"{job_views.name_job(job)}", job.id) for job in jobs]
+        rows = job_views.list_rows([(job, read_report(desk, job)) for job in jobs])
+        return gr.update(value=rows), gr.update(choices=choices, value=keep), gr.update(choices=choices)
+
+    def begin(wanted: str | None, kind: str | None, request: gr.Request) -> tuple[Any, ...]:
+        titles = [one.title for one in list_methods(desk.settings.data_dir)]
+        return (*fill(wanted, kind, request), gr.update(choices=titles))
+
+    def pick(event: gr.SelectData) -> str:
+        return str(event.row_value[-1])
+
+    def own(number: str | None, request: gr.Request) -> Job:
+        job = examining.find_job(desk, find_owner(request), number)
+        if job is None:
+            raise EngineError("No job was chosen.", "Choose one from the table first.")
+        return job
+
+    def open_job(number: str | None, request: gr.Request) -> tuple[Any, ...]:
+        return own(number, request).id, gr.Tabs(selected="analyse")
+
+    def ask_anew(number: str | None, title: str, request: gr.Request) -> tuple[Any, ...]:
+        require_role(request, Role.ANALYST)
+        job = own(number, request)
+        question = Question(title, job.question.reason, job.question.speaker)
+        return desk.jobs.rerun(job.id, question).id, gr.Tabs(selected="analyse")
+
+    def remove(number: str | None, wanted: str, kind: str, request: gr.Request) -> tuple[Any, ...]:
+        require_role(request, Role.ANALYST)
+        desk.jobs.delete(own(number, request).id)
+        return fill(wanted, kind, request)
+
+    def set_side_by_side(first: str | None, second: str | None, request: gr.Request) -> tuple[Any, ...]:
+        pair = [own(one, request) for one in (first, second)]
+        found = [desk.jobs.read_result(job.id).analysis for job in pair]
+        drawn = comparing.list_timelines(pair, found)
+        shown = gr.update(visible=bool(drawn), value=plot_comparison(drawn) if drawn else None)
+        return comparing.describe(pair, found), shown
+
+    listed = [table, chosen, other]
+    app.load(guard(begin), [text, state], [*listed, method], **QUIET)
+    for event in (text.submit, state.change, again.click, tab.select):
+        event(guard(fill), [text, state], listed, **QUIET)
+    table.select(guard(pick), None, [chosen], **QUIET)
+    show.click(guard(open_job), [chosen], [shown_job, tabs], **QUIET)
+    rerun.click(guard(ask_anew), [chosen, method], [shown_job, tabs], **QUIET)
+    delete.click(guard(remove), [chosen, text, state], listed, **QUIET)
+    compare.click(guard(set_side_by_side), [chosen, other], [comparison, figure], **QUIET)
+
+
+def read_report(desk: Desk, job: Job) -> dict[str, Any] | None:
+    """The report of a job as plain data; None where there is none."""
+    if job.state != JobState.DONE:
+        return None
+    try:
+        found: dict[str, Any] = json.loads((desk.jobs.folder(job.id) / RESULT).read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found

@@ -1,0 +1,134 @@
+"""What the page says of jobs: how far they are, and the rows of the history."""
+
+import base64
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+
+from engine.fetch.records import MediaDescription
+from gallery_db.summary import clean
+from webapp.jobs.records import Job, JobState
+from webapp.texts import say
+from webapp.views import STEP_WORDS
+
+SIGNS = {
+    JobState.QUEUED: "…",
+    JobState.RUNNING: "▶",
+    JobState.DONE: "✔",
+    JobState.FAILED: "✕",
+    JobState.CANCELLED: "–",
+    JobState.SET_ASIDE: "✕",
+}
+STATE_WORDS = {
+    JobState.QUEUED: "waiting",
+    JobState.RUNNING: "running",
+    JobState.DONE: "done",
+    JobState.FAILED: "not analysed",
+    JobState.CANCELLED: "cancelled",
+    JobState.SET_ASIDE: "set aside",
+}
+HEADERS = ("When", "File", "State", "Result", "Score", "Offset, s", "Number")
+
+
+def show_progress(job: Job, ahead: int = 0) -> str:
+    """Show a job that waits or runs as a bar with words; it goes on without the page."""
+    if job.state == JobState.QUEUED:
+        words = say("Waiting; {n} jobs come before this one.", n=ahead) if ahead else say("Waiting for a free worker.")
+    else:
+        words = f"{say(STEP_WORDS.get(job.step, 'Beginning'))} · {job.share:.0%}"
+    keep = say("You may close this page: the job goes on, and is found under History.")
+    return (
+        f'<section class="ws-progress" role="status"><h2>{escape(clean(job.name))}</h2><p>{escape(words)}</p>'
+        f'<progress max="1" value="{job.share:.3f}" aria-label="{escape(words, quote=True)}"></progress>'
+        f'<p class="ws-file">{escape(keep)}</p></section>'
+    )
+
+
+def show_failure(job: Job) -> str:
+    """Say why there is no result, and what to do."""
+    if job.error is None:
+        return f'<div class="ws-note" role="status"><p>{escape(say("This job was cancelled."))}</p></div>'
+    todo = escape(say("What to do:"))
+    hint = f"<p><b>{todo}</b> {escape(clean(job.error.hint))}</p>" if job.error.hint else ""
+    return (
+        f'<div class="ws-error" role="alert"><h2>✕ {escape(say("The file was not analysed"))}</h2>'
+        f'<p>{escape(clean(job.error.message))}</p>{hint}<p class="ws-code">{escape(job.error.code)} · '
+        f"{escape(clean(job.name))}</p></div>"
+    )
+
+
+def describe_link(found: MediaDescription) -> str:
+    """Show what a site says of its video; nothing of it has been checked."""
+    picture = ""
+    if found.thumbnail:
+        data = base64.b64encode(found.thumbnail).decode()
+        picture = f'<img src="data:{escape(found.thumbnail_type, quote=True)};base64,{data}" width="160" alt="">'
+    length = say("{s} s long", s=f"{found.duration_s:.0f}") if found.duration_s else say("length not told")
+    words = f"{length} · {clean(found.extractor)}"
+    return f'<div class="ws-link">{picture}<p><b>{escape(found.title)}</b><br>{escape(words)}</p></div>'
+
+
+def list_open(jobs: Sequence[Job]) -> str:
+    """Name the jobs that wait or run, in a line each."""
+    if not jobs:
+        return ""
+    items = "".join(
+        f'<li><span aria-hidden="true">{SIGNS[job.state]}</span> {escape(clean(job.name))}: {escape(name_state(job))}'
+        f"{f', {job.share:.0%}' if job.state == JobState.RUNNING else ''}</li>"
+        for job in jobs
+    )
+    return (
+        f'<div class="ws-note"><b>{escape(say("Your jobs that wait or run"))}</b><ul class="ws-open">{items}</ul></div>'
+    )
+
+
+def list_rows(jobs: Sequence[tuple[Job, dict[str, Any] | None]]) -> list[list[Any]]:
+    """Rows of the history, each with what its result says of the first face that was scored."""
+    return [
+        [_time(job), clean(job.name), f"{SIGNS[job.state]} {name_state(job)}", *_found(job, report), job.id]
+        for job, report in jobs
+    ]
+
+
+def name_state(job: Job) -> str:
+    """Say in a word or two how far a job is."""
+    return say(STATE_WORDS[job.state])
+
+
+def name_job(job: Job) -> str:
+    """Name a job in a list."""
+    return f"{clean(job.name)} · {name_state(job)} · {job.created_at:%m-%d %H:%M}"
+
+
+def list_downloads(job: Job) -> str:
+    """Links to what a finished job left: for the same owner alone, and only while the job is kept."""
+    if job.state != JobState.DONE:
+        return ""
+    names = [
+        ("result.json", "Report (JSON)"),
+        *([("speakers.json", "Who speaks (JSON)")] if job.question.is_about_speakers else []),
+        ("windows.csv", "Timeline (CSV)"),
+        ("report.html", "Printable report"),
+        ("bundle.zip", "Evidence bundle (ZIP, signed)"),
+    ]
+    links = " · ".join(
+        f'<a href="files/{job.id}/{name}" id="ws-get-{name.partition(".")[0]}" '
+        f"{'target=_blank rel=noopener' if name.endswith('html') else 'download'}>{escape(say(text))}</a>"
+        for name, text in names
+    )
+    return f'<p class="ws-downloads">{links}</p>'
+
+
+def _found(job: Job, report: dict[str, Any] | None) -> list[Any]:
+    if report is None:
+        return [job.error.code if job.error else "", "", ""]
+    scored = [track["consistency"] for track in report["tracks"] if track["consistency"]["score"] is not None]
+    reasons = ", ".join(report["reasons"])
+    words = f"{report['status']}{f': {reasons}' if reasons else ''}"
+    if not scored:
+        return [words, "", ""]
+    return [words, f"{scored[0]['score']:.3f}", f"{scored[0]['offset_s']:+.2f}"]
+
+
+def _time(job: Job) -> str:
+    return f"{job.created_at:%Y-%m-%d %H:%M}"

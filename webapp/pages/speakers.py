@@ -1,0 +1,216 @@
+"""The Speakers tab: who is enrolled, enrolling, correcting, forgetting."""
+
+from typing import Any
+
+import gradio as gr
+
+from engine.errors import EngineError
+from gallery_db.records import MAX_TERM_DAYS, Basis
+from webapp.accounts.visitors import Role, require_role
+from webapp.figures import plot_people
+from webapp.pages import people, speaker_views
+from webapp.pages.desk import CLIP_TYPES, QUIET, SHOWN, Desk, find_owner, guard
+from webapp.texts.labels import label
+
+EVERY_S = 1.5  # between looks at jobs that run
+
+
+def lay_out(app: gr.Blocks, desk: Desk) -> None:
+    """Lay the tab out and wire it."""
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=3, min_width=320):
+            text = gr.Textbox(label=label("Search by name"), elem_id="ws-people-text")
+            table = gr.Dataframe(
+                headers=list(speaker_views.HEADERS),
+                interactive=False,
+                label=label("Enrolled speakers"),
+                elem_id="ws-people",
+                wrap=True,
+            )
+            figure = gr.Plot(show_label=False, elem_classes="ws-map", elem_id="ws-map")
+        with gr.Column(scale=3, min_width=320):
+            who = gr.Dropdown([], label=label("Person"), elem_id="ws-person", value=None, allow_custom_value=False)
+            person = gr.HTML("", elem_id="ws-person-card")
+            receipt = gr.HTML("", elem_id="ws-receipt")
+            changes = _lay_out_changes()
+    with gr.Accordion(label("Enrol somebody"), open=False, elem_id="ws-enrol"):
+        enrolling = _lay_out_enrolment()
+
+    def show(chosen: str | None, wanted: str | None) -> tuple[Any, ...]:
+        names = people.list_names(desk)
+        chosen = chosen if chosen in names else None
+        others = [name for name in names if name != chosen]
+        return (
+            gr.update(value=people.list_people(desk, wanted or "")),
+            gr.update(choices=names, value=chosen),
+            people.show_person(desk, chosen),
+            plot_people([(one, desk.gallery.samples(one)) for one in names]) if names else None,
+            gr.update(choices=others, value=None),
+            gr.update(choices=people.list_clips(desk, chosen), value=None),
+            gr.update(choices=others, value=None),
+        )
+
+    shown = [table, who, person, figure, changes["merge_with"], changes["clip"], changes["clip_to"]]
+
+    def choose(wanted: str, event: gr.SelectData) -> tuple[Any, ...]:
+        return show(str(event.row_value[0]), wanted)
+
+    app.load(guard(lambda: show(None, "")), None, shown, **QUIET)
+    text.submit(guard(show), [who, text], shown, **QUIET)
+    text.change(lambda wanted: people.list_people(desk, wanted or ""), [text], [table], **QUIET)
+    who.input(guard(show), [who, text], shown, **QUIET)
+    table.select(guard(choose), [text], shown, **QUIET)
+    _wire_changes(desk, changes, show, shown, who, text, receipt)
+    _wire_enrolment(desk, enrolling, show, shown, who, text, app)
+
+
+def _lay_out_changes() -> dict[str, Any]:
+    parts: dict[str, Any] = {}
+    with gr.Accordion(label("Correct or forget"), open=False, elem_id="ws-changes"):
+        with gr.Row():
+            parts["new_name"] = gr.Textbox(label=label("New name"))
+            parts["rename"] = gr.Button(label("Rename"), size="sm")
+        with gr.Row():
+            parts["merge_with"] = gr.Dropdown([], label=label("Is the same person as"), value=None)
+            parts["merge"] = gr.Button(label("Merge"), size="sm")
+            parts["unmerge_name"] = gr.Textbox(label=label("Name that was merged into this person"))
+            parts["unmerge"] = gr.Button(label("Undo the merge"), size="sm")
+        with gr.Row():
+            parts["clip"] = gr.Dropdown([], label=label("Clip"), value=None)
+            parts["clip_to"] = gr.Dropdown([], label=label("Belongs to"), value=None)
+            parts["reassign"] = gr.Button(label("Reassign the clip"), size="sm")
+        with gr.Row():
+            parts["confirm"] = gr.Textbox(
+                label=label("To forget this person, write their name here"), elem_id="ws-forget-name"
+            )
+            parts["forget"] = gr.Button(label("Forget for good"), variant="stop", size="sm", elem_id="ws-forget")
+    return parts
+
+
+def _lay_out_enrolment() -> dict[str, Any]:
+    parts: dict[str, Any] = {}
+    with gr.Row(equal_height=False):
+        with gr.Column(min_width=320):
+            parts["files"] = gr.File(
+                label=label("Clips that show this person speaking"),
+                file_count="multiple",
+                file_types=CLIP_TYPES,
+                type="filepath",
+                elem_id="ws-clips",
+                height=150,
+            )
+            parts["look"] = gr.Button(label("Look at the clips"), elem_id="ws-look")
+            parts["player"] = gr.HTML("", elem_id="ws-enrol-player")
+            parts["quality"] = gr.HTML("", elem_id="ws-quality")
+        with gr.Column(min_width=320):
+            parts["name"] = gr.Textbox(label=label("Name"), elem_id="ws-name")
+            parts["session"] = gr.Textbox(
+                label=label("Recording occasion"), info=label("Clips of one day and place share it; may stay empty.")
+            )
+            parts["basis"] = gr.Dropdown(
+                [(text, str(Basis(basis))) for basis, text in speaker_views.BASES.items()],
+                label=label("Why their way of speaking may be kept"),
+                value=None,
+                elem_id="ws-basis",
+            )
+            parts["purpose"] = gr.Textbox(label=label("Purpose, in a sentence"), elem_id="ws-purpose")
+            parts["term"] = gr.Number(
+                365, label=label("Kept for so many days"), minimum=1, maximum=MAX_TERM_DAYS, precision=0
+            )
+            parts["collector"] = gr.Textbox(label=label("Who asked"))
+            parts["release"] = gr.File(
+                label=label("Signed release, of which the checksum alone is kept"), type="filepath", height=100
+            )
+            gr.HTML(speaker_views.show_notice())
+            parts["told"] = gr.Checkbox(label=label("The person was shown the notice"), elem_id="ws-told")
+            parts["duplicate"] = gr.Checkbox(label=label("Enrol even who moves like somebody enrolled already"))
+            with gr.Row():
+                parts["dry"] = gr.Button(label("Try: write nothing"), size="sm", elem_id="ws-dry")
+                parts["enrol"] = gr.Button(label("Enrol"), variant="primary", size="sm", elem_id="ws-do-enrol")
+            parts["answer"] = gr.HTML("", elem_id="ws-enrolled")
+    parts["ids"] = gr.State([])
+    parts["timer"] = gr.Timer(EVERY_S, active=False)
+    return parts
+
+
+def _wire_changes(
+    desk: Desk, parts: dict[str, Any], show: Any, shown: list[Any], who: Any, text: Any, receipt: Any
+) -> None:
+    def rename(chosen: str | None, new: str, wanted: str, request: gr.Request) -> tuple[Any, ...]:
+        require_role(request, Role.ENROLLER)
+        return show(desk.gallery.rename(people.find_speaker(desk, chosen).id, new).name, wanted)
+
+    def merge(chosen: str | None, other: str | None, wanted: str, request: gr.Request) -> tuple[Any, ...]:
+        require_role(request, Role.ENROLLER)
+        if not other:
+            raise EngineError("Nobody was chosen to be merged.", "Choose who is the same person.")
+        return show(desk.gallery.merge(people.find_speaker(desk, chosen).id, other).name, wanted)
+
+    def unmerge(name: str, wanted: str, request: gr.Request) -> tuple[Any, ...]:
+        require_role(request, Role.ENROLLER)
+        return show(desk.gallery.unmerge(name).name, wanted)
+
+    def reassign(
+        chosen: str | None, clip: int | None, to: str | None, wanted: str, request: gr.Request
+    ) -> tuple[Any, ...]:
+        require_role(request, Role.ENROLLER)
+        if clip is None or not to:
+            raise EngineError("A clip or its owner was not chosen.", "Choose both.")
+        return show(desk.gallery.reassign(int(clip), to).name, wanted)
+
+    def forget(chosen: str | None, confirmed: str, wanted: str, request: gr.Request) -> tuple[Any, ...]:
+        require_role(request, Role.ENROLLER)
+        speaker = people.find_speaker(desk, chosen)
+        if confirmed.strip() != speaker.name:
+            raise EngineError(
+                "The name that was written is not the one that is chosen.",
+                "Write the name exactly; forgetting is for good.",
+            )
+        done = speaker_views.describe_receipt(speaker.name, desk.gallery.forget(speaker.id))
+        return (*show(None, wanted), done, "")
+
+    parts["rename"].click(guard(rename), [who, parts["new_name"], text], shown, **QUIET)
+    parts["merge"].click(guard(merge), [who, parts["merge_with"], text], shown, **QUIET)
+    parts["unmerge"].click(guard(unmerge), [parts["unmerge_name"], text], shown, **QUIET)
+    parts["reassign"].click(guard(reassign), [who, parts["clip"], parts["clip_to"], text], shown, **QUIET)
+    parts["forget"].click(guard(forget), [who, parts["confirm"], text], [*shown, receipt, parts["confirm"]], **SHOWN)
+
+
+def _wire_enrolment(
+    desk: Desk, parts: dict[str, Any], show: Any, shown: list[Any], who: Any, text: Any, app: gr.Blocks
+) -> None:
+    fields = [parts[name] for name in ("basis", "purpose", "term", "collector", "told", "release")]
+
+    def look(paths: list[str] | None, request: gr.Request) -> tuple[Any, ...]:
+        ids = people.look_at(desk, require_role(request, Role.ENROLLER).name, paths or [])
+        return ids, gr.update(active=True), people.show_looks(people.read_looks(desk, ids)), ""
+
+    def poll(ids: list[str]) -> tuple[Any, ...]:
+        looks = people.read_looks(desk, ids)
+        is_open = any(one.job.state.is_open for one in looks)
+        return gr.update(active=is_open), people.show_looks(looks)
+
+    def attempt(name: str, ids: list[str], session: str, duplicate: bool, request: gr.Request) -> str:
+        require_role(request, Role.ENROLLER)
+        looks = people.read_looks(desk, ids)
+        return speaker_views.describe_admission(people.try_enrolment(desk, name, looks, session, duplicate))
+
+    def enrol(
+        request: gr.Request, name: str, ids: list[str], session: str, duplicate: bool, wanted: str, *form: Any
+    ) -> tuple[Any, ...]:
+        require_role(request, Role.ENROLLER)
+        looks = people.read_looks(desk, ids)
+        done = people.enrol(desk, name, looks, session, people.ConsentForm(*form), duplicate)
+        return (*show(done.speaker.name, wanted), speaker_views.describe_enrolment(done))
+
+    def name_collector(request: gr.Request) -> str:
+        return people.find_user(find_owner(request))
+
+    app.load(name_collector, None, [parts["collector"]], **QUIET)
+    parts["look"].click(
+        guard(look), [parts["files"]], [parts["ids"], parts["timer"], parts["quality"], parts["answer"]], **QUIET
+    )
+    parts["timer"].tick(guard(poll), [parts["ids"]], [parts["timer"], parts["quality"]], **QUIET)
+    asked = [parts["name"], parts["ids"], parts["session"], parts["duplicate"]]
+    parts["dry"].click(guard(attempt), asked, [parts["answer"]], **SHOWN)
+    parts["enrol"].click(guard(enrol), [*asked, text, *fields], [*shown, parts["answer"]], **SHOWN)
