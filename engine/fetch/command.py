@@ -45,7 +45,7 @@ def fetch_url(
 
 def _list_facts(media: FetchedMedia, path: Path) -> dict[str, Any]:
     facts = asdict(media) | {"path": str(path), "fetched_at": media.fetched_at.isoformat(timespec="seconds")}
-    return facts | {"layers": list(media.layers)}
+    return facts | {"layers": list(media.layers), "parts_sha256": list(media.parts_sha256)}
 
 
 def _print(facts: dict[str, Any], as_json: bool) -> None:
@@ -53,5 +53,7 @@ def _print(facts: dict[str, Any], as_json: bool) -> None:
         typer.echo(json.dumps(facts, indent=2))
         return
     for name, value in facts.items():
+        if value == []:  # of parts, where it came in one
+            continue
         shown = ", ".join(value) if isinstance(value, list) else "not told" if value is None else value
         typer.echo(f"{name:14} {shown}")

@@ -16,7 +16,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-MEDIA, THUMBNAIL = "media.bin", "thumbnail.bin"
+MEDIA, PICTURE, SOUND, THUMBNAIL = "media.bin", "picture.bin", "sound.bin", "thumbnail.bin"
+# In one piece where that is as sharp as faces need; else picture and sound apart, which are put together later.
+FORMATS = "best[height>=720]/bestvideo*+bestaudio/best"
 NOWHERE = "/nonexistent"
 PROGRESS_S = 0.2
 MAX_THUMBNAIL_BYTES = 2 * 1024 * 1024
@@ -100,12 +102,35 @@ def _do(job: Job, tell: Tell) -> None:
         _check_video(info, job)
         tell("found", **_describe(info))
         if job.is_media_wanted:
-            downloader.process_info(info)
-            if not (Path(job.folder) / MEDIA).is_file():  # it gives up on some without an error
-                raise Refusal("MEDIA_TOO_LARGE" if "max-filesize" in log.last else "FETCH_FAILED", log.last)
+            _download(downloader, info, Path(job.folder), log)
         else:
             _save_thumbnail(downloader, info, Path(job.folder))
         tell("finished")
+
+
+def _download(downloader: Any, info: dict[str, Any], folder: Path, log: "_Log") -> None:
+    """Bring the one file, or the two that picture and sound are in."""
+    parts = _list_parts(info)
+    if parts:
+        for part, name in zip(parts, (PICTURE, SOUND), strict=True):
+            whole = {key: value for key, value in info.items() if key != "requested_formats"}
+            downloader.dl(str(folder / name), whole | part)
+    else:
+        downloader.process_info(info)
+    for name in (PICTURE, SOUND) if parts else (MEDIA,):
+        if not (folder / name).is_file():  # it gives up on some without an error
+            raise Refusal("MEDIA_TOO_LARGE" if "max-filesize" in log.last else "FETCH_FAILED", log.last)
+
+
+def _list_parts(info: dict[str, Any]) -> list[dict[str, Any]]:
+    """Picture and sound, where the site has them apart; empty where they are one. Raises Refusal for anything else."""
+    parts = [part for part in info.get("requested_formats") or () if isinstance(part, dict)]
+    if not parts:
+        return []
+    parts.sort(key=lambda part: part.get("vcodec") == "none")  # None is not known
+    if len(parts) != 2 or parts[1].get("acodec") == "none":
+        raise Refusal("NO_MEDIA")
+    return parts
 
 
 class _Log:
@@ -129,7 +154,7 @@ def _choose_options(job: Job, log: _Log, tell: Tell) -> dict[str, Any]:
         "color": "no_color",
         "progress_hooks": [_make_hook(tell)],
         "cachedir": False,
-        "format": "best",  # picture and sound in one, for nothing is merged here
+        "format": FORMATS,
         "format_sort": ["res:1080"],
         "outtmpl": {"default": MEDIA},
         "paths": {"home": job.folder},
@@ -202,16 +227,18 @@ def _check_video(info: dict[str, Any], job: Job) -> None:
     duration_s = _read_duration(info)
     if duration_s is not None and duration_s > job.max_duration_s:
         raise Refusal("MEDIA_TOO_LONG", f"{duration_s:.0f}")
-    if (_read_number(info, "filesize") or 0) > job.max_bytes:
+    sizes = [_read_number(part, "filesize") or 0 for part in _list_parts(info) or [info]]
+    if sum(sizes) > job.max_bytes:
         raise Refusal("MEDIA_TOO_LARGE")
 
 
 def _describe(info: dict[str, Any]) -> dict[str, Any]:
+    media = (_list_parts(info) or [info])[0]
     return {
         "title": _clean(str(info.get("title") or "")),
         "duration_s": _read_duration(info),
         "extractor": _clean(str(info.get("extractor_key") or info.get("extractor") or "")),
-        "url": str(info.get("manifest_url") or info.get("url") or info.get("webpage_url") or "")[:4096],
+        "url": str(media.get("manifest_url") or media.get("url") or info.get("webpage_url") or "")[:4096],
     }
 
 
@@ -262,7 +289,7 @@ def _unfold(error: BaseException | None) -> Iterator[BaseException]:
 def _read_duration(info: dict[str, Any]) -> float | None:
     """Seconds that a site tells of, else those of all pieces of its manifest together."""
     told = _read_number(info, "duration")
-    pieces = info.get("fragments")
+    pieces = (_list_parts(info) or [info])[0].get("fragments")
     if told is not None or not isinstance(pieces, list):
         return told
     return sum(_read_number(piece, "duration") or 0.0 for piece in pieces if isinstance(piece, dict)) or None

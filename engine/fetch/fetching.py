@@ -10,6 +10,7 @@ import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -19,11 +20,12 @@ from urllib.parse import urlsplit, urlunsplit
 from engine.containers import identify_container
 from engine.errors import FetchFailed, FetchUnavailable, FolderUnwritable, MediaTooLarge
 from engine.fetch.addresses import check_url
-from engine.fetch.downloader import MAX_THUMBNAIL_BYTES, MEDIA, THUMBNAIL, Job
+from engine.fetch.downloader import MAX_THUMBNAIL_BYTES, MEDIA, PICTURE, SOUND, THUMBNAIL, Job
 from engine.fetch.job import Told, run_job
 from engine.fetch.proxy import Network, Proxy
 from engine.fetch.records import FetchedMedia, MediaDescription
-from engine.settings import FetchLimits
+from engine.sandbox.merging import merge
+from engine.settings import FetchLimits, MediaLimits
 from engine.types import OnStep
 
 MIN_YTDLP = (2026, 7, 4)  # the releases before have known holes, the last one closed in this one
@@ -32,6 +34,16 @@ PICTURES = ((b"\xff\xd8\xff", "image/jpeg"), (b"\x89PNG\r\n\x1a\n", "image/png")
 CHUNK = 1024 * 1024
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A file as it lies in the folder."""
+
+    path: Path
+    sha256: str
+    n_bytes: int
+    parts_sha256: tuple[str, ...]  # of the files it was made of; empty where it is as it came
 
 
 def ignore_step(name: str, completed: int, total: int) -> None:
@@ -53,11 +65,12 @@ def fetch(
     """
     limits = limits or FetchLimits()
     with _run(url, folder, limits, on_step, item, network, is_media_wanted=True) as (told, place):
-        path, sha256, n_bytes = _keep(place / MEDIA, folder, limits.max_bytes)
+        parts = (place / PICTURE, place / SOUND) if (place / PICTURE).exists() else ()
+        kept = _keep(parts or (place / MEDIA,), folder, limits.max_bytes)
     return FetchedMedia(
-        path=path,
-        sha256=sha256,
-        n_bytes=n_bytes,
+        path=kept.path,
+        sha256=kept.sha256,
+        n_bytes=kept.n_bytes,
         title=told.title,
         duration_s=told.duration_s,
         extractor=told.extractor,
@@ -65,6 +78,7 @@ def fetch(
         fetched_at=datetime.now(UTC),
         ytdlp_version=told.version,
         layers=told.layers,
+        parts_sha256=kept.parts_sha256,
     )
 
 
@@ -153,17 +167,20 @@ def _run(
         shutil.rmtree(place, ignore_errors=True)
 
 
-def _keep(source: Path, folder: Path, max_bytes: int) -> tuple[Path, str, int]:
-    """Copy what came to a name of our own, hashing what is written. The child is gone, so nobody changes it now."""
-    sha256, n_bytes, written = hashlib.sha256(), 0, folder / f".{uuid.uuid4().hex}.part"
+def _keep(sources: tuple[Path, ...], folder: Path, max_bytes: int) -> "Kept":
+    """Copy what came to a name of our own; picture and sound of two files are put into one on the way.
+
+    The child is gone, so that nobody changes them now.
+    """
+    written = folder / f".{uuid.uuid4().hex}.part"
     try:
-        with _open_regular(source) as reader, written.open("xb") as writer:
-            while chunk := reader.read(CHUNK):
-                n_bytes += len(chunk)
-                if n_bytes > max_bytes:
-                    raise MediaTooLarge("The video's file is larger than is taken.", "Cut the part that matters.")
-                writer.write(chunk)
-                sha256.update(chunk)
+        with written.open("x+b") as writer:
+            parts = tuple(_copy(source, None if len(sources) > 1 else writer, max_bytes) for source in sources)
+            if len(sources) > 1:
+                picture, sound = sources
+                merge(picture, sound, writer, MediaLimits(max_bytes=max_bytes))
+            writer.seek(0)
+            sha256 = hashlib.file_digest(writer, "sha256").hexdigest()
         demuxer = identify_container(written)
         path = folder / f"{uuid.uuid4().hex}{SUFFIXES.get(demuxer.partition(',')[0], '.bin')}"
         written.rename(path)
@@ -171,7 +188,21 @@ def _keep(source: Path, folder: Path, max_bytes: int) -> tuple[Path, str, int]:
         raise FolderUnwritable(f"{folder} cannot be written: {cause.strerror}.", "Make room there.") from cause
     finally:
         written.unlink(missing_ok=True)
-    return path, sha256.hexdigest(), n_bytes
+    return Kept(path, sha256, path.stat().st_size, parts if len(sources) > 1 else ())
+
+
+def _copy(source: Path, writer: BinaryIO | None, max_bytes: int) -> str:
+    """Copy a file that the child has left, if it is one; its SHA-256. Raises FetchFailed and MediaTooLarge."""
+    sha256, n_bytes = hashlib.sha256(), 0
+    with _open_regular(source) as reader:
+        while chunk := reader.read(CHUNK):
+            n_bytes += len(chunk)
+            if n_bytes > max_bytes:
+                raise MediaTooLarge("The video's file is larger than is taken.", "Cut the part that matters.")
+            sha256.update(chunk)
+            if writer is not None:
+                writer.write(chunk)
+    return sha256.hexdigest()
 
 
 def _open_regular(path: Path) -> BinaryIO:

@@ -30,3 +30,4 @@ class FetchedMedia:
     fetched_at: datetime  # UTC, when it was complete
     ytdlp_version: str
     layers: tuple[str, ...]  # what confined the child, see `confinement.Layer`
+    parts_sha256: tuple[str, ...] = ()  # of picture and sound, where the site has them apart and this file holds both

@@ -47,9 +47,7 @@ REFUSALS = {
         "The site shows this to those who are logged in, or turns programs away. {text}",
         f"Nothing is ever fetched with anybody's login. {UPLOAD}",
     ),
-    "NO_MEDIA": Words(
-        errors.NoMedia, "There is no video at this link that can be fetched in one piece. {text}", UPLOAD
-    ),
+    "NO_MEDIA": Words(errors.NoMedia, "There is no video at this link that can be fetched. {text}", UPLOAD),
     "FETCH_FAILED": Words(errors.FetchFailed, "The video could not be fetched. {text}", f"Try again later. {UPLOAD}"),
 }
 

@@ -30,16 +30,16 @@ _STARTING = threading.Lock()
 class Decoder:
     """A process that does one job on one file; leaving the `with` block ends it, whatever it is doing."""
 
-    def __init__(self, path: Path, kind: str, note: dict[str, Any], data: bytes, limits: MediaLimits, memory: int = -1):
-        """Start it. Raises OSError for a file that cannot be opened."""
+    def __init__(self, path: Path, kind: str, note: dict[str, Any], data: bytes, limits: MediaLimits, other: int = -1):
+        """Start it; `other` is what its job wants besides. Raises OSError for a file that cannot be opened."""
         channel, its_channel = socket.socketpair()
         self._leash, its_leash = socket.socketpair()
         self._link, self._limits = Link(channel), limits
         channel.settimeout(limits.max_stall_s)
         self._leash.settimeout(END_S)
         with path.open("rb") as media, its_channel, its_leash:
-            others = [media.fileno()] + ([memory] if memory >= 0 else [])
-            _launch([its_channel.fileno(), its_leash.fileno(), *others])
+            more = [other] if other >= 0 else []
+            _launch([its_channel.fileno(), its_leash.fileno(), media.fileno(), *more])
         self.send(kind, {**note, "limits": asdict(limits)}, data)
 
     def __enter__(self) -> "Decoder":

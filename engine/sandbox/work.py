@@ -12,6 +12,7 @@ import numpy as np
 from engine.errors import EngineError
 from engine.packets import scan_file
 from engine.pictures import stream_pictures
+from engine.remuxing import merge_streams
 from engine.sandbox.confinement import confine
 from engine.sandbox.wire import SLOTS, Link, Message
 from engine.scans import read_plan
@@ -33,14 +34,18 @@ class Pulse:
             self._link.send("pulse")
 
 
-def work(channel: socket.socket, media: int, memory: int | None = None) -> None:
-    """Do the job that comes over the link on the file open as `media`; nothing else can be reached while it is read."""
+def work(channel: socket.socket, media: int, other: int | None = None) -> None:
+    """Do the job that comes over the link on the file open as `media`; nothing else can be reached while it is read.
+
+    `other` is what some jobs want besides: shared memory, or a second file.
+    """
     link = Link(channel)
     job = link.receive()
     if job is None:
         return
     limits = MediaLimits(**{field.name: job.note["limits"][field.name] for field in fields(MediaLimits)})
-    shared = None if memory is None else mmap.mmap(memory, 0)  # before no descriptor is to be had any more
+    # a map wants a descriptor of its own, and after this none is to be had any more
+    shared = mmap.mmap(other, 0) if other is not None and job.kind == "stream" else other
     confine(limits)
     try:
         with io.FileIO(media) as file:
@@ -55,15 +60,15 @@ def work(channel: socket.socket, media: int, memory: int | None = None) -> None:
         link.send("error", {"name": "Exception", "message": type(error).__name__})
 
 
-def _scan(link: Link, file: io.FileIO, job: Message, limits: MediaLimits, shared: mmap.mmap | None) -> None:
+def _scan(link: Link, file: io.FileIO, job: Message, limits: MediaLimits, other: object) -> None:
     """Send the sound, the times of the pictures and what else one pass over the packets finds."""
     scan = scan_file(file, job.note["demuxer"], limits, lambda piece: link.send("sound", *piece.write()), Pulse(link))
     link.send("scan", *scan.write())
 
 
-def _stream(link: Link, file: io.FileIO, job: Message, limits: MediaLimits, shared: mmap.mmap | None) -> None:
+def _stream(link: Link, file: io.FileIO, job: Message, limits: MediaLimits, shared: object) -> None:
     """Put the pictures into the slots in turn, each after the one before it was taken from there; say which is due."""
-    assert shared is not None
+    assert isinstance(shared, mmap.mmap)
     plan = read_plan(job.note, job.data)
     width, height = plan.shape.size_px
     slots = np.frombuffer(shared, np.uint8, SLOTS * width * height * 3).reshape(SLOTS, height, width, 3)
@@ -83,9 +88,39 @@ def _stream(link: Link, file: io.FileIO, job: Message, limits: MediaLimits, shar
     link.send("end", {"reasons": reasons})
 
 
-def _probe(link: Link, file: io.FileIO, job: Message, limits: MediaLimits, shared: mmap.mmap | None) -> None:
+class Pieces:
+    """A file that is written elsewhere: each piece is sent with its place."""
+
+    def __init__(self, link: Link):
+        self._link = link
+        self._place = self._end = 0
+
+    def write(self, data: bytes) -> int:
+        self._link.send("piece", {"at": self._place}, bytes(data))
+        self._place += len(data)
+        self._end = max(self._end, self._place)
+        return len(data)
+
+    def seek(self, place: int, whence: int = io.SEEK_SET) -> int:
+        self._place = place + {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._end}[whence]
+        return self._place
+
+    def tell(self) -> int:
+        return self._place
+
+
+def _merge(link: Link, file: io.FileIO, job: Message, limits: MediaLimits, other: object) -> None:
+    """Send, piece by piece, one file with the picture of the first file and the sound of the second."""
+    assert isinstance(other, int)
+    picture_demuxer, sound_demuxer = job.note["demuxers"]
+    with io.FileIO(other) as sound:
+        merge_streams(file, sound, (picture_demuxer, sound_demuxer), limits, Pieces(link), Pulse(link))
+    link.send("end")
+
+
+def _probe(link: Link, file: io.FileIO, job: Message, limits: MediaLimits, other: object) -> None:
     """Do nothing; the cost of a process."""
     link.send("end")
 
 
-JOBS: dict[str, Any] = {"scan": _scan, "stream": _stream, "probe": _probe}
+JOBS: dict[str, Any] = {"scan": _scan, "stream": _stream, "merge": _merge, "probe": _probe}

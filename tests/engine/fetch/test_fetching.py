@@ -337,10 +337,10 @@ def test_link_left_by_the_child_is_not_followed(tmp_path):
     (tmp_path / "secret").write_text("x")
     (tmp_path / "media.bin").symlink_to(tmp_path / "secret")
     with pytest.raises(errors.FetchFailed):
-        fetching._keep(tmp_path / "media.bin", tmp_path, 1000)
+        fetching._keep((tmp_path / "media.bin",), tmp_path, 1000)
     (tmp_path / "folder").mkdir()
     with pytest.raises(errors.FetchFailed, match="plain"):
-        fetching._keep(tmp_path / "folder", tmp_path, 1000)
+        fetching._keep((tmp_path / "folder",), tmp_path, 1000)
 
 
 def test_folder_that_cannot_be_written_is_told(tmp_path):

@@ -1,0 +1,105 @@
+"""Picture and sound that came as two files, put into one as they are: nothing is decoded, no time is changed."""
+
+import heapq
+import io
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+import av
+from av.container import InputContainer, OutputContainer
+from av.packet import Packet
+from av.stream import Stream
+
+from engine.codecs import check_picture_codec, check_sound_codec
+from engine.errors import EngineError, NoVideo, UnreadableVideo
+from engine.limits import check_duration, check_streams
+from engine.pictures import open_container
+from engine.settings import MediaLimits
+
+BLOCK_BYTES = 2**20
+DAMAGED = "One of them may be damaged; try again later, or upload the file."
+
+
+class Output(Protocol):
+    """Where the merged file goes: written from the start, but for a few numbers that are known at the end."""
+
+    def write(self, data: bytes) -> int: ...
+    def seek(self, place: int, whence: int = 0) -> int: ...
+    def tell(self) -> int: ...
+
+
+def merge_streams(
+    picture: io.FileIO,
+    sound: io.FileIO,
+    demuxers: tuple[str, str],
+    limits: MediaLimits,
+    output: Output,
+    on_packet: Callable[[], None],
+) -> None:
+    """Copy the first picture stream of one file and the first sound stream of the other into one MP4 or Matroska.
+
+    Raises NoVideo, CodecRefused, MediaTooLarge, in its leaves, and UnreadableVideo.
+    """
+    with (
+        open_container(picture, demuxers[0], limits.max_pixels) as seen,
+        open_container(sound, demuxers[1], limits.max_pixels) as heard,
+    ):
+        streams = _pick(seen, "video", limits), _pick(heard, "audio", limits)
+        kind = "matroska" if "matroska" in demuxers else "mp4"  # a part of MP4 keeps its exact times only there
+        try:
+            with av.open(output, "w", format=kind, buffer_size=BLOCK_BYTES) as merged:
+                _copy((seen, heard), streams, merged, limits, on_packet)
+        except (av.FFmpegError, ValueError) as error:
+            if isinstance(error, MemoryError):
+                raise
+            raise UnreadableVideo("Picture and sound came apart and cannot be put together.", DAMAGED) from error
+
+
+def _pick(container: InputContainer, kind: str, limits: MediaLimits) -> Stream:
+    """The first stream of a kind, if it is of a coding that is taken."""
+    check_streams(len(container.streams.video) + len(container.streams.audio), limits)
+    check_duration((container.duration or 0) / av.time_base, limits)
+    found = [stream for stream in container.streams if stream.type == kind and stream.codec_context is not None]
+    if not found:
+        raise _name_lack(kind)
+    name = found[0].codec_context.codec.canonical_name
+    if kind == "video":
+        check_picture_codec(name)
+    else:
+        check_sound_codec(name)
+    return found[0]
+
+
+def _name_lack(kind: str) -> EngineError:
+    if kind == "video":
+        return NoVideo("The file that should hold the picture has none.", DAMAGED)
+    return UnreadableVideo("The file that should hold the sound has none.", DAMAGED)
+
+
+def _copy(
+    containers: tuple[InputContainer, InputContainer],
+    streams: tuple[Stream, Stream],
+    merged: OutputContainer,
+    limits: MediaLimits,
+    on_packet: Callable[[], None],
+) -> None:
+    """Write the packets of both in the order of their times."""
+    targets = [merged.add_stream_from_template(stream) for stream in streams]
+    ways = [
+        _read(container, place, stream)
+        for place, (container, stream) in enumerate(zip(containers, streams, strict=True))
+    ]
+    first_s: float | None = None
+    for time_s, place, packet in heapq.merge(*ways, key=lambda due: due[:2]):
+        on_packet()
+        first_s = time_s if first_s is None else first_s
+        check_duration(time_s - first_s, limits)
+        packet.stream = targets[place]
+        merged.mux_one(packet)
+
+
+def _read(container: InputContainer, place: int, stream: Stream) -> Iterator[tuple[float, int, Packet]]:
+    """Each packet with its time in seconds and which file it is of; the empty one at the end has no time."""
+    for packet in container.demux(stream):
+        if packet.dts is not None and packet.size:
+            yield float(packet.dts * packet.time_base), place, packet
