@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 CLIPS = "webapp.gallery_command"
 PEOPLE = "webapp.people_command"
 SERVING, WORKING = "webapp.serving", "webapp.jobs.command"
+BATCH = "webapp.batch_command"
+ACCOUNTS, EVIDENCE = "webapp.accounts.command", "webapp.evidence.command"
 
 
 @app.command(context_settings=FORWARDED, add_help_option=False)
@@ -50,6 +52,12 @@ def gallery(context: typer.Context) -> None:
 
 
 @app.command(context_settings=FORWARDED, add_help_option=False)
+def batch(context: typer.Context) -> None:
+    """Analyse many files and links, a row each: `wayspeak batch SOURCES... --out FOLDER [--resume] [--ray ADDRESS]`."""
+    forward(BATCH, context)
+
+
+@app.command(context_settings=FORWARDED, add_help_option=False)
 def serve(context: typer.Context) -> None:
     """Serve the page and the API, with workers: `wayspeak serve [--host HOST] [--port PORT] [--workers N]`."""
     forward(SERVING, context)
@@ -59,6 +67,18 @@ def serve(context: typer.Context) -> None:
 def work(context: typer.Context) -> None:
     """Take jobs from the queue of the page, beside it or elsewhere on this machine: `wayspeak work [--once]`."""
     forward(WORKING, context)
+
+
+@app.command(context_settings=FORWARDED, add_help_option=False)
+def users(context: typer.Context) -> None:
+    """Say who may log in, and make keys of the API: `wayspeak users add|list|passwd|role|disable|key`."""
+    forward(ACCOUNTS, context)
+
+
+@app.command("verify-bundle", context_settings=FORWARDED, add_help_option=False)
+def verify_bundle(context: typer.Context) -> None:
+    """Check an evidence bundle and its signature: `wayspeak verify-bundle BUNDLE.zip [--fingerprint SHA256]`."""
+    forward(EVIDENCE, context)
 
 
 def read_kept(settings: "Settings") -> list["Calibration"]:

@@ -1,0 +1,104 @@
+"""What a batch is about: files, folders, lists of files and links."""
+
+import csv
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine.cells import read_cell
+from engine.errors import EngineError
+
+MAX_LINKS = 50
+SUFFIXES = frozenset(".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .ts .m2ts .mts .3gp .ogv .wmv .flv".split())
+SCHEMES = ("http://", "https://")
+
+
+class BadBatch(EngineError):
+    """What a batch is to be about cannot be read, or is too much."""
+
+    code = "BAD_BATCH"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One item: a file or a link."""
+
+    number: int  # from 1, in the order given
+    written: str  # as it was given
+    path: Path | None = None
+    url: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What people call it until more is known."""
+        return self.path.name if self.path is not None else self.written
+
+
+def read_sources(given: Sequence[str]) -> list[Source]:
+    """Take links, files, folders (their videos, also in folders within), CSVs (a column path or url), lists of links.
+
+    A list of links is a text file with one a line; # begins a comment. BadBatch where nothing is found, a list cannot
+    be read, or there are more than 50 links.
+    """
+    found = [one for text in given for one in _expand(text)]
+    if not found:
+        raise BadBatch("No video and no link was found.", "Name files, a folder with videos, or a list of links.")
+    sources = [
+        Source(number, text, None if _is_link(text) else path, text if _is_link(text) else None)
+        for number, (text, path) in enumerate(found, start=1)
+    ]
+    n_links = sum(one.url is not None for one in sources)
+    if n_links > MAX_LINKS:
+        raise BadBatch(f"{n_links} links were given, at most {MAX_LINKS} are taken.", "Split the list.")
+    return sources
+
+
+def _is_link(text: str) -> bool:
+    return text.lower().startswith(SCHEMES)
+
+
+def _expand(text: str) -> Iterator[tuple[str, Path]]:
+    """Give what one argument stands for, as it is to be written, and where it is."""
+    path = Path(text)
+    if _is_link(text):
+        yield text, path
+    elif path.is_dir():
+        files = sorted(one for one in path.rglob("*") if one.suffix.lower() in SUFFIXES and one.is_file())
+        yield from ((one.as_posix(), one) for one in files)
+    elif path.suffix.lower() == ".csv":
+        yield from _read_table(path)
+    elif path.suffix.lower() == ".txt":
+        lines = (line.strip() for line in _read_text(path).splitlines())
+        yield from _read_items(path, (line for line in lines if line and not line.startswith("#")))
+    else:
+        yield text, path
+
+
+def _read_table(path: Path) -> Iterator[tuple[str, Path]]:
+    try:
+        rows = list(csv.DictReader(_read_text(path).splitlines()))
+    except csv.Error as cause:
+        raise BadBatch(f"{path} is not a CSV: {cause}.", "Export it anew.") from cause
+    columns = {str(name).strip().lower(): name for row in rows[:1] for name in row if name is not None}
+    wanted = [columns[name] for name in ("path", "url") if name in columns]
+    if not wanted:
+        raise BadBatch(f"{path} has no column path or url with rows below.", "Name one of its columns so.")
+    cells = (
+        next((cell for cell in (read_cell((row[name] or "").strip()) for name in wanted) if cell), "") for row in rows
+    )
+    yield from _read_items(path, (cell for cell in cells if cell))
+
+
+def _read_items(path: Path, items: Iterable[str]) -> Iterator[tuple[str, Path]]:
+    """Files of a list are taken from the folder that it is in."""
+    for item in items:
+        yield item, path.parent / item
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as cause:
+        raise BadBatch(
+            f"{path} cannot be read as text in UTF-8: {cause}.", "Check its name, or export it anew."
+        ) from cause
