@@ -3,7 +3,7 @@
 #   docker build -t wayspeak:gpu --target gpu .
 # Several services on one data volume: compose.yaml. One container, all in it:
 #   docker run --rm --init --read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges \
-#     -p 127.0.0.1:7860:7860 -v wayspeak-data:/data -v wayspeak-uploads:/uploads wayspeak:cpu
+#     -p 127.0.0.1:7860:7860 -e WAYSPEAK_LOCAL_ONLY=1 -v wayspeak-data:/data -v wayspeak-uploads:/uploads wayspeak:cpu
 # CUDA comes in wheels, so that the GPU image wants nothing of the host but NVIDIA's driver and container toolkit.
 
 FROM python:3.11-slim-bookworm AS base

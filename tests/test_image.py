@@ -169,6 +169,14 @@ def test_worker_has_the_memory_that_its_decoders_and_downloads_may_take() -> Non
     assert int(SERVICES["worker"]["mem_limit"].rstrip("g")) * 2**30 >= wanted
 
 
+def test_who_comes_in_is_known_by_the_gateways_word_and_published_is_this_machine_alone() -> None:
+    told = SERVICES["web"]["environment"]
+    assert told["WAYSPEAK_LOCAL_ONLY"] == "1" and told["FORWARDED_ALLOW_IPS"] == "*"
+    assert "WAYSPEAK_LOCAL_ONLY" not in (ROOT / "Dockerfile").read_text("utf-8").replace("-e WAYSPEAK_LOCAL_ONLY=1", "")
+    text = (ROOT / "docker" / "nginx.conf").read_text("utf-8")
+    assert "proxy_set_header X-Forwarded-For $remote_addr;" in text  # what the visitor wrote there is dropped
+
+
 def test_gpu_is_the_workers() -> None:
     services = read_services("compose.yaml", "docker/gpu.yaml")
     (device,) = services["worker"]["deploy"]["resources"]["reservations"]["devices"]
@@ -188,9 +196,10 @@ def test_gateway_lets_long_jobs_and_large_files_through_and_slows_those_who_gues
     assert limit_bytes >= MediaLimits().max_bytes
     assert int(*re.findall(r"proxy_read_timeout (\d+)s;", text)) >= 600
     assert "proxy_buffering off;" in text and "proxy_request_buffering off;" in text and "hash $route" in text
-    for zone, path in (("login", "/login"), ("upload", "/gradio_api/upload")):
-        places = re.findall(r"location ~ (\S+) \{([^}]*)\}", text)
-        (body,) = [body for pattern, body in places if re.search(pattern, path)]
+    for zone, path in (("login", "/login"), ("upload", "/gradio_api/upload"), ("upload", "/api/v1/jobs")):
+        places = re.findall(r"location (=|~) (\S+) \{([^}]*)\}", text)
+        (body,) = [body for how, what, body in places if (path == what if how == "=" else re.search(what, path))]
         assert f"limit_req zone={zone} " in body and "proxy_pass" in body
+        assert f"limit_req_zone $sender zone={zone}:" in text
     (log,) = re.findall(r"log_format plain '([^']+)'", text)
     assert "$request " not in log and "$args" not in log and "$request_uri" not in log  # queries carry tokens
