@@ -1,4 +1,5 @@
 # make run     the app on http://127.0.0.1:7860, everything set up on the way
+# make lab     the notebooks in JupyterLab, on this machine alone and behind a token; they use the app's data folder
 # make test    every test, the browser's too
 # make check   format, lint, types
 #
@@ -15,11 +16,15 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install $(PIP_INDEX)
 NEEDS := pyproject.toml Makefile constraints/$(FLAVOUR).txt
 
-.PHONY: run test check browser
+.PHONY: run lab test check browser
 
 run: $(VENV)/.setup-run-$(FLAVOUR)
 	$(BIN)/python -m webapp.examples
 	$(BIN)/python -m webapp
+
+lab: $(VENV)/.setup-lab-$(FLAVOUR)
+	JUPYTER_TOKEN=$$($(BIN)/python -c 'import secrets; print(secrets.token_hex(24))') \
+	  $(BIN)/python -m jupyterlab --ServerApp.ip=127.0.0.1 --ServerApp.root_dir=notebooks
 
 test: $(VENV)/.setup-test-$(FLAVOUR) browser
 	$(BIN)/python -m pytest
@@ -42,6 +47,10 @@ endef
 
 $(VENV)/.setup-run-$(FLAVOUR): EXTRAS := app,examples
 $(VENV)/.setup-run-$(FLAVOUR): $(NEEDS) | $(VENV)/bin/python
+	$(setup)
+
+$(VENV)/.setup-lab-$(FLAVOUR): EXTRAS := app,examples,notebooks
+$(VENV)/.setup-lab-$(FLAVOUR): $(NEEDS) | $(VENV)/bin/python
 	$(setup)
 
 $(VENV)/.setup-test-$(FLAVOUR): EXTRAS := app,examples,notebooks,dev

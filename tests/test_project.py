@@ -79,3 +79,9 @@ def test_no_media_is_committed() -> None:
 def test_media_is_ignored(suffix: str) -> None:
     done = subprocess.run(["git", "check-ignore", "-q", f"clip{suffix}"], cwd=ROOT, check=False)
     assert done.returncode == 0
+
+
+def test_the_lab_listens_to_this_machine_alone_and_asks_for_a_token() -> None:
+    step = dry_run("lab").split("JUPYTER_TOKEN=")[1]
+    assert step.startswith("$(") and "secrets.token_hex(24)" in step and "token=''" not in step
+    assert "-m jupyterlab --ServerApp.ip=127.0.0.1 --ServerApp.root_dir=notebooks" in step

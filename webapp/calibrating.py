@@ -1,0 +1,98 @@
+"""What `notebooks/calibration.ipynb` does between its pictures: scores gathered, figures as tables, records kept."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.box import SIMPLE
+from rich.table import Table
+
+from engine.calibrate_command import gather_trials, read_scores
+from engine.calibration.files import write_record
+from engine.calibration.gathering import GatherOptions
+from engine.calibration.overview import Overview, look_over_clips, look_over_trials
+from engine.calibration.records import Calibration, Task
+from engine.calibration.trials import ScoredTrials
+from engine.evaluation.command import Reading, score_clips
+from engine.evaluation.consistency import EvaluationOptions
+from engine.evaluation.figures import Parting
+from engine.manifest import read_manifest
+from engine.pipeline import Engine
+from engine.settings import Settings
+from engine.types import Mode
+from gallery_db.gallery import Gallery
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where scores come from."""
+
+    manifest: str
+    scores: str  # kept ones, in place of the manifest
+    task: Task
+    cache: str = ""
+    workers: int = 1
+    windows_s: tuple[float, ...] = EvaluationOptions().seconds
+    seed: int = 0
+
+    @property
+    def reading(self) -> Reading:
+        """How clips are read."""
+        return Reading(Path(self.cache) if self.cache else None, 0.0, 0, self.workers)
+
+
+def gather(sources: Sources, settings: Settings) -> tuple[ScoredTrials, str]:
+    """Make the trials that `wayspeak calibrate` makes, and what their figures must not be read without."""
+    if sources.scores:
+        return read_scores(Path(sources.scores), sources.task, None, Mode.STRICT, settings), ""
+    options = GatherOptions(seed=sources.seed)
+    manifest = Path(sources.manifest)
+    return gather_trials(manifest, sources.task, None, Mode.STRICT, options, settings, sources.reading)
+
+
+def look_over(sources: Sources, settings: Settings) -> Overview:
+    """Look at all clips of a manifest, forged ones too; of people, and of kept scores, at the trials."""
+    if sources.scores or sources.task != Task.CONSISTENCY:
+        return look_over_trials(gather(sources, settings)[0], sources.seed)
+    engine = Engine.load(settings)
+    found = score_clips(read_manifest(Path(sources.manifest)), engine, settings, sources.reading)
+    return look_over_clips(found, engine, EvaluationOptions(sources.windows_s, seed=sources.seed))
+
+
+def keep_records(
+    record: Calibration, approver: str, folder: Path, settings: Settings | None
+) -> dict[Path, Calibration]:
+    """Write the draft, and where somebody approves it the approved record; with settings the gallery keeps them too."""
+    records = [record, *([record.approve(approver)] if approver else [])]
+    written = {folder / f"{one.task}-{one.status}.json": one for one in records}
+    for path, one in written.items():
+        write_record(one, path)
+    if settings is not None:
+        with Gallery.open(settings) as gallery:
+            for one in records:
+                gallery.keep_calibration(one)
+    return written
+
+
+def tabulate_metrics(record: Calibration) -> Table:
+    """Lay out every figure on held-out trials, with its interval and what that is over."""
+    table = Table("trials", "figure", "value", "95 %", "over", "same", "different", box=SIMPLE)
+    for one in record.metrics:
+        interval = "-" if one.low is None or one.high is None else f"{one.low:.3f} to {one.high:.3f}"
+        table.add_row(
+            one.condition, one.name, f"{one.value:.3f}", interval, one.over, str(one.n_same), str(one.n_different)
+        )
+    return table
+
+
+def tabulate_partings(partings: Mapping[str, Parting], what: str) -> Table:
+    """Lay out how well real clips are told from others in each class."""
+    table = Table(what, "AUC", "95 %", "EER", "real", "other", box=SIMPLE)
+    for name, one in partings.items():
+        interval = "-" if one.ci is None else f"{one.ci[0]:.3f} to {one.ci[1]:.3f}"
+        table.add_row(name, _show(one.auc), interval, _show(one.eer), str(one.n_real), str(one.n_other))
+    return table
+
+
+def _show(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
