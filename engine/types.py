@@ -5,7 +5,7 @@ All times are seconds on the media clock, whose zero is the first video frame's 
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
@@ -193,7 +193,7 @@ class SecondOpinion:
 class DynamicEmbedding:
     """How a person speaks, told from the motion of one face."""
 
-    vector: np.ndarray  # (D,) float32, unit length
+    vector: np.ndarray = field(repr=False)  # (D,) float32, unit length; in no log
     seconds: float  # of the face that went in
     spread: float  # of its windows around the vector: 0 where they all say the same
     recipe: str  # embeddings of two recipes are never compared

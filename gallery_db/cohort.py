@@ -7,7 +7,7 @@ normalization in multilingual speaker recognition", AS-norm1) takes for each sid
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +38,7 @@ class CohortOptions:
 class Cohort:
     """One embedding each of people who are not enrolled."""
 
-    vectors: np.ndarray  # (N, D) float32, unit rows
+    vectors: np.ndarray = field(repr=False)  # (N, D) float32, unit rows
     recipe: str
     options: CohortOptions = CohortOptions()
 

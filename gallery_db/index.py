@@ -11,7 +11,7 @@ are turned into ids here, never by FAISS, and vectors are checked before they re
 
 import threading
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -69,7 +69,7 @@ class Snapshot:
     base: Base
     hidden: np.ndarray  # (H,) int64 ids of the base that the tail replaces
     tail_ids: np.ndarray  # (M,) int64
-    tail: np.ndarray  # (M, D) float32
+    tail: np.ndarray = field(repr=False)  # (M, D) float32
 
     @property
     def size(self) -> int:

@@ -179,7 +179,7 @@ class Neighbour:
 
     speaker_id: int
     name: str
-    vector: np.ndarray  # (D,) float32, unit length
+    vector: np.ndarray = field(repr=False)  # (D,) float32, unit length; in no log
 
 
 @dataclass(frozen=True, slots=True)

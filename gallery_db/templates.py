@@ -4,7 +4,7 @@ They are derived: `renew_templates` writes them in the transaction of every chan
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from sqlalchemy import Connection, delete, insert, select, update
@@ -30,7 +30,7 @@ class Template:
 
     speaker_id: int
     recipe: str
-    vector: np.ndarray  # (D,) float32, unit length
+    vector: np.ndarray = field(repr=False)  # (D,) float32, unit length; in no log
     n_samples: int
     seconds: float
 

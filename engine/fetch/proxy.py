@@ -188,6 +188,7 @@ class Proxy:
         if not isinstance(event, h11.Request):
             raise EOFError
         method, target = event.method.decode("ascii"), event.target.decode("ascii", "replace")
+        target = target.partition("#")[0]  # what follows is the client's own, and urllib sends it to a proxy
         rest = parser.trailing_data[0]
         if method == "CONNECT":
             return Request(True, self._check_authority(target), b"", rest)

@@ -211,6 +211,7 @@ class JobStore:
             "fetched_at": media.fetched_at.isoformat(timespec="seconds"),
             "ytdlp_version": media.ytdlp_version,
             "layers": list(media.layers),
+            "parts_sha256": list(media.parts_sha256),
         }
         (self.folder(job_id) / folders.ORIGIN).write_text(json.dumps(facts, indent=2), "utf-8")
         media.path.rename(self.input(job_id))
