@@ -13,7 +13,7 @@ class MediaLimits:
 
     max_duration_s: float = 900.0
     max_pixels: int = 8_294_400  # 4K UHD
-    max_source_frames: int = 120_000
+    max_source_frames: int = 108_000  # 15 minutes at 120 pictures a second
     max_bytes: int = 500 * 1024 * 1024
     max_rate_hz: float = 120.0  # pictures a second
     max_streams: int = 4  # of picture and sound
