@@ -1,6 +1,7 @@
 """The page: layout and wiring, no logic. Importing this module switches Gradio's telemetry off first."""
 
 import os
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ import gradio as gr
 
 from engine.settings import Settings
 from webapp.pages import about, analyse, calibrations, history, speakers
-from webapp.pages.desk import Desk
+from webapp.pages.desk import QUIET, Desk
+from webapp.texts import say
 from webapp.texts.labels import label, translations
 
 DELETE_CACHE = (600, 86_400)  # every ten minutes, what is older than a day
@@ -23,11 +25,8 @@ HERE = Path(__file__).parent
 def build_app(desk: Desk) -> gr.Blocks:
     """Lay the page out, tab by tab; what is heavy runs in the workers, so the page stays alive."""
     with gr.Blocks(title="Wayspeak", delete_cache=DELETE_CACHE, analytics_enabled=False) as app:
-        gr.HTML(
-            "<header><h1>Wayspeak</h1><p>Do the face and the voice in a video belong to the same speech, and whose way "
-            "of speaking is it? Everything runs on this machine; no video leaves it.</p></header>",
-            elem_classes="ws-title",
-        )
+        title = gr.HTML(_introduce(), elem_classes="ws-title")
+        app.load(_introduce, None, [title], queue=False, **QUIET)
         with gr.Tabs(elem_id="ws-tabs") as tabs:
             with gr.Tab(label("Analyse"), id="analyse"):
                 shown_job = analyse.lay_out(app, desk)
@@ -67,6 +66,14 @@ def launch_settings(settings: Settings, host: str, port: int) -> dict[str, Any]:
         "css": (HERE / "page.css").read_text("utf-8"),
         "head": f"<script>{(HERE / 'page.js').read_text('utf-8')}</script>",
     }
+
+
+def _introduce() -> str:
+    words = say(
+        "Do the face and the voice in a video belong to the same speech, and whose way of speaking is it? "
+        "Everything runs on this machine; no video leaves it."
+    )
+    return f"<header><h1>Wayspeak</h1><p>{escape(words)}</p></header>"
 
 
 def _theme() -> gr.themes.Base:

@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 from engine.calibration.records import Metric
 from engine.types import FPS, SyncCurve, Window
 from gallery_db.records import StoredSample
+from webapp.texts import say
 from webapp.traces import BANDS_HZ, STEPS_PER_FRAME, Gate, Traces
 
 LINE, MARK, SECOND = "#2f7ed8", "#c2571a", "#a8559f"
@@ -40,14 +41,14 @@ def plot_timeline(
         mode="lines+markers",
         line={"color": LINE, "width": 2},
         marker={"size": 10, "color": LINE},
-        hovertemplate="%{customdata[0]:.1f} to %{customdata[1]:.1f} s<br>raw score %{y:.3f}"
-        "<br>offset %{customdata[2]:+.2f} s<br><i>click: play from here</i><extra></extra>",
-        name="consistency",
+        hovertemplate=f"%{{customdata[0]:.1f}} – %{{customdata[1]:.1f}} s<br>{say('raw score')} %{{y:.3f}}"
+        f"<br>{say('offset')} %{{customdata[2]:+.2f}} s<br><i>{say('click: play from here')}</i><extra></extra>",
+        name=say("consistency"),
     )
     figure = go.Figure(trace)
-    figure.update_xaxes(title="time in the video, s", range=[0, max(duration_s, 1.0)])
-    figure.update_yaxes(title="raw score", range=_span([w.score for w in windows]))
-    figure.update_layout(title="Consistency over time: click to play", hovermode="closest")
+    figure.update_xaxes(title=say("time in the video, s"), range=[0, max(duration_s, 1.0)])
+    figure.update_yaxes(title=say("raw score"), range=_span([w.score for w in windows]))
+    figure.update_layout(title=say("Consistency over time: click to play"), hovermode="closest")
     return _lay_strip_under(_dress(figure), gates) if gates else _dress(figure)
 
 
@@ -59,20 +60,20 @@ def plot_seconds(traces: Traces, face: int, start_s: float, end_s: float) -> go.
     sound = go.Heatmap(
         x=times.round(3), y=_list_bands(bands.shape[1]), z=bands.T.round(2), colorscale="Greys", showscale=False
     )
-    sound.update(hovertemplate="%{x:.2f} s<br>%{y:.0f} Hz<extra>sound</extra>", name="sound")
+    sound.update(hovertemplate="%{x:.2f} s<br>%{y:.0f} Hz<extra></extra>", name=say("sound"))
     own = traces.faces[face]
     frames = np.arange(max(first, own.start), min(last, own.start + len(own.seen)))
     rows = frames - own.start
     opening = [float(own.opening[row]) if own.seen[row] else None for row in rows]
-    mouth = go.Scatter(x=(frames / FPS).round(3), y=opening, yaxis="y2", mode="lines", name="mouth opening")
-    mouth.update(line={"color": SECOND, "width": 3}, hovertemplate="%{x:.2f} s<br>open %{y:.2f}<extra></extra>")
+    mouth = go.Scatter(x=(frames / FPS).round(3), y=opening, yaxis="y2", mode="lines", name=say("mouth opening"))
+    mouth.update(line={"color": SECOND, "width": 3}, hovertemplate="%{x:.2f} s<br>%{y:.2f}<extra></extra>")
     figure = go.Figure([sound, mouth])
-    figure.update_xaxes(title="time in the video, s", range=[first / FPS, last / FPS])
-    figure.update_yaxes(title="sound, Hz", type="log")
+    figure.update_xaxes(title=say("time in the video, s"), range=[first / FPS, last / FPS])
+    figure.update_yaxes(title=say("sound, Hz"), type="log")
     right = {"overlaying": "y", "side": "right", "type": "linear", "rangemode": "tozero", "showgrid": False}
     figure.update_layout(
-        title=f"Sound and mouth, {start_s:.1f} to {end_s:.1f} s",
-        yaxis2=right | {"title": "mouth opening", "color": SECOND},
+        title=say("Sound and mouth, {start} to {end} s", start=f"{start_s:.1f}", end=f"{end_s:.1f}"),
+        yaxis2=right | {"title": say("mouth opening"), "color": SECOND},
     )
     figure = _dress(figure)
     figure.update_layout(margin_r=64)
@@ -93,9 +94,9 @@ def plot_comparison(timelines: Sequence[tuple[str, Sequence[Window]]]) -> go.Fig
             name=escape(name),
         )
         figure.add_trace(line)
-    figure.update_xaxes(title="time in the video, s")
-    figure.update_yaxes(title="raw score", range=_span([w.score for _, windows in timelines for w in windows]))
-    figure.update_layout(title="Consistency over time")
+    figure.update_xaxes(title=say("time in the video, s"))
+    figure.update_yaxes(title=say("raw score"), range=_span([w.score for _, windows in timelines for w in windows]))
+    figure.update_layout(title=say("Consistency over time"))
     figure = _dress(figure)
     figure.update_layout(showlegend=True, legend={"orientation": "h", "y": -0.25}, height=340)
     return figure
@@ -117,7 +118,7 @@ def plot_metrics(metrics: Sequence[Metric]) -> go.Figure:
         hovertemplate="%{y}: %{x:.3f}<extra></extra>",
     )
     figure = _dress(go.Figure(points))
-    figure.update_layout(title="Measured on what was held out, with 95 % intervals", height=120 + 22 * len(shown))
+    figure.update_layout(title=say("Measured on what was held out, with 95 % intervals"), height=120 + 22 * len(shown))
     figure.update_yaxes(automargin=True)
     return figure
 
@@ -145,11 +146,13 @@ def plot_people(people: Sequence[tuple[str, Sequence[StoredSample]]]) -> go.Figu
                 hovertemplate=f"{escape(name)}<br>%{{customdata[0]}}, %{{customdata[1]:.0f}} s<extra></extra>",
             )
         )
-    figure.update_xaxes(showticklabels=False)
+    figure.update_xaxes(
+        showticklabels=False, title=say("the plane shows {share} of the differences", share=f"{share:.0%}")
+    )
     figure.update_yaxes(showticklabels=False)
     figure = _dress(figure)
     figure.update_layout(
-        title=f"Who moves alike: each point a clip; the plane shows {share:.0%} of the differences",
+        title=say("Who moves alike: a point is a clip"),
         showlegend=True,
         legend={"orientation": "h", "y": -0.08, "font": {"size": 11}},
         height=360,
@@ -187,10 +190,10 @@ def _lay_strip_under(figure: go.Figure, gates: Sequence[tuple[float, float, Gate
             y=[""] * len(runs),
             orientation="h",
             yaxis="y2",
-            name=kind.value,
+            name=say(kind.value),
             marker={"color": colour, "pattern": {"shape": pattern}, "line": {"width": 0}},
             customdata=[[start, end] for start, end in runs],
-            hovertemplate=f"%{{customdata[0]:.1f}} to %{{customdata[1]:.1f}} s<br>{kind.value}<extra></extra>",
+            hovertemplate=f"%{{customdata[0]:.1f}} – %{{customdata[1]:.1f}} s<br>{say(kind.value)}<extra></extra>",
         )
         figure.add_trace(bar)
     figure.update_layout(
@@ -208,11 +211,11 @@ def _lay_strip_under(figure: go.Figure, gates: Sequence[tuple[float, float, Gate
 
 def plot_curve(curve: SyncCurve) -> go.Figure:
     """Draw the mean similarity of all real pairs for every offset of the sound, its best marked."""
-    figure = go.Figure([*_trace_curve(curve, "similarity", LINE, MARK)])
+    figure = go.Figure([*_trace_curve(curve, say("similarity"), LINE, MARK)])
     figure.add_vline(x=0, line={"color": TEXT, "dash": "dot", "width": 1})
-    figure.update_xaxes(title="sound offset, s (+ is late)")
-    figure.update_yaxes(title="mean similarity", range=_span(_known(curve.similarity)))
-    figure.update_layout(title="Similarity over the offset")
+    figure.update_xaxes(title=say("sound offset, s (+ is late)"))
+    figure.update_yaxes(title=say("mean similarity"), range=_span(_known(curve.similarity)))
+    figure.update_layout(title=say("Similarity over the offset"))
     return _dress(figure)
 
 
@@ -227,7 +230,7 @@ def plot_curves(first: tuple[str, SyncCurve], second: tuple[str, SyncCurve]) -> 
         mark.showlegend = False
     own = {"title": second[0], "range": _span(_known(second[1].similarity), 0.25), "side": "right", "overlaying": "y"}
     figure.update_layout(
-        title_text="Two models, each on its own scale",
+        title_text=say("Two models, each on its own scale"),
         height=340,
         yaxis={"title": first[0], "color": LINE, "range": _span(_known(first[1].similarity), 0.25)},
         yaxis2=own | {"color": SECOND, "showgrid": False, "zeroline": False},
@@ -247,7 +250,8 @@ def _trace_curve(curve: SyncCurve, name: str, colour: str, mark: str) -> tuple[g
         customdata=curve.pairs,
         mode="lines",
         line={"color": colour, "width": 2},
-        hovertemplate="offset %{x:+.2f} s<br>similarity %{y:.3f}<br>%{customdata} pairs<extra></extra>",
+        hovertemplate=f"{say('offset')} %{{x:+.2f}} s<br>{say('similarity')} %{{y:.3f}}<br>"
+        f"%{{customdata}} {say('pairs')}<extra></extra>",
         name=name,
     )
     point = go.Scatter(
@@ -255,10 +259,10 @@ def _trace_curve(curve: SyncCurve, name: str, colour: str, mark: str) -> tuple[g
         y=[round(float(curve.similarity[best]), 4)],
         mode="markers+text",
         marker={"size": 11, "symbol": "diamond", "color": mark},
-        text=[f"best {float(curve.offsets_s[best]):+.2f} s"],
+        text=[f"{say('best')} {float(curve.offsets_s[best]):+.2f} s"],
         textposition=f"top {_place_word(best, len(curve.similarity))}",
         hoverinfo="skip",
-        name="best",
+        name=say("best"),
     )
     return line, point
 

@@ -13,7 +13,7 @@ from engine.calibration.bands import ABSTAINED, BEHIND, BOUNDS, P_VALUE, ZONE_WO
 from engine.calibration.records import Task
 from engine.errors import EngineError, LicenceNotAccepted
 from engine.methods import TITLES
-from engine.summary import CAUTION, EXPLANATIONS, NEXT_STEPS, list_notes, name_method, place_sound
+from engine.summary import CAUTION, EXPLANATIONS, NEXT_STEPS, list_notes, name_method
 from engine.types import (
     Analysis,
     CalibrationNote,
@@ -136,14 +136,15 @@ def describe_methods(lacking: dict[Model, EngineError]) -> str:
         return ""
     unaccepted = [TITLES[model] for model, error in lacking.items() if isinstance(error, LicenceNotAccepted)]
     absent = [TITLES[model] for model, error in lacking.items() if not isinstance(error, LicenceNotAccepted)]
-    parts = []
+    joint, parts = f" {say('and')} ", []
     if unaccepted:
-        parts.append(
-            f"{' and '.join(unaccepted)}: licence not accepted, <code>wayspeak weights accept av_hubert</code>"
-        )
+        words = say("{models}: licence not accepted", models=joint.join(unaccepted))
+        parts.append(f"{escape(words)}, <code>wayspeak weights accept av_hubert</code>")
     if absent:
-        parts.append(f"{' and '.join(absent)}: not here, <code>wayspeak weights import PATH</code>")
-    return f'<p class="ws-file ws-lacking">{"; ".join(parts)} (licence: non-commercial research alone).</p>'
+        words = say("{models}: not here", models=joint.join(absent))
+        parts.append(f"{escape(words)}, <code>wayspeak weights import PATH</code>")
+    licence = escape(say("licence: non-commercial research alone"))
+    return f'<p class="ws-file ws-lacking">{"; ".join(parts)} ({licence}).</p>'
 
 
 def list_windows(windows: tuple[Window, ...]) -> str:
@@ -168,7 +169,7 @@ def list_reasons(reasons: tuple[Reason, ...]) -> str:
     if not reasons:
         return ""
     items = "".join(
-        f"<li><b>{escape(_capital(say(EXPLANATIONS[reason])))}</b> <code>{reason}</code><br>"
+        f"<li><b>{escape(make_sentence(say(EXPLANATIONS[reason])))}</b> <code>{reason}</code><br>"
         f'<span class="ws-next">{escape(say("Next:"))} {escape(say(NEXT_STEPS[reason]))}</span></li>'
         for reason in reasons
     )
@@ -183,6 +184,18 @@ def show_status(status: Status) -> str:
     )
 
 
+def tell_strength(llr: float, task: Task) -> str:
+    """Put a log10 likelihood ratio into the page's language; both hypotheses are named."""
+    told = state(llr, task)
+    likelier, other, band = say(told.likelier), say(told.other), say(told.band.value)
+    return say(told.template, ratio=told.ratio, likelier=likelier, other=other, band=band)
+
+
+def make_sentence(text: str) -> str:
+    """Begin with a capital and end with a point; what stands between keeps its own capitals."""
+    return f"{text[0].upper()}{text[1:]}."
+
+
 def _weigh(found: ConsistencyReport) -> str:
     """Say what the calibration in force makes of a face: zone, strength, both hypotheses, how far it goes."""
     note = found.calibration
@@ -190,10 +203,7 @@ def _weigh(found: ConsistencyReport) -> str:
         return ""
     if found.llr is None or found.zone is None:
         return f'<div class="ws-zone"><p>{escape(say(ABSTAINED))}</p>{_stand_behind(note)}</div>'
-    zone, told = Zone(found.zone), state(found.llr, Task.CONSISTENCY)
-    strength = say(
-        told.template, ratio=told.ratio, likelier=say(told.likelier), other=say(told.other), band=say(told.band.value)
-    )
+    zone, strength = Zone(found.zone), tell_strength(found.llr, Task.CONSISTENCY)
     more = [say(ZONE_WORDS[zone])]
     if found.p_value is not None and found.smallest_p is not None:
         more.append(say(P_VALUE, p=f"{found.p_value:.2g}", least=f"{found.smallest_p:.2g}"))
@@ -261,8 +271,15 @@ def _describe_second(second: SecondOpinion | None) -> str:
     score = say("Its score is {score}, on a scale of its own;", score=f"{second.score:.3f}")
     return (
         f'<div class="ws-second"><h3>{escape(heading)} <span aria-hidden="true">{sign}</span> {escape(word)}</h3>'
-        f"<p>{escape(second.text)} {escape(score)} {escape(place_sound(second.offset_s))}.</p></div>"
+        f"<p>{escape(second.text)} {escape(score)} {escape(_place(second.offset_s))}.</p></div>"
     )
+
+
+def _place(offset_s: float) -> str:
+    if abs(offset_s) < 0.02:
+        return say("best with the sound where it is")
+    late = say("best with the sound {s} s too late") if offset_s > 0 else say("best with the sound {s} s too early")
+    return late.format(s=f"{abs(offset_s):.2f}")
 
 
 def _figures(found: ConsistencyReport) -> list[tuple[str, str]]:
@@ -277,10 +294,6 @@ def _figures(found: ConsistencyReport) -> list[tuple[str, str]]:
     if found.llr is not None:
         figures.insert(0, (say("log10 likelihood ratio"), f"{found.llr:+.2f}"))
     return figures
-
-
-def _capital(text: str) -> str:
-    return f"{text[0].upper()}{text[1:]}."
 
 
 def _picture(image: np.ndarray) -> str:

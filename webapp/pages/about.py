@@ -23,7 +23,8 @@ LIMITS = (
 
 def lay_out(app: gr.Blocks, desk: Desk) -> None:
     """Lay the tab out; what is installed is looked at when the page is opened."""
-    gr.HTML(_list_limits())
+    limits = gr.HTML(_list_limits())
+    app.load(_list_limits, None, [limits], queue=False, **QUIET)
     models = gr.HTML("", elem_id="ws-models")
     with gr.Accordion(label("Model cards"), open=False, elem_id="ws-cards"):
         for name, text in read_cards().items():
@@ -82,6 +83,6 @@ def _name_index(desk: Desk) -> str:
 
 
 def _list_limits() -> str:
-    items = "".join(f"<li>{escape(text)}</li>" for text in LIMITS)
-    title = "What Wayspeak can tell, and cannot"
+    items = "".join(f"<li>{escape(say(text))}</li>" for text in LIMITS)
+    title = escape(say("What Wayspeak can tell, and cannot"))
     return f'<section class="ws-note"><h2>{title}</h2><ul class="ws-caution">{items}</ul></section>'

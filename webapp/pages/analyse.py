@@ -181,7 +181,7 @@ def _wire_jobs(app: gr.Blocks, desk: Desk, form: dict[str, Any], screen: dict[st
         titles = [method.title for method in list_methods(desk.settings.data_dir)]
         lacking = views.describe_methods(list_lacking(desk.settings.data_dir))
         shown = draw(wanted, owner)
-        return (*shown[:-1], shown[-1] if shown[0] else gr.skip(), gr.update(choices=titles), lacking)
+        return (*shown[:-1], shown[-1] if shown[0] else views.show_player(None), gr.update(choices=titles), lacking)
 
     asked = [form[name] for name in ("files", "url", "method", "whom", "reason", "speaker")]
     form["start"].click(guard(begin), asked, outputs, trigger_mode="once", **QUIET)

@@ -32,7 +32,8 @@ STATES = {
 
 def lay_out(app: gr.Blocks, desk: Desk) -> None:
     """Lay the tab out and wire it."""
-    gr.HTML(_introduce())
+    introduction = gr.HTML(_introduce())
+    app.load(_introduce, None, [introduction], queue=False, **QUIET)
     table = gr.Dataframe(
         headers=list(HEADERS), interactive=False, label=label("Records"), elem_id="ws-records", wrap=True
     )
@@ -47,12 +48,12 @@ def lay_out(app: gr.Blocks, desk: Desk) -> None:
 
     def fill(keep: str | None = None) -> tuple[Any, ...]:
         records, in_force = list_records(desk), find_in_force(desk)
-        choices = [(f"{one.task} {one.version} · {one.status} · {one.id[:12]}", one.id) for one in records]
+        choices = [(_name(one), one.id) for one in records]
         picked = next(
             (one for one in records if one.id == keep), next((one for one in records if one.id in in_force), None)
         )
         return (
-            gr.update(value=list_rows(records, in_force)),
+            gr.update(value=list_rows(records, in_force), headers=[say(head) for head in HEADERS]),
             gr.update(choices=choices, value=picked.id if picked else None),
             describe(picked) if picked else "",
             gr.update(visible=picked is not None, value=plot_metrics(picked.metrics) if picked else None),
@@ -160,6 +161,10 @@ def describe(record: Calibration) -> str:
     return f'<section class="ws-note"><h3>{escape(title)}</h3>{table}</section>{_list_metrics(record.metrics)}'
 
 
+def _name(record: Calibration) -> str:
+    return f"{say(TASKS[record.task])} {record.version} · {say(STATES[record.status])} · {record.id[:12]}"
+
+
 def _list_metrics(metrics: Sequence[Metric]) -> str:
     words = ("Figure", "Of", "Value", "95 % interval", "Resampled")
     heads = "".join(f'<th scope="col">{escape(say(text))}</th>' for text in words)
@@ -180,9 +185,11 @@ def _interval(one: Metric) -> str:
 
 
 def _introduce() -> str:
-    return (
-        '<p class="ws-note">A calibration turns raw scores into likelihood ratios, within bounds that its trials '
-        "support. It judges once somebody else than its author has approved it. Make one from your own clips with the "
-        "notebook <code>notebooks/calibration.ipynb</code> (<code>make lab</code>) or <code>wayspeak calibrate</code>."
-        "</p>"
+    words = say(
+        "A calibration turns raw scores into likelihood ratios, within bounds that its trials support. It judges once "
+        "somebody else than its author has approved it. Make one from your own clips with the notebook {notebook} "
+        "({lab}) or {command}."
     )
+    named = {"notebook": "notebooks/calibration.ipynb", "lab": "make lab", "command": "wayspeak calibrate"}
+    codes = {name: f"<code>{text}</code>" for name, text in named.items()}
+    return f'<p class="ws-note">{escape(words).format(**codes)}</p>'

@@ -13,6 +13,7 @@ from webapp.jobs.folders import RESULT
 from webapp.jobs.records import Job, JobState, Question
 from webapp.pages import comparing, examining, job_views
 from webapp.pages.desk import QUIET, Desk, find_owner, guard
+from webapp.texts import say
 from webapp.texts.labels import label
 
 ANY = "any"
@@ -48,8 +49,9 @@ def lay_out(app: gr.Blocks, desk: Desk, shown_job: gr.State, tabs: gr.Tabs, tab:
         kinds = None if kind in (None, ANY) else [JobState(kind)]
         jobs = desk.jobs.list(owner, kinds, wanted or "", limit=PAGE)
         choices = [(f"{job_views.name_job(job)}", job.id) for job in jobs]
+        heads = [say(head) for head in job_views.HEADERS]
         rows = job_views.list_rows([(job, read_report(desk, job)) for job in jobs])
-        return gr.update(value=rows), gr.update(choices=choices, value=keep), gr.update(choices=choices)
+        return gr.update(value=rows, headers=heads), gr.update(choices=choices, value=keep), gr.update(choices=choices)
 
     def begin(wanted: str | None, kind: str | None, request: gr.Request) -> tuple[Any, ...]:
         titles = [one.title for one in list_methods(desk.settings.data_dir)]

@@ -33,7 +33,7 @@ HEADERS = ("When", "File", "State", "Result", "Score", "Offset, s", "Number")
 def show_progress(job: Job, ahead: int = 0) -> str:
     """Show a job that waits or runs as a bar with words; it goes on without the page."""
     if job.state == JobState.QUEUED:
-        words = say("Waiting; {n} jobs come before this one.", n=ahead) if ahead else say("Waiting for a free worker.")
+        words = _wait(ahead)
     else:
         words = f"{say(STEP_WORDS.get(job.step, 'Beginning'))} · {job.share:.0%}"
     keep = say("You may close this page: the job goes on, and is found under History.")
@@ -42,6 +42,14 @@ def show_progress(job: Job, ahead: int = 0) -> str:
         f'<progress max="1" value="{job.share:.3f}" aria-label="{escape(words, quote=True)}"></progress>'
         f'<p class="ws-file">{escape(keep)}</p></section>'
     )
+
+
+def _wait(ahead: int) -> str:
+    if ahead == 0:
+        return say("Waiting for a free worker.")
+    if ahead == 1:
+        return say("Waiting; one job comes before this one.")
+    return say("Waiting; {n} jobs come before this one.", n=ahead)
 
 
 def show_failure(job: Job) -> str:

@@ -49,11 +49,18 @@ def list_people(speakers: Sequence[Speaker], text: str, now: datetime) -> list[l
 def describe_person(speaker: Speaker, samples: Sequence[StoredSample], now: datetime) -> str:
     """Show one speaker with every clip: picture, seconds, session, consent."""
     cards = "".join(_describe_sample(one) for one in samples)
-    total = say("{clips} clips, {seconds} s of speech", clips=speaker.n_samples, seconds=f"{speaker.seconds:.1f}")
+    total = count_clips(speaker.n_samples, speaker.seconds)
     return (
         f'<section class="ws-person"><h3>{escape(clean(speaker.name))}</h3><p class="ws-file">{escape(total)} · '
         f'{escape(_state(speaker, now))}</p><ul class="ws-samples">{cards}</ul></section>'
     )
+
+
+def count_clips(clips: int, seconds: float) -> str:
+    """Tell how much there is of somebody."""
+    if clips == 1:
+        return say("one clip, {seconds} s of speech", seconds=f"{seconds:.1f}")
+    return say("{clips} clips, {seconds} s of speech", clips=clips, seconds=f"{seconds:.1f}")
 
 
 def describe_quality(sightings: Sequence[Sighting | None], names: Sequence[str], notes: Sequence[str]) -> str:
@@ -70,14 +77,25 @@ def describe_quality(sightings: Sequence[Sighting | None], names: Sequence[str],
 
 def describe_admission(found: Admission) -> str:
     """Say what an enrolment would accept; nothing is written."""
-    words = say("{n} of {all} clips would be enrolled.", n=int(found.accepted.sum()), all=len(found.accepted))
+    accepted, count = int(found.accepted.sum()), len(found.accepted)
+    if count == 1:
+        words = say("The clip would be enrolled.") if accepted else say("The clip would not be enrolled.")
+    elif accepted == 1:
+        words = say("One of {all} clips would be enrolled.", all=count)
+    else:
+        words = say("{n} of {all} clips would be enrolled.", n=accepted, all=count)
     return _box(words, found.rejections, found.warnings, found.is_limited)
 
 
 def describe_enrolment(done: Enrolment) -> str:
     """Say what was enrolled."""
     name, count = clean(done.speaker.name), len(done.sample_ids)
-    words = say("{n} clips of {name} were enrolled; {all} in all.", n=count, name=name, all=done.speaker.n_samples)
+    values = {"name": name, "all": done.speaker.n_samples}
+    words = (
+        say("One clip of {name} was enrolled; {all} in all.", **values)
+        if count == 1
+        else say("{n} clips of {name} were enrolled; {all} in all.", n=count, **values)
+    )
     return _box(words, done.rejected, done.warnings, done.is_limited)
 
 

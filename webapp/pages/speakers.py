@@ -10,6 +10,7 @@ from webapp.accounts.visitors import Role, require_role
 from webapp.figures import plot_people
 from webapp.pages import people, speaker_views
 from webapp.pages.desk import CLIP_TYPES, QUIET, SHOWN, Desk, find_owner, guard
+from webapp.texts import say
 from webapp.texts.labels import label
 
 EVERY_S = 1.5  # between looks at jobs that run
@@ -41,7 +42,9 @@ def lay_out(app: gr.Blocks, desk: Desk) -> None:
         chosen = chosen if chosen in names else None
         others = [name for name in names if name != chosen]
         return (
-            gr.update(value=people.list_people(desk, wanted or "")),
+            gr.update(
+                value=people.list_people(desk, wanted or ""), headers=[say(head) for head in speaker_views.HEADERS]
+            ),
             gr.update(choices=names, value=chosen),
             people.show_person(desk, chosen),
             plot_people([(one, desk.gallery.samples(one)) for one in names]) if names else None,
@@ -108,7 +111,7 @@ def _lay_out_enrolment() -> dict[str, Any]:
                 label=label("Recording occasion"), info=label("Clips of one day and place share it; may stay empty.")
             )
             parts["basis"] = gr.Dropdown(
-                [(text, str(Basis(basis))) for basis, text in speaker_views.BASES.items()],
+                [(label(text), str(Basis(basis))) for basis, text in speaker_views.BASES.items()],
                 label=label("Why their way of speaking may be kept"),
                 value=None,
                 elem_id="ws-basis",

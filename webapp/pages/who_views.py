@@ -4,13 +4,14 @@ import base64
 from collections.abc import Callable, Sequence
 from html import escape
 
-from engine.calibration.bands import state
 from engine.calibration.records import Task
 from gallery_db.records import Candidate, Search, SearchReason, StoredSample, Verification
 from gallery_db.summary import CAUTION, EXPLANATIONS, clean
 from webapp.faces import Sighting
 from webapp.jobs.records import JobError, Question
+from webapp.pages.speaker_views import count_clips
 from webapp.texts import say
+from webapp.views import make_sentence, tell_strength
 
 NEXT_STEPS = {
     SearchReason.UNCALIBRATED: "Read similarities as an order only, until a calibration of this recipe is approved.",
@@ -40,7 +41,11 @@ def describe_search(found: Search, face: Sighting, list_samples: ListSamples) ->
     weighed = "" if first is None or first.llr is None else _weigh(first.llr, Task.IDENTIFICATION)
     rows = "".join(_describe_candidate(rank, one, list_samples) for rank, one in enumerate(found.candidates, start=1))
     table = f'<ol class="ws-candidates">{rows}</ol>' if rows else ""
-    size = say("Searched among {n} enrolled speakers.", n=found.n_speakers)
+    size = (
+        say("Searched among one enrolled speaker.")
+        if found.n_speakers == 1
+        else say("Searched among {n} enrolled speakers.", n=found.n_speakers)
+    )
     return _section(
         f'<p class="ws-lead"><b>{escape(_conclude(found))}</b></p>{weighed}{_describe_face(face)}'
         f'{_list_reasons(found.reasons)}{table}<p class="ws-file">{escape(size)} {escape(say(CAUTION))}</p>'
@@ -90,7 +95,7 @@ def _describe_candidate(rank: int, one: Candidate, list_samples: ListSamples) ->
         f'<img src="data:image/jpeg;base64,{base64.b64encode(each).decode()}" width="48" height="48" alt="">'
         for each in pictures
     )
-    words = say("{clips} clips, {seconds} s of speech", clips=one.n_samples, seconds=f"{one.seconds:.1f}")
+    words = count_clips(one.n_samples, one.seconds)
     limited = f" · {say('limited')}" if one.is_limited else ""
     return (
         f"<li><b>{rank}. {escape(clean(one.name))}</b> {shown}<br>{escape(_measure(one.similarity, one.llr))}"
@@ -105,7 +110,7 @@ def _measure(similarity: float, llr: float | None) -> str:
 
 
 def _weigh(llr: float, task: Task) -> str:
-    return f"<p>{escape(state(llr, task).text)}</p>"
+    return f"<p>{escape(tell_strength(llr, task))}</p>"
 
 
 def _describe_face(face: Sighting) -> str:
@@ -119,7 +124,7 @@ def _describe_face(face: Sighting) -> str:
 
 def _list_reasons(reasons: Sequence[SearchReason]) -> str:
     items = "".join(
-        f"<li><b>{escape(say(EXPLANATIONS[reason]).capitalize())}.</b> <code>{reason}</code><br>"
+        f"<li><b>{escape(make_sentence(say(EXPLANATIONS[reason])))}</b> <code>{reason}</code><br>"
         f'<span class="ws-next">{escape(say("Next:"))} {escape(say(NEXT_STEPS[reason]))}</span></li>'
         for reason in reasons
     )

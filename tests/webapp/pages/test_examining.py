@@ -80,7 +80,7 @@ def test_a_job_is_told_at_every_stage(desk: Desk, tmp_path: Path) -> None:
     job = hand_in(desk.jobs, tmp_path, owner=OWNER)
     assert "Waiting for a free worker" in examining.show_job(desk, job)
     second = hand_in(desk.jobs, tmp_path, "b.mp4", OWNER)
-    assert "1 jobs come before" in examining.show_job(desk, second)
+    assert "one job comes before" in examining.show_job(desk, second)
     desk.jobs.lease("w")
     desk.jobs.beat(job.id, "w", "faces", 0.37)
     running = examining.show_job(desk, desk.jobs.get(job.id))
