@@ -1,7 +1,6 @@
 """The server: the page, the API and the files of the jobs behind one guard, on one port."""
 
 import inspect
-import logging
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -9,14 +8,14 @@ from typing import Any
 
 import gradio as gr
 import uvicorn
-from fastapi import FastAPI, Request
+from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse
 
 from engine.errors import EngineError
 from engine.settings import Settings
 from webapp.accounts import login
-from webapp.accounts.answers import JsonError
+from webapp.accounts.answers import answer_error
 from webapp.accounts.belongings import Belongings, list_paths, name_file
 from webapp.accounts.doors import Doors
 from webapp.accounts.guard import Guard
@@ -32,7 +31,6 @@ END_S = 5  # for requests that are being answered when the server is told to end
 BACKLOG = 128
 NOT_MOUNTED = frozenset({"share", "inbrowser", "quiet", "strict_cors", "state_session_capacity"})
 """Of the launch settings: those of Gradio's own server alone, or kept otherwise (see `_mount_page`)."""
-_log = logging.getLogger(__name__)
 
 
 def serve(page: gr.Blocks, settings: Settings, host: str, port: int) -> None:
@@ -57,7 +55,6 @@ def build_server(page: gr.Blocks, settings: Settings, host: str, port: int) -> F
     services = Services(settings)
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=_close_at_end(accounts, services))
     app.add_exception_handler(EngineError, answer_error)
-    app.add_exception_handler(Exception, answer_mistake)
     _add_health(app, accounts)
     if doors.has_accounts:
         app.include_router(login.make_router(accounts))
@@ -90,20 +87,6 @@ def _add_health(app: FastAPI, accounts: AccountStore) -> None:
         """Say that the server answers and its database can be read, and nothing else."""
         await run_in_threadpool(accounts.find_visitor, "")
         return JSONResponse({"status": "ok"})
-
-
-def answer_error(request: Request, error: Exception) -> JsonError:
-    """Answer an EngineError in its own words."""
-    assert isinstance(error, EngineError)
-    return JsonError(error)
-
-
-def answer_mistake(request: Request, error: Exception) -> JsonError:
-    """Answer a mistake of ours without its details, which the log has."""
-    _log.error("a request failed", exc_info=error)
-    told = EngineError("Something went wrong inside Wayspeak.", "Try again; the terminal shows the cause.")
-    told.code = "INTERNAL_ERROR"
-    return JsonError(told)
 
 
 def _close_at_end(accounts: AccountStore, services: Services) -> Callable[[FastAPI], Any]:

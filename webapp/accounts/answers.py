@@ -1,7 +1,9 @@
 """An error as the answer to a request: the right status, and the words in JSON as everywhere."""
 
+import logging
 from typing import Any
 
+from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from engine.errors import EngineError
@@ -49,6 +51,9 @@ STATUS = {
 OTHERWISE = 422  # what was sent cannot be done
 
 
+_log = logging.getLogger(__name__)
+
+
 class JsonError(JSONResponse):
     """An EngineError as an answer."""
 
@@ -59,3 +64,19 @@ class JsonError(JSONResponse):
         if error.code == "NOT_LOGGED_IN":
             headers["WWW-Authenticate"] = "Bearer"
         super().__init__(error_to_json(error), STATUS.get(error.code, OTHERWISE), headers | kwargs.pop("headers", {}))
+
+
+class SomethingWrong(EngineError):
+    """A mistake of Wayspeak's own."""
+
+    code = "INTERNAL_ERROR"
+
+
+def answer_error(request: Request, error: Exception) -> JsonError:
+    """Answer an EngineError in its own words, and a mistake of ours without its details, which the log has."""
+    if isinstance(error, EngineError):
+        return JsonError(error)
+    _log.error("a request failed", exc_info=error)
+    return JsonError(
+        SomethingWrong("Something went wrong inside Wayspeak.", "Try again; the terminal shows the cause.")
+    )

@@ -6,12 +6,12 @@ from urllib.parse import quote
 
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import MutableHeaders
-from starlette.requests import HTTPConnection
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from engine.errors import EngineError
-from webapp.accounts.answers import JsonError
+from webapp.accounts.answers import JsonError, answer_error
 from webapp.accounts.doors import Doors, is_same_origin
 from webapp.accounts.errors import ForeignRequest, NotLoggedIn
 from webapp.accounts.records import LOCAL, Visitor
@@ -65,7 +65,23 @@ class Guard:
         if visitor is None and scope["path"] not in OPEN_PATHS:
             await _send_to_login(scope)(scope, receive, guarded)
             return
-        await self._app({**scope, SCOPE_KEY: visitor}, receive, guarded)
+        await self._answer({**scope, SCOPE_KEY: visitor}, receive, guarded)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let the app answer; a mistake of ours is told as such, unless it has begun to answer."""
+        has_begun = False
+
+        async def watched(message: Message) -> None:
+            nonlocal has_begun
+            has_begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched)
+        except Exception as error:  # whatever it is, the server lives on and its details stay in the log
+            if has_begun:
+                raise
+            await answer_error(Request(scope), error)(scope, receive, send)
 
     async def _find_visitor(self, request: HTTPConnection) -> Visitor | None:
         if not self._doors.has_accounts or self._accounts is None:

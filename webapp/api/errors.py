@@ -5,7 +5,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from engine.errors import EngineError
-from webapp.accounts.answers import JsonError
+from webapp.accounts.answers import JsonError, answer_error
 from webapp.api.views import ErrorView
 
 ERRORS: dict[int | str, dict[str, object]] = {
@@ -35,10 +35,8 @@ HTTP_CODES = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED"}
 
 def install(app: FastAPI) -> None:
     """Let the app answer all errors so."""
-
-    @app.exception_handler(EngineError)
-    def answer(request: Request, error: EngineError) -> JsonError:
-        return JsonError(error)
+    app.add_exception_handler(EngineError, answer_error)
+    app.add_exception_handler(Exception, answer_error)
 
     @app.exception_handler(RequestValidationError)
     def answer_invalid(request: Request, error: RequestValidationError) -> JsonError:

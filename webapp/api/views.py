@@ -53,7 +53,7 @@ class QuestionView(Given):
 class NewLink(Given):
     """A job for a link."""
 
-    url: str = Field(min_length=1, max_length=4000)
+    url: str = Field(max_length=4000, pattern=r"^\s*[Hh][Tt][Tt][Pp][Ss]?://")
     name: Text | None = None
     question: QuestionView = QuestionView()
 

@@ -1,0 +1,55 @@
+"""`wayspeak verify-bundle`: what holds, what does not, and whose signature it is."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.webapp.evidence.exhibit import make_exhibit
+from webapp import cli
+from webapp.evidence.bundles import write_bundle
+from webapp.evidence.keys import FILE, open_key
+
+Run = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+    """Check a bundle; gives exit code and standard output."""
+    monkeypatch.setenv("WAYSPEAK_DATA", str(tmp_path / "data"))
+
+    def call(*arguments: object) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["wayspeak", "verify-bundle", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return int(ended.value.code or 0), capsys.readouterr().out
+
+    return call
+
+
+def test_a_bundle_of_this_installation_is_known_as_such(run: Run, tmp_path: Path) -> None:
+    key, bundle = open_key(tmp_path / "data"), tmp_path / "bundle.zip"
+    write_bundle(make_exhibit(tmp_path), bundle, key)
+    code, told = run(bundle)
+    assert code == 0 and "signed by this installation" in told and key.fingerprint in told
+    assert run(bundle, "--fingerprint", key.fingerprint)[0] == 0
+    assert run(bundle, "--fingerprint", "0" * 64)[0] == 1
+
+
+def test_a_bundle_of_another_is_told_apart_and_no_key_is_made_for_it(run: Run, tmp_path: Path) -> None:
+    bundle = tmp_path / "bundle.zip"
+    write_bundle(make_exhibit(tmp_path), bundle, open_key(tmp_path / "other"))
+    assert run(bundle)[0] == 0 and not (tmp_path / "data" / FILE).exists()
+    open_key(tmp_path / "data")
+    assert "another installation" in run(bundle)[1]
+
+
+def test_a_changed_bundle_does_not_hold(run: Run, tmp_path: Path) -> None:
+    bundle = tmp_path / "bundle.zip"
+    write_bundle(make_exhibit(tmp_path), bundle, open_key(tmp_path / "other"))
+    data = bytearray(bundle.read_bytes())
+    data[len(data) // 2] ^= 4
+    bundle.write_bytes(data)
+    code, told = run(bundle)
+    assert code == 1 and "does NOT hold" in told
