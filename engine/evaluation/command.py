@@ -27,6 +27,7 @@ from engine.evaluation.identity import (
     evaluate_identity,
     name_unusable,
 )
+from engine.evaluation.layouts import Choice, Layout, read_layout
 from engine.evaluation.measurements import Measurements, choose_rows, measure_rows
 from engine.evaluation.scoreboard import print_report, to_json
 from engine.faces import FaceOptions
@@ -75,12 +76,24 @@ class Reading:
 @app.command()
 def evaluate(
     manifest: Annotated[
-        Path, typer.Argument(help="CSV with path, label (`real` against anything else), speaker, source, method, ...")
+        Path,
+        typer.Argument(
+            help="CSV with path, label (`real` against anything else), speaker, source, method, ...; or the folder of "
+            "a public collection."
+        ),
     ],
     task: Annotated[Task, typer.Option(help="What to measure.")] = Task.CONSISTENCY,
     also: Annotated[
         list[Path] | None, typer.Option(help="Another manifest, such as one of forged clips; again for more.")
     ] = None,
+    layout: Annotated[
+        Layout | None, typer.Option(help="Which collection the folder is.  [default: what it looks like]")
+    ] = None,
+    listed: Annotated[
+        Path | None, typer.Option("--list", help="Of the folder, only what this list of SpeechForensics' format names.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="Of the folder, only this split, such as test.")] = "",
+    compression: Annotated[str, typer.Option(help="Of FaceForensics++: raw, c0, c23 or c40.")] = "",
     json: Annotated[
         Path | None, typer.Option(help="Write the figures as JSON into this file; '-' for standard output.")
     ] = None,
@@ -108,6 +121,9 @@ def evaluate(
         bool, typer.Option("--gate/--no-gate", help="For people: whose motion is not natural names nobody.")
     ] = True,
     swap: Annotated[bool, typer.Option("--swap", help="Hold real faces against other voices too.")] = False,
+    trim_silence: Annotated[
+        bool, typer.Option("--trim-silence", help="Tell as well what is left without leading and trailing silence.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="Of everything drawn at random.")] = 0,
 ) -> None:
     """Measure on a manifest of clips.
@@ -123,8 +139,8 @@ def evaluate(
     names nobody, which counts against an untouched one; --no-gate tells what the embedding alone would do.
     """
     settings, reading = Settings.from_env(), Reading(cache, min_seconds, limit, workers)
-    options = EvaluationOptions(read_seconds(seconds), swap, seed=seed)
-    rows = read_manifests([manifest, *(also or ())])
+    options = EvaluationOptions(read_seconds(seconds), swap, seed=seed, trim_silence=trim_silence)
+    rows, absent = read_rows([manifest, *(also or ())], layout, Choice(listed, split, compression))
     report: Report | IdentityReport
     if task in (Task.CONSISTENCY, Task.OFFSET):
         report = measure_clips(
@@ -133,16 +149,30 @@ def evaluate(
     else:
         people = IdentityOptions(IdentityTask(task), embedder, pool, same_session, gate, seed)
         report = measure_people(rows, people, settings, reading)
+    report = replace(report, skipped=(*absent, *report.skipped))
     _deliver(report, json)
     if not report.n_rows:
         sys.stderr.write("wayspeak: no clip of the manifest could be measured; see why above.\n")
         raise typer.Exit(1)
 
 
-def read_manifests(paths: Sequence[Path]) -> list[Row]:
-    """Read all rows, numbered on through all manifests; paths in each are taken from its own folder."""
-    rows = [row for path in paths for row in read_manifest(path)]
-    return [replace(row, number=number) for number, row in enumerate(rows, start=1)]
+def read_rows(
+    paths: Sequence[Path], layout: Layout | None = None, choice: Choice | None = None
+) -> tuple[list[Row], list[Skipped]]:
+    """Read manifests and the folders of collections, numbered on, and what is named there without being there."""
+    folders = [path for path in paths if path.is_dir()]
+    if not folders and (layout is not None or choice not in (None, Choice())):
+        raise typer.BadParameter("--layout, --list, --split and --compression are for a folder, not for a CSV")
+    rows: list[Row] = []
+    absent: list[Skipped] = []
+    for path in paths:
+        if path in folders:
+            listing = read_layout(path, layout, choice)
+            absent += listing.absent
+            rows += listing.rows
+        else:
+            rows += read_manifest(path)
+    return [replace(row, number=number) for number, row in enumerate(rows, start=1)], absent
 
 
 def measure_clips(

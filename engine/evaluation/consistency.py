@@ -1,7 +1,7 @@
 """How well real clips are told from others, and how often a planted offset is found."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -11,12 +11,14 @@ from engine.evaluation.figures import (
     OffsetFigures,
     Parting,
     Scored,
+    Trimmed,
     count_hits,
     count_planted,
     part,
     part_methods,
 )
 from engine.evaluation.measurements import MeasuredRow
+from engine.evaluation.silence import measure_leading_silence, trim_silence
 from engine.evaluation.trials import (
     Trial,
     TrialClip,
@@ -26,6 +28,8 @@ from engine.evaluation.trials import (
     try_other_voices,
     try_own_voices,
 )
+from engine.manifest import REAL
+from engine.metrics import auc
 from engine.pipeline import Engine
 from engine.types import FPS
 
@@ -40,6 +44,7 @@ class EvaluationOptions:
     seconds: tuple[float, ...] = (1.0, 2.0, 3.0, 5.0)  # lengths of the windows
     swap: bool = False  # hold real faces against other voices though the manifest has other labels
     voices_per_face: int = 10
+    trim_silence: bool = False  # tell as well what is left where leading and trailing silence is cut away
     seed: int = 0
 
 
@@ -51,6 +56,7 @@ class PooledScore:
     group: str
     method: str
     is_real: bool
+    language: str = ""
 
 
 def evaluate_consistency(
@@ -64,14 +70,15 @@ def evaluate_consistency(
     bench = _Bench(engine, options, other_clips if has_others else None)
     swapped = bench.swap(real_clips) if options.swap or not has_others else []
     methods: dict[str, list[Scored]] = {SWAPPED: [*swapped]} if swapped else {}
-    for one in labelled:
-        methods.setdefault(one.method, []).append(one)
+    methods |= _sort_methods(labelled)
     return ConsistencyFigures(
         others="labelled" if has_others else SWAPPED,
         parting=part(real, labelled if has_others else swapped, options.seed),
         per_method=part_methods(real, methods, options.seed),
         by_seconds={f"{length:g}": bench.part_windows(real_clips, length) for length in options.seconds},
         control=bench.part_shuffled(real_clips),
+        per_language=_part_languages(pooled, real_clips, swapped, rows, options.seed),
+        trimmed=bench.part_trimmed(rows, has_others) if options.trim_silence else None,
     )
 
 
@@ -105,9 +112,35 @@ def pool_samples(rows: Sequence[MeasuredRow]) -> list[PooledScore]:
             group=pool[0].row.person,
             method=method or label,
             is_real=pool[0].row.is_real,
+            language=pool[0].row.language or "",
         )
         for (label, method, _), pool in pools.items()
     ]
+
+
+def _sort_methods(labelled: Sequence[PooledScore]) -> dict[str, list[Scored]]:
+    methods: dict[str, list[Scored]] = {}
+    for one in labelled:
+        methods.setdefault(one.method, []).append(one)
+    return methods
+
+
+def _part_languages(
+    pooled: Sequence[PooledScore],
+    clips: Sequence[TrialClip],
+    swapped: Sequence[Trial],
+    rows: Sequence[MeasuredRow],
+    seed: int,
+) -> dict[str, Parting]:
+    """Part real clips and others of each language that the manifest names; by swapped voices where it has no others."""
+    spoken = {one.clip.name: one.row.language for one in rows}
+    parted = {}
+    for language in sorted({one.language for one in pooled if one.language}):
+        own = [one for one in pooled if one.language == language]
+        others: list[Scored] = [one for one in own if not one.is_real]
+        others = others or [one for one in swapped if spoken.get(one.face) == language]
+        parted[language] = part([one for one in own if one.is_real], others, seed)
+    return parted
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -126,6 +159,24 @@ class _Bench:
         others = None if self.others is None else cut_windows(self.others, n_frames, self.engine.expert.encode)
         return self._part(cut_windows(clips, n_frames, self.engine.expert.encode), others)
 
+    def part_trimmed(self, rows: Sequence[MeasuredRow], has_others: bool) -> Trimmed:
+        cut = [(one, trim_silence(one.clip, self.engine.expert.encode)) for one in rows]
+        left = [replace(one, clip=clip) for one, clip in cut if clip is not None]
+        scored = [(one, self.engine.expert.compare(one.clip.encoded, one.clip.mask)) for one in left]
+        told = [replace(one, score=found[0]) for one, found in scored if found is not None]
+        pooled = pool_samples(told)
+        real, labelled = [one for one in pooled if one.is_real], [one for one in pooled if not one.is_real]
+        swapped = [] if has_others else self.swap([one.clip for one in told if one.row.is_real])
+        methods: dict[str, list[Scored]] = _sort_methods(labelled) if has_others else {SWAPPED: [*swapped]}
+        silences = _measure_silences(rows)
+        return Trimmed(
+            parting=part(real, labelled if has_others else swapped, self.options.seed),
+            per_method=part_methods(real, methods, self.options.seed),
+            silence_s={name: float(np.mean(lengths)) for name, lengths in silences.items()},
+            by_silence_alone=_part_silences(silences),
+            n_too_short=len(rows) - len(told),
+        )
+
     def part_shuffled(self, clips: Sequence[TrialClip]) -> Parting:
         encode, seed = self.engine.expert.encode, self.options.seed
         others = None if self.others is None else shuffle_faces(self.others, encode, seed)
@@ -135,3 +186,18 @@ class _Bench:
         compare = self.engine.expert.compare
         other = self.swap(clips) if others is None else try_own_voices(others, compare)
         return part(try_own_voices(clips, compare), other, self.options.seed)
+
+
+def _measure_silences(rows: Sequence[MeasuredRow]) -> dict[str, list[float]]:
+    """Seconds of silence before the sound of each clip, by method; those of real clips come first."""
+    found: dict[str, list[float]] = {}
+    for one in sorted(rows, key=lambda one: not one.row.is_real):
+        name = REAL if one.row.is_real else one.row.method or one.row.label
+        found.setdefault(name, []).append(measure_leading_silence(one.clip))
+    return found
+
+
+def _part_silences(silences: dict[str, list[float]]) -> float | None:
+    """AUC of others against real by the leading silence alone: 1 where it is longer in all others."""
+    others = [length for name, lengths in silences.items() if name != REAL for length in lengths]
+    return auc(others, silences[REAL]) if others and silences.get(REAL) else None

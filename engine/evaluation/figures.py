@@ -47,6 +47,8 @@ class Against:
     n: int
     ci: tuple[float, float] | None
     ci_over: str | None
+    eer: float | None = None
+    average_precision: float | None = None  # of real
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,19 @@ class ConsistencyFigures:
     per_method: dict[str, Against]
     by_seconds: dict[str, Parting]
     control: Parting  # the faces' frames shuffled in time
+    per_language: dict[str, Parting]  # real clips of a language against the others of it
+    trimmed: "Trimmed | None" = None  # None: was not asked for
+
+
+@dataclass(frozen=True, slots=True)
+class Trimmed:
+    """The same clips with the silence before and after the sound cut away: what a silence gave away is gone."""
+
+    parting: Parting
+    per_method: dict[str, Against]
+    silence_s: dict[str, float]  # `real` and each method: mean of what was cut from the beginning
+    by_silence_alone: float | None  # AUC of the leading silence itself: 0.5 means that it tells nothing
+    n_too_short: int  # clips of which too little is left to be compared
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +226,10 @@ def part(real: Sequence[Scored], other: Sequence[Scored], seed: int = 0) -> Part
 def part_methods(real: Sequence[Scored], methods: dict[str, list[Scored]], seed: int = 0) -> dict[str, Against]:
     """Hold all real clips against those of each method."""
     parted = {name: part(real, methods[name], seed) for name in sorted(methods)}
-    return {name: Against(one.auc, one.n_other, one.ci, one.ci_over) for name, one in parted.items()}
+    return {
+        name: Against(one.auc, one.n_other, one.ci, one.ci_over, one.eer, one.average_precision)
+        for name, one in parted.items()
+    }
 
 
 def count_hits(errors: Iterable[OffsetError], seed: int = 0) -> Hits:

@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from engine.evaluation.figures import (
+    Against,
     ConsistencyFigures,
     Hits,
     Identified,
@@ -17,6 +18,7 @@ from engine.evaluation.figures import (
     Parting,
     Report,
     Skipped,
+    Trimmed,
 )
 
 MAX_NAMED = 20  # files on the terminal, of those skipped for one reason; the JSON names all
@@ -209,10 +211,33 @@ def _print_consistency(figures: ConsistencyFigures, console: Console) -> None:
     console.print(table)
     if swapped:
         console.print("No row has another label: the others are real faces with swapped voices.")
-    methods = Table("method", "AUC", "95 %", "n", title="All real clips against each method")
-    for name, one in figures.per_method.items():
-        methods.add_row(escape(name), _name(one.auc), _name_interval(one.ci), str(one.n))
-    console.print(methods)
+    console.print(_draw_methods(figures.per_method, "All real clips against each method"))
+    if figures.per_language:
+        languages = Table("language", "AUC", "95 %", "EER", "real", "other", title="Real clips against others of it")
+        for name, parting in figures.per_language.items():
+            languages.add_row(escape(name), *_name_parting(parting))
+        console.print(languages)
+    if figures.trimmed:
+        _print_trimmed(figures.trimmed, console)
+
+
+def _draw_methods(per_method: Mapping[str, Against], title: str) -> Table:
+    table = Table("method", "AUC", "95 %", "EER", "AP of real", "n", title=title)
+    for name, one in per_method.items():
+        numbers = (_name(one.eer), _name(one.average_precision), str(one.n))
+        table.add_row(escape(name), _name(one.auc), _name_interval(one.ci), *numbers)
+    return table
+
+
+def _print_trimmed(trimmed: Trimmed, console: Console) -> None:
+    """Print what is left without silence, and what the silence alone would tell."""
+    console.print(_draw_methods(trimmed.per_method, "The same, leading and trailing silence cut away"))
+    lengths = "; ".join(f"{name} {length:.2f} s" for name, length in trimmed.silence_s.items())
+    alone = "" if trimmed.by_silence_alone is None else f" By that alone: AUC {trimmed.by_silence_alone:.3f}."
+    auc, ci = _name(trimmed.parting.auc), _name_interval(trimmed.parting.ci)
+    console.print(f"Without silence: AUC {auc} ({ci}). Leading silence, mean: {lengths}.{alone}", markup=False)
+    if trimmed.n_too_short:
+        console.print(f"{trimmed.n_too_short} clips are too short without their silence.")
 
 
 def _print_offset(figures: OffsetFigures, console: Console) -> None:

@@ -102,7 +102,7 @@ def cut_windows(clips: Sequence[TrialClip], n_frames: int, encode: Encode) -> li
     Each is encoded by itself: nothing of the clip around it, not even its mean, leaks in.
     """
     return [
-        _cut(clip, slice(first, first + n_frames), slice(first, first + n_frames), encode)
+        cut_span(clip, slice(first, first + n_frames), slice(first, first + n_frames), encode)
         for clip in clips
         for first in range(0, len(clip.mask) - n_frames + 1, n_frames)
     ]
@@ -146,7 +146,20 @@ def move_sound(clip: TrialClip, shift: int, encode: Encode) -> TrialClip:
     """Let the sound come `shift` frames later (earlier where negative), both sides cut by as much."""
     length = len(clip.mask) - abs(shift)
     face, sound = max(0, shift), max(0, -shift)
-    return _cut(clip, slice(face, face + length), slice(sound, sound + length), encode)
+    return cut_span(clip, slice(face, face + length), slice(sound, sound + length), encode)
+
+
+def cut_span(clip: TrialClip, face: slice, sound: slice, encode: Encode) -> TrialClip:
+    """Give a piece of the face beside an equally long piece of the sound, encoded by itself."""
+    lips, speech = clip.lips[face], clip.speech[sound]
+    return replace(
+        clip,
+        lips=lips,
+        speech=speech,
+        mask=clip.mask[face] & clip.mask[sound],
+        encoded=encode(lips, speech),
+        voiced=None if clip.voiced is None else clip.voiced[sound],
+    )
 
 
 def _try(face: TrialClip, voice: TrialClip, compare: Compare) -> Trial | None:
@@ -166,16 +179,3 @@ def _try(face: TrialClip, voice: TrialClip, compare: Compare) -> Trial | None:
         return None
     spoken = mask if voice.voiced is None else mask & voice.voiced[:length]
     return Trial(face.name, voice.name, face.group, *found, voice.group, int(spoken.sum()) / FPS, face.face_px)
-
-
-def _cut(clip: TrialClip, face: slice, sound: slice, encode: Encode) -> TrialClip:
-    """A piece of the face beside an equally long piece of the sound, encoded by itself."""
-    lips, speech = clip.lips[face], clip.speech[sound]
-    return replace(
-        clip,
-        lips=lips,
-        speech=speech,
-        mask=clip.mask[face] & clip.mask[sound],
-        encoded=encode(lips, speech),
-        voiced=None if clip.voiced is None else clip.voiced[sound],
-    )

@@ -383,3 +383,40 @@ def test_paper_mode_without_avhubert_says_what_is_missing(tmp_path: Path, monkey
     (tmp_path / "m.csv").write_text("\n".join(["path,label,speaker,source,method", *real_rows(tmp_path, 2), ""]))
     result = CliRunner().invoke(command.app, [str(tmp_path / "m.csv"), "--mode", "paper"])
     assert isinstance(result.exception, WeightsMissing)
+
+
+def test_languages_are_told_apart(run: Callable[..., Result], tmp_path: Path) -> None:
+    rows = [f"{draw_film(tmp_path, f'r{i}.mp4', i)},real,p{i},lab,,{'de' if i % 2 else 'ko'}" for i in range(6)]
+    rows += [f"{draw_film(tmp_path, f'd{i}.mp4', i, 50 + i)},desync,q{i},lab,dub,ko" for i in range(3)]
+    found = figures(run(rows, "--json", "-", header="path,label,speaker,source,method,language"))
+    assert set(found["per_language"]) == {"de", "ko"}
+    assert (found["per_language"]["ko"]["auc"], found["per_language"]["ko"]["n_other"]) == (1.0, 3)
+    assert (found["per_language"]["de"]["auc"], found["per_language"]["de"]["n_real"]) == (None, 3)
+    assert found["per_method"]["dub"]["eer"] == 0.0 and found["per_method"]["dub"]["average_precision"] == 1.0
+
+
+def test_trimming_is_reported_beside_the_plain_figure(run: Callable[..., Result], tmp_path: Path) -> None:
+    dubbed = [f"{draw_film(tmp_path, f'd{i}.mp4', i, 50 + i)},desync,person {i},lab,dub" for i in range(6)]
+    found = figures(run([*real_rows(tmp_path), *dubbed], "--json", "-", "--trim-silence"))
+    assert found["auc"] == found["trimmed"]["parting"]["auc"] == 1.0
+    assert found["trimmed"]["silence_s"] == {"real": 0.0, "dub": 0.0}
+    assert (found["trimmed"]["by_silence_alone"], found["trimmed"]["n_too_short"]) == (0.5, 0)
+    text = run([*real_rows(tmp_path), *dubbed], "--trim-silence").stdout
+    assert "Without silence: AUC 1.000" in " ".join(text.split())
+
+
+def test_a_folder_is_read_as_the_collection_it_is(run: Callable[..., Result], tmp_path: Path) -> None:
+    for place, mouth, voice in (("original_videos/{0}", 0, 0), ("synthesized_videos/fo/1/{0}", 0, 50)):
+        for i in range(3):
+            folder = tmp_path / "kodf" / place.format(i)
+            folder.mkdir(parents=True)
+            draw_film(folder, f"{i}.mp4", mouth + i, voice + i)
+    listed = tmp_path / "list.txt"
+    listed.write_text("original_videos/0/0.mp4 1\noriginal_videos/1/1.mp4 1\nfo/1/0/0.mp4 0\n")
+    result = CliRunner().invoke(command.app, [str(tmp_path / "kodf"), "--json", "-"])
+    found = figures(result)
+    assert (found["n_real"], found["n_other"], set(found["per_method"])) == (3, 3, {"fo"})
+    assert set(found["per_language"]) == {"ko"}
+    again = figures(CliRunner().invoke(command.app, [str(tmp_path / "kodf"), "--json", "-", "--list", str(listed)]))
+    assert [one["path"] for one in again["skipped"]] == ["fo/1/0/0.mp4"]
+    assert CliRunner().invoke(command.app, [str(listed), "--split", "test"]).exit_code == 2
