@@ -131,15 +131,23 @@ def shape_pictures(first: VideoFrame, stream: VideoStream) -> PictureShape:
 
 
 def stream_pictures(
-    file: io.FileIO, plan: PicturePlan, limits: MediaLimits, on_packet: Callable[[], None]
+    file: io.FileIO,
+    plan: PicturePlan,
+    limits: MediaLimits,
+    on_packet: Callable[[], None],
+    allot: Callable[[], np.ndarray] | None = None,
 ) -> Generator[Frame, None, tuple[Reason, ...]]:
     """Exactly `plan.n_frames` frames, each the latest picture due at its time, whatever the source's rate.
+
+    `allot` gives the memory (H, W, 3) uint8 for each new one; it must stay as it is until the next one has been made.
 
     Returns, after the last frame, what only decoding can show: TRUNCATED when pictures are damaged or the decoder
     breaks off (the last picture is held to the end), FPS_VFR when over a fifth of the pictures only repeat the one
     before. A caller gets it by `reasons = yield from clip.read_frames()`.
     """
-    reader = _PictureReader(plan, limits.max_pixels, on_packet)
+    width, height = plan.shape.size_px
+    allot = allot or (lambda: np.empty((height, width, 3), np.uint8))
+    reader = _PictureReader(plan, limits.max_pixels, on_packet, allot)
     held: VideoFrame | None = None
     index = 0
     with open_container(file, plan.demuxer, limits.max_pixels) as container:
@@ -162,9 +170,11 @@ def stream_pictures(
 class _PictureReader:
     """Decodes and turns pictures, and remembers how that went."""
 
-    def __init__(self, plan: PicturePlan, max_pixels: int, on_packet: Callable[[], None]):
+    def __init__(
+        self, plan: PicturePlan, max_pixels: int, on_packet: Callable[[], None], allot: Callable[[], np.ndarray]
+    ):
         self.time_s = 0.0  # of the picture decoded last
-        self._plan, self._max_pixels, self._on_packet = plan, max_pixels, on_packet
+        self._plan, self._max_pixels, self._on_packet, self._allot = plan, max_pixels, on_packet, allot
         self._reformatter = VideoReformatter()
         self._decoded = self._damaged = self._concealed = self._shown = self._copied = 0
         self._source: VideoFrame | None = None
@@ -234,18 +244,21 @@ class _PictureReader:
         width, height = self._plan.shape.scaled_px
         if picture.interlaced_frame and picture.height > 1:
             picture = take_field(picture, self._first_line)
-        image = self._reformatter.reformat(picture, width, height, "rgb24").to_ndarray()
-        return turn_upright(image, self._plan.shape.turn)  # (H, W, 3) uint8
+        (plane,) = self._reformatter.reformat(picture, width, height, "rgb24").planes
+        lines = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
+        image = self._allot()
+        image[:] = turn_upright(lines[:height, : 3 * width].reshape(height, width, 3), self._plan.shape.turn)
+        return image  # (H, W, 3) uint8
 
 
 def turn_upright(image: np.ndarray, turn: tuple[int, int, int, int]) -> np.ndarray:
-    """The image (H, W, 3) after quarter turns and mirrorings, `turn` being the signs of the display matrix."""
+    """A view of the image (H, W, 3) after quarter turns and mirrorings; `turn` has the display matrix's signs."""
     a, b, c, d = turn
     if turn == UPRIGHT:
         return image
     if not a:  # a quarter turn: x' = c y, y' = b x
         image, a, d = image.transpose(1, 0, 2), c, b
-    return np.ascontiguousarray(image[:: d or 1, :: a or 1])
+    return image[:: d or 1, :: a or 1]
 
 
 def _read_turn(picture: VideoFrame) -> tuple[int, int, int, int]:

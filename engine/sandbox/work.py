@@ -67,23 +67,28 @@ def _scan(link: Link, file: io.FileIO, job: Message, limits: MediaLimits, other:
 
 
 def _stream(link: Link, file: io.FileIO, job: Message, limits: MediaLimits, shared: object) -> None:
-    """Put the pictures into the slots in turn, each after the one before it was taken from there; say which is due."""
+    """Make the pictures in the slots in turn, each after the one before it was taken from there; say which is due."""
     assert isinstance(shared, mmap.mmap)
     plan = read_plan(job.note, job.data)
     width, height = plan.shape.size_px
     slots = np.frombuffer(shared, np.uint8, SLOTS * width * height * 3).reshape(SLOTS, height, width, 3)
-    frames, n_sent, reasons = stream_pictures(file, plan, limits, Pulse(link)), 0, ()
+    n_sent = 0
+
+    def allot() -> np.ndarray:
+        """The next slot, when what it held has been taken."""
+        if n_sent >= SLOTS and link.receive() is None:
+            raise BrokenPipeError("nobody takes pictures any more")
+        place: np.ndarray = slots[n_sent % SLOTS]
+        return place
+
+    frames = stream_pictures(file, plan, limits, Pulse(link), allot)
     while True:
         try:
             frame = next(frames)
         except StopIteration as end:
             reasons = end.value
             break
-        if frame.is_new:
-            if n_sent >= SLOTS and link.receive() is None:
-                return
-            slots[n_sent % SLOTS] = frame.image
-            n_sent += 1
+        n_sent += frame.is_new
         link.send("frame", {"is_new": frame.is_new})
     link.send("end", {"reasons": reasons})
 
