@@ -6,6 +6,8 @@ from engine.errors import EngineError
 from gallery_db.forgetting import Forgotten, erase
 from gallery_db.people import fold_name
 from webapp.jobs import folders
+from webapp.jobs.leases import NOBODY
+from webapp.jobs.records import JobState
 from webapp.jobs.schema import JobRow, JobSpeakerRow
 from webapp.jobs.store import JobStore
 
@@ -16,9 +18,11 @@ def forget_people(store: JobStore, gone: Forgotten) -> int:
     """Erase them from the folders and from the table, to the last byte; gives how many files went.
 
     Jobs are touched that examined a clip which is nobody's now, that named them, or that were asked about them by name.
-    The clips that people handed in stay, as the jobs do: they are theirs to delete.
+    The clips that people handed in stay, as the jobs do: they are theirs to delete. A job that is asking the gallery
+    at this moment may have found them already, so it begins again.
     """
     with store.database.write() as connection:
+        _begin_again(connection)
         asked = _find_asked(connection, gone)
         ids = {*_find_answered(connection, gone), *asked}
         connection.execute(update(JobRow).where(JobRow.id.in_(asked)).values(speaker=None))
@@ -27,6 +31,13 @@ def forget_people(store: JobStore, gone: Forgotten) -> int:
     n_files = sum(folders.erase_people(store.folder(one)) for one in sorted(ids))
     erase(store.database.database, [name.encode() for name in gone.names], WAIT_S)
     return n_files
+
+
+def _begin_again(connection: Connection) -> None:
+    """Take running jobs that ask about speakers from their workers; what these have found does not count any more."""
+    asking = (JobRow.state == str(JobState.RUNNING), JobRow.reason.is_not(None) | JobRow.speaker.is_not(None))
+    again = {"state": JobState.QUEUED, "tries": JobRow.tries - 1, "step": "", "share": 0.0, **NOBODY}
+    connection.execute(update(JobRow).where(*asking).values(again))
 
 
 def _find_answered(connection: Connection, gone: Forgotten) -> set[str]:

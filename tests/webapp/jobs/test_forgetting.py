@@ -16,7 +16,7 @@ from webapp.cli import main
 from webapp.examination import Examination
 from webapp.galleries import JOBS, open_gallery
 from webapp.jobs import folders
-from webapp.jobs.records import Job, NewJob, Question
+from webapp.jobs.records import Job, JobState, NewJob, Question
 from webapp.jobs.store import JobStore
 
 NAME, OTHER = "Adelheid Marquardt", "Benedikt Oyelaran"
@@ -110,6 +110,19 @@ def test_of_lapsed_clips_of_somebody_who_stays_the_answers_go(
     assert len(gallery.forget_overdue(datetime.now(UTC) + timedelta(days=20))) == 1
     assert store.read_result(job.id).speakers_error == folders.FORGOTTEN
     assert gallery.speaker(OTHER).n_samples == 2
+
+
+def test_an_answer_that_was_on_its_way_does_not_come(store: JobStore, gallery: Gallery, tmp_path: Path) -> None:
+    asking, plain = (
+        store.enqueue(NewJob(owner, "clip.mp4", question, write_file(tmp_path)))
+        for owner, question in (("eve", Question(reason="case 12")), ("fay", Question()))
+    )
+    for worker in ("w1", "w2"):
+        assert store.lease(worker) is not None
+    gallery.forget(NAME)
+    assert not store.beat(asking.id, "w1") and not store.finish(asking.id, "w1", examine((1, NAME)))
+    assert (store.get(asking.id).state, store.get(asking.id).tries) == (JobState.QUEUED, 0)
+    assert store.finish(plain.id, "w2", examine())
 
 
 def test_without_jobs_nothing_is_made(settings: Settings, gallery: Gallery) -> None:
