@@ -6,6 +6,7 @@ from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
+import gradio as gr
 import numpy as np
 import pytest
 from fastapi import FastAPI
@@ -33,9 +34,15 @@ def settings(tmp_path: Path) -> Settings:
     return served.make_settings(tmp_path)
 
 
+@pytest.fixture(scope="module")
+def page() -> gr.Blocks:
+    """Nothing is asked of it here, so one does for all."""
+    return served.make_page()
+
+
 @pytest.fixture
-def app(settings: Settings) -> FastAPI:
-    return served.build_server(served.make_page(), settings, served.HOST, served.PORT)
+def app(settings: Settings, page: gr.Blocks) -> FastAPI:
+    return served.build_server(page, settings, served.HOST, served.PORT)
 
 
 @pytest.fixture
