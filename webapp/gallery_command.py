@@ -9,7 +9,7 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from engine.calibration.bands import BEHIND
+from engine.calibration.bands import BEHIND, PEOPLE_ZONE_WORDS, find_zone
 from engine.calibration.files import read_record
 from engine.calibration.judging import find_calibration
 from engine.calibration.records import Calibration, CalibrationStatus, Task
@@ -114,7 +114,8 @@ def identify(
         sys.stdout.write(write_answers(faces, searches=found))
         return
     for face, search in zip(faces, found, strict=True):
-        typer.echo("\n".join([describe_face(face), *describe_search(search)]))
+        llr = search.candidates[0].llr if search.candidates and search.is_supported is not None else None
+        typer.echo("\n".join([describe_face(face), *describe_search(search), *describe_zone(known, llr)]))
     typer.echo("\n".join([*describe_calibration(known), CAUTION]))
 
 
@@ -142,7 +143,8 @@ def verify(
         sys.stdout.write(write_answers(faces, verifications=found))
         return
     for face, verification in zip(faces, found, strict=True):
-        typer.echo("\n".join([describe_face(face), *describe_verification(verification)]))
+        zone = describe_zone(known, verification.llr)
+        typer.echo("\n".join([describe_face(face), *describe_verification(verification), *zone]))
     typer.echo("\n".join([*describe_calibration(known), CAUTION]))
 
 
@@ -200,6 +202,11 @@ def describe_calibration(known: Calibration | None) -> list[str]:
     if known is None:
         return []
     return [clean(BEHIND.format(version=known.version, id=known.id[:12], author=known.author, approver=known.approver))]
+
+
+def describe_zone(known: Calibration | None, llr: float | None) -> list[str]:
+    """Say what is reported of the evidence, and what to do next; nothing without any."""
+    return [] if known is None or llr is None else [f"  {PEOPLE_ZONE_WORDS[find_zone(llr, known.policy)]}"]
 
 
 def describe_face(face: Sighting) -> str:

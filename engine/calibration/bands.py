@@ -77,6 +77,17 @@ ZONE_WORDS = {
         "well as forgery, so look for the original before concluding."
     ),
 }
+PEOPLE_ZONE_WORDS = {
+    Zone.SUPPORTED: (
+        "Reported as supported: the ways of speaking fit. Others may move alike, so this names nobody by itself."
+    ),
+    Zone.INCONCLUSIVE: (
+        "Reported as inconclusive: the findings are too weak to support either. Use more speech, or enrol more."
+    ),
+    Zone.AGAINST: (
+        "Reported as against: the ways of speaking do not fit. Another mood, camera or compression can do that as well."
+    ),
+}
 ABSTAINED = (
     "Nothing is said for or against: the calibration knows no clips of this kind. See the reasons for what to do."
 )

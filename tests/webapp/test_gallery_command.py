@@ -300,8 +300,9 @@ def test_with_a_calibration_somebody_is_supported_or_nobody(enrolled: Run, calib
 def test_with_a_calibration_a_verification_is_evidence(enrolled: Run, calibrations: dict[str, Path]) -> None:
     code, out, _ = enrolled("verify", "Ada", "ada9.mp4", "--calibration", calibrations["pair"])
     assert code == 0 and "It is supported that this is Ada: log10 likelihood ratio +" in out
+    assert "Reported as supported" in out
     code, out, _ = enrolled("verify", "Ada", "ben9.mp4", "--calibration", calibrations["pair"])
-    assert code == 0 and "It is not supported that this is Ada" in out
+    assert code == 0 and "It is not supported that this is Ada" in out and "Reported as against" in out
 
 
 def test_a_record_that_is_kept_is_in_force_without_being_asked_for(
