@@ -8,10 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from engine.settings import Settings
+from gallery_db.gallery import Gallery
+from tests.engine.calibration.drawn import make_record
 from webapp import cli
 
 Run = Callable[..., tuple[int, str, str]]
 GALLERY = ("enrol", "identify", "verify", "forget", "gallery")
+JOBS = ("batch", "serve", "work")
 HEAVY = {"torch", "av", "gradio", "sqlalchemy", "faiss", "cv2"}
 
 
@@ -39,7 +43,7 @@ def test_help_imports_nothing_heavy_and_names_every_command() -> None:
     code += f"try: main()\nexcept SystemExit: print(sorted({HEAVY!r} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
-    assert all(name in done.stdout for name in (*GALLERY, "analyse", "doctor", "train", "evaluate", "weights"))
+    assert all(name in done.stdout for name in (*GALLERY, *JOBS, "analyse", "doctor", "train", "evaluate", "weights"))
 
 
 def elsewhere(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
@@ -71,7 +75,16 @@ def test_an_error_is_one_line_and_code_2(run: Run, monkeypatch: pytest.MonkeyPat
     assert run("forget", "Ada") == (2, "", "wayspeak: Nobody. Look.\n")
 
 
-@pytest.mark.parametrize("command", GALLERY)
+@pytest.mark.parametrize("command", [*GALLERY, *JOBS])
 def test_every_command_has_help_of_its_own(run: Run, command: str) -> None:
     code, out, err = run(command, "--help")
     assert (code, err) == (0, "") and f"wayspeak {command}" in out
+
+
+def test_what_the_gallery_keeps_is_read_and_no_gallery_is_made_to_find_out(tmp_path: Path) -> None:
+    settings = Settings(tmp_path / "data")
+    assert cli.read_kept(settings) == [] and not settings.data_dir.exists()
+    record = make_record()
+    with Gallery.open(settings) as gallery:
+        gallery.keep_calibration(record)
+    assert cli.read_kept(settings) == [record]
