@@ -13,6 +13,7 @@ ENV PATH=/opt/venv/bin:$PATH
 FROM base AS wheel
 WORKDIR /build
 COPY pyproject.toml README.md LICENSE ./
+COPY docs docs
 COPY engine engine
 COPY gallery_db gallery_db
 COPY webapp webapp
