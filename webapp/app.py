@@ -88,4 +88,9 @@ def _theme() -> gr.themes.Base:
         body_text_color_subdued_dark="#b4b8c0",
         block_info_text_color="#52565e",
         block_info_text_color_dark="#b4b8c0",
+        input_border_width="1px",
+        input_border_color="*neutral_400",
+        input_border_color_dark="*neutral_500",
+        checkbox_border_color="*neutral_500",
+        checkbox_border_color_dark="*neutral_400",
     )

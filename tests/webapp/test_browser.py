@@ -9,9 +9,10 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -116,8 +117,8 @@ def test_an_example_is_analysed_and_a_point_moves_the_player(
 ) -> None:
     page, watch = open_page(browser, served, size)
     analyse_example(page)
-    expect(page.locator("#ws-summary")).to_contain_text("Uncalibrated")
     expect(page.locator(".ws-face")).to_contain_text("Evaluated")
+    expect(page.locator(".ws-face")).to_contain_text("more probable if this face produced this speech")
     assert page.evaluate("document.documentElement.scrollWidth") <= size[0], "the page scrolls sideways"
     point = page.locator(".ws-timeline .js-plotly-plot .point").nth(4)
     point.scroll_into_view_if_needed()
@@ -141,6 +142,12 @@ def test_the_downloaded_report_is_the_engines_own(browser: Browser, served: Serv
     page, _ = open_page(browser, served)
     analyse_example(page)
     shown = _json_of(page)
+    names = ("windows", "report", "bundle")
+    with ExitStack() as open_files:
+        left = {name: open_files.enter_context(_fetch(page, name)) for name in names}
+        assert left["windows"].read(8) == b"start_s,"
+        assert b"Content-Security-Policy" in left["report"].read()
+        assert left["bundle"].read(2) == b"PK"
     page.context.close()
     own = to_json(Engine.load(Settings(served.data_dir)).analyse(served.examples[0]))
     assert own["tracks"]
@@ -235,7 +242,7 @@ def test_a_broken_file_is_told_clearly_and_the_page_goes_on(browser: Browser, se
     page.click("#ws-analyse")
     expect(page.locator(".ws-error")).to_contain_text("What to do", timeout=60_000)
     expect(page.locator(".ws-error")).to_contain_text("UNREADABLE_VIDEO")
-    expect(page.locator("#ws-json")).to_be_hidden()
+    expect(page.locator("#ws-get-result")).to_have_count(0)
     expect(page.locator(".ws-unplayable")).to_be_visible()
     page.get_by_label("Remove").or_(page.get_by_label("Clear")).first.click()
     analyse_example(page)
@@ -247,7 +254,93 @@ def test_a_broken_file_is_told_clearly_and_the_page_goes_on(browser: Browser, se
 def test_no_file_is_told_in_words(browser: Browser, served: Served) -> None:
     page, watch = open_page(browser, served)
     page.click("#ws-analyse")
-    expect(page.locator(".ws-error")).to_contain_text("No video was chosen")
+    expect(page.get_by_text("No video was chosen. Upload a file")).to_be_visible()
+    assert (watch.console, watch.outside) == ([], [])
+    page.context.close()
+
+
+def test_a_job_outlives_its_page_and_is_found_by_its_address(browser: Browser, served: Served) -> None:
+    page, _ = open_page(browser, served)
+    page.get_by_role("button", name="Example: other sound").click()
+    page.wait_for_selector("video#ws-player")
+    page.click("#ws-analyse")
+    page.wait_for_selector("#ws-summary [data-job] progress")
+    address = page.url
+    assert "?job=" in address
+    page.context.close()
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(address)
+    page.wait_for_selector(".ws-timeline .js-plotly-plot .point", timeout=SLOW_MS)
+    assert page.url == address
+    page.get_by_role("tab", name="History", exact=True).click()
+    expect(page.locator("#ws-history")).to_contain_text("other-sound.mp4")
+    context.close()
+
+
+def test_a_job_is_cancelled_while_it_runs(browser: Browser, served: Served) -> None:
+    page, _ = open_page(browser, served)
+    page.get_by_role("button", name="Example: own sound").click()
+    page.wait_for_selector("video#ws-player")
+    page.click("#ws-analyse")
+    page.wait_for_selector("#ws-summary progress")
+    page.click("#ws-cancel")
+    expect(page.locator("#ws-summary")).to_contain_text("This job was cancelled")
+    expect(page.locator("#ws-cancel")).to_be_hidden()
+    page.context.close()
+
+
+def test_somebody_is_enrolled_found_and_forgotten(browser: Browser, served: Served) -> None:
+    """One clip enrols a person, another of theirs is searched; what is forgotten is gone from the page."""
+    page, watch = open_page(browser, served)
+    page.get_by_role("tab", name="Speakers", exact=True).click()
+    page.locator("#ws-enrol button").first.click()
+    page.locator("#ws-clips input[type=file]").set_input_files(served.examples[0])
+    page.wait_for_selector("#ws-clips .file-preview, #ws-clips table")
+    page.click("#ws-look")
+    page.wait_for_function("document.querySelector('#ws-quality').innerText.includes('natural')", timeout=SLOW_MS)
+    page.fill("#ws-name input, #ws-name textarea", "Eileen")
+    page.click("#ws-do-enrol")
+    expect(page.get_by_text("Nobody has confirmed that the notice was shown")).to_be_visible()
+    page.click("#ws-basis input")
+    page.get_by_role("option", name="research").click()
+    page.fill("#ws-purpose input, #ws-purpose textarea", "a test of the page")
+    page.locator("#ws-told input").check()
+    page.click("#ws-do-enrol")
+    expect(page.locator("#ws-enrolled")).to_contain_text("of Eileen")
+    expect(page.locator("#ws-people")).to_contain_text("Eileen")
+    expect(page.locator("#ws-person-card")).to_contain_text("a test of the page")
+    page.get_by_role("tab", name="Analyse", exact=True).click()
+    page.get_by_label("Everybody enrolled").check()
+    page.fill("#ws-reason input, #ws-reason textarea", "case 12")
+    analyse_example(page, "Example: other sound")
+    expect(page.locator(".ws-who")).to_contain_text("1. Eileen")
+    expect(page.locator(".ws-who")).to_contain_text("Searched among 1 enrolled speakers")
+    page.get_by_role("tab", name="Speakers", exact=True).click()
+    page.locator("#ws-changes button").first.click()
+    page.fill("#ws-forget-name input, #ws-forget-name textarea", "Eileen")
+    page.click("#ws-forget")
+    expect(page.locator("#ws-receipt")).to_contain_text("Eileen was forgotten")
+    expect(page.locator("#ws-people")).not_to_contain_text("Eileen")
+    assert (watch.console, watch.outside) == ([], [])
+    page.context.close()
+
+
+@pytest.mark.parametrize("size", SIZES, ids=["desktop-light", "phone-dark"])
+def test_every_tab_fits_the_screen_and_can_be_reached_by_keyboard(
+    browser: Browser, served: Served, size: tuple[int, int, str]
+) -> None:
+    page, watch = open_page(browser, served, size)
+    for name in ("Analyse", "Speakers", "History", "Calibration", "About"):
+        tab = page.get_by_role("tab", name=name, exact=True)
+        if not tab.is_visible():  # a narrow screen keeps the last ones in a menu
+            page.locator("#ws-tabs .overflow-menu button").first.click()
+            page.locator("#ws-tabs .overflow-dropdown button", has_text=name).click()
+        else:
+            tab.focus()
+            page.keyboard.press("Enter")
+        page.wait_for_timeout(500)
+        assert page.evaluate("document.documentElement.scrollWidth") <= size[0], f"{name} scrolls sideways"
     assert (watch.console, watch.outside) == ([], [])
     page.context.close()
 
@@ -260,9 +353,15 @@ def test_files_of_the_data_folder_and_the_monitor_are_not_served(served: Served)
 
 
 def _json_of(page: Page) -> dict:
-    with page.expect_download() as waiting:
-        page.click("#ws-json")
-    return json.loads(Path(waiting.value.path()).read_text("utf-8"))
+    with _fetch(page, "result") as file:
+        return json.load(file)
+
+
+def _fetch(page: Page, name: str) -> Any:
+    """What a link under the result leads to."""
+    address = page.locator(f"#ws-get-{name}").get_attribute("href")
+    assert address and address.startswith("files/")
+    return urllib.request.urlopen(page.url.partition("?")[0] + address, timeout=60)
 
 
 def _is_outside(url: str) -> bool:

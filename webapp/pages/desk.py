@@ -48,20 +48,19 @@ def find_owner(request: gr.Request) -> str:
 
 
 def guard(act: Callable[Given, Answer]) -> Callable[Given, Answer]:
-    """Let an error reach the screen as words that say what to do; what is unexpected goes to the log."""
+    """Tell an error in words that say what to do, and leave the page as it is; what is unexpected goes to the log."""
 
     @wraps(act)
     def guarded(*args: Given.args, **kwargs: Given.kwargs) -> Answer:
         try:
             return act(*args, **kwargs)
         except EngineError as error:
-            raise gr.Error(_tell(error), duration=None, title=say("That was not done"), print_exception=False) from None
-        except gr.Error:
-            raise
+            words = _tell(error)
         except Exception:
             _log.exception("an event of the page failed")
             words = say("Something went wrong inside Wayspeak. Try again; the log shows the cause.")
-            raise gr.Error(words, duration=None, title=say("That was not done"), print_exception=False) from None
+        gr.Warning(words, duration=None, title=say("That was not done"))
+        return gr.skip()  # type: ignore[no-any-return]
 
     return guarded
 

@@ -18,6 +18,7 @@ from webapp.texts.labels import label
 
 ANY = "any"
 PAGE = 200  # rows
+WIDTHS = ["150px", "220px", "120px", "240px", "80px", "100px", "120px"]
 
 
 def lay_out(app: gr.Blocks, desk: Desk, shown_job: gr.State, tabs: gr.Tabs, tab: gr.Tab) -> None:
@@ -28,7 +29,12 @@ def lay_out(app: gr.Blocks, desk: Desk, shown_job: gr.State, tabs: gr.Tabs, tab:
         state = gr.Dropdown(states, value=ANY, label=label("State"), elem_id="ws-history-state", scale=1)
         again = gr.Button(label("Refresh"), size="sm", elem_id="ws-history-refresh", scale=1)
     table = gr.Dataframe(
-        headers=list(job_views.HEADERS), interactive=False, label=label("Jobs"), elem_id="ws-history", wrap=True
+        headers=list(job_views.HEADERS),
+        interactive=False,
+        label=label("Jobs"),
+        elem_id="ws-history",
+        wrap=True,
+        column_widths=WIDTHS,
     )
     with gr.Row():
         chosen = gr.Dropdown([], value=None, label=label("Chosen job"), elem_id="ws-history-job", scale=3)

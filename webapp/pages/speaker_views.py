@@ -66,7 +66,7 @@ def count_clips(clips: int, seconds: float) -> str:
 def describe_quality(sightings: Sequence[Sighting | None], names: Sequence[str], notes: Sequence[str]) -> str:
     """Tell of each clip who is seen and whether it can be enrolled: a table with pictures."""
     heads = "".join(
-        f'<th scope="col">{escape(say(text))}</th>' for text in ("Clip", "Face", "Speech", "Motion", "Enrolment")
+        f'<th scope="col">{escape(say(text))}</th>' for text in ("Clip", "Face", "Speech", "Motion", "Remark")
     )
     rows = "".join(
         f"<tr><td>{escape(clean(name))}</td>{_quality_cells(seen)}<td>{escape(note)}</td></tr>"

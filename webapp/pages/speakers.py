@@ -27,6 +27,7 @@ def lay_out(app: gr.Blocks, desk: Desk) -> None:
                 label=label("Enrolled speakers"),
                 elem_id="ws-people",
                 wrap=True,
+                column_widths=["30%", "12%", "16%", "24%", "18%"],
             )
             figure = gr.Plot(show_label=False, elem_classes="ws-map", elem_id="ws-map")
         with gr.Column(scale=3, min_width=320):
@@ -76,6 +77,7 @@ def _lay_out_changes() -> dict[str, Any]:
         with gr.Row():
             parts["merge_with"] = gr.Dropdown([], label=label("Is the same person as"), value=None)
             parts["merge"] = gr.Button(label("Merge"), size="sm")
+        with gr.Row():
             parts["unmerge_name"] = gr.Textbox(label=label("Name that was merged into this person"))
             parts["unmerge"] = gr.Button(label("Undo the merge"), size="sm")
         with gr.Row():
