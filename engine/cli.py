@@ -36,7 +36,7 @@ app.add_typer(train, name="train")
 
 EVALUATION, TRAINING = "engine.evaluation.command", "engine.training.command"
 FETCHING = "engine.fetch.command"
-FORGERY = "engine.evaluation.forge_command"
+FORGERY, ROBUSTNESS = "engine.evaluation.forge_command", "engine.evaluation.robustness_command"
 CALIBRATION, CALIBRATIONS = "engine.calibrate_command", "engine.calibration_command"
 PRE_TRAINING = "engine.training.avhubert_command"
 STYLES = "engine.training.dynamics_command"
@@ -110,6 +110,12 @@ def weights(context: typer.Context) -> None:
 def evaluate(context: typer.Context) -> None:
     """Measure on a manifest of clips: `wayspeak evaluate MANIFEST.csv --task ...`, for clips and for people."""
     forward(EVALUATION, context)
+
+
+@app.command(context_settings=FORWARDED, add_help_option=False)
+def robustness(context: typer.Context) -> None:
+    """Measure what is left when clips get worse: `wayspeak robustness MANIFEST.csv [--what all] [--levels 1,3,5]`."""
+    forward(ROBUSTNESS, context)
 
 
 @app.command(context_settings=FORWARDED, add_help_option=False)

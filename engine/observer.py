@@ -73,6 +73,16 @@ class Observer:
         timings: dict[str, float] = {}
         with time_step("read", timings, on_step):
             clip = open_clip(path, self.limits)
+        return self.observe_clip(clip, on_step, timings)
+
+    def observe_clip(
+        self,
+        clip: Clip,
+        on_step: OnStep = lambda name, completed, total: None,
+        timings: dict[str, float] | None = None,
+    ) -> Observation:
+        """See and hear an opened clip; `timings` are of what was done before."""
+        timings = {} if timings is None else timings
         with time_step("speech", timings, on_step):
             heard = listen(clip, self.voice, self.cut_mouths)
         seen, planned = self._look(clip, heard, timings, on_step)

@@ -203,7 +203,7 @@ def score_clips(rows: Sequence[Row], engine: Engine, settings: Settings, reading
     """See, hear and score the clips of all rows that can be used."""
     usable, useless = choose_rows(rows, reading.limit)
     store = reading.open_cache(settings, engine.observer.recipe, engine.expert.encoder.needs_mouths)
-    with _name_disk_errors(), _show_progress() as on_row:
+    with name_disk_errors(), show_progress() as on_row:
         reading.decode(usable, settings, engine.observer.face_options, store, on_row)
         found = measure_rows(usable, engine, store, reading.min_seconds, on_row)
     return replace(found, skipped=(*useless, *found.skipped))
@@ -214,7 +214,7 @@ def embed_people(rows: Sequence[Row], options: IdentityOptions, settings: Settin
     usable, useless = choose_rows(rows, reading.limit, lambda row: name_unusable(row, options.task))
     embedder, observer = load_embedder(options.embedder, settings), Observer.load(settings, cut_faces=True)
     store = reading.open_cache(settings, observer.recipe, with_faces=True)
-    with _name_disk_errors(), _show_progress() as on_row:
+    with name_disk_errors(), show_progress() as on_row:
         reading.decode(usable, settings, observer.face_options, store, on_row)
         embedded = embed_rows(usable, embedder, observer, store, reading.min_seconds, on_row)
     return replace(embedded, skipped=(*useless, *embedded.skipped))
@@ -302,7 +302,8 @@ def _deliver(report: Report | IdentityReport, json: Path | None) -> None:
 
 
 @contextmanager
-def _name_disk_errors() -> Iterator[None]:
+def name_disk_errors() -> Iterator[None]:
+    """Say of a cache that cannot be written what to do."""
     try:
         yield
     except OSError as cause:
@@ -310,7 +311,7 @@ def _name_disk_errors() -> Iterator[None]:
 
 
 @contextmanager
-def _show_progress() -> Iterator[OnStep]:
+def show_progress() -> Iterator[OnStep]:
     """Draw a bar on standard error."""
     with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=Console(stderr=True)) as bar:
         tasks: dict[str, TaskID] = {}

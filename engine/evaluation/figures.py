@@ -63,6 +63,16 @@ class Hits:
 
 
 @dataclass(frozen=True, slots=True)
+class Share:
+    """How often something was so."""
+
+    share: float
+    ci: tuple[float, float] | None  # 95 %
+    ci_over: str | None
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
 class OffsetError:
     """Frames between the true and the found offset of one clip."""
 
@@ -240,6 +250,18 @@ def count_hits(errors: Iterable[OffsetError], seed: int = 0) -> Hits:
     hits = [float(error.frames <= WITHIN_FRAMES) for error in errors]
     ci, over = _settle([error.group for error in errors], lambda named: bootstrap_mean(hits, named, seed=seed))
     return Hits(float(np.mean(hits)), ci, over, len(hits), float(np.median([error.frames for error in errors])))
+
+
+def share_with_interval(hits: Sequence[bool], groups: Sequence[str], seed: int = 0) -> Share | None:
+    """Give the share of hits with its 95 % interval over people; None of none."""
+    if not hits:
+        return None
+    values = [float(hit) for hit in hits]
+    ci, over = _settle(groups, lambda named: bootstrap_mean(values, named, seed=seed))
+    if ci is not None and len(set(hits)) == 1:  # resampling cannot tell how rare is what never happened
+        edge = min(1.0, 3 / len(hits))  # the 95 % bound after no event in n (rule of three)
+        ci, over = ((1 - edge, 1.0) if hits[0] else (0.0, edge)), "clips"
+    return Share(float(np.mean(values)), ci, over, len(values))
 
 
 def count_planted(planted: Sequence[PlantedOffset], relative_to_own: bool = False, seed: int = 0) -> Hits:

@@ -66,7 +66,7 @@ def measure_rows(
     for done, row in enumerate(rows):
         on_row("measure", done, len(rows))
         try:
-            found = _measure_row(row, observe_cached(row.path, engine.observer, cache), engine, min_seconds)
+            found = measure_observation(row, observe_cached(row.path, engine.observer, cache), engine, min_seconds)
         except EngineError as error:
             found = error.message
         if isinstance(found, str):
@@ -86,7 +86,7 @@ def _read_cells(row: Row) -> str | None:
     return None
 
 
-def _measure_row(row: Row, seen: Observation, engine: Engine, min_seconds: float) -> MeasuredRow | str:
+def measure_observation(row: Row, seen: Observation, engine: Engine, min_seconds: float = 0.0) -> MeasuredRow | str:
     """Score the face that fits the sound best, or say why none can be."""
     if not seen.heard.present.any():
         return "it has no sound"

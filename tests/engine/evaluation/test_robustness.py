@@ -1,0 +1,132 @@
+"""`wayspeak robustness` on drawn faces: what noise in the sound costs, what is kept, and who is wrongly doubted."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+from typer.testing import CliRunner, Result
+
+from engine import cli
+from engine.errors import UnreadableVideo
+from engine.evaluation import robustness
+from engine.evaluation.perturbations import OF_SOUND, Perturbation
+from engine.evaluation.robustness_command import app, read_steps
+from engine.media import DEFAULT_LIMITS
+from engine.observer import Observer
+from engine.pipeline import Engine
+from engine.settings import MediaLimits
+from engine.types import Clip
+from engine.weights import hash_file
+from tests.fakes import FakeNets, FakeVoice, make_clip, make_expert, make_mouth, make_voice
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Files whose content is the number of a drawn clip; tells which were opened."""
+    seen: list[str] = []
+
+    def open_clip(path: Path, limits: MediaLimits = DEFAULT_LIMITS) -> Clip:
+        seen.append(path.name)
+        if not path.is_file():
+            raise UnreadableVideo(f"There is no file {path.name!r}.")
+        mouth = make_mouth(80, int(path.read_text()))
+        clip = make_clip([mouth], make_voice(mouth), frame_px=120)
+        return replace(clip, path=path, sha256=hash_file(path))
+
+    monkeypatch.setattr(robustness, "open_clip", open_clip)
+    return seen
+
+
+@pytest.fixture
+def run(tmp_path: Path, opened: list[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    observer = Observer(FakeNets(), FakeVoice(), "drawn-01+options-23")  # type: ignore[arg-type]
+    engine = Engine(observer, make_expert(), "drawn")
+    monkeypatch.setenv("WAYSPEAK_DATA", str(tmp_path / "data"))
+    monkeypatch.setattr(Engine, "load", lambda settings, method: engine)
+    for number in range(4):
+        (tmp_path / f"{number}.mp4").write_text(str(number))
+    rows = [f"{number}.mp4,real,person {number}" for number in range(4)]
+    (tmp_path / "manifest.csv").write_text("\n".join(["path,label,speaker", *rows, "gone.mp4,real,nobody"]) + "\n")
+
+    def invoke(*arguments: str) -> Result:
+        return CliRunner().invoke(app, [str(tmp_path / "manifest.csv"), "--seconds", "3", *arguments])
+
+    return invoke
+
+
+def figures(result: Result) -> dict:
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def test_what_is_left_is_told_level_by_level(run: Callable[..., Result], opened: list[str]) -> None:
+    found = figures(run("--what", "noise in the sound,contrast", "--levels", "1,5", "--json", "-"))
+    steps = [(one["perturbation"], one["level"], one["strength"]) for one in found["outcomes"]]
+    assert steps == [
+        (None, 0, None),
+        ("noise in the sound", 1, 20),
+        ("noise in the sound", 5, 0),
+        ("contrast", 1, 0.85),
+        ("contrast", 5, 0.35),
+    ]
+    plain, *rest = found["outcomes"]
+    assert plain["parting"]["auc"] == 1.0 and plain["parting"]["n_real"] == 4
+    assert all(one["parting"]["auc"] is None or one["parting"]["auc"] <= 1.0 for one in rest)
+    assert all([skip["path"] for skip in one["skipped"]] == ["gone.mp4"] for one in found["outcomes"][:-1])
+    assert found["others"] == "swapped voice" and found["n_clips"] == 5
+    assert found["calibration"] is None and plain["false_alarms"] is None
+
+
+def test_a_face_that_is_darkened_away_is_counted_as_unscored(run: Callable[..., Result]) -> None:
+    found = figures(run("--what", "contrast", "--levels", "5", "--json", "-"))
+    dark = found["outcomes"][1]  # the drawn faces' red falls below what the drawn nets call a face
+    assert dark["parting"]["n_real"] == 0 and len(dark["skipped"]) == 5 and dark["n_silent_on"] == 5
+
+
+def test_what_was_seen_is_kept(run: Callable[..., Result], opened: list[str]) -> None:
+    first = figures(run("--what", "pitch,Gaussian blur", "--levels", "2", "--json", "-"))
+    opened.clear()
+    again = figures(run("--what", "pitch,Gaussian blur", "--levels", "2", "--json", "-"))
+    assert set(opened) == {"gone.mp4"}
+    assert again == first
+
+
+def test_the_table_says_what_was_done(run: Callable[..., Result]) -> None:
+    text = " ".join(run("--what", "MP3", "--levels", "3").stdout.split())
+    assert "MP3" in text and "24 kbit/s" in text
+    assert "No calibration is in force" in text
+
+
+def test_steps_are_read_by_group_and_by_name() -> None:
+    assert {step.kind for step in read_steps("sound", "1,3")} == set(OF_SOUND)
+    assert len(read_steps("all", "1,2,3,4,5")) == 70
+    assert [(step.kind, step.level) for step in read_steps("Gaussian blur", "4,4")] == [(Perturbation.BLUR, 4)]
+    for what, levels in (("fog", "1"), ("sound", "6"), ("", "1"), ("sound", "")):
+        with pytest.raises(typer.BadParameter):
+            read_steps(what, levels)
+
+
+def test_two_people_are_needed(run: Callable[..., Result], tmp_path: Path) -> None:
+    (tmp_path / "manifest.csv").write_text("path,label,speaker\n1.mp4,real,a\n2.mp4,real,a\n")
+    result = run()
+    assert result.exit_code == 1 and "2 are real" in str(result.exception)
+
+
+def test_the_command_is_there() -> None:
+    text = CliRunner().invoke(cli.app, ["--help"]).stdout
+    assert "robustness" in text
+
+
+def test_nothing_that_happened_is_bounded_by_how_often_it_could_have() -> None:
+    from engine.evaluation.figures import share_with_interval
+
+    none = share_with_interval([False] * 30, [f"p{i}" for i in range(30)])
+    assert none is not None and (none.share, none.ci, none.n) == (0.0, (0.0, 0.1), 30)
+    some = share_with_interval([True] + [False] * 9, [f"p{i}" for i in range(10)])
+    assert some is not None and some.ci is not None and some.ci[0] <= 0.1 <= some.ci[1]
+    assert share_with_interval([], []) is None
+    assert np.isfinite(none.share)
