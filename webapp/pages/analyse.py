@@ -16,7 +16,7 @@ from webapp.accounts.visitors import Role, require_role
 from webapp.examples import EXAMPLES, find_examples
 from webapp.figures import plot_curve, plot_curves, plot_seconds, plot_timeline
 from webapp.jobs.records import JobState
-from webapp.pages import examining, job_views, people
+from webapp.pages import batches, examining, job_views, people
 from webapp.pages.desk import CLIP_TYPES, QUIET, SHOWN, Desk, find_owner, guard
 from webapp.pages.examining import EVERYBODY, NOBODY, ONE, Asked, Shown
 from webapp.texts import say
@@ -28,7 +28,9 @@ AROUND_S = 2.0  # of the chosen second, in the figure of sound and mouth
 
 def lay_out(app: gr.Blocks, desk: Desk) -> gr.State:
     """Lay the tab out and wire it; gives the state that holds the number of the job on show."""
-    form, screen = _lay_out_form(), _lay_out_screen()
+    form = _lay_out_form()
+    batches.lay_out(app, desk, form["method"])
+    screen = _lay_out_screen()
     _wire_form(desk, form, screen)
     _wire_jobs(app, desk, form, screen)
 

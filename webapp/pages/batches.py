@@ -1,0 +1,157 @@
+"""Many files and links at once: handed in as one batch, followed item by item, taken home as CSV or JSON lines."""
+
+import tempfile
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from html import escape
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import gradio as gr
+from gradio.utils import get_upload_folder
+
+from gallery_db.summary import clean
+from webapp import batch
+from webapp.accounts.visitors import Role, require_role
+from webapp.batch_sources import BadBatch, Source, read_sources
+from webapp.jobs.records import Job, Question
+from webapp.pages.desk import CLIP_TYPES, QUIET, Desk, find_owner, guard
+from webapp.pages.job_views import SIGNS, STATE_WORDS
+from webapp.texts import say
+from webapp.texts.labels import label
+
+EVERY_S = 3.0
+BATCH = "batch-"  # begins the names of these batches; those of the Speakers tab are its own
+HEADERS = ("", "Item", "State", "Error", "Score", "Offset, s", "Reasons")
+
+
+def lay_out(app: gr.Blocks, desk: Desk, method: gr.Dropdown) -> None:
+    """Lay the accordion out and wire it."""
+    with gr.Accordion(label("Many at once"), open=False, elem_id="ws-batch"):
+        with gr.Row(equal_height=False):
+            with gr.Column(min_width=320):
+                links = gr.Textbox(label=label("Links, one a line"), lines=4, elem_id="ws-batch-links")
+                listed = gr.File(
+                    label=label("A list: CSV with a column url, or a text with a link a line"),
+                    file_types=[".csv", ".txt"],
+                    type="filepath",
+                    height=110,
+                )
+            with gr.Column(min_width=320):
+                files = gr.File(
+                    label=label("Videos"),
+                    file_count="multiple",
+                    file_types=CLIP_TYPES,
+                    type="filepath",
+                    elem_id="ws-batch-files",
+                    height=150,
+                )
+                start = gr.Button(label("Start the batch"), variant="primary", elem_id="ws-batch-start")
+        chosen = gr.Dropdown([], value=None, label=label("Batch"), elem_id="ws-batch-choice")
+        refused = gr.HTML("", elem_id="ws-batch-refused")
+        table = gr.Dataframe(
+            headers=list(HEADERS), interactive=False, label=label("Items"), elem_id="ws-batch-table", wrap=True
+        )
+        with gr.Row():
+            as_csv = gr.DownloadButton(label("Results (CSV)"), size="sm", visible=False, elem_id="ws-batch-csv")
+            as_jsonl = gr.DownloadButton(label("Results (JSON lines)"), size="sm", visible=False)
+        timer = gr.Timer(EVERY_S, active=False)
+
+    def show(name: str | None, request: gr.Request) -> tuple[Any, ...]:
+        owner = find_owner(request)
+        batches = list_batches(desk, owner)
+        name = name if name in dict(batches).values() else None
+        rows = batch.list_job_rows(desk.jobs, name) if name else []
+        is_open = any(row.status in ("QUEUED", "RUNNING") for row in rows)
+        paths = write_downloads(rows) if rows and not is_open else (None, None)
+        downloads = [gr.update(value=path, visible=path is not None) for path in paths]
+        return (
+            gr.update(choices=batches, value=name),
+            gr.update(value=list_rows(rows)),
+            *downloads,
+            gr.update(active=is_open),
+        )
+
+    def begin(
+        request: gr.Request, written: str, listing: str | None, paths: list[str] | None, title: str | None
+    ) -> tuple[Any, ...]:
+        owner = require_role(request, Role.ANALYST).name
+        question = Question(title) if title else Question()
+        name, left_out = hand_in(desk, owner, written, listing, paths or [], question)
+        return (*show(name, request), describe_refused(left_out))
+
+    outputs = [chosen, table, as_csv, as_jsonl, timer]
+    app.load(guard(show), [chosen], outputs, **QUIET)
+    chosen.input(guard(show), [chosen], outputs, **QUIET)
+    timer.tick(guard(show), [chosen], outputs, **QUIET)
+    start.click(guard(begin), [links, listed, files, method], [*outputs, refused], trigger_mode="once", **QUIET)
+
+
+def hand_in(
+    desk: Desk, owner: str, links: str, listing: str | None, paths: Sequence[str], question: Question
+) -> tuple[str, list[batch.BatchRow]]:
+    """Hand all in as one batch; gives its name and the items that were refused. BadBatch where there is nothing.
+
+    A list may name links alone: files of the machine that serves the page are nobody's to name.
+    """
+    uploads = {str(Path(path)) for path in paths}
+    given = [line.strip() for line in links.splitlines() if line.strip() and not line.strip().startswith("#")]
+    strangers = [one for one in given if not one.lower().startswith(("http://", "https://"))]
+    if strangers:
+        raise BadBatch(f"{strangers[0][:80]!r} is no link.", "Write links that begin with http:// or https://.")
+    sources = read_sources([*given, *([listing] if listing else []), *uploads]) if given or listing or paths else []
+    local = [one for one in sources if one.path is not None and str(one.path) not in uploads]
+    if local:
+        raise BadBatch(
+            f"The list names a file, {clean(local[0].written)[:80]}.",
+            "List links alone, and upload the files themselves.",
+        )
+    if not sources:
+        raise BadBatch("Nothing was given.", "Write links, or upload videos or a list.")
+    name = f"{BATCH}{datetime.now(UTC):%Y%m%d-%H%M%S}-{uuid4().hex[:8]}"
+    return name, batch.hand_in(desk.jobs, owner, [_name_upload(one) for one in sources], question, name)
+
+
+def list_batches(desk: Desk, owner: str) -> list[tuple[str, str]]:
+    """The latest batches of somebody, to choose one."""
+    jobs: list[Job] = desk.jobs.list(owner, limit=1000)
+    names = dict.fromkeys(job.batch for job in jobs if job.batch and job.batch.startswith(BATCH))
+    return [(f"{name.removeprefix(BATCH)[:15]} UTC", name) for name in names]
+
+
+def list_rows(rows: Sequence[batch.BatchRow]) -> list[list[Any]]:
+    """Rows of the table on the page."""
+    words = {str(state): f"{SIGNS[state]} {say(text)}" for state, text in STATE_WORDS.items()}
+    return [
+        [
+            row.number,
+            clean(row.name),
+            words.get(row.status, row.status),
+            row.error_code or "",
+            "" if row.score is None else f"{row.score:.3f}",
+            "" if row.offset_s is None else f"{row.offset_s:+.2f}",
+            ", ".join(row.reasons),
+        ]
+        for row in rows
+    ]
+
+
+def write_downloads(rows: Sequence[batch.BatchRow]) -> tuple[str, str]:
+    """Write both files where the page may serve them from; they age away."""
+    folder = Path(get_upload_folder())
+    folder.mkdir(parents=True, exist_ok=True)
+    place = Path(tempfile.mkdtemp(dir=folder))
+    batch.write_results(place, rows)
+    return str(place / "results.csv"), str(place / "results.jsonl")
+
+
+def describe_refused(rows: Sequence[batch.BatchRow]) -> str:
+    """Name what could not be taken, and why."""
+    items = "".join(f"<li>{escape(clean(row.name))}: {escape(row.error_message or '')}</li>" for row in rows)
+    return f'<div class="ws-note" role="status"><ul>{items}</ul></div>' if items else ""
+
+
+def _name_upload(source: Source) -> Source:
+    """Give an upload its own name alone: where the page kept it says nothing to anybody."""
+    return source if source.path is None else Source(source.number, source.path.name, source.path)
