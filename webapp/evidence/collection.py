@@ -8,6 +8,7 @@ from engine.calibration.records import Calibration, to_json
 from engine.errors import EngineError
 from gallery_db.gallery import Gallery
 from gallery_db.summary import clean, describe_search, describe_verification
+from webapp.evidence.credentials import examine_credentials
 from webapp.evidence.exhibits import Exhibit
 from webapp.evidence.surroundings import describe_environment, read_cards
 from webapp.examination import Examination
@@ -33,6 +34,7 @@ def collect_exhibit(store: JobStore, job_id: str) -> Exhibit:
         thumbnails=pictures,
         calibrations={one.id: to_json(one) for one in _find_calibrations(_list_used(found), store)},
         origin=json.loads(origin.read_text("utf-8")) if origin.exists() else None,
+        credentials=examine_credentials(store.input(job_id), store.settings.limits),
         cards=read_cards(),
         environment=describe_environment(store.settings.data_dir),
     )

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.types import Analysis
+from webapp.evidence.credentials import Credentials
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -23,6 +24,7 @@ class Exhibit:
     thumbnails: dict[int, Path] = field(default_factory=dict)  # PNG by number of the face
     calibrations: dict[str, str] = field(default_factory=dict)  # JSON by id of every record that was in force
     origin: dict[str, Any] | None = None  # where a link led; None: a file was brought
+    credentials: Credentials = field(default_factory=Credentials)
     cards: dict[str, str] = field(default_factory=dict)  # Markdown by file name
     environment: dict[str, Any] = field(default_factory=dict)
 
@@ -43,8 +45,5 @@ class Exhibit:
             or "none was in force: scores are raw, no likelihood ratio is told",
             "asked_about_speakers": self.speakers is not None,
             "origin": self.origin if self.origin is not None else "a file was brought",
-            "c2pa": C2PA,
+            "c2pa": self.credentials.describe(),
         }
-
-
-C2PA = "not examined: this version does not read Content Credentials; their absence would mean nothing either way"

@@ -8,7 +8,7 @@ from engine.summary import CAUTION
 from engine.types import Analysis, TrackReport, Window
 from webapp import views
 from webapp.evidence.drawings import draw_curve, draw_timeline
-from webapp.evidence.exhibits import C2PA, Exhibit
+from webapp.evidence.exhibits import Exhibit
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 STYLE = """
@@ -68,7 +68,7 @@ def _render_original(exhibit: Exhibit) -> str:
         "SHA-256": f"{exhibit.sha256} (taken while the file was copied, before any decoder saw it)",
         **{f"Origin, {key.replace('_', ' ')}": str(value) for key, value in origin.items()},
         "Analysed": f"{exhibit.finished_at:%Y-%m-%d %H:%M:%S} UTC",
-        "Content Credentials (C2PA)": C2PA,
+        "Content Credentials (C2PA)": exhibit.credentials.words,
     }
     return _table(rows)
 

@@ -111,7 +111,7 @@ def test_the_report_tells_both_hypotheses_cautions_and_next_steps(exhibit: Exhib
         "Match does not prove authenticity",
         "Next: Read each shot",
         "taken while the file was copied, before any decoder saw it",
-        "their absence would mean nothing",
+        "Content Credentials were not examined",
         "it does not show that what it says is",
         "None supported, of 3 enrolled speakers",
         "compact.safetensors",
