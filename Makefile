@@ -2,6 +2,7 @@
 # make lab     the notebooks in JupyterLab, on this machine alone and behind a token; they use the app's data folder
 # make test    every test, the browser's too
 # make check   format, lint, types
+# make soak    ten minutes of good and hostile files, killed workers, a full queue; prints the figures
 #
 # PY=python3.12 for another Python; FLAVOUR=cpu on a GPU machine that shall not use it; and on a CPU-only Linux machine
 # whose package index has no CPU build of torch: PIP_INDEX='--extra-index-url <the CPU index that pytorch.org names>'.
@@ -16,7 +17,7 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install $(PIP_INDEX)
 NEEDS := pyproject.toml Makefile constraints/$(FLAVOUR).txt
 
-.PHONY: run lab test check browser
+.PHONY: run lab test check browser soak
 
 run: $(VENV)/.setup-run-$(FLAVOUR)
 	$(BIN)/python -m webapp.examples
@@ -33,6 +34,9 @@ check: $(VENV)/.setup-test-$(FLAVOUR)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+soak: $(VENV)/.setup-test-$(FLAVOUR)
+	$(BIN)/python -m benchmarks.soak
 
 $(VENV)/bin/python:
 	$(PY) -m venv $(VENV)

@@ -65,6 +65,13 @@ def test_ci_runs_the_two_commands_people_run() -> None:
     assert [line for line in lines if line.startswith("make ")] == ["make test", "make check"]
 
 
+def test_each_test_that_the_security_page_names_is_there() -> None:
+    names = set(re.findall(r"`((?:tests|benchmarks)/[\w/.]+|test_\w+\.py)`", read("SECURITY.md")))
+    assert len(names) > 15
+    for name in names:
+        assert (ROOT / name).exists() if "/" in name else list((ROOT / "tests").rglob(name)), f"{name} is not there"
+
+
 @pytest.mark.skipif(shutil.which("git") is None or not (ROOT / ".git").exists(), reason="not a git checkout")
 def test_no_media_is_committed() -> None:
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split(
