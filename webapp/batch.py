@@ -14,6 +14,7 @@ from typing import Any
 
 from engine.cells import guard_cell
 from engine.errors import EngineError
+from engine.readback import ReportDamaged
 from engine.report import to_json
 from engine.types import Analysis
 from webapp.batch_sources import Source
@@ -84,8 +85,11 @@ def list_job_rows(store: JobStore, batch: str) -> list[BatchRow]:
 def _make_job_row(store: JobStore, number: int, job: Job) -> BatchRow:
     source = job.url or job.name
     if job.state == JobState.DONE:
-        report = json.loads((store.folder(job.id) / folders.RESULT).read_text("utf-8"))
-        return _read_report(number, source, report)
+        try:
+            report = json.loads((store.folder(job.id) / folders.RESULT).read_text("utf-8"))
+            return _read_report(number, source, report)
+        except (OSError, ValueError, KeyError):  # deleted at this moment, or damaged
+            return BatchRow(number, source, job.name, job.sha256, FAILED, ReportDamaged.code, "Its result is gone.")
     error = (job.error.code, job.error.message) if job.error else (None, None)
     return BatchRow(number, source, job.name, job.sha256, str(job.state), *error)
 

@@ -233,6 +233,8 @@ def test_the_page_s_jobs_give_the_same_rows(clips: list[Source], tmp_path: Path)
         analysis = replace(make_analysis(name=job.name), sha256=str(job.sha256), timings_s={"total": 99.0})
         store.finish(job.id, "w1", replace(found, analysis=analysis))
     rows = list_job_rows(store, "b1")
+    (store.folder(store.list()[0].id) / "result.json").rename(tmp_path / "aside.json")
+    assert [row.error_code for row in list_job_rows(store, "b1")] == [None, None, "REPORT_DAMAGED"]
     ours = run_batch(there, FakeAnswers(), tmp_path / "out")
     assert write_csv(rows) == write_csv(ours) and write_jsonl(rows) == write_jsonl(ours)
     store.close()
