@@ -15,6 +15,7 @@ from gallery_db.templates import join_vectors
 
 MIN_SECONDS = 20.0  # net, in all clips together: what speaker recognition services ask for
 MIN_CLIPS = 2
+FULL_S = 6.0  # of a clip: the motion of shorter ones says less, so that even one person's are less alike
 
 Sample = NewSample | StoredSample
 Verdict = tuple[RejectionReason, str]
@@ -24,21 +25,29 @@ Verdict = tuple[RejectionReason, str]
 class AdmissionOptions:
     """Bounds on similarities; `of_scores` measures them anew for other weights.
 
-    The defaults are those of the shipped weights, measured by networks of the same training on 19 people whom they never
-    saw: 1 of 100 pairs of samples of 5 s of one person lies below the first; half of one person's samples of 20 s reach
-    the second with the rest of what is enrolled of them, and hardly 1 of 250 of another's does. Most strangers' clips
-    are above the first too (half of them 0.45): an outlier that is found is one, but few are found.
+    The defaults are those of the shipped weights, measured by networks of the same training on 19 people whom they
+    never saw. 1 of 100 pairs of samples of one person lies below -0.18 for 1.2 s each, 0.03 for 2.7 s, 0.34 for 6 s;
+    half of strangers' pairs of 6 s lie above 0.45: an outlier that is found is one, but few are found. Half of one
+    person's samples of 20 s reach 0.91 with the rest of what is enrolled of them; of another's, hardly 1 of 250 does.
     """
 
-    outlier_below: float = 0.34  # of two clips of one person
+    outlier_below: float = 0.34  # of two clips of one person with `full_s` of each at least
     duplicate_above: float = 0.91  # of the new clips together and another speaker's template
     copy_above: float = 0.999  # of two clips with the same pictures: other sound, another codec, another name
     min_seconds: float = MIN_SECONDS
     min_clips: int = MIN_CLIPS
+    full_s: float = FULL_S
+    outlier_drop: float = 0.25  # of the first bound, for each halving of the seconds below that
+
+    def bound_outliers(self, seconds: np.ndarray) -> np.ndarray:
+        """Give the least similarity (N,) of clips of one person of which the shorter has so many seconds (N,)."""
+        return self.outlier_below - self.outlier_drop * np.log2(np.maximum(self.full_s / seconds, 1.0))
 
     @classmethod
-    def of_scores(cls, same: np.ndarray, different: np.ndarray) -> "AdmissionOptions":
+    def of_scores(cls, same: np.ndarray, different: np.ndarray, seconds: float = FULL_S) -> "AdmissionOptions":
         """Take the bounds from measured similarities of two clips, of one person (N,) and of two people (M,).
+
+        Each clip is of about so many `seconds`; how the first bound falls for shorter ones is not measured.
 
         1 of 100 pairs of one person falls below the first; the second is what half of these pairs reach, and not 1 of
         1000 pairs of two people. ValueError where there are too few pairs to tell.
@@ -46,7 +55,7 @@ class AdmissionOptions:
         if len(same) < 100 or len(different) < 1000:
             raise ValueError(f"{len(same)} and {len(different)} pairs tell no bounds, wanted 100 and 1000 at least")
         duplicate = max(float(np.median(same)), float(np.quantile(different, 0.999)))
-        return cls(float(np.quantile(same, 0.01)), duplicate)
+        return cls(float(np.quantile(same, 0.01)), duplicate, full_s=seconds)
 
 
 def judge(
@@ -85,12 +94,14 @@ def judge(
 def is_limited(samples: Sequence[Sample], options: AdmissionOptions | None = None) -> bool:
     """Tell whether a speaker of these samples has less than is asked for."""
     options = options or AdmissionOptions()
-    seconds = sum(sample.embedding.seconds for sample in samples)
+    seconds = _count_seconds(samples)
     return seconds < options.min_seconds or len({sample.source_hash for sample in samples}) < options.min_clips
 
 
-def find_standing(new: np.ndarray, stored: np.ndarray, bound: float) -> tuple[np.ndarray, np.ndarray]:
+def find_standing(new: np.ndarray, stored: np.ndarray, bounds: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:
     """Tell which of the new unit rows (N, D) stand among each other and the stored (M, D), and what supports them.
+
+    `bounds` (N,) or one for all: the least support that a clip needs.
 
     Gives (N,) bool and (N,) float64, the similarity that at least half of the others reached when the clip was last
     looked at; 1 where there are no others. The worst is taken out first and the rest judged anew without it; where all
@@ -103,11 +114,11 @@ def find_standing(new: np.ndarray, stored: np.ndarray, bound: float) -> tuple[np
     while True:
         for i in np.flatnonzero(stands):
             support[i] = _find_support(np.delete(similarity[i], i)[np.delete(is_there, i)])
-        fallen = np.flatnonzero(stands & (support < bound))
+        fallen = np.flatnonzero(stands & (support < bounds))
         if not len(fallen) or len(fallen) == stands.sum():
             stands[fallen] = False
             return stands, support
-        worst = fallen[support[fallen].argmin()]
+        worst = fallen[(support - bounds)[fallen].argmin()]
         stands[worst] = is_there[worst] = False
 
 
@@ -156,18 +167,27 @@ def _check_together(
     if not left:
         return
     vectors, known = _stack([new[i] for i in left]), _stack(stored, len(new[0].embedding.vector))
-    stands, support = find_standing(vectors, known, options.outlier_below)
-    for i, keeps, value in zip(left, stands, support, strict=True):
+    bounds = _find_bounds([new[i] for i in left], stored, options)
+    stands, support = find_standing(vectors, known, bounds)
+    for i, keeps, value, bound in zip(left, stands, support, bounds, strict=True):
         if not keeps:
-            verdicts[i] = _tell_outlier(value, options.outlier_below, is_alone=not stands.any() and len(known) < 2)
+            verdicts[i] = _tell_outlier(value, float(bound), is_alone=not stands.any() and len(known) < 2)
     kept = [i for i in left if verdicts[i] is None]
     if not kept or not stored:
         return
     similarity = float(_average([new[i] for i in kept]) @ _average(stored))
-    if similarity < options.outlier_below:
+    together = min(_count_seconds([new[i] for i in kept]), _count_seconds(stored))
+    if similarity < float(options.bound_outliers(np.array(together))):
         text = f"the new clips agree with one another, not with those enrolled (similarity {similarity:.2f})"
         for i in kept:
             verdicts[i] = RejectionReason.DISAGREEMENT, text
+
+
+def _find_bounds(new: Sequence[NewSample], stored: Sequence[StoredSample], options: AdmissionOptions) -> np.ndarray:
+    """(N,) of the new clips: half of the others are about as long as their median, and the shorter side counts."""
+    everyone: list[Sample] = [*new, *stored]
+    seconds = np.array([one.embedding.seconds for one in everyone])
+    return options.bound_outliers(np.minimum(seconds[: len(new)], np.median(seconds)))
 
 
 def _tell_outlier(value: float, bound: float, is_alone: bool) -> Verdict:
@@ -195,6 +215,10 @@ def _check_others(
         for i in kept:
             verdicts[i] = RejectionReason.DUPLICATE_OF_ANOTHER, told[0]
     return tuple(told)
+
+
+def _count_seconds(samples: Sequence[Sample]) -> float:
+    return sum(sample.embedding.seconds for sample in samples)
 
 
 def _stack(samples: Sequence[Sample], width: int = 0) -> np.ndarray:

@@ -31,6 +31,7 @@ class EvidenceOptions:
 
     ambiguous_llr: float = AMBIGUOUS_LLR
     ambiguous_similarity: float = 0.02  # without a calibration
+    least_probe_s: float = 4.0  # calibrations are made of samples of 5 s and more, and shorter ones are less alike
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +122,7 @@ class Judge:
 
     def conclude(self, candidates: Sequence[Candidate], k: int, n_speakers: int, backend: str) -> Search:
         """Say of candidates, best first, whether the first is supported, and keep k of them."""
-        reasons = [] if self.calibration is not None else [SearchReason.UNCALIBRATED]
+        reasons = self._find_limits(candidates[:1])
         if len(candidates) > 1 and self._are_close(*candidates[:2]):
             reasons.append(SearchReason.AMBIGUOUS_TOP2)
         if candidates and candidates[0].is_limited:
@@ -139,7 +140,7 @@ class Judge:
         if candidate is None:
             reasons = (SearchReason.NOT_NATURAL,)
             return Verification(speaker, None, None, None, None, reasons, (), self.recipe, self.calibration_id)
-        found = [] if self.calibration is not None else [SearchReason.UNCALIBRATED]
+        found = self._find_limits([candidate])
         if candidate.is_limited:
             found.append(SearchReason.ENROL_TOO_SHORT)
         return Verification(
@@ -161,12 +162,18 @@ class Judge:
     def _calibrate(
         self, probe: DynamicEmbedding, known: Sequence[Known], scores: np.ndarray, n_speakers: int
     ) -> Sequence[float | None]:
-        if self.calibration is None:
+        if self.calibration is None or probe.seconds < self.options.least_probe_s:
             return [None] * len(known)
         names = self.calibration.qualities
         table = np.array([[QUALITIES[name](probe, one) for name in names] for one in known], np.float64)
         qualities = table if names else None
         return [float(llr) for llr in self.calibration.llrs(scores, qualities, gallery_size=n_speakers)]
+
+    def _find_limits(self, firsts: Sequence[Candidate]) -> list[SearchReason]:
+        """Say why there is no evidence, where there is none."""
+        if self.calibration is None:
+            return [SearchReason.UNCALIBRATED]
+        return [SearchReason.PROBE_TOO_SHORT for one in firsts if one.llr is None]
 
     def _are_close(self, first: Candidate, second: Candidate) -> bool:
         if first.llr is not None and second.llr is not None:

@@ -54,6 +54,7 @@ class SearchReason(StrEnum):
     GALLERY_EMPTY = "GALLERY_EMPTY"
     NOT_NATURAL = "NOT_NATURAL"  # the motion was tampered with, and names nobody
     AMBIGUOUS_TOP2 = "AMBIGUOUS_TOP2"  # the first two are too close to be told apart: neither is supported
+    PROBE_TOO_SHORT = "PROBE_TOO_SHORT"  # less than 4 s of the face: no calibration was made of so little
     ENROL_TOO_SHORT = "ENROL_TOO_SHORT"  # the first candidate's enrolment is limited
 
 

@@ -29,6 +29,7 @@ EXPLANATIONS = {
     SearchReason.GALLERY_EMPTY: "nobody is enrolled",
     SearchReason.NOT_NATURAL: "the motion is not natural, the clip may have been tampered with; it names nobody",
     SearchReason.AMBIGUOUS_TOP2: "the first two are too close to be told apart",
+    SearchReason.PROBE_TOO_SHORT: "the face is seen for less than 4 s, which no calibration is for: use a longer clip",
     SearchReason.ENROL_TOO_SHORT: "there is less than 20 s of the first, or one clip alone",
 }
 

@@ -103,7 +103,7 @@ def describe_analysis(analysis: Analysis) -> str:
         f'<section class="ws-summary" aria-live="polite"><h2>{show_status(analysis.status)}</h2>'
         f'<p class="ws-lead">{escape(_sum_up(analysis))}</p>{banner}{notes}{list_reasons(_of_the_clip(analysis))}'
         f'<ul class="ws-caution">{cautions}</ul>'
-        f'<p class="ws-file">{escape(say("Method:"))} {escape(name_method(analysis))}</p>'
+        f'<p class="ws-file">{escape(say("Method:"))} {escape(say(name_method(analysis)))}</p>'
         f'<p class="ws-file">{escape(analysis.name)} · {analysis.duration_s:.1f} s · {width} × {height} · '
         f"{analysis.source_fps:.4g} {escape(say('frames/s'))} · SHA-256 "
         f"<code>{escape(analysis.sha256)}</code></p></section>"

@@ -197,6 +197,19 @@ def test_bounds_come_from_measured_similarities() -> None:
         AdmissionOptions.of_scores(same[:50], different)
 
 
+def test_short_clips_need_be_less_alike() -> None:
+    options = AdmissionOptions()
+    bounds = options.bound_outliers(np.array([1.5, 3.0, 6.0, 60.0]))
+    np.testing.assert_allclose(bounds, [-0.16, 0.09, 0.34, 0.34])
+    pair = [ONE, normalise(0.2 * ONE + OTHER)]  # their similarity is 0.2
+    for seconds, is_in in ((3.0, True), (12.0, False)):
+        found = judge([make_sample(vector, seconds=seconds) for vector in pair], [], [])
+        assert found.accepted.tolist() == [is_in] * 2
+    long, short = make_sample(pair[0], seconds=12.0), make_sample(pair[1], seconds=2.0)
+    known = [store(long), store(make_sample(tilt(ONE, 0.1), seconds=12.0))]
+    assert judge([make_sample(tilt(ONE, 0.2)), short], known, []).accepted.tolist() == [True, True]
+
+
 def test_clips_of_two_recipes_or_none_are_a_mistake() -> None:
     with pytest.raises(ValueError, match="of 2 recipes"):
         judge([make_sample(ONE)], [store(make_sample(OTHER, recipe="else"))], [])

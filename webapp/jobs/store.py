@@ -197,6 +197,10 @@ class JobStore:
             connection.execute(update(JobRow).where(JobRow.number == row.number).values(values))
             return read_job(self._expect(connection, row.id))
 
+    def check_room(self) -> None:
+        """Raise DiskFull where no file is to be taken in any more."""
+        self._intake.check_room()
+
     def beat(self, job_id: str, worker: str, step: str = "", share: float = 0.0) -> bool:
         """Renew the lease and say how far the job is; False: stop, it was cancelled, deleted or given to another."""
         values = {"leased_until": self._clock() + LEASE, "step": step, "share": func.max(JobRow.share, share)}

@@ -63,7 +63,7 @@ class Heart:
             try:
                 now = self._progress
                 self._is_stopped = not self._store.beat(self._job_id, self._worker, now.step, now.share)
-            except EngineError as error:  # the database is busy or full: the lease may outlast that
+            except Exception as error:  # the database is busy or full: the lease may outlast that
                 _log.warning("the lease of a job could not be renewed: %s", error)
 
 
@@ -136,6 +136,7 @@ class Worker:
     def _bring(self, job: Job, heart: Heart) -> tuple[Path, str]:
         """Give the file and the name that people know it by; a link's is fetched first, and once."""
         if job.url is not None and job.sha256 is None:
+            self.store.check_room()
             folder = self.store.folder(job.id)
             media = self._fetch(job.url, folder, self.store.settings.fetch_limits, heart.on_step)
             if not self.store.keep_input(job.id, self.name, media):

@@ -46,8 +46,8 @@ def list_models(desk: Desk) -> str:
         check = inspect_weight(weight, desk.settings.data_dir)
         sign = "✔" if check.state == WeightState.VERIFIED else "–"
         rows += (
-            f'<tr><td>{escape(weight.name)}</td><td>{sign} {escape(check.state)}</td><td class="ws-wrap">'
-            f'{escape(weight.purpose)}</td><td class="ws-wrap">{escape(weight.weight_licence)}</td></tr>'
+            f'<tr><td>{escape(weight.name)}</td><td>{sign} {escape(say(check.state.value))}</td><td class="ws-wrap">'
+            f'{escape(say(weight.purpose))}</td><td class="ws-wrap">{escape(weight.weight_licence)}</td></tr>'
         )
     words = ("Model", "State", "Purpose", "Licence of the weights")
     heads = "".join(f'<th scope="col">{escape(say(text))}</th>' for text in words)

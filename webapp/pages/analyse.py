@@ -180,7 +180,7 @@ def _wire_jobs(app: gr.Blocks, desk: Desk, form: dict[str, Any], screen: dict[st
     def load(request: gr.Request) -> tuple[Any, ...]:
         owner = find_owner(request)
         wanted = request.query_params.get("job")
-        titles = [method.title for method in list_methods(desk.settings.data_dir)]
+        titles = [(say(method.title), method.title) for method in list_methods(desk.settings.data_dir)]
         lacking = views.describe_methods(list_lacking(desk.settings.data_dir))
         shown = draw(wanted, owner)
         return (*shown[:-1], shown[-1] if shown[0] else views.show_player(None), gr.update(choices=titles), lacking)

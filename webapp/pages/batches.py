@@ -54,8 +54,14 @@ def lay_out(app: gr.Blocks, desk: Desk, method: gr.Dropdown) -> None:
             headers=list(HEADERS), interactive=False, label=label("Items"), elem_id="ws-batch-table", wrap=True
         )
         with gr.Row():
-            as_csv = gr.DownloadButton(label("Results (CSV)"), size="sm", visible=False, elem_id="ws-batch-csv")
-            as_jsonl = gr.DownloadButton(label("Results (JSON lines)"), size="sm", visible=False)
+            # Gradio translates these labels too, although its types do not say so.
+            as_csv = gr.DownloadButton(
+                label("Results (CSV)"),  # type: ignore[arg-type]
+                size="sm",
+                visible=False,
+                elem_id="ws-batch-csv",
+            )
+            as_jsonl = gr.DownloadButton(label("Results (JSON lines)"), size="sm", visible=False)  # type: ignore[arg-type]
         timer = gr.Timer(EVERY_S, active=False)
 
     def show(name: str | None, request: gr.Request) -> tuple[Any, ...]:
@@ -148,7 +154,7 @@ def write_downloads(rows: Sequence[batch.BatchRow]) -> tuple[str, str]:
 
 def describe_refused(rows: Sequence[batch.BatchRow]) -> str:
     """Name what could not be taken, and why."""
-    items = "".join(f"<li>{escape(clean(row.name))}: {escape(row.error_message or '')}</li>" for row in rows)
+    items = "".join(f"<li>{escape(clean(row.name))}: {escape(row.error or '')}</li>" for row in rows)
     return f'<div class="ws-note" role="status"><ul>{items}</ul></div>' if items else ""
 
 

@@ -15,7 +15,7 @@ def describe(jobs: Sequence[Job], analyses: Sequence[Analysis]) -> str:
     """Set the figures of two analyses beside each other, a column each."""
     rows = [
         (say("File"), [escape(clean(one.name)) for one in analyses]),
-        (say("Method:").rstrip(":"), [escape(name_method(one)) for one in analyses]),
+        (say("Method:").rstrip(":"), [escape(say(name_method(one))) for one in analyses]),
         (say("Recipe"), [f"<code>{escape(one.recipe)}</code>" for one in analyses]),
         (say("State"), [show_status(one.status) for one in analyses]),
         (say("Reasons"), [escape(", ".join(one.reasons)) or "–" for one in analyses]),

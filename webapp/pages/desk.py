@@ -60,7 +60,7 @@ def guard(act: Callable[Given, Answer]) -> Callable[Given, Answer]:
             _log.exception("an event of the page failed")
             words = say("Something went wrong inside Wayspeak. Try again; the log shows the cause.")
         gr.Warning(words, duration=None, title=say("That was not done"))
-        return gr.skip()  # type: ignore[no-any-return]
+        return gr.skip()
 
     return guarded
 

@@ -18,7 +18,7 @@ from webapp.texts.labels import label
 
 ANY = "any"
 PAGE = 200  # rows
-WIDTHS = ["150px", "220px", "120px", "240px", "80px", "100px", "120px"]
+WIDTHS: list[str | int] = ["150px", "220px", "120px", "240px", "80px", "100px", "120px"]
 
 
 def lay_out(app: gr.Blocks, desk: Desk, shown_job: gr.State, tabs: gr.Tabs, tab: gr.Tab) -> None:
@@ -60,7 +60,7 @@ def lay_out(app: gr.Blocks, desk: Desk, shown_job: gr.State, tabs: gr.Tabs, tab:
         return gr.update(value=rows, headers=heads), gr.update(choices=choices, value=keep), gr.update(choices=choices)
 
     def begin(wanted: str | None, kind: str | None, request: gr.Request) -> tuple[Any, ...]:
-        titles = [one.title for one in list_methods(desk.settings.data_dir)]
+        titles = [(say(method.title), method.title) for method in list_methods(desk.settings.data_dir)]
         return (*fill(wanted, kind, request), gr.update(choices=titles))
 
     def pick(event: gr.SelectData) -> str:

@@ -32,7 +32,7 @@ REFUSALS = {
 
 def show_notice() -> str:
     """Give the text that the person is to be shown before they consent."""
-    heading, _, rest = notice.TEXT.partition(".")
+    heading, _, rest = say(notice.TEXT).partition(".")
     return f'<details class="ws-table"><summary>{escape(heading)}</summary><p>{escape(rest)}</p></details>'
 
 

@@ -126,7 +126,7 @@ def _lay_out_enrolment() -> dict[str, Any]:
             parts["release"] = gr.File(
                 label=label("Signed release, of which the checksum alone is kept"), type="filepath", height=100
             )
-            gr.HTML(speaker_views.show_notice())
+            parts["notice"] = gr.HTML(speaker_views.show_notice())
             parts["told"] = gr.Checkbox(label=label("The person was shown the notice"), elem_id="ws-told")
             parts["duplicate"] = gr.Checkbox(label=label("Enrol even who moves like somebody enrolled already"))
             with gr.Row():
@@ -212,6 +212,7 @@ def _wire_enrolment(
         return people.find_user(find_owner(request))
 
     app.load(name_collector, None, [parts["collector"]], **QUIET)
+    app.load(speaker_views.show_notice, None, [parts["notice"]], queue=False, **QUIET)
     parts["look"].click(
         guard(look), [parts["files"]], [parts["ids"], parts["timer"], parts["quality"], parts["answer"]], **QUIET
     )

@@ -1,6 +1,7 @@
 """What a worker does with a job: the answer, the error, the stop; within this process and without networks."""
 
 import logging
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -126,6 +127,15 @@ def test_a_link_that_cannot_be_fetched_says_why(store: JobStore) -> None:
     work(store, fetch_media=fail)
     error = store.get(job.id).error
     assert error is not None and error.code == "SITE_UNREACHABLE"
+
+
+def test_nothing_is_fetched_onto_a_full_disk(store: JobStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = store.enqueue(NewJob("ada", URL, url=URL))
+    full = type(shutil.disk_usage("/"))(100, 101, -1)
+    monkeypatch.setattr("shutil.disk_usage", lambda path: full)
+    work(store, fetch_media=lambda *_: pytest.fail("it was fetched"))
+    error = store.get(job.id).error
+    assert error is not None and error.code == "DISK_FULL"
 
 
 def test_what_was_fetched_once_is_not_fetched_again(store: JobStore) -> None:
