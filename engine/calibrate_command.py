@@ -8,9 +8,11 @@ import numpy as np
 import typer
 from rich.console import Console
 
+from engine.calibration.consistency_trials import gather_consistency
 from engine.calibration.drafts import DraftOptions, draft
 from engine.calibration.files import write_record
-from engine.calibration.gathering import POOLS_S, GatherOptions, Origin, gather_consistency, gather_people
+from engine.calibration.gathering import POOLS_S, GatherOptions, Origin
+from engine.calibration.people_trials import gather_people
 from engine.calibration.records import CalibratorKind, Task
 from engine.calibration.tables import print_record
 from engine.calibration.trials import ScoredTrials, read_trials, write_trials

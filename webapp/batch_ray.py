@@ -5,7 +5,6 @@ byte where both judge on the same kind of device; a GPU may round the last digit
 """
 
 import os
-import pickle
 import socket
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -24,7 +23,7 @@ PATIENCE_MS = 60_000  # for each of Ray's own processes to start; the default is
 ANSWER_S = 5.0
 BATCH = 8  # observations that are judged together
 Record = dict[str, Any]
-"""A row of Ray Data: what travels between the machines is pickled by us, for us."""
+"""A row of Ray Data; its objects travel as Ray carries them, inside the operator's own cluster."""
 
 
 class RayMissing(EngineError):
@@ -44,9 +43,7 @@ class Looking:
 
     def __call__(self, record: Record) -> Record:
         """Observe one item."""
-        source: Source = pickle.loads(record["source"])  # noqa: S301 - written by `RayAnswers`
-        seen = look_at(source, self._observer.observe, self._settings)
-        return record | {"seen": pickle.dumps(seen)}
+        return record | {"seen": look_at(record["source"], self._observer.observe, self._settings)}
 
 
 class Judging:
@@ -58,8 +55,7 @@ class Judging:
     def __call__(self, batch: Record) -> Record:
         """Judge several items."""
         pairs = zip(batch["source"], batch["seen"], strict=True)
-        rows = [judge_one(pickle.loads(one), pickle.loads(seen), self._engine) for one, seen in pairs]  # noqa: S301
-        return {"row": [pickle.dumps(row) for row in rows]}
+        return {"row": [judge_one(source, seen, self._engine) for source, seen in pairs]}
 
 
 class RayAnswers:
@@ -81,9 +77,7 @@ class RayAnswers:
         n_looking = max(1, int(resources.get("CPU", 1)) - 1)
         n_gpus = int(resources.get("GPU", 0))
         arguments = (self._settings, self._method)
-        items = ray.data.from_items(
-            [{"source": pickle.dumps(one)} for one in sources], override_num_blocks=len(sources)
-        )
+        items = ray.data.from_items([{"source": one} for one in sources], override_num_blocks=len(sources))
         done = items.map(
             Looking,  # type: ignore[arg-type]  # an actor's class is taken too
             fn_constructor_args=arguments,
@@ -97,7 +91,7 @@ class RayAnswers:
             compute=ray.data.ActorPoolStrategy(size=max(1, n_gpus)),
         )
         for record in done.iter_rows():
-            yield pickle.loads(record["row"])  # noqa: S301 - written by `Judging`
+            yield record["row"]
 
 
 def connect(address: str) -> None:

@@ -28,6 +28,7 @@ from engine.observer import Observer
 from engine.permissions import MARK, Use, mark_uses
 from engine.settings import Settings
 from engine.training.dynamics import DynamicsOptions, OnStep, measure_natural, train_dvp
+from engine.training.dynamics_scores import embed_left_out, score_left_out
 from engine.training.dynamics_validation import (
     Looks,
     group_evidence,
@@ -36,7 +37,6 @@ from engine.training.dynamics_validation import (
     measure_looks,
     tell_natures,
 )
-from engine.training.scores import embed_left_out, score_left_out
 from engine.training.speakers import SpokenClip, build_spoken_clip, split_speakers
 from engine.weights import hash_file
 

@@ -145,7 +145,7 @@ def test_the_downloaded_report_is_the_engines_own(browser: Browser, served: Serv
     names = ("windows", "report", "bundle")
     with ExitStack() as open_files:
         left = {name: open_files.enter_context(_fetch(page, name)) for name in names}
-        assert left["windows"].read(8) == b"start_s,"
+        assert left["windows"].read(11) == b"file,sha256"
         assert b"Content-Security-Policy" in left["report"].read()
         assert left["bundle"].read(2) == b"PK"
     page.context.close()

@@ -16,8 +16,10 @@ from gradio.context import LocalContext
 from engine.calibration import bands
 from engine.calibration.files import list_shipped
 from engine.calibration.records import Task
+from engine.methods import Method
 from engine.summary import PAPER_MODE, RESEARCH_ONLY
-from engine.types import CalibrationNote, Reason, Status, Window
+from engine.types import CalibrationNote, Mode, Model, Reason, Status, Window
+from engine.weights import WEIGHTS, WeightState
 from gallery_db.records import SearchReason
 from tests.fakes import make_analysis, make_curve, make_report
 from webapp import views
@@ -31,6 +33,13 @@ from webapp.traces import Gate
 
 ROOT = Path(__file__).parents[2]
 GERMAN = ROOT / "webapp" / "texts" / "de.json"
+ALL_TITLES = [
+    Method(model, mode, second).title
+    for model in Model
+    for mode in Mode
+    for second in (None, *Model)
+    if second != model
+]
 ELSEWHERE: dict[str, Iterable[str]] = {  # what a call says that its own file does not spell out
     "told.template": (bands.STRENGTH, bands.NO_STRENGTH),
     "told.likelier": [text for pair in bands.HYPOTHESES.values() for text in (pair.first, pair.second)],
@@ -43,6 +52,9 @@ ELSEWHERE: dict[str, Iterable[str]] = {  # what a call says that its own file do
     "note": (PAPER_MODE, RESEARCH_ONLY),
     "word": [word for _, word in views.STATUS_WORDS.values()],
     "kind.value": [kind.value for kind in Gate],
+    "check.state.value": [state.value for state in WeightState],
+    "weight.purpose": [weight.purpose for weight in WEIGHTS],
+    **dict.fromkeys(("method.title", "name_method(one)", "name_method(analysis)"), ALL_TITLES),
 }
 FORBIDDEN = re.compile(
     r"(%|prozent)\s*(gefälscht|fake|unecht)|fälschungswahrscheinlichkeit|\b(beweist|bewiesen|erwiesen|nachgewiesen)\b"
@@ -199,7 +211,7 @@ def test_nothing_is_translated_that_nobody_says(said: list[tuple[str, str, set[s
 
 def test_german_is_not_english_left_standing(german: dict[str, str]) -> None:
     same = {text for text, words in german.items() if text == words}
-    assert same == set("Analyse Clip Clips Manifest Name Person Population Score Version Video".split())
+    assert same == set("Analyse Clip Clips Manifest Name Person Population Score Version Video Videos".split())
 
 
 @pytest.mark.parametrize("text", ["87 % gefälscht", "Das beweist es.", "Der Beweis liegt vor.", "ist erwiesen"])

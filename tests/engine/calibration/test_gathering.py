@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from engine.calibration.drafts import ENROLLED, PROBE
-from engine.calibration.gathering import GatherOptions, Origin, gather_people
+from engine.calibration.gathering import GatherOptions, Origin
+from engine.calibration.people_trials import gather_people
 from engine.calibration.records import Task
 from engine.calibration.trials import ScoredTrials
 from engine.evaluation.embeddings import EmbeddedRow

@@ -13,7 +13,8 @@ from engine.calibration.release import APPROVER, find_broken_rules
 from engine.dynamics import load_dynamics
 from engine.pipeline import Engine
 from engine.settings import Settings
-from engine.training.scores import STAND_INS, STYLE_STAND_INS
+from engine.training.dynamics_scores import STYLE_STAND_INS
+from engine.training.scores import STAND_INS
 
 RECORDS = list_shipped()
 APPROVED = {one.task: one for one in RECORDS if one.status == CalibrationStatus.APPROVED}

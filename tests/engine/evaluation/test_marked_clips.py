@@ -1,6 +1,7 @@
 """Nothing forged reaches a file without its mark, and what does keeps its time."""
 
 import ast
+import re
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -145,6 +146,9 @@ def test_no_other_module_of_the_bench_could_write_a_video() -> None:
     (folder,) = evaluation.__path__
     modules = {path.name: path.read_text("utf-8") for path in Path(folder).glob("*.py")}
     assert {"forge.py", "swaps.py", "faceswap.py", "controls.py"} <= set(modules)
+    in_memory = modules.pop("perturbations.py")  # degrades clips on their way into a measurement, and keeps none
+    assert set(re.findall(r"av\.open\(([^,)]+)", in_memory)) == {"coded"}
+    assert in_memory.count("coded = io.BytesIO()") + in_memory.count("coded = [], io.BytesIO()") == 2
     assert [name for name, source in modules.items() if opens_containers(source)] == ["marked_clips.py"]
     assert not any("VideoWriter" in source or "imwrite" in source for source in modules.values())
 

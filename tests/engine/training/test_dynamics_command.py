@@ -32,9 +32,9 @@ from engine.training import dynamics_command, dynamics_validation, speakers
 from engine.training.distortions import Distortion
 from engine.training.dynamics import DynamicsOptions, train_dvp
 from engine.training.dynamics_command import _call_all, _read_rows, ablations, app, save_dvp
+from engine.training.dynamics_scores import STYLE_STAND_INS
 from engine.training.dynamics_validation import UNTOUCHED, Looks, look_at
 from engine.training.recasts import StillFace
-from engine.training.scores import STYLE_STAND_INS
 from engine.training.speakers import SpokenClip, fit_bases
 from engine.weights import DYNAMICS, FOLDER, hash_file, verify
 from tests.engine.training.planted_people import (

@@ -10,7 +10,8 @@ from engine.calibration.gathering import GatherOptions
 from engine.calibration.records import Task
 from engine.calibration.trials import read_trials
 from engine.observation import Observation
-from engine.training.scores import STAND_INS, STYLE_STAND_INS, score_left_out
+from engine.training.dynamics_scores import STYLE_STAND_INS, score_left_out
+from engine.training.scores import STAND_INS
 from engine.weights import hash_file
 from tests.engine.evaluation.people import draw_people, gather
 from tests.engine.training import test_command

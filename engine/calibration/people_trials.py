@@ -1,0 +1,106 @@
+"""Scored trials of people from embedded samples, by the code that `wayspeak evaluate` runs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from engine.calibration.drafts import ENROLLED, PROBE
+from engine.calibration.gathering import GatherOptions, Origin, Scored, lay_trials
+from engine.calibration.records import Task
+from engine.calibration.trials import ScoredTrials
+from engine.evaluation.embeddings import EmbeddedRows
+from engine.evaluation.samples import Sample, may_meet, pool_rows
+from engine.evaluation.searches import Search, choose_pairs, pair_samples, search
+from engine.manifest import Row
+
+
+def gather_people(
+    embedded: EmbeddedRows, manifest: Sequence[Row], task: Task, origin: Origin, options: GatherOptions
+) -> ScoredTrials:
+    """Hold samples of real clips against samples and against people, or look them up; by samples of several lengths.
+
+    Samples whose motion is not natural name nobody and are not enrolled: they have no part in it.
+    """
+    rng, rows = np.random.default_rng(options.seed), list[Scored]()
+    n_abstained, sizes = 0, [0]
+    for pool_s in options.pools_s:
+        pooled = pool_rows(embedded.rows, manifest, embedded.nature, pool_s, options.seed).samples
+        real = [one for one in pooled if one.is_real and one.is_natural]
+        n_abstained += sum(one.is_real and not one.is_natural for one in pooled)
+        bench = _Bench(real, may_meet(real, real, any(row.session for row in manifest), options.same_session))
+        if task == Task.IDENTIFICATION:
+            rows += bench.look_up(f"{pool_s:g} s")
+            sizes.append(len({one.speaker for one in real}) - 1)
+        else:
+            rows += bench.pair(f"{pool_s:g} s", options.per_face, rng)
+            rows += bench.hold_against_people(f"{pool_s:g} s, enrolled", options.per_face, rng)
+    speakers = {one.row.speaker: one.row.speaker for one in embedded.rows}
+    scored = lay_trials(task, rows, origin, (PROBE, ENROLLED), speakers, len(embedded.rows), n_abstained)
+    return replace(scored, gallery_size=max(sizes) if task == Task.IDENTIFICATION else 0)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Bench:
+    """Samples of one length, each held against the others that it may meet."""
+
+    samples: Sequence[Sample]
+    allowed: np.ndarray  # (n, n) bool
+
+    def pair(self, name: str, per_probe: int, rng: np.random.Generator) -> list[Scored]:
+        """Sample against sample: all pairs of one person, of two so many for each probe."""
+        pairs = pair_samples(self.samples, self.samples, self.allowed, once=True)
+        probes, _ = chosen = choose_pairs(self.allowed, once=True)
+        sides = [[self.samples[int(which)] for which in side] for side in chosen]
+        return [
+            Scored(
+                float(pairs.scores[row]),
+                bool(pairs.genuine[row]),
+                (sides[0][row].speaker, sides[1][row].speaker),
+                name,
+                (sides[0][row].seconds, sides[1][row].seconds),
+            )
+            for row in _thin(probes, pairs.genuine, per_probe, rng).tolist()
+        ]
+
+    def hold_against_people(self, name: str, per_probe: int, rng: np.random.Generator) -> list[Scored]:
+        """Sample against person: all samples of theirs that it may meet, pooled."""
+        found = search(self.samples, self.samples, self.allowed)
+        probes, columns = np.nonzero(~np.isnan(found.scores))
+        speakers = np.array(found.speakers)[columns]
+        genuine = np.array([one.speaker for one in self.samples])[probes] == speakers
+        return [
+            self._score(found, int(probes[row]), int(columns[row]), bool(genuine[row]), name)
+            for row in _thin(probes, genuine, per_probe, rng)
+        ]
+
+    def look_up(self, name: str) -> list[Scored]:
+        """Each sample's own person while enrolled, and its first candidate while not."""
+        found, scored = search(self.samples, self.samples, self.allowed), []
+        own = found.place([one.speaker for one in self.samples])
+        for probe, column in enumerate(own):
+            if column >= 0:
+                scored.append(self._score(found, probe, int(column), True, name))
+            others = found.scores[probe].copy()
+            if column >= 0:
+                others[column] = np.nan
+            if not np.isnan(others).all():
+                scored.append(self._score(found, probe, int(np.nanargmax(others)), False, name))
+        return scored
+
+    def _score(self, found: Search, probe: int, column: int, same: bool, name: str) -> Scored:
+        person, one = found.speakers[column], self.samples[probe]
+        met = np.flatnonzero(self.allowed[probe]).tolist()
+        enrolled_s = sum(self.samples[other].seconds for other in met if self.samples[other].speaker == person)
+        score = float(found.scores[probe, column])
+        return Scored(score, same, (one.speaker, person), name, (one.seconds, enrolled_s))
+
+
+def _thin(probes: np.ndarray, genuine: np.ndarray, per_probe: int, rng: np.random.Generator) -> np.ndarray:
+    """(K,) rows: all that are genuine, and of the others up to so many of each probe, drawn at random."""
+    drawn = rng.permutation(len(probes))
+    drawn = drawn[~genuine[drawn]]
+    order = drawn[np.argsort(probes[drawn], kind="stable")]
+    starts = np.flatnonzero(np.append(True, np.diff(probes[order]) > 0)[: len(order)])
+    place = np.arange(len(order)) - np.repeat(starts, np.diff(np.append(starts, len(order))))
+    return np.sort(np.concatenate([np.flatnonzero(genuine), order[place < per_probe]]))
