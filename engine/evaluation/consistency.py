@@ -1,12 +1,14 @@
 """How well real clips are told from others, and how often a planted offset is found."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
+from engine.evaluation.bench import Bench, EvaluationOptions, Sides, hold_in_time, part_sides
 from engine.evaluation.figures import (
     ConsistencyFigures,
+    Depth,
     OffsetError,
     OffsetFigures,
     Parting,
@@ -18,34 +20,17 @@ from engine.evaluation.figures import (
     part_methods,
 )
 from engine.evaluation.measurements import MeasuredRow
-from engine.evaluation.silence import measure_leading_silence, trim_silence
-from engine.evaluation.trials import (
-    Trial,
-    TrialClip,
-    cut_windows,
-    plant_offsets,
-    shuffle_faces,
-    try_other_voices,
-    try_own_voices,
-)
+from engine.evaluation.silence import measure_leading_silence
+from engine.evaluation.trials import Trial, TrialClip, plant_offsets
 from engine.manifest import REAL
 from engine.metrics import auc
 from engine.pipeline import Engine
 from engine.types import FPS
 
+__all__ = ["SWAPPED", "EvaluationOptions", "Judged", "evaluate_consistency", "evaluate_judged", "evaluate_offset"]
+
 SWAPPED = "swapped voice"
 """The method of trials that hold a real face against the voice of another real clip."""
-
-
-@dataclass(frozen=True, slots=True)
-class EvaluationOptions:
-    """What changes the figures."""
-
-    seconds: tuple[float, ...] = (1.0, 2.0, 3.0, 5.0)  # lengths of the windows
-    swap: bool = False  # hold real faces against other voices though the manifest has other labels
-    voices_per_face: int = 10
-    trim_silence: bool = False  # tell as well what is left where leading and trailing silence is cut away
-    seed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,26 +44,44 @@ class PooledScore:
     language: str = ""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Judged:
+    """Rows and who judged them."""
+
+    engine: Engine
+    rows: Sequence[MeasuredRow]
+
+
 def evaluate_consistency(
     rows: Sequence[MeasuredRow], has_others: bool, engine: Engine, options: EvaluationOptions
 ) -> ConsistencyFigures:
     """Hold real clips against all others; against swapped voices where the manifest has no others."""
+    return evaluate_judged([Judged(engine, rows)], has_others, options)
+
+
+def evaluate_judged(judged: Sequence[Judged], has_others: bool, options: EvaluationOptions) -> ConsistencyFigures:
+    """Do the same where several networks judged, each its own rows; voices are swapped among the rows of one."""
+    benches = [Bench(one.engine, one.rows, has_others, options) for one in judged]
+    rows = [row for one in judged for row in one.rows]
     pooled = pool_samples(rows)
-    real = [one for one in pooled if one.is_real]
-    labelled = [one for one in pooled if not one.is_real]
-    real_clips, other_clips = ([one.clip for one in rows if one.row.is_real == wanted] for wanted in (True, False))
-    bench = _Bench(engine, options, other_clips if has_others else None)
-    swapped = bench.swap(real_clips) if options.swap or not has_others else []
+    real, labelled = _split(pooled)
+    swapped = [one for bench in benches for one in bench.swap()] if options.swap or not has_others else []
     methods: dict[str, list[Scored]] = {SWAPPED: [*swapped]} if swapped else {}
-    methods |= _sort_methods(labelled)
+    methods.update(_sort_methods(labelled))
     return ConsistencyFigures(
         others="labelled" if has_others else SWAPPED,
         parting=part(real, labelled if has_others else swapped, options.seed),
         per_method=part_methods(real, methods, options.seed),
-        by_seconds={f"{length:g}": bench.part_windows(real_clips, length) for length in options.seconds},
-        control=bench.part_shuffled(real_clips),
-        per_language=_part_languages(pooled, real_clips, swapped, rows, options.seed),
-        trimmed=bench.part_trimmed(rows, has_others) if options.trim_silence else None,
+        by_seconds={
+            f"{length:g}": part_sides((bench.try_windows(length) for bench in benches), options.seed)
+            for length in options.seconds
+        },
+        control=part_sides((bench.try_shuffled() for bench in benches), options.seed),
+        per_language=_part_languages(
+            pooled, [one.clip for one in rows if one.row.is_real], swapped, rows, options.seed
+        ),
+        trimmed=_part_trimmed(benches, rows) if options.trim_silence else None,
+        depth=_look_deeper(benches, {REAL: real, **methods}) if options.in_depth else None,
     )
 
 
@@ -88,13 +91,25 @@ def evaluate_offset(rows: Sequence[MeasuredRow], engine: Engine, options: Evalua
     if told:
         errors = [OffsetError(abs(one.offset_s - offset_s) * FPS, one.row.person) for one, offset_s in told]
         return OffsetFigures("offset_s", count_hits(errors, options.seed), None, {}, len(errors))
-    clips = [one.clip for one in rows if one.row.is_real]
-    planted = list(plant_offsets(clips, engine.expert.encode, compare=engine.expert.compare))
+    return evaluate_planted([Judged(engine, rows)], options.seed)
+
+
+def evaluate_planted(judged: Sequence[Judged], seed: int = 0) -> OffsetFigures:
+    """Plant offsets into the real clips, and compare with what is found."""
+    planted = [
+        found
+        for one in judged
+        for found in plant_offsets(
+            [row.clip for row in one.rows if row.row.is_real],
+            one.engine.expert.encode,
+            compare=one.engine.expert.compare,
+        )
+    ]
     shifts = sorted({one.planted for one in planted})
     return OffsetFigures(
         truth="planted",
-        hits=count_planted(planted, seed=options.seed),
-        within_1_frame_own=count_planted(planted, relative_to_own=True, seed=options.seed),
+        hits=count_planted(planted, seed=seed),
+        within_1_frame_own=count_planted(planted, relative_to_own=True, seed=seed),
         by_shift={f"{shift}": count_planted([one for one in planted if one.planted == shift]) for shift in shifts},
         n_clips=len({one.name for one in planted}),
     )
@@ -143,49 +158,54 @@ def _part_languages(
     return parted
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Bench:
-    """How faces are held against voices throughout one evaluation."""
+def _part_trimmed(benches: Sequence[Bench], rows: Sequence[MeasuredRow]) -> Trimmed:
+    told = [(bench, bench.trim()) for bench in benches]
+    left = [one for _, some in told for one in some]
+    has_others, seed = benches[0].has_others, benches[0].options.seed
+    real, labelled = _split(pool_samples(left))
+    swapped = [] if has_others else [one for bench, some in told for one in bench.swap(_take_real(some))]
+    methods: dict[str, list[Scored]] = _sort_methods(labelled) if has_others else {SWAPPED: [*swapped]}
+    silences = _measure_silences(rows)
+    return Trimmed(
+        parting=part(real, labelled if has_others else swapped, seed),
+        per_method=part_methods(real, methods, seed),
+        silence_s={name: float(np.mean(lengths)) for name, lengths in silences.items()},
+        by_silence_alone=_part_silences(silences),
+        n_too_short=len(rows) - len(left),
+    )
 
-    engine: Engine
-    options: EvaluationOptions
-    others: list[TrialClip] | None  # None: the other voices of the real clips themselves
 
-    def swap(self, clips: Sequence[TrialClip]) -> list[Trial]:
-        return try_other_voices(clips, self.engine.expert.compare, self.options.voices_per_face, self.options.seed)
+def _look_deeper(benches: Sequence[Bench], scores: Mapping[str, Sequence[Scored]]) -> Depth:
+    """Tell the scores themselves, and what is left at other lengths, at no offset, and without a part."""
+    options = benches[0].options
+    can_hold = all(hold_in_time(bench.engine.expert) is not None for bench in benches)
+    return Depth(
+        scores={name: tuple(round(one.score, 4) for one in some) for name, some in scores.items()},
+        by_first_s={
+            f"{length:g}": part_sides((bench.try_first(length) for bench in benches), options.seed)
+            for length in options.first_s
+        },
+        at_no_offset={
+            f"{length:g}": part_sides((_try_at_no_offset(bench, length) for bench in benches), options.seed)
+            for length in (options.seconds if can_hold else ())
+        },
+        ablations={
+            str(kind): part_sides((bench.try_ablated(kind) for bench in benches), options.seed)
+            for kind in benches[0].list_ablations()
+        },
+    )
 
-    def part_windows(self, clips: Sequence[TrialClip], length_s: float) -> Parting:
-        n_frames = round(length_s * FPS)
-        others = None if self.others is None else cut_windows(self.others, n_frames, self.engine.expert.encode)
-        return self._part(cut_windows(clips, n_frames, self.engine.expert.encode), others)
 
-    def part_trimmed(self, rows: Sequence[MeasuredRow], has_others: bool) -> Trimmed:
-        cut = [(one, trim_silence(one.clip, self.engine.expert.encode)) for one in rows]
-        left = [replace(one, clip=clip) for one, clip in cut if clip is not None]
-        scored = [(one, self.engine.expert.compare(one.clip.encoded, one.clip.mask)) for one in left]
-        told = [replace(one, score=found[0]) for one, found in scored if found is not None]
-        pooled = pool_samples(told)
-        real, labelled = [one for one in pooled if one.is_real], [one for one in pooled if not one.is_real]
-        swapped = [] if has_others else self.swap([one.clip for one in told if one.row.is_real])
-        methods: dict[str, list[Scored]] = _sort_methods(labelled) if has_others else {SWAPPED: [*swapped]}
-        silences = _measure_silences(rows)
-        return Trimmed(
-            parting=part(real, labelled if has_others else swapped, self.options.seed),
-            per_method=part_methods(real, methods, self.options.seed),
-            silence_s={name: float(np.mean(lengths)) for name, lengths in silences.items()},
-            by_silence_alone=_part_silences(silences),
-            n_too_short=len(rows) - len(told),
-        )
+def _try_at_no_offset(bench: Bench, length_s: float) -> Sides:
+    return bench.try_windows(length_s, hold_in_time(bench.engine.expert))
 
-    def part_shuffled(self, clips: Sequence[TrialClip]) -> Parting:
-        encode, seed = self.engine.expert.encode, self.options.seed
-        others = None if self.others is None else shuffle_faces(self.others, encode, seed)
-        return self._part(shuffle_faces(clips, encode, seed), others)
 
-    def _part(self, clips: Sequence[TrialClip], others: Sequence[TrialClip] | None) -> Parting:
-        compare = self.engine.expert.compare
-        other = self.swap(clips) if others is None else try_own_voices(others, compare)
-        return part(try_own_voices(clips, compare), other, self.options.seed)
+def _take_real(rows: Sequence[MeasuredRow]) -> list[TrialClip]:
+    return [one.clip for one in rows if one.row.is_real]
+
+
+def _split(pooled: Sequence[PooledScore]) -> tuple[list[PooledScore], list[PooledScore]]:
+    return [one for one in pooled if one.is_real], [one for one in pooled if not one.is_real]
 
 
 def _measure_silences(rows: Sequence[MeasuredRow]) -> dict[str, list[float]]:

@@ -91,6 +91,7 @@ class ConsistencyFigures:
     control: Parting  # the faces' frames shuffled in time
     per_language: dict[str, Parting]  # real clips of a language against the others of it
     trimmed: "Trimmed | None" = None  # None: was not asked for
+    depth: "Depth | None" = None  # None: was not asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,16 @@ class Trimmed:
     silence_s: dict[str, float]  # `real` and each method: mean of what was cut from the beginning
     by_silence_alone: float | None  # AUC of the leading silence itself: 0.5 means that it tells nothing
     n_too_short: int  # clips of which too little is left to be compared
+
+
+@dataclass(frozen=True, slots=True)
+class Depth:
+    """What the figures rest on."""
+
+    scores: dict[str, tuple[float, ...]]  # `real` and each method
+    by_first_s: dict[str, Parting]  # the beginnings of the clips that are so long
+    at_no_offset: dict[str, Parting]  # windows by seconds, compared as they lie; nothing in paper mode
+    ablations: dict[str, Parting]  # without a part of the face, of the sound, or of time
 
 
 @dataclass(frozen=True, slots=True)
