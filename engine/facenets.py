@@ -6,6 +6,7 @@ BlazeFace (Bazarevsky et al. 2019), Attention Mesh (Grishchenko et al. 2020), Bl
 
 import os
 import sys
+import threading
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ DETECTOR_PX = 128
 MESH_PX = 256
 N_LANDMARKS = 478
 RIGHT_EYE, LEFT_EYE = 33, 263  # outer corners, of the person's right and left eye
+MUTING = threading.Lock()  # there is one standard error, and several threads may load a network
 
 BLENDSHAPES = tuple(
     """_neutral browDownLeft browDownRight browInnerUp browOuterUpLeft browOuterUpRight cheekPuff cheekSquintLeft
@@ -99,12 +101,12 @@ class Mesh:
 
 
 class FaceNets:
-    """The three interpreters; one instance per thread."""
+    """The three networks; any number of threads may ask."""
 
     def __init__(self, models: dict[str, bytes], threads: int = 1):
-        self._detector = _Net(models["face_detector.tflite"], threads)
-        self._mesh = _Net(models["face_landmarks_detector.tflite"], threads)
-        self._blendshapes = _Net(models["face_blendshapes.tflite"], threads)
+        self._detector = _Twins(models["face_detector.tflite"], threads)
+        self._mesh = _Twins(models["face_landmarks_detector.tflite"], threads)
+        self._blendshapes = _Twins(models["face_blendshapes.tflite"], threads)
         self._anchors = _anchors()
 
     @classmethod
@@ -159,6 +161,23 @@ class FaceNets:
         ]
 
 
+class _Twins:
+    """One network for any number of threads: as many interpreters as were ever busy at the same time."""
+
+    def __init__(self, model: bytes, threads: int):
+        self._model, self._threads = model, threads
+        self._idle = [_Net(model, threads)]
+
+    def run(self, values: np.ndarray) -> list[np.ndarray]:
+        try:
+            net = self._idle.pop()
+        except IndexError:
+            net = _Net(self._model, self._threads)
+        found = net.run(values)
+        self._idle.append(net)
+        return found
+
+
 class _Net:
     """One interpreter with one input; outputs in the model's order, the largest first."""
 
@@ -181,15 +200,16 @@ class _Net:
 @contextmanager
 def _mute_runtime() -> Iterator[None]:
     """Keep the runtime's own greeting off standard error, which belongs to the program's one line of error."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with Path(os.devnull).open("wb") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+    with MUTING:
+        sys.stderr.flush()
+        kept = os.dup(2)
+        with Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
 
 
 def _anchors() -> np.ndarray:

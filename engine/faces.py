@@ -1,18 +1,26 @@
 """Tracks of every face: found every few frames, followed from frame to frame, ended by shot cuts.
 
-Tracking is pure: frames in, tracks out; nothing is kept between calls.
+Tracking is pure: frames in, tracks out; nothing is kept between calls. A face is followed from where it was a frame
+ago, so its landmarks wait for each other. All else is done beside them, by threads: shot cuts and due looks for new
+faces ahead of them, blendshapes after them, other faces with them.
 """
 
-from collections.abc import Callable, Iterable
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
 
-from engine.facenets import BLENDSHAPES, Detection, FaceNets, Mesh, overlap
+from engine.ahead import read_ahead
+from engine.facenets import BLENDSHAPES, Detection, FaceNets, Mesh, Region, overlap
 from engine.types import FaceTrack, Frame
 
 __all__ = ["BLENDSHAPES", "FaceNets", "FaceOptions", "Faces", "track_faces"]
+
+MAX_THREADS = 4  # a fifth face in one picture is rare
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +51,42 @@ class _Trail:
     start: int
     last: Mesh  # seen last; of this frame exactly when nothing is missed
     meshes: list[Mesh | None] = field(default_factory=list)
-    blendshapes: list[np.ndarray | None] = field(default_factory=list)
+    blendshapes: list[Future[np.ndarray] | None] = field(default_factory=list)
     missed: int = 0  # frames since `last`
     thumbnail: np.ndarray = field(default_factory=lambda: np.zeros((96, 96, 3), np.uint8))
     thumbnail_px: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Glance:
+    """What can be told of a frame before any face is followed into it."""
+
+    frame: Frame
+    is_cut: bool  # first of a new shot
+    found: list[Detection] | None  # None: no look was due
+
+
+class _Crew:
+    """The networks, and the threads that run them."""
+
+    def __init__(self, nets: FaceNets, pool: ThreadPoolExecutor):
+        self._nets, self._pool = nets, pool
+
+    def find(self, image: np.ndarray) -> list[Detection]:
+        return self._nets.find_faces(image)
+
+    def place(self, image: np.ndarray, region: Region) -> Mesh:
+        return self._nets.place_landmarks(image, region)
+
+    def place_all(self, image: np.ndarray, regions: Sequence[Region]) -> list[Mesh]:
+        """The landmarks of several faces, side by side; of one without the way to a thread and back."""
+        if len(regions) < 2:
+            return [self.place(image, region) for region in regions]
+        return list(self._pool.map(lambda region: self._nets.place_landmarks(image, region), regions))
+
+    def read(self, mesh: Mesh) -> Future[np.ndarray]:
+        """The blendshapes, which nothing waits for before the end."""
+        return self._pool.submit(self._nets.read_blendshapes, mesh.landmarks)
 
 
 def track_faces(
@@ -60,17 +100,31 @@ def track_faces(
     active: list[_Trail] = []
     ended: list[_Trail] = []
     cuts: list[int] = []
-    shots = _ShotCuts(options)
-    for frame in frames:
-        if frame.is_new and shots.is_cut(frame.image):
-            cuts.append(frame.index)
-            ended, active = ended + active, []
-        active = _follow(frame, active, nets, options) if frame.is_new else _hold(active)
-        ended += [trail for trail in active if trail.missed > options.max_gap]
-        active = [trail for trail in active if trail.missed <= options.max_gap]
-        on_frame(frame.index)
+    threads = min(os.cpu_count() or 1, MAX_THREADS)
+    with (
+        ThreadPoolExecutor(threads, thread_name_prefix="faces") as pool,
+        closing(read_ahead(_look_ahead(frames, nets, options))) as glances,
+    ):
+        crew = _Crew(nets, pool)
+        for glance in glances:
+            frame = glance.frame
+            if glance.is_cut:
+                cuts.append(frame.index)
+                ended, active = ended + active, []
+            active = _follow(glance, active, crew, options) if frame.is_new else _hold(active)
+            ended += [trail for trail in active if trail.missed > options.max_gap]
+            active = [trail for trail in active if trail.missed <= options.max_gap]
+            on_frame(frame.index)
     tracks = [track for trail in ended + active for track in _finish(trail, options)]
     return Faces(tuple(sorted(tracks, key=lambda track: (track.start, -_width(track)))), tuple(cuts))
+
+
+def _look_ahead(frames: Iterable[Frame], nets: FaceNets, options: FaceOptions) -> Iterator[_Glance]:
+    shots = _ShotCuts(options)
+    for frame in frames:
+        is_due = frame.is_new and frame.index % options.detect_every == 0
+        is_cut = frame.is_new and shots.is_cut(frame.image)
+        yield _Glance(frame, is_cut, nets.find_faces(frame.image) if is_due else None)
 
 
 def _hold(active: list[_Trail]) -> list[_Trail]:
@@ -82,27 +136,28 @@ def _hold(active: list[_Trail]) -> list[_Trail]:
     return active
 
 
-def _follow(frame: Frame, active: list[_Trail], nets: FaceNets, options: FaceOptions) -> list[_Trail]:
-    """Place each trail in this frame, look for new faces when due; the old trails and the begun."""
-    _place(frame, active, nets, options)
-    if not active or frame.index % options.detect_every == 0 or any(trail.missed for trail in active):
-        return active + _discover(frame, active, nets, options)
-    return active
+def _follow(glance: _Glance, active: list[_Trail], crew: _Crew, options: FaceOptions) -> list[_Trail]:
+    """Place each trail in this frame, look for new faces when due or needed; the old trails and the begun."""
+    frame, found = glance.frame, glance.found
+    _place(frame, active, crew, options)
+    if found is None and (not active or any(trail.missed for trail in active)):
+        found = crew.find(frame.image)
+    return active if found is None else active + _discover(frame, found, active, crew, options)
 
 
-def _place(frame: Frame, active: list[_Trail], nets: FaceNets, options: FaceOptions) -> None:
+def _place(frame: Frame, active: list[_Trail], crew: _Crew, options: FaceOptions) -> None:
     """Append this frame's mesh to each trail, found where its face was last, or None.
 
     A face belongs to one trail, to the one that it continues best: a trail that slid onto a neighbour misses.
     """
-    meshes = [nets.place_landmarks(frame.image, trail.last.region()) for trail in active]
+    meshes = crew.place_all(frame.image, [trail.last.region() for trail in active])
     steadiness = [overlap(mesh.box(), trail.last.box()) for mesh, trail in zip(meshes, active, strict=True)]
     taken: list[Mesh] = []
     for i in sorted(range(len(active)), key=lambda i: -steadiness[i]):
         plausible = meshes[i].presence >= options.min_presence and steadiness[i] > 0.2
         if plausible and not _is_taken(meshes[i], taken):
             taken.append(meshes[i])
-            _append(active[i], meshes[i], frame, nets)
+            _append(active[i], meshes[i], frame, crew)
         else:
             _miss(active[i])
 
@@ -118,24 +173,26 @@ def _miss(trail: _Trail) -> None:
     trail.missed += 1
 
 
-def _append(trail: _Trail, mesh: Mesh, frame: Frame, nets: FaceNets) -> None:
+def _append(trail: _Trail, mesh: Mesh, frame: Frame, crew: _Crew) -> None:
     trail.meshes.append(mesh)
-    trail.blendshapes.append(nets.read_blendshapes(mesh.landmarks))
+    trail.blendshapes.append(crew.read(mesh))
     trail.last, trail.missed = mesh, 0
     box = mesh.box()
     if box[2] - box[0] > 1.1 * trail.thumbnail_px:
         trail.thumbnail, trail.thumbnail_px = _thumbnail(frame.image, box), float(box[2] - box[0])
 
 
-def _discover(frame: Frame, active: list[_Trail], nets: FaceNets, options: FaceOptions) -> list[_Trail]:
+def _discover(
+    frame: Frame, found: list[Detection], active: list[_Trail], crew: _Crew, options: FaceOptions
+) -> list[_Trail]:
     """Give found faces back to trails that lost them; begin trails for the others, the largest first."""
     begun: list[_Trail] = []
-    for detection in sorted(nets.find_faces(frame.image), key=lambda found: -_side(found.box)):
+    for detection in sorted(found, key=lambda detection: -_side(detection.box)):
         trails = active + begun
         owner = _owner(detection, trails)
         if (owner is None and len(trails) >= options.max_faces) or (owner is not None and not owner.missed):
             continue  # no need to know its landmarks
-        mesh = nets.place_landmarks(frame.image, detection.region())
+        mesh = crew.place(frame.image, detection.region())
         if mesh.presence < options.min_presence or _is_taken(mesh, [t.last for t in trails if not t.missed]):
             continue
         if owner is None:
@@ -144,7 +201,7 @@ def _discover(frame: Frame, active: list[_Trail], nets: FaceNets, options: FaceO
         else:
             owner.meshes.pop()
             owner.blendshapes.pop()
-        _append(owner, mesh, frame, nets)
+        _append(owner, mesh, frame, crew)
     return begun
 
 
@@ -179,7 +236,7 @@ def _finish(trail: _Trail, options: FaceOptions) -> list[FaceTrack]:
     meshes, shapes = trail.meshes[:length], trail.blendshapes[:length]
     seen = np.array([mesh is not None for mesh in meshes])
     landmarks = _interpolate(np.stack([mesh.landmarks for mesh in meshes if mesh is not None]), seen)
-    blendshapes = _interpolate(np.stack([shape for shape in shapes if shape is not None]), seen)
+    blendshapes = _interpolate(np.stack([shape.result() for shape in shapes if shape is not None]), seen)
     boxes = np.concatenate([landmarks[:, :, :2].min(1), landmarks[:, :, :2].max(1)], axis=1)
     return [FaceTrack(trail.start, boxes, landmarks, blendshapes, seen, trail.thumbnail)]
 

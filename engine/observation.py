@@ -5,11 +5,7 @@ neither the file nor the networks that found them. What AV-HuBERT reads, mouths 
 upright faces from which the way of speaking is told, are there only where the observer was asked to cut them.
 """
 
-from collections import deque
-from collections.abc import Generator, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 
@@ -23,8 +19,6 @@ from engine.voice import VoiceDetector, level_dbfs
 
 UPPER_LIP, LOWER_LIP = 13, 14  # middle of the inner lips
 RIGHT_EYE, LEFT_EYE = 33, 263  # outer corners
-
-Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -145,26 +139,6 @@ def measure_track(observation: Observation, track: ObservedTrack) -> Measured:
         face_px=track.face_px,
         mouth_motion=float(track.gap[speaking].std()) if speaking.any() else 0.0,
     )
-
-
-def read_ahead(items: Iterable[Item], depth: int = 4) -> Generator[Item, None, None]:
-    """Yield the items while a thread prepares up to `depth` more; its errors are raised here, its source is closed.
-
-    PyAV decodes outside the interpreter's lock, so a second core works while the networks keep the first one busy.
-    """
-    source = iter(items)
-    end = object()
-    pool = ThreadPoolExecutor(1, thread_name_prefix="read-ahead")
-    pending: deque[Future[object]] = deque(pool.submit(next, source, end) for _ in range(depth))
-    try:
-        while (item := pending.popleft().result()) is not end:
-            pending.append(pool.submit(next, source, end))
-            yield item  # type: ignore[misc]  # `end` is no Item, and nothing else comes besides
-    finally:
-        pool.shutdown(cancel_futures=True)
-        close = getattr(source, "close", None)
-        if close is not None:
-            close()
 
 
 def _distance(landmarks: np.ndarray, one: int, other: int) -> np.ndarray:

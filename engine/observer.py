@@ -10,11 +10,12 @@ from typing import cast
 import torch
 
 from engine import weights
+from engine.ahead import read_ahead
 from engine.crops import cut_crops
 from engine.cuttings import Cuttings, add_cuttings, plan_cuttings
 from engine.faces import FaceNets, FaceOptions, track_faces
 from engine.media import open_clip
-from engine.observation import Heard, Observation, listen, observe_track, read_ahead
+from engine.observation import Heard, Observation, listen, observe_track
 from engine.settings import MediaLimits, Settings
 from engine.types import Clip, Frame, OnStep, Reason
 from engine.voice import VoiceDetector

@@ -6,7 +6,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Annotated
 
 import typer
@@ -124,6 +126,16 @@ def evaluate(
     trim_silence: Annotated[
         bool, typer.Option("--trim-silence", help="Tell as well what is left without leading and trailing silence.")
     ] = False,
+    in_depth: Annotated[
+        bool,
+        typer.Option(
+            "--in-depth",
+            help="For consistency, tell as well: scores, other lengths, no offset, what is left without a part.",
+        ),
+    ] = False,
+    figures: Annotated[
+        Path | None, typer.Option(help="For consistency: look in depth, and draw HTML and PNG into this folder.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of everything drawn at random.")] = 0,
 ) -> None:
     """Measure on a manifest of clips.
@@ -139,7 +151,10 @@ def evaluate(
     names nobody, which counts against an untouched one; --no-gate tells what the embedding alone would do.
     """
     settings, reading = Settings.from_env(), Reading(cache, min_seconds, limit, workers)
-    options = EvaluationOptions(read_seconds(seconds), swap, seed=seed, trim_silence=trim_silence)
+    deep = in_depth or figures is not None
+    if deep and task != Task.CONSISTENCY:
+        raise typer.BadParameter("--in-depth and --figures are for --task consistency")
+    options = EvaluationOptions(read_seconds(seconds), swap, seed=seed, trim_silence=trim_silence, in_depth=deep)
     rows, absent = read_rows([manifest, *(also or ())], layout, Choice(listed, split, compression))
     report: Report | IdentityReport
     if task in (Task.CONSISTENCY, Task.OFFSET):
@@ -154,6 +169,17 @@ def evaluate(
     if not report.n_rows:
         sys.stderr.write("wayspeak: no clip of the manifest could be measured; see why above.\n")
         raise typer.Exit(1)
+    if figures is not None and isinstance(report, Report) and isinstance(report.figures, ConsistencyFigures):
+        drawings = load_drawings()
+        drawings.write_figures(drawings.draw_consistency(report.figures), figures)
+
+
+def load_drawings() -> ModuleType:
+    """Give what draws; EngineError where Plotly, which nothing else here needs, is not installed."""
+    try:
+        return import_module("engine.evaluation.drawings")
+    except ImportError as cause:
+        raise EngineError("Figures need plotly, which is not installed.", "pip install 'wayspeak[figures]'") from cause
 
 
 def read_rows(

@@ -1,13 +1,14 @@
-"""Figures of an evaluation, by Plotly, which nothing else of the engine needs. Pure, but for `write_figure`."""
+"""Figures of an evaluation, by Plotly, which nothing else of the engine needs. Pure, but for `write_figures`."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import plotly.graph_objects as go
+from plotly.io import write_images
 
 from engine.errors import EngineError
-from engine.evaluation.figures import Parting
+from engine.evaluation.figures import Against, ConsistencyFigures, Parting
 from engine.evaluation.perturbations import OF_PICTURE, OF_SOUND, Perturbation
 from engine.evaluation.robustness import Outcome, RobustnessReport
 
@@ -15,28 +16,77 @@ N_BINS = 40
 COLOURS = ("#2f7ed8", "#c2571a", "#4c9f70", "#a8559f", "#8a6d3b", "#5c5f66", "#b0413e")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot", "solid")
 GRID, TEXT = "rgba(128,128,128,0.28)", "#808080"
-SIZE_PX = 960, 420
+SIZE_PX, SCALE = (960, 420), 1.25
+N_METHODS, N_COLUMNS = 12, 3  # of the histograms beside each other
+Tried = Parting | Against
+
+
+def draw_consistency(figures: ConsistencyFigures) -> dict[str, go.Figure]:
+    """Draw what an evaluation tells, by the names that the files get; more of one that looked in depth."""
+    drawn = {"methods": plot_conditions(figures.per_method, "Real clips against each method")}
+    windows = {"best offset": figures.by_seconds}
+    if figures.per_language:
+        drawn["languages"] = plot_conditions(figures.per_language, "Real clips against others, by language")
+    if figures.depth:
+        if figures.depth.at_no_offset:
+            windows["no offset"] = figures.depth.at_no_offset
+        drawn["scores"] = plot_methods(figures.depth.scores)
+        drawn["lengths"] = plot_lengths(figures.depth.by_first_s, "The beginnings of clips", "seconds")
+        whole = {"nothing taken away": figures.parting} if figures.others != "labelled" else {}
+        drawn["ablations"] = plot_conditions(whole | figures.depth.ablations, "Without a part")
+    drawn["windows"] = plot_partings(windows, "Windows", "seconds")
+    return drawn
 
 
 def plot_scores(scores: Mapping[str, np.ndarray]) -> go.Figure:
     """Draw a histogram a kind, (n,) scores each, on one set of bins and each of one area: few are seen beside many."""
-    everything = np.concatenate(list(scores.values()))
-    low, high = float(everything.min()), float(everything.max())
-    bins = {"start": low, "end": high + 1e-9, "size": max(high - low, 1e-6) / N_BINS}
-    figure = go.Figure()
+    bins, figure = _share_bins(list(scores.values()), N_BINS), go.Figure()
     for number, (name, values) in enumerate(scores.items()):
-        figure.add_trace(
-            go.Histogram(
-                x=values.round(4),
-                xbins=bins,
-                histnorm="probability density",
-                name=f"{name} ({len(values)})",
-                opacity=0.55,
-                marker={"color": COLOURS[number % len(COLOURS)]},
-            )
-        )
+        figure.add_trace(_draw_histogram(values, bins, f"{name} ({len(values)})", COLOURS[number % len(COLOURS)]))
     figure.update_layout(barmode="overlay")
     return dress(figure, "Scores", "score", "density")
+
+
+def plot_methods(scores: Mapping[str, Sequence[float]]) -> go.Figure:
+    """Draw for each method, the most frequent first, a histogram of its scores over that of the first kind."""
+    (first, real), *methods = ((name, np.asarray(values, float)) for name, values in scores.items())
+    methods = sorted(methods, key=lambda one: -len(one[1]))[:N_METHODS]
+    n_rows = max(1, -(-len(methods) // N_COLUMNS))
+    titles = [f"{name} ({len(values)})" for name, values in methods]
+    figure = go.Figure().set_subplots(
+        n_rows, N_COLUMNS, subplot_titles=titles, shared_xaxes="all", vertical_spacing=0.3 / n_rows
+    )
+    bins = _share_bins([real, *(values for _, values in methods)], N_BINS * 2 // 3)
+    for number, (_, values) in enumerate(methods):
+        for colour, (name, some) in zip(COLOURS, ((first, real), ("method", values)), strict=False):
+            trace = _draw_histogram(some, bins, name, colour).update(showlegend=number == 0)
+            figure.add_trace(trace, row=number // N_COLUMNS + 1, col=number % N_COLUMNS + 1)
+    figure = dress(figure, f"Scores: {first} ({len(real)}) and each method", "", "")
+    figure.update_layout(barmode="overlay", height=150 + 170 * n_rows, legend={"y": -0.12})
+    return figure
+
+
+def plot_conditions(partings: Mapping[str, Tried], title: str) -> go.Figure:
+    """Draw the AUC of each condition beside its name, with its 95 % interval, in their order from above."""
+    told = [(name, one.auc, one.ci or (one.auc, one.auc), _count(one)) for name, one in partings.items() if one.auc]
+    told.reverse()  # axes begin below
+    points = go.Scatter(
+        x=[round(value, 4) for _, value, _, _ in told],
+        y=[f"{name} ({n})" for name, _, _, n in told],
+        error_x={
+            "array": [round(max(high - value, 0.0), 4) for _, value, (_, high), _ in told],
+            "arrayminus": [round(max(value - low, 0.0), 4) for _, value, (low, _), _ in told],
+        },
+        mode="markers",
+        marker={"color": COLOURS[0], "size": 9},
+        name="AUC",
+    )
+    figure = dress(go.Figure(points), title, "AUC", "")
+    figure.add_vline(x=0.5, line={"color": TEXT, "dash": "dot", "width": 1})
+    figure.update_layout(height=150 + 30 * len(told), showlegend=False)
+    figure.update_yaxes(automargin=True)
+    figure.update_xaxes(range=[-0.02, 1.02])
+    return figure
 
 
 def plot_lengths(partings: Mapping[str, Parting], title: str, what: str) -> go.Figure:
@@ -109,25 +159,36 @@ def style(number: int) -> tuple[str, str]:
     return COLOURS[number % len(COLOURS)], DASHES[number % len(DASHES)]
 
 
-def write_figure(figure: go.Figure, path: Path) -> None:
-    """Write .html, which needs nothing from the web, or .png, which kaleido draws with an installed Chrome or Chromium.
+def write_figures(figures: Mapping[str, go.Figure], folder: Path) -> None:
+    """Write each as NAME.html, which needs the plotly.min.js beside it and nothing from the web, and as NAME.png.
 
-    Raises EngineError for another ending, where kaleido or the browser is missing, and where nothing can be written.
+    Raises EngineError where nothing can be written, or kaleido or a browser for it is missing; .html is there then.
     """
     try:
-        if path.suffix.lower() == ".html":
-            figure.write_html(path, include_plotlyjs=True)
-        elif path.suffix.lower() == ".png":
-            width, height = SIZE_PX
-            figure.write_image(path, width=width, height=figure.layout.height or height, scale=1.5)
-        else:
-            raise EngineError(f"A figure cannot be written as {path.name!r}.", "Let it end in .html or .png.")
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, figure in figures.items():
+            figure.write_html(folder / f"{name}.html", include_plotlyjs="directory")
     except OSError as cause:
-        raise EngineError(f"{path} cannot be written: {cause.strerror}.", "Choose another place.") from cause
-    except (ValueError, ImportError, RuntimeError) as cause:
+        raise EngineError(f"{folder} cannot be written: {cause.strerror}.", "Choose another place.") from cause
+    write_pictures(figures, folder)
+
+
+def write_pictures(figures: Mapping[str, go.Figure], folder: Path) -> None:
+    """Write each as NAME.png, by kaleido and an installed Chrome or Chromium; EngineError where one is missing."""
+    width, height = SIZE_PX
+    try:
+        write_images(
+            fig=list(figures.values()),
+            file=[folder / f"{name}.png" for name in figures],
+            width=[width] * len(figures),
+            height=[figure.layout.height or height for figure in figures.values()],
+            scale=SCALE,
+        )
+    except (OSError, ValueError, ImportError, RuntimeError) as cause:
+        told = str(cause).strip().splitlines()
         raise EngineError(
-            f"{path.name} was not drawn: {str(cause).splitlines()[0] if str(cause) else 'no reason is told'}",
-            "PNG needs `pip install kaleido` and Chrome or Chromium; .html needs neither.",
+            f"The PNGs in {folder} were not drawn: {told[0] if told else 'no reason is told'}",
+            "They need `pip install 'wayspeak[figures]'` and Chrome or Chromium; .html needs neither.",
         ) from cause
 
 
@@ -142,3 +203,19 @@ def _trace(kind: Perturbation, outcomes: Sequence[Outcome], number: int) -> tupl
         go.Scatter(x=levels, y=aucs, name=str(kind), **common),
         go.Scatter(x=levels, y=alarms, name=str(kind), showlegend=False, **common),
     )
+
+
+def _share_bins(scores: Sequence[np.ndarray], n_bins: int) -> dict[str, float]:
+    everything = np.concatenate(scores)
+    low, high = float(everything.min()), float(everything.max())
+    return {"start": low, "end": high + 1e-9, "size": max(high - low, 1e-6) / n_bins}
+
+
+def _draw_histogram(values: np.ndarray, bins: dict[str, float], name: str, colour: str) -> go.Histogram:
+    return go.Histogram(
+        x=values.round(4), xbins=bins, histnorm="probability density", name=name, opacity=0.55, marker={"color": colour}
+    )
+
+
+def _count(one: Tried) -> str:
+    return f"{one.n}" if isinstance(one, Against) else f"{one.n_real}, {one.n_other}"

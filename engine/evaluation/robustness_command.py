@@ -13,7 +13,7 @@ from rich.table import Table
 
 from engine.cache import ObservationCache
 from engine.errors import BadManifest, EngineError
-from engine.evaluation.command import name_disk_errors, read_rows, show_progress
+from engine.evaluation.command import load_drawings, name_disk_errors, read_rows, show_progress
 from engine.evaluation.figures import Share
 from engine.evaluation.layouts import Choice, Layout
 from engine.evaluation.measurements import choose_rows
@@ -44,7 +44,7 @@ def robustness(
     limit: Annotated[int, typer.Option(min=0, help="Take so many clips, spread evenly; 0 takes all.")] = 20,
     seconds: Annotated[float, typer.Option(min=1, help="Take so much of the beginning of each clip.")] = 4.0,
     json: Annotated[Path | None, typer.Option(help="Write the figures here; '-' for standard output.")] = None,
-    figure: Annotated[Path | None, typer.Option(help="Draw them into this file: .html, or .png.")] = None,
+    figures: Annotated[Path | None, typer.Option(help="Draw them as HTML and PNG into this folder.")] = None,
     cache: Annotated[Path | None, typer.Option(help="Folder for what was seen.  [default: in the data folder]")] = None,
     model: Annotated[Model | None, typer.Option(help="Who compares.  [default: compact]")] = None,
     layout: Annotated[Layout | None, typer.Option(help="Which collection the folder is.")] = None,
@@ -71,10 +71,11 @@ def robustness(
     print_robustness(report, Console(stderr=json == Path("-")))
     for one in (*absent, *useless):
         typer.echo(f"left out: {one.path}: {one.reason}", err=True)
-    if figure is not None:
-        draw(report, figure)
     if json is not None:
         _write(jsonlib.dumps(to_json(report), indent=2, ensure_ascii=False) + "\n", json)
+    if figures is not None:
+        drawings = load_drawings()
+        drawings.write_figures({"robustness": drawings.plot_robustness(report)}, figures)
 
 
 def read_steps(what: str, levels: str) -> tuple[Step, ...]:
@@ -149,15 +150,6 @@ def _lay_share(share: Share | None) -> tuple[str, str]:
         return "-", "-"
     ci = "-" if share.ci is None else f"{share.ci[0]:.1%} to {share.ci[1]:.1%}"
     return f"{share.share:.1%} of {share.n}", ci
-
-
-def draw(report: RobustnessReport, path: Path) -> None:
-    """Draw the figure; EngineError where what draws it is not installed."""
-    try:
-        from engine.evaluation.drawings import plot_robustness, write_figure
-    except ImportError as cause:
-        raise EngineError("Figures need plotly, which is not installed.", "pip install plotly") from cause
-    write_figure(plot_robustness(report), path)
 
 
 def _write(text: str, target: Path) -> None:

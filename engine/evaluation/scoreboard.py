@@ -11,6 +11,7 @@ from rich.table import Table
 from engine.evaluation.figures import (
     Against,
     ConsistencyFigures,
+    Depth,
     Hits,
     Identified,
     IdentityReport,
@@ -219,6 +220,21 @@ def _print_consistency(figures: ConsistencyFigures, console: Console) -> None:
         console.print(languages)
     if figures.trimmed:
         _print_trimmed(figures.trimmed, console)
+    if figures.depth:
+        _print_depth(figures.depth, console)
+
+
+def _print_depth(depth: Depth, console: Console) -> None:
+    """Print what is left of other lengths, at no offset, and without a part."""
+    table = Table("", "AUC", "95 %", "EER", "real", "other", title="What the figures rest on")
+    named = (
+        {f"first {length} s": one for length, one in depth.by_first_s.items()}
+        | {f"windows of {length} s, no offset tried": one for length, one in depth.at_no_offset.items()}
+        | depth.ablations
+    )
+    for name, one in named.items():
+        table.add_row(name, *_name_parting(one))
+    console.print(table)
 
 
 def _draw_methods(per_method: Mapping[str, Against], title: str) -> Table:

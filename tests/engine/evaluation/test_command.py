@@ -144,6 +144,45 @@ def test_swapped_voices_can_stand_beside_other_labels(run: Callable[..., Result]
     assert (found["others"], found["n_other"]) == ("labelled", 1)
 
 
+def test_in_depth_tells_what_the_figures_rest_on(run: Callable[..., Result], tmp_path: Path) -> None:
+    rows = [f"{draw_film(tmp_path, f'late{i}.mp4', i, late=6)},real,person {i},lab," for i in range(6)]
+    found = figures(run(rows, "--in-depth", "--seconds", "2", "--json", "-"))
+    depth = found["depth"]
+    assert len(depth["scores"]["real"]) == 6 and len(depth["scores"]["swapped voice"]) == 30
+    assert found["by_seconds"]["2"]["auc"] > 0.95 > depth["at_no_offset"]["2"]["auc"]  # all of them are 6 frames late
+    assert depth["by_first_s"]["4"]["auc"] > 0.95
+    assert (depth["by_first_s"]["8"]["auc"], depth["by_first_s"]["8"]["n_real"]) == (None, 0)  # none is so long
+    low, high = depth["ablations"]["faces' frames in random order"]["ci"]
+    assert low <= 0.5 <= high
+    assert "no offset tried" in " ".join(run(rows, "--in-depth", "--seconds", "2").stdout.split())
+    assert figures(run(rows, "--seconds", "2", "--json", "-"))["depth"] is None
+
+
+def test_figures_are_drawn_where_they_are_wanted(
+    run: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pictures: list[str] = []
+    monkeypatch.setattr("engine.evaluation.drawings.write_pictures", lambda drawn, folder: pictures.extend(drawn))
+    rows = real_rows(tmp_path, 4)
+    result = run(rows, "--figures", str(tmp_path / "drawn"), "--seconds", "2")
+    assert result.exit_code == 0, result.output
+    assert {path.stem for path in (tmp_path / "drawn").glob("*.html")} == set(pictures)
+    assert {"scores", "methods", "lengths", "windows", "ablations"} == set(pictures)
+    refused = run(rows, "--figures", str(tmp_path / "drawn"), "--task", "offset")
+    assert refused.exit_code == 2 and "--task consistency" in " ".join(refused.output.split())
+
+
+def test_figures_without_what_draws_them_say_what_to_install(
+    run: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def find_nothing(name: str) -> None:
+        raise ImportError(name)
+
+    monkeypatch.setattr(command, "import_module", find_nothing)
+    result = run(real_rows(tmp_path, 4), "--figures", str(tmp_path / "drawn"), "--seconds", "2")
+    assert isinstance(result.exception, EngineError) and "wayspeak[figures]" in result.exception.hint
+
+
 def test_the_second_run_decodes_nothing_and_says_the_same(
     run: Callable[..., Result], tmp_path: Path, observer: DrawnObserver
 ) -> None:

@@ -101,6 +101,15 @@ def test_the_table_says_what_was_done(run: Callable[..., Result]) -> None:
     assert "No calibration is in force" in text
 
 
+def test_the_figure_is_drawn_where_it_is_wanted(
+    run: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.evaluation.drawings.write_pictures", lambda drawn, folder: None)
+    result = run("--what", "noise in the sound", "--levels", "5", "--figures", str(tmp_path / "drawn"))
+    assert result.exit_code == 0, result.output
+    assert "noise in the sound" in (tmp_path / "drawn" / "robustness.html").read_text()
+
+
 def test_steps_are_read_by_group_and_by_name() -> None:
     assert {step.kind for step in read_steps("sound", "1,3")} == set(OF_SOUND)
     assert len(read_steps("all", "1,2,3,4,5")) == 70
