@@ -154,6 +154,7 @@ def evaluate(
     deep = in_depth or figures is not None
     if deep and task != Task.CONSISTENCY:
         raise typer.BadParameter("--in-depth and --figures are for --task consistency")
+    drawings = load_drawings() if figures else None
     options = EvaluationOptions(read_seconds(seconds), swap, seed=seed, trim_silence=trim_silence, in_depth=deep)
     rows, absent = read_rows([manifest, *(also or ())], layout, Choice(listed, split, compression))
     report: Report | IdentityReport
@@ -169,8 +170,7 @@ def evaluate(
     if not report.n_rows:
         sys.stderr.write("wayspeak: no clip of the manifest could be measured; see why above.\n")
         raise typer.Exit(1)
-    if figures is not None and isinstance(report, Report) and isinstance(report.figures, ConsistencyFigures):
-        drawings = load_drawings()
+    if figures and drawings and isinstance(report, Report) and isinstance(report.figures, ConsistencyFigures):
         drawings.write_figures(drawings.draw_consistency(report.figures), figures)
 
 

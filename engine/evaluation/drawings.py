@@ -68,7 +68,11 @@ def plot_methods(scores: Mapping[str, Sequence[float]]) -> go.Figure:
 
 def plot_conditions(partings: Mapping[str, Tried], title: str) -> go.Figure:
     """Draw the AUC of each condition beside its name, with its 95 % interval, in their order from above."""
-    told = [(name, one.auc, one.ci or (one.auc, one.auc), _count(one)) for name, one in partings.items() if one.auc]
+    told = [
+        (name, one.auc, one.ci or (one.auc, one.auc), _count(one))
+        for name, one in partings.items()
+        if one.auc is not None
+    ]
     told.reverse()  # axes begin below
     points = go.Scatter(
         x=[round(value, 4) for _, value, _, _ in told],

@@ -59,6 +59,7 @@ def robustness(
     where it was.
     """
     steps, settings = read_steps(what, levels), Settings.from_env()
+    drawings = load_drawings() if figures else None
     engine = Engine.load(settings, choose_method(model, Mode.STRICT, None, settings.data_dir))
     rows, absent = read_rows([manifest], layout, Choice(split=split))
     usable, useless = choose_rows(rows, limit)
@@ -73,8 +74,7 @@ def robustness(
         typer.echo(f"left out: {one.path}: {one.reason}", err=True)
     if json is not None:
         _write(jsonlib.dumps(to_json(report), indent=2, ensure_ascii=False) + "\n", json)
-    if figures is not None:
-        drawings = load_drawings()
+    if figures and drawings:
         drawings.write_figures({"robustness": drawings.plot_robustness(report)}, figures)
 
 

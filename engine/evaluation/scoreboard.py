@@ -229,7 +229,7 @@ def _print_depth(depth: Depth, console: Console) -> None:
     table = Table("", "AUC", "95 %", "EER", "real", "other", title="What the figures rest on")
     named = (
         {f"first {length} s": one for length, one in depth.by_first_s.items()}
-        | {f"windows of {length} s, no offset tried": one for length, one in depth.at_no_offset.items()}
+        | {f"{length} s, no offset tried": one for length, one in depth.at_no_offset.items()}
         | depth.ablations
     )
     for name, one in named.items():
