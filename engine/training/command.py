@@ -68,6 +68,7 @@ def train(
             figures = measure(aligned, options, shop, ablate)
             out.mkdir(parents=True, exist_ok=True)
             (out / "validation.json").write_text(json.dumps(figures, indent=2) + "\n")
+            (out / "held-out.json").write_text(json.dumps(_list_held_out(aligned, options), indent=2) + "\n")
             if scores is not None:
                 write_trials(score_held_out(manifest, aligned, options, shop, observer, kept), scores)
         else:
@@ -107,6 +108,14 @@ def _measure(
         for fold, trainees in held_out.items()
     ]
     return sum_up(tried)
+
+
+def _list_held_out(clips: list[TrainingClip], options: TrainingOptions) -> dict[str, list[str]]:
+    """Name the corpora that the networks of each fold never saw, for whoever takes their checkpoints up later."""
+    held: dict[str, list[str]] = {}
+    for corpus, fold in sorted(split_folds(clips, options.n_folds).items()):
+        held.setdefault(str(fold), []).append(corpus)
+    return dict(sorted(held.items()))
 
 
 def _reporter(bar: Progress) -> Callable[[str, int, int | None], None]:

@@ -134,6 +134,11 @@ def test_validation_measures_and_ships_nothing(bench: Bench) -> None:
     assert figures["model"]["whole"] != figures["masking"]["whole"]
     assert set(figures["model"]) == {"whole", "shuffled", "by_seconds", "offsets"}
     assert not (bench.out / "compact.safetensors").exists()
+    held = json.loads(
+        (bench.out / "held-out.json").read_text()
+    )  # whoever takes the networks up knows what they are for
+    assert sorted(corpus for corpora in held.values() for corpus in corpora) == ["hall", "lab"] and len(held) == 2
+    assert all((bench.out / "checkpoints" / f"held-out-{fold}-0.checkpoint").is_file() for fold in held)
 
 
 def refuse_labels(bench: Bench) -> list[str]:
