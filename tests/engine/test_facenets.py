@@ -1,4 +1,6 @@
+import os
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -248,3 +250,25 @@ def test_blendshapes_read_the_portrait_smiling(nets: FaceNets, portrait: np.ndar
     assert max(shapes["jawOpen"], shapes["mouthPucker"], shapes["mouthFunnel"]) < 0.3
     moved = dict(zip(BLENDSHAPES, nets.read_blendshapes(landmarks * 2 + 30), strict=True))
     assert moved["mouthSmileLeft"] == pytest.approx(shapes["mouthSmileLeft"], abs=0.02)  # wherever the face is
+
+
+def test_threads_that_ask_together_are_told_what_one_alone_is(nets: FaceNets, portrait: np.ndarray) -> None:
+    views = [np.ascontiguousarray(np.roll(portrait, 7 * i, axis=1)) for i in range(6)]
+
+    def look(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        mesh = nets.place_landmarks(image, nets.find_faces(image)[0].region())
+        return mesh.landmarks, nets.read_blendshapes(mesh.landmarks)
+
+    alone = [look(view) for view in views]
+    with ThreadPoolExecutor(3) as pool:
+        together = list(pool.map(look, views))
+    for one, other in zip(together, alone, strict=True):
+        np.testing.assert_array_equal(one[0], other[0])
+        np.testing.assert_array_equal(one[1], other[1])
+
+
+def test_loading_in_threads_leaves_standard_error_where_it_was(capfd: pytest.CaptureFixture[str]) -> None:
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(lambda _: FaceNets.load(weights.face_landmarker()), range(3)))
+    os.write(2, b"heard")
+    assert capfd.readouterr().err == "heard"

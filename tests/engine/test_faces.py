@@ -1,4 +1,9 @@
-from collections.abc import Callable, Iterable
+import itertools
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any, cast
@@ -9,6 +14,7 @@ import pytest
 from skimage import data
 
 from engine import weights
+from engine.errors import DecoderFailed
 from engine.facenets import LEFT_EYE, N_LANDMARKS, RIGHT_EYE, Detection, Mesh, Region, overlap
 from engine.faces import FaceNets, FaceOptions, Faces, track_faces
 from engine.types import FaceTrack, Frame
@@ -351,3 +357,77 @@ def test_the_portrait_after_a_cut_to_a_wall_is_a_new_track(nets: FaceNets) -> No
     faces = track_faces([Frame(i, image, True) for i, image in enumerate(shots)], nets)
     assert faces.cuts == (12, 18)
     assert spans(faces) == [(0, 12), (18, 30)]
+
+
+class SlowNets(RectangleNets):
+    """Takes its time for everything, and notes what was busy at once."""
+
+    def __init__(self, scene: Scene):
+        super().__init__(scene)
+        self.busy: list[str] = []
+        self.together: set[tuple[str, ...]] = set()
+
+    def find_faces(self, image: np.ndarray, min_score: float = 0.5) -> list[Detection]:
+        with self._busy("find", 0.02):
+            return super().find_faces(image, min_score)
+
+    def place_landmarks(self, image: np.ndarray, region: Region) -> Mesh:
+        with self._busy("place", 0.005):
+            return super().place_landmarks(image, region)
+
+    def read_blendshapes(self, landmarks: np.ndarray) -> np.ndarray:
+        with self._busy("read", 0.004):
+            return super().read_blendshapes(landmarks)
+
+    @contextmanager
+    def _busy(self, what: str, seconds: float) -> Iterator[None]:
+        self.busy.append(what)
+        time.sleep(seconds)
+        self.together.add(tuple(sorted(self.busy)))
+        self.busy.remove(what)
+        yield
+
+
+@pytest.mark.parametrize("n_faces", [1, 2])
+def test_what_is_done_side_by_side_changes_no_track(n_faces: int) -> None:
+    at = [(80.0, 90.0, 60.0), (240.0, 90.0, 40.0)][:n_faces]
+    scene: Scene = [[(x + i, y, side) for x, y, side in at] for i in range(20)] + [[]] * 5 + [at] * 15
+    slow, quick = SlowNets(scene), RectangleNets(scene)
+    frames = draw_frames(40, held=[3, 10, 25, 26])
+    found, wanted = (track_with(nets, frames) for nets in (slow, quick))
+    assert spans(found) == spans(wanted) and len(found.tracks) > 0
+    for one, other in zip(found.tracks, wanted.tracks, strict=True):
+        for name in ("boxes", "landmarks", "blendshapes", "seen", "thumbnail"):
+            np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+    assert any({"find", "place"} <= set(own) for own in slow.together)  # looks ahead while it follows
+    assert any({"place", "read"} <= set(own) for own in slow.together)
+    alone = max(own.count("place") for own in slow.together)
+    assert (alone > 1) == (n_faces > 1 and (os.cpu_count() or 1) > 1)
+
+
+def test_a_source_that_breaks_off_tells_why_and_leaves_no_thread() -> None:
+    def broken() -> Iterator[Frame]:
+        yield from draw_frames(7)
+        raise DecoderFailed("The decoder crashed.", "Export it again.")
+
+    with pytest.raises(DecoderFailed):
+        track_faces(broken(), cast(FaceNets, RectangleNets(stand(7))))
+    assert not [one for one in threading.enumerate() if one.name.startswith(("faces", "read-ahead"))]
+
+
+def test_who_stops_the_tracking_stops_the_source() -> None:
+    closed = threading.Event()
+
+    def endless() -> Iterator[Frame]:
+        try:
+            yield from itertools.cycle(draw_frames(5))
+        finally:
+            closed.set()
+
+    def stop(index: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        track_faces(endless(), cast(FaceNets, RectangleNets(stand(5))), None, stop)
+    assert closed.is_set()
+    assert not [one for one in threading.enumerate() if one.name.startswith(("faces", "read-ahead"))]
