@@ -12,6 +12,7 @@ from engine.types import FPS, SyncCurve, Window
 from gallery_db.records import StoredSample
 from webapp.texts import say
 from webapp.traces import BANDS_HZ, STEPS_PER_FRAME, Gate, Traces
+from webapp.turns import Turn
 
 LINE, MARK, SECOND = "#2f7ed8", "#c2571a", "#a8559f"
 SIGNS = ("circle", "square", "diamond", "cross", "x", "triangle-up", "star", "hexagon", "pentagon", "triangle-down")
@@ -118,7 +119,11 @@ def plot_metrics(metrics: Sequence[Metric]) -> go.Figure:
         hovertemplate="%{y}: %{x:.3f}<extra></extra>",
     )
     figure = _dress(go.Figure(points))
-    figure.update_layout(title=say("Measured on what was held out, with 95 % intervals"), height=120 + 22 * len(shown))
+    figure.update_layout(
+        title=say("Measured on what was held out, with 95 % intervals"),
+        title_font_size=13,
+        height=120 + 22 * len(shown),
+    )
     figure.update_yaxes(automargin=True)
     return figure
 
@@ -147,15 +152,52 @@ def plot_people(people: Sequence[tuple[str, Sequence[StoredSample]]]) -> go.Figu
             )
         )
     figure.update_xaxes(
-        showticklabels=False, title=say("the plane shows {share} of the differences", share=f"{share:.0%}")
+        showticklabels=False,
+        title={"text": say("the plane shows {share} of the differences", share=f"{share:.0%}"), "font": {"size": 12}},
     )
     figure.update_yaxes(showticklabels=False)
     figure = _dress(figure)
     figure.update_layout(
         title=say("Who moves alike: a point is a clip"),
         showlegend=True,
-        legend={"orientation": "h", "y": -0.08, "font": {"size": 11}},
-        height=360,
+        legend={"orientation": "h", "y": -0.16, "font": {"size": 11}},
+        height=380,
+    )
+    return figure
+
+
+def plot_turns(names: Sequence[str], spans: Sequence[Turn], turns: Sequence[Sequence[Turn]]) -> go.Figure:
+    """Draw a row a face, the first on top: when it is seen, and over that when its lips alone fit the sound."""
+    figure = go.Figure()
+    rows = [escape(name) for name in names]
+    seen = [(row, span) for row, span in zip(rows, spans, strict=True)]
+    fits = [(row, turn) for row, own in zip(rows, turns, strict=True) for turn in own]
+    for words, bars, colour, width in (
+        (say("the face is seen"), seen, "#9a9da5", 0.3),
+        (say("its lips fit the sound, and no other's do"), fits, "#4c9f70", 0.7),
+    ):
+        bar = go.Bar(
+            y=[row for row, _ in bars],
+            base=[start for _, (start, _) in bars],
+            x=[end - start for _, (start, end) in bars],
+            customdata=[[start, end] for _, (start, end) in bars],
+            orientation="h",
+            width=width,
+            marker={"color": colour},
+            name=words,
+            hovertemplate=f"%{{customdata[0]:.1f}} – %{{customdata[1]:.1f}} s<br>{words}<extra></extra>",
+        )
+        figure.add_trace(bar)
+    figure.update_xaxes(title=say("time in the video, s"), range=[0, max(end for _, end in spans)])
+    figure.update_yaxes(autorange="reversed", categoryorder="array", categoryarray=rows, automargin=True)
+    figure = _dress(figure)
+    figure.update_layout(
+        title=say("Whose lips fit, and when: click to play"),
+        title_font_size=14,
+        barmode="overlay",
+        height=170 + 36 * len(rows),
+        showlegend=True,
+        legend={"orientation": "h", "y": -0.5, "yanchor": "top", "font": {"size": 11}},
     )
     return figure
 

@@ -4,6 +4,7 @@ It tells what was measured and what to do next, never whether a video is genuine
 """
 
 import base64
+from collections.abc import Sequence
 from html import escape
 
 import cv2
@@ -83,6 +84,16 @@ def show_player(address: str | None, caption: str = "") -> str:
     )
 
 
+def list_players(clips: Sequence[tuple[str, str]]) -> str:
+    """Offer clips to be played beside each other: (address, caption) each; nothing is loaded before it is asked for."""
+    figures = "".join(
+        f'<figure><video controls preload="none" playsinline src="{escape(address, quote=True)}" '
+        f'aria-label="{escape(caption, quote=True)}"></video><figcaption>{escape(caption)}</figcaption></figure>'
+        for address, caption in clips
+    )
+    return f'<div class="ws-plays">{figures}</div>' if figures else ""
+
+
 def describe_error(error: EngineError) -> str:
     """Say what was found, what was wanted and what to do; everything from the file is escaped."""
     hint = f"<p><b>{escape(say('What to do:'))}</b> {escape(error.hint)}</p>" if error.hint else ""
@@ -110,11 +121,27 @@ def describe_analysis(analysis: Analysis) -> str:
     )
 
 
+def name_face(track: TrackReport) -> str:
+    """Number a face as people count."""
+    return say("Face {n}", n=track.id + 1)
+
+
+def list_tracks(tracks: Sequence[TrackReport]) -> str:
+    """List the faces, each with its picture, when it is seen, and what was said of it."""
+    items = "".join(
+        f'<li><img src="{_picture(track.thumbnail)}" width="48" height="48" alt="">'
+        f'<span><a href="#ws-face-{track.id}">{escape(name_face(track))}</a> '
+        f"{show_status(track.consistency.status)}<br>{track.start_s:.1f} – {track.end_s:.1f} s</span></li>"
+        for track in tracks
+    )
+    return f'<ol class="ws-tracks">{items}</ol>'
+
+
 def describe_face(track: TrackReport) -> str:
     """Introduce one face: its picture, its status, its figures with their meaning, and its reasons."""
     found = track.consistency
     figures = "".join(f"<div><dt>{escape(k)}</dt><dd>{escape(v)}</dd></div>" for k, v in _figures(found))
-    face = say("Face {n}", n=track.id + 1)
+    face = name_face(track)
     place = say(
         "{start} to {end} s, about {width} pixels wide",
         start=f"{track.start_s:.1f}",

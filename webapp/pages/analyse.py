@@ -14,13 +14,14 @@ from engine.types import Analysis, SyncCurve, TrackReport
 from webapp import views
 from webapp.accounts.visitors import Role, require_role
 from webapp.examples import EXAMPLES, find_examples
-from webapp.figures import plot_curve, plot_curves, plot_seconds, plot_timeline
+from webapp.figures import plot_curve, plot_curves, plot_seconds, plot_timeline, plot_turns
 from webapp.jobs.records import JobState
 from webapp.pages import batches, examining, job_views, people
 from webapp.pages.desk import CLIP_TYPES, QUIET, SHOWN, Desk, find_owner, guard
 from webapp.pages.examining import EVERYBODY, NOBODY, ONE, Asked, Shown
 from webapp.texts import say
 from webapp.texts.labels import label
+from webapp.turns import find_turns
 
 EVERY_S = 1.0  # between looks at a job that runs
 AROUND_S = 2.0  # of the chosen second, in the figure of sound and mouth
@@ -41,6 +42,7 @@ def lay_out(app: gr.Blocks, desk: Desk) -> gr.State:
             return
         shown = examining.read(desk, job)
         assert shown.found is not None
+        _lay_out_tracks(shown.found.analysis)
         for number, track in enumerate(shown.found.analysis.tracks):
             lay_out_face(desk, shown, number, track)
         _lay_out_others(desk, shown)
@@ -192,6 +194,19 @@ def _wire_jobs(app: gr.Blocks, desk: Desk, form: dict[str, Any], screen: dict[st
     screen["job"].change(guard(choose), [screen["job"]], outputs, **QUIET)
     screen["cancel"].click(guard(cancel), [screen["job"]], outputs, **QUIET)
     app.load(guard(load), None, [*outputs, form["method"], form["lacking"]], **QUIET)
+
+
+def _lay_out_tracks(analysis: Analysis) -> None:
+    """List the faces where there are several, and show whose lips fit the sound when."""
+    if len(analysis.tracks) < 2:
+        return
+    with gr.Column(elem_classes="ws-card"):
+        gr.HTML(views.list_tracks(analysis.tracks))
+        turns = find_turns(analysis.tracks, analysis.model)
+        if turns is not None:
+            names = [views.name_face(track) for track in analysis.tracks]
+            spans = [(track.start_s, track.end_s) for track in analysis.tracks]
+            gr.Plot(plot_turns(names, spans, turns), show_label=False, elem_classes=["ws-timeline", "ws-turns"])
 
 
 def lay_out_face(desk: Desk, shown: Shown, number: int, track: TrackReport) -> None:

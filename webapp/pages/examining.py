@@ -117,14 +117,14 @@ def describe_speaker(desk: Desk, shown: Shown, track: TrackReport) -> list[str]:
     places = [place for place, face in enumerate(shown.found.faces) if face.face == track.id]
     if not shown.found.faces or shown.found.speakers_error or not shown.job.question.is_about_speakers:
         return [who_views.describe_absence(shown.job.question, shown.found.speakers_error)]
-    return [words for place in places for words in _describe_place(desk, shown.found, place)]
+    return [words for place in places for words in _describe_place(desk, shown.job.owner, shown.found, place)]
 
 
 def describe_others(desk: Desk, shown: Shown, told: set[int]) -> list[str]:
     """The same for the faces that the analysis has no track of."""
     assert shown.found is not None
     places = [place for place, face in enumerate(shown.found.faces) if face.face not in told]
-    return [words for place in places for words in _describe_place(desk, shown.found, place)]
+    return [words for place in places for words in _describe_place(desk, shown.job.owner, shown.found, place)]
 
 
 def show_upload(path: str | None) -> str:
@@ -139,17 +139,33 @@ def show_original(job: Job) -> str:
     """Show the file of a job, once it is there."""
     if job.sha256 is None:
         return views.show_player(None)
-    return views.show_player(f"files/{job.id}/input", clean(job.name))
+    return views.show_player(address_input(job), clean(job.name))
 
 
-def _describe_place(desk: Desk, found: Examination, place: int) -> list[str]:
+def address_input(job: Job) -> str:
+    """Where the page finds the file of a job; it is given to its owner alone."""
+    return f"files/{job.id}/input"
+
+
+def _describe_place(desk: Desk, owner: str, found: Examination, place: int) -> list[str]:
     face = found.faces[place]
     words = []
     if found.searches is not None:
-        words.append(who_views.describe_search(found.searches[place], face, lambda who: _list_samples(desk, who)))
+        search = found.searches[place]
+        words.append(
+            who_views.describe_search(
+                search, face, lambda who: _list_samples(desk, who), lambda one: _find_clip(desk, owner, one)
+            )
+        )
     if found.verifications is not None:
         words.append(who_views.describe_verification(found.verifications[place], face))
     return words
+
+
+def _find_clip(desk: Desk, owner: str, sample: StoredSample) -> str | None:
+    """Find the clip that a sample was taken from among what the owner has handed in and not deleted."""
+    jobs = desk.jobs.list(owner=owner, text=sample.source_hash, limit=1)
+    return address_input(jobs[0]) if jobs else None
 
 
 def _list_samples(desk: Desk, speaker_id: int) -> Sequence[StoredSample]:

@@ -15,9 +15,11 @@ from gallery_db.records import Admission, Basis, Consent, Enrolment, NewSample, 
 from gallery_db.summary import clean
 from webapp.faces import Sighting, choose_speaker
 from webapp.jobs.records import Job, JobState, NewJob, Question
+from webapp.pages import examining
 from webapp.pages import speaker_views as views
 from webapp.pages.desk import Desk
 from webapp.texts import say
+from webapp.views import list_players
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,6 +97,11 @@ def look_at(desk: Desk, owner: str, paths: Sequence[str]) -> list[str]:
 def read_looks(desk: Desk, ids: Sequence[str]) -> list[Look]:
     """Tell what has been seen so far."""
     return [_read_look(desk, desk.jobs.get(one)) for one in ids]
+
+
+def show_clips(looks: Sequence[Look]) -> str:
+    """Let the clips be played."""
+    return list_players([(examining.address_input(one.job), clean(one.job.name)) for one in looks])
 
 
 def show_looks(looks: Sequence[Look]) -> str:

@@ -188,7 +188,8 @@ def _wire_enrolment(
 
     def look(paths: list[str] | None, request: gr.Request) -> tuple[Any, ...]:
         ids = people.look_at(desk, require_role(request, Role.ENROLLER).name, paths or [])
-        return ids, gr.update(active=True), people.show_looks(people.read_looks(desk, ids)), ""
+        looks = people.read_looks(desk, ids)
+        return ids, gr.update(active=True), people.show_clips(looks), people.show_looks(looks), ""
 
     def poll(ids: list[str]) -> tuple[Any, ...]:
         looks = people.read_looks(desk, ids)
@@ -214,7 +215,10 @@ def _wire_enrolment(
     app.load(name_collector, None, [parts["collector"]], **QUIET)
     app.load(speaker_views.show_notice, None, [parts["notice"]], queue=False, **QUIET)
     parts["look"].click(
-        guard(look), [parts["files"]], [parts["ids"], parts["timer"], parts["quality"], parts["answer"]], **QUIET
+        guard(look),
+        [parts["files"]],
+        [parts[name] for name in ("ids", "timer", "player", "quality", "answer")],
+        **QUIET,
     )
     parts["timer"].tick(guard(poll), [parts["ids"]], [parts["timer"], parts["quality"]], **QUIET)
     asked = [parts["name"], parts["ids"], parts["session"], parts["duplicate"]]

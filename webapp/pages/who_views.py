@@ -11,7 +11,7 @@ from webapp.faces import Sighting
 from webapp.jobs.records import JobError, Question
 from webapp.pages.speaker_views import count_clips
 from webapp.texts import say
-from webapp.views import make_sentence, tell_strength
+from webapp.views import list_players, make_sentence, tell_strength
 
 NEXT_STEPS = {
     SearchReason.UNCALIBRATED: "Read similarities as an order only, until a calibration of this recipe is approved.",
@@ -23,6 +23,8 @@ NEXT_STEPS = {
 }
 N_PICTURES = 3  # of a candidate's clips
 ListSamples = Callable[[int], Sequence[StoredSample]]
+FindClip = Callable[[StoredSample], str | None]
+"""Address of the clip that a sample was taken from, where the one who looks may play it."""
 
 
 def describe_absence(question: Question, error: JobError | None) -> str:
@@ -36,11 +38,14 @@ def describe_absence(question: Question, error: JobError | None) -> str:
     return ""
 
 
-def describe_search(found: Search, face: Sighting, list_samples: ListSamples) -> str:
-    """Show the candidates, best first, each with evidence and pictures of their clips."""
+def describe_search(found: Search, face: Sighting, list_samples: ListSamples, find_clip: FindClip) -> str:
+    """Show the candidates, best first, each with evidence, pictures of their clips, and the clips to play."""
     first = found.candidates[0] if found.candidates else None
     weighed = "" if first is None or first.llr is None else _weigh(first.llr, Task.IDENTIFICATION)
-    rows = "".join(_describe_candidate(rank, one, list_samples) for rank, one in enumerate(found.candidates, start=1))
+    rows = "".join(
+        _describe_candidate(rank, one, list_samples(one.speaker_id), find_clip)
+        for rank, one in enumerate(found.candidates, start=1)
+    )
     table = f'<ol class="ws-candidates">{rows}</ol>' if rows else ""
     size = (
         say("Searched among one enrolled speaker.")
@@ -90,8 +95,8 @@ def _conclude(found: Search) -> str:
     return say("Nobody is named; the reasons are below.")
 
 
-def _describe_candidate(rank: int, one: Candidate, list_samples: ListSamples) -> str:
-    pictures = [sample.thumbnail for sample in list_samples(one.speaker_id) if sample.thumbnail][:N_PICTURES]
+def _describe_candidate(rank: int, one: Candidate, samples: Sequence[StoredSample], find_clip: FindClip) -> str:
+    pictures = [sample.thumbnail for sample in samples if sample.thumbnail][:N_PICTURES]
     shown = "".join(
         f'<img src="data:image/jpeg;base64,{base64.b64encode(each).decode()}" width="48" height="48" alt="">'
         for each in pictures
@@ -100,8 +105,14 @@ def _describe_candidate(rank: int, one: Candidate, list_samples: ListSamples) ->
     limited = f" · {say('limited')}" if one.is_limited else ""
     return (
         f"<li><b>{rank}. {escape(clean(one.name))}</b> {shown}<br>{escape(_measure(one.similarity, one.llr))}"
-        f'<br><span class="ws-file">{escape(words)}{escape(limited)}</span></li>'
+        f'<br><span class="ws-file">{escape(words)}{escape(limited)}</span>{_offer_clips(samples, find_clip)}</li>'
     )
+
+
+def _offer_clips(samples: Sequence[StoredSample], find_clip: FindClip) -> str:
+    found = [(find_clip(sample), clean(sample.source_name)) for sample in samples[:N_PICTURES]]
+    players = list_players([(address, name) for address, name in found if address])
+    return f"<details><summary>{escape(say('Watch their clips'))}</summary>{players}</details>" if players else ""
 
 
 def _measure(similarity: float, llr: float | None) -> str:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
 from engine.errors import EngineError, UnreadableVideo
 from engine.methods import Method
@@ -14,6 +15,7 @@ from tests.webapp.pages.desks import OWNER, finish_job, open_desk
 from tests.webapp.test_views import MEAN, Tags
 from webapp.examples import EXAMPLES
 from webapp.jobs.records import JobError, JobState, Question
+from webapp.jobs.schema import JobRow
 from webapp.pages import examining, job_views
 from webapp.pages.desk import Desk
 from webapp.pages.examining import EVERYBODY, ONE, Asked
@@ -119,7 +121,12 @@ def test_pictures_of_those_who_are_enrolled_stand_beside(desk: Desk, tmp_path: P
     shown = examining.read(desk, finish_job(desk, tmp_path, question=ABOUT, found=found))
     assert shown.found is not None
     (words,) = examining.describe_speaker(desk, shown, shown.found.analysis.tracks[0])
-    assert words.count("data:image/jpeg;base64,") == 2
+    assert words.count("data:image/jpeg;base64,") == 2 and "<video" not in words  # enrolled from elsewhere
+    source = desk.gallery.samples(number)[0].source_hash
+    with desk.jobs.database.write() as connection:
+        connection.execute(update(JobRow).where(JobRow.id == shown.job.id).values(sha256=source))
+    (words,) = examining.describe_speaker(desk, shown, shown.found.analysis.tracks[0])
+    assert f'src="files/{shown.job.id}/input"' in words and "Watch their clips" in words
 
 
 def test_why_nobody_is_named_is_said(desk: Desk, tmp_path: Path) -> None:
