@@ -41,6 +41,7 @@ CALIBRATION, CALIBRATIONS = "engine.calibrate_command", "engine.calibration_comm
 PRE_TRAINING = "engine.training.avhubert_command"
 STYLES = "engine.training.dynamics_command"
 WEIGHTS = "engine.weights_command"
+ARTICULATION = "engine.articulation_command"
 FORWARDED = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 
@@ -104,6 +105,12 @@ def doctor() -> None:
 def weights(context: typer.Context) -> None:
     """Bring weights in, accept their licence, list or verify: `wayspeak weights import|accept|list|verify`."""
     forward(WEIGHTS, context)
+
+
+@app.command(context_settings=FORWARDED, add_help_option=False)
+def phonemes(context: typer.Context) -> None:
+    """List the sounds that should close or round the lips, and whether they did: `wayspeak phonemes FILE`."""
+    forward(ARTICULATION, context)
 
 
 @app.command(context_settings=FORWARDED, add_help_option=False)

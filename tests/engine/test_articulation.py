@@ -1,0 +1,190 @@
+"""Lips are held against the sounds: what is made, missed or not seen, and what chance would do."""
+
+import numpy as np
+import pytest
+
+from engine.articulation import (
+    CORNERS,
+    Articulation,
+    ArticulationReport,
+    Gesture,
+    Outcome,
+    check_faces,
+    check_lips,
+    count,
+    find_gesture,
+)
+from engine.lips import N_FEATURES
+from engine.observation import ObservedTrack
+from engine.speechsounds import Sound
+from engine.types import FPS
+
+N = 200  # frames
+CLOSURES = (30, 61, 92, 123, 154)  # frames at which the lips close, for three frames
+PURSED = (45, 78, 110)  # at which the mouth is narrow, for four
+
+
+def make_track(start: int = 0, unseen: slice = slice(0)) -> ObservedTrack:
+    """A face whose lips close and purse at known times, and else stay apart and wide."""
+    gap, width = np.full(N, 0.15), 0.7 + 0.02 * np.sin(np.arange(N))
+    for frame in CLOSURES:
+        gap[frame : frame + 3] = 0.012
+    for frame in PURSED:
+        width[frame : frame + 4] = 0.5
+    lips = np.zeros((N, N_FEATURES), np.float32)
+    lips[:, 2 * CORNERS[1]] = width
+    seen = np.ones(N, bool)
+    seen[unseen] = False
+    blank = np.zeros((96, 96, 3), np.uint8)
+    return ObservedTrack(start, lips, seen, gap.astype(np.float32), 100.0, blank, np.zeros((N, 1), np.float32))
+
+
+def hear(name: str, frame: float, n_frames: float = 2) -> Sound:
+    return Sound(name, frame / FPS, (frame + n_frames) / FPS)
+
+
+def talk(n_frames: int = N) -> np.ndarray:
+    return np.ones(n_frames, bool)
+
+
+def test_closures_in_time_are_made_and_others_missed() -> None:
+    timely = [hear(name, frame) for name, frame in zip("MBPMB", CLOSURES, strict=True)]
+    late = [hear("P", frame + 12) for frame in CLOSURES]
+    report = check_lips(make_track(), sorted(timely + late, key=lambda one: one.start_s), talk())
+    made = {one.sound for one in report.articulations if one.outcome == Outcome.MADE}
+    assert made == set(timely)
+    assert (report.closed.n, report.closed.n_missed, report.closed.n_unseen) == (10, 5, 0)
+    assert report.closed.share == 0.5
+    assert report.closed.by_chance > 0.8
+    assert report.closed.ci[0] < 0.5 < report.closed.ci[1]
+
+
+def test_what_was_measured_is_told() -> None:
+    report = check_lips(make_track(), [hear("M", CLOSURES[0]), hear("M", CLOSURES[0] + 12)], talk())
+    assert [round(one.measured, 3) for one in report.articulations] == [0.012, 0.15]
+
+
+def test_rounding_is_told_by_the_width_of_the_mouth() -> None:
+    sounds = [hear("W", PURSED[0]), hear("UW", PURSED[1]), hear("OW", PURSED[2])]
+    report = check_lips(make_track(), sounds, talk())
+    assert [one.outcome for one in report.articulations] == [Outcome.MADE] * 3
+    assert all(0.49 < one.measured < 0.51 for one in report.articulations)
+    assert report.rounded.n == 3 and report.closed.n == 0 and report.closed.share is None
+
+
+@pytest.mark.parametrize(("shift", "made"), [(-3, False), (-1, True), (0, True), (1, True), (5, False)])
+def test_a_frame_off_is_in_time_and_five_are_not(shift: int, made: bool) -> None:
+    report = check_lips(make_track(), [hear("B", CLOSURES[1] + shift)], talk())
+    assert (report.articulations[0].outcome == Outcome.MADE) is made
+
+
+def test_the_clock_is_the_clips_wherever_the_face_comes_in() -> None:
+    moved = [hear("M", CLOSURES[0] + 40), hear("M", CLOSURES[0])]
+    report = check_lips(make_track(start=40), moved, talk(N + 40))
+    assert [one.outcome for one in report.articulations] == [Outcome.MADE]  # the second is before the face
+    assert (report.start_s, report.end_s) == (40 / FPS, (N + 40) / FPS)
+
+
+def test_what_is_not_measured_is_not_called_missed() -> None:
+    track = make_track(unseen=slice(CLOSURES[0] - 5, CLOSURES[0] + 8))
+    report = check_lips(track, [hear("M", CLOSURES[0]), hear("M", CLOSURES[1])], talk())
+    assert [one.outcome for one in report.articulations] == [Outcome.UNSEEN, Outcome.MADE]
+    assert (report.both.n, report.both.n_unseen) == (1, 1)
+    assert report.articulations[0].measured is None
+
+
+def test_a_gesture_that_is_partly_seen_counts_as_made_alone() -> None:
+    sounds = [hear("M", CLOSURES[2]), hear("M", CLOSURES[2] + 12)]
+    for sound, wanted in zip(sounds, (Outcome.MADE, Outcome.UNSEEN), strict=True):
+        last = round(sound.end_s * FPS)
+        track = make_track(unseen=slice(last - 1, last + 1))
+        assert check_lips(track, [sound], talk()).articulations[0].outcome == wanted
+
+
+def test_a_face_that_is_hardly_seen_says_nothing() -> None:
+    report = check_lips(make_track(unseen=slice(20, N)), [hear("M", 5), hear("W", 10)], talk())
+    assert {one.outcome for one in report.articulations} == {Outcome.UNSEEN}
+    assert report.both.share is None and report.both.n_unseen == 2
+
+
+def test_chance_is_counted_where_somebody_speaks() -> None:
+    voiced = np.zeros(N, bool)
+    voiced[CLOSURES[0] : CLOSURES[0] + 3] = True  # the lips are closed whenever somebody speaks
+    sound = hear("M", CLOSURES[0], 1)
+    assert check_lips(make_track(), [sound], voiced).closed.by_chance == 0
+    assert check_lips(make_track(), [sound], talk()).closed.by_chance > 0.8
+
+
+def test_chance_is_what_sounds_at_random_times_come_to() -> None:
+    frames = np.random.default_rng(0).uniform(5, N - 10, 2000)
+    report = check_lips(make_track(), [hear("M", frame) for frame in frames], talk())
+    assert report.closed.share == pytest.approx(report.closed.by_chance, abs=0.03)
+
+
+def test_a_mouth_that_stays_shut_misses_no_closure_and_all_roundings() -> None:
+    track = make_track()
+    shut = ObservedTrack(
+        0,
+        np.full_like(track.lips, 0.3),
+        track.seen,
+        np.full(N, 0.004, np.float32),
+        100.0,
+        track.thumbnail,
+        track.motion,
+    )
+    report = check_lips(shut, [hear("M", 50), hear("W", 80)], talk())
+    assert (report.closed.share, report.rounded.share) == (0.0, 1.0)
+    assert (report.closed.by_chance, report.rounded.by_chance) == (0.0, 1.0)
+
+
+def test_a_span_keeps_the_sounds_within_it() -> None:
+    sounds = [hear("M", frame) for frame in CLOSURES]
+    report = check_lips(make_track(), sounds, talk(), span_s=(2.0, 3.7))
+    assert [one.sound for one in report.articulations] == [hear("M", 61)]
+    assert (report.start_s, report.end_s) == (2.0, 3.7)
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"), [("M", Gesture.CLOSED), ("UW", Gesture.ROUNDED), ("F", None), ("SIL", None), ("T", None)]
+)
+def test_only_what_can_be_seen_missing_is_asked_for(name: str, wanted: Gesture | None) -> None:
+    assert find_gesture(Sound(name, 0, 1)) == wanted
+
+
+def test_a_tally_of_nothing_has_no_share() -> None:
+    tally = count([])
+    assert (tally.n, tally.share, tally.ci, tally.by_chance) == (0, None, None, None)
+
+
+def test_the_interval_is_wilsons() -> None:
+    listed = [
+        Articulation(Sound("M", i, i + 0.1), Gesture.CLOSED, Outcome.MISSED if i < 3 else Outcome.MADE, 0.6, 0.1)
+        for i in range(10)
+    ]
+    report = ArticulationReport("en", 0.0, 10.0, tuple(listed))
+    assert report.both.ci == pytest.approx((0.1078, 0.6032), abs=1e-4)  # 3 of 10, by the formula
+    assert report.both.by_chance == pytest.approx(0.6)
+
+
+class Ear:
+    """Hears what it is told to, and notes where it was asked to listen."""
+
+    language = "en"
+
+    def __init__(self, *sounds: Sound):
+        self.sounds, self.listened = sounds, np.zeros(0, bool)
+
+    def recognise(self, audio, voiced, on_step) -> tuple[Sound, ...]:
+        self.listened = voiced
+        return self.sounds
+
+
+def test_each_face_is_held_against_what_is_heard_while_one_is_there() -> None:
+    ear, length = Ear(hear("M", CLOSURES[0]), hear("M", CLOSURES[0] + 300)), N + 300
+    tracks = [make_track(), make_track(start=300)]
+    reports = check_faces(ear, np.zeros(640 * length, np.float32), talk(length), tracks)
+    assert [len(one.articulations) for one in reports] == [1, 1]
+    assert [one.closed.n_missed for one in reports] == [0, 0]
+    assert ear.listened.sum() == 2 * N and not ear.listened[N:300].any()
+    check_faces(ear, np.zeros(640 * length, np.float32), talk(length), tracks, (1.0, 2.0))
+    assert np.flatnonzero(ear.listened).tolist() == list(range(25, 50))
