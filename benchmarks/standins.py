@@ -1,18 +1,23 @@
 """Networks that stand in for the shipped one on clips that it was trained on: each never saw the corpora it judges."""
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-from engine.cache import ObservationCache
+import torch
+
+from engine.errors import EngineError
+from engine.evaluation.consistency import Judged
+from engine.evaluation.measurements import MeasuredRow
 from engine.experts import CompactEncoder, Expert
-from engine.manifest import Row, read_manifest
+from engine.manifest import Row
 from engine.models.compact import CompactConsistency
 from engine.observer import Observer
 from engine.pipeline import Engine
 from engine.settings import Settings
-from engine.training.clips import choose_rows, find_corpora, split_folds
-from engine.training.consistency import TrainingOptions, Workshop, align_clips, observe_clips, train_held_out
+from engine.training.clips import choose_rows, find_corpora
+from engine.training.members import MemberOptions, Trainee
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -21,40 +26,59 @@ class StandIns:
 
     shipped: Engine  # whose calibration is in force, and which saw all corpora
     engines: dict[int, Engine]  # by fold left out
-    fold_of: dict[str, int]  # by corpus
-    corpora: dict[str, str]  # of real clips in sync, by the path as it is written
-
-    def choose(self, row: Row) -> Engine:
-        """Give the network that never saw the clip's corpus; for corpora of no training, that of the first fold."""
-        fold = self.fold_of.get(self.corpora.get(row.written, row.source))
-        return self.engines[fold] if fold in self.engines else next(iter(self.engines.values()))
+    fold_of: dict[str, int]  # by source
 
     def judges(self, row: Row) -> bool:
-        """Whether a real clip is of a corpus that some network never saw; any other clip is of none."""
-        return not row.is_real or self.fold_of.get(self.corpora.get(row.written, "")) in self.engines
+        """Whether some network never saw a clip's source; one of no training was seen by none."""
+        return self.fold_of.get(row.source, next(iter(self.engines))) in self.engines
+
+    def choose(self, row: Row) -> Engine:
+        """Give the network that never saw the clip's source; clips of no training are dealt out in turn."""
+        folds = sorted(self.engines)
+        return self.engines[self.fold_of.get(row.source, folds[row.number % len(folds)])]
+
+    def deal(self, rows: Sequence[MeasuredRow]) -> list[Judged]:
+        """Put measured rows to who judged them."""
+        return [
+            Judged(engine, own)
+            for engine in self.engines.values()
+            if (own := [one for one in rows if self.choose(one.row) is engine])
+        ]
 
 
-def load_stand_ins(manifest: Path, checkpoints: Path, cache: ObservationCache, observer: Observer) -> StandIns:
-    """Train the networks of `wayspeak train consistency --validate`, or take them up from its checkpoints.
+def load_stand_ins(rows: Sequence[Row], run: Path, observer: Observer) -> StandIns:
+    """Take up what `wayspeak train consistency MANIFEST --validate --out RUN` left: networks, and what each never saw.
 
     They take the recipe of the network they stand for, so that its calibration, which was fitted on the scores of just
     such networks, is in force for them.
     """
-    shipped, options = Engine.load(Settings.from_env()), TrainingOptions()
-    shop = Workshop(checkpoints, workers=1)
-    clips = align_clips(observe_clips(manifest, observer, cache, lambda done, total: None), options, shop)
+    shipped, record = Engine.load(Settings.from_env()), run / "held-out.json"
+    if not record.is_file():
+        raise EngineError(f"{record} is not there.", "Run `wayspeak train consistency MANIFEST --validate --out RUN`.")
+    fold_of = {corpus: int(fold) for fold, corpora in json.loads(record.read_text()).items() for corpus in corpora}
     engines = {}
-    for fold, trainees in train_held_out("held-out", clips, options, shop).items():
-        net = CompactConsistency.of([trainee.member for trainee in trainees])
-        expert = Expert(shipped.expert.model, CompactEncoder(net), shipped.expert.recipe)
-        engines[fold] = Engine(observer, expert, shipped.recipe, shipped.options, calibration=shipped.calibration)
-    rows = choose_rows(read_manifest(manifest))
-    corpora = {row.written: corpus for row, corpus in zip(rows, find_corpora(rows), strict=True)}
-    return StandIns(shipped, engines, split_folds(clips, options.n_folds), corpora)
+    for fold in sorted(set(fold_of.values())):
+        members = sorted((run / "checkpoints").glob(f"held-out-{fold}-[0-9].checkpoint"))
+        if members:  # none where no clip of the fold is long enough to be judged
+            net = CompactConsistency.of([_load(path).member for path in members])
+            expert = Expert(shipped.expert.model, CompactEncoder(net), shipped.expert.recipe)
+            engines[fold] = Engine(observer, expert, shipped.recipe, shipped.options, calibration=shipped.calibration)
+    if not engines:
+        raise EngineError(f"{run} has no checkpoints of networks with a fold left out.", "Train with --validate.")
+    taught = choose_rows(rows)
+    corpora = {row.source: corpus for row, corpus in zip(taught, find_corpora(taught), strict=True)}
+    known = {source: fold_of[corpus] for source, corpus in corpora.items() if corpus in fold_of}
+    return StandIns(shipped, engines, known)
 
 
 def choose_one_each(rows: Sequence[Row], wanted: int) -> list[Row]:
     """Take one clip of each person, and of these so many, spread evenly."""
     first = list({row.person: row for row in reversed(rows)}.values())[::-1]
     step = max(1.0, len(first) / wanted)
-    return [replace(first[int(i * step)]) for i in range(min(wanted, len(first)))]
+    return [first[int(i * step)] for i in range(min(wanted, len(first)))]
+
+
+def _load(checkpoint: Path) -> Trainee:
+    trainee = Trainee(MemberOptions())
+    trainee.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True)["trainee"])
+    return trainee.eval()

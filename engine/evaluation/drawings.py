@@ -124,19 +124,23 @@ def plot_partings(lines: Mapping[str, Mapping[str, Parting]], title: str, what: 
 
 
 def plot_robustness(report: RobustnessReport) -> go.Figure:
-    """Draw the AUC and the false alarms over the levels, a line for each thing done; level 0 is the clip as it is."""
-    figure = go.Figure().set_subplots(
-        2, 2, shared_xaxes=True, subplot_titles=("picture: AUC", "sound: AUC", "false alarms", "false alarms")
-    )
-    plain = next((one for one in report.outcomes if one.step.kind is None), None)
-    for column, kinds in ((1, OF_PICTURE), (2, OF_SOUND)):
+    """Draw the AUC and what is called against over the levels, a line for each thing done; level 0 is the clip itself.
+
+    What is called against is told of every score, gates aside: of short clips the product would say nothing.
+    """
+    groups = {"picture": OF_PICTURE, "sound": OF_SOUND}
+    there = {name: kinds for name, kinds in groups.items() if any(one.step.kind in kinds for one in report.outcomes)}
+    titles = [f"{name}: {what}" for what in ("AUC", "real clips called against") for name in there]
+    figure = go.Figure().set_subplots(2, max(1, len(there)), shared_xaxes=True, subplot_titles=titles)
+    plain = [one for one in report.outcomes if one.step.kind is None]
+    for column, kinds in enumerate(there.values(), start=1):
         for number, kind in enumerate(kinds):
             outcomes = [one for one in report.outcomes if one.step.kind == kind]
             if outcomes:
-                ordered = sorted([*([plain] if plain else []), *outcomes], key=lambda one: one.step.level)
+                ordered = sorted([*plain, *outcomes], key=lambda one: one.step.level)
                 for row, trace in enumerate(_trace(kind, ordered, number), start=1):
                     figure.add_trace(trace, row=row, col=column)
-    figure = dress(figure, f"{report.n_clips} clips made worse", "", "")
+    figure = dress(figure, f"{report.n_clips} clips of up to {report.seconds:g} s made worse", "", "")
     figure.update_layout(height=640)
     figure.update_xaxes(title="level", dtick=1, row=2)
     return figure
@@ -197,11 +201,11 @@ def write_pictures(figures: Mapping[str, go.Figure], folder: Path) -> None:
 
 
 def _trace(kind: Perturbation, outcomes: Sequence[Outcome], number: int) -> tuple[go.Scatter, go.Scatter]:
-    """The line of AUC, with its name in the legend, and that of false alarms."""
+    """The line of AUC, with its name in the legend, and that of what is called against."""
     colour, dash = style(number)
     levels = [one.step.level for one in outcomes]
     aucs = [one.parting.auc for one in outcomes]
-    alarms = [one.false_alarms.share if one.false_alarms else None for one in outcomes]
+    alarms = [one.doubted.share if one.doubted else None for one in outcomes]
     common = {"mode": "lines+markers", "line": {"color": colour, "dash": dash}, "legendgroup": str(kind)}
     return (
         go.Scatter(x=levels, y=aucs, name=str(kind), **common),

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from engine.cache import ObservationCache
 from engine.calibration.bands import Zone
+from engine.calibration.judging import judge_consistency
 from engine.errors import EngineError
 from engine.evaluation.consistency import pool_samples
 from engine.evaluation.figures import Parting, Share, Skipped, part, share_with_interval
@@ -20,7 +21,7 @@ from engine.media import open_clip
 from engine.observation import Observation, listen
 from engine.observer import Observer
 from engine.pipeline import Engine
-from engine.types import Clip, OnStep
+from engine.types import FPS, Clip, OnStep
 from engine.weights import hash_file
 
 ChooseEngine = Callable[[Row], Engine]
@@ -62,6 +63,7 @@ class Outcome:
     false_alarms: Share | None  # share of real clips whose zone is `against`; None: no calibration is in force
     n_silent_on: int  # real clips of which nothing was said: the gates refuse them, or no face is found any more
     skipped: tuple[Skipped, ...]
+    doubted: Share | None = None  # the same of all real clips that have a score, as if no gate refused any
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,8 +158,31 @@ def _sum_up(
             n_silent_on += not said
             zones += [(row.person, str(Zone.AGAINST) if Zone.AGAINST in said else None)] if said else []
     alarms = share_with_interval([zone is not None for _, zone in zones], [group for group, _ in zones], options.seed)
-    parting = _part(measured, has_others, options)
-    return Outcome(step, parting, alarms if calibrated else None, n_silent_on, tuple(skipped))
+    return Outcome(
+        step=step,
+        parting=_part(measured, has_others, options),
+        false_alarms=alarms if calibrated else None,
+        n_silent_on=n_silent_on,
+        skipped=tuple(skipped),
+        doubted=_count_doubted(measured, options.seed),
+    )
+
+
+def _count_doubted(measured: Sequence[tuple[MeasuredRow, Engine]], seed: int) -> Share | None:
+    """Judge scores by the calibration alone, which takes too little speech for the least that it knows."""
+    judged = [
+        (one.row.person, judge_consistency(engine.calibration, one.score, *_weigh_speech(one), reasons=())["zone"])
+        for one, engine in measured
+        if one.row.is_real and engine.calibration is not None
+    ]
+    return share_with_interval([zone == Zone.AGAINST for _, zone in judged], [person for person, _ in judged], seed)
+
+
+def _weigh_speech(one: MeasuredRow) -> tuple[float, float]:
+    """Seconds in which speech is heard and the face is seen, and the face's width in pixels."""
+    clip = one.clip
+    spoken = clip.mask if clip.voiced is None else clip.mask & clip.voiced
+    return int(spoken.sum()) / FPS, clip.face_px
 
 
 def _read_zones(seen: Observation, engine: Engine) -> list[str]:

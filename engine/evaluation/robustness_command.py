@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from engine.cache import ObservationCache
 from engine.errors import BadManifest, EngineError
@@ -128,28 +128,31 @@ def name_step(step: Step) -> dict[str, Any]:
 def print_robustness(report: RobustnessReport, console: Console) -> None:
     """Print a line for each step."""
     title = f"{report.n_clips} clips of at most {report.seconds:g} s against {report.others} clips"
-    table = Table("done", "level", "strength", "AUC", "95 %", "false alarms", "95 %", "unscored", title=title)
+    table = Table(
+        "done", "level", "strength", "AUC", "95 %", "false alarms", "95 %", "gates aside", "unscored", title=title
+    )
     for one in report.outcomes:
         table.add_row(*_lay_line(one))
     console.print(table)
     if report.calibration is None:
         console.print("No calibration is in force for this recipe, so no false alarms are counted.")
+    else:
+        console.print("Gates aside: real clips that would be called against if every score were judged.")
 
 
 def _lay_line(one: Outcome) -> tuple[str, ...]:
     step = name_step(one.step)
     ci = "-" if one.parting.ci is None else f"{one.parting.ci[0]:.3f} to {one.parting.ci[1]:.3f}"
     auc = "-" if one.parting.auc is None else f"{one.parting.auc:.3f}"
-    strength = "" if one.step.kind is None else f"{step['strength']:g} {step['unit']}".strip()
-    name = step["perturbation"] or "nothing"
-    return name, str(step["level"]), strength, auc, ci, *_lay_share(one.false_alarms), str(len(one.skipped))
+    done = (
+        "nothing" if one.step.kind is None else f"{step['perturbation']}, {step['strength']:g} {step['unit']}".strip()
+    )
+    alarms, doubted = _name_share(one.false_alarms), _name_share(one.doubted)
+    return done, str(step["level"]), auc, ci, alarms, doubted, str(len(one.skipped))
 
 
-def _lay_share(share: Share | None) -> tuple[str, str]:
-    if share is None:
-        return "-", "-"
-    ci = "-" if share.ci is None else f"{share.ci[0]:.1%} to {share.ci[1]:.1%}"
-    return f"{share.share:.1%} of {share.n}", ci
+def _name_share(share: Share | None) -> str:
+    return "-" if share is None else f"{share.share:.1%} of {share.n}"
 
 
 def _write(text: str, target: Path) -> None:

@@ -68,10 +68,11 @@ def test_each_method_is_drawn_over_the_real_scores_in_bins_that_all_share() -> N
 def test_robustness_is_drawn_over_its_levels_from_the_clip_as_it_is() -> None:
     kind = Perturbation.BLUR
     outcomes = tuple(
-        Outcome(step, parted(0.9 - step.level / 10), Share(step.level / 10, None, None, 9), 0, ())
+        Outcome(step, parted(0.9 - step.level / 10), None, 0, (), Share(step.level / 10, None, None, 9))
         for step in (UNTOUCHED, Step(kind, 5), Step(kind, 1))
     )
     figure = drawings.plot_robustness(RobustnessReport("r", "id", "swapped voice", 4.0, 9, outcomes))
+    assert [note.text for note in figure.layout.annotations] == ["picture: AUC", "picture: real clips called against"]
     aucs, alarms = figure.data
     assert aucs.name == "Gaussian blur" and list(aucs.x) == [0, 1, 5]
     assert list(aucs.y) == pytest.approx([0.9, 0.8, 0.4]) and list(alarms.y) == pytest.approx([0, 0.1, 0.5])

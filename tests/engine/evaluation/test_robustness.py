@@ -11,6 +11,8 @@ import typer
 from typer.testing import CliRunner, Result
 
 from engine import cli
+from engine.calibration.calibrators import Logistic
+from engine.calibration.records import Bounds, Calibration, Policy, seal
 from engine.errors import UnreadableVideo
 from engine.evaluation import robustness
 from engine.evaluation.perturbations import OF_SOUND, Perturbation
@@ -21,6 +23,7 @@ from engine.pipeline import Engine
 from engine.settings import MediaLimits
 from engine.types import Clip
 from engine.weights import hash_file
+from tests.engine.calibration.drawn import make_record
 from tests.fakes import FakeNets, FakeVoice, make_clip, make_expert, make_mouth, make_voice
 
 
@@ -87,6 +90,26 @@ def test_a_face_that_is_darkened_away_is_counted_as_unscored(run: Callable[..., 
     assert dark["parting"]["n_real"] == 0 and len(dark["skipped"]) == 5 and dark["n_silent_on"] == 5
 
 
+@pytest.mark.parametrize(("middle", "share"), [(0.2, 0.0), (1.6, 1.0)])
+def test_scores_that_are_called_against_are_counted_gates_aside(
+    run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, middle: float, share: float
+) -> None:
+    observer = Observer(FakeNets(), FakeVoice(), "drawn-01+options-23")  # type: ignore[arg-type]
+    engine = Engine(observer, make_expert(), "drawn", calibration=draw_calibration(middle))
+    monkeypatch.setattr(Engine, "load", lambda settings, method: engine)
+    for one in figures(run("--what", "MP3", "--levels", "1", "--json", "-"))["outcomes"]:
+        assert (one["doubted"]["share"], one["doubted"]["n"]) == (share, 4)
+        assert one["n_silent_on"] == 5 and one["false_alarms"] is None  # of 3 s the gates let nothing be said
+
+
+def draw_calibration(middle: float) -> Calibration:
+    """A log10 LR of 0 at a score, of -1 a tenth below, whatever the qualities."""
+    line = Logistic(0.0, 10.0, (0.0,), (0.0,), (middle, 0.0), (1.0, 1.0), (0.0,), (9.0,))
+    bounds, policy = Bounds(-1.0, 2.0, "drawn"), Policy(0.5, -0.5, 0.05, 0.05)
+    drawn = replace(make_record(), id="", recipe="fake-compact", parameters=line, bounds=bounds, policy=policy)
+    return seal(drawn).approve("Bob")
+
+
 def test_what_was_seen_is_kept(run: Callable[..., Result], opened: list[str]) -> None:
     first = figures(run("--what", "pitch,Gaussian blur", "--levels", "2", "--json", "-"))
     opened.clear()
@@ -97,7 +120,7 @@ def test_what_was_seen_is_kept(run: Callable[..., Result], opened: list[str]) ->
 
 def test_the_table_says_what_was_done(run: Callable[..., Result]) -> None:
     text = " ".join(run("--what", "MP3", "--levels", "3").stdout.split())
-    assert "MP3" in text and "24 kbit/s" in text
+    assert "MP3, 24 kbit/s" in text
     assert "No calibration is in force" in text
 
 

@@ -1,0 +1,181 @@
+"""What the compact model is worth, measured on clips that the judging network never saw: tables and figures.
+
+`python -m benchmarks.results MANIFEST RUN [--cache DIR] [--what dubbed,forged,picture,sound]`. RUN is what `wayspeak
+train consistency MANIFEST --validate --out RUN` left: for each fold of the corpora, networks that never saw it. Writes
+results.json, and from it results.md and figures/*.png; `--what ''` writes anew what is measured already. What was seen
+of the clips is kept in the cache, as by `wayspeak evaluate` and `wayspeak robustness`.
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from pydantic import TypeAdapter
+
+from benchmarks.results_page import draw_results, write_page
+from benchmarks.results_records import Measured, Subset
+from benchmarks.standins import StandIns, choose_one_each, load_stand_ins
+from engine.cache import ObservationCache, observe_cached
+from engine.errors import EngineError
+from engine.evaluation.bench import Bench, EvaluationOptions
+from engine.evaluation.command import show_progress
+from engine.evaluation.consistency import Judged, evaluate_judged, evaluate_planted
+from engine.evaluation.measurements import MeasuredRow, choose_rows, measure_observation
+from engine.evaluation.robustness import RobustnessOptions, RobustnessReport, Step, Watch, measure_robustness
+from engine.evaluation.robustness_command import read_steps
+from engine.manifest import Row, read_manifest
+from engine.observer import Observer
+from engine.settings import Settings
+from engine.weights import hash_file
+
+PARTS = ("dubbed", "forged", "picture", "sound")
+LONG_S, FORGED_S, SHORT_S = 4.0, 3.0, 2.0  # clips held against swapped voices; against forged ones; beginnings of all
+PICTURE_S, SOUND_S = (
+    4.0,
+    8.0,
+)  # of clips that are made worse: every picture has to be looked at anew for each thing done
+
+Adapter = TypeAdapter(Measured)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Hall:
+    """All that the parts need."""
+
+    rows: Sequence[Row]
+    stand_ins: StandIns
+    observer: Observer
+    cache: Path
+
+    def keep(self, recipe: str) -> ObservationCache:
+        return ObservationCache(self.cache, recipe)
+
+    def measure(self, rows: Sequence[Row], min_seconds: float) -> list[MeasuredRow]:
+        """Score each row by the network that never saw its source; what cannot be scored is left out."""
+        store, found = self.keep(self.observer.recipe), []
+        with show_progress() as on_row:
+            for done, row in enumerate(rows, start=1):
+                told = self._measure(row, store, min_seconds)
+                found += [told] if told else []
+                on_row("measure", done, len(rows))
+        return found
+
+    def _measure(self, row: Row, store: ObservationCache, min_seconds: float) -> MeasuredRow | None:
+        try:
+            seen = observe_cached(row.path, self.observer, store)
+        except EngineError as error:
+            sys.stderr.write(f"{row.written}: {error.message}\n")
+            return None
+        told = measure_observation(row, seen, self.stand_ins.choose(row), min_seconds)
+        return None if isinstance(told, str) else told
+
+
+def main(
+    manifest: Annotated[Path, typer.Argument(help="CSV of clips, real and forged.")],
+    run: Annotated[Path, typer.Argument(help="The folder that `wayspeak train consistency --validate` wrote.")],
+    cache: Annotated[
+        Path | None, typer.Option(help="What was seen is kept here.  [default: the data folder's]")
+    ] = None,
+    what: Annotated[str, typer.Option(help="What to measure anew.")] = ",".join(PARTS),
+    people: Annotated[int, typer.Option(help="Of so many, a clip each is made worse.")] = 16,
+    picture: Annotated[str, typer.Option(help="Levels at which the picture is made worse.")] = "1,3,5",
+    sound: Annotated[str, typer.Option(help="Levels at which the sound is made worse.")] = "1,2,3,4,5",
+    docs: Annotated[Path, typer.Option(help="Where results.json, results.md and figures/ go.")] = Path("docs"),
+) -> None:
+    chosen = [part.strip() for part in what.split(",") if part.strip()]
+    if not set(chosen) <= set(PARTS):
+        raise typer.BadParameter(f"--what takes some of {', '.join(PARTS)}, found {what!r}")
+    torch.set_num_threads(1)
+    kept = docs / "results.json"
+    measured = Adapter.validate_json(kept.read_text("utf-8")) if kept.is_file() else Measured()
+    if chosen:
+        hall = open_hall(manifest, run, cache)
+        measured = replace(measured, manifest_sha256=hash_file(manifest), recipe=hall.stand_ins.shipped.recipe)
+        for part in chosen:
+            if part == "picture":
+                worse = measure_worse(hall, PICTURE_S, people, read_steps("picture", picture))
+                measured = replace(measured, picture=worse)
+            elif part == "sound":
+                worse = measure_worse(hall, SOUND_S, people, read_steps("sound", sound))
+                measured = replace(measured, sound=worse)
+            else:
+                measured = measure_dubbed(hall, measured) if part == "dubbed" else measure_forged(hall, measured)
+            kept.write_bytes(Adapter.dump_json(measured, indent=1) + b"\n")
+    write_page(measured, docs / "results.md")
+    draw_results(measured, docs / "figures")
+
+
+def open_hall(manifest: Path, run: Path, cache: Path | None) -> Hall:
+    """Load everything, and leave out the clips that every network may have seen."""
+    settings = Settings.from_env()
+    observer, rows = Observer.load(settings), read_manifest(manifest)
+    stand_ins = load_stand_ins(rows, run, observer)
+    usable = [row for row in choose_rows(rows)[0] if stand_ins.judges(row)]
+    return Hall(usable, stand_ins, observer, cache or settings.data_dir / "cache")
+
+
+def measure_dubbed(hall: Hall, measured: Measured) -> Measured:
+    """Hold real clips against themselves with swapped voices, in depth; find offsets that are planted into them."""
+    found = hall.measure(in_sync(hall.rows), LONG_S)
+    judged = hall.stand_ins.deal(found)
+    return replace(
+        measured,
+        dubbed=evaluate_judged(judged, False, EvaluationOptions(in_depth=True)),
+        offsets=evaluate_planted(judged),
+        dubbed_of=count(found),
+    )
+
+
+def measure_forged(hall: Hall, measured: Measured) -> Measured:
+    """Hold real clips against forged ones: whole clips, and the first two seconds of all."""
+    rows = [row for row in hall.rows if not row.is_real] + in_sync(hall.rows)
+    found = hall.measure(rows, SHORT_S)
+    options = EvaluationOptions(seconds=(), trim_silence=True, in_depth=True, first_s=())
+    long = [one for one in found if len(one.clip.mask) >= FORGED_S * 25]
+    begun = [
+        Judged(one.engine, Bench(one.engine, one.rows, True, options).begin(SHORT_S))
+        for one in hall.stand_ins.deal(found)
+    ]
+    return replace(
+        measured,
+        forged=evaluate_judged(hall.stand_ins.deal(long), True, options),
+        forged_short=evaluate_judged(begun, True, replace(options, trim_silence=False, in_depth=False)),
+        forged_of=count(long),
+        forged_short_of=count(found),
+    )
+
+
+def measure_worse(hall: Hall, seconds: float, people: int, steps: Sequence[Step]) -> RobustnessReport:
+    """Make the first seconds of one clip of each of so many people worse."""
+    rows = choose_one_each([one.row for one in hall.measure(in_sync(hall.rows), seconds)], people)
+    watch, options = Watch(hall.observer, hall.keep, seconds), RobustnessOptions(tuple(steps), seconds)
+    with show_progress() as on_step:
+        return measure_robustness(rows, hall.stand_ins.choose, watch, options, on_step)
+
+
+def in_sync(rows: Sequence[Row]) -> list[Row]:
+    """Keep real clips whose sound the manifest calls in sync."""
+    return [row for row in rows if row.is_real and row.audio_in_sync == "yes"]
+
+
+def count(found: Sequence[MeasuredRow]) -> Subset:
+    """Count clips and people, and name the real clips' sources."""
+    rows = [one.row for one in found]
+    real = [row for row in rows if row.is_real]
+    return Subset(len(real), len({row.person for row in real}), name_sources(real))
+
+
+def name_sources(rows: Sequence[Row]) -> tuple[str, ...]:
+    """Give the sources of rows, each once."""
+    return tuple(sorted({row.source for row in rows}))
+
+
+if __name__ == "__main__":
+    try:
+        typer.run(main)
+    except EngineError as error:
+        sys.exit(f"{error.message} {error.hint}")
