@@ -129,7 +129,7 @@ def print_robustness(report: RobustnessReport, console: Console) -> None:
     """Print a line for each step."""
     title = f"{report.n_clips} clips of at most {report.seconds:g} s against {report.others} clips"
     table = Table(
-        "done", "level", "strength", "AUC", "95 %", "false alarms", "95 %", "gates aside", "unscored", title=title
+        Column("done", no_wrap=True), "level", "AUC", "95 %", "false alarms", "gates aside", "unscored", title=title
     )
     for one in report.outcomes:
         table.add_row(*_lay_line(one))
