@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 
 from engine.errors import WeightsDamaged
+from engine.shots import shrink
 
 DETECTOR_PX = 128
 MESH_PX = 256
@@ -237,7 +238,7 @@ def _letterbox(image: np.ndarray) -> np.ndarray:
     scale = DETECTOR_PX / max(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     canvas = np.zeros((DETECTOR_PX, DETECTOR_PX, 3), np.uint8)
-    canvas[: size[1], : size[0]] = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    canvas[: size[1], : size[0]] = shrink(image, size)
     return canvas
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from engine.ahead import read_ahead
 from engine.facenets import BLENDSHAPES, Detection, FaceNets, Mesh, Region, overlap
+from engine.shots import ShotCuts
 from engine.types import FaceTrack, Frame
 
 __all__ = ["BLENDSHAPES", "FaceNets", "FaceOptions", "Faces", "track_faces"]
@@ -120,7 +121,7 @@ def track_faces(
 
 
 def _look_ahead(frames: Iterable[Frame], nets: FaceNets, options: FaceOptions) -> Iterator[_Glance]:
-    shots = _ShotCuts(options)
+    shots = ShotCuts(options.cut_difference, options.cut_ratio)
     for frame in frames:
         is_due = frame.is_new and frame.index % options.detect_every == 0
         is_cut = frame.is_new and shots.is_cut(frame.image)
@@ -262,27 +263,3 @@ def _thumbnail(image: np.ndarray, box: np.ndarray) -> np.ndarray:
 
 def _width(track: FaceTrack) -> float:
     return float(np.median(track.boxes[:, 2] - track.boxes[:, 0]))
-
-
-class _ShotCuts:
-    """Content difference of successive small pictures in HSV, against a threshold and the recent ones."""
-
-    def __init__(self, options: FaceOptions):
-        self._options = options
-        self._before: np.ndarray | None = None
-        self._recent: list[float] = []
-
-    def is_cut(self, image: np.ndarray) -> bool:
-        small = cv2.resize(image, (64, 36), interpolation=cv2.INTER_AREA)
-        hsv = cv2.cvtColor(small, cv2.COLOR_RGB2HSV).astype(np.float32)
-        if self._before is None:
-            self._before = hsv
-            return False
-        apart = np.abs(hsv - self._before)
-        apart[..., 0] = np.minimum(apart[..., 0], 180 - apart[..., 0])  # hue is a circle of 180
-        difference = float(apart.mean())
-        usual = float(np.mean(self._recent)) if self._recent else 0.0
-        self._before = hsv
-        cut = difference > self._options.cut_difference and difference > self._options.cut_ratio * usual
-        self._recent = [] if cut else [*self._recent[-11:], difference]
-        return cut
