@@ -1,0 +1,137 @@
+"""The page of results says what was measured, weaknesses first, and no network judges what it was taught."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks.results import Adapter
+from benchmarks.results_page import write_page
+from benchmarks.results_records import Measured, Subset
+from benchmarks.standins import StandIns, choose_one_each, load_stand_ins
+from engine.errors import EngineError
+from engine.evaluation.figures import Against, ConsistencyFigures, Depth, Hits, OffsetFigures, Parting, Share, Trimmed
+from engine.evaluation.perturbations import Perturbation
+from engine.evaluation.robustness import UNTOUCHED, Outcome, RobustnessReport, Step
+from engine.manifest import Row
+from engine.observer import Observer
+from engine.training.members import MemberOptions, Trainee
+from tests.fakes import FakeNets, FakeVoice
+
+SOURCES = ("lab", "hall", "lab", "studio")
+
+
+def parted(auc: float, n: int = 9) -> Parting:
+    return Parting(auc, 1 - auc, auc, (auc - 0.1, min(1.0, auc + 0.1)), "people", n, 10 * n)
+
+
+def measure() -> Measured:
+    against = {"puppet": Against(0.21, 7, (0.1, 0.3), "clips", 0.8, 0.5), "dub": Against(0.97, 4, None, None, 0.1, 0.9)}
+    depth = Depth({"real": (0.5,)}, {"4": parted(0.95)}, {"1": parted(0.61)}, {"faces held still": parted(0.5)})
+    trimmed = Trimmed(parted(0.7), {"puppet": replace(against["puppet"], auc=0.33)}, {"real": 0.0, "dub": 0.2}, 0.6, 1)
+    figures = ConsistencyFigures(
+        "swapped voice", parted(0.99), against, {"1": parted(0.71)}, parted(0.5), {"en": parted(1.0, 8)}, trimmed, depth
+    )
+    outcomes = tuple(
+        Outcome(step, parted(0.9 - step.level / 50), None, 9, (), Share(step.level / 10, (0.0, 0.6), "people", 9))
+        for step in (UNTOUCHED, Step(Perturbation.MP3, 1), Step(Perturbation.MP3, 5))
+    )
+    hits = Hits(0.66, (0.5, 0.8), "people", 40, 1.0)
+    return Measured(
+        manifest_sha256="f" * 64,
+        recipe="drawn",
+        dubbed=figures,
+        dubbed_of=Subset(9, 8, ("lab",)),
+        offsets=OffsetFigures("planted", hits, hits, {}, 9),
+        forged=figures,
+        forged_short=figures,
+        sound=RobustnessReport("drawn", "id", "swapped voice", 8.0, 9, outcomes),
+    )
+
+
+def read_page(measured: Measured, folder: Path) -> str:
+    write_page(measured, folder / "results.md")
+    return (folder / "results.md").read_text()
+
+
+def test_what_was_measured_is_on_the_page_weaknesses_first(tmp_path: Path) -> None:
+    page = read_page(measure(), tmp_path)
+    headings = [line for line in page.splitlines() if line.startswith("## ")]
+    assert headings[0] == "## Weaknesses first" and "## Worse sound" in headings and "## Worse picture" not in headings
+    weaknesses = page.split("## ")[1]
+    assert "better* than real clips (AUC, number of clips): puppet 0.21 (7)." in weaknesses
+    assert "dub 0.97 (4)" in weaknesses and "0.71 (0.61 to 0.81) in windows of 1 s" in weaknesses
+    assert "at most 50% of 9 (0% to 60%), after MP3 (8 kbit/s)" in weaknesses
+    assert "1 of them are labelled" not in weaknesses and "0 of them are labelled" in weaknesses
+    assert "| puppet | 7 | 0.210 | 0.100 to 0.300 (over clips) | 0.800 | 0.500 |" in page
+    assert "| windows of 1 s, no offset tried | 0.610 |" in page and "| faces held still | 0.500 |" in page
+    assert "dub 0.20 s" in page and "moves by more than 0.12; 1 clips are too short" in page
+
+
+def test_every_table_has_as_many_cells_in_each_row(tmp_path: Path) -> None:
+    blocks = [block.splitlines() for block in read_page(measure(), tmp_path).split("\n\n") if block.startswith("|")]
+    assert len(blocks) >= 7
+    for lines in blocks:
+        assert len(lines) > 2 and len({line.count("|") for line in lines}) == 1, lines[0]
+
+
+def test_what_was_measured_comes_back_from_its_file_as_it_was() -> None:
+    measured = measure()
+    assert Adapter.validate_json(Adapter.dump_json(measured)) == measured
+
+
+def test_parts_that_were_not_measured_are_not_on_the_page(tmp_path: Path) -> None:
+    page = read_page(Measured(), tmp_path)
+    assert "## Weaknesses first" in page and "## Forged clips" not in page and "AUC untouched" not in page
+
+
+def make_rows() -> list[Row]:
+    taught = [
+        Row(number, Path(f"{number}.mp4"), "real", f"p{number}", source, has_audio="1", audio_in_sync="yes")
+        for number, source in enumerate(SOURCES, start=1)
+    ]
+    return [*taught, Row(9, Path("f.mp4"), "fake", "", "elsewhere"), Row(10, Path("g.mp4"), "fake", "", "elsewhere")]
+
+
+def write_run(folder: Path) -> None:
+    (folder / "held-out.json").write_text(json.dumps({"0": ["studio"], "1": ["lab"], "2": ["hall"]}))
+    (folder / "checkpoints").mkdir()
+    for fold in (1, 2):
+        torch.manual_seed(fold)
+        state = {"trainee": Trainee(MemberOptions()).state_dict()}
+        torch.save(state, folder / "checkpoints" / f"held-out-{fold}-0.checkpoint")
+
+
+@pytest.fixture
+def stand_ins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StandIns:
+    monkeypatch.setenv("WAYSPEAK_DATA", str(tmp_path / "data"))
+    write_run(tmp_path)
+    observer = Observer(FakeNets(), FakeVoice(), "drawn")  # type: ignore[arg-type]
+    return load_stand_ins(make_rows(), tmp_path, observer)
+
+
+def test_each_clip_is_judged_by_the_network_that_never_saw_its_source(stand_ins: StandIns) -> None:
+    lab, hall, _, studio, *forged = make_rows()
+    assert set(stand_ins.engines) == {1, 2}
+    assert stand_ins.choose(lab) is stand_ins.engines[1] and stand_ins.choose(hall) is stand_ins.engines[2]
+    assert stand_ins.judges(lab) and not stand_ins.judges(studio)  # of its fold there is no network
+    assert {id(stand_ins.choose(row)) for row in forged} == {id(engine) for engine in stand_ins.engines.values()}
+    assert all(stand_ins.judges(row) for row in forged)
+    judging = stand_ins.engines[1]
+    assert judging.recipe == stand_ins.shipped.recipe and judging.calibration is stand_ins.shipped.calibration
+
+
+def test_a_folder_without_the_record_says_what_makes_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WAYSPEAK_DATA", str(tmp_path / "data"))
+    observer = Observer(FakeNets(), FakeVoice(), "drawn")  # type: ignore[arg-type]
+    with pytest.raises(EngineError) as told:
+        load_stand_ins(make_rows(), tmp_path, observer)
+    assert "--validate" in told.value.hint
+
+
+def test_one_clip_of_each_person_is_taken_spread_evenly() -> None:
+    rows = [Row(number, Path("a"), "real", f"p{number // 2}") for number in range(12)]
+    assert [row.person for row in choose_one_each(rows, 3)] == ["p0", "p2", "p4"]
+    assert len(choose_one_each(rows, 99)) == 6
