@@ -11,18 +11,21 @@ from skimage import data
 from engine.types import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
 
 WIDTH, HEIGHT = 1280, 720
+FACE_LEFT = 274  # of a quarter of the picture with the face in its middle
 MOUTH = np.array([314.0, 206.0])  # in the portrait enlarged to 720 pixels: NASA's picture of Eileen Collins
 
 
-def write_portrait(path: Path, seconds: float) -> None:
-    """Write an MP4 (H.264, AAC) of the given length."""
+def write_portrait(path: Path, seconds: float, height_px: int = HEIGHT, n_faces: int = 1) -> None:
+    """Write an MP4 (H.264, AAC) of the given length, 16:9; of several faces, up to four, each has a tile of its own."""
     n_frames = round(seconds * FPS)
     opening = np.convolve(np.random.default_rng(0).random(n_frames + 4), np.ones(5) / 5, "valid")
     with av.open(str(path), "w") as container:
         video = container.add_stream("libx264", FPS, options={"preset": "veryfast", "crf": "23"})
-        video.width, video.height, video.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        video.width, video.height, video.pix_fmt = 2 * round(height_px * WIDTH / HEIGHT / 2), height_px, "yuv420p"
         audio = container.add_stream("aac", SAMPLE_RATE, layout="mono")
         for index, image in enumerate(_draw(opening)):
+            if (n_faces, height_px) != (1, HEIGHT):
+                image = _tile(image, n_faces, (video.width, video.height))
             frame = av.VideoFrame.from_ndarray(image, "rgb24")
             frame.pts = index
             container.mux(video.encode(frame))
@@ -59,6 +62,15 @@ def _draw(opening: np.ndarray) -> Iterator[np.ndarray]:
         turn = cv2.getRotationMatrix2D((HEIGHT / 2, HEIGHT / 2), 3 * np.sin(index / 19), 1.0)
         turn[:, 2] += (WIDTH - HEIGHT) / 2 + 15 * np.sin(index / 31), 8 * np.sin(index / 23)
         yield cv2.warpAffine(moved, turn, (WIDTH, HEIGHT), borderMode=cv2.BORDER_CONSTANT)
+
+
+def _tile(image: np.ndarray, n_faces: int, size_px: tuple[int, int]) -> np.ndarray:
+    """(H, W, 3) uint8 of the wanted width and height: the picture, or a grid of two by two with so many of its face."""
+    if n_faces > 1:
+        part = image[: HEIGHT // 2, FACE_LEFT : FACE_LEFT + WIDTH // 2]
+        tiles = [part if place < n_faces else np.zeros_like(part) for place in range(4)]
+        image = np.vstack([np.hstack(tiles[:2]), np.hstack(tiles[2:])])
+    return cv2.resize(image, size_px, interpolation=cv2.INTER_AREA)
 
 
 def _sound(index: int, amount: float) -> av.AudioFrame:

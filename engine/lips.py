@@ -44,7 +44,7 @@ STABLE_SHAPE = np.array(
 
 def describe_lips(track: FaceTrack) -> np.ndarray:
     """(T, 130) float32: x and y of 40 lip and 11 chin points over the eyes' distance, then 28 blendshapes."""
-    points = align_heads(track.landmarks)[:, LIPS + CHIN, :2]
+    points = find_poses(track.landmarks).align(track.landmarks[:, LIPS + CHIN])[:, :, :2]
     shapes = track.blendshapes[:, MOUTH_SHAPES]
     return np.hstack([points.reshape(len(points), -1), shapes]).astype(np.float32)
 
@@ -75,9 +75,9 @@ def align_heads(landmarks: np.ndarray) -> np.ndarray:
 
 def find_poses(landmarks: np.ndarray) -> HeadPoses:
     """Pose of each frame's landmarks (T, 478, 3): least squares by Umeyama 1991 (IEEE PAMI 13(4))."""
-    landmarks = landmarks.astype(np.float64)
-    centre = landmarks[:, STABLE].mean(1, keepdims=True)
-    stable = landmarks[:, STABLE] - centre  # (T, 12, 3)
+    stable = landmarks[:, STABLE].astype(np.float64)  # (T, 12, 3)
+    centre = stable.mean(1, keepdims=True)
+    stable = stable - centre
     left, sizes, right = np.linalg.svd(np.einsum("tpi,pj->tij", stable, STABLE_SHAPE - STABLE_SHAPE.mean(0)))
     signs = np.ones((len(landmarks), 3))
     signs[:, 2] = np.sign(np.linalg.det(left) * np.linalg.det(right))  # a rotation, never a mirror
