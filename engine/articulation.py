@@ -27,9 +27,8 @@ CORNERS = (LIPS.index(61), LIPS.index(291))
 CLOSING = frozenset("M B P".split())
 ROUNDING = frozenset("W UW UH OW AO OY R ER".split())
 EXAMPLES = {
-    **{"M": "m as in my", "B": "b as in by", "P": "p as in pie", "W": "w as in we", "R": "r as in red"},
-    **{"UW": "oo as in food", "UH": "oo as in book", "OW": "o as in go", "AO": "aw as in law", "OY": "oy as in boy"},
-    "ER": "er as in bird",
+    **{"M": "m (my)", "B": "b (by)", "P": "p (pie)", "W": "w (we)", "R": "r (red)", "UW": "oo (food)"},
+    **{"UH": "oo (book)", "OW": "o (go)", "AO": "aw (law)", "OY": "oy (boy)", "ER": "er (bird)"},
 }
 """What each of these sounds is, for who does not read ARPAbet."""
 MIN_FRAMES = FPS  # a face that is measured in fewer has no own measure of open and narrow

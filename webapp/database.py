@@ -16,7 +16,7 @@ from gallery_db.schema import Base as GalleryBase
 from webapp.migrations import HERE
 
 FILE = "app.sqlite"
-VERSION = "0002"
+VERSION = "0003"
 """The newest migration, which this code reads and writes."""
 
 

@@ -8,17 +8,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from engine.articulation import ArticulationReport
 from engine.calibration.judging import find_calibration
 from engine.calibration.records import Task
 from engine.errors import EngineError
 from engine.methods import Method
-from engine.settings import Settings
+from engine.settings import MediaLimits, Settings
 from engine.types import Analysis, OnStep
 from gallery_db.records import Search, Verification
 from webapp.asking import Asker
 from webapp.engines import Engines, find_method
 from webapp.faces import Sighting
 from webapp.jobs.records import JobError, Question
+from webapp.lipwatch import LipWatch
 from webapp.traces import Traces
 
 if TYPE_CHECKING:  # the page reads examinations and makes none
@@ -41,6 +43,8 @@ class Examination:
     verifications: tuple[Verification, ...] | None = None
     speakers_error: JobError | None = None  # why nobody was embedded, or the second answer is absent
     traces: Traces | None = None  # for the eye, of the analysis's tracks in their order
+    articulations: tuple[ArticulationReport, ...] | None = None  # of these tracks; None: not asked for, or absent
+    articulations_error: JobError | None = None  # why they are absent
 
     @property
     def speaker_ids(self) -> tuple[int, ...]:
@@ -62,6 +66,7 @@ class Examiner:
 
     def __init__(self, engines: "Engines[Engine]", embedder: "Embedder | EngineError", asker: Asker, data_dir: Path):
         """In the place of an embedder, an EngineError says why there is none."""
+        self._lip_watch = LipWatch()
         self._engines, self._embedder, self._asker, self._data_dir = engines, embedder, asker, data_dir
 
     @classmethod
@@ -98,7 +103,18 @@ class Examiner:
         except EngineError as why:
             error = JobError.of(why)
         shown = replace(seen, tracks=engine.expert.choose_faces(seen))
-        return Examination(analysis, faces, searches, verifications, error, Traces.of(shown))
+        articulations, lack = self._watch_lips(path, shown, question, engine.observer.limits, on_step)
+        return Examination(analysis, faces, searches, verifications, error, Traces.of(shown), articulations, lack)
+
+    def _watch_lips(
+        self, path: Path, seen: "Observation", question: Question, limits: MediaLimits, on_step: OnStep
+    ) -> tuple[tuple[ArticulationReport, ...] | None, JobError | None]:
+        if question.language is None:
+            return None, None
+        try:
+            return self._lip_watch.watch(path, seen, question.language, limits, on_step), None
+        except EngineError as why:
+            return None, JobError.of(why)
 
     def _calibrate(self, engine: "Engine") -> None:
         """Put in force what is: users may have approved or retired a record since the last file."""

@@ -47,14 +47,14 @@ def test_a_table_and_its_sum_are_printed(run) -> None:
     code, out, err = run()
     assert (code, err) == (0, "")
     assert "Face 1, 0.0 to 4.0 s" in out
-    assert "m as in my" in out and "oo as in food" in out and "b as in by" in out
+    assert "m (my)" in out and "oo (food)" in out and "b (by)" in out
     assert "missed" in out and "no verdict" in out
 
 
 def test_a_span_leaves_the_rest_out(run) -> None:
     code, out, _ = run("--from", 2)
     assert code == 0
-    assert "Face 1, 2.0 to 4.0 s" in out and "b as in by" in out and "m as in my" not in out
+    assert "Face 1, 2.0 to 4.0 s" in out and "b (by)" in out and "m (my)" not in out
 
 
 def test_json_is_written_and_alone_on_standard_output(run, tmp_path: Path) -> None:

@@ -62,9 +62,9 @@ def test_an_outcome_that_is_not_known_is_refused() -> None:
 
 def test_rows_say_what_was_heard_wanted_measured_and_done() -> None:
     rows = list_rows(make_report())
-    assert rows[0] == ("0.00", "m as in my", "closed", "0.250", "made")
-    assert rows[9] == ("2.25", "m as in my", "closed", "-", "not seen")
-    assert rows[-1] == ("6.00", "oo as in food", "rounded", "0.610", "made")
+    assert rows[0] == ("0.00", "m (my)", "closed", "0.250", "made")
+    assert rows[9] == ("2.25", "m (my)", "closed", "-", "not seen")
+    assert rows[-1] == ("6.00", "oo (food)", "rounded", "0.610", "made")
 
 
 def test_the_sum_stands_beside_chance_and_warns() -> None:

@@ -47,7 +47,7 @@ def send(services: Services, job: Job, name: str) -> Response:
     if name == "input":
         kind = VIDEO_TYPES.get(Path(job.name).suffix.lower(), "application/octet-stream")
         return _send(services.jobs.input(job.id), kind, "input")
-    if name in (folders.RESULT, folders.SPEAKERS):
+    if name in (folders.RESULT, folders.SPEAKERS, folders.PHONEMES):
         return _send(folder / name, "application/json", name, as_attachment=True)
     if name in MADE:
         return MADE[name](services, job)

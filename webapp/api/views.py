@@ -1,7 +1,7 @@
 """What the API takes and gives, as JSON: the records of the jobs and of the gallery under the names they have there."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -44,10 +44,13 @@ class QuestionView(Given):
         None
     )
     speaker: Annotated[Text | None, Field(description="Name of the one whom each face is held against.")] = None
+    language: Annotated[
+        Literal["en"] | None, Field(description="Whose speech sounds are held against the lips. None: they are not.")
+    ] = None
 
     def ask(self) -> Question:
         """Give the record."""
-        return Question(self.method, self.reason, self.speaker)
+        return Question(self.method, self.reason, self.speaker, self.language)
 
 
 class NewLink(Given):
@@ -82,7 +85,7 @@ class JobView(BaseModel):
     def of(cls, job: Job) -> "JobView":
         """Write a job."""
         error = None if job.error is None else ErrorWords(**_fields(job.error, "code", "message", "hint"))
-        asked = QuestionView(**_fields(job.question, "method", "reason", "speaker"))
+        asked = QuestionView(**_fields(job.question, "method", "reason", "speaker", "language"))
         plain = _fields(job, *(set(cls.model_fields) - {"error", "question"}))
         return cls(**plain, error=error, question=asked)
 

@@ -7,6 +7,7 @@ speakers.json           what `wayspeak identify --json` or `verify --json` write
 faces/0.png             a picture of each face of the analysis, by its number
 embeddings.safetensors  the faces that were embedded
 traces.safetensors      sound and mouths for the eye
+phonemes.json           what `wayspeak phonemes --json` writes, where that was asked
 """
 
 import json
@@ -22,6 +23,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from engine import articulation_report
 from engine.errors import EngineError
 from engine.readback import ReportDamaged
 from engine.report import error_to_json, from_json, to_json, write_json
@@ -34,8 +36,8 @@ from webapp.traces import Traces, TracesUnreadable
 
 INPUT, ORIGIN = "input.bin", "origin.json"
 RESULT, SPEAKERS, FACES, EMBEDDINGS = "result.json", "speakers.json", "faces", "embeddings.safetensors"
-TRACES = "traces.safetensors"
-RESULTS = (SPEAKERS, FACES, EMBEDDINGS, TRACES, RESULT)  # the last one in is the one that is always there
+TRACES, PHONEMES = "traces.safetensors", "phonemes.json"
+RESULTS = (SPEAKERS, FACES, EMBEDDINGS, TRACES, PHONEMES, RESULT)  # the last one in is the one that is always there
 OF_PEOPLE = (SPEAKERS, FACES, EMBEDDINGS)
 NEW = ".new-"  # begins the name of a folder that is being written
 FORGOTTEN = JobError(
@@ -85,6 +87,10 @@ def write_examination(folder: Path, found: Examination) -> None:
         _write_sightings(folder / EMBEDDINGS, found.faces)
     if found.traces is not None:
         found.traces.write(folder / TRACES)
+    if found.articulations_error is not None:
+        (folder / PHONEMES).write_text(_write_error(found.articulations_error), "utf-8")
+    elif found.articulations is not None:
+        (folder / PHONEMES).write_text(write_json(articulation_report.to_json(found.articulations)), "utf-8")
 
 
 def read_examination(folder: Path) -> Examination:
@@ -94,7 +100,7 @@ def read_examination(folder: Path) -> Examination:
         pictures = {int(path.stem): _read_picture(path) for path in (folder / FACES).glob("*.png")}
         analysis = from_json(report, pictures)
         faces = _read_sightings(folder / EMBEDDINGS, analysis.name, analysis.sha256)
-        told = json.loads((folder / SPEAKERS).read_text("utf-8")) if (folder / SPEAKERS).exists() else None
+        told, lips = _read_json(folder / SPEAKERS), _read_json(folder / PHONEMES)
     except (OSError, ValueError, KeyError, SafetensorError, cv2.error) as cause:
         raise ReportDamaged("The result of this job is not whole.", "Ask for it again.") from cause
     error = JobError(**told["error"]) if told and "error" in told else None
@@ -103,7 +109,9 @@ def read_examination(folder: Path) -> Examination:
         traces = Traces.read(folder / TRACES)
     except TracesUnreadable:
         traces = None
-    return Examination(analysis, faces, searches, verifications, error, traces)
+    lack = JobError(**lips["error"]) if lips and "error" in lips else None
+    articulations = articulation_report.from_json(lips) if lips and lack is None else None
+    return Examination(analysis, faces, searches, verifications, error, traces, articulations, lack)
 
 
 def erase_people(folder: Path) -> int:
@@ -114,6 +122,10 @@ def erase_people(folder: Path) -> int:
     if files and (folder / RESULT).exists():
         (folder / SPEAKERS).write_text(_write_error(FORGOTTEN), "utf-8")
     return len(files)
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    return json.loads(path.read_text("utf-8")) if path.exists() else None
 
 
 def _write_error(error: JobError) -> str:

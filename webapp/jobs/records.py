@@ -7,6 +7,7 @@ from pathlib import Path
 
 from engine.errors import EngineError
 from engine.methods import Method
+from engine.speechsounds import check_language
 from gallery_db.records import MAX_TEXT
 
 
@@ -33,6 +34,7 @@ class Question:
     method: str = field(default_factory=lambda: Method().title)  # title of an `engine.methods.Method`
     reason: str | None = None  # why everybody enrolled is searched; None: nobody is
     speaker: str | None = None  # name of the one whom each face is held against; None: nobody
+    language: str | None = None  # whose speech sounds are held against the lips; None: they are not
 
     def __post_init__(self) -> None:
         for what, text in (("reason", self.reason), ("speaker", self.speaker)):
@@ -40,6 +42,9 @@ class Question:
                 raise EngineError(
                     f"The {what} has {len(text.strip())} characters.", f"Write 1 to {MAX_TEXT}, or leave it out."
                 )
+
+        if self.language is not None:
+            check_language(self.language)
 
     @property
     def is_about_speakers(self) -> bool:

@@ -26,6 +26,7 @@ class JobRow(Base):
     method: Mapped[str] = mapped_column(Text)
     reason: Mapped[str | None] = mapped_column(Text)
     speaker: Mapped[str | None] = mapped_column(Text)
+    language: Mapped[str | None] = mapped_column(String(8))
     batch: Mapped[str | None] = mapped_column(String(64), index=True)
     created_at: Mapped[datetime] = mapped_column(UtcTime)
     started_at: Mapped[datetime | None] = mapped_column(UtcTime)

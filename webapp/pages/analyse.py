@@ -13,9 +13,11 @@ from engine.settings import Settings
 from engine.types import Analysis, SyncCurve, TrackReport
 from webapp import views
 from webapp.accounts.visitors import Role, require_role
+from webapp.examination import Examination
 from webapp.examples import EXAMPLES, find_examples
 from webapp.figures import plot_curve, plot_curves, plot_seconds, plot_timeline, plot_turns
 from webapp.jobs.records import JobState
+from webapp.lip_views import describe_lips
 from webapp.pages import batches, examining, job_views, people
 from webapp.pages.desk import CLIP_TYPES, QUIET, SHOWN, Desk, find_owner, guard
 from webapp.pages.examining import EVERYBODY, NOBODY, ONE, Asked, Shown
@@ -95,6 +97,12 @@ def _lay_out_form() -> dict[str, Any]:
             parts["method"] = gr.Dropdown(
                 [Method().title], value=Method().title, label=label("Method"), elem_id="ws-method"
             )
+            parts["sounds"] = gr.Checkbox(
+                False,
+                label=label("Look at speech sounds (English)"),
+                info=label("Which sounds should close or round the lips, and whether they did; takes a little longer."),
+                elem_id="ws-sounds",
+            )
             parts["lacking"] = gr.HTML("", elem_id="ws-lacking")
             parts["start"] = gr.Button(label("Analyse"), variant="primary", elem_id="ws-analyse")
         with gr.Column(scale=3, min_width=320):
@@ -159,9 +167,9 @@ def _wire_jobs(app: gr.Blocks, desk: Desk, form: dict[str, Any], screen: dict[st
         )
 
     def begin(files: list[str] | None, url: str, method: str, whom: str, reason: str, speaker: str | None,
-              request: gr.Request) -> tuple[Any, ...]:  # fmt: skip
+              sounds: bool, request: gr.Request) -> tuple[Any, ...]:  # fmt: skip
         owner = require_role(request, Role.ANALYST).name
-        asked = Asked(tuple(files or ()), url, method, whom, reason, speaker)
+        asked = Asked(tuple(files or ()), url, method, whom, reason, speaker, sounds)
         return draw(examining.hand_in(desk, owner, asked)[0].id, owner, may_play=False)
 
     def poll(number: str | None, version: tuple[str, str] | None, request: gr.Request) -> tuple[Any, ...]:
@@ -187,7 +195,7 @@ def _wire_jobs(app: gr.Blocks, desk: Desk, form: dict[str, Any], screen: dict[st
         shown = draw(wanted, owner)
         return (*shown[:-1], shown[-1] if shown[0] else views.show_player(None), gr.update(choices=titles), lacking)
 
-    asked = [form[name] for name in ("files", "url", "method", "whom", "reason", "speaker")]
+    asked = [form[name] for name in ("files", "url", "method", "whom", "reason", "speaker", "sounds")]
     form["start"].click(guard(begin), asked, outputs, trigger_mode="once", **QUIET)
     screen["timer"].tick(guard(poll), [screen["job"], screen["version"]], outputs, **QUIET)
     screen["choice"].input(guard(choose), [screen["choice"]], outputs, **QUIET)
@@ -228,6 +236,9 @@ def lay_out_face(desk: Desk, shown: Shown, number: int, track: TrackReport) -> N
                 gr.HTML(views.list_windows(found.windows))
         if traces is not None:
             _lay_out_seconds(desk, shown, number, track)
+        lips = _describe_lips(shown.found, number)
+        if lips:
+            gr.HTML(lips)
         for words in examining.describe_speaker(desk, shown, track):
             gr.HTML(words)
 
@@ -255,6 +266,11 @@ def _lay_out_seconds(desk: Desk, shown: Shown, number: int, track: TrackReport) 
 
         figure = gr.Plot(plot(second.value), show_label=False, elem_classes="ws-mouth")
         second.change(plot, [second], [figure], **QUIET)
+
+
+def _describe_lips(found: Examination, number: int) -> str:
+    report = found.articulations[number] if found.articulations is not None else None
+    return describe_lips(report, found.articulations_error)
 
 
 def _lay_out_others(desk: Desk, shown: Shown) -> None:

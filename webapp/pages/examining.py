@@ -31,6 +31,7 @@ class Asked:
     whom: str = NOBODY
     reason: str = ""
     speaker: str | None = None
+    sounds: bool = False  # hold English speech sounds against the lips
 
     def pose(self) -> Question:
         """Make the question; EngineError where the form lacks something."""
@@ -45,6 +46,7 @@ class Asked:
             **({"method": self.method} if self.method else {}),
             reason=self.reason.strip() if self.whom == EVERYBODY else None,
             speaker=self.speaker if self.whom == ONE else None,
+            language="en" if self.sounds else None,
         )
 
 

@@ -1,6 +1,7 @@
 """The History tab: every analysis, to filter, open, compare, ask anew or delete."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
@@ -10,7 +11,7 @@ from engine.methods import Method, list_methods
 from webapp.accounts.visitors import Role, require_role
 from webapp.figures import plot_comparison
 from webapp.jobs.folders import RESULT
-from webapp.jobs.records import Job, JobState, Question
+from webapp.jobs.records import Job, JobState
 from webapp.pages import comparing, examining, job_views
 from webapp.pages.desk import QUIET, Desk, find_owner, guard
 from webapp.texts import say
@@ -78,7 +79,7 @@ def lay_out(app: gr.Blocks, desk: Desk, shown_job: gr.State, tabs: gr.Tabs, tab:
     def ask_anew(number: str | None, title: str, request: gr.Request) -> tuple[Any, ...]:
         require_role(request, Role.ANALYST)
         job = own(number, request)
-        question = Question(title, job.question.reason, job.question.speaker)
+        question = replace(job.question, method=title)
         return desk.jobs.rerun(job.id, question).id, gr.Tabs(selected="analyse")
 
     def remove(number: str | None, wanted: str, kind: str, request: gr.Request) -> tuple[Any, ...]:

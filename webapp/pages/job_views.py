@@ -115,6 +115,7 @@ def list_downloads(job: Job) -> str:
     names = [
         ("result.json", "Report (JSON)"),
         *([("speakers.json", "Who speaks (JSON)")] if job.question.is_about_speakers else []),
+        *([("phonemes.json", "Speech sounds (JSON)")] if job.question.language else []),
         ("windows.csv", "Timeline (CSV)"),
         ("report.html", "Printable report"),
         ("bundle.zip", "Evidence bundle (ZIP, signed)"),
