@@ -119,9 +119,7 @@ def main(
         print(json.dumps(asdict(measure_file(child))))
         return
     print(f"{describe_machine()}; aim for 720p with one face: {AIM_S} s a second")
-    print(
-        "| video | wall s per s (least to most) | processor s per s | decoding alone | its processor | peak GB | faces |"
-    )
+    print("| video | wall s per s (least to most) | processor s per s | decoding | its processor | peak GB | faces |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
     with tempfile.TemporaryDirectory() as folder:
         for case in list_cases(only):
