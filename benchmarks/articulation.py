@@ -75,15 +75,17 @@ def _lay(told: Told, n_trials: int) -> tuple[str, ...]:
 def main(
     manifest: Annotated[Path, typer.Argument(help="CSV as of `wayspeak evaluate`.")],
     also: Annotated[list[Path] | None, typer.Option(help="Another, such as one of forged clips.")] = None,
-    language: Annotated[str, typer.Option(help="Only rows of this language; empty: all.")] = "en",
+    language: Annotated[
+        str, typer.Option(help="Of the first manifest, only rows of this language; empty: all.")
+    ] = "en",
     seconds: Annotated[str, typer.Option(help="Of speech in a sample.")] = "4,10",
     cache: Annotated[Path | None, typer.Option(help="Folder for what was seen.")] = None,
     json: Annotated[Path | None, typer.Option(help="Write the figures here.")] = None,
     seed: Annotated[int, typer.Option(help="Of the foreign voices.")] = 0,
 ) -> None:
     settings, console = Settings.from_env(), Console()
-    rows, _ = read_rows([manifest, *(also or ())])
-    usable, useless = choose_rows([row for row in rows if not language or row.language == language])
+    rows = [row for row in read_rows([manifest])[0] if not language or row.language == language]
+    usable, useless = choose_rows([*rows, *(read_rows(also)[0] if also else ())])
     observer = Observer.load(settings)
     store = ObservationCache(cache or settings.data_dir / "cache", observer.recipe)
     listener = Listener(observer, store, SoundRecogniser.load())

@@ -80,6 +80,7 @@ class ArticulationTrials:
     seconds: tuple[float, ...] = (4.0, 10.0)
     kinds: tuple[str, ...] = tuple(KINDS)
     shifts_s: tuple[float, ...] = (0.12, 0.2, 0.4, 1.0)
+    per_person: int = 8  # samples at most, so that nobody of whom there is much stands for all
     voices_per_face: int = 10
     seed: int = 0
 
@@ -87,25 +88,30 @@ class ArticulationTrials:
 def evaluate_articulation(talks: Sequence[Talk], options: ArticulationTrials) -> list[ArticulationFigures]:
     """Work out the figures for every length and kind; scored by how far fewer are missed than by chance."""
     return [
-        _evaluate(join(talks, seconds), talks, seconds, kind, options)
+        _evaluate(join(talks, seconds, options.per_person), talks, seconds, kind, options)
         for seconds in options.seconds
         for kind in options.kinds
     ]
 
 
-def join(talks: Sequence[Talk], seconds: float) -> list[list[Talk]]:
-    """Join clips of one person and method until there is so much speech; what remains at the end is left out."""
+def join(talks: Sequence[Talk], seconds: float, per_person: int) -> list[list[Talk]]:
+    """Join clips of one person and method until there is so much speech; what remains at the end is left out.
+
+    Of each, at most `per_person` samples are taken, the first.
+    """
     sorts: dict[tuple[str, str, str], list[Talk]] = {}
     for talk in talks:
         sorts.setdefault((talk.row.person, talk.row.label, talk.row.method), []).append(talk)
     samples = []
     for listed in sorts.values():
+        own: list[list[Talk]] = []
         filling: list[Talk] = []
         for talk in listed:
             filling.append(talk)
             if sum(one.speech_s for one in filling) >= seconds:
-                samples.append(filling)
+                own.append(filling)
                 filling = []
+        samples += own[:per_person]
     return samples
 
 

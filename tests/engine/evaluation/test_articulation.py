@@ -65,11 +65,15 @@ def test_lips_that_know_nothing_of_the_sound_part_nothing() -> None:
 
 
 def test_clips_are_joined_by_person_until_they_are_long_enough(talks: list[Talk]) -> None:
-    samples = join(talks, 10.0)
+    samples = join(talks, 10.0, 8)
     assert [len(sample) for sample in samples] == [2] * 18
     assert all(len({(one.row.person, one.row.label) for one in sample}) == 1 for sample in samples)
-    assert [len(sample) for sample in join(talks, 6.0)] == [1] * 36
-    assert join(talks, 25.0) == []
+    assert [len(sample) for sample in join(talks, 6.0, 8)] == [1] * 36
+    assert join(talks, 25.0, 8) == []
+
+
+def test_nobody_of_whom_there_is_much_stands_for_all(talks: list[Talk]) -> None:
+    assert [sample[0].row.person for sample in join(talks[:8], 5.0, 3)] == ["a"] * 3 + ["b"] * 3
 
 
 def test_moving_moves_sounds_and_speech_alike(talks: list[Talk]) -> None:
