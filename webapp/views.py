@@ -43,6 +43,7 @@ STEP_WORDS = {
     "mouths": "Cutting out mouths",
     "crops": "Cutting out faces",
     "score": "Comparing lips and sound",
+    "sounds": "Recognising speech sounds",
     "embed": "Reading the way of speaking",
     "search": "Asking the gallery",
     "fetch": "Fetching the video",
