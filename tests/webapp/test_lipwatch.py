@@ -21,6 +21,9 @@ from tests.engine.test_articulation_report import make_report
 from tests.fakes import FakeNets, FakeVoice, make_clip, make_mouth, make_voice
 from tests.webapp.jobs.handed import hand_in, make_examination, make_settings
 from tests.webapp.test_examination import Examine, data_dir, examine  # noqa: F401 - fixtures
+from webapp.evidence.bundles import list_members
+from webapp.evidence.collection import collect_exhibit
+from webapp.evidence.keys import open_key
 from webapp.jobs import folders
 from webapp.jobs.records import JobError, Question
 from webapp.jobs.store import JobStore
@@ -126,3 +129,19 @@ def test_the_question_is_kept_with_the_job_and_another_language_is_refused(tmp_p
     store.close()
     with pytest.raises(LanguageUnknown):
         Question(language="ar")
+
+
+def test_the_evidence_bundle_has_it_where_it_was_asked_for(tmp_path: Path) -> None:
+    key = open_key(tmp_path / "key")
+    store = JobStore.open(make_settings(tmp_path))
+    for articulations in (None, (make_report(),)):
+        hand_in(store, tmp_path)
+        taken = store.lease("worker")
+        assert taken is not None
+        assert store.finish(taken.id, "worker", replace(make_examination(), articulations=articulations))
+        members = list_members(collect_exhibit(store, taken.id), key)
+        asked = articulations is not None
+        assert ("phonemes.json" in members) is asked
+        assert ("phonemes.json" in members["README.txt"].decode()) is asked
+    assert members["phonemes.json"].decode() == write_json(to_json((make_report(),)))
+    store.close()

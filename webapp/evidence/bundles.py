@@ -36,6 +36,7 @@ The signature shows that the installation that holds the key wrote the bundle, a
 It does not show that what it says is right, nor who runs that installation: ask them for the fingerprint.
 """
 SPEAKERS = "speakers.json     whose way of speaking it is\n"
+PHONEMES = "phonemes.json     which speech sounds should close or round the lips, and whether they did: no verdict\n"
 
 
 def write_bundle(exhibit: Exhibit, path: Path, key: SigningKey) -> None:
@@ -60,7 +61,7 @@ def make_bundle(exhibit: Exhibit, key: SigningKey) -> bytes:
 
 def list_members(exhibit: Exhibit, key: SigningKey) -> dict[str, bytes]:
     """Give every file of the bundle by name, before it is signed."""
-    optional = "" if exhibit.speakers is None else SPEAKERS
+    optional = (SPEAKERS if exhibit.speakers is not None else "") + (PHONEMES if exhibit.phonemes is not None else "")
     texts = {
         "README.txt": README.format(optional=optional, fingerprint=key.fingerprint),
         "result.json": exhibit.result,
@@ -75,6 +76,8 @@ def list_members(exhibit: Exhibit, key: SigningKey) -> dict[str, bytes]:
     }
     if exhibit.speakers is not None:
         texts["speakers.json"] = exhibit.speakers
+    if exhibit.phonemes is not None:
+        texts["phonemes.json"] = exhibit.phonemes
     pictures = {f"faces/{face}.png": path.read_bytes() for face, path in exhibit.thumbnails.items()}
     return {name: text.encode() for name, text in texts.items()} | pictures
 

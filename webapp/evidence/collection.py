@@ -20,7 +20,7 @@ def collect_exhibit(store: JobStore, job_id: str) -> Exhibit:
     """Gather all that is known of a job; UnknownJob, JobNotDone, ReportDamaged."""
     found, job = store.read_result(job_id), store.get(job_id)
     folder = store.folder(job_id)
-    origin = folder / folders.ORIGIN
+    origin, phonemes = folder / folders.ORIGIN, folder / folders.PHONEMES
     pictures = {int(path.stem): path for path in sorted((folder / folders.FACES).glob("*.png"))}
     return Exhibit(
         name=clean(job.name),
@@ -37,6 +37,7 @@ def collect_exhibit(store: JobStore, job_id: str) -> Exhibit:
         credentials=examine_credentials(store.input(job_id), store.settings.limits),
         cards=read_cards(),
         environment=describe_environment(store.settings.data_dir),
+        phonemes=phonemes.read_text("utf-8") if phonemes.exists() else None,
     )
 
 

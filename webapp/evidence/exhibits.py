@@ -27,6 +27,7 @@ class Exhibit:
     credentials: Credentials = field(default_factory=Credentials)
     cards: dict[str, str] = field(default_factory=dict)  # Markdown by file name
     environment: dict[str, Any] = field(default_factory=dict)
+    phonemes: str | None = None  # JSON of speech sounds and lips; None: it was not asked for
 
     def describe(self) -> dict[str, Any]:
         """Say what is in the bundle and how it came to be, and what is not."""
