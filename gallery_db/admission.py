@@ -113,7 +113,9 @@ def find_standing(new: np.ndarray, stored: np.ndarray, bounds: np.ndarray | floa
     is_there = np.ones(len(everyone), bool)
     while True:
         for i in np.flatnonzero(stands):
-            support[i] = _find_support(np.delete(similarity[i], i)[np.delete(is_there, i)])
+            others = is_there.copy()
+            others[i] = False
+            support[i] = _find_support(similarity[i][others])
         fallen = np.flatnonzero(stands & (support < bounds))
         if not len(fallen) or len(fallen) == stands.sum():
             stands[fallen] = False

@@ -10,8 +10,8 @@ are turned into ids here, never by FAISS, and vectors are checked before they re
 """
 
 import threading
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +25,7 @@ from gallery_db.templates import Generation, read_generation
 UNIT = 1e-3  # how far from 1 the length of a stored vector may be
 SEED = 20_251_121  # of the queries that measure recall
 N_TRAINING = 50_000  # vectors that tell how to compress
+FEW_PAIRS = 250_000  # vectors to compare, some 3 ms of one core
 MAX_TAIL = 2000  # speakers; a search asks the base for as many more
 
 
@@ -56,7 +57,7 @@ class Base:
 
     def search(self, vectors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Cosines and rows (Q, K) of the nearest; row -1 is nobody."""
-        with self.lock or nullcontext():
+        with self.lock or nullcontext(), _search_alone(len(vectors) * len(self.ids)):
             if not self.n_compared:
                 return self.index.search(vectors, k)
             return self.index.search(vectors, k, params=_compare_anew(max(self.n_compared / k, 4.0)))
@@ -250,6 +251,23 @@ def _approximate(flat: Any, vectors: np.ndarray, options: IndexOptions) -> tuple
             return index, n_compared, recall
         n_compared *= 2
     return None
+
+
+@contextmanager
+def _search_alone(n_pairs: int) -> Iterator[None]:
+    """Keep FAISS to one thread where there is little to do: on a busy machine its threads wait for each other longer.
+
+    How many it takes is each thread's own setting, and changes no result.
+    """
+    import faiss
+
+    before = faiss.omp_get_max_threads()
+    if n_pairs < FEW_PAIRS:
+        faiss.omp_set_num_threads(1)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(before)
 
 
 def _compare_anew(times: float) -> Any:

@@ -12,7 +12,7 @@ from sqlalchemy import update
 
 from gallery_db.errors import GalleryDamaged
 from gallery_db.gallery import Gallery
-from gallery_db.index import IndexOptions, Snapshot, VectorIndex, build_base, check_vectors, make_queries
+from gallery_db.index import Base, IndexOptions, Snapshot, VectorIndex, build_base, check_vectors, make_queries
 from gallery_db.schema import TemplateRow
 from tests.gallery_db.planted import REASON, RECIPE, draw_person, embed, enrol_people, make_consent, make_samples
 
@@ -238,3 +238,19 @@ def test_no_file_is_written_beside_the_database(file: Path) -> None:
 
 def _nothing(dim: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return np.empty(0, np.int64), np.empty(0, np.int64), np.empty((0, dim), np.float32)
+
+
+@pytest.mark.parametrize("n_speakers, threads", [(1000, 1), (300_000, 3)])
+def test_a_small_search_takes_one_thread_and_leaves_the_others_alone(n_speakers: int, threads: int) -> None:
+    class Watched:
+        def search(self, vectors: np.ndarray, k: int) -> int:
+            return int(faiss.omp_get_max_threads())
+
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(3)
+    try:
+        base = Base(Watched(), np.arange(n_speakers), 64, "watched", None)
+        assert base.search(draw(1), 5) == threads  # type: ignore[comparison-overlap]
+        assert faiss.omp_get_max_threads() == 3
+    finally:
+        faiss.omp_set_num_threads(before)
