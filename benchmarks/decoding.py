@@ -6,22 +6,20 @@ less than 5 % of an analysis, which takes about 0.41 s of processor time a secon
 """
 
 import io
-import os
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
-import psutil
 import typer
 
 from benchmarks.portrait import write_portrait
+from benchmarks.stopwatches import Spent, describe_machine, measure
 from engine.containers import identify_container
 from engine.media import _plan_pictures, open_clip
 from engine.packets import scan_file
 from engine.pictures import stream_pictures
-from engine.sandbox.decoder import Decoder, start_server
+from engine.sandbox.decoder import Decoder
 from engine.settings import MediaLimits
 from engine.soundtrack import StretchBuilder
 
@@ -51,23 +49,10 @@ def start_and_end(path: Path) -> int:
     return 0
 
 
-def measure(work: Callable[[Path], int], path: Path, turns: int) -> tuple[float, float]:
+def measure_least(work: Callable[[Path], int], path: Path, turns: int) -> Spent:
     """Least seconds of wall clock and of processor time."""
-    took = []
-    for _ in range(turns):
-        began, began_cpu = time.perf_counter(), _spent_s()
-        work(path)
-        took.append((time.perf_counter() - began, _spent_s() - began_cpu))
-    return min(wall for wall, _ in took), min(cpu for _, cpu in took)
-
-
-def _spent_s() -> float:
-    """Processor time of this process, of the server, and of the decoders that it has buried."""
-    server = psutil.Process(start_server(os.getpid())._process.pid)
-    while server.children():
-        time.sleep(0.005)
-    there = server.cpu_times()
-    return time.process_time() + there.user + there.system + there.children_user + there.children_system
+    took = [measure(lambda: work(path)) for _ in range(turns)]
+    return Spent(min(one.wall_s for one in took), min(one.cpu_s for one in took))
 
 
 def main(
@@ -75,17 +60,17 @@ def main(
     seconds: Annotated[float, typer.Option(help="Length of the drawn video.")] = 20.0,
     turns: Annotated[int, typer.Option(help="How often each is done.")] = 5,
 ) -> None:
-    print(f"{os.cpu_count()} cores; load before the start {os.getloadavg()[0]:.1f}")
+    print(describe_machine())
     with tempfile.TemporaryDirectory() as folder:
         if file is None:
             file = Path(folder) / "portrait.mp4"
             write_portrait(file, seconds)
         clip = open_clip(file)
-        found = {work.__name__: measure(work, file, turns) for work in (read_here, read_there, start_and_end)}
+        found = {work.__name__: measure_least(work, file, turns) for work in (read_here, read_there, start_and_end)}
         print(f"{clip.size_px[0]} x {clip.size_px[1]}, {clip.duration_s:.1f} s")
-        for name, (wall_s, cpu_s) in found.items():
-            print(f"{name.replace('_', ' '):16} wall {wall_s:7.3f} s   processor {cpu_s:7.3f} s")
-        more_s = (found["read_there"][1] - found["read_here"][1]) / clip.duration_s
+        for name, spent in found.items():
+            print(f"{name.replace('_', ' '):16} wall {spent.wall_s:7.3f} s   processor {spent.cpu_s:7.3f} s")
+        more_s = (found["read_there"].cpu_s - found["read_here"].cpu_s) / clip.duration_s
         share = more_s / ANALYSIS_S
         print(f"more processor time, s a second: {more_s:.4f}, {100 * share:.1f} % of an analysis, ", end="")
         print(f"target {100 * TARGET_SHARE:.0f} %: {'met' if share <= TARGET_SHARE else 'MISSED'}")
