@@ -36,8 +36,7 @@ NOT_MOUNTED = frozenset({"share", "inbrowser", "quiet", "strict_cors", "state_se
 def serve(page: gr.Blocks, settings: Settings, host: str, port: int) -> None:
     """Serve until interrupted; PublicWithoutAccounts, and OSError where the port is taken."""
     app = build_server(page, settings, host, port)
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.create_server((host.strip("[]"), port), family=family, backlog=BACKLOG) as listening:
+    with listen(host, port) as listening:
         config = uvicorn.Config(
             app,
             log_level="warning",
@@ -46,6 +45,16 @@ def serve(page: gr.Blocks, settings: Settings, host: str, port: int) -> None:
             timeout_graceful_shutdown=END_S,
         )
         uvicorn.Server(config).run(sockets=[listening])
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Take the port; OSError where it is taken."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.create_server((host.strip("[]"), port), family=family, backlog=BACKLOG)
+    # connections inherit it; asyncio sets it only where the protocol is told, and without it head and body of an answer
+    # wait for each other's acknowledgement, 40 ms each time
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listening
 
 
 def build_server(page: gr.Blocks, settings: Settings, host: str, port: int) -> FastAPI:

@@ -17,7 +17,7 @@ from tests.webapp import served
 from webapp.accounts.doors import Doors, is_loopback, is_same_origin
 from webapp.accounts.errors import PublicWithoutAccounts
 from webapp.app import launch_settings
-from webapp.server import NOT_MOUNTED, _mount_page, build_server, serve
+from webapp.server import NOT_MOUNTED, _mount_page, build_server, listen, serve
 
 
 @pytest.fixture(scope="module")
@@ -219,3 +219,9 @@ def test_the_page_config_names_no_folder_of_the_machine(client: TestClient, tmp_
     config = client.get("/config").json()
     assert config["version"] == gr.__version__
     assert str(Path.home()) not in json.dumps(config) or str(Path.home()) == "/"
+
+
+def test_answers_are_sent_at_once_and_not_when_the_one_before_is_acknowledged() -> None:
+    with listen(served.HOST, 0) as listening, socket.create_connection(listening.getsockname()):
+        with listening.accept()[0] as accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
