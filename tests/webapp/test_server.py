@@ -222,6 +222,9 @@ def test_the_page_config_names_no_folder_of_the_machine(client: TestClient, tmp_
 
 
 def test_answers_are_sent_at_once_and_not_when_the_one_before_is_acknowledged() -> None:
-    with listen(served.HOST, 0) as listening, socket.create_connection(listening.getsockname()):
-        with listening.accept()[0] as accepted:
-            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    with (
+        listen(served.HOST, 0) as listening,
+        socket.create_connection(listening.getsockname()),
+        listening.accept()[0] as accepted,
+    ):
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
