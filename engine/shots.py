@@ -45,9 +45,11 @@ def shrink(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     if height % rows or width % columns or not (3 <= min(down, across) <= max(down, across) <= MAX_STEP):
         return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     bands = image.reshape(rows, down, width * 3)
-    sums = bands[:, 0].astype(np.uint16)
-    for line in range(1, down):
-        sums += bands[:, line]
-    of_three = np.tile(np.eye(3, dtype=np.float32), (across, 1))  # exact: all are whole numbers below 2 ** 24
-    means = sums.astype(np.float32).reshape(rows * columns, across * 3) @ of_three * np.float32(1 / (down * across))
-    return np.rint(means).astype(np.uint8).reshape(rows, columns, 3)
+    lines = bands[:, 0].astype(np.uint16)
+    for at in range(1, down):
+        lines += bands[:, at]
+    parts = lines.reshape(rows, columns, across, 3)
+    sums = parts[:, :, 0].astype(np.uint32)  # plain additions: a product of matrices would wake threads of its own
+    for at in range(1, across):
+        sums += parts[:, :, at]
+    return np.rint(sums.astype(np.float32) * np.float32(1 / (down * across))).astype(np.uint8)
