@@ -175,9 +175,13 @@ def _score_plainly(trials: Sequence[Trial]) -> list[Trial]:
 
 
 def _draw_voice(talk: Talk, others: Sequence[Talk], chance: np.random.Generator) -> Talk | None:
-    """Draw a clip of another person; None where there is no other."""
-    foreign = [one for one in others if one.row.person != talk.row.person]
-    return foreign[chance.integers(len(foreign))] if foreign else None
+    """Draw another person, each as likely, and a clip of theirs; None where there is no other."""
+    people = sorted({one.row.person for one in others} - {talk.row.person})
+    if not people:
+        return None
+    person = people[chance.integers(len(people))]
+    foreign = [one for one in others if one.row.person == person]
+    return foreign[chance.integers(len(foreign))]
 
 
 def _tell(trials: Sequence[Trial], parting: Parting) -> Told:
