@@ -86,6 +86,8 @@ def write_page(measured: Measured, path: Path) -> None:
     for name, report in (("picture", measured.picture), ("sound", measured.sound)):
         if report:
             lines += tell_worse(name, report)
+    if measured.longer:
+        lines += tell_longer(measured.longer)
     lines += ["## People, calibration, training", "", PEOPLE, ""]
     path.write_text("\n".join(lines), encoding="utf-8")
 
@@ -196,6 +198,24 @@ def tell_worse(name: str, report: RobustnessReport) -> list[str]:
         "",
         *lay_outcomes(report.outcomes),
         f"![AUC and real clips called against, over the levels](figures/{name}.png)",
+        "",
+    ]
+
+
+def tell_longer(report: RobustnessReport) -> list[str]:
+    """Tell of clips with speech enough for the product to judge them."""
+    lowest = min(report.outcomes, key=lambda one: 1.0 if one.parting.auc is None else one.parting.auc)
+    most = max(report.outcomes, key=lambda one: one.false_alarms.share if one.false_alarms else 0.0)
+    silent = max(report.outcomes, key=lambda one: one.n_silent_on)
+    return [
+        f"### Worse sound in {report.seconds:g} s",
+        "",
+        f"Of the first {report.seconds:g} s of one clip of each of {report.n_clips} people the product says something "
+        f"of all but {report.outcomes[0].n_silent_on}, and of all but {silent.n_silent_on} after {name_done(silent)}. "
+        f"False alarms under {len(report.outcomes) - 1} things done to the sound: at most "
+        f"{name_share(most.false_alarms)}. The lowest AUC is {name_auc(lowest.parting)}, after {name_done(lowest)}. So "
+        "few people leave out some of the clips "
+        "that are hard: compare the beginnings of all of them above.",
         "",
     ]
 

@@ -30,3 +30,4 @@ class Measured:
     forged_short_of: Subset = Subset()
     picture: RobustnessReport | None = None  # made worse
     sound: RobustnessReport | None = None
+    longer: RobustnessReport | None = None  # sound made worse in clips with speech enough to be judged

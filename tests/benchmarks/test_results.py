@@ -47,7 +47,8 @@ def measure() -> Measured:
         offsets=OffsetFigures("planted", hits, hits, {}, 9),
         forged=figures,
         forged_short=figures,
-        sound=RobustnessReport("drawn", "id", "swapped voice", 8.0, 9, outcomes),
+        sound=RobustnessReport("drawn", "id", "swapped voice", 4.0, 9, outcomes),
+        longer=RobustnessReport("drawn", "id", "swapped voice", 8.0, 9, outcomes),
     )
 
 
@@ -67,6 +68,7 @@ def test_what_was_measured_is_on_the_page_weaknesses_first(tmp_path: Path) -> No
     assert "1 of them are labelled" not in weaknesses and "0 of them are labelled" in weaknesses
     assert "| puppet | 7 | 0.210 | 0.100 to 0.300 (over clips) | 0.800 | 0.500 |" in page
     assert "| windows of 1 s, no offset tried | 0.610 |" in page and "| faces held still | 0.500 |" in page
+    assert "The lowest AUC is 0.80 (0.70 to 0.90), after MP3 (8 kbit/s)" in page
     assert "dub 0.20 s" in page and "moves by more than 0.12; 1 clips are too short" in page
 
 
