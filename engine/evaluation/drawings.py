@@ -143,6 +143,10 @@ def plot_robustness(report: RobustnessReport) -> go.Figure:
     figure = dress(figure, f"{report.n_clips} clips of up to {report.seconds:g} s made worse", "", "")
     figure.update_layout(height=640)
     figure.update_xaxes(title="level", dtick=1, row=2)
+    lowest = min([0.5, *(one.parting.auc for one in report.outcomes if one.parting.auc is not None)])
+    highest = max([0.5, *(one.doubted.share for one in report.outcomes if one.doubted)])
+    figure.update_yaxes(range=[lowest - 0.02, 1.02], row=1)  # from chance on, so that little looks little
+    figure.update_yaxes(range=[-0.02, highest + 0.02], row=2)
     return figure
 
 

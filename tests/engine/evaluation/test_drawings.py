@@ -75,6 +75,7 @@ def test_robustness_is_drawn_over_its_levels_from_the_clip_as_it_is() -> None:
     assert [note.text for note in figure.layout.annotations] == ["picture: AUC", "picture: real clips called against"]
     aucs, alarms = figure.data
     assert aucs.name == "Gaussian blur" and list(aucs.x) == [0, 1, 5]
+    assert figure.layout.yaxis.range[0] < 0.4 and figure.layout.yaxis2.range[1] > 0.5  # nothing is cut off
     assert list(aucs.y) == pytest.approx([0.9, 0.8, 0.4]) and list(alarms.y) == pytest.approx([0, 0.1, 0.5])
 
 
