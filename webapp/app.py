@@ -12,6 +12,7 @@ os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 import gradio as gr
 
 from engine.settings import Settings
+from webapp.accounts.visitors import LOCAL, Role, find_visitor
 from webapp.pages import about, analyse, calibrations, history, speakers
 from webapp.pages.desk import QUIET, Desk
 from webapp.texts import say
@@ -19,6 +20,7 @@ from webapp.texts.labels import label, translations
 
 DELETE_CACHE = (600, 86_400)  # every ten minutes, what is older than a day
 QUEUE = {"max_size": 20, "api_open": False}
+ROLES = {Role.VIEWER: "viewer", Role.ANALYST: "analyst", Role.ENROLLER: "enroller", Role.ADMIN: "administrator"}
 HERE = Path(__file__).parent
 
 
@@ -68,16 +70,22 @@ def launch_settings(settings: Settings, host: str, port: int) -> dict[str, Any]:
     }
 
 
-def _introduce() -> str:
+def _introduce(request: gr.Request | None = None) -> str:
+    """Say what the page is for, and who is logged in where there are accounts."""
+    visitor = find_visitor(request)
+    person = ""
+    if visitor != LOCAL:
+        words = f"{visitor.name}, {say(ROLES[visitor.role])}"
+        person = f'<p class="ws-file">{escape(words)} · <a href="logout">{escape(say("Log out"))}</a></p>'
     words = say(
         "Do the face and the voice in a video belong to the same speech, and whose way of speaking is it? "
         "Everything runs on this machine; no video leaves it."
     )
-    return f"<header><h1>Wayspeak</h1><p>{escape(words)}</p></header>"
+    return f"<header><h1>Wayspeak</h1><p>{escape(words)}</p>{person}</header>"
 
 
 def _theme() -> gr.themes.Base:
-    """Soft with system fonts, and with text on buttons that meets a contrast of 4.5."""
+    """Soft with system fonts, and with texts, labels and links that meet a contrast of 4.5."""
     theme = gr.themes.Soft(primary_hue="blue", font=["system-ui", "sans-serif"], font_mono=["monospace"])
     return theme.set(
         button_primary_background_fill="*primary_700",
@@ -86,6 +94,14 @@ def _theme() -> gr.themes.Base:
         button_primary_background_fill_hover_dark="*primary_800",
         body_text_color_subdued="#52565e",
         body_text_color_subdued_dark="#b4b8c0",
+        checkbox_label_background_fill_selected="*primary_700",
+        checkbox_label_background_fill_selected_dark="*primary_700",
+        block_label_text_color="*primary_800",
+        block_title_text_color="*primary_800",
+        link_text_color_dark="*primary_300",
+        link_text_color_hover_dark="*primary_200",
+        link_text_color_visited_dark="*primary_300",
+        link_text_color_active_dark="*primary_300",
         block_info_text_color="#52565e",
         block_info_text_color_dark="#b4b8c0",
         input_border_width="1px",

@@ -1,22 +1,14 @@
-"""The page as a person meets it: the real app, the real engine, Chromium."""
+"""The page as a person meets it, from a file to its result: the real app, the real engine, Chromium."""
 
 import json
-import os
-import shutil
-import socket
-import subprocess
-import sys
-import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, expect
 from safetensors.torch import save_file
 
 from engine.licences import AV_HUBERT, accept_licence
@@ -25,91 +17,19 @@ from engine.pipeline import Engine
 from engine.report import to_json
 from engine.settings import Settings
 from engine.weights import hash_file
-from webapp.examples import make_examples
-
-ROOT = Path(__file__).parents[2]
-FLAGS = """--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
-    --disable-component-update --disable-sync""".split()
-SLOW_MS = 180_000  # an analysis on a busy machine
-expect.set_options(timeout=30_000)
-SIZES = [(1440, 900, "light"), (390, 844, "dark")]
-
-
-@dataclass(frozen=True, slots=True)
-class Served:
-    """The app under test."""
-
-    address: str
-    data_dir: Path
-    examples: tuple[Path, ...]
-    tripwire: Path  # appears if anything runs ffmpeg
-
-
-@dataclass(slots=True)
-class Watch:
-    """What a page did that it should not."""
-
-    console: list[str] = field(default_factory=list)
-    outside: list[str] = field(default_factory=list)
+from tests.webapp.browsing import SIZES, SLOW_MS, Served, analyse_example, fetch, launch, open_page, read_result, serve
 
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    folder = tmp_path_factory.mktemp("served")
-    examples = make_examples(folder / "data")
-    tripwire = folder / "ffmpeg-was-run"
-    port = _find_port()
-    environment = os.environ | {
-        "WAYSPEAK_DATA": str(folder / "data"),
-        "WAYSPEAK_PORT": str(port),
-        "TMPDIR": str(folder),
-        "PATH": f"{_lay_tripwire(folder / 'bin', tripwire)}{os.pathsep}{os.environ['PATH']}",
-    }
-    for name in ("WAYSPEAK_HOST", "GRADIO_TEMP_DIR"):
-        environment.pop(name, None)
-    log = (folder / "app.log").open("wb")
-    process = subprocess.Popen([sys.executable, "-m", "webapp"], cwd=ROOT, env=environment, stdout=log, stderr=log)
-    try:
-        address = f"http://127.0.0.1:{port}/"
-        _await_page(address, process, folder / "app.log")
-        yield Served(address, folder / "data", examples, tripwire)
-    finally:
-        process.terminate()
-        process.wait(60)
-        log.close()
-    assert not list(folder.glob("wayspeak-uploads-*")), "uploads outlived the app"
+    with serve(tmp_path_factory.mktemp("served")) as served:
+        yield served
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    names = ("chromium", "chromium-browser", "google-chrome")
-    program = next((found for name in names if (found := shutil.which(name))), None)
-    assert program, "no Chromium on PATH; `make test` installs it on Debian as root"
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=program, args=FLAGS)
+    with launch() as chromium:
         yield chromium
-        chromium.close()
-
-
-def open_page(browser: Browser, served: Served, size: tuple[int, int, str] = SIZES[0]) -> tuple[Page, Watch]:
-    """A fresh page that notes what it should not do."""
-    width, height, scheme = size
-    context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)  # type: ignore[arg-type]
-    page, watch = context.new_page(), Watch()
-    page.set_default_timeout(30_000)
-    page.on("console", lambda message: watch.console.append(message.text) if message.type == "error" else None)
-    page.on("pageerror", lambda error: watch.console.append(str(error)))
-    page.on("request", lambda request: watch.outside.append(request.url) if _is_outside(request.url) else None)
-    page.goto(served.address)
-    page.wait_for_selector("#ws-analyse")
-    return page, watch
-
-
-def analyse_example(page: Page, name: str = "Example: own sound") -> None:
-    page.get_by_role("button", name=name).click()
-    page.wait_for_selector("video#ws-player")
-    page.click("#ws-analyse")
-    page.wait_for_selector(".ws-timeline .js-plotly-plot .point", timeout=SLOW_MS)
 
 
 @pytest.mark.parametrize("size", SIZES, ids=["desktop-light", "phone-dark"])
@@ -128,7 +48,7 @@ def test_an_example_is_analysed_and_a_point_moves_the_player(
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     page.wait_for_timeout(300)
     page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-    expected = _json_of(page)["tracks"][0]["consistency"]["windows"][4]["start_s"]
+    expected = read_result(page)["tracks"][0]["consistency"]["windows"][4]["start_s"]
     assert expected > 2.0
     page.wait_for_function(
         f"Math.abs(document.getElementById('ws-player').currentTime - {expected}) < 1.5", timeout=10_000
@@ -142,10 +62,10 @@ def test_an_example_is_analysed_and_a_point_moves_the_player(
 def test_the_downloaded_report_is_the_engines_own(browser: Browser, served: Served) -> None:
     page, _ = open_page(browser, served)
     analyse_example(page)
-    shown = _json_of(page)
+    shown = read_result(page)
     names = ("windows", "report", "bundle")
     with ExitStack() as open_files:
-        left = {name: open_files.enter_context(_fetch(page, name)) for name in names}
+        left = {name: open_files.enter_context(fetch(page, name)) for name in names}
         assert left["windows"].read(11) == b"file,sha256"
         assert b"Content-Security-Policy" in left["report"].read()
         assert left["bundle"].read(2) == b"PK"
@@ -164,7 +84,7 @@ def test_own_sound_scores_higher_than_another_sentences(browser: Browser, served
         page.reload()
         page.wait_for_selector("#ws-analyse")
         analyse_example(page, name)
-        scores.append(_json_of(page)["tracks"][0]["consistency"]["score"])
+        scores.append(read_result(page)["tracks"][0]["consistency"]["score"])
     page.context.close()
     assert scores[0] > scores[1] + 0.1
 
@@ -196,7 +116,7 @@ def test_a_second_opinion_stands_beside_the_first(browser: Browser, served: Serv
         expect(page.locator(".ws-second")).to_contain_text("Second opinion, AV-HuBERT BASE")
         expect(page.locator(".ws-curve .js-plotly-plot")).to_contain_text("AV-HuBERT BASE")
         assert page.evaluate("document.documentElement.scrollWidth") <= SIZES[1][0], "the page scrolls sideways"
-        report = _json_of(page)
+        report = read_result(page)
         assert (report["model"], report["mode"]) == ("compact", "strict")
         assert report["tracks"][0]["consistency"]["second"]["model"] == "avhubert-base"
         assert (watch.console, watch.outside) == ([], [])
@@ -291,105 +211,8 @@ def test_a_job_is_cancelled_while_it_runs(browser: Browser, served: Served) -> N
     page.context.close()
 
 
-def test_somebody_is_enrolled_found_and_forgotten(browser: Browser, served: Served) -> None:
-    """One clip enrols a person, another of theirs is searched; what is forgotten is gone from the page."""
-    page, watch = open_page(browser, served)
-    page.get_by_role("tab", name="Speakers", exact=True).click()
-    page.locator("#ws-enrol button").first.click()
-    page.locator("#ws-clips input[type=file]").set_input_files(served.examples[0])
-    page.wait_for_selector("#ws-clips .file-preview, #ws-clips table")
-    page.click("#ws-look")
-    page.wait_for_function("document.querySelector('#ws-quality').innerText.includes('natural')", timeout=SLOW_MS)
-    page.fill("#ws-name input, #ws-name textarea", "Eileen")
-    page.click("#ws-do-enrol")
-    expect(page.get_by_text("Nobody has confirmed that the notice was shown")).to_be_visible()
-    page.click("#ws-basis input")
-    page.get_by_role("option", name="research").click()
-    page.fill("#ws-purpose input, #ws-purpose textarea", "a test of the page")
-    page.locator("#ws-told input").check()
-    page.click("#ws-do-enrol")
-    expect(page.locator("#ws-enrolled")).to_contain_text("of Eileen")
-    expect(page.locator("#ws-people")).to_contain_text("Eileen")
-    expect(page.locator("#ws-person-card")).to_contain_text("a test of the page")
-    page.get_by_role("tab", name="Analyse", exact=True).click()
-    page.get_by_label("Everybody enrolled").check()
-    page.fill("#ws-reason input, #ws-reason textarea", "case 12")
-    analyse_example(page, "Example: other sound")
-    expect(page.locator(".ws-who")).to_contain_text("1. Eileen")
-    expect(page.locator(".ws-who")).to_contain_text("Searched among one enrolled speaker")
-    page.get_by_role("tab", name="Speakers", exact=True).click()
-    page.locator("#ws-changes button").first.click()
-    page.fill("#ws-forget-name input, #ws-forget-name textarea", "Eileen")
-    page.click("#ws-forget")
-    expect(page.locator("#ws-receipt")).to_contain_text("Eileen was forgotten")
-    expect(page.locator("#ws-people")).not_to_contain_text("Eileen")
-    assert (watch.console, watch.outside) == ([], [])
-    page.context.close()
-
-
-@pytest.mark.parametrize("size", SIZES, ids=["desktop-light", "phone-dark"])
-def test_every_tab_fits_the_screen_and_can_be_reached_by_keyboard(
-    browser: Browser, served: Served, size: tuple[int, int, str]
-) -> None:
-    page, watch = open_page(browser, served, size)
-    for name in ("Analyse", "Speakers", "History", "Calibration", "About"):
-        tab = page.get_by_role("tab", name=name, exact=True)
-        if not tab.is_visible():  # a narrow screen keeps the last ones in a menu
-            page.locator("#ws-tabs .overflow-menu button").first.click()
-            page.locator("#ws-tabs .overflow-dropdown button", has_text=name).click()
-        else:
-            tab.focus()
-            page.keyboard.press("Enter")
-        page.wait_for_timeout(500)
-        assert page.evaluate("document.documentElement.scrollWidth") <= size[0], f"{name} scrolls sideways"
-    assert (watch.console, watch.outside) == ([], [])
-    page.context.close()
-
-
 def test_files_of_the_data_folder_and_the_monitor_are_not_served(served: Served) -> None:
     for path in (f"gradio_api/file={served.examples[0]}", "gradio_api/file=/etc/passwd", "monitoring"):
         with pytest.raises(urllib.error.HTTPError) as refused:
             urllib.request.urlopen(served.address + path, timeout=10)
         assert refused.value.code in (401, 403, 404)
-
-
-def _json_of(page: Page) -> dict:
-    with _fetch(page, "result") as file:
-        return json.load(file)
-
-
-def _fetch(page: Page, name: str) -> Any:
-    """What a link under the result leads to."""
-    address = page.locator(f"#ws-get-{name}").get_attribute("href")
-    assert address and address.startswith("files/")
-    return urllib.request.urlopen(page.url.partition("?")[0] + address, timeout=60)
-
-
-def _is_outside(url: str) -> bool:
-    return not url.startswith(("http://127.0.0.1:", "data:", "blob:"))
-
-
-def _find_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _lay_tripwire(folder: Path, mark: Path) -> Path:
-    """Programs named like FFmpeg's that leave a mark when run."""
-    folder.mkdir()
-    for name in ("ffmpeg", "ffprobe"):
-        (folder / name).write_text(f"#!/bin/sh\ntouch '{mark}'\nexit 1\n")
-        (folder / name).chmod(0o755)
-    return folder
-
-
-def _await_page(address: str, process: subprocess.Popen, log: Path) -> None:
-    for _ in range(240):
-        assert process.poll() is None, f"the app ended: {log.read_text('utf-8', 'replace')[-2000:]}"
-        try:
-            urllib.request.urlopen(address, timeout=5)
-            return
-        except OSError:
-            time.sleep(0.5)
-    raise AssertionError(f"the app did not answer: {log.read_text('utf-8', 'replace')[-2000:]}")

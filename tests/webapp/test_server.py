@@ -68,7 +68,7 @@ def test_every_answer_carries_the_headers(client: TestClient, path: str) -> None
     headers = client.get(path).headers
     policy = headers["content-security-policy"]
     assert "frame-ancestors 'none'" in policy and "default-src 'self'" in policy and "http" not in policy
-    assert headers["x-content-type-options"] == "nosniff" and headers["referrer-policy"] == "no-referrer"
+    assert headers["x-content-type-options"] == "nosniff" and headers["referrer-policy"] == "same-origin"
     assert headers["x-frame-options"] == "DENY" and "server" not in headers
 
 

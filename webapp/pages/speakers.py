@@ -29,7 +29,7 @@ def lay_out(app: gr.Blocks, desk: Desk) -> None:
                 wrap=True,
                 column_widths=["30%", "12%", "16%", "24%", "18%"],
             )
-            figure = gr.Plot(show_label=False, elem_classes="ws-map", elem_id="ws-map")
+            figure = gr.Plot(show_label=False, elem_classes="ws-map", elem_id="ws-map", visible=False)
         with gr.Column(scale=3, min_width=320):
             who = gr.Dropdown([], label=label("Person"), elem_id="ws-person", value=None, allow_custom_value=False)
             person = gr.HTML("", elem_id="ws-person-card")
@@ -37,6 +37,9 @@ def lay_out(app: gr.Blocks, desk: Desk) -> None:
             changes = _lay_out_changes()
     with gr.Accordion(label("Enrol somebody"), open=False, elem_id="ws-enrol"):
         enrolling = _lay_out_enrolment()
+
+    def draw(names: list[str]) -> Any:
+        return plot_people([(one, desk.gallery.samples(one)) for one in names]) if names else None
 
     def show(chosen: str | None, wanted: str | None) -> tuple[Any, ...]:
         names = people.list_names(desk)
@@ -48,7 +51,7 @@ def lay_out(app: gr.Blocks, desk: Desk) -> None:
             ),
             gr.update(choices=names, value=chosen),
             people.show_person(desk, chosen),
-            plot_people([(one, desk.gallery.samples(one)) for one in names]) if names else None,
+            gr.update(value=draw(names), visible=bool(names)),
             gr.update(choices=others, value=None),
             gr.update(choices=people.list_clips(desk, chosen), value=None),
             gr.update(choices=others, value=None),

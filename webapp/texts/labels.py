@@ -6,6 +6,8 @@ from gradio.i18n import I18nData
 from webapp.texts.languages import read_catalogues
 
 _MARK = gr.I18n()
+_LACKING = {"en": {"common.upload": "Upload"}, "de": {"common.upload": "Hochladen"}}
+"""Words that Gradio's own components ask for and its catalogues lack."""
 
 
 def label(text: str) -> I18nData:
@@ -17,4 +19,5 @@ def translations() -> gr.I18n:
     """Give Gradio all words in all languages."""
     words = read_catalogues()
     keys = {text for catalogue in words.values() for text in catalogue}
-    return gr.I18n(en={text: text for text in keys}, **words)
+    english = {"en": {text: text for text in keys}}
+    return gr.I18n(**{name: own | _LACKING[name] for name, own in (english | words).items()})

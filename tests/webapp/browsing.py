@@ -1,0 +1,189 @@
+"""The real app in a process of its own, and Chromium to meet it with."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from engine.training.visemes import Manner
+from engine.training.voices import Voice
+from webapp.examples import Example, make_examples
+
+ROOT = Path(__file__).parents[2]
+FLAGS = """--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
+    --disable-component-update --disable-sync""".split()
+SLOW_MS = 180_000  # an analysis on a busy machine
+expect.set_options(timeout=30_000)
+SIZES = [(1440, 900, "light"), (390, 844, "dark")]
+
+OTHER = Example(
+    "somebody-else.mp4",
+    "Somebody else",
+    "The same portrait, moved by another manner.",
+    "The train to the coast leaves at seven in the morning. Nobody knows who paid for the seven tickets, and the "
+    "porter would not tell them anything before noon.",
+    "The train to the coast leaves at seven in the morning. Nobody knows who paid for the seven tickets, and the "
+    "porter would not tell them anything before noon.",
+    Voice("en-us+m3", words_per_minute=145),
+    Manner(head_deg=4.0, head_hz=0.5, blinks_per_min=25.0, seed=3),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """The app under test."""
+
+    address: str
+    data_dir: Path
+    examples: tuple[Path, ...]
+    tripwire: Path  # appears if anything runs ffmpeg
+
+
+@dataclass(slots=True)
+class Watch:
+    """What a page did that it should not."""
+
+    console: list[str] = field(default_factory=list)
+    outside: list[str] = field(default_factory=list)
+
+
+@contextmanager
+def serve(folder: Path, **settings: str) -> Iterator[Served]:
+    """Run the app on a data folder of its own."""
+    examples = make_examples(folder / "data")
+    tripwire = folder / "ffmpeg-was-run"
+    port = _find_port()
+    environment = os.environ | {
+        "WAYSPEAK_DATA": str(folder / "data"),
+        "WAYSPEAK_PORT": str(port),
+        "TMPDIR": str(folder),
+        "PATH": f"{_lay_tripwire(folder / 'bin', tripwire)}{os.pathsep}{os.environ['PATH']}",
+    }
+    for name in ("WAYSPEAK_HOST", "GRADIO_TEMP_DIR"):
+        environment.pop(name, None)
+    with (folder / "app.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "webapp"], cwd=ROOT, env=environment | settings, stdout=log, stderr=log
+        )
+        try:
+            address = f"http://127.0.0.1:{port}/"
+            _await_page(address, process, folder / "app.log")
+            yield Served(address, folder / "data", examples, tripwire)
+        finally:
+            process.terminate()
+            process.wait(60)
+    assert not list(folder.glob("wayspeak-uploads-*")), "uploads outlived the app"
+
+
+@contextmanager
+def launch() -> Iterator[Browser]:
+    """Start Chromium."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    program = next((found for name in names if (found := shutil.which(name))), None)
+    assert program, "no Chromium on PATH; `make test` installs it on Debian as root"
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=program, args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+def open_page(browser: Browser, served: Served, size: tuple[int, int, str] = SIZES[0]) -> tuple[Page, Watch]:
+    """A fresh page that notes what it should not do."""
+    width, height, scheme = size
+    context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)  # type: ignore[arg-type]
+    page, watch = context.new_page(), Watch()
+    page.set_default_timeout(30_000)
+    page.on("console", lambda message: watch.console.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: watch.console.append(str(error)))
+    page.on("request", lambda request: watch.outside.append(request.url) if _is_outside(request.url) else None)
+    page.goto(served.address)
+    page.wait_for_selector("#ws-analyse")
+    return page, watch
+
+
+def analyse_example(page: Page, name: str = "Example: own sound") -> None:
+    page.get_by_role("button", name=name).click()
+    page.wait_for_selector("video#ws-player")
+    page.click("#ws-analyse")
+    page.wait_for_selector(".ws-timeline .js-plotly-plot .point", timeout=SLOW_MS)
+
+
+def enrol(page: Page, name: str, clip: Path) -> None:
+    """Enrol somebody from one clip, by way of what is told when a field is lacking."""
+    page.get_by_role("tab", name="Speakers", exact=True).click()
+    if not page.locator("#ws-clips").is_visible():
+        page.locator("#ws-enrol button").first.click()
+    else:
+        page.get_by_label("Clear").first.click()
+    page.locator("#ws-clips input[type=file]").set_input_files(clip)
+    page.wait_for_selector(f"#ws-clips :text('{clip.stem}')")
+    page.click("#ws-look")
+    expect(page.locator("#ws-enrol-player video")).to_have_count(1)
+    expect(page.locator("#ws-quality")).to_contain_text(clip.name)
+    expect(page.locator("#ws-quality td").nth(3)).to_have_text("natural", timeout=SLOW_MS)
+    page.fill("#ws-name input, #ws-name textarea", name)
+    if not page.locator("#ws-told input").is_checked():
+        page.click("#ws-do-enrol")
+        expect(page.get_by_text("Nobody has confirmed that the notice was shown")).to_be_visible()
+        page.click("#ws-basis input")
+        page.get_by_role("option", name="research").click()
+        page.fill("#ws-purpose input, #ws-purpose textarea", "a test of the page")
+        page.locator("#ws-told input").check()
+    page.get_by_label("Enrol even who moves like somebody enrolled already").check()
+    page.click("#ws-do-enrol")
+    expect(page.locator("#ws-enrolled")).to_contain_text(f"of {name}")
+    expect(page.locator("#ws-people")).to_contain_text(name)
+
+
+def read_result(page: Page) -> dict[str, Any]:
+    """The report that a link under the result leads to."""
+    with fetch(page, "result") as file:
+        return dict(json.load(file))
+
+
+def fetch(page: Page, name: str) -> Any:
+    """What a link under the result leads to."""
+    address = page.locator(f"#ws-get-{name}").get_attribute("href")
+    assert address and address.startswith("files/")
+    return urllib.request.urlopen(page.url.partition("?")[0] + address, timeout=60)
+
+
+def _is_outside(url: str) -> bool:
+    return not url.startswith(("http://127.0.0.1:", "data:", "blob:"))
+
+
+def _find_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _lay_tripwire(folder: Path, mark: Path) -> Path:
+    """Programs named like FFmpeg's that leave a mark when run."""
+    folder.mkdir()
+    for name in ("ffmpeg", "ffprobe"):
+        (folder / name).write_text(f"#!/bin/sh\ntouch '{mark}'\nexit 1\n")
+        (folder / name).chmod(0o755)
+    return folder
+
+
+def _await_page(address: str, process: subprocess.Popen, log: Path) -> None:
+    for _ in range(240):
+        assert process.poll() is None, f"the app ended: {log.read_text('utf-8', 'replace')[-2000:]}"
+        try:
+            urllib.request.urlopen(address + "healthz", timeout=5)
+            return
+        except OSError:
+            time.sleep(0.5)
+    raise AssertionError(f"the app did not answer: {log.read_text('utf-8', 'replace')[-2000:]}")

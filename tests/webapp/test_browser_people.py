@@ -1,0 +1,176 @@
+"""The page as people meet it who enrol, search and forget, who log in beside others, or who cannot see it."""
+
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, BrowserContext, Page, expect
+
+from engine.settings import Settings
+from tests.webapp.browsing import (
+    OTHER,
+    SIZES,
+    SLOW_MS,
+    Served,
+    analyse_example,
+    enrol,
+    launch,
+    open_page,
+    serve,
+)
+from tests.webapp.served import PASSWORD, make_accounts
+from webapp.accounts.records import Role
+from webapp.examples import make_examples
+
+SERIOUS = ("serious", "critical")
+OF_GRADIO = 'nested-interactive: <button class="icon-button'  # its button for another file holds a hidden input
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with serve(tmp_path_factory.mktemp("served")) as served:
+        yield served
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with launch() as chromium:
+        yield chromium
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    """Serves a folder and says nothing."""
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """The app for two who log in; a developer's flag lets it fetch from this machine."""
+    folder = tmp_path_factory.mktemp("shared")
+    make_accounts(Settings(folder / "data"), ann=Role.ANALYST, ben=Role.ANALYST)
+    with serve(folder, WAYSPEAK_ALLOW_LOOPBACK_FETCH="1") as served:
+        yield served
+
+
+@pytest.fixture(scope="module")
+def site(shared: Served) -> Iterator[str]:
+    """A site with one video."""
+    handler = partial(Quiet, directory=str(shared.examples[0].parent))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/{shared.examples[0].name}"
+        server.shutdown()
+
+
+def find_faults(page: Page) -> list[str]:
+    """What axe finds that keeps people out: the rule and where."""
+    found = Axe().run(page).response["violations"]
+    faults = [
+        f"{one['id']}: {node['html'][:200]}" for one in found if one["impact"] in SERIOUS for node in one["nodes"]
+    ]
+    return [fault for fault in faults if not fault.startswith(OF_GRADIO)]
+
+
+def test_two_are_enrolled_one_is_found_and_forgotten(browser: Browser, served: Served) -> None:
+    """A clip that neither was enrolled from is searched; what is forgotten is gone from the page."""
+    (other,) = make_examples(served.data_dir, (OTHER,))
+    page, watch = open_page(browser, served)
+    enrol(page, "Eileen", served.examples[0])
+    expect(page.locator("#ws-person-card")).to_contain_text("a test of the page")
+    enrol(page, "Zoe", other)
+    page.get_by_role("tab", name="Analyse", exact=True).click()
+    page.get_by_label("Everybody enrolled").check()
+    page.fill("#ws-reason input, #ws-reason textarea", "case 12")
+    analyse_example(page, "Example: other sound")
+    found = page.locator(".ws-who")
+    expect(found).to_contain_text("1. Eileen")
+    expect(found).to_contain_text("2. Zoe")
+    expect(found).to_contain_text("Searched among 2 enrolled speakers")
+    page.get_by_text("Watch their clips").first.click()
+    expect(found.locator("video").first).to_be_visible()
+    page.get_by_role("tab", name="Speakers", exact=True).click()
+    page.locator("#ws-person input").click()
+    page.get_by_role("option", name="Eileen").click()
+    page.locator("#ws-changes button").first.click()
+    page.fill("#ws-forget-name input, #ws-forget-name textarea", "Eileen")
+    page.click("#ws-forget")
+    expect(page.locator("#ws-receipt")).to_contain_text("Eileen was forgotten")
+    expect(page.locator("#ws-people")).not_to_contain_text("Eileen")
+    expect(page.locator("#ws-people")).to_contain_text("Zoe")
+    assert (watch.console, watch.outside) == ([], [])
+    page.context.close()
+
+
+def log_in(browser: Browser, served: Served, name: str) -> tuple[BrowserContext, Page]:
+    context = browser.new_context()
+    page = context.new_page()
+    page.set_default_timeout(30_000)
+    page.goto(served.address)
+    page.fill("input[name=name]", name)
+    page.fill("input[name=password]", PASSWORD)
+    page.click("button")
+    page.wait_for_selector("#ws-analyse")
+    expect(page.locator(".ws-title header")).to_contain_text(f"{name}, analyst")
+    return context, page
+
+
+def test_two_who_log_in_do_not_see_each_other(browser: Browser, shared: Served, site: str) -> None:
+    """One analyses a link, after a look at what is behind it; the other finds neither the job nor its files."""
+    context, page = log_in(browser, shared, "ann")
+    page.fill("#ws-link input, #ws-link textarea", site)
+    page.click("#ws-link-look")
+    expect(page.locator("#ws-link-about")).to_contain_text("in-sync")
+    page.click("#ws-analyse")
+    page.wait_for_selector(".ws-timeline .js-plotly-plot .point", timeout=SLOW_MS)
+    address, file = page.url, page.locator("#ws-get-result").get_attribute("href")
+    assert context.request.get(shared.address + str(file)).status == 200
+    other, page = log_in(browser, shared, "ben")
+    page.goto(address)
+    page.wait_for_selector("#ws-analyse")
+    expect(page.locator("#ws-summary")).to_contain_text("Upload a talking-head clip")
+    page.get_by_role("tab", name="History", exact=True).click()
+    page.click("#ws-history-refresh")
+    expect(page.locator("#ws-history")).not_to_contain_text("in-sync")
+    assert other.request.get(shared.address + str(file)).status == 404
+    with pytest.raises(urllib.error.HTTPError) as refused:  # and nothing without a login
+        urllib.request.urlopen(shared.address + str(file), timeout=10)
+    assert refused.value.code == 401
+    page.get_by_role("link", name="Log out").click()
+    page.get_by_role("button", name="Log out").click()
+    expect(page.locator("input[name=password]")).to_be_visible()
+    other.close()
+    context.close()
+
+
+def test_a_result_can_be_read_by_all(browser: Browser, served: Served) -> None:
+    page, _ = open_page(browser, served)
+    analyse_example(page)
+    assert find_faults(page) == []
+    page.context.close()
+
+
+@pytest.mark.parametrize("size", SIZES, ids=["desktop-light", "phone-dark"])
+def test_every_tab_fits_the_screen_can_be_reached_by_keyboard_and_read_by_all(
+    browser: Browser, served: Served, size: tuple[int, int, str]
+) -> None:
+    page, watch = open_page(browser, served, size)
+    for name in ("Analyse", "Speakers", "History", "Calibration", "About"):
+        tab = page.get_by_role("tab", name=name, exact=True)
+        if not tab.is_visible():  # a narrow screen keeps the last ones in a menu
+            page.locator("#ws-tabs .overflow-menu button").first.click()
+            page.locator("#ws-tabs .overflow-dropdown button", has_text=name).click()
+        else:
+            tab.focus()
+            page.keyboard.press("Enter")
+        page.wait_for_timeout(500)
+        assert page.evaluate("document.documentElement.scrollWidth") <= size[0], f"{name} scrolls sideways"
+        assert find_faults(page) == [], name
+    assert (watch.console, watch.outside) == ([], [])
+    page.context.close()
