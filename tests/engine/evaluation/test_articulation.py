@@ -59,7 +59,7 @@ def test_each_gesture_is_told_by_itself(talks: list[Talk]) -> None:
 
 
 def test_lips_that_know_nothing_of_the_sound_part_nothing() -> None:
-    idle = [make_talk(person, number, obeys=False) for person in "abcdefgh" for number in range(4)]
+    idle = [make_talk(person, number, obeys=False) for person in "abcdefghij" for number in range(8)]
     (both,) = evaluate_articulation(idle, replace(QUICK, shifts_s=()))
     assert 0.3 < both.foreign.parting.auc < 0.7
 
