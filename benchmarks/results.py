@@ -79,7 +79,7 @@ def main(
     ] = None,
     what: Annotated[str, typer.Option(help="What to measure anew.")] = ",".join(PARTS),
     people: Annotated[int, typer.Option(help="Of so many, a clip each is made worse.")] = 16,
-    picture: Annotated[str, typer.Option(help="Levels at which the picture is made worse.")] = "1,3,5",
+    picture: Annotated[str, typer.Option(help="Levels at which the picture is made worse.")] = "1,2,3,4,5",
     sound: Annotated[str, typer.Option(help="Levels at which the sound is made worse.")] = "1,2,3,4,5",
     docs: Annotated[Path, typer.Option(help="Where results.json, results.md and figures/ go.")] = Path("docs"),
 ) -> None:
