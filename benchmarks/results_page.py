@@ -115,7 +115,7 @@ def list_weaknesses(measured: Measured) -> list[str]:
         told.append(_blame_methods(measured.forged.per_method))
     if measured.dubbed:
         told += _blame_lengths(measured.dubbed, measured.dubbed_of)
-    for name, report in (("pictures", measured.picture), ("sound", measured.sound)):
+    for name, report in (("A bad picture", measured.picture), ("Bad sound", measured.sound)):
         if report:
             told.append(_blame_perturbations(name, report))
     return ["## Weaknesses first", "", *(f"- {text}" for text in (*told, NOT_KEPT_BACK, STAND_INS)), ""]
@@ -249,7 +249,7 @@ def _blame_perturbations(name: str, report: RobustnessReport) -> str:
     most = max(rest, key=lambda one: one.doubted.share if one.doubted else 0.0)
     alarms = f"untouched {name_share(plain.doubted)}; at most {name_share(most.doubted)}, after {name_done(most)}"
     return (
-        f"**Bad {name} costs.** AUC untouched {name_auc(plain.parting)}; worst: {lowest}. Real clips called against, "
+        f"**{name} costs.** AUC untouched {name_auc(plain.parting)}; worst: {lowest}. Real clips called against, "
         f"gates aside: {alarms}."
     )
 
