@@ -71,6 +71,8 @@ def site(shared: Served) -> Iterator[str]:
 
 def find_faults(page: Page) -> list[str]:
     """What axe finds that keeps people out: the rule and where."""
+    drawn = "![...document.querySelectorAll('[aria-label=\"Empty value\"]')].some(each => each.offsetParent)"
+    page.wait_for_function(drawn)  # until then Gradio shows a place holder
     found = Axe().run(page).response["violations"]
     faults = [
         f"{one['id']}: {node['html'][:200]}" for one in found if one["impact"] in SERIOUS for node in one["nodes"]

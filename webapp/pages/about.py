@@ -53,7 +53,7 @@ def list_models(desk: Desk) -> str:
     heads = "".join(f'<th scope="col">{escape(say(text))}</th>' for text in words)
     index = _name_index(desk)
     return (
-        f'<section class="ws-scroll"><h3>{escape(say("Models"))}</h3>'
+        f'<section class="ws-scroll" tabindex="0"><h3>{escape(say("Models"))}</h3>'
         f'<table class="ws-rows"><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>'
         f'<p class="ws-file">{escape(index)}</p></section>'
     )
@@ -70,7 +70,7 @@ def list_findings(desk: Desk) -> str:
     )
     title = escape(say("What is installed"))
     table = f'<table class="ws-rows"><tbody>{rows}</tbody></table>'
-    return f'<details class="ws-table ws-scroll"><summary>{title}</summary>{table}</details>'
+    return f'<details class="ws-table ws-scroll" tabindex="0"><summary>{title}</summary>{table}</details>'
 
 
 def _name_index(desk: Desk) -> str:
