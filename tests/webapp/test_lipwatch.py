@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from engine import media
 from engine.articulation import Outcome
@@ -20,7 +21,9 @@ from engine.types import Clip
 from tests.engine.test_articulation_report import make_report
 from tests.fakes import FakeNets, FakeVoice, make_clip, make_mouth, make_voice
 from tests.webapp.jobs.handed import hand_in, make_examination, make_settings
+from tests.webapp.pages.desks import finish_job, open_desk
 from tests.webapp.test_examination import Examine, data_dir, examine  # noqa: F401 - fixtures
+from webapp.api.views import QuestionView
 from webapp.evidence.bundles import list_members
 from webapp.evidence.collection import collect_exhibit
 from webapp.evidence.keys import open_key
@@ -28,6 +31,8 @@ from webapp.jobs import folders
 from webapp.jobs.records import JobError, Question
 from webapp.jobs.store import JobStore
 from webapp.lipwatch import LipWatch
+from webapp.pages import job_views
+from webapp.pages.examining import Asked
 
 MOUTH = make_mouth(100)
 SOUNDS = (Sound("M", 0.4, 0.48), Sound("W", 1.0, 1.16), Sound("B", 3.0, 3.08))
@@ -145,3 +150,26 @@ def test_the_evidence_bundle_has_it_where_it_was_asked_for(tmp_path: Path) -> No
         assert ("phonemes.json" in members["README.txt"].decode()) is asked
     assert members["phonemes.json"].decode() == write_json(to_json((make_report(),)))
     store.close()
+
+
+def test_the_form_asks_for_it_only_where_it_is_ticked() -> None:
+    assert Asked(("a.mp4",)).pose().language is None
+    assert Asked(("a.mp4",), sounds=True).pose() == ENGLISH
+
+
+def test_the_interface_takes_and_tells_the_language_and_no_other() -> None:
+    assert QuestionView(language="en").ask() == ENGLISH
+    assert QuestionView().ask().language is None
+    with pytest.raises(ValidationError):
+        QuestionView(language="ar")  # type: ignore[arg-type]
+
+
+def test_the_download_is_offered_where_it_was_asked_for(tmp_path: Path) -> None:
+    desk = open_desk(tmp_path)
+    asked = finish_job(
+        desk, tmp_path, question=ENGLISH, found=replace(make_examination(), articulations=(make_report(),))
+    )
+    assert "phonemes.json" in job_views.list_downloads(asked)
+    assert "phonemes.json" not in job_views.list_downloads(finish_job(desk, tmp_path, "other.mp4"))
+    desk.jobs.close()
+    desk.gallery.close()
