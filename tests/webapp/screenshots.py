@@ -4,7 +4,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-import cv2
+from PIL import Image
 from playwright.sync_api import Browser, Page
 
 from tests.webapp.browsing import OTHER, SIZES, Served, analyse_example, enrol, launch, open_page, serve
@@ -20,7 +20,8 @@ def take_pictures(browser: Browser, served: Served, folder: Path) -> None:
     page, _ = open_page(browser, served, TALL)
     enrol(page, "Eileen", served.examples[0])
     enrol(page, "Zoe", other)
-    page.get_by_role("tab", name="Analyse", exact=True).click()
+    page.reload()
+    page.wait_for_selector("#ws-analyse")
     page.get_by_label("Everybody enrolled").check()
     page.fill("#ws-reason input, #ws-reason textarea", "case 12")
     analyse_example(page, "Example: other sound")
@@ -33,7 +34,7 @@ def take_pictures(browser: Browser, served: Served, folder: Path) -> None:
     page, _ = open_page(browser, served, PHONE)
     page.goto(address)
     page.wait_for_selector(".ws-timeline .js-plotly-plot .point")
-    page.locator(".ws-face").first.scroll_into_view_if_needed()
+    page.locator(".ws-face h2").first.scroll_into_view_if_needed()
     _save(page, folder / "phone.png", is_whole=False)
     page.context.close()
 
@@ -41,11 +42,10 @@ def take_pictures(browser: Browser, served: Served, folder: Path) -> None:
 def _save(page: Page, path: Path, is_whole: bool = True) -> None:
     page.wait_for_timeout(3000)
     page.screenshot(path=path, full_page=is_whole)
-    image = cv2.imread(str(path))
-    assert image is not None
-    if image.shape[1] > 1000:
-        image = cv2.resize(image, None, fx=0.75, fy=0.75, interpolation=cv2.INTER_AREA)
-    cv2.imwrite(str(path), image, [cv2.IMWRITE_PNG_COMPRESSION, 9])
+    image = Image.open(path).convert("RGB")
+    if image.width > 1000:
+        image = image.resize((image.width * 3 // 4, image.height * 3 // 4), Image.Resampling.LANCZOS)
+    image.quantize(96).save(path, optimize=True)
 
 
 def main() -> None:

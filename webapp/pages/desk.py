@@ -23,6 +23,7 @@ QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "undocumen
 """For events that answer at once."""
 SHOWN: dict[str, Any] = {"api_visibility": "undocumented"}
 """For events that take a moment."""
+TOLD_S = 30.0  # how long a refusal stands on the page
 Given = ParamSpec("Given")
 Answer = TypeVar("Answer")
 _log = logging.getLogger(__name__)
@@ -59,7 +60,7 @@ def guard(act: Callable[Given, Answer]) -> Callable[Given, Answer]:
         except Exception:
             _log.exception("an event of the page failed")
             words = say("Something went wrong inside Wayspeak. Try again; the log shows the cause.")
-        gr.Warning(words, duration=None, title=say("That was not done"))
+        gr.Warning(words, duration=TOLD_S, title=say("That was not done"))
         return gr.skip()
 
     return guarded

@@ -127,7 +127,7 @@ def _lay_out_enrolment() -> dict[str, Any]:
             )
             parts["collector"] = gr.Textbox(label=label("Who asked"))
             parts["release"] = gr.File(
-                label=label("Signed release, of which the checksum alone is kept"), type="filepath", height=100
+                label=label("Signed release, of which the checksum alone is kept"), type="filepath", height=140
             )
             parts["notice"] = gr.HTML(speaker_views.show_notice())
             parts["told"] = gr.Checkbox(label=label("The person was shown the notice"), elem_id="ws-told")
