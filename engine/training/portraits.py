@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy.interpolate import RBFInterpolator
 
 from engine.errors import EngineError
 from engine.facenets import FaceNets
@@ -164,6 +163,8 @@ def _in_face(portrait: Portrait, x: np.ndarray | float, y: np.ndarray | float) -
 
 def _extend(portrait: Portrait, moved: dict[int, np.ndarray]) -> np.ndarray:
     """(468, 2): the given points' displacements, zero at the still points, smooth in between."""
+    from scipy.interpolate import RBFInterpolator  # here: it takes long to import, and the page moves no portrait
+
     still = {int(point): np.zeros(2) for point in _STILL if int(point) not in moved}
     controls = {**still, **moved}
     index = np.array(list(controls))
