@@ -19,6 +19,8 @@ from engine.settings import Settings
 from engine.weights import hash_file
 from tests.webapp.browsing import SIZES, SLOW_MS, Served, analyse_example, fetch, launch, open_page, read_result, serve
 
+pytestmark = pytest.mark.timeout(600)  # several analyses in one test, on whatever machine
+
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:

@@ -30,6 +30,8 @@ from webapp.examples import make_examples
 SERIOUS = ("serious", "critical")
 OF_GRADIO = 'nested-interactive: <button class="icon-button'  # its button for another file holds a hidden input
 
+pytestmark = pytest.mark.timeout(600)  # several analyses in one test, on whatever machine
+
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
