@@ -1,6 +1,5 @@
 """The typer command behind `wayspeak phonemes`: which sounds should close or round the lips, and whether they did."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +13,7 @@ from engine.cli import show_progress
 from engine.errors import EngineError
 from engine.media import open_clip
 from engine.observer import Observer
+from engine.output import STDOUT, write_output
 from engine.report import write_json
 from engine.settings import Settings
 from engine.speechsounds import SoundRecogniser
@@ -40,10 +40,10 @@ def phonemes(
     observer = Observer.load(Settings.from_env())
     with show_progress() as on_step:
         reports = examine(file, observer, recogniser, (start, float("inf") if end is None else end), on_step)
-    if json != Path("-"):
+    if json != STDOUT:
         print_reports(reports, Console())
     if json is not None:
-        _write(write_json(to_json(reports)), json)
+        write_output(write_json(to_json(reports)), json)
 
 
 def examine(
@@ -78,13 +78,3 @@ def print_reports(reports: tuple[ArticulationReport, ...], console: Console) -> 
             console.print(f"{title}: no sound that should close or round the lips was heard.")
         for line in summarise(report):
             console.print(line, highlight=False)
-
-
-def _write(text: str, target: Path) -> None:
-    if target == Path("-"):
-        sys.stdout.write(text)
-        return
-    try:
-        target.write_text(text, encoding="utf-8")
-    except OSError as cause:
-        raise EngineError(f"{target} cannot be written: {cause.strerror}.", "Choose another place.") from cause

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from engine.errors import EngineError
+from engine.output import STDOUT, write_output
 from engine.types import Mode, Model, OnStep
 
 if TYPE_CHECKING:
@@ -79,11 +80,11 @@ def analyse(
             analysis = engine.analyse(file, on_step)
     except EngineError as error:
         if json is not None:
-            _write(write_json(error_to_json(error)), json)
+            write_output(write_json(error_to_json(error)), json)
         raise
     if json is not None:
-        _write(write_json(to_json(analysis)), json)
-    if json != Path("-"):
+        write_output(write_json(to_json(analysis)), json)
+    if json != STDOUT:
         typer.echo(summarise(analysis))
 
 
@@ -214,17 +215,6 @@ def show_progress() -> Iterator[OnStep]:
             bar.update(task, completed=completed)
 
         yield on_step
-
-
-def _write(text: str, target: Path) -> None:
-    if target == Path("-"):
-        sys.stdout.buffer.write(text.encode())
-        sys.stdout.flush()
-        return
-    try:
-        target.write_text(text, encoding="utf-8")
-    except OSError as cause:
-        raise EngineError(f"{target} cannot be written: {cause.strerror}.", "Choose another place.") from cause
 
 
 if __name__ == "__main__":

@@ -36,6 +36,7 @@ from engine.faces import FaceOptions
 from engine.manifest import Row, read_manifest
 from engine.methods import Method, choose_method
 from engine.observer import Observer
+from engine.output import STDOUT, write_output
 from engine.pipeline import Engine
 from engine.settings import Settings
 from engine.types import Mode, Model, OnStep
@@ -314,17 +315,9 @@ def _check_sides(rows: Sequence[Row]) -> None:
 
 def _deliver(report: Report | IdentityReport, json: Path | None) -> None:
     """Print the tables and write the JSON where it is wanted; where that is standard output, tables go to the other."""
-    print_report(report, Console(stderr=json == Path("-")))
-    if json is None:
-        return
-    text = jsonlib.dumps(to_json(report), indent=2, ensure_ascii=False) + "\n"
-    if json == Path("-"):
-        sys.stdout.write(text)
-        return
-    try:
-        json.write_text(text, encoding="utf-8")
-    except OSError as cause:
-        raise EngineError(f"{json} cannot be written: {cause.strerror}.", "Choose another place.") from cause
+    print_report(report, Console(stderr=json == STDOUT))
+    if json is not None:
+        write_output(jsonlib.dumps(to_json(report), indent=2, ensure_ascii=False) + "\n", json)
 
 
 @contextmanager

@@ -1,7 +1,6 @@
 """The typer command behind `wayspeak robustness`."""
 
 import json as jsonlib
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -12,7 +11,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from engine.cache import ObservationCache
-from engine.errors import BadManifest, EngineError
+from engine.errors import BadManifest
 from engine.evaluation.command import load_drawings, name_disk_errors, read_rows, show_progress
 from engine.evaluation.figures import Share
 from engine.evaluation.layouts import Choice, Layout
@@ -28,6 +27,7 @@ from engine.evaluation.robustness import (
 )
 from engine.manifest import Row
 from engine.methods import choose_method
+from engine.output import STDOUT, write_output
 from engine.pipeline import Engine
 from engine.settings import Settings
 from engine.types import Mode, Model
@@ -69,11 +69,11 @@ def robustness(
     options = RobustnessOptions(steps, seconds, seed=seed)
     with name_disk_errors(), show_progress() as on_row:
         report = measure_robustness(usable, lambda row: engine, watch, options, on_row)
-    print_robustness(report, Console(stderr=json == Path("-")))
+    print_robustness(report, Console(stderr=json == STDOUT))
     for one in (*absent, *useless):
         typer.echo(f"left out: {one.path}: {one.reason}", err=True)
     if json is not None:
-        _write(jsonlib.dumps(to_json(report), indent=2, ensure_ascii=False) + "\n", json)
+        write_output(jsonlib.dumps(to_json(report), indent=2, ensure_ascii=False) + "\n", json)
     if figures and drawings:
         drawings.write_figures({"robustness": drawings.plot_robustness(report)}, figures)
 
@@ -153,13 +153,3 @@ def _lay_line(one: Outcome) -> tuple[str, ...]:
 
 def _name_share(share: Share | None) -> str:
     return "-" if share is None else f"{share.share:.1%} of {share.n}"
-
-
-def _write(text: str, target: Path) -> None:
-    if target == Path("-"):
-        sys.stdout.write(text)
-        return
-    try:
-        target.write_text(text, encoding="utf-8")
-    except OSError as cause:
-        raise EngineError(f"{target} cannot be written: {cause.strerror}.", "Choose another place.") from cause

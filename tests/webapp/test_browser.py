@@ -17,21 +17,9 @@ from engine.pipeline import Engine
 from engine.report import to_json
 from engine.settings import Settings
 from engine.weights import hash_file
-from tests.webapp.browsing import SIZES, SLOW_MS, Served, analyse_example, fetch, launch, open_page, read_result, serve
+from tests.webapp.browsing import SIZES, SLOW_MS, Served, analyse_example, fetch, open_page, read_result
 
 pytestmark = pytest.mark.timeout(600)  # several analyses in one test, on whatever machine
-
-
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with serve(tmp_path_factory.mktemp("served")) as served:
-        yield served
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with launch() as chromium:
-        yield chromium
 
 
 @pytest.mark.parametrize("size", SIZES, ids=["desktop-light", "phone-dark"])

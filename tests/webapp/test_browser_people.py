@@ -19,7 +19,6 @@ from tests.webapp.browsing import (
     Served,
     analyse_example,
     enrol,
-    launch,
     open_page,
     serve,
 )
@@ -31,18 +30,6 @@ SERIOUS = ("serious", "critical")
 OF_GRADIO = 'nested-interactive: <button class="icon-button'  # its button for another file holds a hidden input
 
 pytestmark = pytest.mark.timeout(600)  # several analyses in one test, on whatever machine
-
-
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with serve(tmp_path_factory.mktemp("served")) as served:
-        yield served
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with launch() as chromium:
-        yield chromium
 
 
 class Quiet(SimpleHTTPRequestHandler):

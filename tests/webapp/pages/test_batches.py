@@ -1,12 +1,11 @@
 """Many at once: links and uploads become one batch; no list can name a file of the server's."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.webapp.jobs.handed import write_file
-from tests.webapp.pages.desks import OWNER, finish_job, open_desk
+from tests.webapp.pages.desks import OWNER, finish_job
 from webapp import batch
 from webapp.batch_sources import BadBatch, Source
 from webapp.jobs.records import JobError, Question
@@ -14,14 +13,6 @@ from webapp.pages import batches
 from webapp.pages.desk import Desk
 
 LINK = "https://example.org/talk"
-
-
-@pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
-    desk = open_desk(tmp_path)
-    yield desk
-    desk.jobs.close()
-    desk.gallery.close()
 
 
 def test_links_a_list_and_uploads_are_one_batch(desk: Desk, tmp_path: Path) -> None:

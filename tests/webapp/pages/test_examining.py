@@ -1,6 +1,5 @@
 """What the Analyse tab does: jobs are handed in, followed, and shown to whoever owns them."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from engine.errors import EngineError, UnreadableVideo
 from engine.methods import Method
 from tests.gallery_db.planted import enrol_people
 from tests.webapp.jobs.handed import hand_in, make_examination, write_file
-from tests.webapp.pages.desks import OWNER, finish_job, open_desk
+from tests.webapp.pages.desks import OWNER, finish_job
 from tests.webapp.test_views import MEAN, Tags
 from webapp.examples import EXAMPLES
 from webapp.jobs.records import JobError, JobState, Question
@@ -21,14 +20,6 @@ from webapp.pages.desk import Desk
 from webapp.pages.examining import EVERYBODY, ONE, Asked
 
 ABOUT = Question(reason="case 12", speaker="Ada")
-
-
-@pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
-    desk = open_desk(tmp_path)
-    yield desk
-    desk.jobs.close()
-    desk.gallery.close()
 
 
 def test_every_file_is_a_job_and_the_link_one_more(desk: Desk, tmp_path: Path) -> None:

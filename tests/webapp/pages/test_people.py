@@ -1,6 +1,5 @@
 """What the Speakers tab does: look at clips, enrol with consent, tell who is there."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,7 +13,7 @@ from gallery_db.records import Basis
 from tests.fakes import make_analysis, make_report
 from tests.gallery_db.planted import draw_person, embed, enrol_people
 from tests.webapp.jobs.handed import make_examination, make_sighting
-from tests.webapp.pages.desks import OWNER, finish_job, open_desk
+from tests.webapp.pages.desks import OWNER, finish_job
 from tests.webapp.test_views import Tags
 from webapp.examination import Examination
 from webapp.faces import ManyFaces, choose_speaker
@@ -24,14 +23,6 @@ from webapp.pages.desk import Desk
 from webapp.pages.people import ConsentForm, Look
 
 FORM = ConsentForm("consent", "a test of the page", 30, "Grace", True)
-
-
-@pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
-    desk = open_desk(tmp_path)
-    yield desk
-    desk.jobs.close()
-    desk.gallery.close()
 
 
 def see(person: int, clip: int, seconds: float = 12.0) -> Examination:

@@ -1,6 +1,5 @@
 """The tabs History and Calibration: rows, comparison, which record is in force and who approved it."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,19 +9,11 @@ from engine.calibration.records import CalibrationStatus, Task
 from engine.errors import EngineError, UnreadableVideo
 from tests.fakes import make_analysis, make_report
 from tests.webapp.jobs.handed import hand_in, make_examination
-from tests.webapp.pages.desks import OWNER, finish_job, open_desk
+from tests.webapp.pages.desks import OWNER, finish_job
 from tests.webapp.test_views import MEAN, Tags
 from webapp.figures import plot_comparison, plot_metrics
 from webapp.pages import about, calibrations, comparing, history, job_views
 from webapp.pages.desk import Desk
-
-
-@pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
-    desk = open_desk(tmp_path)
-    yield desk
-    desk.jobs.close()
-    desk.gallery.close()
 
 
 def test_the_history_tells_of_every_job_what_it_found(desk: Desk, tmp_path: Path) -> None:
