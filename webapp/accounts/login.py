@@ -2,7 +2,6 @@
 
 import re
 import secrets
-from html import escape
 from urllib.parse import parse_qs
 
 from fastapi import APIRouter, Request
@@ -14,17 +13,11 @@ from webapp.accounts.answers import STATUS
 from webapp.accounts.errors import BadLogin, LoginLocked
 from webapp.accounts.guard import COOKIE
 from webapp.accounts.store import SESSION, AccountStore
+from webapp.templates import render
 
 FORM_COOKIE = "wayspeak_login"
 MAX_FORM = 10_000  # bytes
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-STYLE = """
-:root { color-scheme: light dark; } body { font: 16px/1.5 system-ui, sans-serif; display: grid; place-items: center;
-  min-height: 90vh; margin: 0; padding: 1rem; }
-main { width: min(22rem, 100%); } label { display: block; margin: 1rem 0; }
-input { display: block; width: 100%; box-sizing: border-box; font: inherit; padding: .5rem; }
-button { font: inherit; padding: .5rem 1.2rem; } [role=alert] { border-left: 4px solid #b3261e; padding-left: .7rem; }
-"""
 
 
 def make_router(accounts: AccountStore) -> APIRouter:
@@ -53,7 +46,7 @@ def make_router(accounts: AccountStore) -> APIRouter:
 
     @router.get("/logout")
     def show_logout() -> Response:
-        return _page("Log out", '<form method="post"><button>Log out</button></form>')
+        return _page("logout.html")
 
     @router.post("/logout")
     def log_out(request: Request) -> Response:
@@ -67,28 +60,17 @@ def make_router(accounts: AccountStore) -> APIRouter:
 
 def _show_form(request: Request, target: str, error: EngineError | None = None) -> Response:
     token = secrets.token_urlsafe(16)
-    alert = f'<p role="alert">{escape(error.message)} {escape(error.hint)}</p>' if error else ""
-    body = (
-        f'{alert}<form method="post" action="/login"><input type="hidden" name="form" value="{token}">'
-        f'<input type="hidden" name="next" value="{escape(target, quote=True)}">'
-        '<label>Name <input name="name" autocomplete="username" required autofocus maxlength="64"></label>'
-        '<label>Password <input name="password" type="password" autocomplete="current-password" required></label>'
-        "<button>Log in</button></form>"
-    )
-    response = _page("Log in", body, STATUS.get(error.code, 422) if error else 200)
+    status = STATUS.get(error.code, 422) if error else 200
+    response = _page("login.html", status, token=token, target=target, error=error)
     if isinstance(error, LoginLocked):
         response.headers["Retry-After"] = str(error.retry_s)
     _set_cookie(response, request, FORM_COOKIE, token, 3600)
     return response
 
 
-def _page(title: str, body: str, status: int = 200) -> HTMLResponse:
-    html = (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        f"<title>{title} · Wayspeak</title><style>{STYLE}</style></head><body><main><h1>Wayspeak</h1>{body}</main>"
-        "</body></html>"
-    )
-    return HTMLResponse(html, status, {"Content-Security-Policy": POLICY, "Cache-Control": "no-store"})
+def _page(template: str, status: int = 200, **values: object) -> HTMLResponse:
+    headers = {"Content-Security-Policy": POLICY, "Cache-Control": "no-store"}
+    return HTMLResponse(render(template, **values), status, headers)
 
 
 def _set_cookie(response: Response, request: Request, name: str, value: str, seconds: int) -> None:
