@@ -20,6 +20,7 @@ from engine.observer import Observer
 from engine.training.members import MemberOptions, Trainee
 from tests.fakes import FakeNets, FakeVoice
 
+DOCS = Path(__file__).parents[2] / "docs"
 SOURCES = ("lab", "hall", "lab", "studio")
 
 
@@ -54,7 +55,7 @@ def measure() -> Measured:
 
 def read_page(measured: Measured, folder: Path) -> str:
     write_page(measured, folder / "results.md")
-    return (folder / "results.md").read_text()
+    return (folder / "results.md").read_text("utf-8")
 
 
 def test_what_was_measured_is_on_the_page_weaknesses_first(tmp_path: Path) -> None:
@@ -70,6 +71,11 @@ def test_what_was_measured_is_on_the_page_weaknesses_first(tmp_path: Path) -> No
     assert "| windows of 1 s, no offset tried | 0.610 |" in page and "| faces held still | 0.500 |" in page
     assert "The lowest AUC is 0.80 (0.70 to 0.90), after MP3 (8 kbit/s)" in page
     assert "dub 0.20 s" in page and "moves by more than 0.12; 1 clips are too short" in page
+
+
+def test_the_page_in_docs_is_that_of_its_figures(tmp_path: Path) -> None:
+    measured = Adapter.validate_json((DOCS / "results.json").read_bytes())
+    assert read_page(measured, tmp_path) == (DOCS / "results.md").read_text("utf-8")
 
 
 def test_every_table_has_as_many_cells_in_each_row(tmp_path: Path) -> None:
