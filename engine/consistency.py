@@ -8,6 +8,7 @@ moment of this face shares with any moment of this voice is taken off. The last 
 """
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 
@@ -19,6 +20,8 @@ MIN_BACKGROUND = 10  # offsets from which the spread of a curve can be told
 @dataclass(frozen=True, slots=True)
 class ConsistencyOptions:
     """What changes a score; enters the recipe."""
+
+    recipe_name: ClassVar = "ConsistencyOptions"
 
     max_offset: int = 15  # frames, K: the sound is tried from K early to K late
     min_pairs: int = 10  # frame pairs behind a value of the curve

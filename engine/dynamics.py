@@ -8,6 +8,7 @@ untouched clips give, the embedding is marked as not natural, and whoever looks 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -15,7 +16,8 @@ from engine import weights
 from engine.alignedfaces import AlignedFaces
 from engine.models.dvp import DVP, load_dvp
 from engine.observation import Observation, ObservedTrack
-from engine.observer import FACES_VERSION, write_recipe
+from engine.observer import FACES_VERSION
+from engine.recipes import write_recipe
 from engine.settings import Settings
 from engine.types import FPS, DynamicEmbedding
 
@@ -47,6 +49,8 @@ class Nature:
 @dataclass(frozen=True, slots=True)
 class EmbeddingOptions:
     """What changes an embedding besides the weights."""
+
+    recipe_name: ClassVar = "EmbeddingOptions"
 
     lowest: float = LOWEST  # see `Nature`
 

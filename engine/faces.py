@@ -11,6 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import ClassVar
 
 import cv2
 import numpy as np
@@ -28,6 +29,8 @@ MAX_THREADS = 4  # a fifth face in one picture is rare
 @dataclass(frozen=True, slots=True)
 class FaceOptions:
     """What changes the tracks; enters the recipe."""
+
+    recipe_name: ClassVar = "FaceOptions"
 
     detect_every: int = 5  # frames between looks for new faces
     min_presence: float = 0.5  # of the mesh net

@@ -7,6 +7,7 @@ SyncNet (faces of 100 pixels); bounds belong to the good side, so exactly 4.0 s 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from engine.types import Reason, Status
 
@@ -19,6 +20,8 @@ _SEVERITY = {Status.EVALUATED: 0, Status.LIMITED: 1, Status.NOT_EVALUATED: 2, St
 @dataclass(frozen=True, slots=True)
 class GateOptions:
     """The bounds; they enter the recipe."""
+
+    recipe_name: ClassVar = "GateOptions"
 
     silence_dbfs: float = -60.0
     min_length_s: float = 1.0

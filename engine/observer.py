@@ -1,6 +1,5 @@
 """From a file to its observation: the networks that see faces and hear speech, and nothing that judges."""
 
-import hashlib
 import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -16,6 +15,7 @@ from engine.cuttings import Cuttings, add_cuttings, plan_cuttings
 from engine.faces import FaceNets, FaceOptions, track_faces
 from engine.media import open_clip
 from engine.observation import Heard, Observation, listen, observe_track
+from engine.recipes import write_recipe
 from engine.settings import MediaLimits, Settings
 from engine.types import Clip, Frame, OnStep, Reason
 from engine.voice import VoiceDetector
@@ -121,13 +121,6 @@ class Observer:
             timings_s=timings,
         )
         return seen, plan_cuttings(found.tracks, seen, self.cut_mouths, self.cut_faces)
-
-
-def write_recipe(files: Sequence[Path], options: object, words: Sequence[str] = ()) -> str:
-    """Name each weight file by its hash, and all options by theirs; safe as the name of a folder."""
-    parts = [f"{path.stem}-{weights.hash_file(path)[:12]}" for path in files]
-    digest = hashlib.sha256(repr(options).encode()).hexdigest()
-    return "+".join([*parts, *words, f"options-{digest[:8]}"])
 
 
 @contextmanager

@@ -5,6 +5,7 @@ whether one offset stands out (`consistency.measure_clarity`), and which. The sc
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from engine.consistency import Consistency
 from engine.methods import TITLES
@@ -21,6 +22,8 @@ class OpinionOptions:
     included; given an own voice to one and another's to the other, in 70 of 100 (4 s: 42). On AV-HuBERT nothing could
     be measured; clarity has no scale of its model's that would have to be fitted.
     """
+
+    recipe_name: ClassVar = "OpinionOptions"
 
     clear: float = 4.0  # one offset stands out: 9 in 10 own voices (4 s: half of them), 1 in 250 other voices
     unclear: float = 2.5  # none does: 8 in 10 other voices, 1 in 50 own voices (4 s: 1 in 8)

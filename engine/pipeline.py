@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from math import inf
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from engine.calibration.judging import check_consistency, find_calibration, judge_consistency
 from engine.calibration.records import Calibration, Task
@@ -25,8 +25,9 @@ from engine.gates import (
 )
 from engine.methods import Method
 from engine.observation import Observation, ObservedTrack, measure_clip, measure_track
-from engine.observer import MOUTHS_VERSION, ROWS_VERSION, Observer, time_step, write_recipe
+from engine.observer import MOUTHS_VERSION, ROWS_VERSION, Observer, time_step
 from engine.opinions import OpinionOptions, compare_opinions
+from engine.recipes import write_recipe
 from engine.settings import Settings
 from engine.types import (
     FPS,
@@ -50,6 +51,8 @@ NO_EVIDENCE = {Reason.NO_AUDIO, Reason.NO_FACE}
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
     """Every option that changes a result, stage by stage; all of it enters the recipe."""
+
+    recipe_name: ClassVar = "EngineOptions"
 
     faces: FaceOptions = field(default_factory=FaceOptions)
     consistency: ConsistencyOptions = field(default_factory=ConsistencyOptions)

@@ -10,7 +10,8 @@ import numpy as np
 from engine.alignedfaces import AlignedFaces
 from engine.dynamics import Nature, join_windows
 from engine.observation import Observation, ObservedTrack
-from engine.observer import FACES_VERSION, write_recipe
+from engine.observer import FACES_VERSION
+from engine.recipes import write_recipe
 from engine.types import FPS, DynamicEmbedding
 
 VERSION = 1

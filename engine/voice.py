@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -15,6 +16,8 @@ from engine.types import SAMPLE_RATE, SAMPLES_PER_FRAME
 @dataclass(frozen=True, slots=True)
 class VoiceOptions:
     """What counts as speech; the defaults are silero-vad's own."""
+
+    recipe_name: ClassVar = "VoiceOptions"
 
     threshold: float = 0.5  # probability of speech in 32 ms
     min_speech_ms: int = 250  # shorter bursts are dropped

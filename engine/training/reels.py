@@ -21,7 +21,7 @@ from engine.media import open_clip
 from engine.models.compact import N_BANDS, CompactConsistency, load_compact
 from engine.mouths import CROP, crop_mouths
 from engine.observation import observe_track
-from engine.observer import write_recipe
+from engine.recipes import write_recipe
 from engine.settings import Settings
 from engine.speech import FILTERS, STEPS_PER_FRAME, log_mel, stack_filterbank
 from engine.training.alignment import find_lateness

@@ -11,9 +11,10 @@ from engine.errors import UnreadableVideo, WeightsMissing
 from engine.experts import Expert
 from engine.methods import Method
 from engine.observation import measure_clip, measure_track
-from engine.observer import Observer, write_recipe
+from engine.observer import Observer
 from engine.opinions import OpinionOptions
 from engine.pipeline import Engine, EngineOptions
+from engine.recipes import write_recipe
 from engine.settings import MediaLimits, Settings
 from engine.types import SAMPLES_PER_FRAME, Clip, Frame, Mode, Model, Reason, Status
 from tests.fakes import (
