@@ -11,6 +11,7 @@ import uvicorn
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse
+from starlette.routing import Mount
 
 from engine.errors import EngineError
 from engine.settings import Settings
@@ -70,8 +71,6 @@ def build_server(page: gr.Blocks, settings: Settings, host: str, port: int) -> F
     app.include_router(files.make_router(services))
     app.mount("/api/v1", make_api(services))
     _mount_page(app, page, launch_settings(settings, host, port), doors.has_accounts)
-    shared = {name_file(path) for path in list_paths(page.config)}
-    app.add_middleware(PageGuard, belongings=Belongings(shared))
     app.add_middleware(Guard, doors=doors, accounts=accounts)  # added last, so it stands before all
     return app
 
@@ -88,6 +87,13 @@ def _mount_page(app: FastAPI, page: gr.Blocks, wanted: dict[str, Any], has_accou
     kept = {name: value for name, value in wanted.items() if name in taken}
     name_user = (lambda request: find_visitor(request).name) if has_accounts else None
     gr.mount_gradio_app(app, page, "/", auth_dependency=name_user, **kept)
+    shared = {name_file(path) for path in list_paths(page.config)}
+    find_gradio_app(app).add_middleware(PageGuard, belongings=Belongings(shared))
+
+
+def find_gradio_app(app: FastAPI) -> gr.routes.App:
+    """Return the app that Gradio has mounted: all that its middleware sees is Gradio's."""
+    return next(route.app for route in app.routes if isinstance(route, Mount) and isinstance(route.app, gr.routes.App))
 
 
 def _add_health(app: FastAPI, accounts: AccountStore) -> None:

@@ -8,6 +8,7 @@ import gradio as gr
 from argon2 import PasswordHasher
 from fastapi import FastAPI
 from httpx2 import Response
+from starlette.routing import Mount, Route
 from starlette.testclient import TestClient
 
 from engine.report import to_json, write_json
@@ -86,6 +87,23 @@ def open_client(app: FastAPI, **headers: str) -> Iterator[TestClient]:
         yield client
 
 
+def list_routes(app: FastAPI) -> set[tuple[str, str]]:
+    """Every method and path of the app, the page's and the API's included."""
+
+    def walk(routes: list[object], prefix: str) -> Iterator[tuple[str, str]]:
+        for route in routes:
+            if isinstance(route, Mount):
+                yield from walk(list(route.routes), prefix + route.path)
+            elif isinstance(route, Route):
+                yield from ((method, prefix + route.path) for method in route.methods or ())
+            else:  # FastAPI keeps included routers whole
+                inner = getattr(route, "original_router", None)
+                assert inner is not None, f"{route!r} is of no kind that is known"
+                yield from walk(inner.routes, prefix)
+
+    return set(walk(list(app.routes), ""))
+
+
 def visit(app: FastAPI, name: str) -> TestClient:
     """Somebody who has logged in by the form; the app must be running already."""
     client = TestClient(app, ADDRESS, follow_redirects=False, raise_server_exceptions=False)
@@ -102,6 +120,6 @@ def log_in(client: TestClient, name: str, password: str = PASSWORD) -> Response:
 
 
 __all__ = [
-    "ADDRESS", "HOST", "PASSWORD", "PORT", "build_server", "finish_job", "log_in", "make_accounts", "make_key",
-    "make_page", "make_settings", "open_client", "visit", "write_result",
+    "ADDRESS", "HOST", "PASSWORD", "PORT", "build_server", "finish_job", "list_routes", "log_in", "make_accounts",
+    "make_key", "make_page", "make_settings", "open_client", "visit", "write_result",
 ]  # fmt: skip

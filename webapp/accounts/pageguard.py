@@ -1,10 +1,12 @@
-"""In front of Gradio's routes: what is not needed is shut, and what is one visitor's is not another's."""
+"""Allow-list of Gradio's routes, and ownership of the files, page sessions and runs that a request names."""
 
 import json
 from collections.abc import Iterator
+from enum import Enum, auto
 from typing import Any
 from urllib.parse import parse_qs
 
+from starlette.routing import compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from engine.errors import EngineError
@@ -13,15 +15,45 @@ from webapp.accounts.belongings import Belongings, Kind, is_web_address, list_pa
 from webapp.accounts.records import LOCAL
 from webapp.accounts.visitors import SCOPE_KEY
 
-PREFIX = "/gradio_api/"
 MAX_BODY = 8 * 1024 * 1024  # of what is not an upload
-SHUT = (
-    *("proxy=", "vibe-", "undo-vibe-", "deep_link", "runs", "run-history"),
-    *("dev/", "token", "profiling", "process_recording"),
-)
-"""Routes that this page has no use for: fetching for others, writing code, histories, traces."""
-STARTING = ("queue/join", "run/", "api/", "call/", "component_server")  # a POST there starts something
-STREAMS = ("queue/data", "call/")  # a GET there is answered by events
+
+
+class Rule(Enum):
+    """What is checked of a request; a page session that the address names must be the user's under every rule."""
+
+    PUBLIC = auto()  # the page itself: one answer for every user
+    SESSION = auto()  # belongs to one page session, and nothing in the answer needs recording
+    FILE = auto()  # the file that the path names must be the user's
+    UPLOAD = auto()  # the files sent become the user's
+    START = auto()  # files and page session in the body must be the user's; what the answer names becomes theirs
+    STOP = auto()  # as START, and the run that the body names must be the user's too
+    EVENTS = auto()  # the files that the event stream names become the user's
+
+
+ALLOWED: dict[tuple[str, str], Rule] = {
+    ("GET", "/"): Rule.PUBLIC,
+    ("HEAD", "/"): Rule.PUBLIC,
+    ("GET", "/config"): Rule.PUBLIC,
+    ("GET", "/assets/{path:path}"): Rule.PUBLIC,
+    ("GET", "/static/{path:path}"): Rule.PUBLIC,
+    ("GET", "/theme.css"): Rule.PUBLIC,
+    ("GET", "/favicon.ico"): Rule.PUBLIC,
+    ("GET", "/manifest.json"): Rule.PUBLIC,
+    ("GET", "/gradio_api/app_id"): Rule.PUBLIC,  # read by a page that has lost its connection
+    ("GET", "/gradio_api/info"): Rule.PUBLIC,  # read by the Python client of Gradio
+    ("GET", "/gradio_api/heartbeat/{session_hash}"): Rule.SESSION,
+    ("GET", "/gradio_api/upload_progress"): Rule.SESSION,
+    ("GET", "/gradio_api/file={path_or_url:path}"): Rule.FILE,
+    ("HEAD", "/gradio_api/file={path_or_url:path}"): Rule.FILE,
+    ("POST", "/gradio_api/upload"): Rule.UPLOAD,
+    ("POST", "/gradio_api/queue/join"): Rule.START,
+    ("POST", "/gradio_api/run/{api_name}"): Rule.START,  # events with `queue=False`; Gradio refuses the others
+    ("POST", "/gradio_api/cancel"): Rule.STOP,
+    ("POST", "/gradio_api/reset"): Rule.STOP,
+    ("GET", "/gradio_api/queue/data"): Rule.EVENTS,
+}
+"""Method and path, as Gradio declares it, of every route that the page needs; Gradio's other routes are closed."""
+_PATTERNS = [(method, compile_path(path)[0], rule) for (method, path), rule in ALLOWED.items()]
 
 
 class Missing(EngineError):
@@ -37,51 +69,43 @@ class BadBody(EngineError):
 
 
 class PageGuard:
-    """Wraps the app; without accounts there is one visitor, and only what nobody needs is shut."""
+    """Middleware of the Gradio app alone; without accounts there is one user, and only the allow-list refuses."""
 
     def __init__(self, app: ASGIApp, belongings: Belongings):
         self._app, self._belongings = app, belongings
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not scope["path"].startswith((PREFIX, "/monitoring")):
-            await self._app(scope, receive, send)
-            return
         try:
             await self._pass(scope, receive, send)
         except EngineError as error:
             await JsonError(error)(scope, receive, send)
 
     async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
-        route = scope["path"].removeprefix(PREFIX)
-        if route.startswith(SHUT) or scope["path"].startswith("/monitoring"):
-            raise _missing()
+        rule, parameters = find_rule(scope["method"], scope["path"])
         name = scope.get(SCOPE_KEY, LOCAL).name
-        self._check_address(route, scope, name)
-        if scope["method"] == "POST" and route.startswith("upload"):
+        self._check_sessions(scope, parameters, name)
+        if rule is Rule.FILE:
+            self._expect_file(parameters["path_or_url"], name)
+        if rule is Rule.UPLOAD:
             await self._app(_plain(scope), receive, self._note_answer(send, name))
-        elif scope["method"] == "POST":
+        elif rule in (Rule.START, Rule.STOP):
             body = await _read_body(receive)
-            self._check_body(route, body, name)
+            self._check_body(rule, body, name)
             await self._app(_plain(scope), _replay(body, receive), self._note_answer(send, name))
-        elif route.startswith(STREAMS):
+        elif rule is Rule.EVENTS:
             await self._app(_plain(scope), receive, self._note_stream(send, name))
         else:
             await self._app(scope, receive, send)
 
-    def _check_address(self, route: str, scope: Scope, name: str) -> None:
-        """What the address names must be theirs."""
-        for prefix in ("file=", "file/"):
-            if route.startswith(prefix):
-                self._expect_file(route.removeprefix(prefix), name)
-        parts = route.split("/")
-        if parts[0] in ("heartbeat", "stream") and len(parts) > 1:
-            self._expect(Kind.VISIT if parts[0] == "heartbeat" or len(parts) > 3 else Kind.RUN, parts[1], name)
-        if scope["method"] == "GET" and parts[0] == "call":
-            self._expect(Kind.RUN, parts[-1], name)
-        for visit in parse_qs(scope["query_string"].decode("latin-1")).get("session_hash", []):
-            self._expect(Kind.VISIT, visit, name)
+    def _check_sessions(self, scope: Scope, parameters: dict[str, str], name: str) -> None:
+        """Refuse a page session of another user, in the path or in the query."""
+        sessions = parse_qs(scope["query_string"].decode("latin-1")).get("session_hash", [])
+        if "session_hash" in parameters:
+            sessions.append(parameters["session_hash"])
+        for session in sessions:
+            self._expect(Kind.VISIT, session, name)
 
-    def _check_body(self, route: str, body: bytes, name: str) -> None:
+    def _check_body(self, rule: Rule, body: bytes, name: str) -> None:
         """What the body names must be theirs."""
         if not body:
             return
@@ -93,8 +117,8 @@ class PageGuard:
             raise BadBody("What was sent is no JSON object.", "Send an object.")
         for visit in _strings(told.get("session_hash")):
             self._expect(Kind.VISIT, visit, name)
-        for run in _strings(told.get("event_id")):
-            if not route.startswith(STARTING):
+        if rule is Rule.STOP:
+            for run in _strings(told.get("event_id")):
                 self._expect(Kind.RUN, run, name)
         for path in list_paths(told):
             self._expect_file(path, name)
@@ -143,6 +167,15 @@ class PageGuard:
         if isinstance(told, dict):
             for run in _strings(told.get("event_id")):
                 self._belongings.give(Kind.RUN, run, name)
+
+
+def find_rule(method: str, path: str) -> tuple[Rule, dict[str, str]]:
+    """Return the rule of an allowed route and the parameters in the path; raise Missing for any other route."""
+    for allowed_method, pattern, rule in _PATTERNS:
+        match = pattern.fullmatch(path)
+        if match and method == allowed_method:
+            return rule, match.groupdict()
+    raise _missing()
 
 
 def _missing() -> Missing:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 from fastapi import FastAPI
-from starlette.routing import Mount, Route
 from starlette.testclient import TestClient
 
 from engine.settings import Settings
@@ -53,25 +52,8 @@ def job(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Job:
     return served.finish_job(settings, tmp_path_factory.mktemp("files"), "ada")
 
 
-def list_routes(app: FastAPI) -> set[tuple[str, str]]:
-    """Every method and path of the app, the page's and the API's included."""
-
-    def walk(routes: list[object], prefix: str) -> Iterator[tuple[str, str]]:
-        for route in routes:
-            if isinstance(route, Mount):
-                yield from walk(list(route.routes), prefix + route.path)
-            elif isinstance(route, Route):
-                yield from ((method, prefix + route.path) for method in route.methods or ())
-            else:  # FastAPI keeps included routers whole
-                inner = getattr(route, "original_router", None)
-                assert inner is not None, f"{route!r} is of no kind that is known"
-                yield from walk(inner.routes, prefix)
-
-    return set(walk(list(app.routes), ""))
-
-
 def test_whoever_is_not_logged_in_gets_nothing_from_any_route(app: FastAPI, stranger: TestClient) -> None:
-    routes = list_routes(app)
+    routes = served.list_routes(app)
     paths = {path for _, path in routes}
     assert len(routes) > 100
     for wanted in ("queue/join", "queue/data", "cancel", "reset", "heartbeat/{session_hash}", "upload"):
@@ -331,4 +313,4 @@ def test_no_log_holds_a_password_or_a_token(
 def test_the_crawl_would_notice_an_open_route(tmp_path: Path) -> None:
     open_app = FastAPI()
     open_app.add_api_route("/open", lambda: {}, methods=["GET"])
-    assert ("GET", "/open") in list_routes(open_app)
+    assert ("GET", "/open") in served.list_routes(open_app)
