@@ -13,8 +13,9 @@ import gradio as gr
 
 from engine.settings import Settings
 from webapp.accounts.visitors import LOCAL, Role, find_visitor
+from webapp.context import AppContext
 from webapp.pages import about, analyse, calibrations, history, speakers
-from webapp.pages.desk import QUIET, Desk
+from webapp.pages.desk import QUIET
 from webapp.texts import say
 from webapp.texts.labels import label, translations
 
@@ -24,7 +25,7 @@ ROLES = {Role.VIEWER: "viewer", Role.ANALYST: "analyst", Role.ENROLLER: "enrolle
 HERE = Path(__file__).parent
 
 
-def build_app(desk: Desk) -> gr.Blocks:
+def build_app(desk: AppContext) -> gr.Blocks:
     """Lay the page out, tab by tab; what is heavy runs in the workers, so the page stays alive."""
     with gr.Blocks(title="Wayspeak", delete_cache=DELETE_CACHE, analytics_enabled=False) as app:
         title = gr.HTML(_introduce(), elem_classes="ws-title")

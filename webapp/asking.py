@@ -27,6 +27,32 @@ Answers = tuple[tuple[Search, ...] | None, tuple[Verification, ...] | None]
 Record = TypeVar("Record")
 
 
+def ask_gallery(
+    gallery: "Gallery",
+    faces: Sequence[Sighting],
+    question: Question,
+    on_step: OnStep = lambda name, completed, total: None,
+) -> Answers:
+    """Search the gallery for each face, and verify each against one speaker, as asked; EngineError where that fails."""
+    speaker = None if question.speaker is None else gallery.speaker(question.speaker)
+    kept, searches, verifications = gallery.calibrations(), [], []
+    for number, face in enumerate(faces):
+        on_step("search", number, len(faces))
+        recipe = face.embedding.recipe
+        if question.reason is not None:
+            known = find_calibration(Task.IDENTIFICATION, recipe, kept)
+            found = gallery.search(face.embedding, N_CANDIDATES, reason=question.reason, calibration=known)
+            searches.append(found)
+        if speaker is not None:
+            known = find_calibration(Task.VERIFICATION, recipe, kept)
+            verifications.append(gallery.verify(speaker.id, face.embedding, calibration=known))
+    on_step("search", len(faces), len(faces))
+    return (
+        None if question.reason is None else tuple(searches),
+        None if speaker is None else tuple(verifications),
+    )
+
+
 class Asker:
     """Opens the gallery when it is first asked, and keeps it open; anew after an error."""
 
@@ -40,28 +66,11 @@ class Asker:
         """Search everybody for each face, or hold each against one, as asked; EngineError where that cannot be."""
         if not question.is_about_speakers:
             return None, None
-        gallery = self._open()
         try:
-            speaker = None if question.speaker is None else gallery.speaker(question.speaker)
-            kept, searches, verifications = gallery.calibrations(), [], []
-            for number, face in enumerate(faces):
-                on_step("search", number, len(faces))
-                recipe = face.embedding.recipe
-                if question.reason is not None:
-                    known = find_calibration(Task.IDENTIFICATION, recipe, kept)
-                    found = gallery.search(face.embedding, N_CANDIDATES, reason=question.reason, calibration=known)
-                    searches.append(found)
-                if speaker is not None:
-                    known = find_calibration(Task.VERIFICATION, recipe, kept)
-                    verifications.append(gallery.verify(speaker.id, face.embedding, calibration=known))
+            return ask_gallery(self._open(), faces, question, on_step)
         except EngineError:
             self.close()
             raise
-        on_step("search", len(faces), len(faces))
-        return (
-            None if question.reason is None else tuple(searches),
-            None if speaker is None else tuple(verifications),
-        )
 
     def read_calibrations(self) -> list[Calibration]:
         """The records that the users of the gallery keep; none where there is no gallery yet, and none is made."""

@@ -14,7 +14,6 @@ from starlette.responses import JSONResponse
 from starlette.routing import Mount
 
 from engine.errors import EngineError
-from engine.settings import Settings
 from webapp.accounts import login
 from webapp.accounts.answers import answer_error
 from webapp.accounts.belongings import Belongings, list_paths, name_file
@@ -25,8 +24,8 @@ from webapp.accounts.store import AccountStore
 from webapp.accounts.visitors import find_visitor
 from webapp.api import files
 from webapp.api.routes import make_api
-from webapp.api.services import Services
 from webapp.app import launch_settings
+from webapp.context import AppContext
 
 END_S = 5  # for requests that are being answered when the server is told to end
 BACKLOG = 128
@@ -34,9 +33,9 @@ NOT_MOUNTED = frozenset({"share", "inbrowser", "quiet", "strict_cors", "state_se
 """Of the launch settings: those of Gradio's own server alone, or kept otherwise (see `_mount_page`)."""
 
 
-def serve(page: gr.Blocks, settings: Settings, host: str, port: int) -> None:
+def serve(page: gr.Blocks, context: AppContext, host: str, port: int) -> None:
     """Serve until interrupted; PublicWithoutAccounts, and OSError where the port is taken."""
-    app = build_server(page, settings, host, port)
+    app = build_server(page, context, host, port)
     with listen(host, port) as listening:
         config = uvicorn.Config(
             app,
@@ -58,19 +57,18 @@ def listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-def build_server(page: gr.Blocks, settings: Settings, host: str, port: int) -> FastAPI:
+def build_server(page: gr.Blocks, context: AppContext, host: str, port: int) -> FastAPI:
     """Put the app together without serving it; PublicWithoutAccounts where nobody would have to log in."""
-    accounts = AccountStore.open(settings)
+    accounts = AccountStore.open(context.settings)
     doors = Doors.from_env(host, bool(accounts.accounts()))
-    services = Services(settings)
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=_close_at_end(accounts, services))
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=_close_at_end(accounts))
     app.add_exception_handler(EngineError, answer_error)
     _add_health(app, accounts)
     if doors.has_accounts:
         app.include_router(login.make_router(accounts))
-    app.include_router(files.make_router(services))
-    app.mount("/api/v1", make_api(services))
-    _mount_page(app, page, launch_settings(settings, host, port), doors.has_accounts)
+    app.include_router(files.make_router(context))
+    app.mount("/api/v1", make_api(context))
+    _mount_page(app, page, launch_settings(context.settings, host, port), doors.has_accounts)
     app.add_middleware(Guard, doors=doors, accounts=accounts)  # added last, so it stands before all
     return app
 
@@ -104,13 +102,12 @@ def _add_health(app: FastAPI, accounts: AccountStore) -> None:
         return JSONResponse({"status": "ok"})
 
 
-def _close_at_end(accounts: AccountStore, services: Services) -> Callable[[FastAPI], Any]:
+def _close_at_end(accounts: AccountStore) -> Callable[[FastAPI], Any]:
     @asynccontextmanager
     async def live(app: FastAPI) -> AsyncIterator[None]:
         try:
             yield
         finally:
-            services.close()
             accounts.close()
 
     return live

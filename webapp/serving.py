@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import tempfile
+from contextlib import closing
 from dataclasses import replace
 from typing import Annotated
 
@@ -39,15 +40,14 @@ def serve(settings: Settings, host: str, port: int, n_workers: int) -> None:
     """Serve until interrupted; where that cannot be, end with what is missing and what to do."""
     from webapp import server
     from webapp.app import build_app
+    from webapp.context import AppContext
     from webapp.jobs.supervisor import Supervisor
-    from webapp.pages.desk import Desk
 
     try:
         settings = limit_guests(settings, host)
-        desk = Desk.open(settings)
-        with Supervisor(desk.jobs, n_workers):
+        with closing(AppContext.open(settings)) as context, Supervisor(context.jobs, n_workers):
             print(f"Wayspeak is at http://{host}:{port}/ (Ctrl-C ends it)", flush=True)
-            server.serve(build_app(desk), settings, host, port)
+            server.serve(build_app(context), context, host, port)
     except KeyboardInterrupt:  # the server has ended what it was doing
         return
     except EngineError as error:

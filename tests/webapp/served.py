@@ -15,14 +15,15 @@ from engine.report import to_json, write_json
 from engine.settings import Settings
 from tests.fakes import make_analysis, make_report
 from tests.webapp.jobs.handed import hand_in, make_search, make_settings, make_sighting
+from webapp import server
 from webapp.accounts import store as accounts_store
 from webapp.accounts.records import Role
 from webapp.accounts.store import AccountStore
 from webapp.accounts.visitors import find_visitor
+from webapp.context import AppContext
 from webapp.examination import Examination
 from webapp.jobs.records import Job, Question
 from webapp.jobs.store import JobStore
-from webapp.server import build_server
 
 PASSWORD = "a sentence of mine"
 HOST, PORT = "127.0.0.1", 7860
@@ -41,6 +42,11 @@ def make_page() -> gr.Blocks:
         told, back = gr.Textbox(), gr.File()
         gr.Button().click(answer, [file, words], [told, back], api_name="answer")
     return page.queue(max_size=20, api_open=False)
+
+
+def build_server(page: gr.Blocks, settings: Settings, host: str, port: int) -> FastAPI:
+    """The server with stores of its own."""
+    return server.build_server(page, AppContext.open(settings), host, port)
 
 
 def make_accounts(settings: Settings, **roles: Role) -> None:

@@ -17,13 +17,14 @@ from tests.webapp import served
 from webapp.accounts.doors import Doors, is_loopback, is_same_origin
 from webapp.accounts.errors import PublicWithoutAccounts
 from webapp.app import launch_settings
+from webapp.context import AppContext
 from webapp.server import NOT_MOUNTED, _mount_page, build_server, listen, serve
 
 
 @pytest.fixture(scope="module")
 def app(tmp_path_factory: pytest.TempPathFactory) -> FastAPI:
     settings = served.make_settings(tmp_path_factory.mktemp("local"))
-    return build_server(served.make_page(), settings, served.HOST, served.PORT)
+    return served.build_server(served.make_page(), settings, served.HOST, served.PORT)
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +35,7 @@ def client(app: FastAPI) -> Iterator[TestClient]:
 
 def test_every_launch_setting_holds_after_mounting(tmp_path: Path) -> None:
     page, settings = served.make_page(), served.make_settings(tmp_path)
-    build_server(page, settings, served.HOST, served.PORT)
+    served.build_server(page, settings, served.HOST, served.PORT)
     wanted = launch_settings(settings, served.HOST, served.PORT)
     assert page.max_file_size == settings.limits.max_bytes
     assert page.blocked_paths == [str(settings.data_dir)] and page.allowed_paths == []
@@ -148,7 +149,7 @@ def test_too_large_an_upload_is_refused(tmp_path: Path) -> None:
 
     settings = served.make_settings(tmp_path)
     small = replace(settings, limits=replace(settings.limits, max_bytes=1000))
-    app = build_server(served.make_page(), small, served.HOST, served.PORT)
+    app = served.build_server(served.make_page(), small, served.HOST, served.PORT)
     with served.open_client(app) as client:
         files = {"files": ("a.mp4", b"x" * 200_000)}
         assert client.post("/gradio_api/upload", files=files).status_code == 413
@@ -163,13 +164,13 @@ def test_unknown_routes_of_the_api_answer_in_its_own_words(client: TestClient) -
 
 
 def test_a_public_address_without_accounts_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings, page = served.make_settings(tmp_path), served.make_page()
+    context, page = AppContext.open(served.make_settings(tmp_path)), served.make_page()
     for host in ("0.0.0.0", "::", "192.168.1.5", "example.org"):
         with pytest.raises(PublicWithoutAccounts) as refused:
-            build_server(page, settings, host, served.PORT)
+            build_server(page, context, host, served.PORT)
         assert host in refused.value.message and "users add" in refused.value.hint
         with pytest.raises(PublicWithoutAccounts):
-            serve(page, settings, host, 0)
+            serve(page, context, host, 0)
     monkeypatch.setenv("WAYSPEAK_LOCAL_ONLY", "1")
     assert Doors.from_env("0.0.0.0", False).knows("localhost:1") and not Doors.from_env("0.0.0.0", False).knows("a.b")
     monkeypatch.delenv("WAYSPEAK_LOCAL_ONLY")
@@ -193,7 +194,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     settings = served.make_settings(tmp_path_factory.mktemp("running"))
     with socket.create_server((served.HOST, 0)) as listening:
         port = listening.getsockname()[1]
-        app = build_server(served.make_page(), settings, served.HOST, port)
+        app = served.build_server(served.make_page(), settings, served.HOST, port)
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1))
         thread = threading.Thread(target=lambda: server.run(sockets=[listening]))
         thread.start()
@@ -211,8 +212,9 @@ def test_gradio_client_works_against_the_mounted_page(running: str, tmp_path: Pa
 
 
 def test_a_taken_port_is_an_error_of_the_system(tmp_path: Path) -> None:
+    context = AppContext.open(served.make_settings(tmp_path))
     with socket.create_server((served.HOST, 0)) as taken, pytest.raises(OSError, match=r"[Aa]ddress already in use"):
-        serve(served.make_page(), served.make_settings(tmp_path), served.HOST, taken.getsockname()[1])
+        serve(served.make_page(), context, served.HOST, taken.getsockname()[1])
 
 
 def test_the_page_config_names_no_folder_of_the_machine(client: TestClient, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import FileResponse, Response
 
 from webapp.accounts.visitors import find_visitor
-from webapp.api.services import Services
+from webapp.context import AppContext
 from webapp.evidence.bundles import make_bundle
 from webapp.evidence.collection import collect_exhibit
 from webapp.evidence.reports import POLICY, render_report
@@ -25,32 +25,32 @@ CLOSED = "default-src 'none'; sandbox"
 NEVER_KEPT = {"Cache-Control": "private, no-store", "Content-Security-Policy": CLOSED}
 
 
-def make_router(services: Services) -> APIRouter:
+def make_router(context: AppContext) -> APIRouter:
     """The routes beneath /files."""
     router = APIRouter(prefix="/files", include_in_schema=False)
 
     @router.get("/{job_id}/{name}")
     def send_file(job_id: str, name: str, request: Request) -> Response:
-        return send(services, services.find_job(find_visitor(request), job_id), name)
+        return send(context, context.find_job(find_visitor(request), job_id), name)
 
     @router.get("/{job_id}/faces/{face}.png")
     def send_face(job_id: str, face: int, request: Request) -> Response:
-        job = services.find_job(find_visitor(request), job_id)
-        return _send(services.jobs.folder(job.id) / folders.FACES / f"{face}.png", "image/png", f"face-{face + 1}.png")
+        job = context.find_job(find_visitor(request), job_id)
+        return _send(context.jobs.folder(job.id) / folders.FACES / f"{face}.png", "image/png", f"face-{face + 1}.png")
 
     return router
 
 
-def send(services: Services, job: Job, name: str) -> Response:
+def send(context: AppContext, job: Job, name: str) -> Response:
     """Give one of a job's files; JobNotDone where it is not there, or not yet."""
-    folder = services.jobs.folder(job.id)
+    folder = context.jobs.folder(job.id)
     if name == "input":
         kind = VIDEO_TYPES.get(Path(job.name).suffix.lower(), "application/octet-stream")
-        return _send(services.jobs.input(job.id), kind, "input")
+        return _send(context.jobs.input(job.id), kind, "input")
     if name in (folders.RESULT, folders.SPEAKERS, folders.PHONEMES):
         return _send(folder / name, "application/json", name, as_attachment=True)
     if name in MADE:
-        return MADE[name](services, job)
+        return MADE[name](context, job)
     raise _missing(name)
 
 
@@ -63,19 +63,19 @@ def _send(path: Path, kind: str, name: str, as_attachment: bool = False) -> Resp
     )
 
 
-def _make_windows(services: Services, job: Job) -> Response:
-    text = to_windows_csv(services.jobs.read_result(job.id).analysis)
+def _make_windows(context: AppContext, job: Job) -> Response:
+    text = to_windows_csv(context.jobs.read_result(job.id).analysis)
     return _attach(text.encode(), "text/csv; charset=utf-8", f"wayspeak-{job.id[:12]}.csv")
 
 
-def _make_report(services: Services, job: Job) -> Response:
-    html = render_report(collect_exhibit(services.jobs, job.id))
+def _make_report(context: AppContext, job: Job) -> Response:
+    html = render_report(collect_exhibit(context.jobs, job.id))
     headers = {**NEVER_KEPT, "Content-Security-Policy": f"{POLICY}; sandbox allow-modals"}  # printing is a modal
     return Response(html, media_type="text/html; charset=utf-8", headers=headers)
 
 
-def _make_bundle(services: Services, job: Job) -> Response:
-    archive = make_bundle(collect_exhibit(services.jobs, job.id), services.key)
+def _make_bundle(context: AppContext, job: Job) -> Response:
+    archive = make_bundle(collect_exhibit(context.jobs, job.id), context.key)
     return _attach(archive, "application/zip", f"wayspeak-{job.id[:12]}.zip")
 
 
@@ -88,7 +88,7 @@ def _missing(name: str) -> JobNotDone:
     return JobNotDone(f"The job has no {name[:80]}, or not yet.", "Wait until it is done, or reload the page.")
 
 
-MADE: dict[str, Callable[[Services, Job], Response]] = {
+MADE: dict[str, Callable[[AppContext, Job], Response]] = {
     "windows.csv": _make_windows,
     "report.html": _make_report,
     "bundle.zip": _make_bundle,

@@ -12,8 +12,8 @@ from engine.errors import EngineError
 from engine.methods import list_lacking, list_methods
 from engine.weights import WEIGHTS, inspect_weight
 from webapp.api.entrance import AnyVisitor
-from webapp.api.services import Services
 from webapp.api.views import Plain
+from webapp.context import AppContext
 from webapp.evidence.surroundings import PACKAGE, find_version
 
 CalibrationId = Annotated[str, Path(pattern=r"^[0-9a-f]{64}$")]
@@ -25,19 +25,19 @@ class UnknownCalibration(EngineError):
     code = "UNKNOWN_CALIBRATION"
 
 
-def make_router(services: Services) -> APIRouter:
+def make_router(context: AppContext) -> APIRouter:
     """The routes beneath /calibrations, /models and /health."""
     router = APIRouter(tags=["installation"])
 
     @router.get("/calibrations")
     def list_calibrations(visitor: AnyVisitor) -> Plain:
         """List every calibration record, those that come with the program first."""
-        return {"calibrations": [_sum_up(one) for one in _read_all(services)]}
+        return {"calibrations": [_sum_up(one) for one in _read_all(context)]}
 
     @router.get("/calibrations/{calibration_id}")
     def get_calibration(calibration_id: CalibrationId, visitor: AnyVisitor) -> Plain:
         """Give one record whole."""
-        for one in _read_all(services):
+        for one in _read_all(context):
             if one.id == calibration_id:
                 return _write(one)
         raise UnknownCalibration("There is no such calibration.", "Look at the list.")
@@ -45,7 +45,7 @@ def make_router(services: Services) -> APIRouter:
     @router.get("/models")
     def list_models(visitor: AnyVisitor) -> Plain:
         """List methods and model files, and what brings those that are lacking."""
-        data_dir = services.settings.data_dir
+        data_dir = context.settings.data_dir
         checks = [inspect_weight(weight, data_dir) for weight in WEIGHTS]
         return {
             "methods": [method.title for method in list_methods(data_dir)],
@@ -64,8 +64,8 @@ def make_router(services: Services) -> APIRouter:
     @router.get("/health")
     def get_health(visitor: AnyVisitor) -> Plain:
         """Tell whether everything that is needed is there, and how many jobs are in which state."""
-        findings = examine(services.settings)
-        counts = {str(state): count for state, count in services.jobs.counts().items()}
+        findings = examine(context.settings)
+        counts = {str(state): count for state, count in context.jobs.counts().items()}
         lacking = [f"{one.topic}: {one.text}" for one in findings if one.mark == "missing"]
         return {
             "version": find_version(PACKAGE), "healthy": is_healthy(findings), "missing": lacking, "jobs": counts,
@@ -74,8 +74,8 @@ def make_router(services: Services) -> APIRouter:
     return router
 
 
-def _read_all(services: Services) -> list[Calibration]:
-    return [*list_shipped(), *services.gallery.calibrations()]
+def _read_all(context: AppContext) -> list[Calibration]:
+    return [*list_shipped(), *context.gallery.calibrations()]
 
 
 def _sum_up(record: Calibration) -> Plain:

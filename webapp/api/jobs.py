@@ -21,8 +21,8 @@ from webapp.accounts.records import Visitor
 from webapp.api.entrance import Analyst, AnyVisitor
 from webapp.api.errors import Invalid
 from webapp.api.files import send
-from webapp.api.services import Services
 from webapp.api.views import JobId, JobList, JobView, NewLink, QuestionView
+from webapp.context import AppContext
 from webapp.jobs.errors import JobNotDone
 from webapp.jobs.records import Job, JobState, NewJob
 
@@ -38,16 +38,16 @@ UPLOAD_SCHEMA = {
 }
 
 
-def make_router(services: Services) -> APIRouter:
+def make_router(context: AppContext) -> APIRouter:
     """The routes beneath /jobs."""
     router = APIRouter(prefix="/jobs", tags=["jobs"])
-    _add_list(router, services)
-    _add_changes(router, services)
-    _add_results(router, services)
+    _add_list(router, context)
+    _add_changes(router, context)
+    _add_results(router, context)
     return router
 
 
-def _add_list(router: APIRouter, services: Services) -> None:
+def _add_list(router: APIRouter, context: AppContext) -> None:
     @router.get("")
     def list_jobs(
         visitor: AnyVisitor,
@@ -59,18 +59,18 @@ def _add_list(router: APIRouter, services: Services) -> None:
     ) -> JobList:
         """List your jobs, the newest first; an administrator's list holds everybody's."""
         if before is not None:
-            services.find_job(visitor, before)
+            context.find_job(visitor, before)
         owner = None if visitor.owns("") else visitor.name
-        found = services.jobs.list(owner, state, text, batch, limit, before)
+        found = context.jobs.list(owner, state, text, batch, limit, before)
         return JobList(jobs=[JobView.of(one) for one in found], next=found[-1].id if len(found) == limit else None)
 
     @router.get("/{job_id}")
     def get_job(job_id: JobId, visitor: AnyVisitor) -> JobView:
         """Tell how far a job is."""
-        return JobView.of(services.find_job(visitor, job_id))
+        return JobView.of(context.find_job(visitor, job_id))
 
 
-def _add_changes(router: APIRouter, services: Services) -> None:
+def _add_changes(router: APIRouter, context: AppContext) -> None:
     body = {
         "required": True,
         "content": {
@@ -83,31 +83,31 @@ def _add_changes(router: APIRouter, services: Services) -> None:
     async def create_job(request: Request, visitor: Analyst) -> JobView:
         """Hand a file in as a form, or a link as JSON; the answer comes at once, the result later."""
         if request.headers.get("content-type", "").startswith("multipart/form-data"):
-            return JobView.of(await _take_upload(services, visitor, request))
-        return JobView.of(await _take_link(services, visitor, request))
+            return JobView.of(await _take_upload(context, visitor, request))
+        return JobView.of(await _take_link(context, visitor, request))
 
     @router.post("/{job_id}/cancel")
     def cancel_job(job_id: JobId, visitor: Analyst) -> JobView:
         """End a job that waits or runs; one that has ended stays as it is."""
-        return JobView.of(services.jobs.cancel(services.find_job(visitor, job_id).id))
+        return JobView.of(context.jobs.cancel(context.find_job(visitor, job_id).id))
 
     @router.post("/{job_id}/rerun", status_code=202)
     def rerun_job(job_id: JobId, question: QuestionView, visitor: Analyst) -> JobView:
         """Ask something else of the same file, as a new job."""
-        return JobView.of(services.jobs.rerun(services.find_job(visitor, job_id).id, question.ask()))
+        return JobView.of(context.jobs.rerun(context.find_job(visitor, job_id).id, question.ask()))
 
     @router.delete("/{job_id}", status_code=204)
     def delete_job(job_id: JobId, visitor: Analyst) -> None:
         """Delete a job, its file and its results."""
-        services.jobs.delete(services.find_job(visitor, job_id).id)
+        context.jobs.delete(context.find_job(visitor, job_id).id)
 
 
-def _add_results(router: APIRouter, services: Services) -> None:
+def _add_results(router: APIRouter, context: AppContext) -> None:
     def give(job_id: str, visitor: Visitor, name: str) -> Response:
-        job = services.find_job(visitor, job_id)
+        job = context.find_job(visitor, job_id)
         if job.state is not JobState.DONE:
             raise JobNotDone(f"The job is {job.state}, so it has no result.", "Wait until it is done, or ask again.")
-        return send(services, job, name)
+        return send(context, job, name)
 
     def describe(kind: str, schema: dict[str, Any]) -> dict[int | str, dict[str, Any]]:
         return {200: {"content": {kind: {"schema": schema}}, "description": "As it is kept."}}
@@ -140,19 +140,19 @@ def _add_results(router: APIRouter, services: Services) -> None:
         return give(job_id, visitor, "bundle.zip")
 
 
-async def _take_link(services: Services, visitor: Visitor, request: Request) -> Job:
+async def _take_link(context: AppContext, visitor: Visitor, request: Request) -> Job:
     body = await _limit(request, MAX_JSON).body()
     try:
         asked = NewLink.model_validate_json(body)
     except ValidationError as cause:
         raise Invalid(_tell(cause), "Send a form with a file, or JSON with a url.") from cause
-    check_url(asked.url, services.settings.fetch_limits.allow_loopback)  # told now rather than by the worker
+    check_url(asked.url, context.settings.fetch_limits.allow_loopback)  # told now rather than by the worker
     new = NewJob(visitor.name, asked.name or asked.url, asked.question.ask(), url=asked.url)
-    return await run_in_threadpool(services.jobs.enqueue, new)
+    return await run_in_threadpool(context.jobs.enqueue, new)
 
 
-async def _take_upload(services: Services, visitor: Visitor, request: Request) -> Job:
-    limited = _limit(request, services.settings.limits.max_bytes + FORM_ROOM)
+async def _take_upload(context: AppContext, visitor: Visitor, request: Request) -> Job:
+    limited = _limit(request, context.settings.limits.max_bytes + FORM_ROOM)
     async with limited.form(max_files=1, max_fields=2) as form:
         file, question = form.get("file"), form.get("question")
         if not isinstance(file, UploadFile):
@@ -161,13 +161,13 @@ async def _take_upload(services: Services, visitor: Visitor, request: Request) -
             asked = QuestionView.model_validate_json(question) if isinstance(question, str) else QuestionView()
         except ValidationError as cause:
             raise Invalid(_tell(cause), "Send the question as JSON.") from cause
-        return await run_in_threadpool(_enqueue, services, visitor, file, asked)
+        return await run_in_threadpool(_enqueue, context, visitor, file, asked)
 
 
-def _enqueue(services: Services, visitor: Visitor, file: UploadFile, asked: QuestionView) -> Job:
+def _enqueue(context: AppContext, visitor: Visitor, file: UploadFile, asked: QuestionView) -> Job:
     name = Path((file.filename or "").replace("\\", "/")).name or "upload"
     with _write_out(file) as path:
-        return services.jobs.enqueue(NewJob(visitor.name, name, asked.ask(), path))
+        return context.jobs.enqueue(NewJob(visitor.name, name, asked.ask(), path))
 
 
 @contextmanager

@@ -4,8 +4,8 @@ from fastapi import Depends, FastAPI
 
 from webapp.api import errors, installation, jobs, speakers
 from webapp.api.entrance import KEY
-from webapp.api.services import Services
 from webapp.api.views import NewLink
+from webapp.context import AppContext
 from webapp.evidence.surroundings import PACKAGE, find_version
 
 ABOUT = (
@@ -14,7 +14,7 @@ ABOUT = (
 )
 
 
-def make_api(services: Services) -> FastAPI:
+def make_api(context: AppContext) -> FastAPI:
     """Put it together; it is mounted at /api/v1, behind the guard."""
     app = FastAPI(
         title="Wayspeak",
@@ -27,7 +27,7 @@ def make_api(services: Services) -> FastAPI:
     )
     errors.install(app)
     for room in (jobs, speakers, installation):
-        app.include_router(room.make_router(services))
+        app.include_router(room.make_router(context))
     _name_schemas(app)
     return app
 

@@ -10,7 +10,6 @@ from gallery_db.records import StoredSample
 from gallery_db.summary import to_json
 from webapp.accounts.records import Visitor
 from webapp.api.entrance import Analyst, AnyVisitor, Enroller
-from webapp.api.services import Services
 from webapp.api.views import (
     MAX_ID,
     Absorbed,
@@ -26,7 +25,8 @@ from webapp.api.views import (
     SpeakerView,
     VerificationAsked,
 )
-from webapp.asking import Asker
+from webapp.asking import ask_gallery
+from webapp.context import AppContext
 from webapp.faces import Sighting, choose_speaker
 from webapp.jobs.records import Question
 
@@ -45,34 +45,34 @@ class NoSuchFace(EngineError):
     code = "NO_SUCH_FACE"
 
 
-def make_router(services: Services) -> APIRouter:
+def make_router(context: AppContext) -> APIRouter:
     """The routes beneath /speakers, /samples, /search and /verify."""
     router = APIRouter(tags=["speakers"])
-    _add_list(router, services)
-    _add_enrolment(router, services)
-    _add_corrections(router, services)
-    _add_questions(router, services)
+    _add_list(router, context)
+    _add_enrolment(router, context)
+    _add_corrections(router, context)
+    _add_questions(router, context)
     return router
 
 
-def _add_list(router: APIRouter, services: Services) -> None:
+def _add_list(router: APIRouter, context: AppContext) -> None:
     @router.get("/speakers")
     def list_speakers(visitor: AnyVisitor) -> SpeakerList:
         """List everybody who is enrolled."""
-        return SpeakerList(speakers=[SpeakerView.of(one) for one in services.gallery.speakers()])
+        return SpeakerList(speakers=[SpeakerView.of(one) for one in context.gallery.speakers()])
 
     @router.get("/speakers/{speaker_id}")
     def get_speaker(speaker_id: SpeakerId, visitor: AnyVisitor) -> SpeakerView:
         """Tell of one speaker."""
-        return SpeakerView.of(services.gallery.speaker(speaker_id))
+        return SpeakerView.of(context.gallery.speaker(speaker_id))
 
     @router.get("/speakers/{speaker_id}/samples")
     def list_samples(speaker_id: SpeakerId, visitor: AnyVisitor) -> SampleList:
         """List the clips of one speaker, without what was computed of them."""
-        return SampleList(samples=[_describe(one) for one in services.gallery.samples(speaker_id)])
+        return SampleList(samples=[_describe(one) for one in context.gallery.samples(speaker_id)])
 
 
-def _add_enrolment(router: APIRouter, services: Services) -> None:
+def _add_enrolment(router: APIRouter, context: AppContext) -> None:
     @router.post("/speakers", status_code=201)
     def enrol(asked: NewSpeaker, visitor: Enroller) -> Plain:
         """Enrol from finished jobs, on a consent; what is not accepted is named, and nothing is kept of it."""
@@ -80,9 +80,9 @@ def _add_enrolment(router: APIRouter, services: Services) -> None:
             consent = asked.consent.sign()
         except ValueError as cause:
             raise BadConsent(f"This is no consent: {cause}.", "Correct it; nothing was kept.") from cause
-        faces = [_find_face(services, visitor, clip) for clip in asked.clips]
+        faces = [_find_face(context, visitor, clip) for clip in asked.clips]
         samples = [face.to_sample(asked.session) for face in faces]
-        done = services.gallery.enrol(
+        done = context.gallery.enrol(
             asked.name, samples, consent, allow_duplicate=asked.allow_duplicate, dry_run=asked.dry_run
         )
         return _found(done)
@@ -90,58 +90,50 @@ def _add_enrolment(router: APIRouter, services: Services) -> None:
     @router.delete("/speakers/{speaker_id}")
     def forget(speaker_id: SpeakerId, visitor: Enroller) -> Plain:
         """Erase all that is kept of a speaker, and give a receipt. It cannot be undone."""
-        return _found(services.gallery.forget(speaker_id))
+        return _found(context.gallery.forget(speaker_id))
 
 
-def _add_corrections(router: APIRouter, services: Services) -> None:
+def _add_corrections(router: APIRouter, context: AppContext) -> None:
     @router.patch("/speakers/{speaker_id}")
     def rename(speaker_id: SpeakerId, new: NewName, visitor: Enroller) -> SpeakerView:
         """Correct a name."""
-        return SpeakerView.of(services.gallery.rename(speaker_id, new.name))
+        return SpeakerView.of(context.gallery.rename(speaker_id, new.name))
 
     @router.post("/speakers/{speaker_id}/merge")
     def merge(speaker_id: SpeakerId, other: Absorbed, visitor: Enroller) -> SpeakerView:
         """Make two speakers one: all clips of the other are this one's then."""
-        return SpeakerView.of(services.gallery.merge(speaker_id, other.absorbed))
+        return SpeakerView.of(context.gallery.merge(speaker_id, other.absorbed))
 
     @router.post("/speakers/{speaker_id}/unmerge")
     def unmerge(speaker_id: SpeakerId, visitor: Enroller) -> SpeakerView:
         """Undo a merge; the id is that of the speaker who was absorbed."""
-        return SpeakerView.of(services.gallery.unmerge(speaker_id))
+        return SpeakerView.of(context.gallery.unmerge(speaker_id))
 
     @router.post("/samples/{sample_id}/reassign")
     def reassign(sample_id: SpeakerId, owner: Owner, visitor: Enroller) -> SpeakerView:
         """Give a clip to another speaker, whose it is."""
-        return SpeakerView.of(services.gallery.reassign(sample_id, owner.speaker))
+        return SpeakerView.of(context.gallery.reassign(sample_id, owner.speaker))
 
 
-def _add_questions(router: APIRouter, services: Services) -> None:
+def _add_questions(router: APIRouter, context: AppContext) -> None:
     @router.post("/search")
     def search(asked: SearchAsked, visitor: Analyst) -> Plain:
         """Search everybody for whoever moves like a face; the reason goes on record and must name nobody."""
-        face = _find_face(services, visitor, asked)
-        searches, _ = _ask(services, face, Question(reason=asked.reason))
+        face = _find_face(context, visitor, asked)
+        searches, _ = ask_gallery(context.gallery, (face,), Question(reason=asked.reason))
         return _found(searches[0] if searches else None)
 
     @router.post("/verify")
     def verify(asked: VerificationAsked, visitor: Analyst) -> Plain:
         """Hold a face against one enrolled speaker."""
-        face = _find_face(services, visitor, asked)
-        _, verifications = _ask(services, face, Question(speaker=asked.speaker))
+        face = _find_face(context, visitor, asked)
+        _, verifications = ask_gallery(context.gallery, (face,), Question(speaker=asked.speaker))
         return _found(verifications[0] if verifications else None)
 
 
-def _ask(services: Services, face: Sighting, question: Question) -> tuple[tuple | None, tuple | None]:
-    asker = Asker(services.settings)
-    try:
-        return asker.ask((face,), question)
-    finally:
-        asker.close()
-
-
-def _find_face(services: Services, visitor: Visitor, choice: FaceChoice) -> Sighting:
+def _find_face(context: AppContext, visitor: Visitor, choice: FaceChoice) -> Sighting:
     """A face of a finished job: the one of that number, or whoever speaks; ManyFaces where that cannot be told."""
-    found = services.jobs.read_result(services.find_job(visitor, choice.job).id)
+    found = context.jobs.read_result(context.find_job(visitor, choice.job).id)
     if found.speakers_error is not None and not found.faces:
         raise NoSuchFace(found.speakers_error.message, found.speakers_error.hint)
     if not found.faces:

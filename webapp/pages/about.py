@@ -6,8 +6,9 @@ import gradio as gr
 
 from engine.errors import EngineError
 from engine.weights import WEIGHTS, WeightState, inspect_weight
+from webapp.context import AppContext
 from webapp.evidence.surroundings import read_cards
-from webapp.pages.desk import QUIET, Desk, guard
+from webapp.pages.desk import QUIET, guard
 from webapp.texts import say
 from webapp.texts.labels import label
 
@@ -21,7 +22,7 @@ LIMITS = (
 )
 
 
-def lay_out(app: gr.Blocks, desk: Desk) -> None:
+def lay_out(app: gr.Blocks, desk: AppContext) -> None:
     """Lay the tab out; what is installed is looked at when the page is opened."""
     limits = gr.HTML(_list_limits())
     app.load(_list_limits, None, [limits], queue=False, **QUIET)
@@ -39,7 +40,7 @@ def lay_out(app: gr.Blocks, desk: Desk) -> None:
     )
 
 
-def list_models(desk: Desk) -> str:
+def list_models(desk: AppContext) -> str:
     """Name every model, whether it is there, and under which licence."""
     rows = ""
     for weight in WEIGHTS:
@@ -59,7 +60,7 @@ def list_models(desk: Desk) -> str:
     )
 
 
-def list_findings(desk: Desk) -> str:
+def list_findings(desk: AppContext) -> str:
     """Say what `wayspeak doctor` says."""
     from engine.doctor import examine  # it loads what it looks at
 
@@ -73,7 +74,7 @@ def list_findings(desk: Desk) -> str:
     return f'<details class="ws-table ws-scroll" tabindex="0"><summary>{title}</summary>{table}</details>'
 
 
-def _name_index(desk: Desk) -> str:
+def _name_index(desk: AppContext) -> str:
     """Tell how the gallery is searched: by which code, on which device."""
     try:
         stats = desk.gallery.stats()

@@ -13,13 +13,14 @@ from engine.settings import Settings
 from engine.types import Analysis, SyncCurve, TrackReport
 from webapp import views
 from webapp.accounts.visitors import Role, require_role
+from webapp.context import AppContext
 from webapp.examination import Examination
 from webapp.examples import EXAMPLES, find_examples
 from webapp.figures import plot_curve, plot_curves, plot_seconds, plot_timeline, plot_turns
 from webapp.jobs.records import JobState
 from webapp.lip_views import describe_lips
 from webapp.pages import batches, examining, job_views, people
-from webapp.pages.desk import CLIP_TYPES, QUIET, SHOWN, Desk, find_owner, guard
+from webapp.pages.desk import CLIP_TYPES, QUIET, SHOWN, find_owner, guard
 from webapp.pages.examining import EVERYBODY, NOBODY, ONE, Asked, Shown
 from webapp.texts import say
 from webapp.texts.labels import label
@@ -29,7 +30,7 @@ EVERY_S = 1.0  # between looks at a job that runs
 AROUND_S = 2.0  # of the chosen second, in the figure of sound and mouth
 
 
-def lay_out(app: gr.Blocks, desk: Desk) -> gr.State:
+def lay_out(app: gr.Blocks, desk: AppContext) -> gr.State:
     """Lay the tab out and wire it; gives the state that holds the number of the job on show."""
     form = _lay_out_form()
     batches.lay_out(app, desk, form["method"])
@@ -124,7 +125,7 @@ def _lay_out_screen() -> dict[str, Any]:
     return parts
 
 
-def _wire_form(desk: Desk, form: dict[str, Any], screen: dict[str, Any]) -> None:
+def _wire_form(desk: AppContext, form: dict[str, Any], screen: dict[str, Any]) -> None:
     def offer(whom: str) -> tuple[Any, Any]:
         names = people.list_names(desk) if whom == ONE else []
         return gr.update(visible=whom == ONE, choices=names), gr.update(visible=whom == EVERYBODY)
@@ -146,7 +147,7 @@ def _wire_form(desk: Desk, form: dict[str, Any], screen: dict[str, Any]) -> None
         button.click(lambda n=number: take_example(desk.settings, n), None, [form["files"]], **QUIET)
 
 
-def _wire_jobs(app: gr.Blocks, desk: Desk, form: dict[str, Any], screen: dict[str, Any]) -> None:
+def _wire_jobs(app: gr.Blocks, desk: AppContext, form: dict[str, Any], screen: dict[str, Any]) -> None:
     parts = ("job", "version", "open", "choice", "cancel", "summary", "links", "timer")
     outputs = [*(screen[name] for name in parts), form["player"]]
 
@@ -217,7 +218,7 @@ def _lay_out_tracks(analysis: Analysis) -> None:
             gr.Plot(plot_turns(names, spans, turns), show_label=False, elem_classes=["ws-timeline", "ws-turns"])
 
 
-def lay_out_face(desk: Desk, shown: Shown, number: int, track: TrackReport) -> None:
+def lay_out_face(desk: AppContext, shown: Shown, number: int, track: TrackReport) -> None:
     """Show one face: words above, then what was measured over time, then whose way of speaking it is."""
     assert shown.found is not None
     analysis, found, traces = shown.found.analysis, track.consistency, shown.found.traces
@@ -243,7 +244,7 @@ def lay_out_face(desk: Desk, shown: Shown, number: int, track: TrackReport) -> N
             gr.HTML(words)
 
 
-def _lay_out_seconds(desk: Desk, shown: Shown, number: int, track: TrackReport) -> None:
+def _lay_out_seconds(desk: AppContext, shown: Shown, number: int, track: TrackReport) -> None:
     """Show sound and mouth around a second that can be chosen, on the timeline too."""
     assert shown.found is not None and shown.found.traces is not None
     traces, duration_s = shown.found.traces, shown.found.analysis.duration_s
@@ -273,7 +274,7 @@ def _describe_lips(found: Examination, number: int) -> str:
     return describe_lips(report, found.articulations_error)
 
 
-def _lay_out_others(desk: Desk, shown: Shown) -> None:
+def _lay_out_others(desk: AppContext, shown: Shown) -> None:
     """Show what is said of faces that the first answer did not look at, as in paper mode."""
     assert shown.found is not None
     told = {track.id for track in shown.found.analysis.tracks}

@@ -15,8 +15,9 @@ from gallery_db.summary import clean
 from webapp import batch
 from webapp.accounts.visitors import Role, require_role
 from webapp.batch_sources import BadBatch, Source, read_sources
+from webapp.context import AppContext
 from webapp.jobs.records import Job, Question
-from webapp.pages.desk import CLIP_TYPES, QUIET, Desk, find_owner, guard
+from webapp.pages.desk import CLIP_TYPES, QUIET, find_owner, guard
 from webapp.pages.job_views import SIGNS, STATE_WORDS
 from webapp.texts import say
 from webapp.texts.labels import label
@@ -26,7 +27,7 @@ BATCH = "batch-"  # begins the names of these batches; those of the Speakers tab
 HEADERS = ("", "Item", "State", "Error", "Score", "Offset, s", "Reasons")
 
 
-def lay_out(app: gr.Blocks, desk: Desk, method: gr.Dropdown) -> None:
+def lay_out(app: gr.Blocks, desk: AppContext, method: gr.Dropdown) -> None:
     """Lay the accordion out and wire it."""
     with gr.Accordion(label("Many at once"), open=False, elem_id="ws-batch"):
         with gr.Row(equal_height=False):
@@ -95,7 +96,7 @@ def lay_out(app: gr.Blocks, desk: Desk, method: gr.Dropdown) -> None:
 
 
 def hand_in(
-    desk: Desk, owner: str, links: str, listing: str | None, paths: Sequence[str], question: Question
+    desk: AppContext, owner: str, links: str, listing: str | None, paths: Sequence[str], question: Question
 ) -> tuple[str, list[batch.BatchRow]]:
     """Hand all in as one batch; gives its name and the items that were refused. BadBatch where there is nothing.
 
@@ -119,7 +120,7 @@ def hand_in(
     return name, batch.hand_in(desk.jobs, owner, [_name_upload(one) for one in sources], question, name)
 
 
-def list_batches(desk: Desk, owner: str) -> list[tuple[str, str]]:
+def list_batches(desk: AppContext, owner: str) -> list[tuple[str, str]]:
     """The latest batches of somebody, to choose one."""
     jobs: list[Job] = desk.jobs.list(owner, limit=1000)
     names = dict.fromkeys(job.batch for job in jobs if job.batch and job.batch.startswith(BATCH))

@@ -12,8 +12,9 @@ from engine.calibration.records import Calibration, CalibrationStatus, Metric, T
 from engine.errors import EngineError
 from gallery_db.summary import clean
 from webapp.accounts.visitors import LOCAL, Role, require_role
+from webapp.context import AppContext
 from webapp.figures import plot_metrics
-from webapp.pages.desk import QUIET, Desk, guard
+from webapp.pages.desk import QUIET, guard
 from webapp.texts import say
 from webapp.texts.labels import label
 
@@ -30,7 +31,7 @@ STATES = {
 }
 
 
-def lay_out(app: gr.Blocks, desk: Desk) -> None:
+def lay_out(app: gr.Blocks, desk: AppContext) -> None:
     """Lay the tab out and wire it."""
     introduction = gr.HTML(_introduce())
     app.load(_introduce, None, [introduction], queue=False, **QUIET)
@@ -82,13 +83,13 @@ def lay_out(app: gr.Blocks, desk: Desk) -> None:
     retire.click(guard(withdraw), [chosen, note], outputs, **QUIET)
 
 
-def list_records(desk: Desk) -> list[Calibration]:
+def list_records(desk: AppContext) -> list[Calibration]:
     """Those that were kept here, and those that come with the program, without any twice."""
     found = {one.id: one for one in [*list_shipped(), *desk.gallery.calibrations()]}
     return list(found.values())
 
 
-def find_record(desk: Desk, number: str | None) -> Calibration:
+def find_record(desk: AppContext, number: str | None) -> Calibration:
     """A record by its number or the beginning of it; EngineError where there is none."""
     for one in list_records(desk):
         if number and one.id.startswith(number):
@@ -96,7 +97,7 @@ def find_record(desk: Desk, number: str | None) -> Calibration:
     raise EngineError("No record was chosen.", "Choose one from the table first.")
 
 
-def keep_record(desk: Desk, record: Calibration, followed: str | None) -> None:
+def keep_record(desk: AppContext, record: Calibration, followed: str | None) -> None:
     """Keep a record, and before it the one that it follows, where that came with the program."""
     kept = {one.id for one in desk.gallery.calibrations()}
     if followed and followed not in kept:
@@ -104,7 +105,7 @@ def keep_record(desk: Desk, record: Calibration, followed: str | None) -> None:
     desk.gallery.keep_calibration(record)
 
 
-def find_in_force(desk: Desk) -> set[str]:
+def find_in_force(desk: AppContext) -> set[str]:
     """The records that judge now, one for each task and recipe."""
     kept = desk.gallery.calibrations()
     pairs = {(one.task, one.recipe) for one in list_records(desk)}

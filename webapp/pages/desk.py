@@ -1,8 +1,7 @@
-"""What every tab works with, and who is asking."""
+"""Event settings, error messages and the user of a request, common to all tabs."""
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import wraps
 from html import escape
 from typing import Any, ParamSpec, TypeVar
@@ -10,11 +9,7 @@ from typing import Any, ParamSpec, TypeVar
 import gradio as gr
 
 from engine.errors import EngineError
-from engine.settings import Settings
-from gallery_db.gallery import Gallery
 from webapp.accounts.visitors import find_visitor
-from webapp.galleries import open_gallery
-from webapp.jobs.store import JobStore
 from webapp.texts import say
 
 CLIP_TYPES = ["video", ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg"]
@@ -27,20 +22,6 @@ TOLD_S = 30.0  # how long a refusal stands on the page
 Given = ParamSpec("Given")
 Answer = TypeVar("Answer")
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Desk:
-    """The records that the page reads and writes; what is heavy runs in the workers."""
-
-    settings: Settings
-    jobs: JobStore
-    gallery: Gallery
-
-    @classmethod
-    def open(cls, settings: Settings) -> "Desk":
-        """Open both databases; EngineError says why one cannot be."""
-        return cls(settings, JobStore.open(settings), open_gallery(settings))
 
 
 def find_owner(request: gr.Request) -> str:

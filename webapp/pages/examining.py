@@ -10,11 +10,11 @@ from engine.types import TrackReport
 from gallery_db.records import StoredSample
 from gallery_db.summary import clean
 from webapp import views
+from webapp.context import AppContext
 from webapp.examination import Examination
 from webapp.examples import EXAMPLES
 from webapp.jobs.records import Job, JobState, NewJob, Question
 from webapp.pages import job_views, who_views
-from webapp.pages.desk import Desk
 from webapp.texts import say
 
 NOBODY, EVERYBODY, ONE = "nobody", "everybody", "one"
@@ -58,7 +58,7 @@ class Shown:
     found: Examination | None = None
 
 
-def hand_in(desk: Desk, owner: str, asked: Asked) -> list[Job]:
+def hand_in(desk: AppContext, owner: str, asked: Asked) -> list[Job]:
     """Put a job a file, or one for the link, into the queue. EngineError where there is neither."""
     question = asked.pose()
     url = asked.url.strip()
@@ -72,19 +72,19 @@ def hand_in(desk: Desk, owner: str, asked: Asked) -> list[Job]:
     return [desk.jobs.enqueue(one) for one in new]
 
 
-def list_recent(desk: Desk, owner: str) -> list[tuple[str, str]]:
+def list_recent(desk: AppContext, owner: str) -> list[tuple[str, str]]:
     """The latest jobs of somebody, as titles and numbers, to choose one to be shown; batches stay out."""
     jobs = [job for job in desk.jobs.list(owner, limit=4 * RECENT) if job.batch is None][:RECENT]
     return [(job_views.name_job(job), job.id) for job in jobs]
 
 
-def list_open(desk: Desk, owner: str) -> list[Job]:
+def list_open(desk: AppContext, owner: str) -> list[Job]:
     """The jobs of somebody that wait or run, the oldest first."""
     states = [JobState.QUEUED, JobState.RUNNING]
     return [job for job in reversed(desk.jobs.list(owner, states)) if job.batch is None]
 
 
-def find_job(desk: Desk, owner: str, number: str | None) -> Job | None:
+def find_job(desk: AppContext, owner: str, number: str | None) -> Job | None:
     """A job of this owner; None where there is none of that number, or it is somebody else's."""
     if not number:
         return None
@@ -95,12 +95,12 @@ def find_job(desk: Desk, owner: str, number: str | None) -> Job | None:
     return job if job.owner == owner else None
 
 
-def read(desk: Desk, job: Job) -> Shown:
+def read(desk: AppContext, job: Job) -> Shown:
     """Read what a job has found, once it is done."""
     return Shown(job, desk.jobs.read_result(job.id) if job.state == JobState.DONE else None)
 
 
-def show_job(desk: Desk, job: Job | None) -> str:
+def show_job(desk: AppContext, job: Job | None) -> str:
     """Say how far a job is, what it found of the clip as a whole, or why it found nothing."""
     if job is None:
         return views.welcome()
@@ -113,7 +113,7 @@ def show_job(desk: Desk, job: Job | None) -> str:
     return f'<div data-job="{job.id}">{words}</div>'  # the script keeps it in the page's address
 
 
-def describe_speaker(desk: Desk, shown: Shown, track: TrackReport) -> list[str]:
+def describe_speaker(desk: AppContext, shown: Shown, track: TrackReport) -> list[str]:
     """Say whose way of speaking a face has, or why that is not said."""
     assert shown.found is not None
     places = [place for place, face in enumerate(shown.found.faces) if face.face == track.id]
@@ -122,7 +122,7 @@ def describe_speaker(desk: Desk, shown: Shown, track: TrackReport) -> list[str]:
     return [words for place in places for words in _describe_place(desk, shown.job.owner, shown.found, place)]
 
 
-def describe_others(desk: Desk, shown: Shown, told: set[int]) -> list[str]:
+def describe_others(desk: AppContext, shown: Shown, told: set[int]) -> list[str]:
     """The same for the faces that the analysis has no track of."""
     assert shown.found is not None
     places = [place for place, face in enumerate(shown.found.faces) if face.face not in told]
@@ -149,7 +149,7 @@ def address_input(job: Job) -> str:
     return f"files/{job.id}/input"
 
 
-def _describe_place(desk: Desk, owner: str, found: Examination, place: int) -> list[str]:
+def _describe_place(desk: AppContext, owner: str, found: Examination, place: int) -> list[str]:
     face = found.faces[place]
     words = []
     if found.searches is not None:
@@ -164,13 +164,13 @@ def _describe_place(desk: Desk, owner: str, found: Examination, place: int) -> l
     return words
 
 
-def _find_clip(desk: Desk, owner: str, sample: StoredSample) -> str | None:
+def _find_clip(desk: AppContext, owner: str, sample: StoredSample) -> str | None:
     """Find the clip that a sample was taken from among what the owner has handed in and not deleted."""
     jobs = desk.jobs.list(owner=owner, text=sample.source_hash, limit=1)
     return address_input(jobs[0]) if jobs else None
 
 
-def _list_samples(desk: Desk, speaker_id: int) -> Sequence[StoredSample]:
+def _list_samples(desk: AppContext, speaker_id: int) -> Sequence[StoredSample]:
     try:
         return desk.gallery.samples(speaker_id)
     except EngineError:  # forgotten since, or merged into another

@@ -9,11 +9,12 @@ import gradio as gr
 from engine.errors import EngineError
 from engine.methods import Method, list_methods
 from webapp.accounts.visitors import Role, require_role
+from webapp.context import AppContext
 from webapp.figures import plot_comparison
 from webapp.jobs.folders import RESULT
 from webapp.jobs.records import Job, JobState
 from webapp.pages import comparing, examining, job_views
-from webapp.pages.desk import QUIET, Desk, find_owner, guard
+from webapp.pages.desk import QUIET, find_owner, guard
 from webapp.texts import say
 from webapp.texts.labels import label
 
@@ -22,7 +23,7 @@ PAGE = 200  # rows
 WIDTHS: list[str | int] = ["150px", "220px", "120px", "240px", "80px", "100px", "120px"]
 
 
-def lay_out(app: gr.Blocks, desk: Desk, shown_job: gr.State, tabs: gr.Tabs, tab: gr.Tab) -> None:
+def lay_out(app: gr.Blocks, desk: AppContext, shown_job: gr.State, tabs: gr.Tabs, tab: gr.Tab) -> None:
     """Lay the tab out and wire it; opening a job shows it under Analyse."""
     with gr.Row():
         text = gr.Textbox(label=label("Search in names, links and checksums"), elem_id="ws-history-text", scale=3)
@@ -105,7 +106,7 @@ def lay_out(app: gr.Blocks, desk: Desk, shown_job: gr.State, tabs: gr.Tabs, tab:
     compare.click(guard(set_side_by_side), [chosen, other], [comparison, figure], **QUIET)
 
 
-def read_report(desk: Desk, job: Job) -> dict[str, Any] | None:
+def read_report(desk: AppContext, job: Job) -> dict[str, Any] | None:
     """The report of a job as plain data; None where there is none."""
     if job.state != JobState.DONE:
         return None

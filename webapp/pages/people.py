@@ -13,11 +13,11 @@ from gallery_db import notice
 from gallery_db.people import clean_name
 from gallery_db.records import Admission, Basis, Consent, Enrolment, NewSample, Speaker
 from gallery_db.summary import clean
+from webapp.context import AppContext
 from webapp.faces import Sighting, choose_speaker
 from webapp.jobs.records import Job, JobState, NewJob, Question
 from webapp.pages import examining
 from webapp.pages import speaker_views as views
-from webapp.pages.desk import Desk
 from webapp.texts import say
 from webapp.views import list_players
 
@@ -62,30 +62,30 @@ class ConsentForm:
             raise EngineError(f"This is no consent: {cause}.", "Correct the field; nothing was kept.") from cause
 
 
-def list_people(desk: Desk, text: str = "") -> list[list[Any]]:
+def list_people(desk: AppContext, text: str = "") -> list[list[Any]]:
     """Rows of the table."""
     return views.list_people(desk.gallery.speakers(), text, datetime.now(UTC))
 
 
-def list_names(desk: Desk) -> list[str]:
+def list_names(desk: AppContext) -> list[str]:
     """Everybody, to choose from."""
     return [one.name for one in desk.gallery.speakers()]
 
 
-def show_person(desk: Desk, name: str | None) -> str:
+def show_person(desk: AppContext, name: str | None) -> str:
     """Show one speaker, or say how to choose one."""
     if not name:
         return f'<p class="ws-note">{say("Choose a person to see their clips.")}</p>'
     return views.describe_person(desk.gallery.speaker(name), desk.gallery.samples(name), datetime.now(UTC))
 
 
-def list_clips(desk: Desk, name: str | None) -> list[tuple[str, int]]:
+def list_clips(desk: AppContext, name: str | None) -> list[tuple[str, int]]:
     """The clips of one speaker, to choose one from."""
     samples = desk.gallery.samples(name) if name else []
     return [(f"{one.id}: {clean(one.source_name)}", one.id) for one in samples]
 
 
-def look_at(desk: Desk, owner: str, paths: Sequence[str]) -> list[str]:
+def look_at(desk: AppContext, owner: str, paths: Sequence[str]) -> list[str]:
     """Have clips looked at; gives the numbers of their jobs."""
     if not paths:
         raise EngineError("No clip was chosen.", "Upload clips of the person speaking; two of 10 s are enough.")
@@ -94,7 +94,7 @@ def look_at(desk: Desk, owner: str, paths: Sequence[str]) -> list[str]:
     return [desk.jobs.enqueue(one).id for one in new]
 
 
-def read_looks(desk: Desk, ids: Sequence[str]) -> list[Look]:
+def read_looks(desk: AppContext, ids: Sequence[str]) -> list[Look]:
     """Tell what has been seen so far."""
     return [_read_look(desk, desk.jobs.get(one)) for one in ids]
 
@@ -113,13 +113,13 @@ def show_looks(looks: Sequence[Look]) -> str:
     )
 
 
-def try_enrolment(desk: Desk, name: str, looks: Sequence[Look], session: str, allow_duplicate: bool) -> Admission:
+def try_enrolment(desk: AppContext, name: str, looks: Sequence[Look], session: str, allow_duplicate: bool) -> Admission:
     """Say what an enrolment would accept; nothing is written."""
     return desk.gallery.admit(clean_name(name), take_samples(looks, session), allow_duplicate=allow_duplicate)
 
 
 def enrol(
-    desk: Desk, name: str, looks: Sequence[Look], session: str, form: ConsentForm, allow_duplicate: bool
+    desk: AppContext, name: str, looks: Sequence[Look], session: str, form: ConsentForm, allow_duplicate: bool
 ) -> Enrolment:
     """Enrol what can be; all or nothing in one transaction."""
     consent = form.sign()
@@ -149,14 +149,14 @@ def find_user(owner: str) -> str:
         return ""
 
 
-def find_speaker(desk: Desk, name: str | None) -> Speaker:
+def find_speaker(desk: AppContext, name: str | None) -> Speaker:
     """The person chosen; EngineError where nobody is."""
     if not name:
         raise EngineError("No person was chosen.", "Choose one from the list first.")
     return desk.gallery.speaker(name)
 
 
-def _read_look(desk: Desk, job: Job) -> Look:
+def _read_look(desk: AppContext, job: Job) -> Look:
     if job.state.is_open:
         words = say("waiting") if job.state == JobState.QUEUED else f"{say('looking')}, {job.share:.0%}"
         return Look(job, None, words)

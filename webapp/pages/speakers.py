@@ -7,16 +7,17 @@ import gradio as gr
 from engine.errors import EngineError
 from gallery_db.records import MAX_TERM_DAYS, Basis
 from webapp.accounts.visitors import Role, require_role
+from webapp.context import AppContext
 from webapp.figures import plot_people
 from webapp.pages import people, speaker_views
-from webapp.pages.desk import CLIP_TYPES, QUIET, SHOWN, Desk, find_owner, guard
+from webapp.pages.desk import CLIP_TYPES, QUIET, SHOWN, find_owner, guard
 from webapp.texts import say
 from webapp.texts.labels import label
 
 EVERY_S = 1.5  # between looks at jobs that run
 
 
-def lay_out(app: gr.Blocks, desk: Desk) -> None:
+def lay_out(app: gr.Blocks, desk: AppContext) -> None:
     """Lay the tab out and wire it."""
     with gr.Row(equal_height=False):
         with gr.Column(scale=3, min_width=320):
@@ -142,7 +143,7 @@ def _lay_out_enrolment() -> dict[str, Any]:
 
 
 def _wire_changes(
-    desk: Desk, parts: dict[str, Any], show: Any, shown: list[Any], who: Any, text: Any, receipt: Any
+    desk: AppContext, parts: dict[str, Any], show: Any, shown: list[Any], who: Any, text: Any, receipt: Any
 ) -> None:
     def rename(chosen: str | None, new: str, wanted: str, request: gr.Request) -> tuple[Any, ...]:
         require_role(request, Role.ENROLLER)
@@ -185,7 +186,7 @@ def _wire_changes(
 
 
 def _wire_enrolment(
-    desk: Desk, parts: dict[str, Any], show: Any, shown: list[Any], who: Any, text: Any, app: gr.Blocks
+    desk: AppContext, parts: dict[str, Any], show: Any, shown: list[Any], who: Any, text: Any, app: gr.Blocks
 ) -> None:
     fields = [parts[name] for name in ("basis", "purpose", "term", "collector", "told", "release")]
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from tests.webapp.pages.desks import open_desk
-from webapp.pages.desk import Desk
+from webapp.context import AppContext
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
+def desk(tmp_path: Path) -> Iterator[AppContext]:
     desk = open_desk(tmp_path)
     yield desk
     desk.jobs.close()

@@ -4,21 +4,21 @@ from pathlib import Path
 
 from gallery_db.gallery import Gallery
 from tests.webapp.jobs.handed import hand_in, make_examination, make_settings
+from webapp.context import AppContext
 from webapp.examination import Examination
 from webapp.jobs.records import Job, Question
 from webapp.jobs.store import JobStore
-from webapp.pages.desk import Desk
 
 OWNER = "local"
 
 
-def open_desk(folder: Path) -> Desk:
+def open_desk(folder: Path) -> AppContext:
     settings = make_settings(folder)
-    return Desk(settings, JobStore.open(settings), Gallery.open(settings))
+    return AppContext(settings, JobStore.open(settings), Gallery.open(settings))
 
 
 def finish_job(
-    desk: Desk,
+    desk: AppContext,
     folder: Path,
     name: str = "clip.mp4",
     question: Question = Question(),  # noqa: B008 - frozen

@@ -8,14 +8,14 @@ from tests.webapp.jobs.handed import write_file
 from tests.webapp.pages.desks import OWNER, finish_job
 from webapp import batch
 from webapp.batch_sources import BadBatch, Source
+from webapp.context import AppContext
 from webapp.jobs.records import JobError, Question
 from webapp.pages import batches
-from webapp.pages.desk import Desk
 
 LINK = "https://example.org/talk"
 
 
-def test_links_a_list_and_uploads_are_one_batch(desk: Desk, tmp_path: Path) -> None:
+def test_links_a_list_and_uploads_are_one_batch(desk: AppContext, tmp_path: Path) -> None:
     listing, upload = tmp_path / "list.csv", write_file(tmp_path, "upload.mp4", b"bytes")
     listing.write_text(f"url,note\n{LINK}/2,x\n", "utf-8")
     name, refused = batches.hand_in(desk, OWNER, f"{LINK}/1\n\n# no\n", str(listing), [str(upload)], Question())
@@ -27,14 +27,14 @@ def test_links_a_list_and_uploads_are_one_batch(desk: Desk, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("line", ["/etc/passwd", "file:///etc/passwd", "clip.mp4", "-x"])
-def test_a_line_names_no_file(desk: Desk, line: str) -> None:
+def test_a_line_names_no_file(desk: AppContext, line: str) -> None:
     with pytest.raises(BadBatch, match="no link"):
         batches.hand_in(desk, OWNER, line, None, [], Question())
     assert desk.jobs.list() == []
 
 
 @pytest.mark.parametrize("ending", ["csv", "txt"])
-def test_a_list_names_no_file(desk: Desk, tmp_path: Path, ending: str) -> None:
+def test_a_list_names_no_file(desk: AppContext, tmp_path: Path, ending: str) -> None:
     secret = write_file(tmp_path, "secret.mp4", b"secret")
     listing = tmp_path / f"list.{ending}"
     listing.write_text(f"path\n{secret}\n" if ending == "csv" else f"{secret}\n", "utf-8")
@@ -43,7 +43,7 @@ def test_a_list_names_no_file(desk: Desk, tmp_path: Path, ending: str) -> None:
     assert desk.jobs.list() == []
 
 
-def test_nothing_is_said_to_be_nothing(desk: Desk) -> None:
+def test_nothing_is_said_to_be_nothing(desk: AppContext) -> None:
     with pytest.raises(BadBatch, match="Nothing was given"):
         batches.hand_in(desk, OWNER, "  \n", None, [], Question())
 
@@ -55,7 +55,7 @@ def test_what_is_refused_is_named_in_words() -> None:
     assert "&lt;b&gt;film.mp4" in words and "No room." in words and batches.describe_refused([]) == ""
 
 
-def test_results_are_shown_and_taken_home(desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_results_are_shown_and_taken_home(desk: AppContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "cache"))
     finish_job(desk, tmp_path, "=a.mp4", batch="batch-1")
     rows = batch.list_job_rows(desk.jobs, "batch-1")

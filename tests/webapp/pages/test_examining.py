@@ -12,17 +12,17 @@ from tests.gallery_db.planted import enrol_people
 from tests.webapp.jobs.handed import hand_in, make_examination, write_file
 from tests.webapp.pages.desks import OWNER, finish_job
 from tests.webapp.test_views import MEAN, Tags
+from webapp.context import AppContext
 from webapp.examples import EXAMPLES
 from webapp.jobs.records import JobError, JobState, Question
 from webapp.jobs.schema import JobRow
 from webapp.pages import examining, job_views
-from webapp.pages.desk import Desk
 from webapp.pages.examining import EVERYBODY, ONE, Asked
 
 ABOUT = Question(reason="case 12", speaker="Ada")
 
 
-def test_every_file_is_a_job_and_the_link_one_more(desk: Desk, tmp_path: Path) -> None:
+def test_every_file_is_a_job_and_the_link_one_more(desk: AppContext, tmp_path: Path) -> None:
     paths = tuple(str(write_file(tmp_path, name, name.encode())) for name in ("a.mp4", "b.mp4"))
     jobs = examining.hand_in(desk, OWNER, Asked(paths, " https://example.org/talk ", None))
     assert [(job.name, job.url) for job in jobs] == [
@@ -42,7 +42,7 @@ def test_every_file_is_a_job_and_the_link_one_more(desk: Desk, tmp_path: Path) -
         (Asked(("a.mp4",), whom=ONE), "none was chosen"),
     ],
 )
-def test_a_form_that_lacks_something_is_refused_and_nothing_is_kept(desk: Desk, asked: Asked, words: str) -> None:
+def test_a_form_that_lacks_something_is_refused_and_nothing_is_kept(desk: AppContext, asked: Asked, words: str) -> None:
     with pytest.raises(EngineError, match=words) as refused:
         examining.hand_in(desk, OWNER, asked)
     assert refused.value.hint
@@ -56,7 +56,7 @@ def test_only_what_is_asked_for_is_asked() -> None:
     assert replace(form, whom=ONE).pose() == Question(speaker="Ada")
 
 
-def test_a_job_is_nobodys_but_its_owners(desk: Desk, tmp_path: Path) -> None:
+def test_a_job_is_nobodys_but_its_owners(desk: AppContext, tmp_path: Path) -> None:
     job = finish_job(desk, tmp_path)
     assert examining.find_job(desk, OWNER, job.id) == job
     for owner, number in (("eve", job.id), (OWNER, "0" * 32), (OWNER, "../.."), (OWNER, None)):
@@ -64,12 +64,12 @@ def test_a_job_is_nobodys_but_its_owners(desk: Desk, tmp_path: Path) -> None:
     assert examining.list_recent(desk, "eve") == [] and examining.list_open(desk, "eve") == []
 
 
-def test_the_batches_are_not_offered_one_by_one(desk: Desk, tmp_path: Path) -> None:
+def test_the_batches_are_not_offered_one_by_one(desk: AppContext, tmp_path: Path) -> None:
     hand_in(desk.jobs, tmp_path, owner=OWNER, batch="enrol-1")
     assert examining.list_recent(desk, OWNER) == [] and examining.list_open(desk, OWNER) == []
 
 
-def test_a_job_is_told_at_every_stage(desk: Desk, tmp_path: Path) -> None:
+def test_a_job_is_told_at_every_stage(desk: AppContext, tmp_path: Path) -> None:
     job = hand_in(desk.jobs, tmp_path, owner=OWNER)
     assert "Waiting for a free worker" in examining.show_job(desk, job)
     second = hand_in(desk.jobs, tmp_path, "b.mp4", OWNER)
@@ -86,13 +86,13 @@ def test_a_job_is_told_at_every_stage(desk: Desk, tmp_path: Path) -> None:
     assert "Upload a talking-head clip" in examining.show_job(desk, None)
 
 
-def test_a_job_that_is_done_is_shown_with_its_number(desk: Desk, tmp_path: Path) -> None:
+def test_a_job_that_is_done_is_shown_with_its_number(desk: AppContext, tmp_path: Path) -> None:
     job = finish_job(desk, tmp_path)
     words = examining.show_job(desk, job)
     assert f'data-job="{job.id}"' in words and "clip.mp4" in words and "SHA-256" in words
 
 
-def test_both_answers_stand_at_each_face(desk: Desk, tmp_path: Path) -> None:
+def test_both_answers_stand_at_each_face(desk: AppContext, tmp_path: Path) -> None:
     shown = examining.read(desk, finish_job(desk, tmp_path, question=ABOUT))
     assert shown.found is not None
     first, second = (examining.describe_speaker(desk, shown, track) for track in shown.found.analysis.tracks)
@@ -102,7 +102,7 @@ def test_both_answers_stand_at_each_face(desk: Desk, tmp_path: Path) -> None:
     assert len(examining.describe_others(desk, shown, {0})) == 2
 
 
-def test_pictures_of_those_who_are_enrolled_stand_beside(desk: Desk, tmp_path: Path) -> None:
+def test_pictures_of_those_who_are_enrolled_stand_beside(desk: AppContext, tmp_path: Path) -> None:
     (number,) = enrol_people(desk.gallery, [3])
     found = make_examination()
     assert found.searches is not None
@@ -120,7 +120,7 @@ def test_pictures_of_those_who_are_enrolled_stand_beside(desk: Desk, tmp_path: P
     assert f'src="files/{shown.job.id}/input"' in words and "Watch their clips" in words
 
 
-def test_why_nobody_is_named_is_said(desk: Desk, tmp_path: Path) -> None:
+def test_why_nobody_is_named_is_said(desk: AppContext, tmp_path: Path) -> None:
     plain = replace(make_examination(), searches=None, verifications=None)
     shown = examining.read(desk, finish_job(desk, tmp_path, found=plain))
     assert shown.found is not None
@@ -140,13 +140,13 @@ def test_examples_are_announced_as_such_and_other_files_are_not() -> None:
     assert "gradio_api/file=/tmp/a%20b/c%231.mp4" in examining.show_upload("/tmp/a b/c#1.mp4")
 
 
-def test_the_file_of_a_job_is_fetched_by_its_number_alone(desk: Desk, tmp_path: Path) -> None:
+def test_the_file_of_a_job_is_fetched_by_its_number_alone(desk: AppContext, tmp_path: Path) -> None:
     job = finish_job(desk, tmp_path)
     assert f'src="files/{job.id}/input"' in examining.show_original(job)
     assert "No video chosen" in examining.show_original(replace(job, sha256=None))
 
 
-def test_what_a_job_left_can_be_fetched(desk: Desk, tmp_path: Path) -> None:
+def test_what_a_job_left_can_be_fetched(desk: AppContext, tmp_path: Path) -> None:
     job = finish_job(desk, tmp_path)
     links = job_views.list_downloads(job)
     for name in ("result.json", "windows.csv", "report.html", "bundle.zip"):
@@ -156,7 +156,7 @@ def test_what_a_job_left_can_be_fetched(desk: Desk, tmp_path: Path) -> None:
     assert job_views.list_downloads(replace(job, state=JobState.RUNNING)) == ""
 
 
-def test_a_name_cannot_carry_markup(desk: Desk, tmp_path: Path) -> None:
+def test_a_name_cannot_carry_markup(desk: AppContext, tmp_path: Path) -> None:
     job = replace(finish_job(desk, tmp_path), name=MEAN)
     texts = [job_views.show_progress(job), job_views.show_failure(job), job_views.list_open([job])]
     for words in [*texts, examining.show_original(job)]:

@@ -15,11 +15,11 @@ from tests.gallery_db.planted import draw_person, embed, enrol_people
 from tests.webapp.jobs.handed import make_examination, make_sighting
 from tests.webapp.pages.desks import OWNER, finish_job
 from tests.webapp.test_views import Tags
+from webapp.context import AppContext
 from webapp.examination import Examination
 from webapp.faces import ManyFaces, choose_speaker
 from webapp.figures import plot_people
 from webapp.pages import people, speaker_views
-from webapp.pages.desk import Desk
 from webapp.pages.people import ConsentForm, Look
 
 FORM = ConsentForm("consent", "a test of the page", 30, "Grace", True)
@@ -34,12 +34,12 @@ def see(person: int, clip: int, seconds: float = 12.0) -> Examination:
     return Examination(replace(analysis, sha256=face.sha256), (face,))
 
 
-def look(desk: Desk, folder: Path, *found: Examination) -> list[Look]:
+def look(desk: AppContext, folder: Path, *found: Examination) -> list[Look]:
     jobs = [finish_job(desk, folder, one.faces[0].name, found=one, batch="enrol-1") for one in found]
     return people.read_looks(desk, [job.id for job in jobs])
 
 
-def test_clips_become_jobs_of_one_batch(desk: Desk, tmp_path: Path) -> None:
+def test_clips_become_jobs_of_one_batch(desk: AppContext, tmp_path: Path) -> None:
     paths = []
     for name in ("a.mp4", "b.mp4"):
         (tmp_path / name).write_bytes(name.encode())
@@ -57,7 +57,7 @@ def test_clips_become_jobs_of_one_batch(desk: Desk, tmp_path: Path) -> None:
         people.look_at(desk, OWNER, [])
 
 
-def test_somebody_is_enrolled_from_what_was_seen(desk: Desk, tmp_path: Path) -> None:
+def test_somebody_is_enrolled_from_what_was_seen(desk: AppContext, tmp_path: Path) -> None:
     looks = look(desk, tmp_path, see(1, 1), see(1, 2))
     assert people.try_enrolment(desk, "Ada", looks, "", False).accepted.all()
     assert desk.gallery.speakers() == []
@@ -83,7 +83,7 @@ def test_somebody_is_enrolled_from_what_was_seen(desk: Desk, tmp_path: Path) -> 
     ],
 )
 def test_nothing_is_kept_without_a_whole_consent(
-    desk: Desk, tmp_path: Path, change: dict[str, object], words: str
+    desk: AppContext, tmp_path: Path, change: dict[str, object], words: str
 ) -> None:
     looks = look(desk, tmp_path, see(1, 1), see(1, 2))
     with pytest.raises(EngineError, match=words):
@@ -99,7 +99,7 @@ def test_of_a_release_the_checksum_is_kept(tmp_path: Path) -> None:
     assert consent.basis == Basis.CONSENT and FORM.sign().release_sha256 is None
 
 
-def test_what_cannot_be_enrolled_says_why_and_the_rest_goes_on(desk: Desk, tmp_path: Path) -> None:
+def test_what_cannot_be_enrolled_says_why_and_the_rest_goes_on(desk: AppContext, tmp_path: Path) -> None:
     short, both = see(1, 3, seconds=0.5), make_analysis(make_report(0.05), make_report(0.05), name="two.mp4")
     two = replace(make_examination("two.mp4"), analysis=both, searches=None, verifications=None)
     looks = look(desk, tmp_path, see(1, 1), short, two)
@@ -119,7 +119,7 @@ def test_of_several_faces_the_one_whose_mouth_fits_speaks() -> None:
             choose_speaker(faces, lambda reports=reports: make_analysis(*reports))  # type: ignore[misc]
 
 
-def test_the_table_is_searched_and_tells_who_is_overdue(desk: Desk) -> None:
+def test_the_table_is_searched_and_tells_who_is_overdue(desk: AppContext) -> None:
     enrol_people(desk.gallery, [1, 2])
     speakers = desk.gallery.speakers()
     now = datetime.now(UTC)
@@ -130,14 +130,14 @@ def test_the_table_is_searched_and_tells_who_is_overdue(desk: Desk) -> None:
     assert {row[3] for row in late} == {"overdue: to be forgotten"}
 
 
-def test_who_is_forgotten_gets_a_receipt(desk: Desk) -> None:
+def test_who_is_forgotten_gets_a_receipt(desk: AppContext) -> None:
     enrol_people(desk.gallery, [1])
     (one,) = desk.gallery.speakers()
     words = Tags(speaker_views.describe_receipt(one.name, desk.gallery.forget(one.id))).text
     assert f"{one.name} was forgotten" in words and "Their bytes are gone" in words and "Removed:" in words
 
 
-def test_the_map_shows_every_clip_by_person(desk: Desk) -> None:
+def test_the_map_shows_every_clip_by_person(desk: AppContext) -> None:
     enrol_people(desk.gallery, [1, 2, 3])
     everybody = [(one.name, desk.gallery.samples(one.id)) for one in desk.gallery.speakers()]
     figure = plot_people(everybody)
@@ -147,6 +147,6 @@ def test_the_map_shows_every_clip_by_person(desk: Desk) -> None:
     assert np.ptp(first, 0).max() < np.abs(first.mean(0) - second.mean(0)).max()
 
 
-def test_one_clip_alone_can_be_drawn(desk: Desk, tmp_path: Path) -> None:
+def test_one_clip_alone_can_be_drawn(desk: AppContext, tmp_path: Path) -> None:
     people.enrol(desk, "Ada", look(desk, tmp_path, see(1, 1)), "", FORM, False)
     assert len(plot_people([("Ada", desk.gallery.samples("Ada"))]).data) == 1

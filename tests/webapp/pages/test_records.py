@@ -11,12 +11,12 @@ from tests.fakes import make_analysis, make_report
 from tests.webapp.jobs.handed import hand_in, make_examination
 from tests.webapp.pages.desks import OWNER, finish_job
 from tests.webapp.test_views import MEAN, Tags
+from webapp.context import AppContext
 from webapp.figures import plot_comparison, plot_metrics
 from webapp.pages import about, calibrations, comparing, history, job_views
-from webapp.pages.desk import Desk
 
 
-def test_the_history_tells_of_every_job_what_it_found(desk: Desk, tmp_path: Path) -> None:
+def test_the_history_tells_of_every_job_what_it_found(desk: AppContext, tmp_path: Path) -> None:
     done = finish_job(desk, tmp_path)
     failed = hand_in(desk.jobs, tmp_path, "bad.mp4", OWNER)
     desk.jobs.lease("w")
@@ -29,14 +29,14 @@ def test_the_history_tells_of_every_job_what_it_found(desk: Desk, tmp_path: Path
     assert len(rows[0]) == len(job_views.HEADERS)
 
 
-def test_a_report_that_is_gone_leaves_the_row(desk: Desk, tmp_path: Path) -> None:
+def test_a_report_that_is_gone_leaves_the_row(desk: AppContext, tmp_path: Path) -> None:
     job = finish_job(desk, tmp_path)
     (desk.jobs.folder(job.id) / "result.json").unlink()
     assert history.read_report(desk, job) is None
     assert job_views.list_rows([(job, None)])[0][1] == "clip.mp4"
 
 
-def test_two_analyses_stand_side_by_side(desk: Desk, tmp_path: Path) -> None:
+def test_two_analyses_stand_side_by_side(desk: AppContext, tmp_path: Path) -> None:
     jobs = [finish_job(desk, tmp_path, name) for name in ("a.mp4", "b.mp4")]
     first = make_analysis(make_report(0.2), make_report(None), name="a.mp4")
     second = replace(make_analysis(make_report(0.6, 3), name=MEAN), recipe="another")
@@ -50,7 +50,7 @@ def test_two_analyses_stand_side_by_side(desk: Desk, tmp_path: Path) -> None:
     assert comparing.list_timelines(jobs, [make_analysis(make_report(None))] * 2) == []
 
 
-def test_the_records_that_come_with_the_program_are_in_force(desk: Desk) -> None:
+def test_the_records_that_come_with_the_program_are_in_force(desk: AppContext) -> None:
     records, in_force = calibrations.list_records(desk), calibrations.find_in_force(desk)
     used = [one for one in records if one.id in in_force]
     assert {one.task for one in used} == set(Task)
@@ -60,14 +60,14 @@ def test_the_records_that_come_with_the_program_are_in_force(desk: Desk) -> None
     assert sum(row[3] == "✔" for row in rows) == 3 and all(len(row) == len(calibrations.HEADERS) for row in rows)
 
 
-def test_a_record_is_described_with_what_it_is_worth(desk: Desk) -> None:
+def test_a_record_is_described_with_what_it_is_worth(desk: AppContext) -> None:
     for record in calibrations.list_records(desk):
         words = calibrations.describe(record)
         assert record.population[:20] in Tags(words).text and record.manifest_sha256 in words
         assert len(plot_metrics(record.metrics).data[0].x) >= 5
 
 
-def test_a_retired_record_judges_no_more_and_is_kept(desk: Desk) -> None:
+def test_a_retired_record_judges_no_more_and_is_kept(desk: AppContext) -> None:
     (old,) = [
         one
         for one in calibrations.list_records(desk)
@@ -79,7 +79,7 @@ def test_a_retired_record_judges_no_more_and_is_kept(desk: Desk) -> None:
     assert {old.id, retired.id} <= {one.id for one in calibrations.list_records(desk)}
 
 
-def test_the_author_cannot_approve(desk: Desk) -> None:
+def test_the_author_cannot_approve(desk: AppContext) -> None:
     (draft,) = [
         one
         for one in calibrations.list_records(desk)
@@ -94,7 +94,7 @@ def test_the_author_cannot_approve(desk: Desk) -> None:
         calibrations.find_record(desk, "nothing")
 
 
-def test_about_names_models_licences_and_limits(desk: Desk) -> None:
+def test_about_names_models_licences_and_limits(desk: AppContext) -> None:
     text = Tags(about.list_models(desk)).text
     assert "compact" in text and "dynamics" in text and "non-commercial research alone" in text and "MIT" in text
     assert "Match does not prove authenticity" in about._list_limits()

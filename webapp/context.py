@@ -1,0 +1,49 @@
+"""The stores that the page and the API share; each is opened once in a process."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Self
+
+from engine.settings import Settings
+from gallery_db.gallery import Gallery
+from webapp.accounts.records import Visitor
+from webapp.evidence.keys import SigningKey, open_key
+from webapp.galleries import open_gallery
+from webapp.jobs.errors import UnknownJob
+from webapp.jobs.records import Job
+from webapp.jobs.store import JobStore
+
+
+@dataclass(frozen=True, eq=False)
+class AppContext:
+    """Settings, jobs and gallery; all requests and threads share one, and the workers do what is heavy."""
+
+    settings: Settings
+    jobs: JobStore
+    gallery: Gallery
+
+    @classmethod
+    def open(cls, settings: Settings) -> Self:
+        """Open both databases; EngineError says why one cannot be."""
+        return cls(settings, JobStore.open(settings), open_gallery(settings))
+
+    @cached_property
+    def key(self) -> SigningKey:
+        """The key that signs evidence bundles, read or made at first use."""
+        return open_key(self.settings.data_dir)
+
+    def find_job(self, visitor: Visitor, job_id: str) -> Job:
+        """Return a job that the user may see; UnknownJob for a job of another user too, so that its id stays secret."""
+        try:
+            self.jobs.folder(job_id)
+        except ValueError:
+            raise UnknownJob("There is no such job.", "Look at the list.") from None
+        job = self.jobs.get(job_id)
+        if not visitor.owns(job.owner):
+            raise UnknownJob("There is no such job.", "It may have been deleted; look at the list.")
+        return job
+
+    def close(self) -> None:
+        """Close both databases."""
+        self.jobs.close()
+        self.gallery.close()
