@@ -49,9 +49,3 @@ def find_stratum(conformal: Conformal, seconds: float) -> Stratum | None:
         if seconds >= stratum.from_s and (stratum.to_s is None or seconds < stratum.to_s):
             return stratum
     return None
-
-
-def can_reject(conformal: Conformal, seconds: float, rate: float) -> bool:
-    """Tell whether clips of this length can be called strange at all while real ones are at most at this rate."""
-    stratum = find_stratum(conformal, seconds)
-    return stratum is not None and stratum.smallest_p <= rate

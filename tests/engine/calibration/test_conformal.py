@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from engine.calibration.conformal import can_reject, find_stratum, fit_conformal, tell_p
+from engine.calibration.conformal import find_stratum, fit_conformal, tell_p
 from engine.calibration.records import Conformal, Stratum
 
 
@@ -19,16 +19,13 @@ def test_the_p_value_counts_scores_that_are_no_higher() -> None:
 def test_no_clip_is_stranger_than_the_number_of_clips_allows() -> None:
     conformal = make(*np.linspace(0, 1, 19))
     assert tell_p(conformal, -99.0, 5.0) == conformal.strata[0].smallest_p == 1 / 20
-    assert can_reject(conformal, 5.0, 0.05) and not can_reject(conformal, 5.0, 0.04)
     assert conformal.strata[1].smallest_p == 1 and tell_p(conformal, -99.0, 12.0) == 1.0
-    assert not can_reject(conformal, 12.0, 0.99)
 
 
 def test_the_edge_belongs_to_the_stratum_that_begins_there_and_too_little_speech_to_none() -> None:
     conformal = make(0.5)
     assert find_stratum(conformal, 4.0) is conformal.strata[0] and find_stratum(conformal, 10.0) is conformal.strata[1]
     assert find_stratum(conformal, 3.99) is None and tell_p(conformal, 0.5, 3.99) is None
-    assert not can_reject(conformal, 3.99, 0.5)
 
 
 def test_real_clips_are_called_strange_no_more_often_than_was_asked_for() -> None:
