@@ -25,7 +25,6 @@ class Action(StrEnum):
     ENROL = "enrol"
     SEARCH = "search"
     VERIFY = "verify"
-    RESULT = "result"
     FORGET = "forget"
     EXPIRE = "expire"  # some samples of a speaker went with their consent
     MERGE = "merge"

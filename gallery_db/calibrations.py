@@ -1,4 +1,4 @@
-"""Calibration records kept beside the results that name them: added, never changed."""
+"""Calibration records of a gallery: added, never changed."""
 
 import json
 from datetime import datetime

@@ -33,7 +33,7 @@ class EnrolmentRefused(GalleryError):
 
 
 class EmbedderMismatch(GalleryError):
-    """Embeddings, calibration or cohort of another recipe: they are never compared."""
+    """Embeddings or calibration of another recipe: they are never compared."""
 
     code = "EMBEDDER_MISMATCH"
 

@@ -13,7 +13,6 @@ from gallery_db.errors import EmbedderMismatch, GalleryError
 from gallery_db.records import (
     Calibration,
     Candidate,
-    Normaliser,
     SampleSimilarity,
     Search,
     SearchReason,
@@ -54,18 +53,18 @@ QUALITIES: Mapping[str, Callable[[DynamicEmbedding, Known], float]] = {
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Judge:
-    """How similarities are turned into evidence. GalleryError where calibration or cohort are of another recipe."""
+    """How similarities are turned into evidence. GalleryError where the calibration is of another recipe."""
 
     recipe: str  # of the embeddings
     calibration: Calibration | None = None
-    cohort: Normaliser | None = None
     options: EvidenceOptions = EvidenceOptions()
 
     def __post_init__(self) -> None:
-        if self.cohort is not None and self.cohort.recipe != self.recipe:
-            raise _mismatch("cohort", self.cohort.recipe, self.recipe)
-        if self.calibration is not None and self.calibration.recipe != self.score_recipe:
-            raise _mismatch("calibration", self.calibration.recipe, self.score_recipe)
+        if self.calibration is not None and self.calibration.recipe != self.recipe:
+            raise EmbedderMismatch(
+                f"The calibration is of the recipe {self.calibration.recipe}, the scores are of {self.recipe}.",
+                "Use a calibration of the same recipe.",
+            )
         unknown = set(self.calibration.qualities if self.calibration else ()) - set(QUALITIES)
         if unknown:
             raise GalleryError(
@@ -74,18 +73,8 @@ class Judge:
             )
 
     @property
-    def is_normalised(self) -> bool:
-        """Whether the cohort is large enough to be used."""
-        return self.cohort is not None and self.cohort.is_large_enough
-
-    @property
-    def score_recipe(self) -> str:
-        """What the scores are of: two of these are never compared."""
-        return f"{self.recipe}|{self.cohort.id}" if self.cohort is not None and self.is_normalised else self.recipe
-
-    @property
     def calibration_id(self) -> str | None:
-        """What a result is kept with."""
+        """What a search or verification names."""
         return self.calibration.id if self.calibration is not None else None
 
     def weigh(
@@ -93,30 +82,25 @@ class Judge:
         probe: DynamicEmbedding,
         known: Sequence[Known],
         similarities: np.ndarray,
-        templates: np.ndarray | None,
         n_speakers: int,
     ) -> list[Candidate]:
-        """Give the candidates, best first, of similarities (N,) to templates (N, D), needed for a cohort alone."""
+        """Return the candidates, best first, of similarities (N,) to their templates."""
         if not known:
             return []
         similarities = similarities.astype(np.float64).clip(-1, 1)
-        scores = similarities
-        if self.is_normalised:
-            assert self.cohort is not None and templates is not None
-            scores = self.cohort.normalise(similarities, templates, probe.vector)
-        llrs = self._calibrate(probe, known, scores, n_speakers)
+        llrs = self._calibrate(probe, known, similarities, n_speakers)
         candidates = [
             Candidate(
                 speaker_id=one.speaker_id,
                 name=one.name,
                 similarity=float(similarity),
-                score=float(score),
+                score=float(similarity),
                 llr=llr,
                 n_samples=one.n_samples,
                 seconds=one.seconds,
                 is_limited=one.is_limited,
             )
-            for one, similarity, score, llr in zip(known, similarities, scores, llrs, strict=True)
+            for one, similarity, llr in zip(known, similarities, llrs, strict=True)
         ]
         return sorted(candidates, key=_rank)
 
@@ -190,9 +174,3 @@ def conclude_nothing(reason: SearchReason, judge: Judge, n_speakers: int, backen
 def _rank(candidate: Candidate) -> tuple[float, float, int]:
     llr = candidate.llr if candidate.llr is not None else 0.0
     return -llr, -candidate.score, candidate.speaker_id
-
-
-def _mismatch(what: str, found: str, wanted: str) -> EmbedderMismatch:
-    return EmbedderMismatch(
-        f"The {what} is of the recipe {found}, the scores are of {wanted}.", f"Use a {what} of the same recipe."
-    )

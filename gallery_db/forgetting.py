@@ -24,14 +24,13 @@ from gallery_db.schema import (
     ConsentRow,
     EmbeddingRow,
     MergeRow,
-    ResultRow,
-    ResultSpeakerRow,
     SampleRow,
     SpeakerRow,
 )
 from gallery_db.templates import renew_templates
 
 CHUNK = 2**24  # bytes of a file that are looked through at once
+NO_RESULTS = {"results": 0}  # a key of the receipt and of the audit; no version writes results
 TRACE = 64  # bytes of a vector or a picture that tell it from any other
 ALWAYS = ("backups and exports that were made before", "what was printed, copied or sent")
 OF_SERVERS = ("the server's write-ahead log, replicas and dumps",)
@@ -67,7 +66,7 @@ def forget_speaker(connection: Connection, speaker_id: int) -> Removed:
     samples = connection.execute(select(SampleRow.id).where(SampleRow.speaker_id.in_(ids))).scalars().all()
     names = _read_names(connection, ids)
     traces = [name.encode() for name in names]
-    rows = {"results": _delete_results(connection, ids)}
+    rows = dict(NO_RESULTS)
     hashes, found, counts = _delete_samples(connection, samples)
     rows |= counts | {"templates": len(ids)}
     renew_templates(connection, ids)
@@ -80,9 +79,9 @@ def forget_speaker(connection: Connection, speaker_id: int) -> Removed:
 
 
 def forget_samples(connection: Connection, speaker_id: int, sample_ids: Sequence[int]) -> Removed:
-    """Delete some samples of a speaker who stays, and the results that name them."""
+    """Delete some samples of a speaker who stays."""
     subject = audit.find_subject(connection, speaker_id)
-    rows = {"results": _delete_results(connection, [speaker_id])}
+    rows = dict(NO_RESULTS)
     hashes, traces, counts = _delete_samples(connection, sample_ids)
     renew_templates(connection, [speaker_id])
     for merge in connection.execute(select(MergeRow.id, MergeRow.samples)).all():
@@ -200,14 +199,6 @@ def _read_expiries(connection: Connection, speaker_id: int) -> dict[int, datetim
         .group_by(EmbeddingRow.sample_id)
     )
     return {sample_id: expires_at for sample_id, expires_at in connection.execute(query)}
-
-
-def _delete_results(connection: Connection, speaker_ids: Sequence[int]) -> int:
-    """Delete results that name any of them, whoever else they name."""
-    named = select(ResultSpeakerRow.result_id).where(ResultSpeakerRow.speaker_id.in_(speaker_ids))
-    results = connection.execute(named.distinct()).scalars().all()
-    connection.execute(delete(ResultSpeakerRow).where(ResultSpeakerRow.result_id.in_(results)))
-    return connection.execute(delete(ResultRow).where(ResultRow.id.in_(results))).rowcount
 
 
 def _delete_samples(

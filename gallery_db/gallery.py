@@ -4,18 +4,17 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from engine.calibration.records import Calibration as CalibrationRecord
 from engine.settings import Settings
 from engine.types import DynamicEmbedding
-from gallery_db import audit, calibrations, enrolling, forgetting, merging, portable, repair, results, searching
+from gallery_db import audit, calibrations, enrolling, forgetting, merging, portable, repair, searching
 from gallery_db.audit import Action
 from gallery_db.backups import OWN_TOOLS, restore_backup, write_backup
 from gallery_db.database import FILE, FOLDER, Database, open_database
 from gallery_db.errors import GalleryError, SearchWithoutReason
 from gallery_db.evidence import Judge
-from gallery_db.index import IndexOptions
 from gallery_db.nearest import Finder
 from gallery_db.people import expect_speaker, find_speaker, read_samples, read_speakers
 from gallery_db.records import (
@@ -27,10 +26,8 @@ from gallery_db.records import (
     Consent,
     Enrolment,
     NewSample,
-    Normaliser,
     Person,
     Receipt,
-    Result,
     Search,
     Speaker,
     Stats,
@@ -46,20 +43,21 @@ FORGET_S = 60.0  # how long a forgetting waits for readers to leave
 class Gallery:
     """An open gallery. Threads may share one; other processes may have the same database open."""
 
-    def __init__(self, database: Database, options: IndexOptions | None = None):
+    def __init__(self, database: Database, device: str = "auto"):
         self.database = database
-        self._finder = Finder(options)
+        self._finder = Finder(device)
         self._cleaners: dict[str, forgetting.Cleaner] = {}
 
     @classmethod
-    def open(cls, where: Settings | Path | str, options: IndexOptions | None = None) -> Self:
+    def open(cls, where: Settings | Path | str, device: str = "auto") -> Self:
         """Open the gallery of the settings, of a file, or of a database's URL; a new one where there is none.
 
-        A GalleryError or FolderUnwritable says why that cannot be.
+        `device` is where a file is searched; the settings name their own. A GalleryError or FolderUnwritable says why
+        the gallery cannot be opened.
         """
         if isinstance(where, Settings):
-            options = options or IndexOptions(device=where.device)
-        return cls(open_database(_locate(where)), options)
+            device = where.device
+        return cls(open_database(_locate(where)), device)
 
     @staticmethod
     def restore(where: Settings | Path, backup: Path) -> int:
@@ -109,9 +107,8 @@ class Gallery:
         gives what would be. UnknownSpeaker for an id of nobody.
         """
         recipe = enrolling.expect_one_recipe(samples)
-        if not self._finder.is_ready(recipe):  # an index that must be built is, before others have to wait
-            with self.database.read() as connection:
-                self._finder.count(connection, recipe)
+        with self.database.read() as connection:  # builds the index before others have to wait
+            self._finder.count(connection, recipe)
         with self.database.write(keep=not dry_run) as connection:
             return enrolling.enrol(connection, self._finder, who, samples, consent, allow_duplicate)
 
@@ -138,7 +135,6 @@ class Gallery:
         *,
         reason: str | None = None,
         calibration: Calibration | None = None,
-        cohort: Normaliser | None = None,
     ) -> Search:
         """Look for a speaker among everyone, open-set: that none is supported is an answer.
 
@@ -151,7 +147,7 @@ class Gallery:
             )
         if k < 1:
             raise ValueError(f"{k} candidates wanted, 1 at least can be had")
-        judge = Judge(embedding.recipe, calibration, cohort)
+        judge = Judge(embedding.recipe, calibration)
         with self.database.read() as connection:
             found = searching.search(connection, self._finder, embedding, k, judge)
         detail = {
@@ -173,10 +169,9 @@ class Gallery:
         embedding: DynamicEmbedding,
         *,
         calibration: Calibration | None = None,
-        cohort: Normaliser | None = None,
     ) -> Verification:
         """Hold an embedding against one speaker: the template, which decides, and each of their samples."""
-        judge = Judge(embedding.recipe, calibration, cohort)
+        judge = Judge(embedding.recipe, calibration)
         with self.database.write() as connection:
             speaker_id = expect_speaker(connection, who)
             (speaker,) = read_speakers(connection, [speaker_id])
@@ -185,31 +180,8 @@ class Gallery:
             audit.append(connection, Action.VERIFY, audit.find_subject(connection, speaker_id), detail)
         return found
 
-    def keep_result(
-        self,
-        kind: str,
-        source_hash: str,
-        recipe: str,
-        payload: dict[str, Any],
-        speaker_ids: Sequence[int] = (),
-        calibration_id: str | None = None,
-    ) -> int:
-        """Keep what was said of a clip until one of those it names is forgotten, and give its number.
-
-        `speaker_ids` must hold everybody whom the payload names, by whatever words.
-        """
-        with self.database.write() as connection:
-            number = results.add_result(connection, kind, source_hash, recipe, payload, speaker_ids, calibration_id)
-            audit.append(connection, Action.RESULT, None, {"result": number, "kind": kind})
-        return number
-
-    def results(self, who: str | int | None = None) -> list[Result]:
-        """What was said, oldest first; of everybody, or of one speaker."""
-        with self.database.read() as connection:
-            return results.read_results(connection, None if who is None else expect_speaker(connection, who))
-
     def keep_calibration(self, record: CalibrationRecord) -> None:
-        """Keep a calibration for results to name; BadCalibration where it is there, or what it follows is not."""
+        """Keep a calibration; BadCalibration where it is there, or what it follows is not."""
         with self.database.write() as connection:
             calibrations.add_calibration(connection, record)
             detail = {"id": record.id, "status": str(record.status)}

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Float, bindparam, func, select
 
 from gallery_db.errors import EmbedderMismatch
 from gallery_db.evidence import Known
-from gallery_db.index import IndexOptions, Snapshot, VectorIndex, check_vectors
+from gallery_db.index import Snapshot, VectorIndex, check_vectors
 from gallery_db.people import is_too_little
 from gallery_db.records import Neighbour, RecipeStats
 from gallery_db.schema import EmbeddingRow, SpeakerRow, TemplateRow, Vector
@@ -20,8 +20,8 @@ Hits = list[tuple[int, float]]
 class Finder:
     """Finds the templates nearest to a vector, never of another recipe; any number of threads may ask."""
 
-    def __init__(self, options: IndexOptions | None = None):
-        self._options = options or IndexOptions()
+    def __init__(self, device: str = "auto"):
+        self._device = device
         self._indexes: dict[str, VectorIndex] = {}
         self._lock = threading.Lock()
 
@@ -41,12 +41,8 @@ class Finder:
     def snapshot(self, connection: Connection, recipe: str) -> Snapshot:
         """Give the index of a recipe, as new as what the connection sees."""
         with self._lock:
-            index = self._indexes.setdefault(recipe, VectorIndex(recipe, self._options))
+            index = self._indexes.setdefault(recipe, VectorIndex(recipe, self._device))
         return index.refresh(connection)
-
-    def is_ready(self, recipe: str) -> bool:
-        """Whether an index is there, so that at most what changed since must be read."""
-        return recipe in self._indexes
 
     def count(self, connection: Connection, recipe: str) -> int:
         """How many speakers are enrolled in a recipe."""
@@ -55,12 +51,11 @@ class Finder:
             return connection.execute(query).scalar_one()
         return self.snapshot(connection, recipe).size
 
-    def describe(self, connection: Connection, recipe: str) -> tuple[str, float | None]:
-        """Name how a recipe is searched, and the recall of that where it is not exact."""
+    def describe(self, connection: Connection, recipe: str) -> str:
+        """Name how a recipe is searched."""
         if connection.dialect.name == "postgresql":
-            return "pgvector exact", None
-        base = self.snapshot(connection, recipe).base
-        return base.backend, base.recall
+            return "pgvector exact"
+        return self.snapshot(connection, recipe).backend
 
     def forget(self) -> None:
         """Drop what is in memory: the next search builds it anew from the rows."""
@@ -71,7 +66,7 @@ class Finder:
         """Count recipe by recipe."""
         query = select(EmbeddingRow.recipe, func.count()).group_by(EmbeddingRow.recipe).order_by(EmbeddingRow.recipe)
         return tuple(
-            RecipeStats(recipe, self.count(connection, recipe), count, *self.describe(connection, recipe))
+            RecipeStats(recipe, self.count(connection, recipe), count, self.describe(connection, recipe))
             for recipe, count in connection.execute(query)
         )
 

@@ -6,7 +6,7 @@ Times are UTC and know it; `D` is the width of an embedding. The seams between t
   `stored: Sequence[StoredSample]` of the speaker, none for a new one, and `others: Sequence[Neighbour]`, of one recipe;
 - `portable.write_people(path, people)` and `portable.read_people(path) -> tuple[Person, ...]`: a file and its records,
   while `Gallery.export` and `Gallery.import_` read and write the database;
-- `Calibration` and `Normaliser` are what `Gallery.search` needs of a calibration and of a cohort.
+- `Calibration` is what `Gallery.search` needs of a calibration.
 """
 
 import re
@@ -233,7 +233,7 @@ class Candidate:
     speaker_id: int
     name: str
     similarity: float  # cosine to the speaker's template, in [-1, 1]
-    score: float  # what is calibrated: the similarity, or that normalised by a cohort
+    score: float  # the input of the calibration: the similarity
     llr: float | None  # log10 likelihood ratio; None without a calibration
     n_samples: int
     seconds: float
@@ -294,20 +294,6 @@ class Receipt:
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
-    """What was once said of a clip."""
-
-    id: int
-    kind: str
-    source_hash: str
-    recipe: str
-    calibration_id: str | None
-    payload: dict[str, object]
-    speaker_ids: tuple[int, ...]  # whom it names
-    created_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
 class RecipeStats:
     """What is enrolled in one recipe, and how it is searched."""
 
@@ -315,7 +301,7 @@ class RecipeStats:
     n_speakers: int
     n_vectors: int
     backend: str
-    recall: float | None  # of the first, against an exact search; None where the search is exact
+    recall: None = None  # a key of the JSON; every search is exact
 
 
 @dataclass(frozen=True, slots=True)
@@ -351,12 +337,12 @@ class Calibration(Protocol):
 
     @property
     def id(self) -> str:
-        """Stored with every result."""
+        """Named by every search and verification."""
         ...
 
     @property
     def recipe(self) -> str:
-        """Of the scores: the embedding's; with a cohort `RECIPE|COHORT`."""
+        """Of the embeddings, which the scores are made of."""
         ...
 
     @property
@@ -371,27 +357,4 @@ class Calibration(Protocol):
 
     def llrs(self, scores: np.ndarray, qualities: np.ndarray | None = None, *, gallery_size: int = 0) -> np.ndarray:
         """Log10 LR (N,) of scores (N,) with qualities (N, Q); `gallery_size` of how many speakers, 0: 1 to 1."""
-        ...
-
-
-class Normaliser(Protocol):
-    """What a search needs of a cohort."""
-
-    @property
-    def id(self) -> str:
-        """Names cohort and options: the scores of two are not compared."""
-        ...
-
-    @property
-    def recipe(self) -> str:
-        """Of its embeddings."""
-        ...
-
-    @property
-    def is_large_enough(self) -> bool:
-        """Scores are normalised only where it is."""
-        ...
-
-    def normalise(self, scores: np.ndarray, templates: np.ndarray, probe: np.ndarray) -> np.ndarray:
-        """Normalised scores (N,) of cosines (N,) between templates (N, D) and a probe (D,)."""
         ...

@@ -2,7 +2,8 @@
 
 speaker <- sample <- embedding -> consent: none without a consent. `template` is derived from the vectors, an index
 from it, and `generation` says when they moved. Ids are never handed out twice, so nothing stale names another person.
-`calibration` (once approved) and `audit` refuse changes by triggers, which the migrations make.
+`calibration` (once approved) and `audit` refuse changes by triggers, which the migrations make. They also make `result`
+and `result_speaker`, which are always empty and have no model here.
 """
 
 from datetime import UTC, datetime
@@ -222,30 +223,6 @@ class CalibrationRow(Base):
     valid_from: Mapped[datetime] = mapped_column(UtcTime)
     valid_to: Mapped[datetime | None] = mapped_column(UtcTime)
     supersedes: Mapped[str | None] = mapped_column(ForeignKey("calibration.id"))
-
-
-class ResultRow(Base):
-    """What was said of a clip."""
-
-    __tablename__ = "result"
-    __table_args__ = ({"sqlite_autoincrement": True},)
-
-    id: Mapped[int] = mapped_column(primary_key=True)
-    kind: Mapped[str] = mapped_column(String(20))
-    source_hash: Mapped[str] = mapped_column(String(64), index=True)
-    recipe: Mapped[str] = mapped_column(Text)
-    calibration_id: Mapped[str | None] = mapped_column(ForeignKey("calibration.id"))
-    payload: Mapped[dict[str, Any]] = mapped_column(JSON)
-    created_at: Mapped[datetime] = mapped_column(UtcTime)
-
-
-class ResultSpeakerRow(Base):
-    """Whom a result names: what is to go when they are forgotten."""
-
-    __tablename__ = "result_speaker"
-
-    result_id: Mapped[int] = mapped_column(ForeignKey("result.id"), primary_key=True)
-    speaker_id: Mapped[int] = mapped_column(ForeignKey("speaker.id"), primary_key=True, index=True)
 
 
 class AuditRow(Base):

@@ -13,7 +13,7 @@ from gallery_db.people import read_samples
 from gallery_db.records import Candidate, SampleSimilarity, Search, SearchReason, Speaker, Verification
 from gallery_db.schema import TemplateRow
 
-REORDERED = 100  # candidates at least that a cohort or a calibration may put into another order
+REORDERED = 100  # candidates at least that a calibration may put into another order
 EMPTY = "nothing to search"
 
 
@@ -24,7 +24,7 @@ def search(connection: Connection, finder: Finder, embedding: DynamicEmbedding, 
     if not n_speakers:
         _refuse_other_recipes(connection, recipe)
         return conclude_nothing(SearchReason.GALLERY_EMPTY, judge, 0, EMPTY)
-    backend, _ = finder.describe(connection, recipe)
+    backend = finder.describe(connection, recipe)
     if not embedding.is_natural:
         return conclude_nothing(SearchReason.NOT_NATURAL, judge, n_speakers, backend)
     (hits,) = finder.find(connection, recipe, embedding.vector[None], max(k, REORDERED))
@@ -59,7 +59,7 @@ def _weigh(
         return []
     templates = np.array([vector for _, vector in known.values()])
     cosines = _compare(templates, embedding)
-    return judge.weigh(embedding, [one for one, _ in known.values()], cosines, templates, n_speakers)
+    return judge.weigh(embedding, [one for one, _ in known.values()], cosines, n_speakers)
 
 
 def _compare(vectors: np.ndarray, embedding: DynamicEmbedding) -> np.ndarray:

@@ -116,7 +116,6 @@ def describe_stats(stats: Stats) -> list[str]:
     """Say how much there is, and where."""
     recipes = [
         f"  {one.recipe}: {_plural(one.n_speakers, 'speaker')}, {_plural(one.n_vectors, 'vector')}, {one.backend}"
-        + ("" if one.recall is None else f", recall {one.recall:.3f}")
         for one in stats.recipes
     ]
     overdue = f"; {_plural(stats.n_overdue, 'speaker')} overdue to be forgotten" if stats.n_overdue else ""

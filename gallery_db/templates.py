@@ -21,7 +21,6 @@ class Generation:
 
     epoch: str
     value: int
-    removed_at: int  # the generation at which one was last removed
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,7 +36,7 @@ class Template:
 
 def read_generation(connection: Connection) -> Generation:
     """Read the only row."""
-    row = connection.execute(select(GenerationRow.epoch, GenerationRow.value, GenerationRow.removed_at)).one()
+    row = connection.execute(select(GenerationRow.epoch, GenerationRow.value)).one()
     return Generation(*row)
 
 

@@ -18,10 +18,8 @@ from engine.errors import BadCalibration, EngineError
 from engine.report import error_to_json, write_json
 from engine.settings import Settings
 from gallery_db import notice
-from gallery_db.cohort import load_cohort
 from gallery_db.command import AsJson, Name, open_gallery
 from gallery_db.errors import EnrolmentRefused
-from gallery_db.evidence import Judge
 from gallery_db.people import clean_name
 from gallery_db.records import MAX_TERM_DAYS, MAX_TEXT, Basis, Consent, NewSample
 from gallery_db.summary import (
@@ -42,7 +40,6 @@ CalibrationFile = Annotated[
     Path | None,
     typer.Option(help="An approved record that turns similarities into evidence, in place of the one in force."),
 ]
-CohortFile = Annotated[Path | None, typer.Option(help="People who are not enrolled, to normalise scores by.")]
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
 
@@ -95,7 +92,6 @@ def identify(
         str | None, typer.Option(help="Why everybody is searched: a case number, no name; it is kept on record.")
     ] = None,
     calibration: CalibrationFile = None,
-    cohort: CohortFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Search everybody enrolled for whoever moves like each face of a clip; that none is supported is an answer."""
@@ -103,13 +99,10 @@ def identify(
     with _tell_errors(as_json), open_gallery() as gallery:
         known = read_calibration(calibration, Task.IDENTIFICATION)
         watcher = Watcher.load(Settings.from_env())
-        others = None if cohort is None else load_cohort(cohort, watcher.recipe)
         if known is None:
-            known = find_calibration(
-                Task.IDENTIFICATION, Judge(watcher.recipe, cohort=others).score_recipe, gallery.calibrations()
-            )
+            known = find_calibration(Task.IDENTIFICATION, watcher.recipe, gallery.calibrations())
         faces = _look(watcher, clip)
-        found = [gallery.search(one.embedding, k, reason=reason, calibration=known, cohort=others) for one in faces]
+        found = [gallery.search(one.embedding, k, reason=reason, calibration=known) for one in faces]
     if as_json:
         sys.stdout.write(write_answers(faces, searches=found))
         return
@@ -124,7 +117,6 @@ def verify(
     name: Name,
     clip: Clip,
     calibration: CalibrationFile = None,
-    cohort: CohortFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Hold each face of a clip against one enrolled speaker."""
@@ -132,13 +124,10 @@ def verify(
         known = read_calibration(calibration, Task.VERIFICATION)
         speaker = gallery.speaker(name)  # before the clip is looked at
         watcher = Watcher.load(Settings.from_env())
-        others = None if cohort is None else load_cohort(cohort, watcher.recipe)
         if known is None:
-            known = find_calibration(
-                Task.VERIFICATION, Judge(watcher.recipe, cohort=others).score_recipe, gallery.calibrations()
-            )
+            known = find_calibration(Task.VERIFICATION, watcher.recipe, gallery.calibrations())
         faces = _look(watcher, clip)
-        found = [gallery.verify(speaker.id, one.embedding, calibration=known, cohort=others) for one in faces]
+        found = [gallery.verify(speaker.id, one.embedding, calibration=known) for one in faces]
     if as_json:
         sys.stdout.write(write_answers(faces, verifications=found))
         return

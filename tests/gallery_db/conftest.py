@@ -32,7 +32,7 @@ def postgres(used_database: str) -> str:
     """The URL of a gallery on PostgreSQL in which nobody is."""
     with psycopg.connect(used_database.replace("+psycopg", ""), autocommit=True) as connection:
         tables = ", ".join(f'"{name}"' for name in Base.metadata.tables)
-        connection.execute(f"TRUNCATE {tables} RESTART IDENTITY".encode())
+        connection.execute(f"TRUNCATE {tables} RESTART IDENTITY CASCADE".encode())
         connection.execute("INSERT INTO generation VALUES (1, %s, 0, 0)", [secrets.token_hex(16)])
     return used_database
 

@@ -3,6 +3,7 @@
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import faiss
@@ -12,8 +13,9 @@ from sqlalchemy import update
 
 from gallery_db.errors import GalleryDamaged
 from gallery_db.gallery import Gallery
-from gallery_db.index import Base, IndexOptions, Snapshot, VectorIndex, build_base, check_vectors, make_queries
+from gallery_db.index import Snapshot, VectorIndex, build_snapshot, check_vectors
 from gallery_db.schema import TemplateRow
+from gallery_db.templates import Generation
 from tests.gallery_db.planted import REASON, RECIPE, draw_person, embed, enrol_people, make_consent, make_samples
 
 
@@ -45,13 +47,8 @@ def expect_rows(gallery: Gallery, snapshot: Snapshot) -> None:
     assert [score for _, score in found] == sorted((score for _, score in found), reverse=True)
 
 
-def test_faiss_pads_with_nobody_and_nobody_is_never_looked_up() -> None:
-    ids, vectors = np.array([5, 9], np.int64), draw(2)
-    base = build_base(ids, vectors, IndexOptions())
-    assert (base.search(vectors[:1], 4)[1][0, 2:] == -1).all()  # what must not become ids[-1], speaker 9
-    snapshot = Snapshot(None, base, *_nothing(8))  # type: ignore[arg-type]
-    found = snapshot.search(vectors, 4)
-    assert [[speaker for speaker, _ in own] for own in found] == [[5, 9], [9, 5]]
+def build(ids: np.ndarray, vectors: np.ndarray, device: str = "cpu") -> Snapshot:
+    return build_snapshot(Generation("epoch", 1), ids, vectors, device)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
@@ -62,14 +59,13 @@ def test_numbers_that_are_not_finite_reach_no_index(bad: float) -> None:
     with pytest.raises(ValueError, match="finite"):
         check_vectors(spoilt, 8)
     with pytest.raises(ValueError, match="finite"):
-        build_base(np.arange(3), spoilt, IndexOptions())
-    snapshot = Snapshot(None, build_base(np.arange(3), vectors, IndexOptions()), *_nothing(8))  # type: ignore[arg-type]
+        build(np.arange(3), spoilt)
     with pytest.raises(ValueError, match="finite"):
-        snapshot.search(spoilt, 2)
+        build(np.arange(3), vectors).search(spoilt, 2)
 
 
 def test_a_wrong_width_is_refused_in_words() -> None:
-    snapshot = Snapshot(None, build_base(np.arange(3), draw(3), IndexOptions()), *_nothing(8))  # type: ignore[arg-type]
+    snapshot = build(np.arange(3), draw(3))
     with pytest.raises(ValueError, match=r"\(1, 7\), wanted \(Q, 8\)"):
         snapshot.search(draw(1, 7), 2)
     with pytest.raises(ValueError, match="wanted"):
@@ -78,12 +74,38 @@ def test_a_wrong_width_is_refused_in_words() -> None:
 
 def test_a_speaker_twice_is_refused_which_faiss_would_not() -> None:
     with pytest.raises(ValueError, match="twice"):
-        build_base(np.array([4, 4]), draw(2), IndexOptions())
+        build(np.array([4, 4]), draw(2))
 
 
 def test_of_nobody_nobody_is_found() -> None:
-    empty = Snapshot(None, build_base(np.empty(0, np.int64), np.empty((0, 0)), IndexOptions()), *_nothing(0))  # type: ignore[arg-type]
+    empty = build(np.empty(0, np.int64), np.empty((0, 0), np.float32))
     assert (empty.size, empty.search(draw(2), 3)) == (0, [[], []])
+
+
+def test_more_than_there_are_gives_all_and_faiss_pads_with_none() -> None:
+    found = build(np.array([5, 9], np.int64), draw(2)).search(draw(2), 4)
+    assert [[speaker for speaker, _ in own] for own in found] == [[5, 9], [9, 5]]
+
+
+@pytest.mark.parametrize("spread", [1.0, 1e-4], ids=["apart", "too alike for float16"])
+@pytest.mark.parametrize("k", [1, 5, 300])
+def test_it_is_exact_though_the_scan_rounds(spread: float, k: int) -> None:
+    vectors = draw(1)[0] + spread * draw(3000, seed=1)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    ids, queries = np.arange(3000)[::-1] * 3 + 1, vectors[:20] + 0.3 * spread * draw(20, seed=2)
+    queries /= np.linalg.norm(queries, axis=1, keepdims=True)
+    cosines = queries.astype(np.float64) @ vectors.astype(np.float64).T
+    for own, exact in zip(build(ids, vectors).search(queries, k), cosines, strict=True):
+        score = dict(zip(ids.tolist(), exact.tolist(), strict=True))
+        assert [score[speaker] for speaker, _ in own] == pytest.approx(sorted(exact, reverse=True)[:k], abs=2e-7)
+        assert dict(own) == pytest.approx({speaker: score[speaker] for speaker, _ in own}, abs=2e-7)
+        assert len(dict(own)) == k
+
+
+def test_of_equal_cosines_the_lowest_id_is_first() -> None:
+    ids = np.arange(500) + 7
+    found = build(ids, np.repeat(draw(1), 500, axis=0)).search(draw(1), 3)
+    assert [speaker for speaker, _ in found[0]] == [7, 8, 9]
 
 
 def test_it_follows_every_change(sqlite_gallery: Gallery) -> None:
@@ -102,7 +124,7 @@ def test_it_follows_every_change(sqlite_gallery: Gallery) -> None:
     expect_rows(sqlite_gallery, take(sqlite_gallery, index))
 
 
-def test_small_changes_are_added_and_removals_build_anew(sqlite_gallery: Gallery) -> None:
+def test_a_snapshot_serves_until_the_rows_change_and_is_never_changed(sqlite_gallery: Gallery) -> None:
     index = VectorIndex(RECIPE)
     enrol_people(sqlite_gallery, [1, 2])
     first = take(sqlite_gallery, index)
@@ -110,28 +132,13 @@ def test_small_changes_are_added_and_removals_build_anew(sqlite_gallery: Gallery
     enrol_people(sqlite_gallery, [3])
     sqlite_gallery.enrol("Person 1", make_samples(1, 3)[2:], make_consent())
     second = take(sqlite_gallery, index)
-    assert second.base is first.base
-    assert (second.size, second.hidden.tolist(), second.tail_ids.tolist()) == (3, [1], [1, 3])
+    assert (second.size, second.ids.tolist()) == (3, [1, 2, 3])
     expect_rows(sqlite_gallery, second)
     sqlite_gallery.forget("Person 3")
     third = take(sqlite_gallery, index)
-    assert third.base is not first.base
-    assert (third.size, len(third.tail_ids)) == (2, 0)
+    assert (third.size, len(third.vectors)) == (2, 2)
+    expect_rows(sqlite_gallery, third)
     assert first.size == 2  # who holds an older one goes on with it
-
-
-def test_a_long_tail_becomes_part_of_the_base(sqlite_gallery: Gallery, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gallery_db.index.MAX_TAIL", 3)
-    index = VectorIndex(RECIPE)
-    enrol_people(sqlite_gallery, [1])
-    bases = set()
-    for seed in range(2, 12):
-        enrol_people(sqlite_gallery, [seed])
-        snapshot = take(sqlite_gallery, index)
-        assert len(snapshot.tail_ids) <= 3
-        bases.add(id(snapshot.base))
-        expect_rows(sqlite_gallery, snapshot)
-    assert len(bases) > 1
 
 
 def test_templates_that_are_no_vectors_are_told(sqlite_gallery: Gallery) -> None:
@@ -144,36 +151,6 @@ def test_templates_that_are_no_vectors_are_told(sqlite_gallery: Gallery) -> None
         take(sqlite_gallery, VectorIndex(RECIPE))
     assert sqlite_gallery.check().is_sound
     expect_rows(sqlite_gallery, take(sqlite_gallery, VectorIndex(RECIPE)))
-
-
-def test_above_a_size_it_is_approximate_with_its_recall_measured() -> None:
-    vectors = draw(12_000, 32)
-    ids = np.arange(len(vectors)) * 3 + 1
-    exact = build_base(ids, vectors, IndexOptions(device="cpu"))
-    assert (exact.backend, exact.recall) == ("faiss flat", None)
-    base = build_base(ids, vectors, IndexOptions(approximate_above=10_000, device="cpu"))
-    assert base.recall is not None
-    assert base.recall >= 0.99
-    assert "fast scan" in base.backend
-    queries = make_queries(vectors, 100, np.random.default_rng(3))
-    one, other = (
-        [own[0][0] for own in Snapshot(None, each, *_nothing(32)).search(queries, 5)]  # type: ignore[arg-type]
-        for each in (exact, base)
-    )
-    assert np.mean(np.array(one) == np.array(other)) >= 0.97
-
-
-def test_where_recall_cannot_be_had_it_is_exact_after_all() -> None:
-    vectors = draw(2000, 6, seed=1)
-    vectors[:] = vectors[0] + 1e-4 * vectors  # all alike: compressed they are one
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    base = build_base(np.arange(2000), vectors, IndexOptions(approximate_above=1000, device="cpu"))
-    assert (base.backend, base.recall) == ("faiss flat", None)
-
-
-def test_an_odd_width_is_searched_exactly() -> None:
-    base = build_base(np.arange(2000), draw(2000, 7), IndexOptions(approximate_above=1000, device="cpu"))
-    assert base.backend == "faiss flat"
 
 
 def test_a_gpu_is_used_where_faiss_has_one_and_the_settings_allow_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,10 +167,10 @@ def test_a_gpu_is_used_where_faiss_has_one_and_the_settings_allow_it(monkeypatch
     monkeypatch.setattr(faiss, "StandardGpuResources", Resources, raising=False)
     monkeypatch.setattr(faiss, "index_cpu_to_gpu", move, raising=False)
     vectors = draw(5)
-    base = build_base(np.arange(5), vectors, IndexOptions(approximate_above=1000))
-    assert (base.backend, moved) == ("faiss-gpu flat", [(Resources, 0)])
-    assert base.search(vectors, 1)[1][:, 0].tolist() == [0, 1, 2, 3, 4]
-    assert build_base(np.arange(5), vectors, IndexOptions(device="cpu")).backend == "faiss flat"
+    snapshot = build(np.arange(5), vectors, "auto")
+    assert (snapshot.backend, moved) == ("faiss-gpu flat", [(Resources, 0)])
+    assert [own[0][0] for own in snapshot.search(vectors, 1)] == [0, 1, 2, 3, 4]
+    assert build(np.arange(5), vectors, "cpu").backend == "faiss flat"
     assert len(moved) == 1
 
 
@@ -236,21 +213,19 @@ def test_no_file_is_written_beside_the_database(file: Path) -> None:
     assert {one.name for one in file.parent.iterdir()} == {"gallery.db"}
 
 
-def _nothing(dim: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    return np.empty(0, np.int64), np.empty(0, np.int64), np.empty((0, dim), np.float32)
-
-
-@pytest.mark.parametrize("n_speakers, threads", [(1000, 1), (300_000, 3)])
-def test_a_small_search_takes_one_thread_and_leaves_the_others_alone(n_speakers: int, threads: int) -> None:
+def test_a_search_takes_one_thread_and_leaves_the_setting_alone() -> None:
     class Watched:
-        def search(self, vectors: np.ndarray, k: int) -> int:
-            return int(faiss.omp_get_max_threads())
+        def search(self, vectors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+            threads.append(faiss.omp_get_max_threads())
+            return np.zeros((1, k), np.float32), np.arange(k)[None]
 
+    threads: list[int] = []
     before = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(3)
     try:
-        base = Base(Watched(), np.arange(n_speakers), 64, "watched", None)
-        assert base.search(draw(1), 5) == threads  # type: ignore[comparison-overlap]
+        snapshot = replace(build(np.arange(1000), draw(1000)), index=Watched())
         assert faiss.omp_get_max_threads() == 3
+        snapshot.search(draw(1), 5)
+        assert (threads, faiss.omp_get_max_threads()) == ([1], 3)
     finally:
         faiss.omp_set_num_threads(before)

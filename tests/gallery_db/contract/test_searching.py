@@ -11,7 +11,6 @@ from gallery_db.errors import EmbedderMismatch, GalleryError, SearchWithoutReaso
 from gallery_db.gallery import Gallery
 from gallery_db.records import SearchReason
 from tests.gallery_db.planted import (
-    DIM,
     REASON,
     RECIPE,
     draw_person,
@@ -39,21 +38,6 @@ class Linear:
         self.sizes.append(gallery_size)
         self.seen.append(qualities)
         return (4 * (scores - 0.5)).clip(-1.5, 1.5)
-
-
-@dataclass
-class Shift:
-    """A cohort that takes half off whoever lies near one direction."""
-
-    away: np.ndarray
-    id: str = "shift"
-    recipe: str = RECIPE
-    is_large_enough: bool = True
-
-    def normalise(self, scores: np.ndarray, templates: np.ndarray, probe: np.ndarray) -> np.ndarray:
-        assert templates.shape == (len(scores), DIM)
-        assert probe.shape == (DIM,)
-        return scores - 0.5 * (templates @ self.away > 0.7)
 
 
 def test_the_right_one_comes_first_each_speaker_once(gallery: Gallery) -> None:
@@ -147,29 +131,11 @@ def test_recipes_are_never_mixed(gallery: Gallery) -> None:
         gallery.verify("Grace", embed(draw_person(2), 50))
 
 
-def test_calibration_and_cohort_of_another_recipe_are_refused(gallery: Gallery) -> None:
+def test_a_calibration_of_another_recipe_is_refused(gallery: Gallery) -> None:
     enrol_people(gallery, [1])
-    probe, cohort = embed(draw_person(1), 50), Shift(draw_person(2))
+    probe = embed(draw_person(1), 50)
     with pytest.raises(EmbedderMismatch, match="calibration"):
         gallery.search(probe, reason=REASON, calibration=Linear(recipe="planted-2"))
-    with pytest.raises(EmbedderMismatch, match="cohort"):
-        gallery.search(probe, reason=REASON, cohort=Shift(draw_person(2), recipe="planted-2"))
-    with pytest.raises(EmbedderMismatch, match="calibration"):
-        gallery.search(probe, reason=REASON, calibration=Linear(), cohort=cohort)
-    found = gallery.search(probe, reason=REASON, calibration=Linear(recipe=f"{RECIPE}|shift"), cohort=cohort)
-    assert found.is_supported is True
-    small = Shift(draw_person(2), is_large_enough=False)
-    assert gallery.search(probe, reason=REASON, calibration=Linear(), cohort=small).is_supported is True
-
-
-def test_a_cohort_may_put_another_one_first(gallery: Gallery) -> None:
-    enrol_people(gallery, range(1, 9))
-    person = draw_person(1)
-    probe = embed(to_unit(person + 0.8 * draw_person(2)), 50, noise=0.05)
-    assert gallery.search(probe, reason=REASON).candidates[0].name == "Person 1"
-    found = gallery.search(probe, 1, reason=REASON, cohort=Shift(person))
-    assert [one.name for one in found.candidates] == ["Person 2"]
-    assert found.candidates[0].score == found.candidates[0].similarity
 
 
 def test_qualities_reach_the_calibration_in_its_order(gallery: Gallery) -> None:
