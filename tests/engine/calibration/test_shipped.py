@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from engine.calibration.bands import state
-from engine.calibration.files import SHIPPED, list_shipped
+from engine.calibration.files import SHIPPED, list_shipped, read_record
 from engine.calibration.judging import find_calibration
-from engine.calibration.records import Calibration, CalibrationStatus, Metric, Task
+from engine.calibration.records import Calibration, CalibrationStatus, Metric, Task, seal, to_json
 from engine.calibration.release import APPROVER, find_broken_rules
 from engine.dynamics import load_dynamics
 from engine.pipeline import Engine
@@ -30,6 +30,13 @@ def test_the_folder_holds_a_draft_and_what_was_approved_of_it_for_each_task_and_
     assert set(APPROVED) == set(Task)
     for record in APPROVED.values():
         assert record.parameters == drafts[record.supersedes].parameters
+
+
+@pytest.mark.parametrize("path", sorted(SHIPPED.glob("*.json")), ids=lambda path: path.name)
+def test_each_file_is_written_again_as_it_was_sealed(path: Path) -> None:
+    record = read_record(path)
+    assert to_json(record) == path.read_text("utf-8")
+    assert seal(record).id == record.id
 
 
 @pytest.mark.parametrize("task", Task)

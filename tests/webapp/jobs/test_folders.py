@@ -1,11 +1,12 @@
 """What an examination leaves in a job's folder, and how it is read back; and what is taken from it again."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 
 from engine.readback import ReportDamaged
 from engine.report import to_json, write_json
@@ -13,6 +14,19 @@ from tests.webapp.jobs.handed import make_examination
 from webapp.examination import Examination
 from webapp.jobs import folders
 from webapp.jobs.records import JobError
+
+WRITTEN = Path(__file__).parents[2] / "written"
+
+
+def test_the_files_are_written_as_before(tmp_path: Path) -> None:
+    folders.write_examination(tmp_path, make_examination())
+    assert (tmp_path / "speakers.json").read_text("utf-8") == (WRITTEN / "speakers.json").read_text("utf-8")
+    with safe_open(tmp_path / "embeddings.safetensors", framework="np") as file:
+        assert file.metadata() == {"faces": (WRITTEN / "embeddings.json").read_text("utf-8")}
+    folders.erase_people(tmp_path)
+    written = (tmp_path / "speakers.json").read_text("utf-8")
+    assert written == write_json({"error": asdict(folders.FORGOTTEN)})
+    assert list(json.loads(written)["error"]) == ["code", "message", "hint"]
 
 
 def test_both_answers_come_back(tmp_path: Path) -> None:
