@@ -12,7 +12,7 @@ from engine.articulation import (
     Outcome,
     Tally,
 )
-from engine.readback import ReportDamaged
+from engine.report import ReportDamaged
 from engine.speechsounds import LANGUAGES, Sound
 
 SCHEMA_VERSION = 1

@@ -110,7 +110,7 @@ def weigh(found: ConsistencyReport) -> list[str]:
     lines += [ZONE_WORDS[Zone(found.zone)]] if found.zone else []
     if found.p_value is not None and found.smallest_p is not None:
         lines.append(P_VALUE.format(p=f"{found.p_value:.2g}", least=f"{found.smallest_p:.2g}"))
-    bounds = BOUNDS.format(most=name_ratio(note.upper_llr), least=name_ratio(note.lower_llr))
+    bounds = BOUNDS.format(most=name_ratio(note.bounds_llr[1]), least=name_ratio(note.bounds_llr[0]))
     return [*lines, bounds, behind]
 
 

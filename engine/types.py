@@ -2,18 +2,28 @@
 
 Letters: `T` frames at 25 Hz, `N` samples at 16 kHz, `D` feature size, `K` half the offset search.
 All times are seconds on the media clock, whose zero is the first video frame's presentation time.
+
+`Analysis` and what it holds are also the report: `engine/report.py` writes and reads JSON by these fields, in this
+order. A new field of a report is a line here, its value in `engine/pipeline.py`, and where people see it a line of a
+view; a default keeps reports of earlier versions readable.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from typing import Annotated, ClassVar
 
 import numpy as np
+
+from engine.json_fields import Rounded, Row
 
 FPS = 25
 SAMPLE_RATE = 16_000
 SAMPLES_PER_FRAME = SAMPLE_RATE // FPS
+
+Seconds = Annotated[float, Rounded(3)]
+Score = Annotated[float, Rounded(6)]
 
 OnStep = Callable[[str, int, int], None]
 """`on_step(name, completed, total)`: the one hook of the engine; total 0 means not known."""
@@ -159,19 +169,19 @@ class Encoded:
 class SyncCurve:
     """Similarity of face and voice over the offset of the voice."""
 
-    offsets_s: np.ndarray  # (2K+1,) float32; positive: the sound comes late
-    similarity: np.ndarray  # (2K+1,) float32, mean over the real pairs alone
-    pairs: np.ndarray  # (2K+1,) int, number of frame pairs behind each value
+    offsets_s: Annotated[np.ndarray, Row(np.float32, 3)]  # (2K+1,) float32; positive: the sound comes late
+    similarity: Annotated[np.ndarray, Row(np.float32, 6)]  # (2K+1,) float32, mean over the real pairs alone
+    pairs: Annotated[np.ndarray, Row(np.int64)]  # (2K+1,) int, number of frame pairs behind each value
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Window:
     """One step of the timeline."""
 
-    start_s: float
-    end_s: float
-    score: float
-    offset_s: float
+    start_s: Seconds
+    end_s: Seconds
+    score: Score
+    offset_s: Seconds
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -180,10 +190,10 @@ class SecondOpinion:
 
     model: Model
     recipe: str
-    score: float
-    offset_s: float  # positive: the sound comes late
-    clarity: float  # of its own curve, see `opinions.measure_clarity`
-    first_clarity: float  # of the first model's curve
+    score: Score
+    offset_s: Seconds  # positive: the sound comes late
+    clarity: Annotated[float, Rounded(3)]  # of its own curve, see `opinions.measure_clarity`
+    first_clarity: Annotated[float, Rounded(3)]  # of the first model's curve
     agrees: bool
     text: str  # why
     curve: SyncCurve
@@ -222,32 +232,31 @@ class CalibrationNote:
     version: str
     author: str
     approver: str
-    lower_llr: float  # no log10 likelihood ratio beyond these two is ever told
-    upper_llr: float
-    supported_llr: float  # zones begin at these two
-    against_llr: float
+    bounds_llr: tuple[Score, Score]  # no log10 likelihood ratio beyond these two is ever told
+    supported_llr: Score  # zones begin at these two
+    against_llr: Score
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class ConsistencyReport:
     """Do this face and this voice belong to the same speech?"""
 
     status: Status
     reasons: tuple[Reason, ...]
-    score: float | None  # higher is more consistent; None exactly when NOT_EVALUATED
-    offset_s: float | None  # positive: the sound comes late
-    dynamic_score: float | None  # the same, along one path of slowly changing offset; None in paper mode
-    drift_s: float | None  # last minus first offset of that path; None in paper mode
-    llr: float | None  # log10 likelihood ratio, within the calibration's bounds; None where nothing may be said
-    speech_s: float  # seconds in which speech is heard and the face is seen
-    windows: tuple[Window, ...]
-    curve: SyncCurve | None
-    second: SecondOpinion | None = None  # None where none was asked for, or nothing was scored
+    score: Score | None  # higher is more consistent; None exactly when NOT_EVALUATED
+    offset_s: Seconds | None  # positive: the sound comes late
+    dynamic_score: Score | None  # the same, along one path of slowly changing offset; None in paper mode
+    drift_s: Seconds | None  # last minus first offset of that path; None in paper mode
+    llr: Score | None  # log10 likelihood ratio, within the calibration's bounds; None where nothing may be said
     calibration: CalibrationNote | None = None  # None: none of this recipe is in force, the score is raw
     zone: str | None = None  # `calibration.bands.Zone`: supported, inconclusive or against; None without a calibration
     band: str | None = None  # `calibration.bands.Band`, the ENFSI words for the strength of `llr`; None without one
-    p_value: float | None = None  # chance of so low a score from a real clip of this length; None without real clips
-    smallest_p: float | None = None  # no clip of this length can be told to be stranger
+    p_value: Score | None = None  # chance of so low a score from a real clip of this length; None without real clips
+    smallest_p: Score | None = None  # no clip of this length can be told to be stranger
+    speech_s: Seconds  # seconds in which speech is heard and the face is seen
+    windows: tuple[Window, ...]
+    curve: SyncCurve | None
+    second: SecondOpinion | None = None  # None where none was asked for, or nothing was scored
 
     def __post_init__(self) -> None:
         if (self.score is None) != (self.status in (Status.NOT_EVALUATED, Status.FAILED)):
@@ -263,26 +272,28 @@ class TrackReport:
     """All that is said of one face track."""
 
     id: int
-    start_s: float
-    end_s: float
-    face_px: float  # median face width in pixels
-    thumbnail: np.ndarray  # (96, 96, 3) uint8 RGB
+    start_s: Seconds
+    end_s: Seconds
+    face_px: Annotated[float, Rounded(1)]  # median face width in pixels
+    thumbnail: np.ndarray  # (96, 96, 3) uint8 RGB; in no JSON
     consistency: ConsistencyReport
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Analysis:
     """What the page shows, the command line prints and a notebook tabulates."""
 
+    __pydantic_config__: ClassVar[dict[str, bool]] = {"arbitrary_types_allowed": True}  # thumbnails
+
     name: str
     sha256: str
-    duration_s: float
+    duration_s: Seconds
     size_px: tuple[int, int]
-    source_fps: float
+    source_fps: Annotated[float, Rounded(3)]
     status: Status
     reasons: tuple[Reason, ...]
     recipe: str  # weights and every option that changes a result
-    timings_s: dict[str, float]
-    tracks: tuple[TrackReport, ...]
     model: Model = Model.COMPACT
     mode: Mode = Mode.STRICT
+    timings_s: dict[str, Seconds]
+    tracks: tuple[TrackReport, ...]

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from engine.calibration.judging import find_calibration
 from engine.calibration.records import Calibration, Task
 from engine.errors import EngineError
-from engine.readback import ReportDamaged
-from engine.report import write_json
+from engine.report import ReportDamaged, write_json
 from engine.settings import Settings
 from engine.types import OnStep
 from gallery_db.database import FILE, FOLDER

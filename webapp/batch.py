@@ -14,8 +14,7 @@ from typing import Any
 
 from engine.cells import guard_cell
 from engine.errors import EngineError
-from engine.readback import ReportDamaged
-from engine.report import to_json
+from engine.report import ReportDamaged, to_json
 from engine.types import Analysis
 from webapp.batch_sources import Source
 from webapp.jobs import folders

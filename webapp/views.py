@@ -235,7 +235,7 @@ def _weigh(found: ConsistencyReport) -> str:
     more = [say(ZONE_WORDS[zone])]
     if found.p_value is not None and found.smallest_p is not None:
         more.append(say(P_VALUE, p=f"{found.p_value:.2g}", least=f"{found.smallest_p:.2g}"))
-    more.append(say(BOUNDS, most=name_ratio(note.upper_llr), least=name_ratio(note.lower_llr)))
+    more.append(say(BOUNDS, most=name_ratio(note.bounds_llr[1]), least=name_ratio(note.bounds_llr[0])))
     rest = "".join(f"<p>{escape(text)}</p>" for text in more)
     return (
         f'<div class="ws-zone ws-zone-{zone}"><p class="ws-lead"><b><span aria-hidden="true">{ZONE_SIGNS[zone]}</span> '

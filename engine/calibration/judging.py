@@ -77,8 +77,7 @@ def write_note(calibration: Calibration) -> CalibrationNote:
         version=calibration.version,
         author=calibration.author,
         approver=calibration.approver,
-        lower_llr=calibration.bounds.lower_llr,
-        upper_llr=calibration.bounds.upper_llr,
+        bounds_llr=(calibration.bounds.lower_llr, calibration.bounds.upper_llr),
         supported_llr=calibration.policy.supported_llr,
         against_llr=calibration.policy.against_llr,
     )

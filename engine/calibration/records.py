@@ -15,12 +15,15 @@ from enum import StrEnum
 from typing import Any
 
 import numpy as np
+from pydantic import ConfigDict, TypeAdapter, with_config
 
 from engine.calibration.calibrators import Isotonic, Logistic
-from engine.calibration.documents import build, parse
 from engine.errors import BadCalibration, RecipeMismatch
+from engine.json_fields import explain
 
 SCHEMA = 1
+MAX_CHARS = 4_000_000  # of a document
+MAX_TEXT = 20_000  # characters of one text in it
 VERSION = re.compile(r"\d{1,6}\.\d{1,6}\.\d{1,6}")
 HASH = re.compile(r"[0-9a-f]{64}")
 
@@ -127,6 +130,7 @@ class Conformal:
     strata: tuple[Stratum, ...]
 
 
+@with_config(ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, str_max_length=MAX_TEXT))
 @dataclass(frozen=True, slots=True)
 class Calibration:
     """See the head of this file. `llrs` applies it; `approve` and `retire` give the record that supersedes it."""
@@ -234,7 +238,7 @@ class Calibration:
 
 def seal(record: Calibration) -> Calibration:
     """Give the record its id, with all numbers of the types that a file would give."""
-    plain = build(Calibration, asdict(record))
+    plain = _build(asdict(record))
     return replace(plain, id=_hash(plain))
 
 
@@ -247,12 +251,14 @@ def from_json(text: str) -> Calibration:
     """Read what `to_json` wrote; BadCalibration where it is anything else, or was changed since it was sealed."""
     hint = "Make the calibration anew with `wayspeak calibrate`."
     try:
-        found = parse(text)
+        if len(text) > MAX_CHARS:
+            raise ValueError(f"it is {len(text)} characters long, more than {MAX_CHARS}")
+        found = json.loads(text, object_pairs_hook=_refuse_doubled)
         if not isinstance(found, dict) or found.pop("schema", None) != SCHEMA:
             raise ValueError(f"it is not of schema {SCHEMA}")
-        record = build(Calibration, found)
-    except (ValueError, TypeError, OverflowError) as cause:
-        raise BadCalibration(f"The calibration record cannot be read: {cause}.", hint) from cause
+        record = _build(found)
+    except (ValueError, TypeError, OverflowError, RecursionError) as cause:
+        raise BadCalibration(f"The calibration record cannot be read: {explain(cause)}.", hint) from cause
     if record.id != _hash(record):
         raise BadCalibration("The calibration record was changed after it was sealed: its id does not fit.", hint)
     return record
@@ -275,6 +281,20 @@ def choose_current(records: Iterable[Calibration], task: Task, recipe: str) -> C
         and one.id not in superseded
     ]
     return max(found, key=lambda one: (datetime.fromisoformat(one.created), one.id), default=None)
+
+
+def _build(found: dict[str, Any]) -> Calibration:
+    """Validate as JSON, where lists become tuples and strings enum members, and nothing else is converted."""
+    return RECORD.validate_json(json.dumps(found))
+
+
+def _refuse_doubled(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"the key {name[:40]!r} stands there twice")
+        found[name] = value
+    return found
 
 
 def _hash(record: Calibration) -> str:
@@ -307,3 +327,6 @@ def _check(record: Calibration) -> None:
 def _fold(name: str) -> str:
     """One person under one name, however it is spaced or capitalised."""
     return " ".join(name.casefold().split())
+
+
+RECORD = TypeAdapter(Calibration)

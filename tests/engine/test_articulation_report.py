@@ -6,7 +6,7 @@ import pytest
 
 from engine.articulation import Articulation, ArticulationReport, Gesture, Outcome
 from engine.articulation_report import describe_tally, from_json, list_rows, summarise, to_json
-from engine.readback import ReportDamaged
+from engine.report import ReportDamaged
 from engine.speechsounds import Sound
 
 

@@ -13,8 +13,7 @@ from engine.calibration.records import Bounds, Calibration, Policy, seal
 from engine.errors import BadCalibration, RecipeMismatch
 from engine.observer import Observer
 from engine.pipeline import Engine
-from engine.readback import from_json
-from engine.report import to_json, write_json
+from engine.report import from_json, to_json, write_json
 from engine.summary import summarise
 from engine.types import Analysis, Clip, Reason
 from tests.engine.calibration.drawn import make_record

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.readback import ReportDamaged
-from engine.report import from_json, to_json, write_json
+from engine.report import ReportDamaged, from_json, to_json, write_json
 from engine.types import Analysis, Mode, Model, Reason
 from tests.fakes import make_analysis, make_report, make_second
 

@@ -23,7 +23,7 @@ def make_curve(*similarity: float) -> SyncCurve:
 
 
 def make_note() -> CalibrationNote:
-    return CalibrationNote("c" * 64, "1.0.0", "Ada", "Grace", -1.23456789, 2.4, 0.3, -0.0000001)
+    return CalibrationNote("c" * 64, "1.0.0", "Ada", "Grace", (-1.23456789, 2.4), 0.3, -0.0000001)
 
 
 CALIBRATED = replace(

@@ -22,7 +22,7 @@ from webapp.batch_sources import Source, read_sources
 from webapp.jobs.records import JobError, JobState, Question
 from webapp.jobs.store import JobStore
 
-NOTE = CalibrationNote("c" * 64, "1.0.0", "Ada", "Ben", -2.0, 2.0, 1.0, -1.0)
+NOTE = CalibrationNote("c" * 64, "1.0.0", "Ada", "Ben", (-2.0, 2.0), 1.0, -1.0)
 SOURCE = Source(1, "clips/a.mp4", Path("clips/a.mp4"))
 
 

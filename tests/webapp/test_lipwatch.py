@@ -13,8 +13,7 @@ from engine.articulation import Outcome
 from engine.articulation_report import to_json
 from engine.errors import UnreadableVideo
 from engine.observer import Observer
-from engine.readback import ReportDamaged
-from engine.report import write_json
+from engine.report import ReportDamaged, write_json
 from engine.settings import MediaLimits
 from engine.speechsounds import LanguageUnknown, RecogniserMissing, Sound
 from engine.types import Clip

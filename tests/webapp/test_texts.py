@@ -280,7 +280,7 @@ def test_braces_in_a_name_are_shown_not_filled_in(mean: str) -> None:
 
 
 def test_the_analysis_is_told_in_german_down_to_the_ratio() -> None:
-    note = CalibrationNote("c" * 64, "1.0.0", "Ada", "Grace", -1.3, 2.4, 0.3, -0.5)
+    note = CalibrationNote("c" * 64, "1.0.0", "Ada", "Grace", (-1.3, 2.4), 0.3, -0.5)
     weighed = replace(make_report(0.5, 2, Reason.EDITED), calibration=note, llr=1.4, zone="supported")
     analysis = make_analysis(weighed)
     with speak("de"):

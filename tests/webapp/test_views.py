@@ -13,7 +13,7 @@ from webapp import views
 from webapp.figures import plot_curve, plot_curves, plot_seconds, plot_timeline
 from webapp.traces import FaceTrace, Gate, Traces
 
-NOTE = CalibrationNote("c" * 64, "1.0.0", "Ada", "Grace", -1.3, 2.4, 0.3, -0.5)
+NOTE = CalibrationNote("c" * 64, "1.0.0", "Ada", "Grace", (-1.3, 2.4), 0.3, -0.5)
 MEAN = '<img src=x onerror="alert(1)">.mp4'
 
 

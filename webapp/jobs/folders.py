@@ -25,8 +25,7 @@ from safetensors.numpy import save_file
 
 from engine import articulation_report
 from engine.errors import EngineError
-from engine.readback import ReportDamaged
-from engine.report import error_to_json, from_json, to_json, write_json
+from engine.report import ReportDamaged, error_to_json, from_json, to_json, write_json
 from engine.types import DynamicEmbedding
 from webapp.asking import read_answers, write_answers
 from webapp.examination import Examination

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 
-from engine.readback import ReportDamaged
-from engine.report import to_json, write_json
+from engine.report import ReportDamaged, to_json, write_json
 from tests.webapp.jobs.handed import make_examination
 from webapp.examination import Examination
 from webapp.jobs import folders
