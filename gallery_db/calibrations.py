@@ -19,13 +19,14 @@ def add_calibration(connection: Connection, record: Calibration) -> None:
     known = set(connection.execute(select(CalibrationRow.id)).scalars())
     if record.id in known:
         raise BadCalibration(f"The calibration {record.id[:12]} is kept already.", "Nothing needs to be done.")
-    if record.supersedes and record.supersedes not in known:
-        before = next((one for one in list_shipped() if one.id == record.supersedes), None)
-        if before is None:
+    shipped = {one.id: one for one in list_shipped()}
+    if record.supersedes and record.supersedes not in known and record.id not in shipped:  # drafts are not shipped
+        if record.supersedes not in shipped:
             raise BadCalibration(
                 f"The calibration follows {record.supersedes[:12]}, which is not kept here.", "Keep that one first."
             )
-        add_calibration(connection, before)
+        add_calibration(connection, shipped[record.supersedes])
+        known.add(record.supersedes)
     values = {
         "id": record.id,
         "version": record.version,
@@ -40,7 +41,7 @@ def add_calibration(connection: Connection, record: Calibration) -> None:
         "author": record.author,
         "approver": record.approver or None,
         "valid_from": datetime.fromisoformat(record.created),
-        "supersedes": record.supersedes or None,
+        "supersedes": record.supersedes if record.supersedes in known else None,
     }
     connection.execute(insert(CalibrationRow).values(values))
 

@@ -1,12 +1,13 @@
 """Calibration records as files."""
 
+from functools import cache
 from pathlib import Path
 
 from engine.calibration.records import Calibration, from_json, to_json
 from engine.errors import BadCalibration, FolderUnwritable
 
 SHIPPED = Path(__file__).parent / "shipped"
-"""Records that come with the program; a draft among them judges nothing until it is approved (`choose_current`)."""
+"""Approved records that come with the program; the drafts they were approved from are in `docs/calibration-drafts`."""
 
 
 def read_record(path: Path) -> Calibration:
@@ -29,6 +30,7 @@ def write_record(record: Calibration, path: Path) -> None:
         raise FolderUnwritable(f"{path} cannot be written: {cause.strerror}.", "Choose another place.") from cause
 
 
+@cache
 def list_shipped() -> tuple[Calibration, ...]:
-    """Give the records that come with the program, in the order of their files' names."""
+    """Read the records that come with the program once, in the order of their file names."""
     return tuple(read_record(path) for path in sorted(SHIPPED.glob("*.json")))

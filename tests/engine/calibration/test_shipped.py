@@ -16,6 +16,7 @@ from engine.settings import Settings
 from engine.training.dynamics_scores import STYLE_STAND_INS
 from engine.training.scores import STAND_INS
 
+DRAFTS = Path(__file__).parents[3] / "docs" / "calibration-drafts"
 RECORDS = list_shipped()
 APPROVED = {one.task: one for one in RECORDS if one.status == CalibrationStatus.APPROVED}
 
@@ -24,15 +25,17 @@ def find(record: Calibration, name: str, condition: str) -> Metric:
     return next(one for one in record.metrics if (one.name, one.condition) == (name, condition))
 
 
-def test_the_folder_holds_a_draft_and_what_was_approved_of_it_for_each_task_and_nothing_else() -> None:
-    assert len(RECORDS) == len(list(SHIPPED.iterdir())) == 2 * len(Task)
-    drafts = {one.id: one for one in RECORDS if one.status == CalibrationStatus.DRAFT}
+def test_an_approved_record_is_shipped_for_each_task_and_its_draft_stands_in_the_documents() -> None:
+    assert len(RECORDS) == len(list(SHIPPED.iterdir())) == len(list(DRAFTS.iterdir())) == len(Task)
+    drafts = {one.id: one for one in map(read_record, DRAFTS.iterdir()) if one.status == CalibrationStatus.DRAFT}
     assert set(APPROVED) == set(Task)
     for record in APPROVED.values():
         assert record.parameters == drafts[record.supersedes].parameters
 
 
-@pytest.mark.parametrize("path", sorted(SHIPPED.glob("*.json")), ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path", sorted([*SHIPPED.iterdir(), *DRAFTS.iterdir()]), ids=lambda path: f"{path.parent.name}/{path.name}"
+)
 def test_each_file_is_written_again_as_it_was_sealed(path: Path) -> None:
     record = read_record(path)
     assert to_json(record) == path.read_text("utf-8")
@@ -53,6 +56,10 @@ def test_each_is_in_force_for_what_comes_with_it(tmp_path: Path) -> None:
     recipe = load_dynamics(settings).recipe
     for task in (Task.VERIFICATION, Task.IDENTIFICATION):
         assert find_calibration(task, recipe) == APPROVED[task]
+
+
+def test_they_are_read_once() -> None:
+    assert list_shipped() is list_shipped()
 
 
 def test_consistency_is_as_good_as_it_must_be() -> None:

@@ -39,8 +39,7 @@ def test_records_are_read_back_as_they_were_and_the_current_one_is_found(gallery
 def test_what_comes_with_the_program_can_be_retired_here(gallery: Gallery) -> None:
     shipped = next(one for one in list_shipped() if one.is_approved)
     gallery.keep_calibration(shipped.retire("not for our cameras"))
-    assert [one.status for one in gallery.calibrations()].count("draft") == 1  # and what it all began with
-    assert len(gallery.calibrations()) == 3
+    assert sorted(one.status for one in gallery.calibrations()) == ["approved", "retired"]
     assert find_calibration(shipped.task, shipped.recipe) == shipped
     assert find_calibration(shipped.task, shipped.recipe, gallery.calibrations()) is None
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.calibration.files import read_record
 from engine.calibration.records import CalibrationStatus, Task
 from engine.errors import EngineError, UnreadableVideo
 from tests.fakes import make_analysis, make_report
@@ -14,6 +15,8 @@ from tests.webapp.test_views import MEAN, Tags
 from webapp.context import AppContext
 from webapp.figures import plot_comparison, plot_metrics
 from webapp.pages import about, calibrations, comparing, history, job_views
+
+DRAFTS = Path(__file__).parents[3] / "docs" / "calibration-drafts"
 
 
 def test_the_history_tells_of_every_job_what_it_found(desk: AppContext, tmp_path: Path) -> None:
@@ -80,6 +83,7 @@ def test_a_retired_record_judges_no_more_and_is_kept(desk: AppContext) -> None:
 
 
 def test_the_author_cannot_approve(desk: AppContext) -> None:
+    desk.gallery.keep_calibration(read_record(DRAFTS / "consistency.json"))
     (draft,) = [
         one
         for one in calibrations.list_records(desk)
