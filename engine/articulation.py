@@ -9,14 +9,15 @@ so each count stands beside the one that the same lips would give to sounds hear
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 from scipy.ndimage import maximum_filter1d
 
+from engine.json_fields import Rounded
 from engine.lips import LIPS
 from engine.speechsounds import Sound
-from engine.types import FPS, OnStep
+from engine.types import FPS, OnStep, Seconds
 
 if TYPE_CHECKING:  # reports are read where there is no torch
     from engine.observation import ObservedTrack
@@ -33,6 +34,7 @@ EXAMPLES = {
 """What each of these sounds is, for who does not read ARPAbet."""
 MIN_FRAMES = FPS  # a face that is measured in fewer has no own measure of open and narrow
 COVERAGE = 0.95
+Share = Annotated[float, Rounded(4)]
 
 
 class Gesture(StrEnum):
@@ -65,11 +67,13 @@ class ArticulationOptions:
 class Articulation:
     """One sound that should move the lips, and what they did."""
 
-    sound: Sound
-    gesture: Gesture
+    sound: str  # ARPAbet: M, B, P, W, UW ...
+    start_s: Seconds
+    end_s: Seconds
+    wanted: Gesture
+    measured: Share | None  # least gap, or width of the mouth, over the distance of the eyes; None: nothing was seen
     outcome: Outcome
-    by_chance: float  # how often the same lips miss a sound as long as this at another time of the speech
-    measured: float | None  # least gap, or width of the mouth, over the distance of the eyes; None: nothing was seen
+    by_chance: Share  # how often the same lips miss a sound as long as this at another time of the speech
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +83,9 @@ class Tally:
     n: int
     n_missed: int
     n_unseen: int  # in addition to n
-    share: float | None  # missed; None where nothing could be seen
-    ci: tuple[float, float] | None  # 95 % of that share (Wilson 1927), sounds taken as independent
-    by_chance: float | None  # the share that would be missed if the sounds came at any other time
+    share: Share | None  # missed; None where nothing could be seen
+    ci: tuple[Share, Share] | None  # 95 % of that share (Wilson 1927), sounds taken as independent
+    by_chance: Share | None  # the share that would be missed if the sounds came at any other time
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,24 +93,24 @@ class ArticulationReport:
     """One face against the sounds that are heard: every one that should move the lips, in order."""
 
     language: str
-    start_s: float  # what was looked at
-    end_s: float
-    articulations: tuple[Articulation, ...]
+    start_s: Seconds  # what was looked at
+    end_s: Seconds
+    sounds: tuple[Articulation, ...]
 
     @property
     def closed(self) -> Tally:
         """Sounds that close the lips: m, b, p."""
-        return count(one for one in self.articulations if one.gesture == Gesture.CLOSED)
+        return count(one for one in self.sounds if one.wanted == Gesture.CLOSED)
 
     @property
     def rounded(self) -> Tally:
         """Sounds that round them."""
-        return count(one for one in self.articulations if one.gesture == Gesture.ROUNDED)
+        return count(one for one in self.sounds if one.wanted == Gesture.ROUNDED)
 
     @property
     def both(self) -> Tally:
         """All of them."""
-        return count(self.articulations)
+        return count(self.sounds)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -214,7 +218,8 @@ def _check(
     seen = track.seen[span]
     outcome = _judge(lips.does[span], seen, whole=len(seen) == end - begin, usable=track.seen.sum() >= MIN_FRAMES)
     measured = float(lips.value[span][seen].min()) if seen.any() else None
-    return Articulation(sound, gesture, outcome, _miss_by_chance(lips.does, track.seen, heard, end - begin), measured)
+    by_chance = _miss_by_chance(lips.does, track.seen, heard, end - begin)
+    return Articulation(sound.name, sound.start_s, sound.end_s, gesture, measured, outcome, by_chance)
 
 
 def _judge(does: np.ndarray, seen: np.ndarray, whole: bool, usable: bool) -> Outcome:

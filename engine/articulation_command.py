@@ -72,7 +72,7 @@ def print_reports(reports: tuple[ArticulationReport, ...], console: Console) -> 
         table = Table("at s", "sound", "lips", "measured", "", title=title)
         for row in list_rows(report):
             table.add_row(*row)
-        if report.articulations:
+        if report.sounds:
             console.print(table)
         else:
             console.print(f"{title}: no sound that should close or round the lips was heard.")

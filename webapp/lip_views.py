@@ -62,21 +62,21 @@ def _tell(tally: Tally) -> str:
 
 def _list(report: ArticulationReport) -> str:
     """Give all sounds as a table whose buttons move the player."""
-    shown = report.articulations[:MAX_ROWS]
+    shown = report.sounds[:MAX_ROWS]
     if not shown:
         return ""
     heads = "".join(f'<th scope="col">{escape(say(text))}</th>' for text in ("At", "Sound", "Lips", "Measured", "Seen"))
-    rest = len(report.articulations) - len(shown)
+    rest = len(report.sounds) - len(shown)
     more = f'<p class="ws-file">{escape(say("{n} more are in the JSON.", n=rest))}</p>' if rest else ""
     rows = "".join(_lay_row(one) for one in shown)
     return f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>{more}"
 
 
 def _lay_row(one: Articulation) -> str:
-    at, measured = one.sound.start_s, "–" if one.measured is None else f"{one.measured:.3f}"
+    at, measured = one.start_s, "–" if one.measured is None else f"{one.measured:.3f}"
     sign, word = OUTCOME_SIGNS[one.outcome], say(OUTCOME_WORDS[one.outcome])
     return (
         f'<tr><td><button type="button" data-seek="{at:.2f}">{at:.2f} s</button></td>'
-        f"<td>{escape(EXAMPLES[one.sound.name])}</td><td>{escape(say(GESTURE_WORDS[one.gesture]))}</td>"
+        f"<td>{escape(EXAMPLES[one.sound])}</td><td>{escape(say(GESTURE_WORDS[one.wanted]))}</td>"
         f'<td>{measured}</td><td><span aria-hidden="true">{sign}</span> {escape(word)}</td></tr>'
     )

@@ -162,8 +162,8 @@ def _try(samples: Sequence[Sequence[Talk]], voice: Callable[[Talk], Talk | None]
         for talk in sample:
             other = voice(talk)
             if other is not None:
-                found += check_lips(talk.track, other.sounds, other.voiced).articulations
-        tally = count(one for one in found if one.gesture in KINDS[kind])
+                found += check_lips(talk.track, other.sounds, other.voiced).sounds
+        tally = count(one for one in found if one.wanted in KINDS[kind])
         if tally.n >= MIN_SOUNDS and tally.share is not None and tally.by_chance is not None:
             trials.append(Trial(sample[0].row.person, tally, tally.by_chance - tally.share))
     return trials

@@ -47,11 +47,15 @@ def talk(n_frames: int = N) -> np.ndarray:
     return np.ones(n_frames, bool)
 
 
+def get_sound(one: Articulation) -> Sound:
+    return Sound(one.sound, one.start_s, one.end_s)
+
+
 def test_closures_in_time_are_made_and_others_missed() -> None:
     timely = [hear(name, frame) for name, frame in zip("MBPMB", CLOSURES, strict=True)]
     late = [hear("P", frame + 12) for frame in CLOSURES]
     report = check_lips(make_track(), sorted(timely + late, key=lambda one: one.start_s), talk())
-    made = {one.sound for one in report.articulations if one.outcome == Outcome.MADE}
+    made = {get_sound(one) for one in report.sounds if one.outcome == Outcome.MADE}
     assert made == set(timely)
     assert (report.closed.n, report.closed.n_missed, report.closed.n_unseen) == (10, 5, 0)
     assert report.closed.share == 0.5
@@ -61,36 +65,36 @@ def test_closures_in_time_are_made_and_others_missed() -> None:
 
 def test_what_was_measured_is_told() -> None:
     report = check_lips(make_track(), [hear("M", CLOSURES[0]), hear("M", CLOSURES[0] + 12)], talk())
-    assert [round(one.measured, 3) for one in report.articulations] == [0.012, 0.15]
+    assert [round(one.measured, 3) for one in report.sounds] == [0.012, 0.15]
 
 
 def test_rounding_is_told_by_the_width_of_the_mouth() -> None:
     sounds = [hear("W", PURSED[0]), hear("UW", PURSED[1]), hear("OW", PURSED[2])]
     report = check_lips(make_track(), sounds, talk())
-    assert [one.outcome for one in report.articulations] == [Outcome.MADE] * 3
-    assert all(0.49 < one.measured < 0.51 for one in report.articulations)
+    assert [one.outcome for one in report.sounds] == [Outcome.MADE] * 3
+    assert all(0.49 < one.measured < 0.51 for one in report.sounds)
     assert report.rounded.n == 3 and report.closed.n == 0 and report.closed.share is None
 
 
 @pytest.mark.parametrize(("shift", "made"), [(-3, False), (-1, True), (0, True), (1, True), (5, False)])
 def test_a_frame_off_is_in_time_and_five_are_not(shift: int, made: bool) -> None:
     report = check_lips(make_track(), [hear("B", CLOSURES[1] + shift)], talk())
-    assert (report.articulations[0].outcome == Outcome.MADE) is made
+    assert (report.sounds[0].outcome == Outcome.MADE) is made
 
 
 def test_the_clock_is_the_clips_wherever_the_face_comes_in() -> None:
     moved = [hear("M", CLOSURES[0] + 40), hear("M", CLOSURES[0])]
     report = check_lips(make_track(start=40), moved, talk(N + 40))
-    assert [one.outcome for one in report.articulations] == [Outcome.MADE]  # the second is before the face
+    assert [one.outcome for one in report.sounds] == [Outcome.MADE]  # the second is before the face
     assert (report.start_s, report.end_s) == (40 / FPS, (N + 40) / FPS)
 
 
 def test_what_is_not_measured_is_not_called_missed() -> None:
     track = make_track(unseen=slice(CLOSURES[0] - 5, CLOSURES[0] + 8))
     report = check_lips(track, [hear("M", CLOSURES[0]), hear("M", CLOSURES[1])], talk())
-    assert [one.outcome for one in report.articulations] == [Outcome.UNSEEN, Outcome.MADE]
+    assert [one.outcome for one in report.sounds] == [Outcome.UNSEEN, Outcome.MADE]
     assert (report.both.n, report.both.n_unseen) == (1, 1)
-    assert report.articulations[0].measured is None
+    assert report.sounds[0].measured is None
 
 
 def test_a_gesture_that_is_partly_seen_counts_as_made_alone() -> None:
@@ -98,12 +102,12 @@ def test_a_gesture_that_is_partly_seen_counts_as_made_alone() -> None:
     for sound, wanted in zip(sounds, (Outcome.MADE, Outcome.UNSEEN), strict=True):
         last = round(sound.end_s * FPS)
         track = make_track(unseen=slice(last - 1, last + 1))
-        assert check_lips(track, [sound], talk()).articulations[0].outcome == wanted
+        assert check_lips(track, [sound], talk()).sounds[0].outcome == wanted
 
 
 def test_a_face_that_is_hardly_seen_says_nothing() -> None:
     report = check_lips(make_track(unseen=slice(20, N)), [hear("M", 5), hear("W", 10)], talk())
-    assert {one.outcome for one in report.articulations} == {Outcome.UNSEEN}
+    assert {one.outcome for one in report.sounds} == {Outcome.UNSEEN}
     assert report.both.share is None and report.both.n_unseen == 2
 
 
@@ -140,7 +144,7 @@ def test_a_mouth_that_stays_shut_misses_no_closure_and_all_roundings() -> None:
 def test_a_span_keeps_the_sounds_within_it() -> None:
     sounds = [hear("M", frame) for frame in CLOSURES]
     report = check_lips(make_track(), sounds, talk(), span_s=(2.0, 3.7))
-    assert [one.sound for one in report.articulations] == [hear("M", 61)]
+    assert [get_sound(one) for one in report.sounds] == [hear("M", 61)]
     assert (report.start_s, report.end_s) == (2.0, 3.7)
 
 
@@ -158,7 +162,7 @@ def test_a_tally_of_nothing_has_no_share() -> None:
 
 def test_the_interval_is_wilsons() -> None:
     listed = [
-        Articulation(Sound("M", i, i + 0.1), Gesture.CLOSED, Outcome.MISSED if i < 3 else Outcome.MADE, 0.6, 0.1)
+        Articulation("M", i, i + 0.1, Gesture.CLOSED, 0.1, Outcome.MISSED if i < 3 else Outcome.MADE, 0.6)
         for i in range(10)
     ]
     report = ArticulationReport("en", 0.0, 10.0, tuple(listed))
@@ -183,7 +187,7 @@ def test_each_face_is_held_against_what_is_heard_while_one_is_there() -> None:
     ear, length = Ear(hear("M", CLOSURES[0]), hear("M", CLOSURES[0] + 300)), N + 300
     tracks = [make_track(), make_track(start=300)]
     reports = check_faces(ear, np.zeros(640 * length, np.float32), talk(length), tracks)
-    assert [len(one.articulations) for one in reports] == [1, 1]
+    assert [len(one.sounds) for one in reports] == [1, 1]
     assert [one.closed.n_missed for one in reports] == [0, 0]
     assert ear.listened.sum() == 2 * N and not ear.listened[N:300].any()
     check_faces(ear, np.zeros(640 * length, np.float32), talk(length), tracks, (1.0, 2.0))

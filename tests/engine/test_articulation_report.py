@@ -7,13 +7,12 @@ import pytest
 from engine.articulation import Articulation, ArticulationReport, Gesture, Outcome
 from engine.articulation_report import describe_tally, from_json, list_rows, summarise, to_json
 from engine.report import ReportDamaged
-from engine.speechsounds import Sound
 
 
 def make_report(n_made: int = 6, n_missed: int = 3, n_unseen: int = 1) -> ArticulationReport:
     outcomes = [Outcome.MADE] * n_made + [Outcome.MISSED] * n_missed + [Outcome.UNSEEN] * n_unseen
     told = [
-        Articulation(Sound("MBP"[i % 3], i / 4, i / 4 + 0.08), Gesture.CLOSED, outcome, 0.75, _measure(outcome))
+        Articulation("MBP"[i % 3], i / 4, i / 4 + 0.08, Gesture.CLOSED, _measure(outcome), outcome, 0.75)
         for i, outcome in enumerate(outcomes)
     ]
     return ArticulationReport("en", 0.0, 8.0, (*told, *_round()))
@@ -24,7 +23,7 @@ def _measure(outcome: Outcome) -> float | None:
 
 
 def _round() -> tuple[Articulation, ...]:
-    return (Articulation(Sound("UW", 6.0, 6.12), Gesture.ROUNDED, Outcome.MADE, 0.5, 0.61),)
+    return (Articulation("UW", 6.0, 6.12, Gesture.ROUNDED, 0.61, Outcome.MADE, 0.5),)
 
 
 def test_json_is_read_back_as_it_was() -> None:

@@ -3,7 +3,6 @@
 import re
 
 from engine.articulation import Articulation, ArticulationReport, Gesture, Outcome
-from engine.speechsounds import Sound
 from tests.engine.test_articulation_report import make_report
 from tests.webapp.test_views import Tags
 from webapp.jobs.records import JobError
@@ -31,7 +30,7 @@ def test_counts_chance_and_warnings_are_behind_a_closed_fold() -> None:
 
 def test_each_sound_is_a_row_whose_button_moves_the_player() -> None:
     html = describe_lips(make_report(), None)
-    assert html.count("data-seek=") == len(make_report().articulations)
+    assert html.count("data-seek=") == len(make_report().sounds)
     assert 'data-seek="0.25"' in html
     words = read_words(html)
     assert "m (my) closed 0.250 ✓ made" in words and "closed – – not seen" in words and "oo (food) rounded" in words
@@ -47,7 +46,7 @@ def test_a_face_without_such_sounds_says_so_and_has_no_table() -> None:
 
 
 def test_a_long_clip_is_cut_in_the_page_and_says_so() -> None:
-    one = Articulation(Sound("P", 1.0, 1.1), Gesture.CLOSED, Outcome.MADE, 0.5, 0.01)
+    one = Articulation("P", 1.0, 1.1, Gesture.CLOSED, 0.01, Outcome.MADE, 0.5)
     html = describe_lips(ArticulationReport("en", 0.0, 900.0, (one,) * (MAX_ROWS + 7)), None)
     assert html.count("<tr>") == MAX_ROWS + 1
     assert "7 more are in the JSON" in html

@@ -59,8 +59,11 @@ def test_every_face_is_held_against_the_files_own_sound(clip: Clip) -> None:
     watch = LipWatch(lambda language: loaded.append(language) or Ear())  # type: ignore[arg-type,func-returns-value]
     for _ in range(2):
         reports = watch.watch(Path("input.bin"), seen, "en", MediaLimits())
-        assert [[one.sound for one in report.articulations] for report in reports] == [list(SOUNDS)] * 2
-    assert all(one.outcome != Outcome.UNSEEN for one in reports[0].articulations)
+        heard = [[Sound(one.sound, one.start_s, one.end_s) for one in report.sounds] for report in reports]
+        assert heard == [list(SOUNDS)] * 2
+            list(SOUNDS)
+        ] * 2
+    assert all(one.outcome != Outcome.UNSEEN for one in reports[0].sounds)
     assert loaded == ["en"]
 
 
