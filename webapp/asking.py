@@ -1,17 +1,19 @@
 """What the gallery is asked of the faces in a clip, and its answers as JSON and back. Importing it imports no torch."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import TypeAdapter
 
 from engine.calibration.judging import find_calibration
 from engine.calibration.records import Calibration, Task
 from engine.errors import EngineError
+from engine.json_fields import explain
 from engine.report import ReportDamaged, write_json
 from engine.settings import Settings
 from engine.types import OnStep
 from gallery_db.database import FILE, FOLDER
-from gallery_db.records import Candidate, SampleSimilarity, Search, SearchReason, Speaker, Verification
+from gallery_db.records import Search, Verification
 from gallery_db.summary import to_json
 from webapp.faces import Sighting
 from webapp.jobs.records import Question
@@ -23,7 +25,8 @@ N_CANDIDATES = 5
 SCHEMA_VERSION = 1  # of the JSON
 Answers = tuple[tuple[Search, ...] | None, tuple[Verification, ...] | None]
 """One for each face, in their order; None for what was not asked."""
-Record = TypeVar("Record")
+Records = TypeVar("Records")
+SEARCHES, VERIFICATIONS = TypeAdapter(tuple[Search, ...]), TypeAdapter(tuple[Verification, ...])
 
 
 def ask_gallery(
@@ -115,9 +118,9 @@ def read_answers(told: Mapping[str, Any]) -> Answers:
     """Read what `write_answers` wrote, numbers as rounded there; ReportDamaged where it is damaged."""
     try:
         faces = told["faces"]
-        return _read_all(faces, "search", _read_search), _read_all(faces, "verification", _read_verification)
+        return _read_all(faces, "search", SEARCHES), _read_all(faces, "verification", VERIFICATIONS)
     except (KeyError, TypeError, ValueError) as cause:
-        raise ReportDamaged("The answers about speakers are damaged.", "Ask again.") from cause
+        raise ReportDamaged(f"The answers about speakers are damaged: {explain(cause)}.", "Ask again.") from cause
 
 
 def _describe_face(face: Sighting) -> dict[str, Any]:
@@ -132,27 +135,7 @@ def _describe_face(face: Sighting) -> dict[str, Any]:
     }
 
 
-def _read_all(
-    faces: Sequence[Mapping[str, Any]], name: str, read: Callable[[Mapping[str, Any]], Record]
-) -> tuple[Record, ...] | None:
-    return tuple(read(face[name]) for face in faces) if faces and name in faces[0] else None
-
-
-def _read_search(told: Mapping[str, Any]) -> Search:
-    candidates = tuple(Candidate(**one) for one in told["candidates"])
-    return Search(**{**told, "candidates": candidates, "reasons": _read_reasons(told["reasons"])})
-
-
-def _read_verification(told: Mapping[str, Any]) -> Verification:
-    samples = tuple(SampleSimilarity(**one) for one in told["samples"])
-    own = {"speaker": _read_speaker(told["speaker"]), "reasons": _read_reasons(told["reasons"]), "samples": samples}
-    return Verification(**{**told, **own})
-
-
-def _read_speaker(told: Mapping[str, Any]) -> Speaker:
-    times = {name: told[name] and datetime.fromisoformat(told[name]) for name in ("created_at", "expires_at")}
-    return Speaker(**{**told, **times})
-
-
-def _read_reasons(names: Iterable[str]) -> tuple[SearchReason, ...]:
-    return tuple(SearchReason(name) for name in names)
+def _read_all(faces: Sequence[Mapping[str, Any]], name: str, records: TypeAdapter[Records]) -> Records | None:
+    if not faces or name not in faces[0]:
+        return None
+    return records.validate_python([face[name] for face in faces], extra="forbid")

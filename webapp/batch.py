@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from engine.cells import guard_cell
 from engine.errors import EngineError
 from engine.report import ReportDamaged, to_json
@@ -52,6 +54,9 @@ class BatchRow:
     def has_result(self) -> bool:
         """It was analysed."""
         return self.recipe is not None
+
+
+ROW = TypeAdapter(BatchRow)
 
 
 def make_row(source: Source, analysis: Analysis) -> BatchRow:
@@ -132,9 +137,8 @@ def read_jsonl(text: str) -> list[BatchRow]:
     rows = []
     for line in text.splitlines():
         try:
-            told = json.loads(line)
-            rows.append(BatchRow(**{**told, "reasons": tuple(told["reasons"])}))
-        except (ValueError, KeyError, TypeError):
+            rows.append(ROW.validate_json(line, extra="forbid"))
+        except ValueError:
             continue
     return rows
 

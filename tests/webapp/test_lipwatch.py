@@ -61,8 +61,6 @@ def test_every_face_is_held_against_the_files_own_sound(clip: Clip) -> None:
         reports = watch.watch(Path("input.bin"), seen, "en", MediaLimits())
         heard = [[Sound(one.sound, one.start_s, one.end_s) for one in report.sounds] for report in reports]
         assert heard == [list(SOUNDS)] * 2
-            list(SOUNDS)
-        ] * 2
     assert all(one.outcome != Outcome.UNSEEN for one in reports[0].sounds)
     assert loaded == ["en"]
 

@@ -15,18 +15,18 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+from pydantic import ConfigDict, TypeAdapter
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from engine import articulation_report
-from engine.errors import EngineError
-from engine.report import ReportDamaged, error_to_json, from_json, to_json, write_json
-from engine.types import DynamicEmbedding
+from engine.report import ReportDamaged, from_json, to_json, write_json
 from webapp.asking import read_answers, write_answers
 from webapp.examination import Examination
 from webapp.faces import Sighting
@@ -42,8 +42,10 @@ NEW = ".new-"  # begins the name of a folder that is being written
 FORGOTTEN = JobError(
     "FORGOTTEN", "Somebody who was found here, or of whom this clip was, has been forgotten.", "Ask again, if need be."
 )
-SIGHTING_NUMBERS = ("face", "start_s", "end_s", "speech_s", "face_px", "has_sound")
-EMBEDDING_NUMBERS = ("seconds", "spread", "recipe", "n_windows", "evidence", "is_natural")
+SIGHTINGS = TypeAdapter(tuple[Sighting, ...], config=ConfigDict(arbitrary_types_allowed=True))
+ELSEWHERE = {"name": True, "sha256": True, "thumbnail": True, "embedding": {"vector": True}}
+"""Fields of a sighting that are arrays of their own, or stand in the report."""
+ERROR = TypeAdapter(JobError)
 
 
 @contextmanager
@@ -100,15 +102,14 @@ def read_examination(folder: Path) -> Examination:
         analysis = from_json(report, pictures)
         faces = _read_sightings(folder / EMBEDDINGS, analysis.name, analysis.sha256)
         told, lips = _read_json(folder / SPEAKERS), _read_json(folder / PHONEMES)
+        error, lack = _read_error(told), _read_error(lips)
     except (OSError, ValueError, KeyError, SafetensorError, cv2.error) as cause:
         raise ReportDamaged("The result of this job is not whole.", "Ask for it again.") from cause
-    error = JobError(**told["error"]) if told and "error" in told else None
     searches, verifications = read_answers(told) if told and error is None else (None, None)
     try:
         traces = Traces.read(folder / TRACES)
     except TracesUnreadable:
         traces = None
-    lack = JobError(**lips["error"]) if lips and "error" in lips else None
     articulations = articulation_report.from_json(lips) if lips and lack is None else None
     return Examination(analysis, faces, searches, verifications, error, traces, articulations, lack)
 
@@ -127,10 +128,12 @@ def _read_json(path: Path) -> dict[str, Any] | None:
     return json.loads(path.read_text("utf-8")) if path.exists() else None
 
 
+def _read_error(told: dict[str, Any] | None) -> JobError | None:
+    return ERROR.validate_python(told["error"], extra="forbid") if told and "error" in told else None
+
+
 def _write_error(error: JobError) -> str:
-    told = EngineError(error.message, error.hint)
-    told.code = error.code
-    return write_json(error_to_json(told))
+    return write_json({"error": asdict(error)})
 
 
 def _list_files(path: Path) -> list[Path]:
@@ -159,7 +162,8 @@ def _read_picture(path: Path) -> np.ndarray:
 
 
 def _write_sightings(path: Path, faces: tuple[Sighting, ...]) -> None:
-    told = [_list(face, SIGHTING_NUMBERS) | _list(face.embedding, EMBEDDING_NUMBERS) for face in faces]
+    written = SIGHTINGS.dump_python(faces, exclude={"__all__": ELSEWHERE})
+    told = [one | one.pop("embedding") for one in written]  # flat
     arrays = {
         "vectors": np.stack([face.embedding.vector for face in faces]),  # (n, D) float32
         "thumbnails": np.stack([face.thumbnail for face in faces]),  # (n, 96, 96, 3) uint8
@@ -173,17 +177,11 @@ def _read_sightings(path: Path, name: str, sha256: str) -> tuple[Sighting, ...]:
     with safe_open(path, framework="np") as file:
         told = json.loads((file.metadata() or {})["faces"])
         vectors, thumbnails = file.get_tensor("vectors"), file.get_tensor("thumbnails")
-    return tuple(
-        Sighting(
-            name=name,
-            sha256=sha256,
-            thumbnail=thumbnails[row],
-            embedding=DynamicEmbedding(vector=vectors[row].copy(), **{one: face[one] for one in EMBEDDING_NUMBERS}),
-            **{one: face[one] for one in SIGHTING_NUMBERS},
-        )
-        for row, face in enumerate(told)
+    file = {"name": name, "sha256": sha256}
+    rows = zip(told, thumbnails, vectors, strict=True)
+    return SIGHTINGS.validate_python(
+        [
+            face | file | {"thumbnail": picture, "embedding": face | {"vector": vector.copy()}}
+            for face, picture, vector in rows
+        ]
     )
-
-
-def _list(record: Any, names: tuple[str, ...]) -> dict[str, Any]:
-    return {name: getattr(record, name) for name in names}

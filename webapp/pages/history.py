@@ -8,6 +8,8 @@ import gradio as gr
 
 from engine.errors import EngineError
 from engine.methods import Method, list_methods
+from engine.report import from_json
+from engine.types import Analysis
 from webapp.accounts.visitors import Role, require_role
 from webapp.context import AppContext
 from webapp.figures import plot_comparison
@@ -106,12 +108,11 @@ def lay_out(app: gr.Blocks, desk: AppContext, shown_job: gr.State, tabs: gr.Tabs
     compare.click(guard(set_side_by_side), [chosen, other], [comparison, figure], **QUIET)
 
 
-def read_report(desk: AppContext, job: Job) -> dict[str, Any] | None:
-    """The report of a job as plain data; None where there is none."""
+def read_report(desk: AppContext, job: Job) -> Analysis | None:
+    """Read the report of a job; None where there is none."""
     if job.state != JobState.DONE:
         return None
     try:
-        found: dict[str, Any] = json.loads((desk.jobs.folder(job.id) / RESULT).read_text("utf-8"))
-    except (OSError, ValueError):
+        return from_json(json.loads((desk.jobs.folder(job.id) / RESULT).read_text("utf-8")))
+    except (OSError, ValueError, EngineError):
         return None
-    return found

@@ -6,6 +6,7 @@ from html import escape
 from typing import Any
 
 from engine.fetch.records import MediaDescription
+from engine.types import Analysis
 from gallery_db.summary import clean
 from webapp.jobs.records import Job, JobState
 from webapp.texts import say
@@ -90,7 +91,7 @@ def list_open(jobs: Sequence[Job]) -> str:
     )
 
 
-def list_rows(jobs: Sequence[tuple[Job, dict[str, Any] | None]]) -> list[list[Any]]:
+def list_rows(jobs: Sequence[tuple[Job, Analysis | None]]) -> list[list[Any]]:
     """Rows of the history, each with what its result says of the first face that was scored."""
     return [
         [_time(job), clean(job.name), f"{SIGNS[job.state]} {name_state(job)}", *_found(job, report), job.id]
@@ -128,15 +129,15 @@ def list_downloads(job: Job) -> str:
     return f'<p class="ws-downloads">{links}</p>'
 
 
-def _found(job: Job, report: dict[str, Any] | None) -> list[Any]:
+def _found(job: Job, report: Analysis | None) -> list[Any]:
     if report is None:
         return [job.error.code if job.error else "", "", ""]
-    scored = [track["consistency"] for track in report["tracks"] if track["consistency"]["score"] is not None]
-    reasons = ", ".join(report["reasons"])
-    words = f"{report['status']}{f': {reasons}' if reasons else ''}"
-    if not scored:
-        return [words, "", ""]
-    return [words, f"{scored[0]['score']:.3f}", f"{scored[0]['offset_s']:+.2f}"]
+    reasons = ", ".join(report.reasons)
+    words = f"{report.status}{f': {reasons}' if reasons else ''}"
+    for found in (track.consistency for track in report.tracks):
+        if found.score is not None and found.offset_s is not None:
+            return [words, f"{found.score:.3f}", f"{found.offset_s:+.2f}"]
+    return [words, "", ""]
 
 
 def _time(job: Job) -> str:
