@@ -63,18 +63,18 @@ def damage(report: dict[str, Any], *path: str | int, value: Any) -> dict[str, An
 
 
 @pytest.mark.parametrize(
-    ("path", "value"),
+    ("path", "value", "place"),
     [
-        (("status",), "GREAT"),
-        (("file", "size_px"), [1]),
-        (("file",), None),
-        (("tracks", 0, "consistency", "score"), None),
-        (("tracks", 0, "consistency", "windows"), [{}]),
-        (("tracks", 0, "face_px"), "wide"),
-        (("timings_s",), []),
+        (("status",), "GREAT", "status: "),
+        (("file", "size_px"), [1], "size_px.1: "),
+        (("file",), None, "not a mapping"),
+        (("tracks", 0, "consistency", "score"), None, "tracks.0.consistency: "),
+        (("tracks", 0, "consistency", "windows"), [{}], "tracks.0.consistency.windows.0.start_s: "),
+        (("tracks", 0, "face_px"), "wide", "tracks.0.face_px: "),
+        (("timings_s",), [], "timings_s: "),
     ],
 )
-def test_what_is_no_report_is_refused(path: tuple[str | int, ...], value: Any) -> None:
+def test_what_is_no_report_is_refused(path: tuple[str | int, ...], value: Any, place: str) -> None:
     with pytest.raises(ReportDamaged) as told:
         from_json(damage(to_json(make_analysis()), *path, value=value))
-    assert told.value.code == "REPORT_DAMAGED" and told.value.hint
+    assert told.value.code == "REPORT_DAMAGED" and told.value.hint and place in told.value.message

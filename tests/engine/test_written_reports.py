@@ -1,7 +1,7 @@
 """Reports byte for byte as in `tests/written`, which version 0.1.0 wrote before records were written by pydantic."""
 
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,18 @@ import pytest
 from engine import articulation_report
 from engine.calibration.bands import Zone
 from engine.report import from_json, to_json, write_json
-from engine.types import Analysis, CalibrationNote, Mode, Model, Reason, Status, SyncCurve, Window
+from engine.types import (
+    Analysis,
+    CalibrationNote,
+    ConsistencyReport,
+    Mode,
+    Model,
+    Reason,
+    Status,
+    SyncCurve,
+    TrackReport,
+    Window,
+)
 from tests.engine.test_articulation_report import make_report as make_articulations
 from tests.fakes import make_analysis, make_report, make_second
 
@@ -105,6 +116,24 @@ def test_a_report_without_the_fields_that_came_later_is_read() -> None:
 def test_a_report_with_a_field_of_a_later_version_is_read() -> None:
     found = json.loads(read("plain"))
     assert write_json(to_json(from_json(found | {"later": 1}))) == read("plain")
+
+
+def test_every_field_of_the_records_is_in_the_report_and_needs_no_other_line_of_code() -> None:
+    report = to_json(ANALYSES["calibrated"])
+    track = report["tracks"][0]
+    consistency = dict(track["consistency"])
+    del consistency["statement"]  # derived
+    found = {**report, **report["file"], "file": None, "schema_version": None}
+    assert {name for name, value in found.items() if value is not None} == set(list_names(Analysis))
+    assert list(track) == [name for name in list_names(TrackReport) if name != "thumbnail"]
+    assert list(consistency) == list_names(ConsistencyReport)
+    assert list(consistency["calibration"]) == list_names(CalibrationNote)
+    assert list(consistency["windows"][0]) == list_names(Window)
+    assert list(consistency["curve"]) == list_names(SyncCurve)
+
+
+def list_names(record: type) -> list[str]:
+    return [one.name for one in fields(record)]
 
 
 def test_lip_closures_are_written_as_before() -> None:

@@ -43,7 +43,12 @@ FORGOTTEN = JobError(
     "FORGOTTEN", "Somebody who was found here, or of whom this clip was, has been forgotten.", "Ask again, if need be."
 )
 SIGHTINGS = TypeAdapter(tuple[Sighting, ...], config=ConfigDict(arbitrary_types_allowed=True))
-ELSEWHERE = {"name": True, "sha256": True, "thumbnail": True, "embedding": {"vector": True}}
+ELSEWHERE: dict[str, bool | dict[str, bool]] = {
+    "name": True,
+    "sha256": True,
+    "thumbnail": True,
+    "embedding": {"vector": True},
+}
 """Fields of a sighting that are arrays of their own, or stand in the report."""
 ERROR = TypeAdapter(JobError)
 
@@ -103,7 +108,7 @@ def read_examination(folder: Path) -> Examination:
         faces = _read_sightings(folder / EMBEDDINGS, analysis.name, analysis.sha256)
         told, lips = _read_json(folder / SPEAKERS), _read_json(folder / PHONEMES)
         error, lack = _read_error(told), _read_error(lips)
-    except (OSError, ValueError, KeyError, SafetensorError, cv2.error) as cause:
+    except (OSError, ValueError, TypeError, LookupError, SafetensorError, cv2.error) as cause:
         raise ReportDamaged("The result of this job is not whole.", "Ask for it again.") from cause
     searches, verifications = read_answers(told) if told and error is None else (None, None)
     try:
@@ -177,11 +182,10 @@ def _read_sightings(path: Path, name: str, sha256: str) -> tuple[Sighting, ...]:
     with safe_open(path, framework="np") as file:
         told = json.loads((file.metadata() or {})["faces"])
         vectors, thumbnails = file.get_tensor("vectors"), file.get_tensor("thumbnails")
-    file = {"name": name, "sha256": sha256}
-    rows = zip(told, thumbnails, vectors, strict=True)
+    source = {"name": name, "sha256": sha256}
     return SIGHTINGS.validate_python(
         [
-            face | file | {"thumbnail": picture, "embedding": face | {"vector": vector.copy()}}
-            for face, picture, vector in rows
+            face | source | {"thumbnail": thumbnails[row], "embedding": face | {"vector": vectors[row].copy()}}
+            for row, face in enumerate(told)
         ]
     )
