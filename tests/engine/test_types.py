@@ -1,5 +1,8 @@
 """Records refuse what they cannot mean."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -40,3 +43,8 @@ def test_rounding_in_float32_is_no_error() -> None:
     for size in (2, 96, 1024):
         vector = rng.normal(size=size).astype(np.float32)
         DynamicEmbedding(vector / np.linalg.norm(vector), 1.0, 0.1, "recipe", 2, 1.5, True)
+
+
+def test_importing_the_records_imports_neither_torch_nor_pydantic() -> None:
+    code = "import sys, engine.types; print(sorted({'torch', 'pydantic'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
