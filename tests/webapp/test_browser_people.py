@@ -140,6 +140,35 @@ def test_two_who_log_in_do_not_see_each_other(browser: Browser, shared: Served, 
     context.close()
 
 
+def test_an_upload_is_its_owners_alone_and_the_page_asks_for_no_closed_route(browser: Browser, shared: Served) -> None:
+    """Every answer of 400 or more that the browser sees in a whole session is a route that the allow-list lacks."""
+    context, page = log_in(browser, shared, "ann")
+    refused: list[str] = []
+    context.on(
+        "response", lambda answer: refused.append(f"{answer.status} {answer.url}") if answer.status >= 400 else None
+    )
+    page.reload()
+    page.wait_for_selector("#ws-analyse")
+    with page.expect_response("**/gradio_api/upload?*") as uploaded:
+        page.set_input_files("input[type=file]", shared.examples[0])
+    file = f"{shared.address}gradio_api/file={uploaded.value.json()[0]}"
+    page.wait_for_selector("video#ws-player")
+    page.click("#ws-analyse")
+    page.wait_for_selector(".ws-timeline .js-plotly-plot .point", timeout=SLOW_MS)
+    with page.expect_download() as download:
+        page.click("#ws-get-result")
+    assert download.value.path().stat().st_size > 0
+    for name in ("Speakers", "History", "Calibration", "About"):
+        page.get_by_role("tab", name=name, exact=True).click()
+        page.wait_for_timeout(500)
+    assert refused == []
+    assert context.request.get(file).status == 200
+    other, _ = log_in(browser, shared, "ben")
+    assert other.request.get(file).status == 404
+    other.close()
+    context.close()
+
+
 def test_a_result_can_be_read_by_all(browser: Browser, served: Served) -> None:
     page, _ = open_page(browser, served)
     analyse_example(page)
