@@ -12,9 +12,7 @@ from engine.models.dvp import DVP, DVPOptions, Member, fill_window, place_window
 from engine.training.distortions import TRAINED, Distortion, distort
 from engine.training.recasts import recast
 from engine.training.speakers import SpokenClip, fit_bases
-from engine.training.styles import make_puppets
 
-PUPPET_CLIPS = 8  # of each: ten seconds, with which they are drawn as often as a person can be
 PAIR_SCALE = 10.0
 SHRUNK = 8  # pixels each way of the picture in the code of an appearance
 
@@ -38,7 +36,6 @@ class DynamicsOptions:
     margin: float = 0.2
     null_weight: float = 1.0  # of pushing distorted motion to the class of nobody
     evidence_weight: float = 1.0  # of telling natural from distorted motion
-    puppets: int = 0  # people made up beside the real ones; no gain was measured
 
 
 OnStep = Callable[[int, int], None]
@@ -56,8 +53,7 @@ def train_dvp(
     """
     own = [clip for clip in clips if clip.is_own_face]
     bases = fit_bases(own, options.model)
-    puppets = make_puppets(own, options.puppets, PUPPET_CLIPS, options.seed) if options.puppets else []
-    source = WindowSource([*clips, *puppets], bases, options)
+    source = WindowSource(clips, bases, options)
     members = [
         train_member(source, options, number, device, lambda step, n=number: on_step(n, step))  # type: ignore[misc]
         for number in range(options.n_members)

@@ -55,7 +55,6 @@ def train(
     seed: Annotated[int, typer.Option(help="Same seed, same clips, same machine: same weights.")] = 1,
     steps: Annotated[int, typer.Option(min=1, help="Steps of each member.")] = DEFAULTS.steps,
     members: Annotated[int, typer.Option(min=1, help="Networks that form the model.")] = DEFAULTS.n_members,
-    puppets: Annotated[int, typer.Option(min=0, help="People made up beside the real ones.")] = DEFAULTS.puppets,
     workers: Annotated[int, typer.Option(min=1, help="Processes that train side by side.")] = os.cpu_count() or 1,
     validate: Annotated[bool, typer.Option("--validate", help="Measure on speakers left out.")] = False,
     ablate: Annotated[bool, typer.Option("--ablate", help="With --validate: each part off, all off.")] = False,
@@ -76,7 +75,7 @@ def train(
     """Train the model of speaking styles; or, leaving speakers out in turn, measure what this training is worth."""
     if (ablate or curve or keep or scores) and not validate:
         raise typer.BadParameter("--ablate, --curve, --keep and --scores go with --validate.")
-    options = DynamicsOptions(seed=seed, steps=steps, n_members=members, puppets=puppets)
+    options = DynamicsOptions(seed=seed, steps=steps, n_members=members)
     with Progress(
         *Progress.get_default_columns(), MofNCompleteColumn(), TimeElapsedColumn(), console=Console(stderr=True)
     ) as bar:

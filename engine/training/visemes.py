@@ -54,7 +54,6 @@ class Manner:
     head_hz: float = 0.35  # and their pace
     blinks_per_min: float = 14.0
     seed: int = 0  # of head and blinks
-    syllables_per_s: float = 4.5  # asked by whoever makes up what is said
     lag_s: float = 0.0  # lips after jaw
     skew: float = 0.0  # -1 to 1: how much further the left of the mouth goes than its right
     nod_deg: float = 0.0  # pitch of the head as the jaw opens by 1
@@ -75,23 +74,6 @@ class Motion:
     def __len__(self) -> int:
         """Count the frames."""
         return len(self.open)
-
-
-def draw_manner(rng: np.random.Generator) -> Manner:
-    """Draw the manner of somebody who does not exist."""
-    return Manner(
-        openness=float(np.exp(rng.normal(0, 0.25))),
-        roundness=float(np.exp(rng.normal(0, 0.25))),
-        blend_s=rng.uniform(0.02, 0.09),
-        head_deg=float(2.5 * np.exp(rng.normal(0, 0.4))),
-        head_hz=rng.uniform(0.2, 1.0),
-        blinks_per_min=float(24 * np.exp(rng.normal(0, 0.5))),
-        seed=int(rng.integers(2**31)),
-        syllables_per_s=rng.uniform(3.0, 6.5),
-        lag_s=rng.normal(0, 0.03),
-        skew=float(np.clip(rng.normal(0, 0.12), -0.5, 0.5)),
-        nod_deg=rng.normal(0, 2.0),
-    )
 
 
 def move_face(phonemes: tuple[Phoneme, ...], n_frames: int, manner: Manner | None = None) -> Motion:

@@ -3,21 +3,12 @@
 import numpy as np
 import pytest
 
-from engine.training.visemes import Manner, draw_manner, move_face
+from engine.training.visemes import Manner, move_face
 from engine.training.voices import Phoneme
 from engine.types import FPS
 
 SOUNDS = tuple(Phoneme(name, 0.2 * i, 0.2 * (i + 1)) for i, name in enumerate(["a", "u", "m", "i", "b", "o", "f", "a"]))
 N_FRAMES = 40
-
-
-def test_no_two_drawn_manners_are_alike_and_none_is_beyond_bounds() -> None:
-    manners = [draw_manner(np.random.default_rng(seed)) for seed in range(60)]
-    assert len({manner.openness for manner in manners}) == len({manner.seed for manner in manners}) == 60
-    assert all(3.0 <= manner.syllables_per_s <= 6.5 and abs(manner.skew) <= 0.5 for manner in manners)
-    assert draw_manner(np.random.default_rng(5)) == manners[5]
-    openness = np.log([manner.openness for manner in manners])
-    assert 0.15 < openness.std() < 0.35 and abs(openness.mean()) < 0.12
 
 
 def test_lips_lag_behind_the_jaw_by_the_manner() -> None:
