@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import typer
@@ -29,7 +29,6 @@ from engine.training.avhubert import (
     save_avhubert,
     train_avhubert,
 )
-from engine.training.changes import change_options
 from engine.training.clips import split_folds
 from engine.training.crew import Crew, join_crew
 from engine.training.probation import sum_up_probation, try_reels
@@ -40,12 +39,22 @@ from engine.training.validation import MIN_WHOLE
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 N_FOLDS = 4
-OBJECTIVES: dict[str, tuple[str, ...]] = {
-    "both": (),
-    "alignment": ("losses.masked=0", "losses.unmasked=0"),
-    "masking": ("losses.alignment=0",),
+
+
+class Objective(StrEnum):
+    """What is learnt."""
+
+    BOTH = "both"
+    ALIGNMENT = "alignment"
+    MASKING = "masking"
+
+
+LOSSES: dict[Objective, dict[str, float]] = {
+    Objective.BOTH: {},
+    Objective.ALIGNMENT: {"masked": 0.0, "unmasked": 0.0},
+    Objective.MASKING: {"alignment": 0.0},
 }
-"""What each changes in the options."""
+"""Weights of losses that each objective sets."""
 
 
 class Size(StrEnum):
@@ -66,7 +75,10 @@ def train(
     iterations: Annotated[int | None, typer.Option(min=1, help="Rounds of clustering and training.")] = None,
     units: Annotated[list[int] | None, typer.Option(min=2, help="Clusters: of all iterations, or of each.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Steps of each iteration.")] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="NAME=VALUE of any option in the sidecar.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(min=0, help="At its highest.")] = None,
+    micro_batches: Annotated[int | None, typer.Option(min=1, help="Of each step, shared by the processes.")] = None,
+    sparing: Annotated[bool | None, typer.Option(help="Less memory: compute encoder layers twice.")] = None,
+    objective: Annotated[Objective, typer.Option(help="What is learnt.")] = Objective.BOTH,
     workers: Annotated[int, typer.Option(min=1, help="Processes that cut clips side by side.")] = os.cpu_count() or 1,
     loaders: Annotated[int, typer.Option(min=0, help="Processes that prepare batches ahead, for each GPU.")] = 0,
     save_every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")] = 500,
@@ -77,19 +89,20 @@ def train(
     """Train AV-HuBERT from real clips, or measure what that is worth; a stopped run is taken up again."""
     options = replace(TRAININGS[config], seed=seed)
     options = replace(options, iterations=plan_iterations(options.iterations, iterations, units or []))
-    options = change_options(options, [*([f"steps.steps={steps}"] if steps else []), *(set_ or [])])
+    options = _choose(options, steps, learning_rate, micro_batches, sparing)
     settings = Settings.from_env()
     with join_crew(_pick_device(settings)) as crew, _show_progress(crew) as (on_row, on_step):
         place = cache or settings.data_dir / "cache" / "reels"
         reels = _gather(Archive(place, settings, workers, on_row, _complain), manifest, crew)
         shop = Shop(out / "checkpoints", crew, loaders, save_every, on_step)
         if validate:
-            objectives = list(OBJECTIVES) if ablate else ["both"]
+            objectives = list(Objective) if ablate else [objective]
             figures = measure(reels, options, shop, fold or list(range(N_FOLDS)), objectives)
             told = json.dumps(figures, indent=2)
             if crew.leads:
                 (out / "validation.json").write_text(told + "\n", encoding="utf-8")
         else:
+            options = _learn(options, objective)
             model, trends = train_avhubert(reels, options, shop)
             path = out / f"avhubert_{config}.safetensors"
             told = f"{path} written."
@@ -100,7 +113,7 @@ def train(
 
 
 def measure(
-    reels: Sequence[Reel], options: AVHubertTraining, shop: Shop, folds: Sequence[int], objectives: Sequence[str]
+    reels: Sequence[Reel], options: AVHubertTraining, shop: Shop, folds: Sequence[int], objectives: Sequence[Objective]
 ) -> dict[str, object]:
     """Train without each of the folds in turn, by each of the objectives, and measure on what was left out.
 
@@ -119,7 +132,7 @@ def measure(
     if shop.crew.leads:
         figures["untrained"] = sum_up_probation([try_reels(begin_untrained(options), inside[fold]) for fold in judged])
     for name in objectives:
-        kind = change_options(options, OBJECTIVES[name])
+        kind = _learn(options, name)
         tried, losses = [], {}
         for fold in judged:
             apart = replace(shop, folder=shop.folder / f"{name}-{fold}")
@@ -130,6 +143,25 @@ def measure(
         if shop.crew.leads:
             figures[name] = sum_up_probation(tried) | {"losses_first_and_last": losses}
     return figures
+
+
+def _choose(
+    options: AVHubertTraining,
+    steps: int | None,
+    learning_rate: float | None,
+    micro_batches: int | None,
+    sparing: bool | None,
+) -> AVHubertTraining:
+    """Replace the options of steps that are not None."""
+    asked = {"steps": steps, "learning_rate": learning_rate, "micro_batches": micro_batches, "sparing": sparing}
+    given: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
+    return replace(options, steps=replace(options.steps, **given))
+
+
+def _learn(options: AVHubertTraining, objective: Objective) -> AVHubertTraining:
+    """Switch off the losses that are not of the objective."""
+    weights: dict[str, Any] = {**LOSSES[objective]}
+    return replace(options, losses=replace(options.losses, **weights))
 
 
 def _is_long(reel: Reel) -> bool:

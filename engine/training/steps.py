@@ -116,7 +116,7 @@ class _Run:
         if options.micro_batches % crew.size:
             raise EngineError(
                 f"{options.micro_batches} micro-batches cannot be shared by {crew.size} processes.",
-                "Give `--set steps.micro_batches=` a multiple of the number of processes.",
+                "Give `--micro-batches` a multiple of the number of processes.",
             )
         self._options, self._seed, self._crew = options, seed, crew
         self._share = options.micro_batches // crew.size
@@ -171,7 +171,7 @@ class _Run:
                 told: dict[str, torch.Tensor] = self._call(batch.to(self._crew.device))
             self.scaler.scale(told["loss"] / self._share).backward()
         if not self.scaler.is_enabled() and not torch.isfinite(told["loss"]):
-            hint = "Begin anew with a lower `--set steps.learning_rate=`."
+            hint = "Begin anew with a lower `--learning-rate`."
             raise EngineError(f"The loss of micro-batch {number} is not finite.", hint)
         return told
 
