@@ -17,43 +17,6 @@ PAPER_MODE = (
     "Paper mode: one face, one score for the first 50 s, as SpeechForensics gives it; what would refuse an answer "
     "otherwise only limits it."
 )
-EXPLANATIONS = {
-    Reason.NO_AUDIO: "the file has no sound",
-    Reason.SILENT: "the sound is silent",
-    Reason.NOT_ENOUGH_SPEECH: "too little speech while the face is seen: 4 s are needed, 10 s for a full answer",
-    Reason.NO_FACE: "no face was found",
-    Reason.FACE_LOST: "no face is seen during much of the speech",
-    Reason.LOW_RES: "the face is small: 48 pixels are needed, 100 for a full answer",
-    Reason.MULTI_FACE: "several faces are seen together and none alone clearly fits the voice",
-    Reason.TOO_SHORT: "less than a second",
-    Reason.EDITED: "the clip has shot cuts; each shot is judged by itself",
-    Reason.OFFSET_BEYOND_SEARCH: "the sound may be displaced further than was searched",
-    Reason.DRIFT: "the displacement of the sound changes along the clip",
-    Reason.FPS_VFR: "the picture rate is low or irregular",
-    Reason.TRUNCATED: "the file is damaged or ends early",
-    Reason.STILL_FACE: "the mouth hardly moves while speech is heard: another person may be speaking",
-    Reason.EXPERTS_DISAGREE: "two models contradict each other on this face and voice",
-    Reason.UNCALIBRATED: "the score is not calibrated",
-}
-
-NEXT_STEPS = {
-    Reason.NO_AUDIO: "Use a copy of the video that still has its sound.",
-    Reason.SILENT: "Check that the sound is not muted, and use a louder copy.",
-    Reason.NOT_ENOUGH_SPEECH: "Use a longer part of the recording, in which the person speaks and is seen.",
-    Reason.NO_FACE: "Use a part that shows the speaker's face from the front, upright and lit.",
-    Reason.FACE_LOST: "Cut the video to the part in which the speaker's face is in view.",
-    Reason.LOW_RES: "Use the original or a larger copy, or crop to the speaker before any scaling down.",
-    Reason.MULTI_FACE: "Decide by eye who speaks, and read that face's result; or crop the video to one person.",
-    Reason.TOO_SHORT: "Use a longer clip: ten seconds of speech are enough for a full answer.",
-    Reason.EDITED: "Read each shot's result by itself, or analyse an uncut recording.",
-    Reason.OFFSET_BEYOND_SEARCH: "Bring sound and picture roughly together in an editor, and analyse again.",
-    Reason.DRIFT: "Read the timeline second by second, and look for the original: converted copies often drift.",
-    Reason.FPS_VFR: "Use the original recording; screen captures and calls lose pictures.",
-    Reason.TRUNCATED: "Get a complete copy; what could be read was analysed.",
-    Reason.STILL_FACE: "Look for whoever speaks, perhaps out of view; this face may be listening.",
-    Reason.EXPERTS_DISAGREE: "Look closer: play the clip, and read both curves and the timeline; trust neither alone.",
-    Reason.UNCALIBRATED: "Compare scores of one recipe only, and wait for a calibration before drawing conclusions.",
-}
 
 
 def summarise(analysis: Analysis) -> str:
@@ -144,4 +107,4 @@ def _colon(reasons: tuple[Reason, ...]) -> str:
 
 
 def _explain(reasons: tuple[Reason, ...], indent: str) -> list[str]:
-    return [f"{indent}{reason}: {EXPLANATIONS[reason]}. {NEXT_STEPS[reason]}" for reason in reasons]
+    return [f"{indent}{reason}: {reason.text}. {reason.next_step}" for reason in reasons]

@@ -59,24 +59,104 @@ class Mode(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why a result is limited or absent. The page's text for each stands in `webapp/views.py`."""
+    """Why a result is limited or absent: code, text of the page, what to do next, and whether it bars a ratio.
 
-    NO_AUDIO = "NO_AUDIO"
-    SILENT = "SILENT"
-    NOT_ENOUGH_SPEECH = "NOT_ENOUGH_SPEECH"
-    NO_FACE = "NO_FACE"
-    FACE_LOST = "FACE_LOST"
-    LOW_RES = "LOW_RES"
-    MULTI_FACE = "MULTI_FACE"
-    TOO_SHORT = "TOO_SHORT"
-    EDITED = "EDITED"
-    OFFSET_BEYOND_SEARCH = "OFFSET_BEYOND_SEARCH"
-    DRIFT = "DRIFT"
-    FPS_VFR = "FPS_VFR"
-    TRUNCATED = "TRUNCATED"
-    STILL_FACE = "STILL_FACE"
-    EXPERTS_DISAGREE = "EXPERTS_DISAGREE"
-    UNCALIBRATED = "UNCALIBRATED"
+    The rule behind each stands in `engine/gates.py`.
+    """
+
+    text: str  # a key of the catalogues, as the next step is
+    next_step: str
+    bars_llr: bool  # no trial behind a calibration was like this, so that it can say nothing
+
+    def __new__(cls, code: str, text: str = "", next_step: str = "", bars_llr: bool = False) -> "Reason":
+        """Make a member equal to its code, by which alone `Reason(code)` finds it."""
+        member = str.__new__(cls, code)
+        member._value_ = code
+        member.text, member.next_step, member.bars_llr = text, next_step, bars_llr
+        return member
+
+    NO_AUDIO = (
+        "NO_AUDIO",
+        "the file has no sound",
+        "Use a copy of the video that still has its sound.",
+    )
+    SILENT = (
+        "SILENT",
+        "the sound is silent",
+        "Check that the sound is not muted, and use a louder copy.",
+    )
+    NOT_ENOUGH_SPEECH = (
+        "NOT_ENOUGH_SPEECH",
+        "too little speech while the face is seen: 4 s are needed, 10 s for a full answer",
+        "Use a longer part of the recording, in which the person speaks and is seen.",
+    )
+    NO_FACE = (
+        "NO_FACE",
+        "no face was found",
+        "Use a part that shows the speaker's face from the front, upright and lit.",
+    )
+    FACE_LOST = (
+        "FACE_LOST",
+        "no face is seen during much of the speech",
+        "Cut the video to the part in which the speaker's face is in view.",
+    )
+    LOW_RES = (
+        "LOW_RES",
+        "the face is small: 48 pixels are needed, 100 for a full answer",
+        "Use the original or a larger copy, or crop to the speaker before any scaling down.",
+    )
+    MULTI_FACE = (
+        "MULTI_FACE",
+        "several faces are seen together and none alone clearly fits the voice",
+        "Decide by eye who speaks, and read that face's result; or crop the video to one person.",
+    )
+    TOO_SHORT = (
+        "TOO_SHORT",
+        "less than a second",
+        "Use a longer clip: ten seconds of speech are enough for a full answer.",
+    )
+    EDITED = (
+        "EDITED",
+        "the clip has shot cuts; each shot is judged by itself",
+        "Read each shot's result by itself, or analyse an uncut recording.",
+    )
+    OFFSET_BEYOND_SEARCH = (
+        "OFFSET_BEYOND_SEARCH",
+        "the sound may be displaced further than was searched",
+        "Bring sound and picture roughly together in an editor, and analyse again.",
+        True,
+    )
+    DRIFT = (
+        "DRIFT",
+        "the displacement of the sound changes along the clip",
+        "Read the timeline second by second, and look for the original: converted copies often drift.",
+    )
+    FPS_VFR = (
+        "FPS_VFR",
+        "the picture rate is low or irregular",
+        "Use the original recording; screen captures and calls lose pictures.",
+    )
+    TRUNCATED = (
+        "TRUNCATED",
+        "the file is damaged or ends early",
+        "Get a complete copy; what could be read was analysed.",
+    )
+    STILL_FACE = (
+        "STILL_FACE",
+        "the mouth hardly moves while speech is heard: another person may be speaking",
+        "Look for whoever speaks, perhaps out of view; this face may be listening.",
+    )
+    EXPERTS_DISAGREE = (
+        "EXPERTS_DISAGREE",
+        "two models contradict each other on this face and voice",
+        "Look closer: play the clip, and read both curves and the timeline; trust neither alone.",
+        True,
+    )
+    UNCALIBRATED = (
+        "UNCALIBRATED",
+        "the score is not calibrated",
+        "Compare scores of one recipe only, and wait for a calibration before drawing conclusions.",
+    )
 
 
 def _freeze(*arrays: np.ndarray) -> None:

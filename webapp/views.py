@@ -14,7 +14,7 @@ from engine.calibration.bands import ABSTAINED, BEHIND, BOUNDS, P_VALUE, ZONE_WO
 from engine.calibration.records import Task
 from engine.errors import EngineError, LicenceNotAccepted
 from engine.methods import TITLES
-from engine.summary import CAUTION, EXPLANATIONS, NEXT_STEPS, list_notes, name_method
+from engine.summary import CAUTION, list_notes, name_method
 from engine.types import (
     Analysis,
     CalibrationNote,
@@ -197,8 +197,8 @@ def list_reasons(reasons: tuple[Reason, ...]) -> str:
     if not reasons:
         return ""
     items = "".join(
-        f"<li><b>{escape(make_sentence(say(EXPLANATIONS[reason])))}</b> <code>{reason}</code><br>"
-        f'<span class="ws-next">{escape(say("Next:"))} {escape(say(NEXT_STEPS[reason]))}</span></li>'
+        f"<li><b>{escape(make_sentence(say(reason.text)))}</b> <code>{reason}</code><br>"
+        f'<span class="ws-next">{escape(say("Next:"))} {escape(say(reason.next_step))}</span></li>'
         for reason in reasons
     )
     return f'<ul class="ws-reasons">{items}</ul>'

@@ -22,9 +22,6 @@ QUALITIES: Mapping[str, Callable[[float, float], float]] = {
     "log face size": lambda speech_s, face_px: float(np.log(max(face_px, LEAST))),
 }
 """What a calibration for consistency may ask beside the score; natural logarithms, as `wayspeak calibrate` has them."""
-UNSEEN = frozenset({Reason.OFFSET_BEYOND_SEARCH, Reason.EXPERTS_DISAGREE})
-"""What no trial behind a calibration was like, so that it can say nothing: a sound that fits clearly better elsewhere
-scores as a stranger's does, and where two models contradict each other one of them is wrong."""
 
 
 def find_calibration(task: Task, recipe: str, kept: Iterable[Calibration] = ()) -> Calibration | None:
@@ -56,10 +53,10 @@ def judge_consistency(
 ) -> dict[str, Any]:
     """Give the fields of a ConsistencyReport from `llr` and `calibration` to `smallest_p`.
 
-    Where a reason is one of `UNSEEN`, there is no ratio and no p-value: the zone is inconclusive.
+    Where a reason bars a ratio, there is no ratio and no p-value: the zone is inconclusive.
     """
     told: dict[str, Any] = {"calibration": write_note(calibration), "zone": str(Zone.INCONCLUSIVE)}
-    if UNSEEN & set(reasons):
+    if any(reason.bars_llr for reason in reasons):
         return told
     qualities = np.array([[QUALITIES[name](speech_s, face_px) for name in calibration.qualities]])
     llr = float(calibration.llrs(np.array([score]), qualities)[0])

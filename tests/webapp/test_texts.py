@@ -49,6 +49,8 @@ ELSEWHERE: dict[str, Iterable[str]] = {  # what a call says that its own file do
     "note.approver": [one.approver for one in list_shipped() if one.approver],
     "example.title": [one.title for one in EXAMPLES],
     "example.caption": [one.caption for one in EXAMPLES],
+    "reason.text": [reason.text for reason in Reason],
+    "reason.next_step": [reason.next_step for reason in Reason],
     "note": (PAPER_MODE, RESEARCH_ONLY),
     "word": [word for _, word in views.STATUS_WORDS.values()],
     "kind.value": [kind.value for kind in Gate],

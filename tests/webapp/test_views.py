@@ -37,7 +37,7 @@ class Tags(HTMLParser):
 def test_every_reason_says_what_and_what_next(reason: Reason) -> None:
     html = views.list_reasons((reason,))
     assert reason in html and "Next: " in html
-    assert len(views.NEXT_STEPS[reason]) > 20
+    assert len(reason.next_step) > 20
 
 
 @pytest.mark.parametrize("status", Status)

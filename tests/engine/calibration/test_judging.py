@@ -7,7 +7,7 @@ import pytest
 
 from engine.calibration import judging
 from engine.calibration.bands import Band, Zone
-from engine.calibration.judging import UNSEEN, check_consistency, find_calibration, judge_consistency
+from engine.calibration.judging import check_consistency, find_calibration, judge_consistency
 from engine.calibration.records import Calibration, Conformal, Stratum, Task, seal
 from engine.errors import BadCalibration, RecipeMismatch
 from engine.types import Reason
@@ -56,7 +56,14 @@ def test_a_likelihood_ratio_within_the_bounds_with_its_words_and_its_record(reco
     assert judge_consistency(record, -50.0, 6.0, 150.0, ())["zone"] == Zone.AGAINST
 
 
-@pytest.mark.parametrize("reason", UNSEEN)
+BARRING = {Reason.OFFSET_BEYOND_SEARCH, Reason.EXPERTS_DISAGREE}
+
+
+def test_two_reasons_bar_a_ratio() -> None:
+    assert {reason for reason in Reason if reason.bars_llr} == BARRING
+
+
+@pytest.mark.parametrize("reason", sorted(BARRING))
 def test_what_no_trial_was_like_has_no_ratio(record: Calibration, reason: Reason) -> None:
     found = judge_consistency(record, 50.0, 6.0, 150.0, (Reason.EDITED, reason))
     assert set(found) == {"calibration", "zone"} and found["zone"] == Zone.INCONCLUSIVE
