@@ -1,46 +1,88 @@
-"""Foreign checkpoints: their tensors, and nothing else of what they hold.
+"""Read the model tensors of a foreign checkpoint, and nothing else of the file.
 
-torch writes a checkpoint as a zip archive of one pickle and its storages, before version 1.6 as five pickles and the
-storages one behind another. Both are read here without `pickle` and without `torch.load`: `engine.pickles` tells what
-the file describes, and only the storages of its model are then read, an optimiser's never. safetensors files hold no
-code and are read by their own library. Whatever a file claims is held against its size before memory is given to it.
+A torch checkpoint is a pickle, and a pickle is a program. It is read by `torch.load(weights_only=True)` in a confined
+process of `engine.sandbox`: classes of published fairseq checkpoints are replaced by `Inert`, any other name in the
+file is refused before anything is loaded. The tensors come back in safetensors format, which holds no code.
 """
 
-import math
-import struct
+import codecs
+import io
+import json
+import pickletools
+import re
 import zipfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load, load_file, save
 from torch import Tensor
+from torch.serialization import safe_globals
 
-from engine.errors import CheckpointRefused
-from engine.pickles import DOWNLOAD, MAX_BYTES, PLAIN_NAME, Storage, TensorPlan, name_some, read_pickle
+from engine.errors import CheckpointRefused, DecoderFailed, DecodingTooLarge
+from engine.sandbox.decoder import Decoder, garbled
+from engine.sandbox.wire import MAX_DATA, Link
+from engine.settings import MediaLimits
 
-MAX_TENSORS = 4096
-MAX_SHARING = 2  # bytes of tensors a byte of the file: tensors may share a storage, but not multiply it
+MAX_PICKLE = 8 * 1024 * 1024  # bytes, without the storages of the tensors
 MAX_ENTRIES = 65_536
-ZIP, PICKLE = b"PK", b"\x80"  # how the files begin
-LEGACY_MAGIC, LEGACY_PROTOCOL = 0x1950A86A20F9469CFC6C, 1001  # torch.serialization
+MAX_TENSORS = 4096
+MAX_DIMS = 8
+MAX_SHARING = 2  # bytes of tensors for each byte of the file: tensors may share a storage, but not multiply it
+MAX_CPU_S, MAX_STALL_S = 600, 600.0
+SPARE_BYTES = 2**30  # of memory, for the content of the pickle and one copied tensor
+MAX_NAMED = 5  # names in one message
+DOWNLOAD = "Download the published file anew."
+ZIP, PICKLE = b"PK\x03\x04", b"\x80"  # first bytes of the file
+NORM_FIRST = "layer_norm_first"  # in the configuration of published files
+PLAIN_NAME = re.compile(r"[A-Za-z0-9_.]{1,200}")
 
-ReadStorage = Callable[[Storage, int], bytearray]
-"""`read(storage, n_bytes)`: exactly that many bytes, the whole storage."""
+MADE = frozenset(  # the only names in the file that are more than an `Inert`
+    ["collections.OrderedDict", "collections.defaultdict"]
+    + [f"torch._utils._rebuild_{kind}" for kind in ("tensor", "tensor_v2", "parameter")]
+    + [f"torch.{kind}Storage" for kind in "Double Float Half BFloat16 Long Int Short Char Byte Bool".split()]
+)
+# Published files also hold the configuration, dictionaries, a tokenizer and figures of the training.
+INERT_PACKAGES = frozenset(
+    "fairseq omegaconf hydra sentencepiece avhubert av_hubert "
+    "hubert hubert_asr hubert_pretraining hubert_dataset hubert_criterion".split()
+)
+PLAIN = "object bool int long float complex str unicode bytes bytearray list tuple dict set frozenset".split()
+DTYPES = "float64 float32 float16 bfloat16 int64 int32 int16 int8 uint8 bool".split()
+INERT_NAMES = frozenset(  # torch itself builds a few of them, such as a set
+    [f"{module}.{name}" for module in ("builtins", "__builtin__") for name in PLAIN]
+    + [f"numpy.{core}.multiarray.{name}" for core in ("core", "_core") for name in ("scalar", "_reconstruct")]
+    + [f"numpy.{core}.numeric._frombuffer" for core in ("core", "_core")]
+    + ["numpy.dtype", "numpy.ndarray", "argparse.Namespace", "typing.Any", "_codecs.encode", "enum.Enum"]
+    + ["copyreg._reconstructor", "copy_reg._reconstructor"]
+    + ["torch.device", "torch.Size", "torch.serialization._get_layout"]
+    + [f"pathlib.{name}" for name in ("Path", "PosixPath", "PurePosixPath")]
+    + [f"torch.{dtype}" for dtype in DTYPES]
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Checkpoint:
-    """The model's tensors of a file, each with memory of its own."""
+    """The model tensors of a file."""
 
     tensors: dict[str, Tensor]
-    content: object  # the whole file as `pickles` describes it, None for safetensors
+    norm_first: tuple[bool, ...]  # values of `layer_norm_first` anywhere in the configuration
     inert: tuple[str, ...]  # classes and functions the file names; none was imported or called
     container: str  # torch zip, torch legacy or safetensors
+
+
+class Inert:
+    """Stand-in for a class or function of the file: accepts any arguments and state, and ignores them."""
+
+    def __new__(cls, *_: object, **__: object) -> "Inert":
+        return super().__new__(cls)
+
+    def __setstate__(self, _: object) -> None:
+        pass
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -53,13 +95,19 @@ def read_checkpoint(path: Path) -> Checkpoint:
     try:
         with path.open("rb") as stream:
             begin = stream.read(9)
-            if begin.startswith(ZIP):
-                return _read_zip(stream, path.name)
-            if begin[8:] == b"{":
-                return _read_safetensors(path)
-            return _read_legacy(stream, path.name)
+        if begin[8:] == b"{" and not begin.startswith(ZIP):
+            return _read_safetensors(path)
+        return _read_confined(path, "torch zip" if begin.startswith(ZIP) else "torch legacy")
     except OSError as cause:
         raise CheckpointRefused(f"{path} cannot be read: {cause.strerror or cause}.", DOWNLOAD) from cause
+
+
+def name_some(names: Iterable[str]) -> str:
+    """List at most five names, those escaped that would not print as they are, and the number of the others."""
+    names = list(names)
+    shown = [name if name.isprintable() and len(name) <= 120 else f"{ascii(name)[:120]}..." for name in names]
+    more = len(names) - MAX_NAMED
+    return ", ".join(shown[:MAX_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _read_safetensors(path: Path) -> Checkpoint:
@@ -68,168 +116,204 @@ def _read_safetensors(path: Path) -> Checkpoint:
     except (SafetensorError, ValueError, RuntimeError) as cause:
         raise CheckpointRefused(f"{path.name} is no whole safetensors file: {cause}.", DOWNLOAD) from cause
     _check_names(tensors, path.name)
-    return Checkpoint(tensors, None, (), "safetensors")
+    return Checkpoint(tensors, (), (), "safetensors")
 
 
-def _read_zip(stream: BinaryIO, file: str) -> Checkpoint:
+def _read_confined(path: Path, container: str) -> Checkpoint:
+    n_bytes = path.stat().st_size
+    limits = MediaLimits(
+        max_memory_bytes=MAX_SHARING * n_bytes + SPARE_BYTES, max_cpu_s=MAX_CPU_S, max_stall_s=MAX_STALL_S
+    )
     try:
-        with zipfile.ZipFile(stream) as archive:
-            entries = _list_entries(archive, file)
-            roots = [name for name in entries if PurePosixPath(name).name == "data.pkl"]
-            if len(roots) != 1:
-                raise CheckpointRefused(f"{file} is a zip archive with {len(roots)} data.pkl, wanted 1.", DOWNLOAD)
-            prefix = roots[0].removesuffix("data.pkl")
-            byte_order = entries.get(f"{prefix}byteorder")
-            if byte_order is not None and (byte_order.file_size > 16 or archive.read(byte_order) != b"little"):
-                raise CheckpointRefused(f"{file} is not written in little-endian order.", DOWNLOAD)
-            return _read_entries(archive, entries, prefix, file)
-    except (zipfile.BadZipFile, EOFError, RuntimeError, ValueError, OverflowError, struct.error) as cause:
-        raise CheckpointRefused(f"{file} is not whole: {cause}.", DOWNLOAD) from cause
+        with Decoder(path, "checkpoint", {"file": path.name}, b"", limits) as process:
+            head = process.receive()
+            norm_first, inert = map(bool, head.note["norm_first"]), json.loads(head.data)
+            tensors = _receive_tensors(process, MAX_SHARING * n_bytes)
+        if not all(PLAIN_NAME.fullmatch(name) for name in inert):
+            raise garbled("a class of no plain name")
+        _check_names(tensors, path.name)
+        return Checkpoint(tensors, tuple(norm_first), tuple(inert), container)
+    except (DecoderFailed, DecodingTooLarge) as cause:
+        raise CheckpointRefused(f"{path.name} cannot be read. {cause.message}", DOWNLOAD) from cause
+    except (KeyError, TypeError, ValueError, SafetensorError) as cause:  # the process was taken over
+        raise CheckpointRefused(f"{path.name} cannot be read. {garbled(str(cause)).message}", DOWNLOAD) from cause
 
 
-def _list_entries(archive: zipfile.ZipFile, file: str) -> dict[str, zipfile.ZipInfo]:
-    """Entries by name; torch neither compresses, nor encrypts, nor names twice, so a bomb has nothing to hide in."""
-    infos = archive.infolist()
-    assert archive.fp is not None  # open
-    n_bytes = archive.fp.seek(0, 2)
-    twice = [name for name, count in Counter(info.filename for info in infos).items() if count > 1]
-    outside = [info.filename for info in infos if {"..", "/"} & set(PurePosixPath(info.filename).parts)]
-    packed = [info.filename for info in infos if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1]
-    for what, names in (("names twice", twice), ("names outside itself", outside), ("packs or encrypts", packed)):
-        if names:
-            raise CheckpointRefused(f"{file} {what}: {name_some(names)}.", DOWNLOAD)
-    if len(infos) > MAX_ENTRIES or sum(info.file_size for info in infos) > n_bytes:
-        raise CheckpointRefused(f"{file} claims more than its {n_bytes} bytes hold.", DOWNLOAD)
-    return {info.filename: info for info in infos}
+def _receive_tensors(process: Decoder, max_bytes: int) -> dict[str, Tensor]:
+    tensors: dict[str, Tensor] = {}
+    written, n_bytes = bytearray(), 0
+    while (message := process.receive()).kind != "end":
+        written += message.data
+        n_bytes += len(message.data)
+        if n_bytes > max_bytes + SPARE_BYTES:
+            raise garbled(f"more than {max_bytes} bytes of tensors")
+        if message.kind == "tensor":  # its last piece
+            tensors |= load(bytes(written))
+            written.clear()
+    return tensors
 
 
-def _read_entries(archive: zipfile.ZipFile, entries: dict[str, zipfile.ZipInfo], prefix: str, file: str) -> Checkpoint:
-    info = entries[f"{prefix}data.pkl"]
-    if info.file_size > MAX_BYTES:
-        raise CheckpointRefused(
-            f"{file} has a pickle of {info.file_size} bytes, wanted {MAX_BYTES} or fewer.", DOWNLOAD
-        )
-    data = archive.read(info)
-    pickled = read_pickle(data, file)
-    if pickled.end != len(data):
-        raise CheckpointRefused(f"{file} goes on behind the end of its pickle.", DOWNLOAD)
-
-    def read(storage: Storage, n_bytes: int) -> bytearray:
-        entry = entries.get(f"{prefix}data/{storage.key}")
-        if entry is None or entry.file_size != n_bytes:
-            raise CheckpointRefused(f"{file} lacks the {n_bytes} bytes of storage {storage.key}.", DOWNLOAD)
-        return bytearray(archive.read(entry))  # zipfile holds them against their checksum
-
-    n_bytes = sum(entry.file_size for entry in entries.values())
-    tensors = _load_tensors(_find_state(pickled.root, file), read, n_bytes, file)
-    return Checkpoint(tensors, pickled.root, pickled.inert, "torch zip")
+def send_checkpoint(link: Link, stream: BinaryIO, file: str) -> None:
+    """Read the torch file `stream` and send its tensors one by one; for the confined process."""
+    found = load_checkpoint(stream, file)
+    link.send("checkpoint", {"norm_first": found.norm_first}, json.dumps(found.inert).encode())
+    for name, tensor in found.tensors.items():
+        written = save({name: tensor.contiguous()})
+        pieces = [written[start : start + MAX_DATA] for start in range(0, len(written), MAX_DATA)]
+        for piece in pieces[:-1]:
+            link.send("piece", data=piece)
+        link.send("tensor", data=pieces[-1])
+    link.send("end")
 
 
-def _read_legacy(stream: BinaryIO, file: str) -> Checkpoint:
-    """Magic number, protocol, the machine's sizes, the content, the storages' keys; then the storages in that order."""
+def warm_up() -> None:
+    """Import what is imported at the first load: a confined process can open no file to do so."""
+    codecs.lookup("cp437")  # of names in zip archives
+    for is_zip in (True, False):
+        written = io.BytesIO()
+        torch.save({"model": {"w": torch.zeros(1)}, "bytes": b"\x80"}, written, _use_new_zipfile_serialization=is_zip)
+        save(load_checkpoint(written, "warm-up").tensors)
+
+
+def load_checkpoint(stream: BinaryIO, file: str) -> Checkpoint:
+    """Load a torch file of any origin; it may take all memory and crash the process, so call it in a confined one.
+
+    `file` is its name for messages. Raises CheckpointRefused.
+    """
+    n_bytes = stream.seek(0, io.SEEK_END)
     stream.seek(0)
-    first = read_pickle(stream.read(MAX_BYTES), file)
-    if first.root != LEGACY_MAGIC:
-        raise CheckpointRefused(f"{file} is neither a torch checkpoint nor a safetensors file.", DOWNLOAD)
-    position, parts = first.end, []
-    for _ in range(4):
-        stream.seek(position)
-        parts.append(read_pickle(stream.read(MAX_BYTES), file))
-        position += parts[-1].end
-    protocol, machine, content, keys = (part.root for part in parts)
-    if protocol != LEGACY_PROTOCOL or not isinstance(machine, dict) or machine.get("little_endian") is not True:
-        raise CheckpointRefused(f"{file} is not written in little-endian order, or by an unknown torch.", DOWNLOAD)
-    places, n_bytes = _place_storages(stream, position, keys, parts[2].storages, file)
-
-    def read(storage: Storage, n_bytes: int) -> bytearray:
-        if storage.key not in places:
-            raise CheckpointRefused(f"{file} lacks the {n_bytes} bytes of storage {storage.key}.", DOWNLOAD)
-        stream.seek(places[storage.key])
-        return bytearray(stream.read(n_bytes))
-
-    tensors = _load_tensors(_find_state(content, file), read, n_bytes, file)
-    return Checkpoint(tensors, content, parts[2].inert, "torch legacy")
-
-
-def _place_storages(
-    stream: BinaryIO, position: int, keys: object, storages: dict[str, Storage], file: str
-) -> tuple[dict[str, int], int]:
-    """Where each storage begins, behind its own length, and the bytes of the file, with which the last one ends."""
-    places: dict[str, int] = {}
-    n_bytes = stream.seek(0, 2)
-    for key in keys if isinstance(keys, list) else ():
-        stream.seek(position)
-        length = stream.read(8)
-        storage = storages.get(key) if isinstance(key, str) else None
-        if storage is None or key in places or length != struct.pack("<q", storage.numel):
-            break
-        places[key] = position + 8
-        position += 8 + _count_bytes(storage)
-    if not isinstance(keys, list) or len(places) != len(keys) or position != n_bytes:
+    begin = stream.read(len(ZIP))
+    names: set[str] = set()
+    try:
+        if begin == ZIP:
+            _scan_zip(stream, n_bytes, names, file)
+        else:
+            _scan_legacy(stream, names, file)
+    except (zipfile.BadZipFile, EOFError, RuntimeError, ValueError, OverflowError) as cause:
+        _refuse_unknown(names, file)
+        raise CheckpointRefused(f"{file} is not whole: {name_some([str(cause)])}.", DOWNLOAD) from cause
+    _refuse_unknown(names, file)
+    content = _unpickle(stream, names, file)
+    if begin != ZIP and stream.tell() != n_bytes:
         raise CheckpointRefused(f"{file} is not whole: its storages do not fill its {n_bytes} bytes.", DOWNLOAD)
-    return places, n_bytes
+    tensors = _find_state(content, n_bytes, file)
+    norm_first = tuple(_find_settings(content, NORM_FIRST))
+    container = "torch zip" if begin == ZIP else "torch legacy"
+    return Checkpoint(tensors, norm_first, tuple(sorted(names - MADE)), container)
 
 
-def _find_state(root: object, file: str) -> dict[str, TensorPlan]:
-    state = root["model"] if isinstance(root, dict) and "model" in root else root
-    if not isinstance(state, dict) or not any(isinstance(plan, TensorPlan) for plan in state.values()):
+def _scan_zip(stream: BinaryIO, n_bytes: int, names: set[str], file: str) -> None:
+    """Check what torch does not: compressed, repeated or shared entries, checksums, bytes behind the pickle."""
+    with zipfile.ZipFile(stream) as archive:
+        infos = archive.infolist()
+        twice = [name for name, count in Counter(info.filename for info in infos).items() if count > 1]
+        outside = [info.filename for info in infos if {"..", "/"} & set(PurePosixPath(info.filename).parts)]
+        packed = [info.filename for info in infos if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1]
+        for what, found in (("names twice", twice), ("names outside itself", outside), ("packs or encrypts", packed)):
+            if found:
+                raise CheckpointRefused(f"{file} {what}: {name_some(found)}.", DOWNLOAD)
+        if len(infos) > MAX_ENTRIES or sum(info.file_size for info in infos) > n_bytes:
+            raise CheckpointRefused(f"{file} claims more than its {n_bytes} bytes hold.", DOWNLOAD)
+        roots = [info for info in infos if PurePosixPath(info.filename).name == "data.pkl"]
+        if len(roots) != 1:
+            raise CheckpointRefused(f"{file} is a zip archive with {len(roots)} data.pkl, wanted 1.", DOWNLOAD)
+        if roots[0].file_size > MAX_PICKLE:
+            raise CheckpointRefused(
+                f"{file} has a pickle of {roots[0].file_size} bytes, wanted {MAX_PICKLE} or fewer.", DOWNLOAD
+            )
+        pickled = io.BytesIO(archive.read(roots[0]))
+        _scan_pickle(pickled, names)
+        if pickled.read(1):
+            raise ValueError("it goes on behind the end of its pickle")
+        if damaged := archive.testzip():
+            raise zipfile.BadZipFile(f"bad CRC-32 of {damaged}")
+
+
+def _scan_legacy(stream: BinaryIO, names: set[str], file: str) -> None:
+    """Scan magic number, protocol, sizes of the machine, content and keys of the storages: five pickles."""
+    stream.seek(0)
+    pickles = io.BytesIO(stream.read(MAX_PICKLE))
+    if not pickles.getvalue().startswith(PICKLE):
+        raise CheckpointRefused(f"{file} is neither a torch checkpoint nor a safetensors file.", DOWNLOAD)
+    operations = [_scan_pickle(pickles, names) for _ in range(5)]
+    if "NEWFALSE" in operations[2]:  # `little_endian`, which torch does not check
+        raise CheckpointRefused(f"{file} is not written in little-endian order.", DOWNLOAD)
+
+
+def _scan_pickle(pickled: BinaryIO, names: set[str]) -> set[str]:
+    """Add the classes and functions that the next pickle names, and return its operations; none is executed.
+
+    Raises ValueError where it is damaged, or of another protocol than torch reads.
+    """
+    operations: set[str] = set()
+    for operation, argument, _ in pickletools.genops(pickled):
+        if operation.name in ("GLOBAL", "INST"):
+            names.add(str(argument).replace(" ", ".", 1))
+        if operation.proto > 2:
+            raise ValueError(f"the operation {operation.name} is not one of a checkpoint")
+        operations.add(operation.name)
+    return operations
+
+
+def _refuse_unknown(names: set[str], file: str) -> None:
+    unknown = sorted(name for name in names if not _is_known(name))
+    if unknown:
+        raise CheckpointRefused(
+            f"{file} holds {name_some(unknown)}, which no published checkpoint does and which may be an attack.",
+            "Nothing of it was run or written. Do not open the file with anything else; download the published one.",
+        )
+
+
+def _is_known(name: str) -> bool:
+    """Admit plain letters alone: names are shown and recorded."""
+    return name in INERT_NAMES | MADE or (name.split(".")[0] in INERT_PACKAGES and bool(PLAIN_NAME.fullmatch(name)))
+
+
+def _unpickle(stream: BinaryIO, names: set[str], file: str) -> object:
+    stand_ins = [(Inert, name) for name in INERT_NAMES | (names - MADE)]
+    stream.seek(0)
+    try:
+        with safe_globals([(_make_dict, "collections.defaultdict"), *stand_ins]):
+            return torch.load(stream, "cpu", weights_only=True)
+    except MemoryError:
+        raise
+    except Exception as cause:  # torch checks little itself, so anything may come out
+        said = str(cause).rpartition("WeightsUnpickler error:")[2].strip().partition("\n")[0]
+        raise CheckpointRefused(f"{file} is damaged, or no checkpoint: {name_some([said])}.", DOWNLOAD) from cause
+
+
+def _make_dict(*_: object) -> dict[object, object]:
+    return {}
+
+
+def _find_state(content: object, n_bytes: int, file: str) -> dict[str, Tensor]:
+    state = content["model"] if isinstance(content, dict) and "model" in content else content
+    if not isinstance(state, dict) or not any(isinstance(value, Tensor) for value in state.values()):
         raise CheckpointRefused(f"{file} holds no tensors under `model`.", DOWNLOAD)
     _check_names(state, file)
-    others = [name for name, plan in state.items() if not isinstance(plan, TensorPlan)]
+    others = [name for name, value in state.items() if not isinstance(value, Tensor) or value.dim() > MAX_DIMS]
     if others:
         raise CheckpointRefused(f"{file} holds under `model` what is no tensor: {name_some(others)}.", DOWNLOAD)
-    return state
+    total = sum(tensor.nbytes for tensor in state.values())
+    if total > MAX_SHARING * n_bytes:
+        raise CheckpointRefused(f"{file} claims {total} bytes of tensors out of {n_bytes}.", DOWNLOAD)
+    return {name: tensor.detach() for name, tensor in state.items()}
 
 
-def _check_names(tensors: dict[str, Tensor] | dict[str, TensorPlan], file: str) -> None:
+def _check_names(tensors: dict[str, Tensor], file: str) -> None:
     odd = [str(name)[:200] for name in tensors if not isinstance(name, str) or not PLAIN_NAME.fullmatch(name)]
     if odd or len(tensors) > MAX_TENSORS:
         raise CheckpointRefused(f"{file} has {len(tensors)} tensors with names such as {name_some(odd)}.", DOWNLOAD)
 
 
-def _load_tensors(plans: dict[str, TensorPlan], read: ReadStorage, n_bytes: int, file: str) -> dict[str, Tensor]:
-    """Check every claim against the `n_bytes` that are there first, then read storage by storage."""
-    for name, plan in plans.items():
-        _check_reach(name, plan, file)
-    total = sum(math.prod(plan.size) * _dtype(plan.storage).itemsize for plan in plans.values())
-    if total > MAX_SHARING * n_bytes:
-        raise CheckpointRefused(f"{file} claims {total} bytes of tensors out of {n_bytes}.", DOWNLOAD)
-    by_storage: dict[str, list[str]] = {}
-    for name, plan in plans.items():
-        by_storage.setdefault(plan.storage.key, []).append(name)
-    tensors = {}
-    for names in by_storage.values():
-        storage = plans[names[0]].storage
-        values = _load_storage(storage, read, file)
-        for name in names:
-            plan = plans[name]
-            tensor = values.as_strided(plan.size, plan.stride, plan.offset)
-            whole = len(names) == 1 and tensor.is_contiguous() and tensor.numel() == storage.numel
-            tensors[name] = tensor if whole else tensor.clone(memory_format=torch.contiguous_format)
-    return {name: tensors[name] for name in plans}
-
-
-def _check_reach(name: str, plan: TensorPlan, file: str) -> None:
-    last = plan.offset + sum((n - 1) * step for n, step in zip(plan.size, plan.stride, strict=True))
-    numel = math.prod(plan.size)
-    if numel > plan.storage.numel or (numel and last >= plan.storage.numel):
-        raise CheckpointRefused(
-            f"{file}: {name} reaches outside its storage of {plan.storage.numel} numbers.", DOWNLOAD
-        )
-
-
-def _load_storage(storage: Storage, read: ReadStorage, file: str) -> Tensor:
-    n_bytes = _count_bytes(storage)
-    data = read(storage, n_bytes)
-    if len(data) != n_bytes:  # cut off while it is read
-        raise CheckpointRefused(f"{file} ends before storage {storage.key} does.", DOWNLOAD)
-    return torch.frombuffer(data, dtype=_dtype(storage)) if data else torch.empty(0, dtype=_dtype(storage))
-
-
-def _count_bytes(storage: Storage) -> int:
-    return storage.numel * _dtype(storage).itemsize
-
-
-def _dtype(storage: Storage) -> torch.dtype:
-    dtype: torch.dtype = getattr(torch, storage.dtype)  # a name of our own table, never of the file
-    return dtype
+def _find_settings(content: object, name: str) -> Iterator[bool]:
+    """Find every bool of that name in dicts, lists and tuples, which may hold each other and themselves."""
+    waiting, seen = [content], set()
+    while waiting:
+        part = waiting.pop()
+        if id(part) in seen or not isinstance(part, dict | list | tuple):
+            continue
+        seen.add(id(part))
+        if isinstance(part, dict) and isinstance(part.get(name), bool):
+            yield part[name]
+        waiting.extend(part.values() if isinstance(part, dict) else part)

@@ -8,7 +8,7 @@ and only then put into its place, with a record of where it came from and of all
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from engine.checkpoints import Checkpoint, read_checkpoint
+from engine.checkpoints import DOWNLOAD, NORM_FIRST, Checkpoint, name_some, read_checkpoint
 from engine.errors import (
     CheckpointRefused,
     FolderUnwritable,
@@ -31,7 +31,6 @@ from engine.errors import (
 from engine.licences import AV_HUBERT, Licence, accept_licence, find_acceptance
 from engine.models.avhubert import CONFIGS, FINE_TUNED, RENAMED, AVHubert, config_of, load_avhubert, rename_checkpoint
 from engine.permissions import MARK, mark_uses
-from engine.pickles import DOWNLOAD, name_some
 from engine.weights import AVHUBERT, FOLDER, WeightFile, WeightState, hash_file, inspect_weight, read_sidecar
 
 PUBLISHED_AT = "https://dl.fbaipublicfiles.com/avhubert/model"
@@ -46,7 +45,6 @@ PUBLISHED = {
 }
 SPARE_BYTES = 16 * 1024 * 1024  # for the record and whatever else the machine writes meanwhile
 ROOM = "Make room there, or set WAYSPEAK_DATA to a folder that can be written."
-NORM_FIRST = "layer_norm_first"  # in the configuration that published files carry
 NORM_FIRST_KEPT = "encoder.norm_first"  # in our own
 
 Agree = Callable[[Licence], bool]
@@ -173,23 +171,10 @@ def _tell_norm_first(checkpoint: Checkpoint) -> bool:
     kept = checkpoint.tensors.get(NORM_FIRST_KEPT)
     if kept is not None:
         return bool(kept)
-    said = set(_find_settings(checkpoint.content, NORM_FIRST))
+    said = set(checkpoint.norm_first)
     if len(said) > 1:
         raise ValueError(f"its configuration says both of {NORM_FIRST}")
     return said.pop() if said else True
-
-
-def _find_settings(content: object, name: str) -> Iterator[bool]:
-    """Every yes or no of that name in dicts, lists and tuples, which may hold each other and themselves."""
-    waiting, seen = [content], set()
-    while waiting:
-        part = waiting.pop()
-        if id(part) in seen or not isinstance(part, dict | list | tuple):
-            continue
-        seen.add(id(part))
-        if isinstance(part, dict) and isinstance(part.get(name), bool):
-            yield part[name]
-        waiting.extend(part.values() if isinstance(part, dict) else part)
 
 
 def _compare(checkpoint: Checkpoint, cause: Exception) -> str:

@@ -2,9 +2,12 @@
 
 import io
 import mmap
+import platform
+import resource
 import socket
 import time
-from dataclasses import fields
+from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -46,6 +49,8 @@ def work(channel: socket.socket, media: int, other: int | None = None) -> None:
     limits = MediaLimits(**{field.name: job.note["limits"][field.name] for field in fields(MediaLimits)})
     # a map wants a descriptor of its own, and after this none is to be had any more
     shared = mmap.mmap(other, 0) if other is not None and job.kind == "stream" else other
+    if job.kind == "checkpoint":
+        limits = _load_torch(limits)
     confine(limits)
     try:
         with io.FileIO(media) as file:
@@ -123,9 +128,33 @@ def _merge(link: Link, file: io.FileIO, job: Message, limits: MediaLimits, other
     link.send("end")
 
 
+def _load_torch(limits: MediaLimits) -> MediaLimits:
+    """Import torch, which can be done before the confinement alone, and add its address space to the limit."""
+    from engine.checkpoints import warm_up  # here: other jobs need no torch
+
+    warm_up()
+    if platform.system() != "Linux":
+        return limits
+    n_pages = int(Path("/proc/self/statm").read_text("ascii").split()[0])
+    return replace(limits, max_memory_bytes=limits.max_memory_bytes + n_pages * resource.getpagesize())
+
+
+def _read_checkpoint(link: Link, file: io.FileIO, job: Message, limits: MediaLimits, other: object) -> None:
+    """Send the tensors of a torch file."""
+    from engine.checkpoints import send_checkpoint
+
+    send_checkpoint(link, io.BufferedReader(file), job.note["file"])
+
+
 def _probe(link: Link, file: io.FileIO, job: Message, limits: MediaLimits, other: object) -> None:
     """Do nothing; the cost of a process."""
     link.send("end")
 
 
-JOBS: dict[str, Any] = {"scan": _scan, "stream": _stream, "merge": _merge, "probe": _probe}
+JOBS: dict[str, Any] = {
+    "scan": _scan,
+    "stream": _stream,
+    "merge": _merge,
+    "checkpoint": _read_checkpoint,
+    "probe": _probe,
+}

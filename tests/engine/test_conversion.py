@@ -9,7 +9,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from engine import conversion, licences, weights
+from engine import checkpoints, conversion, licences, weights
 from engine.conversion import import_weights
 from engine.errors import (
     CheckpointRefused,
@@ -24,12 +24,13 @@ from engine.licences import AV_HUBERT, Licence
 from engine.models.avhubert import FINE_TUNED, AVHubert, load_avhubert
 from engine.permissions import Use, load_for
 from engine.weights import AVHUBERT, FOLDER
-from tests.checkpoints import SMALL, Attack, make_state, save_as_fairseq
+from tests.checkpoints import SMALL, Attack, load_here, make_state, save_as_fairseq
 
 
 @pytest.fixture(autouse=True)
 def small_sizes(monkeypatch):
     monkeypatch.setattr(conversion, "CONFIGS", SMALL)
+    monkeypatch.setattr(checkpoints, "_read_confined", load_here)
 
 
 def accept(licence: Licence) -> bool:

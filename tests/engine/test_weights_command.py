@@ -4,17 +4,18 @@ from io import StringIO
 
 import pytest
 
-from engine import cli, conversion, doctor, weights
+from engine import checkpoints, cli, conversion, doctor, weights
 from engine.licences import AV_HUBERT, FILE
 from engine.settings import Settings
 from engine.weights import AVHUBERT, FOLDER
-from tests.checkpoints import SMALL, Attack, make_state, save_as_fairseq
+from tests.checkpoints import SMALL, Attack, load_here, make_state, save_as_fairseq
 
 
 @pytest.fixture(autouse=True)
 def data_dir(tmp_path, monkeypatch):
     monkeypatch.setenv("WAYSPEAK_DATA", str(tmp_path / "data"))
     monkeypatch.setattr(conversion, "CONFIGS", SMALL)
+    monkeypatch.setattr(checkpoints, "_read_confined", load_here)
     return tmp_path / "data"
 
 
