@@ -25,22 +25,22 @@ ROLES = {Role.VIEWER: "viewer", Role.ANALYST: "analyst", Role.ENROLLER: "enrolle
 HERE = Path(__file__).parent
 
 
-def build_app(desk: AppContext) -> gr.Blocks:
+def build_app(context: AppContext) -> gr.Blocks:
     """Lay the page out, tab by tab; what is heavy runs in the workers, so the page stays alive."""
     with gr.Blocks(title="Wayspeak", delete_cache=DELETE_CACHE, analytics_enabled=False) as app:
         title = gr.HTML(_introduce(), elem_classes="ws-title")
         app.load(_introduce, None, [title], queue=False, **QUIET)
         with gr.Tabs(elem_id="ws-tabs") as tabs:
             with gr.Tab(label("Analyse"), id="analyse"):
-                shown_job = analyse.lay_out(app, desk)
+                shown_job = analyse.lay_out(app, context)
             with gr.Tab(label("Speakers"), id="speakers"):
-                speakers.lay_out(app, desk)
+                speakers.lay_out(app, context)
             with gr.Tab(label("History"), id="history") as tab:
-                history.lay_out(app, desk, shown_job, tabs, tab)
+                history.lay_out(app, context, shown_job, tabs, tab)
             with gr.Tab(label("Calibration"), id="calibration"):
-                calibrations.lay_out(app, desk)
+                calibrations.lay_out(app, context)
             with gr.Tab(label("About"), id="about"):
-                about.lay_out(app, desk)
+                about.lay_out(app, context)
     return app.queue(**QUEUE)
 
 

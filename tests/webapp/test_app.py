@@ -15,7 +15,7 @@ from engine.methods import Method
 from engine.settings import Settings
 from tests.fakes import make_analysis, make_report, make_second
 from tests.webapp.jobs.handed import make_examination
-from tests.webapp.pages.desks import finish_job, open_desk
+from tests.webapp.pages.desks import finish_job, open_context
 from webapp.app import build_app, launch_settings
 from webapp.pages import analyse, examining
 from webapp.pages.desk import CLIP_TYPES
@@ -26,7 +26,7 @@ FORBIDDEN = re.compile(r"% ?fake|fake probability|probability of fake|\bproves\b
 
 @pytest.fixture(scope="module")
 def app(tmp_path_factory: pytest.TempPathFactory) -> gr.Blocks:
-    return build_app(open_desk(tmp_path_factory.mktemp("desk")))
+    return build_app(open_context(tmp_path_factory.mktemp("page")))
 
 
 def test_launch_settings_are_these(tmp_path: Path) -> None:
@@ -136,22 +136,22 @@ def test_the_default_method_is_chosen_at_first(app: gr.Blocks) -> None:
 
 
 def test_a_face_of_paper_mode_has_a_curve_and_no_timeline(tmp_path: Path) -> None:
-    desk = open_desk(tmp_path)
+    context = open_context(tmp_path)
     plain = replace(make_examination(), searches=None, verifications=None, traces=None)
     for second, n_lines in ((None, 2), (make_second(), 4)):
         analysis = make_analysis(replace(make_report(), windows=(), second=second))
-        job = finish_job(desk, tmp_path, found=replace(plain, analysis=analysis))
+        job = finish_job(context, tmp_path, found=replace(plain, analysis=analysis))
         with gr.Blocks() as card:
-            analyse.lay_out_face(desk, examining.read(desk, job), 0, analysis.tracks[0])
+            analyse.lay_out_face(context, examining.read(context, job), 0, analysis.tracks[0])
         (plot,) = [block for block in card.blocks.values() if isinstance(block, gr.Plot)]
         assert len(json.loads(plot.value["plot"])["data"]) == n_lines
 
 
 def test_sound_and_mouth_of_a_face_can_be_looked_at(tmp_path: Path) -> None:
-    desk = open_desk(tmp_path)
-    shown = examining.read(desk, finish_job(desk, tmp_path))
+    context = open_context(tmp_path)
+    shown = examining.read(context, finish_job(context, tmp_path))
     assert shown.found is not None
     with gr.Blocks() as card:
-        analyse.lay_out_face(desk, shown, 0, shown.found.analysis.tracks[0])
+        analyse.lay_out_face(context, shown, 0, shown.found.analysis.tracks[0])
     plots = [json.loads(block.value["plot"]) for block in card.blocks.values() if isinstance(block, gr.Plot)]
     assert [len(plot["data"]) for plot in plots] == [2, 4, 2]  # timeline and its strip, two curves, sound and mouth

@@ -20,7 +20,7 @@ from engine.types import Clip
 from tests.engine.test_articulation_report import make_report
 from tests.fakes import FakeNets, FakeVoice, make_clip, make_mouth, make_voice
 from tests.webapp.jobs.handed import hand_in, make_examination, make_settings
-from tests.webapp.pages.desks import finish_job, open_desk
+from tests.webapp.pages.desks import finish_job, open_context
 from tests.webapp.test_examination import Examine, data_dir, examine  # noqa: F401 - fixtures
 from webapp.api.views import QuestionView
 from webapp.evidence.bundles import list_members
@@ -165,11 +165,11 @@ def test_the_interface_takes_and_tells_the_language_and_no_other() -> None:
 
 
 def test_the_download_is_offered_where_it_was_asked_for(tmp_path: Path) -> None:
-    desk = open_desk(tmp_path)
+    context = open_context(tmp_path)
     asked = finish_job(
-        desk, tmp_path, question=ENGLISH, found=replace(make_examination(), articulations=(make_report(),))
+        context, tmp_path, question=ENGLISH, found=replace(make_examination(), articulations=(make_report(),))
     )
     assert "phonemes.json" in job_views.list_downloads(asked)
-    assert "phonemes.json" not in job_views.list_downloads(finish_job(desk, tmp_path, "other.mp4"))
-    desk.jobs.close()
-    desk.gallery.close()
+    assert "phonemes.json" not in job_views.list_downloads(finish_job(context, tmp_path, "other.mp4"))
+    context.jobs.close()
+    context.gallery.close()

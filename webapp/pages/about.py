@@ -22,7 +22,7 @@ LIMITS = (
 )
 
 
-def lay_out(app: gr.Blocks, desk: AppContext) -> None:
+def lay_out(app: gr.Blocks, context: AppContext) -> None:
     """Lay the tab out; what is installed is looked at when the page is opened."""
     limits = gr.HTML(_list_limits())
     app.load(_list_limits, None, [limits], queue=False, **QUIET)
@@ -33,18 +33,18 @@ def lay_out(app: gr.Blocks, desk: AppContext) -> None:
                 gr.Markdown(text, sanitize_html=True)
     health = gr.HTML("", elem_id="ws-health")
     app.load(
-        guard(lambda: (list_models(desk), list_findings(desk))),
+        guard(lambda: (list_models(context), list_findings(context))),
         None,
         [models, health],
         **QUIET,
     )
 
 
-def list_models(desk: AppContext) -> str:
+def list_models(context: AppContext) -> str:
     """Name every model, whether it is there, and under which licence."""
     rows = ""
     for weight in WEIGHTS:
-        check = inspect_weight(weight, desk.settings.data_dir)
+        check = inspect_weight(weight, context.settings.data_dir)
         sign = "✔" if check.state == WeightState.VERIFIED else "–"
         rows += (
             f'<tr><td>{escape(weight.name)}</td><td>{sign} {escape(say(check.state.value))}</td><td class="ws-wrap">'
@@ -52,7 +52,7 @@ def list_models(desk: AppContext) -> str:
         )
     words = ("Model", "State", "Purpose", "Licence of the weights")
     heads = "".join(f'<th scope="col">{escape(say(text))}</th>' for text in words)
-    index = _name_index(desk)
+    index = _name_index(context)
     return (
         f'<section class="ws-scroll" tabindex="0"><h3>{escape(say("Models"))}</h3>'
         f'<table class="ws-rows"><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>'
@@ -60,24 +60,24 @@ def list_models(desk: AppContext) -> str:
     )
 
 
-def list_findings(desk: AppContext) -> str:
+def list_findings(context: AppContext) -> str:
     """Say what `wayspeak doctor` says."""
     from engine.doctor import examine  # it loads what it looks at
 
     rows = "".join(
         f'<tr><td><span aria-hidden="true">{MARKS[one.mark]}</span> {escape(one.mark)}</td><td>{escape(one.topic)}</td>'
         f'<td class="ws-wrap">{escape(one.text)}</td></tr>'
-        for one in examine(desk.settings)
+        for one in examine(context.settings)
     )
     title = escape(say("What is installed"))
     table = f'<table class="ws-rows"><tbody>{rows}</tbody></table>'
     return f'<details class="ws-table ws-scroll" tabindex="0"><summary>{title}</summary>{table}</details>'
 
 
-def _name_index(desk: AppContext) -> str:
+def _name_index(context: AppContext) -> str:
     """Tell how the gallery is searched: by which code, on which device."""
     try:
-        stats = desk.gallery.stats()
+        stats = context.gallery.stats()
     except EngineError as error:
         return error.message
     backends = sorted({one.backend for one in stats.recipes}) or [say("nobody is enrolled yet")]

@@ -30,25 +30,25 @@ EVERY_S = 1.0  # between looks at a job that runs
 AROUND_S = 2.0  # of the chosen second, in the figure of sound and mouth
 
 
-def lay_out(app: gr.Blocks, desk: AppContext) -> gr.State:
+def lay_out(app: gr.Blocks, context: AppContext) -> gr.State:
     """Lay the tab out and wire it; gives the state that holds the number of the job on show."""
     form = _lay_out_form()
-    batches.lay_out(app, desk, form["method"])
+    batches.lay_out(app, context, form["method"])
     screen = _lay_out_screen()
-    _wire_form(desk, form, screen)
-    _wire_jobs(app, desk, form, screen)
+    _wire_form(context, form, screen)
+    _wire_jobs(app, context, form, screen)
 
     @gr.render(inputs=[screen["version"]], triggers=[screen["version"].change], show_progress="hidden")
     def show_faces(version: tuple[str, str] | None, request: gr.Request) -> None:
-        job = examining.find_job(desk, find_owner(request), version[0] if version else None)
+        job = examining.find_job(context, find_owner(request), version[0] if version else None)
         if job is None or job.state != JobState.DONE:
             return
-        shown = examining.read(desk, job)
+        shown = examining.read(context, job)
         assert shown.found is not None
         _lay_out_tracks(shown.found.analysis)
         for number, track in enumerate(shown.found.analysis.tracks):
-            lay_out_face(desk, shown, number, track)
-        _lay_out_others(desk, shown)
+            lay_out_face(context, shown, number, track)
+        _lay_out_others(context, shown)
 
     shown: gr.State = screen["job"]
     return shown
@@ -125,15 +125,15 @@ def _lay_out_screen() -> dict[str, Any]:
     return parts
 
 
-def _wire_form(desk: AppContext, form: dict[str, Any], screen: dict[str, Any]) -> None:
+def _wire_form(context: AppContext, form: dict[str, Any], screen: dict[str, Any]) -> None:
     def offer(whom: str) -> tuple[Any, Any]:
-        names = people.list_names(desk) if whom == ONE else []
+        names = people.list_names(context) if whom == ONE else []
         return gr.update(visible=whom == ONE, choices=names), gr.update(visible=whom == EVERYBODY)
 
     def look(url: str, request: gr.Request) -> str:
         try:
             require_role(request, Role.ANALYST)
-            return job_views.describe_link(describe(url.strip(), desk.settings.fetch_limits))
+            return job_views.describe_link(describe(url.strip(), context.settings.fetch_limits))
         except EngineError as error:
             return views.describe_error(error)
 
@@ -144,24 +144,24 @@ def _wire_form(desk: AppContext, form: dict[str, Any], screen: dict[str, Any]) -
     form["look"].click(guard(look), [form["url"]], [form["about"]], concurrency_id="fetch", **SHOWN)
     form["files"].change(preview, [form["files"]], [form["player"]], **QUIET)
     for number, button in enumerate(form["examples"]):
-        button.click(lambda n=number: take_example(desk.settings, n), None, [form["files"]], **QUIET)
+        button.click(lambda n=number: take_example(context.settings, n), None, [form["files"]], **QUIET)
 
 
-def _wire_jobs(app: gr.Blocks, desk: AppContext, form: dict[str, Any], screen: dict[str, Any]) -> None:
+def _wire_jobs(app: gr.Blocks, context: AppContext, form: dict[str, Any], screen: dict[str, Any]) -> None:
     parts = ("job", "version", "open", "choice", "cancel", "summary", "links", "timer")
     outputs = [*(screen[name] for name in parts), form["player"]]
 
     def draw(number: str | None, owner: str, may_play: bool = True) -> tuple[Any, ...]:
-        job = examining.find_job(desk, owner, number)
-        open_jobs = examining.list_open(desk, owner)
+        job = examining.find_job(context, owner, number)
+        open_jobs = examining.list_open(context, owner)
         is_open = job is not None and job.state.is_open
         return (
             job.id if job else None,
             (job.id, str(job.state)) if job else None,
             job_views.list_open(open_jobs),
-            gr.update(choices=examining.list_recent(desk, owner), value=job.id if job else None),
+            gr.update(choices=examining.list_recent(context, owner), value=job.id if job else None),
             gr.update(visible=is_open),
-            examining.show_job(desk, job),
+            examining.show_job(context, job),
             job_views.list_downloads(job) if job else "",
             gr.update(active=bool(open_jobs)),
             examining.show_original(job) if job and may_play else gr.skip(),
@@ -171,7 +171,7 @@ def _wire_jobs(app: gr.Blocks, desk: AppContext, form: dict[str, Any], screen: d
               sounds: bool, request: gr.Request) -> tuple[Any, ...]:  # fmt: skip
         owner = require_role(request, Role.ANALYST).name
         asked = Asked(tuple(files or ()), url, method, whom, reason, speaker, sounds)
-        return draw(examining.hand_in(desk, owner, asked)[0].id, owner, may_play=False)
+        return draw(examining.hand_in(context, owner, asked)[0].id, owner, may_play=False)
 
     def poll(number: str | None, version: tuple[str, str] | None, request: gr.Request) -> tuple[Any, ...]:
         now = draw(number, find_owner(request), may_play=False)
@@ -183,16 +183,16 @@ def _wire_jobs(app: gr.Blocks, desk: AppContext, form: dict[str, Any], screen: d
 
     def cancel(number: str | None, request: gr.Request) -> tuple[Any, ...]:
         owner = require_role(request, Role.ANALYST).name
-        job = examining.find_job(desk, owner, number)
+        job = examining.find_job(context, owner, number)
         if job is not None:
-            desk.jobs.cancel(job.id)
+            context.jobs.cancel(job.id)
         return draw(number, find_owner(request), may_play=False)
 
     def load(request: gr.Request) -> tuple[Any, ...]:
         owner = find_owner(request)
         wanted = request.query_params.get("job")
-        titles = [(say(method.title), method.title) for method in list_methods(desk.settings.data_dir)]
-        lacking = views.describe_methods(list_lacking(desk.settings.data_dir))
+        titles = [(say(method.title), method.title) for method in list_methods(context.settings.data_dir)]
+        lacking = views.describe_methods(list_lacking(context.settings.data_dir))
         shown = draw(wanted, owner)
         return (*shown[:-1], shown[-1] if shown[0] else views.show_player(None), gr.update(choices=titles), lacking)
 
@@ -218,7 +218,7 @@ def _lay_out_tracks(analysis: Analysis) -> None:
             gr.Plot(plot_turns(names, spans, turns), show_label=False, elem_classes=["ws-timeline", "ws-turns"])
 
 
-def lay_out_face(desk: AppContext, shown: Shown, number: int, track: TrackReport) -> None:
+def lay_out_face(context: AppContext, shown: Shown, number: int, track: TrackReport) -> None:
     """Show one face: words above, then what was measured over time, then whose way of speaking it is."""
     assert shown.found is not None
     analysis, found, traces = shown.found.analysis, track.consistency, shown.found.traces
@@ -236,15 +236,15 @@ def lay_out_face(desk: AppContext, shown: Shown, number: int, track: TrackReport
             if found.windows:
                 gr.HTML(views.list_windows(found.windows))
         if traces is not None:
-            _lay_out_seconds(desk, shown, number, track)
+            _lay_out_seconds(context, shown, number, track)
         lips = _describe_lips(shown.found, number)
         if lips:
             gr.HTML(lips)
-        for words in examining.describe_speaker(desk, shown, track):
+        for words in examining.describe_speaker(context, shown, track):
             gr.HTML(words)
 
 
-def _lay_out_seconds(desk: AppContext, shown: Shown, number: int, track: TrackReport) -> None:
+def _lay_out_seconds(context: AppContext, shown: Shown, number: int, track: TrackReport) -> None:
     """Show sound and mouth around a second that can be chosen, on the timeline too."""
     assert shown.found is not None and shown.found.traces is not None
     traces, duration_s = shown.found.traces, shown.found.analysis.duration_s
@@ -274,11 +274,11 @@ def _describe_lips(found: Examination, number: int) -> str:
     return describe_lips(report, found.articulations_error)
 
 
-def _lay_out_others(desk: AppContext, shown: Shown) -> None:
+def _lay_out_others(context: AppContext, shown: Shown) -> None:
     """Show what is said of faces that the first answer did not look at, as in paper mode."""
     assert shown.found is not None
     told = {track.id for track in shown.found.analysis.tracks}
-    for words in examining.describe_others(desk, shown, told):
+    for words in examining.describe_others(context, shown, told):
         with gr.Column(elem_classes="ws-card"):
             gr.HTML(words)
 

@@ -27,7 +27,7 @@ BATCH = "batch-"  # begins the names of these batches; those of the Speakers tab
 HEADERS = ("", "Item", "State", "Error", "Score", "Offset, s", "Reasons")
 
 
-def lay_out(app: gr.Blocks, desk: AppContext, method: gr.Dropdown) -> None:
+def lay_out(app: gr.Blocks, context: AppContext, method: gr.Dropdown) -> None:
     """Lay the accordion out and wire it."""
     with gr.Accordion(label("Many at once"), open=False, elem_id="ws-batch"):
         with gr.Row(equal_height=False):
@@ -67,9 +67,9 @@ def lay_out(app: gr.Blocks, desk: AppContext, method: gr.Dropdown) -> None:
 
     def show(name: str | None, request: gr.Request) -> tuple[Any, ...]:
         owner = find_owner(request)
-        batches = list_batches(desk, owner)
+        batches = list_batches(context, owner)
         name = name if name in dict(batches).values() else None
-        rows = batch.list_job_rows(desk.jobs, name) if name else []
+        rows = batch.list_job_rows(context.jobs, name) if name else []
         is_open = any(row.status in ("QUEUED", "RUNNING") for row in rows)
         paths = write_downloads(rows) if rows and not is_open else (None, None)
         downloads = [gr.update(value=path, visible=path is not None) for path in paths]
@@ -85,7 +85,7 @@ def lay_out(app: gr.Blocks, desk: AppContext, method: gr.Dropdown) -> None:
     ) -> tuple[Any, ...]:
         owner = require_role(request, Role.ANALYST).name
         question = Question(title) if title else Question()
-        name, left_out = hand_in(desk, owner, written, listing, paths or [], question)
+        name, left_out = hand_in(context, owner, written, listing, paths or [], question)
         return (*show(name, request), describe_refused(left_out))
 
     outputs = [chosen, table, as_csv, as_jsonl, timer]
@@ -96,7 +96,7 @@ def lay_out(app: gr.Blocks, desk: AppContext, method: gr.Dropdown) -> None:
 
 
 def hand_in(
-    desk: AppContext, owner: str, links: str, listing: str | None, paths: Sequence[str], question: Question
+    context: AppContext, owner: str, links: str, listing: str | None, paths: Sequence[str], question: Question
 ) -> tuple[str, list[batch.BatchRow]]:
     """Hand all in as one batch; gives its name and the items that were refused. BadBatch where there is nothing.
 
@@ -117,12 +117,12 @@ def hand_in(
     if not sources:
         raise BadBatch("Nothing was given.", "Write links, or upload videos or a list.")
     name = f"{BATCH}{datetime.now(UTC):%Y%m%d-%H%M%S}-{uuid4().hex[:8]}"
-    return name, batch.hand_in(desk.jobs, owner, [_name_upload(one) for one in sources], question, name)
+    return name, batch.hand_in(context.jobs, owner, [_name_upload(one) for one in sources], question, name)
 
 
-def list_batches(desk: AppContext, owner: str) -> list[tuple[str, str]]:
+def list_batches(context: AppContext, owner: str) -> list[tuple[str, str]]:
     """The latest batches of somebody, to choose one."""
-    jobs: list[Job] = desk.jobs.list(owner, limit=1000)
+    jobs: list[Job] = context.jobs.list(owner, limit=1000)
     names = dict.fromkeys(job.batch for job in jobs if job.batch and job.batch.startswith(BATCH))
     return [(f"{name.removeprefix(BATCH)[:15]} UTC", name) for name in names]
 

@@ -31,7 +31,7 @@ STATES = {
 }
 
 
-def lay_out(app: gr.Blocks, desk: AppContext) -> None:
+def lay_out(app: gr.Blocks, context: AppContext) -> None:
     """Lay the tab out and wire it."""
     introduction = gr.HTML(_introduce())
     app.load(_introduce, None, [introduction], queue=False, **QUIET)
@@ -48,7 +48,7 @@ def lay_out(app: gr.Blocks, desk: AppContext) -> None:
         retire = gr.Button(label("Retire"), size="sm", variant="stop", elem_id="ws-retire")
 
     def fill(keep: str | None = None) -> tuple[Any, ...]:
-        records, in_force = list_records(desk), find_in_force(desk)
+        records, in_force = list_records(context), find_in_force(context)
         choices = [(_name(one), one.id) for one in records]
         picked = next(
             (one for one in records if one.id == keep), next((one for one in records if one.id in in_force), None)
@@ -61,18 +61,18 @@ def lay_out(app: gr.Blocks, desk: AppContext) -> None:
         )
 
     def pick(event: gr.SelectData) -> tuple[Any, ...]:
-        return fill(find_record(desk, str(event.row_value[-1])).id)
+        return fill(find_record(context, str(event.row_value[-1])).id)
 
     def agree(number: str | None, name: str, request: gr.Request) -> tuple[Any, ...]:
         visitor = require_role(request, Role.ADMIN)
-        approved = find_record(desk, number).approve(name.strip() if visitor == LOCAL else visitor.name)
-        keep_record(desk, approved, number)
+        approved = find_record(context, number).approve(name.strip() if visitor == LOCAL else visitor.name)
+        keep_record(context, approved, number)
         return fill(approved.id)
 
     def withdraw(number: str | None, why: str, request: gr.Request) -> tuple[Any, ...]:
         require_role(request, Role.ADMIN)
-        retired = find_record(desk, number).retire(why.strip())
-        keep_record(desk, retired, number)
+        retired = find_record(context, number).retire(why.strip())
+        keep_record(context, retired, number)
         return fill(retired.id)
 
     outputs = [table, chosen, shown, figure]
@@ -83,32 +83,32 @@ def lay_out(app: gr.Blocks, desk: AppContext) -> None:
     retire.click(guard(withdraw), [chosen, note], outputs, **QUIET)
 
 
-def list_records(desk: AppContext) -> list[Calibration]:
+def list_records(context: AppContext) -> list[Calibration]:
     """Those that were kept here, and those that come with the program, without any twice."""
-    found = {one.id: one for one in [*list_shipped(), *desk.gallery.calibrations()]}
+    found = {one.id: one for one in [*list_shipped(), *context.gallery.calibrations()]}
     return list(found.values())
 
 
-def find_record(desk: AppContext, number: str | None) -> Calibration:
+def find_record(context: AppContext, number: str | None) -> Calibration:
     """A record by its number or the beginning of it; EngineError where there is none."""
-    for one in list_records(desk):
+    for one in list_records(context):
         if number and one.id.startswith(number):
             return one
     raise EngineError("No record was chosen.", "Choose one from the table first.")
 
 
-def keep_record(desk: AppContext, record: Calibration, followed: str | None) -> None:
+def keep_record(context: AppContext, record: Calibration, followed: str | None) -> None:
     """Keep a record, and before it the one that it follows, where that came with the program."""
-    kept = {one.id for one in desk.gallery.calibrations()}
+    kept = {one.id for one in context.gallery.calibrations()}
     if followed and followed not in kept:
-        desk.gallery.keep_calibration(find_record(desk, followed))
-    desk.gallery.keep_calibration(record)
+        context.gallery.keep_calibration(find_record(context, followed))
+    context.gallery.keep_calibration(record)
 
 
-def find_in_force(desk: AppContext) -> set[str]:
+def find_in_force(context: AppContext) -> set[str]:
     """The records that judge now, one for each task and recipe."""
-    kept = desk.gallery.calibrations()
-    pairs = {(one.task, one.recipe) for one in list_records(desk)}
+    kept = context.gallery.calibrations()
+    pairs = {(one.task, one.recipe) for one in list_records(context)}
     found = [find_calibration(task, recipe, kept) for task, recipe in pairs]
     return {one.id for one in found if one is not None}
 

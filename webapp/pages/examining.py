@@ -58,7 +58,7 @@ class Shown:
     found: Examination | None = None
 
 
-def hand_in(desk: AppContext, owner: str, asked: Asked) -> list[Job]:
+def hand_in(context: AppContext, owner: str, asked: Asked) -> list[Job]:
     """Put a job a file, or one for the link, into the queue. EngineError where there is neither."""
     question = asked.pose()
     url = asked.url.strip()
@@ -69,64 +69,64 @@ def hand_in(desk: AppContext, owner: str, asked: Asked) -> list[Job]:
     new = [NewJob(owner, Path(path).name, question, Path(path)) for path in asked.paths]
     if url:
         new.append(NewJob(owner, url, question, url=url))
-    return [desk.jobs.enqueue(one) for one in new]
+    return [context.jobs.enqueue(one) for one in new]
 
 
-def list_recent(desk: AppContext, owner: str) -> list[tuple[str, str]]:
+def list_recent(context: AppContext, owner: str) -> list[tuple[str, str]]:
     """The latest jobs of somebody, as titles and numbers, to choose one to be shown; batches stay out."""
-    jobs = [job for job in desk.jobs.list(owner, limit=4 * RECENT) if job.batch is None][:RECENT]
+    jobs = [job for job in context.jobs.list(owner, limit=4 * RECENT) if job.batch is None][:RECENT]
     return [(job_views.name_job(job), job.id) for job in jobs]
 
 
-def list_open(desk: AppContext, owner: str) -> list[Job]:
+def list_open(context: AppContext, owner: str) -> list[Job]:
     """The jobs of somebody that wait or run, the oldest first."""
     states = [JobState.QUEUED, JobState.RUNNING]
-    return [job for job in reversed(desk.jobs.list(owner, states)) if job.batch is None]
+    return [job for job in reversed(context.jobs.list(owner, states)) if job.batch is None]
 
 
-def find_job(desk: AppContext, owner: str, number: str | None) -> Job | None:
+def find_job(context: AppContext, owner: str, number: str | None) -> Job | None:
     """A job of this owner; None where there is none of that number, or it is somebody else's."""
     if not number:
         return None
     try:
-        job = desk.jobs.get(number)
+        job = context.jobs.get(number)
     except EngineError:
         return None
     return job if job.owner == owner else None
 
 
-def read(desk: AppContext, job: Job) -> Shown:
+def read(context: AppContext, job: Job) -> Shown:
     """Read what a job has found, once it is done."""
-    return Shown(job, desk.jobs.read_result(job.id) if job.state == JobState.DONE else None)
+    return Shown(job, context.jobs.read_result(job.id) if job.state == JobState.DONE else None)
 
 
-def show_job(desk: AppContext, job: Job | None) -> str:
+def show_job(context: AppContext, job: Job | None) -> str:
     """Say how far a job is, what it found of the clip as a whole, or why it found nothing."""
     if job is None:
         return views.welcome()
     if job.state.is_open:
-        words = job_views.show_progress(job, desk.jobs.count_ahead(job.id))
+        words = job_views.show_progress(job, context.jobs.count_ahead(job.id))
     elif job.state == JobState.DONE:
-        words = views.describe_analysis(desk.jobs.read_result(job.id).analysis)
+        words = views.describe_analysis(context.jobs.read_result(job.id).analysis)
     else:
         words = job_views.show_failure(job)
     return f'<div data-job="{job.id}">{words}</div>'  # the script keeps it in the page's address
 
 
-def describe_speaker(desk: AppContext, shown: Shown, track: TrackReport) -> list[str]:
+def describe_speaker(context: AppContext, shown: Shown, track: TrackReport) -> list[str]:
     """Say whose way of speaking a face has, or why that is not said."""
     assert shown.found is not None
     places = [place for place, face in enumerate(shown.found.faces) if face.face == track.id]
     if not shown.found.faces or shown.found.speakers_error or not shown.job.question.is_about_speakers:
         return [who_views.describe_absence(shown.job.question, shown.found.speakers_error)]
-    return [words for place in places for words in _describe_place(desk, shown.job.owner, shown.found, place)]
+    return [words for place in places for words in _describe_place(context, shown.job.owner, shown.found, place)]
 
 
-def describe_others(desk: AppContext, shown: Shown, told: set[int]) -> list[str]:
+def describe_others(context: AppContext, shown: Shown, told: set[int]) -> list[str]:
     """The same for the faces that the analysis has no track of."""
     assert shown.found is not None
     places = [place for place, face in enumerate(shown.found.faces) if face.face not in told]
-    return [words for place in places for words in _describe_place(desk, shown.job.owner, shown.found, place)]
+    return [words for place in places for words in _describe_place(context, shown.job.owner, shown.found, place)]
 
 
 def show_upload(path: str | None) -> str:
@@ -149,14 +149,14 @@ def address_input(job: Job) -> str:
     return f"files/{job.id}/input"
 
 
-def _describe_place(desk: AppContext, owner: str, found: Examination, place: int) -> list[str]:
+def _describe_place(context: AppContext, owner: str, found: Examination, place: int) -> list[str]:
     face = found.faces[place]
     words = []
     if found.searches is not None:
         search = found.searches[place]
         words.append(
             who_views.describe_search(
-                search, face, lambda who: _list_samples(desk, who), lambda one: _find_clip(desk, owner, one)
+                search, face, lambda who: _list_samples(context, who), lambda one: _find_clip(context, owner, one)
             )
         )
     if found.verifications is not None:
@@ -164,14 +164,14 @@ def _describe_place(desk: AppContext, owner: str, found: Examination, place: int
     return words
 
 
-def _find_clip(desk: AppContext, owner: str, sample: StoredSample) -> str | None:
+def _find_clip(context: AppContext, owner: str, sample: StoredSample) -> str | None:
     """Find the clip that a sample was taken from among what the owner has handed in and not deleted."""
-    jobs = desk.jobs.list(owner=owner, text=sample.source_hash, limit=1)
+    jobs = context.jobs.list(owner=owner, text=sample.source_hash, limit=1)
     return address_input(jobs[0]) if jobs else None
 
 
-def _list_samples(desk: AppContext, speaker_id: int) -> Sequence[StoredSample]:
+def _list_samples(context: AppContext, speaker_id: int) -> Sequence[StoredSample]:
     try:
-        return desk.gallery.samples(speaker_id)
+        return context.gallery.samples(speaker_id)
     except EngineError:  # forgotten since, or merged into another
         return ()

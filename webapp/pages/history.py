@@ -25,7 +25,7 @@ PAGE = 200  # rows
 WIDTHS: list[str | int] = ["150px", "220px", "120px", "240px", "80px", "100px", "120px"]
 
 
-def lay_out(app: gr.Blocks, desk: AppContext, shown_job: gr.State, tabs: gr.Tabs, tab: gr.Tab) -> None:
+def lay_out(app: gr.Blocks, context: AppContext, shown_job: gr.State, tabs: gr.Tabs, tab: gr.Tab) -> None:
     """Lay the tab out and wire it; opening a job shows it under Analyse."""
     with gr.Row():
         text = gr.Textbox(label=label("Search in names, links and checksums"), elem_id="ws-history-text", scale=3)
@@ -57,21 +57,21 @@ def lay_out(app: gr.Blocks, desk: AppContext, shown_job: gr.State, tabs: gr.Tabs
     def fill(wanted: str | None, kind: str | None, request: gr.Request, keep: str | None = None) -> tuple[Any, ...]:
         owner = find_owner(request)
         kinds = None if kind in (None, ANY) else [JobState(kind)]
-        jobs = desk.jobs.list(owner, kinds, wanted or "", limit=PAGE)
+        jobs = context.jobs.list(owner, kinds, wanted or "", limit=PAGE)
         choices = [(f"{job_views.name_job(job)}", job.id) for job in jobs]
         heads = [say(head) for head in job_views.HEADERS]
-        rows = job_views.list_rows([(job, read_report(desk, job)) for job in jobs])
+        rows = job_views.list_rows([(job, read_report(context, job)) for job in jobs])
         return gr.update(value=rows, headers=heads), gr.update(choices=choices, value=keep), gr.update(choices=choices)
 
     def begin(wanted: str | None, kind: str | None, request: gr.Request) -> tuple[Any, ...]:
-        titles = [(say(method.title), method.title) for method in list_methods(desk.settings.data_dir)]
+        titles = [(say(method.title), method.title) for method in list_methods(context.settings.data_dir)]
         return (*fill(wanted, kind, request), gr.update(choices=titles))
 
     def pick(event: gr.SelectData) -> str:
         return str(event.row_value[-1])
 
     def own(number: str | None, request: gr.Request) -> Job:
-        job = examining.find_job(desk, find_owner(request), number)
+        job = examining.find_job(context, find_owner(request), number)
         if job is None:
             raise EngineError("No job was chosen.", "Choose one from the table first.")
         return job
@@ -83,16 +83,16 @@ def lay_out(app: gr.Blocks, desk: AppContext, shown_job: gr.State, tabs: gr.Tabs
         require_role(request, Role.ANALYST)
         job = own(number, request)
         question = replace(job.question, method=title)
-        return desk.jobs.rerun(job.id, question).id, gr.Tabs(selected="analyse")
+        return context.jobs.rerun(job.id, question).id, gr.Tabs(selected="analyse")
 
     def remove(number: str | None, wanted: str, kind: str, request: gr.Request) -> tuple[Any, ...]:
         require_role(request, Role.ANALYST)
-        desk.jobs.delete(own(number, request).id)
+        context.jobs.delete(own(number, request).id)
         return fill(wanted, kind, request)
 
     def set_side_by_side(first: str | None, second: str | None, request: gr.Request) -> tuple[Any, ...]:
         pair = [own(one, request) for one in (first, second)]
-        found = [desk.jobs.read_result(job.id).analysis for job in pair]
+        found = [context.jobs.read_result(job.id).analysis for job in pair]
         drawn = comparing.list_timelines(pair, found)
         shown = gr.update(visible=bool(drawn), value=plot_comparison(drawn) if drawn else None)
         return comparing.describe(pair, found), shown
@@ -108,11 +108,11 @@ def lay_out(app: gr.Blocks, desk: AppContext, shown_job: gr.State, tabs: gr.Tabs
     compare.click(guard(set_side_by_side), [chosen, other], [comparison, figure], **QUIET)
 
 
-def read_report(desk: AppContext, job: Job) -> Analysis | None:
+def read_report(context: AppContext, job: Job) -> Analysis | None:
     """Read the report of a job; None where there is none."""
     if job.state != JobState.DONE:
         return None
     try:
-        return from_json(json.loads((desk.jobs.folder(job.id) / RESULT).read_text("utf-8")))
+        return from_json(json.loads((context.jobs.folder(job.id) / RESULT).read_text("utf-8")))
     except (OSError, ValueError, EngineError):
         return None

@@ -62,41 +62,41 @@ class ConsentForm:
             raise EngineError(f"This is no consent: {cause}.", "Correct the field; nothing was kept.") from cause
 
 
-def list_people(desk: AppContext, text: str = "") -> list[list[Any]]:
+def list_people(context: AppContext, text: str = "") -> list[list[Any]]:
     """Rows of the table."""
-    return views.list_people(desk.gallery.speakers(), text, datetime.now(UTC))
+    return views.list_people(context.gallery.speakers(), text, datetime.now(UTC))
 
 
-def list_names(desk: AppContext) -> list[str]:
+def list_names(context: AppContext) -> list[str]:
     """Everybody, to choose from."""
-    return [one.name for one in desk.gallery.speakers()]
+    return [one.name for one in context.gallery.speakers()]
 
 
-def show_person(desk: AppContext, name: str | None) -> str:
+def show_person(context: AppContext, name: str | None) -> str:
     """Show one speaker, or say how to choose one."""
     if not name:
         return f'<p class="ws-note">{say("Choose a person to see their clips.")}</p>'
-    return views.describe_person(desk.gallery.speaker(name), desk.gallery.samples(name), datetime.now(UTC))
+    return views.describe_person(context.gallery.speaker(name), context.gallery.samples(name), datetime.now(UTC))
 
 
-def list_clips(desk: AppContext, name: str | None) -> list[tuple[str, int]]:
+def list_clips(context: AppContext, name: str | None) -> list[tuple[str, int]]:
     """The clips of one speaker, to choose one from."""
-    samples = desk.gallery.samples(name) if name else []
+    samples = context.gallery.samples(name) if name else []
     return [(f"{one.id}: {clean(one.source_name)}", one.id) for one in samples]
 
 
-def look_at(desk: AppContext, owner: str, paths: Sequence[str]) -> list[str]:
+def look_at(context: AppContext, owner: str, paths: Sequence[str]) -> list[str]:
     """Have clips looked at; gives the numbers of their jobs."""
     if not paths:
         raise EngineError("No clip was chosen.", "Upload clips of the person speaking; two of 10 s are enough.")
     batch = f"enrol-{uuid4().hex}"
     new = [NewJob(owner, Path(path).name, Question(), Path(path), batch=batch) for path in paths]
-    return [desk.jobs.enqueue(one).id for one in new]
+    return [context.jobs.enqueue(one).id for one in new]
 
 
-def read_looks(desk: AppContext, ids: Sequence[str]) -> list[Look]:
+def read_looks(context: AppContext, ids: Sequence[str]) -> list[Look]:
     """Tell what has been seen so far."""
-    return [_read_look(desk, desk.jobs.get(one)) for one in ids]
+    return [_read_look(context, context.jobs.get(one)) for one in ids]
 
 
 def show_clips(looks: Sequence[Look]) -> str:
@@ -113,18 +113,20 @@ def show_looks(looks: Sequence[Look]) -> str:
     )
 
 
-def try_enrolment(desk: AppContext, name: str, looks: Sequence[Look], session: str, allow_duplicate: bool) -> Admission:
+def try_enrolment(
+    context: AppContext, name: str, looks: Sequence[Look], session: str, allow_duplicate: bool
+) -> Admission:
     """Say what an enrolment would accept; nothing is written."""
-    return desk.gallery.admit(clean_name(name), take_samples(looks, session), allow_duplicate=allow_duplicate)
+    return context.gallery.admit(clean_name(name), take_samples(looks, session), allow_duplicate=allow_duplicate)
 
 
 def enrol(
-    desk: AppContext, name: str, looks: Sequence[Look], session: str, form: ConsentForm, allow_duplicate: bool
+    context: AppContext, name: str, looks: Sequence[Look], session: str, form: ConsentForm, allow_duplicate: bool
 ) -> Enrolment:
     """Enrol what can be; all or nothing in one transaction."""
     consent = form.sign()
     samples = take_samples(looks, session)
-    return desk.gallery.enrol(clean_name(name), samples, consent, allow_duplicate=allow_duplicate)
+    return context.gallery.enrol(clean_name(name), samples, consent, allow_duplicate=allow_duplicate)
 
 
 def take_samples(looks: Sequence[Look], session: str) -> list[NewSample]:
@@ -149,20 +151,20 @@ def find_user(owner: str) -> str:
         return ""
 
 
-def find_speaker(desk: AppContext, name: str | None) -> Speaker:
+def find_speaker(context: AppContext, name: str | None) -> Speaker:
     """The person chosen; EngineError where nobody is."""
     if not name:
         raise EngineError("No person was chosen.", "Choose one from the list first.")
-    return desk.gallery.speaker(name)
+    return context.gallery.speaker(name)
 
 
-def _read_look(desk: AppContext, job: Job) -> Look:
+def _read_look(context: AppContext, job: Job) -> Look:
     if job.state.is_open:
         words = say("waiting") if job.state == JobState.QUEUED else f"{say('looking')}, {job.share:.0%}"
         return Look(job, None, words)
     if job.error is not None or job.state != JobState.DONE:
         return Look(job, None, clean(job.error.message) if job.error else say("cancelled"))
-    found = desk.jobs.read_result(job.id)
+    found = context.jobs.read_result(job.id)
     if found.speakers_error is not None:
         return Look(job, None, f"{clean(found.speakers_error.message)} {clean(found.speakers_error.hint)}")
     try:

@@ -17,7 +17,7 @@ from webapp.texts.labels import label
 EVERY_S = 1.5  # between looks at jobs that run
 
 
-def lay_out(app: gr.Blocks, desk: AppContext) -> None:
+def lay_out(app: gr.Blocks, context: AppContext) -> None:
     """Lay the tab out and wire it."""
     with gr.Row(equal_height=False):
         with gr.Column(scale=3, min_width=320):
@@ -40,21 +40,21 @@ def lay_out(app: gr.Blocks, desk: AppContext) -> None:
         enrolling = _lay_out_enrolment()
 
     def draw(names: list[str]) -> Any:
-        return plot_people([(one, desk.gallery.samples(one)) for one in names]) if names else None
+        return plot_people([(one, context.gallery.samples(one)) for one in names]) if names else None
 
     def show(chosen: str | None, wanted: str | None) -> tuple[Any, ...]:
-        names = people.list_names(desk)
+        names = people.list_names(context)
         chosen = chosen if chosen in names else None
         others = [name for name in names if name != chosen]
         return (
             gr.update(
-                value=people.list_people(desk, wanted or ""), headers=[say(head) for head in speaker_views.HEADERS]
+                value=people.list_people(context, wanted or ""), headers=[say(head) for head in speaker_views.HEADERS]
             ),
             gr.update(choices=names, value=chosen),
-            people.show_person(desk, chosen),
+            people.show_person(context, chosen),
             gr.update(value=draw(names), visible=bool(names)),
             gr.update(choices=others, value=None),
-            gr.update(choices=people.list_clips(desk, chosen), value=None),
+            gr.update(choices=people.list_clips(context, chosen), value=None),
             gr.update(choices=others, value=None),
         )
 
@@ -65,11 +65,11 @@ def lay_out(app: gr.Blocks, desk: AppContext) -> None:
 
     app.load(guard(lambda: show(None, "")), None, shown, **QUIET)
     text.submit(guard(show), [who, text], shown, **QUIET)
-    text.change(lambda wanted: people.list_people(desk, wanted or ""), [text], [table], **QUIET)
+    text.change(lambda wanted: people.list_people(context, wanted or ""), [text], [table], **QUIET)
     who.input(guard(show), [who, text], shown, **QUIET)
     table.select(guard(choose), [text], shown, **QUIET)
-    _wire_changes(desk, changes, show, shown, who, text, receipt)
-    _wire_enrolment(desk, enrolling, show, shown, who, text, app)
+    _wire_changes(context, changes, show, shown, who, text, receipt)
+    _wire_enrolment(context, enrolling, show, shown, who, text, app)
 
 
 def _lay_out_changes() -> dict[str, Any]:
@@ -143,21 +143,21 @@ def _lay_out_enrolment() -> dict[str, Any]:
 
 
 def _wire_changes(
-    desk: AppContext, parts: dict[str, Any], show: Any, shown: list[Any], who: Any, text: Any, receipt: Any
+    context: AppContext, parts: dict[str, Any], show: Any, shown: list[Any], who: Any, text: Any, receipt: Any
 ) -> None:
     def rename(chosen: str | None, new: str, wanted: str, request: gr.Request) -> tuple[Any, ...]:
         require_role(request, Role.ENROLLER)
-        return show(desk.gallery.rename(people.find_speaker(desk, chosen).id, new).name, wanted)
+        return show(context.gallery.rename(people.find_speaker(context, chosen).id, new).name, wanted)
 
     def merge(chosen: str | None, other: str | None, wanted: str, request: gr.Request) -> tuple[Any, ...]:
         require_role(request, Role.ENROLLER)
         if not other:
             raise EngineError("Nobody was chosen to be merged.", "Choose who is the same person.")
-        return show(desk.gallery.merge(people.find_speaker(desk, chosen).id, other).name, wanted)
+        return show(context.gallery.merge(people.find_speaker(context, chosen).id, other).name, wanted)
 
     def unmerge(name: str, wanted: str, request: gr.Request) -> tuple[Any, ...]:
         require_role(request, Role.ENROLLER)
-        return show(desk.gallery.unmerge(name).name, wanted)
+        return show(context.gallery.unmerge(name).name, wanted)
 
     def reassign(
         chosen: str | None, clip: int | None, to: str | None, wanted: str, request: gr.Request
@@ -165,17 +165,17 @@ def _wire_changes(
         require_role(request, Role.ENROLLER)
         if clip is None or not to:
             raise EngineError("A clip or its owner was not chosen.", "Choose both.")
-        return show(desk.gallery.reassign(int(clip), to).name, wanted)
+        return show(context.gallery.reassign(int(clip), to).name, wanted)
 
     def forget(chosen: str | None, confirmed: str, wanted: str, request: gr.Request) -> tuple[Any, ...]:
         require_role(request, Role.ENROLLER)
-        speaker = people.find_speaker(desk, chosen)
+        speaker = people.find_speaker(context, chosen)
         if confirmed.strip() != speaker.name:
             raise EngineError(
                 "The name that was written is not the one that is chosen.",
                 "Write the name exactly; forgetting is for good.",
             )
-        done = speaker_views.describe_receipt(speaker.name, desk.gallery.forget(speaker.id))
+        done = speaker_views.describe_receipt(speaker.name, context.gallery.forget(speaker.id))
         return (*show(None, wanted), done, "")
 
     parts["rename"].click(guard(rename), [who, parts["new_name"], text], shown, **QUIET)
@@ -186,31 +186,31 @@ def _wire_changes(
 
 
 def _wire_enrolment(
-    desk: AppContext, parts: dict[str, Any], show: Any, shown: list[Any], who: Any, text: Any, app: gr.Blocks
+    context: AppContext, parts: dict[str, Any], show: Any, shown: list[Any], who: Any, text: Any, app: gr.Blocks
 ) -> None:
     fields = [parts[name] for name in ("basis", "purpose", "term", "collector", "told", "release")]
 
     def look(paths: list[str] | None, request: gr.Request) -> tuple[Any, ...]:
-        ids = people.look_at(desk, require_role(request, Role.ENROLLER).name, paths or [])
-        looks = people.read_looks(desk, ids)
+        ids = people.look_at(context, require_role(request, Role.ENROLLER).name, paths or [])
+        looks = people.read_looks(context, ids)
         return ids, gr.update(active=True), people.show_clips(looks), people.show_looks(looks), ""
 
     def poll(ids: list[str]) -> tuple[Any, ...]:
-        looks = people.read_looks(desk, ids)
+        looks = people.read_looks(context, ids)
         is_open = any(one.job.state.is_open for one in looks)
         return gr.update(active=is_open), people.show_looks(looks)
 
     def attempt(name: str, ids: list[str], session: str, duplicate: bool, request: gr.Request) -> str:
         require_role(request, Role.ENROLLER)
-        looks = people.read_looks(desk, ids)
-        return speaker_views.describe_admission(people.try_enrolment(desk, name, looks, session, duplicate))
+        looks = people.read_looks(context, ids)
+        return speaker_views.describe_admission(people.try_enrolment(context, name, looks, session, duplicate))
 
     def enrol(
         request: gr.Request, name: str, ids: list[str], session: str, duplicate: bool, wanted: str, *form: Any
     ) -> tuple[Any, ...]:
         require_role(request, Role.ENROLLER)
-        looks = people.read_looks(desk, ids)
-        done = people.enrol(desk, name, looks, session, people.ConsentForm(*form), duplicate)
+        looks = people.read_looks(context, ids)
+        done = people.enrol(context, name, looks, session, people.ConsentForm(*form), duplicate)
         return (*show(done.speaker.name, wanted), speaker_views.describe_enrolment(done))
 
     def name_collector(request: gr.Request) -> str:

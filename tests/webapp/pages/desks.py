@@ -1,4 +1,4 @@
-"""A desk with databases of its own, and jobs that are done without any network."""
+"""An app context with databases of its own, and jobs that are done without any network."""
 
 from pathlib import Path
 
@@ -12,13 +12,13 @@ from webapp.jobs.store import JobStore
 OWNER = "local"
 
 
-def open_desk(folder: Path) -> AppContext:
+def open_context(folder: Path) -> AppContext:
     settings = make_settings(folder)
     return AppContext(settings, JobStore.open(settings), Gallery.open(settings))
 
 
 def finish_job(
-    desk: AppContext,
+    context: AppContext,
     folder: Path,
     name: str = "clip.mp4",
     question: Question = Question(),  # noqa: B008 - frozen
@@ -27,8 +27,8 @@ def finish_job(
     batch: str | None = None,
 ) -> Job:
     """Hand a job in and let a worker have done it."""
-    job = hand_in(desk.jobs, folder, name, owner, question=question, batch=batch)
-    taken = desk.jobs.lease("worker")
+    job = hand_in(context.jobs, folder, name, owner, question=question, batch=batch)
+    taken = context.jobs.lease("worker")
     assert taken is not None and taken.id == job.id
-    assert desk.jobs.finish(job.id, "worker", found or make_examination(name))
-    return desk.jobs.get(job.id)
+    assert context.jobs.finish(job.id, "worker", found or make_examination(name))
+    return context.jobs.get(job.id)

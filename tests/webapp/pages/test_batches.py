@@ -15,37 +15,37 @@ from webapp.pages import batches
 LINK = "https://example.org/talk"
 
 
-def test_links_a_list_and_uploads_are_one_batch(desk: AppContext, tmp_path: Path) -> None:
+def test_links_a_list_and_uploads_are_one_batch(context: AppContext, tmp_path: Path) -> None:
     listing, upload = tmp_path / "list.csv", write_file(tmp_path, "upload.mp4", b"bytes")
     listing.write_text(f"url,note\n{LINK}/2,x\n", "utf-8")
-    name, refused = batches.hand_in(desk, OWNER, f"{LINK}/1\n\n# no\n", str(listing), [str(upload)], Question())
+    name, refused = batches.hand_in(context, OWNER, f"{LINK}/1\n\n# no\n", str(listing), [str(upload)], Question())
     assert refused == []
-    rows = batch.list_job_rows(desk.jobs, name)
+    rows = batch.list_job_rows(context.jobs, name)
     assert [row.source for row in rows] == [f"{LINK}/1", f"{LINK}/2", "upload.mp4"]
-    assert [label for label, own in batches.list_batches(desk, OWNER) if own == name]
-    assert batches.list_batches(desk, "eve") == []
+    assert [label for label, own in batches.list_batches(context, OWNER) if own == name]
+    assert batches.list_batches(context, "eve") == []
 
 
 @pytest.mark.parametrize("line", ["/etc/passwd", "file:///etc/passwd", "clip.mp4", "-x"])
-def test_a_line_names_no_file(desk: AppContext, line: str) -> None:
+def test_a_line_names_no_file(context: AppContext, line: str) -> None:
     with pytest.raises(BadBatch, match="no link"):
-        batches.hand_in(desk, OWNER, line, None, [], Question())
-    assert desk.jobs.list() == []
+        batches.hand_in(context, OWNER, line, None, [], Question())
+    assert context.jobs.list() == []
 
 
 @pytest.mark.parametrize("ending", ["csv", "txt"])
-def test_a_list_names_no_file(desk: AppContext, tmp_path: Path, ending: str) -> None:
+def test_a_list_names_no_file(context: AppContext, tmp_path: Path, ending: str) -> None:
     secret = write_file(tmp_path, "secret.mp4", b"secret")
     listing = tmp_path / f"list.{ending}"
     listing.write_text(f"path\n{secret}\n" if ending == "csv" else f"{secret}\n", "utf-8")
     with pytest.raises(BadBatch):
-        batches.hand_in(desk, OWNER, "", str(listing), [], Question())
-    assert desk.jobs.list() == []
+        batches.hand_in(context, OWNER, "", str(listing), [], Question())
+    assert context.jobs.list() == []
 
 
-def test_nothing_is_said_to_be_nothing(desk: AppContext) -> None:
+def test_nothing_is_said_to_be_nothing(context: AppContext) -> None:
     with pytest.raises(BadBatch, match="Nothing was given"):
-        batches.hand_in(desk, OWNER, "  \n", None, [], Question())
+        batches.hand_in(context, OWNER, "  \n", None, [], Question())
 
 
 def test_what_is_refused_is_named_in_words() -> None:
@@ -55,10 +55,10 @@ def test_what_is_refused_is_named_in_words() -> None:
     assert "&lt;b&gt;film.mp4" in words and "No room." in words and batches.describe_refused([]) == ""
 
 
-def test_results_are_shown_and_taken_home(desk: AppContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_results_are_shown_and_taken_home(context: AppContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "cache"))
-    finish_job(desk, tmp_path, "=a.mp4", batch="batch-1")
-    rows = batch.list_job_rows(desk.jobs, "batch-1")
+    finish_job(context, tmp_path, "=a.mp4", batch="batch-1")
+    rows = batch.list_job_rows(context.jobs, "batch-1")
     (shown,) = batches.list_rows(rows)
     assert shown[1] == "=a.mp4" and shown[4:6] == ["0.400", "+0.08"] and len(shown) == len(batches.HEADERS)
     as_csv, as_jsonl = batches.write_downloads(rows)

@@ -34,42 +34,42 @@ def see(person: int, clip: int, seconds: float = 12.0) -> Examination:
     return Examination(replace(analysis, sha256=face.sha256), (face,))
 
 
-def look(desk: AppContext, folder: Path, *found: Examination) -> list[Look]:
-    jobs = [finish_job(desk, folder, one.faces[0].name, found=one, batch="enrol-1") for one in found]
-    return people.read_looks(desk, [job.id for job in jobs])
+def look(context: AppContext, folder: Path, *found: Examination) -> list[Look]:
+    jobs = [finish_job(context, folder, one.faces[0].name, found=one, batch="enrol-1") for one in found]
+    return people.read_looks(context, [job.id for job in jobs])
 
 
-def test_clips_become_jobs_of_one_batch(desk: AppContext, tmp_path: Path) -> None:
+def test_clips_become_jobs_of_one_batch(context: AppContext, tmp_path: Path) -> None:
     paths = []
     for name in ("a.mp4", "b.mp4"):
         (tmp_path / name).write_bytes(name.encode())
         paths.append(str(tmp_path / name))
-    ids = people.look_at(desk, OWNER, paths)
-    jobs = [desk.jobs.get(one) for one in ids]
+    ids = people.look_at(context, OWNER, paths)
+    jobs = [context.jobs.get(one) for one in ids]
     assert [job.name for job in jobs] == ["a.mp4", "b.mp4"]
     assert jobs[0].batch == jobs[1].batch and str(jobs[0].batch).startswith("enrol-")
-    looks = people.read_looks(desk, ids)
+    looks = people.read_looks(context, ids)
     assert [one.note for one in looks] == ["waiting", "waiting"]
     assert "waiting" in people.show_looks(looks)
     with pytest.raises(EngineError, match="not been looked at yet"):
         people.take_samples(looks, "")
     with pytest.raises(EngineError, match="No clip was chosen"):
-        people.look_at(desk, OWNER, [])
+        people.look_at(context, OWNER, [])
 
 
-def test_somebody_is_enrolled_from_what_was_seen(desk: AppContext, tmp_path: Path) -> None:
-    looks = look(desk, tmp_path, see(1, 1), see(1, 2))
-    assert people.try_enrolment(desk, "Ada", looks, "", False).accepted.all()
-    assert desk.gallery.speakers() == []
-    done = people.enrol(desk, "Ada", looks, "monday", FORM, False)
+def test_somebody_is_enrolled_from_what_was_seen(context: AppContext, tmp_path: Path) -> None:
+    looks = look(context, tmp_path, see(1, 1), see(1, 2))
+    assert people.try_enrolment(context, "Ada", looks, "", False).accepted.all()
+    assert context.gallery.speakers() == []
+    done = people.enrol(context, "Ada", looks, "monday", FORM, False)
     assert len(done.sample_ids) == 2 and not done.is_limited
     assert "2 clips of Ada were enrolled" in speaker_views.describe_enrolment(done)
-    (row,) = people.list_people(desk)
-    assert row[:3] == ["Ada", 2, 24.0] and people.list_names(desk) == ["Ada"]
-    shown = people.show_person(desk, "Ada")
+    (row,) = people.list_people(context)
+    assert row[:3] == ["Ada", 2, 24.0] and people.list_names(context) == ["Ada"]
+    shown = people.show_person(context, "Ada")
     assert "1-1.mp4" in shown and "monday" in shown and "a test of the page" in shown
     assert shown.count("data:image/jpeg;base64,") == 2
-    assert next(label for label, _ in people.list_clips(desk, "Ada")).endswith("1-1.mp4")
+    assert next(label for label, _ in people.list_clips(context, "Ada")).endswith("1-1.mp4")
 
 
 @pytest.mark.parametrize(
@@ -83,12 +83,12 @@ def test_somebody_is_enrolled_from_what_was_seen(desk: AppContext, tmp_path: Pat
     ],
 )
 def test_nothing_is_kept_without_a_whole_consent(
-    desk: AppContext, tmp_path: Path, change: dict[str, object], words: str
+    context: AppContext, tmp_path: Path, change: dict[str, object], words: str
 ) -> None:
-    looks = look(desk, tmp_path, see(1, 1), see(1, 2))
+    looks = look(context, tmp_path, see(1, 1), see(1, 2))
     with pytest.raises(EngineError, match=words):
-        people.enrol(desk, "Ada", looks, "", replace(FORM, **change), False)  # type: ignore[arg-type]
-    assert desk.gallery.speakers() == []
+        people.enrol(context, "Ada", looks, "", replace(FORM, **change), False)  # type: ignore[arg-type]
+    assert context.gallery.speakers() == []
 
 
 def test_of_a_release_the_checksum_is_kept(tmp_path: Path) -> None:
@@ -99,10 +99,10 @@ def test_of_a_release_the_checksum_is_kept(tmp_path: Path) -> None:
     assert consent.basis == Basis.CONSENT and FORM.sign().release_sha256 is None
 
 
-def test_what_cannot_be_enrolled_says_why_and_the_rest_goes_on(desk: AppContext, tmp_path: Path) -> None:
+def test_what_cannot_be_enrolled_says_why_and_the_rest_goes_on(context: AppContext, tmp_path: Path) -> None:
     short, both = see(1, 3, seconds=0.5), make_analysis(make_report(0.05), make_report(0.05), name="two.mp4")
     two = replace(make_examination("two.mp4"), analysis=both, searches=None, verifications=None)
-    looks = look(desk, tmp_path, see(1, 1), short, two)
+    looks = look(context, tmp_path, see(1, 1), short, two)
     assert [bool(one.note) for one in looks] == [False, True, True]
     assert "speech is heard for 0.5 s" in looks[1].note and "none alone is clearly the speaker" in looks[2].note
     assert len(people.take_samples(looks, "")) == 1
@@ -119,9 +119,9 @@ def test_of_several_faces_the_one_whose_mouth_fits_speaks() -> None:
             choose_speaker(faces, lambda reports=reports: make_analysis(*reports))  # type: ignore[misc]
 
 
-def test_the_table_is_searched_and_tells_who_is_overdue(desk: AppContext) -> None:
-    enrol_people(desk.gallery, [1, 2])
-    speakers = desk.gallery.speakers()
+def test_the_table_is_searched_and_tells_who_is_overdue(context: AppContext) -> None:
+    enrol_people(context.gallery, [1, 2])
+    speakers = context.gallery.speakers()
     now = datetime.now(UTC)
     assert len(speaker_views.list_people(speakers, "", now)) == 2
     (row,) = speaker_views.list_people(speakers, speakers[0].name.upper(), now)
@@ -130,16 +130,16 @@ def test_the_table_is_searched_and_tells_who_is_overdue(desk: AppContext) -> Non
     assert {row[3] for row in late} == {"overdue: to be forgotten"}
 
 
-def test_who_is_forgotten_gets_a_receipt(desk: AppContext) -> None:
-    enrol_people(desk.gallery, [1])
-    (one,) = desk.gallery.speakers()
-    words = Tags(speaker_views.describe_receipt(one.name, desk.gallery.forget(one.id))).text
+def test_who_is_forgotten_gets_a_receipt(context: AppContext) -> None:
+    enrol_people(context.gallery, [1])
+    (one,) = context.gallery.speakers()
+    words = Tags(speaker_views.describe_receipt(one.name, context.gallery.forget(one.id))).text
     assert f"{one.name} was forgotten" in words and "Their bytes are gone" in words and "Removed:" in words
 
 
-def test_the_map_shows_every_clip_by_person(desk: AppContext) -> None:
-    enrol_people(desk.gallery, [1, 2, 3])
-    everybody = [(one.name, desk.gallery.samples(one.id)) for one in desk.gallery.speakers()]
+def test_the_map_shows_every_clip_by_person(context: AppContext) -> None:
+    enrol_people(context.gallery, [1, 2, 3])
+    everybody = [(one.name, context.gallery.samples(one.id)) for one in context.gallery.speakers()]
     figure = plot_people(everybody)
     assert [trace.name for trace in figure.data] == [name for name, _ in everybody]
     assert len({trace.marker.symbol for trace in figure.data}) == 3
@@ -147,6 +147,6 @@ def test_the_map_shows_every_clip_by_person(desk: AppContext) -> None:
     assert np.ptp(first, 0).max() < np.abs(first.mean(0) - second.mean(0)).max()
 
 
-def test_one_clip_alone_can_be_drawn(desk: AppContext, tmp_path: Path) -> None:
-    people.enrol(desk, "Ada", look(desk, tmp_path, see(1, 1)), "", FORM, False)
-    assert len(plot_people([("Ada", desk.gallery.samples("Ada"))]).data) == 1
+def test_one_clip_alone_can_be_drawn(context: AppContext, tmp_path: Path) -> None:
+    people.enrol(context, "Ada", look(context, tmp_path, see(1, 1)), "", FORM, False)
+    assert len(plot_people([("Ada", context.gallery.samples("Ada"))]).data) == 1

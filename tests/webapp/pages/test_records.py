@@ -19,28 +19,28 @@ from webapp.pages import about, calibrations, comparing, history, job_views
 DRAFTS = Path(__file__).parents[3] / "docs" / "calibration-drafts"
 
 
-def test_the_history_tells_of_every_job_what_it_found(desk: AppContext, tmp_path: Path) -> None:
-    done = finish_job(desk, tmp_path)
-    failed = hand_in(desk.jobs, tmp_path, "bad.mp4", OWNER)
-    desk.jobs.lease("w")
-    desk.jobs.fail(failed.id, "w", UnreadableVideo("It is a text.", "Choose a video."))
-    jobs = desk.jobs.list(OWNER)
-    rows = job_views.list_rows([(job, history.read_report(desk, job)) for job in jobs])
+def test_the_history_tells_of_every_job_what_it_found(context: AppContext, tmp_path: Path) -> None:
+    done = finish_job(context, tmp_path)
+    failed = hand_in(context.jobs, tmp_path, "bad.mp4", OWNER)
+    context.jobs.lease("w")
+    context.jobs.fail(failed.id, "w", UnreadableVideo("It is a text.", "Choose a video."))
+    jobs = context.jobs.list(OWNER)
+    rows = job_views.list_rows([(job, history.read_report(context, job)) for job in jobs])
     assert [row[-1] for row in rows] == [failed.id, done.id]
     assert rows[0][1:6] == ["bad.mp4", "✕ not analysed", "UNREADABLE_VIDEO", "", ""]
     assert rows[1][1:3] == ["clip.mp4", "✔ done"] and rows[1][4:6] == ["0.400", "+0.08"]
     assert len(rows[0]) == len(job_views.HEADERS)
 
 
-def test_a_report_that_is_gone_leaves_the_row(desk: AppContext, tmp_path: Path) -> None:
-    job = finish_job(desk, tmp_path)
-    (desk.jobs.folder(job.id) / "result.json").unlink()
-    assert history.read_report(desk, job) is None
+def test_a_report_that_is_gone_leaves_the_row(context: AppContext, tmp_path: Path) -> None:
+    job = finish_job(context, tmp_path)
+    (context.jobs.folder(job.id) / "result.json").unlink()
+    assert history.read_report(context, job) is None
     assert job_views.list_rows([(job, None)])[0][1] == "clip.mp4"
 
 
-def test_two_analyses_stand_side_by_side(desk: AppContext, tmp_path: Path) -> None:
-    jobs = [finish_job(desk, tmp_path, name) for name in ("a.mp4", "b.mp4")]
+def test_two_analyses_stand_side_by_side(context: AppContext, tmp_path: Path) -> None:
+    jobs = [finish_job(context, tmp_path, name) for name in ("a.mp4", "b.mp4")]
     first = make_analysis(make_report(0.2), make_report(None), name="a.mp4")
     second = replace(make_analysis(make_report(0.6, 3), name=MEAN), recipe="another")
     text = Tags(comparing.describe(jobs, [first, second])).text
@@ -53,8 +53,8 @@ def test_two_analyses_stand_side_by_side(desk: AppContext, tmp_path: Path) -> No
     assert comparing.list_timelines(jobs, [make_analysis(make_report(None))] * 2) == []
 
 
-def test_the_records_that_come_with_the_program_are_in_force(desk: AppContext) -> None:
-    records, in_force = calibrations.list_records(desk), calibrations.find_in_force(desk)
+def test_the_records_that_come_with_the_program_are_in_force(context: AppContext) -> None:
+    records, in_force = calibrations.list_records(context), calibrations.find_in_force(context)
     used = [one for one in records if one.id in in_force]
     assert {one.task for one in used} == set(Task)
     assert {one.status for one in used} == {CalibrationStatus.APPROVED}
@@ -63,46 +63,46 @@ def test_the_records_that_come_with_the_program_are_in_force(desk: AppContext) -
     assert sum(row[3] == "✔" for row in rows) == 3 and all(len(row) == len(calibrations.HEADERS) for row in rows)
 
 
-def test_a_record_is_described_with_what_it_is_worth(desk: AppContext) -> None:
-    for record in calibrations.list_records(desk):
+def test_a_record_is_described_with_what_it_is_worth(context: AppContext) -> None:
+    for record in calibrations.list_records(context):
         words = calibrations.describe(record)
         assert record.population[:20] in Tags(words).text and record.manifest_sha256 in words
         assert len(plot_metrics(record.metrics).data[0].x) >= 5
 
 
-def test_a_retired_record_judges_no_more_and_is_kept(desk: AppContext) -> None:
+def test_a_retired_record_judges_no_more_and_is_kept(context: AppContext) -> None:
     (old,) = [
         one
-        for one in calibrations.list_records(desk)
-        if one.id in calibrations.find_in_force(desk) and one.task == Task.CONSISTENCY
+        for one in calibrations.list_records(context)
+        if one.id in calibrations.find_in_force(context) and one.task == Task.CONSISTENCY
     ]
     retired = old.retire("other clips")
-    calibrations.keep_record(desk, retired, old.id)
-    assert calibrations.find_in_force(desk).isdisjoint({old.id, retired.id})
-    assert {old.id, retired.id} <= {one.id for one in calibrations.list_records(desk)}
+    calibrations.keep_record(context, retired, old.id)
+    assert calibrations.find_in_force(context).isdisjoint({old.id, retired.id})
+    assert {old.id, retired.id} <= {one.id for one in calibrations.list_records(context)}
 
 
-def test_the_author_cannot_approve(desk: AppContext) -> None:
-    desk.gallery.keep_calibration(read_record(DRAFTS / "consistency.json"))
+def test_the_author_cannot_approve(context: AppContext) -> None:
+    context.gallery.keep_calibration(read_record(DRAFTS / "consistency.json"))
     (draft,) = [
         one
-        for one in calibrations.list_records(desk)
+        for one in calibrations.list_records(context)
         if one.status == CalibrationStatus.DRAFT and one.task == Task.CONSISTENCY
     ]
     with pytest.raises(EngineError):
         draft.approve(draft.author)
     approved = draft.approve("Grace")
-    calibrations.keep_record(desk, approved, draft.id)
-    assert approved.id in calibrations.find_in_force(desk)
+    calibrations.keep_record(context, approved, draft.id)
+    assert approved.id in calibrations.find_in_force(context)
     with pytest.raises(EngineError, match="No record was chosen"):
-        calibrations.find_record(desk, "nothing")
+        calibrations.find_record(context, "nothing")
 
 
-def test_about_names_models_licences_and_limits(desk: AppContext) -> None:
-    text = Tags(about.list_models(desk)).text
+def test_about_names_models_licences_and_limits(context: AppContext) -> None:
+    text = Tags(about.list_models(context)).text
     assert "compact" in text and "dynamics" in text and "non-commercial research alone" in text and "MIT" in text
     assert "Match does not prove authenticity" in about._list_limits()
-    assert "torch" in about.list_findings(desk)
+    assert "torch" in about.list_findings(context)
 
 
 def test_the_fixture_is_what_the_history_shows() -> None:
