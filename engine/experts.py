@@ -8,11 +8,11 @@ import numpy as np
 import torch
 
 from engine import weights
-from engine.consistency import PLAIN_MEAN, Consistency, ConsistencyOptions, find_offset, measure_consistency
+from engine.consistency import Consistency, ConsistencyOptions, find_offset, measure_consistency
 from engine.lips import N_FEATURES
-from engine.methods import SIZES
-from engine.models.avhubert import AVHubert, load_avhubert
-from engine.models.compact import N_SPEECH, CompactConsistency, load_compact
+from engine.model_specs import SPECS
+from engine.models.avhubert import AVHubert
+from engine.models.compact import N_SPEECH, CompactConsistency
 from engine.observation import Heard, Observation, ObservedTrack
 from engine.paper import (
     MAX_FRAMES,
@@ -32,11 +32,6 @@ Rows = tuple[np.ndarray, np.ndarray]
 class Encoder(Protocol):
     """A network together with the choice of what it reads."""
 
-    @property
-    def needs_mouths(self) -> bool:
-        """Whether it reads mouths, which an observer cuts only when asked to."""
-        ...
-
     def read(self, track: ObservedTrack, heard: Heard) -> Rows:
         """Take the rows of a face and of the sound of its time; ValueError where they were never cut."""
         ...
@@ -55,7 +50,6 @@ class CompactEncoder:
     """The compact model: lips as numbers, log-mel rows."""
 
     net: CompactConsistency
-    needs_mouths: bool = False
 
     def read(self, track: ObservedTrack, heard: Heard) -> Rows:
         """`lips.describe_lips` and `speech.log_mel`."""
@@ -76,7 +70,6 @@ class AVHubertEncoder:
     """AV-HuBERT: pictures of mouths, filterbank rows."""
 
     net: AVHubert
-    needs_mouths: bool = True
 
     def read(self, track: ObservedTrack, heard: Heard) -> Rows:
         """`mouths.crop_mouths` and `speech.filterbank_rows`."""
@@ -143,24 +136,14 @@ class Expert:
         return find_paper_offset(encoded.lips, encoded.speech[:length]) if length else None
 
 
-def consistency_options(model: Model) -> ConsistencyOptions:
-    """The options of strict mode: those fitted to the compact model are for it alone."""
-    return PLAIN_MEAN if model.is_avhubert else ConsistencyOptions()
-
-
 def locate_model(model: Model, data_dir: Path) -> Path:
     """Give the verified weights; WeightsMissing, WeightsDamaged or LicenceNotAccepted say what to do."""
-    if model == Model.COMPACT:
-        return weights.compact(data_dir)
-    return weights.avhubert(SIZES[model], data_dir)
+    return weights.locate_accepted(SPECS[model].weight, data_dir)
 
 
 def load_encoder(model: Model, path: Path, settings: Settings) -> Encoder:
     """Load the network onto its device."""
-    device = pick_device(settings.device)
-    if model == Model.COMPACT:
-        return CompactEncoder(load_compact(path, device))
-    return AVHubertEncoder(load_avhubert(path, device))
+    return SPECS[model].load(path, pick_device(settings.device))
 
 
 def pick_device(wanted: str) -> str:

@@ -5,14 +5,10 @@ from pathlib import Path
 
 from engine import weights
 from engine.errors import EngineError, LicenceNotAccepted, WeightsMissing
+from engine.model_specs import SPECS
 from engine.types import Mode, Model
 
-SIZES = {Model.AVHUBERT_LARGE: "large", Model.AVHUBERT_BASE: "base"}  # the larger first
-TITLES = {
-    Model.COMPACT: "Compact",
-    Model.AVHUBERT_BASE: "AV-HuBERT BASE",
-    Model.AVHUBERT_LARGE: "AV-HuBERT LARGE",
-}
+TITLES = {model: spec.title for model, spec in SPECS.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +39,7 @@ class Method:
 
 
 def choose_method(model: Model | None, mode: Mode, second: Model | None, data_dir: Path) -> Method:
-    """Fill in the model that is not named: compact, and in paper mode the largest AV-HuBERT that is there.
+    """Fill in the model that is not named: compact, and in paper mode the largest of its models that is there.
 
     Where paper mode finds none: WeightsMissing or LicenceNotAccepted, each with what to do.
     """
@@ -54,36 +50,39 @@ def choose_method(model: Model | None, mode: Mode, second: Model | None, data_di
 
 def list_methods(data_dir: Path) -> tuple[Method, ...]:
     """The methods whose weights are there and whose licence is accepted, the default first; nothing is hashed."""
-    return (Method(), *(method for model in _find_avhubert(data_dir) for method in _methods_of(model)))
+    return (Method(), *(method for model in _find_optional(data_dir) for method in _methods_of(model)))
 
 
 def list_lacking(data_dir: Path) -> dict[Model, EngineError]:
     """The models that are not there (WeightsMissing) or whose licence is not accepted (LicenceNotAccepted)."""
     lacking: dict[Model, EngineError] = {}
-    there = _find_avhubert(data_dir)
-    for model, size in SIZES.items():
-        if model in there:
+    there = _find_optional(data_dir)
+    for model, spec in SPECS.items():
+        if not spec.weight.is_optional or model in there:
             continue
         try:
-            weights.avhubert(size, data_dir)
+            weights.locate_accepted(spec.weight, data_dir)
         except (WeightsMissing, LicenceNotAccepted) as error:
             lacking[model] = error
     return lacking
 
 
 def _methods_of(model: Model) -> tuple[Method, ...]:
-    return (Method(second=model), Method(model), Method(model, Mode.PAPER))
+    paper = (Method(model, Mode.PAPER),) if SPECS[model].in_paper_mode else ()
+    return (Method(second=model), Method(model), *paper)
 
 
-def _find_avhubert(data_dir: Path) -> tuple[Model, ...]:
-    sizes = weights.list_avhubert(data_dir)
-    return tuple(model for model, size in SIZES.items() if size in sizes)
+def _find_optional(data_dir: Path) -> tuple[Model, ...]:
+    """The models beyond the default that are there and whose licence is accepted."""
+    return tuple(
+        model for model, spec in SPECS.items() if spec.weight.is_optional and weights.is_accepted(spec.weight, data_dir)
+    )
 
 
 def _find_paper_model(data_dir: Path) -> Model:
     """Take the largest that is there and accepted; else say what is lacking: a licence rather than a file."""
-    there = _find_avhubert(data_dir)
+    there = [model for model in _find_optional(data_dir) if SPECS[model].in_paper_mode]
     if there:
         return there[0]
-    lacking = list_lacking(data_dir).values()
-    raise next((error for error in lacking if isinstance(error, LicenceNotAccepted)), next(iter(lacking)))
+    lacking = [error for model, error in list_lacking(data_dir).items() if SPECS[model].in_paper_mode]
+    raise next((error for error in lacking if isinstance(error, LicenceNotAccepted)), lacking[0])

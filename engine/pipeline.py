@@ -2,14 +2,13 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from math import inf
 from pathlib import Path
 from typing import Any, ClassVar
 
 from engine.calibration.judging import check_consistency, find_calibration, judge_consistency
 from engine.calibration.records import Calibration, Task
 from engine.consistency import Consistency, ConsistencyOptions
-from engine.experts import Expert, consistency_options, load_encoder, locate_model
+from engine.experts import Expert, load_encoder, locate_model
 from engine.faces import FaceOptions
 from engine.gates import (
     Gated,
@@ -24,6 +23,7 @@ from engine.gates import (
     sum_up,
 )
 from engine.methods import Method
+from engine.model_specs import SPECS
 from engine.observation import Observation, ObservedTrack, measure_clip, measure_track
 from engine.observer import MOUTHS_VERSION, ROWS_VERSION, Observer, time_step
 from engine.opinions import OpinionOptions, compare_opinions
@@ -61,12 +61,9 @@ class EngineOptions:
 
     @classmethod
     def of(cls, model: Model) -> "EngineOptions":
-        """The options for a model. How high a speaker's score is was measured for the compact model alone.
-
-        With another, of several faces none is therefore told to be the one who speaks.
-        """
-        gates = GateOptions(clear_score=inf) if model.is_avhubert else GateOptions()
-        return cls(consistency=consistency_options(model), gates=gates)
+        """The options for a model."""
+        spec = SPECS[model]
+        return cls(consistency=spec.options, gates=spec.gates)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -118,8 +115,10 @@ class Engine:
         options = options or EngineOptions.of(method.model)
         files = [locate_model(model, settings.data_dir) for model in method.models]
         encoders = [load_encoder(model, file, settings) for model, file in zip(method.models, files, strict=True)]
-        observer = Observer.load(settings, options.faces, any(encoder.needs_mouths for encoder in encoders), cut_faces)
-        seconds = [consistency_options(model) for model in method.models[1:]]
+        observer = Observer.load(
+            settings, options.faces, any(SPECS[model].needs_mouths for model in method.models), cut_faces
+        )
+        seconds = [SPECS[model].options for model in method.models[1:]]
         experts = [
             Expert(model, encoder, _write_recipe(observer, [file], method.mode, own), method.mode, own)
             for model, encoder, file, own in zip(

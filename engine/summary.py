@@ -3,6 +3,7 @@
 from engine.calibration.bands import ABSTAINED, BEHIND, BOUNDS, P_VALUE, ZONE_WORDS, Zone, name_ratio, state
 from engine.calibration.records import Task
 from engine.methods import TITLES, Method
+from engine.model_specs import SPECS
 from engine.types import Analysis, ConsistencyReport, Mode, Reason, SecondOpinion, TrackReport
 
 CAUTION = (
@@ -46,7 +47,7 @@ def list_notes(analysis: Analysis) -> list[str]:
         track.consistency.second.model for track in analysis.tracks if track.consistency.second
     }
     notes = [PAPER_MODE] if analysis.mode == Mode.PAPER else []
-    return notes + ([RESEARCH_ONLY] if any(model.is_avhubert for model in models) else [])
+    return notes + ([RESEARCH_ONLY] if any(SPECS[model].research_only for model in models) else [])
 
 
 def _summarise_track(track: TrackReport) -> list[str]:

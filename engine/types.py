@@ -39,16 +39,11 @@ class Status(StrEnum):
 
 
 class Model(StrEnum):
-    """Who compares face and voice; the recipe names its weights."""
+    """Who compares face and voice: one row each in `engine/model_specs.py`; the recipe names its weights."""
 
     COMPACT = "compact"
     AVHUBERT_BASE = "avhubert-base"
     AVHUBERT_LARGE = "avhubert-large"
-
-    @property
-    def is_avhubert(self) -> bool:
-        """Its published weights, and all they compute, are for non-commercial research alone."""
-        return self != Model.COMPACT
 
 
 class Mode(StrEnum):

@@ -161,24 +161,21 @@ def dynamics(data_dir: Path | None = None) -> Path:
     return locate_weight(DYNAMICS, data_dir, Use.SPEAKER)
 
 
-def avhubert(size: str, data_dir: Path) -> Path:
-    """Give the verified weights of AV-HuBERT, `base` or `large`.
+def locate_accepted(weight: WeightFile, data_dir: Path) -> Path:
+    """Give the verified weights once their licence, where they have one, is accepted.
 
     Raises WeightsMissing with where they are published and under which licence, LicenceNotAccepted, WeightsDamaged.
     """
-    weight = AVHUBERT[size]
-    if any(path.is_file() for path in _candidates(weight, data_dir)):
-        require_acceptance(AV_HUBERT, data_dir)  # before a large file is hashed
+    if weight.licence and any(path.is_file() for path in _candidates(weight, data_dir)):
+        require_acceptance(weight.licence, data_dir)  # before a large file is hashed
     return locate_weight(weight, data_dir)
 
 
-def list_avhubert(data_dir: Path) -> tuple[str, ...]:
-    """The sizes of AV-HuBERT that are there and whose licence is accepted; nothing is hashed."""
-    if find_acceptance(AV_HUBERT, data_dir) is None:
-        return ()
-    return tuple(
-        size for size, weight in AVHUBERT.items() if any(path.is_file() for path in _candidates(weight, data_dir))
-    )
+def is_accepted(weight: WeightFile, data_dir: Path) -> bool:
+    """Whether the file is there and its licence, where it has one, is accepted; nothing is hashed."""
+    if weight.licence and find_acceptance(weight.licence, data_dir) is None:
+        return False
+    return any(path.is_file() for path in _candidates(weight, data_dir))
 
 
 def read_sidecar(path: Path, hint: str = COMPACT.hint) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from engine.errors import EngineError
 from engine.methods import Method
+from engine.model_specs import SPECS
 from engine.settings import Settings
 from webapp.batch import BatchRow
 from webapp.batch_run import judge_one, load_engine, look_at, tell_version
@@ -38,7 +39,7 @@ class Looking:
     def __init__(self, settings: Settings, method: Method):
         from engine.observer import Observer
 
-        has_mouths = any(model.is_avhubert for model in method.models)
+        has_mouths = any(SPECS[model].needs_mouths for model in method.models)
         self._settings, self._observer = settings, Observer.load(settings, cut_mouths=has_mouths)
 
     def __call__(self, record: Record) -> Record:

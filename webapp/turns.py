@@ -6,6 +6,7 @@ from itertools import pairwise
 import numpy as np
 
 from engine.gates import GateOptions
+from engine.model_specs import SPECS
 from engine.types import Model, TrackReport
 
 STEP_S = 0.2
@@ -22,7 +23,7 @@ def find_turns(
 
     None where there is nothing to choose between, or where the model has no such bounds.
     """
-    if len(tracks) < 2 or model.is_avhubert:
+    if len(tracks) < 2 or not SPECS[model].names_speaker:
         return None
     options = options or GateOptions()
     n_steps = int(np.ceil(max(track.end_s for track in tracks) / STEP_S))

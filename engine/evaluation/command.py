@@ -35,6 +35,7 @@ from engine.evaluation.scoreboard import print_report, to_json
 from engine.faces import FaceOptions
 from engine.manifest import Row, read_manifest
 from engine.methods import Method, choose_method
+from engine.model_specs import SPECS
 from engine.observer import Observer
 from engine.output import STDOUT, write_output
 from engine.pipeline import Engine
@@ -229,7 +230,7 @@ def measure_people(
 def score_clips(rows: Sequence[Row], engine: Engine, settings: Settings, reading: Reading) -> Measurements:
     """See, hear and score the clips of all rows that can be used."""
     usable, useless = choose_rows(rows, reading.limit)
-    store = reading.open_cache(settings, engine.observer.recipe, engine.expert.encoder.needs_mouths)
+    store = reading.open_cache(settings, engine.observer.recipe, SPECS[engine.expert.model].needs_mouths)
     with name_disk_errors(), show_progress() as on_row:
         reading.decode(usable, settings, engine.observer.face_options, store, on_row)
         found = measure_rows(usable, engine, store, reading.min_seconds, on_row)
@@ -295,9 +296,10 @@ def read_seconds(text: str) -> tuple[float, ...]:
 
 def read_trained_sources(settings: Settings, model: Model) -> frozenset[str]:
     """Name the sources that the installed model was trained on, as far as its record tells; a foreign one has none."""
-    if model.is_avhubert:
+    spec = SPECS[model]
+    if not spec.names_sources:
         return frozenset()
-    record = weights.read_sidecar(weights.compact(settings.data_dir)).get("trained_on", {})
+    record = weights.read_sidecar(weights.locate_accepted(spec.weight, settings.data_dir)).get("trained_on", {})
     return frozenset(record.get("sources", ()))
 
 

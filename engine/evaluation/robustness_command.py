@@ -27,6 +27,7 @@ from engine.evaluation.robustness import (
 )
 from engine.manifest import Row
 from engine.methods import choose_method
+from engine.model_specs import SPECS
 from engine.output import STDOUT, write_output
 from engine.pipeline import Engine
 from engine.settings import Settings
@@ -64,7 +65,7 @@ def robustness(
     rows, absent = read_rows([manifest], layout, Choice(split=split))
     usable, useless = choose_rows(rows, limit)
     check_rows(usable)
-    folder, with_mouths = cache or settings.data_dir / "cache", engine.expert.encoder.needs_mouths
+    folder, with_mouths = cache or settings.data_dir / "cache", SPECS[engine.expert.model].needs_mouths
     watch = Watch(engine.observer, lambda recipe: ObservationCache(folder, recipe, with_mouths), seconds)
     options = RobustnessOptions(steps, seconds, seed=seed)
     with name_disk_errors(), show_progress() as on_row:

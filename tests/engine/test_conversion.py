@@ -55,7 +55,7 @@ def test_published_file_becomes_weights_that_load(tmp_path, size, fine_tuned, le
     imported = import_weights(path, tmp_path / "data", accept)
 
     assert imported.path == tmp_path / "data" / FOLDER / f"avhubert_{size}.safetensors" and imported.is_new
-    assert weights.avhubert(size, tmp_path / "data") == imported.path
+    assert weights.locate_accepted(weights.AVHUBERT[size], tmp_path / "data") == imported.path
     model = load_avhubert(imported.path)
     prefix = FINE_TUNED if fine_tuned else ""
     assert torch.equal(model.post_extract_proj.weight, state[f"{prefix}post_extract_proj.weight"])
@@ -123,7 +123,7 @@ def test_other_weights_are_replaced_only_when_asked(tmp_path):
 
     imported = import_weights(other, tmp_path / "data", never, replace_old=True)
     assert torch.equal(load_file(imported.path)["mask_emb"], state["mask_emb"])
-    assert weights.avhubert("base", tmp_path / "data") == imported.path
+    assert weights.locate_accepted(weights.AVHUBERT["base"], tmp_path / "data") == imported.path
 
 
 def test_damaged_weights_are_brought_in_anew(tmp_path):
@@ -131,11 +131,11 @@ def test_damaged_weights_are_brought_in_anew(tmp_path):
     target = import_weights(path, tmp_path / "data", accept).path
     target.write_bytes(target.read_bytes()[:-1])
     with pytest.raises(WeightsDamaged) as caught:
-        weights.avhubert("base", tmp_path / "data")
+        weights.locate_accepted(weights.AVHUBERT["base"], tmp_path / "data")
     assert "--replace" in caught.value.hint
 
     assert import_weights(path, tmp_path / "data", never, replace_old=True).is_new
-    assert weights.avhubert("base", tmp_path / "data") == target
+    assert weights.locate_accepted(weights.AVHUBERT["base"], tmp_path / "data") == target
 
 
 def test_licence_is_asked_for_once(tmp_path):
@@ -148,7 +148,7 @@ def test_licence_is_asked_for_once(tmp_path):
     import_weights(save_as_fairseq(tmp_path / "a.pt", make_state()), tmp_path / "data", agree)
     import_weights(save_as_fairseq(tmp_path / "b.pt", make_state("large")), tmp_path / "data", agree)
     assert asked == [AV_HUBERT]
-    assert weights.list_avhubert(tmp_path / "data") == ("base", "large")
+    assert all(weights.is_accepted(weight, tmp_path / "data") for weight in AVHUBERT.values())
 
 
 def test_without_the_licence_nothing_is_written(tmp_path):
@@ -311,7 +311,7 @@ def test_full_disk_leaves_what_was_there(tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
     assert _tree(tmp_path) == before and first.path.read_bytes() == content
-    assert weights.avhubert("base", tmp_path / "data") == first.path
+    assert weights.locate_accepted(weights.AVHUBERT["base"], tmp_path / "data") == first.path
 
 
 def test_too_little_room_is_told_before_writing(tmp_path, monkeypatch):

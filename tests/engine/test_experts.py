@@ -8,7 +8,10 @@ import torch
 
 from engine import experts
 from engine.consistency import PLAIN_MEAN, ConsistencyOptions, measure_consistency
-from engine.experts import AVHubertEncoder, CompactEncoder, Expert, consistency_options, load_encoder, locate_model
+from engine.experts import AVHubertEncoder, CompactEncoder, Expert, load_encoder, locate_model
+from engine.model_specs import SPECS
+from engine.models import avhubert as avhubert_model
+from engine.models import compact as compact_model
 from engine.models.avhubert import AVHubert, AVHubertConfig
 from engine.models.compact import CompactConsistency
 from engine.motion import N_MOTION
@@ -62,7 +65,7 @@ def test_each_reads_what_is_its_own(compact: CompactEncoder, avhubert: AVHubertE
     mouths, filterbank = avhubert.read(face, seen.heard)
     assert mouths is face.mouths and seen.heard.filterbank is not None
     np.testing.assert_array_equal(filterbank, seen.heard.filterbank[5:])
-    assert (compact.needs_mouths, avhubert.needs_mouths) == (False, True)
+    assert [SPECS[model].needs_mouths for model in Model] == [False, True, True]
 
 
 @pytest.mark.parametrize("lacking", ["mouths", "filterbank"])
@@ -138,20 +141,21 @@ def test_no_sound_is_nothing_to_compare(compact: CompactEncoder, seen: Observati
 
 
 def test_what_was_fitted_to_the_compact_model_is_for_it_alone() -> None:
-    assert consistency_options(Model.COMPACT) == ConsistencyOptions()
+    assert SPECS[Model.COMPACT].options == ConsistencyOptions()
     for model in (Model.AVHUBERT_BASE, Model.AVHUBERT_LARGE):
-        options = consistency_options(model)
+        options = SPECS[model].options
         assert (options.baseline_share, options.overlap_power) == (0.0, 0.0)
         assert options.wide_offset == options.max_offset == 15
 
 
 def test_each_model_is_loaded_by_its_own_loader(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
     asked: list[tuple[str, object]] = []
-    monkeypatch.setattr(experts.weights, "compact", lambda folder: asked.append(("compact", folder)) or tmp_path)
-    monkeypatch.setattr(experts.weights, "avhubert", lambda size, folder: asked.append((size, folder)) or tmp_path)
-    monkeypatch.setattr(experts, "load_compact", lambda path, device: ("compact net", device))
-    monkeypatch.setattr(experts, "load_avhubert", lambda path, device: ("av net", device))
+    monkeypatch.setattr(
+        experts.weights, "locate_accepted", lambda weight, folder: asked.append((weight.name, folder)) or tmp_path
+    )
+    monkeypatch.setattr(compact_model, "load_compact", lambda path, device: ("compact net", device))
+    monkeypatch.setattr(avhubert_model, "load_avhubert", lambda path, device: ("av net", device))
     settings = Settings(tmp_path, device="cpu")
     nets = [load_encoder(model, locate_model(model, tmp_path), settings).net for model in Model]  # type: ignore[attr-defined]
-    assert asked == [("compact", tmp_path), ("base", tmp_path), ("large", tmp_path)]
+    assert asked == [("compact", tmp_path), ("avhubert_base", tmp_path), ("avhubert_large", tmp_path)]
     assert nets == [("compact net", "cpu"), ("av net", "cpu"), ("av net", "cpu")]

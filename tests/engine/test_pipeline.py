@@ -10,6 +10,7 @@ from engine.consistency import PLAIN_MEAN, ConsistencyOptions
 from engine.errors import UnreadableVideo, WeightsMissing
 from engine.experts import Expert
 from engine.methods import Method
+from engine.model_specs import SPECS
 from engine.observation import measure_clip, measure_track
 from engine.observer import Observer
 from engine.opinions import OpinionOptions
@@ -424,7 +425,7 @@ def test_recipes_of_models_modes_and_seconds_differ(monkeypatch, tmp_path):
         Observer, "load", lambda settings, options, cut_mouths, cut_faces: cut.append(cut_mouths) or seer
     )
     monkeypatch.setattr(pipeline, "locate_model", lambda model, folder: files[model])
-    encoders = {model: FakeMouthReader() if model.is_avhubert else FakeEncoder() for model in Model}
+    encoders = {model: FakeMouthReader() if SPECS[model].needs_mouths else FakeEncoder() for model in Model}
     monkeypatch.setattr(pipeline, "load_encoder", lambda model, file, settings: encoders[model])
     methods = [Method(model, mode) for model in Model for mode in Mode]
     methods.append(Method(second=Model.AVHUBERT_BASE))

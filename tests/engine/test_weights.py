@@ -139,7 +139,7 @@ def _avhubert(data_dir: Path, size: str = "large") -> Path:
 @pytest.mark.parametrize("size", ["base", "large"])
 def test_missing_avhubert_says_which_file_where_published_and_under_which_licence(tmp_path, size):
     with pytest.raises(WeightsMissing, match=rf"avhubert_{size}\.safetensors was not found") as caught:
-        weights.avhubert(size, tmp_path)
+        weights.locate_accepted(weights.AVHUBERT[size], tmp_path)
     for text in ("https://facebookresearch.github.io/av_hubert/", f"{size}_vox_iter5.pt", "non-commercial research"):
         assert text in caught.value.hint
     assert "`wayspeak weights import PATH`" in caught.value.hint
@@ -148,13 +148,13 @@ def test_missing_avhubert_says_which_file_where_published_and_under_which_licenc
 def test_avhubert_is_given_once_its_licence_is_accepted(tmp_path):
     path = _avhubert(tmp_path)
     with pytest.raises(LicenceNotAccepted) as caught:
-        weights.avhubert("large", tmp_path)
+        weights.locate_accepted(weights.AVHUBERT["large"], tmp_path)
     assert "wayspeak weights accept av_hubert" in caught.value.hint
-    assert weights.list_avhubert(tmp_path) == ()
+    assert not any(weights.is_accepted(weight, tmp_path) for weight in weights.AVHUBERT.values())
 
     accept_licence(AV_HUBERT, tmp_path)
-    assert weights.avhubert("large", tmp_path) == path
-    assert weights.list_avhubert(tmp_path) == ("large",)
+    assert weights.locate_accepted(weights.AVHUBERT["large"], tmp_path) == path
+    assert [weights.is_accepted(weight, tmp_path) for weight in weights.AVHUBERT.values()] == [False, True]
 
 
 def test_avhubert_is_never_looked_for_among_our_own(tmp_path, monkeypatch):
@@ -162,7 +162,7 @@ def test_avhubert_is_never_looked_for_among_our_own(tmp_path, monkeypatch):
     accept_licence(AV_HUBERT, tmp_path / "data")
 
     with pytest.raises(WeightsMissing):
-        weights.avhubert("large", tmp_path / "data")
+        weights.locate_accepted(weights.AVHUBERT["large"], tmp_path / "data")
 
 
 def test_damaged_avhubert_is_told(tmp_path):
@@ -170,7 +170,7 @@ def test_damaged_avhubert_is_told(tmp_path):
     _avhubert(tmp_path).write_bytes(b"changed")
 
     with pytest.raises(WeightsDamaged, match="SHA-256") as caught:
-        weights.avhubert("large", tmp_path)
+        weights.locate_accepted(weights.AVHUBERT["large"], tmp_path)
     assert "--replace" in caught.value.hint
 
 
@@ -179,7 +179,7 @@ def test_avhubert_without_its_record_says_how_to_bring_it_in(tmp_path):
     _avhubert(tmp_path).with_suffix(".json").unlink()
 
     with pytest.raises(WeightsMissing, match=r"avhubert_large\.json") as caught:
-        weights.avhubert("large", tmp_path)
+        weights.locate_accepted(weights.AVHUBERT["large"], tmp_path)
     assert "weights import" in caught.value.hint
 
 
