@@ -92,7 +92,7 @@ class Counts:
     sources: int  # that were held out in turn
     clips: int
     abstained: int  # clips or samples that the gates refused
-    gallery_size: int = 0  # people among whom each search was made; 0: no search
+    gallery_size: int  # people among whom each search was made; 0: no search
 
 
 @dataclass(frozen=True, slots=True)

@@ -247,7 +247,7 @@ def make_calibration(task: Task, threshold: float = 1.0, recipe: str = RECIPE) -
             qualities=(),
             bounds=Bounds(-2.0, 2.0, "drawn"),
             policy=Policy(threshold, -1.0, 0.01, 0.05),
-            counts=Counts(200, 200, 20, 10, 200, 0),
+            counts=Counts(200, 200, 20, 10, 200, 0, 0),
             metrics=(),
             conformal=None,
             manifest_sha256="ab" * 32,

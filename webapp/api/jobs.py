@@ -62,12 +62,14 @@ def _add_list(router: APIRouter, context: AppContext) -> None:
             context.find_job(visitor, before)
         owner = None if visitor.owns("") else visitor.name
         found = context.jobs.list(owner, state, text, batch, limit, before)
-        return JobList(jobs=[JobView.of(one) for one in found], next=found[-1].id if len(found) == limit else None)
+        return JobList(
+            jobs=[JobView.model_validate(one) for one in found], next=found[-1].id if len(found) == limit else None
+        )
 
     @router.get("/{job_id}")
     def get_job(job_id: JobId, visitor: AnyVisitor) -> JobView:
         """Tell how far a job is."""
-        return JobView.of(context.find_job(visitor, job_id))
+        return JobView.model_validate(context.find_job(visitor, job_id))
 
 
 def _add_changes(router: APIRouter, context: AppContext) -> None:
@@ -83,18 +85,18 @@ def _add_changes(router: APIRouter, context: AppContext) -> None:
     async def create_job(request: Request, visitor: Analyst) -> JobView:
         """Hand a file in as a form, or a link as JSON; the answer comes at once, the result later."""
         if request.headers.get("content-type", "").startswith("multipart/form-data"):
-            return JobView.of(await _take_upload(context, visitor, request))
-        return JobView.of(await _take_link(context, visitor, request))
+            return JobView.model_validate(await _take_upload(context, visitor, request))
+        return JobView.model_validate(await _take_link(context, visitor, request))
 
     @router.post("/{job_id}/cancel")
     def cancel_job(job_id: JobId, visitor: Analyst) -> JobView:
         """End a job that waits or runs; one that has ended stays as it is."""
-        return JobView.of(context.jobs.cancel(context.find_job(visitor, job_id).id))
+        return JobView.model_validate(context.jobs.cancel(context.find_job(visitor, job_id).id))
 
     @router.post("/{job_id}/rerun", status_code=202)
     def rerun_job(job_id: JobId, question: QuestionView, visitor: Analyst) -> JobView:
         """Ask something else of the same file, as a new job."""
-        return JobView.of(context.jobs.rerun(context.find_job(visitor, job_id).id, question.ask()))
+        return JobView.model_validate(context.jobs.rerun(context.find_job(visitor, job_id).id, question.ask()))
 
     @router.delete("/{job_id}", status_code=204)
     def delete_job(job_id: JobId, visitor: Analyst) -> None:

@@ -59,12 +59,12 @@ def _add_list(router: APIRouter, context: AppContext) -> None:
     @router.get("/speakers")
     def list_speakers(visitor: AnyVisitor) -> SpeakerList:
         """List everybody who is enrolled."""
-        return SpeakerList(speakers=[SpeakerView.of(one) for one in context.gallery.speakers()])
+        return SpeakerList(speakers=[SpeakerView.model_validate(one) for one in context.gallery.speakers()])
 
     @router.get("/speakers/{speaker_id}")
     def get_speaker(speaker_id: SpeakerId, visitor: AnyVisitor) -> SpeakerView:
         """Tell of one speaker."""
-        return SpeakerView.of(context.gallery.speaker(speaker_id))
+        return SpeakerView.model_validate(context.gallery.speaker(speaker_id))
 
     @router.get("/speakers/{speaker_id}/samples")
     def list_samples(speaker_id: SpeakerId, visitor: AnyVisitor) -> SampleList:
@@ -97,22 +97,22 @@ def _add_corrections(router: APIRouter, context: AppContext) -> None:
     @router.patch("/speakers/{speaker_id}")
     def rename(speaker_id: SpeakerId, new: NewName, visitor: Enroller) -> SpeakerView:
         """Correct a name."""
-        return SpeakerView.of(context.gallery.rename(speaker_id, new.name))
+        return SpeakerView.model_validate(context.gallery.rename(speaker_id, new.name))
 
     @router.post("/speakers/{speaker_id}/merge")
     def merge(speaker_id: SpeakerId, other: Absorbed, visitor: Enroller) -> SpeakerView:
         """Make two speakers one: all clips of the other are this one's then."""
-        return SpeakerView.of(context.gallery.merge(speaker_id, other.absorbed))
+        return SpeakerView.model_validate(context.gallery.merge(speaker_id, other.absorbed))
 
     @router.post("/speakers/{speaker_id}/unmerge")
     def unmerge(speaker_id: SpeakerId, visitor: Enroller) -> SpeakerView:
         """Undo a merge; the id is that of the speaker who was absorbed."""
-        return SpeakerView.of(context.gallery.unmerge(speaker_id))
+        return SpeakerView.model_validate(context.gallery.unmerge(speaker_id))
 
     @router.post("/samples/{sample_id}/reassign")
     def reassign(sample_id: SpeakerId, owner: Owner, visitor: Enroller) -> SpeakerView:
         """Give a clip to another speaker, whose it is."""
-        return SpeakerView.of(context.gallery.reassign(sample_id, owner.speaker))
+        return SpeakerView.model_validate(context.gallery.reassign(sample_id, owner.speaker))
 
 
 def _add_questions(router: APIRouter, context: AppContext) -> None:

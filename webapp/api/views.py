@@ -7,8 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from engine.methods import Method
 from gallery_db import notice
-from gallery_db.records import MAX_TERM_DAYS, MAX_TEXT, Basis, Consent, Speaker
-from webapp.jobs.records import Job, JobState, Question
+from gallery_db.records import MAX_TERM_DAYS, MAX_TEXT, Basis, Consent
+from webapp.jobs.records import JobState, Question
 
 MAX_ID = 2**63 - 1
 Id = Annotated[int, Field(ge=1, le=MAX_ID)]
@@ -19,10 +19,16 @@ Text = Annotated[str, Field(min_length=1, max_length=MAX_TEXT, pattern=r"\S")]
 class Given(BaseModel):
     """What is sent: nothing unknown is taken, so that a slip of the pen is told."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", from_attributes=True)
 
 
-class ErrorWords(BaseModel):
+class Shown(BaseModel):
+    """What is returned: `model_validate` reads it from the attributes of the record that has these fields."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+
+class ErrorWords(Shown):
     """What was found, what was wanted, what to do."""
 
     code: str
@@ -61,7 +67,7 @@ class NewLink(Given):
     question: QuestionView = QuestionView()
 
 
-class JobView(BaseModel):
+class JobView(Shown):
     """A job as it is now."""
 
     id: str
@@ -81,14 +87,6 @@ class JobView(BaseModel):
     error: ErrorWords | None
     recipe: str | None
 
-    @classmethod
-    def of(cls, job: Job) -> "JobView":
-        """Write a job."""
-        error = None if job.error is None else ErrorWords(**_fields(job.error, "code", "message", "hint"))
-        asked = QuestionView(**_fields(job.question, "method", "reason", "speaker", "language"))
-        plain = _fields(job, *(set(cls.model_fields) - {"error", "question"}))
-        return cls(**plain, error=error, question=asked)
-
 
 class JobList(BaseModel):
     """A page of jobs, the newest first."""
@@ -97,7 +95,7 @@ class JobList(BaseModel):
     next: str | None = Field(description="`before` of the next page; None: there is none.")
 
 
-class SpeakerView(BaseModel):
+class SpeakerView(Shown):
     """Somebody who is enrolled."""
 
     id: int
@@ -107,11 +105,6 @@ class SpeakerView(BaseModel):
     is_limited: bool
     created_at: datetime
     expires_at: datetime | None
-
-    @classmethod
-    def of(cls, speaker: Speaker) -> "SpeakerView":
-        """Write a speaker."""
-        return cls(**_fields(speaker, *cls.model_fields))
 
 
 class SpeakerList(BaseModel):
@@ -212,7 +205,3 @@ class VerificationAsked(FaceChoice):
 
 Plain = dict[str, Any]
 """JSON whose fields are those that the command line writes; they are described where the record is."""
-
-
-def _fields(record: Any, *names: str) -> dict[str, Any]:
-    return {name: getattr(record, name) for name in names}

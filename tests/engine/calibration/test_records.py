@@ -182,9 +182,12 @@ def test_a_file_with_anything_else_in_it_is_refused(record: Calibration, changes
 def test_missing_and_doubled_keys_numbers_that_are_none_and_what_is_no_record_are_refused(record: Calibration) -> None:
     found = json.loads(to_json(record))
     del found["bounds"]["method"]
+    older = json.loads(to_json(record))
+    del older["counts"]["gallery_size"]
     text = to_json(record)
     for broken, reason in (
         (json.dumps(found), r"bounds\.method: Field required"),
+        (json.dumps(older), r"counts\.gallery_size: Field required"),
         (text.replace('"seed": 0', '"seed": 0, "seed": 0'), "'seed' stands there twice"),
         (text.replace('"effective_prior": 0.5', '"effective_prior": NaN'), "effective_prior: .* finite number"),
         (text.replace('"effective_prior": 0.5', '"effective_prior": -Infinity'), "effective_prior: .* finite number"),
