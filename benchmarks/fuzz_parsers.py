@@ -90,7 +90,7 @@ def read_scan(data: bytes) -> None:
         for read in (scans.read_scan, scans.read_sound):
             try:
                 read(note, rest, MediaLimits())
-            except (KeyError, TypeError, ValueError, OverflowError):  # what `media` answers by DecoderFailed
+            except (KeyError, TypeError, ValueError, OverflowError):  # what `media` answers by DECODER_FAILED
                 continue
 
 

@@ -22,10 +22,11 @@ import psutil
 import typer
 
 from benchmarks.portrait import write_portrait
+from engine.errors import EngineError
 from engine.settings import QueueLimits, Settings
 from tests import hostile
 from tests.clips import Film, write_clip
-from webapp.jobs.errors import QueueFull
+from webapp.errors import WebCode
 from webapp.jobs.records import Job, JobState, NewJob
 from webapp.jobs.store import JobStore
 from webapp.jobs.supervisor import Supervisor
@@ -79,7 +80,9 @@ def fill(store: JobStore, files: Iterator[tuple[str, Path]], ledger: Ledger) -> 
         kind, path = next(files)
         try:
             job = store.enqueue(NewJob(OWNER, f"{kind}.mp4", path=path))
-        except QueueFull:
+        except EngineError as error:
+            if error.code != WebCode.QUEUE_FULL:
+                raise
             ledger.n_refused += 1
             return
         ledger.kinds[job.id] = kind

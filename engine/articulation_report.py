@@ -11,8 +11,8 @@ from engine.articulation import (
     Gesture,
     Tally,
 )
+from engine.errors import Code
 from engine.json_fields import explain
-from engine.report import ReportDamaged
 from engine.speechsounds import LANGUAGES
 
 SCHEMA_VERSION = 1
@@ -40,11 +40,11 @@ def to_json(reports: Sequence[ArticulationReport]) -> dict[str, Any]:
 
 
 def from_json(report: Mapping[str, Any]) -> tuple[ArticulationReport, ...]:
-    """Read what `to_json` returned, numbers as rounded there; ReportDamaged where it is none."""
+    """Read what `to_json` returned, numbers as rounded there; REPORT_DAMAGED where it is none."""
     try:
         return tuple(REPORT.validate_python(face) for face in report["faces"])
     except (KeyError, TypeError, ValueError) as cause:
-        raise ReportDamaged(
+        raise Code.REPORT_DAMAGED(
             f"What the lips did is not told whole: {explain(cause)}.", "Analyse the file again."
         ) from cause
 

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from engine.alignedfaces import AlignedFaces
-from engine.errors import UnreadableVideo
+from engine.errors import Code
 from engine.motion import N_MOTION
 from engine.mouths import CROP
 from engine.observation import Heard, Observation, ObservedTrack
@@ -195,7 +195,9 @@ def _hash(path: Path) -> str:
     try:
         return hash_file(path)
     except OSError as cause:
-        raise UnreadableVideo(f"{path.name} cannot be read: {cause.strerror}.", "Check the file's rights.") from cause
+        raise Code.UNREADABLE_VIDEO(
+            f"{path.name} cannot be read: {cause.strerror}.", "Check the file's rights."
+        ) from cause
 
 
 def _write_record(record: dict[str, Any]) -> np.ndarray:

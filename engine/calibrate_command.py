@@ -17,7 +17,7 @@ from engine.calibration.records import CalibratorKind, Task
 from engine.calibration.tables import print_record
 from engine.calibration.trials import ScoredTrials, read_trials, write_trials
 from engine.calibration.validation import RESAMPLES
-from engine.errors import BadManifest, BadScores
+from engine.errors import Code
 from engine.evaluation.command import Reading, embed_people, read_trained_sources, score_clips
 from engine.evaluation.embeddings import load_embedder
 from engine.evaluation.identity import IdentityOptions, IdentityTask, check_manifest
@@ -112,16 +112,20 @@ def read_scores(path: Path, task: Task, model: Model | None, mode: Mode, setting
     """Read kept scores; those of networks that stand for the installed one are given its recipe."""
     trials = read_trials(path)
     if trials.task != task:
-        raise BadScores(f"The scores in {path} are for {trials.task}, not for {task}.", f"Use --task {trials.task}.")
+        raise Code.BAD_SCORES(
+            f"The scores in {path} are for {trials.task}, not for {task}.", f"Use --task {trials.task}."
+        )
     return trials if trials.recipe else replace(trials, recipe=name_recipe(task, model, mode, settings))
 
 
 def choose_trials(trials: ScoredTrials, word: str) -> ScoredTrials:
-    """Keep the trials whose condition has the word; BadScores where none has."""
+    """Keep the trials whose condition has the word; BAD_SCORES where none has."""
     chosen = np.array([word in condition for condition in trials.conditions], bool)
     if not chosen.any():
         known = ", ".join(sorted(set(trials.conditions)))
-        raise BadScores(f"No trial has {word!r} in its condition; there are {known}.", "Give --only a word of these.")
+        raise Code.BAD_SCORES(
+            f"No trial has {word!r} in its condition; there are {known}.", "Give --only a word of these."
+        )
     return trials.take(chosen)
 
 
@@ -143,7 +147,9 @@ def gather_trials(
 ) -> tuple[ScoredTrials, str]:
     """Score the real clips of a manifest, and say what the figures must not be read without."""
     if manifest is None:
-        raise BadManifest("There is neither a manifest nor a file of scores.", "Name a manifest, or --scores FILE.")
+        raise Code.BAD_MANIFEST(
+            "There is neither a manifest nor a file of scores.", "Name a manifest, or --scores FILE."
+        )
     rows, digest = [row for row in read_manifest(manifest) if row.is_real], hash_file(manifest)
     if task == Task.CONSISTENCY:
         engine = Engine.load(settings, choose_method(model, mode, None, settings.data_dir))

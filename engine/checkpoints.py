@@ -23,7 +23,7 @@ from safetensors.torch import load, load_file, save
 from torch import Tensor
 from torch.serialization import safe_globals
 
-from engine.errors import CheckpointRefused, DecoderFailed, DecodingTooLarge
+from engine.errors import Code, EngineError
 from engine.sandbox.decoder import Decoder, garbled
 from engine.sandbox.wire import MAX_DATA, Link
 from engine.settings import MediaLimits
@@ -88,10 +88,10 @@ class Inert:
 def read_checkpoint(path: Path) -> Checkpoint:
     """Read the state dict of a torch or safetensors file: under `model`, or the file itself.
 
-    Raises CheckpointRefused where the file is damaged, of another kind, or holds what no published checkpoint does.
+    Raises CHECKPOINT_REFUSED where the file is damaged, of another kind, or holds what no published checkpoint does.
     """
     if not path.is_file():  # a pipe would wait for ever
-        raise CheckpointRefused(f"{path} is no file.", "Name the published file.")
+        raise Code.CHECKPOINT_REFUSED(f"{path} is no file.", "Name the published file.")
     try:
         with path.open("rb") as stream:
             begin = stream.read(9)
@@ -99,7 +99,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
             return _read_safetensors(path)
         return _read_confined(path, "torch zip" if begin.startswith(ZIP) else "torch legacy")
     except OSError as cause:
-        raise CheckpointRefused(f"{path} cannot be read: {cause.strerror or cause}.", DOWNLOAD) from cause
+        raise Code.CHECKPOINT_REFUSED(f"{path} cannot be read: {cause.strerror or cause}.", DOWNLOAD) from cause
 
 
 def name_some(names: Iterable[str]) -> str:
@@ -114,7 +114,7 @@ def _read_safetensors(path: Path) -> Checkpoint:
     try:
         tensors = load_file(path)
     except (SafetensorError, ValueError, RuntimeError) as cause:
-        raise CheckpointRefused(f"{path.name} is no whole safetensors file: {cause}.", DOWNLOAD) from cause
+        raise Code.CHECKPOINT_REFUSED(f"{path.name} is no whole safetensors file: {cause}.", DOWNLOAD) from cause
     _check_names(tensors, path.name)
     return Checkpoint(tensors, (), (), "safetensors")
 
@@ -133,10 +133,12 @@ def _read_confined(path: Path, container: str) -> Checkpoint:
             raise garbled("a class of no plain name")
         _check_names(tensors, path.name)
         return Checkpoint(tensors, tuple(norm_first), tuple(inert), container)
-    except (DecoderFailed, DecodingTooLarge) as cause:
-        raise CheckpointRefused(f"{path.name} cannot be read. {cause.message}", DOWNLOAD) from cause
+    except EngineError as cause:
+        if cause.code not in (Code.DECODER_FAILED, Code.DECODING_TOO_LARGE):
+            raise
+        raise Code.CHECKPOINT_REFUSED(f"{path.name} cannot be read. {cause.message}", DOWNLOAD) from cause
     except (KeyError, TypeError, ValueError, SafetensorError) as cause:  # the process was taken over
-        raise CheckpointRefused(f"{path.name} cannot be read. {garbled(str(cause)).message}", DOWNLOAD) from cause
+        raise Code.CHECKPOINT_REFUSED(f"{path.name} cannot be read. {garbled(str(cause)).message}", DOWNLOAD) from cause
 
 
 def _receive_tensors(process: Decoder, max_bytes: int) -> dict[str, Tensor]:
@@ -178,7 +180,7 @@ def warm_up() -> None:
 def load_checkpoint(stream: BinaryIO, file: str) -> Checkpoint:
     """Load a torch file of any origin; it may take all memory and crash the process, so call it in a confined one.
 
-    `file` is its name for messages. Raises CheckpointRefused.
+    `file` is its name for messages. Raises CHECKPOINT_REFUSED.
     """
     n_bytes = stream.seek(0, io.SEEK_END)
     stream.seek(0)
@@ -191,11 +193,11 @@ def load_checkpoint(stream: BinaryIO, file: str) -> Checkpoint:
             _scan_legacy(stream, names, file)
     except (zipfile.BadZipFile, EOFError, RuntimeError, ValueError, OverflowError) as cause:
         _refuse_unknown(names, file)
-        raise CheckpointRefused(f"{file} is not whole: {name_some([str(cause)])}.", DOWNLOAD) from cause
+        raise Code.CHECKPOINT_REFUSED(f"{file} is not whole: {name_some([str(cause)])}.", DOWNLOAD) from cause
     _refuse_unknown(names, file)
     content = _unpickle(stream, names, file)
     if begin != ZIP and stream.tell() != n_bytes:
-        raise CheckpointRefused(f"{file} is not whole: its storages do not fill its {n_bytes} bytes.", DOWNLOAD)
+        raise Code.CHECKPOINT_REFUSED(f"{file} is not whole: its storages do not fill its {n_bytes} bytes.", DOWNLOAD)
     tensors = _find_state(content, n_bytes, file)
     norm_first = tuple(_find_settings(content, NORM_FIRST))
     container = "torch zip" if begin == ZIP else "torch legacy"
@@ -211,14 +213,14 @@ def _scan_zip(stream: BinaryIO, n_bytes: int, names: set[str], file: str) -> Non
         packed = [info.filename for info in infos if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1]
         for what, found in (("names twice", twice), ("names outside itself", outside), ("packs or encrypts", packed)):
             if found:
-                raise CheckpointRefused(f"{file} {what}: {name_some(found)}.", DOWNLOAD)
+                raise Code.CHECKPOINT_REFUSED(f"{file} {what}: {name_some(found)}.", DOWNLOAD)
         if len(infos) > MAX_ENTRIES or sum(info.file_size for info in infos) > n_bytes:
-            raise CheckpointRefused(f"{file} claims more than its {n_bytes} bytes hold.", DOWNLOAD)
+            raise Code.CHECKPOINT_REFUSED(f"{file} claims more than its {n_bytes} bytes hold.", DOWNLOAD)
         roots = [info for info in infos if PurePosixPath(info.filename).name == "data.pkl"]
         if len(roots) != 1:
-            raise CheckpointRefused(f"{file} is a zip archive with {len(roots)} data.pkl, wanted 1.", DOWNLOAD)
+            raise Code.CHECKPOINT_REFUSED(f"{file} is a zip archive with {len(roots)} data.pkl, wanted 1.", DOWNLOAD)
         if roots[0].file_size > MAX_PICKLE:
-            raise CheckpointRefused(
+            raise Code.CHECKPOINT_REFUSED(
                 f"{file} has a pickle of {roots[0].file_size} bytes, wanted {MAX_PICKLE} or fewer.", DOWNLOAD
             )
         pickled = io.BytesIO(archive.read(roots[0]))
@@ -234,10 +236,10 @@ def _scan_legacy(stream: BinaryIO, names: set[str], file: str) -> None:
     stream.seek(0)
     pickles = io.BytesIO(stream.read(MAX_PICKLE))
     if not pickles.getvalue().startswith(PICKLE):
-        raise CheckpointRefused(f"{file} is neither a torch checkpoint nor a safetensors file.", DOWNLOAD)
+        raise Code.CHECKPOINT_REFUSED(f"{file} is neither a torch checkpoint nor a safetensors file.", DOWNLOAD)
     operations = [_scan_pickle(pickles, names) for _ in range(5)]
     if "NEWFALSE" in operations[2]:  # `little_endian`, which torch does not check
-        raise CheckpointRefused(f"{file} is not written in little-endian order.", DOWNLOAD)
+        raise Code.CHECKPOINT_REFUSED(f"{file} is not written in little-endian order.", DOWNLOAD)
 
 
 def _scan_pickle(pickled: BinaryIO, names: set[str]) -> set[str]:
@@ -258,7 +260,7 @@ def _scan_pickle(pickled: BinaryIO, names: set[str]) -> set[str]:
 def _refuse_unknown(names: set[str], file: str) -> None:
     unknown = sorted(name for name in names if not _is_known(name))
     if unknown:
-        raise CheckpointRefused(
+        raise Code.CHECKPOINT_REFUSED(
             f"{file} holds {name_some(unknown)}, which no published checkpoint does and which may be an attack.",
             "Nothing of it was run or written. Do not open the file with anything else; download the published one.",
         )
@@ -279,7 +281,7 @@ def _unpickle(stream: BinaryIO, names: set[str], file: str) -> object:
         raise
     except Exception as cause:  # torch checks little itself, so anything may come out
         said = str(cause).rpartition("WeightsUnpickler error:")[2].strip().partition("\n")[0]
-        raise CheckpointRefused(f"{file} is damaged, or no checkpoint: {name_some([said])}.", DOWNLOAD) from cause
+        raise Code.CHECKPOINT_REFUSED(f"{file} is damaged, or no checkpoint: {name_some([said])}.", DOWNLOAD) from cause
 
 
 def _make_dict(*_: object) -> dict[object, object]:
@@ -289,21 +291,23 @@ def _make_dict(*_: object) -> dict[object, object]:
 def _find_state(content: object, n_bytes: int, file: str) -> dict[str, Tensor]:
     state = content["model"] if isinstance(content, dict) and "model" in content else content
     if not isinstance(state, dict) or not any(isinstance(value, Tensor) for value in state.values()):
-        raise CheckpointRefused(f"{file} holds no tensors under `model`.", DOWNLOAD)
+        raise Code.CHECKPOINT_REFUSED(f"{file} holds no tensors under `model`.", DOWNLOAD)
     _check_names(state, file)
     others = [name for name, value in state.items() if not isinstance(value, Tensor) or value.dim() > MAX_DIMS]
     if others:
-        raise CheckpointRefused(f"{file} holds under `model` what is no tensor: {name_some(others)}.", DOWNLOAD)
+        raise Code.CHECKPOINT_REFUSED(f"{file} holds under `model` what is no tensor: {name_some(others)}.", DOWNLOAD)
     total = sum(tensor.nbytes for tensor in state.values())
     if total > MAX_SHARING * n_bytes:
-        raise CheckpointRefused(f"{file} claims {total} bytes of tensors out of {n_bytes}.", DOWNLOAD)
+        raise Code.CHECKPOINT_REFUSED(f"{file} claims {total} bytes of tensors out of {n_bytes}.", DOWNLOAD)
     return {name: tensor.detach() for name, tensor in state.items()}
 
 
 def _check_names(tensors: dict[str, Tensor], file: str) -> None:
     odd = [str(name)[:200] for name in tensors if not isinstance(name, str) or not PLAIN_NAME.fullmatch(name)]
     if odd or len(tensors) > MAX_TENSORS:
-        raise CheckpointRefused(f"{file} has {len(tensors)} tensors with names such as {name_some(odd)}.", DOWNLOAD)
+        raise Code.CHECKPOINT_REFUSED(
+            f"{file} has {len(tensors)} tensors with names such as {name_some(odd)}.", DOWNLOAD
+        )
 
 
 def _find_settings(content: object, name: str) -> Iterator[bool]:

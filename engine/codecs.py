@@ -4,7 +4,7 @@ A decoder that hardly anybody uses is hardly looked after: CVE-2026-8461 wrote o
 FFmpeg's, and those of the decoders that serve them.
 """
 
-from engine.errors import CodecRefused
+from engine.errors import Code
 
 PICTURE_CODECS = frozenset("h264 hevc vp8 vp9 av1 mpeg4 mpeg1video mpeg2video mjpeg h263".split())
 SOUND_CODECS = frozenset("aac mp3 mp2 ac3 eac3 opus vorbis flac alac amr_nb amr_wb".split())
@@ -20,17 +20,17 @@ WHITELIST = ",".join(sorted(PICTURE_CODECS | SOUND_CODECS | PCM_CODECS | DECODER
 
 
 def check_picture_codec(name: str) -> None:
-    """Raises CodecRefused for a coding that is not decoded."""
+    """Raises CODEC_REFUSED for a coding that is not decoded."""
     if name not in PICTURE_CODECS:
-        raise CodecRefused(
+        raise Code.CODEC_REFUSED(
             f"The picture is coded as {name!r}, which is not decoded here.", "Export the video as H.264 in MP4."
         )
 
 
 def check_sound_codec(name: str) -> None:
-    """Raises CodecRefused for a coding that is not decoded."""
+    """Raises CODEC_REFUSED for a coding that is not decoded."""
     if not is_sound_allowed(name):
-        raise CodecRefused(
+        raise Code.CODEC_REFUSED(
             f"The sound is coded as {name!r}, which is not decoded here.", "Export the sound as AAC, the video as MP4."
         )
 

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import BinaryIO
 
-from engine.errors import NoVideo, UnreadableVideo
+from engine.errors import Code
 
 WANTED = "MP4, MOV, MKV, WebM, AVI or MPEG"
 HEAD_BYTES = 4096
@@ -49,8 +49,8 @@ PLAYLIST_WORDS = (b"#extm3u", b"ffconcat", b"[playlist]", b"<mpd", b"<smil", b"<
 def identify_container(path: Path) -> str:
     """FFmpeg's name of the demuxer for this file, by its first bytes alone.
 
-    Raises UnreadableVideo for an empty file and for anything that is no video, naming what it seems to be, and
-    NoVideo for a sound file.
+    Raises UNREADABLE_VIDEO for an empty file and for anything that is no video, naming what it seems to be, and
+    NO_VIDEO for a sound file.
     """
     with path.open("rb") as file:
         head = file.read(HEAD_BYTES)
@@ -59,8 +59,10 @@ def identify_container(path: Path) -> str:
         return demuxer
     found = _name_other(head)
     if found.startswith("audio"):
-        raise NoVideo(f"The file is {found}; a video with a face is needed.", "Choose the video this sound belongs to.")
-    raise UnreadableVideo(
+        raise Code.NO_VIDEO(
+            f"The file is {found}; a video with a face is needed.", "Choose the video this sound belongs to."
+        )
+    raise Code.UNREADABLE_VIDEO(
         f"The file is {found}, not a video. Wanted: {WANTED}.",
         "Choose another file, or convert it to MP4 first; the name's ending does not matter.",
     )
@@ -69,7 +71,7 @@ def identify_container(path: Path) -> str:
 def is_whole(path: Path, demuxer: str) -> bool:
     """Does the file hold all the bytes that its own structure announces?
 
-    Raises UnreadableVideo for an MP4 or MOV without its index. A file of which nothing is announced counts as whole.
+    Raises UNREADABLE_VIDEO for an MP4 or MOV without its index. A file of which nothing is announced counts as whole.
     """
     with path.open("rb") as file:
         size = path.stat().st_size
@@ -94,7 +96,7 @@ def _is_mov_whole(file: BinaryIO, end: int) -> bool:
         has_index = has_index or kind == b"moov"
         position += size
     if not has_index:
-        raise UnreadableVideo(
+        raise Code.UNREADABLE_VIDEO(
             "The file is truncated: its index (the `moov` box) is missing, and nothing can be read without it.",
             "Copy or download it again; of a recording that broke off, repair the original first.",
         )

@@ -20,14 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from engine.checkpoints import DOWNLOAD, NORM_FIRST, Checkpoint, name_some, read_checkpoint
-from engine.errors import (
-    CheckpointRefused,
-    FolderUnwritable,
-    LicenceNotAccepted,
-    WeightsDamaged,
-    WeightsMissing,
-    WeightsPresent,
-)
+from engine.errors import Code, FolderUnwritable, LicenceNotAccepted, WeightsDamaged, WeightsMissing
 from engine.licences import AV_HUBERT, Licence, accept_licence, find_acceptance
 from engine.models.avhubert import CONFIGS, FINE_TUNED, RENAMED, AVHubert, config_of, load_avhubert, rename_checkpoint
 from engine.permissions import MARK, mark_uses
@@ -72,11 +65,11 @@ class _Network:
 def import_weights(path: Path, data_dir: Path, agree: Agree, replace_old: bool = False) -> Imported:
     """Convert a published file, pre-trained or fine-tuned, into the weights folder.
 
-    Raises CheckpointRefused, LicenceNotAccepted, WeightsPresent where other weights are there and are not to be
+    Raises CHECKPOINT_REFUSED, LicenceNotAccepted, WEIGHTS_PRESENT where other weights are there and are not to be
     replaced, FolderUnwritable. Whatever it raises, no file was written but an acceptance of the licence.
     """
     if not path.is_file():
-        raise CheckpointRefused(f"{path} is no file.", "Name the file as it was downloaded.")
+        raise Code.CHECKPOINT_REFUSED(f"{path} is no file.", "Name the file as it was downloaded.")
     original = {"name": path.name, "n_bytes": path.stat().st_size, "sha256": hash_file(path)}
     known = _find_same(original["sha256"], data_dir)
     if known is not None:
@@ -87,7 +80,7 @@ def import_weights(path: Path, data_dir: Path, agree: Agree, replace_old: bool =
     weight = AVHUBERT[network.size]
     target = data_dir / FOLDER / weight.file
     if target.exists() and not replace_old:
-        raise WeightsPresent(f"{target} is there already and is another.", "Add --replace to replace it.")
+        raise Code.WEIGHTS_PRESENT(f"{target} is there already and is another.", "Add --replace to replace it.")
     terms_sha256 = _settle_licence(data_dir, agree)
     record = {
         "original": original,
@@ -130,17 +123,17 @@ def _settle_licence(data_dir: Path, agree: Agree) -> str:
 
 
 def _convert(checkpoint: Checkpoint, file: str) -> _Network:
-    """The network under our names, in float32; CheckpointRefused where it is another, or holds what is no number."""
+    """The network under our names, in float32; CHECKPOINT_REFUSED where it is another, or holds what is no number."""
     try:
         state, dropped = rename_checkpoint(checkpoint.tensors, _tell_norm_first(checkpoint))
         size = _tell_size(state)
         _match(state)
     except (ValueError, RuntimeError, TypeError) as cause:
-        raise CheckpointRefused(f"{file} is not AV-HuBERT: {_compare(checkpoint, cause)}.", DOWNLOAD) from cause
+        raise Code.CHECKPOINT_REFUSED(f"{file} is not AV-HuBERT: {_compare(checkpoint, cause)}.", DOWNLOAD) from cause
     state = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
     broken = [name for name, tensor in state.items() if not torch.isfinite(tensor).all()]
     if broken:
-        raise CheckpointRefused(f"{file} holds NaN or infinity in {name_some(broken)}.", DOWNLOAD)
+        raise Code.CHECKPOINT_REFUSED(f"{file} holds NaN or infinity in {name_some(broken)}.", DOWNLOAD)
     return _Network(size, {name: tensor.contiguous() for name, tensor in state.items()}, dropped)
 
 

@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 
 from engine import ffmpeg
-from engine.errors import FetchUnavailable
+from engine.errors import EngineError
 from engine.fetch.fetching import check_system
 from engine.licences import find_acceptance
 from engine.settings import Settings
@@ -86,7 +86,7 @@ def _examine_fetching() -> Finding:
     """Tell of yt-dlp, under which nothing is fetched that an older one would let in."""
     try:
         check_system()
-    except FetchUnavailable as error:
+    except EngineError as error:
         return Finding("yt-dlp", "warning", f"nothing can be fetched from the web: {error.message} {error.hint}")
     return Finding("yt-dlp", "ok", _version("yt-dlp") or "")
 

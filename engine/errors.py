@@ -1,97 +1,82 @@
-"""Errors whose text is meant for the person who brought the file: found, wanted, what to do."""
+"""Errors that a person can act on: the message states what was found and what was wanted, the hint what to do."""
+
+from enum import StrEnum, auto
+
+
+class ErrorCode(StrEnum):
+    """Public error codes; each value is the member's name. Each package has its own."""
+
+    @staticmethod
+    def _generate_next_value_(name: str, start: int, count: int, last_values: list[str]) -> str:
+        return name
+
+    def __call__(self, message: str, hint: str = "") -> "EngineError":
+        """Make an error of this code."""
+        return EngineError(message, hint, self)
+
+
+class Code(ErrorCode):
+    """The engine's codes, without those of the classes below, which callers catch."""
+
+    # Media files
+    UNREADABLE_VIDEO = auto()  # cannot be decoded: empty, damaged, not a video, or of a refused format
+    NO_VIDEO = auto()  # no video stream
+    CODEC_REFUSED = auto()  # of a codec that is not allowed for files of unknown origin
+    DECODER_FAILED = auto()  # the decoder process crashed, hung, or sent an invalid message
+    MEDIA_TOO_LARGE = auto()  # the video at a URL has more bytes than allowed
+    FILE_TOO_LARGE = auto()  # more bytes than allowed
+    TOO_MANY_PIXELS = auto()  # larger frames than allowed, by the header or by the stream itself
+    TOO_MANY_PICTURES = auto()  # more frames than allowed, counted while reading
+    RATE_TOO_HIGH = auto()  # more frames per second than allowed
+    TOO_LONG = auto()  # video or audio is longer than allowed
+    TOO_MANY_STREAMS = auto()  # more video and audio streams than allowed
+    SOUND_TOO_LARGE = auto()  # more audio channels, or a higher sampling rate, than allowed
+    DECODING_TOO_LARGE = auto()  # decoding needs more memory or processor time than allowed
+
+    # Models and data
+    WEIGHTS_PRESENT = auto()  # other weights of that name exist already
+    CHECKPOINT_REFUSED = auto()  # a foreign checkpoint is hostile, damaged, or of another model
+    BAD_MANIFEST = auto()  # an evaluation or training manifest lacks a column or names a missing file
+    UNMARKED_FRAME = auto()  # a manipulated frame without its watermark was about to be written
+    BAD_SCORES = auto()  # a file of scores is not one, or has too few scores for a calibration
+    BAD_CALIBRATION = auto()  # a calibration record is damaged, of another schema, or breaks a rule of its life cycle
+    RECIPE_MISMATCH = auto()  # a score of one recipe was about to be read by the calibration of another
+    RECOGNISER_MISSING = auto()  # the speech sound recogniser is not installed
+    LANGUAGE_UNKNOWN = auto()  # the speech sounds of this language are not known
+    REPORT_DAMAGED = auto()  # a report is incomplete, or not one of ours
+
+    # Videos of the web
+    BAD_URL = auto()  # not a plain http or https URL: another scheme, a user name, an ambiguous spelling
+    ADDRESS_FORBIDDEN = auto()  # a URL, or an address it led to, is not a public address of the web
+    SITE_UNREACHABLE = auto()  # the site's name is unknown, or it does not answer
+    LOGIN_NEEDED = auto()  # the site requires a login, or rejects programs
+    NO_MEDIA = auto()  # no video at the URL, or none in one piece
+    PLAYLIST_GIVEN = auto()  # the URL leads to several videos
+    LIVE_MEDIA = auto()  # the URL leads to a live stream
+    UPCOMING_MEDIA = auto()  # the URL leads to a video that is announced and not yet available
+    UNFINISHED_MEDIA = auto()  # the URL leads to a stream that has just ended and is not yet a video
+    MEDIA_TOO_LONG = auto()  # the site states a length above the limit
+    FETCH_TOO_SLOW = auto()  # the site sends too slowly
+    FETCH_TIMEOUT = auto()  # fetching took longer than allowed
+    FETCH_FAILED = auto()  # fetching failed for another reason
+    FETCH_UNAVAILABLE = auto()  # yt-dlp is missing or too old, or the system cannot confine a download
 
 
 class EngineError(Exception):
     """Something the person can act on.
 
-    `code` is stable and machine-readable, `message` says what was found and what was wanted,
-    `hint` says what to do next.
+    `code` is stable and machine-readable, `message` states what was found and what was wanted,
+    `hint` states what to do next.
     """
 
     code = "ENGINE_ERROR"
 
-    def __init__(self, message: str, hint: str = ""):
+    def __init__(self, message: str, hint: str = "", code: str = ""):
         super().__init__(message)
         self.message = message
         self.hint = hint
-
-
-class UnreadableVideo(EngineError):
-    """Not a video that can be decoded: empty, damaged, of another kind, or of a refused format."""
-
-    code = "UNREADABLE_VIDEO"
-
-
-class NoVideo(EngineError):
-    """A media file without a picture stream."""
-
-    code = "NO_VIDEO"
-
-
-class MediaTooLarge(EngineError):
-    """More than the limits allow; its subclasses say of what."""
-
-    code = "MEDIA_TOO_LARGE"
-
-
-class FileTooLarge(MediaTooLarge):
-    """More bytes than allowed."""
-
-    code = "FILE_TOO_LARGE"
-
-
-class TooManyPixels(MediaTooLarge):
-    """Larger pictures than allowed, by the header or by the stream itself."""
-
-    code = "TOO_MANY_PIXELS"
-
-
-class TooManyPictures(MediaTooLarge):
-    """More pictures than allowed, counted while reading."""
-
-    code = "TOO_MANY_PICTURES"
-
-
-class RateTooHigh(MediaTooLarge):
-    """More pictures a second than allowed."""
-
-    code = "RATE_TOO_HIGH"
-
-
-class TooLong(MediaTooLarge):
-    """Picture or sound lasts longer than allowed."""
-
-    code = "TOO_LONG"
-
-
-class TooManyStreams(MediaTooLarge):
-    """More streams of picture and sound than allowed."""
-
-    code = "TOO_MANY_STREAMS"
-
-
-class SoundTooLarge(MediaTooLarge):
-    """More channels of sound, or more samples a second, than allowed."""
-
-    code = "SOUND_TOO_LARGE"
-
-
-class DecodingTooLarge(MediaTooLarge):
-    """More memory or processor time is needed to decode the file than allowed."""
-
-    code = "DECODING_TOO_LARGE"
-
-
-class CodecRefused(UnreadableVideo):
-    """Picture or sound is coded in a way whose decoder is not let near files of unknown origin."""
-
-    code = "CODEC_REFUSED"
-
-
-class DecoderFailed(UnreadableVideo):
-    """The process that decodes crashed on the file, hung, or said what makes no sense."""
-
-    code = "DECODER_FAILED"
+        if code:
+            self.code = str(code)  # a plain str: databases and serialisers need no knowledge of the enum
 
 
 class WeightsMissing(EngineError):
@@ -106,151 +91,25 @@ class WeightsDamaged(EngineError):
     code = "WEIGHTS_DAMAGED"
 
 
-class BadManifest(EngineError):
-    """An evaluation or training manifest lacks a column or names a missing file."""
-
-    code = "BAD_MANIFEST"
-
-
 class WeightsForbidden(EngineError):
     """A model file may not be used for this: its licence forbids it."""
 
     code = "WEIGHTS_FORBIDDEN"
 
 
-class WeightsPresent(EngineError):
-    """Other weights of that name are there already."""
-
-    code = "WEIGHTS_PRESENT"
-
-
 class LicenceNotAccepted(EngineError):
-    """A model file is there, and the licence it comes under has not been accepted."""
+    """A model file is present, and its licence has not been accepted."""
 
     code = "LICENCE_NOT_ACCEPTED"
 
 
-class CheckpointRefused(EngineError):
-    """A foreign checkpoint is hostile, damaged, or of another model."""
-
-    code = "CHECKPOINT_REFUSED"
-
-
 class FolderUnwritable(EngineError):
-    """A folder cannot be written, or there is no room left in it."""
+    """A folder cannot be written, or its disk is full."""
 
     code = "FOLDER_UNWRITABLE"
 
 
 class NotForgeable(EngineError):
-    """A clip cannot be made into a forgery of this kind: no face, no room for the mark, no other person."""
+    """A clip cannot be manipulated in this way: no face, no room for the watermark, no other person."""
 
     code = "NOT_FORGEABLE"
-
-
-class UnmarkedFrame(EngineError):
-    """A forged picture without its watermark was about to be written."""
-
-    code = "UNMARKED_FRAME"
-
-
-class BadScores(EngineError):
-    """A file of scores is none, or has too little in it to be calibrated."""
-
-    code = "BAD_SCORES"
-
-
-class BadCalibration(EngineError):
-    """A calibration record is damaged, of another schema, or breaks a rule of its life."""
-
-    code = "BAD_CALIBRATION"
-
-
-class RecipeMismatch(EngineError):
-    """A score of one recipe was about to be read by the calibration of another."""
-
-    code = "RECIPE_MISMATCH"
-
-
-class BadUrl(EngineError):
-    """Not a plain http or https URL: another scheme, a user name in it, a spelling that can be read in two ways."""
-
-    code = "BAD_URL"
-
-
-class AddressForbidden(EngineError):
-    """A URL, or what it led to, is not a public address of the web."""
-
-    code = "ADDRESS_FORBIDDEN"
-
-
-class SiteUnreachable(EngineError):
-    """A site's name is unknown, or it does not answer."""
-
-    code = "SITE_UNREACHABLE"
-
-
-class LoginNeeded(EngineError):
-    """A site shows its media to those who are logged in, or turns programs away."""
-
-    code = "LOGIN_NEEDED"
-
-
-class NoMedia(EngineError):
-    """There is no video at a URL, or none in one piece."""
-
-    code = "NO_MEDIA"
-
-
-class PlaylistGiven(EngineError):
-    """A URL leads to several videos."""
-
-    code = "PLAYLIST_GIVEN"
-
-
-class LiveMedia(EngineError):
-    """A URL leads to a stream that is being sent."""
-
-    code = "LIVE_MEDIA"
-
-
-class UpcomingMedia(EngineError):
-    """A URL leads to a video that is announced and not yet there."""
-
-    code = "UPCOMING_MEDIA"
-
-
-class UnfinishedMedia(EngineError):
-    """A URL leads to a stream that has just ended and is not yet a video."""
-
-    code = "UNFINISHED_MEDIA"
-
-
-class MediaTooLong(EngineError):
-    """A site says that its video is longer than the limits allow."""
-
-    code = "MEDIA_TOO_LONG"
-
-
-class FetchTooSlow(EngineError):
-    """A site sends, but too slowly to wait for it."""
-
-    code = "FETCH_TOO_SLOW"
-
-
-class FetchTimeout(EngineError):
-    """Fetching took longer than the limits allow."""
-
-    code = "FETCH_TIMEOUT"
-
-
-class FetchFailed(EngineError):
-    """A site's media could not be fetched for another reason."""
-
-    code = "FETCH_FAILED"
-
-
-class FetchUnavailable(EngineError):
-    """Nothing can be fetched from the web here: yt-dlp is missing or too old, or the system lacks what it needs."""
-
-    code = "FETCH_UNAVAILABLE"

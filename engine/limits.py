@@ -2,16 +2,7 @@
 
 from pathlib import Path
 
-from engine.errors import (
-    FileTooLarge,
-    RateTooHigh,
-    SoundTooLarge,
-    TooLong,
-    TooManyPictures,
-    TooManyPixels,
-    TooManyStreams,
-    UnreadableVideo,
-)
+from engine.errors import Code
 from engine.settings import MediaLimits
 from engine.types import FPS
 
@@ -19,47 +10,47 @@ RATE_ROOM = 1.02  # cameras' clocks and rounded timestamps
 
 
 def check_file(path: Path, limits: MediaLimits) -> None:
-    """Raises UnreadableVideo where there is no file, FileTooLarge where there is too much of it."""
+    """Raises UNREADABLE_VIDEO where there is no file, FILE_TOO_LARGE where there is too much of it."""
     if not path.is_file():
-        raise UnreadableVideo(f"There is no file {path.name!r}.", "Check the name and the folder.")
+        raise Code.UNREADABLE_VIDEO(f"There is no file {path.name!r}.", "Check the name and the folder.")
     size = path.stat().st_size
     if size > limits.max_bytes:
-        raise FileTooLarge(
+        raise Code.FILE_TOO_LARGE(
             f"The file has {size / 2**20:.0f} MB; at most {limits.max_bytes / 2**20:.0f} are allowed.",
             "Cut it, or export it at 720p.",
         )
 
 
 def check_duration(duration_s: float, limits: MediaLimits) -> None:
-    """Raises TooLong for a video longer than allowed."""
+    """Raises TOO_LONG for a video longer than allowed."""
     if duration_s > limits.max_duration_s + 0.5 / FPS:
-        raise TooLong(
+        raise Code.TOO_LONG(
             f"The video lasts {duration_s:.0f} seconds; at most {limits.max_duration_s:.0f} are allowed.",
             "Cut out the part to be looked at.",
         )
 
 
 def check_pixels(width: int, height: int, limits: MediaLimits) -> None:
-    """Raises TooManyPixels for pictures larger than allowed."""
+    """Raises TOO_MANY_PIXELS for pictures larger than allowed."""
     if width * height > limits.max_pixels:
-        raise TooManyPixels(
+        raise Code.TOO_MANY_PIXELS(
             f"The pictures have {width} x {height} pixels; at most {limits.max_pixels} pixels are allowed.",
             "Export the video at 1080p or smaller.",
         )
 
 
 def check_pictures(count: int, shown_s: float, limits: MediaLimits) -> None:
-    """Raises TooManyPictures, RateTooHigh or TooLong for what was counted so far, whatever the header says.
+    """Raises TOO_MANY_PICTURES, RATE_TOO_HIGH or TOO_LONG for what was counted so far, whatever the header says.
 
     `shown_s` are the seconds from the first picture counted to the last. The rate is that of more than a second.
     """
     if count > limits.max_source_frames:
-        raise TooManyPictures(
+        raise Code.TOO_MANY_PICTURES(
             f"The video has more than the {limits.max_source_frames} pictures allowed.",
             "Cut it into shorter parts, or export it at 25 or 30 pictures a second.",
         )
     if count > RATE_ROOM * limits.max_rate_hz * (shown_s + 1):
-        raise RateTooHigh(
+        raise Code.RATE_TOO_HIGH(
             f"The video has more than the {limits.max_rate_hz:g} pictures a second that are allowed.",
             "Export it at 25 to 60 pictures a second.",
         )
@@ -67,18 +58,18 @@ def check_pictures(count: int, shown_s: float, limits: MediaLimits) -> None:
 
 
 def check_streams(count: int, limits: MediaLimits) -> None:
-    """Raises TooManyStreams for more streams of picture and sound than allowed."""
+    """Raises TOO_MANY_STREAMS for more streams of picture and sound than allowed."""
     if count > limits.max_streams:
-        raise TooManyStreams(
+        raise Code.TOO_MANY_STREAMS(
             f"The file has {count} streams of picture and sound; at most {limits.max_streams} are allowed.",
             "Export it with one picture and one sound track.",
         )
 
 
 def check_sound(channels: int, rate_hz: int, limits: MediaLimits) -> None:
-    """Raises SoundTooLarge for more channels, or samples a second, than allowed."""
+    """Raises SOUND_TOO_LARGE for more channels, or samples a second, than allowed."""
     if channels > limits.max_channels or rate_hz > limits.max_sound_hz:
-        raise SoundTooLarge(
+        raise Code.SOUND_TOO_LARGE(
             f"The sound has {channels} channels at {rate_hz} Hz; at most {limits.max_channels} channels at "
             f"{limits.max_sound_hz} Hz are allowed.",
             "Export it as stereo at 48000 Hz.",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from engine.cells import read_cell
-from engine.errors import BadManifest
+from engine.errors import Code
 
 REAL = "real"
 
@@ -57,21 +57,23 @@ OPTIONAL = ("sample", "has_audio", "audio_in_sync", "language", "session", "face
 def read_manifest(path: Path, required: Sequence[str] = ("path", "label"), check_files: bool = False) -> list[Row]:
     """Read all rows of a CSV; columns that no field is named after are ignored.
 
-    Raises BadManifest: no such file, a required column that is missing, a row with a value that cannot be used, and,
+    Raises BAD_MANIFEST: no such file, a required column that is missing, a row with a value that cannot be used, and,
     with `check_files`, a row whose file is not there.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = _read_rows(path, file, {"path", "label", *required})
     except OSError as cause:
-        raise BadManifest(f"The manifest {path} cannot be read: {cause.strerror}.", "Check its name.") from cause
+        raise Code.BAD_MANIFEST(f"The manifest {path} cannot be read: {cause.strerror}.", "Check its name.") from cause
     except (UnicodeDecodeError, csv.Error) as cause:
-        raise BadManifest(f"The manifest {path} is not a CSV file in UTF-8: {cause}.", "Export it anew.") from cause
+        raise Code.BAD_MANIFEST(
+            f"The manifest {path} is not a CSV file in UTF-8: {cause}.", "Export it anew."
+        ) from cause
     if not rows:
-        raise BadManifest(f"The manifest {path} has a header and no rows.", "Add one row per clip.")
+        raise Code.BAD_MANIFEST(f"The manifest {path} has a header and no rows.", "Add one row per clip.")
     missing = [row for row in rows if check_files and not row.path.is_file()]
     if missing:
-        raise BadManifest(
+        raise Code.BAD_MANIFEST(
             f"{path}: row {missing[0].number} names the file {missing[0].path}, which is not there "
             f"({len(missing)} of {len(rows)} are missing).",
             "Paths are taken from the manifest's folder.",
@@ -84,7 +86,7 @@ def _read_rows(path: Path, lines: Iterable[str], required: set[str]) -> list[Row
     found = [name.strip() for name in reader.fieldnames or ()]
     lacking = sorted(required - set(found))
     if lacking:
-        raise BadManifest(
+        raise Code.BAD_MANIFEST(
             f"{path} lacks the column {', '.join(lacking)}; the columns found are: {', '.join(found) or 'none'}.",
             "The first line must name the columns.",
         )
@@ -94,11 +96,13 @@ def _read_rows(path: Path, lines: Iterable[str], required: set[str]) -> list[Row
 
 def _read_row(path: Path, number: int, cells: dict[str | None, str | None]) -> Row:
     if None in cells:
-        raise BadManifest(f"{path}: row {number} has more cells than the header.", "Put text with commas in quotes.")
+        raise Code.BAD_MANIFEST(
+            f"{path}: row {number} has more cells than the header.", "Put text with commas in quotes."
+        )
     plain = {name: read_cell((value or "").strip()) for name, value in cells.items() if name is not None}
     for name in ("path", "label"):
         if not plain[name]:
-            raise BadManifest(f"{path}: row {number} has no {name}.", "Fill the cell or remove the row.")
+            raise Code.BAD_MANIFEST(f"{path}: row {number} has no {name}.", "Fill the cell or remove the row.")
     return Row(
         number=number,
         path=path.parent / plain["path"],
@@ -121,7 +125,7 @@ def _read_place(path: Path, text: str) -> Path | None:
 
 def _read_enrol(path: Path, number: int, text: str) -> bool | None:
     if text not in ("", "0", "1"):
-        raise BadManifest(f"{path}: row {number} has enrol {text!r}, wanted 1, 0 or nothing.", "")
+        raise Code.BAD_MANIFEST(f"{path}: row {number} has enrol {text!r}, wanted 1, 0 or nothing.", "")
     return text == "1" if text else None
 
 
@@ -133,5 +137,5 @@ def _read_offset(path: Path, number: int, text: str) -> float | None:
     except ValueError:
         offset_s = math.nan
     if not math.isfinite(offset_s):
-        raise BadManifest(f"{path}: row {number} has the offset_s {text!r}, wanted seconds such as -0.12.", "")
+        raise Code.BAD_MANIFEST(f"{path}: row {number} has the offset_s {text!r}, wanted seconds such as -0.12.", "")
     return offset_s

@@ -44,8 +44,8 @@ class OwnPictures:
 def open_clip(path: Path, limits: MediaLimits = DEFAULT_LIMITS) -> Clip:
     """Read the whole sound and the times of all pictures; the pictures themselves are streamed by `read_frames()`.
 
-    Raises UnreadableVideo (not a video, damaged beyond use), NoVideo (no moving picture in it) and MediaTooLarge, or
-    subclasses that say more. The file is decoded by confined processes alone, see `engine/sandbox`.
+    Raises UNREADABLE_VIDEO (not a video, damaged beyond use), CODEC_REFUSED, DECODER_FAILED, NO_VIDEO (no moving
+    picture in it) and the codes of a limit exceeded. Confined processes alone decode the file, see `engine/sandbox`.
     What can still be used is returned with its reasons: TRUNCATED, FPS_VFR.
     """
     check_file(path, limits)

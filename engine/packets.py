@@ -12,7 +12,7 @@ from av.video.stream import VideoStream
 
 from engine.codecs import check_picture_codec, check_sound_codec, is_sound_allowed
 from engine.containers import WANTED
-from engine.errors import NoVideo, UnreadableVideo
+from engine.errors import Code
 from engine.limits import check_duration, check_pixels, check_sound, check_streams
 from engine.pictures import PictureIndex, bound_decoder, open_container, read_packets, shape_pictures
 from engine.scans import Scan, SoundPiece
@@ -32,7 +32,7 @@ def scan_file(
 ) -> Scan:
     """Read every packet once; the sound is handed on as it comes.
 
-    Raises UnreadableVideo, NoVideo and MediaTooLarge, in their subclasses.
+    Raises UNREADABLE_VIDEO, NO_VIDEO and the codes of a limit exceeded.
     """
     with open_container(file, demuxer, limits.max_pixels) as container:
         declared_s = (container.duration or 0) / av.time_base
@@ -45,7 +45,7 @@ def scan_file(
         broken_off = _read_all(container, video, audio, index, sound, on_packet)
         times, unit_s = index.finish(), float(video.time_base or 0)
         if index.first is None or len(times) == 0:
-            raise UnreadableVideo(
+            raise Code.UNREADABLE_VIDEO(
                 f"The file has a picture stream ({video.codec_context.name}), but no picture of it can be decoded.",
                 "It may be damaged, truncated or encrypted; export it again, as H.264 in MP4.",
             )
@@ -89,7 +89,7 @@ def _pick_video(container: InputContainer) -> VideoStream:
     """The first film whose coding is decoded here; a cover or a thumbnail is none."""
     films = [stream for stream in container.streams.video if not stream.disposition & NOT_A_FILM]
     if not films:
-        raise NoVideo(
+        raise Code.NO_VIDEO(
             "The file has no video, only " + ("sound." if container.streams.audio else "other streams."),
             f"Choose a video with a face: {WANTED}.",
         )
@@ -97,11 +97,13 @@ def _pick_video(container: InputContainer) -> VideoStream:
         if stream.codec_context is not None:
             check_picture_codec(stream.codec_context.codec.canonical_name)
             return stream
-    raise UnreadableVideo("The picture is coded in a way that cannot be decoded here.", "Export it as H.264 in MP4.")
+    raise Code.UNREADABLE_VIDEO(
+        "The picture is coded in a way that cannot be decoded here.", "Export it as H.264 in MP4."
+    )
 
 
 def _pick_audio(container: InputContainer, limits: MediaLimits) -> AudioStream | None:
-    """The first sound whose coding is decoded here; CodecRefused where there is sound, but none of that kind."""
+    """The first sound whose coding is decoded here; CODEC_REFUSED where there is sound, but none of that kind."""
     streams = [stream for stream in container.streams.audio if stream.codec_context is not None]
     names = [stream.codec_context.codec.canonical_name for stream in streams]
     for stream, name in zip(streams, names, strict=True):

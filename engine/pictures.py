@@ -18,7 +18,7 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from engine.codecs import WHITELIST, check_picture_codec
-from engine.errors import UnreadableVideo
+from engine.errors import Code
 from engine.fields import TOP, find_first_field, take_field
 from engine.limits import check_pictures
 from engine.scans import UPRIGHT, PicturePlan, PictureShape
@@ -51,7 +51,7 @@ def open_container(file: io.FileIO, demuxer: str, max_pixels: int) -> InputConta
     except av.FFmpegError as error:
         if isinstance(error, MemoryError):
             raise
-        raise UnreadableVideo(
+        raise Code.UNREADABLE_VIDEO(
             f"The file begins like a video ({demuxer}) but cannot be opened: {error.strerror}.",
             "It may be damaged or truncated; fetch or export it again.",
         ) from error
@@ -84,7 +84,7 @@ class PictureIndex:
         self._earliest = self._latest = 0
 
     def add(self, packet: "Packet[VideoStream]") -> None:
-        """Note a packet. Raises MediaTooLarge as soon as it is one too many, whatever the header says."""
+        """Note a packet. Raises the code of a limit as soon as it is exceeded, whatever the header says."""
         if self.first is None:
             self._decode_first(packet)
         time = packet.pts if packet.pts is not None else packet.dts
@@ -161,7 +161,7 @@ def stream_pictures(
                 break
             held = picture
         if held is None:
-            raise UnreadableVideo("No picture of the video can be decoded.", "Export it again, as H.264 in MP4.")
+            raise Code.UNREADABLE_VIDEO("No picture of the video can be decoded.", "Export it again, as H.264 in MP4.")
         for last in range(index, plan.n_frames):
             yield reader.show(held, last)
     return reader.sum_up()

@@ -130,7 +130,7 @@ class Engine:
         return cls(observer, experts[0], recipe, options, next(iter(experts[1:]), None), in_force)
 
     def apply(self, calibration: Calibration | None) -> None:
-        """Put a record in force, or none; RecipeMismatch for another recipe, BadCalibration for what cannot judge."""
+        """Put a record in force, or none; RECIPE_MISMATCH for another recipe, BAD_CALIBRATION for what cannot judge."""
         if calibration is not None:
             check_consistency(calibration, self.expert.recipe)
         self.calibration = calibration

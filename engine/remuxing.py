@@ -11,7 +11,7 @@ from av.packet import Packet
 from av.stream import Stream
 
 from engine.codecs import check_picture_codec, check_sound_codec
-from engine.errors import EngineError, NoVideo, UnreadableVideo
+from engine.errors import Code, EngineError
 from engine.limits import check_duration, check_streams
 from engine.pictures import open_container
 from engine.settings import MediaLimits
@@ -38,7 +38,7 @@ def merge_streams(
 ) -> None:
     """Copy the first picture stream of one file and the first sound stream of the other into one MP4 or Matroska.
 
-    Raises NoVideo, CodecRefused, MediaTooLarge, in its leaves, and UnreadableVideo.
+    Raises NO_VIDEO, CODEC_REFUSED, UNREADABLE_VIDEO and the codes of a limit exceeded.
     """
     with (
         open_container(picture, demuxers[0], limits.max_pixels) as seen,
@@ -52,7 +52,7 @@ def merge_streams(
         except (av.FFmpegError, ValueError) as error:
             if isinstance(error, MemoryError):
                 raise
-            raise UnreadableVideo("Picture and sound came apart and cannot be put together.", DAMAGED) from error
+            raise Code.UNREADABLE_VIDEO("Picture and sound came apart and cannot be put together.", DAMAGED) from error
 
 
 def _pick(container: InputContainer, kind: str, limits: MediaLimits) -> Stream:
@@ -72,8 +72,8 @@ def _pick(container: InputContainer, kind: str, limits: MediaLimits) -> Stream:
 
 def _name_lack(kind: str) -> EngineError:
     if kind == "video":
-        return NoVideo("The file that should hold the picture has none.", DAMAGED)
-    return UnreadableVideo("The file that should hold the sound has none.", DAMAGED)
+        return Code.NO_VIDEO("The file that should hold the picture has none.", DAMAGED)
+    return Code.UNREADABLE_VIDEO("The file that should hold the sound has none.", DAMAGED)
 
 
 def _copy(

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 
 from engine.calibration.bands import state
 from engine.calibration.records import Task
-from engine.errors import EngineError
+from engine.errors import Code, EngineError
 from engine.json_fields import explain
 from engine.types import Analysis
 
@@ -22,12 +22,6 @@ FILE = ("name", "sha256", "duration_s", "size_px", "source_fps")  # fields that 
 SIDE = 96  # pixels of a thumbnail
 BLANK_GREY = 128
 ANALYSIS = TypeAdapter(Analysis)
-
-
-class ReportDamaged(EngineError):
-    """A report is not whole, or not one of ours."""
-
-    code = "REPORT_DAMAGED"
 
 
 def to_json(analysis: Analysis) -> dict[str, Any]:
@@ -42,7 +36,7 @@ def to_json(analysis: Analysis) -> dict[str, Any]:
 def from_json(report: Mapping[str, Any], thumbnails: Mapping[int, np.ndarray] | None = None) -> Analysis:
     """Read what `to_json` returned; `thumbnails` (96, 96, 3) uint8 by track, grey where there is none.
 
-    Numbers are as rounded there, so `to_json` of the result returns the same report again. ReportDamaged where it is
+    Numbers are as rounded there, so `to_json` of the result returns the same report again. REPORT_DAMAGED where it is
     none; unknown keys, of later versions, are ignored.
     """
     blank = np.full((SIDE, SIDE, 3), BLANK_GREY, np.uint8)
@@ -51,7 +45,7 @@ def from_json(report: Mapping[str, Any], thumbnails: Mapping[int, np.ndarray] | 
         tracks = [{**track, "thumbnail": pictures.get(track["id"], blank)} for track in report["tracks"]]
         return ANALYSIS.validate_python({**report, **report["file"], "tracks": tracks})
     except (KeyError, TypeError, ValueError) as cause:
-        raise ReportDamaged(
+        raise Code.REPORT_DAMAGED(
             f"The report is damaged, or none of Wayspeak's: {explain(cause)}.", "Analyse the file again."
         ) from cause
 

@@ -51,7 +51,7 @@ class SoundReader:
         self._is_new = True  # what waits begins a stretch
 
     def add(self, packet: "Packet[AudioStream]") -> None:
-        """Decode a packet; the empty packet at the end flushes the decoder. Raises SoundTooLarge."""
+        """Decode a packet; the empty packet at the end flushes the decoder. Raises SOUND_TOO_LARGE."""
         self.damaged = self.damaged or packet.is_corrupt
         try:
             frames = packet.decode()

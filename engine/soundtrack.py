@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from engine._torchaudio import torchaudio
-from engine.errors import TooLong
+from engine.errors import Code
 from engine.scans import SoundPiece
 from engine.types import SAMPLE_RATE, SAMPLES_PER_FRAME
 
@@ -106,7 +106,7 @@ class StretchBuilder:
         self._is_open = False
 
     def add(self, piece: SoundPiece) -> None:
-        """Take one piece. Raises TooLong as soon as there is more sound than allowed, whatever the header says."""
+        """Take one piece. Raises TOO_LONG as soon as there is more sound than allowed, whatever the header says."""
         if piece.starts_s is not None or self._resampler is None:
             self._end_stretch()
             self._start_s = piece.starts_s or 0.0
@@ -130,7 +130,7 @@ class StretchBuilder:
         self._blocks += blocks
         self._n_samples += sum(len(block) for block in blocks)
         if self._n_samples > int((self._max_duration_s + 1) * SAMPLE_RATE):
-            raise TooLong(
+            raise Code.TOO_LONG(
                 f"The sound is longer than the {self._max_duration_s:.0f} seconds allowed.",
                 "Cut the video into shorter parts.",
             )

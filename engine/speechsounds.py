@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from engine.errors import EngineError
+from engine.errors import Code
 from engine.types import FPS, SAMPLES_PER_FRAME, OnStep
 
 if TYPE_CHECKING:
@@ -35,18 +35,6 @@ class Sound:
     end_s: float
 
 
-class RecogniserMissing(EngineError):
-    """What recognises speech sounds is not installed."""
-
-    code = "RECOGNISER_MISSING"
-
-
-class LanguageUnknown(EngineError):
-    """Speech sounds of this language are not known."""
-
-    code = "LANGUAGE_UNKNOWN"
-
-
 class SoundRecogniser:
     """Holds the recogniser of one language; one `recognise` at a time."""
 
@@ -55,12 +43,12 @@ class SoundRecogniser:
 
     @classmethod
     def load(cls, language: str = "en") -> Self:
-        """Load the model of the language, named as ISO 639-1 does; LanguageUnknown, RecogniserMissing."""
+        """Load the model of the language, named as ISO 639-1 does; LANGUAGE_UNKNOWN, RECOGNISER_MISSING."""
         check_language(language)
         try:
             from pocketsphinx import Decoder, get_model_path
         except ImportError as cause:
-            raise RecogniserMissing(
+            raise Code.RECOGNISER_MISSING(
                 "Speech sounds need pocketsphinx, which is not installed.", "Run: pip install pocketsphinx"
             ) from cause
         model = get_model_path("en-us")
@@ -103,10 +91,10 @@ class SoundRecogniser:
 
 
 def check_language(language: str) -> None:
-    """Raise LanguageUnknown for any that no model is there for."""
+    """Raise LANGUAGE_UNKNOWN for any that no model is there for."""
     if language not in LANGUAGES:
         known = ", ".join(f"{code} ({name})" for code, name in LANGUAGES.items())
-        raise LanguageUnknown(
+        raise Code.LANGUAGE_UNKNOWN(
             f"The sounds of the language {language!r} are not known, only those of {known}.",
             "Leave the speech sounds out: those of another language would be heard as English ones.",
         )

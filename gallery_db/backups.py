@@ -17,7 +17,7 @@ from engine.errors import EngineError, FolderUnwritable
 from gallery_db import audit, forgetting
 from gallery_db.audit import Action
 from gallery_db.database import Database, open_database, set_up_sqlite
-from gallery_db.errors import FileRefused, GalleryDamaged, GalleryError, GalleryNewer
+from gallery_db.errors import GalleryCode, GalleryDamaged, GalleryError, GalleryNewer
 from gallery_db.schema import AuditRow, GenerationRow, SpeakerRow
 
 OWN_TOOLS = "Use pg_dump and pg_restore, or `wayspeak gallery export`."
@@ -45,10 +45,10 @@ def write_backup(database: Database, path: Path) -> None:
 def restore_backup(path: Path, live: Path) -> int:
     """Put a backup in the place of a gallery; gives how many speakers were forgotten again.
 
-    FileRefused where it is no whole backup; GalleryNewer where it is of a newer version.
+    FILE_REFUSED where it is no whole backup; GalleryNewer where it is of a newer version.
     """
     if not path.is_file():
-        raise FileRefused(f"There is no file {path}.", "Check the path.")
+        raise GalleryCode.FILE_REFUSED(f"There is no file {path}.", "Check the path.")
     live.parent.mkdir(parents=True, mode=0o700, exist_ok=True)
     part = live.with_name(f"{live.name}.restoring-{secrets.token_hex(4)}")
     try:
@@ -76,11 +76,15 @@ def _copy(path: Path, part: Path) -> None:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as source:
             found = [row[0] for row in source.execute("PRAGMA integrity_check")]
             if found != ["ok"]:
-                raise FileRefused(f"The backup {path.name} is damaged: {found[0]}.", "Restore an older one.")
+                raise GalleryCode.FILE_REFUSED(
+                    f"The backup {path.name} is damaged: {found[0]}.", "Restore an older one."
+                )
             with closing(sqlite3.connect(part)) as target:
                 source.backup(target)
     except sqlite3.Error as cause:
-        raise FileRefused(f"{path.name} is no backup of a gallery: {cause}.", "Choose another file.") from cause
+        raise GalleryCode.FILE_REFUSED(
+            f"{path.name} is no backup of a gallery: {cause}.", "Choose another file."
+        ) from cause
 
 
 def _open_whole(live: Path) -> Database | None:
@@ -100,7 +104,9 @@ def _carry_over(part: Path, before: Database | None) -> int:
     try:
         copy = open_database(part)
     except GalleryDamaged as cause:
-        raise FileRefused(f"The file is no backup of a gallery: {cause.message}", "Choose another file.") from cause
+        raise GalleryCode.FILE_REFUSED(
+            f"The file is no backup of a gallery: {cause.message}", "Choose another file."
+        ) from cause
     n_forgotten = 0
     traces: list[bytes] = []
     try:

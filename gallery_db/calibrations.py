@@ -7,22 +7,22 @@ from sqlalchemy import Connection, insert, select
 
 from engine.calibration.files import list_shipped
 from engine.calibration.records import Calibration, from_json, to_json
-from engine.errors import BadCalibration
+from engine.errors import Code
 from gallery_db.schema import CalibrationRow
 
 
 def add_calibration(connection: Connection, record: Calibration) -> None:
-    """Keep a record as it is. BadCalibration where it is there already, or follows one that is not.
+    """Keep a record as it is. BAD_CALIBRATION where it is there already, or follows one that is not.
 
     What it follows is kept with it where that comes with the program.
     """
     known = set(connection.execute(select(CalibrationRow.id)).scalars())
     if record.id in known:
-        raise BadCalibration(f"The calibration {record.id[:12]} is kept already.", "Nothing needs to be done.")
+        raise Code.BAD_CALIBRATION(f"The calibration {record.id[:12]} is kept already.", "Nothing needs to be done.")
     shipped = {one.id: one for one in list_shipped()}
     if record.supersedes and record.supersedes not in known and record.id not in shipped:  # drafts are not shipped
         if record.supersedes not in shipped:
-            raise BadCalibration(
+            raise Code.BAD_CALIBRATION(
                 f"The calibration follows {record.supersedes[:12]}, which is not kept here.", "Keep that one first."
             )
         add_calibration(connection, shipped[record.supersedes])
@@ -47,6 +47,6 @@ def add_calibration(connection: Connection, record: Calibration) -> None:
 
 
 def read_calibrations(connection: Connection) -> list[Calibration]:
-    """Read all records, oldest first; BadCalibration where one was changed since it was sealed."""
+    """Read all records, oldest first; BAD_CALIBRATION where one was changed since it was sealed."""
     query = select(CalibrationRow.record).order_by(CalibrationRow.valid_from, CalibrationRow.id)
     return [from_json(json.dumps(record)) for record in connection.execute(query).scalars()]

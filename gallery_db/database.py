@@ -19,7 +19,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, Operati
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from engine.errors import FolderUnwritable
-from gallery_db.errors import GalleryBusy, GalleryDamaged, GalleryError, GalleryUnreachable
+from gallery_db.errors import GalleryBusy, GalleryCode, GalleryDamaged, GalleryError
 from gallery_db.migrations import bring_up_to_date, read_version
 from gallery_db.schema import VERSION
 
@@ -128,7 +128,7 @@ class Database:
 def open_database(where: Path | str) -> Database:
     """Open the file or the URL, and bring its schema up to date.
 
-    GalleryUnreachable, FolderUnwritable, GalleryDamaged, GalleryNewer and GalleryBusy say what is wrong.
+    GALLERY_UNREACHABLE, FolderUnwritable, GalleryDamaged, GalleryNewer and GalleryBusy say what is wrong.
     """
     return migrate(connect(where), VERSION, bring_up_to_date)
 
@@ -167,12 +167,14 @@ def _locate(where: Path | str) -> tuple[URL, Path | None]:
     try:
         url = make_url(where)
     except ArgumentError as cause:
-        raise GalleryUnreachable("The database's URL cannot be read.", "Write postgresql://USER@HOST/NAME.") from cause
+        raise GalleryCode.GALLERY_UNREACHABLE(
+            "The database's URL cannot be read.", "Write postgresql://USER@HOST/NAME."
+        ) from cause
     if url.drivername.split("+")[0] in ("postgresql", "postgres"):
         return url.set(drivername="postgresql+psycopg"), None
     if url.drivername == "sqlite" and url.database:
         return url, Path(url.database).absolute()
-    raise GalleryUnreachable(
+    raise GalleryCode.GALLERY_UNREACHABLE(
         f"A database of the kind {url.drivername} was found, wanted PostgreSQL or SQLite.",
         "Write postgresql://USER@HOST/NAME, or leave it out for a file in the data folder.",
     )
@@ -197,7 +199,7 @@ def _prepare_file(path: Path) -> None:
 def _refuse_network(folder: Path) -> None:
     kind = find_file_system(folder.resolve(), MOUNTS)
     if kind in NETWORK:
-        raise GalleryUnreachable(
+        raise GalleryCode.GALLERY_UNREACHABLE(
             f"The gallery's folder {folder} is on a network file system ({kind}), where SQLite's locks fail.",
             "Choose a folder on a local disk with WAYSPEAK_DATA, or use PostgreSQL.",
         )
@@ -233,7 +235,7 @@ def set_up_sqlite(connection: sqlite3.Connection, _: object = None) -> None:
         connection.execute(f"PRAGMA {pragma}")
         found = connection.execute(f"PRAGMA {pragma.split('=')[0]}").fetchone()[0]
         if found != wanted:
-            raise GalleryUnreachable(
+            raise GalleryCode.GALLERY_UNREACHABLE(
                 f"SQLite answers {found} to {pragma}.", "Use a local disk and Python's own SQLite module."
             )
 
@@ -301,7 +303,7 @@ def translate_errors(name: str) -> Iterator[None]:
             raise
         raise told from error
     except (NoSuchModuleError, ModuleNotFoundError) as error:
-        raise GalleryUnreachable(
+        raise GalleryCode.GALLERY_UNREACHABLE(
             f"PostgreSQL was asked for, and a package for it is missing: {error}.",
             "Install it: pip install 'wayspeak[postgres]'.",
         ) from error
@@ -321,8 +323,10 @@ def _explain(name: str, error: SQLAlchemyError) -> GalleryError | FolderUnwritab
             f"The gallery {name} cannot be written: {cause}", "Make room, or choose another folder with WAYSPEAK_DATA."
         )
     if isinstance(error, DBAPIError) and error.connection_invalidated:
-        return GalleryUnreachable(f"The database {name} went away.", "Start it, and try again.")
+        return GalleryCode.GALLERY_UNREACHABLE(f"The database {name} went away.", "Start it, and try again.")
     if isinstance(error, OperationalError) and not name.startswith("sqlite") and cause.sqlstate is None:
         told = " ".join(str(cause).split())[:200]  # the server has not answered, or would not let anybody in
-        return GalleryUnreachable(f"The database {name} cannot be reached: {told}", "Start it, or correct its URL.")
+        return GalleryCode.GALLERY_UNREACHABLE(
+            f"The database {name} cannot be reached: {told}", "Start it, or correct its URL."
+        )
     return None

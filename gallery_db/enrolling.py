@@ -9,7 +9,7 @@ from sqlalchemy import Connection, select
 from gallery_db import audit
 from gallery_db.admission import judge
 from gallery_db.audit import Action
-from gallery_db.errors import EmbedderMismatch, EnrolmentRefused
+from gallery_db.errors import EnrolmentRefused, GalleryCode
 from gallery_db.nearest import Finder, read_neighbours
 from gallery_db.people import (
     Entry,
@@ -38,12 +38,12 @@ from gallery_db.templates import join_vectors, renew_templates
 
 
 def expect_one_recipe(samples: Sequence[NewSample]) -> str:
-    """Give the recipe of samples to enrol; EmbedderMismatch where they are of two, EnrolmentRefused without any."""
+    """Give the recipe of samples to enrol; EMBEDDER_MISMATCH where they are of two, EnrolmentRefused without any."""
     recipes = sorted({one.embedding.recipe for one in samples})
     if not recipes:
         raise EnrolmentRefused("There is no sample to enrol.", "Give a clip at least.")
     if len(recipes) > 1:
-        raise EmbedderMismatch(
+        raise GalleryCode.EMBEDDER_MISMATCH(
             f"The samples are of {len(recipes)} recipes, wanted 1.", "Embed all clips with the same weights."
         )
     return recipes[0]
@@ -151,11 +151,11 @@ def _read_sources(connection: Connection, speaker_id: int) -> set[tuple[str, str
 
 
 def _expect_known_recipe(connection: Connection, people: Sequence[Person], recipe: str | None) -> None:
-    """EmbedderMismatch where the file is of a recipe that nobody here is enrolled in, unless nobody is at all."""
+    """EMBEDDER_MISMATCH where the file is of a recipe that nobody here is enrolled in, unless nobody is at all."""
     told = {sample.embedding.recipe for person in people for sample in person.samples}
     here = set(connection.execute(select(EmbeddingRow.recipe).distinct()).scalars()) if recipe is None else {recipe}
     if here and told - here:
-        raise EmbedderMismatch(
+        raise GalleryCode.EMBEDDER_MISMATCH(
             f"The file is of the recipe {', '.join(sorted(told - here))}, enrolled is {', '.join(sorted(here))}.",
             "Embeddings of two recipes are never compared: enrol the clips anew with these weights.",
         )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from engine.types import DynamicEmbedding
-from gallery_db.errors import EmbedderMismatch, GalleryError
+from gallery_db.errors import GalleryCode, GalleryError
 from gallery_db.records import (
     Calibration,
     Candidate,
@@ -61,7 +61,7 @@ class Judge:
 
     def __post_init__(self) -> None:
         if self.calibration is not None and self.calibration.recipe != self.recipe:
-            raise EmbedderMismatch(
+            raise GalleryCode.EMBEDDER_MISMATCH(
                 f"The calibration is of the recipe {self.calibration.recipe}, the scores are of {self.recipe}.",
                 "Use a calibration of the same recipe.",
             )

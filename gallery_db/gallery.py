@@ -13,7 +13,7 @@ from gallery_db import audit, calibrations, enrolling, forgetting, merging, port
 from gallery_db.audit import Action
 from gallery_db.backups import OWN_TOOLS, restore_backup, write_backup
 from gallery_db.database import FILE, FOLDER, Database, open_database
-from gallery_db.errors import GalleryError, SearchWithoutReason
+from gallery_db.errors import GalleryCode, GalleryError
 from gallery_db.evidence import Judge
 from gallery_db.nearest import Finder
 from gallery_db.people import expect_speaker, find_speaker, read_samples, read_speakers
@@ -63,7 +63,7 @@ class Gallery:
     def restore(where: Settings | Path, backup: Path) -> int:
         """Put a backup in the place of a gallery, and give how many people were forgotten anew since it was made.
 
-        FileRefused where it is no whole backup. Where others have the gallery open they go on with what was restored.
+        FILE_REFUSED where it is no whole backup. Where others have the gallery open they go on with what was restored.
         """
         place = _locate(where)
         if isinstance(place, str):
@@ -104,7 +104,7 @@ class Gallery:
         """Add samples to the speaker of that name or id, who is made where nobody bears the name.
 
         EnrolmentRefused where not one sample is accepted: nothing is written then, and nothing in a dry run, which
-        gives what would be. UnknownSpeaker for an id of nobody.
+        gives what would be. UNKNOWN_SPEAKER for an id of nobody.
         """
         recipe = enrolling.expect_one_recipe(samples)
         with self.database.read() as connection:  # builds the index before others have to wait
@@ -118,7 +118,7 @@ class Gallery:
             return read_speakers(connection)
 
     def speaker(self, who: str | int) -> Speaker:
-        """One speaker, by name or id; UnknownSpeaker where nobody is."""
+        """One speaker, by name or id; UNKNOWN_SPEAKER where nobody is."""
         with self.database.read() as connection:
             (found,) = read_speakers(connection, [expect_speaker(connection, who)])
         return found
@@ -138,11 +138,11 @@ class Gallery:
     ) -> Search:
         """Look for a speaker among everyone, open-set: that none is supported is an answer.
 
-        `reason` goes on record for good and must not name anybody: a case number. SearchWithoutReason without;
-        EmbedderMismatch where others are enrolled, but none in this recipe.
+        `reason` goes on record for good and must not name anybody: a case number. SEARCH_WITHOUT_REASON without;
+        EMBEDDER_MISMATCH where others are enrolled, but none in this recipe.
         """
         if not (reason or "").strip():
-            raise SearchWithoutReason(
+            raise GalleryCode.SEARCH_WITHOUT_REASON(
                 "A search among everyone was asked for without a reason.", "Give a case number or the like."
             )
         if k < 1:
@@ -181,7 +181,7 @@ class Gallery:
         return found
 
     def keep_calibration(self, record: CalibrationRecord) -> None:
-        """Keep a calibration; BadCalibration where it is there, or what it follows is not."""
+        """Keep a calibration; BAD_CALIBRATION where it is there, or what it follows is not."""
         with self.database.write() as connection:
             calibrations.add_calibration(connection, record)
             detail = {"id": record.id, "status": str(record.status)}
@@ -220,7 +220,7 @@ class Gallery:
             return merging.reassign(connection, sample_id, to)
 
     def rename(self, who: str | int, name: str) -> Speaker:
-        """Change a name; NameTaken where it is somebody else's."""
+        """Change a name; NAME_TAKEN where it is somebody else's."""
         with self.database.write() as connection:
             return merging.rename(connection, who, name)
 
@@ -240,8 +240,8 @@ class Gallery:
     def import_(self, path: Path, on_clash: Clash = Clash.REFUSE, *, recipe: str | None = None) -> list[Enrolment]:
         """Enrol the speakers of a portable file, all or none.
 
-        FileRefused where the file is damaged; EmbedderMismatch where it is not of `recipe`, or without that of one that
-        somebody here is enrolled in; NameTaken where a name is there already and clashes are refused.
+        FILE_REFUSED where the file is damaged; EMBEDDER_MISMATCH where it is not of `recipe`, or without that of one
+        that somebody here is enrolled in; NAME_TAKEN where a name is there already and clashes are refused.
         """
         people = portable.read_people(path, recipe)
         with self.database.write() as connection:

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, delete, insert, select, update
 
 from gallery_db import audit
 from gallery_db.audit import Action
-from gallery_db.errors import GalleryError, UnknownSpeaker
+from gallery_db.errors import GalleryCode, GalleryError
 from gallery_db.people import clean_name, expect_speaker, fold_name, move_samples, read_speakers, refuse_taken
 from gallery_db.records import Speaker
 from gallery_db.schema import MergeRow, SampleRow, SpeakerRow
@@ -38,7 +38,9 @@ def unmerge(connection: Connection, absorbed: str | int) -> Speaker:
         query.join(SpeakerRow, MergeRow.absorbed_id == SpeakerRow.id).where(wanted)
     ).one_or_none()
     if found is None:
-        raise UnknownSpeaker(f"{absorbed!r} was not merged into anybody.", "Name the speaker who was absorbed.")
+        raise GalleryCode.UNKNOWN_SPEAKER(
+            f"{absorbed!r} was not merged into anybody.", "Name the speaker who was absorbed."
+        )
     above = connection.execute(select(SpeakerRow.merged_into_id).where(SpeakerRow.id == found.kept_id)).scalar_one()
     if above is not None:
         raise GalleryError("The speaker they were merged into was merged into another since.", "Undo that merge first.")
@@ -54,7 +56,9 @@ def reassign(connection: Connection, sample_id: int, to: str | int) -> Speaker:
     speaker_id = expect_speaker(connection, to)
     owner = connection.execute(select(SampleRow.speaker_id).where(SampleRow.id == sample_id)).scalar_one_or_none()
     if owner is None:
-        raise UnknownSpeaker(f"No sample has the number {sample_id}.", "List them: wayspeak gallery list NAME.")
+        raise GalleryCode.UNKNOWN_SPEAKER(
+            f"No sample has the number {sample_id}.", "List them: wayspeak gallery list NAME."
+        )
     if owner == speaker_id:
         raise GalleryError(f"Sample {sample_id} is that speaker's already.", "Name another speaker.")
     others = select(SampleRow.id).where(SampleRow.speaker_id == owner, SampleRow.id != sample_id).limit(1)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import numpy as np
 from sqlalchemy import Connection, Float, bindparam, func, select
 
-from gallery_db.errors import EmbedderMismatch
+from gallery_db.errors import GalleryCode
 from gallery_db.evidence import Known
 from gallery_db.index import Snapshot, VectorIndex, check_vectors
 from gallery_db.people import is_too_little
@@ -28,7 +28,7 @@ class Finder:
     def find(self, connection: Connection, recipe: str, vectors: np.ndarray, k: int) -> list[Hits]:
         """Give the k nearest speakers of each of (Q, D) in what the connection sees.
 
-        EmbedderMismatch where the templates of this recipe are of another width.
+        EMBEDDER_MISMATCH where the templates of this recipe are of another width.
         """
         if connection.dialect.name == "postgresql":
             width = connection.execute(select(TemplateRow.dim).where(TemplateRow.recipe == recipe).limit(1)).scalar()
@@ -98,9 +98,9 @@ def read_neighbours(
 
 
 def _expect_width(vectors: np.ndarray, width: int) -> None:
-    """EmbedderMismatch where vectors (Q, D) are not as wide as what is enrolled; 0: nothing is."""
+    """EMBEDDER_MISMATCH where vectors (Q, D) are not as wide as what is enrolled; 0: nothing is."""
     if width and vectors.shape[1] != width:
-        raise EmbedderMismatch(
+        raise GalleryCode.EMBEDDER_MISMATCH(
             f"The embedding has {vectors.shape[1]} numbers, those enrolled have {width}.",
             "The recipe is the same, so one of the two is damaged: wayspeak gallery check.",
         )

@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Connection, Select, delete, func, insert, 
 
 from engine.types import DynamicEmbedding
 from gallery_db.admission import MIN_CLIPS, MIN_SECONDS
-from gallery_db.errors import NameTaken, UnknownSpeaker
+from gallery_db.errors import GalleryCode
 from gallery_db.records import Basis, Consent, NewSample, Speaker, StoredSample
 from gallery_db.schema import ConsentRow, EmbeddingRow, SampleRow, SpeakerRow
 
@@ -30,10 +30,10 @@ class Entry:
 
 
 def clean_name(name: str) -> str:
-    """Give a name without spaces around or doubled; NameTaken where it cannot be one."""
+    """Give a name without spaces around or doubled; NAME_TAKEN where it cannot be one."""
     cleaned = " ".join(unicodedata.normalize("NFC", name).split())
     if not 0 < len(cleaned) <= MAX_NAME or not cleaned.isprintable():
-        raise NameTaken(
+        raise GalleryCode.NAME_TAKEN(
             f"{name[:50]!r} cannot be a name.", f"Write 1 to {MAX_NAME} characters that can be printed, on one line."
         )
     return cleaned
@@ -60,14 +60,14 @@ def expect_speaker(connection: Connection, who: int | str) -> int:
     """Give the id of a speaker who must be there."""
     found = find_speaker(connection, who)
     if found is None:
-        raise UnknownSpeaker(
+        raise GalleryCode.UNKNOWN_SPEAKER(
             f"Nobody enrolled is {who!r}." if isinstance(who, str) else f"No speaker has the id {who}.", LIST
         )
     return found
 
 
 def add_speaker(connection: Connection, name: str, created_at: datetime | None = None) -> int:
-    """Write a new speaker; NameTaken where somebody bears the name, also under another spelling."""
+    """Write a new speaker; NAME_TAKEN where somebody bears the name, also under another spelling."""
     name = clean_name(name)
     refuse_taken(connection, name)
     values = {
@@ -80,12 +80,12 @@ def add_speaker(connection: Connection, name: str, created_at: datetime | None =
 
 
 def refuse_taken(connection: Connection, name: str, but: int | None = None) -> None:
-    """NameTaken where somebody else bears the name, or did until they were merged into another."""
+    """NAME_TAKEN where somebody else bears the name, or did until they were merged into another."""
     row = connection.execute(
         select(SpeakerRow.id, SpeakerRow.name, SpeakerRow.merged_into_id).where(SpeakerRow.name_key == fold_name(name))
     ).one_or_none()
     if row is not None and row.id != but:
-        raise NameTaken(
+        raise GalleryCode.NAME_TAKEN(
             f"Somebody is enrolled as {row.name}" + (", and was merged into another." if row.merged_into_id else "."),
             "Choose another name" + (", or undo the merge." if row.merged_into_id else "."),
         )

@@ -22,7 +22,7 @@ from safetensors.numpy import load, save
 
 from engine.errors import FolderUnwritable
 from engine.types import DynamicEmbedding
-from gallery_db.errors import EmbedderMismatch, FileRefused
+from gallery_db.errors import GalleryCode
 from gallery_db.records import Basis, Consent, Person, StoredSample
 
 KIND = "wayspeak people"
@@ -46,7 +46,7 @@ def write_people(path: Path, people: Sequence[Person]) -> None:
 
 
 def read_people(path: Path, recipe: str | None = None) -> tuple[Person, ...]:
-    """Read them; FileRefused says what is wrong with the file, EmbedderMismatch that it is of other recipes."""
+    """Read them; FILE_REFUSED says what is wrong with the file, EMBEDDER_MISMATCH that it is of other recipes."""
     content = _read_whole(path)
     header = _read_header(path, content)
     _check_format(path, header)
@@ -54,10 +54,12 @@ def read_people(path: Path, recipe: str | None = None) -> tuple[Person, ...]:
     try:
         people = tuple(_unpack(json.loads(header["people"]), load(content)))
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, SafetensorError) as cause:
-        raise FileRefused(f"{path.name} does not hold what it should: {_tell(cause)}.", _RESTORE) from cause
+        raise GalleryCode.FILE_REFUSED(
+            f"{path.name} does not hold what it should: {_tell(cause)}.", _RESTORE
+        ) from cause
     recipes = {sample.embedding.recipe for person in people for sample in person.samples}
     if recipe is not None and recipes - {recipe}:
-        raise EmbedderMismatch(
+        raise GalleryCode.EMBEDDER_MISMATCH(
             f"{path.name} is of the recipe {', '.join(sorted(recipes - {recipe}))}, wanted {recipe}.",
             "Embeddings of two recipes are never compared: enrol the clips anew with these weights.",
         )
@@ -165,7 +167,7 @@ def _text(value: object) -> str:
 
 
 def _read_header(path: Path, content: bytes) -> dict[str, str]:
-    """Read the header's own metadata; FileRefused where this is no such file."""
+    """Read the header's own metadata; FILE_REFUSED where this is no such file."""
     try:
         length = int.from_bytes(content[:8], "little")
         header = json.loads(content[8 : 8 + length])["__metadata__"]
@@ -173,13 +175,15 @@ def _read_header(path: Path, content: bytes) -> dict[str, str]:
             raise ValueError(f"it is of the kind {header['kind']!r:.70}")
         return {name: str(value) for name, value in header.items()}
     except (ValueError, KeyError, TypeError, RecursionError) as cause:
-        raise FileRefused(f"{path.name} is no whole export of a gallery: {_tell(cause)}.", _RESTORE) from cause
+        raise GalleryCode.FILE_REFUSED(
+            f"{path.name} is no whole export of a gallery: {_tell(cause)}.", _RESTORE
+        ) from cause
 
 
 def _check_format(path: Path, header: dict[str, str]) -> None:
     found = header.get("format", "")
     if not found.isdecimal() or int(found) > FORMAT:
-        raise FileRefused(
+        raise GalleryCode.FILE_REFUSED(
             f"{path.name} has the format {found[:20]}, this version reads {FORMAT} at most.",
             "Update Wayspeak, or export with this version.",
         )
@@ -191,7 +195,7 @@ def _check_digest(path: Path, content: bytes, header: dict[str, str]) -> None:
     digests = _DIGEST.findall(content)
     unsigned = content.replace(_sign(found), _sign(UNSIGNED)) if digests == [found.encode()] else b""
     if hashlib.sha256(unsigned).hexdigest() != found:
-        raise FileRefused(f"{path.name} is damaged or was changed: its checksum does not fit.", _RESTORE)
+        raise GalleryCode.FILE_REFUSED(f"{path.name} is damaged or was changed: its checksum does not fit.", _RESTORE)
 
 
 def _sign(digest: str) -> bytes:
@@ -207,10 +211,12 @@ def _tell(cause: Exception) -> str:
 def _read_whole(path: Path) -> bytes:
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise FileRefused(f"{path.name} is larger than {MAX_BYTES // 2**30} GB.", "Export fewer people at a time.")
+            raise GalleryCode.FILE_REFUSED(
+                f"{path.name} is larger than {MAX_BYTES // 2**30} GB.", "Export fewer people at a time."
+            )
         return path.read_bytes()
     except OSError as cause:
-        raise FileRefused(f"{path} cannot be read: {cause.strerror}.", "Check the path.") from cause
+        raise GalleryCode.FILE_REFUSED(f"{path} cannot be read: {cause.strerror}.", "Check the path.") from cause
 
 
 def _write_whole(path: Path, content: bytes) -> None:

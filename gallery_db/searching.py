@@ -6,7 +6,7 @@ import numpy as np
 from sqlalchemy import Connection, select
 
 from engine.types import DynamicEmbedding
-from gallery_db.errors import EmbedderMismatch
+from gallery_db.errors import GalleryCode
 from gallery_db.evidence import Judge, conclude_nothing
 from gallery_db.nearest import Finder, read_known
 from gallery_db.people import read_samples
@@ -18,7 +18,7 @@ EMPTY = "nothing to search"
 
 
 def search(connection: Connection, finder: Finder, embedding: DynamicEmbedding, k: int, judge: Judge) -> Search:
-    """Look among everyone of the embedding's recipe; EmbedderMismatch where all are of others."""
+    """Look among everyone of the embedding's recipe; EMBEDDER_MISMATCH where all are of others."""
     recipe = embedding.recipe
     n_speakers = finder.count(connection, recipe)
     if not n_speakers:
@@ -33,9 +33,9 @@ def search(connection: Connection, finder: Finder, embedding: DynamicEmbedding, 
 
 
 def verify(connection: Connection, speaker: Speaker, embedding: DynamicEmbedding, judge: Judge) -> Verification:
-    """Hold an embedding against one speaker; EmbedderMismatch where they are enrolled in other recipes alone."""
+    """Hold an embedding against one speaker; EMBEDDER_MISMATCH where they are enrolled in other recipes alone."""
     if speaker.id not in read_known(connection, embedding.recipe, [speaker.id]):
-        raise EmbedderMismatch(
+        raise GalleryCode.EMBEDDER_MISMATCH(
             f"Nothing of {speaker.name} is enrolled in the recipe {embedding.recipe}.",
             "Enrol their clips anew with these weights.",
         )
@@ -70,7 +70,7 @@ def _compare(vectors: np.ndarray, embedding: DynamicEmbedding) -> np.ndarray:
 def _refuse_other_recipes(connection: Connection, recipe: str) -> None:
     others = connection.execute(select(TemplateRow.recipe).distinct()).scalars().all()
     if others:
-        raise EmbedderMismatch(
+        raise GalleryCode.EMBEDDER_MISMATCH(
             f"The embedding is of the recipe {recipe}, enrolled is {', '.join(sorted(others))}.",
             "Embeddings of two recipes are never compared: enrol the clips anew with these weights.",
         )

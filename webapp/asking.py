@@ -7,9 +7,9 @@ from pydantic import TypeAdapter
 
 from engine.calibration.judging import find_calibration
 from engine.calibration.records import Calibration, Task
-from engine.errors import EngineError
+from engine.errors import Code, EngineError
 from engine.json_fields import explain
-from engine.report import ReportDamaged, write_json
+from engine.report import write_json
 from engine.settings import Settings
 from engine.types import OnStep
 from gallery_db.database import FILE, FOLDER
@@ -115,12 +115,12 @@ def write_answers(
 
 
 def read_answers(told: Mapping[str, Any]) -> Answers:
-    """Read what `write_answers` wrote, numbers as rounded there; ReportDamaged where it is damaged."""
+    """Read what `write_answers` wrote, numbers as rounded there; REPORT_DAMAGED where it is damaged."""
     try:
         faces = told["faces"]
         return _read_all(faces, "search", SEARCHES), _read_all(faces, "verification", VERIFICATIONS)
     except (KeyError, TypeError, ValueError) as cause:
-        raise ReportDamaged(f"The answers about speakers are damaged: {explain(cause)}.", "Ask again.") from cause
+        raise Code.REPORT_DAMAGED(f"The answers about speakers are damaged: {explain(cause)}.", "Ask again.") from cause
 
 
 def _describe_face(face: Sighting) -> dict[str, Any]:

@@ -15,8 +15,8 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from engine.cells import guard_cell
-from engine.errors import EngineError
-from engine.report import ReportDamaged, to_json
+from engine.errors import Code, EngineError
+from engine.report import to_json
 from engine.types import Analysis
 from webapp.batch_sources import Source
 from webapp.jobs import folders
@@ -93,7 +93,7 @@ def _make_job_row(store: JobStore, number: int, job: Job) -> BatchRow:
             report = json.loads((store.folder(job.id) / folders.RESULT).read_text("utf-8"))
             return _read_report(number, source, report)
         except (OSError, ValueError, KeyError):  # deleted at this moment, or damaged
-            return BatchRow(number, source, job.name, job.sha256, FAILED, ReportDamaged.code, "Its result is gone.")
+            return BatchRow(number, source, job.name, job.sha256, FAILED, Code.REPORT_DAMAGED, "Its result is gone.")
     error = (job.error.code, job.error.message) if job.error else (None, None)
     return BatchRow(number, source, job.name, job.sha256, str(job.state), *error)
 

@@ -10,13 +10,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from engine.errors import EngineError
 from engine.methods import Method
 from engine.model_specs import SPECS
 from engine.settings import Settings
 from webapp.batch import BatchRow
 from webapp.batch_run import judge_one, load_engine, look_at, tell_version
 from webapp.batch_sources import Source
+from webapp.errors import WebCode
 
 LOCAL = "local"
 ATTEMPTS = 3
@@ -25,12 +25,6 @@ ANSWER_S = 5.0
 BATCH = 8  # observations that are judged together
 Record = dict[str, Any]
 """A row of Ray Data; its objects travel as Ray carries them, inside the operator's own cluster."""
-
-
-class RayMissing(EngineError):
-    """Ray is not installed, or no cluster answers there."""
-
-    code = "RAY_MISSING"
 
 
 class Looking:
@@ -96,12 +90,12 @@ class RayAnswers:
 
 
 def connect(address: str) -> None:
-    """Connect to a cluster, or start one for `local`; RayMissing where that cannot be."""
+    """Connect to a cluster, or start one for `local`; RAY_MISSING where that cannot be."""
     try:
         import ray
         import ray.data
     except ImportError as cause:
-        raise RayMissing("Ray is not installed.", "Install it: pip install 'wayspeak[ray]'.") from cause
+        raise WebCode.RAY_MISSING("Ray is not installed.", "Install it: pip install 'wayspeak[ray]'.") from cause
     if not ray.is_initialized():
         if address == LOCAL:
             _start()
@@ -122,7 +116,7 @@ def _start() -> None:
         except Exception as cause:  # Ray raises nothing narrower where a part of it was too slow
             ray.shutdown()
             if attempt == ATTEMPTS:
-                raise RayMissing(
+                raise WebCode.RAY_MISSING(
                     f"Ray could not be started here: {cause}.", "Try again when less is going on."
                 ) from cause
 
@@ -137,4 +131,6 @@ def _join(address: str) -> None:
             socket.create_connection((parts.hostname or "", parts.port), timeout=ANSWER_S).close()
         ray.init(address, log_to_driver=False)
     except (OSError, RuntimeError, ValueError) as cause:
-        raise RayMissing(f"No Ray cluster answers at {address}: {cause}.", "Start one: ray start --head.") from cause
+        raise WebCode.RAY_MISSING(
+            f"No Ray cluster answers at {address}: {cause}.", "Start one: ray start --head."
+        ) from cause

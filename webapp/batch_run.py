@@ -20,7 +20,7 @@ from engine.weights import hash_file
 from webapp.asking import Asker
 from webapp.batch import BatchRow, make_error_row, make_row, read_jsonl, write_jsonl, write_results
 from webapp.batch_sources import Source
-from webapp.jobs.errors import SomethingWrong
+from webapp.errors import WebCode
 from webapp.jobs.records import JobError
 
 if TYPE_CHECKING:
@@ -152,7 +152,9 @@ def judge_one(source: Source, seen: "Observation | BatchRow", engine: "Engine") 
 
 def _tell_accident(source: Source, error: Exception) -> JobError:
     _log.error("%s could not be examined", source.written, exc_info=error)
-    return JobError.of(SomethingWrong("Something went wrong inside Wayspeak.", "Try again; the log shows the cause."))
+    return JobError.of(
+        WebCode.INTERNAL_ERROR("Something went wrong inside Wayspeak.", "Try again; the log shows the cause.")
+    )
 
 
 def _read_old(folder: Path) -> list[BatchRow]:

@@ -6,17 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.cells import read_cell
-from engine.errors import EngineError
+from webapp.errors import WebCode
 
 MAX_LINKS = 50
 SUFFIXES = frozenset(".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .ts .m2ts .mts .3gp .ogv .wmv .flv".split())
 SCHEMES = ("http://", "https://")
-
-
-class BadBatch(EngineError):
-    """What a batch is to be about cannot be read, or is too much."""
-
-    code = "BAD_BATCH"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,19 +31,21 @@ class Source:
 def read_sources(given: Sequence[str]) -> list[Source]:
     """Take links, files, folders (their videos, also in folders within), CSVs (a column path or url), lists of links.
 
-    A list of links is a text file with one a line; # begins a comment. BadBatch where nothing is found, a list cannot
+    A list of links is a text file with one a line; # begins a comment. BAD_BATCH where nothing is found, a list cannot
     be read, or there are more than 50 links.
     """
     found = [one for text in given for one in _expand(text)]
     if not found:
-        raise BadBatch("No video and no link was found.", "Name files, a folder with videos, or a list of links.")
+        raise WebCode.BAD_BATCH(
+            "No video and no link was found.", "Name files, a folder with videos, or a list of links."
+        )
     sources = [
         Source(number, text, None if _is_link(text) else path, text if _is_link(text) else None)
         for number, (text, path) in enumerate(found, start=1)
     ]
     n_links = sum(one.url is not None for one in sources)
     if n_links > MAX_LINKS:
-        raise BadBatch(f"{n_links} links were given, at most {MAX_LINKS} are taken.", "Split the list.")
+        raise WebCode.BAD_BATCH(f"{n_links} links were given, at most {MAX_LINKS} are taken.", "Split the list.")
     return sources
 
 
@@ -78,11 +74,11 @@ def _read_table(path: Path) -> Iterator[tuple[str, Path]]:
     try:
         rows = list(csv.DictReader(_read_text(path).splitlines()))
     except csv.Error as cause:
-        raise BadBatch(f"{path} is not a CSV: {cause}.", "Export it anew.") from cause
+        raise WebCode.BAD_BATCH(f"{path} is not a CSV: {cause}.", "Export it anew.") from cause
     columns = {str(name).strip().lower(): name for row in rows[:1] for name in row if name is not None}
     wanted = [columns[name] for name in ("path", "url") if name in columns]
     if not wanted:
-        raise BadBatch(f"{path} has no column path or url with rows below.", "Name one of its columns so.")
+        raise WebCode.BAD_BATCH(f"{path} has no column path or url with rows below.", "Name one of its columns so.")
     cells = (
         next((cell for cell in (read_cell((row[name] or "").strip()) for name in wanted) if cell), "") for row in rows
     )
@@ -99,6 +95,6 @@ def _read_text(path: Path) -> str:
     try:
         return path.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as cause:
-        raise BadBatch(
+        raise WebCode.BAD_BATCH(
             f"{path} cannot be read as text in UTF-8: {cause}.", "Check its name, or export it anew."
         ) from cause

@@ -7,9 +7,9 @@ from typing import Self
 from engine.settings import Settings
 from gallery_db.gallery import Gallery
 from webapp.accounts.records import Visitor
+from webapp.errors import WebCode
 from webapp.evidence.keys import SigningKey, open_key
 from webapp.galleries import open_gallery
-from webapp.jobs.errors import UnknownJob
 from webapp.jobs.records import Job
 from webapp.jobs.store import JobStore
 
@@ -33,14 +33,14 @@ class AppContext:
         return open_key(self.settings.data_dir)
 
     def find_job(self, visitor: Visitor, job_id: str) -> Job:
-        """Return a job that the user may see; UnknownJob for a job of another user too, so that its id stays secret."""
+        """Return a job that the user may see; UNKNOWN_JOB for another user's too, so that its id stays secret."""
         try:
             self.jobs.folder(job_id)
         except ValueError:
-            raise UnknownJob("There is no such job.", "Look at the list.") from None
+            raise WebCode.UNKNOWN_JOB("There is no such job.", "Look at the list.") from None
         job = self.jobs.get(job_id)
         if not visitor.owns(job.owner):
-            raise UnknownJob("There is no such job.", "It may have been deleted; look at the list.")
+            raise WebCode.UNKNOWN_JOB("There is no such job.", "It may have been deleted; look at the list.")
         return job
 
     def close(self) -> None:

@@ -7,12 +7,13 @@ from typing import Self
 from sqlalchemy import Connection, MetaData
 from sqlalchemy.orm import DeclarativeBase
 
-from engine.errors import EngineError, FolderUnwritable
+from engine.errors import FolderUnwritable
 from engine.settings import Settings
 from gallery_db.database import Database, connect, migrate
 from gallery_db.errors import GalleryBusy, GalleryDamaged, GalleryError, GalleryNewer
 from gallery_db.migrations import bring_up_to_date
 from gallery_db.schema import Base as GalleryBase
+from webapp.errors import WebCode
 from webapp.migrations import HERE
 
 FILE = "app.sqlite"
@@ -27,30 +28,6 @@ class Base(DeclarativeBase):
     type_annotation_map = GalleryBase.type_annotation_map
 
 
-class AppDatabaseError(EngineError):
-    """The app's own database cannot be used."""
-
-    code = "APP_DATABASE_ERROR"
-
-
-class AppDatabaseBusy(AppDatabaseError):
-    """Others held it for too long."""
-
-    code = "APP_DATABASE_BUSY"
-
-
-class AppDatabaseDamaged(AppDatabaseError):
-    """It is no database, damaged, or another program's."""
-
-    code = "APP_DATABASE_DAMAGED"
-
-
-class AppDatabaseNewer(AppDatabaseError):
-    """A newer Wayspeak wrote it."""
-
-    code = "APP_DATABASE_NEWER"
-
-
 class AppDatabase:
     """The open database, of the newest schema; threads may share one, other processes may have it open."""
 
@@ -59,7 +36,7 @@ class AppDatabase:
 
     @classmethod
     def open(cls, settings: Settings) -> Self:
-        """Open it, made where there is none; AppDatabaseError and FolderUnwritable say why that cannot be."""
+        """Open it, made where there is none; APP_DATABASE_ERROR and FolderUnwritable say why that cannot be."""
         path = settings.data_dir / FILE
         with _translate(str(path)):
             return cls(migrate(connect(path), VERSION, lambda held: bring_up_to_date(held, VERSION, HERE)))
@@ -92,16 +69,22 @@ def _translate(name: str) -> Iterator[None]:
     try:
         yield
     except GalleryBusy as error:
-        raise AppDatabaseBusy(f"The app's database {name} was held by others for too long.", "Try again.") from error
+        raise WebCode.APP_DATABASE_BUSY(
+            f"The app's database {name} was held by others for too long.", "Try again."
+        ) from error
     except GalleryNewer as error:
-        raise AppDatabaseNewer(f"A newer Wayspeak wrote the app's database {name}.", "Update Wayspeak.") from error
+        raise WebCode.APP_DATABASE_NEWER(
+            f"A newer Wayspeak wrote the app's database {name}.", "Update Wayspeak."
+        ) from error
     except GalleryDamaged as error:
-        raise AppDatabaseDamaged(
+        raise WebCode.APP_DATABASE_DAMAGED(
             f"The app's database {name} is damaged, or no database of Wayspeak's.",
             "Move it away, with what stands beside it under the same name: a new one is made, and its jobs are lost.",
         ) from error
     except GalleryError as error:
-        raise AppDatabaseError(f"The app's database {name} cannot be opened: {error.message}", error.hint) from error
+        raise WebCode.APP_DATABASE_ERROR(
+            f"The app's database {name} cannot be opened: {error.message}", error.hint
+        ) from error
     except FolderUnwritable as error:
         raise FolderUnwritable(
             f"The app's database {name} cannot be written.", "Make room, or choose another folder with WAYSPEAK_DATA."

@@ -6,27 +6,15 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from engine.errors import EngineError
 from engine.gates import GateOptions
 from engine.types import Analysis, DynamicEmbedding, Reason
 from gallery_db.records import NewSample
+from webapp.errors import WebCode
 
 MIN_SPEECH_S = 1.0  # of a clip that is enrolled
 BYSTANDER = 0.1  # of the seconds of the face that is seen longest: who is seen for less does not count as another
 CLEAR = GateOptions().clear_score
 JPEG_QUALITY = 90
-
-
-class ManyFaces(EngineError):
-    """Several faces, and none alone is clearly the speaker."""
-
-    code = "MANY_FACES"
-
-
-class NotEnoughSpeech(EngineError):
-    """Too little is said while the face is seen."""
-
-    code = "NOT_ENOUGH_SPEECH"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,10 +33,10 @@ class Sighting:
     has_sound: bool = True  # False: nobody can tell when there was speech
 
     def to_sample(self, session: str = "") -> NewSample:
-        """Make it ready to be enrolled: of its seconds those with speech count; NotEnoughSpeech where they are few."""
+        """Make it ready to be enrolled: seconds with speech count; NOT_ENOUGH_SPEECH where they are too few."""
         seconds = min(self.embedding.seconds, self.speech_s)
         if seconds < MIN_SPEECH_S:
-            raise NotEnoughSpeech(
+            raise WebCode.NOT_ENOUGH_SPEECH(
                 f"In {self.name} speech is heard for {seconds:.1f} s while the face is seen, "
                 f"wanted {MIN_SPEECH_S:g} s at least.",
                 "Choose a clip in which the person is seen and heard speaking.",
@@ -64,7 +52,7 @@ class Sighting:
 
 
 def choose_speaker(faces: Sequence[Sighting], judge: Callable[[], Analysis]) -> Sighting:
-    """The one who speaks, among all faces of a clip, at least one; ManyFaces where none alone is clearly the speaker.
+    """The one who speaks, among all faces of a clip, at least one; MANY_FACES where none alone is clearly the speaker.
 
     Whoever is seen for a moment beside another does not count; among the rest the mouth has to fit the voice, which
     is asked of the judge only then.
@@ -75,7 +63,7 @@ def choose_speaker(faces: Sequence[Sighting], judge: Callable[[], Analysis]) -> 
         heard = find_heard(judge())
         leading = [one for one in leading if one.face in heard]
     if len(leading) != 1:
-        raise ManyFaces(
+        raise WebCode.MANY_FACES(
             f"{len(faces)} faces are seen in {faces[0].name}, and none alone is clearly the speaker.",
             "Cut the clip so that one person alone is seen, in one shot.",
         )

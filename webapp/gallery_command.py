@@ -14,7 +14,7 @@ from engine.calibration.files import read_record
 from engine.calibration.judging import find_calibration
 from engine.calibration.records import Calibration, CalibrationStatus, Task
 from engine.cli import show_progress
-from engine.errors import BadCalibration, EngineError
+from engine.errors import Code, EngineError
 from engine.report import error_to_json, write_json
 from engine.settings import Settings
 from gallery_db import notice
@@ -174,12 +174,12 @@ def read_samples(watcher: Watcher, clips: Sequence[Path], session: str) -> list[
 
 
 def read_calibration(path: Path | None, task: Task) -> Calibration | None:
-    """Read the calibration of a task; BadCalibration where it is of another one, or not approved."""
+    """Read the calibration of a task; BAD_CALIBRATION where it is of another one, or not approved."""
     if path is None:
         return None
     record = read_record(path)
     if record.task != task or record.status != CalibrationStatus.APPROVED:
-        raise BadCalibration(
+        raise Code.BAD_CALIBRATION(
             f"{path.name} is a {record.status} calibration for {record.task}, wanted an approved one for {task}.",
             "Make one with `wayspeak calibrate`, and let another person approve it.",
         )

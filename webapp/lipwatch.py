@@ -30,7 +30,7 @@ class LipWatch:
     ) -> tuple[ArticulationReport, ...]:
         """Hold each face of an observation against the sound of its file, which is read again: it keeps none.
 
-        LanguageUnknown, RecogniserMissing; other EngineErrors where the file cannot be read any more.
+        LANGUAGE_UNKNOWN, RECOGNISER_MISSING; other EngineErrors where the file cannot be read any more.
         """
         from engine.media import open_clip  # here: it imports torch
 

@@ -34,7 +34,7 @@ NOT_MOUNTED = frozenset({"share", "inbrowser", "quiet", "strict_cors", "state_se
 
 
 def serve(page: gr.Blocks, context: AppContext, host: str, port: int) -> None:
-    """Serve until interrupted; PublicWithoutAccounts, and OSError where the port is taken."""
+    """Serve until interrupted; PUBLIC_WITHOUT_ACCOUNTS, and OSError where the port is taken."""
     app = build_server(page, context, host, port)
     with listen(host, port) as listening:
         config = uvicorn.Config(
@@ -58,7 +58,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def build_server(page: gr.Blocks, context: AppContext, host: str, port: int) -> FastAPI:
-    """Put the app together without serving it; PublicWithoutAccounts where nobody would have to log in."""
+    """Put the app together without serving it; PUBLIC_WITHOUT_ACCOUNTS where nobody would have to log in."""
     accounts = AccountStore.open(context.settings)
     doors = Doors.from_env(host, bool(accounts.accounts()))
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=_close_at_end(accounts))

@@ -62,7 +62,7 @@ def serve(settings: Settings, host: str, port: int, n_workers: int) -> None:
 def limit_guests(settings: Settings, host: str) -> Settings:
     """Where people have accounts, each may hand in so many jobs an hour; one's own machine is one's own.
 
-    PublicWithoutAccounts for an address that others reach, where nobody would have to log in.
+    PUBLIC_WITHOUT_ACCOUNTS for an address that others reach, where nobody would have to log in.
     """
     from webapp.accounts.doors import Doors
     from webapp.accounts.store import AccountStore

@@ -6,22 +6,16 @@ from typing import Protocol
 
 from engine.cache import Observes
 from engine.dynamics import load_dynamics
-from engine.errors import EngineError
 from engine.evaluation.embeddings import Embedder
 from engine.observation import Observation, measure_track
 from engine.observer import Observer
 from engine.pipeline import Engine
 from engine.settings import Settings
 from engine.types import FPS, Analysis, DynamicEmbedding, OnStep
-from webapp.faces import ManyFaces, NotEnoughSpeech, Sighting, choose_speaker
+from webapp.errors import WebCode
+from webapp.faces import Sighting, choose_speaker
 
-__all__ = ["ManyFaces", "NobodySeen", "NotEnoughSpeech", "Sighting", "Watcher"]
-
-
-class NobodySeen(EngineError):
-    """No face is seen for a second."""
-
-    code = "NOBODY_SEEN"
+__all__ = ["Sighting", "Watcher"]
 
 
 class Judges(Protocol):
@@ -55,21 +49,21 @@ class Watcher:
         return self.embedder.recipe
 
     def look(self, path: Path, on_step: OnStep = lambda name, completed, total: None) -> tuple[Sighting, ...]:
-        """Tell of every face that is seen for a second, in the order of time; NobodySeen where there is none."""
+        """Tell of every face that is seen for a second, in the order of time; NOBODY_SEEN where there is none."""
         return self.tell_faces(self.observer.observe(path, on_step))
 
     def find_speaker(self, path: Path, on_step: OnStep = lambda name, completed, total: None) -> Sighting:
-        """Tell of the one who speaks; NobodySeen, and ManyFaces where none alone is clearly the speaker."""
+        """Tell of the one who speaks; NOBODY_SEEN, and MANY_FACES where none alone is clearly the speaker."""
         seen = self.observer.observe(path, on_step)
         found = self.tell_faces(seen)
         return choose_speaker(found, lambda: self._take_judge().judge(seen))
 
     def tell_faces(self, seen: Observation) -> tuple[Sighting, ...]:
-        """Tell of every face in an observation with cut faces that is seen for a second; NobodySeen for none."""
+        """Tell of every face in an observation with cut faces that is seen for a second; NOBODY_SEEN for none."""
         embedded = [self.embedder.embed(seen, track) for track in seen.tracks]
         found = tuple(_describe(seen, face, own) for face, own in enumerate(embedded) if own is not None)
         if not found:
-            raise NobodySeen(
+            raise WebCode.NOBODY_SEEN(
                 f"No face is seen for a second in {seen.name}.", "Choose a clip that shows the face from the front."
             )
         return found

@@ -10,20 +10,14 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from engine.errors import EngineError
 from engine.types import FPS
+from webapp.errors import WebCode
 
 if TYPE_CHECKING:  # the page's own process needs neither torch nor the networks
     from engine.observation import Observation
 
 STEPS_PER_FRAME = 4
 BANDS_HZ = (60.0, 7600.0)  # the edges of the bands
-
-
-class TracesUnreadable(EngineError):
-    """What was kept for the eye is not there, or damaged."""
-
-    code = "TRACES_UNREADABLE"
 
 
 class Gate(StrEnum):
@@ -86,7 +80,7 @@ class Traces:
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Read what `write` wrote; TracesUnreadable where that cannot be."""
+        """Read what `write` wrote; TRACES_UNREADABLE where that cannot be."""
         try:
             arrays = load_file(path)
             n_faces = sum(name.endswith(".start") for name in arrays)
@@ -100,7 +94,7 @@ class Traces:
             )
             return cls(arrays["bands"], arrays["voiced"].astype(bool), arrays["present"].astype(bool), faces)
         except (OSError, SafetensorError, KeyError, IndexError) as cause:
-            raise TracesUnreadable(
+            raise WebCode.TRACES_UNREADABLE(
                 "What was kept for the eye cannot be read.", "Analyse the file again to see it."
             ) from cause
 

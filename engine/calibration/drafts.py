@@ -21,7 +21,7 @@ from engine.calibration.records import (
 )
 from engine.calibration.trials import ScoredTrials
 from engine.calibration.validation import RESAMPLES, HeldOut, choose_threshold, cross_validate, measure
-from engine.errors import BadScores
+from engine.errors import Code
 
 SPEECH, FACE = "log speech seconds", "log face size"  # natural logarithms; the width of a face is in pixels
 PROBE, ENROLLED = "log probe seconds", "log enrolled seconds"
@@ -66,9 +66,11 @@ class Draft:
 
 
 def draft(trials: ScoredTrials, options: DraftOptions) -> Draft:
-    """Fit, measure on held-out sources, and write it all down; BadScores where there is too little for that."""
+    """Fit, measure on held-out sources, and write it all down; BAD_SCORES where there is too little for that."""
     if not options.author.strip():
-        raise BadScores("A calibration needs an author.", "Name who made it with --author; another person approves it.")
+        raise Code.BAD_SCORES(
+            "A calibration needs an author.", "Name who made it with --author; another person approves it."
+        )
     conformal = _fit_conformal(trials, options.seed)
     trials = choose_qualities(trials, QUALITIES[trials.task] if options.qualities is None else options.qualities)
     fitted = fit(trials, options.kind)
@@ -105,10 +107,10 @@ def draft(trials: ScoredTrials, options: DraftOptions) -> Draft:
 
 
 def choose_qualities(trials: ScoredTrials, names: tuple[str, ...]) -> ScoredTrials:
-    """Keep the named qualities alone; BadScores where one was not measured."""
+    """Keep the named qualities alone; BAD_SCORES where one was not measured."""
     lacking = sorted(set(names) - set(trials.quality_names))
     if lacking:
-        raise BadScores(
+        raise Code.BAD_SCORES(
             f"The scores have no quality {', '.join(lacking)}; they have {', '.join(trials.quality_names) or 'none'}.",
             "Name others with --qualities.",
         )

@@ -4,20 +4,22 @@ from functools import cache
 from pathlib import Path
 
 from engine.calibration.records import Calibration, from_json, to_json
-from engine.errors import BadCalibration, FolderUnwritable
+from engine.errors import Code, FolderUnwritable
 
 SHIPPED = Path(__file__).parent / "shipped"
 """Approved records that come with the program; the drafts they were approved from are in `docs/calibration-drafts`."""
 
 
 def read_record(path: Path) -> Calibration:
-    """Read a record; BadCalibration where there is none, or it was changed since it was sealed."""
+    """Read a record; BAD_CALIBRATION where there is none, or it was changed since it was sealed."""
     try:
         text = path.read_text("utf-8")
     except OSError as cause:
-        raise BadCalibration(f"The record {path} cannot be read: {cause.strerror}.", "Check its name.") from cause
+        raise Code.BAD_CALIBRATION(f"The record {path} cannot be read: {cause.strerror}.", "Check its name.") from cause
     except UnicodeDecodeError as cause:
-        raise BadCalibration(f"The record {path} is no text in UTF-8.", "Make it with `wayspeak calibrate`.") from cause
+        raise Code.BAD_CALIBRATION(
+            f"The record {path} is no text in UTF-8.", "Make it with `wayspeak calibrate`."
+        ) from cause
     return from_json(text)
 
 

@@ -9,7 +9,7 @@ from engine.calibration.bounds import find_bounds
 from engine.calibration.calibrators import FallingRatio, Isotonic, Logistic
 from engine.calibration.records import Bounds, CalibratorKind
 from engine.calibration.trials import ScoredTrials
-from engine.errors import BadScores
+from engine.errors import Code
 from engine.likelihoods import LN_10, pool_violators
 
 EFFECTIVE_PRIOR = 0.5  # both hypotheses weigh the same in fitting, so the log-odds are the likelihood ratio
@@ -35,7 +35,7 @@ class Fitted:
 
 
 def fit(trials: ScoredTrials, kind: CalibratorKind = CalibratorKind.LOGISTIC) -> Fitted:
-    """Fit a calibrator and its bounds; BadScores where there are too few trials or people for it.
+    """Fit a calibrator and its bounds; BAD_SCORES where there are too few trials or people for it.
 
     The logistic one looks at all qualities of the trials, the isotonic one at none.
     """
@@ -50,11 +50,11 @@ def fit(trials: ScoredTrials, kind: CalibratorKind = CalibratorKind.LOGISTIC) ->
 
 
 def check_enough(trials: ScoredTrials, n_each: int = MIN_EACH) -> None:
-    """Raise BadScores where either hypothesis has too few trials, or trials of too few people."""
+    """Raise BAD_SCORES where either hypothesis has too few trials, or trials of too few people."""
     for kind, name in ((trials.same, "hold"), (~trials.same, "do not hold")):
         people = set(trials.people[kind].ravel())
         if kind.sum() < n_each or len(people) < MIN_PEOPLE:
-            raise BadScores(
+            raise Code.BAD_SCORES(
                 f"Of trials in which the two sides {name} together there are {kind.sum()}, of {len(people)} people; "
                 f"wanted {n_each} of {MIN_PEOPLE} at least.",
                 "Add clips of other people; the logistic calibrator needs fewer trials than the isotonic one.",

@@ -13,7 +13,7 @@ from engine.calibration.bands import Zone, find_band, find_zone
 from engine.calibration.conformal import find_stratum, tell_p
 from engine.calibration.files import list_shipped
 from engine.calibration.records import Calibration, Task, choose_current
-from engine.errors import BadCalibration
+from engine.errors import Code
 from engine.types import CalibrationNote, Reason
 
 LEAST = 0.04  # of a quality: a frame, so that its logarithm is there
@@ -37,11 +37,11 @@ def find_calibration(task: Task, recipe: str, kept: Iterable[Calibration] = ()) 
 
 
 def check_consistency(calibration: Calibration, recipe: str) -> None:
-    """Raise RecipeMismatch for scores of another recipe, BadCalibration for what cannot judge face and voice."""
+    """Raise RECIPE_MISMATCH for scores of another recipe, BAD_CALIBRATION for what cannot judge face and voice."""
     calibration.check_recipe(recipe)
     unknown = sorted(set(calibration.qualities) - set(QUALITIES))
     if calibration.task != Task.CONSISTENCY or not calibration.is_approved or unknown:
-        raise BadCalibration(
+        raise Code.BAD_CALIBRATION(
             f"The calibration {calibration.id[:12]} is {calibration.status}, for {calibration.task}"
             + (f", and asks for {', '.join(unknown)}." if unknown else "."),
             f"Wanted an approved one for {Task.CONSISTENCY} that asks for these at most: {', '.join(QUALITIES)}.",

@@ -18,7 +18,7 @@ import numpy as np
 from pydantic import ConfigDict, TypeAdapter, with_config
 
 from engine.calibration.calibrators import Isotonic, Logistic
-from engine.errors import BadCalibration, RecipeMismatch
+from engine.errors import Code
 from engine.json_fields import explain
 
 SCHEMA = 1
@@ -184,7 +184,7 @@ class Calibration:
     ) -> np.ndarray:
         """(N,) log10 LR within the bounds, of scores (N,) with qualities (N, Q), by the names in `qualities`.
 
-        Raises RecipeMismatch where the scores' `recipe` is told and another; ValueError for shapes or numbers that
+        Raises RECIPE_MISMATCH where the scores' `recipe` is told and another; ValueError for shapes or numbers that
         cannot be. In a gallery larger than the calibration's the first candidate is a stranger's more often, at most by
         as many times as there are more people (Boole's inequality): the log10 of that is taken off. A smaller one adds
         nothing.
@@ -203,18 +203,18 @@ class Calibration:
         return np.clip(llrs, self.bounds.lower_llr, self.bounds.upper_llr)
 
     def check_recipe(self, recipe: str) -> None:
-        """Raise RecipeMismatch for scores of another recipe."""
+        """Raise RECIPE_MISMATCH for scores of another recipe."""
         if recipe != self.recipe:
-            raise RecipeMismatch(
+            raise Code.RECIPE_MISMATCH(
                 f"The calibration is for scores of {self.recipe}, these are of {recipe}.",
                 "Use a calibration of the same recipe, or make one with `wayspeak calibrate`.",
             )
 
     def approve(self, approver: str, created: str = "") -> "Calibration":
-        """Give the approved record; BadCalibration where it is no draft, or the approver is its author."""
+        """Give the approved record; BAD_CALIBRATION where it is no draft, or the approver is its author."""
         self._expect(CalibrationStatus.DRAFT, "approved")
         if not approver.strip() or _fold(approver) == _fold(self.author):
-            raise BadCalibration(
+            raise Code.BAD_CALIBRATION(
                 f"{approver.strip() or 'Nobody'} cannot approve a calibration by {self.author}.",
                 "Let another person look at it and approve it.",
             )
@@ -227,7 +227,7 @@ class Calibration:
 
     def _expect(self, status: CalibrationStatus, what: str) -> None:
         if self.status != status:
-            raise BadCalibration(
+            raise Code.BAD_CALIBRATION(
                 f"A calibration that is {self.status} cannot be {what}.", f"Wanted one that is {status}."
             )
 
@@ -248,7 +248,7 @@ def to_json(record: Calibration) -> str:
 
 
 def from_json(text: str) -> Calibration:
-    """Read what `to_json` wrote; BadCalibration where it is anything else, or was changed since it was sealed."""
+    """Read what `to_json` wrote; BAD_CALIBRATION where it is anything else, or was changed since it was sealed."""
     hint = "Make the calibration anew with `wayspeak calibrate`."
     try:
         if len(text) > MAX_CHARS:
@@ -258,9 +258,9 @@ def from_json(text: str) -> Calibration:
             raise ValueError(f"it is not of schema {SCHEMA}")
         record = _build(found)
     except (ValueError, TypeError, OverflowError, RecursionError) as cause:
-        raise BadCalibration(f"The calibration record cannot be read: {explain(cause)}.", hint) from cause
+        raise Code.BAD_CALIBRATION(f"The calibration record cannot be read: {explain(cause)}.", hint) from cause
     if record.id != _hash(record):
-        raise BadCalibration("The calibration record was changed after it was sealed: its id does not fit.", hint)
+        raise Code.BAD_CALIBRATION("The calibration record was changed after it was sealed: its id does not fit.", hint)
     return record
 
 

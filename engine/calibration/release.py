@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from engine.calibration.records import Calibration, Metric
 from engine.calibration.validation import ALL
-from engine.errors import BadCalibration
+from engine.errors import Code
 
 APPROVER = "Wayspeak release rules 1"
 MIN_PEOPLE = 15
@@ -18,10 +18,10 @@ RATIOS = (10, 100)
 
 
 def approve_by_rules(record: Calibration, created: str = "") -> Calibration:
-    """Give the approved record; BadCalibration names every rule that it does not keep."""
+    """Give the approved record; BAD_CALIBRATION names every rule that it does not keep."""
     broken = list(find_broken_rules(record))
     if broken:
-        raise BadCalibration(
+        raise Code.BAD_CALIBRATION(
             f"The calibration {record.id[:12]} does not keep the rules of a release: {'; '.join(broken)}.",
             "Calibrate on more people, or let a person look at it and approve it.",
         )

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from engine.calibration.records import Task
-from engine.errors import BadScores, FolderUnwritable
+from engine.errors import Code, FolderUnwritable
 
 FORMAT = "wayspeak scores 1"
 COLUMNS = ("score", "same", "person", "other", "source", "other_source", "condition")
@@ -74,14 +74,14 @@ def write_trials(trials: ScoredTrials, path: Path) -> None:
 
 
 def read_trials(path: Path) -> ScoredTrials:
-    """Read what `write_trials` wrote; BadScores says what is wrong with any other file."""
+    """Read what `write_trials` wrote; BAD_SCORES says what is wrong with any other file."""
     try:
         found = json.loads(path.read_text("utf-8"), parse_constant=_refuse_constant)
         return _build(found)
     except OSError as cause:
-        raise BadScores(f"The scores {path} cannot be read: {cause.strerror}.", "Check its name.") from cause
+        raise Code.BAD_SCORES(f"The scores {path} cannot be read: {cause.strerror}.", "Check its name.") from cause
     except (ValueError, KeyError, TypeError, AttributeError) as cause:
-        raise BadScores(f"{path} is no file of scores: {cause}.", HINT) from cause
+        raise Code.BAD_SCORES(f"{path} is no file of scores: {cause}.", HINT) from cause
 
 
 def join_trials(parts: Sequence[ScoredTrials]) -> ScoredTrials:

@@ -9,7 +9,7 @@ import numpy as np
 from engine.calibration.fitting import fit
 from engine.calibration.records import CalibratorKind, Metric, Policy, Task
 from engine.calibration.trials import ScoredTrials
-from engine.errors import BadScores
+from engine.errors import Code
 from engine.likelihoods import act_dcf, cllr, cllr_min, share_from
 from engine.metrics import WeightedScores, bootstrap_rows
 
@@ -41,7 +41,7 @@ def cross_validate(trials: ScoredTrials, kind: CalibratorKind, seed: int = 0) ->
     """Fit without each fold of sources, and each pair of folds, in turn; judge the trials that lie within them.
 
     A trial of two sides, each of its own source, is judged by a fit to trials that touch neither fold, so that every
-    trial is judged once and none by its own. BadScores where too little is left to fit to.
+    trial is judged once and none by its own. BAD_SCORES where too little is left to fit to.
     """
     apart = not np.array_equal(trials.sources, trials.people) and len(np.unique(trials.sources)) >= MIN_SOURCES
     over = "sources" if apart else "people"
@@ -162,12 +162,12 @@ def _spread(sides: np.ndarray, judged: _Judged, seed: int, n: int) -> dict[str, 
 def _place(units: np.ndarray, same: np.ndarray, seed: int) -> np.ndarray:
     """(N, 2) fold of each side: the units with most trials of the first hypothesis first, each where there are fewest.
 
-    Units with equally many come in an order drawn by the seed. BadScores where there are too few units.
+    Units with equally many come in an order drawn by the seed. BAD_SCORES where there are too few units.
     """
     names, places = np.unique(units, return_inverse=True)
     places = places.reshape(units.shape)
     if len(names) < MIN_SOURCES:
-        raise BadScores(
+        raise Code.BAD_SCORES(
             f"The trials are of {len(names)} people, wanted {MIN_SOURCES} at least to hold some out.",
             "Add clips of other people.",
         )

@@ -18,7 +18,7 @@ from rich.progress import MofNCompleteColumn, Progress, TaskID
 from engine import weights
 from engine.cache import ObservationCache
 from engine.decoding import decode_ahead
-from engine.errors import BadManifest, EngineError
+from engine.errors import Code, EngineError
 from engine.evaluation.consistency import EvaluationOptions, evaluate_consistency, evaluate_offset
 from engine.evaluation.embeddings import EmbeddedRows, EmbedderName, embed_rows, load_embedder
 from engine.evaluation.figures import ConsistencyFigures, IdentityReport, OffsetFigures, Report, Skipped
@@ -249,7 +249,7 @@ def embed_people(rows: Sequence[Row], options: IdentityOptions, settings: Settin
 
 
 def select_rows(rows: Sequence[Row], task: Task) -> tuple[list[Row], list[Skipped]]:
-    """Part the rows that the task is about from the others; BadManifest where it cannot be done with them at all."""
+    """Part the rows that the task is about from the others; BAD_MANIFEST where it cannot be done with them at all."""
     if task == Task.CONSISTENCY:
         _check_sides(rows)
         return list(rows), []
@@ -258,7 +258,9 @@ def select_rows(rows: Sequence[Row], task: Task) -> tuple[list[Row], list[Skippe
     else:
         reason, chosen = "offsets are planted into real clips alone", [row for row in rows if row.is_real]
     if not chosen:
-        raise BadManifest("The manifest has neither an offset_s nor a row with the label real.", "Offsets need either.")
+        raise Code.BAD_MANIFEST(
+            "The manifest has neither an offset_s nor a row with the label real.", "Offsets need either."
+        )
     taken = {row.number for row in chosen}
     return chosen, [Skipped(row.written, reason) for row in rows if row.number not in taken]
 
@@ -307,9 +309,11 @@ def _check_sides(rows: Sequence[Row]) -> None:
     real = [row for row in rows if row.is_real]
     if not real:
         found = ", ".join(sorted({row.label for row in rows}))
-        raise BadManifest(f"The manifest has no row with the label real, only {found}.", "Others are held against it.")
+        raise Code.BAD_MANIFEST(
+            f"The manifest has no row with the label real, only {found}.", "Others are held against it."
+        )
     if len(real) == len(rows) and len({row.person for row in real}) < 2:
-        raise BadManifest(
+        raise Code.BAD_MANIFEST(
             "All rows of the manifest are real and of one speaker, so there is nothing to hold them against.",
             "Add clips of other speakers, whose voices can be swapped, or clips with another label.",
         )

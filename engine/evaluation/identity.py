@@ -6,7 +6,7 @@ from enum import StrEnum
 
 import numpy as np
 
-from engine.errors import BadManifest
+from engine.errors import Code
 from engine.evaluation.embeddings import EmbeddedRows, EmbedderName
 from engine.evaluation.figures import Identified, IdentityFigures, IdentityReport, OpenSet
 from engine.evaluation.recognition import (
@@ -85,13 +85,13 @@ class _Bench:
 
 
 def check_manifest(rows: Sequence[Row], options: IdentityOptions) -> None:
-    """Refuse, as BadManifest, rows that cannot answer whatever is found in the clips."""
+    """Refuse, as BAD_MANIFEST, rows that cannot answer whatever is found in the clips."""
     real = [row for row in rows if row.is_real and row.speaker]
     if not any(row.is_real for row in rows):
-        raise BadManifest("The manifest has no row with the label real.", "Only untouched clips are enrolled.")
+        raise Code.BAD_MANIFEST("The manifest has no row with the label real.", "Only untouched clips are enrolled.")
     people = {row.speaker for row in real}
     if len(people) < 2:
-        raise BadManifest(
+        raise Code.BAD_MANIFEST(
             f"The real rows of the manifest name {len(people)} speakers in the column speaker, wanted two at least.",
             "Name who is seen in each clip.",
         )
@@ -100,7 +100,7 @@ def check_manifest(rows: Sequence[Row], options: IdentityOptions) -> None:
     usable = [row for row in rows if name_unusable(row, options.task) is None]
     if not _has_genuine(usable, options):
         across = _has_sessions(rows) and not options.same_session
-        raise BadManifest(
+        raise Code.BAD_MANIFEST(
             "No speaker of the manifest has clips of two sessions, and clips of one session are not compared."
             if across
             else "No speaker of the manifest has two clips.",
@@ -221,13 +221,13 @@ def _has_genuine(usable: Sequence[Row], options: IdentityOptions) -> bool:
 def _check_forged(rows: Sequence[Row], people: set[str]) -> None:
     forged = [row for row in rows if not row.is_real and name_unusable(row, IdentityTask.IOS) is None]
     if not forged:
-        raise BadManifest(
+        raise Code.BAD_MANIFEST(
             "The manifest has no forged row that names two people, one as face_owner and another as motion_owner.",
             "Forged clips are looked up by who moved, untouched ones (label real) are enrolled.",
         )
     if not {row.motion_owner for row in forged} & people:
         names = ", ".join(sorted({row.motion_owner or "" for row in forged})[:5])
-        raise BadManifest(
+        raise Code.BAD_MANIFEST(
             f"None of the people who moved the forged faces ({names}) has an untouched clip.",
             "Add rows with the label real of them.",
         )

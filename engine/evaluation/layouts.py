@@ -13,7 +13,7 @@ from enum import StrEnum
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from engine.errors import BadManifest
+from engine.errors import Code
 from engine.evaluation.figures import Skipped
 from engine.manifest import REAL, Row
 
@@ -59,16 +59,18 @@ class Choice:
 
 
 def read_layout(folder: Path, layout: Layout | None = None, choice: Choice | None = None) -> Listing:
-    """List the clips of a collection; BadManifest where it is not what it should be, or has no clip.
+    """List the clips of a collection; BAD_MANIFEST where it is not what it should be, or has no clip.
 
     Without `layout` it is guessed from what lies in the folder.
     """
     if not folder.is_dir():
-        raise BadManifest(f"{folder} is no folder.", "Name the folder of the collection, or a manifest.")
+        raise Code.BAD_MANIFEST(f"{folder} is no folder.", "Name the folder of the collection, or a manifest.")
     choice, layout = choice or Choice(), layout or guess_layout(folder)
     found = list(_read_list(folder, layout, choice) if choice.list_file else READERS[layout](folder, choice))
     if not found:
-        raise BadManifest(f"{folder} has no clip that lies as those of {layout} do.", "See `--layout` and `--split`.")
+        raise Code.BAD_MANIFEST(
+            f"{folder} has no clip that lies as those of {layout} do.", "See `--layout` and `--split`."
+        )
     numbered = [replace(row, number=number) for number, row in enumerate(found, start=1)]
     rows = [row for row in numbered if row.path.is_file()]
     absent = [Skipped(row.written, ABSENT) for row in numbered if not row.path.is_file()]
@@ -76,7 +78,7 @@ def read_layout(folder: Path, layout: Layout | None = None, choice: Choice | Non
 
 
 def guess_layout(folder: Path) -> Layout:
-    """Tell which collection lies in a folder; BadManifest where it looks like none, or like several."""
+    """Tell which collection lies in a folder; BAD_MANIFEST where it looks like none, or like several."""
     marks = {
         Layout.FACEFORENSICS: _has(folder, "original_sequences") and _has(folder, "manipulated_sequences"),
         Layout.FAKEAVCELEB: _has(folder, "RealVideo-RealAudio"),
@@ -88,7 +90,7 @@ def guess_layout(folder: Path) -> Layout:
     seen = [layout for layout, is_there in marks.items() if is_there]
     if len(seen) != 1:
         looks = f"like {' and like '.join(seen)}" if seen else "like none of the collections that are known"
-        raise BadManifest(f"{folder} looks {looks}.", f"Name it by --layout: {', '.join(Layout)}.")
+        raise Code.BAD_MANIFEST(f"{folder} looks {looks}.", f"Name it by --layout: {', '.join(Layout)}.")
     return seen[0]
 
 
@@ -147,7 +149,7 @@ def _read_faceforensics(folder: Path, choice: Choice) -> Iterator[Row]:
     if choice.compression:
         levels &= {choice.compression}
     if len(levels) > 1:
-        raise BadManifest(
+        raise Code.BAD_MANIFEST(
             f"{folder} holds its clips at several compressions: {', '.join(sorted(levels))}.",
             "Name one by --compression; figures of two would be mixed.",
         )
@@ -244,16 +246,16 @@ DESCRIBERS: Mapping[Layout, Describe] = {
 
 
 def _read_list(folder: Path, layout: Layout, choice: Choice) -> Iterator[Row]:
-    """Read lines of a path and a 1 for real or a 0; BadManifest for a line that is none, or contradicts its folder."""
+    """Read lines of a path and a 1 for real or a 0; BAD_MANIFEST for a line that is none, or contradicts its folder."""
     assert choice.list_file is not None
     describe = DESCRIBERS.get(layout)
     if describe is None:
-        raise BadManifest(f"{layout} has lists of its own.", "Leave out --list.")
+        raise Code.BAD_MANIFEST(f"{layout} has lists of its own.", "Leave out --list.")
     for number, line in enumerate(_read_lines(choice.list_file), start=1):
         place, _, mark = line.rpartition(" ")
         row = describe(PurePosixPath(place)) if place and mark in ("0", "1") else None
         if row is None or row.is_real != (mark == "1"):
-            raise BadManifest(
+            raise Code.BAD_MANIFEST(
                 f"{choice.list_file}: line {number} is {line!r}, wanted a path of {layout} and 1 for real or 0.",
                 "It is the format of SpeechForensics' test lists.",
             )
@@ -295,7 +297,7 @@ def _find_idforge(folder: Path) -> Path | None:
 def _place(folder: Path, names: Iterable[str]) -> Path:
     found = next((folder / name for name in names if (folder / name).is_file()), None)
     if found is None:
-        raise BadManifest(f"{folder} has none of {', '.join(names)}.", "The collection's own list is needed.")
+        raise Code.BAD_MANIFEST(f"{folder} has none of {', '.join(names)}.", "The collection's own list is needed.")
     return found
 
 
@@ -303,11 +305,11 @@ def _read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as cause:
-        raise BadManifest(f"{path} cannot be read as JSON: {cause}.", "Download it anew.") from cause
+        raise Code.BAD_MANIFEST(f"{path} cannot be read as JSON: {cause}.", "Download it anew.") from cause
 
 
 def _read_lines(path: Path) -> list[str]:
     try:
         return [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as cause:
-        raise BadManifest(f"{path} cannot be read: {cause}.", "Download it anew.") from cause
+        raise Code.BAD_MANIFEST(f"{path} cannot be read: {cause}.", "Download it anew.") from cause

@@ -28,7 +28,7 @@ def write_marked_clip(
 ) -> int:
     """Write marked frames (H, W, 3) uint8 RGB as H.264, the sound as AAC, in MP4; returns how many frames there are.
 
-    Raises UnmarkedFrame for a frame without the mark, NotForgeable where too little of it outlives the encoder,
+    Raises UNMARKED_FRAME for a frame without the mark, NotForgeable where too little of it outlives the encoder,
     ValueError where there is no frame. The file is whole or not there.
     """
     partial = path.with_name(path.name + ".part")

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from engine.cache import ObservationCache
-from engine.errors import BadManifest
+from engine.errors import Code
 from engine.evaluation.command import load_drawings, name_disk_errors, read_rows, show_progress
 from engine.evaluation.figures import Share
 from engine.evaluation.layouts import Choice, Layout
@@ -94,10 +94,10 @@ def read_steps(what: str, levels: str) -> tuple[Step, ...]:
 
 
 def check_rows(rows: Sequence[Row]) -> None:
-    """Raise BadManifest where there is nothing to hold real clips against."""
+    """Raise BAD_MANIFEST where there is nothing to hold real clips against."""
     real = [row for row in rows if row.is_real]
     if not real or (len(real) == len(rows) and len({row.person for row in real}) < 2):
-        raise BadManifest(
+        raise Code.BAD_MANIFEST(
             f"Of the {len(rows)} clips that were taken, {len(real)} are real, of too few people.",
             "Needed are real clips, and others or a second speaker; take more by --limit.",
         )

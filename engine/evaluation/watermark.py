@@ -14,7 +14,7 @@ from itertools import product
 import cv2
 import numpy as np
 
-from engine.errors import NotForgeable, UnmarkedFrame
+from engine.errors import Code, NotForgeable
 
 WORDS = "FORGED FOR TESTING"
 CELL = 8  # pixels
@@ -74,12 +74,16 @@ class Mark:
         return marked
 
     def check(self, image: np.ndarray) -> None:
-        """Raise UnmarkedFrame where a picture lacks the pattern or the words."""
+        """Raise UNMARKED_FRAME where a picture lacks the pattern or the words."""
         self._check_size(image)
         if not find_watermark(image):
-            raise UnmarkedFrame("A forged picture lacks its invisible mark.", "Nothing forged is written without it.")
+            raise Code.UNMARKED_FRAME(
+                "A forged picture lacks its invisible mark.", "Nothing forged is written without it."
+            )
         if not self._shows_words(image):
-            raise UnmarkedFrame(f"A forged picture lacks the words {WORDS!r}.", "Nothing forged is written without.")
+            raise Code.UNMARKED_FRAME(
+                f"A forged picture lacks the words {WORDS!r}.", "Nothing forged is written without."
+            )
 
     def _shows_words(self, image: np.ndarray) -> bool:
         found = cv2.cvtColor(np.ascontiguousarray(image[self.caption.area]), cv2.COLOR_RGB2GRAY).ravel()

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import idna
 
-from engine.errors import AddressForbidden, BadUrl
+from engine.errors import Code
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -76,22 +76,22 @@ class Target:
 def check_url(url: str, allow_loopback: bool = False) -> str:
     """Give the URL in its plain form: host in lower-case ASCII, no spelling that could be read in two ways.
 
-    Raises BadUrl for all that is no plain http or https URL and AddressForbidden for hosts that are not public.
+    Raises BAD_URL for all that is no plain http or https URL and ADDRESS_FORBIDDEN for hosts that are not public.
     """
     text = url.strip()
     if len(text) > MAX_URL_CHARS:
-        raise BadUrl(f"The URL has {len(text)} characters, {MAX_URL_CHARS} are the most.", WANTED)
+        raise Code.BAD_URL(f"The URL has {len(text)} characters, {MAX_URL_CHARS} are the most.", WANTED)
     if not text.isprintable() or " " in text or "\\" in text:
-        raise BadUrl("The URL has spaces, backslashes or unprintable characters in it.", WANTED)
+        raise Code.BAD_URL("The URL has spaces, backslashes or unprintable characters in it.", WANTED)
     if not re.match(r"https?://[^/?#]", text, re.IGNORECASE):
-        raise BadUrl("This is no address of the web.", WANTED)
+        raise Code.BAD_URL("This is no address of the web.", WANTED)
     try:
         parts = urlsplit(text)
         port = parts.port
     except ValueError as cause:
-        raise BadUrl("The URL cannot be read.", WANTED) from cause
+        raise Code.BAD_URL("The URL cannot be read.", WANTED) from cause
     if "@" in parts.netloc:
-        raise BadUrl("The URL carries a user name or a password.", "Leave out everything before the @.")
+        raise Code.BAD_URL("The URL carries a user name or a password.", "Leave out everything before the @.")
     default = WEB_PORTS[parts.scheme]
     target = check_target(parts.hostname or "", default if port is None else port, allow_loopback)
     host = f"[{target.host}]" if ":" in target.host else target.host
@@ -100,9 +100,11 @@ def check_url(url: str, allow_loopback: bool = False) -> str:
 
 
 def check_target(host: str, port: int, allow_loopback: bool = False) -> Target:
-    """Check a host as it is spelled and its port. Raises BadUrl and AddressForbidden."""
+    """Check a host as it is spelled and its port. Raises BAD_URL and ADDRESS_FORBIDDEN."""
     if port not in WEB_PORTS.values() and not allow_loopback:
-        raise AddressForbidden(f"Port {port} is not a port of the web.", "Only the ports 80 and 443 are fetched from.")
+        raise Code.ADDRESS_FORBIDDEN(
+            f"Port {port} is not a port of the web.", "Only the ports 80 and 443 are fetched from."
+        )
     address = _read_address(host)
     if address is not None:
         check_address(address, allow_loopback)
@@ -110,15 +112,15 @@ def check_target(host: str, port: int, allow_loopback: bool = False) -> Target:
     name = _read_name(host)
     is_loopback = allow_loopback and name == "localhost"
     if not is_loopback and ("." not in name or name.endswith(tuple(f".{suffix}" for suffix in LOCAL_SUFFIXES))):
-        raise AddressForbidden(f"{name} is a name of a local network.", WANTED)
+        raise Code.ADDRESS_FORBIDDEN(f"{name} is a name of a local network.", WANTED)
     return Target(name, port, None)
 
 
 def check_address(address: Address, allow_loopback: bool = False) -> None:
-    """Raise AddressForbidden for an address that is not plainly public."""
+    """Raise ADDRESS_FORBIDDEN for an address that is not plainly public."""
     kind = name_refusal(address)
     if kind and not (allow_loopback and kind == "loopback"):
-        raise AddressForbidden(f"The address {address} is not public ({kind}).", WANTED)
+        raise Code.ADDRESS_FORBIDDEN(f"The address {address} is not public ({kind}).", WANTED)
 
 
 def name_refusal(address: Address) -> str:
@@ -134,30 +136,30 @@ def name_refusal(address: Address) -> str:
 
 
 def _read_address(host: str) -> Address | None:
-    """The literal a host is, None for a name; BadUrl for a literal in any spelling but the plain one."""
+    """The literal a host is, None for a name; BAD_URL for a literal in any spelling but the plain one."""
     if "%" in host:  # an escape, or the zone of a link-local address
-        raise BadUrl("The host has a percent sign in it.", WANTED)
+        raise Code.BAD_URL("The host has a percent sign in it.", WANTED)
     if ":" in host:
         try:
             return ipaddress.IPv6Address(host)
         except ValueError as cause:
-            raise BadUrl("The host is no IPv6 address.", WANTED) from cause
+            raise Code.BAD_URL("The host is no IPv6 address.", WANTED) from cause
     name = _to_ascii(host)
     if not _NUMBER.fullmatch(name.rstrip(".").rpartition(".")[2]):
         return None
     try:
         address = ipaddress.IPv4Address(name)
     except ValueError as cause:
-        raise BadUrl("The host is a number, and no IPv4 address in its plain form.", WANTED) from cause
+        raise Code.BAD_URL("The host is a number, and no IPv4 address in its plain form.", WANTED) from cause
     if str(address) != host:
-        raise BadUrl("The host is an IPv4 address in an odd spelling.", f"Plainly it is {address}.")
+        raise Code.BAD_URL("The host is an IPv4 address in an odd spelling.", f"Plainly it is {address}.")
     return address
 
 
 def _read_name(host: str) -> str:
     name = _to_ascii(host).removesuffix(".")
     if len(name) > 253 or not all(_LABEL.fullmatch(label) for label in name.split(".")):
-        raise BadUrl("The host is no name of the web.", WANTED)
+        raise Code.BAD_URL("The host is no name of the web.", WANTED)
     return name
 
 
@@ -168,4 +170,4 @@ def _to_ascii(host: str) -> str:
     try:
         return idna.encode(host, uts46=True).decode("ascii")
     except idna.IDNAError as cause:
-        raise BadUrl("The host is no name of the web.", WANTED) from cause
+        raise Code.BAD_URL("The host is no name of the web.", WANTED) from cause

@@ -18,7 +18,7 @@ from typing import BinaryIO
 from urllib.parse import urlsplit, urlunsplit
 
 from engine.containers import identify_container
-from engine.errors import FetchFailed, FetchUnavailable, FolderUnwritable, MediaTooLarge
+from engine.errors import Code, EngineError, FolderUnwritable
 from engine.fetch.addresses import check_url
 from engine.fetch.downloader import MAX_THUMBNAIL_BYTES, MEDIA, PICTURE, SOUND, THUMBNAIL, Job
 from engine.fetch.job import Told, run_job
@@ -60,8 +60,8 @@ def fetch(
 ) -> FetchedMedia:
     """Fetch the one video at a URL into `folder`, under a name of our own; where there are several, `item` of them.
 
-    `on_step("fetch", bytes, total)` follows it. Raises BadUrl and AddressForbidden before anything is opened, and every
-    leaf of EngineError that `engine/fetch/refusals.py` lists; whatever is raised, nothing is left in the folder.
+    `on_step("fetch", bytes, total)` follows it. Raises BAD_URL and ADDRESS_FORBIDDEN before anything is opened, and
+    every code that `engine/fetch/refusals.py` lists; whatever is raised, nothing is left in the folder.
     """
     limits = limits or FetchLimits()
     with _run(url, folder, limits, on_step, item, network, is_media_wanted=True) as (told, place):
@@ -114,17 +114,19 @@ def name_picture(data: bytes) -> str:
 
 
 def check_system() -> None:
-    """Raise FetchUnavailable where yt-dlp is missing or older than the last release that closed a known hole."""
+    """Raise FETCH_UNAVAILABLE where yt-dlp is missing or older than the last release that closed a known hole."""
     if not hasattr(socket, "send_fds"):
-        raise FetchUnavailable("This system cannot confine a download.", "Download it yourself and upload it.")
+        raise Code.FETCH_UNAVAILABLE("This system cannot confine a download.", "Download it yourself and upload it.")
     try:
         found = metadata.version("yt-dlp")
     except metadata.PackageNotFoundError as cause:
-        raise FetchUnavailable("yt-dlp is not installed.", "Install it with `pip install -e '.[cpu,app]'`.") from cause
+        raise Code.FETCH_UNAVAILABLE(
+            "yt-dlp is not installed.", "Install it with `pip install -e '.[cpu,app]'`."
+        ) from cause
     numbers = tuple(int(part) for part in found.split(".")[:3] if part.isdigit())
     if numbers < MIN_YTDLP:
         wanted = ".".join(map(str, MIN_YTDLP))
-        raise FetchUnavailable(f"yt-dlp is {found}, wanted {wanted} or newer.", "Run `pip install -U yt-dlp`.")
+        raise Code.FETCH_UNAVAILABLE(f"yt-dlp is {found}, wanted {wanted} or newer.", "Run `pip install -U yt-dlp`.")
 
 
 @contextmanager
@@ -192,13 +194,13 @@ def _keep(sources: tuple[Path, ...], folder: Path, max_bytes: int) -> "Kept":
 
 
 def _copy(source: Path, writer: BinaryIO | None, max_bytes: int) -> str:
-    """Copy a file that the child has left, if it is one; its SHA-256. Raises FetchFailed and MediaTooLarge."""
+    """Copy a file that the child has left, if it is one; its SHA-256. Raises FETCH_FAILED and MEDIA_TOO_LARGE."""
     sha256, n_bytes = hashlib.sha256(), 0
     with _open_regular(source) as reader:
         while chunk := reader.read(CHUNK):
             n_bytes += len(chunk)
             if n_bytes > max_bytes:
-                raise MediaTooLarge("The video's file is larger than is taken.", "Cut the part that matters.")
+                raise Code.MEDIA_TOO_LARGE("The video's file is larger than is taken.", "Cut the part that matters.")
             sha256.update(chunk)
             if writer is not None:
                 writer.write(chunk)
@@ -206,14 +208,14 @@ def _copy(source: Path, writer: BinaryIO | None, max_bytes: int) -> str:
 
 
 def _open_regular(path: Path) -> BinaryIO:
-    """Open a file that the child has left, if it is one: a link could lead anywhere. Raises FetchFailed."""
+    """Open a file that the child has left, if it is one: a link could lead anywhere. Raises FETCH_FAILED."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as cause:
-        raise FetchFailed("The download left no file.", "Download it yourself and upload it.") from cause
+        raise Code.FETCH_FAILED("The download left no file.", "Download it yourself and upload it.") from cause
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise FetchFailed("The download left no plain file.", "Download it yourself and upload it.")
+        raise Code.FETCH_FAILED("The download left no plain file.", "Download it yourself and upload it.")
     return os.fdopen(descriptor, "rb")
 
 
@@ -221,5 +223,5 @@ def _read_regular(path: Path) -> bytes:
     try:
         with _open_regular(path) as file:
             return file.read(MAX_THUMBNAIL_BYTES)
-    except FetchFailed:
+    except EngineError:
         return b""

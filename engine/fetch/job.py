@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import engine
-from engine.errors import EngineError, FetchFailed, FetchTimeout, FetchTooSlow, FetchUnavailable, MediaTooLarge
+from engine.errors import Code, EngineError
 from engine.fetch.downloader import Job
 from engine.fetch.proxy import Proxy
 from engine.fetch.refusals import explain
@@ -101,7 +101,7 @@ def _list_roots() -> list[str]:
     """Where our code and yt-dlp are, for an interpreter that looks nowhere else."""
     spec = importlib.util.find_spec("yt_dlp")
     if spec is None or spec.origin is None:
-        raise FetchUnavailable("yt-dlp is not installed.", "Install it with `pip install -e '.[cpu,app]'`.")
+        raise Code.FETCH_UNAVAILABLE("yt-dlp is not installed.", "Install it with `pip install -e '.[cpu,app]'`.")
     assert engine.__file__ is not None
     return [str(Path(place).parents[1]) for place in (engine.__file__, spec.origin)]
 
@@ -126,7 +126,9 @@ def _watch(
             continue
         passed_s = time.monotonic() - begun_s
         if passed_s > limits.wall_s or (not told.is_found and passed_s > limits.describe_s):
-            raise FetchTimeout(f"The site took longer than {passed_s:.0f} s.", "Try again later, or upload the file.")
+            raise Code.FETCH_TIMEOUT(
+                f"The site took longer than {passed_s:.0f} s.", "Try again later, or upload the file."
+            )
         if proxy.is_over or measure_folder(folder) > limits.max_bytes:
             raise _name_too_large(limits)
         if told.is_found:
@@ -134,7 +136,9 @@ def _watch(
                 on_step("fetch", *told.progress)
             mean = rate.measure(passed_s, proxy.received_bytes)
             if mean is not None and mean < limits.min_bytes_per_s:
-                raise FetchTooSlow(f"The site sends {mean:.0f} bytes a second.", "Try again later, or upload the file.")
+                raise Code.FETCH_TOO_SLOW(
+                    f"The site sends {mean:.0f} bytes a second.", "Try again later, or upload the file."
+                )
 
 
 def measure_folder(folder: Path) -> int:
@@ -162,7 +166,9 @@ def _hear(process: subprocess.Popen[bytes]) -> Iterator[dict[str, Any] | None]:
             if not data:
                 return
             if heard > MAX_HEARD_BYTES or len(rest) > MAX_LINE_BYTES:
-                raise FetchFailed("The download said more than it has to say.", "Download it yourself and upload it.")
+                raise Code.FETCH_FAILED(
+                    "The download said more than it has to say.", "Download it yourself and upload it."
+                )
             *lines, rest = (rest + data).split(b"\n")
             yield from (message for line in lines if isinstance(message := _parse(line), dict))
 
@@ -217,11 +223,13 @@ def _find_cause(told: Told, proxy: Proxy, returncode: int, limits: FetchLimits) 
     if proxy.cut or not proxy.is_serving:
         return explain("FETCH_FAILED", "The connection broke off before the end.")
     if returncode == -signal.SIGXCPU:
-        return FetchTimeout("Reading the site took too much computing.", "Download it yourself and upload it.")
-    return FetchFailed("The download broke off without a word.", "Try again, or download it yourself and upload it.")
+        return Code.FETCH_TIMEOUT("Reading the site took too much computing.", "Download it yourself and upload it.")
+    return Code.FETCH_FAILED(
+        "The download broke off without a word.", "Try again, or download it yourself and upload it."
+    )
 
 
-def _name_too_large(limits: FetchLimits) -> MediaTooLarge:
-    return MediaTooLarge(
+def _name_too_large(limits: FetchLimits) -> EngineError:
+    return Code.MEDIA_TOO_LARGE(
         f"The site sends more than {limits.max_bytes / 1e6:.0f} MB.", "Cut the part that matters, and upload that."
     )

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import h11
 
-from engine.errors import AddressForbidden, BadUrl
+from engine.errors import Code, EngineError
 from engine.fetch.addresses import WEB_PORTS, Target, check_address, check_target
 from engine.settings import FetchLimits
 
@@ -164,7 +164,7 @@ class Proxy:
             async with asyncio.timeout(2 * self.limits.socket_s):
                 request = await self._read_request(reader)
                 site_reader, site_writer = await self._connect(request.target)
-        except (AddressForbidden, BadUrl) as error:
+        except EngineError as error:
             self.refusals.append(error.message)
             await _send_status(writer, 403, "Forbidden")
         except (h11.RemoteProtocolError, EOFError):
@@ -178,7 +178,7 @@ class Proxy:
                 site_writer.close()
 
     async def _read_request(self, reader: asyncio.StreamReader) -> Request:
-        """Read one head. Raises BadUrl, AddressForbidden, h11.RemoteProtocolError and EOFError."""
+        """Read one head. Raises BAD_URL, ADDRESS_FORBIDDEN, h11.RemoteProtocolError and EOFError."""
         parser = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD_BYTES)
         while (event := parser.next_event()) is h11.NEED_DATA:
             data = await reader.read(CHUNK)
@@ -193,20 +193,20 @@ class Proxy:
         if method == "CONNECT":
             return Request(True, self._check_authority(target), b"", rest)
         if method not in METHODS or not target.lower().startswith("http://"):
-            raise BadUrl(f"The proxy was asked for {method} of something that is no http:// URL.")
+            raise Code.BAD_URL(f"The proxy was asked for {method} of something that is no http:// URL.")
         checked = self._check_authority(target[7:].partition("/")[0].partition("?")[0])
         path = target[7:].partition("/")[2]
         return Request(False, checked, _write_head(event, f"/{path}", checked), rest)
 
     def _check_authority(self, authority: str) -> Target:
-        """Check `host[:port]` as a client spelled it. Raises BadUrl and AddressForbidden."""
+        """Check `host[:port]` as a client spelled it. Raises BAD_URL and ADDRESS_FORBIDDEN."""
         try:
             parts = urlsplit(f"//{authority}")
             host, port = parts.hostname or "", parts.port
         except ValueError as cause:
-            raise BadUrl("The proxy was asked for a host that cannot be read.") from cause
+            raise Code.BAD_URL("The proxy was asked for a host that cannot be read.") from cause
         if parts.netloc != authority or "@" in authority:
-            raise BadUrl("The proxy was asked for a host that cannot be read.")
+            raise Code.BAD_URL("The proxy was asked for a host that cannot be read.")
         return check_target(host, WEB_PORTS["http"] if port is None else port, self.limits.allow_loopback)
 
     async def _connect(self, target: Target) -> Streams:
@@ -231,8 +231,8 @@ class Proxy:
         for text in found:
             try:
                 check_address(ipaddress.ip_address(text), self.limits.allow_loopback)
-            except (AddressForbidden, ValueError) as cause:  # ValueError: an address with a zone, and so a local one
-                raise AddressForbidden(f"{target.host} has an address that is not public: {text}.") from cause
+            except (EngineError, ValueError) as cause:  # ValueError: an address with a zone, and so a local one
+                raise Code.ADDRESS_FORBIDDEN(f"{target.host} has an address that is not public: {text}.") from cause
         return found[:MAX_ADDRESSES]
 
     async def _relay(self, request: Request, client: Streams, site: Streams) -> None:

@@ -15,8 +15,7 @@ from types import TracebackType
 from typing import Any
 
 import engine
-from engine import errors
-from engine.errors import DecoderFailed, DecodingTooLarge, EngineError
+from engine.errors import Code, EngineError
 from engine.sandbox.wire import STATUS, Garbled, Link, Message
 from engine.settings import MediaLimits
 
@@ -57,12 +56,12 @@ class Decoder:
             self._link.send(kind, note, data)
 
     def receive(self) -> Message:
-        """Wait for what it says next; raises what it refuses the file for, and DecoderFailed where it fails itself."""
+        """Wait for what it says next; raises what it refuses the file for, and DECODER_FAILED where it fails itself."""
         while True:
             try:
                 message = self._link.receive()
             except TimeoutError as cause:
-                raise DecoderFailed(
+                raise Code.DECODER_FAILED(
                     f"Decoding made no progress for {self._limits.max_stall_s:.0f} seconds and was stopped.", ANOTHER
                 ) from cause
             except Garbled as cause:
@@ -83,12 +82,12 @@ class Decoder:
             status = b""
         code = STATUS.unpack(status)[0] if len(status) == STATUS.size else 0
         if code == -signal.SIGXCPU:
-            return DecodingTooLarge(
+            return Code.DECODING_TOO_LARGE(
                 f"Decoding took more than the {self._limits.max_cpu_s} seconds of processor time allowed.",
                 "Cut the video into shorter parts, or export it at 720p.",
             )
         end = f"crashed ({signal.Signals(-code).name})" if code < 0 else f"ended early (exit status {code})"
-        return DecoderFailed(f"The decoder {end} on this file; nothing else was harmed.", ANOTHER)
+        return Code.DECODER_FAILED(f"The decoder {end} on this file; nothing else was harmed.", ANOTHER)
 
 
 class Server:
@@ -141,9 +140,9 @@ def start_server(process: int) -> Server:
     return Server()
 
 
-def garbled(what: str) -> DecoderFailed:
+def garbled(what: str) -> EngineError:
     """The error for words that make no sense."""
-    return DecoderFailed(f"The decoder said what makes no sense: {what}.", ANOTHER)
+    return Code.DECODER_FAILED(f"The decoder said what makes no sense: {what}.", ANOTHER)
 
 
 def _launch(descriptors: list[int]) -> None:
@@ -172,13 +171,12 @@ def _write_environment() -> dict[str, str]:
 
 def _read_error(note: dict[str, Any], limits: MediaLimits) -> EngineError:
     """The error that the decoder names, if it is one of ours, in words of bounded length."""
-    name, message, hint = (str(note.get(key, ""))[:MAX_WORDS] for key in ("name", "message", "hint"))
-    if name == "MemoryError":
-        return DecodingTooLarge(
+    code, message, hint = (str(note.get(key, ""))[:MAX_WORDS] for key in ("code", "message", "hint"))
+    if code == "MemoryError":
+        return Code.DECODING_TOO_LARGE(
             f"Decoding needs more than the {limits.max_memory_bytes / 2**20:.0f} MB of memory allowed.",
             "Export the video at 1080p or smaller.",
         )
-    kind = getattr(errors, name, None)
-    if isinstance(kind, type) and issubclass(kind, EngineError):
-        return kind(message, hint)
-    return DecoderFailed(f"The decoder failed on this file ({message}).", ANOTHER)
+    if code in {*Code, EngineError.code}:
+        return EngineError(message, hint, code)
+    return Code.DECODER_FAILED(f"The decoder failed on this file ({message}).", ANOTHER)

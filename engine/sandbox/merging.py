@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from engine.containers import identify_container
-from engine.errors import FileTooLarge
+from engine.errors import Code
 from engine.limits import check_file
 from engine.sandbox.decoder import Decoder, garbled
 from engine.settings import MediaLimits
@@ -14,7 +14,8 @@ from engine.settings import MediaLimits
 def merge(picture: Path, sound: Path, merged: BinaryIO, limits: MediaLimits) -> None:
     """Write one file with the picture of the first and the sound of the second, neither decoded.
 
-    Raises UnreadableVideo, NoVideo and MediaTooLarge, in their leaves; the merged file may then hold a part.
+    Raises UNREADABLE_VIDEO, CODEC_REFUSED, NO_VIDEO and the codes of a limit exceeded; the merged file may then hold
+    a part.
     """
     for path in (picture, sound):
         check_file(path, limits)
@@ -25,7 +26,7 @@ def merge(picture: Path, sound: Path, merged: BinaryIO, limits: MediaLimits) -> 
             if not isinstance(place, int) or place < 0:
                 raise garbled(f"a piece at {str(place)[:20]}")
             if place + len(message.data) > limits.max_bytes:
-                raise FileTooLarge(
+                raise Code.FILE_TOO_LARGE(
                     f"Picture and sound together have more than the {math.floor(limits.max_bytes / 2**20)} MB allowed.",
                     "Cut the part that matters, and upload that.",
                 )

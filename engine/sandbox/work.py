@@ -56,13 +56,13 @@ def work(channel: socket.socket, media: int, other: int | None = None) -> None:
         with io.FileIO(media) as file:
             JOBS[job.kind](link, file, job, limits, shared)
     except EngineError as error:
-        link.send("error", {"name": type(error).__name__, "message": error.message, "hint": error.hint})
+        link.send("error", {"code": error.code, "message": error.message, "hint": error.hint})
     except MemoryError:
-        link.send("error", {"name": "MemoryError"})
+        link.send("error", {"code": "MemoryError"})
     except (BrokenPipeError, ConnectionResetError):  # nobody listens any more
         return
     except Exception as error:  # of a library, on a damaged file: the engine says so in words of its own
-        link.send("error", {"name": "Exception", "message": type(error).__name__})
+        link.send("error", {"message": type(error).__name__})
 
 
 def _scan(link: Link, file: io.FileIO, job: Message, limits: MediaLimits, other: object) -> None:

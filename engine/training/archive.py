@@ -31,7 +31,7 @@ class Archive:
     def gather(self, manifest: Path) -> list[Reel]:
         """Give a reel for every usable row that shows a face beside its sound, making those that are not there.
 
-        The lateness of a reel whose own is not clear is the median of its source's. BadManifest where nothing is left.
+        The lateness of a reel whose own is not clear is the median of its source's. BAD_MANIFEST where nothing is left.
         """
         rows = read_usable_rows(manifest)
         maker = ReelMaker.load(self.settings)

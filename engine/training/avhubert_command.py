@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from engine.cli import main
-from engine.errors import BadManifest
+from engine.errors import Code
 from engine.settings import Settings
 from engine.training.archive import Archive
 from engine.training.avhubert import (
@@ -117,12 +117,12 @@ def measure(
 ) -> dict[str, object]:
     """Train without each of the folds in turn, by each of the objectives, and measure on what was left out.
 
-    BadManifest where nothing can be left out, or nothing left out is long enough to be judged.
+    BAD_MANIFEST where nothing can be left out, or nothing left out is long enough to be judged.
     """
     fold_of = split_folds(reels, N_FOLDS)
     judged = [fold for fold in folds if any(fold_of[one.corpus] == fold and _is_long(one) for one in reels)]
     if len(set(fold_of.values())) < 2 or not judged:
-        raise BadManifest(
+        raise Code.BAD_MANIFEST(
             "Nothing can be left out to be judged",
             f"Validation needs clips of two sources, and some of {MIN_WHOLE} frames in a fold that is left out.",
         )

@@ -36,7 +36,7 @@ def load_checkpoint(
 ) -> tuple[int, Record]:
     """Take up a run where it stands; give the steps that are done and the trend so far, (0, {}) where there is no file.
 
-    CheckpointRefused where the file is damaged or of another recipe.
+    CHECKPOINT_REFUSED where the file is damaged or of another recipe.
     """
     if not path.is_file():
         return 0, {}

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from engine.errors import BadManifest
+from engine.errors import Code
 from engine.manifest import Row, read_manifest
 from engine.models.compact import N_BANDS
 from engine.observation import Observation, ObservedTrack
@@ -48,10 +48,10 @@ class TrainingClip:
 
 
 def read_usable_rows(manifest: Path) -> list[Row]:
-    """Read the rows to train on; BadManifest where there is none."""
+    """Read the rows to train on; BAD_MANIFEST where there is none."""
     rows = choose_rows(read_manifest(manifest, required=("path", "label", "source", "speaker", "audio_in_sync")))
     if not rows:
-        raise BadManifest(
+        raise Code.BAD_MANIFEST(
             f"{manifest.name} has no row that is real and in sync",
             "Training needs rows with label `real`, has_audio `1` and audio_in_sync `yes`.",
         )
@@ -59,9 +59,9 @@ def read_usable_rows(manifest: Path) -> list[Row]:
 
 
 def check_faces(clips: Sequence[Spoken], rows: Sequence[Row], manifest: Path) -> None:
-    """Raise BadManifest where no clip is left of the rows."""
+    """Raise BAD_MANIFEST where no clip is left of the rows."""
     if not clips:
-        raise BadManifest(
+        raise Code.BAD_MANIFEST(
             f"{manifest.name}: none of the {len(rows)} clips that are real and in sync shows a face beside its sound",
             f"Training needs {MIN_FRAMES} frames of both.",
         )

@@ -13,7 +13,7 @@ from pathlib import Path
 from safetensors.torch import save_file
 
 from engine.cache import ObservationCache, observe_cached
-from engine.errors import BadManifest
+from engine.errors import Code
 from engine.manifest import Row
 from engine.models.compact import CompactConsistency
 from engine.observation import Observation
@@ -98,7 +98,7 @@ def train_held_out(
     """For each fold with a clip long enough to be judged whole, train the members on all the others' clips."""
     fold_of = split_folds(clips, options.n_folds)
     if len(set(fold_of.values())) < 2:
-        raise BadManifest("All clips are of one corpus, so none can be left out", "Add clips of another source.")
+        raise Code.BAD_MANIFEST("All clips are of one corpus, so none can be left out", "Add clips of another source.")
     folds = sorted({fold_of[clip.corpus] for clip in clips if len(clip.real) >= MIN_WHOLE})
     jobs = [
         Job(f"{name}-{fold}-{i}", _outside(clips, fold_of, fold), options.members, options.seed + 100 + i)

@@ -21,7 +21,7 @@ from engine.calibration.records import Task
 from engine.calibration.trials import write_trials
 from engine.decoding import decode_ahead
 from engine.dynamics import Nature
-from engine.errors import BadManifest, EngineError
+from engine.errors import Code, EngineError
 from engine.manifest import Row, read_manifest
 from engine.models.dvp import DVP, write_options
 from engine.observer import Observer
@@ -82,7 +82,7 @@ def train(
         clips = _gather(_read_rows(manifest, forged or []), cache, workers, bar)
         folds = split_speakers(clips, N_FOLDS, seed=0)
         if not all(len(fold) > 1 for fold in folds):
-            raise BadManifest(
+            raise Code.BAD_MANIFEST(
                 f"{manifest.name} has too few speakers with clips of several sessions to leave some out.",
                 f"At least {2 * N_FOLDS} speakers with 18 clips of 4 sessions each are needed.",
             )

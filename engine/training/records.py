@@ -14,7 +14,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from engine.errors import CheckpointRefused, FolderUnwritable
+from engine.errors import Code, FolderUnwritable
 
 Record = dict[str, Any]
 
@@ -36,7 +36,7 @@ def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], recipe: Recor
 
 
 def read_tensors(path: Path, recipe: Record) -> tuple[dict[str, torch.Tensor], Record]:
-    """Give the tensors and the record; CheckpointRefused for a file of another recipe, naming what differs."""
+    """Give the tensors and the record; CHECKPOINT_REFUSED for a file of another recipe, naming what differs."""
     hint = f"Delete {path.parent} to start anew, or choose another folder."
     try:
         with safe_open(path, "pt") as file:
@@ -44,10 +44,10 @@ def read_tensors(path: Path, recipe: Record) -> tuple[dict[str, torch.Tensor], R
             found, record = json.loads(header["recipe"]), json.loads(header["record"])
             different = _compare(json.loads(json.dumps(recipe)), found)
             if different:
-                raise CheckpointRefused(f"{path} is of another run: {'; '.join(different)}.", hint)
+                raise Code.CHECKPOINT_REFUSED(f"{path} is of another run: {'; '.join(different)}.", hint)
             return {name: file.get_tensor(name) for name in file.keys()}, record  # noqa: SIM118  # no mapping
     except (SafetensorError, OSError, KeyError, ValueError) as cause:
-        raise CheckpointRefused(f"{path} cannot be read: {cause}", hint) from cause
+        raise Code.CHECKPOINT_REFUSED(f"{path} cannot be read: {cause}", hint) from cause
 
 
 def _compare(wanted: Any, found: Any, name: str = "") -> list[str]:

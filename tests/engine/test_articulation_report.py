@@ -6,7 +6,8 @@ import pytest
 
 from engine.articulation import Articulation, ArticulationReport, Gesture, Outcome
 from engine.articulation_report import describe_tally, from_json, list_rows, summarise, to_json
-from engine.report import ReportDamaged
+from engine.errors import Code
+from tests.raising import raises
 
 
 def make_report(n_made: int = 6, n_missed: int = 3, n_unseen: int = 1) -> ArticulationReport:
@@ -48,14 +49,14 @@ def test_json_tells_counts_share_interval_and_chance() -> None:
 
 @pytest.mark.parametrize("damage", [{}, {"faces": [{}]}, {"faces": 3}])
 def test_what_is_not_whole_is_refused(damage: dict) -> None:
-    with pytest.raises(ReportDamaged):
+    with raises(Code.REPORT_DAMAGED):
         from_json(damage)
 
 
 def test_an_outcome_that_is_not_known_is_refused() -> None:
     laid = to_json([make_report()])
     laid["faces"][0]["sounds"][0]["outcome"] = "fine"
-    with pytest.raises(ReportDamaged):
+    with raises(Code.REPORT_DAMAGED):
         from_json(laid)
 
 

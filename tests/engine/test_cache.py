@@ -10,10 +10,11 @@ import pytest
 from engine import cache as caching
 from engine.alignedfaces import N_POINTS, AlignedFaces
 from engine.cache import ObservationCache, observe_cached
-from engine.errors import UnreadableVideo
+from engine.errors import Code
 from engine.motion import N_MOTION
 from engine.observation import Heard, Observation, ObservedTrack
 from engine.types import OnStep, Reason
+from tests.raising import raises
 
 RECIPE = "faces-0123+voice-4567+options-89ab"
 
@@ -179,9 +180,9 @@ def test_a_changed_file_is_looked_at_again(tmp_path: Path) -> None:
 def test_a_file_that_is_not_there_is_left_to_the_observer(tmp_path: Path) -> None:
     class Strict(CountingObserver):
         def observe(self, path: Path, on_step: OnStep = lambda name, completed, total: None) -> Observation:
-            raise UnreadableVideo(f"There is no file {path.name!r}.")
+            raise Code.UNREADABLE_VIDEO(f"There is no file {path.name!r}.")
 
-    with pytest.raises(UnreadableVideo, match=r"gone\.mp4"):
+    with raises(Code.UNREADABLE_VIDEO, match=r"gone\.mp4"):
         observe_cached(tmp_path / "gone.mp4", Strict(), ObservationCache(tmp_path, RECIPE))
     assert not (tmp_path / RECIPE).exists()
 

@@ -16,13 +16,14 @@ from engine.calibration.records import Calibration, CalibrationStatus, Task
 from engine.calibration.release import APPROVER
 from engine.calibration.trials import read_trials, write_trials
 from engine.calibration_command import app as life
-from engine.errors import BadCalibration, BadManifest, BadScores, RecipeMismatch
+from engine.errors import Code
 from engine.pipeline import Engine
 from engine.weights import hash_file
 from tests.engine.calibration.drawn import CREATED, draw_search, draw_trials, make_record
 from tests.engine.evaluation.people import draw_people, gather
 from tests.engine.evaluation.test_command import DrawnObserver, draw_film
 from tests.fakes import make_expert
+from tests.raising import raises
 
 HEADER = "path,label,speaker,source,session"
 PEOPLE = 24
@@ -71,7 +72,7 @@ def test_from_a_manifest_to_a_draft_that_means_something(
     assert record.note.startswith("drawn 4 of the clips are of sources")  # lab 1 was trained on
     own, other = record.llrs(np.array([0.9, -0.3]), np.full((2, len(record.qualities)), 1.6), recipe="fake-compact")
     assert own > 1 and other < -0.5
-    with pytest.raises(RecipeMismatch):
+    with raises(Code.RECIPE_MISMATCH):
         record.llrs(np.zeros(1), np.zeros((1, len(record.qualities))), recipe="drawn")
     assert record.conformal is not None and tell_p(record.conformal, -1.0, 5.0) == 1 / (PEOPLE + 1)
     found = json.loads((tmp_path / "new" / "record.json").read_text("utf-8"))
@@ -128,14 +129,14 @@ def test_people_are_calibrated_by_their_embeddings(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "kind", "reason"),
+    ("arguments", "code", "reason"),
     [
-        ((), BadManifest, "neither a manifest nor"),
-        (("--scores", "absent.json"), BadScores, "absent.json"),
-        (("--scores", "s.json", "--task", "verification"), BadScores, "for consistency, not for verification"),
-        (("--scores", "s.json", "--qualities", "loudness"), BadScores, "no quality loudness"),
-        (("--scores", "few.json"), BadScores, "wanted 20 of 4"),
-        (("--scores", "s.json", "--calibrator", "isotonic"), BadScores, "wanted 200 of 4"),
+        ((), Code.BAD_MANIFEST, "neither a manifest nor"),
+        (("--scores", "absent.json"), Code.BAD_SCORES, "absent.json"),
+        (("--scores", "s.json", "--task", "verification"), Code.BAD_SCORES, "for consistency, not for verification"),
+        (("--scores", "s.json", "--qualities", "loudness"), Code.BAD_SCORES, "no quality loudness"),
+        (("--scores", "few.json"), Code.BAD_SCORES, "wanted 20 of 4"),
+        (("--scores", "s.json", "--calibrator", "isotonic"), Code.BAD_SCORES, "wanted 200 of 4"),
     ],
 )
 def test_what_cannot_be_calibrated_is_refused_with_what_to_do(
@@ -143,14 +144,14 @@ def test_what_cannot_be_calibrated_is_refused_with_what_to_do(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     arguments: tuple[str, ...],
-    kind: type,
+    code: str,
     reason: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     write_trials(draw_trials(), Path("s.json"))
     write_trials(draw_trials().take(np.arange(12)), Path("few.json"))
     error = run(*arguments).exception
-    assert isinstance(error, kind) and reason in error.message and error.hint
+    assert error.code == code and reason in error.message and error.hint
     assert not Path("calibration.json").exists()
 
 
@@ -158,7 +159,7 @@ def test_a_record_without_an_author_and_a_rate_that_is_none_are_refused(
     run: Callable[..., Result], tmp_path: Path
 ) -> None:
     write_trials(draw_trials(), tmp_path / "s.json")
-    assert isinstance(run("--scores", tmp_path / "s.json", author="").exception, BadScores)
+    assert run("--scores", tmp_path / "s.json", author="").exception.code == Code.BAD_SCORES
     assert run("--scores", tmp_path / "s.json", "--false-against", "1.5").exit_code == 2
 
 
@@ -177,7 +178,7 @@ def test_trials_of_one_kind_alone_can_be_fitted_to(run: Callable[..., Result], t
     record = read(run("--scores", tmp_path / "s.json", "--only", "whole", "--out", out), out)
     assert record.counts.same + record.counts.different == int((trials.conditions == "whole").sum()) > 0
     error = run("--scores", tmp_path / "s.json", "--only", "enrolled").exception
-    assert isinstance(error, BadScores) and "4 s, whole" in error.message
+    assert error.code == Code.BAD_SCORES and "4 s, whole" in error.message
 
 
 def test_a_draft_is_approved_by_the_rules_of_a_release_or_by_a_person(tmp_path: Path) -> None:
@@ -202,7 +203,7 @@ def test_a_draft_is_shown_approved_by_another_and_retired(tmp_path: Path) -> Non
     for text in ("draft, version 1.0.0, by Ada, approved by nobody", "of drawn clips", "smallest p", "this face"):
         assert text in " ".join(shown.stdout.split())
     refused = call("approve", draft, "--approver", "ada", "--out", approved)
-    assert isinstance(refused.exception, BadCalibration) and not approved.exists()
+    assert refused.exception.code == Code.BAD_CALIBRATION and not approved.exists()
     assert call("approve", draft, "--approver", "Bob", "--out", approved).exit_code == 0
     assert call("retire", approved, "--note", "a better one", "--out", retired).exit_code == 0
     assert [read_record(one).status for one in (draft, approved, retired)] == ["draft", "approved", "retired"]

@@ -19,10 +19,11 @@ from safetensors.torch import save, save_file
 
 from engine import checkpoints
 from engine.checkpoints import MAX_PICKLE, read_checkpoint
-from engine.errors import CheckpointRefused
+from engine.errors import Code, EngineError
 from engine.sandbox import decoder
 from engine.sandbox.wire import Message
 from tests.checkpoints import Attack, Place, Plan, load_here, make_state, pickle_plans, save_as_fairseq, zip_up
+from tests.raising import raises
 
 FORMS = pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])
 NUMBERS = torch.arange(12, dtype=torch.float32)
@@ -102,7 +103,7 @@ def test_hostile_file_is_refused_and_leaves_no_trace(tmp_path, legacy, place):
         state.attack = attack  # an attribute of the dict, set behind its items
         save_as_fairseq(path, state, legacy)
 
-    with pytest.raises(CheckpointRefused, match=rf"a\.pt holds .*{os.system.__module__}\.system"):
+    with raises(Code.CHECKPOINT_REFUSED, match=rf"a\.pt holds .*{os.system.__module__}\.system"):
         load_here(path)
     assert [file.name for file in tmp_path.iterdir()] == ["a.pt"]
 
@@ -118,13 +119,13 @@ def test_attack_is_a_real_one(tmp_path, legacy):
 def test_second_pickle_behind_the_end_is_refused(tmp_path):
     marker = tmp_path / "marker"
     path = zip_up(tmp_path / "a.pt", pickle_plans({"w": Plan(Place("0", 12), (12,), (1,))}) + b"N.", data__0=DATA)
-    with pytest.raises(CheckpointRefused, match="behind the end"):
+    with raises(Code.CHECKPOINT_REFUSED, match="behind the end"):
         load_here(path)
     legacy = tmp_path / "b.pt"
     torch.save({"w": NUMBERS}, legacy, _use_new_zipfile_serialization=False)
     with legacy.open("ab") as file:
         file.write(pickle_plans(Attack(marker)))
-    with pytest.raises(CheckpointRefused, match="not whole"):
+    with raises(Code.CHECKPOINT_REFUSED, match="not whole"):
         load_here(legacy)
     assert not marker.exists()
 
@@ -136,7 +137,7 @@ def test_file_cut_off_anywhere_is_refused(tmp_path, legacy):
     chance = random.Random(3)
     for n_bytes in [0, 1, 2, 9, 20, 100, len(whole) - 1, *chance.sample(range(len(whole)), 40)]:
         cut.write_bytes(whole[:n_bytes])
-        with pytest.raises(CheckpointRefused):
+        with raises(Code.CHECKPOINT_REFUSED):
             load_here(cut)
 
 
@@ -152,7 +153,8 @@ def test_damage_anywhere_is_refused_or_leaves_tensors(tmp_path, legacy):
         (tmp_path / "b.pt").write_bytes(changed)
         try:
             found = load_here(tmp_path / "b.pt")
-        except CheckpointRefused:
+        except EngineError as error:
+            assert error.code == Code.CHECKPOINT_REFUSED
             n_refused += 1
         else:
             assert all(isinstance(tensor, torch.Tensor) for tensor in found.tensors.values())
@@ -164,7 +166,7 @@ def test_changed_weight_is_told_by_its_checksum(tmp_path):
     data = path.read_bytes()
     path.write_bytes(data.replace(DATA, DATA[:-1] + b"\x01"))
 
-    with pytest.raises(CheckpointRefused, match="CRC"):
+    with raises(Code.CHECKPOINT_REFUSED, match="CRC"):
         load_here(path)
 
 
@@ -174,7 +176,7 @@ def test_changed_weight_is_told_by_its_checksum(tmp_path):
 def test_file_of_another_kind_is_refused(tmp_path, content):
     (tmp_path / "a.pt").write_bytes(content)
 
-    with pytest.raises(CheckpointRefused, match=r"a\.pt"):
+    with raises(Code.CHECKPOINT_REFUSED, match=r"a\.pt"):
         load_here(tmp_path / "a.pt")
 
 
@@ -183,14 +185,14 @@ def test_damaged_safetensors_are_refused(tmp_path):
     data = (tmp_path / "a.safetensors").read_bytes()
     (tmp_path / "a.safetensors").write_bytes(data[:-4])
 
-    with pytest.raises(CheckpointRefused, match="no whole safetensors"):
+    with raises(Code.CHECKPOINT_REFUSED, match="no whole safetensors"):
         read_checkpoint(tmp_path / "a.safetensors")
 
 
 def test_path_that_is_no_file_is_refused(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path, tmp_path / "nothing", tmp_path / "pipe"):
-        with pytest.raises(CheckpointRefused, match="no file"):
+        with raises(Code.CHECKPOINT_REFUSED, match="no file"):
             read_checkpoint(path)
 
 
@@ -212,7 +214,7 @@ def test_path_that_is_no_file_is_refused(tmp_path):
 def test_tensor_that_claims_what_is_not_there_is_refused(tmp_path, plan, said):
     path = zip_up(tmp_path / "a.pt", pickle_plans({"w": plan}), data__0=DATA)
 
-    with pytest.raises(CheckpointRefused, match=said):
+    with raises(Code.CHECKPOINT_REFUSED, match=said):
         load_here(path)
 
 
@@ -221,7 +223,7 @@ def test_one_storage_is_not_multiplied(tmp_path):
     plans = {f"w{n}": Plan(Place("0", numel), (numel,), (1,)) for n in range(50)}
     path = zip_up(tmp_path / "a.pt", pickle_plans(plans), data__0=bytes(4 * numel))
 
-    with pytest.raises(CheckpointRefused, match="claims 20000000 bytes of tensors"):
+    with raises(Code.CHECKPOINT_REFUSED, match="claims 20000000 bytes of tensors"):
         load_here(path)
 
 
@@ -240,7 +242,7 @@ def test_archive_that_packs_is_refused(tmp_path):
         archive.writestr("archive/data.pkl", _good_pickle())
         archive.writestr("archive/data/0", bytes(50_000_000))  # 50 kB of file
 
-    with pytest.raises(CheckpointRefused, match="packs or encrypts"):
+    with raises(Code.CHECKPOINT_REFUSED, match="packs or encrypts"):
         load_here(tmp_path / "a.pt")
 
 
@@ -250,7 +252,7 @@ def test_archive_that_names_twice_is_refused(tmp_path):
         archive.writestr("archive/data/0", DATA)
         archive.writestr("archive/data.pkl", _good_pickle())
 
-    with pytest.raises(CheckpointRefused, match="names twice"):
+    with raises(Code.CHECKPOINT_REFUSED, match="names twice"):
         load_here(tmp_path / "a.pt")
 
 
@@ -260,7 +262,7 @@ def test_archive_that_names_outside_itself_is_refused(tmp_path, name):
         archive.writestr("archive/data.pkl", _good_pickle())
         archive.writestr(name, b"x")
 
-    with pytest.raises(CheckpointRefused, match="names outside itself"):
+    with raises(Code.CHECKPOINT_REFUSED, match="names outside itself"):
         load_here(tmp_path / "a.pt")
 
 
@@ -277,7 +279,7 @@ def test_entries_that_share_their_bytes_are_refused(tmp_path):
             archive.filelist.append(copy)
         archive._didModify = True
 
-    with pytest.raises(CheckpointRefused, match="claims more than"):
+    with raises(Code.CHECKPOINT_REFUSED, match="claims more than"):
         load_here(path)
 
 
@@ -288,14 +290,14 @@ def test_archive_without_one_content_is_refused(tmp_path, n_roots):
         for n in range(n_roots):
             archive.writestr(f"archive{n}/data.pkl", _good_pickle())
 
-    with pytest.raises(CheckpointRefused, match=f"with {n_roots} data.pkl"):
+    with raises(Code.CHECKPOINT_REFUSED, match=f"with {n_roots} data.pkl"):
         load_here(tmp_path / "a.pt")
 
 
 def test_pickle_too_long_is_refused_unread(tmp_path):
     path = zip_up(tmp_path / "a.pt", bytes(MAX_PICKLE + 1))
 
-    with pytest.raises(CheckpointRefused, match="a pickle of 8388609 bytes"):
+    with raises(Code.CHECKPOINT_REFUSED, match="a pickle of 8388609 bytes"):
         load_here(path)
 
 
@@ -307,7 +309,7 @@ def test_order_of_bytes_is_that_of_the_file(tmp_path):
     written = (tmp_path / "legacy.pt").read_bytes()
     (tmp_path / "legacy.pt").write_bytes(re.sub(rb"(little_endianq.)\x88", lambda found: found[1] + b"\x89", written))
 
-    with pytest.raises(CheckpointRefused, match="little-endian"):
+    with raises(Code.CHECKPOINT_REFUSED, match="little-endian"):
         load_here(tmp_path / "legacy.pt")
 
 
@@ -326,7 +328,7 @@ def test_order_of_bytes_is_that_of_the_file(tmp_path):
 def test_content_that_is_no_state_dict_is_refused(tmp_path, content, said):
     torch.save(content, tmp_path / "a.pt")
 
-    with pytest.raises(CheckpointRefused, match=said) as caught:
+    with raises(Code.CHECKPOINT_REFUSED, match=said) as caught:
         load_here(tmp_path / "a.pt")
     assert "\x1b" not in caught.value.message
 
@@ -398,7 +400,7 @@ REFUSED = [*"NEWOBJ_EX OBJ INST APPEND APPENDS SETITEM".split(), "thrown away"]
     ["posix.system", "builtins.eval", "builtins.getattr", "subprocess.Popen", "torch.hub.load", "runpy.run_path"],
 )
 def test_hostile_name_is_refused_by_name_however_it_is_used(tmp_path, opcode, name):
-    with pytest.raises(CheckpointRefused, match=name.replace(".", r"\.")) as caught:
+    with raises(Code.CHECKPOINT_REFUSED, match=name.replace(".", r"\.")) as caught:
         _load_pickled(tmp_path, _assemble(name, opcode))
     assert "file.pt" in caught.value.message and "Nothing of it was run" in caught.value.hint
 
@@ -412,19 +414,19 @@ def test_class_that_does_not_exist_is_swallowed_with_all_that_is_done_to_it(tmp_
 
 @pytest.mark.parametrize("opcode", REFUSED)
 def test_use_of_a_class_that_no_published_file_makes_is_refused(tmp_path, opcode):
-    with pytest.raises(CheckpointRefused, match=r"file\.pt"):
+    with raises(Code.CHECKPOINT_REFUSED, match=r"file\.pt"):
         _load_pickled(tmp_path, _add(_assemble("fairseq.no.such.Thing", opcode)))
 
 
 @pytest.mark.parametrize("dotted", ["system", "path.os.system", "OrderedDict.fromkeys"])
 def test_path_of_attributes_leads_nowhere(tmp_path, dotted):
     """Python walks from a harmless module to a dangerous function; here the whole name is looked up."""
-    with pytest.raises(CheckpointRefused, match=rf"holds collections\.{dotted}"):
+    with raises(Code.CHECKPOINT_REFUSED, match=rf"holds collections\.{dotted}"):
         _load_pickled(tmp_path, f"ccollections\n{dotted}\n".encode() + b"]\x85R.")
 
 
 def test_name_on_the_stack_is_refused_unread(tmp_path):
-    with pytest.raises(CheckpointRefused, match="STACK_GLOBAL is not one of a checkpoint"):
+    with raises(Code.CHECKPOINT_REFUSED, match="STACK_GLOBAL is not one of a checkpoint"):
         _load_pickled(tmp_path, _assemble("collections.path.os.system", "STACK_GLOBAL"))
 
 
@@ -434,7 +436,7 @@ def test_call_of_the_system_leaves_no_trace(tmp_path, protocol):
     data = pickle.dumps({"deep": [{"model": (Attack(marker),)}]}, protocol)
 
     said = rf"{os.system.__module__}\.system" if protocol < 4 else "is not one of a checkpoint"
-    with pytest.raises(CheckpointRefused, match=said):
+    with raises(Code.CHECKPOINT_REFUSED, match=said):
         _load_pickled(tmp_path, data)
     assert not marker.exists()
     pickle.loads(data)
@@ -443,7 +445,7 @@ def test_call_of_the_system_leaves_no_trace(tmp_path, protocol):
 
 @pytest.mark.parametrize("opcode", [b"\x82\x01", b"\x83\x01\x00", b"\x84\x01\x00\x00\x00", b"P0\n", b"\x97", b"N\x98"])
 def test_what_lies_outside_the_file_is_not_fetched(tmp_path, opcode):
-    with pytest.raises(CheckpointRefused, match=r"is not one of a checkpoint|Unsupported operand"):
+    with raises(Code.CHECKPOINT_REFUSED, match=r"is not one of a checkpoint|Unsupported operand"):
         _load_pickled(tmp_path, b"\x80\x02" + opcode + b".")
 
 
@@ -459,7 +461,7 @@ CLAIMS = [  # of more bytes than there are
 
 @pytest.mark.parametrize("data", [text.encode("latin-1") for text in SHORT] + CLAIMS)
 def test_nonsense_is_damage(tmp_path, data):
-    with pytest.raises(CheckpointRefused, match=r"file\.pt is (not whole|damaged, or no checkpoint): ."):
+    with raises(Code.CHECKPOINT_REFUSED, match=r"file\.pt is (not whole|damaged, or no checkpoint): ."):
         _load_pickled(tmp_path, data)
 
 
@@ -480,7 +482,7 @@ def test_storage_that_is_none_is_damage(tmp_path, described):
 
     target = BytesIO()
     Pickler(target, 2).dump([1j])
-    with pytest.raises(CheckpointRefused):
+    with raises(Code.CHECKPOINT_REFUSED):
         _load_pickled(tmp_path, target.getvalue())
 
 
@@ -499,7 +501,7 @@ def test_storage_that_is_none_is_damage(tmp_path, described):
     ],
 )
 def test_tensor_of_impossible_claims_is_damage(tmp_path, plan):
-    with pytest.raises(CheckpointRefused, match=r"damaged|no tensor: w"):
+    with raises(Code.CHECKPOINT_REFUSED, match=r"damaged|no tensor: w"):
         _load_pickled(tmp_path, pickle_plans({"w": plan, "x": Plan(Place("0", 12), (2,), (1,))}))
 
 
@@ -508,14 +510,14 @@ def test_storage_has_the_bytes_that_are_there_whatever_else_is_claimed(tmp_path)
     assert torch.equal(_load_pickled(tmp_path, pickle_plans(claims)).tensors["x"], NUMBERS)
     claims["x"] = Plan(Place("0", 2**30), (13,), (1,))
 
-    with pytest.raises(CheckpointRefused, match="damaged"):
+    with raises(Code.CHECKPOINT_REFUSED, match="damaged"):
         _load_pickled(tmp_path, pickle_plans(claims))
 
 
 def test_attack_in_a_tensors_metadata_is_refused(tmp_path):
     data = pickle_plans([Plan(Place("0", 4), (2,), (1,), metadata={"hook": Attack(tmp_path / "marker")})])
 
-    with pytest.raises(CheckpointRefused, match="system"):
+    with raises(Code.CHECKPOINT_REFUSED, match="system"):
         _load_pickled(tmp_path, data)
     assert not (tmp_path / "marker").exists()
 
@@ -526,39 +528,40 @@ def test_deep_nesting_neither_crashes_nor_recurses(tmp_path, data):
 
 
 def test_marks_without_end_are_damage(tmp_path):
-    with pytest.raises(CheckpointRefused, match="damaged"):
+    with raises(Code.CHECKPOINT_REFUSED, match="damaged"):
         _load_pickled(tmp_path, b"(" * 200_000 + b".")
 
 
 def test_legacy_pickle_longer_than_the_limit_is_refused(tmp_path):
     torch.save({"w": NUMBERS, "x": "x" * MAX_PICKLE}, tmp_path / "a.pt", _use_new_zipfile_serialization=False)
 
-    with pytest.raises(CheckpointRefused, match="not whole"):
+    with raises(Code.CHECKPOINT_REFUSED, match="not whole"):
         load_here(tmp_path / "a.pt")
 
 
 @pytest.mark.parametrize("package", [b"evil", b"fairseq."])
 def test_names_that_would_play_with_a_terminal_are_quoted(tmp_path, package):
-    with pytest.raises(CheckpointRefused) as caught:
+    with raises(Code.CHECKPOINT_REFUSED) as caught:
         _load_pickled(tmp_path, b"c" + package + b"\x1b[2J\n" + b"x" * 500 + b"\n.")
     assert "\x1b" not in caught.value.message and len(caught.value.message) < 400
 
 
 def test_many_names_are_five_and_a_count(tmp_path):
     data = b"".join(f"cevil\nf{n}\n0".encode() for n in range(10, 30)) + b"N."
-    with pytest.raises(CheckpointRefused, match=r"evil\.f14 and 15 more"):
+    with raises(Code.CHECKPOINT_REFUSED, match=r"evil\.f14 and 15 more"):
         _load_pickled(tmp_path, data)
 
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 def test_damaged_pickle_is_refused_or_harmless(tmp_path):
-    """Every byte of a pickle changed in turn: nothing but CheckpointRefused ever comes out."""
+    """Every byte of a pickle changed in turn: nothing but CHECKPOINT_REFUSED is ever raised."""
     data = pickle_plans({"model": OrderedDict(w=Plan(Place("0", 12), (2,), (1,))), "x": [1, "a"]})
     n_refused = 0
     for position, value in itertools.product(range(len(data)), (0, 0x28, 0x52, 0x62, 0x71, 0x81, 0x93, 0xFF)):
         try:
             _load_pickled(tmp_path, data[:position] + bytes([value]) + data[position + 1 :])
-        except CheckpointRefused:
+        except EngineError as error:
+            assert error.code == Code.CHECKPOINT_REFUSED
             n_refused += 1
     assert n_refused > len(data)
 
@@ -567,7 +570,7 @@ def test_damaged_pickle_is_refused_or_harmless(tmp_path):
 def test_hostile_file_is_refused_by_the_confined_process_too(tmp_path, legacy):
     path = save_as_fairseq(tmp_path / "a.pt", make_state(), legacy, args=Attack(tmp_path / "marker"))
 
-    with pytest.raises(CheckpointRefused, match=rf"a\.pt holds {os.system.__module__}\.system") as caught:
+    with raises(Code.CHECKPOINT_REFUSED, match=rf"a\.pt holds {os.system.__module__}\.system") as caught:
         read_checkpoint(path)
     assert "Nothing of it was run" in caught.value.hint and not (tmp_path / "marker").exists()
 
@@ -578,7 +581,7 @@ def test_memory_is_limited(tmp_path, n_bytes, monkeypatch):
     number = b"\x8a\x08" + struct.pack("<q", n_bytes)
     path = zip_up(tmp_path / "a.pt", _add(b"c__builtin__\nbytearray\n" + number + b"\x85R."), data__0=DATA)
 
-    with pytest.raises(CheckpointRefused, match=r"a\.pt cannot be read\. .* MB of memory"):
+    with raises(Code.CHECKPOINT_REFUSED, match=r"a\.pt cannot be read\. .* MB of memory"):
         read_checkpoint(path)
 
 
@@ -588,7 +591,7 @@ def test_key_whose_hash_never_ends_is_refused(tmp_path, depth, monkeypatch):
     doubled = b"}" + b")" + b"q\x00h\x00\x86" * depth + b"Ns."
     path = zip_up(tmp_path / "a.pt", _add(doubled), data__0=DATA)
 
-    with pytest.raises(CheckpointRefused, match=r"a\.pt cannot be read\. .*(processor time|crashed)"):
+    with raises(Code.CHECKPOINT_REFUSED, match=r"a\.pt cannot be read\. .*(processor time|crashed)"):
         read_checkpoint(path)
 
 
@@ -620,7 +623,7 @@ def test_process_that_was_taken_over_is_not_believed(tmp_path, monkeypatch, mess
     monkeypatch.setattr(checkpoints, "SPARE_BYTES", 2**24)
     path = zip_up(tmp_path / "a.pt", _good_pickle(), data__0=DATA)
 
-    with pytest.raises(CheckpointRefused, match=r"a\.pt (cannot be read|has 1 tensors)") as caught:
+    with raises(Code.CHECKPOINT_REFUSED, match=r"a\.pt (cannot be read|has 1 tensors)") as caught:
         read_checkpoint(path)
     assert "\x1b" not in caught.value.message
 

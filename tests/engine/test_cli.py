@@ -7,7 +7,7 @@ import pytest
 
 from engine import cli, doctor, methods, weights
 from engine.calibration.files import write_record
-from engine.errors import UnreadableVideo
+from engine.errors import Code
 from engine.methods import Method
 from engine.pipeline import Engine
 from engine.report import to_json, write_json
@@ -16,7 +16,7 @@ from engine.types import Mode, Model
 from tests.engine.calibration.drawn import make_record
 from tests.fakes import FakeEngine, make_analysis
 
-BROKEN = UnreadableVideo("The file is empty,\nwanted a video.", "Fetch it again.")
+BROKEN = Code.UNREADABLE_VIDEO("The file is empty,\nwanted a video.", "Fetch it again.")
 
 
 @pytest.fixture(autouse=True)

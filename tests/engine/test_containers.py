@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from engine.containers import identify_container, is_whole
-from engine.errors import NoVideo, UnreadableVideo
+from engine.errors import Code
 from tests.clips import CODECS, write_clip, write_half
+from tests.raising import raises
 
 DEMUXERS = {
     ".mp4": "mov",
@@ -59,14 +60,14 @@ def test_an_appended_note_is_no_damage(tmp_path: Path) -> None:
 )
 def test_what_is_no_video_is_named(tmp_path: Path, head: bytes, found: str) -> None:
     (tmp_path / "clip.mp4").write_bytes(head)
-    with pytest.raises(UnreadableVideo, match=found):
+    with raises(Code.UNREADABLE_VIDEO, match=found):
         identify_container(tmp_path / "clip.mp4")
 
 
 @pytest.mark.parametrize("head", [b"RIFF\0\0\0\0WAVE", b"ID3\x04", b"fLaC\0"])
 def test_sound_is_named_as_no_video(tmp_path: Path, head: bytes) -> None:
     (tmp_path / "clip.mp4").write_bytes(head)
-    with pytest.raises(NoVideo, match="audio"):
+    with raises(Code.NO_VIDEO, match="audio"):
         identify_container(tmp_path / "clip.mp4")
 
 

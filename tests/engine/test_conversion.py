@@ -11,20 +11,13 @@ from safetensors.torch import load_file, save_file
 
 from engine import checkpoints, conversion, licences, weights
 from engine.conversion import import_weights
-from engine.errors import (
-    CheckpointRefused,
-    EngineError,
-    FolderUnwritable,
-    LicenceNotAccepted,
-    WeightsDamaged,
-    WeightsForbidden,
-    WeightsPresent,
-)
+from engine.errors import Code, EngineError, FolderUnwritable, LicenceNotAccepted, WeightsDamaged, WeightsForbidden
 from engine.licences import AV_HUBERT, Licence
 from engine.models.avhubert import FINE_TUNED, AVHubert, load_avhubert
 from engine.permissions import Use, load_for
 from engine.weights import AVHUBERT, FOLDER
 from tests.checkpoints import SMALL, Attack, load_here, make_state, save_as_fairseq
+from tests.raising import raises
 
 
 @pytest.fixture(autouse=True)
@@ -117,7 +110,7 @@ def test_other_weights_are_replaced_only_when_asked(tmp_path):
     state = make_state()
     state["mask_emb"] += 1
     other = save_as_fairseq(tmp_path / "b.pt", state)
-    with pytest.raises(WeightsPresent, match="there already") as caught:
+    with raises(Code.WEIGHTS_PRESENT, match="there already") as caught:
         import_weights(other, tmp_path / "data", never)
     assert "--replace" in caught.value.hint
 
@@ -174,7 +167,7 @@ def test_hostile_file_leaves_no_trace(tmp_path, place):
     more = {"args": attack} if place == "args" else {}
     path = save_as_fairseq(tmp_path / "a.pt", state | ({"x": attack} if place == "model" else {}), **more)
 
-    with pytest.raises(CheckpointRefused, match=rf"{os.system.__module__}\.system"):
+    with raises(Code.CHECKPOINT_REFUSED, match=rf"{os.system.__module__}\.system"):
         import_weights(path, tmp_path / "data", never)
     assert _tree(tmp_path) == ["a.pt"]
 
@@ -217,7 +210,7 @@ def test_configuration_that_contradicts_itself_is_refused(tmp_path):
     config = {"a": {"layer_norm_first": False}, "b": {"layer_norm_first": True}}
     path = save_as_fairseq(tmp_path / "a.pt", make_state(), cfg=config)
 
-    with pytest.raises(CheckpointRefused, match="both of layer_norm_first"):
+    with raises(Code.CHECKPOINT_REFUSED, match="both of layer_norm_first"):
         import_weights(path, tmp_path / "data", never)
 
 
@@ -234,7 +227,7 @@ def test_weight_that_is_no_number_is_refused_by_name(tmp_path, value):
     state = make_state()
     state["encoder.layers.0.fc1.weight"][3, 4] = value
 
-    with pytest.raises(CheckpointRefused, match=r"NaN or infinity in encoder\.layers\.0\.fc1\.weight"):
+    with raises(Code.CHECKPOINT_REFUSED, match=r"NaN or infinity in encoder\.layers\.0\.fc1\.weight"):
         import_weights(save_as_fairseq(tmp_path / "a.pt", state), tmp_path / "data", never)
 
 
@@ -263,7 +256,7 @@ def _without(*names: str) -> dict[str, torch.Tensor]:
     ],
 )
 def test_checkpoint_of_another_model_is_refused_with_what_is_wrong(tmp_path, state, said):
-    with pytest.raises(CheckpointRefused, match="a.pt is not AV-HuBERT: .*" + said):
+    with raises(Code.CHECKPOINT_REFUSED, match="a.pt is not AV-HuBERT: .*" + said):
         import_weights(save_as_fairseq(tmp_path / "a.pt", state), tmp_path / "data", never)
     assert _tree(tmp_path) == ["a.pt"]
 
@@ -272,7 +265,7 @@ def test_size_that_was_never_published_is_refused(tmp_path):
     state = AVHubert(replace(SMALL["base"], ffn=48)).state_dict()
     save_file(state, tmp_path / "a.safetensors")
 
-    with pytest.raises(CheckpointRefused, match=r"BASE's tensors have another shape: encoder\.layers\.0\.fc1"):
+    with raises(Code.CHECKPOINT_REFUSED, match=r"BASE's tensors have another shape: encoder\.layers\.0\.fc1"):
         import_weights(tmp_path / "a.safetensors", tmp_path / "data", never)
 
 
@@ -283,7 +276,7 @@ def test_another_number_of_units_is_no_hindrance(tmp_path):
 
 
 def test_path_that_is_no_file_is_told(tmp_path):
-    with pytest.raises(CheckpointRefused, match="no file"):
+    with raises(Code.CHECKPOINT_REFUSED, match="no file"):
         import_weights(tmp_path / "nothing.pt", tmp_path, never)
 
 

@@ -14,10 +14,11 @@ import pytest
 from skimage import data
 
 from engine import weights
-from engine.errors import DecoderFailed
+from engine.errors import Code
 from engine.facenets import LEFT_EYE, N_LANDMARKS, RIGHT_EYE, Detection, Mesh, Region, overlap
 from engine.faces import FaceNets, FaceOptions, Faces, track_faces
 from engine.types import FaceTrack, Frame
+from tests.raising import raises
 
 HEIGHT, WIDTH = 180, 320
 Box = tuple[float, float, float]  # centre x, centre y, side; all pixels
@@ -408,9 +409,9 @@ def test_what_is_done_side_by_side_changes_no_track(n_faces: int) -> None:
 def test_a_source_that_breaks_off_tells_why_and_leaves_no_thread() -> None:
     def broken() -> Iterator[Frame]:
         yield from draw_frames(7)
-        raise DecoderFailed("The decoder crashed.", "Export it again.")
+        raise Code.DECODER_FAILED("The decoder crashed.", "Export it again.")
 
-    with pytest.raises(DecoderFailed):
+    with raises(Code.DECODER_FAILED):
         track_faces(broken(), cast(FaceNets, RectangleNets(stand(7))))
     assert not [one for one in threading.enumerate() if one.name.startswith(("faces", "read-ahead"))]
 

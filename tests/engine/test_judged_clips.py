@@ -10,7 +10,7 @@ import pytest
 from engine import observer
 from engine.calibration.calibrators import Logistic
 from engine.calibration.records import Bounds, Calibration, Policy, seal
-from engine.errors import BadCalibration, RecipeMismatch
+from engine.errors import Code
 from engine.observer import Observer
 from engine.pipeline import Engine
 from engine.report import from_json, to_json, write_json
@@ -18,6 +18,7 @@ from engine.summary import summarise
 from engine.types import Analysis, Clip, Reason
 from tests.engine.calibration.drawn import make_record
 from tests.fakes import FakeNets, FakeVoice, make_clip, make_expert, make_mouth, make_voice
+from tests.raising import raises
 
 MOUTH, OTHER = make_mouth(300), make_mouth(300, seed=1)
 Analyse = Callable[[Clip], Analysis]
@@ -108,8 +109,8 @@ def test_what_is_said_stands_in_the_report_and_comes_back_from_it(analyse: Analy
 
 
 def test_a_record_of_another_recipe_or_a_draft_is_refused(engine: Engine, record: Calibration) -> None:
-    with pytest.raises(RecipeMismatch):
+    with raises(Code.RECIPE_MISMATCH):
         engine.apply(seal(replace(record, id="", recipe="another")))
-    with pytest.raises(BadCalibration):
+    with raises(Code.BAD_CALIBRATION):
         engine.apply(seal(replace(make_record(), id="", recipe="fake-compact")))
     assert engine.calibration == record

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from engine.errors import BadManifest
+from engine.errors import Code
 from engine.manifest import Row, read_manifest
+from tests.raising import raises
 
 
 def write(folder: Path, text: str) -> Path:
@@ -76,23 +77,23 @@ def test_who_owns_face_and_motion_where_they_are_from_and_who_is_enrolled(tmp_pa
     ],
 )
 def test_a_bad_manifest_says_what_is_wrong_and_where(tmp_path: Path, text: str, says: str) -> None:
-    with pytest.raises(BadManifest, match=says):
+    with raises(Code.BAD_MANIFEST, match=says):
         read_manifest(write(tmp_path, text))
 
 
 def test_a_column_that_the_caller_needs_is_named(tmp_path: Path) -> None:
     path = write(tmp_path, "path,label\na.mp4,real\n")
-    with pytest.raises(BadManifest, match="lacks the column speaker"):
+    with raises(Code.BAD_MANIFEST, match="lacks the column speaker"):
         read_manifest(path, required=("speaker",))
 
 
 def test_a_manifest_that_is_not_there_or_not_text_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BadManifest, match="cannot be read"):
+    with raises(Code.BAD_MANIFEST, match="cannot be read"):
         read_manifest(tmp_path / "none.csv")
-    with pytest.raises(BadManifest, match="cannot be read"):
+    with raises(Code.BAD_MANIFEST, match="cannot be read"):
         read_manifest(tmp_path)
     (tmp_path / "film.csv").write_bytes(b"\x00\xff\xfe\x80")
-    with pytest.raises(BadManifest, match="not a CSV file in UTF-8"):
+    with raises(Code.BAD_MANIFEST, match="not a CSV file in UTF-8"):
         read_manifest(tmp_path / "film.csv")
 
 
@@ -100,5 +101,5 @@ def test_a_missing_file_is_named_only_when_asked(tmp_path: Path) -> None:
     (tmp_path / "a.mp4").touch()
     path = write(tmp_path, "path,label\na.mp4,real\nb.mp4,real\n")
     assert len(read_manifest(path)) == 2
-    with pytest.raises(BadManifest, match=r"row 2 names the file .*b\.mp4.*1 of 2"):
+    with raises(Code.BAD_MANIFEST, match=r"row 2 names the file .*b\.mp4.*1 of 2"):
         read_manifest(path, check_files=True)

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from engine.errors import MediaTooLarge, NoVideo, UnreadableVideo
+from engine.errors import Code
 from engine.media import open_clip, open_pictures
 from engine.settings import MediaLimits
 from engine.types import FPS, SAMPLE_RATE, Clip, Frame, Reason
@@ -27,6 +27,7 @@ from tests.clips import (
     write_half,
     write_sound_file,
 )
+from tests.raising import raises
 
 FRAGMENTED = (("movflags", "frag_keyframe+delay_moov+default_base_moof"),)
 FRAME_S = 1 / FPS
@@ -285,7 +286,7 @@ def test_a_file_cut_short_says_so(write: Write, tmp_path: Path, suffix: str, sha
 
 
 def test_half_a_plain_mp4_has_no_index(write: Write, tmp_path: Path) -> None:
-    with pytest.raises(UnreadableVideo, match="truncated"):
+    with raises(Code.UNREADABLE_VIDEO, match="truncated"):
         open_clip(write_half(write(".mp4"), tmp_path / "half.mp4"))
 
 
@@ -314,7 +315,7 @@ def test_damage_in_the_pictures_is_told_and_every_frame_is_given(write: Write, t
 )
 def test_other_files_are_named(tmp_path: Path, data: bytes, found: str) -> None:
     (tmp_path / "clip.mp4").write_bytes(data)
-    with pytest.raises(UnreadableVideo, match=found) as caught:
+    with raises(Code.UNREADABLE_VIDEO, match=found) as caught:
         open_clip(tmp_path / "clip.mp4")
     assert "Wanted: MP4" in caught.value.message
     assert caught.value.hint
@@ -322,7 +323,7 @@ def test_other_files_are_named(tmp_path: Path, data: bytes, found: str) -> None:
 
 def test_an_image_named_mp4_is_named(tmp_path: Path) -> None:
     (tmp_path / "clip.mp4").write_bytes(cv2.imencode(".png", draw_picture(0.0, Film()))[1].tobytes())
-    with pytest.raises(UnreadableVideo, match="PNG"):
+    with raises(Code.UNREADABLE_VIDEO, match="PNG"):
         open_clip(tmp_path / "clip.mp4")
 
 
@@ -331,18 +332,18 @@ def test_a_playlist_opens_no_other_file(write: Write, tmp_path: Path, kind: str)
     write_half(write(".mp4"), tmp_path / "other.mp4", 1.0)
     write_half(write(".ts"), tmp_path / "other.ts", 1.0)
     (tmp_path / "clip.mp4").write_text(PLAYLISTS[kind])
-    with pytest.raises(UnreadableVideo, match="playlist"):
+    with raises(Code.UNREADABLE_VIDEO, match="playlist"):
         open_clip(tmp_path / "clip.mp4")
 
 
 def test_a_missing_file_is_an_error_of_ours(tmp_path: Path) -> None:
-    with pytest.raises(UnreadableVideo, match=r"no file 'none\.mp4'"):
+    with raises(Code.UNREADABLE_VIDEO, match=r"no file 'none\.mp4'"):
         open_clip(tmp_path / "none.mp4")
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".wav"])
 def test_sound_alone_is_no_video(tmp_path: Path, suffix: str) -> None:
-    with pytest.raises(NoVideo):
+    with raises(Code.NO_VIDEO):
         open_clip(write_sound_file(tmp_path / f"sound{suffix}"))
 
 
@@ -350,22 +351,22 @@ def test_a_cover_is_no_video(tmp_path: Path) -> None:
     path = write_cover(tmp_path / "song.mp4")
     with av.open(str(path)) as container:
         assert container.streams.video, "the cover is not in the file"
-    with pytest.raises(NoVideo):
+    with raises(Code.NO_VIDEO):
         open_clip(path)
 
 
 @pytest.mark.parametrize(
-    "limits",
+    ("limits", "code"),
     [
-        MediaLimits(max_duration_s=1.5),
-        MediaLimits(max_pixels=160 * 120 - 1),
-        MediaLimits(max_source_frames=39),
-        MediaLimits(max_bytes=1000),
+        (MediaLimits(max_duration_s=1.5), Code.TOO_LONG),
+        (MediaLimits(max_pixels=160 * 120 - 1), Code.TOO_MANY_PIXELS),
+        (MediaLimits(max_source_frames=39), Code.TOO_MANY_PICTURES),
+        (MediaLimits(max_bytes=1000), Code.FILE_TOO_LARGE),
     ],
 )
 @pytest.mark.parametrize("suffix", [".mp4", ".webm", ".mpg"])
-def test_more_than_allowed_is_refused(write: Write, suffix: str, limits: MediaLimits) -> None:
-    with pytest.raises(MediaTooLarge, match="allowed"):
+def test_more_than_allowed_is_refused(write: Write, suffix: str, limits: MediaLimits, code: str) -> None:
+    with raises(code, match="allowed"):
         open_clip(write(suffix), limits)
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from engine import observer, pipeline, weights
 from engine.consistency import PLAIN_MEAN, ConsistencyOptions
-from engine.errors import UnreadableVideo, WeightsMissing
+from engine.errors import Code, WeightsMissing
 from engine.experts import Expert
 from engine.methods import Method
 from engine.model_specs import SPECS
@@ -28,6 +28,7 @@ from tests.fakes import (
     make_mouth,
     make_voice,
 )
+from tests.raising import raises
 
 SECONDS_12 = 300
 MOUTH = make_mouth(SECONDS_12)
@@ -229,12 +230,12 @@ def test_each_step_begins_ends_and_is_timed(analyse):
 def test_decoder_that_breaks_surfaces_its_error(engine, monkeypatch):
     def break_off() -> Iterator[Frame]:
         yield Frame(0, np.zeros((64, 64, 3), np.uint8), True)
-        raise UnreadableVideo("the picture is damaged")
+        raise Code.UNREADABLE_VIDEO("the picture is damaged")
 
     clip = replace(make_clip([MOUTH], make_voice(MOUTH)), read_frames=break_off)
     monkeypatch.setattr(observer, "open_clip", lambda path, limits: clip)
 
-    with pytest.raises(UnreadableVideo, match="damaged"):
+    with raises(Code.UNREADABLE_VIDEO, match="damaged"):
         engine.analyse(FILE)
 
 

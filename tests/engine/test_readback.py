@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.report import ReportDamaged, from_json, to_json, write_json
+from engine.errors import Code
+from engine.report import from_json, to_json, write_json
 from engine.types import Analysis, Mode, Model, Reason
 from tests.fakes import make_analysis, make_report, make_second
+from tests.raising import raises
 
 ANALYSES = {
     "one face": make_analysis(),
@@ -75,6 +77,6 @@ def damage(report: dict[str, Any], *path: str | int, value: Any) -> dict[str, An
     ],
 )
 def test_what_is_no_report_is_refused(path: tuple[str | int, ...], value: Any, place: str) -> None:
-    with pytest.raises(ReportDamaged) as told:
+    with raises(Code.REPORT_DAMAGED) as told:
         from_json(damage(to_json(make_analysis()), *path, value=value))
     assert told.value.code == "REPORT_DAMAGED" and told.value.hint and place in told.value.message

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.errors import UnreadableVideo
+from engine.errors import Code
 from engine.report import SCHEMA_VERSION, error_to_json, to_json, write_json
 from engine.summary import CAUTION, summarise
 from engine.types import Mode, Model, Reason, Status
@@ -83,7 +83,7 @@ def test_number_that_is_not_finite_is_never_written():
 
 
 def test_error_object():
-    error = error_to_json(UnreadableVideo("found this", "do that"))
+    error = error_to_json(Code.UNREADABLE_VIDEO("found this", "do that"))
     assert error == {"error": {"code": "UNREADABLE_VIDEO", "message": "found this", "hint": "do that"}}
 
 

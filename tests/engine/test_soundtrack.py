@@ -9,11 +9,12 @@ import pytest
 import torch
 
 from engine._torchaudio import torchaudio
-from engine.errors import SoundTooLarge, TooLong
+from engine.errors import Code
 from engine.settings import MediaLimits
 from engine.soundpackets import SoundReader, mix_down
 from engine.soundtrack import BlockResampler, Stretch, StretchBuilder, place_sound
 from engine.types import SAMPLE_RATE
+from tests.raising import raises
 
 
 def make_noise(count: int) -> np.ndarray:
@@ -123,11 +124,11 @@ def test_a_jump_of_the_timestamps_begins_a_new_stretch(tmp_path: Path) -> None:
 def test_more_sound_than_allowed_is_refused(tmp_path: Path) -> None:
     path = write_sound(tmp_path / "tone.mkv", 16_000, list(range(0, 16_000 * 14, 1000)))
     assert read_sound(path, MediaLimits(max_duration_s=13.0))
-    with pytest.raises(TooLong, match="12 seconds allowed"):
+    with raises(Code.TOO_LONG, match="12 seconds allowed"):
         read_sound(path, MediaLimits(max_duration_s=12.0))
 
 
 @pytest.mark.parametrize("limits", [MediaLimits(max_channels=0), MediaLimits(max_sound_hz=15_999)])
 def test_sound_that_changes_to_more_than_allowed_is_refused_while_decoding(tmp_path: Path, limits: MediaLimits) -> None:
-    with pytest.raises(SoundTooLarge, match="1 channels at 16000 Hz"):
+    with raises(Code.SOUND_TOO_LARGE, match="1 channels at 16000 Hz"):
         read_sound(write_sound(tmp_path / "tone.mkv", 16_000, [0]), limits)

@@ -7,16 +7,11 @@ import pytest
 import torch
 
 from engine._torchaudio import torchaudio
-from engine.speechsounds import (
-    MAX_UTTERANCE_S,
-    LanguageUnknown,
-    RecogniserMissing,
-    Sound,
-    SoundRecogniser,
-    split_utterances,
-)
+from engine.errors import Code
+from engine.speechsounds import MAX_UTTERANCE_S, Sound, SoundRecogniser, split_utterances
 from engine.training.voices import Speech, Voice, speak
 from engine.types import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
+from tests.raising import raises
 
 SENTENCE = "My mother bought a big piece of pie, but Bob's baby brother may be happy with a map and a pump."
 LIPS = set("mbp")
@@ -99,13 +94,13 @@ def test_nothing_is_heard_where_nobody_speaks(recogniser, audio) -> None:
 
 
 def test_other_languages_are_refused() -> None:
-    with pytest.raises(LanguageUnknown, match=r"'de'.*English"):
+    with raises(Code.LANGUAGE_UNKNOWN, match=r"'de'.*English"):
         SoundRecogniser.load("de")
 
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pocketsphinx", None)
-    with pytest.raises(RecogniserMissing) as told:
+    with raises(Code.RECOGNISER_MISSING) as told:
         SoundRecogniser.load()
     assert "pip install pocketsphinx" in told.value.hint
 

@@ -11,11 +11,12 @@ import pytest
 from sqlalchemy import select
 
 from gallery_db import audit
-from gallery_db.errors import FileRefused, GalleryError, GalleryNewer
+from gallery_db.errors import GalleryCode, GalleryError, GalleryNewer
 from gallery_db.gallery import Gallery
 from gallery_db.records import Search
 from gallery_db.schema import AuditRow
 from tests.gallery_db.planted import REASON, draw_person, embed, enrol_people, make_consent, make_samples
+from tests.raising import raises
 
 
 def search_all(gallery: Gallery) -> list[Search]:
@@ -126,7 +127,7 @@ def test_a_damaged_backup_and_one_of_another_program_are_refused(file: Path, tmp
             connection.execute("CREATE TABLE cake (recipe TEXT)")
         text.write_text("not a database" * 100)
         for path in (backup, other, text, tmp_path / "missing.db"):
-            with pytest.raises(FileRefused):
+            with raises(GalleryCode.FILE_REFUSED):
                 Gallery.restore(file, path)
         assert search_all(gallery) == before
     assert {one.name for one in file.parent.iterdir()} == {"gallery.db"}

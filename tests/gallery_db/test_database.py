@@ -14,10 +14,11 @@ from engine.errors import EngineError, FolderUnwritable
 from engine.settings import Settings
 from gallery_db import database as module
 from gallery_db.database import PRAGMAS, find_file_system, open_database, set_up_sqlite
-from gallery_db.errors import GalleryBusy, GalleryDamaged, GalleryUnreachable
+from gallery_db.errors import GalleryBusy, GalleryCode, GalleryDamaged
 from gallery_db.gallery import Gallery
 from gallery_db.schema import Base
 from tests.gallery_db.planted import enrol_people
+from tests.raising import raises
 
 
 def test_what_sqlite_leaves_off_is_on(sqlite_gallery: Gallery) -> None:
@@ -30,7 +31,7 @@ def test_what_sqlite_leaves_off_is_on(sqlite_gallery: Gallery) -> None:
 
 def test_a_pragma_that_does_not_take_is_not_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(PRAGMAS, "journal_mode=wal", "wal")
-    with closing(sqlite3.connect(":memory:")) as connection, pytest.raises(GalleryUnreachable, match="memory"):
+    with closing(sqlite3.connect(":memory:")) as connection, raises(GalleryCode.GALLERY_UNREACHABLE, match="memory"):
         set_up_sqlite(connection)  # which can have no log
 
 
@@ -186,7 +187,7 @@ def test_a_network_file_system_is_refused(file: Path, tmp_path: Path, monkeypatc
     assert find_file_system(tmp_path, mounts) == "ext4"
     assert find_file_system(tmp_path, tmp_path / "none") == ""
     monkeypatch.setattr("gallery_db.database.MOUNTS", mounts)
-    with pytest.raises(GalleryUnreachable, match="nfs4"):
+    with raises(GalleryCode.GALLERY_UNREACHABLE, match="nfs4"):
         Gallery.open(file)
 
 
@@ -194,13 +195,13 @@ def test_a_network_file_system_is_refused(file: Path, tmp_path: Path, monkeypatc
     "url", ["postgresql://", "mysql://host/name", "sqlite://", "://", "postgresql://tests@/none?host=/none"]
 )
 def test_a_url_that_leads_nowhere_is_told(url: str) -> None:
-    with pytest.raises(GalleryUnreachable) as told:
+    with raises(GalleryCode.GALLERY_UNREACHABLE) as told:
         Gallery.open(url)
     assert isinstance(told.value, EngineError)
     assert told.value.hint
 
 
 def test_a_password_is_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(GalleryUnreachable) as told:
+    with raises(GalleryCode.GALLERY_UNREACHABLE) as told:
         Gallery.open("postgresql://me:secret@localhost:1/none")
     assert "secret" not in f"{told.value.message} {told.value.hint}"

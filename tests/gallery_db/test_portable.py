@@ -13,10 +13,11 @@ import pytest
 from safetensors.numpy import load, save
 
 from engine.errors import FolderUnwritable
-from gallery_db.errors import EmbedderMismatch, FileRefused
+from gallery_db.errors import GalleryCode
 from gallery_db.portable import UNSIGNED, read_people, write_people
 from gallery_db.records import Basis, Consent, Person
 from tests.gallery_db.drawn import CONSENT, GIVEN, RECIPE, draw_clips, draw_person, make_sample, store
+from tests.raising import raises
 
 PICTURE = b"\xff\xd8" + bytes(range(256))
 Told = list[dict[str, Any]]
@@ -91,7 +92,7 @@ def test_a_flip_anywhere_is_refused(tmp_path: Path) -> None:
         flipped = content.copy()
         flipped[place] ^= 1 << place % 8
         path.write_bytes(flipped)
-        with pytest.raises(FileRefused):
+        with raises(GalleryCode.FILE_REFUSED):
             read_people(path)
 
 
@@ -100,7 +101,7 @@ def test_a_flip_anywhere_is_refused(tmp_path: Path) -> None:
 )
 def test_a_file_that_is_cut_or_longer_is_refused(path: Path, change: Callable[[bytes], bytes]) -> None:
     path.write_bytes(change(path.read_bytes()))
-    with pytest.raises(FileRefused):
+    with raises(GalleryCode.FILE_REFUSED):
         read_people(path)
 
 
@@ -109,22 +110,22 @@ def test_a_file_that_is_cut_or_longer_is_refused(path: Path, change: Callable[[b
 )
 def test_files_of_another_kind_are_refused(path: Path, content: bytes) -> None:
     path.write_bytes(content)
-    with pytest.raises(FileRefused, match="no whole export"):
+    with raises(GalleryCode.FILE_REFUSED, match="no whole export"):
         read_people(path)
     path.write_bytes(save({"a": np.zeros(1)}, {"kind": "else"}))
-    with pytest.raises(FileRefused, match="of the kind 'else'"):
+    with raises(GalleryCode.FILE_REFUSED, match="of the kind 'else'"):
         read_people(path)
 
 
 def test_a_newer_format_is_named_even_where_it_is_not_understood(path: Path) -> None:
     rewrite(path, lambda header, told, tensors: header.update(format="2"))
-    with pytest.raises(FileRefused, match="has the format 2, this version reads 1") as refused:
+    with raises(GalleryCode.FILE_REFUSED, match="has the format 2, this version reads 1") as refused:
         read_people(path)
     assert "Update" in refused.value.hint
 
 
 def test_other_recipes_are_refused_where_one_is_wanted(path: Path, tmp_path: Path) -> None:
-    with pytest.raises(EmbedderMismatch, match=f"of the recipe older, wanted {RECIPE}"):
+    with raises(GalleryCode.EMBEDDER_MISMATCH, match=f"of the recipe older, wanted {RECIPE}"):
         read_people(path, RECIPE)
     whole = make_people()[0]
     write_people(path, [replace(whole, samples=whole.samples[:2])])
@@ -158,19 +159,19 @@ def test_well_signed_nonsense_is_refused_with_what_is_wrong(path: Path, key: str
     rewrite(path, lambda header, told, tensors: None)
     assert len(read_people(path)) == 2  # unchanged it is taken, so what follows is refused for what was changed
     rewrite(path, spoil)
-    with pytest.raises(FileRefused, match="does not hold what it should") as refused:
+    with raises(GalleryCode.FILE_REFUSED, match="does not hold what it should") as refused:
         read_people(path)
     assert told_why in refused.value.message or key == "session"
 
 
 def test_a_vector_that_is_not_of_length_1_is_refused(path: Path) -> None:
     rewrite(path, lambda header, told, tensors: tensors.update({f"vectors {RECIPE}": np.ones((4, 8), np.float32)}))
-    with pytest.raises(FileRefused, match="wanted 1"):
+    with raises(GalleryCode.FILE_REFUSED, match="wanted 1"):
         read_people(path)
 
 
 def test_a_file_that_is_not_there_or_cannot_be_written_is_told(tmp_path: Path) -> None:
-    with pytest.raises(FileRefused, match="cannot be read"):
+    with raises(GalleryCode.FILE_REFUSED, match="cannot be read"):
         read_people(tmp_path / "no")
     with pytest.raises(FolderUnwritable, match="cannot be written"):
         write_people(tmp_path / "no" / "people", ())

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.errors import FolderUnwritable, SiteUnreachable, UnreadableVideo
+from engine.errors import Code, FolderUnwritable
 from engine.fetch.records import FetchedMedia
 from engine.settings import Settings
 from engine.types import Analysis, CalibrationNote, Reason
@@ -180,7 +180,7 @@ def test_whatever_happens_to_an_item_is_a_row(tmp_path: Path, caplog: pytest.Log
     source = Source(1, "a.mp4", clip)
 
     def refuse(path: Path) -> None:
-        raise UnreadableVideo("It is a text.", "Choose a video.")
+        raise Code.UNREADABLE_VIDEO("It is a text.", "Choose a video.")
 
     def stumble(path: Path) -> None:
         raise RuntimeError("a secret detail")
@@ -214,7 +214,7 @@ def test_a_link_is_fetched_and_its_file_goes_again(tmp_path: Path) -> None:
     assert getattr(seen, "name", "") == "A talk" and not folders[0].exists()
 
     def fail(*_: object) -> FetchedMedia:
-        raise SiteUnreachable("It does not answer.", "Try later.")
+        raise Code.SITE_UNREACHABLE("It does not answer.", "Try later.")
 
     row = look_at(link, observe, Settings(tmp_path), fail)  # type: ignore[arg-type]
     assert isinstance(row, BatchRow) and (row.error_code, row.name) == ("SITE_UNREACHABLE", link.written)
@@ -245,7 +245,7 @@ def test_jobs_that_fail_or_wait_have_rows(clips: list[Source], tmp_path: Path) -
     hand_in(store, "ada", [clips[0], clips[2], clips[3]], Question(), "b1")
     job = store.lease("w1")
     assert job is not None
-    store.fail(job.id, "w1", UnreadableVideo("It is a text.", "Choose a video."))
+    store.fail(job.id, "w1", Code.UNREADABLE_VIDEO("It is a text.", "Choose a video."))
     store.cancel(store.list()[0].id)
     rows = list_job_rows(store, "b1")
     assert [row.status for row in rows] == [JobState.FAILED, JobState.QUEUED, JobState.CANCELLED]

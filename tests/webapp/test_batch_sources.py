@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from webapp.batch_sources import MAX_LINKS, BadBatch, read_sources
+from tests.raising import raises
+from webapp.batch_sources import MAX_LINKS, read_sources
+from webapp.errors import WebCode
 
 URL = "https://example.org/watch?v="
 
@@ -53,7 +55,7 @@ def test_a_text_has_a_link_a_line(tmp_path: Path) -> None:
 def test_a_list_of_nothing_is_refused(tmp_path: Path, name: str, text: str | None) -> None:
     if text is not None:
         write(tmp_path, name, text)
-    with pytest.raises(BadBatch) as told:
+    with raises(WebCode.BAD_BATCH) as told:
         read_sources([str(tmp_path / name)])
     assert told.value.code == "BAD_BATCH" and told.value.hint
 
@@ -62,12 +64,12 @@ def test_an_empty_folder_and_a_table_that_is_none_are_refused(tmp_path: Path) ->
     (tmp_path / "empty").mkdir()
     (tmp_path / "bytes.csv").write_bytes(b"\xff\xfe\x00path")
     for given in ("empty", "bytes.csv"):
-        with pytest.raises(BadBatch):
+        with raises(WebCode.BAD_BATCH):
             read_sources([str(tmp_path / given)])
 
 
 def test_links_are_few(tmp_path: Path) -> None:
     links = [f"{URL}{number}" for number in range(MAX_LINKS + 1)]
     assert len(read_sources([*links[:-1], "a.mp4", "b.mp4"])) == MAX_LINKS + 2
-    with pytest.raises(BadBatch, match="51 links"):
+    with raises(WebCode.BAD_BATCH, match="51 links"):
         read_sources(links)

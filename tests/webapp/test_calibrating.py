@@ -3,7 +3,6 @@
 from io import StringIO
 from pathlib import Path
 
-import pytest
 from rich.console import Console
 from rich.table import Table
 
@@ -11,10 +10,11 @@ from engine.calibration.files import read_record
 from engine.calibration.overview import look_over_trials
 from engine.calibration.records import Task
 from engine.calibration.trials import write_trials
-from engine.errors import BadCalibration, BadScores
+from engine.errors import Code
 from engine.settings import Settings
 from gallery_db.gallery import Gallery
 from tests.engine.calibration.drawn import RECIPE, draw_search, draw_trials, make_record
+from tests.raising import raises
 from webapp.calibrating import Sources, gather, keep_records, look_over, tabulate_metrics, tabulate_partings
 
 
@@ -31,7 +31,7 @@ def test_kept_scores_stand_in_for_a_manifest(tmp_path: Path) -> None:
     assert (trials.task, trials.recipe, remark) == (Task.IDENTIFICATION, RECIPE, "")
     seen = look_over(sources, Settings(tmp_path))
     assert set(seen.scores) == {"same", "different"} and len(seen.scores["same"]) == trials.same.sum()
-    with pytest.raises(BadScores, match="for identification, not for consistency"):
+    with raises(Code.BAD_SCORES, match="for identification, not for consistency"):
         gather(Sources("", str(tmp_path / "scores.json"), Task.CONSISTENCY), Settings(tmp_path))
 
 
@@ -39,7 +39,7 @@ def test_a_draft_is_written_and_an_approved_record_where_somebody_approves_it(tm
     record, settings = make_record(), Settings(tmp_path / "data")
     assert list(keep_records(record, "", tmp_path / "alone", None)) == [tmp_path / "alone" / "consistency-draft.json"]
     assert not settings.data_dir.exists()
-    with pytest.raises(BadCalibration):
+    with raises(Code.BAD_CALIBRATION):
         keep_records(record, " ada ", tmp_path / "own", settings)  # its author
     assert not (tmp_path / "own").exists()
     written = keep_records(record, "Bob", tmp_path / "both", settings)

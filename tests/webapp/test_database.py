@@ -17,15 +17,9 @@ from engine.settings import Settings
 from gallery_db.database import connect, migrate
 from gallery_db.errors import GalleryBusy
 from gallery_db.migrations import bring_up_to_date, read_version
-from webapp.database import (
-    FILE,
-    VERSION,
-    AppDatabase,
-    AppDatabaseBusy,
-    AppDatabaseDamaged,
-    AppDatabaseNewer,
-    Base,
-)
+from tests.raising import raises
+from webapp.database import FILE, VERSION, AppDatabase, Base
+from webapp.errors import WebCode
 from webapp.migrations import HERE
 
 
@@ -72,13 +66,13 @@ def test_a_newer_version_is_refused(tmp_path: Path) -> None:
     with database.write() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     database.close()
-    with pytest.raises(AppDatabaseNewer, match=FILE):
+    with raises(WebCode.APP_DATABASE_NEWER, match=FILE):
         AppDatabase.open(Settings(tmp_path))
 
 
 def test_what_is_no_database_is_refused_and_left(tmp_path: Path) -> None:
     (tmp_path / FILE).write_bytes(b"somebody's letter, long enough")
-    with pytest.raises(AppDatabaseDamaged, match="app's database") as told:
+    with raises(WebCode.APP_DATABASE_DAMAGED, match="app's database") as told:
         AppDatabase.open(Settings(tmp_path))
     assert "gallery" not in told.value.message + told.value.hint
     assert (tmp_path / FILE).read_bytes() == b"somebody's letter, long enough"
@@ -92,7 +86,7 @@ def test_a_folder_that_cannot_be_one_is_told(tmp_path: Path) -> None:
 
 def test_errors_within_a_block_are_told_too(tmp_path: Path) -> None:
     database = AppDatabase.open(Settings(tmp_path))
-    with pytest.raises(AppDatabaseBusy), database.write():
+    with raises(WebCode.APP_DATABASE_BUSY), database.write():
         raise GalleryBusy("The gallery was held.", "Try again.")
     database.close()
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from engine.errors import EngineError, UnreadableVideo
+from engine.errors import Code, EngineError
 from engine.settings import Settings
 from gallery_db.errors import EnrolmentRefused
 from gallery_db.gallery import Gallery
@@ -40,7 +40,7 @@ class Planted:
     def find_speaker(self, path: Path) -> Sighting:
         self.looked += 1
         if not path.stat().st_size:
-            raise UnreadableVideo("The file is empty.", "Fetch it again.")
+            raise Code.UNREADABLE_VIDEO("The file is empty.", "Fetch it again.")
         person, clip = path.read_text().split()
         seen = embed(draw_person(int(person)), int(clip), seconds=SECONDS)
         picture = np.zeros((96, 96, 3), np.uint8)

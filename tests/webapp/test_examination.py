@@ -9,7 +9,7 @@ import pytest
 
 from engine import observer
 from engine.dynamics import Nature
-from engine.errors import EngineError, UnreadableVideo, WeightsMissing
+from engine.errors import Code, EngineError, WeightsMissing
 from engine.methods import Method
 from engine.observation import Observation, ObservedTrack
 from engine.observer import Observer
@@ -23,6 +23,7 @@ from gallery_db.records import SearchReason
 from tests.clips import Film, write_clip
 from tests.fakes import FakeNets, FakeVoice, make_clip, make_expert, make_mouth, make_voice
 from tests.gallery_db.planted import RECIPE, draw_person, embed, enrol_people, make_consent, make_samples
+from tests.raising import raises
 from webapp.asking import Asker
 from webapp.engines import Engines
 from webapp.examination import Examination, Examiner
@@ -202,5 +203,5 @@ def test_the_real_one_gives_what_the_command_line_gives(data_dir: Path, tmp_path
     ours, theirs = (json.loads(write_json(to_json(one))) for one in (found.analysis, alone))
     assert ours.pop("timings_s") and theirs.pop("timings_s") and ours == theirs
     assert found.speakers_error is not None and found.speakers_error.code == "NOBODY_SEEN"
-    with pytest.raises(UnreadableVideo):
+    with raises(Code.UNREADABLE_VIDEO):
         examiner.examine(tmp_path / "gone.bin", "gone.mp4", Question())

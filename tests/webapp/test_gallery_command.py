@@ -21,7 +21,7 @@ from engine.calibration.records import (
     seal,
 )
 from engine.dynamics import load_dynamics
-from engine.errors import UnreadableVideo
+from engine.errors import Code
 from engine.models.dvp import DVP
 from engine.observer import Observer
 from engine.settings import Settings
@@ -32,7 +32,8 @@ from gallery_db.records import Basis
 from tests.engine.test_dynamics import SIZES, write_weights
 from tests.gallery_db.drawn import RECIPE, draw_clips, embed
 from tests.gallery_db.terminals import Run, make_run
-from webapp.sightings import ManyFaces, Sighting, Watcher
+from webapp.errors import WebCode
+from webapp.sightings import Sighting, Watcher
 
 CONSENT = ("--basis", "consent", "--purpose", "verification", "--term-days", "365")
 PEOPLE = ("ada", "ben", "cem")
@@ -56,14 +57,14 @@ class FakeWatcher:
 
     def look(self, path: Path, on_step: OnStep = lambda name, completed, total: None) -> tuple[Sighting, ...]:
         if path.stem.startswith("broken"):
-            raise UnreadableVideo("The file is empty, wanted a video", "Fetch it again.")
+            raise Code.UNREADABLE_VIDEO("The file is empty, wanted a video", "Fetch it again.")
         names = path.stem.split("+")
         return tuple(draw_sighting(path.with_stem(name), face) for face, name in enumerate(names))
 
     def find_speaker(self, path: Path, on_step: OnStep = lambda name, completed, total: None) -> Sighting:
         found = self.look(path)
         if len(found) > 1:
-            raise ManyFaces(f"2 faces are seen in {path.name}.", "Cut it.")
+            raise WebCode.MANY_FACES(f"2 faces are seen in {path.name}.", "Cut it.")
         return found[0]
 
 

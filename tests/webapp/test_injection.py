@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from starlette.requests import Request
 
-from engine.errors import EngineError, UnreadableVideo
+from engine.errors import Code, EngineError
 from engine.fetch.records import MediaDescription
 from engine.types import Model
 from gallery_db.records import Receipt
@@ -50,11 +50,13 @@ def write_login(target: str, error: EngineError | None = None) -> str:
 
 WRITERS: dict[str, Callable[[str], str]] = {
     "name of a file": lambda text: views.describe_analysis(make_analysis(name=text)),
-    "error": lambda text: views.describe_error(UnreadableVideo(text, "Fetch it again.")),
-    "hint": lambda text: views.describe_error(UnreadableVideo("It is empty.", text)),
+    "error": lambda text: views.describe_error(Code.UNREADABLE_VIDEO(text, "Fetch it again.")),
+    "hint": lambda text: views.describe_error(Code.UNREADABLE_VIDEO("It is empty.", text)),
     "caption": lambda text: views.show_player("files/a.mp4", text),
     "recipe": lambda text: views.describe_analysis(replace(make_analysis(), recipe=text)),
-    "method that lacks something": lambda text: views.describe_methods({Model.AVHUBERT_BASE: UnreadableVideo(text)}),
+    "method that lacks something": lambda text: views.describe_methods(
+        {Model.AVHUBERT_BASE: Code.UNREADABLE_VIDEO(text)}
+    ),
     "job that waits": lambda text: job_views.show_progress(make_job(JobState.QUEUED, text)),
     "jobs in a list": lambda text: job_views.list_open([make_job(JobState.QUEUED, text)]),
     "job that failed": lambda text: job_views.show_failure(
@@ -70,7 +72,7 @@ WRITERS: dict[str, Callable[[str], str]] = {
     "person": lambda text: speaker_views.describe_person(make_verification(name=text).speaker, (), START),
     "receipt": lambda text: speaker_views.describe_receipt(text, Receipt(text, START, {text: 1}, True, (text,))),
     "where a login leads": write_login,
-    "why a login failed": lambda text: write_login("/", UnreadableVideo(text, text)),
+    "why a login failed": lambda text: write_login("/", Code.UNREADABLE_VIDEO(text, text)),
 }
 # Cleaned of unprintable letters first, or not shown at all.
 CHANGED = set(WRITERS) - {"name of a file", "error", "hint", "caption", "name of a clip to play"}

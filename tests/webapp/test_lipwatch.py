@@ -11,14 +11,15 @@ from pydantic import ValidationError
 from engine import media
 from engine.articulation import Outcome
 from engine.articulation_report import to_json
-from engine.errors import UnreadableVideo
+from engine.errors import Code
 from engine.observer import Observer
-from engine.report import ReportDamaged, write_json
+from engine.report import write_json
 from engine.settings import MediaLimits
-from engine.speechsounds import LanguageUnknown, RecogniserMissing, Sound
+from engine.speechsounds import Sound
 from engine.types import Clip
 from tests.engine.test_articulation_report import make_report
 from tests.fakes import FakeNets, FakeVoice, make_clip, make_mouth, make_voice
+from tests.raising import raises
 from tests.webapp.jobs.handed import hand_in, make_examination, make_settings
 from tests.webapp.pages.desks import finish_job, open_context
 from tests.webapp.test_examination import Examine, data_dir, examine  # noqa: F401 - fixtures
@@ -75,7 +76,9 @@ def test_an_examination_answers_it_where_it_is_asked(examine: Examine, clip: Cli
     assert write_json(to_json(found.articulations)).count('"sound"') == 6
 
 
-@pytest.mark.parametrize("error", [RecogniserMissing("None is there.", "Install it."), UnreadableVideo("Gone.", "")])
+@pytest.mark.parametrize(
+    "error", [Code.RECOGNISER_MISSING("None is there.", "Install it."), Code.UNREADABLE_VIDEO("Gone.", "")]
+)
 def test_why_it_is_absent_costs_no_other_answer(examine: Examine, clip: Clip, monkeypatch, error) -> None:  # noqa: F811
     def fail(language: str) -> Ear:
         raise error
@@ -122,7 +125,7 @@ def test_a_damaged_table_is_told(tmp_path: Path) -> None:
     folders.write_examination(tmp_path, replace(make_examination(), articulations=(make_report(),)))
     for content in ("{", '{"faces": [{}]}'):
         (tmp_path / "phonemes.json").write_text(content, "utf-8")
-        with pytest.raises(ReportDamaged):
+        with raises(Code.REPORT_DAMAGED):
             folders.read_examination(tmp_path)
 
 
@@ -132,7 +135,7 @@ def test_the_question_is_kept_with_the_job_and_another_language_is_refused(tmp_p
     assert store.get(job.id).question.language == "en"
     assert hand_in(store, tmp_path, "other.mp4").question.language is None
     store.close()
-    with pytest.raises(LanguageUnknown):
+    with raises(Code.LANGUAGE_UNKNOWN):
         Question(language="ar")
 
 

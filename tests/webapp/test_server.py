@@ -13,11 +13,12 @@ from fastapi import FastAPI
 from gradio_client import Client, handle_file
 from starlette.testclient import TestClient
 
+from tests.raising import raises
 from tests.webapp import served
 from webapp.accounts.doors import Doors, is_loopback, is_same_origin
-from webapp.accounts.errors import PublicWithoutAccounts
 from webapp.app import launch_settings
 from webapp.context import AppContext
+from webapp.errors import WebCode
 from webapp.server import NOT_MOUNTED, _mount_page, build_server, listen, serve
 
 
@@ -166,10 +167,10 @@ def test_unknown_routes_of_the_api_answer_in_its_own_words(client: TestClient) -
 def test_a_public_address_without_accounts_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     context, page = AppContext.open(served.make_settings(tmp_path)), served.make_page()
     for host in ("0.0.0.0", "::", "192.168.1.5", "example.org"):
-        with pytest.raises(PublicWithoutAccounts) as refused:
+        with raises(WebCode.PUBLIC_WITHOUT_ACCOUNTS) as refused:
             build_server(page, context, host, served.PORT)
         assert host in refused.value.message and "users add" in refused.value.hint
-        with pytest.raises(PublicWithoutAccounts):
+        with raises(WebCode.PUBLIC_WITHOUT_ACCOUNTS):
             serve(page, context, host, 0)
     monkeypatch.setenv("WAYSPEAK_LOCAL_ONLY", "1")
     assert Doors.from_env("0.0.0.0", False).knows("localhost:1") and not Doors.from_env("0.0.0.0", False).knows("a.b")

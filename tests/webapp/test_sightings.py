@@ -12,7 +12,9 @@ from engine.dynamics import Nature
 from engine.observation import Heard, Observation, ObservedTrack
 from engine.types import Analysis, DynamicEmbedding, OnStep, Reason
 from tests.fakes import make_analysis, make_report
-from webapp.sightings import ManyFaces, NobodySeen, NotEnoughSpeech, Watcher
+from tests.raising import raises
+from webapp.errors import WebCode
+from webapp.sightings import Watcher
 
 CLIP = Path("talk.mp4")
 
@@ -93,7 +95,7 @@ def test_every_face_is_told_with_its_time_and_its_number() -> None:
 def test_a_clip_without_a_face_for_a_second_is_told(tracks: tuple[ObservedTrack, ...]) -> None:
     watcher = make_watcher(observe(*tracks))
     for look in (watcher.look, watcher.find_speaker):
-        with pytest.raises(NobodySeen, match=r"talk\.mp4"):
+        with raises(WebCode.NOBODY_SEEN, match=r"talk\.mp4"):
             look(CLIP)
 
 
@@ -121,7 +123,7 @@ def test_of_several_faces_the_one_whose_mouth_clearly_fits_the_voice_is_taken(
     seen = observe(draw_track(0, 100, 1), draw_track(0, 90, 2))
     watcher = make_watcher(seen, lambda: FakeJudge(scores, reasons))
     if speaker is None:
-        with pytest.raises(ManyFaces, match="2 faces are seen"):
+        with raises(WebCode.MANY_FACES, match="2 faces are seen"):
             watcher.find_speaker(CLIP)
     else:
         assert watcher.find_speaker(CLIP).face == speaker
@@ -166,7 +168,7 @@ def test_a_second_of_speech_is_wanted_of_each_clip(n_voiced: int, is_enough: boo
     if is_enough:
         assert sighting.to_sample().embedding.seconds == 1.0
     else:
-        with pytest.raises(NotEnoughSpeech, match=r"talk\.mp4 speech is heard for"):
+        with raises(WebCode.NOT_ENOUGH_SPEECH, match=r"talk\.mp4 speech is heard for"):
             sighting.to_sample()
 
 

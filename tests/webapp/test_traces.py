@@ -5,8 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.raising import raises
 from tests.webapp.jobs.handed import make_traces
-from webapp.traces import FaceTrace, Gate, Traces, TracesUnreadable
+from webapp.errors import WebCode
+from webapp.traces import FaceTrace, Gate, Traces
 
 
 def test_traces_are_read_back_as_written(tmp_path: Path) -> None:
@@ -22,10 +24,10 @@ def test_traces_are_read_back_as_written(tmp_path: Path) -> None:
 def test_damage_is_told(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "t.safetensors"
     path.write_bytes(content)
-    with pytest.raises(TracesUnreadable) as told:
+    with raises(WebCode.TRACES_UNREADABLE) as told:
         Traces.read(path)
     assert "again" in told.value.hint
-    with pytest.raises(TracesUnreadable):
+    with raises(WebCode.TRACES_UNREADABLE):
         Traces.read(tmp_path / "nowhere")
 
 

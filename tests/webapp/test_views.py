@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from engine.errors import EngineError, LicenceNotAccepted, UnreadableVideo, WeightsMissing
+from engine.errors import Code, EngineError, LicenceNotAccepted, WeightsMissing
 from engine.types import CalibrationNote, Mode, Model, Reason, Status, SyncCurve, Window
 from tests.fakes import make_analysis, make_curve, make_report, make_second
 from webapp import views
@@ -79,7 +79,7 @@ def test_file_names_cannot_carry_markup() -> None:
 
 
 def test_an_error_is_escaped_and_says_what_to_do() -> None:
-    html = views.describe_error(UnreadableVideo(f"{MEAN} is empty", "Choose <another>."))
+    html = views.describe_error(Code.UNREADABLE_VIDEO(f"{MEAN} is empty", "Choose <another>."))
     tags = Tags(html)
     assert {tag for tag, _ in tags.found} <= {"div", "h2", "p", "b"}
     assert MEAN in tags.text and "Choose <another>." in tags.text and "UNREADABLE_VIDEO" in tags.text

@@ -9,6 +9,7 @@ from starlette.responses import JSONResponse
 from engine.errors import EngineError
 from engine.report import error_to_json
 from webapp.accounts.errors import LoginLocked
+from webapp.errors import WebCode
 
 STATUS = {
     "BAD_ACCOUNT": 422,
@@ -66,17 +67,11 @@ class JsonError(JSONResponse):
         super().__init__(error_to_json(error), STATUS.get(error.code, OTHERWISE), headers | kwargs.pop("headers", {}))
 
 
-class SomethingWrong(EngineError):
-    """A mistake of Wayspeak's own."""
-
-    code = "INTERNAL_ERROR"
-
-
 def answer_error(request: Request, error: Exception) -> JsonError:
     """Answer an EngineError in its own words, and a mistake of ours without its details, which the log has."""
     if isinstance(error, EngineError):
         return JsonError(error)
     _log.error("a request failed", exc_info=error)
     return JsonError(
-        SomethingWrong("Something went wrong inside Wayspeak.", "Try again; the terminal shows the cause.")
+        WebCode.INTERNAL_ERROR("Something went wrong inside Wayspeak.", "Try again; the terminal shows the cause.")
     )

@@ -5,7 +5,7 @@ import os
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from webapp.accounts.errors import PublicWithoutAccounts
+from webapp.errors import WebCode
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -26,7 +26,7 @@ class Doors:
 
     @classmethod
     def from_env(cls, host: str, has_users: bool) -> "Doors":
-        """Accounts are on where WAYSPEAK_ACCOUNTS=1, or there is one; PublicWithoutAccounts where they must be."""
+        """Accounts are on where WAYSPEAK_ACCOUNTS=1, or there is one; PUBLIC_WITHOUT_ACCOUNTS where they must be."""
         names = os.environ.get("WAYSPEAK_HOSTS", "")
         doors = cls(
             host=host,
@@ -38,9 +38,9 @@ class Doors:
         return doors
 
     def refuse_public(self) -> None:
-        """PublicWithoutAccounts where others could come in and nobody would have to log in."""
+        """PUBLIC_WITHOUT_ACCOUNTS where others could come in and nobody would have to log in."""
         if not (is_loopback(self.host) or self.has_accounts or self.is_local_only):
-            raise PublicWithoutAccounts(
+            raise WebCode.PUBLIC_WITHOUT_ACCOUNTS(
                 f"{self.host} can be reached from other machines, and there are no accounts.",
                 "Make one first: wayspeak users add NAME --role admin. Or listen on 127.0.0.1. Where a container is "
                 "published on 127.0.0.1 alone, say so: WAYSPEAK_LOCAL_ONLY=1.",

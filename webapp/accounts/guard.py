@@ -13,10 +13,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from engine.errors import EngineError
 from webapp.accounts.answers import JsonError, answer_error
 from webapp.accounts.doors import Doors, is_same_origin
-from webapp.accounts.errors import ForeignRequest, NotLoggedIn
 from webapp.accounts.records import LOCAL, Visitor
 from webapp.accounts.store import AccountStore
 from webapp.accounts.visitors import SCOPE_KEY
+from webapp.errors import WebCode
 
 COOKIE = "wayspeak_session"
 API = "/api/v1"
@@ -90,7 +90,9 @@ class Guard:
         if key is not None:
             found = await run_in_threadpool(self._accounts.find_key_owner, key)
             if found is None:
-                raise NotLoggedIn("The key opens nothing.", "Ask an administrator: wayspeak users key add NAME.")
+                raise WebCode.NOT_LOGGED_IN(
+                    "The key opens nothing.", "Ask an administrator: wayspeak users key add NAME."
+                )
             return found
         token = request.cookies.get(COOKIE)
         return await run_in_threadpool(self._accounts.find_visitor, token) if token else None
@@ -103,10 +105,10 @@ def _read_key(request: HTTPConnection) -> str | None:
 
 
 def _refuse_foreign(request: HTTPConnection, doors: Doors) -> None:
-    """ForeignRequest for a name that is not ours (DNS rebinding), and for what another site's page sends (CSRF)."""
+    """FOREIGN_REQUEST for a name that is not ours (DNS rebinding), and for what another site's page sends (CSRF)."""
     host = request.headers.get("host", "")
     if not doors.knows(host):
-        raise ForeignRequest(
+        raise WebCode.FOREIGN_REQUEST(
             "The server was asked for by a name that is not its own.",
             "Open it by 127.0.0.1 or localhost; or name it in WAYSPEAK_HOSTS.",
         )
@@ -114,9 +116,9 @@ def _refuse_foreign(request: HTTPConnection, doors: Doors) -> None:
         return
     origin, site = request.headers.get("origin"), request.headers.get("sec-fetch-site")
     if origin is not None and not is_same_origin(origin, host):
-        raise ForeignRequest("Another site's page sent this.", "Do it on the page of Wayspeak itself.")
+        raise WebCode.FOREIGN_REQUEST("Another site's page sent this.", "Do it on the page of Wayspeak itself.")
     if origin is None and site not in (None, "same-origin", "none"):
-        raise ForeignRequest("Another site's page sent this.", "Do it on the page of Wayspeak itself.")
+        raise WebCode.FOREIGN_REQUEST("Another site's page sent this.", "Do it on the page of Wayspeak itself.")
 
 
 def _send_to_login(scope: Scope) -> JsonError | RedirectResponse:
@@ -124,7 +126,7 @@ def _send_to_login(scope: Scope) -> JsonError | RedirectResponse:
     accepts = dict(scope["headers"]).get(b"accept", b"").decode("latin-1")
     if scope["method"] == "GET" and "text/html" in accepts and not _is_api(scope):
         return RedirectResponse(f"/login?next={quote(scope['path'], safe='/')}", 303)
-    return JsonError(NotLoggedIn("Nobody is logged in, or the session has ended.", "Log in, or send a key."))
+    return JsonError(WebCode.NOT_LOGGED_IN("Nobody is logged in, or the session has ended.", "Log in, or send a key."))
 
 
 def _is_api(scope: MutableMapping[str, Any]) -> bool:

@@ -10,9 +10,10 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from engine.errors import EngineError
 from webapp.accounts.answers import STATUS
-from webapp.accounts.errors import BadLogin, LoginLocked
+from webapp.accounts.errors import LoginLocked
 from webapp.accounts.guard import COOKIE
 from webapp.accounts.store import SESSION, AccountStore
+from webapp.errors import WebCode
 from webapp.templates import render
 
 FORM_COOKIE = "wayspeak_login"
@@ -82,7 +83,9 @@ def _check_form(request: Request, form: dict[str, str]) -> None:
     """The form must be one that this browser was given: a login cannot be pushed upon it from elsewhere."""
     wanted = request.cookies.get(FORM_COOKIE, "")
     if not wanted or not secrets.compare_digest(wanted.encode(), form.get("form", "").encode()):
-        raise BadLogin("The form is too old, or no cookie came with it.", "Allow cookies for this page, and try again.")
+        raise WebCode.BAD_LOGIN(
+            "The form is too old, or no cookie came with it.", "Allow cookies for this page, and try again."
+        )
 
 
 async def _read_form(request: Request) -> dict[str, str]:

@@ -14,6 +14,7 @@ from webapp.accounts.answers import JsonError
 from webapp.accounts.belongings import Belongings, Kind, is_web_address, list_paths, name_file, scan_stream
 from webapp.accounts.records import LOCAL
 from webapp.accounts.visitors import SCOPE_KEY
+from webapp.errors import WebCode
 
 MAX_BODY = 8 * 1024 * 1024  # of what is not an upload
 
@@ -54,18 +55,6 @@ ALLOWED: dict[tuple[str, str], Rule] = {
 }
 """Method and path, as Gradio declares it, of every route that the page needs; Gradio's other routes are closed."""
 _PATTERNS = [(method, compile_path(path)[0], rule) for (method, path), rule in ALLOWED.items()]
-
-
-class Missing(EngineError):
-    """There is nothing, or nothing that is theirs: which of the two is not told."""
-
-    code = "NOT_FOUND"
-
-
-class BadBody(EngineError):
-    """What was sent is no JSON, too long, or names a file that cannot be taken."""
-
-    code = "BAD_REQUEST"
 
 
 class PageGuard:
@@ -112,9 +101,9 @@ class PageGuard:
         try:
             told = json.loads(body)
         except (ValueError, RecursionError) as cause:
-            raise BadBody("What was sent is no JSON.", "Send JSON.") from cause
+            raise WebCode.BAD_REQUEST("What was sent is no JSON.", "Send JSON.") from cause
         if not isinstance(told, dict):
-            raise BadBody("What was sent is no JSON object.", "Send an object.")
+            raise WebCode.BAD_REQUEST("What was sent is no JSON object.", "Send an object.")
         for visit in _strings(told.get("session_hash")):
             self._expect(Kind.VISIT, visit, name)
         if rule is Rule.STOP:
@@ -129,7 +118,9 @@ class PageGuard:
 
     def _expect_file(self, path: str, name: str) -> None:
         if is_web_address(path):
-            raise BadBody("A file was named by an address on the web.", "Use the field for links, or upload the file.")
+            raise WebCode.BAD_REQUEST(
+                "A file was named by an address on the web.", "Use the field for links, or upload the file."
+            )
         if name != LOCAL.name and not self._belongings.has(Kind.FILE, name_file(path), name):
             raise _missing()
 
@@ -178,8 +169,8 @@ def find_rule(method: str, path: str) -> tuple[Rule, dict[str, str]]:
     raise _missing()
 
 
-def _missing() -> Missing:
-    return Missing("There is nothing here.", "Reload the page.")
+def _missing() -> EngineError:
+    return WebCode.NOT_FOUND("There is nothing here.", "Reload the page.")
 
 
 def _strings(value: Any) -> Iterator[str]:
@@ -202,7 +193,7 @@ async def _read_body(receive: Receive) -> bytes:
         parts.append(message.get("body", b""))
         size += len(parts[-1])
         if size > MAX_BODY:
-            raise BadBody(f"More than {MAX_BODY} bytes were sent.", "Upload files as files.")
+            raise WebCode.BAD_REQUEST(f"More than {MAX_BODY} bytes were sent.", "Upload files as files.")
         if not message.get("more_body", False):
             return b"".join(parts)
 

@@ -13,11 +13,11 @@ from argon2.exceptions import Argon2Error, InvalidHashError
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
 from engine.settings import Settings
-from webapp.accounts.errors import BadAccount, BadLogin
 from webapp.accounts.locks import admit_login, clear_failures
 from webapp.accounts.records import LOCAL, Account, Role, Visitor
 from webapp.accounts.schema import AccountRow, KeyRow, SessionRow
 from webapp.database import AppDatabase
+from webapp.errors import WebCode
 
 SESSION = timedelta(hours=12)
 IDLE = timedelta(hours=2)
@@ -40,7 +40,7 @@ class AccountStore:
 
     @classmethod
     def open(cls, settings: Settings) -> Self:
-        """Open the app's database; AppDatabaseError and FolderUnwritable say why that cannot be."""
+        """Open the app's database; APP_DATABASE_ERROR and FolderUnwritable say why that cannot be."""
         return cls(AppDatabase.open(settings))
 
     def close(self) -> None:
@@ -60,12 +60,14 @@ class AccountStore:
             ]
 
     def add(self, name: str, password: str, role: Role) -> None:
-        """Make an account; BadAccount for a name that cannot be one or is taken, or a password that is too easy."""
+        """Make an account; BAD_ACCOUNT for a name that cannot be one or is taken, or a password that is too easy."""
         name = _clean_name(name)
         digest = _hash_password(password, name)
         with self.database.write() as connection:
             if _find(connection, name) is not None:
-                raise BadAccount(f"There is an account {name} already.", "Choose another name, or change that one.")
+                raise WebCode.BAD_ACCOUNT(
+                    f"There is an account {name} already.", "Choose another name, or change that one."
+                )
             values = {"name": name, "role": str(role), "password_hash": digest, "is_disabled": False}
             connection.execute(insert(AccountRow).values(**values, created_at=self._clock()))
 
@@ -85,7 +87,7 @@ class AccountStore:
     # how they come in
 
     def log_in(self, name: str, password: str, address: str) -> str:
-        """Give a new token for a cookie; BadLogin, and LoginLocked after too many of those."""
+        """Give a new token for a cookie; BAD_LOGIN, and LoginLocked after too many of those."""
         name = name.strip().lower()[:64]
         with self.database.write() as connection:  # counted first, so that a hundred at once are counted too
             admit_login(connection, name, address, self._clock())
@@ -93,7 +95,7 @@ class AccountStore:
             row = _find(connection, name)
         known = _hash_of_nobody() if row is None or row.is_disabled else row.password_hash
         if not _verify(known, password) or row is None or row.is_disabled:
-            raise BadLogin(
+            raise WebCode.BAD_LOGIN(
                 "Name and password do not belong together.", "Try again; an administrator can set a new one."
             )
         token, now = secrets.token_urlsafe(32), self._clock()
@@ -169,14 +171,14 @@ def _find(connection: Connection, name: str) -> Row[Any] | None:
 def _expect(connection: Connection, name: str) -> Row[Any]:
     found = _find(connection, name.strip().lower())
     if found is None:
-        raise BadAccount(f"There is no account {name!r}.", "See `wayspeak users list`.")
+        raise WebCode.BAD_ACCOUNT(f"There is no account {name!r}.", "See `wayspeak users list`.")
     return found
 
 
 def _clean_name(name: str) -> str:
     cleaned = name.strip().lower()
     if not NAME.fullmatch(cleaned) or cleaned == LOCAL.name:
-        raise BadAccount(
+        raise WebCode.BAD_ACCOUNT(
             f"{name[:80]!r} cannot be the name of an account.",
             "Write 1 to 64 of a-z, 0-9 and . _ @ -, beginning with a letter or a digit; not `local`.",
         )
@@ -185,12 +187,14 @@ def _clean_name(name: str) -> str:
 
 def _hash_password(password: str, name: str) -> str:
     if not MIN_PASSWORD <= len(password) <= MAX_PASSWORD:
-        raise BadAccount(
+        raise WebCode.BAD_ACCOUNT(
             f"The password has {len(password)} characters, wanted {MIN_PASSWORD} to {MAX_PASSWORD}.",
             "Take a sentence, or let a password manager make one.",
         )
     if name in password.lower() or len(set(password)) < 5:
-        raise BadAccount("The password holds the name, or hardly any different characters.", "Take a sentence.")
+        raise WebCode.BAD_ACCOUNT(
+            "The password holds the name, or hardly any different characters.", "Take a sentence."
+        )
     return _HASHER.hash(password)
 
 

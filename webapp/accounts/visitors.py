@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from webapp.accounts.errors import NotAllowed
 from webapp.accounts.records import LOCAL, Role, Visitor
+from webapp.errors import WebCode
 
 SCOPE_KEY = "wayspeak.visitor"
 
@@ -20,10 +20,10 @@ def find_visitor(request: Any) -> Visitor:
 
 
 def require_role(request: Any, role: Role) -> Visitor:
-    """Tell who sent a request; NotAllowed where their role does not reach that far."""
+    """Tell who sent a request; NOT_ALLOWED where their role does not reach that far."""
     visitor = find_visitor(request)
     if not visitor.may(role):
-        raise NotAllowed(
+        raise WebCode.NOT_ALLOWED(
             f"This needs the role {role}, and {visitor.name} has {visitor.role}.",
             "Ask an administrator: wayspeak users role.",
         )

@@ -7,6 +7,7 @@ from starlette.exceptions import HTTPException
 from engine.errors import EngineError
 from webapp.accounts.answers import JsonError, answer_error
 from webapp.api.views import ErrorView
+from webapp.errors import WebCode
 
 ERRORS: dict[int | str, dict[str, object]] = {
     "4XX": {"model": ErrorView, "description": "What was wrong, and what to do."},
@@ -14,23 +15,7 @@ ERRORS: dict[int | str, dict[str, object]] = {
 }
 
 
-class Invalid(EngineError):
-    """What was sent does not fit the schema."""
-
-    code = "INVALID"
-
-
-class Plainly(EngineError):
-    """An error of HTTP itself."""
-
-    code = "BAD_REQUEST"
-
-    def __init__(self, code: str, message: str, hint: str):
-        super().__init__(message, hint)
-        self.code = code
-
-
-HTTP_CODES = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED"}
+HTTP_CODES = {404: WebCode.NOT_FOUND, 405: WebCode.METHOD_NOT_ALLOWED}
 
 
 def install(app: FastAPI) -> None:
@@ -41,10 +26,10 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     def answer_invalid(request: Request, error: RequestValidationError) -> JsonError:
         places = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()[:5]]
-        return JsonError(Invalid("; ".join(places)[:600], "See /api/v1/openapi.json."))
+        return JsonError(WebCode.INVALID("; ".join(places)[:600], "See /api/v1/openapi.json."))
 
     @app.exception_handler(HTTPException)
     def answer_http(request: Request, error: HTTPException) -> JsonError:
-        code = HTTP_CODES.get(error.status_code, "BAD_REQUEST")
+        code = HTTP_CODES.get(error.status_code, WebCode.BAD_REQUEST)
         headers = dict(error.headers or {})
-        return JsonError(Plainly(code, str(error.detail), "See /api/v1/openapi.json."), headers=headers)
+        return JsonError(EngineError(str(error.detail), "See /api/v1/openapi.json.", code), headers=headers)

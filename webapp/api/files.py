@@ -6,14 +6,15 @@ from pathlib import Path
 from fastapi import APIRouter, Request
 from starlette.responses import FileResponse, Response
 
+from engine.errors import EngineError
 from webapp.accounts.visitors import find_visitor
 from webapp.context import AppContext
+from webapp.errors import WebCode
 from webapp.evidence.bundles import make_bundle
 from webapp.evidence.collection import collect_exhibit
 from webapp.evidence.reports import POLICY, render_report
 from webapp.evidence.windows import to_windows_csv
 from webapp.jobs import folders
-from webapp.jobs.errors import JobNotDone
 from webapp.jobs.records import Job
 
 VIDEO_TYPES = {
@@ -42,7 +43,7 @@ def make_router(context: AppContext) -> APIRouter:
 
 
 def send(context: AppContext, job: Job, name: str) -> Response:
-    """Give one of a job's files; JobNotDone where it is not there, or not yet."""
+    """Give one of a job's files; JOB_NOT_DONE where it is not there, or not yet."""
     folder = context.jobs.folder(job.id)
     if name == "input":
         kind = VIDEO_TYPES.get(Path(job.name).suffix.lower(), "application/octet-stream")
@@ -84,8 +85,10 @@ def _attach(content: bytes, kind: str, name: str) -> Response:
     return Response(content, media_type=kind, headers=headers)
 
 
-def _missing(name: str) -> JobNotDone:
-    return JobNotDone(f"The job has no {name[:80]}, or not yet.", "Wait until it is done, or reload the page.")
+def _missing(name: str) -> EngineError:
+    return WebCode.JOB_NOT_DONE(
+        f"The job has no {name[:80]}, or not yet.", "Wait until it is done, or reload the page."
+    )
 
 
 MADE: dict[str, Callable[[AppContext, Job], Response]] = {

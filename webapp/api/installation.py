@@ -8,21 +8,15 @@ from fastapi import APIRouter, Path
 from engine.calibration.files import list_shipped
 from engine.calibration.records import Calibration, to_json
 from engine.doctor import examine, is_healthy
-from engine.errors import EngineError
 from engine.methods import list_lacking, list_methods
 from engine.weights import WEIGHTS, inspect_weight
 from webapp.api.entrance import AnyVisitor
 from webapp.api.views import Plain
 from webapp.context import AppContext
+from webapp.errors import WebCode
 from webapp.evidence.surroundings import PACKAGE, find_version
 
 CalibrationId = Annotated[str, Path(pattern=r"^[0-9a-f]{64}$")]
-
-
-class UnknownCalibration(EngineError):
-    """No such record."""
-
-    code = "UNKNOWN_CALIBRATION"
 
 
 def make_router(context: AppContext) -> APIRouter:
@@ -40,7 +34,7 @@ def make_router(context: AppContext) -> APIRouter:
         for one in _read_all(context):
             if one.id == calibration_id:
                 return _write(one)
-        raise UnknownCalibration("There is no such calibration.", "Look at the list.")
+        raise WebCode.UNKNOWN_CALIBRATION("There is no such calibration.", "Look at the list.")
 
     @router.get("/models")
     def list_models(visitor: AnyVisitor) -> Plain:

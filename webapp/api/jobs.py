@@ -15,15 +15,14 @@ from starlette.datastructures import UploadFile
 from starlette.responses import Response
 from starlette.types import Message
 
-from engine.errors import FileTooLarge
+from engine.errors import Code
 from engine.fetch.addresses import check_url
 from webapp.accounts.records import Visitor
 from webapp.api.entrance import Analyst, AnyVisitor
-from webapp.api.errors import Invalid
 from webapp.api.files import send
 from webapp.api.views import JobId, JobList, JobView, NewLink, QuestionView
 from webapp.context import AppContext
-from webapp.jobs.errors import JobNotDone
+from webapp.errors import WebCode
 from webapp.jobs.records import Job, JobState, NewJob
 
 FORM_ROOM = 64 * 1024  # bytes of a form beside the file itself
@@ -108,7 +107,9 @@ def _add_results(router: APIRouter, context: AppContext) -> None:
     def give(job_id: str, visitor: Visitor, name: str) -> Response:
         job = context.find_job(visitor, job_id)
         if job.state is not JobState.DONE:
-            raise JobNotDone(f"The job is {job.state}, so it has no result.", "Wait until it is done, or ask again.")
+            raise WebCode.JOB_NOT_DONE(
+                f"The job is {job.state}, so it has no result.", "Wait until it is done, or ask again."
+            )
         return send(context, job, name)
 
     def describe(kind: str, schema: dict[str, Any]) -> dict[int | str, dict[str, Any]]:
@@ -147,7 +148,7 @@ async def _take_link(context: AppContext, visitor: Visitor, request: Request) ->
     try:
         asked = NewLink.model_validate_json(body)
     except ValidationError as cause:
-        raise Invalid(_tell(cause), "Send a form with a file, or JSON with a url.") from cause
+        raise WebCode.INVALID(_tell(cause), "Send a form with a file, or JSON with a url.") from cause
     check_url(asked.url, context.settings.fetch_limits.allow_loopback)  # told now rather than by the worker
     new = NewJob(visitor.name, asked.name or asked.url, asked.question.ask(), url=asked.url)
     return await run_in_threadpool(context.jobs.enqueue, new)
@@ -158,11 +159,11 @@ async def _take_upload(context: AppContext, visitor: Visitor, request: Request) 
     async with limited.form(max_files=1, max_fields=2) as form:
         file, question = form.get("file"), form.get("question")
         if not isinstance(file, UploadFile):
-            raise Invalid("The form has no file.", "Send the video as `file`.")
+            raise WebCode.INVALID("The form has no file.", "Send the video as `file`.")
         try:
             asked = QuestionView.model_validate_json(question) if isinstance(question, str) else QuestionView()
         except ValidationError as cause:
-            raise Invalid(_tell(cause), "Send the question as JSON.") from cause
+            raise WebCode.INVALID(_tell(cause), "Send the question as JSON.") from cause
         return await run_in_threadpool(_enqueue, context, visitor, file, asked)
 
 
@@ -190,7 +191,9 @@ def _limit(request: Request, max_bytes: int) -> Request:
         message = await receive()
         size += len(message.get("body", b""))
         if size > max_bytes:
-            raise FileTooLarge(f"More than {max_bytes} bytes were sent.", "Send a smaller file, or cut it in parts.")
+            raise Code.FILE_TOO_LARGE(
+                f"More than {max_bytes} bytes were sent.", "Send a smaller file, or cut it in parts."
+            )
         return message
 
     return Request(request.scope, counted)

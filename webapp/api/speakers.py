@@ -4,7 +4,6 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path
 
-from engine.errors import EngineError
 from gallery_db.command import SCHEMA_VERSION
 from gallery_db.records import StoredSample
 from gallery_db.summary import to_json
@@ -27,22 +26,11 @@ from webapp.api.views import (
 )
 from webapp.asking import ask_gallery
 from webapp.context import AppContext
+from webapp.errors import WebCode
 from webapp.faces import Sighting, choose_speaker
 from webapp.jobs.records import Question
 
 SpeakerId = Annotated[int, Path(ge=1, le=MAX_ID)]
-
-
-class BadConsent(EngineError):
-    """What was sent is no consent."""
-
-    code = "BAD_CONSENT"
-
-
-class NoSuchFace(EngineError):
-    """The job has no such face, or nobody was seen for long enough."""
-
-    code = "NO_SUCH_FACE"
 
 
 def make_router(context: AppContext) -> APIRouter:
@@ -79,7 +67,7 @@ def _add_enrolment(router: APIRouter, context: AppContext) -> None:
         try:
             consent = asked.consent.sign()
         except ValueError as cause:
-            raise BadConsent(f"This is no consent: {cause}.", "Correct it; nothing was kept.") from cause
+            raise WebCode.BAD_CONSENT(f"This is no consent: {cause}.", "Correct it; nothing was kept.") from cause
         faces = [_find_face(context, visitor, clip) for clip in asked.clips]
         samples = [face.to_sample(asked.session) for face in faces]
         done = context.gallery.enrol(
@@ -132,19 +120,23 @@ def _add_questions(router: APIRouter, context: AppContext) -> None:
 
 
 def _find_face(context: AppContext, visitor: Visitor, choice: FaceChoice) -> Sighting:
-    """A face of a finished job: the one of that number, or whoever speaks; ManyFaces where that cannot be told."""
+    """A face of a finished job: the one of that number, or whoever speaks; MANY_FACES where that cannot be told."""
     found = context.jobs.read_result(context.find_job(visitor, choice.job).id)
     if found.speakers_error is not None and not found.faces:
-        raise NoSuchFace(found.speakers_error.message, found.speakers_error.hint)
+        raise WebCode.NO_SUCH_FACE(found.speakers_error.message, found.speakers_error.hint)
     if not found.faces:
-        raise NoSuchFace("No face is seen for a second in this clip.", "Choose a clip that shows it from the front.")
+        raise WebCode.NO_SUCH_FACE(
+            "No face is seen for a second in this clip.", "Choose a clip that shows it from the front."
+        )
     if choice.face is None:
         return choose_speaker(found.faces, lambda: found.analysis)
     for one in found.faces:
         if one.face == choice.face:
             return one
     numbers = ", ".join(str(one.face) for one in found.faces)
-    raise NoSuchFace(f"The job has no face {choice.face} that could be asked about.", f"There are: {numbers}.")
+    raise WebCode.NO_SUCH_FACE(
+        f"The job has no face {choice.face} that could be asked about.", f"There are: {numbers}."
+    )
 
 
 def _describe(sample: StoredSample) -> SampleView:

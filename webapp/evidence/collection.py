@@ -17,7 +17,7 @@ from webapp.jobs.store import JobStore
 
 
 def collect_exhibit(store: JobStore, job_id: str) -> Exhibit:
-    """Gather all that is known of a job; UnknownJob, JobNotDone, ReportDamaged."""
+    """Gather all that is known of a job; UNKNOWN_JOB, JOB_NOT_DONE, REPORT_DAMAGED."""
     found, job = store.read_result(job_id), store.get(job_id)
     folder = store.folder(job_id)
     origin, phonemes = folder / folders.ORIGIN, folder / folders.PHONEMES

@@ -9,16 +9,11 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from engine.errors import EngineError, FolderUnwritable
+from engine.errors import FolderUnwritable
+from webapp.errors import WebCode
 
 FILE = "signing-key.ed25519"  # in the data folder
 SEED_BYTES = 32
-
-
-class KeyDamaged(EngineError):
-    """The signing key is there and cannot be used."""
-
-    code = "KEY_DAMAGED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +40,7 @@ class SigningKey:
 def open_key(data_dir: Path) -> SigningKey:
     """Read the key, or make it, readable by this user alone.
 
-    KeyDamaged where the file is no key, FolderUnwritable where it cannot be read or written.
+    KEY_DAMAGED where the file is no key, FolderUnwritable where it cannot be read or written.
     """
     path = data_dir / FILE
     try:
@@ -78,7 +73,7 @@ def _read_key(path: Path) -> SigningKey:
         path.chmod(0o600)
     seed = path.read_bytes()
     if len(seed) != SEED_BYTES:
-        raise KeyDamaged(
+        raise WebCode.KEY_DAMAGED(
             f"The signing key {path} has {len(seed)} bytes, wanted {SEED_BYTES}.",
             "Put it back from a copy, or delete it: a new one is made, whose fingerprint is another.",
         )

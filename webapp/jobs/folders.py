@@ -26,12 +26,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from engine import articulation_report
-from engine.report import ReportDamaged, from_json, to_json, write_json
+from engine.errors import Code, EngineError
+from engine.report import from_json, to_json, write_json
 from webapp.asking import read_answers, write_answers
 from webapp.examination import Examination
 from webapp.faces import Sighting
 from webapp.jobs.records import JobError
-from webapp.traces import Traces, TracesUnreadable
+from webapp.traces import Traces
 
 INPUT, ORIGIN = "input.bin", "origin.json"
 RESULT, SPEAKERS, FACES, EMBEDDINGS = "result.json", "speakers.json", "faces", "embeddings.safetensors"
@@ -100,7 +101,7 @@ def write_examination(folder: Path, found: Examination) -> None:
 
 
 def read_examination(folder: Path) -> Examination:
-    """Read it back; ReportDamaged where files are missing or damaged. What was forgotten is absent, and says so."""
+    """Read it back; REPORT_DAMAGED where files are missing or damaged. What was forgotten is absent, and says so."""
     try:
         report = json.loads((folder / RESULT).read_text("utf-8"))
         pictures = {int(path.stem): _read_picture(path) for path in (folder / FACES).glob("*.png")}
@@ -109,11 +110,11 @@ def read_examination(folder: Path) -> Examination:
         told, lips = _read_json(folder / SPEAKERS), _read_json(folder / PHONEMES)
         error, lack = _read_error(told), _read_error(lips)
     except (OSError, ValueError, TypeError, LookupError, SafetensorError, cv2.error) as cause:
-        raise ReportDamaged("The result of this job is not whole.", "Ask for it again.") from cause
+        raise Code.REPORT_DAMAGED("The result of this job is not whole.", "Ask for it again.") from cause
     searches, verifications = read_answers(told) if told and error is None else (None, None)
     try:
         traces = Traces.read(folder / TRACES)
-    except TracesUnreadable:
+    except EngineError:
         traces = None
     articulations = articulation_report.from_json(lips) if lips and lack is None else None
     return Examination(analysis, faces, searches, verifications, error, traces, articulations, lack)

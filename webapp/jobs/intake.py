@@ -12,11 +12,11 @@ from typing import BinaryIO
 
 from sqlalchemy import Connection, func, select
 
-from engine.errors import FolderUnwritable, UnreadableVideo
+from engine.errors import Code, FolderUnwritable
 from engine.limits import check_file
 from engine.settings import Settings
+from webapp.errors import WebCode
 from webapp.jobs import folders
-from webapp.jobs.errors import DiskFull, QueueFull, QuotaUsed
 from webapp.jobs.records import JobState
 from webapp.jobs.schema import JobRow
 
@@ -33,14 +33,14 @@ class Intake:
         self._settings, self._limits = settings, settings.queue
 
     def measure(self, path: Path | None) -> int:
-        """Bytes of a file; 0 of a link's. UnreadableVideo where there is none, FileTooLarge where there is too much."""
+        """Bytes of a file; 0 of a link's. UNREADABLE_VIDEO where there is none, FILE_TOO_LARGE above the limit."""
         if path is None:
             return 0
         check_file(path, self._settings.limits)
         return path.stat().st_size
 
     def admit(self, connection: Connection, owner: str, batch: str | None, size: int, now: datetime) -> None:
-        """Raise QueueFull or QuotaUsed where another job of an owner, with a file of so many bytes, is too much."""
+        """Raise QUEUE_FULL or QUOTA_USED where another job of an owner, with a file of so many bytes, is too much."""
         own, limits = JobRow.owner == owner, self._limits
         waits = (own, JobRow.state == str(JobState.QUEUED))
         allowed = limits.max_queued if batch is None else limits.max_batch
@@ -48,25 +48,29 @@ class Intake:
             *waits, JobRow.batch.is_(None) if batch is None else JobRow.batch.is_not(None)
         )
         if connection.execute(query).scalar_one() >= allowed:
-            raise QueueFull(f"{allowed} of your jobs wait already.", "Wait until some are done, or cancel some.")
+            raise WebCode.QUEUE_FULL(
+                f"{allowed} of your jobs wait already.", "Wait until some are done, or cancel some."
+            )
         if limits.max_hourly is not None:
             query = select(func.count()).where(own, JobRow.created_at > now - HOUR)
             if connection.execute(query).scalar_one() >= limits.max_hourly:
-                raise QuotaUsed(f"You have handed in {limits.max_hourly} jobs within an hour.", "Try again later.")
+                raise WebCode.QUOTA_USED(
+                    f"You have handed in {limits.max_hourly} jobs within an hour.", "Try again later."
+                )
         used = connection.execute(select(func.coalesce(func.sum(JobRow.size_bytes), 0)).where(own)).scalar_one()
         if size and used + size > limits.max_bytes:
-            raise QuotaUsed(
+            raise WebCode.QUOTA_USED(
                 f"Your files take {used / 2**20:.0f} MB, and this one has {size / 2**20:.0f}; "
                 f"{limits.max_bytes / 2**20:.0f} are allowed.",
                 "Delete jobs that are not needed any more.",
             )
 
     def check_room(self, size: int = 0) -> None:
-        """Raise DiskFull where too little would stay free with so many bytes more."""
+        """Raise DISK_FULL where too little would stay free with so many bytes more."""
         disk = shutil.disk_usage(_find_folder(self._settings.data_dir))
         wanted = min(disk.total * self._limits.min_free_share, self._limits.min_free_bytes)
         if disk.free - size < wanted:
-            raise DiskFull(
+            raise WebCode.DISK_FULL(
                 f"The disk has {disk.free / 2**30:.1f} GB free, and {wanted / 2**30:.1f} GB are to stay free.", ROOM
             )
 
@@ -80,7 +84,7 @@ class Intake:
     def copy(self, source: Path, folder: Path) -> tuple[str, int]:
         """Copy a file into the folder; gives the SHA-256 and the number of the bytes as they were written.
 
-        FileTooLarge and DiskFull, also where it grows meanwhile.
+        FILE_TOO_LARGE and DISK_FULL, also where it grows meanwhile.
         """
         sha256, size, limit = hashlib.sha256(), 0, self._settings.limits.max_bytes
         check_file(source, self._settings.limits)
@@ -106,7 +110,9 @@ def _open(path: Path) -> BinaryIO:
     try:
         return path.open("rb")
     except OSError as cause:
-        raise UnreadableVideo(f"{path.name} cannot be read: {cause.strerror}.", "Check who may read it.") from cause
+        raise Code.UNREADABLE_VIDEO(
+            f"{path.name} cannot be read: {cause.strerror}.", "Check who may read it."
+        ) from cause
 
 
 def _write(descriptor: int, data: bytes) -> None:
@@ -132,7 +138,7 @@ def _translate(folder: Path) -> Iterator[None]:
         yield
     except OSError as cause:
         if cause.errno in FULL:
-            raise DiskFull(f"The disk is full: {cause.strerror}.", ROOM) from cause
+            raise WebCode.DISK_FULL(f"The disk is full: {cause.strerror}.", ROOM) from cause
         raise FolderUnwritable(
             f"{folder} cannot be written: {cause.strerror}.", "Choose another data folder with WAYSPEAK_DATA."
         ) from cause

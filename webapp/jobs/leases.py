@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, func, or_, select, update
 
-from webapp.jobs.errors import WorkerLost
+from webapp.errors import WebCode
 from webapp.jobs.records import JobError, JobState
 from webapp.jobs.rows import write_error
 from webapp.jobs.schema import JobRow
@@ -14,7 +14,7 @@ LEASE = timedelta(seconds=30)
 MAX_TRIES = 2  # a job whose worker is lost so often is set aside
 NOBODY: dict[str, Any] = {"worker": None, "leased_until": None}
 LOST = JobError.of(
-    WorkerLost(
+    WebCode.WORKER_LOST(
         f"The program ended {MAX_TRIES} times while it had this file, so it is not tried again.",
         "Others go on. The file may need more memory than there is, or be made to do harm: do not open it elsewhere "
         "before it was looked at.",

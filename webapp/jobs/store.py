@@ -18,9 +18,9 @@ from engine.errors import EngineError
 from engine.fetch.records import FetchedMedia
 from engine.settings import Settings
 from webapp.database import AppDatabase
+from webapp.errors import WebCode
 from webapp.examination import Examination
 from webapp.jobs import folders
-from webapp.jobs.errors import JobNotDone, UnknownJob
 from webapp.jobs.intake import Intake
 from webapp.jobs.leases import LEASE, NOBODY, choose_next, is_something_due, take_back
 from webapp.jobs.records import Job, JobError, JobState, NewJob, Question
@@ -45,7 +45,7 @@ class JobStore:
 
     @classmethod
     def open(cls, settings: Settings) -> Self:
-        """Open the app's database; AppDatabaseError and FolderUnwritable say why that cannot be."""
+        """Open the app's database; APP_DATABASE_ERROR and FolderUnwritable say why that cannot be."""
         return cls(AppDatabase.open(settings), settings)
 
     def close(self) -> None:
@@ -57,7 +57,7 @@ class JobStore:
     def enqueue(self, new: NewJob) -> Job:
         """Take a job in: its file is copied, and hashed on the way, before anything decodes it.
 
-        UnreadableVideo and FileTooLarge of a file, QueueFull, QuotaUsed and DiskFull: then nothing is kept.
+        UNREADABLE_VIDEO and FILE_TOO_LARGE of a file, QUEUE_FULL, QUOTA_USED and DISK_FULL: then nothing is kept.
         """
         size = self._intake.measure(new.path)
         with self.database.read() as connection:  # before a file is copied in vain
@@ -69,7 +69,7 @@ class JobStore:
         """Ask something else, or by another method, of the same file: a new job, with the file as it is kept."""
         old, source = self.get(job_id), self.input(job_id)
         if old.sha256 is not None and not source.exists():
-            raise UnknownJob("The file of this job is not kept any more.", "Hand it in again.")
+            raise WebCode.UNKNOWN_JOB("The file of this job is not kept any more.", "Hand it in again.")
         new = NewJob(old.owner, old.name, question, source if old.sha256 else None, None if old.sha256 else old.url)
         with self.database.read() as connection:
             self._intake.admit(connection, new.owner, None, old.size_bytes, self._clock())
@@ -85,7 +85,7 @@ class JobStore:
             return read_job(self._expect(connection, job_id))
 
     def delete(self, job_id: str) -> None:
-        """Remove a job, its file and its results; one that runs is stopped. UnknownJob where there is none."""
+        """Remove a job, its file and its results; one that runs is stopped. UNKNOWN_JOB where there is none."""
         with self.database.write() as connection:
             self._expect(connection, job_id)
             connection.execute(delete(JobRow).where(JobRow.id == job_id))
@@ -94,7 +94,7 @@ class JobStore:
     # what is there
 
     def get(self, job_id: str) -> Job:
-        """Give a job as it is now; UnknownJob where there is none."""
+        """Give a job as it is now; UNKNOWN_JOB where there is none."""
         with self.database.read() as connection:
             return read_job(self._expect(connection, job_id))
 
@@ -109,7 +109,7 @@ class JobStore:
     ) -> list[Job]:
         """List jobs, the newest first: of an owner, in these states, with this text in name, link or hash.
 
-        `before` is the last job of the page before; UnknownJob where it is gone.
+        `before` is the last job of the page before; UNKNOWN_JOB where it is gone.
         """
         query = select(JobRow.__table__).order_by(JobRow.number.desc()).limit(limit)
         if owner is not None:
@@ -155,10 +155,10 @@ class JobStore:
         return self.folder(job_id) / folders.INPUT
 
     def read_result(self, job_id: str) -> Examination:
-        """Read what a job found; JobNotDone where it has found nothing yet, or never will, ReportDamaged."""
+        """Read what a job found; JOB_NOT_DONE where it has found nothing yet, or never will, REPORT_DAMAGED."""
         job = self.get(job_id)
         if job.state != JobState.DONE:
-            raise JobNotDone(
+            raise WebCode.JOB_NOT_DONE(
                 f"The job is {job.state}, so it has no result.",
                 "Wait until it is done." if job.state.is_open else "Ask for it again.",
             )
@@ -198,7 +198,7 @@ class JobStore:
             return read_job(self._expect(connection, row.id))
 
     def check_room(self) -> None:
-        """Raise DiskFull where no file is to be taken in any more."""
+        """Raise DISK_FULL where no file is to be taken in any more."""
         self._intake.check_room()
 
     def beat(self, job_id: str, worker: str, step: str = "", share: float = 0.0) -> bool:
@@ -311,5 +311,5 @@ class JobStore:
     def _expect(connection: Connection, job_id: str) -> Row[Any]:
         row = connection.execute(select(JobRow.__table__).where(JobRow.id == job_id)).first()
         if row is None:
-            raise UnknownJob("There is no such job.", "It may have been deleted; look at the list.")
+            raise WebCode.UNKNOWN_JOB("There is no such job.", "It may have been deleted; look at the list.")
         return row

@@ -13,8 +13,9 @@ from typing import Self
 from engine.errors import EngineError
 from engine.fetch.fetching import fetch
 from engine.fetch.records import FetchedMedia
+from webapp.errors import WebCode
 from webapp.examination import Examines
-from webapp.jobs.errors import JobStopped, OutOfMemory, SomethingWrong
+from webapp.jobs.errors import JobStopped
 from webapp.jobs.janitor import clear_up, sweep
 from webapp.jobs.progress import Progress, measure_progress
 from webapp.jobs.records import Job
@@ -146,6 +147,8 @@ class Worker:
     def _explain(self, error: Exception) -> EngineError:
         if type(error).__name__ in NO_MEMORY:
             self._examiner = None  # what holds on to memory goes, and is loaded anew
-            return OutOfMemory("There is not enough memory to examine this file.", "Cut it, or export it at 720p.")
+            return WebCode.OUT_OF_MEMORY(
+                "There is not enough memory to examine this file.", "Cut it, or export it at 720p."
+            )
         _log.error("a job failed", exc_info=error)
-        return SomethingWrong("Something went wrong inside Wayspeak.", "Try again; the log shows the cause.")
+        return WebCode.INTERNAL_ERROR("Something went wrong inside Wayspeak.", "Try again; the log shows the cause.")

@@ -14,8 +14,9 @@ from gradio.utils import get_upload_folder
 from gallery_db.summary import clean
 from webapp import batch
 from webapp.accounts.visitors import Role, require_role
-from webapp.batch_sources import BadBatch, Source, read_sources
+from webapp.batch_sources import Source, read_sources
 from webapp.context import AppContext
+from webapp.errors import WebCode
 from webapp.jobs.records import Job, Question
 from webapp.pages.desk import CLIP_TYPES, QUIET, find_owner, guard
 from webapp.pages.job_views import SIGNS, STATE_WORDS
@@ -98,7 +99,7 @@ def lay_out(app: gr.Blocks, context: AppContext, method: gr.Dropdown) -> None:
 def hand_in(
     context: AppContext, owner: str, links: str, listing: str | None, paths: Sequence[str], question: Question
 ) -> tuple[str, list[batch.BatchRow]]:
-    """Hand all in as one batch; gives its name and the items that were refused. BadBatch where there is nothing.
+    """Hand all in as one batch; gives its name and the items that were refused. BAD_BATCH where there is nothing.
 
     A list may name links alone: files of the machine that serves the page are nobody's to name.
     """
@@ -106,16 +107,18 @@ def hand_in(
     given = [line.strip() for line in links.splitlines() if line.strip() and not line.strip().startswith("#")]
     strangers = [one for one in given if not one.lower().startswith(("http://", "https://"))]
     if strangers:
-        raise BadBatch(f"{strangers[0][:80]!r} is no link.", "Write links that begin with http:// or https://.")
+        raise WebCode.BAD_BATCH(
+            f"{strangers[0][:80]!r} is no link.", "Write links that begin with http:// or https://."
+        )
     sources = read_sources([*given, *([listing] if listing else []), *uploads]) if given or listing or paths else []
     local = [one for one in sources if one.path is not None and str(one.path) not in uploads]
     if local:
-        raise BadBatch(
+        raise WebCode.BAD_BATCH(
             f"The list names a file, {clean(local[0].written)[:80]}.",
             "List links alone, and upload the files themselves.",
         )
     if not sources:
-        raise BadBatch("Nothing was given.", "Write links, or upload videos or a list.")
+        raise WebCode.BAD_BATCH("Nothing was given.", "Write links, or upload videos or a list.")
     name = f"{BATCH}{datetime.now(UTC):%Y%m%d-%H%M%S}-{uuid4().hex[:8]}"
     return name, batch.hand_in(context.jobs, owner, [_name_upload(one) for one in sources], question, name)
 

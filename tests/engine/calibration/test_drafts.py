@@ -9,8 +9,9 @@ import pytest
 from engine.calibration.drafts import LEAST_LLR, DraftOptions, choose_qualities, draft
 from engine.calibration.fitting import fit
 from engine.calibration.records import CalibrationStatus, Metric, to_json
-from engine.errors import BadScores
+from engine.errors import Code
 from tests.engine.calibration.drawn import MANIFEST, RECIPE, draw_search, draw_trials, make_record
+from tests.raising import raises
 
 
 def find(metrics: tuple[Metric, ...], name: str) -> Metric:
@@ -73,7 +74,7 @@ def test_qualities_are_those_of_the_task_unless_others_are_asked_for() -> None:
     assert make_record(both, qualities=("log face size",)).qualities == ("log face size",)
     assert make_record(both, qualities=()).qualities == ()
     assert set(choose_qualities(both, ("log face size",)).qualities[:, 0]) == set(both.qualities[:, 1])
-    with pytest.raises(BadScores, match="no quality loudness"):
+    with raises(Code.BAD_SCORES, match="no quality loudness"):
         make_record(both, qualities=("loudness",))
 
 
@@ -89,5 +90,5 @@ def test_real_clips_are_kept_for_p_values_of_consistency_alone() -> None:
 
 
 def test_nobody_made_no_calibration() -> None:
-    with pytest.raises(BadScores, match="needs an author"):
+    with raises(Code.BAD_SCORES, match="needs an author"):
         make_record(author="  ")

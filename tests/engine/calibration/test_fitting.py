@@ -9,9 +9,10 @@ from engine.calibration.calibrators import Isotonic, Logistic
 from engine.calibration.fitting import fit, fit_isotonic, fit_logistic
 from engine.calibration.records import CalibratorKind
 from engine.calibration.trials import ScoredTrials
-from engine.errors import BadScores
+from engine.errors import Code
 from engine.likelihoods import LN_10, cllr
 from tests.engine.calibration.drawn import draw_trials
+from tests.raising import raises
 
 
 def without_qualities(trials: ScoredTrials) -> ScoredTrials:
@@ -104,8 +105,8 @@ def test_the_same_trials_give_the_same_parameters_to_the_last_digit() -> None:
 def test_too_few_trials_or_people_are_refused_with_what_was_found(kind: CalibratorKind) -> None:
     trials = draw_trials(6, 3)
     few = trials.take(np.flatnonzero(~trials.same | (np.cumsum(trials.same) <= 9)))
-    with pytest.raises(BadScores, match="there are 9, of"):
+    with raises(Code.BAD_SCORES, match="there are 9, of"):
         fit(few, kind)
     alone = replace(draw_trials(60, 4), people=np.full((len(draw_trials(60, 4)), 2), "ada"))
-    with pytest.raises(BadScores, match="of 1 people"):
+    with raises(Code.BAD_SCORES, match="of 1 people"):
         fit(alone, kind)

@@ -9,9 +9,10 @@ from engine.calibration import judging
 from engine.calibration.bands import Band, Zone
 from engine.calibration.judging import check_consistency, find_calibration, judge_consistency
 from engine.calibration.records import Calibration, Conformal, Stratum, Task, seal
-from engine.errors import BadCalibration, RecipeMismatch
+from engine.errors import Code
 from engine.types import Reason
 from tests.engine.calibration.drawn import RECIPE, draw_search, make_record
+from tests.raising import raises
 
 
 @pytest.fixture(scope="module")
@@ -80,9 +81,9 @@ def test_the_p_value_is_of_clips_with_as_much_speech(record: Calibration) -> Non
 
 def test_what_cannot_judge_face_and_voice_is_refused(record: Calibration) -> None:
     check_consistency(record, RECIPE)
-    with pytest.raises(RecipeMismatch):
+    with raises(Code.RECIPE_MISMATCH):
         check_consistency(record, "another")
-    with pytest.raises(BadCalibration, match="is draft"):
+    with raises(Code.BAD_CALIBRATION, match="is draft"):
         check_consistency(make_record(), RECIPE)
-    with pytest.raises(BadCalibration, match="log probe seconds"):
+    with raises(Code.BAD_CALIBRATION, match="log probe seconds"):
         check_consistency(make_record(draw_search()).approve("Bob"), RECIPE)

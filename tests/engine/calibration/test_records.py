@@ -24,8 +24,9 @@ from engine.calibration.records import (
     seal,
     to_json,
 )
-from engine.errors import BadCalibration, FolderUnwritable, RecipeMismatch
+from engine.errors import Code, FolderUnwritable
 from tests.engine.calibration.drawn import RECIPE, draw_search, draw_trials, make_record
+from tests.raising import raises
 
 
 @pytest.fixture(scope="module")
@@ -63,9 +64,9 @@ def test_ratios_rise_with_the_score_and_stay_within_the_bounds(record: Calibrati
 
 
 def test_scores_of_another_recipe_are_refused_with_both_named(record: Calibration) -> None:
-    with pytest.raises(RecipeMismatch, match=r"drawn-0123, these are of drawn-4567"):
+    with raises(Code.RECIPE_MISMATCH, match=r"drawn-0123, these are of drawn-4567"):
         record.llrs(np.zeros(1), np.zeros((1, 1)), recipe="drawn-4567")
-    with pytest.raises(RecipeMismatch):
+    with raises(Code.RECIPE_MISMATCH):
         record.check_recipe("")
 
 
@@ -97,7 +98,7 @@ def test_a_search_of_another_task_has_no_gallery(record: Calibration) -> None:
 
 def test_its_author_cannot_approve_a_record_under_any_spelling(record: Calibration) -> None:
     for name in ("Ada", " ada ", "ADA", "", "  "):
-        with pytest.raises(BadCalibration, match="cannot approve"):
+        with raises(Code.BAD_CALIBRATION, match="cannot approve"):
             record.approve(name)
 
 
@@ -110,7 +111,7 @@ def test_each_step_of_its_life_is_a_new_record_that_names_the_one_before(record:
     assert (retired.approver, retired.note) == ("Bob", "a better one")
     assert retired.parameters == record.parameters and retired.metrics == record.metrics
     for wrong in (lambda: approved.approve("Eve"), lambda: record.retire("x"), lambda: retired.retire("x")):
-        with pytest.raises(BadCalibration, match="cannot be"):
+        with raises(Code.BAD_CALIBRATION, match="cannot be"):
             wrong()
 
 
@@ -135,9 +136,9 @@ def test_an_older_approved_record_that_nothing_names_gives_way_to_a_newer_one(re
 
 
 def test_a_record_that_was_changed_after_it_was_sealed_is_refused(record: Calibration) -> None:
-    with pytest.raises(BadCalibration, match="changed after it was sealed"):
+    with raises(Code.BAD_CALIBRATION, match="changed after it was sealed"):
         from_json(change(record, note="better than it was"))
-    with pytest.raises(BadCalibration, match="changed after it was sealed"):
+    with raises(Code.BAD_CALIBRATION, match="changed after it was sealed"):
         from_json(change(record, bounds={"lower_llr": -9.0, "upper_llr": 9.0, "method": "none"}))
     with pytest.raises(FrozenInstanceError):
         record.note = "x"  # type: ignore[misc]
@@ -175,7 +176,7 @@ def test_a_record_that_was_changed_after_it_was_sealed_is_refused(record: Calibr
     ],
 )
 def test_a_file_with_anything_else_in_it_is_refused(record: Calibration, changes: dict, reason: str) -> None:
-    with pytest.raises(BadCalibration, match=reason):
+    with raises(Code.BAD_CALIBRATION, match=reason):
         from_json(change(record, **changes))
 
 
@@ -198,14 +199,14 @@ def test_missing_and_doubled_keys_numbers_that_are_none_and_what_is_no_record_ar
         (" " * (MAX_CHARS + 1), "characters long"),
     ):
         assert broken != text
-        with pytest.raises(BadCalibration, match=reason):
+        with raises(Code.BAD_CALIBRATION, match=reason):
             from_json(broken)
 
 
 def test_files_that_cannot_be_read_or_written_say_so(record: Calibration, tmp_path: Path) -> None:
     (tmp_path / "bytes.json").write_bytes(b"\xff\xfe\x00")
     for name in ("absent.json", "bytes.json"):
-        with pytest.raises(BadCalibration, match=name):
+        with raises(Code.BAD_CALIBRATION, match=name):
             read_record(tmp_path / name)
     with pytest.raises(FolderUnwritable, match="cannot be written"):
         write_record(record, tmp_path / "bytes.json" / "record.json")

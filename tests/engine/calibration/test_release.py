@@ -7,8 +7,9 @@ import pytest
 
 from engine.calibration.records import Calibration, CalibrationStatus, seal
 from engine.calibration.release import APPROVER, approve_by_rules, find_broken_rules
-from engine.errors import BadCalibration
+from engine.errors import Code
 from tests.engine.calibration.drawn import draw_trials, make_record
+from tests.raising import raises
 
 Change = Callable[[Calibration], Calibration]
 
@@ -52,7 +53,7 @@ def test_a_good_record_is_approved_by_the_rules_and_says_so(good: Calibration) -
 def test_each_rule_refuses_by_itself(good: Calibration, change: Change, told: str) -> None:
     bad = seal(replace(change(good), id=""))
     assert told in "; ".join(find_broken_rules(bad))
-    with pytest.raises(BadCalibration, match="rules of a release"):
+    with raises(Code.BAD_CALIBRATION, match="rules of a release"):
         approve_by_rules(bad)
 
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from engine.calibration.trials import ScoredTrials, join_trials, read_trials, write_trials
-from engine.errors import BadScores, FolderUnwritable
+from engine.errors import Code, FolderUnwritable
 from tests.engine.calibration.drawn import draw_search, draw_trials
+from tests.raising import raises
 
 ARRAYS = ("scores", "same", "people", "sources", "conditions", "qualities")
 
@@ -75,16 +76,16 @@ def test_another_file_is_refused_with_what_is_wrong(tmp_path: Path, change: obje
     path = tmp_path / "scores.json"
     write_trials(draw_trials().take(np.arange(3)), path)
     path.write_text(json.dumps(change(json.loads(path.read_text()))))  # type: ignore[operator]
-    with pytest.raises(BadScores, match=reason):
+    with raises(Code.BAD_SCORES, match=reason):
         read_trials(path)
 
 
 def test_what_cannot_be_read_or_written_is_named(tmp_path: Path) -> None:
-    with pytest.raises(BadScores, match="absent"):
+    with raises(Code.BAD_SCORES, match="absent"):
         read_trials(tmp_path / "absent.json")
     for text in ("", "{", '{"format": NaN}'):
         (tmp_path / "broken.json").write_text(text)
-        with pytest.raises(BadScores, match="no file of scores"):
+        with raises(Code.BAD_SCORES, match="no file of scores"):
             read_trials(tmp_path / "broken.json")
     with pytest.raises(FolderUnwritable, match="cannot be written"):
         write_trials(draw_trials(), tmp_path / "broken.json" / "scores.json")

@@ -12,10 +12,11 @@ from engine.calibration.fitting import Fitted
 from engine.calibration.records import CalibratorKind, Metric, Policy
 from engine.calibration.trials import ScoredTrials
 from engine.calibration.validation import FITTED, HeldOut, choose_threshold, cross_validate, measure
-from engine.errors import BadScores
+from engine.errors import Code
 from engine.likelihoods import LN_10, cllr, cllr_min
 from engine.metrics import eer, min_dcf
 from tests.engine.calibration.drawn import draw_search, draw_trials
+from tests.raising import raises
 
 POLICY = Policy(0.5, -0.5, 0.05, 0.05)
 
@@ -80,7 +81,7 @@ def test_a_calibration_that_knew_the_answers_would_look_better_than_it_is() -> N
 def test_nothing_can_be_held_out_of_three_people() -> None:
     trials = draw_trials(30, 4)
     names = np.array(["a", "b", "c"])[np.unique(trials.people, return_inverse=True)[1].reshape(-1, 2) % 3]
-    with pytest.raises(BadScores, match="of 3 people"):
+    with raises(Code.BAD_SCORES, match="of 3 people"):
         cross_validate(replace(trials, people=names, sources=names), CalibratorKind.LOGISTIC)
 
 

@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 from engine import cli, decoding
 from engine.cache import ObservationCache
 from engine.decoding import decode_ahead
-from engine.errors import BadManifest, EngineError, UnreadableVideo, WeightsMissing
+from engine.errors import Code, EngineError, WeightsMissing
 from engine.evaluation import command
 from engine.faces import FaceOptions
 from engine.lips import N_FEATURES
@@ -51,9 +51,9 @@ class DrawnObserver:
         try:
             film = json.loads(path.read_text())
         except OSError as cause:
-            raise UnreadableVideo(f"There is no file {path.name!r}.") from cause
+            raise Code.UNREADABLE_VIDEO(f"There is no file {path.name!r}.") from cause
         except ValueError as cause:
-            raise UnreadableVideo("The file is no video.") from cause
+            raise Code.UNREADABLE_VIDEO("The file is no video.") from cause
         return see(film, hashlib.sha256(path.read_bytes()).hexdigest())
 
 
@@ -308,7 +308,7 @@ def test_a_manifest_that_cannot_be_used_is_refused(
     run: Callable[..., Result], rows: list[str], header: str, says: str
 ) -> None:
     result = run(rows, header=header)
-    assert isinstance(result.exception, BadManifest)
+    assert result.exception.code == Code.BAD_MANIFEST
     assert says in result.exception.message
 
 

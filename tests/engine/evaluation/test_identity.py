@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from engine.alignedfaces import N_POINTS, SIZE, AlignedFaces
-from engine.errors import BadManifest, EngineError
+from engine.errors import Code, EngineError
 from engine.evaluation import command
 from engine.evaluation.embeddings import EmbeddedRow
 from engine.evaluation.figures import IdentityReport
@@ -22,6 +22,7 @@ from engine.observer import Observer
 from engine.types import DynamicEmbedding
 from tests.engine.evaluation.people import NATURE, draw_people, embed, gather, make_row
 from tests.engine.evaluation.test_command import DrawnObserver, draw_film
+from tests.raising import raises
 
 TASKS = tuple(IdentityTask)
 UNNATURAL = "9"  # the last figure of such a clip
@@ -221,7 +222,7 @@ def test_nothing_embedded_is_a_report_all_the_same(task: IdentityTask) -> None:
     ],
 )  # fmt: skip
 def test_a_manifest_that_cannot_answer_is_refused(rows: list[Row], task: str, says: str) -> None:
-    with pytest.raises(BadManifest, match=says):
+    with raises(Code.BAD_MANIFEST, match=says):
         check_manifest(rows, IdentityOptions(IdentityTask(task)))
 
 
@@ -415,7 +416,7 @@ def test_forged_clips_may_stand_in_a_manifest_of_their_own(run: Callable[..., Re
     # 16 clips of four people in two sessions: without both owners' first sessions all four still are candidates
     assert (found["n_pairs"], found["chance_rank1"]) == (4, 0.25)
     alone = run(write_people(tmp_path), *arguments)
-    assert isinstance(alone.exception, BadManifest) and "no forged row" in alone.exception.message
+    assert alone.exception.code == Code.BAD_MANIFEST and "no forged row" in alone.exception.message
 
 
 def test_the_command_pools_and_says_where_sessions_are_not_told(run: Callable[..., Result], tmp_path: Path) -> None:
@@ -429,7 +430,7 @@ def test_the_command_pools_and_says_where_sessions_are_not_told(run: Callable[..
 
 def test_the_command_refuses_and_fails_in_words(run: Callable[..., Result], tmp_path: Path) -> None:
     one_day = run(["a.mp4,real,Ada,d1,,,,,", "b.mp4,real,Ben,d1,,,,,"], "--task", "verification")
-    assert isinstance(one_day.exception, BadManifest) and "two sessions" in one_day.exception.message
+    assert one_day.exception.code == Code.BAD_MANIFEST and "two sessions" in one_day.exception.message
     rows = ["a.mp4,real,Ada,d1,,,,,", "b.mp4,real,Ada,d2,,,,,", "c.mp4,real,Ben,d1,,,,,"]
     gone = run(rows, "--task", "identification", "--json", "-")
     assert gone.exit_code == 1 and "no clip of the manifest could be measured" in gone.stderr

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from engine.errors import BadManifest
+from engine.errors import Code
 from engine.evaluation.layouts import ABSENT, Choice, Layout, guess_layout, read_layout
+from tests.raising import raises
 
 
 def put(folder: Path, *names: str) -> None:
@@ -46,7 +47,7 @@ def test_faceforensics_names_methods_people_and_owners(faceforensics: Path) -> N
 
 def test_two_compressions_are_never_mixed(faceforensics: Path) -> None:
     put(faceforensics, "original_sequences/youtube/c40/videos/033.mp4")
-    with pytest.raises(BadManifest, match="c23, c40"):
+    with raises(Code.BAD_MANIFEST, match="c23, c40"):
         read_layout(faceforensics)
     assert tell(faceforensics, compression="c40") == {
         ("original_sequences/youtube/c40/videos/033.mp4", "real", "", "033")
@@ -58,7 +59,7 @@ def test_the_official_split_keeps_its_pairs_alone(faceforensics: Path) -> None:
     (faceforensics / "splits").mkdir()
     (faceforensics / "splits/test.json").write_text('[["033", "097"]]')
     assert len(tell(faceforensics, split="test")) == 4
-    with pytest.raises(BadManifest, match=r"val\.json"):
+    with raises(Code.BAD_MANIFEST, match=r"val\.json"):
         read_layout(faceforensics, choice=Choice(split="val"))
 
 
@@ -74,7 +75,7 @@ def test_a_list_of_speechforensics_names_what_is_absent(tmp_path: Path) -> None:
 @pytest.mark.parametrize("line", ["real/videos/033.mp4 0", "real/videos/033.mp4", "elsewhere/033.mp4 1"])
 def test_a_list_that_contradicts_the_folders_is_refused(tmp_path: Path, line: str) -> None:
     (tmp_path / "list.txt").write_text(f"{line}\n")
-    with pytest.raises(BadManifest, match="line 1"):
+    with raises(Code.BAD_MANIFEST, match="line 1"):
         read_layout(tmp_path, Layout.FACEFORENSICS, Choice(list_file=tmp_path / "list.txt"))
 
 
@@ -167,15 +168,15 @@ def test_idforge_by_its_lists(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_none_of_them_must_be_named(tmp_path: Path) -> None:
     put(tmp_path, "clips/1.mp4")
-    with pytest.raises(BadManifest, match="none of the collections"):
+    with raises(Code.BAD_MANIFEST, match="none of the collections"):
         guess_layout(tmp_path)
     put(tmp_path, "original_videos/1/1_1.mp4", "metadata.json")
-    with pytest.raises(BadManifest, match="like kodf and like lavdf"):
+    with raises(Code.BAD_MANIFEST, match="like kodf and like lavdf"):
         guess_layout(tmp_path)
 
 
 def test_a_folder_without_a_clip_of_its_layout_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BadManifest, match="no clip"):
+    with raises(Code.BAD_MANIFEST, match="no clip"):
         read_layout(tmp_path, Layout.KODF)
-    with pytest.raises(BadManifest, match="no folder"):
+    with raises(Code.BAD_MANIFEST, match="no folder"):
         read_layout(tmp_path / "gone")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from engine import evaluation
-from engine.errors import NotForgeable, UnmarkedFrame
+from engine.errors import Code, NotForgeable
 from engine.evaluation import marked_clips
 from engine.evaluation.dubbing import Sound
 from engine.evaluation.marked_clips import TAG, write_marked_clip
@@ -19,6 +19,7 @@ from engine.evaluation.watermark import WORDS, Mark, find_watermark, plan_mark
 from engine.media import open_clip
 from engine.types import SAMPLE_RATE
 from tests.engine.evaluation.test_watermark import SIZE, draw_scene, outline
+from tests.raising import raises
 
 N_FRAMES = 30
 
@@ -60,7 +61,7 @@ def test_every_picture_in_the_file_carries_the_mark_and_the_file_is_tagged(mark:
 def test_one_unmarked_frame_and_there_is_no_file(mark: Mark, tmp_path: Path, at: int) -> None:
     frames = list(draw(mark))
     frames[at] = draw_scene()
-    with pytest.raises(UnmarkedFrame, match="invisible"):
+    with raises(Code.UNMARKED_FRAME, match="invisible"):
         write_marked_clip(tmp_path / "forged.mp4", frames, mark, Fraction(25), None, "test")
     assert list(tmp_path.iterdir()) == []
 
@@ -69,7 +70,7 @@ def test_one_frame_without_the_words_and_there_is_no_file(mark: Mark, tmp_path: 
     frames = list(draw(mark))
     frames[5] = frames[5].copy()
     frames[5][mark.caption.area] = 128
-    with pytest.raises(UnmarkedFrame, match="words"):
+    with raises(Code.UNMARKED_FRAME, match="words"):
         write_marked_clip(tmp_path / "forged.mp4", frames, mark, Fraction(25), None, "test")
     assert list(tmp_path.iterdir()) == []
 

@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 from engine import cli
 from engine.calibration.calibrators import Logistic
 from engine.calibration.records import Bounds, Calibration, Policy, seal
-from engine.errors import UnreadableVideo
+from engine.errors import Code
 from engine.evaluation import robustness
 from engine.evaluation.perturbations import OF_SOUND, Perturbation
 from engine.evaluation.robustness_command import app, read_steps
@@ -35,7 +35,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     def open_clip(path: Path, limits: MediaLimits = DEFAULT_LIMITS) -> Clip:
         seen.append(path.name)
         if not path.is_file():
-            raise UnreadableVideo(f"There is no file {path.name!r}.")
+            raise Code.UNREADABLE_VIDEO(f"There is no file {path.name!r}.")
         mouth = make_mouth(80, int(path.read_text()))
         clip = make_clip([mouth], make_voice(mouth), frame_px=120)
         return replace(clip, path=path, sha256=hash_file(path))

@@ -5,12 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.errors import NotForgeable, UnreadableVideo
+from engine.errors import Code, NotForgeable
 from engine.evaluation.takes import Take, load_take, smooth
 from engine.manifest import Row
 from engine.types import FPS, SAMPLE_RATE
 from tests.clips import Film, write_clip
 from tests.engine.evaluation.actors import Part, draw_astronaut, film, load_nets
+from tests.raising import raises
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +60,7 @@ def test_a_face_that_is_seen_too_briefly_is_refused(tmp_path: Path) -> None:
 
 def test_a_file_that_is_no_video_is_told_as_such(tmp_path: Path) -> None:
     (tmp_path / "text.mp4").write_text("no video")
-    with pytest.raises(UnreadableVideo):
+    with raises(Code.UNREADABLE_VIDEO):
         load_take(Row(1, tmp_path / "text.mp4", "real"), load_nets())
 
 

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from engine.errors import NotForgeable, UnmarkedFrame
+from engine.errors import Code, NotForgeable
 from engine.evaluation.watermark import (
     CELL,
     RUNG,
@@ -19,6 +19,7 @@ from engine.evaluation.watermark import (
     plan_mark,
 )
 from tests.engine.evaluation.actors import Part, draw_astronaut, load_nets, play
+from tests.raising import raises
 
 SIZE = (256, 192)  # width, height
 
@@ -155,7 +156,7 @@ def test_a_stamped_picture_passes_and_the_given_one_stays_as_it_was(mark: Mark) 
 
 
 def test_an_unmarked_picture_does_not_pass(mark: Mark) -> None:
-    with pytest.raises(UnmarkedFrame, match="invisible"):
+    with raises(Code.UNMARKED_FRAME, match="invisible"):
         mark.check(draw_scene())
 
 
@@ -164,7 +165,7 @@ def test_a_picture_whose_words_were_painted_over_does_not_pass(mark: Mark, cover
     marked, area = mark.stamp(draw_scene()), mark.caption.area
     covers = {"black": np.zeros_like(marked), "scene": draw_scene(), "noise": draw_scene(9)}
     marked[area] = covers[cover][area]
-    with pytest.raises(UnmarkedFrame, match="words"):
+    with raises(Code.UNMARKED_FRAME, match="words"):
         mark.check(marked)
 
 

@@ -5,8 +5,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from engine.errors import AddressForbidden, BadUrl
+from engine.errors import Code
 from engine.fetch.addresses import check_target, check_url, name_refusal
+from tests.raising import raises
 
 PORT = "PORT"  # where the canary listens
 CORPUS = tuple(
@@ -194,7 +195,7 @@ def canary():
 @pytest.mark.parametrize("url", CORPUS)
 def test_url_of_the_corpus_is_refused(url, canary):
     port, hits = canary
-    with pytest.raises((BadUrl, AddressForbidden)) as refused:
+    with raises(Code.BAD_URL, Code.ADDRESS_FORBIDDEN) as refused:
         check_url(url.replace(PORT, str(port)))
 
     assert refused.value.message and refused.value.hint and not hits
@@ -224,12 +225,12 @@ def test_corpus_is_large_and_its_plain_members_would_reach_the_canary(canary):
     "payload", ["\n--exec x", "http://a.example/\r\nHost: b", "http://a.example/\0", "http://a.example/ x"]
 )
 def test_unprintable_is_refused(payload):
-    with pytest.raises(BadUrl):
+    with raises(Code.BAD_URL):
         check_url(payload)
 
 
 def test_too_long_is_refused():
-    with pytest.raises(BadUrl, match="4096"):
+    with raises(Code.BAD_URL, match="4096"):
         check_url("http://a.example/" + "x" * 5000)
 
 
@@ -285,17 +286,17 @@ def test_developers_flag_allows_loopback_on_any_port(url):
     "host", "10.0.0.1 169.254.169.254 ::ffff:127.0.0.1 0.0.0.0 fd00:ec2::254 db router.lan".split()
 )
 def test_developers_flag_allows_nothing_else(host):
-    with pytest.raises(AddressForbidden):
+    with raises(Code.ADDRESS_FORBIDDEN):
         check_target(host, 80, allow_loopback=True)
 
 
 def test_odd_spelling_stays_refused_under_the_flag():
-    with pytest.raises(BadUrl):
+    with raises(Code.BAD_URL):
         check_url("http://2130706433/", allow_loopback=True)
 
 
 def test_message_names_no_query():
-    with pytest.raises(AddressForbidden) as refused:
+    with raises(Code.ADDRESS_FORBIDDEN) as refused:
         check_url("http://10.0.0.1/a?token=secret")
     assert "secret" not in refused.value.message + refused.value.hint
     assert urlsplit(check_url("https://example.com/a?token=x")).query == "token=x"

@@ -4,7 +4,7 @@ import json
 import pytest
 from yt_dlp.utils import DownloadError, ExtractorError, GeoRestrictedError, UnsupportedError, UserNotLive
 
-from engine import errors
+from engine.errors import Code
 from engine.fetch.downloader import STATUS_CODES, WORDS, Job, Refusal, _check_video, _classify, _clean, _describe
 from engine.fetch.refusals import REFUSALS, explain
 
@@ -79,7 +79,7 @@ def test_every_code_has_words_of_its_own_kind():
         error = explain(code, "because", ("one", "two"))
         assert error.code == code and words.hint and "{" not in error.message
     assert "1: one. 2: two." in explain("PLAYLIST_GIVEN", names=("one", "two")).message
-    assert type(explain("no such code")) is errors.FetchFailed
+    assert explain("no such code").code == Code.FETCH_FAILED
     assert "{names}" in explain("FETCH_FAILED", "{names}", ("x",)).message  # the site's words are no template
 
 

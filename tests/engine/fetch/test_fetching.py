@@ -11,13 +11,14 @@ from importlib import metadata
 import pytest
 
 from engine import errors
-from engine.errors import EngineError
+from engine.errors import Code, EngineError
 from engine.fetch import fetching, job
 from engine.fetch.fetching import describe, fetch, name_picture, strip_url
 from engine.fetch.proxy import Proxy
 from engine.settings import FetchLimits
 from tests.engine.fetch.sites import PUBLIC, drip, redirect, say
 from tests.engine.fetch.test_addresses import CORPUS, PORT
+from tests.raising import raises
 
 LIMITS = FetchLimits(max_bytes=1_000_000)
 M3U8, MPD = "application/vnd.apple.mpegurl", "application/dash+xml"
@@ -48,10 +49,10 @@ def fetch_all(folder, web, path, limits=LIMITS, **more):
 
 
 def refuse(folder, web, path, error, limits=LIMITS, **more):
-    """Fetch what is not taken: the error is of this kind, says what to do, and nothing is left."""
+    """Fetch what is not taken: the error has this code, says what to do, and nothing is left."""
     with pytest.raises(EngineError) as raised:
         fetch_all(folder, web, path, limits, **more)
-    assert type(raised.value) is error, f"{raised.value.code}: {raised.value.message}"
+    assert raised.value.code == error, f"{raised.value.code}: {raised.value.message}"
     assert raised.value.message and raised.value.hint
     assert list(folder.iterdir()) == []
     return raised.value
@@ -97,7 +98,7 @@ def test_page_and_plain_file_are_fetched_from_loopback_under_the_flag(whole, sit
 def test_without_the_flag_nothing_of_the_corpus_gets_as_far_as_the_child(monkeypatch, canary, tmp_path):
     monkeypatch.setattr(fetching, "run_job", lambda *_: pytest.fail("a child was started"))
     for url in CORPUS:
-        with pytest.raises((errors.BadUrl, errors.AddressForbidden)):
+        with raises(Code.BAD_URL, Code.ADDRESS_FORBIDDEN):
             fetch(url.replace(PORT, str(canary.port)), tmp_path)
     assert list(tmp_path.iterdir()) == []
 
@@ -151,14 +152,14 @@ INNER = {
 @pytest.mark.parametrize("place", INNER)
 def test_inner_address_that_is_not_public_is_never_reached(site, web, canary, tmp_path, place):
     site.pages = INNER[place](f"http://127.0.0.1:{canary.port}/x.mp4")
-    refuse(tmp_path, web, "/a", errors.AddressForbidden)
+    refuse(tmp_path, web, "/a", Code.ADDRESS_FORBIDDEN)
     assert PUBLIC in web.dialled and set(web.dialled) == {PUBLIC}
 
 
 def test_name_that_turns_to_loopback_between_page_and_file_is_refused(site, web, canary, tmp_path):
     web.name("www.example", [PUBLIC], ["127.0.0.1"])
     site.pages = {"/a": say(b'<video src="/a.mp4"></video>')}
-    assert "www.example" in refuse(tmp_path, web, "/a", errors.AddressForbidden).message
+    assert "www.example" in refuse(tmp_path, web, "/a", Code.ADDRESS_FORBIDDEN).message
 
 
 def test_picture_at_an_inner_address_is_left_out(site, web, canary):
@@ -172,14 +173,14 @@ def test_picture_at_an_inner_address_is_left_out(site, web, canary):
 @pytest.mark.parametrize(
     ("pages", "error"),
     [
-        ({"/a": say(write_playlist("1.ts", end=""), M3U8)}, errors.LiveMedia),
-        ({"/a": say(write_mpd("1.mp4", kind="dynamic"), MPD)}, errors.LiveMedia),
-        ({"/a": say(write_playlist(*["1.ts"] * 500), M3U8)}, errors.MediaTooLong),
-        ({"/a": say(b"<p>Please log in</p>", status=401)}, errors.LoginNeeded),
-        ({"/a": say(b"<p>words</p>")}, errors.NoMedia),
-        ({}, errors.NoMedia),
-        ({"/a": say(b"", status=503)}, errors.FetchFailed),
-        ({"/a": say(b"PK\x03\x04 an archive", "video/mp4")}, errors.UnreadableVideo),
+        ({"/a": say(write_playlist("1.ts", end=""), M3U8)}, Code.LIVE_MEDIA),
+        ({"/a": say(write_mpd("1.mp4", kind="dynamic"), MPD)}, Code.LIVE_MEDIA),
+        ({"/a": say(write_playlist(*["1.ts"] * 500), M3U8)}, Code.MEDIA_TOO_LONG),
+        ({"/a": say(b"<p>Please log in</p>", status=401)}, Code.LOGIN_NEEDED),
+        ({"/a": say(b"<p>words</p>")}, Code.NO_MEDIA),
+        ({}, Code.NO_MEDIA),
+        ({"/a": say(b"", status=503)}, Code.FETCH_FAILED),
+        ({"/a": say(b"PK\x03\x04 an archive", "video/mp4")}, Code.UNREADABLE_VIDEO),
     ],
     ids="live-hls live-dash long login page missing broken archive".split(),
 )
@@ -193,7 +194,7 @@ def test_what_is_not_taken_has_an_error_of_its_own(site, web, tmp_path, pages, e
 def test_of_several_videos_one_has_to_be_chosen(site, web, tmp_path, film):
     page = b'<title>Two</title><video src="/1.mp4"></video><video src="/2.mp4"></video>'
     site.pages = {"/a": say(page), "/1.mp4": say(b"\0", "video/mp4"), "/2.mp4": say(film, "video/mp4")}
-    error = refuse(tmp_path, web, "/a", errors.PlaylistGiven)
+    error = refuse(tmp_path, web, "/a", Code.PLAYLIST_GIVEN)
 
     assert "1: " in error.message and "2: " in error.message and "3: " not in error.message
     assert fetch_all(tmp_path, web, "/a", item=2).path.read_bytes() == film
@@ -210,31 +211,31 @@ def test_of_several_videos_one_has_to_be_chosen(site, web, tmp_path, film):
 )
 def test_too_much_ends_at_the_limit(site, web, tmp_path, answer):
     site.pages = {"/a.mp4": answer}
-    refuse(tmp_path, web, "/a.mp4", errors.MediaTooLarge)
+    refuse(tmp_path, web, "/a.mp4", Code.MEDIA_TOO_LARGE)
 
 
 def test_stream_of_endless_pieces_ends_at_the_limit(site, web, tmp_path):
     pieces = [f"p.ts?{number}" for number in range(400)]  # 13 minutes by its own word
     site.pages = {"/a": say(write_playlist(*pieces), M3U8), "/p.ts": say(b"x" * 100_000)}
-    refuse(tmp_path, web, "/a", errors.MediaTooLarge)
+    refuse(tmp_path, web, "/a", Code.MEDIA_TOO_LARGE)
     assert sum(path.startswith("/p.ts") for path in site.paths) <= 12
 
 
 def test_file_shorter_than_announced_is_no_file(site, web, tmp_path, film):
     site.pages = {"/a.mp4": say(film[:9000], "video/mp4", Content_Length=str(len(film)))}
-    refuse(tmp_path, web, "/a.mp4", errors.FetchFailed)
+    refuse(tmp_path, web, "/a.mp4", Code.FETCH_FAILED)
 
 
 def test_drip_is_given_up(site, web, tmp_path):
     site.pages = {"/a.mp4": drip(b"\0\0\0\x20ftypisom" + b"x" * 1024, b"x", 0.05)}
     limits = FetchLimits(rate_window_s=1.0, wall_s=60.0)
-    refuse(tmp_path, web, "/a.mp4", errors.FetchTooSlow, limits)
+    refuse(tmp_path, web, "/a.mp4", Code.FETCH_TOO_SLOW, limits)
 
 
 def test_page_that_drips_is_given_up_and_so_is_waiting(site, web, tmp_path):
     site.pages = {"/a": drip(b"<html>" + b" " * 1024, b" ", 0.05, "text/html")}
     begun_s = time.monotonic()
-    refuse(tmp_path, web, "/a", errors.FetchTimeout, FetchLimits(describe_s=4.0))
+    refuse(tmp_path, web, "/a", Code.FETCH_TIMEOUT, FetchLimits(describe_s=4.0))
     assert time.monotonic() - begun_s < 40
 
 
@@ -242,7 +243,7 @@ def test_page_that_unpacks_to_gigabytes_kills_nobody(site, web, tmp_path):
     packer = zlib.compressobj(9, zlib.DEFLATED, -15)
     block = packer.compress(bytes(16 * 1024**2)) + packer.flush(zlib.Z_FULL_FLUSH)
     site.pages = {"/a": say(block * 128 + b"\x03\0", Content_Encoding="deflate")}
-    error = refuse(tmp_path, web, "/a", errors.FetchFailed, FetchLimits(memory_bytes=600 * 1024**2))
+    error = refuse(tmp_path, web, "/a", Code.FETCH_FAILED, FetchLimits(memory_bytes=600 * 1024**2))
     assert "memory" in error.message
 
 
@@ -258,7 +259,7 @@ def test_answer_without_a_length_that_breaks_off_is_no_file(site, web, tmp_path,
         os.close(handler.connection.detach())
 
     site.pages = {"/a.mp4": break_off}
-    refuse(tmp_path, web, "/a.mp4", errors.FetchFailed)
+    refuse(tmp_path, web, "/a.mp4", Code.FETCH_FAILED)
 
 
 def test_proxy_that_dies_ends_the_download(site, web, tmp_path, monkeypatch):
@@ -270,13 +271,13 @@ def test_proxy_that_dies_ends_the_download(site, web, tmp_path, monkeypatch):
         if "/a.mp4" in site.paths[1:]:
             proxies[0].close()
 
-    error = refuse(tmp_path, web, "/a.mp4", errors.FetchFailed, FetchLimits(), on_step=kill)
+    error = refuse(tmp_path, web, "/a.mp4", Code.FETCH_FAILED, FetchLimits(), on_step=kill)
     assert error.code == "FETCH_FAILED" and proxies[0].received_bytes > 0
 
 
 def test_child_that_dies_is_an_error(site, web, tmp_path, monkeypatch):
     monkeypatch.setattr(job, "BOOT", "import os; os.abort()")
-    refuse(tmp_path, web, "/a", errors.FetchFailed)
+    refuse(tmp_path, web, "/a", Code.FETCH_FAILED)
 
 
 def test_child_is_gone_with_whoever_asked(site, web, tmp_path, monkeypatch):
@@ -296,7 +297,7 @@ def test_child_is_gone_with_whoever_asked(site, web, tmp_path, monkeypatch):
 @pytest.mark.parametrize("version", ["2026.07.03", "2025.12.08", "2026.7.3", "2023.1.1"])
 def test_older_ytdlp_is_refused(monkeypatch, tmp_path, version):
     monkeypatch.setattr(metadata, "version", lambda _: version)
-    with pytest.raises(errors.FetchUnavailable, match=re.escape(version)):
+    with raises(Code.FETCH_UNAVAILABLE, match=re.escape(version)):
         fetch("http://www.example/", tmp_path)
 
 
@@ -308,7 +309,7 @@ def test_newer_ytdlp_is_taken(monkeypatch, version):
 
 def test_system_that_cannot_hand_sockets_over_is_told(monkeypatch, tmp_path):
     monkeypatch.delattr(socket, "send_fds")
-    with pytest.raises(errors.FetchUnavailable, match="confine"):
+    with raises(Code.FETCH_UNAVAILABLE, match="confine"):
         fetch("http://www.example/", tmp_path)
 
 
@@ -336,10 +337,10 @@ def test_nothing_of_the_environment_reaches_the_child(whole, site, web, canary, 
 def test_link_left_by_the_child_is_not_followed(tmp_path):
     (tmp_path / "secret").write_text("x")
     (tmp_path / "media.bin").symlink_to(tmp_path / "secret")
-    with pytest.raises(errors.FetchFailed):
+    with raises(Code.FETCH_FAILED):
         fetching._keep((tmp_path / "media.bin",), tmp_path, 1000)
     (tmp_path / "folder").mkdir()
-    with pytest.raises(errors.FetchFailed, match="plain"):
+    with raises(Code.FETCH_FAILED, match="plain"):
         fetching._keep((tmp_path / "folder",), tmp_path, 1000)
 
 

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from engine import errors
-from engine.errors import EngineError
+from engine.errors import Code, EngineError
 from engine.fetch import job
 from engine.fetch.downloader import Refusal, _check_video, _describe, _list_parts
 from engine.fetch.fetching import describe, fetch
@@ -19,6 +18,7 @@ from tests.engine.fetch.sites import PUBLIC, Site, Web, redirect, say
 from tests.engine.fetch.test_downloader import JOB
 from tests.engine.fetch.test_fetching import M3U8, MPD, QUICK
 from tests.engine.sandbox.test_merging import find_moments, write_parts
+from tests.raising import raises
 
 LIMITS = FetchLimits(max_bytes=1_000_000)
 
@@ -104,8 +104,8 @@ def test_description_fetches_neither(site: Site, web: Web, parts: tuple[Path, Pa
     assert not {"/v.mp4", "/s.m4a"} & set(site.paths)
 
 
-def refuse(folder: Path, web: Web, error: type[EngineError], limits: FetchLimits = LIMITS) -> EngineError:
-    with pytest.raises(error) as raised:
+def refuse(folder: Path, web: Web, code: str, limits: FetchLimits = LIMITS) -> EngineError:
+    with raises(code) as raised:
         fetch_all(folder, web, limits)
     assert list(folder.iterdir()) == []
     return raised.value
@@ -114,7 +114,7 @@ def refuse(folder: Path, web: Web, error: type[EngineError], limits: FetchLimits
 def test_limit_is_of_both_together(site: Site, web: Web, tmp_path: Path, parts: tuple[Path, Path, Path]) -> None:
     serve(site, parts)
     sizes = [path.stat().st_size for path in parts[1:]]
-    refuse(tmp_path, web, errors.MediaTooLarge, FetchLimits(max_bytes=max(sizes) + min(sizes) // 2))
+    refuse(tmp_path, web, Code.MEDIA_TOO_LARGE, FetchLimits(max_bytes=max(sizes) + min(sizes) // 2))
 
 
 @pytest.mark.parametrize("part", ["/v.mp4", "/s.m4a"])
@@ -123,16 +123,16 @@ def test_either_is_held_to_public_addresses(
 ) -> None:
     serve(site, parts)
     site.pages[part] = redirect(f"http://127.0.0.1:{canary.port}{part}")
-    refuse(tmp_path, web, errors.AddressForbidden)
+    refuse(tmp_path, web, Code.ADDRESS_FORBIDDEN)
 
 
 @pytest.mark.parametrize(
-    ("part", "data", "error"),
+    ("part", "data", "code"),
     [
-        ("/s.m4a", b"", errors.EngineError),
-        ("/s.m4a", b"#EXTM3U\n#EXTINF:1,\nfile:///etc/hostname\n", errors.UnreadableVideo),
-        ("/v.mp4", b"ffconcat version 1.0\nfile /etc/hostname\n", errors.UnreadableVideo),
-        ("/v.mp4", b"\0\0\0\x20ftypisom" + bytes(2000), errors.UnreadableVideo),
+        ("/s.m4a", b"", Code.FETCH_FAILED),
+        ("/s.m4a", b"#EXTM3U\n#EXTINF:1,\nfile:///etc/hostname\n", Code.UNREADABLE_VIDEO),
+        ("/v.mp4", b"ffconcat version 1.0\nfile /etc/hostname\n", Code.UNREADABLE_VIDEO),
+        ("/v.mp4", b"\0\0\0\x20ftypisom" + bytes(2000), Code.UNREADABLE_VIDEO),
     ],
     ids="empty playlist concat damaged".split(),
 )
@@ -143,17 +143,17 @@ def test_parts_that_are_no_video_are_refused(
     parts: tuple[Path, Path, Path],
     part: str,
     data: bytes,
-    error: type[EngineError],
+    code: str,
 ) -> None:
     serve(site, parts)
     site.pages[part] = say(data, "video/mp4")
-    refuse(tmp_path, web, error)
+    refuse(tmp_path, web, code)
 
 
 def test_a_part_that_is_missing_is_told(site: Site, web: Web, tmp_path: Path, parts: tuple[Path, Path, Path]) -> None:
     serve(site, parts)
     del site.pages["/s.m4a"]
-    refuse(tmp_path, web, errors.NoMedia)
+    refuse(tmp_path, web, Code.NO_MEDIA)
 
 
 def test_command_prints_both_hashes(

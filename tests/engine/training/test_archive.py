@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.errors import BadManifest, UnreadableVideo
+from engine.errors import Code
 from engine.settings import Settings
 from engine.training import archive
 from engine.training.archive import Archive
@@ -13,6 +13,7 @@ from engine.training.clips import MIN_FRAMES
 from engine.training.reels import NOBODY, Reel, write_reel
 from engine.weights import hash_file
 from tests.engine.training.planted import make_reel
+from tests.raising import raises
 
 HEADER = "path,label,has_audio,audio_in_sync,speaker,source"
 
@@ -30,7 +31,7 @@ class FakeMaker:
         self.made.append(video.name)
         told = video.read_text().split()
         if told[0] == "broken":
-            raise UnreadableVideo("it is broken")
+            raise Code.UNREADABLE_VIDEO("it is broken")
         if told[0] == "nobody":
             return write_reel(path, NOBODY, None)
         drawn = make_reel(path.parent.parent / "drawn", 1, int(told[0]), told=int(told[1]) if told[1] != "?" else None)
@@ -120,7 +121,7 @@ def test_speakers_of_one_family_make_one_corpus(bench: Bench) -> None:
 
 @pytest.mark.parametrize("text", ["broken/lab", "nobody/lab"])
 def test_a_manifest_without_any_face_is_refused(bench: Bench, text: str) -> None:
-    with pytest.raises(BadManifest, match="none of the 2 clips"):
+    with raises(Code.BAD_MANIFEST, match="none of the 2 clips"):
         bench.gather({"a": text})
 
 
@@ -132,6 +133,6 @@ def test_several_processes_make_reels_and_name_what_they_cannot_read(
     (tmp_path / "clips.csv").write_text(f"{HEADER}\na.mp4,real,1,yes,,lab\nb.mp4,real,1,yes,,lab\n")
     told: list[str] = []
     shop = Archive(tmp_path / "reels", Settings(tmp_path), 2, on_skip=told.append)
-    with pytest.raises(BadManifest):
+    with raises(Code.BAD_MANIFEST):
         shop.gather(tmp_path / "clips.csv")
     assert sorted(line.partition(":")[0] for line in told) == ["a.mp4", "b.mp4"]

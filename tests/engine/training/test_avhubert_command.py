@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner, Result
 
 from engine import cli
-from engine.errors import BadManifest, EngineError
+from engine.errors import Code, EngineError
 from engine.models.avhubert import load_avhubert
 from engine.training import archive, avhubert_command
 from engine.training.avhubert_command import TRAININGS, app
@@ -123,7 +123,7 @@ def test_a_fold_can_be_chosen_and_is_not_trained_on(bench: Bench, monkeypatch: p
 def test_where_nothing_can_be_judged_validation_is_refused(bench: Bench, rows: list[str]) -> None:
     made = [bench.add(i, source, 110 if len(rows) == 3 else 60) for i, source in enumerate(rows)]
     result = bench.run(made, "--validate")
-    assert isinstance(result.exception, BadManifest) and "left out" in result.exception.message
+    assert result.exception.code == Code.BAD_MANIFEST and "left out" in result.exception.message
 
 
 @pytest.mark.parametrize(

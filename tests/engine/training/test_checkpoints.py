@@ -8,9 +8,10 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from engine.errors import CheckpointRefused, FolderUnwritable
+from engine.errors import Code, FolderUnwritable
 from engine.training.checkpoints import load_checkpoint, save_checkpoint
 from engine.training.records import read_tensors, write_tensors
+from tests.raising import raises
 
 RECIPE = {"options": {"seed": 1, "steps": {"rate": 0.1}}, "clips": "ab"}
 
@@ -75,7 +76,7 @@ def test_a_checkpoint_of_another_recipe_is_refused_with_what_differs(tmp_path: P
     path = tmp_path / "run.safetensors"
     save(path)
     other = {"options": {"seed": 1, "steps": {"rate": 0.2}, "new": None}, "clips": "cd"}
-    with pytest.raises(CheckpointRefused) as refused:
+    with raises(Code.CHECKPOINT_REFUSED) as refused:
         load_checkpoint(path, *make_run(), other)
     told = refused.value.message
     assert 'clips was "ab" and is "cd"' in told and "options.steps.rate was 0.1 and is 0.2" in told
@@ -87,13 +88,13 @@ def test_a_damaged_checkpoint_is_refused_by_name(tmp_path: Path, damage: bytes |
     path = tmp_path / "run.safetensors"
     save(path)
     path.write_bytes(path.read_bytes()[:-8] if damage is None else damage)
-    with pytest.raises(CheckpointRefused, match=r"run\.safetensors"):
+    with raises(Code.CHECKPOINT_REFUSED, match=r"run\.safetensors"):
         load_checkpoint(path, *make_run(), RECIPE)
 
 
 def test_a_foreign_safetensors_file_is_refused(tmp_path: Path) -> None:
     save_file({"a": torch.zeros(1)}, tmp_path / "run.safetensors")
-    with pytest.raises(CheckpointRefused, match="recipe"):
+    with raises(Code.CHECKPOINT_REFUSED, match="recipe"):
         read_tensors(tmp_path / "run.safetensors", RECIPE)
 
 

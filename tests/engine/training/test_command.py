@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 
 from engine import cli
 from engine.cache import ObservationCache
-from engine.errors import BadManifest, EngineError
+from engine.errors import Code, EngineError
 from engine.models.compact import N_SPEECH, load_compact
 from engine.motion import N_MOTION
 from engine.observation import Heard, Observation, ObservedTrack
@@ -158,7 +158,7 @@ def test_a_manifest_with_nothing_to_train_on_is_refused(
     bench: Bench, make_rows: Callable[[Bench], list[str]], told: str
 ) -> None:
     result = bench.run(make_rows(bench))
-    assert isinstance(result.exception, BadManifest) and told in result.exception.message
+    assert result.exception.code == Code.BAD_MANIFEST and told in result.exception.message
     assert not bench.out.exists()
 
 
@@ -185,7 +185,7 @@ def test_one_corpus_alone_trains_unaligned_and_cannot_be_validated(bench: Bench)
     assert bench.run(rows).exit_code == 0
     assert [path.name for path in (bench.out / "checkpoints").iterdir() if "scout" in path.name] == []
     result = bench.run(rows, "--validate")
-    assert isinstance(result.exception, BadManifest) and isinstance(result.exception, EngineError)
+    assert isinstance(result.exception, EngineError) and result.exception.code == Code.BAD_MANIFEST
     assert "one corpus" in result.exception.message
 
 

@@ -20,7 +20,7 @@ from engine.cache import ObservationCache
 from engine.calibration.records import Task
 from engine.calibration.trials import read_trials
 from engine.dynamics import Nature, load_dynamics
-from engine.errors import BadManifest, UnreadableVideo
+from engine.errors import Code
 from engine.evaluation.recognition import tell_following, tell_recognition
 from engine.faces import FaceOptions
 from engine.models.dvp import DVP, Member, load_dvp
@@ -301,7 +301,7 @@ def test_each_ablation_changes_what_it_says() -> None:
 def test_too_few_speakers_are_refused(bench: Bench, arguments: tuple[str, ...]) -> None:
     bench.clips = [clip for clip in bench.clips if clip.speaker != "p0"]
     result = bench.run(*arguments)
-    assert isinstance(result.exception, BadManifest)
+    assert result.exception.code == Code.BAD_MANIFEST
     assert "clips.csv has too few speakers" in result.exception.message
     assert f"At least {N_PEOPLE} speakers with {speakers.MIN_CLIPS} clips" in (result.exception.hint or "")
     assert not bench.out.exists()
@@ -330,7 +330,7 @@ class NoObserver:
     recipe, face_options = "drawn-0123", FaceOptions()
 
     def observe(self, path: Path, on_step: object = None) -> Observation:
-        raise UnreadableVideo(f"{path.name} is no video", "")
+        raise Code.UNREADABLE_VIDEO(f"{path.name} is no video", "")
 
 
 def test_real_rows_become_clips_and_those_that_cannot_are_named(
@@ -354,7 +354,7 @@ def test_real_rows_become_clips_and_those_that_cannot_are_named(
     assert "1.mp4 is left out: no face is seen for a second" in told
     assert "4.mp4 is left out: 4.mp4 is no video" in told
     assert told.count("is left out") == 2
-    assert isinstance(result.exception, BadManifest)  # two clips are not enough
+    assert result.exception.code == Code.BAD_MANIFEST  # two clips are not enough
 
 
 def test_of_forged_clips_those_are_read_where_one_moves_the_face_of_another(tmp_path: Path) -> None:
@@ -396,4 +396,4 @@ def test_forged_clips_of_people_left_out_are_never_trained_on(bench: Bench, monk
 def test_a_manifest_without_sessions_is_refused(tmp_path: Path) -> None:
     (tmp_path / "clips.csv").write_text("path,label,speaker\na.mp4,real,p0\n")
     result = CliRunner().invoke(app, [str(tmp_path / "clips.csv")])
-    assert isinstance(result.exception, BadManifest) and "session" in result.exception.message
+    assert result.exception.code == Code.BAD_MANIFEST and "session" in result.exception.message

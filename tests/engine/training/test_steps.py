@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from engine.errors import CheckpointRefused, EngineError
+from engine.errors import Code, EngineError
 from engine.models.avhubert import AVHubert
 from engine.training.avhubert import train_avhubert
 from engine.training.batches import BatchOptions, BatchSource
@@ -21,6 +21,7 @@ from engine.training.pretraining import LossOptions, Pretraining
 from engine.training.reels import Reel
 from engine.training.steps import Losses, Shop, StepOptions, Trend, spare_memory, take_steps
 from tests.engine.training.planted import MINI, make_reels, make_training
+from tests.raising import raises
 
 ROOT = Path(__file__).parents[3]
 ALONE = Crew(torch.device("cpu"))
@@ -83,9 +84,9 @@ def test_a_finished_run_is_not_run_again(reels: list[Reel], tmp_path: Path) -> N
 def test_a_run_of_other_options_is_refused(reels: list[Reel], tmp_path: Path) -> None:
     shop = Shop(tmp_path, ALONE)
     train_avhubert(reels, make_training(steps=1), shop)
-    with pytest.raises(CheckpointRefused, match=r"options\.losses\.penalty was 10\.0 and is 1\.0"):
+    with raises(Code.CHECKPOINT_REFUSED, match=r"options\.losses\.penalty was 10\.0 and is 1\.0"):
         train_avhubert(reels, make_training(steps=1, losses=LossOptions(penalty=1.0)), shop)
-    with pytest.raises(CheckpointRefused, match="clips was"):
+    with raises(Code.CHECKPOINT_REFUSED, match="clips was"):
         train_avhubert(reels[:3], make_training(steps=1), shop)
 
 

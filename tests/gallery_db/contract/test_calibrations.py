@@ -9,11 +9,12 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from engine.calibration.files import list_shipped
 from engine.calibration.judging import find_calibration
 from engine.calibration.records import Calibration, choose_current, seal
-from engine.errors import BadCalibration
+from engine.errors import Code
 from gallery_db.gallery import Gallery
 from gallery_db.schema import CalibrationRow
 from tests.engine.calibration.drawn import draw_search, make_record
 from tests.gallery_db.planted import REASON, RECIPE, draw_person, embed, enrol_people, make_consent
+from tests.raising import raises
 
 
 @pytest.fixture(scope="module")
@@ -23,10 +24,10 @@ def draft() -> Calibration:
 
 def test_records_are_read_back_as_they_were_and_the_current_one_is_found(gallery: Gallery, draft: Calibration) -> None:
     approved = draft.approve("Grace")
-    with pytest.raises(BadCalibration, match="follows"):
+    with raises(Code.BAD_CALIBRATION, match="follows"):
         gallery.keep_calibration(approved)
     gallery.keep_calibration(draft)
-    with pytest.raises(BadCalibration, match="already"):
+    with raises(Code.BAD_CALIBRATION, match="already"):
         gallery.keep_calibration(draft)
     assert choose_current(gallery.calibrations(), draft.task, RECIPE) is None
     gallery.keep_calibration(approved)

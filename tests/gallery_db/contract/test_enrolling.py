@@ -8,11 +8,12 @@ import pytest
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from gallery_db.errors import EmbedderMismatch, EnrolmentRefused, FileRefused, NameTaken, UnknownSpeaker
+from gallery_db.errors import EnrolmentRefused, GalleryCode
 from gallery_db.gallery import Gallery
 from gallery_db.records import Clash, RejectionReason
 from gallery_db.schema import ConsentRow, EmbeddingRow
 from tests.gallery_db.planted import REASON, draw_person, embed, enrol_people, make_consent, make_sample, make_samples
+from tests.raising import raises
 
 
 def test_what_is_enrolled_is_read_back_as_it_was(gallery: Gallery) -> None:
@@ -111,18 +112,18 @@ def test_a_lapsed_consent_enrols_nobody(gallery: Gallery) -> None:
 
 
 def test_two_recipes_are_never_enrolled_at_once(gallery: Gallery) -> None:
-    with pytest.raises(EmbedderMismatch, match="2 recipes"):
+    with raises(GalleryCode.EMBEDDER_MISMATCH, match="2 recipes"):
         gallery.enrol("Ada", [*make_samples(1, 1), *make_samples(1, 1, recipe="another")], make_consent())
 
 
 def test_an_id_of_nobody_enrols_nobody(gallery: Gallery) -> None:
-    with pytest.raises(UnknownSpeaker):
+    with raises(GalleryCode.UNKNOWN_SPEAKER):
         gallery.enrol(77, make_samples(1), make_consent())
 
 
 @pytest.mark.parametrize("name", ["", "  ", "a\x1b[2J", "x" * 201, "zero\u200bwidth"])
 def test_what_cannot_be_a_name_is_refused(gallery: Gallery, name: str) -> None:
-    with pytest.raises(NameTaken):
+    with raises(GalleryCode.NAME_TAKEN):
         gallery.enrol(name, make_samples(1), make_consent())
 
 
@@ -187,7 +188,7 @@ def test_a_clash_of_names_is_refused_merged_or_renamed(gallery: Gallery, tmp_pat
     gallery.export(tmp_path / "people", ["Person 1"])
     gallery.forget("Person 1", timeout_s=5)
     gallery.enrol("person 1", make_samples(3), make_consent())
-    with pytest.raises(NameTaken):
+    with raises(GalleryCode.NAME_TAKEN):
         gallery.import_(tmp_path / "people")
     assert [one.n_samples for one in gallery.speakers()] == [2, 2]
     assert gallery.import_(tmp_path / "people", Clash.RENAME)[0].speaker.name == "Person 1 (2)"
@@ -201,16 +202,16 @@ def test_an_import_of_another_recipe_or_of_a_damaged_file_writes_nothing(gallery
     path = tmp_path / "people"
     enrol_people(gallery, [1])
     gallery.export(path)
-    with pytest.raises(EmbedderMismatch):
+    with raises(GalleryCode.EMBEDDER_MISMATCH):
         gallery.import_(path, Clash.RENAME, recipe="planted-2")
     with Gallery.open(tmp_path / "other" / "gallery.db") as other:
         other.enrol("Ada", make_samples(4, recipe="planted-2"), make_consent())
-        with pytest.raises(EmbedderMismatch):
+        with raises(GalleryCode.EMBEDDER_MISMATCH):
             other.import_(path)
         assert len(other.speakers()) == 1
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(bytes(content))
-    with pytest.raises(FileRefused):
+    with raises(GalleryCode.FILE_REFUSED):
         gallery.import_(path, Clash.RENAME)
     assert len(gallery.speakers()) == 1

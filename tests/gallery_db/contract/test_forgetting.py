@@ -3,15 +3,15 @@
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import pytest
 from sqlalchemy import func, select
 
-from gallery_db.errors import UnknownSpeaker
+from gallery_db.errors import GalleryCode
 from gallery_db.forgetting import Forgotten
 from gallery_db.gallery import Gallery
 from gallery_db.records import SearchReason
 from gallery_db.schema import AuditRow, Base
 from tests.gallery_db.planted import REASON, draw_person, embed, enrol_people, make_consent, make_samples
+from tests.raising import raises
 
 
 def count_rows(gallery: Gallery) -> dict[str, int]:
@@ -33,7 +33,7 @@ def test_every_row_about_somebody_goes_and_the_receipt_says_so(gallery: Gallery)
     assert {name: receipt.removed[name] for name in wanted} == wanted
     assert receipt.is_erased
     assert any("backups" in place for place in receipt.remaining)
-    with pytest.raises(UnknownSpeaker):
+    with raises(GalleryCode.UNKNOWN_SPEAKER):
         gallery.speaker("Ada")
 
 

@@ -5,10 +5,11 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from gallery_db.errors import GalleryError, NameTaken, UnknownSpeaker
+from gallery_db.errors import GalleryCode, GalleryError
 from gallery_db.gallery import Gallery
 from gallery_db.schema import TemplateRow
 from tests.gallery_db.planted import REASON, draw_person, embed, enrol_people, make_consent, make_samples
+from tests.raising import raises
 
 
 def describe(gallery: Gallery) -> list[tuple[Any, ...]]:
@@ -47,11 +48,11 @@ def test_merges_are_undone_from_the_last(gallery: Gallery) -> None:
 def test_who_was_absorbed_is_not_there_and_keeps_the_name(gallery: Gallery) -> None:
     enrol_people(gallery, [1, 2, 3])
     gallery.merge("Person 1", "Person 2")
-    with pytest.raises(UnknownSpeaker):
+    with raises(GalleryCode.UNKNOWN_SPEAKER):
         gallery.speaker("Person 2")
-    with pytest.raises(NameTaken, match="merged"):
+    with raises(GalleryCode.NAME_TAKEN, match="merged"):
         gallery.rename("Person 3", "person 2")
-    with pytest.raises(UnknownSpeaker):
+    with raises(GalleryCode.UNKNOWN_SPEAKER):
         gallery.unmerge("Person 3")
 
 
@@ -73,7 +74,7 @@ def test_a_sample_goes_to_whose_it_is_and_templates_follow(gallery: Gallery) -> 
         gallery.reassign(gallery.samples("Person 1")[0].id, "Person 2")
     with pytest.raises(GalleryError, match="already"):
         gallery.reassign(sample.id, "Person 2")
-    with pytest.raises(UnknownSpeaker, match="4711"):
+    with raises(GalleryCode.UNKNOWN_SPEAKER, match="4711"):
         gallery.reassign(4711, "Person 2")
 
 
@@ -89,7 +90,7 @@ def test_a_sample_given_away_after_a_merge_stays_where_it_was_given(gallery: Gal
 def test_a_name_is_changed_unless_it_is_somebody_elses(gallery: Gallery) -> None:
     enrol_people(gallery, [1, 2])
     assert gallery.rename("Person 1", "person 1").name == "person 1"
-    with pytest.raises(NameTaken, match="Person 2"):
+    with raises(GalleryCode.NAME_TAKEN, match="Person 2"):
         gallery.rename("person 1", "PERSON 2")
     gallery.rename("person 1", "Ada")
     assert gallery.enrol("Person 1", make_samples(7), make_consent()).is_new

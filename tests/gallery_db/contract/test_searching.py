@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gallery_db.errors import EmbedderMismatch, GalleryError, SearchWithoutReason, UnknownSpeaker
+from gallery_db.errors import GalleryCode, GalleryError
 from gallery_db.gallery import Gallery
 from gallery_db.records import SearchReason
 from tests.gallery_db.planted import (
@@ -21,6 +21,7 @@ from tests.gallery_db.planted import (
     make_samples,
     to_unit,
 )
+from tests.raising import raises
 
 
 @dataclass
@@ -125,16 +126,16 @@ def test_recipes_are_never_mixed(gallery: Gallery) -> None:
     gallery.enrol("Grace", make_samples(2, recipe="planted-2"), make_consent())
     found = gallery.search(embed(draw_person(2), 50), reason=REASON)
     assert [one.name for one in found.candidates] == ["Ada"]
-    with pytest.raises(EmbedderMismatch, match="planted-3"):
+    with raises(GalleryCode.EMBEDDER_MISMATCH, match="planted-3"):
         gallery.search(embed(draw_person(2), 50, recipe="planted-3"), reason=REASON)
-    with pytest.raises(EmbedderMismatch):
+    with raises(GalleryCode.EMBEDDER_MISMATCH):
         gallery.verify("Grace", embed(draw_person(2), 50))
 
 
 def test_a_calibration_of_another_recipe_is_refused(gallery: Gallery) -> None:
     enrol_people(gallery, [1])
     probe = embed(draw_person(1), 50)
-    with pytest.raises(EmbedderMismatch, match="calibration"):
+    with raises(GalleryCode.EMBEDDER_MISMATCH, match="calibration"):
         gallery.search(probe, reason=REASON, calibration=Linear(recipe="planted-2"))
 
 
@@ -150,13 +151,13 @@ def test_qualities_reach_the_calibration_in_its_order(gallery: Gallery) -> None:
 @pytest.mark.parametrize("reason", [None, "", "  "])
 def test_a_search_among_everyone_needs_a_reason(gallery: Gallery, reason: str | None) -> None:
     enrol_people(gallery, [1])
-    with pytest.raises(SearchWithoutReason):
+    with raises(GalleryCode.SEARCH_WITHOUT_REASON):
         gallery.search(embed(draw_person(1), 50), reason=reason)
 
 
 def test_a_probe_of_another_width_under_the_same_recipe_is_refused(gallery: Gallery) -> None:
     enrol_people(gallery, [1])
-    with pytest.raises(EmbedderMismatch, match="8 numbers"):
+    with raises(GalleryCode.EMBEDDER_MISMATCH, match="8 numbers"):
         gallery.search(embed(draw_person(1, 8), 1), reason=REASON)
 
 
@@ -174,7 +175,7 @@ def test_verification_shows_every_sample_closest_first(gallery: Gallery) -> None
     found = gallery.verify("Ada", probe)
     expected = sorted((float(one.embedding.vector @ probe.vector) for one in gallery.samples("Ada")), reverse=True)
     assert [one.similarity for one in found.samples] == pytest.approx(expected, abs=1e-6)
-    with pytest.raises(UnknownSpeaker):
+    with raises(GalleryCode.UNKNOWN_SPEAKER):
         gallery.verify("Nobody", probe)
 
 

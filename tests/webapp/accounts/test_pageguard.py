@@ -11,8 +11,10 @@ from fastapi import FastAPI
 from packaging.requirements import Requirement
 from starlette.testclient import TestClient
 
+from tests.raising import raises
 from tests.webapp import served
-from webapp.accounts.pageguard import ALLOWED, Missing, Rule, find_rule
+from webapp.accounts.pageguard import ALLOWED, Rule, find_rule
+from webapp.errors import WebCode
 from webapp.server import find_gradio_app
 
 CLOSED = {
@@ -121,7 +123,7 @@ def test_a_new_route_of_gradio_is_closed(app: FastAPI, client: TestClient, path:
     ],
 )
 def test_no_other_method_or_spelling_is_allowed(method: str, path: str) -> None:
-    with pytest.raises(Missing):
+    with raises(WebCode.NOT_FOUND):
         find_rule(method, path)
 
 

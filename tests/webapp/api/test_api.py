@@ -17,11 +17,11 @@ from gallery_db.gallery import Gallery
 from gallery_db.records import Basis, Consent
 from tests.webapp import served
 from tests.webapp.jobs.handed import make_sighting
+from webapp.errors import WebCode
 from webapp.evidence import verify
 from webapp.evidence.keys import open_key
 from webapp.faces import Sighting
 from webapp.jobs import folders
-from webapp.jobs.errors import UnknownJob
 from webapp.jobs.records import Job
 from webapp.jobs.store import JobStore
 
@@ -257,7 +257,7 @@ def test_a_mistake_of_ours_is_told_without_its_details(
 
 def test_a_job_that_goes_meanwhile_is_no_mistake(client: TestClient, monkeypatch: pytest.MonkeyPatch, job: Job) -> None:
     def gone(self: JobStore, job_id: str) -> None:
-        raise UnknownJob("There is no such job.", "Look.")
+        raise WebCode.UNKNOWN_JOB("There is no such job.", "Look.")
 
     monkeypatch.setattr(JobStore, "read_result", gone)
     assert client.get(f"/api/v1/jobs/{job.id}/bundle").status_code == 404

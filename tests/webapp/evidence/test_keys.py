@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from engine.errors import FolderUnwritable
-from webapp.evidence.keys import FILE, KeyDamaged, open_key
+from tests.raising import raises
+from webapp.errors import WebCode
+from webapp.evidence.keys import FILE, open_key
 
 
 def test_a_key_is_made_once_and_is_readable_by_its_user_alone(tmp_path: Path) -> None:
@@ -30,7 +32,7 @@ def test_of_many_who_make_it_at_once_all_use_the_same(tmp_path: Path) -> None:
 
 def test_a_damaged_key_is_named_and_kept(tmp_path: Path) -> None:
     (tmp_path / FILE).write_bytes(b"short")
-    with pytest.raises(KeyDamaged, match="5 bytes, wanted 32"):
+    with raises(WebCode.KEY_DAMAGED, match="5 bytes, wanted 32"):
         open_key(tmp_path)
     assert (tmp_path / FILE).read_bytes() == b"short"
 

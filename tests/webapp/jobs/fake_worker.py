@@ -11,7 +11,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from engine.errors import UnreadableVideo
+from engine.errors import Code
 from engine.settings import Settings
 from engine.types import OnStep
 from tests.webapp.jobs.handed import ANY_DISK, make_examination
@@ -35,7 +35,7 @@ class FakeExaminer:
         if word == "poison":
             os.kill(os.getpid(), signal.SIGKILL)
         if word == "bad":
-            raise UnreadableVideo("It is a text.", "Choose a video.")
+            raise Code.UNREADABLE_VIDEO("It is a text.", "Choose a video.")
         if word == "broken":
             raise RuntimeError("a secret detail")
         if word == "large":

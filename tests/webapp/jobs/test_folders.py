@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 
-from engine.report import ReportDamaged, to_json, write_json
+from engine.errors import Code
+from engine.report import to_json, write_json
+from tests.raising import raises
 from tests.webapp.jobs.handed import make_examination
 from webapp.examination import Examination
 from webapp.jobs import folders
@@ -87,7 +89,7 @@ def test_nothing_asked_leaves_no_answer(tmp_path: Path) -> None:
 def test_a_damaged_file_is_told(tmp_path: Path, name: str, content: bytes) -> None:
     folders.write_examination(tmp_path, make_examination())
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(ReportDamaged):
+    with raises(Code.REPORT_DAMAGED):
         folders.read_examination(tmp_path)
 
 

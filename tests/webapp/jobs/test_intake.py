@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from engine.settings import QueueLimits
+from tests.raising import raises
 from tests.webapp.jobs.handed import ANY_DISK, Clock, hand_in, make_examination, make_settings
 from webapp.database import AppDatabase
-from webapp.jobs.errors import DiskFull, QueueFull, QuotaUsed
+from webapp.errors import WebCode
 from webapp.jobs.records import NewJob, Question
 from webapp.jobs.store import JobStore
 
@@ -39,12 +40,12 @@ def test_so_many_may_wait_of_each_and_of_batches_apart(database: AppDatabase, tm
     store = make_store(database, tmp_path, max_queued=2, max_batch=3)
     for number in range(2):
         hand_in(store, tmp_path, f"{number}.mp4")
-    with pytest.raises(QueueFull, match="2 of your jobs wait") as told:
+    with raises(WebCode.QUEUE_FULL, match="2 of your jobs wait") as told:
         hand_in(store, tmp_path, "c.mp4")
     assert told.value.code == "QUEUE_FULL" and told.value.hint
     for _ in range(3):
         store.enqueue(NewJob("ada", "x", url=URL, batch="b1"))
-    with pytest.raises(QueueFull, match="3 of your jobs"):
+    with raises(WebCode.QUEUE_FULL, match="3 of your jobs"):
         store.enqueue(NewJob("ada", "x", url=URL, batch="b2"))
     hand_in(store, tmp_path, "ben.mp4", "ben")
     check_nothing_new(store, 6)
@@ -59,9 +60,9 @@ def test_so_many_an_hour_where_that_is_limited(database: AppDatabase, tmp_path: 
     for _ in range(2):
         hand_in(store, tmp_path)
         clock.turn(600)
-    with pytest.raises(QuotaUsed, match="within an hour"):
+    with raises(WebCode.QUOTA_USED, match="within an hour"):
         hand_in(store, tmp_path)
-    with pytest.raises(QuotaUsed):
+    with raises(WebCode.QUOTA_USED):
         store.rerun(store.list()[0].id, Question())
     clock.turn(3600 - 1200)
     hand_in(store, tmp_path)
@@ -72,10 +73,10 @@ def test_so_many_an_hour_where_that_is_limited(database: AppDatabase, tmp_path: 
 def test_so_many_bytes_of_each_until_they_delete(database: AppDatabase, tmp_path: Path) -> None:
     store = make_store(database, tmp_path, max_bytes=20)
     first, _ = hand_in(store, tmp_path, "10bytes.mp"), hand_in(store, tmp_path, "9bytes.mp")
-    with pytest.raises(QuotaUsed, match="MB") as told:
+    with raises(WebCode.QUOTA_USED, match="MB") as told:
         hand_in(store, tmp_path, "more.mp4")
     assert told.value.code == "QUOTA_USED"
-    with pytest.raises(QuotaUsed):
+    with raises(WebCode.QUOTA_USED):
         store.rerun(first.id, Question())
     store.enqueue(NewJob("ada", "a link", url=URL))
     store.delete(first.id)
@@ -98,7 +99,7 @@ def test_some_of_the_disk_stays_free(
     if fits:
         assert hand_in(store, tmp_path, "abc").size_bytes == 3
     else:
-        with pytest.raises(DiskFull) as told:
+        with raises(WebCode.DISK_FULL) as told:
             hand_in(store, tmp_path, "abc")
         assert told.value.code == "DISK_FULL" and "free" in told.value.message
         check_nothing_new(store, 0)
@@ -114,7 +115,7 @@ FILL = """
 import resource, sys
 from pathlib import Path
 from tests.webapp.jobs.handed import make_settings
-from webapp.jobs.errors import DiskFull
+from engine.errors import EngineError
 from webapp.jobs.records import NewJob
 from webapp.jobs.store import JobStore
 folder = Path(sys.argv[1])
@@ -124,7 +125,7 @@ store = JobStore.open(make_settings(folder))
 resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, 2_000_000))
 try:
     store.enqueue(NewJob("ada", "large.mp4", path=folder / "large.mp4"))
-except DiskFull as error:
+except EngineError as error:
     print(error.code, len(store.list()), len(list(store.root.glob("*"))))
 print(store.enqueue(NewJob("ada", "small.mp4", path=folder / "small.mp4")).size_bytes)
 print(store.database.database.find_damage())
@@ -148,7 +149,7 @@ def test_room_that_others_took_meanwhile_is_not_given_twice(
         return copy(source, folder)
 
     monkeypatch.setattr(store._intake, "copy", copy_slowly)
-    with pytest.raises(QueueFull):
+    with raises(WebCode.QUEUE_FULL):
         hand_in(store, tmp_path, "slow.mp4")
     check_nothing_new(store, 1)
     assert store.finish(str(getattr(store.lease("w"), "id", "")), "w", make_examination())

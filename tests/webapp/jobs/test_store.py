@@ -10,14 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from engine.errors import EngineError, FileTooLarge, UnreadableVideo
+from engine.errors import Code, EngineError
 from engine.fetch.records import FetchedMedia
 from engine.methods import Method
 from engine.report import to_json, write_json
 from engine.settings import MediaLimits
+from tests.raising import raises
 from tests.webapp.jobs.handed import Clock, hand_in, hash_bytes, make_examination, make_settings, write_file
 from webapp.database import AppDatabase
-from webapp.jobs.errors import JobNotDone, UnknownJob
+from webapp.errors import WebCode
 from webapp.jobs.records import JobState, NewJob, Question
 from webapp.jobs.store import JobStore
 
@@ -56,9 +57,9 @@ def test_a_file_is_copied_under_a_name_of_ours_and_hashed(store: JobStore, tmp_p
 
 def test_what_can_never_be_analysed_is_refused_and_leaves_nothing(store: JobStore, tmp_path: Path) -> None:
     small = JobStore(store.database, replace(store.settings, limits=MediaLimits(max_bytes=10)))
-    with pytest.raises(FileTooLarge):
+    with raises(Code.FILE_TOO_LARGE):
         hand_in(small, tmp_path, "a long name.mp4")
-    with pytest.raises(UnreadableVideo):
+    with raises(Code.UNREADABLE_VIDEO):
         store.enqueue(NewJob("ada", "gone.mp4", path=tmp_path / "gone.mp4"))
     assert store.list() == [] and not list(store.root.glob("*"))
 
@@ -80,7 +81,7 @@ def test_no_id_leads_elsewhere(store: JobStore, job_id: str) -> None:
     with pytest.raises(ValueError, match="is no job"):
         store.folder(job_id)
     for ask in (store.get, store.cancel, store.delete, store.read_result):
-        with pytest.raises(UnknownJob):
+        with raises(WebCode.UNKNOWN_JOB):
             ask(job_id)
 
 
@@ -109,7 +110,7 @@ def test_jobs_are_listed_by_owner_state_text_and_batch(store: JobStore, tmp_path
 
 def test_a_job_is_taken_followed_and_done(store: JobStore, tmp_path: Path, clock: Clock) -> None:
     job = hand_in(store, tmp_path)
-    with pytest.raises(JobNotDone, match="QUEUED"):
+    with raises(WebCode.JOB_NOT_DONE, match="QUEUED"):
         store.read_result(job.id)
     assert take(store) == job.id and store.lease("w2") is None
     assert store.beat(job.id, "w1", "faces", 0.5)
@@ -136,13 +137,13 @@ def test_a_job_is_taken_followed_and_done(store: JobStore, tmp_path: Path, clock
 def test_why_a_job_failed_is_kept(store: JobStore, tmp_path: Path) -> None:
     job = hand_in(store, tmp_path)
     take(store)
-    assert store.fail(job.id, "w1", UnreadableVideo("It is a text.", "Choose a video."))
+    assert store.fail(job.id, "w1", Code.UNREADABLE_VIDEO("It is a text.", "Choose a video."))
     failed = store.get(job.id)
     assert failed.state == JobState.FAILED and failed.error is not None
     assert (failed.error.code, failed.error.message, failed.error.hint) == (
         "UNREADABLE_VIDEO", "It is a text.", "Choose a video.",
     )  # fmt: skip
-    with pytest.raises(JobNotDone, match="FAILED"):
+    with raises(WebCode.JOB_NOT_DONE, match="FAILED"):
         store.read_result(job.id)
     assert store.read_speakers(job.id) is None
 
@@ -171,7 +172,7 @@ def test_a_deleted_job_is_gone_whether_it_runs_or_not(store: JobStore, tmp_path:
     assert not store.folder(job.id).exists() and store.list() == []
     assert not store.beat(job.id, "w1") and not store.finish(job.id, "w1", make_examination())
     assert not store.folder(job.id).exists()
-    with pytest.raises(UnknownJob):
+    with raises(WebCode.UNKNOWN_JOB):
         store.get(job.id)
 
 
@@ -253,7 +254,7 @@ def test_the_same_file_is_asked_something_else(store: JobStore, tmp_path: Path) 
     assert again.question.speaker == "Ada" and again.state == JobState.QUEUED and again.id != first.id
     assert store.input(again.id).read_bytes() == b"a.mp4"
     store.input(again.id).unlink()
-    with pytest.raises(UnknownJob, match="not kept"):
+    with raises(WebCode.UNKNOWN_JOB, match="not kept"):
         store.rerun(again.id, Question())
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.errors import EngineError, SiteUnreachable, WeightsMissing
+from engine.errors import Code, EngineError, WeightsMissing
 from engine.fetch.records import FetchedMedia
 from engine.settings import FetchLimits
 from engine.types import OnStep
@@ -121,7 +121,7 @@ def test_a_link_is_fetched_into_the_folder_first(store: JobStore) -> None:
 
 def test_a_link_that_cannot_be_fetched_says_why(store: JobStore) -> None:
     def fail(url: str, *_: object) -> FetchedMedia:
-        raise SiteUnreachable("It does not answer.", "Try later.")
+        raise Code.SITE_UNREACHABLE("It does not answer.", "Try later.")
 
     job = store.enqueue(NewJob("ada", URL, url=URL))
     work(store, fetch_media=fail)

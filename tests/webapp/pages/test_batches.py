@@ -4,11 +4,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.raising import raises
 from tests.webapp.jobs.handed import write_file
 from tests.webapp.pages.desks import OWNER, finish_job
 from webapp import batch
-from webapp.batch_sources import BadBatch, Source
+from webapp.batch_sources import Source
 from webapp.context import AppContext
+from webapp.errors import WebCode
 from webapp.jobs.records import JobError, Question
 from webapp.pages import batches
 
@@ -28,7 +30,7 @@ def test_links_a_list_and_uploads_are_one_batch(context: AppContext, tmp_path: P
 
 @pytest.mark.parametrize("line", ["/etc/passwd", "file:///etc/passwd", "clip.mp4", "-x"])
 def test_a_line_names_no_file(context: AppContext, line: str) -> None:
-    with pytest.raises(BadBatch, match="no link"):
+    with raises(WebCode.BAD_BATCH, match="no link"):
         batches.hand_in(context, OWNER, line, None, [], Question())
     assert context.jobs.list() == []
 
@@ -38,13 +40,13 @@ def test_a_list_names_no_file(context: AppContext, tmp_path: Path, ending: str) 
     secret = write_file(tmp_path, "secret.mp4", b"secret")
     listing = tmp_path / f"list.{ending}"
     listing.write_text(f"path\n{secret}\n" if ending == "csv" else f"{secret}\n", "utf-8")
-    with pytest.raises(BadBatch):
+    with raises(WebCode.BAD_BATCH):
         batches.hand_in(context, OWNER, "", str(listing), [], Question())
     assert context.jobs.list() == []
 
 
 def test_nothing_is_said_to_be_nothing(context: AppContext) -> None:
-    with pytest.raises(BadBatch, match="Nothing was given"):
+    with raises(WebCode.BAD_BATCH, match="Nothing was given"):
         batches.hand_in(context, OWNER, "  \n", None, [], Question())
 
 

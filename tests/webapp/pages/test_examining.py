@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import update
 
-from engine.errors import EngineError, UnreadableVideo
+from engine.errors import Code, EngineError
 from engine.methods import Method
 from tests.gallery_db.planted import enrol_people
 from tests.webapp.jobs.handed import hand_in, make_examination, write_file
@@ -80,7 +80,7 @@ def test_a_job_is_told_at_every_stage(context: AppContext, tmp_path: Path) -> No
     context.jobs.beat(job.id, "w", "faces", 0.37)
     running = examining.show_job(context, context.jobs.get(job.id))
     assert "Following faces · 37%" in running and 'value="0.370"' in running
-    context.jobs.fail(job.id, "w", UnreadableVideo(f"{MEAN} is a text.", "Choose <b>another</b>."))
+    context.jobs.fail(job.id, "w", Code.UNREADABLE_VIDEO(f"{MEAN} is a text.", "Choose <b>another</b>."))
     failed = Tags(examining.show_job(context, context.jobs.get(job.id)))
     assert "is a text." in failed.text and "Choose <b>another</b>." in failed.text and "UNREADABLE_VIDEO" in failed.text
     assert "img" not in [tag for tag, _ in failed.found]

@@ -12,12 +12,14 @@ from engine.types import Reason
 from gallery_db.records import Basis
 from tests.fakes import make_analysis, make_report
 from tests.gallery_db.planted import draw_person, embed, enrol_people
+from tests.raising import raises
 from tests.webapp.jobs.handed import make_examination, make_sighting
 from tests.webapp.pages.desks import OWNER, finish_job
 from tests.webapp.test_views import Tags
 from webapp.context import AppContext
+from webapp.errors import WebCode
 from webapp.examination import Examination
-from webapp.faces import ManyFaces, choose_speaker
+from webapp.faces import choose_speaker
 from webapp.figures import plot_people
 from webapp.pages import people, speaker_views
 from webapp.pages.people import ConsentForm, Look
@@ -115,7 +117,7 @@ def test_of_several_faces_the_one_whose_mouth_fits_speaks() -> None:
     clear, dull = make_report(0.6), make_report(0.05)
     assert choose_speaker(faces, lambda: make_analysis(dull, clear)).face == 1
     for reports in ((clear, clear), (dull, dull), (dull, make_report(0.6, 1, Reason.MULTI_FACE))):
-        with pytest.raises(ManyFaces):
+        with raises(WebCode.MANY_FACES):
             choose_speaker(faces, lambda reports=reports: make_analysis(*reports))  # type: ignore[misc]
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from engine.calibration.files import read_record
 from engine.calibration.records import CalibrationStatus, Task
-from engine.errors import EngineError, UnreadableVideo
+from engine.errors import Code, EngineError
 from tests.fakes import make_analysis, make_report
 from tests.webapp.jobs.handed import hand_in, make_examination
 from tests.webapp.pages.desks import OWNER, finish_job
@@ -23,7 +23,7 @@ def test_the_history_tells_of_every_job_what_it_found(context: AppContext, tmp_p
     done = finish_job(context, tmp_path)
     failed = hand_in(context.jobs, tmp_path, "bad.mp4", OWNER)
     context.jobs.lease("w")
-    context.jobs.fail(failed.id, "w", UnreadableVideo("It is a text.", "Choose a video."))
+    context.jobs.fail(failed.id, "w", Code.UNREADABLE_VIDEO("It is a text.", "Choose a video."))
     jobs = context.jobs.list(OWNER)
     rows = job_views.list_rows([(job, history.read_report(context, job)) for job in jobs])
     assert [row[-1] for row in rows] == [failed.id, done.id]
