@@ -11,10 +11,33 @@ import numpy as np
 
 from engine.alignedfaces import AlignedFaces, place_points, plan_faces
 from engine.crops import CropPlan
-from engine.mouths import CROP, cut_mouth, place_mouths, stable_points
-from engine.observation import Observation
-from engine.paper import MAX_FRAMES, choose_first_face, join_rows
-from engine.types import FaceTrack
+from engine.mouths import CROP, cut_mouth, interpolate_landmarks, place_mouths, stable_points
+from engine.observation import Observation, ObservedTrack
+from engine.types import FPS, FaceTrack
+
+MAX_FRAMES = 50 * FPS  # of picture and of sound
+
+
+def choose_first_face(tracks: Sequence[ObservedTrack], n_frames: int) -> np.ndarray:
+    """(n_frames,) int: the number of the track that is the first face of each frame, -1 where no face is seen."""
+    chosen = np.full(n_frames, -1)
+    for number in sorted(range(len(tracks)), key=lambda i: tracks[i].face_px * int(tracks[i].seen.sum())):
+        track = tracks[number]
+        chosen[track.start : track.end][track.seen] = number  # over whatever smaller face stood there
+    return chosen
+
+
+def join_rows(chosen: np.ndarray, starts: Sequence[int], rows: Sequence[np.ndarray]) -> np.ndarray:
+    """Put the rows of the tracks together, (T, ...) float64 without gaps: a straight line where no face is chosen.
+
+    `chosen` (T,) of `choose_first_face` names at least one face; `rows` are (T_i, ...), one array for each track, whose
+    first row is frame `starts[i]`.
+    """
+    joined = np.full((len(chosen), *rows[0].shape[1:]), np.nan)
+    for number, (start, own) in enumerate(zip(starts, rows, strict=True)):
+        frames = np.flatnonzero(chosen == number)
+        joined[frames] = own[frames - start]
+    return interpolate_landmarks(joined.reshape(len(chosen), -1, 1)).reshape(joined.shape)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

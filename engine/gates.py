@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from engine.observation import ClipQuality, FaceQuality
 from engine.types import Reason, Status
 
 Gated = tuple[Status, tuple[Reason, ...]]
@@ -38,31 +39,7 @@ class GateOptions:
     clear_margin: float = 0.1
 
 
-@dataclass(frozen=True, slots=True)
-class MeasuredClip:
-    """What the gates of a whole clip look at."""
-
-    duration_s: float
-    has_audio: bool
-    level_dbfs: float  # RMS over the sound that is there; -inf for digital silence
-    n_faces: int  # tracks found
-    n_cuts: int
-    mouth_seen: float  # share of the clip's voiced frames in which some face is seen; 1 where nothing is voiced
-    reasons: tuple[Reason, ...] = ()  # what reading the container found: FPS_VFR, TRUNCATED
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """What the gates of one face track look at, before anything is scored."""
-
-    length_s: float
-    speech_s: float  # seconds in which speech is heard and the face is seen
-    mouth_seen: float  # share of the voiced frames of its shot in which a face is seen; 1 where nothing is voiced
-    face_px: float  # median width of the face
-    mouth_motion: float  # standard deviation of the lip gap during speech, over the distance of the outer eye corners
-
-
-def gate_clip(clip: MeasuredClip, options: GateOptions) -> Gated:
+def gate_clip(clip: ClipQuality, options: GateOptions) -> Gated:
     """Judge the clip as a whole; what is refused here is refused for every face in it."""
     refusals = {
         Reason.NO_AUDIO: not clip.has_audio,
@@ -76,7 +53,7 @@ def gate_clip(clip: MeasuredClip, options: GateOptions) -> Gated:
     return _settle(refusals, limits)
 
 
-def gate_track(track: Measured, options: GateOptions) -> Gated:
+def gate_track(track: FaceQuality, options: GateOptions) -> Gated:
     """Judge whether one face offers enough to be scored."""
     too_short = track.length_s < options.min_length_s
     enough_speech = track.speech_s >= options.min_speech_s

@@ -9,6 +9,15 @@ from pathlib import Path
 from engine.cells import read_cell
 from engine.errors import Code
 
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A row of the manifest that gave nothing."""
+
+    path: str  # as it stands in the manifest
+    reason: str
+
+
 REAL = "real"
 
 

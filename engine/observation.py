@@ -10,12 +10,36 @@ from dataclasses import dataclass
 import numpy as np
 
 from engine.alignedfaces import AlignedFaces
-from engine.gates import Measured, MeasuredClip
 from engine.lips import describe_lips
 from engine.motion import describe_motion
 from engine.speech import filterbank_rows, log_mel
 from engine.types import FPS, SAMPLES_PER_FRAME, Clip, FaceTrack, Reason
 from engine.voice import VoiceDetector, level_dbfs
+
+
+@dataclass(frozen=True, slots=True)
+class ClipQuality:
+    """What the gates of a whole clip look at."""
+
+    duration_s: float
+    has_audio: bool
+    level_dbfs: float  # RMS over the sound that is there; -inf for digital silence
+    n_faces: int  # tracks found
+    n_cuts: int
+    mouth_seen: float  # share of the clip's voiced frames in which some face is seen; 1 where nothing is voiced
+    reasons: tuple[Reason, ...] = ()  # what reading the container found: FPS_VFR, TRUNCATED
+
+
+@dataclass(frozen=True, slots=True)
+class FaceQuality:
+    """What the gates of one face track look at, before anything is scored."""
+
+    length_s: float
+    speech_s: float  # seconds in which speech is heard and the face is seen
+    mouth_seen: float  # share of the voiced frames of its shot in which a face is seen; 1 where nothing is voiced
+    face_px: float  # median width of the face
+    mouth_motion: float  # standard deviation of the lip gap during speech, over the distance of the outer eye corners
+
 
 UPPER_LIP, LOWER_LIP = 13, 14  # middle of the inner lips
 RIGHT_EYE, LEFT_EYE = 33, 263  # outer corners
@@ -108,10 +132,10 @@ def observe_track(track: FaceTrack) -> ObservedTrack:
     )
 
 
-def measure_clip(observation: Observation) -> MeasuredClip:
+def measure_clip(observation: Observation) -> ClipQuality:
     """Give the gates of the clip their numbers."""
     heard = observation.heard
-    return MeasuredClip(
+    return ClipQuality(
         duration_s=observation.duration_s,
         has_audio=bool(heard.present.any()),
         level_dbfs=heard.level_dbfs,
@@ -122,7 +146,7 @@ def measure_clip(observation: Observation) -> MeasuredClip:
     )
 
 
-def measure_track(observation: Observation, track: ObservedTrack) -> Measured:
+def measure_track(observation: Observation, track: ObservedTrack) -> FaceQuality:
     """Give the gates of one face their numbers.
 
     A face that looks away for a second gives two tracks in one shot: the share of speech with a face is therefore taken
@@ -132,7 +156,7 @@ def measure_track(observation: Observation, track: ObservedTrack) -> Measured:
     heard_here = voiced[track.start : track.end]
     shot = _shot(observation, track)
     speaking = track.seen & heard_here
-    return Measured(
+    return FaceQuality(
         length_s=len(track.seen) / FPS,
         speech_s=int(speaking.sum()) / FPS,
         mouth_seen=min(_share(track.seen, heard_here), _share(_any_seen(observation)[shot], voiced[shot])),

@@ -20,17 +20,15 @@ What is not to the letter here, and why:
   the sound that follows.
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from engine.consistency import PLAIN_MEAN, Consistency, Pairs, measure_clarity
-from engine.mouths import interpolate_landmarks
+from engine.cuttings import MAX_FRAMES, choose_first_face, join_rows
 from engine.observation import Observation, ObservedTrack
 from engine.types import FPS, Encoded, SyncCurve
 
-MAX_FRAMES = 50 * FPS  # of picture and of sound
 REACH = 15  # frames: the sound is tried from 15 early to 15 late
 
 
@@ -80,28 +78,6 @@ def resample_rows(rows: np.ndarray, length: int) -> np.ndarray:
     if len(rows) == length:
         return rows
     return rows[np.linspace(0, len(rows) - 1, length).astype(int)]
-
-
-def choose_first_face(tracks: Sequence[ObservedTrack], n_frames: int) -> np.ndarray:
-    """(n_frames,) int: the number of the track that is the first face of each frame, -1 where no face is seen."""
-    chosen = np.full(n_frames, -1)
-    for number in sorted(range(len(tracks)), key=lambda i: tracks[i].face_px * int(tracks[i].seen.sum())):
-        track = tracks[number]
-        chosen[track.start : track.end][track.seen] = number  # over whatever smaller face stood there
-    return chosen
-
-
-def join_rows(chosen: np.ndarray, starts: Sequence[int], rows: Sequence[np.ndarray]) -> np.ndarray:
-    """Put the rows of the tracks together, (T, ...) float64 without gaps: a straight line where no face is chosen.
-
-    `chosen` (T,) of `choose_first_face` names at least one face; `rows` are (T_i, ...), one array for each track, whose
-    first row is frame `starts[i]`.
-    """
-    joined = np.full((len(chosen), *rows[0].shape[1:]), np.nan)
-    for number, (start, own) in enumerate(zip(starts, rows, strict=True)):
-        frames = np.flatnonzero(chosen == number)
-        joined[frames] = own[frames - start]
-    return interpolate_landmarks(joined.reshape(len(chosen), -1, 1)).reshape(joined.shape)
 
 
 def follow_first_face(seen: Observation) -> ObservedTrack | None:

@@ -21,7 +21,7 @@ from engine.decoding import decode_ahead
 from engine.errors import Code, EngineError
 from engine.evaluation.consistency import EvaluationOptions, evaluate_consistency, evaluate_offset
 from engine.evaluation.embeddings import EmbeddedRows, EmbedderName, embed_rows, load_embedder
-from engine.evaluation.figures import ConsistencyFigures, IdentityReport, OffsetFigures, Report, Skipped
+from engine.evaluation.figures import ConsistencyFigures, IdentityReport, OffsetFigures, Report
 from engine.evaluation.identity import (
     IdentityOptions,
     IdentityTask,
@@ -33,7 +33,7 @@ from engine.evaluation.layouts import Choice, Layout, read_layout
 from engine.evaluation.measurements import Measurements, choose_rows, measure_rows
 from engine.evaluation.scoreboard import print_report, to_json
 from engine.faces import FaceOptions
-from engine.manifest import Row, read_manifest
+from engine.manifest import Row, Skipped, read_manifest
 from engine.methods import Method, choose_method
 from engine.model_specs import SPECS
 from engine.observer import Observer

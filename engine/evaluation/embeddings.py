@@ -8,8 +8,7 @@ from typing import Protocol
 from engine.cache import ObservationCache, Observes, observe_cached
 from engine.dynamics import Nature, load_dynamics
 from engine.errors import EngineError
-from engine.evaluation.figures import Skipped
-from engine.manifest import Row
+from engine.manifest import Row, Skipped
 from engine.observation import Observation, ObservedTrack
 from engine.settings import Settings
 from engine.staticface import StaticFace

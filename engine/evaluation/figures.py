@@ -7,6 +7,7 @@ from typing import Protocol
 import numpy as np
 
 from engine.evaluation.trials import PlantedOffset
+from engine.manifest import Skipped
 from engine.metrics import auc, average_precision, bootstrap_interval, bootstrap_mean, eer, rank_auc
 
 WITHIN_FRAMES = 1.0 + 1e-6  # rounding of seconds to frames aside
@@ -188,14 +189,6 @@ class IdentityFigures:
 
     whole: Identified  # untouched probes; for `ios` all forged ones
     per_method: dict[str, Identified]  # probes of each method against untouched enrolment
-
-
-@dataclass(frozen=True, slots=True)
-class Skipped:
-    """A row of the manifest that gave nothing."""
-
-    path: str  # as it stands in the manifest
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,14 +14,13 @@ import numpy as np
 from engine.cells import guard_cell
 from engine.errors import EngineError, FolderUnwritable, NotForgeable
 from engine.evaluation.controls import control
-from engine.evaluation.figures import Skipped
 from engine.evaluation.forgery import CONTROLS, LABELS, NEED_VOICE, Forgery, Kind
 from engine.evaluation.marked_clips import write_marked_clip
 from engine.evaluation.swaps import check_take, shift_time, speak_over_take, swap
 from engine.evaluation.takes import Take, load_take
 from engine.evaluation.watermark import plan_mark
 from engine.facenets import FaceNets
-from engine.manifest import Row
+from engine.manifest import Row, Skipped
 from engine.settings import MediaLimits
 
 COLUMNS = (

@@ -10,11 +10,10 @@ from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 
 from engine import weights
-from engine.evaluation.figures import Skipped
 from engine.evaluation.forge import BenchOptions, Studio, forge_clips
 from engine.evaluation.forgery import CONTROLS, FORGERIES, Kind
 from engine.facenets import FaceNets
-from engine.manifest import Row, read_manifest
+from engine.manifest import Row, Skipped, read_manifest
 from engine.settings import Settings
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)

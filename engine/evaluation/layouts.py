@@ -14,8 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from engine.errors import Code
-from engine.evaluation.figures import Skipped
-from engine.manifest import REAL, Row
+from engine.manifest import REAL, Row, Skipped
 
 FAKE = "fake"
 ABSENT = "the list names it, and the file is not there"

@@ -7,9 +7,8 @@ import numpy as np
 
 from engine.cache import ObservationCache, observe_cached
 from engine.errors import EngineError
-from engine.evaluation.figures import Skipped
 from engine.evaluation.trials import TrialClip
-from engine.manifest import Row
+from engine.manifest import Row, Skipped
 from engine.observation import Observation, ObservedTrack
 from engine.pipeline import Engine
 from engine.types import FPS, OnStep

@@ -10,8 +10,7 @@ from scipy.sparse import csr_array
 
 from engine.dynamics import Nature, pool_embeddings, weigh
 from engine.evaluation.embeddings import EmbeddedRow
-from engine.evaluation.figures import Skipped
-from engine.manifest import Row
+from engine.manifest import Row, Skipped
 
 _Piece = list[EmbeddedRow]  # that stay together
 

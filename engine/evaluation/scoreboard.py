@@ -18,9 +18,9 @@ from engine.evaluation.figures import (
     OffsetFigures,
     Parting,
     Report,
-    Skipped,
     Trimmed,
 )
+from engine.manifest import Skipped
 
 MAX_NAMED = 20  # files on the terminal, of those skipped for one reason; the JSON names all
 

@@ -10,7 +10,7 @@ from engine.calibration.records import Task
 from engine.calibration.trials import ScoredTrials, join_trials
 from engine.dynamics import Dynamics, Nature
 from engine.evaluation.embeddings import EmbeddedRow, EmbeddedRows
-from engine.evaluation.figures import Skipped
+from engine.manifest import Skipped
 from engine.models.dvp import DVP
 from engine.training.speakers import SpokenClip
 

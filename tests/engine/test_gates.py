@@ -5,8 +5,6 @@ import pytest
 
 from engine.gates import (
     GateOptions,
-    Measured,
-    MeasuredClip,
     combine,
     gate_clip,
     gate_experts,
@@ -16,11 +14,12 @@ from engine.gates import (
     soften,
     sum_up,
 )
+from engine.observation import ClipQuality, FaceQuality
 from engine.types import Reason, Status
 
 OPTIONS = GateOptions()
-CLIP = MeasuredClip(duration_s=12.0, has_audio=True, level_dbfs=-20.0, n_faces=1, n_cuts=0, mouth_seen=1.0)
-TRACK = Measured(length_s=12.0, speech_s=11.0, mouth_seen=1.0, face_px=160.0, mouth_motion=0.05)
+CLIP = ClipQuality(duration_s=12.0, has_audio=True, level_dbfs=-20.0, n_faces=1, n_cuts=0, mouth_seen=1.0)
+TRACK = FaceQuality(length_s=12.0, speech_s=11.0, mouth_seen=1.0, face_px=160.0, mouth_motion=0.05)
 FINE = (Status.EVALUATED, ())
 
 

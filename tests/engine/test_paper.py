@@ -6,16 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from engine.cuttings import MAX_FRAMES, choose_first_face, join_rows
 from engine.motion import N_MOTION
 from engine.observation import Heard, Observation, ObservedTrack
 from engine.paper import (
-    MAX_FRAMES,
-    choose_first_face,
     compare_as_paper,
     count_sound,
     find_paper_offset,
     follow_first_face,
-    join_rows,
     measure_as_paper,
     resample_rows,
 )
