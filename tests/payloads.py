@@ -59,7 +59,7 @@ class Skeleton(HTMLParser):
         super().__init__(convert_charrefs=True)
         self.parts: list[object] = []
         self._words: list[str] = []
-        self.feed(document)
+        self.feed(str(document))
         self.close()
 
     @property

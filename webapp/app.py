@@ -1,7 +1,6 @@
 """The page: layout and wiring, no logic. Importing this module switches Gradio's telemetry off first."""
 
 import os
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from webapp.accounts.visitors import LOCAL, Role, find_visitor
 from webapp.context import AppContext
 from webapp.pages import about, analyse, calibrations, history, speakers
 from webapp.pages.desk import QUIET
+from webapp.templates import fill
 from webapp.texts import say
 from webapp.texts.labels import label, translations
 
@@ -74,15 +74,8 @@ def launch_settings(settings: Settings, host: str, port: int) -> dict[str, Any]:
 def _introduce(request: gr.Request | None = None) -> str:
     """Say what the page is for, and who is logged in where there are accounts."""
     visitor = find_visitor(request)
-    person = ""
-    if visitor != LOCAL:
-        words = f"{visitor.name}, {say(ROLES[visitor.role])}"
-        person = f'<p class="ws-file">{escape(words)} · <a href="logout">{escape(say("Log out"))}</a></p>'
-    words = say(
-        "Do the face and the voice in a video belong to the same speech, and whose way of speaking is it? "
-        "Everything runs on this machine; no video leaves it."
-    )
-    return f"<header><h1>Wayspeak</h1><p>{escape(words)}</p>{person}</header>"
+    role = "" if visitor == LOCAL else say(ROLES[visitor.role])
+    return fill("pages.html", "header", visitor=visitor, role=role)
 
 
 def _theme() -> gr.themes.Base:

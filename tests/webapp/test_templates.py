@@ -4,7 +4,8 @@ import pytest
 from jinja2 import UndefinedError
 from markupsafe import Markup
 
-from webapp.templates import ENVIRONMENT, render
+from webapp.templates import ENVIRONMENT, fill, render
+from webapp.texts import speak
 
 
 def test_values_are_escaped_and_markup_is_not() -> None:
@@ -20,3 +21,14 @@ def test_a_login_page_escapes_its_target() -> None:
 def test_a_missing_value_is_an_error() -> None:
     with pytest.raises(UndefinedError):
         render("login.html", token="t", target="/")
+
+
+def test_a_filled_macro_is_escaped_once_within_another() -> None:
+    inner = fill("macros.html", "code", text="<b>")
+    assert inner == "<code>&lt;b&gt;</code>" and fill("macros.html", "code", text=inner) == f"<code>{inner}</code>"
+
+
+def test_a_macro_is_in_the_language_of_each_call() -> None:
+    assert "Upload a talking-head clip" in fill("analysis.html", "welcome")
+    with speak("de"):
+        assert "Upload a talking-head clip" not in fill("analysis.html", "welcome")

@@ -12,6 +12,7 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 from gradio.context import LocalContext
+from jinja2 import nodes
 
 from engine.calibration import bands
 from engine.calibration.files import list_shipped
@@ -26,6 +27,7 @@ from webapp import views
 from webapp.examples import EXAMPLES
 from webapp.figures import plot_curve, plot_timeline
 from webapp.pages import job_views, speaker_views, who_views
+from webapp.templates import ENVIRONMENT
 from webapp.texts import LANGUAGES, say, speak
 from webapp.texts.labels import label, translations
 from webapp.texts.languages import choose_language, read_catalogues
@@ -153,6 +155,16 @@ def find_all_said(names: set[str]) -> Iterator[tuple[str, str, set[str]]]:
         name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
         for expression, texts in find_said(source, importlib.import_module(name), names).items():
             yield name, expression, texts
+    for path in sorted((ROOT / "webapp" / "templates").iterdir()):
+        for expression, texts in find_said_by_template(path.read_text("utf-8"), names).items():
+            yield path.name, expression, texts
+
+
+def find_said_by_template(source: str, names: set[str]) -> dict[str, set[str]]:
+    """Texts of a template by the argument that says them; none where that is not a literal."""
+    calls = [one for one in ENVIRONMENT.parse(source).find_all(nodes.Call) if isinstance(one.node, nodes.Name)]
+    said = [one.args[0] for one in calls if one.node.name in names]
+    return {repr(one): {one.value} if isinstance(one, nodes.Const) else set() for one in said}
 
 
 def name_fields(text: str) -> list[str]:
@@ -190,6 +202,14 @@ def f(x, n):
     assert set().union(*found.values()) - set("efghij") == set("abcdklm")
     assert set("efghij") <= found["text"] and found["each"] == {"k"}
     assert found["unknown(x)"] == set()  # noticed, so that it cannot slip by
+
+
+def test_the_collector_sees_what_a_template_says() -> None:
+    found = find_said_by_template(
+        '{% macro m(x) %}{{ say("a", n=x) | e }}{{ heads([say("b")]) }}{% endmacro %}', {"say"}
+    )
+    assert set().union(*found.values()) == {"a", "b"}
+    assert list(find_said_by_template("{{ say(x) }}", {"say"}).values()) == [set()]
 
 
 def test_everything_the_page_says_can_be_traced_to_its_words(said: list[tuple[str, str, set[str]]]) -> None:

@@ -1,7 +1,5 @@
 """The About tab: what is installed, the models in force with their cards and licences, and the limits."""
 
-from html import escape
-
 import gradio as gr
 
 from engine.errors import EngineError
@@ -9,6 +7,7 @@ from engine.weights import WEIGHTS, WeightState, inspect_weight
 from webapp.context import AppContext
 from webapp.evidence.surroundings import read_cards
 from webapp.pages.desk import QUIET, guard
+from webapp.templates import fill
 from webapp.texts import say
 from webapp.texts.labels import label
 
@@ -42,36 +41,19 @@ def lay_out(app: gr.Blocks, context: AppContext) -> None:
 
 def list_models(context: AppContext) -> str:
     """Name every model, whether it is there, and under which licence."""
-    rows = ""
+    rows = []
     for weight in WEIGHTS:
         check = inspect_weight(weight, context.settings.data_dir)
         sign = "✔" if check.state == WeightState.VERIFIED else "–"
-        rows += (
-            f'<tr><td>{escape(weight.name)}</td><td>{sign} {escape(say(check.state.value))}</td><td class="ws-wrap">'
-            f'{escape(say(weight.purpose))}</td><td class="ws-wrap">{escape(weight.weight_licence)}</td></tr>'
-        )
-    words = ("Model", "State", "Purpose", "Licence of the weights")
-    heads = "".join(f'<th scope="col">{escape(say(text))}</th>' for text in words)
-    index = _name_index(context)
-    return (
-        f'<section class="ws-scroll" tabindex="0"><h3>{escape(say("Models"))}</h3>'
-        f'<table class="ws-rows"><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>'
-        f'<p class="ws-file">{escape(index)}</p></section>'
-    )
+        rows.append((weight, sign, say(check.state.value), say(weight.purpose)))
+    return fill("pages.html", "models", rows=rows, index=_name_index(context))
 
 
 def list_findings(context: AppContext) -> str:
     """Say what `wayspeak doctor` says."""
     from engine.doctor import examine  # it loads what it looks at
 
-    rows = "".join(
-        f'<tr><td><span aria-hidden="true">{MARKS[one.mark]}</span> {escape(one.mark)}</td><td>{escape(one.topic)}</td>'
-        f'<td class="ws-wrap">{escape(one.text)}</td></tr>'
-        for one in examine(context.settings)
-    )
-    title = escape(say("What is installed"))
-    table = f'<table class="ws-rows"><tbody>{rows}</tbody></table>'
-    return f'<details class="ws-table ws-scroll" tabindex="0"><summary>{title}</summary>{table}</details>'
+    return fill("pages.html", "findings", rows=examine(context.settings), marks=MARKS)
 
 
 def _name_index(context: AppContext) -> str:
@@ -85,6 +67,4 @@ def _name_index(context: AppContext) -> str:
 
 
 def _list_limits() -> str:
-    items = "".join(f"<li>{escape(say(text))}</li>" for text in LIMITS)
-    title = escape(say("What Wayspeak can tell, and cannot"))
-    return f'<section class="ws-note"><h2>{title}</h2><ul class="ws-caution">{items}</ul></section>'
+    return fill("pages.html", "limits", texts=[say(text) for text in LIMITS])

@@ -3,7 +3,6 @@
 import tempfile
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from html import escape
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -20,6 +19,7 @@ from webapp.errors import WebCode
 from webapp.jobs.records import Job, Question
 from webapp.pages.desk import CLIP_TYPES, QUIET, find_owner, guard
 from webapp.pages.job_views import SIGNS, STATE_WORDS
+from webapp.templates import fill
 from webapp.texts import say
 from webapp.texts.labels import label
 
@@ -158,8 +158,7 @@ def write_downloads(rows: Sequence[batch.BatchRow]) -> tuple[str, str]:
 
 def describe_refused(rows: Sequence[batch.BatchRow]) -> str:
     """Name what could not be taken, and why."""
-    items = "".join(f"<li>{escape(clean(row.name))}: {escape(row.error or '')}</li>" for row in rows)
-    return f'<div class="ws-note" role="status"><ul>{items}</ul></div>' if items else ""
+    return fill("pages.html", "refused", rows=rows)
 
 
 def _name_upload(source: Source) -> Source:

@@ -1,20 +1,20 @@
 """The Calibration tab: the records, which one is in force, what each is worth, and approving one."""
 
 from collections.abc import Sequence
-from html import escape
 from typing import Any
 
 import gradio as gr
 
 from engine.calibration.files import list_shipped
 from engine.calibration.judging import find_calibration
-from engine.calibration.records import Calibration, CalibrationStatus, Metric, Task
+from engine.calibration.records import Calibration, CalibrationStatus, Task
 from engine.errors import EngineError
 from gallery_db.summary import clean
 from webapp.accounts.visitors import LOCAL, Role, require_role
 from webapp.context import AppContext
 from webapp.figures import plot_metrics
 from webapp.pages.desk import QUIET, guard
+from webapp.templates import fill
 from webapp.texts import say
 from webapp.texts.labels import label
 
@@ -152,45 +152,14 @@ def describe(record: Calibration) -> str:
         (say("Manifest"), record.manifest_sha256),
         (say("Note"), record.note),
     ]
-    rows = "".join(
-        f'<tr><th scope="row">{escape(head)}</th><td class="ws-wrap">{escape(clean(text))}</td></tr>'
-        for head, text in facts
-        if text
-    )
     title = f"{say(TASKS[record.task])} {record.version}: {say(STATES[record.status])}"
-    table = f'<table class="ws-rows"><tbody>{rows}</tbody></table>'
-    return f'<section class="ws-note"><h3>{escape(title)}</h3>{table}</section>{_list_metrics(record.metrics)}'
+    rows = [(head, clean(text)) for head, text in facts if text]
+    return fill("pages.html", "calibration", title=title, rows=rows, metrics=record.metrics)
 
 
 def _name(record: Calibration) -> str:
     return f"{say(TASKS[record.task])} {record.version} · {say(STATES[record.status])} · {record.id[:12]}"
 
 
-def _list_metrics(metrics: Sequence[Metric]) -> str:
-    words = ("Figure", "Of", "Value", "95 % interval", "Resampled")
-    heads = "".join(f'<th scope="col">{escape(say(text))}</th>' for text in words)
-    rows = "".join(
-        f"<tr><td>{escape(one.name)}</td><td>{escape(one.condition)}</td><td>{one.value:.3f}</td>"
-        f"<td>{_interval(one)}</td><td>{escape(one.over)}</td></tr>"
-        for one in metrics
-    )
-    title = escape(say("All figures, measured on what was held out"))
-    return (
-        f'<details class="ws-table"><summary>{title}</summary><table><thead><tr>{heads}</tr></thead>'
-        f"<tbody>{rows}</tbody></table></details>"
-    )
-
-
-def _interval(one: Metric) -> str:
-    return "–" if one.low is None or one.high is None else f"{one.low:.3f} – {one.high:.3f}"
-
-
 def _introduce() -> str:
-    words = say(
-        "A calibration turns raw scores into likelihood ratios, within bounds that its trials support. It judges once "
-        "somebody else than its author has approved it. Make one from your own clips with the notebook {notebook} "
-        "({lab}) or {command}."
-    )
-    named = {"notebook": "notebooks/calibration.ipynb", "lab": "make lab", "command": "wayspeak calibrate"}
-    codes = {name: f"<code>{text}</code>" for name, text in named.items()}
-    return f'<p class="ws-note">{escape(words).format(**codes)}</p>'
+    return fill("pages.html", "calibration_note")

@@ -15,6 +15,7 @@ from webapp.examination import Examination
 from webapp.examples import EXAMPLES
 from webapp.jobs.records import Job, JobState, NewJob, Question
 from webapp.pages import job_views, who_views
+from webapp.templates import fill
 from webapp.texts import say
 
 NOBODY, EVERYBODY, ONE = "nobody", "everybody", "one"
@@ -110,7 +111,7 @@ def show_job(context: AppContext, job: Job | None) -> str:
         words = views.describe_analysis(context.jobs.read_result(job.id).analysis)
     else:
         words = job_views.show_failure(job)
-    return f'<div data-job="{job.id}">{words}</div>'  # the script keeps it in the page's address
+    return fill("pages.html", "job", id=job.id, words=words)
 
 
 def describe_speaker(context: AppContext, shown: Shown, track: TrackReport) -> list[str]:

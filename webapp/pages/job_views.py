@@ -2,13 +2,13 @@
 
 import base64
 from collections.abc import Sequence
-from html import escape
 from typing import Any
 
 from engine.fetch.records import MediaDescription
 from engine.types import Analysis
 from gallery_db.summary import clean
 from webapp.jobs.records import Job, JobState
+from webapp.templates import fill
 from webapp.texts import say
 from webapp.views import STEP_WORDS
 
@@ -37,12 +37,7 @@ def show_progress(job: Job, ahead: int = 0) -> str:
         words = _wait(ahead)
     else:
         words = f"{say(STEP_WORDS.get(job.step, 'Beginning'))} · {job.share:.0%}"
-    keep = say("You may close this page: the job goes on, and is found under History.")
-    return (
-        f'<section class="ws-progress" role="status"><h2>{escape(clean(job.name))}</h2><p>{escape(words)}</p>'
-        f'<progress max="1" value="{job.share:.3f}" aria-label="{escape(words, quote=True)}"></progress>'
-        f'<p class="ws-file">{escape(keep)}</p></section>'
-    )
+    return fill("jobs.html", "progress", name=job.name, words=words, share=job.share)
 
 
 def _wait(ahead: int) -> str:
@@ -56,39 +51,28 @@ def _wait(ahead: int) -> str:
 def show_failure(job: Job) -> str:
     """Say why there is no result, and what to do."""
     if job.error is None:
-        return f'<div class="ws-note" role="status"><p>{escape(say("This job was cancelled."))}</p></div>'
-    todo = escape(say("What to do:"))
-    hint = f"<p><b>{todo}</b> {escape(clean(job.error.hint))}</p>" if job.error.hint else ""
-    return (
-        f'<div class="ws-error" role="alert"><h2>✕ {escape(say("The file was not analysed"))}</h2>'
-        f'<p>{escape(clean(job.error.message))}</p>{hint}<p class="ws-code">{escape(job.error.code)} · '
-        f"{escape(clean(job.name))}</p></div>"
+        return fill("jobs.html", "cancelled")
+    return fill(
+        "macros.html",
+        "error",
+        title=say("The file was not analysed"),
+        message=clean(job.error.message),
+        hint=clean(job.error.hint),
+        code=f"{job.error.code} · {clean(job.name)}",
     )
 
 
 def describe_link(found: MediaDescription) -> str:
     """Show what a site says of its video; nothing of it has been checked."""
-    picture = ""
-    if found.thumbnail:
-        data = base64.b64encode(found.thumbnail).decode()
-        picture = f'<img src="data:{escape(found.thumbnail_type, quote=True)};base64,{data}" width="160" alt="">'
     length = say("{s} s long", s=f"{found.duration_s:.0f}") if found.duration_s else say("length not told")
     words = f"{length} · {clean(found.extractor)}"
-    return f'<div class="ws-link">{picture}<p><b>{escape(found.title)}</b><br>{escape(words)}</p></div>'
+    picture = base64.b64encode(found.thumbnail).decode()
+    return fill("jobs.html", "link", title=found.title, words=words, kind=found.thumbnail_type, picture=picture)
 
 
 def list_open(jobs: Sequence[Job]) -> str:
     """Name the jobs that wait or run, in a line each."""
-    if not jobs:
-        return ""
-    items = "".join(
-        f'<li><span aria-hidden="true">{SIGNS[job.state]}</span> {escape(clean(job.name))}: {escape(name_state(job))}'
-        f"{f', {job.share:.0%}' if job.state == JobState.RUNNING else ''}</li>"
-        for job in jobs
-    )
-    return (
-        f'<div class="ws-note"><b>{escape(say("Your jobs that wait or run"))}</b><ul class="ws-open">{items}</ul></div>'
-    )
+    return fill("jobs.html", "open", jobs=[(job, SIGNS[job.state], name_state(job)) for job in jobs])
 
 
 def list_rows(jobs: Sequence[tuple[Job, Analysis | None]]) -> list[list[Any]]:
@@ -121,12 +105,7 @@ def list_downloads(job: Job) -> str:
         ("report.html", "Printable report"),
         ("bundle.zip", "Evidence bundle (ZIP, signed)"),
     ]
-    links = " · ".join(
-        f'<a href="files/{job.id}/{name}" id="ws-get-{name.partition(".")[0]}" '
-        f"{'target=_blank rel=noopener' if name.endswith('html') else 'download'}>{escape(say(text))}</a>"
-        for name, text in names
-    )
-    return f'<p class="ws-downloads">{links}</p>'
+    return fill("jobs.html", "downloads", id=job.id, files=[(name, say(text)) for name, text in names])
 
 
 def _found(job: Job, report: Analysis | None) -> list[Any]:

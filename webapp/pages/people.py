@@ -18,6 +18,7 @@ from webapp.faces import Sighting, choose_speaker
 from webapp.jobs.records import Job, JobState, NewJob, Question
 from webapp.pages import examining
 from webapp.pages import speaker_views as views
+from webapp.templates import fill
 from webapp.texts import say
 from webapp.views import list_players
 
@@ -75,7 +76,7 @@ def list_names(context: AppContext) -> list[str]:
 def show_person(context: AppContext, name: str | None) -> str:
     """Show one speaker, or say how to choose one."""
     if not name:
-        return f'<p class="ws-note">{say("Choose a person to see their clips.")}</p>'
+        return fill("speakers.html", "nobody")
     return views.describe_person(context.gallery.speaker(name), context.gallery.samples(name), datetime.now(UTC))
 
 

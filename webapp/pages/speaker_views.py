@@ -3,13 +3,13 @@
 import base64
 from collections.abc import Sequence
 from datetime import datetime
-from html import escape
 from typing import Any
 
 from gallery_db import notice
 from gallery_db.records import Admission, Enrolment, Receipt, Rejection, RejectionReason, Speaker, StoredSample
 from gallery_db.summary import clean
 from webapp.faces import Sighting
+from webapp.templates import fill
 from webapp.texts import say
 
 HEADERS = ("Name", "Clips", "Seconds", "State", "Kept until")
@@ -33,7 +33,7 @@ REFUSALS = {
 def show_notice() -> str:
     """Give the text that the person is to be shown before they consent."""
     heading, _, rest = say(notice.TEXT).partition(".")
-    return f'<details class="ws-table"><summary>{escape(heading)}</summary><p>{escape(rest)}</p></details>'
+    return fill("speakers.html", "notice", heading=heading, text=rest)
 
 
 def list_people(speakers: Sequence[Speaker], text: str, now: datetime) -> list[list[Any]]:
@@ -48,12 +48,9 @@ def list_people(speakers: Sequence[Speaker], text: str, now: datetime) -> list[l
 
 def describe_person(speaker: Speaker, samples: Sequence[StoredSample], now: datetime) -> str:
     """Show one speaker with every clip: picture, seconds, session, consent."""
-    cards = "".join(_describe_sample(one) for one in samples)
     total = count_clips(speaker.n_samples, speaker.seconds)
-    return (
-        f'<section class="ws-person"><h3>{escape(clean(speaker.name))}</h3><p class="ws-file">{escape(total)} · '
-        f'{escape(_state(speaker, now))}</p><ul class="ws-samples">{cards}</ul></section>'
-    )
+    cards = [(one, embed_jpeg(one.thumbnail) if one.thumbnail else "", _describe_sample(one)) for one in samples]
+    return fill("speakers.html", "person", name=speaker.name, total=total, state=_state(speaker, now), samples=cards)
 
 
 def count_clips(clips: int, seconds: float) -> str:
@@ -65,14 +62,7 @@ def count_clips(clips: int, seconds: float) -> str:
 
 def describe_quality(sightings: Sequence[Sighting | None], names: Sequence[str], notes: Sequence[str]) -> str:
     """Tell of each clip who is seen and whether it can be enrolled: a table with pictures."""
-    heads = "".join(
-        f'<th scope="col">{escape(say(text))}</th>' for text in ("Clip", "Face", "Speech", "Motion", "Remark")
-    )
-    rows = "".join(
-        f"<tr><td>{escape(clean(name))}</td>{_quality_cells(seen)}<td>{escape(note)}</td></tr>"
-        for seen, name, note in zip(sightings, names, notes, strict=True)
-    )
-    return f'<table class="ws-rows"><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>'
+    return fill("speakers.html", "quality", rows=zip(sightings, names, notes, strict=True))
 
 
 def describe_admission(found: Admission) -> str:
@@ -102,20 +92,14 @@ def describe_enrolment(done: Enrolment) -> str:
 def describe_receipt(name: str, receipt: Receipt) -> str:
     """Say what is gone, and what could not be reached."""
     removed = ", ".join(f"{count} {what}" for what, count in receipt.removed.items() if count) or say("nothing")
-    erased = (
-        say("Their bytes are gone from every file of the database.")
-        if receipt.is_erased
-        else say("Their bytes may still stand in the files of the database.")
+    return fill(
+        "speakers.html", "receipt", name=clean(name), time=_time(receipt.forgotten_at), removed=removed, receipt=receipt
     )
-    places = "".join(f"<li>{escape(place)}</li>" for place in receipt.remaining)
-    reached = f"<p>{escape(say('Not reached:'))}</p><ul>{places}</ul>" if places else ""
-    return (
-        f'<section class="ws-note" role="status"><h3>{escape(say("Receipt"))}</h3>'
-        f"<p>{escape(say('{name} was forgotten at {time} UTC.', name=clean(name), time=_time(receipt.forgotten_at)))}"
-        f"</p><p>{escape(say('Removed: {removed}.', removed=removed))}</p><p>{escape(erased)}</p>{reached}"
-        f'<p class="ws-file">{escape(say("In the records of the gallery:"))} <code>{escape(receipt.subject)}</code></p>'
-        "</section>"
-    )
+
+
+def embed_jpeg(picture: bytes) -> str:
+    """Encode a JPEG as a data address."""
+    return f"data:image/jpeg;base64,{base64.b64encode(picture).decode()}"
 
 
 def _box(words: str, rejected: Sequence[Rejection], warnings: Sequence[str], is_limited: bool) -> str:
@@ -124,40 +108,17 @@ def _box(words: str, rejected: Sequence[Rejection], warnings: Sequence[str], is_
     ]
     if is_limited:
         items.append(say("LIMITED: 20 s of speech over two clips are asked for; enrol more clips."))
-    rows = "".join(f"<li>{escape(item)}</li>" for item in items)
-    return f'<div class="ws-note" role="status"><p><b>{escape(words)}</b></p><ul>{rows}</ul></div>'
+    return fill("speakers.html", "box", words=words, texts=items)
 
 
 def _describe_sample(one: StoredSample) -> str:
-    own, consent = one.embedding, one.consent
-    picture = (
-        f'<img src="data:image/jpeg;base64,{base64.b64encode(one.thumbnail).decode()}" width="64" height="64" alt="">'
-        if one.thumbnail
-        else ""
-    )
-    session = f" · {escape(clean(one.session))}" if one.session else ""
-    words = say(
+    return say(
         "{seconds} s; kept for {purpose}, by {basis}, until {until}",
-        seconds=f"{own.seconds:.1f}",
-        purpose=clean(consent.purpose),
-        basis=say(BASES[consent.basis]),
-        until=_until(consent.expires_at),
+        seconds=f"{one.embedding.seconds:.1f}",
+        purpose=clean(one.consent.purpose),
+        basis=say(BASES[one.consent.basis]),
+        until=_until(one.consent.expires_at),
     )
-    return (
-        f"<li>{picture}<div><b>{escape(clean(one.source_name))}</b>{session}"
-        f'<br><span class="ws-file">{escape(words)}</span><br><code>{one.source_hash[:16]}</code> '
-        f'<span class="ws-file">{escape(say("clip number"))} {one.id}</span></div></li>'
-    )
-
-
-def _quality_cells(seen: Sighting | None) -> str:
-    if seen is None:
-        return "<td>–</td><td>–</td><td>–</td>"
-    speech = f"{min(seen.embedding.seconds, seen.speech_s):.1f} s"
-    if not seen.has_sound:
-        speech += f" ({say('without sound')})"
-    motion = say("natural") if seen.embedding.is_natural else say("not natural")
-    return f"<td>{seen.face_px:.0f} px</td><td>{escape(speech)}</td><td>{escape(motion)}</td>"
 
 
 def _state(one: Speaker, now: datetime) -> str:
