@@ -18,14 +18,14 @@ from rich.table import Table
 from engine.cache import ObservationCache, observe_cached
 from engine.errors import EngineError
 from engine.evaluation.articulation import ArticulationFigures, ArticulationTrials, Talk, Told, evaluate_articulation
-from engine.evaluation.command import read_rows, show_progress
-from engine.evaluation.measurements import MIN_TRACK, choose_rows
+from engine.evaluation.measurements import MIN_TRACK, choose_rows, read_rows
 from engine.manifest import Row
 from engine.media import open_clip
 from engine.observer import Observer
 from engine.settings import Settings
 from engine.speechsounds import SoundRecogniser
 from engine.types import SAMPLE_RATE
+from webapp.cli.output import show_counts
 
 
 class Listener:
@@ -90,7 +90,7 @@ def main(
     store = ObservationCache(cache or settings.data_dir / "cache", observer.recipe)
     listener = Listener(observer, store, SoundRecogniser.load())
     talks, unheard = [], []
-    with show_progress() as on_row:
+    with show_counts() as on_row:
         for done, row in enumerate(usable):
             on_row("listen", done, len(usable))
             found = listener.listen(row)

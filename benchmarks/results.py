@@ -22,15 +22,15 @@ from benchmarks.standins import StandIns, choose_one_each, load_stand_ins
 from engine.cache import ObservationCache, observe_cached
 from engine.errors import EngineError
 from engine.evaluation.bench import Bench, EvaluationOptions
-from engine.evaluation.command import show_progress
 from engine.evaluation.consistency import Judged, evaluate_judged, evaluate_planted
 from engine.evaluation.measurements import MeasuredRow, choose_rows, measure_observation
 from engine.evaluation.robustness import RobustnessOptions, RobustnessReport, Step, Watch, measure_robustness
-from engine.evaluation.robustness_command import read_steps
 from engine.manifest import Row, read_manifest
 from engine.observer import Observer
 from engine.settings import Settings
 from engine.weights import hash_file
+from webapp.cli.output import show_counts
+from webapp.cli.robustness import read_steps
 
 PARTS = ("dubbed", "forged", "picture", "sound", "longer")
 LONG_S, FORGED_S, SHORT_S = 4.0, 3.0, 2.0  # clips held against swapped voices; against forged ones; beginnings of all
@@ -54,7 +54,7 @@ class Hall:
     def measure(self, rows: Sequence[Row], min_seconds: float) -> list[MeasuredRow]:
         """Score each row by the network that never saw its source; what cannot be scored is left out."""
         store, found = self.keep(self.observer.recipe), []
-        with show_progress() as on_row:
+        with show_counts() as on_row:
             for done, row in enumerate(rows, start=1):
                 told = self._measure(row, store, min_seconds)
                 found += [told] if told else []
@@ -150,7 +150,7 @@ def measure_worse(hall: Hall, seconds: float, people: int, steps: Sequence[Step]
     """Make the first seconds of one clip of each of so many people worse."""
     rows = choose_one_each([one.row for one in hall.measure(in_sync(hall.rows), seconds)], people)
     watch, options = Watch(hall.observer, hall.keep, seconds), RobustnessOptions(tuple(steps), seconds)
-    with show_progress() as on_step:
+    with show_counts() as on_step:
         return measure_robustness(rows, hall.stand_ins.choose, watch, options, on_step)
 
 

@@ -11,7 +11,7 @@ from benchmarks.results_records import Measured
 from engine.evaluation.drawings import draw_consistency, plot_robustness, write_pictures
 from engine.evaluation.figures import Against, Parting, Share, Trimmed
 from engine.evaluation.robustness import Outcome
-from engine.evaluation.robustness_command import name_step
+from webapp.cli.robustness import name_step
 
 TEMPLATES = Path(__file__).with_name("templates")
 FEW = 5  # clips of a method below which it comes after the others

@@ -23,6 +23,7 @@ from gallery_db.records import (
     Verification,
 )
 
+SCHEMA_VERSION = 1  # of the JSON
 CAUTION = "Moving alike is evidence to be weighed, no proof of who somebody is."
 EXPLANATIONS = {
     SearchReason.UNCALIBRATED: "similarities are raw, so nobody can be told to be supported or not",

@@ -1,6 +1,6 @@
 """Start the app: `python -m webapp`. WAYSPEAK_HOST, WAYSPEAK_PORT and WAYSPEAK_WORKERS say where and with how many."""
 
-from webapp.serving import main
+from webapp.cli.main import load_command
 
 if __name__ == "__main__":
-    main()
+    load_command("serve")(args=[], prog_name="python -m webapp")

@@ -7,20 +7,21 @@ from pathlib import Path
 from rich.box import SIMPLE
 from rich.table import Table
 
-from engine.calibrate_command import gather_trials, read_scores
 from engine.calibration.files import write_record
 from engine.calibration.gathering import GatherOptions
 from engine.calibration.overview import Overview, look_over_clips, look_over_trials
 from engine.calibration.records import Calibration, Task
 from engine.calibration.trials import ScoredTrials
-from engine.evaluation.command import Reading, score_clips
 from engine.evaluation.consistency import EvaluationOptions
 from engine.evaluation.figures import Parting
+from engine.evaluation.measurements import Reading, score_clips
 from engine.manifest import read_manifest
 from engine.pipeline import Engine
 from engine.settings import Settings
 from engine.types import Mode
 from gallery_db.gallery import Gallery
+from webapp.cli.calibrate import gather_trials, read_scores
+from webapp.cli.output import show_counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,8 @@ def look_over(sources: Sources, settings: Settings) -> Overview:
     if sources.scores or sources.task != Task.CONSISTENCY:
         return look_over_trials(gather(sources, settings)[0], sources.seed)
     engine = Engine.load(settings)
-    found = score_clips(read_manifest(Path(sources.manifest)), engine, settings, sources.reading)
+    with show_counts() as on_row:
+        found = score_clips(read_manifest(Path(sources.manifest)), engine, settings, sources.reading, on_row)
     return look_over_clips(found, engine, EvaluationOptions(sources.windows_s, seed=sources.seed))
 
 

@@ -1,17 +1,28 @@
 """The clips of a manifest, measured one by one: a score and an offset each, or why there is none."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
+from engine import weights
 from engine.cache import ObservationCache, observe_cached
+from engine.decoding import decode_ahead
 from engine.errors import EngineError
+from engine.evaluation.embeddings import EmbeddedRows, embed_rows, load_embedder
+from engine.evaluation.identity import IdentityOptions, name_unusable
+from engine.evaluation.layouts import Choice, Layout, read_layout
 from engine.evaluation.trials import TrialClip
-from engine.manifest import Row, Skipped
+from engine.faces import FaceOptions
+from engine.manifest import Row, Skipped, read_manifest
+from engine.model_specs import SPECS
 from engine.observation import Observation, ObservedTrack
+from engine.observer import Observer
 from engine.pipeline import Engine
-from engine.types import FPS, OnStep
+from engine.settings import Settings
+from engine.types import FPS, Model, OnStep
 
 MIN_TRACK = FPS  # frames of a face that is scored
 
@@ -34,6 +45,44 @@ class Measurements:
     measured: tuple[MeasuredRow, ...]
     skipped: tuple[Skipped, ...]
     has_others: bool  # some row is labelled other than real, be it measured or not
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Which clips are looked at, and how; nothing that changes a figure of those that are."""
+
+    cache: Path | None
+    min_seconds: float
+    limit: int  # 0: all
+    workers: int
+
+    def open_cache(
+        self, settings: Settings, recipe: str, with_mouths: bool = False, with_faces: bool = False
+    ) -> ObservationCache:
+        return ObservationCache(self.cache or settings.data_dir / "cache", recipe, with_mouths, with_faces)
+
+    def decode(
+        self, rows: Sequence[Row], settings: Settings, options: FaceOptions, store: ObservationCache, on_row: OnStep
+    ) -> None:
+        """Fill the cache ahead where there are processes for it; else each clip is decoded when its turn comes."""
+        if self.workers > 1:
+            decode_ahead([row.path for row in rows], settings, options, store, self.workers, on_row)
+
+
+def read_rows(
+    paths: Sequence[Path], layout: Layout | None = None, choice: Choice | None = None
+) -> tuple[list[Row], list[Skipped]]:
+    """Read manifests and the folders of collections, numbered on, and what is named there without being there."""
+    rows: list[Row] = []
+    absent: list[Skipped] = []
+    for path in paths:
+        if path.is_dir():
+            listing = read_layout(path, layout, choice)
+            absent += listing.absent
+            rows += listing.rows
+        else:
+            rows += read_manifest(path)
+    return [replace(row, number=number) for number, row in enumerate(rows, start=1)], absent
 
 
 def choose_rows(
@@ -74,6 +123,57 @@ def measure_rows(
             measured.append(found)
     on_row("measure", len(rows), len(rows))
     return Measurements(tuple(measured), tuple(skipped), any(not row.is_real for row in rows))
+
+
+def score_clips(
+    rows: Sequence[Row],
+    engine: Engine,
+    settings: Settings,
+    reading: Reading,
+    on_row: OnStep = lambda step, completed, total: None,
+) -> Measurements:
+    """See, hear and score the clips of all rows that can be used."""
+    usable, useless = choose_rows(rows, reading.limit)
+    store = reading.open_cache(settings, engine.observer.recipe, SPECS[engine.expert.model].needs_mouths)
+    with name_disk_errors():
+        reading.decode(usable, settings, engine.observer.face_options, store, on_row)
+        found = measure_rows(usable, engine, store, reading.min_seconds, on_row)
+    return replace(found, skipped=(*useless, *found.skipped))
+
+
+def embed_people(
+    rows: Sequence[Row],
+    options: IdentityOptions,
+    settings: Settings,
+    reading: Reading,
+    on_row: OnStep = lambda step, completed, total: None,
+) -> EmbeddedRows:
+    """See and embed the clips of all rows that can be used."""
+    usable, useless = choose_rows(rows, reading.limit, lambda row: name_unusable(row, options.task))
+    embedder, observer = load_embedder(options.embedder, settings), Observer.load(settings, cut_faces=True)
+    store = reading.open_cache(settings, observer.recipe, with_faces=True)
+    with name_disk_errors():
+        reading.decode(usable, settings, observer.face_options, store, on_row)
+        embedded = embed_rows(usable, embedder, observer, store, reading.min_seconds, on_row)
+    return replace(embedded, skipped=(*useless, *embedded.skipped))
+
+
+def read_trained_sources(settings: Settings, model: Model) -> frozenset[str]:
+    """Name the sources that the installed model was trained on, as far as its record tells; a foreign one has none."""
+    spec = SPECS[model]
+    if not spec.names_sources:
+        return frozenset()
+    record = weights.read_sidecar(weights.locate_accepted(spec.weight, settings.data_dir)).get("trained_on", {})
+    return frozenset(record.get("sources", ()))
+
+
+@contextmanager
+def name_disk_errors() -> Iterator[None]:
+    """Say of a cache that cannot be written what to do."""
+    try:
+        yield
+    except OSError as cause:
+        raise EngineError(f"The cache cannot be written: {cause}.", "Choose another folder with --cache.") from cause
 
 
 def _read_cells(row: Row) -> str | None:

@@ -14,6 +14,7 @@ from engine.manifest import Row
 from engine.settings import Settings
 from engine.training.alignment import settle_lateness
 from engine.training.clips import MIN_FRAMES, check_faces, find_corpora, read_usable_rows
+from engine.training.crew import Crew
 from engine.training.reels import Reel, ReelMaker, measure_reel
 from engine.weights import hash_file
 
@@ -47,6 +48,13 @@ class Archive:
         reels = self._list(rows, places)
         check_faces(reels, rows, manifest)
         return reels
+
+    def gather_with(self, crew: Crew, manifest: Path) -> list[Reel]:
+        """Let the first process make what is missing, as `gather` does; the others find it done and stay quiet."""
+        if crew.leads:
+            reels = self.gather(manifest)
+        crew.wait()
+        return reels if crew.leads else replace(self, workers=1, on_skip=lambda told: None).gather(manifest)
 
     def _place(self, video: Path, folder: Path) -> Path | None:
         """Name the reel by the hash of its video; None where that cannot be read."""

@@ -7,13 +7,14 @@ corpora but one fold instead, in turn, and measure on the fold left out.
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from safetensors.torch import save_file
 
 from engine.cache import ObservationCache, observe_cached
 from engine.errors import Code
+from engine.evaluation.trials import Encode
 from engine.manifest import Row
 from engine.models.compact import CompactConsistency
 from engine.observation import Observation
@@ -30,7 +31,7 @@ from engine.training.clips import (
 )
 from engine.training.members import MemberOptions, Trainee
 from engine.training.runs import Job, OnProgress, run_jobs
-from engine.training.validation import MIN_WHOLE
+from engine.training.validation import MIN_WHOLE, encode_by_context, encode_by_members, sum_up, try_fold
 from engine.weights import hash_file
 
 
@@ -109,6 +110,33 @@ def train_held_out(
     return {fold: trained[k * options.n_members : (k + 1) * options.n_members] for k, fold in enumerate(folds)}
 
 
+def measure_held_out(
+    clips: list[TrainingClip], options: TrainingOptions, shop: Workshop, ablate: bool
+) -> dict[str, dict[str, object]]:
+    """Train without each fold in turn and measure on it; with `ablate`, one member of each kind besides."""
+    held_out = train_held_out("held-out", clips, options, shop)
+    figures = {"model": _measure_folds(clips, options, held_out, encode_by_members, False)}
+    if not ablate:
+        return figures
+    firsts = {fold: trainees[:1] for fold, trainees in held_out.items()}
+    figures["both"] = _measure_folds(clips, options, firsts, encode_by_members, True)
+    for name, aligned, masked in (("alignment", True, False), ("masking", False, True)):
+        kind = replace(options, n_members=1, members=replace(options.members, aligned=aligned, masked=masked))
+        encode = encode_by_members if aligned else encode_by_context
+        figures[name] = _measure_folds(
+            clips, options, train_held_out(f"held-out-{name}", clips, kind, shop), encode, True
+        )
+    return figures
+
+
+def list_held_out(clips: list[TrainingClip], options: TrainingOptions) -> dict[str, list[str]]:
+    """Name the corpora that the networks of each fold never saw, for a later use of their checkpoints."""
+    held: dict[str, list[str]] = {}
+    for corpus, fold in sorted(split_folds(clips, options.n_folds).items()):
+        held.setdefault(str(fold), []).append(corpus)
+    return dict(sorted(held.items()))
+
+
 def save_compact(
     model: CompactConsistency, path: Path, options: TrainingOptions, clips: Sequence[TrainingClip]
 ) -> None:
@@ -129,6 +157,21 @@ def save_compact(
         },
     }
     path.with_suffix(".json").write_text(json.dumps(sidecar, indent=2, sort_keys=True) + "\n")
+
+
+def _measure_folds(
+    clips: list[TrainingClip],
+    options: TrainingOptions,
+    held_out: dict[int, list[Trainee]],
+    encode: Callable[[list[Trainee]], Encode],
+    fast: bool,
+) -> dict[str, object]:
+    fold_of = split_folds(clips, options.n_folds)
+    tried = [
+        try_fold([clip for clip in clips if fold_of[clip.corpus] == fold], encode(trainees), fast)
+        for fold, trainees in held_out.items()
+    ]
+    return sum_up(tried)
 
 
 def _run(jobs: Sequence[Job], shop: Workshop) -> list[Trainee]:

@@ -1,17 +1,22 @@
 """Training of DVP: speakers told apart by their motion, distorted motion pushed away, appearance unlearnt."""
 
+import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
-from engine.models.dvp import DVP, DVPOptions, Member, fill_window, place_windows
+from engine.models.dvp import DVP, DVPOptions, Member, fill_window, place_windows, write_options
+from engine.permissions import MARK, Use, mark_uses
 from engine.training.distortions import TRAINED, Distortion, distort
 from engine.training.recasts import recast
 from engine.training.speakers import SpokenClip, fit_bases
+from engine.weights import hash_file
 
 PAIR_SCALE = 10.0
 SHRUNK = 8  # pixels each way of the picture in the code of an appearance
@@ -59,6 +64,28 @@ def train_dvp(
         for number in range(options.n_members)
     ]
     return DVP.of(members, bases)
+
+
+def save_dvp(model: DVP, path: Path, options: DynamicsOptions, clips: Sequence[SpokenClip]) -> None:
+    """Write the weights in half precision and the sidecar that names their hash and how they were made."""
+    uses = {MARK: mark_uses(frozenset({Use.SPEAKER}))}
+    state = {
+        name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in model.state_dict().items()
+    }
+    save_file({name: tensor.contiguous() for name, tensor in state.items()}, path, write_options(model.options) | uses)
+    digest = hash_file(path)
+    sidecar = uses | {
+        "sha256": digest,
+        "speakers": sorted({name for clip in clips if clip.row.speaker for name in clip.people}),
+        "recipe": f"dynamics-{digest[:12]}",
+        "options": asdict(options),
+        "trained_on": {
+            "clips": len(clips),
+            "seconds": round(sum(clip.seconds for clip in clips)),
+            "sources": sorted({clip.row.source for clip in clips}),
+        },
+    }
+    path.with_suffix(".json").write_text(json.dumps(sidecar, indent=2, sort_keys=True) + "\n")
 
 
 def train_member(

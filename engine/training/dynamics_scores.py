@@ -1,17 +1,19 @@
 """Scores of people by networks that never saw them, for a calibration of the network that was trained on all."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
 from engine.calibration.gathering import GatherOptions, Origin
 from engine.calibration.people_trials import gather_people
 from engine.calibration.records import Task
-from engine.calibration.trials import ScoredTrials, join_trials
+from engine.calibration.trials import ScoredTrials, join_trials, write_trials
 from engine.dynamics import Dynamics, Nature
 from engine.evaluation.embeddings import EmbeddedRow, EmbeddedRows
 from engine.manifest import Skipped
 from engine.models.dvp import DVP
+from engine.training.dynamics_validation import Looks, tell_natures
 from engine.training.speakers import SpokenClip
 
 STYLE_STAND_INS = "networks of the same training, each of which never saw the people whom it embedded"
@@ -41,3 +43,22 @@ def score_left_out(
     """
     origin, options = Origin("", manifest_sha256, STYLE_STAND_INS), gather or GatherOptions()
     return join_trials([gather_people(own, [one.row for one in own.rows], task, origin, options) for own in folds])
+
+
+def write_left_out(
+    models: Sequence[DVP],
+    looks: Sequence[Looks],
+    clips: Sequence[SpokenClip],
+    folds: Sequence[frozenset[str]],
+    manifest_sha256: str,
+    folder: Path,
+) -> None:
+    """Hold the people of each fold against each other, by the network that never saw them."""
+    rows = [
+        embed_left_out(model, Nature(*natural.tolist()), [clip for clip in clips if clip.people <= own])
+        for model, natural, own in zip(
+            models, tell_natures(looks), folds, strict=False
+        )  # not every fold may be measured
+    ]
+    for task in (Task.VERIFICATION, Task.IDENTIFICATION):
+        write_trials(score_left_out(rows, task, manifest_sha256), folder / f"{task}.json")

@@ -1,7 +1,11 @@
 """What a training of DVP is worth on speakers it left out: untouched, distorted in time, or with another's face."""
 
-from collections.abc import Sequence
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,11 +18,13 @@ from engine.evaluation.searches import Pairs, Search, pair_samples, search
 from engine.manifest import Row
 from engine.models.dvp import DVP, fill_window
 from engine.training.distortions import DISTORT, Distortion
-from engine.training.dynamics import measure_natural
+from engine.training.dynamics import DynamicsOptions, measure_natural, save_dvp, train_dvp
 from engine.training.recasts import recast
 from engine.training.speakers import SpokenClip
 
 UNTOUCHED, FACE_SWAP, REENACTMENT = "", "face swap", "reenactment"
+N_FOLDS = 4
+FEWER = (6, 12)  # speakers of the learning curve
 SAMPLE_S = 9.9  # eight clips of 1.24 s
 Figures = dict[str, object]
 
@@ -36,6 +42,89 @@ class Look:
 
 Looks = dict[str, list[Look]]
 """By method; the empty one is untouched."""
+Held = tuple[DVP, Looks]  # a network and what it makes of the people it never saw
+OnProgress = Callable[[str, int, int], None]
+"""`on_step(training, member, steps done)`."""
+
+
+def train_final(
+    clips: Sequence[SpokenClip],
+    folds: Sequence[frozenset[str]],
+    options: DynamicsOptions,
+    out: Path,
+    on_step: OnProgress,
+) -> None:
+    """Train on everybody; how natural untouched motion looks is measured by a training that left one fold out."""
+    held_out = [clip for clip in clips if clip.is_own_face and clip.speaker in folds[0]]
+    scout = train_dvp(
+        [clip for clip in clips if not clip.people & folds[0]], options, on_step=partial(on_step, "scout")
+    )
+    model = train_dvp(clips, options, on_step=partial(on_step, "final"))
+    model.natural = measure_natural(group_evidence(look_at(scout, held_out)))
+    save_dvp(model, out / "dynamics.safetensors", options, clips)
+
+
+def train_in_turn(
+    clips: Sequence[SpokenClip],
+    folds: Sequence[frozenset[str]],
+    measured: int,
+    variants: dict[str, DynamicsOptions],
+    workers: int,
+    curve: bool,
+    on_done: Callable[[int, int], None] = lambda done, total: None,
+) -> tuple[dict[str, list[Looks]], list[DVP]]:
+    """Train each variant without each fold; give what all make of theirs, and the networks of `model`."""
+    jobs = [
+        (name, partial(_train_and_look, clips, folds, own, fold))
+        for name, own in variants.items()
+        for fold in range(measured)
+    ]
+    if curve:
+        jobs += [
+            (f"{n} speakers", partial(_train_and_look, clips, folds, variants["model"], fold, n))
+            for n in FEWER
+            for fold in range(measured)
+        ]
+    on_done(0, len(jobs))
+    parts: dict[str, list[Looks]] = {}
+    models: list[DVP] = []
+    trained = zip(jobs, _call_all([call for _, call in jobs], workers), strict=True)
+    for done, ((name, _), (model, looks)) in enumerate(trained, start=1):
+        parts.setdefault(name, []).append(looks)
+        models += [model] if name == "model" else []
+        on_done(done, len(jobs))
+    return parts, models
+
+
+def keep_folds(
+    models: Sequence[DVP],
+    looks: Sequence[Looks],
+    clips: Sequence[SpokenClip],
+    folds: Sequence[frozenset[str]],
+    options: DynamicsOptions,
+    out: Path,
+) -> None:
+    """Write the weights of each fold, which never saw its speakers."""
+    for fold, (model, natural) in enumerate(zip(models, tell_natures(looks), strict=True)):
+        model.natural = natural
+        path = out / f"fold-{fold}" / "weights" / "dynamics.safetensors"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_dvp(model, path, options, [clip for clip in clips if not clip.people & folds[fold]])
+
+
+def ablations(options: DynamicsOptions) -> dict[str, DynamicsOptions]:
+    """Each of the three parts off, all off, and what else is worth knowing."""
+    spatial = replace(options.model, frequency=False, centred=False)
+    return {
+        "no negatives": replace(options, negatives=()),
+        "no frequency": replace(options, model=spatial),
+        "temporal spectrum": replace(options, model=replace(options.model, spectrum=True)),
+        "no adversary": replace(options, adversary=0.0),
+        "no pairs": replace(options, pairs=0),
+        "all off": replace(options, negatives=(), adversary=0.0, pairs=0, model=spatial),
+        "no pictures": replace(options, model=replace(options.model, n_bands=0)),
+        "fine pictures and blendshapes": replace(options, model=replace(options.model, n_bands=32, n_shapes=16)),
+    }
 
 
 def look_at(model: DVP, clips: Sequence[SpokenClip], windows: np.ndarray | None = None) -> list[Look]:
@@ -193,3 +282,35 @@ def _recast(model: DVP, clip: SpokenClip, face: SpokenClip, keep_shape: bool) ->
     length = model.options.window
     made = recast(face.still(len(face.faces) // 2), clip.faces.points[:length], keep_shape)
     return fill_window(model.describe(clip.motion[:length], made), length)
+
+
+def _train_and_look(
+    clips: Sequence[SpokenClip],
+    folds: Sequence[frozenset[str]],
+    options: DynamicsOptions,
+    fold: int,
+    n: int | None = None,
+) -> Held:
+    """Train without a fold, or on `n` of the measured speakers alone where that is given; look at the fold."""
+    torch.set_num_threads(1)
+    others = sorted(name for number, own in enumerate(folds) if number != fold for name in own)
+    chosen = {clip.speaker for clip in clips} - folds[fold] if n is None else set(others[:n])
+    model = train_dvp([clip for clip in clips if clip.people <= chosen], options)
+    return model, look_at_all(model, [clip for clip in clips if clip.people <= folds[fold]], options.seed)
+
+
+def _call_all(calls: Sequence[Callable[[], Held]], workers: int) -> Iterator[Held]:
+    """Give what each call does in turn, side by side where there are workers for it."""
+    if workers == 1:
+        for call in calls:
+            yield call()
+        return
+    # spawned, since a fork would take over the locks of the observer's threads as they happen to be
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+        futures = [pool.submit(call) for call in calls]
+        try:
+            for future in futures:
+                yield future.result()
+        finally:
+            for future in futures:
+                future.cancel()

@@ -2,12 +2,37 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any
 
+from engine.errors import Code
 from engine.evaluation.trials import Trial, TrialClip, cut_windows, shuffle_faces, try_other_voices, try_own_voices
 from engine.models.avhubert import AVHubert
 from engine.speech import normalise_rows
+from engine.training.avhubert import AVHubertTraining, begin_untrained, train_avhubert
+from engine.training.clips import split_folds
 from engine.training.reels import Reel, cut_reel
+from engine.training.steps import Shop
 from engine.training.validation import MIN_WHOLE, rate_trials
+
+N_FOLDS = 4
+
+
+class Objective(StrEnum):
+    """What is learnt."""
+
+    BOTH = "both"
+    ALIGNMENT = "alignment"
+    MASKING = "masking"
+
+
+LOSSES: dict[Objective, dict[str, float]] = {
+    Objective.BOTH: {},
+    Objective.ALIGNMENT: {"masked": 0.0, "unmasked": 0.0},
+    Objective.MASKING: {"alignment": 0.0},
+}
+"""Weights of losses that each objective sets."""
+
 
 Tried = tuple[list[Trial], list[Trial]]
 """Trials with own voices, and with others'."""
@@ -24,9 +49,48 @@ class Probation:
 
 def try_reels(model: AVHubert, reels: Sequence[Reel]) -> Probation:
     """Hold the faces of reels of at least 4 s, as they were published, against own and other voices."""
-    whole = [_trial_clip(model, replace(reel, late=0)) for reel in reels if reel.n_frames >= MIN_WHOLE]
+    whole = [_trial_clip(model, replace(reel, late=0)) for reel in reels if _is_long(reel)]
     pieces = cut_windows(whole, MIN_WHOLE, model.encode)
     return Probation(_try(whole), _try(pieces), _try(shuffle_faces(pieces, model.encode)))
+
+
+def measure_held_out(
+    reels: Sequence[Reel], options: AVHubertTraining, shop: Shop, folds: Sequence[int], objectives: Sequence[Objective]
+) -> dict[str, object]:
+    """Train without each of the folds in turn, by each of the objectives, and measure on what was left out.
+
+    BAD_MANIFEST where nothing can be left out, or nothing left out is long enough to be judged.
+    """
+    fold_of = split_folds(reels, N_FOLDS)
+    judged = [fold for fold in folds if any(fold_of[one.corpus] == fold and _is_long(one) for one in reels)]
+    if len(set(fold_of.values())) < 2 or not judged:
+        raise Code.BAD_MANIFEST(
+            "Nothing can be left out to be judged",
+            f"Validation needs clips of two sources, and some of {MIN_WHOLE} frames in a fold that is left out.",
+        )
+    inside = {fold: [one for one in reels if fold_of[one.corpus] == fold] for fold in judged}
+    outside = {fold: [one for one in reels if fold_of[one.corpus] != fold] for fold in judged}
+    figures: dict[str, object] = {}
+    if shop.crew.leads:
+        figures["untrained"] = sum_up_probation([try_reels(begin_untrained(options), inside[fold]) for fold in judged])
+    for name in objectives:
+        kind = choose_losses(options, name)
+        tried, losses = [], {}
+        for fold in judged:
+            apart = replace(shop, folder=shop.folder / f"{name}-{fold}")
+            model, trends = train_avhubert(outside[fold], kind, apart)
+            losses[str(fold)] = [trend.sum_up() for trend in trends]
+            if shop.crew.leads:
+                tried.append(try_reels(model, inside[fold]))
+        if shop.crew.leads:
+            figures[name] = sum_up_probation(tried) | {"losses_first_and_last": losses}
+    return figures
+
+
+def choose_losses(options: AVHubertTraining, objective: Objective) -> AVHubertTraining:
+    """Switch off the losses that are not of the objective."""
+    weights: dict[str, Any] = {**LOSSES[objective]}
+    return replace(options, losses=replace(options.losses, **weights))
 
 
 def sum_up_probation(folds: Sequence[Probation]) -> dict[str, object]:
@@ -36,6 +100,10 @@ def sum_up_probation(folds: Sequence[Probation]) -> dict[str, object]:
         "pieces_of_4_s": rate_trials([fold.pieces for fold in folds]),
         "shuffled_pieces": rate_trials([fold.shuffled for fold in folds]),
     }
+
+
+def _is_long(reel: Reel) -> bool:
+    return reel.n_frames >= MIN_WHOLE
 
 
 def _try(clips: Sequence[TrialClip]) -> Tried:

@@ -1,18 +1,25 @@
 """People to learn ways of speaking from: what is kept of each clip, and who is left out in turn."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from engine.alignedfaces import AlignedFaces
-from engine.manifest import Row
+from engine.cache import ObservationCache, observe_cached
+from engine.decoding import decode_ahead
+from engine.errors import EngineError
+from engine.manifest import Row, read_manifest
 from engine.models.dvp import DVP, DVPOptions, describe_pictures
 from engine.motion import N_SHAPES
 from engine.observation import Observation
+from engine.observer import Observer
+from engine.settings import Settings
 from engine.training.clips import choose_face
 from engine.training.recasts import StillFace
+from engine.types import OnStep
 
 MAX_FRAMES = 500  # of a clip: 20 s
 MIN_FRAMES = 25
@@ -68,6 +75,38 @@ def build_spoken_clip(seen: Observation, row: Row) -> SpokenClip | None:
     return SpokenClip(row, seen.sha256, speaker, track.motion[kept], track.faces[kept])
 
 
+def read_spoken_rows(manifest: Path, forged: Sequence[Path]) -> list[Row]:
+    """Read the real rows of a manifest, and of others those where one person moves another's face."""
+    rows = [row for row in read_manifest(manifest, required=("path", "label", "speaker", "session")) if row.is_real]
+    for path in forged:
+        made = read_manifest(path, required=("path", "label", "face_owner", "motion_owner"))
+        rows += [row for row in made if not row.is_real and row.motion_owner and row.face_owner != row.motion_owner]
+    return rows
+
+
+def gather_spoken_clips(
+    rows: Sequence[Row],
+    settings: Settings,
+    folder: Path,
+    workers: int,
+    on_step: OnStep = lambda step, completed, total: None,
+    on_skip: Callable[[str], None] = lambda told: None,
+) -> list[SpokenClip]:
+    """Build a clip of every row; what cannot be read or shows no face for a second is named and left out."""
+    observer = Observer.load(settings, cut_faces=True)
+    kept = ObservationCache(folder, observer.recipe, with_faces=True)
+    decode_ahead([row.path for row in rows], settings, observer.face_options, kept, workers, on_step)
+    clips = []
+    for done, row in enumerate(rows, start=1):
+        found = _build(row, observer, kept)
+        if isinstance(found, str):
+            on_skip(f"{row.written} is left out: {found}")
+        else:
+            clips.append(found)
+        on_step("clips", done, len(rows))
+    return clips
+
+
 def find_longest_run(flags: np.ndarray) -> slice:
     """The longest run of True in (T,) bool."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]]).astype(int)))
@@ -110,6 +149,13 @@ def fit_bases(clips: Sequence[SpokenClip], options: DVPOptions) -> DVP:
     model.pose_scale = torch.from_numpy(_invert(moved[:, N_SHAPES:].std(0)))
     model.band_basis = torch.from_numpy(_find_directions(seen, options.n_bands))
     return model
+
+
+def _build(row: Row, observer: Observer, cache: ObservationCache) -> SpokenClip | str:
+    try:
+        return build_spoken_clip(observe_cached(row.path, observer, cache), row) or "no face is seen for a second"
+    except EngineError as error:
+        return error.message
 
 
 def _find_directions(rows: np.ndarray, n: int) -> np.ndarray:

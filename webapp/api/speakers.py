@@ -4,9 +4,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path
 
-from gallery_db.command import SCHEMA_VERSION
 from gallery_db.records import StoredSample
-from gallery_db.summary import to_json
+from gallery_db.summary import SCHEMA_VERSION, to_json
 from webapp.accounts.records import Visitor
 from webapp.api.entrance import Analyst, AnyVisitor, Enroller
 from webapp.api.views import (

@@ -1,4 +1,4 @@
-"""The typer commands behind `wayspeak weights`: bring weights in, accept their licence, list and verify them."""
+"""`wayspeak weights`: bring weights in, accept their licence, list and verify them."""
 
 import json
 import sys
@@ -12,7 +12,7 @@ from engine.licences import LICENCES, Licence, accept_licence, find_acceptance
 from engine.settings import Settings
 from engine.weights import WEIGHTS, WeightCheck, WeightState, inspect_weight
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
+app = typer.Typer(add_completion=False, no_args_is_help=True)
 
 
 @app.command("import")

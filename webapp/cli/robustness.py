@@ -1,4 +1,4 @@
-"""The typer command behind `wayspeak robustness`."""
+"""`wayspeak robustness`: measure on clips that were made worse."""
 
 import json as jsonlib
 from collections.abc import Sequence
@@ -12,10 +12,9 @@ from rich.table import Column, Table
 
 from engine.cache import ObservationCache
 from engine.errors import Code
-from engine.evaluation.command import load_drawings, name_disk_errors, read_rows, show_progress
 from engine.evaluation.figures import Share
 from engine.evaluation.layouts import Choice, Layout
-from engine.evaluation.measurements import choose_rows
+from engine.evaluation.measurements import choose_rows, name_disk_errors
 from engine.evaluation.perturbations import LEVELS, OF_PICTURE, OF_SOUND, UNITS, Perturbation
 from engine.evaluation.robustness import (
     Outcome,
@@ -28,16 +27,15 @@ from engine.evaluation.robustness import (
 from engine.manifest import Row
 from engine.methods import choose_method
 from engine.model_specs import SPECS
-from engine.output import STDOUT, write_output
 from engine.pipeline import Engine
 from engine.settings import Settings
 from engine.types import Mode, Model
+from webapp.cli.evaluate import load_drawings, read_clips
+from webapp.cli.output import STDOUT, show_counts, write_output
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 GROUPS = {"picture": OF_PICTURE, "sound": OF_SOUND, "all": tuple(Perturbation)}
 
 
-@app.command()
 def robustness(
     manifest: Annotated[Path, typer.Argument(help="CSV as of `wayspeak evaluate`, or the folder of a collection.")],
     what: Annotated[str, typer.Option(help=f"picture, sound, all, or some of: {', '.join(Perturbation)}.")] = "all",
@@ -62,13 +60,13 @@ def robustness(
     steps, settings = read_steps(what, levels), Settings.from_env()
     drawings = load_drawings() if figures else None
     engine = Engine.load(settings, choose_method(model, Mode.STRICT, None, settings.data_dir))
-    rows, absent = read_rows([manifest], layout, Choice(split=split))
+    rows, absent = read_clips([manifest], layout, Choice(split=split))
     usable, useless = choose_rows(rows, limit)
     check_rows(usable)
     folder, with_mouths = cache or settings.data_dir / "cache", SPECS[engine.expert.model].needs_mouths
     watch = Watch(engine.observer, lambda recipe: ObservationCache(folder, recipe, with_mouths), seconds)
     options = RobustnessOptions(steps, seconds, seed=seed)
-    with name_disk_errors(), show_progress() as on_row:
+    with name_disk_errors(), show_counts() as on_row:
         report = measure_robustness(usable, lambda row: engine, watch, options, on_row)
     print_robustness(report, Console(stderr=json == STDOUT))
     for one in (*absent, *useless):

@@ -1,8 +1,7 @@
-"""The typer commands behind `wayspeak gallery` and `wayspeak forget`: all that needs no clip to be looked at."""
+"""`wayspeak gallery` and `wayspeak forget`: all that reads no clip."""
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from contextvars import ContextVar
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,10 +14,10 @@ from engine.calibration.records import Calibration
 from engine.errors import EngineError
 from engine.report import write_json
 from engine.settings import Settings
-from gallery_db.forgetting import Cleaner, Forgotten
 from gallery_db.gallery import Gallery
 from gallery_db.records import Clash, StoredSample
 from gallery_db.summary import (
+    SCHEMA_VERSION,
     clean,
     describe_check,
     describe_enrolment,
@@ -27,13 +26,9 @@ from gallery_db.summary import (
     describe_stats,
     to_json,
 )
+from webapp.galleries import open_gallery
 
-SCHEMA_VERSION = 1  # of the JSON
-CACHE = "cache"  # of observations, in the data folder
-CLEANERS: ContextVar[Mapping[str, Callable[[Settings], Cleaner]]] = ContextVar("CLEANERS")
-"""What else is kept of people, and who cleans it: set by whoever runs these commands and knows."""
-
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
+app = typer.Typer(add_completion=False, no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(help="Name of the speaker.", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON.")]
@@ -46,7 +41,7 @@ def list_speakers(
     as_json: AsJson = False,
 ) -> None:
     """List everybody who is enrolled, or the clips of one speaker with their numbers."""
-    with open_gallery() as gallery:
+    with open_gallery(Settings.from_env()) as gallery:
         if name is not None:
             samples = [replace(one, thumbnail=None) for one in gallery.samples(name)]
             _show(_describe_samples(samples), samples, as_json)
@@ -58,7 +53,7 @@ def list_speakers(
 @app.command()
 def stats(as_json: AsJson = False) -> None:
     """Say how much is enrolled, how it is searched, and where it stands."""
-    with open_gallery() as gallery:
+    with open_gallery(Settings.from_env()) as gallery:
         found = gallery.stats()
         _show(describe_stats(found), found, as_json)
 
@@ -66,7 +61,7 @@ def stats(as_json: AsJson = False) -> None:
 @app.command()
 def check() -> None:
     """Look for damage and mend what can be; exit with 1 where something cannot."""
-    with open_gallery() as gallery:
+    with open_gallery(Settings.from_env()) as gallery:
         found = gallery.check()
     _show(describe_check(found))
     if not found.is_sound:
@@ -76,7 +71,7 @@ def check() -> None:
 @app.command()
 def calibrations(as_json: AsJson = False) -> None:
     """List the calibration records that are kept here; approved ones win over what comes with the program."""
-    with open_gallery() as gallery:
+    with open_gallery(Settings.from_env()) as gallery:
         found = gallery.calibrations()
         _show([_describe_calibration(one) for one in found] or ["None is kept."], found, as_json)
 
@@ -86,7 +81,7 @@ def keep(
     records: Annotated[list[Path], typer.Argument(help="Records, each after what it follows.", show_default=False)],
 ) -> None:
     """Keep calibration records: the newest approved one of a task and recipe is in force from then on, everywhere."""
-    with open_gallery() as gallery:
+    with open_gallery(Settings.from_env()) as gallery:
         for record in [read_record(path) for path in records]:
             gallery.keep_calibration(record)
             typer.echo(f"{_describe_calibration(record)}: kept")
@@ -99,7 +94,7 @@ def export_people(
 ) -> None:
     """Write everybody, or some, into one portable file: vectors, consents, thumbnails, under a checksum."""
     refuse_existing(file)
-    with open_gallery() as gallery:
+    with open_gallery(Settings.from_env()) as gallery:
         n_people = gallery.export(file, speaker)
     typer.echo(f"{n_people} speakers written to {file}. Who is forgotten here stays in that file: delete it in time.")
 
@@ -117,7 +112,7 @@ def import_people(
     if merge and rename:
         raise EngineError("--merge and --rename contradict each other.", "Choose one.")
     clash = Clash.MERGE if merge else Clash.RENAME if rename else Clash.REFUSE
-    with open_gallery() as gallery:
+    with open_gallery(Settings.from_env()) as gallery:
         done = gallery.import_(file, on_clash=clash)
     for one in done:
         typer.echo("\n".join(describe_enrolment(one)))
@@ -128,7 +123,7 @@ def import_people(
 def backup(file: Annotated[Path, typer.Argument(help="The file to write.", show_default=False)]) -> None:
     """Write the whole gallery into a file, while others go on using it."""
     refuse_existing(file)
-    with open_gallery() as gallery:
+    with open_gallery(Settings.from_env()) as gallery:
         gallery.backup(file)
     typer.echo(f"Written to {file}. Who is forgotten from now on stays in that file: delete it in time.")
 
@@ -151,7 +146,7 @@ def merge(
     absorbed: Annotated[str, typer.Argument(help="The one whose clips join theirs.", show_default=False)],
 ) -> None:
     """Make two speakers one; `unmerge` undoes it."""
-    with open_gallery() as gallery:
+    with open_gallery(Settings.from_env()) as gallery:
         speaker = gallery.merge(kept, absorbed)
     typer.echo(
         f"{clean(speaker.name)} has {speaker.n_samples} clips now. To undo it: wayspeak gallery unmerge {absorbed}"
@@ -161,7 +156,7 @@ def merge(
 @app.command()
 def unmerge(name: Annotated[str, typer.Argument(help="The speaker who was absorbed.", show_default=False)]) -> None:
     """Undo a merge: the clips that came with this speaker are theirs again."""
-    with open_gallery() as gallery:
+    with open_gallery(Settings.from_env()) as gallery:
         speaker = gallery.unmerge(name)
     typer.echo(f"{clean(speaker.name)} has {speaker.n_samples} clips again.")
 
@@ -172,7 +167,7 @@ def reassign(
     name: Annotated[str, typer.Argument(help="Whose it is.", show_default=False)],
 ) -> None:
     """Give a clip to another speaker."""
-    with open_gallery() as gallery:
+    with open_gallery(Settings.from_env()) as gallery:
         speaker = gallery.reassign(sample, name)
     typer.echo(f"Clip {sample} is {clean(speaker.name)}'s now.")
 
@@ -180,7 +175,7 @@ def reassign(
 @app.command()
 def rename(name: Name, new: Annotated[str, typer.Argument(help="The new name.", show_default=False)]) -> None:
     """Correct a name."""
-    with open_gallery() as gallery:
+    with open_gallery(Settings.from_env()) as gallery:
         speaker = gallery.rename(name, new)
     typer.echo(f"{clean(name)} is {clean(speaker.name)} now.")
 
@@ -188,7 +183,7 @@ def rename(name: Name, new: Annotated[str, typer.Argument(help="The new name.", 
 @app.command()
 def forget(name: Name, yes: Yes = False) -> None:
     """Erase all that is kept of a speaker: clips' embeddings, thumbnails, consents, results. It cannot be undone."""
-    with open_gallery() as gallery:
+    with open_gallery(Settings.from_env()) as gallery:
         speaker = gallery.speaker(name)
         confirm(f"Forget {clean(speaker.name)} ({speaker.n_samples} clips)? It cannot be undone.", yes)
         receipt = gallery.forget(speaker.id)
@@ -198,7 +193,7 @@ def forget(name: Name, yes: Yes = False) -> None:
 @app.command("forget-overdue")
 def forget_overdue(yes: Yes = False) -> None:
     """Erase all that is kept on consents whose term has ended; to be run once a day."""
-    with open_gallery() as gallery:
+    with open_gallery(Settings.from_env()) as gallery:
         count = gallery.stats().n_overdue
         if count:
             confirm(f"Forget what is overdue of {count} speakers? It cannot be undone.", yes)
@@ -206,24 +201,6 @@ def forget_overdue(yes: Yes = False) -> None:
     for receipt in receipts:
         _show(describe_receipt("Somebody whose term has ended", receipt))
     typer.echo(f"{len(receipts)} forgotten.")
-
-
-def open_gallery() -> Gallery:
-    """Open the gallery of the settings; whoever is forgotten also goes from what was seen in clips and kept."""
-    settings = Settings.from_env()
-    gallery = Gallery.open(settings)
-    gallery.register_cleaner("kept observations", lambda gone: clean_cache(settings.data_dir / CACHE, gone))
-    for name, make_cleaner in CLEANERS.get({}).items():
-        gallery.register_cleaner(name, make_cleaner(settings))
-    return gallery
-
-
-def clean_cache(folder: Path, gone: Forgotten) -> int:
-    """Delete what an `ObservationCache` keeps of clips that are nobody's now; gives how many files that were."""
-    files = [file for digest in gone.source_hashes for file in folder.glob(f"*/{digest}*.npz")]
-    for file in files:
-        file.unlink(missing_ok=True)
-    return len(files)
 
 
 def confirm(question: str, yes: bool) -> None:

@@ -1,4 +1,4 @@
-"""The typer commands behind `wayspeak enrol`, `identify` and `verify`: what the gallery asks of clips."""
+"""`wayspeak enrol`, `identify` and `verify`: clips against the gallery."""
 
 import getpass
 import sys
@@ -13,12 +13,10 @@ from engine.calibration.bands import BEHIND, PEOPLE_ZONE_WORDS, find_zone
 from engine.calibration.files import read_record
 from engine.calibration.judging import find_calibration
 from engine.calibration.records import Calibration, CalibrationStatus, Task
-from engine.cli import show_progress
 from engine.errors import Code, EngineError
 from engine.report import error_to_json, write_json
 from engine.settings import Settings
 from gallery_db import notice
-from gallery_db.command import AsJson, Name, open_gallery
 from gallery_db.errors import EnrolmentRefused
 from gallery_db.people import clean_name
 from gallery_db.records import MAX_TERM_DAYS, MAX_TEXT, Basis, Consent, NewSample
@@ -32,6 +30,9 @@ from gallery_db.summary import (
     describe_verification,
 )
 from webapp.asking import write_answers
+from webapp.cli.gallery import AsJson, Name
+from webapp.cli.output import show_progress
+from webapp.galleries import open_gallery
 from webapp.sightings import Sighting, Watcher
 
 Value = TypeVar("Value")
@@ -41,10 +42,7 @@ CalibrationFile = Annotated[
     typer.Option(help="An approved record that turns similarities into evidence, in place of the one in force."),
 ]
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
 
-
-@app.command()
 def enrol(
     name: Name,
     clips: Annotated[list[Path], typer.Argument(help="Videos of this person speaking.", show_default=False)],
@@ -70,7 +68,7 @@ def enrol(
         raise EngineError(f"--session has {len(session)} characters.", f"Write {MAX_TEXT} at most.")
     clean_name(name)  # what cannot be a name is told before the clips are looked at, which takes long
     consent = ask_consent(basis, purpose, term_days, collector, notice_version)
-    with open_gallery() as gallery:
+    with open_gallery(Settings.from_env()) as gallery:
         samples = read_samples(Watcher.load(Settings.from_env()), clips, session)
         if dry_run:
             admission = gallery.admit(name, samples, allow_duplicate=allow_duplicate)
@@ -84,7 +82,6 @@ def enrol(
     typer.echo("\n".join(describe_enrolment(done)))
 
 
-@app.command()
 def identify(
     clip: Clip,
     k: Annotated[int, typer.Option("--k", min=1, max=100, help="How many candidates.")] = 5,
@@ -96,7 +93,7 @@ def identify(
 ) -> None:
     """Search everybody enrolled for whoever moves like each face of a clip; that none is supported is an answer."""
     reason = reason or ask("--reason", "Why is everybody searched", str)
-    with _tell_errors(as_json), open_gallery() as gallery:
+    with _tell_errors(as_json), open_gallery(Settings.from_env()) as gallery:
         known = read_calibration(calibration, Task.IDENTIFICATION)
         watcher = Watcher.load(Settings.from_env())
         if known is None:
@@ -112,7 +109,6 @@ def identify(
     typer.echo("\n".join([*describe_calibration(known), CAUTION]))
 
 
-@app.command()
 def verify(
     name: Name,
     clip: Clip,
@@ -120,7 +116,7 @@ def verify(
     as_json: AsJson = False,
 ) -> None:
     """Hold each face of a clip against one enrolled speaker."""
-    with _tell_errors(as_json), open_gallery() as gallery:
+    with _tell_errors(as_json), open_gallery(Settings.from_env()) as gallery:
         known = read_calibration(calibration, Task.VERIFICATION)
         speaker = gallery.speaker(name)  # before the clip is looked at
         watcher = Watcher.load(Settings.from_env())

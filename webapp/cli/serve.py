@@ -1,5 +1,6 @@
-"""What `python -m webapp` and `wayspeak serve` run: the page, its server, and the workers beside it."""
+"""`wayspeak serve` and `work`: the page with its server and workers, and a worker alone."""
 
+import logging
 import os
 import signal
 import sys
@@ -17,12 +18,10 @@ HOST = "127.0.0.1"
 PORT = 7860
 WORKERS = 1
 HOURLY = 10  # jobs of one account
+NICE = 5  # of a worker next to a page, which is to answer at once whatever is being done
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
-
-@app.command("serve")
-def serve_command(
+def serve(
     host: Annotated[str, typer.Option(envvar="WAYSPEAK_HOST", help="Where to listen.")] = HOST,
     port: Annotated[int, typer.Option(envvar="WAYSPEAK_PORT", min=1, max=65535, help="On which port.")] = PORT,
     workers: Annotated[
@@ -33,10 +32,37 @@ def serve_command(
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that a stopped app, too, leaves no upload behind
     with tempfile.TemporaryDirectory(prefix="wayspeak-uploads-", ignore_cleanup_errors=True) as folder:
         os.environ.setdefault("GRADIO_TEMP_DIR", folder)  # readable by this user alone
-        serve(Settings.from_env(), host, port, workers)
+        run_server(Settings.from_env(), host, port, workers)
 
 
-def serve(settings: Settings, host: str, port: int, n_workers: int) -> None:
+def work(
+    once: Annotated[bool, typer.Option("--once", help="End when no job waits any more.")] = False,
+    parent: Annotated[int, typer.Option(hidden=True, help="End when this process, which started us, has.")] = 0,
+) -> None:
+    """Take jobs from the queue and do them, until interrupted; as many workers may run as there is room for.
+
+    A worker that is killed loses nothing: another takes its job up within half a minute.
+    """
+    from webapp.examination import Examiner
+    from webapp.jobs.store import JobStore
+    from webapp.jobs.worker import Worker
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that the job is given back
+    if parent:
+        os.nice(NICE)
+    settings = Settings.from_env()
+    worker = Worker(JobStore.open(settings), lambda: Examiner.load(settings))
+    is_orphan = (lambda: os.getppid() != parent) if parent else (lambda: False)
+    try:
+        n_jobs = worker.work(once, is_orphan)
+    except KeyboardInterrupt:
+        raise typer.Exit(0) from None
+    if once:
+        typer.echo(f"{n_jobs} jobs taken.")
+
+
+def run_server(settings: Settings, host: str, port: int, n_workers: int) -> None:
     """Serve until interrupted; where that cannot be, end with what is missing and what to do."""
     from webapp import server
     from webapp.app import build_app
@@ -75,8 +101,3 @@ def limit_guests(settings: Settings, host: str) -> Settings:
     if not has_accounts or settings.queue.max_hourly is not None:
         return settings
     return replace(settings, queue=replace(settings.queue, max_hourly=HOURLY))
-
-
-def main() -> None:
-    """Serve as the environment says."""
-    app(args=[], prog_name="python -m webapp")

@@ -1,4 +1,4 @@
-"""The typer command behind `wayspeak forge`."""
+"""`wayspeak forge`: make marked clips with known truth."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,8 +6,7 @@ from typing import Annotated
 
 import numpy as np
 import typer
-from rich.console import Console
-from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
+from rich.progress import TimeElapsedColumn
 
 from engine import weights
 from engine.evaluation.forge import BenchOptions, Studio, forge_clips
@@ -15,12 +14,11 @@ from engine.evaluation.forgery import CONTROLS, FORGERIES, Kind
 from engine.facenets import FaceNets
 from engine.manifest import Row, Skipped, read_manifest
 from engine.settings import Settings
+from webapp.cli.output import show_counts
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 GROUPS = {"forgeries": FORGERIES, "controls": CONTROLS, "all": tuple(Kind)}
 
 
-@app.command()
 def forge(
     manifest: Annotated[
         Path, typer.Argument(help="CSV with path, label, speaker, session, ...; rows labelled real are forged.")
@@ -43,17 +41,8 @@ def forge(
     rows = read_manifest(manifest)
     chosen = spread_rows(rows, limit)
     studio = Studio(FaceNets.load(weights.face_landmarker(settings.data_dir)), settings.limits)
-    columns = (*Progress.get_default_columns(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("clips", total=None)
-        skipped = forge_clips(
-            chosen,
-            rows,
-            out,
-            studio,
-            options,
-            lambda done, total: bar.update(task, completed=done, total=total),
-        )
+    with show_counts(TimeElapsedColumn()) as report:
+        skipped = forge_clips(chosen, rows, out, studio, options, lambda done, total: report("clips", done, total))
     _tell(out, skipped)
 
 

@@ -2,9 +2,8 @@
 
 import json as jsonlib
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from enum import StrEnum
 from importlib import import_module
 from pathlib import Path
@@ -13,36 +12,33 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import MofNCompleteColumn, Progress, TaskID
 
-from engine import weights
-from engine.cache import ObservationCache
-from engine.decoding import decode_ahead
 from engine.errors import Code, EngineError
 from engine.evaluation.consistency import EvaluationOptions, evaluate_consistency, evaluate_offset
-from engine.evaluation.embeddings import EmbeddedRows, EmbedderName, embed_rows, load_embedder
+from engine.evaluation.embeddings import EmbedderName
 from engine.evaluation.figures import ConsistencyFigures, IdentityReport, OffsetFigures, Report
 from engine.evaluation.identity import (
     IdentityOptions,
     IdentityTask,
     check_manifest,
     evaluate_identity,
-    name_unusable,
 )
-from engine.evaluation.layouts import Choice, Layout, read_layout
-from engine.evaluation.measurements import Measurements, choose_rows, measure_rows
+from engine.evaluation.layouts import Choice, Layout
+from engine.evaluation.measurements import (
+    Measurements,
+    Reading,
+    embed_people,
+    read_rows,
+    read_trained_sources,
+    score_clips,
+)
 from engine.evaluation.scoreboard import print_report, to_json
-from engine.faces import FaceOptions
-from engine.manifest import Row, Skipped, read_manifest
+from engine.manifest import Row, Skipped
 from engine.methods import Method, choose_method
-from engine.model_specs import SPECS
-from engine.observer import Observer
-from engine.output import STDOUT, write_output
 from engine.pipeline import Engine
 from engine.settings import Settings
-from engine.types import Mode, Model, OnStep
-
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+from engine.types import Mode, Model
+from webapp.cli.output import STDOUT, show_counts, write_output
 
 
 class Task(StrEnum):
@@ -55,29 +51,6 @@ class Task(StrEnum):
     IOS = "ios"
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """Which clips are looked at, and how; nothing that changes a figure of those that are."""
-
-    cache: Path | None
-    min_seconds: float
-    limit: int  # 0: all
-    workers: int
-
-    def open_cache(
-        self, settings: Settings, recipe: str, with_mouths: bool = False, with_faces: bool = False
-    ) -> ObservationCache:
-        return ObservationCache(self.cache or settings.data_dir / "cache", recipe, with_mouths, with_faces)
-
-    def decode(
-        self, rows: Sequence[Row], settings: Settings, options: FaceOptions, store: ObservationCache, on_row: OnStep
-    ) -> None:
-        """Fill the cache ahead where there are processes for it; else each clip is decoded when its turn comes."""
-        if self.workers > 1:
-            decode_ahead([row.path for row in rows], settings, options, store, self.workers, on_row)
-
-
-@app.command()
 def evaluate(
     manifest: Annotated[
         Path,
@@ -158,7 +131,7 @@ def evaluate(
         raise typer.BadParameter("--in-depth and --figures are for --task consistency")
     drawings = load_drawings() if figures else None
     options = EvaluationOptions(read_seconds(seconds), swap, seed=seed, trim_silence=trim_silence, in_depth=deep)
-    rows, absent = read_rows([manifest, *(also or ())], layout, Choice(listed, split, compression))
+    rows, absent = read_clips([manifest, *(also or ())], layout, Choice(listed, split, compression))
     report: Report | IdentityReport
     if task in (Task.CONSISTENCY, Task.OFFSET):
         report = measure_clips(
@@ -184,23 +157,11 @@ def load_drawings() -> ModuleType:
         raise EngineError("Figures need plotly, which is not installed.", "pip install 'wayspeak[figures]'") from cause
 
 
-def read_rows(
-    paths: Sequence[Path], layout: Layout | None = None, choice: Choice | None = None
-) -> tuple[list[Row], list[Skipped]]:
-    """Read manifests and the folders of collections, numbered on, and what is named there without being there."""
-    folders = [path for path in paths if path.is_dir()]
-    if not folders and (layout is not None or choice not in (None, Choice())):
+def read_clips(paths: Sequence[Path], layout: Layout | None, choice: Choice) -> tuple[list[Row], list[Skipped]]:
+    """Read manifests and folders as `read_rows` does; typer.BadParameter for a folder's option without a folder."""
+    if (layout is not None or choice != Choice()) and not any(path.is_dir() for path in paths):
         raise typer.BadParameter("--layout, --list, --split and --compression are for a folder, not for a CSV")
-    rows: list[Row] = []
-    absent: list[Skipped] = []
-    for path in paths:
-        if path in folders:
-            listing = read_layout(path, layout, choice)
-            absent += listing.absent
-            rows += listing.rows
-        else:
-            rows += read_manifest(path)
-    return [replace(row, number=number) for number, row in enumerate(rows, start=1)], absent
+    return read_rows(paths, layout, choice)
 
 
 def measure_clips(
@@ -214,7 +175,8 @@ def measure_clips(
     """Measure faces against voices."""
     wanted, unwanted = select_rows(rows, task)
     engine = Engine.load(settings, method)
-    found = score_clips(wanted, engine, settings, reading)
+    with show_counts() as on_row:
+        found = score_clips(wanted, engine, settings, reading, on_row)
     found = replace(found, skipped=(*unwanted, *found.skipped))
     return build_report(task, found, engine, options, read_trained_sources(settings, engine.expert.model))
 
@@ -224,28 +186,9 @@ def measure_people(
 ) -> IdentityReport:
     """Measure how people are told by what is embedded of their faces."""
     check_manifest(rows, options)
-    return evaluate_identity(embed_people(rows, options, settings, reading), rows, options)
-
-
-def score_clips(rows: Sequence[Row], engine: Engine, settings: Settings, reading: Reading) -> Measurements:
-    """See, hear and score the clips of all rows that can be used."""
-    usable, useless = choose_rows(rows, reading.limit)
-    store = reading.open_cache(settings, engine.observer.recipe, SPECS[engine.expert.model].needs_mouths)
-    with name_disk_errors(), show_progress() as on_row:
-        reading.decode(usable, settings, engine.observer.face_options, store, on_row)
-        found = measure_rows(usable, engine, store, reading.min_seconds, on_row)
-    return replace(found, skipped=(*useless, *found.skipped))
-
-
-def embed_people(rows: Sequence[Row], options: IdentityOptions, settings: Settings, reading: Reading) -> EmbeddedRows:
-    """See and embed the clips of all rows that can be used."""
-    usable, useless = choose_rows(rows, reading.limit, lambda row: name_unusable(row, options.task))
-    embedder, observer = load_embedder(options.embedder, settings), Observer.load(settings, cut_faces=True)
-    store = reading.open_cache(settings, observer.recipe, with_faces=True)
-    with name_disk_errors(), show_progress() as on_row:
-        reading.decode(usable, settings, observer.face_options, store, on_row)
-        embedded = embed_rows(usable, embedder, observer, store, reading.min_seconds, on_row)
-    return replace(embedded, skipped=(*useless, *embedded.skipped))
+    with show_counts() as on_row:
+        embedded = embed_people(rows, options, settings, reading, on_row)
+    return evaluate_identity(embedded, rows, options)
 
 
 def select_rows(rows: Sequence[Row], task: Task) -> tuple[list[Row], list[Skipped]]:
@@ -296,15 +239,6 @@ def read_seconds(text: str) -> tuple[float, ...]:
     return lengths
 
 
-def read_trained_sources(settings: Settings, model: Model) -> frozenset[str]:
-    """Name the sources that the installed model was trained on, as far as its record tells; a foreign one has none."""
-    spec = SPECS[model]
-    if not spec.names_sources:
-        return frozenset()
-    record = weights.read_sidecar(weights.locate_accepted(spec.weight, settings.data_dir)).get("trained_on", {})
-    return frozenset(record.get("sources", ()))
-
-
 def _check_sides(rows: Sequence[Row]) -> None:
     real = [row for row in rows if row.is_real]
     if not real:
@@ -324,26 +258,3 @@ def _deliver(report: Report | IdentityReport, json: Path | None) -> None:
     print_report(report, Console(stderr=json == STDOUT))
     if json is not None:
         write_output(jsonlib.dumps(to_json(report), indent=2, ensure_ascii=False) + "\n", json)
-
-
-@contextmanager
-def name_disk_errors() -> Iterator[None]:
-    """Say of a cache that cannot be written what to do."""
-    try:
-        yield
-    except OSError as cause:
-        raise EngineError(f"The cache cannot be written: {cause}.", "Choose another folder with --cache.") from cause
-
-
-@contextmanager
-def show_progress() -> Iterator[OnStep]:
-    """Draw a bar on standard error."""
-    with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=Console(stderr=True)) as bar:
-        tasks: dict[str, TaskID] = {}
-
-        def on_row(step: str, completed: int, total: int) -> None:
-            if step not in tasks:
-                tasks[step] = bar.add_task(step, total=total)
-            bar.update(tasks[step], completed=completed)
-
-        yield on_row

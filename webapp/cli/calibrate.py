@@ -1,26 +1,34 @@
-"""`wayspeak calibrate`: from a manifest of clips, or from kept scores, to a calibration record as JSON."""
+"""`wayspeak calibrate`: from a manifest of clips, or from kept scores, to a calibration record as JSON.
 
+`wayspeak calibration`: show a record, approve it, retire it. Records are never changed, but superseded.
+"""
+
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import typer
+from rich.box import SIMPLE
 from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
 
+from engine.calibration.bands import HYPOTHESES
 from engine.calibration.consistency_trials import gather_consistency
 from engine.calibration.drafts import DraftOptions, draft
-from engine.calibration.files import write_record
+from engine.calibration.files import read_record, write_record
 from engine.calibration.gathering import POOLS_S, GatherOptions, Origin
 from engine.calibration.people_trials import gather_people
-from engine.calibration.records import CalibratorKind, Task
-from engine.calibration.tables import print_record
+from engine.calibration.records import Calibration, CalibratorKind, Metric, Task
+from engine.calibration.release import approve_by_rules
 from engine.calibration.trials import ScoredTrials, read_trials, write_trials
 from engine.calibration.validation import RESAMPLES
 from engine.errors import Code
-from engine.evaluation.command import Reading, embed_people, read_trained_sources, score_clips
 from engine.evaluation.embeddings import load_embedder
 from engine.evaluation.identity import IdentityOptions, IdentityTask, check_manifest
+from engine.evaluation.measurements import Reading, embed_people, read_trained_sources, score_clips
 from engine.manifest import Row, read_manifest
 from engine.methods import choose_method
 from engine.pipeline import Engine
@@ -28,12 +36,23 @@ from engine.settings import Settings
 from engine.training.clips import find_corpora
 from engine.types import Mode, Model
 from engine.weights import hash_file
+from webapp.cli.output import show_counts
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(add_completion=False, no_args_is_help=True)
+File = Annotated[Path, typer.Argument(help="A record that `wayspeak calibrate` wrote.", show_default=False)]
+Out = Annotated[Path, typer.Option(help="Where the record goes that takes its place.")]
 KNOWN = "{n} of the clips are of {what} that the model was trained on, which flatters the figures."
+COLUMNS = {
+    "Cllr": "cllr",
+    "min": "cllr_min",
+    "cal": "cllr_cal",
+    "EER": "eer",
+    "10 | d": "different_lr_from_10",
+    "? | s": "same_inconclusive",
+}
+LEGEND = "95 %: of Cllr; 10 | d: LR of 10 and more though different; ? | s: inconclusive though same; s+d: how many"
 
 
-@app.command()
 def calibrate(
     manifest: Annotated[
         Path | None, typer.Argument(help="CSV with path, label, speaker, source, session; without it: --scores.")
@@ -153,7 +172,8 @@ def gather_trials(
     rows, digest = [row for row in read_manifest(manifest) if row.is_real], hash_file(manifest)
     if task == Task.CONSISTENCY:
         engine = Engine.load(settings, choose_method(model, mode, None, settings.data_dir))
-        found = score_clips(rows, engine, settings, reading)
+        with show_counts() as on_row:
+            found = score_clips(rows, engine, settings, reading, on_row)
         corpora = {row.number: corpus for row, corpus in zip(rows, find_corpora(rows), strict=True)}
         known = read_trained_sources(settings, engine.expert.model)
         n_known = sum(one.row.source in known for one in found.measured)
@@ -167,7 +187,8 @@ def _gather_people(
 ) -> tuple[ScoredTrials, str]:
     people = IdentityOptions(IdentityTask(task), same_session=options.same_session, seed=options.seed)
     check_manifest(rows, people)
-    embedded = embed_people(rows, people, settings, reading)
+    with show_counts() as on_row:
+        embedded = embed_people(rows, people, settings, reading, on_row)
     trials = gather_people(embedded, rows, task, replace(origin, recipe=embedded.recipe), options)
     return trials, _remark(sum(one.row.speaker in embedded.trained_on for one in embedded.rows), "people")
 
@@ -180,3 +201,74 @@ def _check_rate(rate: float) -> float:
     if not 0 < rate < 1:
         raise typer.BadParameter(f"a wished rate is between 0 and 1, found {rate}")
     return rate
+
+
+@app.command()
+def show(record: File) -> None:
+    """Print a record: what it is of, how good it is, who made and who approved it."""
+    print_record(read_record(record), Console(file=sys.stdout))
+
+
+@app.command()
+def approve(
+    record: File,
+    out: Out,
+    approver: Annotated[str, typer.Option(help="Who approves it; never who made it.")] = "",
+    by_rules: Annotated[
+        bool, typer.Option("--by-rules", help="Approve by the fixed rules of a release, in place of a person.")
+    ] = False,
+) -> None:
+    """Approve a draft that another person made."""
+    if by_rules == bool(approver):
+        raise typer.BadParameter("a draft is approved either by --approver or --by-rules.")
+    found = read_record(record)
+    approved = approve_by_rules(found) if by_rules else found.approve(approver)
+    write_record(approved, out)
+    typer.echo(f"{out} written: approved by {approved.approver}, in place of {approved.supersedes[:12]}.")
+
+
+@app.command()
+def retire(record: File, out: Out, note: Annotated[str, typer.Option(help="Why.")]) -> None:
+    """Retire an approved record; results keep the id of the record that they were made with."""
+    retired = read_record(record).retire(note)
+    write_record(retired, out)
+    typer.echo(f"{out} written: retired, in place of {retired.supersedes[:12]}.")
+
+
+def print_record(record: Calibration, console: Console) -> None:
+    """Print what it is of, how good it is on what was held out, and where its zones and bounds are."""
+    pair, counts, policy = HYPOTHESES[record.task], record.counts, record.policy
+    title = f"Calibration for {record.task}, on held-out trials"
+    table = Table("trials", "95 %", *COLUMNS, "s+d", box=SIMPLE, padding=(0, 1, 0, 0), title=title)
+    told: dict[str, dict[str, Metric]] = {}
+    for metric in record.metrics:
+        told.setdefault(metric.condition, {})[metric.name] = metric
+    for condition, found in told.items():
+        first = next(iter(found.values()))
+        cells = [f"{found[name].value:.3f}" if name in found else "-" for name in COLUMNS.values()]
+        table.add_row(escape(condition), _spread(found.get("cllr")), *cells, f"{first.n_same}+{first.n_different}")
+    console.print(table)
+    zones = f"supported from {policy.supported_llr:+.2f}, against from {policy.against_llr:+.2f}"
+    lines = [
+        LEGEND,
+        f"same: {pair.first}; different: {pair.second}",
+        f"log10 LR from {record.bounds.lower_llr:+.2f} to {record.bounds.upper_llr:+.2f}; {zones}",
+        f"{counts.people} people, {counts.sources} held out in turn, {counts.clips} clips; {counts.abstained} refused",
+        f"scored by {record.scored_by}; against {record.population}",
+        *[
+            f"real clips of {one.from_s:g} s of speech and more: {len(one.scores)}, smallest p {one.smallest_p:.3f}"
+            for one in (record.conformal.strata if record.conformal else ())
+        ],
+        f"{record.status}, version {record.version}, by {record.author}, approved by {record.approver or 'nobody'}",
+        *([record.note] if record.note else []),
+        f"recipe {record.recipe}",
+        f"id {record.id}",
+    ]
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _spread(metric: Metric | None) -> str:
+    if metric is None or metric.low is None or metric.high is None:
+        return "-"
+    return f"{metric.low:.2f}-{metric.high:.2f}"

@@ -1,4 +1,4 @@
-"""The typer commands behind `wayspeak users`: who may log in, and with which role."""
+"""`wayspeak users`: who may log in, and with which role."""
 
 import secrets
 import sys
@@ -14,7 +14,7 @@ from engine.settings import Settings
 from webapp.accounts.records import Role
 from webapp.accounts.store import AccountStore
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
+app = typer.Typer(add_completion=False, no_args_is_help=True)
 keys = typer.Typer(no_args_is_help=True, help="Keys of the API.")
 app.add_typer(keys, name="key")
 

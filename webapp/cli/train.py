@@ -1,0 +1,252 @@
+"""`wayspeak train consistency`, `dynamics` and `avhubert`: from clips to weights, or to what a training is worth.
+
+On several GPUs: `torchrun --nproc-per-node N -m webapp.cli train avhubert MANIFEST.csv ...`.
+"""
+
+import json
+import os
+from dataclasses import replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from rich.console import Console
+from rich.progress import TextColumn, TimeElapsedColumn
+
+from engine.cache import ObservationCache
+from engine.calibration.trials import write_trials
+from engine.errors import Code
+from engine.models.compact import CompactConsistency
+from engine.observer import Observer
+from engine.settings import Settings
+from engine.training import consistency, dynamics_validation, probation
+from engine.training.archive import Archive
+from engine.training.avhubert import TRAININGS, AVHubertTraining, plan_iterations, save_avhubert, train_avhubert
+from engine.training.consistency import (
+    TrainingOptions,
+    Workshop,
+    align_clips,
+    list_held_out,
+    observe_clips,
+    save_compact,
+    train_members,
+)
+from engine.training.crew import join_crew
+from engine.training.dynamics import DynamicsOptions
+from engine.training.dynamics_scores import write_left_out
+from engine.training.dynamics_validation import ablations, keep_folds, measure_looks, train_final, train_in_turn
+from engine.training.probation import Objective, choose_losses
+from engine.training.scores import score_held_out
+from engine.training.speakers import gather_spoken_clips, read_spoken_rows, split_speakers
+from engine.training.steps import Losses, Shop
+from engine.weights import hash_file
+from webapp.cli.output import show_counts
+
+app = typer.Typer(help="Train Wayspeak's own models from clips.", add_completion=False, no_args_is_help=True)
+DEFAULTS = DynamicsOptions()
+
+
+class Size(StrEnum):
+    """A size of the network, as in `models.avhubert.CONFIGS`."""
+
+    TINY = "tiny"
+    BASE = "base"
+    LARGE = "large"
+
+
+@app.command(
+    "consistency",
+    short_help="Train the compact consistency model: from a manifest of clips to the shipped weights.",
+)
+def train_consistency(
+    manifest: Annotated[Path, typer.Argument(help="CSV of clips; real ones in sync are used.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Where compact.safetensors goes.")] = Path("runs/compact"),
+    cache: Annotated[Path | None, typer.Option(help="Where observations are kept; default: the data folder.")] = None,
+    seed: Annotated[int, typer.Option(help="Same seed, same clips, same machine: same weights.")] = 1,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of each member.")] = 400,
+    members: Annotated[int, typer.Option(min=1, help="Networks that form the model.")] = 2,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that train side by side.")] = os.cpu_count() or 1,
+    validate: Annotated[bool, typer.Option("--validate", help="Measure on folds left out instead.")] = False,
+    ablate: Annotated[bool, typer.Option("--ablate", help="With --validate: alignment alone, masking alone.")] = False,
+    scores: Annotated[
+        Path | None, typer.Option(help="With --validate: write the left-out clips' scores here, to calibrate from.")
+    ] = None,
+) -> None:
+    """Train the compact consistency model, or measure what this training is worth; a stopped run is taken up again."""
+    settings = Settings.from_env()
+    observer = Observer.load(settings)
+    kept = ObservationCache(cache or settings.data_dir / "cache" / "observations", observer.recipe)
+    options = TrainingOptions(seed=seed, n_members=members)
+    options = replace(options, members=replace(options.members, steps=steps))
+    with show_counts(TimeElapsedColumn()) as report:
+        clips = observe_clips(manifest, observer, kept, lambda done, total: report("clips", done, total))
+        shop = Workshop(out / "checkpoints", _pick_device(settings), workers, report)
+        aligned = align_clips(clips, options, shop)
+        if validate:
+            figures = consistency.measure_held_out(aligned, options, shop, ablate)
+            out.mkdir(parents=True, exist_ok=True)
+            (out / "validation.json").write_text(json.dumps(figures, indent=2) + "\n")
+            (out / "held-out.json").write_text(json.dumps(list_held_out(aligned, options), indent=2) + "\n")
+            if scores is not None:
+                write_trials(score_held_out(manifest, aligned, options, shop, observer, kept), scores)
+        else:
+            trained = train_members("final", aligned, options, shop)
+            model = CompactConsistency.of([trainee.member for trainee in trained])
+            save_compact(model, out / "compact.safetensors", options, aligned)
+    typer.echo(json.dumps(figures, indent=2) if validate else f"{out / 'compact.safetensors'} written.")
+
+
+@app.command(
+    "dynamics",
+    short_help="Train the model of speaking styles: from a manifest of speakers to the shipped weights.",
+)
+def train_dynamics(
+    manifest: Annotated[Path, typer.Argument(help="CSV of clips; real ones are used, with sound or without.")],
+    out: Annotated[Path, typer.Option(help="Where dynamics.safetensors goes.")] = Path("runs/dynamics"),
+    cache: Annotated[Path | None, typer.Option(help="Where observations are kept; default: the data folder.")] = None,
+    seed: Annotated[int, typer.Option(help="Same seed, same clips, same machine: same weights.")] = 1,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of each member.")] = DEFAULTS.steps,
+    members: Annotated[int, typer.Option(min=1, help="Networks that form the model.")] = DEFAULTS.n_members,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that train side by side.")] = os.cpu_count() or 1,
+    validate: Annotated[bool, typer.Option("--validate", help="Measure on speakers left out.")] = False,
+    ablate: Annotated[bool, typer.Option("--ablate", help="With --validate: each part off, all off.")] = False,
+    curve: Annotated[bool, typer.Option("--curve", help="With --validate: fewer speakers.")] = False,
+    measured: Annotated[
+        int,
+        typer.Option(
+            "--folds",
+            min=1,
+            max=dynamics_validation.N_FOLDS,
+            help="With --validate: measure so many of the four folds.",
+        ),
+    ] = dynamics_validation.N_FOLDS,
+    forged: Annotated[
+        list[Path] | None,
+        typer.Option(help="CSV of `wayspeak forge`: the same people's motion on other faces, seen as who moves."),
+    ] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="With --validate: keep the weights of each fold.")] = False,
+    scores: Annotated[
+        Path | None,
+        typer.Option(help="With --validate: folder for the left-out people's scores, to calibrate from; one a task."),
+    ] = None,
+) -> None:
+    """Train the model of speaking styles; or, leaving speakers out in turn, measure what this training is worth."""
+    if (ablate or curve or keep or scores) and not validate:
+        raise typer.BadParameter("--ablate, --curve, --keep and --scores go with --validate.")
+    options = DynamicsOptions(seed=seed, steps=steps, n_members=members)
+    settings, console = Settings.from_env(), Console(stderr=True)
+    with show_counts(TimeElapsedColumn(), console=console) as report:
+        clips = gather_spoken_clips(
+            read_spoken_rows(manifest, forged or []),
+            settings,
+            cache or settings.data_dir / "cache",
+            workers,
+            report,
+            lambda told: console.print(told, markup=False),
+        )
+        folds = split_speakers(clips, dynamics_validation.N_FOLDS, seed=0)
+        if not all(len(fold) > 1 for fold in folds):
+            raise Code.BAD_MANIFEST(
+                f"{manifest.name} has too few speakers with clips of several sessions to leave some out.",
+                f"At least {2 * dynamics_validation.N_FOLDS} speakers with 18 clips of 4 sessions each are needed.",
+            )
+        out.mkdir(parents=True, exist_ok=True)
+        if validate:
+            variants = {"model": options, **(ablations(options) if ablate else {})}
+            parts, models = train_in_turn(
+                clips, folds, measured, variants, workers, curve, lambda done, total: report("trainings", done, total)
+            )
+            if keep:
+                keep_folds(models, parts["model"], clips, folds, options, out)
+            if scores is not None:
+                write_left_out(models, parts["model"], clips, folds, hash_file(manifest), scores)
+            figures = {name: measure_looks(looks, options.seed) for name, looks in parts.items()}
+            (out / "validation.json").write_text(json.dumps(figures, indent=2) + "\n")
+        else:
+            train_final(clips, folds, options, out, lambda name, member, step: report(f"{name} {member + 1}", step))
+    typer.echo(json.dumps(figures, indent=2) if validate else f"{out / 'dynamics.safetensors'} written.")
+
+
+@app.command(
+    "avhubert",
+    short_help="Train AV-HuBERT itself, of any size: masked prediction of units and frame-wise alignment.",
+)
+def pretrain_avhubert(
+    manifest: Annotated[Path, typer.Argument(help="CSV of clips; real ones in sync are used.", show_default=False)],
+    config: Annotated[Size, typer.Option(help="Size of the network.")] = Size.TINY,
+    out: Annotated[Path, typer.Option(help="Where avhubert_SIZE.safetensors goes.")] = Path("runs/avhubert"),
+    cache: Annotated[Path | None, typer.Option(help="Where cut clips are kept; default: the data folder.")] = None,
+    seed: Annotated[int, typer.Option(help="Same seed, same clips, same machine: same weights.")] = 1,
+    iterations: Annotated[int | None, typer.Option(min=1, help="Rounds of clustering and training.")] = None,
+    units: Annotated[list[int] | None, typer.Option(min=2, help="Clusters: of all iterations, or of each.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps of each iteration.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(min=0, help="At its highest.")] = None,
+    micro_batches: Annotated[int | None, typer.Option(min=1, help="Of each step, shared by the processes.")] = None,
+    sparing: Annotated[bool | None, typer.Option(help="Less memory: compute encoder layers twice.")] = None,
+    objective: Annotated[Objective, typer.Option(help="What is learnt.")] = Objective.BOTH,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that cut clips side by side.")] = os.cpu_count() or 1,
+    loaders: Annotated[int, typer.Option(min=0, help="Processes that prepare batches ahead, for each GPU.")] = 0,
+    save_every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")] = 500,
+    validate: Annotated[bool, typer.Option("--validate", help="Measure on folds left out instead.")] = False,
+    fold: Annotated[list[int] | None, typer.Option(min=0, max=3, help="With --validate: leave this out.")] = None,
+    ablate: Annotated[bool, typer.Option("--ablate", help="With --validate: each objective alone besides.")] = False,
+) -> None:
+    """Train AV-HuBERT from real clips, or measure what that is worth; a stopped run is taken up again."""
+    options = replace(TRAININGS[config], seed=seed)
+    options = replace(options, iterations=plan_iterations(options.iterations, iterations, units or []))
+    options = _choose_steps(options, steps, learning_rate, micro_batches, sparing)
+    settings = Settings.from_env()
+    note = TextColumn("{task.fields[note]}")
+    with (
+        join_crew(_pick_device(settings)) as crew,
+        show_counts(TimeElapsedColumn(), note, disable=not crew.leads) as report,
+    ):
+
+        def on_step(name: str, step: int, losses: Losses) -> None:
+            report(name, step, note=" ".join(f"{key} {value:.3f}" for key, value in losses.items()))
+
+        archive = Archive(
+            cache or settings.data_dir / "cache" / "reels",
+            settings,
+            workers,
+            lambda done, total: report("clips", done, total),
+            lambda told: typer.echo(f"left out: {told}", err=True),
+        )
+        reels = archive.gather_with(crew, manifest)
+        shop = Shop(out / "checkpoints", crew, loaders, save_every, on_step)
+        if validate:
+            objectives = list(Objective) if ablate else [objective]
+            figures = probation.measure_held_out(
+                reels, options, shop, fold or list(range(probation.N_FOLDS)), objectives
+            )
+            told = json.dumps(figures, indent=2)
+            if crew.leads:
+                (out / "validation.json").write_text(told + "\n", encoding="utf-8")
+        else:
+            options = choose_losses(options, objective)
+            model, trends = train_avhubert(reels, options, shop)
+            path = out / f"avhubert_{config}.safetensors"
+            told = f"{path} written."
+            if crew.leads:
+                save_avhubert(model, path, options, reels, trends)
+    if crew.leads:
+        typer.echo(told)
+
+
+def _choose_steps(
+    options: AVHubertTraining,
+    steps: int | None,
+    learning_rate: float | None,
+    micro_batches: int | None,
+    sparing: bool | None,
+) -> AVHubertTraining:
+    """Replace the options of steps that are not None."""
+    asked = {"steps": steps, "learning_rate": learning_rate, "micro_batches": micro_batches, "sparing": sparing}
+    given: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
+    return replace(options, steps=replace(options.steps, **given))
+
+
+def _pick_device(settings: Settings) -> str:
+    return "cuda" if settings.device in ("auto", "cuda") and torch.cuda.is_available() else "cpu"
