@@ -15,7 +15,6 @@ import pytest
 from nbformat import NotebookNode
 from typer.testing import CliRunner
 
-from engine import calibrate_command
 from engine.cache import ObservationCache
 from engine.calibration.files import read_record
 from engine.calibration.judging import find_calibration
@@ -25,8 +24,9 @@ from engine.settings import Settings
 from gallery_db.gallery import Gallery
 from gallery_db.portable import write_people
 from gallery_db.records import Person
-from tests.engine.evaluation.test_command import draw_film, see
+from tests.engine.evaluation.films import draw_film, see
 from tests.gallery_db.planted import draw_person, embed, make_consent, make_sample
+from webapp.cli.main import app
 from webapp.enrolment import _store
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
@@ -136,8 +136,8 @@ def test_calibration_from_a_manifest_to_a_record_that_the_app_uses(run: Run, man
         kept = gallery.calibrations()
     assert find_calibration(Task.CONSISTENCY, draft.recipe, kept) == approved
 
-    arguments = [str(manifest), "--cache", str(tmp_path / "cache"), "--author", "Eve", "--resamples", "20"]
-    result = CliRunner().invoke(calibrate_command.app, [*arguments, "--out", str(tmp_path / "record.json")])
+    arguments = ["calibrate", str(manifest), "--cache", str(tmp_path / "cache"), "--author", "Eve", "--resamples", "20"]
+    result = CliRunner().invoke(app, [*arguments, "--out", str(tmp_path / "record.json")])
     assert result.exit_code == 0, result.output
     headless = read_record(tmp_path / "record.json")
     assert (headless.parameters, headless.bounds, headless.policy) == (draft.parameters, draft.bounds, draft.policy)

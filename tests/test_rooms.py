@@ -38,3 +38,9 @@ def test_the_check_sees_imports_inside_functions() -> None:
 def test_importing_a_record_imports_no_torch() -> None:
     for name in ("types.py", "errors.py", "settings.py", "__init__.py"):
         assert "torch" not in imported_names((ROOT / "engine" / name).read_text("utf-8"))
+
+
+def test_the_command_line_is_in_one_place() -> None:
+    for room in ("engine", "gallery_db"):
+        for file in sorted((ROOT / room).rglob("*.py")):
+            assert "typer" not in imported_names(file.read_text("utf-8")), file.relative_to(ROOT)

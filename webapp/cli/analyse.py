@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from engine.errors import Code, EngineError
+from engine.errors import EngineError, FolderUnwritable
 from engine.settings import Settings
 from engine.types import FPS, Mode, Model, OnStep
 from webapp.cli.output import STDOUT, show_progress, write_output
@@ -122,7 +122,7 @@ def fetch(
         )
         return
     if out is not None and out.exists():
-        raise Code.FOLDER_UNWRITABLE(f"{out} is there already.", "Choose another name.")
+        raise FolderUnwritable(f"{out} is there already.", "Choose another name.")
     with show_progress() as on_step:
         media = fetching.fetch(url, out.parent if out else Path(), limits, on_step, item)
     _print_facts(_list_facts(media, media.path if out is None else media.path.rename(out)), as_json)

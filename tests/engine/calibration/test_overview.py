@@ -15,7 +15,7 @@ from engine.manifest import read_manifest
 from engine.metrics import auc
 from engine.pipeline import Engine
 from tests.engine.calibration.drawn import draw_trials
-from tests.engine.evaluation.test_command import RECIPE, DrawnObserver, draw_film
+from tests.engine.evaluation.films import RECIPE, DrawnObserver, draw_film
 from tests.fakes import make_expert
 
 

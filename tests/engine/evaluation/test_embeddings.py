@@ -13,8 +13,8 @@ from engine.observation import Observation, ObservedTrack
 from engine.settings import Settings
 from engine.staticface import StaticFace
 from engine.types import DynamicEmbedding
+from tests.engine.evaluation.films import RECIPE, DrawnObserver, draw_film
 from tests.engine.evaluation.people import NATURE
-from tests.engine.evaluation.test_command import RECIPE, DrawnObserver, draw_film
 
 
 class LengthEmbedder:

@@ -9,10 +9,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from engine import cli
 from engine.errors import EngineError, FolderUnwritable
 from engine.evaluation.forge import COLUMNS, BenchOptions, Studio, forge_clips, order_partners
-from engine.evaluation.forge_command import app, read_kinds, read_offsets, spread_rows
 from engine.evaluation.forgery import CONTROLS, FORGERIES, Kind
 from engine.evaluation.takes import Take
 from engine.evaluation.watermark import WORDS, find_watermark
@@ -20,6 +18,8 @@ from engine.manifest import Row, read_manifest
 from engine.media import open_clip
 from tests.clips import Film, write_clip
 from tests.engine.evaluation.actors import Part, draw_astronaut, draw_stranger, film, load_nets
+from webapp.cli.forge import read_kinds, read_offsets, spread_rows
+from webapp.cli.main import app
 
 KINDS = (Kind.FACE_SWAP, Kind.AUDIO_SWAP, Kind.TIME_SHIFT, Kind.PARTIAL_FACE, Kind.FROZEN)
 
@@ -203,13 +203,17 @@ def test_kinds_are_read_by_name_and_by_group() -> None:
 
 @pytest.mark.parametrize("text", ["deepfake", "", "face-swap,,x", "none"])
 def test_an_unknown_kind_is_refused(source: Path, tmp_path: Path, text: str) -> None:
-    done = CliRunner().invoke(app, [str(source / "manifest.csv"), "--out", str(tmp_path / "out"), "--kinds", text])
+    done = CliRunner().invoke(
+        app, ["forge", str(source / "manifest.csv"), "--out", str(tmp_path / "out"), "--kinds", text]
+    )
     assert done.exit_code == 2 and not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("text", ["0", "x", "3", ""])
 def test_a_shift_of_nothing_or_of_too_much_is_refused(source: Path, tmp_path: Path, text: str) -> None:
-    done = CliRunner().invoke(app, [str(source / "manifest.csv"), "--out", str(tmp_path / "out"), "--offset", text])
+    done = CliRunner().invoke(
+        app, ["forge", str(source / "manifest.csv"), "--out", str(tmp_path / "out"), "--offset", text]
+    )
     assert done.exit_code == 2 and not (tmp_path / "out").exists()
     assert read_offsets("-0.2, 0.4") == (-0.2, 0.4)
 
@@ -224,7 +228,7 @@ def test_a_limit_spreads_over_the_real_rows() -> None:
 
 def test_the_command_makes_clips_and_names_what_it_left_out(source: Path, tmp_path: Path) -> None:
     arguments = ["forge", str(source / "manifest.csv"), "--out", str(tmp_path / "out"), "--kinds", "time-shift"]
-    done = CliRunner().invoke(cli.app, [*arguments, "--offset", "0.2", "--seed", "3"], catch_exceptions=False)
+    done = CliRunner().invoke(app, [*arguments, "--offset", "0.2", "--seed", "3"], catch_exceptions=False)
     assert done.exit_code == 0
     assert "3 clips in" in done.output and "left out: bar.mp4 (time-shift): No face" in done.output
     assert {line["offset_s"] for line in read_lines(tmp_path / "out" / "forged.csv").values()} == {"0.2"}
@@ -233,10 +237,10 @@ def test_the_command_makes_clips_and_names_what_it_left_out(source: Path, tmp_pa
 def test_the_command_fails_where_nothing_can_be_made(source: Path, tmp_path: Path) -> None:
     only_bar = tmp_path / "bar.csv"
     only_bar.write_text(f"path,label\n{source / 'bar.mp4'},real\n")
-    done = CliRunner().invoke(app, [str(only_bar), "--out", str(tmp_path / "out"), "--kinds", "frozen"])
+    done = CliRunner().invoke(app, ["forge", str(only_bar), "--out", str(tmp_path / "out"), "--kinds", "frozen"])
     assert done.exit_code == 1 and "0 clips" in done.output
 
 
 def test_help_is_the_commands_own() -> None:
-    done = CliRunner().invoke(cli.app, ["forge", "--help"])
+    done = CliRunner().invoke(app, ["forge", "--help"])
     assert done.exit_code == 0 and "--kinds" in done.output

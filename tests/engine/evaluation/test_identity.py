@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 
 from engine.alignedfaces import N_POINTS, SIZE, AlignedFaces
 from engine.errors import Code, EngineError
-from engine.evaluation import command
+from engine.evaluation import measurements
 from engine.evaluation.embeddings import EmbeddedRow
 from engine.evaluation.figures import IdentityReport
 from engine.evaluation.identity import IdentityOptions, IdentityTask, check_manifest, evaluate_identity, name_unusable
@@ -20,9 +20,11 @@ from engine.manifest import Row
 from engine.observation import Observation, ObservedTrack
 from engine.observer import Observer
 from engine.types import DynamicEmbedding
+from tests.engine.evaluation.films import DrawnObserver, draw_film
 from tests.engine.evaluation.people import NATURE, draw_people, embed, gather, make_row
-from tests.engine.evaluation.test_command import DrawnObserver, draw_film
 from tests.raising import raises
+from webapp.cli import evaluate as command
+from webapp.cli.main import app
 
 TASKS = tuple(IdentityTask)
 UNNATURAL = "9"  # the last figure of such a clip
@@ -342,13 +344,13 @@ class FacedObserver(DrawnObserver):
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     monkeypatch.setenv("WAYSPEAK_DATA", str(tmp_path / "data"))
     monkeypatch.setattr(Observer, "load", lambda settings, cut_faces: FacedObserver() if cut_faces else DrawnObserver())
-    monkeypatch.setattr(command, "load_embedder", lambda name, settings: MouthEmbedder())
+    monkeypatch.setattr(measurements, "load_embedder", lambda name, settings: MouthEmbedder())
     monkeypatch.setattr(command, "IdentityOptions", partial(IdentityOptions, resamples=50))
 
     def invoke(rows: list[str], *arguments: str) -> Result:
         header = "path,label,speaker,session,method,face_owner,motion_owner,donor_path,driver_path"
         (tmp_path / "manifest.csv").write_text("\n".join([header, *rows]) + "\n")
-        return CliRunner().invoke(command.app, [str(tmp_path / "manifest.csv"), *arguments])
+        return CliRunner().invoke(app, ["evaluate", str(tmp_path / "manifest.csv"), *arguments])
 
     return invoke
 

@@ -10,13 +10,11 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from engine import cli
 from engine.calibration.calibrators import Logistic
 from engine.calibration.records import Bounds, Calibration, Policy, seal
 from engine.errors import Code
 from engine.evaluation import robustness
 from engine.evaluation.perturbations import OF_SOUND, Perturbation
-from engine.evaluation.robustness_command import app, read_steps
 from engine.media import DEFAULT_LIMITS
 from engine.observer import Observer
 from engine.pipeline import Engine
@@ -25,6 +23,8 @@ from engine.types import Clip
 from engine.weights import hash_file
 from tests.engine.calibration.drawn import make_record
 from tests.fakes import FakeNets, FakeVoice, make_clip, make_expert, make_mouth, make_voice
+from webapp.cli.main import app
+from webapp.cli.robustness import read_steps
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def run(tmp_path: Path, opened: list[str], monkeypatch: pytest.MonkeyPatch) -> C
     (tmp_path / "manifest.csv").write_text("\n".join(["path,label,speaker", *rows, "gone.mp4,real,nobody"]) + "\n")
 
     def invoke(*arguments: str) -> Result:
-        return CliRunner().invoke(app, [str(tmp_path / "manifest.csv"), "--seconds", "3", *arguments])
+        return CliRunner().invoke(app, ["robustness", str(tmp_path / "manifest.csv"), "--seconds", "3", *arguments])
 
     return invoke
 
@@ -149,7 +149,7 @@ def test_two_people_are_needed(run: Callable[..., Result], tmp_path: Path) -> No
 
 
 def test_the_command_is_there() -> None:
-    text = CliRunner().invoke(cli.app, ["--help"]).stdout
+    text = CliRunner().invoke(app, ["--help"]).stdout
     assert "robustness" in text
 
 

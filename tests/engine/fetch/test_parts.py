@@ -19,6 +19,7 @@ from tests.engine.fetch.test_downloader import JOB
 from tests.engine.fetch.test_fetching import M3U8, MPD, QUICK
 from tests.engine.sandbox.test_merging import find_moments, write_parts
 from tests.raising import raises
+from webapp.cli.main import load_command
 
 LIMITS = FetchLimits(max_bytes=1_000_000)
 
@@ -163,13 +164,11 @@ def test_command_prints_both_hashes(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    from engine.fetch.command import app
-
     serve(site, parts)
     base = f"http://127.0.0.1:{site.port}"
     site.pages["/a"] = say(write_manifest(f"{base}/v.mp4", f"{base}/s.m4a"), MPD)
     monkeypatch.setenv("WAYSPEAK_ALLOW_LOOPBACK_FETCH", "1")
-    app([f"{base}/a", "--out", str(tmp_path / "b.mp4"), "--json"], standalone_mode=False)
+    load_command("fetch")([f"{base}/a", "--out", str(tmp_path / "b.mp4"), "--json"], standalone_mode=False)
     assert len(json.loads(capsys.readouterr().out)["parts_sha256"]) == 2
 
 

@@ -14,10 +14,10 @@ from engine.training.dynamics_scores import STYLE_STAND_INS, score_left_out
 from engine.training.scores import STAND_INS
 from engine.weights import hash_file
 from tests.engine.evaluation.people import draw_people, gather
-from tests.engine.training import test_command
 from tests.engine.training.planted import make_clip
-from tests.engine.training.test_command import Bench, bench
 from tests.fakes import make_mouth
+from tests.webapp.cli import test_train_consistency
+from tests.webapp.cli.test_train_consistency import Bench, bench
 
 __all__ = ["bench"]  # a fixture
 
@@ -25,14 +25,14 @@ __all__ = ["bench"]  # a fixture
 @pytest.fixture
 def moving(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the mouths of the drawn clips be seen to move, so that the gates let them through."""
-    observe = test_command.observe
+    observe = test_train_consistency.observe
 
     def observe_moving(*arguments: object) -> Observation:
         seen = observe(*arguments)  # type: ignore[arg-type]
         gap = make_mouth(seen.n_frames).astype(np.float32)
         return replace(seen, tracks=tuple(replace(track, gap=gap) for track in seen.tracks))
 
-    monkeypatch.setattr(test_command, "observe", observe_moving)
+    monkeypatch.setattr(test_train_consistency, "observe", observe_moving)
 
 
 @pytest.mark.usefixtures("moving")

@@ -3,10 +3,13 @@ import sys
 
 import pytest
 
-from engine import cli
 from engine.fetch import job
+from tests.engine.fetch.conftest import film, site
 from tests.engine.fetch.sites import say
 from tests.engine.fetch.test_fetching import QUICK
+from webapp.cli.main import main
+
+__all__ = ["film", "site"]  # fixtures
 
 
 @pytest.fixture
@@ -19,7 +22,7 @@ def run(monkeypatch, capfd, tmp_path):
     def call(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["wayspeak", "fetch", *map(str, arguments)])
         with pytest.raises(SystemExit) as ended:
-            cli.main()
+            main()
         return ended.value.code or 0, *capfd.readouterr()
 
     return call

@@ -14,7 +14,7 @@ from gallery_db.portable import read_people
 from gallery_db.records import Basis, Consent
 from tests.engine.calibration.drawn import make_record
 from tests.gallery_db.drawn import RECIPE, draw_clips, draw_person, make_sample
-from tests.gallery_db.terminals import Run, make_run
+from tests.webapp.cli.terminals import Run, make_run
 
 
 @pytest.fixture

@@ -10,14 +10,16 @@ import torch
 from safetensors.torch import load_file
 from typer.testing import CliRunner, Result
 
-from engine import cli
 from engine.errors import Code, EngineError
 from engine.models.avhubert import load_avhubert
-from engine.training import archive, avhubert_command
-from engine.training.avhubert_command import TRAININGS, app
+from engine.settings import Settings
+from engine.training import archive, probation
+from engine.training.avhubert import TRAININGS
 from engine.training.crew import Crew
 from engine.weights import hash_file
 from tests.engine.training.planted import make_reel, make_training
+from webapp.cli import train
+from webapp.cli.main import app, main
 
 SET = ("--learning-rate", "0.001", "--micro-batches", "2", "--sparing", "--objective", "masking")
 HEADER = "path,label,has_audio,audio_in_sync,speaker,source"
@@ -50,7 +52,15 @@ class Bench:
 
     def run(self, rows: list[str], *arguments: str) -> Result:
         (self.folder / "clips.csv").write_text("\n".join([HEADER, *rows]) + "\n")
-        plain = [str(self.folder / "clips.csv"), "--out", str(self.out), "--cache", str(self.folder / "reels")]
+        plain = [
+            "train",
+            "avhubert",
+            str(self.folder / "clips.csv"),
+            "--out",
+            str(self.out),
+            "--cache",
+            str(self.folder / "reels"),
+        ]
         return CliRunner().invoke(app, [*plain, "--workers", "1", *arguments])
 
     @property
@@ -63,7 +73,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     monkeypatch.setenv("WAYSPEAK_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("WAYSPEAK_DEVICE", "cpu")
     monkeypatch.setattr(archive.ReelMaker, "load", lambda settings: NoMaker())
-    monkeypatch.setattr(avhubert_command, "TRAININGS", TRAININGS | {"tiny": make_training(steps=2)})
+    monkeypatch.setattr(train, "TRAININGS", TRAININGS | {"tiny": make_training(steps=2)})
     return Bench(tmp_path)
 
 
@@ -105,13 +115,13 @@ def test_validation_measures_and_writes_no_weights(bench: Bench) -> None:
 
 def test_a_fold_can_be_chosen_and_is_not_trained_on(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     trained: list[set[str]] = []
-    train = avhubert_command.train_avhubert
+    trains = probation.train_avhubert
 
     def note(reels: list, *rest: object) -> object:
         trained.append({reel.corpus for reel in reels})
-        return train(reels, *rest)  # type: ignore[arg-type]
+        return trains(reels, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(avhubert_command, "train_avhubert", note)
+    monkeypatch.setattr(probation, "train_avhubert", note)
     result = bench.run(bench.add_all(), "--validate", "--fold", "1", "--iterations", "1", "--steps", "1")
     assert result.exit_code == 0, result.output
     figures = json.loads(result.stdout)
@@ -161,22 +171,19 @@ def test_the_command_line_has_it_and_tells_errors_in_one_line(
 ) -> None:
     monkeypatch.setattr("sys.argv", ["wayspeak", "train", "avhubert", str(bench.folder / "absent.csv")])
     with pytest.raises(SystemExit) as left:
-        cli.main()
+        main()
     told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("wayspeak: ")]
     assert left.value.code == 2
     assert len(told) == 1 and "absent.csv" in told[0]
 
 
-def test_processes_that_do_not_lead_cut_nothing_and_keep_quiet(
-    bench: Bench, capsys: pytest.CaptureFixture[str]
-) -> None:
-    rows = bench.add_all()
+def test_processes_that_do_not_lead_cut_nothing_and_keep_quiet(bench: Bench) -> None:
+    rows, told = bench.add_all(), list[str]()
     (bench.folder / "broken.mp4").write_text("broken")
     (bench.folder / "clips.csv").write_text("\n".join([HEADER, *rows, "broken.mp4,real,1,yes,,lab"]) + "\n")
-    settings = avhubert_command.Settings(bench.folder)
-    shop = archive.Archive(bench.folder / "reels", settings, on_skip=avhubert_command._complain)
-    leading = avhubert_command._gather(shop, bench.folder / "clips.csv", Crew(torch.device("cpu")))
-    assert "broken.mp4" in capsys.readouterr().err
+    shop = archive.Archive(bench.folder / "reels", Settings(bench.folder), on_skip=told.append)
+    leading = shop.gather_with(Crew(torch.device("cpu")), bench.folder / "clips.csv")
+    assert len(told) == 1 and "broken.mp4" in told[0]
     following = Crew(torch.device("cpu"), rank=1, size=1)
-    assert avhubert_command._gather(shop, bench.folder / "clips.csv", following) == leading
-    assert capsys.readouterr().err == ""
+    assert shop.gather_with(following, bench.folder / "clips.csv") == leading
+    assert len(told) == 1

@@ -14,10 +14,9 @@ import psutil
 import pytest
 
 from engine.settings import Settings
-from webapp import serving
 from webapp.accounts.records import Role
 from webapp.accounts.store import AccountStore
-from webapp.serving import HOURLY, limit_guests
+from webapp.cli.serve import HOURLY, limit_guests, run_server
 
 
 def find_port() -> int:
@@ -45,7 +44,7 @@ def test_an_account_that_is_there_counts(tmp_path: Path) -> None:
 
 def test_an_address_that_others_reach_is_refused_without_accounts(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match=r"cannot start.*accounts"):
-        serving.serve(Settings(tmp_path), "0.0.0.0", find_port(), 0)
+        run_server(Settings(tmp_path), "0.0.0.0", find_port(), 0)
 
 
 def test_a_port_that_is_taken_is_told(tmp_path: Path) -> None:
@@ -53,7 +52,7 @@ def test_a_port_that_is_taken_is_told(tmp_path: Path) -> None:
         socket.create_server(("127.0.0.1", 0)) as taken,
         pytest.raises(SystemExit, match=r"cannot listen on 127\.0\.0\.1, port \d+.*--port"),
     ):
-        serving.serve(Settings(tmp_path), "127.0.0.1", taken.getsockname()[1], 0)
+        run_server(Settings(tmp_path), "127.0.0.1", taken.getsockname()[1], 0)
 
 
 def test_it_serves_with_a_worker_and_takes_both_along_when_told_to_end(tmp_path: Path) -> None:

@@ -11,11 +11,10 @@ import pytest
 from engine.settings import Settings
 from gallery_db.gallery import Gallery
 from tests.engine.calibration.drawn import make_record
-from webapp import cli
+from webapp.cli.analyse import read_kept
+from webapp.cli.main import COMMANDS, main
 
 Run = Callable[..., tuple[int, str, str]]
-GALLERY = ("enrol", "identify", "verify", "forget", "gallery")
-JOBS = ("batch", "serve", "work")
 HEAVY = {"torch", "av", "gradio", "sqlalchemy", "faiss", "cv2"}
 
 
@@ -27,7 +26,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_
     def call(*arguments: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["wayspeak", *arguments])
         with pytest.raises(SystemExit) as ended:
-            cli.main()
+            main()
         return int(ended.value.code or 0), *capfd.readouterr()
 
     return call
@@ -35,33 +34,32 @@ def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_
 
 def test_the_command_is_this_one() -> None:
     (command,) = entry_points(group="console_scripts", name="wayspeak")
-    assert command.load() is cli.main
+    assert command.load() is main
 
 
 def test_help_imports_nothing_heavy_and_names_every_command() -> None:
-    code = "import sys; from webapp.cli import main; sys.argv = ['wayspeak', '--help']\n"
+    code = "import sys; from webapp.cli.main import main; sys.argv = ['wayspeak', '--help']\n"
     code += f"try: main()\nexcept SystemExit: print(sorted({HEAVY!r} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
-    assert all(name in done.stdout for name in (*GALLERY, *JOBS, "analyse", "doctor", "train", "evaluate", "weights"))
+    assert len(COMMANDS) == 21 and all(name in done.stdout for name in COMMANDS)
 
 
-def elsewhere(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """A module whose app has two commands, in the place of the gallery's."""
-    (folder / f"{name}.py").write_text(
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put two commands of another module into the table, alone and as a group."""
+    (tmp_path / "two_commands.py").write_text(
         "import typer\nfrom engine.errors import EngineError\napp = typer.Typer()\n"
         "@app.command()\ndef enrol(person: str, basis: str = 'none'):\n    print(person, basis)\n"
         "@app.command()\ndef forget(person: str):\n    raise EngineError('Nobody.', 'Look.')\n"
     )
-    monkeypatch.syspath_prepend(folder)
-    monkeypatch.setattr(cli, "CLIPS", name)
-    monkeypatch.setattr(cli, "PEOPLE", name)
+    monkeypatch.syspath_prepend(tmp_path)
+    for name, attribute in (("enrol", "enrol"), ("forget", "forget"), ("gallery", "app")):
+        monkeypatch.setitem(COMMANDS, name, (f"two_commands:{attribute}", "A line."))
 
 
-def test_arguments_come_as_they_are_and_help_names_the_whole_command(
-    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    elsewhere(tmp_path, monkeypatch, "two_commands")
+@pytest.mark.usefixtures("elsewhere")
+def test_arguments_come_as_they_are_and_help_names_the_whole_command(run: Run) -> None:
     assert run("enrol", "Ada", "--basis", "x")[:2] == (0, "Ada x\n")
     assert run("gallery", "enrol", "Ben")[:2] == (0, "Ben none\n")
     code, out, _ = run("enrol", "--help")
@@ -70,12 +68,17 @@ def test_arguments_come_as_they_are_and_help_names_the_whole_command(
     assert code == 0 and "wayspeak gallery" in out and "forget" in out
 
 
-def test_an_error_is_one_line_and_code_2(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    elsewhere(tmp_path, monkeypatch, "two_commands")
+@pytest.mark.usefixtures("elsewhere")
+def test_an_error_is_one_line_and_code_2(run: Run) -> None:
     assert run("forget", "Ada") == (2, "", "wayspeak: Nobody. Look.\n")
 
 
-@pytest.mark.parametrize("command", [*GALLERY, *JOBS])
+def test_a_name_that_is_none_is_answered_with_what_it_may_mean(run: Run) -> None:
+    code, out, err = run("analyze")
+    assert (code, out) == (2, "") and "No such command 'analyze'" in err and "'analyse'" in err
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help_of_its_own(run: Run, command: str) -> None:
     code, out, err = run(command, "--help")
     assert (code, err) == (0, "") and f"wayspeak {command}" in out
@@ -83,8 +86,8 @@ def test_every_command_has_help_of_its_own(run: Run, command: str) -> None:
 
 def test_what_the_gallery_keeps_is_read_and_no_gallery_is_made_to_find_out(tmp_path: Path) -> None:
     settings = Settings(tmp_path / "data")
-    assert cli.read_kept(settings) == [] and not settings.data_dir.exists()
+    assert read_kept(settings) == [] and not settings.data_dir.exists()
     record = make_record()
     with Gallery.open(settings) as gallery:
         gallery.keep_calibration(record)
-    assert cli.read_kept(settings) == [record]
+    assert read_kept(settings) == [record]

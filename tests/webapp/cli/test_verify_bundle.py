@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.webapp.evidence.exhibit import make_exhibit
-from webapp import cli
+from webapp.cli.main import main
 from webapp.evidence.bundles import write_bundle
 from webapp.evidence.keys import FILE, open_key
 
@@ -22,7 +22,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
     def call(*arguments: object) -> tuple[int, str]:
         monkeypatch.setattr(sys, "argv", ["wayspeak", "verify-bundle", *map(str, arguments)])
         with pytest.raises(SystemExit) as ended:
-            cli.main()
+            main()
         return int(ended.value.code or 0), capsys.readouterr().out
 
     return call

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from engine.settings import Settings
-from webapp import cli
 from webapp.accounts.records import Role, Visitor
 from webapp.accounts.store import AccountStore
+from webapp.cli.main import main
 
 Run = Callable[..., tuple[int, str, str]]
 PASSWORD = "a sentence of mine"
@@ -26,7 +26,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
         monkeypatch.setattr(sys, "argv", ["wayspeak", "users", *arguments])
         monkeypatch.setattr(sys, "stdin", io.StringIO(typed))
         with pytest.raises(SystemExit) as ended:
-            cli.main()
+            main()
         return int(ended.value.code or 0), *capsys.readouterr()
 
     return call

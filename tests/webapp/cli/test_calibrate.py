@@ -9,21 +9,22 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
-from engine import calibrate_command
 from engine.calibration.conformal import tell_p
 from engine.calibration.files import read_record, write_record
 from engine.calibration.records import Calibration, CalibrationStatus, Task
 from engine.calibration.release import APPROVER
 from engine.calibration.trials import read_trials, write_trials
-from engine.calibration_command import app as life
 from engine.errors import Code
 from engine.pipeline import Engine
 from engine.weights import hash_file
 from tests.engine.calibration.drawn import CREATED, draw_search, draw_trials, make_record
+from tests.engine.evaluation.films import DrawnObserver, draw_film
 from tests.engine.evaluation.people import draw_people, gather
-from tests.engine.evaluation.test_command import DrawnObserver, draw_film
 from tests.fakes import make_expert
 from tests.raising import raises
+from webapp.cli import calibrate
+from webapp.cli.calibrate import app as life
+from webapp.cli.main import app
 
 HEADER = "path,label,speaker,source,session"
 PEOPLE = 24
@@ -34,11 +35,11 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result
     engine = Engine(DrawnObserver(), make_expert(), "drawn")  # type: ignore[arg-type]
     monkeypatch.setenv("WAYSPEAK_DATA", str(tmp_path / "data"))
     monkeypatch.setattr(Engine, "load", lambda settings, method: engine)
-    monkeypatch.setattr(calibrate_command, "read_trained_sources", lambda settings, model: frozenset({"lab 1"}))
+    monkeypatch.setattr(calibrate, "read_trained_sources", lambda settings, model: frozenset({"lab 1"}))
 
     def invoke(*arguments: object, author: str = "Ada") -> Result:
-        plain = ["--author", author, "--resamples", "20", *map(str, arguments)]
-        return CliRunner().invoke(calibrate_command.app, plain)
+        plain = ["calibrate", "--author", author, "--resamples", "20", *map(str, arguments)]
+        return CliRunner().invoke(app, plain)
 
     return invoke
 
@@ -117,7 +118,7 @@ def test_people_are_calibrated_by_their_embeddings(
     rows = [f"{one.row.path},real,{one.row.speaker},lab,{one.row.session}" for one in people]
     manifest.write_text("\n".join([HEADER, *rows]) + "\n")
     known = replace(gather(*people), trained_on=frozenset({"p0", "p1"}))
-    monkeypatch.setattr(calibrate_command, "embed_people", lambda rows, options, settings, reading: known)
+    monkeypatch.setattr(calibrate, "embed_people", lambda *arguments: known)
     arguments = (manifest, "--task", task, "--pool", "2", "--pool", "4", "--out", tmp_path / "r.json")
     record = read(run(*arguments), tmp_path / "r.json")
     assert (record.task, record.recipe, record.conformal) == (task, "drawn", None)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from webapp import cli
+from webapp.cli.main import main
 
 Run = Callable[..., tuple[int, str, str]]
 """`run("enrol", "Ada", ..., answers=["yes"])` gives exit code, standard output and standard error."""
@@ -27,7 +27,7 @@ def make_run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str])
         monkeypatch.setattr(sys, "stdin", io.StringIO() if answers is None else Terminal(typed))
         monkeypatch.setattr(sys, "argv", ["wayspeak", *map(str, arguments)])
         with pytest.raises(SystemExit) as ended:
-            cli.main()
+            main()
         return int(ended.value.code or 0), *capfd.readouterr()
 
     return run

@@ -11,20 +11,20 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
-from engine import cli
 from engine.cache import ObservationCache
 from engine.errors import Code, EngineError
 from engine.models.compact import N_SPEECH, load_compact
 from engine.motion import N_MOTION
 from engine.observation import Heard, Observation, ObservedTrack
 from engine.observer import Observer
-from engine.training import command
 from engine.training.clips import TrainingClip, split_folds
 from engine.training.consistency import TrainingOptions, Workshop, align_clips, train_held_out
 from engine.training.members import MemberOptions
 from engine.training.windows import WindowOptions
 from engine.weights import COMPACT, verify
 from tests.engine.training.planted import make_clip, make_clips, shrink_members
+from webapp.cli import train
+from webapp.cli.main import app, main
 
 HEADER = "path,label,has_audio,audio_in_sync,speaker,source"
 QUICK = MemberOptions(steps=12, batch=8, learning_rate=1e-2, masked=False)
@@ -65,8 +65,16 @@ class Bench:
 
     def run(self, rows: list[str], *arguments: str) -> Result:
         (self.folder / "clips.csv").write_text("\n".join([HEADER, *rows]) + "\n")
-        plain = [str(self.folder / "clips.csv"), "--out", str(self.out), "--cache", str(self.folder / "cache")]
-        return CliRunner().invoke(command.app, [*plain, "--workers", "1", "--steps", "3", *arguments])
+        plain = [
+            "train",
+            "consistency",
+            str(self.folder / "clips.csv"),
+            "--out",
+            str(self.out),
+            "--cache",
+            str(self.folder / "cache"),
+        ]
+        return CliRunner().invoke(app, [*plain, "--workers", "1", "--steps", "3", *arguments])
 
     @property
     def out(self) -> Path:
@@ -79,7 +87,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     monkeypatch.setenv("WAYSPEAK_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("WAYSPEAK_DEVICE", "cpu")
     monkeypatch.setattr(Observer, "load", lambda settings: NoObserver())
-    monkeypatch.setattr(command, "TrainingOptions", OPTIONS)
+    monkeypatch.setattr(train, "TrainingOptions", OPTIONS)
     return Bench(tmp_path)
 
 
@@ -174,7 +182,7 @@ def test_the_command_line_has_it_and_tells_errors_in_one_line(
     arguments = ["train", "consistency", str(bench.folder / "absent.csv"), "--out", str(bench.out)]
     monkeypatch.setattr("sys.argv", ["wayspeak", *arguments])
     with pytest.raises(SystemExit) as left:
-        cli.main()
+        main()
     told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("wayspeak: ")]
     assert left.value.code == 2
     assert len(told) == 1 and "absent.csv" in told[0]

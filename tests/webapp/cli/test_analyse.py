@@ -1,20 +1,19 @@
 import json
-import subprocess
 import sys
-from importlib import metadata
 
 import pytest
 
-from engine import cli, doctor, methods, weights
+from engine import methods, weights
 from engine.calibration.files import write_record
 from engine.errors import Code
 from engine.methods import Method
 from engine.pipeline import Engine
 from engine.report import to_json, write_json
-from engine.settings import Settings
 from engine.types import Mode, Model
 from tests.engine.calibration.drawn import make_record
 from tests.fakes import FakeEngine, make_analysis
+from webapp.cli import analyse
+from webapp.cli.main import main
 
 BROKEN = Code.UNREADABLE_VIDEO("The file is empty,\nwanted a video.", "Fetch it again.")
 
@@ -32,7 +31,7 @@ def run(monkeypatch, capfd):
         monkeypatch.setattr(Engine, "load", lambda settings, method, calibrations: engine or FakeEngine())
         monkeypatch.setattr(sys, "argv", ["wayspeak", *map(str, arguments)])
         with pytest.raises(SystemExit) as ended:
-            cli.main()
+            main()
         return ended.value.code or 0, *capfd.readouterr()
 
     return call
@@ -52,11 +51,12 @@ def test_what_users_keep_judges_and_a_record_that_is_named_wins(monkeypatch, tmp
     monkeypatch.setattr(engine, "apply", given.append, raising=False)
     load = lambda settings, method, calibrations: given.extend(calibrations) or engine  # noqa: E731
     monkeypatch.setattr(Engine, "load", load)
+    monkeypatch.setattr(analyse, "read_kept", lambda settings: [kept])
     for more, wanted in (((), [kept]), (("--calibration", str(tmp_path / "r.json")), [kept, named])):
         given.clear()
         monkeypatch.setattr(sys, "argv", ["wayspeak", "analyse", "talk.mp4", *more])
         with pytest.raises(SystemExit):
-            cli.main(kept=lambda settings: [kept])
+            main()
         assert given == wanted
     capfd.readouterr()
 
@@ -103,48 +103,11 @@ def test_missing_weights_are_an_error_like_any_other(monkeypatch, tmp_path, capf
     monkeypatch.setattr(weights, "SHIPPED", tmp_path)
     monkeypatch.setattr(sys, "argv", ["wayspeak", "analyse", "talk.mp4", "--json", "-"])
     with pytest.raises(SystemExit) as ended:
-        cli.main()
+        main()
     out, err = capfd.readouterr()
 
     assert ended.value.code == 2 and "compact.safetensors" in err
     assert json.loads(out)["error"]["code"] == "WEIGHTS_MISSING"
-
-
-def test_help_imports_neither_torch_nor_the_engine():
-    code = "import sys; from engine.cli import main; sys.argv = ['wayspeak', '--help']\n"
-    code += "try: main()\nexcept SystemExit: print(sorted({'torch', 'av', 'gradio'} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-
-    assert done.stdout.splitlines()[-1] == "[]"
-    assert all(name in done.stdout for name in ("analyse", "doctor", "train", "evaluate"))
-
-
-def test_other_commands_get_their_arguments_as_they_came(run, monkeypatch, tmp_path):
-    (tmp_path / "elsewhere.py").write_text(
-        "import typer\napp = typer.Typer()\n"
-        "@app.command()\ndef measure(manifest: str, task: str = 'x'):\n    print(manifest, task)\n"
-    )
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(cli, "EVALUATION", "elsewhere")
-    monkeypatch.setattr(cli, "TRAINING", "elsewhere")
-
-    assert run("evaluate", "a.csv", "--task", "offset")[:2] == (0, "a.csv offset\n")
-    assert run("train", "consistency", "b.csv")[:2] == (0, "b.csv x\n")
-    code, out, _ = run("evaluate", "--help")
-    assert code == 0 and "--task" in out and "wayspeak evaluate" in out
-
-
-def _marks(findings):
-    return {finding.topic: finding.mark for finding in findings}
-
-
-def test_doctor_is_content_with_everything_in_its_place(monkeypatch, tmp_path):
-    monkeypatch.setattr(doctor, "WEIGHTS", (weights.FACE_LANDMARKER, weights.SILERO_VAD))
-    findings = doctor.examine(Settings(tmp_path))
-
-    assert doctor.is_healthy(findings)
-    assert _marks(findings)["face_landmarker"] == _marks(findings)["torch"] == "ok"
-    assert any("verified" in finding.text for finding in findings)
 
 
 def test_doctor_tells_what_is_missing_and_exits_with_1(run, monkeypatch, tmp_path):
@@ -153,43 +116,6 @@ def test_doctor_tells_what_is_missing_and_exits_with_1(run, monkeypatch, tmp_pat
 
     (line,) = [line for line in out.splitlines() if line.split()[1] == "compact"]
     assert code == 1 and line.startswith("missing") and "wayspeak train consistency" in line
-
-
-def _pretend(monkeypatch, **versions: str | None):
-    real = metadata.version
-
-    def version(name: str) -> str:
-        told = versions.get(name.replace("-", "_"), "")
-        if told is None:
-            raise metadata.PackageNotFoundError(name)
-        return told or real(name)
-
-    monkeypatch.setattr(doctor.metadata, "version", version)
-
-
-def test_doctor_warns_of_both_kinds_of_faiss(monkeypatch, tmp_path):
-    _pretend(monkeypatch, faiss_cpu="1.15.1", faiss_gpu="1.15.1")
-    assert _marks(doctor.examine(Settings(tmp_path)))["faiss"] == "warning"
-
-
-def test_doctor_is_silent_about_one_kind_of_faiss(monkeypatch, tmp_path):
-    _pretend(monkeypatch, faiss_cpu="1.15.1", faiss_gpu=None)
-    assert "faiss" not in _marks(doctor.examine(Settings(tmp_path)))
-
-
-def test_doctor_misses_needed_packages_and_only_warns_of_the_pages(monkeypatch, tmp_path):
-    _pretend(monkeypatch, av=None, gradio=None, faiss_cpu=None, faiss_gpu=None)
-    marks = _marks(doctor.examine(Settings(tmp_path)))
-
-    assert (marks["av"], marks["gradio"], marks["faiss"]) == ("missing", "warning", "missing")
-
-
-def test_doctor_misses_a_device_that_is_asked_for(monkeypatch, tmp_path):
-    torch = pytest.importorskip("torch")
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-
-    assert _marks(doctor.examine(Settings(tmp_path, device="cuda")))["device"] == "missing"
-    assert _marks(doctor.examine(Settings(tmp_path, device="auto")))["device"] == "ok"
 
 
 def test_method_is_chosen_by_name_and_compact_by_default(monkeypatch, run):

@@ -1,6 +1,5 @@
 """`wayspeak evaluate` on drawn clips whose truth is known: from a manifest to the figures, twice, decoding once."""
 
-import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,70 +9,20 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
-from engine import cli, decoding
+from engine import decoding
 from engine.cache import ObservationCache
 from engine.decoding import decode_ahead
 from engine.errors import Code, EngineError, WeightsMissing
-from engine.evaluation import command
 from engine.faces import FaceOptions
-from engine.lips import N_FEATURES
 from engine.methods import Method
-from engine.models.compact import N_SPEECH
-from engine.motion import N_MOTION
-from engine.observation import Heard, Observation, ObservedTrack
+from engine.observation import Observation
 from engine.pipeline import Engine
 from engine.settings import Settings
 from engine.types import Mode, Model, OnStep
-from tests.fakes import JAW_COLUMN, FakeMouthReader, make_expert, make_mouth
-
-RECIPE = "drawn-0123+options-4567"
-THUMBNAIL = np.zeros((96, 96, 3), np.uint8)
-
-
-def draw_film(folder: Path, name: str, mouth: int, voice: int | None = None, late: int = 0, seconds: float = 6) -> str:
-    """A file that tells its observer what to see; gives its name."""
-    film = {"mouth": mouth, "voice": mouth if voice is None else voice, "late": late, "seconds": seconds}
-    (folder / name).write_text(json.dumps(film | {"name": name}))
-    return name
-
-
-class DrawnObserver:
-    """Sees what the file says, and counts how often it had to look."""
-
-    recipe = RECIPE
-    face_options = FaceOptions()
-
-    def __init__(self) -> None:
-        self.looked: list[str] = []
-
-    def observe(self, path: Path, on_step: OnStep = lambda name, completed, total: None) -> Observation:
-        self.looked.append(path.name)
-        try:
-            film = json.loads(path.read_text())
-        except OSError as cause:
-            raise Code.UNREADABLE_VIDEO(f"There is no file {path.name!r}.") from cause
-        except ValueError as cause:
-            raise Code.UNREADABLE_VIDEO("The file is no video.") from cause
-        return see(film, hashlib.sha256(path.read_bytes()).hexdigest())
-
-
-def move(n_frames: int) -> np.ndarray:
-    """The motion of a head that keeps still."""
-    return np.zeros((n_frames, N_MOTION), np.float32)
-
-
-def see(film: dict, sha256: str) -> Observation:
-    n_frames, present = round(25 * film["seconds"]), film["voice"] >= 0
-    mouth = make_mouth(n_frames + 40, max(film["mouth"], 0))[20:-20]
-    sound = make_mouth(n_frames + 40, max(film["voice"], 0))[20 - film["late"] :][:n_frames]
-    lips = np.zeros((n_frames, N_FEATURES), np.float32)
-    lips[:, JAW_COLUMN] = mouth
-    rows = np.repeat(sound[:, None], N_SPEECH, axis=1).astype(np.float32)
-    everywhere, there = np.ones(n_frames, bool), np.full(n_frames, present)
-    track = ObservedTrack(0, lips, everywhere, mouth.astype(np.float32), 120.0, THUMBNAIL, move(n_frames))
-    tracks = (track,) if film["mouth"] >= 0 else ()
-    heard = Heard(rows, there, there, -20.0)
-    return Observation(film["name"], sha256, n_frames, (640, 480), 25.0, (), heard, tracks, (), {})
+from tests.engine.evaluation.films import RECIPE, DrawnObserver, draw_film
+from tests.fakes import FakeMouthReader, make_expert
+from webapp.cli import evaluate
+from webapp.cli.main import app, main
 
 
 @pytest.fixture
@@ -86,11 +35,11 @@ def run(tmp_path: Path, observer: DrawnObserver, monkeypatch: pytest.MonkeyPatch
     engine = Engine(observer, make_expert(), "drawn")  # type: ignore[arg-type]
     monkeypatch.setenv("WAYSPEAK_DATA", str(tmp_path / "data"))
     monkeypatch.setattr(Engine, "load", lambda settings, method: engine)
-    monkeypatch.setattr(command, "read_trained_sources", lambda settings, model: frozenset({"known"}))
+    monkeypatch.setattr(evaluate, "read_trained_sources", lambda settings, model: frozenset({"known"}))
 
     def invoke(rows: list[str], *arguments: str, header: str = "path,label,speaker,source,method") -> Result:
         (tmp_path / "manifest.csv").write_text("\n".join([header, *rows]) + "\n")
-        return CliRunner().invoke(command.app, [str(tmp_path / "manifest.csv"), *arguments])
+        return CliRunner().invoke(app, ["evaluate", str(tmp_path / "manifest.csv"), *arguments])
 
     return invoke
 
@@ -179,7 +128,7 @@ def test_figures_without_what_draws_them_say_what_to_install(
     def find_nothing(name: str) -> None:
         raise ImportError(name)
 
-    monkeypatch.setattr(command, "import_module", find_nothing)
+    monkeypatch.setattr(evaluate, "import_module", find_nothing)
     result = run(real_rows(tmp_path, 4), "--figures", str(tmp_path / "drawn"), "--seconds", "2")
     assert isinstance(result.exception, EngineError) and "wayspeak[figures]" in result.exception.hint
 
@@ -318,7 +267,7 @@ def test_the_command_line_gives_one_line_and_code_2(
     (tmp_path / "manifest.csv").write_text("path,name\na.mp4,b\n")
     monkeypatch.setattr("sys.argv", ["wayspeak", "evaluate", str(tmp_path / "manifest.csv")])
     with pytest.raises(SystemExit) as stop:
-        cli.main()
+        main()
     assert stop.value.code == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1
@@ -398,7 +347,9 @@ def test_any_method_can_be_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(Engine, "load", lambda settings, method: asked.append(method) or engine)
     (tmp_path / "m.csv").write_text("\n".join(["path,label,speaker,source,method", *real_rows(tmp_path, 4), ""]))
     arguments = ["--model", "avhubert-base", "--mode", mode, "--seconds", "2", "--json", "-"]
-    found, again = (figures(CliRunner().invoke(command.app, [str(tmp_path / "m.csv"), *arguments])) for _ in range(2))
+    found, again = (
+        figures(CliRunner().invoke(app, ["evaluate", str(tmp_path / "m.csv"), *arguments])) for _ in range(2)
+    )
 
     assert asked == [Method(Model.AVHUBERT_BASE, mode)] * 2
     assert (found["auc"], found["n_real"], found["recipe"]) == (1.0, 4, "read")
@@ -410,10 +361,10 @@ def test_offsets_are_found_in_paper_mode_too(tmp_path: Path, monkeypatch: pytest
     engine = Engine(DrawnObserver(), make_expert(Mode.PAPER), "paper")  # type: ignore[arg-type]
     monkeypatch.setenv("WAYSPEAK_DATA", str(tmp_path / "data"))
     monkeypatch.setattr(Engine, "load", lambda settings, method: engine)
-    monkeypatch.setattr(command, "read_trained_sources", lambda settings, model: frozenset())
+    monkeypatch.setattr(evaluate, "read_trained_sources", lambda settings, model: frozenset())
     (tmp_path / "m.csv").write_text("\n".join(["path,label,speaker,source,method", *real_rows(tmp_path, 2), ""]))
     arguments = ["--model", "compact", "--mode", "paper", "--task", "offset", "--json", "-"]
-    found = figures(CliRunner().invoke(command.app, [str(tmp_path / "m.csv"), *arguments]))
+    found = figures(CliRunner().invoke(app, ["evaluate", str(tmp_path / "m.csv"), *arguments]))
 
     assert found["within_1_frame"] == 1.0
 
@@ -421,7 +372,7 @@ def test_offsets_are_found_in_paper_mode_too(tmp_path: Path, monkeypatch: pytest
 def test_paper_mode_without_avhubert_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WAYSPEAK_DATA", str(tmp_path / "data"))
     (tmp_path / "m.csv").write_text("\n".join(["path,label,speaker,source,method", *real_rows(tmp_path, 2), ""]))
-    result = CliRunner().invoke(command.app, [str(tmp_path / "m.csv"), "--mode", "paper"])
+    result = CliRunner().invoke(app, ["evaluate", str(tmp_path / "m.csv"), "--mode", "paper"])
     assert isinstance(result.exception, WeightsMissing)
 
 
@@ -453,10 +404,10 @@ def test_a_folder_is_read_as_the_collection_it_is(run: Callable[..., Result], tm
             draw_film(folder, f"{i}.mp4", mouth + i, voice + i)
     listed = tmp_path / "list.txt"
     listed.write_text("original_videos/0/0.mp4 1\noriginal_videos/1/1.mp4 1\nfo/1/0/0.mp4 0\n")
-    result = CliRunner().invoke(command.app, [str(tmp_path / "kodf"), "--json", "-"])
+    result = CliRunner().invoke(app, ["evaluate", str(tmp_path / "kodf"), "--json", "-"])
     found = figures(result)
     assert (found["n_real"], found["n_other"], set(found["per_method"])) == (3, 3, {"fo"})
     assert set(found["per_language"]) == {"ko"}
-    again = figures(CliRunner().invoke(command.app, [str(tmp_path / "kodf"), "--json", "-", "--list", str(listed)]))
+    again = figures(CliRunner().invoke(app, ["evaluate", str(tmp_path / "kodf"), "--json", "-", "--list", str(listed)]))
     assert [one["path"] for one in again["skipped"]] == ["fo/1/0/0.mp4"]
-    assert CliRunner().invoke(command.app, [str(listed), "--split", "test"]).exit_code == 2
+    assert CliRunner().invoke(app, ["evaluate", str(listed), "--split", "test"]).exit_code == 2

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from engine import articulation_command, cli
 from engine.faces import FaceOptions
 from engine.observer import Observer
 from engine.speechsounds import Sound, SoundRecogniser
 from tests.fakes import FakeNets, FakeVoice, make_clip, make_mouth, make_voice
+from webapp.cli.main import main
 
 N = 100
 
@@ -34,10 +34,10 @@ def run(monkeypatch, capfd, tmp_path):
 
     def call(*arguments: object, faces: int = 1) -> tuple[int, str, str]:
         clip = make_clip([mouth] * faces, make_voice(mouth), n_frames=N)
-        monkeypatch.setattr(articulation_command, "open_clip", lambda path, limits: clip)
+        monkeypatch.setattr("engine.media.open_clip", lambda path, limits: clip)
         monkeypatch.setattr(sys, "argv", ["wayspeak", "phonemes", "talk.mp4", *map(str, arguments)])
         with pytest.raises(SystemExit) as ended:
-            cli.main()
+            main()
         return ended.value.code or 0, *capfd.readouterr()
 
     return call
@@ -83,7 +83,7 @@ def test_a_beginning_after_the_end_is_refused(run) -> None:
 def test_another_language_is_refused_before_anything_is_opened(monkeypatch, capfd) -> None:
     monkeypatch.setattr(sys, "argv", ["wayspeak", "phonemes", "talk.mp4", "--language", "ar"])
     with pytest.raises(SystemExit) as ended:
-        cli.main()
+        main()
     assert ended.value.code == 2
     assert "'ar'" in capfd.readouterr().err
 

@@ -4,11 +4,12 @@ from io import StringIO
 
 import pytest
 
-from engine import checkpoints, cli, conversion, doctor, weights
+from engine import checkpoints, conversion, doctor, weights
 from engine.licences import AV_HUBERT, FILE
 from engine.settings import Settings
 from engine.weights import AVHUBERT, FOLDER
 from tests.checkpoints import SMALL, Attack, load_here, make_state, save_as_fairseq
+from webapp.cli.main import main
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +35,7 @@ def run(monkeypatch, capfd):
         monkeypatch.setattr(sys, "argv", ["wayspeak", "weights", *map(str, arguments)])
         monkeypatch.setattr(sys, "stdin", StringIO() if answer is None else Terminal(f"{answer}\n"))
         with pytest.raises(SystemExit) as ended:
-            cli.main()
+            main()
         return ended.value.code or 0, *capfd.readouterr()
 
     return call

@@ -14,7 +14,6 @@ import torch
 from safetensors.torch import load_file
 from typer.testing import CliRunner, Result
 
-from engine import cli
 from engine.alignedfaces import AlignedFaces
 from engine.cache import ObservationCache
 from engine.calibration.records import Task
@@ -28,14 +27,13 @@ from engine.observation import Observation
 from engine.observer import Observer
 from engine.permissions import MARK
 from engine.settings import Settings
-from engine.training import dynamics_command, dynamics_validation, speakers
+from engine.training import dynamics_validation, speakers
 from engine.training.distortions import Distortion
-from engine.training.dynamics import DynamicsOptions, train_dvp
-from engine.training.dynamics_command import _call_all, _read_rows, ablations, app, save_dvp
+from engine.training.dynamics import DynamicsOptions, save_dvp, train_dvp
 from engine.training.dynamics_scores import STYLE_STAND_INS
-from engine.training.dynamics_validation import UNTOUCHED, Looks, look_at
+from engine.training.dynamics_validation import UNTOUCHED, Looks, _call_all, ablations, look_at
 from engine.training.recasts import StillFace
-from engine.training.speakers import SpokenClip, fit_bases
+from engine.training.speakers import SpokenClip, fit_bases, read_spoken_rows
 from engine.weights import DYNAMICS, FOLDER, hash_file, verify
 from tests.engine.training.planted_people import (
     MINI,
@@ -46,6 +44,8 @@ from tests.engine.training.planted_people import (
     observe,
     observe_person,
 )
+from webapp.cli import train
+from webapp.cli.main import app, main
 
 N_PEOPLE, N_CLIPS, N_DAYS = 8, 20, 4  # two in each of four folds
 TINY = replace(QUICK, recasts=6)
@@ -77,7 +77,17 @@ class Bench:
     clips: list[SpokenClip] = field(default_factory=list)
 
     def run(self, *arguments: str) -> Result:
-        plain = [str(self.folder / "clips.csv"), "--out", str(self.out), "--workers", "1", "--steps", "3"]
+        plain = [
+            "train",
+            "dynamics",
+            str(self.folder / "clips.csv"),
+            "--out",
+            str(self.out),
+            "--workers",
+            "1",
+            "--steps",
+            "3",
+        ]
         return CliRunner().invoke(app, [*plain, "--members", "1", *arguments])
 
     @property
@@ -92,10 +102,10 @@ class Bench:
 @pytest.fixture
 def bench(tmp_path: Path, people: list[SpokenClip], monkeypatch: pytest.MonkeyPatch) -> Bench:
     made = Bench(tmp_path, people)
-    monkeypatch.setattr(dynamics_command, "_read_rows", lambda *arguments: [])
-    monkeypatch.setattr(dynamics_command, "_gather", lambda *arguments: made.clips)
+    monkeypatch.setattr(train, "read_spoken_rows", lambda *arguments: [])
+    monkeypatch.setattr(train, "gather_spoken_clips", lambda *arguments: made.clips)
     options = partial(DynamicsOptions, model=MINI, recasts=6, batch=16, learning_rate=8e-3)
-    monkeypatch.setattr(dynamics_command, "DynamicsOptions", options)
+    monkeypatch.setattr(train, "DynamicsOptions", options)
     for tell in (tell_recognition, tell_following):
         monkeypatch.setattr(dynamics_validation, tell.__name__, partial(tell, n=5))
     monkeypatch.setattr(dynamics_validation, "recast", hold_still)  # what faces look like is no matter here
@@ -178,8 +188,8 @@ def test_natural_motion_is_told_by_a_training_that_did_not_see_it(
         judged.append((int(model.number), {clip.speaker for clip in clips}))  # type: ignore[arg-type]
         return look_at(model, clips)  # type: ignore[return-value]
 
-    monkeypatch.setattr(dynamics_command, "train_dvp", watch_training)
-    monkeypatch.setattr(dynamics_command, "look_at", watch_looking)
+    monkeypatch.setattr(dynamics_validation, "train_dvp", watch_training)
+    monkeypatch.setattr(dynamics_validation, "look_at", watch_looking)
     assert bench.run().exit_code == 0
     (number, held_out), everybody = judged[0], {clip.speaker for clip in bench.clips}
     assert len(judged) == 1 and number == 1 and len(held_out) == 2
@@ -253,10 +263,10 @@ def test_what_is_left_out_is_never_trained_on_and_the_curve_has_as_many_as_it_sa
         seen[-1][2].update(clip.speaker for clip in clips)
         return {UNTOUCHED: []}
 
-    monkeypatch.setattr(dynamics_command, "train_dvp", note_training)
-    monkeypatch.setattr(dynamics_command, "look_at_all", note_looking)
-    monkeypatch.setattr(dynamics_command, "measure_looks", lambda looks, seed: {"folds": len(looks)})
-    monkeypatch.setattr(dynamics_command, "FEWER", (3, 5))
+    monkeypatch.setattr(dynamics_validation, "train_dvp", note_training)
+    monkeypatch.setattr(dynamics_validation, "look_at_all", note_looking)
+    monkeypatch.setattr(train, "measure_looks", lambda looks, seed: {"folds": len(looks)})
+    monkeypatch.setattr(dynamics_validation, "FEWER", (3, 5))
     result = bench.run("--validate", "--ablate", "--curve")
     assert result.exit_code == 0, result.output
     variants = ["model", *ablations(DynamicsOptions())]
@@ -318,7 +328,7 @@ def test_the_command_line_has_it_and_tells_errors_in_one_line(
 ) -> None:
     monkeypatch.setattr("sys.argv", ["wayspeak", "train", "dynamics", str(tmp_path / "absent.csv")])
     with pytest.raises(SystemExit) as left:
-        cli.main()
+        main()
     told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("wayspeak: ")]
     assert left.value.code == 2
     assert len(told) == 1 and "absent.csv" in told[0]
@@ -337,7 +347,7 @@ def test_real_rows_become_clips_and_those_that_cannot_are_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Observer, "load", lambda settings, cut_faces: NoObserver() if cut_faces else None)
-    monkeypatch.setattr(dynamics_command, "decode_ahead", lambda *arguments: None)
+    monkeypatch.setattr(speakers, "decode_ahead", lambda *arguments: None)
     cache = ObservationCache(tmp_path / "cache", NoObserver.recipe, with_faces=True)
     lines = ["path,label,speaker,session"]
     for number, label in enumerate(("real", "real", "fake", "Real")):
@@ -349,7 +359,9 @@ def test_real_rows_become_clips_and_those_that_cannot_are_named(
         lines.append(f"{name},{label},p{number},day {number}")
     lines.append("4.mp4,real,p4,day 4")
     (tmp_path / "clips.csv").write_text("\n".join(lines) + "\n")
-    result = CliRunner().invoke(app, [str(tmp_path / "clips.csv"), "--cache", str(tmp_path / "cache")])
+    result = CliRunner().invoke(
+        app, ["train", "dynamics", str(tmp_path / "clips.csv"), "--cache", str(tmp_path / "cache")]
+    )
     told = " ".join(result.stderr.split())
     assert "1.mp4 is left out: no face is seen for a second" in told
     assert "4.mp4 is left out: 4.mp4 is no video" in told
@@ -361,7 +373,7 @@ def test_of_forged_clips_those_are_read_where_one_moves_the_face_of_another(tmp_
     (tmp_path / "real.csv").write_text("path,label,speaker,session\na.mp4,real,p0,s\nb.mp4,fake,p0,s\n")
     lines = ["path,label,method,face_owner,motion_owner", "c.mp4,fake,face-swap,p1,p0", "d.mp4,control,frozen,p0,p0"]
     (tmp_path / "forged.csv").write_text("\n".join([*lines, "e.mp4,fake,face-swap,p1,", "a.mp4,real,,,"]))
-    rows = _read_rows(tmp_path / "real.csv", [tmp_path / "forged.csv"])
+    rows = read_spoken_rows(tmp_path / "real.csv", [tmp_path / "forged.csv"])
     assert [row.written for row in rows] == ["a.mp4", "c.mp4"]
 
 
@@ -384,9 +396,9 @@ def test_forged_clips_of_people_left_out_are_never_trained_on(bench: Bench, monk
         seen.append((trained, measured, sum(not clip.is_own_face for clip in clips)))
         return {UNTOUCHED: []}
 
-    monkeypatch.setattr(dynamics_command, "train_dvp", note_training)
-    monkeypatch.setattr(dynamics_command, "look_at_all", note_looking)
-    monkeypatch.setattr(dynamics_command, "measure_looks", lambda looks, seed: {})
+    monkeypatch.setattr(dynamics_validation, "train_dvp", note_training)
+    monkeypatch.setattr(dynamics_validation, "look_at_all", note_looking)
+    monkeypatch.setattr(train, "measure_looks", lambda looks, seed: {})
     assert bench.run("--validate").exit_code == 0
     assert len(seen) == 4
     for trained, measured, n_forged in seen:
@@ -395,5 +407,5 @@ def test_forged_clips_of_people_left_out_are_never_trained_on(bench: Bench, monk
 
 def test_a_manifest_without_sessions_is_refused(tmp_path: Path) -> None:
     (tmp_path / "clips.csv").write_text("path,label,speaker\na.mp4,real,p0\n")
-    result = CliRunner().invoke(app, [str(tmp_path / "clips.csv")])
+    result = CliRunner().invoke(app, ["train", "dynamics", str(tmp_path / "clips.csv")])
     assert result.exception.code == Code.BAD_MANIFEST and "session" in result.exception.message

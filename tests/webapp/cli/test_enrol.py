@@ -31,7 +31,7 @@ from gallery_db.gallery import Gallery
 from gallery_db.records import Basis
 from tests.engine.test_dynamics import SIZES, write_weights
 from tests.gallery_db.drawn import RECIPE, draw_clips, embed
-from tests.gallery_db.terminals import Run, make_run
+from tests.webapp.cli.terminals import Run, make_run
 from webapp.errors import WebCode
 from webapp.sightings import Sighting, Watcher
 
