@@ -41,16 +41,17 @@ class OwnPictures:
     read_frames: Callable[[], Iterator[Frame]]  # each call streams all n_frames frames anew
 
 
-def open_clip(path: Path, limits: MediaLimits = DEFAULT_LIMITS) -> Clip:
+def open_clip(path: Path, limits: MediaLimits = DEFAULT_LIMITS, sha256: str | None = None) -> Clip:
     """Read the whole sound and the times of all pictures; the pictures themselves are streamed by `read_frames()`.
 
     Raises UNREADABLE_VIDEO (not a video, damaged beyond use), CODEC_REFUSED, DECODER_FAILED, NO_VIDEO (no moving
     picture in it) and the codes of a limit exceeded. Confined processes alone decode the file, see `engine/sandbox`.
-    What can still be used is returned with its reasons: TRUNCATED, FPS_VFR.
+    What can still be used is returned with its reasons: TRUNCATED, FPS_VFR. A known `sha256` spares hashing the file.
     """
     check_file(path, limits)
-    with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    if sha256 is None:
+        with path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     demuxer = identify_container(path)
     is_cut = not is_whole(path, demuxer)
     scan, stretches = _scan(path, demuxer, limits)

@@ -74,6 +74,7 @@ class Heard:
     present: np.ndarray  # (T,) bool: the file has sound for the whole of this frame
     level_dbfs: float  # RMS of the sound that is present; -inf where it is all zero
     filterbank: np.ndarray | None = None  # (T, 104) float32, `speech.filterbank_rows`; None where no mouths were cut
+    audio: np.ndarray | None = None  # (N,) float32, 16 kHz; None where it was not kept; never in the cache
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -108,12 +109,13 @@ class Observation:
         return self.n_frames / FPS
 
 
-def listen(clip: Clip, voice: VoiceDetector, with_filterbank: bool = False) -> Heard:
+def listen(clip: Clip, voice: VoiceDetector, with_filterbank: bool = False, keep_audio: bool = False) -> Heard:
     """Turn the clip's sound into rows, into AV-HuBERT's too where wanted, and tell where somebody speaks."""
     sounding = clip.audio[np.repeat(clip.audio_present, SAMPLES_PER_FRAME)]
     voiced = voice.find_speech(clip.audio) & clip.audio_present
     filterbank = filterbank_rows(clip.audio) if with_filterbank else None
-    return Heard(log_mel(clip.audio), voiced, clip.audio_present, level_dbfs(sounding), filterbank)
+    audio = clip.audio if keep_audio else None
+    return Heard(log_mel(clip.audio), voiced, clip.audio_present, level_dbfs(sounding), filterbank, audio)
 
 
 def observe_track(track: FaceTrack) -> ObservedTrack:

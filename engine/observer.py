@@ -69,23 +69,33 @@ class Observer:
         recipe = write_recipe(files, (face_options, voice.options, ROWS_VERSION))
         return cls(faces, voice, recipe, files, face_options, settings.limits, cut_mouths, cut_faces)
 
-    def observe(self, path: Path, on_step: OnStep = lambda name, completed, total: None) -> Observation:
-        """See and hear the whole file, judging nothing; raises EngineError for a file that cannot be read."""
+    def observe(
+        self,
+        path: Path,
+        on_step: OnStep = lambda name, completed, total: None,
+        sha256: str | None = None,
+        keep_audio: bool = False,
+    ) -> Observation:
+        """See and hear the whole file, judging nothing; raises EngineError for a file that cannot be read.
+
+        `sha256` is the hash of the file where it is known; with `keep_audio` its sound stays in the observation.
+        """
         timings: dict[str, float] = {}
         with time_step("read", timings, on_step):
-            clip = open_clip(path, self.limits)
-        return self.observe_clip(clip, on_step, timings)
+            clip = open_clip(path, self.limits, sha256)
+        return self.observe_clip(clip, on_step, timings, keep_audio)
 
     def observe_clip(
         self,
         clip: Clip,
         on_step: OnStep = lambda name, completed, total: None,
         timings: dict[str, float] | None = None,
+        keep_audio: bool = False,
     ) -> Observation:
         """See and hear an opened clip; `timings` are of what was done before."""
         timings = {} if timings is None else timings
         with time_step("speech", timings, on_step):
-            heard = listen(clip, self.voice, self.cut_mouths)
+            heard = listen(clip, self.voice, self.cut_mouths, keep_audio)
         seen, planned = self._look(clip, heard, timings, on_step)
         if not (self.cut_mouths or self.cut_faces):
             return seen

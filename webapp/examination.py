@@ -13,7 +13,7 @@ from engine.calibration.judging import find_calibration
 from engine.calibration.records import Task
 from engine.errors import EngineError
 from engine.methods import Method
-from engine.settings import MediaLimits, Settings
+from engine.settings import Settings
 from engine.types import Analysis, OnStep
 from gallery_db.records import Search, Verification
 from webapp.asking import Asker
@@ -56,7 +56,9 @@ class Examination:
 class Examines(Protocol):
     """What a worker needs of an `Examiner`."""
 
-    def examine(self, path: Path, name: str, question: Question, on_step: OnStep = ...) -> Examination:
+    def examine(
+        self, path: Path, name: str, question: Question, on_step: OnStep = ..., sha256: str | None = None
+    ) -> Examination:
         """Answer both questions of a file that is known to people by this name."""
         ...
 
@@ -88,11 +90,20 @@ class Examiner:
         return cls(Engines(load(Method()), load), embedder, Asker(settings), settings.data_dir)
 
     def examine(
-        self, path: Path, name: str, question: Question, on_step: OnStep = lambda name, completed, total: None
+        self,
+        path: Path,
+        name: str,
+        question: Question,
+        on_step: OnStep = lambda name, completed, total: None,
+        sha256: str | None = None,
     ) -> Examination:
-        """Observe once, and answer; EngineError where the file cannot be read, or the method is not there."""
+        """Observe once, and answer; EngineError where the file cannot be read, or the method is not there.
+
+        `sha256` is the hash of the file where it is known.
+        """
         engine = self._engines.take(find_method(question.method, self._data_dir))
-        seen = replace(engine.observe(path, on_step), name=name)
+        listens = question.language is not None
+        seen = replace(engine.observer.observe(path, on_step, sha256, keep_audio=listens), name=name)
         self._calibrate(engine)
         analysis = engine.judge(seen, on_step)
         faces: tuple[Sighting, ...] = ()
@@ -103,16 +114,16 @@ class Examiner:
         except EngineError as why:
             error = JobError.of(why)
         shown = replace(seen, tracks=engine.expert.choose_faces(seen))
-        articulations, lack = self._watch_lips(path, shown, question, engine.observer.limits, on_step)
+        articulations, lack = self._watch_lips(shown, question, on_step)
         return Examination(analysis, faces, searches, verifications, error, Traces.of(shown), articulations, lack)
 
     def _watch_lips(
-        self, path: Path, seen: "Observation", question: Question, limits: MediaLimits, on_step: OnStep
+        self, seen: "Observation", question: Question, on_step: OnStep
     ) -> tuple[tuple[ArticulationReport, ...] | None, JobError | None]:
         if question.language is None:
             return None, None
         try:
-            return self._lip_watch.watch(path, seen, question.language, limits, on_step), None
+            return self._lip_watch.watch(seen, question.language, on_step), None
         except EngineError as why:
             return None, JobError.of(why)
 

@@ -147,6 +147,10 @@ def test_the_clip_states_what_it_holds(write: Write) -> None:
     assert clip.audio_present.all()
 
 
+def test_a_known_hash_is_taken_over(write: Write) -> None:
+    assert open_clip(write(".mp4"), sha256="ab" * 32).sha256 == "ab" * 32
+
+
 def test_each_reading_starts_anew(write: Write) -> None:
     clip = open_clip(write(".mp4"))
     first, second = watch(clip).frames, watch(clip).frames

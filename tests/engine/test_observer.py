@@ -25,7 +25,7 @@ FILE = Path("drawn.mp4")
 @pytest.fixture
 def look(monkeypatch: pytest.MonkeyPatch):
     def run(clip: Clip, cut_mouths: bool = True, cut_faces: bool = False, **steps) -> Observation:
-        monkeypatch.setattr(observer, "open_clip", lambda path, limits: clip)
+        monkeypatch.setattr(observer, "open_clip", lambda path, limits, sha256=None: clip)
         seer = Observer(FakeNets(), FakeVoice(), "seen", cut_mouths=cut_mouths, cut_faces=cut_faces)  # type: ignore[arg-type]
         return seer.observe(FILE, **steps)
 

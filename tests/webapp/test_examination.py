@@ -73,7 +73,7 @@ def examine(monkeypatch: pytest.MonkeyPatch, data_dir: Path) -> Examine:
         **steps: object,
     ) -> Examination:
         drawn = clip or make_clip([MOUTH], make_voice(MOUTH))
-        monkeypatch.setattr(observer, "open_clip", lambda path, limits: drawn)
+        monkeypatch.setattr(observer, "open_clip", lambda path, limits, sha256=None: drawn)
         engine = Engine(CountingObserver(FakeNets(), FakeVoice(), "seen"), make_expert(), "fake")  # type: ignore[arg-type]
         engines = Engines(engine, lambda method: pytest.fail("another engine was loaded"))
         asker = Asker(settings or Settings(data_dir))

@@ -14,7 +14,6 @@ from engine.articulation_report import to_json
 from engine.errors import Code
 from engine.observer import Observer
 from engine.report import write_json
-from engine.settings import MediaLimits
 from engine.speechsounds import Sound
 from engine.types import Clip
 from tests.engine.test_articulation_report import make_report
@@ -50,20 +49,27 @@ class Ear:
 @pytest.fixture
 def clip(monkeypatch: pytest.MonkeyPatch) -> Clip:
     drawn = make_clip([MOUTH, make_mouth(100, 3)], make_voice(MOUTH))
-    monkeypatch.setattr(media, "open_clip", lambda path, limits: drawn)
+    monkeypatch.setattr(media, "open_clip", lambda *arguments: pytest.fail("the file was opened again"))
     return drawn
 
 
 def test_every_face_is_held_against_the_files_own_sound(clip: Clip) -> None:
-    seen = Observer(FakeNets(), FakeVoice(), "seen").observe_clip(clip)  # type: ignore[arg-type]
+    seen = Observer(FakeNets(), FakeVoice(), "seen").observe_clip(clip, keep_audio=True)  # type: ignore[arg-type]
     loaded: list[str] = []
     watch = LipWatch(lambda language: loaded.append(language) or Ear())  # type: ignore[arg-type,func-returns-value]
     for _ in range(2):
-        reports = watch.watch(Path("input.bin"), seen, "en", MediaLimits())
+        reports = watch.watch(seen, "en")
         heard = [[Sound(one.sound, one.start_s, one.end_s) for one in report.sounds] for report in reports]
         assert heard == [list(SOUNDS)] * 2
     assert all(one.outcome != Outcome.UNSEEN for one in reports[0].sounds)
     assert loaded == ["en"]
+
+
+def test_an_observation_without_its_sound_is_refused(clip: Clip) -> None:
+    seen = Observer(FakeNets(), FakeVoice(), "seen").observe_clip(clip)  # type: ignore[arg-type]
+    assert seen.heard.audio is None
+    with pytest.raises(ValueError, match="keep_audio"):
+        LipWatch(lambda language: Ear()).watch(seen, "en")  # type: ignore[arg-type,return-value]
 
 
 def test_an_examination_answers_it_where_it_is_asked(examine: Examine, clip: Clip, monkeypatch) -> None:  # noqa: F811

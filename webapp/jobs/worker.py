@@ -130,19 +130,19 @@ class Worker:
 
     def _answer(self, job: Job, heart: Heart) -> None:
         clear_up(self.store.folder(job.id))
-        path, name = self._bring(job, heart)
-        found = self._take_examiner().examine(path, name, job.question, heart.on_step)
+        path, brought = self._bring(job, heart)
+        found = self._take_examiner().examine(path, brought.name, job.question, heart.on_step, brought.sha256)
         self.store.finish(job.id, self.name, found)
 
-    def _bring(self, job: Job, heart: Heart) -> tuple[Path, str]:
-        """Give the file and the name that people know it by; a link's is fetched first, and once."""
+    def _bring(self, job: Job, heart: Heart) -> tuple[Path, Job]:
+        """Give the file, and the job with its name and hash; a link's is fetched first, and once."""
         if job.url is not None and job.sha256 is None:
             self.store.check_room()
             folder = self.store.folder(job.id)
             media = self._fetch(job.url, folder, self.store.settings.fetch_limits, heart.on_step)
             if not self.store.keep_input(job.id, self.name, media):
                 raise JobStopped
-        return self.store.input(job.id), self.store.get(job.id).name
+        return self.store.input(job.id), self.store.get(job.id)
 
     def _explain(self, error: Exception) -> EngineError:
         if type(error).__name__ in NO_MEMORY:

@@ -27,7 +27,12 @@ class FakeExaminer:
     """Takes a file's word for what is to happen to it."""
 
     def examine(
-        self, path: Path, name: str, question: Question, on_step: OnStep = lambda name, completed, total: None
+        self,
+        path: Path,
+        name: str,
+        question: Question,
+        on_step: OnStep = lambda name, completed, total: None,
+        sha256: str | None = None,
     ) -> Examination:
         """`slow` takes its time, `poison` ends the process, `bad` is no video, `broken` meets a mistake of ours."""
         word = path.read_bytes().split()[0].decode()

@@ -1,5 +1,6 @@
 """What a worker does with a job: the answer, the error, the stop; within this process and without networks."""
 
+import hashlib
 import logging
 import shutil
 import threading
@@ -16,6 +17,7 @@ from engine.settings import FetchLimits
 from engine.types import OnStep
 from tests.webapp.jobs.fake_worker import FakeExaminer
 from tests.webapp.jobs.handed import hash_bytes, make_settings, write_file
+from webapp.examination import Examination
 from webapp.jobs.progress import SHARES, measure_progress
 from webapp.jobs.records import Job, JobState, NewJob
 from webapp.jobs.store import JobStore
@@ -49,6 +51,19 @@ def test_each_job_ends_as_its_file_wants(store: JobStore, tmp_path: Path, caplog
     assert codes == ["UNREADABLE_VIDEO", "INTERNAL_ERROR", "OUT_OF_MEMORY"]
     assert all(job.error and "secret" not in job.error.message for job in ended[1:4]) and "secret" in caplog.text
     assert store.read_result(jobs[4].id).analysis.name == "good.mp4"
+
+
+def test_the_hash_of_the_intake_is_passed_on(store: JobStore, tmp_path: Path) -> None:
+    hashes: list[object] = []
+
+    class Noting(FakeExaminer):
+        def examine(self, *arguments: object, **named: object) -> Examination:
+            hashes.append(arguments[4])
+            return super().examine(*arguments, **named)  # type: ignore[arg-type]
+
+    job = hand_in(store, tmp_path, "good")
+    assert work(store, Noting) == 1
+    assert hashes == [hashlib.sha256(b"good file").hexdigest()] == [store.get(job.id).sha256]
 
 
 def test_progress_is_seen_from_outside_and_a_cancelled_job_stops_soon(store: JobStore, tmp_path: Path) -> None:
