@@ -18,6 +18,7 @@ from engine.sandbox.decoder import Decoder
 from engine.settings import MediaLimits
 from engine.types import Clip
 from tests import hostile
+from tests.canary import Canary
 from tests.clips import Film, write_clip
 from tests.raising import raises
 
@@ -39,25 +40,10 @@ except EngineError as error:
 """
 
 
-class Canary:
-    """A port on loopback at which nobody may call."""
-
-    def __init__(self) -> None:
-        self._socket = socket.create_server(("127.0.0.1", 0))
-        self._socket.setblocking(False)
-        self.port = self._socket.getsockname()[1]
-
-    def was_called(self) -> bool:
-        try:
-            self._socket.accept()[0].close()
-        except BlockingIOError:
-            return False
-        return True
-
-
 @pytest.fixture(scope="module")
 def canary() -> Iterator[Canary]:
-    yield Canary()
+    with Canary() as canary:
+        yield canary
 
 
 @pytest.fixture(scope="module")
@@ -78,9 +64,9 @@ def answer(path: Path, limits: MediaLimits | None = None) -> Clip | EngineError:
 
 
 def test_the_canary_sings(canary: Canary) -> None:
-    assert not canary.was_called()
+    assert canary.hits() == []
     socket.create_connection(("127.0.0.1", canary.port)).close()
-    assert canary.was_called()
+    assert len(canary.hits()) == 1
 
 
 @pytest.mark.parametrize("kind", sorted(hostile.PLAYLISTS))
@@ -88,7 +74,7 @@ def test_a_playlist_named_mp4_reads_nothing_else(foreign: Path, canary: Canary, 
     path = hostile.write_playlist(foreign.parent / "film.mp4", kind, foreign, canary.port)
     with raises(Code.UNREADABLE_VIDEO):
         open_clip(path)
-    assert not canary.was_called()
+    assert canary.hits() == []
 
 
 @pytest.mark.parametrize("demuxer", ["concat", "hls", "dash", "sdp", "mov", "matroska", "mpegts"])
@@ -103,7 +89,7 @@ def test_a_playlist_taken_for_what_it_is_not_reads_nothing_else(
     ):
         while True:
             decoder.receive()
-    assert not canary.was_called()
+    assert canary.hits() == []
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 import pytest
 
 from tests import clips
+from tests.canary import Canary
 from tests.engine.fetch.sites import Site, Web
 
 
@@ -13,11 +14,10 @@ def site():
 
 @pytest.fixture
 def canary():
-    """A second site, that nobody may reach."""
-    site = Site()
-    yield site
-    site.close()
-    assert site.requests == []
+    """A port that must not be reached."""
+    with Canary() as canary:
+        yield canary
+        assert canary.hits() == []
 
 
 @pytest.fixture

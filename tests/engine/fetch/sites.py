@@ -1,4 +1,4 @@
-"""A web of our own on loopback: sites that say what a test wants, names that resolve as it wants, and a canary."""
+"""A web of our own on loopback: sites that say what a test wants, and names that resolve as it wants."""
 
 import contextlib
 import ssl

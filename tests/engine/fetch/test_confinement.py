@@ -1,13 +1,13 @@
 import json
 import os
 import platform
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 from engine.fetch import landlock, syscalls
 from engine.fetch.confinement import Layer
+from tests.canary import Canary
 
 ROOT = Path(__file__).parents[3]
 LINUX = sys.platform == "linux"
@@ -69,8 +69,8 @@ def confine_and_probe(tmp_path: Path, alone: str) -> dict[str, object]:
     """What a process can still do after it was confined; a server on loopback is there to be reached."""
     folder = tmp_path / "own"
     folder.mkdir()
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        arguments = [ROOT, folder, tmp_path / "outside", server.getsockname()[1], alone]
+    with Canary() as canary:
+        arguments = [ROOT, folder, tmp_path / "outside", canary.port, alone]
         done = subprocess.run(
             [sys.executable, "-I", "-c", PROBES, *map(str, arguments)],
             env={"OPENBLAS_NUM_THREADS": "1"},
@@ -78,12 +78,7 @@ def confine_and_probe(tmp_path: Path, alone: str) -> dict[str, object]:
             check=True,
             timeout=60,
         )
-        server.setblocking(False)
-        try:
-            server.accept()[0].close()
-            is_reached = True
-        except BlockingIOError:
-            is_reached = False
+        is_reached = bool(canary.hits())
     return json.loads(done.stdout) | {"reached": is_reached, "escaped": (tmp_path / "outside").exists()}
 
 

@@ -14,6 +14,7 @@ from engine.fetch.fetching import describe, fetch
 from engine.fetch.records import FetchedMedia
 from engine.media import open_clip
 from engine.settings import FetchLimits
+from tests.canary import Canary
 from tests.engine.fetch.sites import PUBLIC, Site, Web, redirect, say
 from tests.engine.fetch.test_downloader import JOB
 from tests.engine.fetch.test_fetching import M3U8, MPD, QUICK
@@ -120,7 +121,7 @@ def test_limit_is_of_both_together(site: Site, web: Web, tmp_path: Path, parts: 
 
 @pytest.mark.parametrize("part", ["/v.mp4", "/s.m4a"])
 def test_either_is_held_to_public_addresses(
-    site: Site, web: Web, canary: Site, tmp_path: Path, parts: tuple[Path, Path, Path], part: str
+    site: Site, web: Web, canary: Canary, tmp_path: Path, parts: tuple[Path, Path, Path], part: str
 ) -> None:
     serve(site, parts)
     site.pages[part] = redirect(f"http://127.0.0.1:{canary.port}{part}")
