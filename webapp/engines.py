@@ -2,36 +2,27 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING
 
 from engine.errors import EngineError
 from engine.methods import Method, list_methods
-from engine.types import Analysis, OnStep
+
+if TYPE_CHECKING:  # it imports torch
+    from engine.pipeline import Engine
 
 
-class Analyser(Protocol):
-    """What the page needs of an engine."""
-
-    def analyse(self, path: Path, on_step: OnStep = ...) -> Analysis:
-        """Tell for every face in the file whether it belongs to the speech that is heard."""
-        ...
-
-
-Held = TypeVar("Held", bound=Analyser)
-
-
-class Engines(Generic[Held]):
+class Engines:
     """Loads an engine when its method is first asked for; one caller at a time.
 
     The default one takes little and stays. AV-HuBERT takes 0.4 GB (BASE) or 1.3 GB (LARGE) in float32, so of the others
     one is held, and let go before another is loaded.
     """
 
-    def __init__(self, default: Held, load: Callable[[Method], Held]):
+    def __init__(self, default: "Engine", load: Callable[[Method], "Engine"]):
         self._default, self._load = default, load
-        self._other: tuple[Method, Held] | None = None
+        self._other: tuple[Method, Engine] | None = None
 
-    def take(self, method: Method) -> Held:
+    def take(self, method: Method) -> "Engine":
         """Give the engine of a method; EngineError where its weights cannot be loaded."""
         if method == Method():
             return self._default

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.box import SIMPLE
@@ -20,17 +20,11 @@ from gallery_db.errors import EnrolmentRefused
 from gallery_db.gallery import Gallery
 from gallery_db.portable import read_people, write_people
 from gallery_db.records import Admission, Consent, Enrolment, NewSample, Person, StoredSample
-from webapp.faces import Sighting
+
+if TYPE_CHECKING:  # it imports torch
+    from webapp.sightings import Watcher
 
 REASON = "self-search after an enrolment"
-
-
-class FindsSpeakers(Protocol):
-    """What is needed of a `Watcher`."""
-
-    def find_speaker(self, path: Path) -> Sighting:
-        """Tell of the one who speaks; EngineError where that cannot be told."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +86,7 @@ def list_clips(source: Path) -> list[Listed]:
 
 
 def look_at_clips(
-    listed: Sequence[Listed], load_watcher: Callable[[], FindsSpeakers], consent: Consent, kept: Path
+    listed: Sequence[Listed], load_watcher: Callable[[], "Watcher"], consent: Consent, kept: Path
 ) -> Seen:
     """Look for the speaker of each clip; where `kept` is there, read from it what was seen before."""
     if kept.exists():

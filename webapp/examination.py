@@ -6,7 +6,7 @@ it is given all the same, and the examination says why the second is absent. Imp
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from engine.articulation import ArticulationReport
 from engine.calibration.judging import find_calibration
@@ -53,20 +53,10 @@ class Examination:
         return tuple(sorted({*found, *(one.speaker.id for one in self.verifications or ())}))
 
 
-class Examines(Protocol):
-    """What a worker needs of an `Examiner`."""
-
-    def examine(
-        self, path: Path, name: str, question: Question, on_step: OnStep = ..., sha256: str | None = None
-    ) -> Examination:
-        """Answer both questions of a file that is known to people by this name."""
-        ...
-
-
 class Examiner:
     """Holds the networks; one file at a time. An `on_step` that raises ends the examination."""
 
-    def __init__(self, engines: "Engines[Engine]", embedder: "Embedder | EngineError", asker: Asker, data_dir: Path):
+    def __init__(self, engines: Engines, embedder: "Embedder | EngineError", asker: Asker, data_dir: Path):
         """In the place of an embedder, an EngineError says why there is none."""
         self._lip_watch = LipWatch()
         self._engines, self._embedder, self._asker, self._data_dir = engines, embedder, asker, data_dir

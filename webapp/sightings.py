@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
 
 from engine.cache import Observes
 from engine.dynamics import load_dynamics
@@ -11,19 +10,11 @@ from engine.observation import Observation, measure_track
 from engine.observer import Observer
 from engine.pipeline import Engine
 from engine.settings import Settings
-from engine.types import FPS, Analysis, DynamicEmbedding, OnStep
+from engine.types import FPS, DynamicEmbedding, OnStep
 from webapp.errors import WebCode
 from webapp.faces import Sighting, choose_speaker
 
 __all__ = ["Sighting", "Watcher"]
-
-
-class Judges(Protocol):
-    """What is needed of an `Engine`."""
-
-    def judge(self, seen: Observation) -> Analysis:
-        """Tell for every face whether it belongs to the speech that is heard."""
-        ...
 
 
 class Watcher:
@@ -32,10 +23,10 @@ class Watcher:
     The one that judges whose voice is heard is loaded when several faces first make it needed.
     """
 
-    def __init__(self, observer: Observes, embedder: Embedder, load_judge: Callable[[], Judges]):
+    def __init__(self, observer: Observes, embedder: Embedder, load_judge: Callable[[], Engine]):
         self.observer, self.embedder = observer, embedder
         self._load_judge = load_judge
-        self._judge: Judges | None = None
+        self._judge: Engine | None = None
 
     @classmethod
     def load(cls, settings: Settings) -> "Watcher":
@@ -68,7 +59,7 @@ class Watcher:
             )
         return found
 
-    def _take_judge(self) -> Judges:
+    def _take_judge(self) -> Engine:
         if self._judge is None:
             self._judge = self._load_judge()
         return self._judge

@@ -14,7 +14,7 @@ from engine.errors import EngineError
 from engine.fetch.fetching import fetch
 from engine.fetch.records import FetchedMedia
 from webapp.errors import WebCode
-from webapp.examination import Examines
+from webapp.examination import Examiner
 from webapp.jobs.errors import JobStopped
 from webapp.jobs.janitor import clear_up, sweep
 from webapp.jobs.progress import Progress, measure_progress
@@ -74,14 +74,14 @@ class Worker:
     def __init__(
         self,
         store: JobStore,
-        load: Callable[[], Examines],
+        load: Callable[[], Examiner],
         name: str | None = None,
         fetch_media: Callable[..., FetchedMedia] = fetch,
         beat_s: float = BEAT_S,
     ):
         self.store, self.name = store, name or name_worker()
         self._load, self._fetch, self._beat_s = load, fetch_media, beat_s
-        self._examiner: Examines | None = None
+        self._examiner: Examiner | None = None
 
     def work(self, once: bool = False, is_ended: Callable[[], bool] = lambda: False) -> int:
         """Take jobs until told to end, with `once` until none waits; gives how many were taken."""
@@ -108,7 +108,7 @@ class Worker:
         except EngineError as error:
             _log.warning("no job can be done yet: %s %s", error.message, error.hint)
 
-    def _take_examiner(self) -> Examines:
+    def _take_examiner(self) -> Examiner:
         if self._examiner is None:
             self._examiner = self._load()
         return self._examiner
