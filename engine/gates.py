@@ -7,10 +7,12 @@ SyncNet (faces of 100 pixels); bounds belong to the good side, so exactly 4.0 s 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from engine.observation import ClipQuality, FaceQuality
 from engine.types import Reason, Status
+
+if TYPE_CHECKING:  # it imports torch
+    from engine.observation import ClipQuality, FaceQuality
 
 Gated = tuple[Status, tuple[Reason, ...]]
 """How far the question can be answered, and what stands in the way."""
@@ -39,7 +41,7 @@ class GateOptions:
     clear_margin: float = 0.1
 
 
-def gate_clip(clip: ClipQuality, options: GateOptions) -> Gated:
+def gate_clip(clip: "ClipQuality", options: GateOptions) -> Gated:
     """Judge the clip as a whole; what is refused here is refused for every face in it."""
     refusals = {
         Reason.NO_AUDIO: not clip.has_audio,
@@ -53,7 +55,7 @@ def gate_clip(clip: ClipQuality, options: GateOptions) -> Gated:
     return _settle(refusals, limits)
 
 
-def gate_track(track: FaceQuality, options: GateOptions) -> Gated:
+def gate_track(track: "FaceQuality", options: GateOptions) -> Gated:
     """Judge whether one face offers enough to be scored."""
     too_short = track.length_s < options.min_length_s
     enough_speech = track.speech_s >= options.min_speech_s
