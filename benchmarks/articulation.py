@@ -17,7 +17,13 @@ from rich.table import Table
 
 from engine.cache import ObservationCache, observe_cached
 from engine.errors import EngineError
-from engine.evaluation.articulation import ArticulationFigures, ArticulationTrials, Talk, Told, evaluate_articulation
+from engine.evaluation.articulation import (
+    ArticulationFigures,
+    ArticulationTrials,
+    ClosureAnswer,
+    Talk,
+    evaluate_articulation,
+)
 from engine.evaluation.measurements import MIN_TRACK, choose_rows, read_rows
 from engine.manifest import Row
 from engine.media import open_clip
@@ -65,7 +71,7 @@ def print_figures(figures: Sequence[ArticulationFigures], console: Console) -> N
     console.print("AUC by how far fewer are missed than by chance; in the first row, by the share missed alone.")
 
 
-def _lay(told: Told, n_trials: int) -> tuple[str, ...]:
+def _lay(told: ClosureAnswer, n_trials: int) -> tuple[str, ...]:
     ci = "-" if told.parting.ci is None else f"{told.parting.ci[0]:.3f} to {told.parting.ci[1]:.3f}"
     shares = ["-" if value is None else f"{value:.1%}" for value in (told.share, told.by_chance)]
     sounds = "-" if told.n_sounds is None else f"{told.n_sounds:.1f}"

@@ -29,7 +29,8 @@ from benchmarks.portrait import loop_file, write_portrait
 from benchmarks.speed import compare
 from benchmarks.stopwatches import describe_machine
 from engine.settings import QueueLimits, Settings
-from webapp.jobs.records import JobState, NewJob, Question
+from webapp.analysis.records import Question
+from webapp.jobs.records import JobState, NewJob
 from webapp.jobs.store import JobStore
 
 TARGET_START_S, TARGET_EVENT_S, TARGET_GB = 10.0, 0.3, 1.0

@@ -43,6 +43,8 @@ class Code(ErrorCode):
     RECIPE_MISMATCH = auto()  # a score of one recipe was about to be read by the calibration of another
     RECOGNISER_MISSING = auto()  # the speech sound recogniser is not installed
     LANGUAGE_UNKNOWN = auto()  # the speech sounds of this language are not known
+    NOBODY_SEEN = auto()  # no face is visible for a second
+    MANY_FACES = auto()  # several faces, and none of them is clearly the speaker
     REPORT_DAMAGED = auto()  # a report is incomplete, or not one of ours
 
     # Videos of the web

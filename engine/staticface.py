@@ -14,7 +14,7 @@ from engine.observer import FACES_VERSION
 from engine.recipes import write_recipe
 from engine.types import FPS, DynamicEmbedding
 
-VERSION = 1
+STATIC_VERSION = 1
 """Raise it when the same observation would give another embedding."""
 ANY = Nature(mean=0.0, between=0.0, within=0.0)  # evidence is always 0, and nothing is refused
 
@@ -47,7 +47,7 @@ class StaticFace:
     nature = ANY
 
     def __init__(self) -> None:
-        self.recipe = write_recipe([], (VERSION, FACES_VERSION, MEAN_SHAPE.tobytes()), ["static"])
+        self.recipe = write_recipe([], (STATIC_VERSION, FACES_VERSION, MEAN_SHAPE.tobytes()), ["static"])
 
     def embed(self, observation: Observation, track: ObservedTrack) -> DynamicEmbedding | None:
         """Embed one face; None where it is seen for less than a second. ValueError where no faces were cut."""

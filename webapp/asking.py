@@ -1,8 +1,11 @@
 """What the gallery is asked of the faces in a clip, and its answers as JSON and back. Importing it imports no torch."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import cv2
+import numpy as np
 from pydantic import TypeAdapter
 
 from engine.calibration.judging import find_calibration
@@ -13,10 +16,14 @@ from engine.report import write_json
 from engine.settings import Settings
 from engine.types import OnStep
 from gallery_db.database import FILE, FOLDER
-from gallery_db.records import Search, Verification
+from gallery_db.records import NewSample, Search, Verification
 from gallery_db.summary import to_json
+from webapp.analysis.records import Question
+from webapp.errors import WebCode
 from webapp.faces import Sighting
-from webapp.jobs.records import Question
+
+MIN_SPEECH_S = 1.0  # of a clip that is enrolled
+JPEG_QUALITY = 90
 
 if TYPE_CHECKING:
     from gallery_db.gallery import Gallery
@@ -139,3 +146,29 @@ def _read_all(faces: Sequence[Mapping[str, Any]], name: str, records: TypeAdapte
     if not faces or name not in faces[0]:
         return None
     return records.validate_python([face[name] for face in faces], extra="forbid")
+
+
+def to_sample(face: "Sighting", session: str = "") -> NewSample:
+    """Make it ready to be enrolled: seconds with speech count; NOT_ENOUGH_SPEECH where they are too few."""
+    seconds = min(face.embedding.seconds, face.speech_s)
+    if seconds < MIN_SPEECH_S:
+        raise WebCode.NOT_ENOUGH_SPEECH(
+            f"In {face.name} speech is heard for {seconds:.1f} s while the face is seen, "
+            f"wanted {MIN_SPEECH_S:g} s at least.",
+            "Choose a clip in which the person is seen and heard speaking.",
+        )
+    return NewSample(
+        source_hash=face.sha256,
+        source_name=face.name,
+        session=session,
+        embedding=replace(face.embedding, seconds=seconds),
+        face_px=face.face_px or None,
+        thumbnail=_compress(face.thumbnail),
+    )
+
+
+def _compress(thumbnail: np.ndarray) -> bytes:
+    """Write (96, 96, 3) uint8 RGB as a JPEG of some kilobytes."""
+    done, content = cv2.imencode(".jpg", thumbnail[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    assert done
+    return content.tobytes()

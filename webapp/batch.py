@@ -18,9 +18,10 @@ from engine.cells import guard_cell
 from engine.errors import Code, EngineError
 from engine.report import to_json
 from engine.types import Analysis
+from webapp.analysis.records import JobError, Question
 from webapp.batch_sources import Source
 from webapp.jobs import folders
-from webapp.jobs.records import Job, JobError, JobState, NewJob, Question
+from webapp.jobs.records import Job, JobState, NewJob
 from webapp.jobs.store import JobStore
 
 FAILED = "FAILED"

@@ -17,11 +17,11 @@ from engine.methods import Method
 from engine.settings import Settings
 from engine.types import OnStep
 from engine.weights import hash_file
+from webapp.analysis.records import JobError
 from webapp.asking import Asker
 from webapp.batch import BatchRow, make_error_row, make_row, read_jsonl, write_jsonl, write_results
 from webapp.batch_sources import Source
 from webapp.errors import WebCode
-from webapp.jobs.records import JobError
 
 if TYPE_CHECKING:
     from engine.observation import Observation

@@ -20,6 +20,7 @@ from gallery_db.errors import EnrolmentRefused
 from gallery_db.gallery import Gallery
 from gallery_db.portable import read_people, write_people
 from gallery_db.records import Admission, Consent, Enrolment, NewSample, Person, StoredSample
+from webapp.asking import to_sample
 
 if TYPE_CHECKING:  # it imports torch
     from webapp.sightings import Watcher
@@ -94,7 +95,7 @@ def look_at_clips(
     watcher, samples, left_out = load_watcher(), dict[str, list[StoredSample]](), list[LeftOut]()
     for one in listed:
         try:
-            found = watcher.find_speaker(one.path).to_sample(one.session)
+            found = to_sample(watcher.find_speaker(one.path), one.session)
             samples.setdefault(one.speaker, []).append(_store(found, consent))
         except EngineError as error:
             left_out.append(LeftOut(one.speaker, one.path.name, error.message))

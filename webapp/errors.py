@@ -36,8 +36,6 @@ class WebCode(ErrorCode):
     RAY_MISSING = auto()  # Ray is not installed, or no cluster answers at the address
 
     # Speakers
-    NOBODY_SEEN = auto()  # no face is visible for a second
-    MANY_FACES = auto()  # several faces, and none of them is clearly the speaker
     NOT_ENOUGH_SPEECH = auto()  # too little speech while the face is visible
     BAD_CONSENT = auto()  # the consent that was sent is not valid
     NO_SUCH_FACE = auto()  # the job has no such face, or it was visible too briefly

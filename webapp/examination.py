@@ -16,10 +16,10 @@ from engine.methods import Method
 from engine.settings import Settings
 from engine.types import Analysis, OnStep
 from gallery_db.records import Search, Verification
+from webapp.analysis.records import JobError, Question
 from webapp.asking import Asker
 from webapp.engines import Engines, find_method
 from webapp.faces import Sighting
-from webapp.jobs.records import JobError, Question
 from webapp.lipwatch import LipWatch
 from webapp.traces import Traces
 

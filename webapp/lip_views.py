@@ -2,7 +2,7 @@
 
 from engine.articulation import EXAMPLES, ArticulationReport, Gesture, Outcome, Tally
 from engine.articulation_report import FEW
-from webapp.jobs.records import JobError
+from webapp.analysis.records import JobError
 from webapp.templates import fill
 from webapp.texts import say
 

@@ -5,13 +5,13 @@ from pathlib import Path
 
 from engine.cache import Observes
 from engine.dynamics import load_dynamics
+from engine.errors import Code
 from engine.evaluation.embeddings import Embedder
 from engine.observation import Observation, measure_track
 from engine.observer import Observer
 from engine.pipeline import Engine
 from engine.settings import Settings
 from engine.types import FPS, DynamicEmbedding, OnStep
-from webapp.errors import WebCode
 from webapp.faces import Sighting, choose_speaker
 
 __all__ = ["Sighting", "Watcher"]
@@ -54,7 +54,7 @@ class Watcher:
         embedded = [self.embedder.embed(seen, track) for track in seen.tracks]
         found = tuple(_describe(seen, face, own) for face, own in enumerate(embedded) if own is not None)
         if not found:
-            raise WebCode.NOBODY_SEEN(
+            raise Code.NOBODY_SEEN(
                 f"No face is seen for a second in {seen.name}.", "Choose a clip that shows the face from the front."
             )
         return found

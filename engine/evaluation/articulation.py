@@ -51,7 +51,7 @@ class Trial:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class ClosureAnswer:
     """What trials of one kind came to."""
 
     parting: Parting  # of faces with their own sounds against these
@@ -66,10 +66,10 @@ class ArticulationFigures:
 
     seconds: float
     kind: str  # of `KINDS`
-    own: Told  # its parting is against foreign sounds, scored by the share that is made alone
-    foreign: Told
-    shifted: dict[str, Told]  # the own sound moved by so many seconds
-    methods: dict[str, Told]  # rows that are not real, with the sound that they have
+    own: ClosureAnswer  # its parting is against foreign sounds, scored by the share that is made alone
+    foreign: ClosureAnswer
+    shifted: dict[str, ClosureAnswer]  # the own sound moved by so many seconds
+    methods: dict[str, ClosureAnswer]  # rows that are not real, with the sound that they have
     n_too_few: int  # own samples with fewer than MIN_SOUNDS sounds
 
 
@@ -184,9 +184,9 @@ def _draw_voice(talk: Talk, others: Sequence[Talk], chance: np.random.Generator)
     return foreign[chance.integers(len(foreign))]
 
 
-def _tell(trials: Sequence[Trial], parting: Parting) -> Told:
+def _tell(trials: Sequence[Trial], parting: Parting) -> ClosureAnswer:
     if not trials:
-        return Told(parting, None, None, None)
+        return ClosureAnswer(parting, None, None, None)
     shares = [(one.tally.share, one.tally.by_chance, one.tally.n) for one in trials]
     share, by_chance, n_sounds = np.asarray(shares, np.float64).mean(axis=0).tolist()
-    return Told(parting, share, by_chance, n_sounds)
+    return ClosureAnswer(parting, share, by_chance, n_sounds)

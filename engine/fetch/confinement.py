@@ -32,7 +32,7 @@ class Layer(StrEnum):
     GUARD = "guard"  # Python refuses to connect and to start programs
 
 
-def confine(folder: Path, memory_bytes: int, cpu_s: int, file_bytes: int) -> tuple[Layer, ...]:
+def confine_fetch(folder: Path, memory_bytes: int, cpu_s: int, file_bytes: int) -> tuple[Layer, ...]:
     """Confine this process for good; what it gives are the layers in force.
 
     It keeps its open files, so what it may talk to is what it was handed. Call it before anything foreign is imported,

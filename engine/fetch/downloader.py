@@ -69,13 +69,13 @@ class Refusal(Exception):
 
 def main() -> None:
     """Do one job."""
-    from engine.fetch.confinement import confine  # here: the parent takes the names alone, on any system
+    from engine.fetch.confinement import confine_fetch  # here: the parent takes the names alone, on any system
 
     messages = os.dup(1)
     silence = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silence, 1)
     job = Job(**json.loads(sys.stdin.buffer.read()))
-    layers = confine(Path(job.folder), job.memory_bytes, job.cpu_s, job.max_bytes)
+    layers = confine_fetch(Path(job.folder), job.memory_bytes, job.cpu_s, job.max_bytes)
 
     def tell(kind: str, **fields: Any) -> None:
         os.write(messages, json.dumps({"kind": kind} | fields).encode() + b"\n")

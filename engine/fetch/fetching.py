@@ -21,7 +21,7 @@ from engine.containers import identify_container
 from engine.errors import Code, EngineError, FolderUnwritable
 from engine.fetch.addresses import check_url
 from engine.fetch.downloader import MAX_THUMBNAIL_BYTES, MEDIA, PICTURE, SOUND, THUMBNAIL, Job
-from engine.fetch.job import Told, run_job
+from engine.fetch.job import ChildMessage, run_job
 from engine.fetch.proxy import Network, Proxy
 from engine.fetch.records import FetchedMedia, MediaDescription
 from engine.sandbox.merging import merge
@@ -138,7 +138,7 @@ def _run(
     item: int,
     network: Network | None,
     is_media_wanted: bool,
-) -> Iterator[tuple[Told, Path]]:
+) -> Iterator[tuple[ChildMessage, Path]]:
     """Run a job in a folder of its own inside `folder`, and clear it away in the end."""
     if limits.allow_loopback:
         _log.warning("WAYSPEAK_ALLOW_LOOPBACK_FETCH is on: this machine's own services can be fetched from.")

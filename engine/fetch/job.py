@@ -30,7 +30,7 @@ MAX_HEARD_BYTES = 1024 * 1024
 
 
 @dataclass(slots=True)
-class Told:
+class ChildMessage:
     """What the child has said so far; its word, so every field is made what it should be as it is read."""
 
     layers: tuple[str, ...] = ()
@@ -61,10 +61,10 @@ class Rate:
         return (n_bytes - self.points[0][1]) / passed if passed >= self.window_s else None
 
 
-def run_job(job: Job, proxy: Proxy, limits: FetchLimits, on_step: OnStep) -> Told:
+def run_job(job: Job, proxy: Proxy, limits: FetchLimits, on_step: OnStep) -> ChildMessage:
     """Run one child to its end and give what it said. Raises an EngineError for everything but success."""
     process = _start(job, proxy)
-    told = Told()
+    told = ChildMessage()
     try:
         _watch(process, told, proxy, limits, Path(job.folder), on_step)
     finally:
@@ -116,7 +116,12 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _watch(
-    process: subprocess.Popen[bytes], told: Told, proxy: Proxy, limits: FetchLimits, folder: Path, on_step: OnStep
+    process: subprocess.Popen[bytes],
+    told: ChildMessage,
+    proxy: Proxy,
+    limits: FetchLimits,
+    folder: Path,
+    on_step: OnStep,
 ) -> None:
     """Hear the child out, and look after time, size and rate meanwhile. Raises what they forbid."""
     begun_s, rate = time.monotonic(), Rate(limits.rate_window_s)
@@ -180,7 +185,7 @@ def _parse(line: bytes) -> object:
         return None
 
 
-def _take_down(message: dict[str, Any], told: Told) -> None:
+def _take_down(message: dict[str, Any], told: ChildMessage) -> None:
     kind = message.get("kind")
     if kind == "begun":
         told.version = _read_text(message, "version")
@@ -210,7 +215,7 @@ def _read_line(value: object) -> str:
     return "".join(letter for letter in str(value) if letter.isprintable())[:300]
 
 
-def _find_cause(told: Told, proxy: Proxy, returncode: int, limits: FetchLimits) -> EngineError:
+def _find_cause(told: ChildMessage, proxy: Proxy, returncode: int, limits: FetchLimits) -> EngineError:
     """Why there is no file: what the proxy refused goes before what the child made of it."""
     if proxy.is_over:
         return _name_too_large(limits)

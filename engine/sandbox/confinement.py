@@ -44,7 +44,7 @@ def die_with_parent(parent: int) -> None:
         os._exit(1)
 
 
-def confine(limits: MediaLimits) -> tuple[Guard, ...]:
+def confine_worker(limits: MediaLimits) -> tuple[Guard, ...]:
     """Give up everything but memory, threads and the files that are open; returns what holds."""
     signal.signal(signal.SIGXCPU, signal.SIG_DFL)
     _limit(resource.RLIMIT_CORE, 0)

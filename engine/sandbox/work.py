@@ -16,7 +16,7 @@ from engine.errors import EngineError
 from engine.packets import scan_file
 from engine.pictures import stream_pictures
 from engine.remuxing import merge_streams
-from engine.sandbox.confinement import confine
+from engine.sandbox.confinement import confine_worker
 from engine.sandbox.wire import SLOTS, Link, Message
 from engine.scans import read_plan
 from engine.settings import MediaLimits
@@ -51,7 +51,7 @@ def work(channel: socket.socket, media: int, other: int | None = None) -> None:
     shared = mmap.mmap(other, 0) if other is not None and job.kind == "stream" else other
     if job.kind == "checkpoint":
         limits = _load_torch(limits)
-    confine(limits)
+    confine_worker(limits)
     try:
         with io.FileIO(media) as file:
             JOBS[job.kind](link, file, job, limits, shared)

@@ -20,9 +20,10 @@ from webapp.accounts import store as accounts_store
 from webapp.accounts.records import Role
 from webapp.accounts.store import AccountStore
 from webapp.accounts.visitors import find_visitor
+from webapp.analysis.records import Question
 from webapp.context import AppContext
 from webapp.examination import Examination
-from webapp.jobs.records import Job, Question
+from webapp.jobs.records import Job
 from webapp.jobs.store import JobStore
 
 PASSWORD = "a sentence of mine"

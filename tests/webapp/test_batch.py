@@ -16,10 +16,11 @@ from engine.types import Analysis, CalibrationNote, Reason
 from tests.fakes import make_analysis, make_report
 from tests.payloads import check_csv
 from tests.webapp.jobs.handed import hash_bytes, make_examination, make_settings, write_file
+from webapp.analysis.records import JobError, Question
 from webapp.batch import BatchRow, hand_in, list_job_rows, make_error_row, make_row, read_jsonl, write_csv, write_jsonl
 from webapp.batch_run import Version, judge_one, look_at, run_batch
 from webapp.batch_sources import Source, read_sources
-from webapp.jobs.records import JobError, JobState, Question
+from webapp.jobs.records import JobState
 from webapp.jobs.store import JobStore
 
 NOTE = CalibrationNote("c" * 64, "1.0.0", "Ada", "Ben", (-2.0, 2.0), 1.0, -1.0)

@@ -24,10 +24,10 @@ from tests.clips import Film, write_clip
 from tests.fakes import FakeNets, FakeVoice, make_clip, make_expert, make_mouth, make_voice
 from tests.gallery_db.planted import RECIPE, draw_person, embed, enrol_people, make_consent, make_samples
 from tests.raising import raises
+from webapp.analysis.records import Question
 from webapp.asking import Asker
 from webapp.engines import Engines
 from webapp.examination import Examination, Examiner
-from webapp.jobs.records import Question
 from webapp.traces import Traces
 
 N_FRAMES = 300

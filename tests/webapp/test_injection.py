@@ -15,7 +15,8 @@ from tests.payloads import check_html
 from tests.webapp.jobs.handed import START, make_search, make_sighting, make_verification
 from webapp import views
 from webapp.accounts import login
-from webapp.jobs.records import Job, JobError, JobState, Question
+from webapp.analysis.records import JobError, Question
+from webapp.jobs.records import Job, JobState
 from webapp.pages import job_views, speaker_views, who_views
 
 

@@ -5,7 +5,7 @@ import re
 from engine.articulation import Articulation, ArticulationReport, Gesture, Outcome
 from tests.engine.test_articulation_report import make_report
 from tests.webapp.test_views import Tags
-from webapp.jobs.records import JobError
+from webapp.analysis.records import JobError
 from webapp.lip_views import MAX_ROWS, describe_lips
 from webapp.texts import speak
 

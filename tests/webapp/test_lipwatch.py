@@ -22,12 +22,12 @@ from tests.raising import raises
 from tests.webapp.jobs.handed import hand_in, make_examination, make_settings
 from tests.webapp.pages.desks import finish_job, open_context
 from tests.webapp.test_examination import Examine, data_dir, examine  # noqa: F401 - fixtures
+from webapp.analysis.records import JobError, Question
 from webapp.api.views import QuestionView
 from webapp.evidence.bundles import list_members
 from webapp.evidence.collection import collect_exhibit
 from webapp.evidence.keys import open_key
 from webapp.jobs import folders
-from webapp.jobs.records import JobError, Question
 from webapp.jobs.store import JobStore
 from webapp.lipwatch import LipWatch
 from webapp.pages import job_views

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 
 from engine.dynamics import Nature
+from engine.errors import Code
 from engine.observation import Heard, Observation, ObservedTrack
 from engine.types import Analysis, DynamicEmbedding, OnStep, Reason
 from tests.fakes import make_analysis, make_report
 from tests.raising import raises
+from webapp.asking import to_sample
 from webapp.errors import WebCode
 from webapp.sightings import Watcher
 
@@ -95,7 +97,7 @@ def test_every_face_is_told_with_its_time_and_its_number() -> None:
 def test_a_clip_without_a_face_for_a_second_is_told(tracks: tuple[ObservedTrack, ...]) -> None:
     watcher = make_watcher(observe(*tracks))
     for look in (watcher.look, watcher.find_speaker):
-        with raises(WebCode.NOBODY_SEEN, match=r"talk\.mp4"):
+        with raises(Code.NOBODY_SEEN, match=r"talk\.mp4"):
             look(CLIP)
 
 
@@ -123,7 +125,7 @@ def test_of_several_faces_the_one_whose_mouth_clearly_fits_the_voice_is_taken(
     seen = observe(draw_track(0, 100, 1), draw_track(0, 90, 2))
     watcher = make_watcher(seen, lambda: FakeJudge(scores, reasons))
     if speaker is None:
-        with raises(WebCode.MANY_FACES, match="2 faces are seen"):
+        with raises(Code.MANY_FACES, match="2 faces are seen"):
             watcher.find_speaker(CLIP)
     else:
         assert watcher.find_speaker(CLIP).face == speaker
@@ -146,7 +148,7 @@ def test_without_sound_all_the_time_that_the_face_is_seen_counts() -> None:
     seen = observe(draw_track(100, 400, 1), voiced=slice(0, 0))
     silent = replace(seen, heard=replace(seen.heard, present=np.zeros_like(seen.heard.present)))
     (mute,) = make_watcher(silent).look(CLIP)
-    assert not mute.has_sound and mute.to_sample().embedding.seconds == mute.speech_s == 16.0
+    assert not mute.has_sound and to_sample(mute).embedding.seconds == mute.speech_s == 16.0
     (unspoken,) = make_watcher(seen).look(CLIP)
     assert unspoken.has_sound and unspoken.speech_s == 0
 
@@ -154,7 +156,7 @@ def test_without_sound_all_the_time_that_the_face_is_seen_counts() -> None:
 def test_a_sample_counts_the_seconds_with_speech() -> None:
     seen = observe(draw_track(100, 400, 1), voiced=slice(0, 300))
     (sighting,) = make_watcher(seen).look(CLIP)
-    sample = sighting.to_sample("monday")
+    sample = to_sample(sighting, "monday")
     assert (sighting.embedding.seconds, sighting.speech_s, sample.embedding.seconds) == (16.0, 8.0, 8.0)
     assert (sample.source_name, sample.source_hash, sample.session) == ("talk.mp4", "ab" * 32, "monday")
     assert sample.thumbnail is not None and sample.face_px == 120.0
@@ -166,10 +168,10 @@ def test_a_sample_counts_the_seconds_with_speech() -> None:
 def test_a_second_of_speech_is_wanted_of_each_clip(n_voiced: int, is_enough: bool) -> None:
     (sighting,) = make_watcher(observe(draw_track(0, 400, 1), voiced=slice(0, n_voiced))).look(CLIP)
     if is_enough:
-        assert sighting.to_sample().embedding.seconds == 1.0
+        assert to_sample(sighting).embedding.seconds == 1.0
     else:
         with raises(WebCode.NOT_ENOUGH_SPEECH, match=r"talk\.mp4 speech is heard for"):
-            sighting.to_sample()
+            to_sample(sighting)
 
 
 def test_steps_are_told() -> None:

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Path
 from gallery_db.records import StoredSample
 from gallery_db.summary import SCHEMA_VERSION, to_json
 from webapp.accounts.records import Visitor
+from webapp.analysis.records import Question
 from webapp.api.entrance import Analyst, AnyVisitor, Enroller
 from webapp.api.views import (
     MAX_ID,
@@ -23,11 +24,10 @@ from webapp.api.views import (
     SpeakerView,
     VerificationAsked,
 )
-from webapp.asking import ask_gallery
+from webapp.asking import ask_gallery, to_sample
 from webapp.context import AppContext
 from webapp.errors import WebCode
 from webapp.faces import Sighting, choose_speaker
-from webapp.jobs.records import Question
 
 SpeakerId = Annotated[int, Path(ge=1, le=MAX_ID)]
 
@@ -68,7 +68,7 @@ def _add_enrolment(router: APIRouter, context: AppContext) -> None:
         except ValueError as cause:
             raise WebCode.BAD_CONSENT(f"This is no consent: {cause}.", "Correct it; nothing was kept.") from cause
         faces = [_find_face(context, visitor, clip) for clip in asked.clips]
-        samples = [face.to_sample(asked.session) for face in faces]
+        samples = [to_sample(face, asked.session) for face in faces]
         done = context.gallery.enrol(
             asked.name, samples, consent, allow_duplicate=asked.allow_duplicate, dry_run=asked.dry_run
         )

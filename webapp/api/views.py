@@ -8,7 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from engine.methods import Method
 from gallery_db import notice
 from gallery_db.records import MAX_TERM_DAYS, MAX_TEXT, Basis, Consent
-from webapp.jobs.records import JobState, Question
+from webapp.analysis.records import Question
+from webapp.jobs.records import JobState
 
 MAX_ID = 2**63 - 1
 Id = Annotated[int, Field(ge=1, le=MAX_ID)]

@@ -29,7 +29,7 @@ from gallery_db.summary import (
     describe_search,
     describe_verification,
 )
-from webapp.asking import write_answers
+from webapp.asking import to_sample, write_answers
 from webapp.cli.gallery import AsJson, Name
 from webapp.cli.output import show_progress
 from webapp.galleries import open_gallery
@@ -161,7 +161,7 @@ def read_samples(watcher: Watcher, clips: Sequence[Path], session: str) -> list[
     for clip in clips:
         try:
             with show_progress() as on_step:
-                samples.append(watcher.find_speaker(clip, on_step).to_sample(session))
+                samples.append(to_sample(watcher.find_speaker(clip, on_step), session))
         except EngineError as error:
             typer.echo(f"  left out: {clean(clip.name)}: {clean(error.message)} {clean(error.hint)}")
     if not samples:

@@ -10,7 +10,7 @@ from typing import Any
 
 import c2pa
 
-from engine.sandbox.confinement import confine, die_with_parent, leave_network
+from engine.sandbox.confinement import confine_worker, die_with_parent, leave_network
 from engine.settings import MediaLimits
 
 NO_NETWORK = {"verify": {"remote_manifest_fetch": False, "ocsp_fetch": False}}
@@ -23,7 +23,7 @@ def main(media: int, kind: str, parent: int) -> None:
     with c2pa.Settings.from_dict(NO_NETWORK) as settings, c2pa.Context(settings) as context:
         die_with_parent(parent)
         leave_network()
-        confine(limits)
+        confine_worker(limits)
         with io.FileIO(media) as file:
             told = read_credentials(file, kind, context)
     sys.stdout.write(json.dumps(told))

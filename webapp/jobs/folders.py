@@ -28,10 +28,10 @@ from safetensors.numpy import save_file
 from engine import articulation_report
 from engine.errors import Code, EngineError
 from engine.report import from_json, to_json, write_json
+from webapp.analysis.records import JobError
 from webapp.asking import read_answers, write_answers
 from webapp.examination import Examination
 from webapp.faces import Sighting
-from webapp.jobs.records import JobError
 from webapp.traces import Traces
 
 INPUT, ORIGIN = "input.bin", "origin.json"

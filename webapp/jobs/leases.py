@@ -5,8 +5,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, func, or_, select, update
 
+from webapp.analysis.records import JobError
 from webapp.errors import WebCode
-from webapp.jobs.records import JobError, JobState
+from webapp.jobs.records import JobState
 from webapp.jobs.rows import write_error
 from webapp.jobs.schema import JobRow
 

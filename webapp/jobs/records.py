@@ -5,10 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 
-from engine.errors import EngineError
-from engine.methods import Method
-from engine.speechsounds import check_language
-from gallery_db.records import MAX_TEXT
+from webapp.analysis.records import JobError, Question
 
 
 class JobState(StrEnum):
@@ -28,31 +25,6 @@ class JobState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """What is asked of a clip besides whether face and voice belong together, and by which method that is told."""
-
-    method: str = field(default_factory=lambda: Method().title)  # title of an `engine.methods.Method`
-    reason: str | None = None  # why everybody enrolled is searched; None: nobody is
-    speaker: str | None = None  # name of the one whom each face is held against; None: nobody
-    language: str | None = None  # whose speech sounds are held against the lips; None: they are not
-
-    def __post_init__(self) -> None:
-        for what, text in (("reason", self.reason), ("speaker", self.speaker)):
-            if text is not None and not 1 <= len(text.strip()) <= MAX_TEXT:
-                raise EngineError(
-                    f"The {what} has {len(text.strip())} characters.", f"Write 1 to {MAX_TEXT}, or leave it out."
-                )
-
-        if self.language is not None:
-            check_language(self.language)
-
-    @property
-    def is_about_speakers(self) -> bool:
-        """Somebody enrolled is asked about."""
-        return self.reason is not None or self.speaker is not None
-
-
-@dataclass(frozen=True, slots=True)
 class NewJob:
     """A job as it is handed in: a file, which is copied, or a link, which is fetched when its turn comes."""
 
@@ -66,20 +38,6 @@ class NewJob:
     def __post_init__(self) -> None:
         if (self.path is None) == (self.url is None):
             raise ValueError("a job wants a path or a URL, and not both")
-
-
-@dataclass(frozen=True, slots=True)
-class JobError:
-    """An `EngineError` on record."""
-
-    code: str
-    message: str
-    hint: str = ""
-
-    @classmethod
-    def of(cls, error: EngineError) -> "JobError":
-        """Put it on record."""
-        return cls(error.code, error.message, error.hint)
 
 
 @dataclass(frozen=True, slots=True)

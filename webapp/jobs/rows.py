@@ -5,7 +5,8 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from webapp.jobs.records import Job, JobError, JobState, NewJob, Question
+from webapp.analysis.records import JobError, Question
+from webapp.jobs.records import Job, JobState, NewJob
 
 MAX_NAME = 255  # characters
 

@@ -13,10 +13,11 @@ from gradio.utils import get_upload_folder
 from gallery_db.summary import clean
 from webapp import batch
 from webapp.accounts.visitors import Role, require_role
+from webapp.analysis.records import Question
 from webapp.batch_sources import Source, read_sources
 from webapp.context import AppContext
 from webapp.errors import WebCode
-from webapp.jobs.records import Job, Question
+from webapp.jobs.records import Job
 from webapp.pages.desk import CLIP_TYPES, QUIET, find_owner, guard
 from webapp.pages.job_views import SIGNS, STATE_WORDS
 from webapp.templates import fill

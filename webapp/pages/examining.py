@@ -10,10 +10,11 @@ from engine.types import TrackReport
 from gallery_db.records import StoredSample
 from gallery_db.summary import clean
 from webapp import views
+from webapp.analysis.records import Question
 from webapp.context import AppContext
 from webapp.examination import Examination
 from webapp.examples import EXAMPLES
-from webapp.jobs.records import Job, JobState, NewJob, Question
+from webapp.jobs.records import Job, JobState, NewJob
 from webapp.pages import job_views, who_views
 from webapp.templates import fill
 from webapp.texts import say

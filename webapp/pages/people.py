@@ -13,9 +13,11 @@ from gallery_db import notice
 from gallery_db.people import clean_name
 from gallery_db.records import Admission, Basis, Consent, Enrolment, NewSample, Speaker
 from gallery_db.summary import clean
+from webapp.analysis.records import Question
+from webapp.asking import to_sample
 from webapp.context import AppContext
 from webapp.faces import Sighting, choose_speaker
-from webapp.jobs.records import Job, JobState, NewJob, Question
+from webapp.jobs.records import Job, JobState, NewJob
 from webapp.pages import examining
 from webapp.pages import speaker_views as views
 from webapp.templates import fill
@@ -134,7 +136,7 @@ def take_samples(looks: Sequence[Look], session: str) -> list[NewSample]:
     """The samples of the clips that can be enrolled; EngineError where there is none, or some are not seen yet."""
     if any(one.job.state.is_open for one in looks):
         raise EngineError("Some clips have not been looked at yet.", "Wait until the table is complete.")
-    samples = [one.face.to_sample(session) for one in looks if one.face is not None and not one.note]
+    samples = [to_sample(one.face, session) for one in looks if one.face is not None and not one.note]
     if not samples:
         raise EngineError(
             "There is no clip that somebody can be enrolled from.", "Upload clips and look at them first."
@@ -170,7 +172,7 @@ def _read_look(context: AppContext, job: Job) -> Look:
         return Look(job, None, f"{clean(found.speakers_error.message)} {clean(found.speakers_error.hint)}")
     try:
         face = choose_speaker(found.faces, lambda: found.analysis)
-        face.to_sample()
+        to_sample(face)
     except EngineError as error:
         return Look(job, None, f"{clean(error.message)} {clean(error.hint)}")
     return Look(job, face, "")

@@ -17,6 +17,7 @@ from gallery_db.gallery import Gallery
 from gallery_db.records import Basis, Consent
 from tests.webapp import served
 from tests.webapp.jobs.handed import make_sighting
+from webapp.asking import to_sample
 from webapp.errors import WebCode
 from webapp.evidence import verify
 from webapp.evidence.keys import open_key
@@ -197,7 +198,7 @@ def test_two_speakers_are_merged_parted_and_a_clip_is_given_away(client: TestCli
     consent = Consent(Basis.CONSENT, "a test", 3, "1", "a tester")
     with Gallery.open(settings) as gallery:
         for face, name, digests in ((0, "Ada", "1"), (1, "Bob", "23")):
-            gallery.enrol(name, [make_clip(face, digit).to_sample() for digit in digests], consent)
+            gallery.enrol(name, [to_sample(make_clip(face, digit)) for digit in digests], consent)
     ids = {one["name"]: one["id"] for one in client.get("/api/v1/speakers").json()["speakers"]}
     merged = client.post(f"/api/v1/speakers/{ids['Ada']}/merge", json={"absorbed": ids["Bob"]})
     assert merged.json()["n_samples"] == 3

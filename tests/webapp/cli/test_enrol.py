@@ -32,7 +32,6 @@ from gallery_db.records import Basis
 from tests.engine.test_dynamics import SIZES, write_weights
 from tests.gallery_db.drawn import RECIPE, draw_clips, embed
 from tests.webapp.cli.terminals import Run, make_run
-from webapp.errors import WebCode
 from webapp.sightings import Sighting, Watcher
 
 CONSENT = ("--basis", "consent", "--purpose", "verification", "--term-days", "365")
@@ -64,7 +63,7 @@ class FakeWatcher:
     def find_speaker(self, path: Path, on_step: OnStep = lambda name, completed, total: None) -> Sighting:
         found = self.look(path)
         if len(found) > 1:
-            raise WebCode.MANY_FACES(f"2 faces are seen in {path.name}.", "Cut it.")
+            raise Code.MANY_FACES(f"2 faces are seen in {path.name}.", "Cut it.")
         return found[0]
 
 

@@ -12,9 +12,10 @@ from engine.errors import Code
 from engine.report import to_json, write_json
 from tests.raising import raises
 from tests.webapp.jobs.handed import make_examination
+from webapp.analysis.records import JobError
+from webapp.asking import to_sample
 from webapp.examination import Examination
 from webapp.jobs import folders
-from webapp.jobs.records import JobError
 
 WRITTEN = Path(__file__).parents[2] / "written"
 
@@ -52,7 +53,7 @@ def test_faces_come_back_to_the_last_bit(tmp_path: Path) -> None:
         assert (own.name, own.sha256, own.face, own.start_s, own.end_s) == ("drawn.mp4", "ab" * 32, *spans(first))
         assert (own.speech_s, own.face_px, own.has_sound) == (first.speech_s, first.face_px, True)
         assert own.embedding.seconds == first.embedding.seconds and own.embedding.recipe == "fake-dynamics"
-        assert own.to_sample().embedding.seconds == first.speech_s
+        assert to_sample(own).embedding.seconds == first.speech_s
 
 
 def spans(face: object) -> tuple[int, float, float]:

@@ -12,11 +12,12 @@ from engine.settings import Settings
 from gallery_db.gallery import Gallery
 from tests.gallery_db.planted import make_consent, make_samples
 from tests.webapp.jobs.handed import hash_bytes, make_examination, make_search, make_settings, write_file
+from webapp.analysis.records import Question
 from webapp.cli.main import main
 from webapp.examination import Examination
 from webapp.galleries import JOBS, open_gallery
 from webapp.jobs import folders
-from webapp.jobs.records import Job, JobState, NewJob, Question
+from webapp.jobs.records import Job, JobState, NewJob
 from webapp.jobs.store import JobStore
 
 NAME, OTHER = "Adelheid Marquardt", "Benedikt Oyelaran"

@@ -12,9 +12,10 @@ import pytest
 from engine.settings import QueueLimits
 from tests.raising import raises
 from tests.webapp.jobs.handed import ANY_DISK, Clock, hand_in, make_examination, make_settings
+from webapp.analysis.records import Question
 from webapp.database import AppDatabase
 from webapp.errors import WebCode
-from webapp.jobs.records import NewJob, Question
+from webapp.jobs.records import NewJob
 from webapp.jobs.store import JobStore
 
 URL = "https://example.org/"

@@ -17,9 +17,10 @@ from engine.report import to_json, write_json
 from engine.settings import MediaLimits
 from tests.raising import raises
 from tests.webapp.jobs.handed import Clock, hand_in, hash_bytes, make_examination, make_settings, write_file
+from webapp.analysis.records import Question
 from webapp.database import AppDatabase
 from webapp.errors import WebCode
-from webapp.jobs.records import JobState, NewJob, Question
+from webapp.jobs.records import JobState, NewJob
 from webapp.jobs.store import JobStore
 
 

@@ -8,10 +8,10 @@ from tests.raising import raises
 from tests.webapp.jobs.handed import write_file
 from tests.webapp.pages.desks import OWNER, finish_job
 from webapp import batch
+from webapp.analysis.records import JobError, Question
 from webapp.batch_sources import Source
 from webapp.context import AppContext
 from webapp.errors import WebCode
-from webapp.jobs.records import JobError, Question
 from webapp.pages import batches
 
 LINK = "https://example.org/talk"

@@ -12,9 +12,10 @@ from tests.gallery_db.planted import enrol_people
 from tests.webapp.jobs.handed import hand_in, make_examination, write_file
 from tests.webapp.pages.desks import OWNER, finish_job
 from tests.webapp.test_views import MEAN, Tags
+from webapp.analysis.records import JobError, Question
 from webapp.context import AppContext
 from webapp.examples import EXAMPLES
-from webapp.jobs.records import JobError, JobState, Question
+from webapp.jobs.records import JobState
 from webapp.jobs.schema import JobRow
 from webapp.pages import examining, job_views
 from webapp.pages.examining import EVERYBODY, ONE, Asked

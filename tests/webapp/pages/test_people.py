@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.errors import EngineError
+from engine.errors import Code, EngineError
 from engine.types import Reason
 from gallery_db.records import Basis
 from tests.fakes import make_analysis, make_report
@@ -17,7 +17,6 @@ from tests.webapp.jobs.handed import make_examination, make_sighting
 from tests.webapp.pages.desks import OWNER, finish_job
 from tests.webapp.test_views import Tags
 from webapp.context import AppContext
-from webapp.errors import WebCode
 from webapp.examination import Examination
 from webapp.faces import choose_speaker
 from webapp.figures import plot_people
@@ -117,7 +116,7 @@ def test_of_several_faces_the_one_whose_mouth_fits_speaks() -> None:
     clear, dull = make_report(0.6), make_report(0.05)
     assert choose_speaker(faces, lambda: make_analysis(dull, clear)).face == 1
     for reports in ((clear, clear), (dull, dull), (dull, make_report(0.6, 1, Reason.MULTI_FACE))):
-        with raises(WebCode.MANY_FACES):
+        with raises(Code.MANY_FACES):
             choose_speaker(faces, lambda reports=reports: make_analysis(*reports))  # type: ignore[misc]
 
 

@@ -1,0 +1,1 @@
+"""Do the work of one analysis job, without Gradio."""
