@@ -26,7 +26,7 @@ from engine.evaluation.articulation import (
 )
 from engine.evaluation.measurements import MIN_TRACK, choose_rows, read_rows
 from engine.manifest import Row
-from engine.media import open_clip
+from engine.media.clip import open_clip
 from engine.observer import Observer
 from engine.settings import Settings
 from engine.speechsounds import SoundRecogniser

@@ -15,13 +15,13 @@ import typer
 
 from benchmarks.portrait import write_portrait
 from benchmarks.stopwatches import Spent, describe_machine, measure
-from engine.containers import identify_container
-from engine.media import _plan_pictures, open_clip
-from engine.packets import scan_file
-from engine.pictures import stream_pictures
-from engine.sandbox.decoder import Decoder
+from engine.media.audio import StretchBuilder
+from engine.media.clip import _plan_pictures, open_clip
+from engine.media.containers import identify_container
+from engine.media.demux import scan_file
+from engine.media.sandbox.process import Decoder
+from engine.media.video import stream_pictures
 from engine.settings import MediaLimits
-from engine.soundtrack import StretchBuilder
 
 TARGET_SHARE, ANALYSIS_S = 0.05, 0.41
 LIMITS = MediaLimits()

@@ -17,7 +17,7 @@ import numpy as np
 import typer
 
 from engine.errors import EngineError
-from engine.media import open_clip
+from engine.media.clip import open_clip
 from tests import hostile
 
 MAX_S = 60.0

@@ -22,10 +22,11 @@ import atheris
 import typer
 
 with atheris.instrument_imports(include=["engine"]):
-    from engine import checkpoints, containers, manifest, scans
+    from engine import checkpoints, manifest
     from engine.errors import EngineError
     from engine.fetch import addresses
-    from engine.sandbox import wire
+    from engine.media import containers, scan
+    from engine.media.sandbox import ipc
     from engine.settings import MediaLimits
 
 MAX_BYTES = 4096
@@ -71,7 +72,7 @@ def read_message(data: bytes) -> None:
     ours, theirs = socket.socketpair()
     with theirs:
         theirs.sendall(data)
-    link = wire.Link(ours)
+    link = ipc.Link(ours)
     try:
         while (message := link.receive()) is not None:
             json.dumps(message.note)
@@ -87,7 +88,7 @@ def read_scan(data: bytes) -> None:
     except (ValueError, RecursionError):
         return
     if isinstance(note, dict):
-        for read in (scans.read_scan, scans.read_sound):
+        for read in (scan.read_scan, scan.read_sound):
             try:
                 read(note, rest, MediaLimits())
             except (KeyError, TypeError, ValueError, OverflowError):  # what `media` answers by DECODER_FAILED
@@ -109,7 +110,7 @@ SEEDS = {
     "checkpoint": [b"PK\x05\x06" + bytes(18), b"\x02\0\0\0\0\0\0\0{}"],
     "manifest": [b"path,label,speaker,offset_s\na.mp4,real,ada,-0.2\n"],
     "url": [b"https://example.org/watch?v=1#t", b"http://[2606:4700::1]:80/", b"http://0x7f.1/"],
-    "message": [wire.HEAD.pack(13, 2) + b'["end",{"a":1}]'[:13] + b"xx"],
+    "message": [ipc.HEAD.pack(13, 2) + b'["end",{"a":1}]'[:13] + b"xx"],
     "scan": [b'{"unit_s":1,"last_duration_s":0,"shape":{"scaled_px":[4,4],"turn":[1,0,0,1]},"stream_index":0}\n'],
 }
 
@@ -135,7 +136,7 @@ def main(
     def try_bytes(data: bytes) -> None:
         try:
             TARGETS[target](data)
-        except (EngineError, wire.Garbled):
+        except (EngineError, ipc.Garbled):
             return
 
     runs = ["-runs=0"] if minutes == 0 else [f"-max_total_time={round(60 * minutes)}"]

@@ -28,7 +28,7 @@ from benchmarks.portrait import write_portrait
 from benchmarks.stopwatches import Spent, describe_machine, find_middle, measure
 from engine import weights
 from engine.facenets import FaceNets
-from engine.media import open_clip
+from engine.media.clip import open_clip
 from engine.pipeline import Engine
 from engine.settings import Settings
 from engine.types import FPS

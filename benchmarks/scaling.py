@@ -19,7 +19,7 @@ import typer
 
 from benchmarks.portrait import loop_file, write_portrait
 from benchmarks.stopwatches import Spent, describe_machine, find_middle, measure
-from engine.media import open_clip
+from engine.media.clip import open_clip
 from engine.pipeline import Engine
 from engine.settings import Settings
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from engine.sandbox.decoder import start_server
+from engine.media.sandbox.process import start_server
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Read the model tensors of a foreign checkpoint, and nothing else of the file.
 
 A torch checkpoint is a pickle, and a pickle is a program. It is read by `torch.load(weights_only=True)` in a confined
-process of `engine.sandbox`: classes of published fairseq checkpoints are replaced by `Inert`, any other name in the
+process of `engine.media.sandbox`: classes of published fairseq checkpoints are replaced by `Inert`, any other name in the
 file is refused before anything is loaded. The tensors come back in safetensors format, which holds no code.
 """
 
@@ -24,8 +24,8 @@ from torch import Tensor
 from torch.serialization import safe_globals
 
 from engine.errors import Code, EngineError
-from engine.sandbox.decoder import Decoder, garbled
-from engine.sandbox.wire import MAX_DATA, Link
+from engine.media.sandbox.ipc import MAX_DATA, Link
+from engine.media.sandbox.process import Decoder, garbled
 from engine.settings import MediaLimits
 
 MAX_PICKLE = 8 * 1024 * 1024  # bytes, without the storages of the tensors

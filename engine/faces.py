@@ -16,8 +16,8 @@ from typing import ClassVar
 import cv2
 import numpy as np
 
-from engine.ahead import read_ahead
 from engine.facenets import BLENDSHAPES, Detection, FaceNets, Mesh, Region, overlap
+from engine.media.clip import read_ahead
 from engine.shots import ShotCuts
 from engine.types import FaceTrack, Frame
 

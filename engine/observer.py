@@ -9,11 +9,10 @@ from typing import cast
 import torch
 
 from engine import weights
-from engine.ahead import read_ahead
 from engine.crops import cut_crops
 from engine.cuttings import Cuttings, add_cuttings, plan_cuttings
 from engine.faces import FaceNets, FaceOptions, track_faces
-from engine.media import open_clip
+from engine.media.clip import open_clip, read_ahead
 from engine.observation import Heard, Observation, listen, observe_track
 from engine.recipes import write_recipe
 from engine.settings import MediaLimits, Settings

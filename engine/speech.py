@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from engine._torchaudio import torchaudio
+from engine.media.audio import torchaudio
 from engine.types import SAMPLE_RATE, SAMPLES_PER_FRAME
 
 STEPS_PER_FRAME = 4

@@ -25,7 +25,7 @@ START_S = 90.0
 LOCKED = """
 import ctypes, os, sys
 from engine.fetch import landlock as lock
-from engine.sandbox.filters import PR_SET_NO_NEW_PRIVS
+from engine.media.sandbox.seccomp import PR_SET_NO_NEW_PRIVS
 folders, command = sys.argv[1].split(os.pathsep), sys.argv[2:]
 handled = lock.WRITE_FILE | lock.REMOVE_DIR | lock.REMOVE_FILE | lock.MAKE_DIR | lock.MAKE_REG | lock.NOWHERE
 try:

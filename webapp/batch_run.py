@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from engine.errors import EngineError, FolderUnwritable
 from engine.fetch.fetching import fetch
 from engine.fetch.records import FetchedMedia
-from engine.limits import check_file
+from engine.media.limits import check_file
 from engine.methods import Method
 from engine.settings import Settings
 from engine.types import OnStep

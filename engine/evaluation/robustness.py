@@ -17,7 +17,7 @@ from engine.evaluation.measurements import MeasuredRow, measure_observation
 from engine.evaluation.perturbations import OF_SOUND, VERSION, Perturbation, cut_clip, perturb
 from engine.evaluation.trials import try_other_voices
 from engine.manifest import Row, Skipped
-from engine.media import open_clip
+from engine.media.clip import open_clip
 from engine.observation import Observation, listen
 from engine.observer import Observer
 from engine.pipeline import Engine

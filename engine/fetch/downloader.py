@@ -69,7 +69,7 @@ class Refusal(Exception):
 
 def main() -> None:
     """Do one job."""
-    from engine.fetch.confinement import confine_fetch  # here: the parent takes the names alone, on any system
+    from engine.media.sandbox.confine import confine_fetch  # here: the parent takes the names alone, on any system
 
     messages = os.dup(1)
     silence = os.open(os.devnull, os.O_WRONLY)

@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import urlsplit, urlunsplit
 
-from engine.containers import identify_container
 from engine.errors import Code, EngineError, FolderUnwritable
 from engine.fetch.addresses import check_url
 from engine.fetch.downloader import MAX_THUMBNAIL_BYTES, MEDIA, PICTURE, SOUND, THUMBNAIL, Job
 from engine.fetch.job import ChildMessage, run_job
 from engine.fetch.proxy import Network, Proxy
 from engine.fetch.records import FetchedMedia, MediaDescription
-from engine.sandbox.merging import merge
+from engine.media.containers import identify_container
+from engine.media.remux import merge
 from engine.settings import FetchLimits, MediaLimits
 from engine.types import OnStep
 

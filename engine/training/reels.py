@@ -14,10 +14,10 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from engine import weights
-from engine._torchaudio import torchaudio
 from engine.facenets import FaceNets
 from engine.faces import FaceOptions, track_faces
-from engine.media import open_clip
+from engine.media.audio import torchaudio
+from engine.media.clip import open_clip
 from engine.models.compact import N_BANDS, CompactConsistency, load_compact
 from engine.mouths import CROP, crop_mouths
 from engine.observation import observe_track

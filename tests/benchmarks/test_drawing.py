@@ -6,7 +6,7 @@ import pytest
 from benchmarks.portrait import loop_file, write_portrait
 from engine import weights
 from engine.facenets import FaceNets
-from engine.media import open_clip
+from engine.media.clip import open_clip
 
 
 @pytest.mark.parametrize("n_faces", [1, 2, 4])

@@ -20,8 +20,8 @@ from safetensors.torch import save, save_file
 from engine import checkpoints
 from engine.checkpoints import MAX_PICKLE, read_checkpoint
 from engine.errors import Code, EngineError
-from engine.sandbox import decoder
-from engine.sandbox.wire import Message
+from engine.media.sandbox import process
+from engine.media.sandbox.ipc import Message
 from tests.checkpoints import Attack, Place, Plan, load_here, make_state, pickle_plans, save_as_fairseq, zip_up
 from tests.raising import raises
 
@@ -631,10 +631,10 @@ def test_process_that_was_taken_over_is_not_believed(tmp_path, monkeypatch, mess
 @pytest.mark.skipif(platform.system() != "Linux", reason="elsewhere there is no filter of system calls")
 def test_torch_starts_no_thread_before_the_confinement():
     """A filter of system calls holds the thread that installs it, and those that it starts later."""
-    code = "import os, engine.sandbox.server; from engine.checkpoints import warm_up; warm_up()\n"
+    code = "import os, engine.media.sandbox.fork_server; from engine.checkpoints import warm_up; warm_up()\n"
     code += "print(len(os.listdir('/proc/self/task')))"
     done = subprocess.run(
-        [sys.executable, "-c", code], env=decoder._write_environment(), capture_output=True, text=True, check=True
+        [sys.executable, "-c", code], env=process._write_environment(), capture_output=True, text=True, check=True
     )
 
     assert done.stdout.strip() == "1"

@@ -12,7 +12,7 @@ from engine import weights
 from engine.errors import EngineError
 from engine.facenets import FaceNets
 from engine.faces import track_faces
-from engine.media import open_clip
+from engine.media.clip import open_clip
 from engine.training.portraits import LOWER, UPPER, Portrait, find_portrait
 from engine.training.puppets import animate, write_clip
 from engine.training.visemes import Manner, Motion, move_face

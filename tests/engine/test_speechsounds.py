@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from engine._torchaudio import torchaudio
 from engine.errors import Code
+from engine.media.audio import torchaudio
 from engine.speechsounds import MAX_UTTERANCE_S, Sound, SoundRecogniser, split_utterances
 from engine.training.voices import Speech, Voice, speak
 from engine.types import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from engine._torchaudio import torchaudio
+from engine.media.audio import torchaudio
 from engine.training.voices import Voice, speak
 from engine.types import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
 from engine.voice import VoiceDetector, VoiceOptions, level_dbfs

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from engine import media
 from engine.articulation import Outcome
 from engine.articulation_report import to_json
 from engine.errors import Code
+from engine.media import clip as media
 from engine.observer import Observer
 from engine.report import write_json
 from engine.speechsounds import Sound

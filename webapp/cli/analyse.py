@@ -211,7 +211,7 @@ def examine(
 ) -> tuple["ArticulationReport", ...]:
     """See and hear a file, and hold each of its faces against the sounds; EngineError where it cannot be read."""
     from engine.articulation import check_faces
-    from engine.media import open_clip
+    from engine.media.clip import open_clip
 
     clip = open_clip(file, observer.limits)
     if span_s[0] >= clip.n_frames / FPS:

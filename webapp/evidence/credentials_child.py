@@ -10,7 +10,7 @@ from typing import Any
 
 import c2pa
 
-from engine.sandbox.confinement import confine_worker, die_with_parent, leave_network
+from engine.media.sandbox.confine import confine_worker, die_with_parent, leave_network
 from engine.settings import MediaLimits
 
 NO_NETWORK = {"verify": {"remote_manifest_fetch": False, "ocsp_fetch": False}}

@@ -13,7 +13,7 @@ from typing import BinaryIO
 from sqlalchemy import Connection, func, select
 
 from engine.errors import Code, FolderUnwritable
-from engine.limits import check_file
+from engine.media.limits import check_file
 from engine.settings import Settings
 from webapp.errors import WebCode
 from webapp.jobs import folders

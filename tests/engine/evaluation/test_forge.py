@@ -15,7 +15,7 @@ from engine.evaluation.forgery import CONTROLS, FORGERIES, Kind
 from engine.evaluation.takes import Take
 from engine.evaluation.watermark import WORDS, find_watermark
 from engine.manifest import Row, read_manifest
-from engine.media import open_clip
+from engine.media.clip import open_clip
 from tests.clips import Film, write_clip
 from tests.engine.evaluation.actors import Part, draw_astronaut, draw_stranger, film, load_nets
 from webapp.cli.forge import read_kinds, read_offsets, spread_rows

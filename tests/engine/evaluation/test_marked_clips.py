@@ -16,7 +16,7 @@ from engine.evaluation import marked_clips
 from engine.evaluation.dubbing import Sound
 from engine.evaluation.marked_clips import TAG, write_marked_clip
 from engine.evaluation.watermark import WORDS, Mark, find_watermark, plan_mark
-from engine.media import open_clip
+from engine.media.clip import open_clip
 from engine.types import SAMPLE_RATE
 from tests.engine.evaluation.test_watermark import SIZE, draw_scene, outline
 from tests.raising import raises

@@ -12,13 +12,13 @@ from engine.fetch import job
 from engine.fetch.downloader import Refusal, _check_video, _describe, _list_parts
 from engine.fetch.fetching import describe, fetch
 from engine.fetch.records import FetchedMedia
-from engine.media import open_clip
+from engine.media.clip import open_clip
 from engine.settings import FetchLimits
 from tests.canary import Canary
 from tests.engine.fetch.sites import PUBLIC, Site, Web, redirect, say
 from tests.engine.fetch.test_downloader import JOB
 from tests.engine.fetch.test_fetching import M3U8, MPD, QUICK
-from tests.engine.sandbox.test_merging import find_moments, write_parts
+from tests.engine.media.test_remux import find_moments, write_parts
 from tests.raising import raises
 from webapp.cli.main import load_command
 

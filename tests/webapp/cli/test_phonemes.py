@@ -34,7 +34,7 @@ def run(monkeypatch, capfd, tmp_path):
 
     def call(*arguments: object, faces: int = 1) -> tuple[int, str, str]:
         clip = make_clip([mouth] * faces, make_voice(mouth), n_frames=N)
-        monkeypatch.setattr("engine.media.open_clip", lambda path, limits: clip)
+        monkeypatch.setattr("engine.media.clip.open_clip", lambda path, limits: clip)
         monkeypatch.setattr(sys, "argv", ["wayspeak", "phonemes", "talk.mp4", *map(str, arguments)])
         with pytest.raises(SystemExit) as ended:
             main()

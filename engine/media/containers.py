@@ -1,0 +1,243 @@
+"""What kind of file this is, told by its own bytes, so that a demuxer is chosen and never guessed.
+
+A demuxer that guesses opens a playlist named `.mp4` and then the files or addresses that the playlist names.
+
+The codings of picture and sound that are decoded; every other decoder is left alone.
+
+A decoder that hardly anybody uses is hardly looked after: CVE-2026-8461 wrote out of bounds in MagicYUV. The names are
+FFmpeg's, and those of the decoders that serve them.
+"""
+
+import re
+from pathlib import Path
+from typing import BinaryIO
+
+from engine.errors import Code
+
+WANTED = "MP4, MOV, MKV, WebM, AVI or MPEG"
+HEAD_BYTES = 4096
+MAX_BOXES = 200_000  # of a fragmented file; a hostile one could hold 60 million empty boxes
+
+MOV_BOXES = (b"ftyp", b"moov", b"mdat", b"moof", b"styp", b"wide", b"free", b"skip", b"pnot")
+STILL_BRANDS = (b"heic", b"heix", b"mif1", b"msf1", b"avif", b"avis", b"crx ")
+TS_PACKETS = ((0, 188), (4, 192))  # (first sync byte, packet length): broadcast and camera form
+RIFF_KINDS = {b"WEBP": "an image (WebP)", b"WAVE": "audio (WAV)"}
+
+# The first bytes of what people bring by mistake, and its name in the message.
+OTHER_KINDS = (
+    (b"\x89PNG", "an image (PNG)"),
+    (b"\xff\xd8\xff", "an image (JPEG)"),
+    (b"GIF8", "an image (GIF)"),
+    (b"BM", "an image (BMP)"),
+    (b"II*\0", "an image (TIFF)"),
+    (b"MM\0*", "an image (TIFF)"),
+    (b"%PDF", "a PDF document"),
+    (b"PK\x03\x04", "a ZIP archive or an office document"),
+    (b"Rar!", "a RAR archive"),
+    (b"7z\xbc\xaf", "a 7-Zip archive"),
+    (b"\x1f\x8b", "a gzip archive"),
+    (b"\x7fELF", "a program"),
+    (b"MZ", "a program"),
+    (b"FLV\x01", "a Flash video"),
+    (b"0&\xb2u", "a Windows Media file"),
+    (b"fLaC", "audio (FLAC)"),
+    (b"OggS", "an Ogg file"),
+    (b"ID3", "audio (MP3)"),
+    (b"\xff\xfb", "audio (MP3)"),
+    (b"\xff\xf1", "audio (AAC)"),
+    (b"\xff\xf9", "audio (AAC)"),
+    (b"\0\0\x01\xb3", "a bare MPEG picture stream without timestamps"),
+)
+PLAYLIST_WORDS = (b"#extm3u", b"ffconcat", b"[playlist]", b"<mpd", b"<smil", b"<asx", b"v=0\r", b"v=0\n")
+
+
+def identify_container(path: Path) -> str:
+    """FFmpeg's name of the demuxer for this file, by its first bytes alone.
+
+    Raises UNREADABLE_VIDEO for an empty file and for anything that is no video, naming what it seems to be, and
+    NO_VIDEO for a sound file.
+    """
+    with path.open("rb") as file:
+        head = file.read(HEAD_BYTES)
+    demuxer = _name_demuxer(head)
+    if demuxer:
+        return demuxer
+    found = _name_other(head)
+    if found.startswith("audio"):
+        raise Code.NO_VIDEO(
+            f"The file is {found}; a video with a face is needed.", "Choose the video this sound belongs to."
+        )
+    raise Code.UNREADABLE_VIDEO(
+        f"The file is {found}, not a video. Wanted: {WANTED}.",
+        "Choose another file, or convert it to MP4 first; the name's ending does not matter.",
+    )
+
+
+def is_whole(path: Path, demuxer: str) -> bool:
+    """Does the file hold all the bytes that its own structure announces?
+
+    Raises UNREADABLE_VIDEO for an MP4 or MOV without its index. A file of which nothing is announced counts as whole.
+    """
+    with path.open("rb") as file:
+        size = path.stat().st_size
+        if demuxer == "mov":
+            return _is_mov_whole(file, size)
+        if demuxer == "matroska":
+            return _is_matroska_whole(file, size)
+        if demuxer == "avi":
+            return _is_avi_whole(file, size)
+        if demuxer == "mpeg":
+            return _is_program_whole(file, size)
+        return _is_transport_whole(file, size)
+
+
+def _is_mov_whole(file: BinaryIO, end: int) -> bool:
+    """Walk the top-level boxes (ISO/IEC 14496-12, 4.2)."""
+    has_index, position = False, 0
+    for _ in range(MAX_BOXES):
+        kind, size = _read_box(file, position, end)
+        if size < 8:  # the end, or something appended that is no box
+            break
+        has_index = has_index or kind == b"moov"
+        position += size
+    if not has_index:
+        raise Code.UNREADABLE_VIDEO(
+            "The file is truncated: its index (the `moov` box) is missing, and nothing can be read without it.",
+            "Copy or download it again; of a recording that broke off, repair the original first.",
+        )
+    return position <= end
+
+
+def _read_box(file: BinaryIO, position: int, end: int) -> tuple[bytes, int]:
+    file.seek(position)
+    header = file.read(16)
+    size, kind = int.from_bytes(header[:4], "big"), header[4:8]
+    if len(kind) < 4 or not kind.isascii() or not kind.decode("ascii").isprintable():
+        return b"", 0
+    if size == 1:
+        size = int.from_bytes(header[8:16], "big")
+    return kind, size if size else end - position
+
+
+def _is_matroska_whole(file: BinaryIO, end: int) -> bool:
+    """Compare the Segment's size with the file's (RFC 8794, 4 and 6); a live recording announces none."""
+    file.seek(4)
+    position, header_size = _read_ebml_size(file)
+    file.seek(position + header_size)
+    if file.read(4) != b"\x18\x53\x80\x67":
+        return True
+    start, size = _read_ebml_size(file)
+    return start + size <= end
+
+
+def _read_ebml_size(file: BinaryIO) -> tuple[int, int]:
+    """Where the content begins, and its length; 0 for an unknown one."""
+    first = file.read(1)
+    length = 9 - first[0].bit_length() if first and first[0] else 1
+    value = int.from_bytes(first + file.read(length - 1), "big") & ((1 << 7 * length) - 1)
+    return file.tell(), 0 if value == (1 << 7 * length) - 1 else value
+
+
+def _is_avi_whole(file: BinaryIO, end: int) -> bool:
+    """Compare the sizes of the RIFF chunks with the file's (large files have several); 0 was never completed."""
+    position = 0
+    while position < end:
+        file.seek(position)
+        header = file.read(8)
+        if header[:4] != b"RIFF":  # the end, or something appended
+            return True
+        size = int.from_bytes(header[4:], "little")
+        if size == 0:
+            return False
+        position += 8 + size
+    return position <= end + 1  # the last chunk's padding byte is often left out
+
+
+def _is_program_whole(file: BinaryIO, end: int) -> bool:
+    """Does the last packet of a program stream end within the file (ISO/IEC 13818-1, 2.4.3.6)?"""
+    start = max(0, end - 2**17)  # a packet has 65,541 bytes at most
+    file.seek(start)
+    tail = file.read()
+    last = max((match.start() for match in re.finditer(rb"\0\0\x01[\xbd-\xef]..", tail, re.DOTALL)), default=-1)
+    return last < 0 or last + 6 + int.from_bytes(tail[last + 4 : last + 6], "big") <= len(tail)
+
+
+def _is_transport_whole(file: BinaryIO, end: int) -> bool:
+    """Is the file a number of whole packets?"""
+    head = file.read(HEAD_BYTES)
+    return any(_is_transport(head, first, length) and end % length == 0 for first, length in TS_PACKETS)
+
+
+def _name_demuxer(head: bytes) -> str:
+    if head[4:8] in MOV_BOXES and head[8:12] not in STILL_BRANDS:
+        return "mov"
+    if head.startswith(b"\x1a\x45\xdf\xa3"):
+        return "matroska"
+    if head.startswith(b"RIFF") and head[8:12] == b"AVI ":
+        return "avi"
+    if head.startswith(b"\0\0\x01\xba"):
+        return "mpeg"
+    return "mpegts" if any(_is_transport(head, first, length) for first, length in TS_PACKETS) else ""
+
+
+def _is_transport(head: bytes, first: int, length: int) -> bool:
+    marks = head[first::length]
+    return len(marks) >= 4 and marks.count(0x47) >= 0.8 * len(marks)  # a few may be damaged
+
+
+def _name_other(head: bytes) -> str:
+    if not head:
+        return "empty (0 bytes)"
+    if head[4:8] == b"ftyp":
+        return "an image (HEIF or AVIF)"
+    if head.startswith(b"RIFF"):
+        return RIFF_KINDS.get(head[8:12], "a RIFF file of an unknown kind")
+    for start, name in OTHER_KINDS:
+        if head.startswith(start):
+            return name
+    if any(word in head[:512].lower() for word in PLAYLIST_WORDS):
+        return "a playlist that only names other files"
+    return "text" if _is_text(head) else "of an unknown kind"
+
+
+def _is_text(head: bytes) -> bool:
+    return b"\0" not in head and head.decode("utf-8", errors="ignore").encode() in (
+        head,
+        head[:-1],
+        head[:-2],
+        head[:-3],
+    )
+
+
+PICTURE_CODECS = frozenset("h264 hevc vp8 vp9 av1 mpeg4 mpeg1video mpeg2video mjpeg h263".split())
+SOUND_CODECS = frozenset("aac mp3 mp2 ac3 eac3 opus vorbis flac alac amr_nb amr_wb".split())
+PCM_CODECS = frozenset(
+    f"pcm_{kind}"
+    for kind in (
+        "alaw mulaw u8 s8 bluray dvd s16le s16be u16le u16be s24le s24be s32le s32be f32le f32be f64le f64be".split()
+    )
+)
+DECODERS = frozenset("libdav1d libvpx libvpx-vp9 libopus libvorbis mp3float mp2float mpegvideo amrnb amrwb".split())
+WHITELIST = ",".join(sorted(PICTURE_CODECS | SOUND_CODECS | PCM_CODECS | DECODERS))
+"""What FFmpeg itself may open, when it looks into the streams of a file."""
+
+
+def check_picture_codec(name: str) -> None:
+    """Raises CODEC_REFUSED for a coding that is not decoded."""
+    if name not in PICTURE_CODECS:
+        raise Code.CODEC_REFUSED(
+            f"The picture is coded as {name!r}, which is not decoded here.", "Export the video as H.264 in MP4."
+        )
+
+
+def check_sound_codec(name: str) -> None:
+    """Raises CODEC_REFUSED for a coding that is not decoded."""
+    if not is_sound_allowed(name):
+        raise Code.CODEC_REFUSED(
+            f"The sound is coded as {name!r}, which is not decoded here.", "Export the sound as AAC, the video as MP4."
+        )
+
+
+def is_sound_allowed(name: str) -> bool:
+    """Tell whether sound of this coding is decoded."""
+    return name in SOUND_CODECS | PCM_CODECS

@@ -1,0 +1,393 @@
+"""Every container, rate and layout on one clock; what cannot be read says why."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from engine.errors import Code
+from engine.media.clip import open_clip, open_pictures
+from engine.settings import MediaLimits
+from engine.types import FPS, SAMPLE_RATE, Clip, Frame, Reason
+from tests.clips import (
+    CODECS,
+    RATES,
+    Film,
+    draw_picture,
+    is_flash,
+    read_time,
+    write_clip,
+    write_cover,
+    write_half,
+    write_sound_file,
+)
+from tests.raising import raises
+
+FRAGMENTED = (("movflags", "frag_keyframe+delay_moov+default_base_moof"),)
+FRAME_S = 1 / FPS
+OUT_OF_ORDER = (("preset", "medium"), ("bf", "3"))  # pictures stored out of order
+PLAYLISTS = {
+    "ffconcat": "ffconcat version 1.0\nfile other.mp4\n",
+    "hls": "#EXTM3U\n#EXTINF:1,\nother.ts\n",
+    "dash": '<?xml version="1.0"?>\n<MPD><BaseURL>http://127.0.0.1/other.mp4</BaseURL></MPD>\n',
+    "sdp": "v=0\no=- 0 0 IN IP4 127.0.0.1\nm=video 5004 RTP/AVP 96\n",
+}
+
+Write = Callable[..., Path]
+
+
+@dataclass(frozen=True)
+class Watched:
+    """All frames of a clip, and what its reader returned at the end."""
+
+    frames: list[Frame]
+    reasons: tuple[Reason, ...]
+
+
+@pytest.fixture(scope="module")
+def write(tmp_path_factory: pytest.TempPathFactory) -> Write:
+    """Makes each film once: `write(".mp4", turn=90)`."""
+    folder, made = tmp_path_factory.mktemp("clips"), {}
+
+    def write_once(suffix: str = ".mp4", **what: object) -> Path:
+        film = Film(**what)
+        if (suffix, film) not in made:
+            made[suffix, film] = write_clip(folder / f"{len(made)}{suffix}", film)
+        return made[suffix, film]
+
+    return write_once
+
+
+def watch(clip: Clip) -> Watched:
+    frames, reader = [], clip.read_frames()
+    while True:
+        try:
+            frames.append(next(reader))
+        except StopIteration as end:
+            return Watched(frames, end.value)
+
+
+def find_flash(clip: Clip) -> int:
+    return next(frame.index for frame in clip.read_frames() if is_flash(frame.image))
+
+
+def find_beep(clip: Clip) -> int:
+    """The frame in which the beep begins."""
+    loud = np.abs(clip.audio) > 0.2
+    assert loud.any(), "no beep is heard"
+    return int(np.argmax(loud)) * FPS // SAMPLE_RATE
+
+
+@pytest.mark.parametrize("suffix", sorted(CODECS))
+@pytest.mark.parametrize("rate", sorted(RATES))
+def test_flash_and_beep_meet_in_every_container_and_rate(write: Write, suffix: str, rate: str) -> None:
+    clip = open_clip(write(suffix, rate=RATES[rate]))
+    film = Film(rate=RATES[rate])
+    assert abs(find_flash(clip) - film.flash_s * FPS) <= 1
+    assert abs(find_beep(clip) - film.flash_s * FPS) <= 1
+    assert clip.source_fps == pytest.approx(float(RATES[rate]), rel=2e-3)
+    assert clip.reasons == ()
+
+
+@pytest.mark.parametrize("suffix", sorted(CODECS))
+@pytest.mark.parametrize("layout", ["mono", "stereo", "5.1"])
+def test_flash_and_beep_meet_in_every_channel_layout(write: Write, suffix: str, layout: str) -> None:
+    codecs = ("mpeg2video", "ac3") if suffix == ".mpg" else None  # MP2 has two channels at most
+    clip = open_clip(write(suffix, layout=layout, codecs=codecs))
+    assert abs(find_flash(clip) - find_beep(clip)) <= 1
+    assert 0.4 < np.abs(clip.audio).max() < 0.65  # made at 0.5: neither lost in the mix nor louder for it
+
+
+@pytest.mark.parametrize("rate", sorted(RATES))
+def test_every_frame_shows_the_picture_of_its_time(write: Write, rate: str) -> None:
+    film = Film(rate=RATES[rate])
+    frames = watch(open_clip(write(".mp4", rate=RATES[rate]))).frames
+    assert [frame.index for frame in frames] == list(range(40))
+    errors = [read_time(frame.image, film) - frame.index / FPS for frame in frames]
+    assert np.abs(errors).max() < 0.5 * max(FRAME_S, 1 / RATES[rate]) + 0.005
+
+
+@pytest.mark.parametrize("rate", sorted(RATES))
+def test_on_its_own_clock_every_picture_of_the_file_is_shown_once(write: Write, rate: str) -> None:
+    film = Film(rate=RATES[rate], size_px=(480, 40))
+    own = open_pictures(write(".mp4", rate=film.rate, size_px=film.size_px))
+    assert own.rate == film.rate and own.n_frames == len(film.picture_times_s)
+    frames = list(own.read_frames())
+    assert [frame.index for frame in frames] == list(range(own.n_frames)) and all(frame.is_new for frame in frames)
+    told = [read_time(frame.image, film) for frame in frames]
+    assert np.abs(np.array(told) - film.picture_times_s).max() < 0.01
+
+
+def test_where_the_rate_varies_the_own_clock_is_the_engines(write: Write) -> None:
+    times_s = tuple(np.cumsum([0.0, *[0.02, 0.08] * 15]))
+    own = open_pictures(write(".mp4", times_s=times_s, duration_s=1.6))
+    assert own.rate == FPS
+    assert own.n_frames == pytest.approx(times_s[-1] * FPS, abs=2)
+
+
+@pytest.mark.parametrize(("suffix", "codec"), [(".mp4", "libx264"), (".mkv", "libx264"), (".avi", "libx264")])
+def test_pictures_stored_out_of_order_are_shown_in_order(write: Write, suffix: str, codec: str) -> None:
+    path = write(suffix, codecs=(codec, CODECS[suffix][1]), picture_options=OUT_OF_ORDER)
+    times = [read_time(frame.image, Film()) for frame in watch(open_clip(path)).frames]
+    assert np.abs(np.array(times) - np.arange(40) / FPS).max() < 0.01
+
+
+def test_the_clip_states_what_it_holds(write: Write) -> None:
+    path = write(".mp4")
+    clip = open_clip(path)
+    assert clip.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert (clip.n_frames, clip.duration_s, clip.size_px, clip.has_audio) == (40, 1.6, (160, 120), True)
+    assert clip.audio.dtype == np.float32
+    assert clip.audio_present.all()
+
+
+def test_a_known_hash_is_taken_over(write: Write) -> None:
+    assert open_clip(write(".mp4"), sha256="ab" * 32).sha256 == "ab" * 32
+
+
+def test_each_reading_starts_anew(write: Write) -> None:
+    clip = open_clip(write(".mp4"))
+    first, second = watch(clip).frames, watch(clip).frames
+    assert len(first) == len(second) == 40
+    assert all(np.array_equal(a.image, b.image) for a, b in zip(first, second, strict=True))
+
+
+def test_a_held_picture_is_not_new(write: Write) -> None:
+    held = [frame.is_new for frame in watch(open_clip(write(".mp4", rate=RATES["23.976"]))).frames]
+    assert held.count(False) == 2  # 38 pictures over 40 frames
+    assert all(frame.is_new for frame in watch(open_clip(write(".mp4", rate=RATES["50"]))).frames)
+
+
+@pytest.mark.parametrize("turn", [90, 180, 270])
+def test_a_turned_picture_is_set_upright(write: Write, turn: int) -> None:
+    film = Film(size_px=(120, 160), turn=turn)
+    clip = open_clip(write(".mp4", size_px=(120, 160), turn=turn))
+    assert clip.size_px == (120, 160)
+    image = next(clip.read_frames()).image
+    assert image.shape == (160, 120, 3)
+    assert np.abs(image.astype(int) - draw_picture(0.0, film)).mean() < 8
+    assert find_flash(clip) == find_beep(clip) == FPS
+
+
+def test_upright_is_what_another_player_shows(write: Write) -> None:
+    path = write(".mp4", size_px=(120, 160), turn=90)
+    seen, other = cv2.VideoCapture(str(path)).read()
+    assert seen
+    ours = next(open_clip(path).read_frames()).image
+    assert np.abs(ours.astype(int) - cv2.cvtColor(other, cv2.COLOR_BGR2RGB)).mean() < 8
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_odd_sizes_are_kept(write: Write, suffix: str) -> None:
+    clip = open_clip(write(suffix, size_px=(161, 121)))
+    assert clip.size_px == (161, 121)
+    assert next(clip.read_frames()).image.shape == (121, 161, 3)
+
+
+def test_oblong_pixels_are_made_square(write: Write) -> None:
+    clip = open_clip(write(".mp4", aspect=Fraction(4, 3)))
+    assert clip.size_px == (213, 120)
+    assert next(clip.read_frames()).image.shape == (120, 213, 3)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".webm", ".mpg", ".ts"])
+def test_late_sound_stays_late(write: Write, suffix: str) -> None:
+    clip = open_clip(write(suffix, sound_from_s=0.457))
+    first_s = np.argmax(np.abs(clip.audio) > 1e-5) / SAMPLE_RATE
+    assert first_s == pytest.approx(0.457, abs=0.04)
+    assert not clip.audio_present[:10].any()
+    assert clip.audio_present[13:-1].all()
+    assert abs(find_beep(clip) - FPS) <= 1
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".webm", ".mpg"])
+def test_a_gap_in_the_sound_is_silent_marked_and_moves_nothing(write: Write, suffix: str) -> None:
+    clip = open_clip(write(suffix, gap_s=(0.4, 0.8)))
+    assert clip.audio_present[:9].all()
+    assert not clip.audio_present[12:19].any()
+    assert clip.audio_present[22:-1].all()
+    assert not clip.audio[12 * 640 : 19 * 640].any()
+    assert abs(find_beep(clip) - FPS) <= 1
+
+
+def test_what_an_edit_list_hides_is_not_there(write: Write) -> None:
+    film = Film(cut_s=0.4)
+    clip = open_clip(write(".mp4", cut_s=0.4))
+    assert clip.n_frames == 30
+    assert read_time(next(clip.read_frames()).image, film) == pytest.approx(0.4, abs=0.01)
+    assert find_flash(clip) == find_beep(clip) == 15
+
+
+def test_no_sound_is_marked_as_absent(write: Write) -> None:
+    clip = open_clip(write(".mp4", layout=None))
+    assert not clip.has_audio
+    assert not clip.audio_present.any()
+    assert not clip.audio.any()
+
+
+def test_silence_is_sound_that_is_there(write: Write) -> None:
+    clip = open_clip(write(".mp4", silent=True))
+    assert clip.has_audio
+    assert clip.audio_present.all()
+    assert np.abs(clip.audio).max() < 1e-4
+
+
+def vary_times(share: float) -> tuple[float, ...]:
+    """1.6 s of pictures at 30 a second, of whose intervals this share is three times as long."""
+    rng, times = np.random.default_rng(0), [0.0]
+    while times[-1] < 1.6:
+        times.append(times[-1] + (3 if rng.random() < share else 1) / 30)
+    return tuple(times[:-1])
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".webm"])
+def test_a_varying_rate_keeps_time_and_is_told(write: Write, suffix: str) -> None:
+    times = vary_times(0.4)
+    film = Film(times_s=times)
+    clip = open_clip(write(suffix, times_s=times))
+    assert Reason.FPS_VFR in clip.reasons
+    due = np.array(times)
+    for frame in watch(clip).frames:
+        shown = read_time(frame.image, film)
+        latest = due[due <= frame.index / FPS + 0.021].max()
+        assert shown == pytest.approx(latest, abs=0.012)
+    assert abs(find_beep(clip) - film.flash_s * FPS) <= 1
+
+
+def test_a_few_dropped_pictures_are_not_a_varying_rate(write: Write) -> None:
+    times = vary_times(0.08)
+    assert max(np.diff(times)) > 0.09  # some are dropped
+    assert open_clip(write(".mp4", times_s=times)).reasons == ()
+
+
+@pytest.mark.parametrize(("rate", "reasons"), [(12, (Reason.FPS_VFR,)), (15, ())])
+def test_too_few_pictures_a_second_are_told(write: Write, rate: int, reasons: tuple[Reason, ...]) -> None:
+    assert open_clip(write(".mp4", rate=Fraction(rate))).reasons == reasons
+
+
+def test_pictures_that_only_repeat_are_told_at_the_end(write: Write) -> None:
+    clip = open_clip(write(".mp4", repeat=2, picture_options=(("qp", "0"),)))
+    assert clip.reasons == ()
+    assert watch(clip).reasons == (Reason.FPS_VFR,)
+    assert watch(open_clip(write(".mp4"))).reasons == ()
+
+
+@pytest.mark.parametrize("suffix", sorted(CODECS))
+@pytest.mark.parametrize("share", [0.5, 0.99])
+def test_a_file_cut_short_says_so(write: Write, tmp_path: Path, suffix: str, share: float) -> None:
+    options = (("movflags", "faststart"),) if suffix in (".mp4", ".mov") else ()
+    whole = write(suffix, options=options)
+    assert open_clip(whole).reasons == ()
+    clip = open_clip(write_half(whole, tmp_path / f"cut{suffix}", share))
+    assert Reason.TRUNCATED in clip.reasons
+    assert len(watch(clip).frames) == clip.n_frames
+
+
+def test_half_a_plain_mp4_has_no_index(write: Write, tmp_path: Path) -> None:
+    with raises(Code.UNREADABLE_VIDEO, match="truncated"):
+        open_clip(write_half(write(".mp4"), tmp_path / "half.mp4"))
+
+
+def test_half_a_fragmented_mp4_is_read_and_says_so(write: Write, tmp_path: Path) -> None:
+    clip = open_clip(write_half(write(".mp4", options=FRAGMENTED), tmp_path / "half.mp4"))
+    assert Reason.TRUNCATED in clip.reasons
+    assert 10 <= clip.n_frames < 40
+    assert len(watch(clip).frames) == clip.n_frames
+
+
+def test_damage_in_the_pictures_is_told_and_every_frame_is_given(write: Write, tmp_path: Path) -> None:
+    data = bytearray(write(".mp4", layout=None, options=(("movflags", "faststart"),)).read_bytes())
+    start = data.index(b"mdat") + 2000
+    for place in np.random.default_rng(0).integers(start, len(data), len(data) // 50):
+        data[place] ^= 0xFF
+    (tmp_path / "noise.mp4").write_bytes(data)
+    clip = open_clip(tmp_path / "noise.mp4")
+    seen = watch(clip)
+    assert [frame.index for frame in seen.frames] == list(range(40))
+    assert Reason.TRUNCATED in seen.reasons
+
+
+@pytest.mark.parametrize(
+    ("data", "found"),
+    [(b"", "empty"), (b"a letter to a friend\n" * 30, "text"), (b"%PDF-1.7\n", "PDF"), (b"PK\x03\x04" * 9, "ZIP")],
+)
+def test_other_files_are_named(tmp_path: Path, data: bytes, found: str) -> None:
+    (tmp_path / "clip.mp4").write_bytes(data)
+    with raises(Code.UNREADABLE_VIDEO, match=found) as caught:
+        open_clip(tmp_path / "clip.mp4")
+    assert "Wanted: MP4" in caught.value.message
+    assert caught.value.hint
+
+
+def test_an_image_named_mp4_is_named(tmp_path: Path) -> None:
+    (tmp_path / "clip.mp4").write_bytes(cv2.imencode(".png", draw_picture(0.0, Film()))[1].tobytes())
+    with raises(Code.UNREADABLE_VIDEO, match="PNG"):
+        open_clip(tmp_path / "clip.mp4")
+
+
+@pytest.mark.parametrize("kind", sorted(PLAYLISTS))
+def test_a_playlist_opens_no_other_file(write: Write, tmp_path: Path, kind: str) -> None:
+    write_half(write(".mp4"), tmp_path / "other.mp4", 1.0)
+    write_half(write(".ts"), tmp_path / "other.ts", 1.0)
+    (tmp_path / "clip.mp4").write_text(PLAYLISTS[kind])
+    with raises(Code.UNREADABLE_VIDEO, match="playlist"):
+        open_clip(tmp_path / "clip.mp4")
+
+
+def test_a_missing_file_is_an_error_of_ours(tmp_path: Path) -> None:
+    with raises(Code.UNREADABLE_VIDEO, match=r"no file 'none\.mp4'"):
+        open_clip(tmp_path / "none.mp4")
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".wav"])
+def test_sound_alone_is_no_video(tmp_path: Path, suffix: str) -> None:
+    with raises(Code.NO_VIDEO):
+        open_clip(write_sound_file(tmp_path / f"sound{suffix}"))
+
+
+def test_a_cover_is_no_video(tmp_path: Path) -> None:
+    path = write_cover(tmp_path / "song.mp4")
+    with av.open(str(path)) as container:
+        assert container.streams.video, "the cover is not in the file"
+    with raises(Code.NO_VIDEO):
+        open_clip(path)
+
+
+@pytest.mark.parametrize(
+    ("limits", "code"),
+    [
+        (MediaLimits(max_duration_s=1.5), Code.TOO_LONG),
+        (MediaLimits(max_pixels=160 * 120 - 1), Code.TOO_MANY_PIXELS),
+        (MediaLimits(max_source_frames=39), Code.TOO_MANY_PICTURES),
+        (MediaLimits(max_bytes=1000), Code.FILE_TOO_LARGE),
+    ],
+)
+@pytest.mark.parametrize("suffix", [".mp4", ".webm", ".mpg"])
+def test_more_than_allowed_is_refused(write: Write, suffix: str, limits: MediaLimits, code: str) -> None:
+    with raises(code, match="allowed"):
+        open_clip(write(suffix), limits)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".webm", ".mpg"])
+def test_exactly_as_much_as_allowed_is_read(write: Write, suffix: str) -> None:
+    size = write(suffix).stat().st_size
+    assert open_clip(write(suffix), MediaLimits(1.6, 160 * 120, 40, size)).n_frames == 40
+
+
+def test_frames_left_unread_end_the_process_that_decodes_them(write: Write) -> None:
+    folder = Path("/proc/self/fd")
+    if not folder.exists():
+        pytest.skip("open files are listed on Linux alone")
+    clip = open_clip(write(".mp4"))
+    before = len(list(folder.iterdir()))
+    reader = clip.read_frames()
+    next(reader)
+    assert len(list(folder.iterdir())) > before
+    reader.close()
+    assert len(list(folder.iterdir())) == before

@@ -1,0 +1,176 @@
+"""Picture and sound of two files become one, packet by packet, in a process that can reach nothing else."""
+
+import hashlib
+import io
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from engine.errors import Code, EngineError
+from engine.media import remux
+from engine.media.clip import open_clip
+from engine.media.remux import merge
+from engine.media.sandbox.ipc import Link
+from engine.settings import MediaLimits
+from engine.types import Clip
+from tests import hostile
+from tests.clips import Film, is_flash, write_clip
+from tests.raising import raises
+
+LIMITS = MediaLimits()
+KINDS = {  # suffix of each part, codecs
+    "mp4": (".mp4", ".mp4", ("libx264", "aac")),
+    "webm": (".webm", ".webm", ("libvpx-vp9", "libopus")),
+    "old webm": (".webm", ".webm", ("libvpx", "libopus")),
+    "mixed": (".mp4", ".webm", ("libx264", "libopus")),
+    "transport": (".ts", ".ts", ("libx264", "aac")),
+}
+
+
+def write_parts(folder: Path, kind: str, film: Film | None = None) -> tuple[Path, Path, Path]:
+    """A whole film, its picture alone and its sound alone, the packets the same."""
+    picture_suffix, sound_suffix, codecs = KINDS[kind]
+    film = film or Film(codecs=codecs)
+    whole = write_clip(folder / ("whole.mkv" if kind == "mixed" else f"whole{picture_suffix}"), film)
+    picture, sound = folder / f"picture{picture_suffix}", folder / f"sound{sound_suffix}"
+    for path, stream_kind in ((picture, "video"), (sound, "audio")):
+        with av.open(str(whole)) as source, av.open(str(path), "w") as part:
+            stream = next(stream for stream in source.streams if stream.type == stream_kind)
+            target = part.add_stream_from_template(stream)
+            for packet in source.demux(stream):
+                if packet.dts is not None:
+                    packet.stream = target
+                    part.mux(packet)
+    return whole, picture, sound
+
+
+def merge_into(path: Path, picture: Path, sound: Path, limits: MediaLimits = LIMITS) -> Path:
+    with path.open("w+b") as file:
+        merge(picture, sound, file, limits)
+    return path
+
+
+def hash_packets(path: Path, kind: str) -> list[str]:
+    """What is coded, without the times."""
+    with av.open(str(path)) as container:
+        stream = next(stream for stream in container.streams if stream.type == kind)
+        return [hashlib.sha256(bytes(packet)).hexdigest() for packet in container.demux(stream) if packet.size]
+
+
+def find_moments(clip: Clip) -> tuple[int, float]:
+    """The frame of the flash, and when the beep begins, in seconds."""
+    flash = next(frame.index for frame in clip.read_frames() if is_flash(frame.image))
+    return flash, float(np.flatnonzero(np.abs(clip.audio) > 0.2)[0]) / 16_000
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_parts_become_one_film_and_nothing_is_coded_anew(tmp_path: Path, kind: str) -> None:
+    whole, picture, sound = write_parts(tmp_path, kind)
+    merged = merge_into(tmp_path / "merged", picture, sound)
+
+    if kind != "transport":  # there the same pictures are framed in another way
+        assert hash_packets(merged, "video") == hash_packets(picture, "video")
+        assert hash_packets(merged, "audio") == hash_packets(sound, "audio")
+    one, other = open_clip(merged), open_clip(whole)
+    assert (one.n_frames, one.has_audio, one.reasons) == (other.n_frames, True, ())
+    assert find_moments(one) == pytest.approx(find_moments(other), abs=0.003)
+
+
+@pytest.mark.parametrize("late_s", [0.3, 0.8])
+def test_late_sound_stays_late(tmp_path: Path, late_s: float) -> None:
+    film = Film(codecs=("libx264", "aac"), sound_from_s=late_s)
+    whole, picture, sound = write_parts(tmp_path, "mp4", film)
+    one, other = open_clip(merge_into(tmp_path / "merged", picture, sound)), open_clip(whole)
+    assert find_moments(one) == pytest.approx(find_moments(other), abs=0.003)
+    assert np.abs(one.audio_present.astype(int) - other.audio_present.astype(int)).mean() < 0.03
+
+
+def test_a_turned_picture_stays_turned(tmp_path: Path) -> None:
+    film = Film(codecs=("libx264", "aac"), turn=90)
+    whole, picture, sound = write_parts(tmp_path, "mp4", film)
+    assert open_clip(merge_into(tmp_path / "m", picture, sound)).size_px == open_clip(whole).size_px == film.size_px
+
+
+def test_more_than_allowed_is_refused(tmp_path: Path) -> None:
+    _, picture, sound = write_parts(tmp_path, "mp4")
+    largest = max(picture.stat().st_size, sound.stat().st_size)
+    with raises(Code.FILE_TOO_LARGE, match="together"):
+        merge_into(tmp_path / "a", picture, sound, MediaLimits(max_bytes=largest + 100))
+    with raises(Code.TOO_LONG):
+        merge_into(tmp_path / "b", picture, sound, MediaLimits(max_duration_s=1.0))
+
+
+def test_parts_that_are_none_are_refused(tmp_path: Path) -> None:
+    _, picture, sound = write_parts(tmp_path, "mp4")
+    strange = hostile.write_coded(tmp_path / "strange.mkv", "ffv1")
+    playlist = hostile.write_playlist(tmp_path / "list.mp4", "hls", picture, 9)
+    for parts, error in (
+        ((sound, sound), Code.NO_VIDEO),
+        ((picture, picture), Code.UNREADABLE_VIDEO),
+        ((strange, sound), Code.CODEC_REFUSED),
+        ((playlist, sound), Code.UNREADABLE_VIDEO),
+        ((picture, playlist), Code.UNREADABLE_VIDEO),
+    ):
+        with raises(error):
+            merge_into(tmp_path / "a", *parts)
+
+
+def test_damaged_parts_are_answered(tmp_path: Path) -> None:
+    _, picture, sound = write_parts(tmp_path, "mp4")
+    rng, damaged, answers = np.random.default_rng(0), tmp_path / "damaged", set()
+    for number in range(30):
+        data = hostile.mutate((picture if number % 2 else sound).read_bytes(), rng)
+        damaged.write_bytes(data)
+        parts = (damaged, sound) if number % 2 else (picture, damaged)
+        try:
+            merge_into(tmp_path / "a", *parts)
+            answers.add("merged")
+        except EngineError as error:
+            assert error.code in (Code.UNREADABLE_VIDEO, Code.CODEC_REFUSED, Code.NO_VIDEO, Code.TOO_LONG), number
+            answers.add(error.code)
+    assert len(answers) > 1
+
+
+@pytest.fixture
+def speak(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Say in the place of the confined process."""
+
+    def say(kind: str, note: dict[str, object], data: bytes = b"") -> None:
+        ours, theirs = socket.socketpair()
+        Link(theirs).send(kind, note, data)
+        theirs.close()
+        start = remux.Decoder
+
+        def begin(*arguments: object) -> remux.Decoder:
+            decoder = start(*arguments)  # type: ignore[arg-type]
+            decoder._link = Link(ours)
+            return decoder
+
+        monkeypatch.setattr(remux, "Decoder", begin)
+
+    return say
+
+
+@pytest.mark.parametrize(
+    ("kind", "note"), [("piece", {"at": -1}), ("piece", {"at": "x"}), ("piece", {}), ("frame", {}), ("scan", {})]
+)
+def test_nonsense_instead_of_pieces_is_an_error(
+    tmp_path: Path, speak: Callable[..., None], kind: str, note: dict[str, object]
+) -> None:
+    _, picture, sound = write_parts(tmp_path, "mp4")
+    speak(kind, note)
+    with raises(Code.DECODER_FAILED, match="makes no sense"):
+        merge(picture, sound, io.BytesIO(), LIMITS)
+
+
+def test_a_piece_far_beyond_the_end_fills_no_disk(tmp_path: Path, speak: Callable[..., None]) -> None:
+    _, picture, sound = write_parts(tmp_path, "mp4")
+    speak("piece", {"at": 2**40}, b"x")
+    merged = io.BytesIO()
+    with raises(Code.FILE_TOO_LARGE):
+        merge(picture, sound, merged, LIMITS)
+    assert merged.getvalue() == b""

@@ -1,0 +1,80 @@
+"""Records come back as they were written; what no honest decoder would write is not taken."""
+
+import numpy as np
+import pytest
+
+from engine.media.scan import PicturePlan, PictureShape, Scan, SoundPiece, read_plan, read_scan, read_sound
+from engine.settings import MediaLimits
+
+LIMITS = MediaLimits()
+SHAPE = PictureShape((160, 120), (0, 1, -1, 0))
+SCAN = Scan(np.array([0, 40, 80], np.int64), 0.001, 0.04, SHAPE, 1, 0.12, False)
+
+
+def test_a_turned_shape_swaps_its_sides() -> None:
+    assert SHAPE.size_px == (120, 160)
+
+
+def test_a_plan_comes_back() -> None:
+    plan = PicturePlan("mov", 1, SHAPE, 7, np.array([0.0, 1 / 3]), 0.02, 9, 24000 / 1001)
+    back = read_plan(*plan.write())
+    assert np.array_equal(back.times_s, plan.times_s)
+    assert all(getattr(back, name) == getattr(plan, name) for name in PicturePlan.__slots__ if name != "times_s")
+
+
+def test_a_scan_comes_back() -> None:
+    back = read_scan(*SCAN.write(), LIMITS)
+    assert np.array_equal(back.times, SCAN.times) and back.shape == SHAPE and back.unit_s == 0.001
+    assert (back.stream_index, back.declared_end_s, back.damaged) == (1, 0.12, False)
+
+
+@pytest.mark.parametrize("starts_s", [None, -0.02, 3.5])
+def test_sound_comes_back(starts_s: float | None) -> None:
+    piece = SoundPiece(np.array([0.5, -0.5], np.float32), 44_100, starts_s)
+    back = read_sound(*piece.write(), LIMITS)
+    assert back.samples.tolist() == [0.5, -0.5] and (back.rate_hz, back.starts_s) == (44_100, starts_s)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"unit_s": float("nan")},
+        {"unit_s": 0.0},
+        {"unit_s": "1"},
+        {"declared_end_s": float("inf")},
+        {"shape": {"scaled_px": [8192, 8192], "turn": [1, 0, 0, 1]}},
+        {"shape": {"scaled_px": [-1, -1], "turn": [1, 0, 0, 1]}},
+        {"shape": {"scaled_px": [160, 120], "turn": [1, 1, 1, 1]}},
+        {"shape": {"scaled_px": [160], "turn": [1, 0, 0, 1]}},
+        {"shape": None},
+    ],
+)
+def test_a_scan_that_makes_no_sense_is_refused(change: dict[str, object]) -> None:
+    note, data = SCAN.write()
+    with pytest.raises((ValueError, TypeError)):
+        read_scan({**note, **change}, data, LIMITS)
+
+
+@pytest.mark.parametrize("times", [[], [0, 0], [40, 0]])
+def test_times_that_do_not_rise_are_refused(times: list[int]) -> None:
+    note, _ = SCAN.write()
+    with pytest.raises(ValueError, match="times"):
+        read_scan(note, np.array(times, np.int64).tobytes(), LIMITS)
+
+
+def test_more_times_than_allowed_are_refused() -> None:
+    with pytest.raises(ValueError, match="3 times"):
+        read_scan(*SCAN.write(), MediaLimits(max_source_frames=2))
+
+
+@pytest.mark.parametrize("rate_hz", [0, -1, 191_999, 400_000])
+def test_sound_at_a_rate_that_would_cost_too_much_is_refused(rate_hz: int) -> None:
+    note, data = SoundPiece(np.zeros(2, np.float32), rate_hz, 0.0).write()
+    with pytest.raises(ValueError, match="sound at"):
+        read_sound(note, data, LIMITS)
+
+
+def test_half_a_number_is_refused() -> None:
+    note, data = SCAN.write()
+    with pytest.raises(ValueError, match="buffer size"):
+        read_scan(note, data[:-1], LIMITS)
