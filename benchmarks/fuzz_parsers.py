@@ -24,7 +24,7 @@ import typer
 with atheris.instrument_imports(include=["engine"]):
     from engine import checkpoints, manifest
     from engine.errors import EngineError
-    from engine.fetch import addresses
+    from engine.fetch import url_policy
     from engine.media import containers, scan
     from engine.media.sandbox import ipc
     from engine.settings import MediaLimits
@@ -62,8 +62,8 @@ def read_manifest(data: bytes) -> None:
 
 def check_url(data: bytes) -> None:
     """A link: what is let through is in its plain form, and stays as it is."""
-    url = addresses.check_url(data.decode("utf-8", "replace"))
-    assert addresses.check_url(url) == url
+    url = url_policy.check_url(data.decode("utf-8", "replace"))
+    assert url_policy.check_url(url) == url
     assert url.startswith(("http://", "https://")) and "@" not in url.partition("//")[2].partition("/")[0]
 
 

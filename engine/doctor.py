@@ -11,7 +11,7 @@ from pathlib import Path
 
 from engine import ffmpeg
 from engine.errors import EngineError
-from engine.fetch.fetching import check_system
+from engine.fetch.fetch import check_system
 from engine.licences import find_acceptance
 from engine.settings import Settings
 from engine.weights import WEIGHTS, WeightCheck, WeightState, inspect_weight

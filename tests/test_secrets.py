@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from engine.errors import EngineError
-from engine.fetch import job as fetch_job
-from engine.fetch.fetching import fetch
+from engine.fetch import process as fetch_job
+from engine.fetch.fetch import fetch
 from engine.settings import FetchLimits, Settings
 from gallery_db.records import Neighbour
 from gallery_db.templates import Template
 from tests import clips
 from tests.engine.fetch.sites import Site, drip, redirect, say
-from tests.engine.fetch.test_fetching import QUICK
+from tests.engine.fetch.test_fetch import QUICK
 from tests.webapp.jobs.fake_worker import FakeExaminer
 from tests.webapp.jobs.handed import ANY_DISK, make_sighting
 from webapp.jobs.records import Job, JobState, NewJob

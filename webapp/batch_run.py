@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from engine.errors import EngineError, FolderUnwritable
-from engine.fetch.fetching import fetch
-from engine.fetch.records import FetchedMedia
+from engine.fetch.fetch import FetchedMedia, fetch
 from engine.media.limits import check_file
 from engine.methods import Method
 from engine.settings import Settings

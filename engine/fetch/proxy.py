@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import h11
 
 from engine.errors import Code, EngineError
-from engine.fetch.addresses import WEB_PORTS, Target, check_address, check_target
+from engine.fetch.url_policy import WEB_PORTS, Target, check_address, check_target
 from engine.settings import FetchLimits
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]

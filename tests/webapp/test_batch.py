@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from engine.errors import Code, FolderUnwritable
-from engine.fetch.records import FetchedMedia
+from engine.fetch.fetch import FetchedMedia
 from engine.settings import Settings
 from engine.types import Analysis, CalibrationNote, Reason
 from tests.fakes import make_analysis, make_report

@@ -7,7 +7,7 @@ import pytest
 from starlette.requests import Request
 
 from engine.errors import Code, EngineError
-from engine.fetch.records import MediaDescription
+from engine.fetch.fetch import MediaDescription
 from engine.types import Model
 from gallery_db.records import Receipt
 from tests.fakes import make_analysis

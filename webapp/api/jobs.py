@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.types import Message
 
 from engine.errors import Code
-from engine.fetch.addresses import check_url
+from engine.fetch.url_policy import check_url
 from webapp.accounts.records import Visitor
 from webapp.api.entrance import Analyst, AnyVisitor
 from webapp.api.files import send

@@ -22,7 +22,7 @@ from webapp.cli.output import STDOUT, show_progress, write_output
 if TYPE_CHECKING:
     from engine.articulation import ArticulationReport
     from engine.calibration.records import Calibration
-    from engine.fetch.records import FetchedMedia
+    from engine.fetch.fetch import FetchedMedia
     from engine.observer import Observer
     from engine.speechsounds import SoundRecogniser
     from webapp.batch import BatchRow
@@ -110,7 +110,7 @@ def fetch(
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
     """Fetch the one video at a public link; nothing of this machine or its network can be fetched."""
-    from engine.fetch import fetching
+    from engine.fetch import fetch as fetching
 
     limits = Settings.from_env().fetch_limits
     if info:

@@ -15,7 +15,7 @@ from typing import Any, Self
 from sqlalchemy import Connection, Row, delete, func, insert, or_, select, update
 
 from engine.errors import EngineError
-from engine.fetch.records import FetchedMedia
+from engine.fetch.fetch import FetchedMedia
 from engine.settings import Settings
 from webapp.analysis.records import JobError, Question
 from webapp.database import AppDatabase

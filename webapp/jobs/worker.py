@@ -11,8 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from engine.errors import EngineError
-from engine.fetch.fetching import fetch
-from engine.fetch.records import FetchedMedia
+from engine.fetch.fetch import FetchedMedia, fetch
 from webapp.errors import WebCode
 from webapp.examination import Examiner
 from webapp.jobs.errors import JobStopped

@@ -4,7 +4,7 @@ import base64
 from collections.abc import Sequence
 from typing import Any
 
-from engine.fetch.records import MediaDescription
+from engine.fetch.fetch import MediaDescription
 from engine.types import Analysis
 from gallery_db.summary import clean
 from webapp.jobs.records import Job, JobState

@@ -8,10 +8,10 @@ from yt_dlp.networking import Request
 from yt_dlp.networking.exceptions import CertificateVerifyError, RequestError
 
 from engine.fetch.proxy import CHUNK, Network, Proxy
-from engine.fetch.tunnels import TunnelConnection, TunnelledYoutubeDL, TunnelRH
+from engine.fetch.proxy_client import TunnelConnection, TunnelledYoutubeDL, TunnelRH
 from engine.settings import FetchLimits
 from tests.engine.fetch.sites import PUBLIC, Site, Web, drip, redirect, say
-from tests.engine.fetch.test_addresses import CORPUS, PORT
+from tests.engine.fetch.test_url_policy import CORPUS, PORT
 
 LIMITS = FetchLimits(max_bytes=1_000_000, socket_s=2.0)
 

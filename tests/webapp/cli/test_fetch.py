@@ -3,10 +3,10 @@ import sys
 
 import pytest
 
-from engine.fetch import job
+from engine.fetch import process
 from tests.engine.fetch.conftest import film, site
 from tests.engine.fetch.sites import say
-from tests.engine.fetch.test_fetching import QUICK
+from tests.engine.fetch.test_fetch import QUICK
 from webapp.cli.main import main
 
 __all__ = ["film", "site"]  # fixtures
@@ -16,7 +16,7 @@ __all__ = ["film", "site"]  # fixtures
 def run(monkeypatch, capfd, tmp_path):
     """Run `wayspeak fetch ...` in an empty folder; what it exits with, prints and complains of."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(job, "BOOT", QUICK)
+    monkeypatch.setattr(process, "BOOT", QUICK)
     monkeypatch.setenv("WAYSPEAK_ALLOW_LOOPBACK_FETCH", "1")
 
     def call(*arguments: object) -> tuple[int, str, str]:

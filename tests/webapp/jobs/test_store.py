@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from engine.errors import Code, EngineError
-from engine.fetch.records import FetchedMedia
+from engine.fetch.fetch import FetchedMedia
 from engine.methods import Method
 from engine.report import to_json, write_json
 from engine.settings import MediaLimits

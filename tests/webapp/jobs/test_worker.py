@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from engine.errors import Code, EngineError, WeightsMissing
-from engine.fetch.records import FetchedMedia
+from engine.fetch.fetch import FetchedMedia
 from engine.settings import FetchLimits
 from engine.types import OnStep
 from tests.webapp.jobs.fake_worker import FakeExaminer

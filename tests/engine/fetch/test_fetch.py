@@ -12,12 +12,13 @@ import pytest
 
 from engine import errors
 from engine.errors import Code, EngineError
-from engine.fetch import fetching, job
-from engine.fetch.fetching import describe, fetch, name_picture, strip_url
+from engine.fetch import fetch as fetching
+from engine.fetch import process
+from engine.fetch.fetch import describe, fetch, name_picture, strip_url
 from engine.fetch.proxy import Proxy
 from engine.settings import FetchLimits
 from tests.engine.fetch.sites import PUBLIC, drip, redirect, say
-from tests.engine.fetch.test_addresses import CORPUS, PORT
+from tests.engine.fetch.test_url_policy import CORPUS, PORT
 from tests.raising import raises
 
 LIMITS = FetchLimits(max_bytes=1_000_000)
@@ -36,7 +37,7 @@ downloader.main()"""
 def quick(request, monkeypatch):
     """Children that know the sites of the tests alone, and so start in half the time; but for tests marked `whole`."""
     if "whole" not in request.fixturenames:
-        monkeypatch.setattr(job, "BOOT", QUICK)
+        monkeypatch.setattr(process, "BOOT", QUICK)
 
 
 @pytest.fixture
@@ -276,14 +277,14 @@ def test_proxy_that_dies_ends_the_download(site, web, tmp_path, monkeypatch):
 
 
 def test_child_that_dies_is_an_error(site, web, tmp_path, monkeypatch):
-    monkeypatch.setattr(job, "BOOT", "import os; os.abort()")
+    monkeypatch.setattr(process, "BOOT", "import os; os.abort()")
     refuse(tmp_path, web, "/a", Code.FETCH_FAILED)
 
 
 def test_child_is_gone_with_whoever_asked(site, web, tmp_path, monkeypatch):
     children = []
-    start = job._start
-    monkeypatch.setattr(job, "_start", lambda *arguments: children.append(start(*arguments)) or children[0])
+    start = process._start
+    monkeypatch.setattr(process, "_start", lambda *arguments: children.append(start(*arguments)) or children[0])
 
     def stop(name, done, total):
         raise KeyboardInterrupt

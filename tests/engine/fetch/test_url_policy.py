@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from engine.errors import Code
-from engine.fetch.addresses import check_target, check_url, name_refusal
+from engine.fetch.url_policy import check_target, check_url, name_refusal
 from tests.raising import raises
 
 PORT = "PORT"  # where the canary listens

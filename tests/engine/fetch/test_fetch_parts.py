@@ -8,16 +8,15 @@ from pathlib import Path
 import pytest
 
 from engine.errors import Code, EngineError
-from engine.fetch import job
-from engine.fetch.downloader import Refusal, _check_video, _describe, _list_parts
-from engine.fetch.fetching import describe, fetch
-from engine.fetch.records import FetchedMedia
+from engine.fetch import process
+from engine.fetch.fetch import FetchedMedia, describe, fetch
+from engine.fetch.ytdlp_child import Refusal, _check_video, _describe, _list_parts
 from engine.media.clip import open_clip
 from engine.settings import FetchLimits
 from tests.canary import Canary
 from tests.engine.fetch.sites import PUBLIC, Site, Web, redirect, say
-from tests.engine.fetch.test_downloader import JOB
-from tests.engine.fetch.test_fetching import M3U8, MPD, QUICK
+from tests.engine.fetch.test_fetch import M3U8, MPD, QUICK
+from tests.engine.fetch.test_ytdlp_child import JOB
 from tests.engine.media.test_remux import find_moments, write_parts
 from tests.raising import raises
 from webapp.cli.main import load_command
@@ -33,7 +32,7 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(job, "BOOT", QUICK)
+    monkeypatch.setattr(process, "BOOT", QUICK)
 
 
 def write_manifest(picture: str = "/v.mp4", sound: str = "/s.m4a") -> bytes:

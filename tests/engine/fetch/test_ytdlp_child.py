@@ -5,8 +5,8 @@ import pytest
 from yt_dlp.utils import DownloadError, ExtractorError, GeoRestrictedError, UnsupportedError, UserNotLive
 
 from engine.errors import Code
-from engine.fetch.downloader import STATUS_CODES, WORDS, Job, Refusal, _check_video, _classify, _clean, _describe
-from engine.fetch.refusals import REFUSALS, explain
+from engine.fetch.process import REFUSALS, explain
+from engine.fetch.ytdlp_child import STATUS_CODES, WORDS, Job, Refusal, _check_video, _classify, _clean, _describe
 
 JOB = Job("http://a.example/", "/", 3, True, 0, 1000, 900.0, 15.0, 60, 2**30)
 

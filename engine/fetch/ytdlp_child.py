@@ -93,7 +93,7 @@ def main() -> None:
 
 
 def _do(job: Job, tell: Tell) -> None:
-    from engine.fetch.tunnels import TunnelConnection, TunnelledYoutubeDL
+    from engine.fetch.proxy_client import TunnelConnection, TunnelledYoutubeDL
 
     TunnelConnection.control = socket.socket(fileno=job.control)
     log = _Log()

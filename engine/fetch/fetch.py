@@ -1,4 +1,7 @@
-"""`fetch` and `describe`: a URL becomes a file with its provenance, or an error that says what to do."""
+"""`fetch` and `describe`: a URL becomes a file with its provenance, or an error that says what to do.
+
+What fetching gives. Importing it imports nothing of the network.
+"""
 
 import hashlib
 import logging
@@ -18,15 +21,43 @@ from typing import BinaryIO
 from urllib.parse import urlsplit, urlunsplit
 
 from engine.errors import Code, EngineError, FolderUnwritable
-from engine.fetch.addresses import check_url
-from engine.fetch.downloader import MAX_THUMBNAIL_BYTES, MEDIA, PICTURE, SOUND, THUMBNAIL, Job
-from engine.fetch.job import ChildMessage, run_job
+from engine.fetch.process import ChildMessage, run_job
 from engine.fetch.proxy import Network, Proxy
-from engine.fetch.records import FetchedMedia, MediaDescription
+from engine.fetch.url_policy import check_url
+from engine.fetch.ytdlp_child import MAX_THUMBNAIL_BYTES, MEDIA, PICTURE, SOUND, THUMBNAIL, Job
 from engine.media.containers import identify_container
 from engine.media.remux import merge
 from engine.settings import FetchLimits, MediaLimits
 from engine.types import OnStep
+
+
+@dataclass(frozen=True, slots=True)
+class MediaDescription:
+    """What a site says of its video; nothing of it has been checked."""
+
+    title: str  # one printable line, to be escaped where it is shown
+    duration_s: float | None  # None where the site does not tell
+    extractor: str  # which of yt-dlp's extractors read the page
+    thumbnail: bytes  # JPEG, PNG, WebP or GIF as it came, told by its first bytes; empty where there is none
+    thumbnail_type: str  # "image/jpeg" and so on
+
+
+@dataclass(frozen=True, slots=True)
+class FetchedMedia:
+    """A file that was fetched, and where it is from."""
+
+    path: Path  # of a name made here; nothing of it is the site's
+    sha256: str  # of the bytes as they were written
+    n_bytes: int
+    title: str  # one printable line, to be escaped where it is shown
+    duration_s: float | None  # as the site tells it; None where it does not
+    extractor: str
+    final_url: str  # where the media came from after all redirects, without query
+    fetched_at: datetime  # UTC, when it was complete
+    ytdlp_version: str
+    layers: tuple[str, ...]  # what confined the child, see `confinement.Layer`
+    parts_sha256: tuple[str, ...] = ()  # of picture and sound, where the site has them apart and this file holds both
+
 
 MIN_YTDLP = (2026, 7, 4)  # the releases before have known holes, the last one closed in this one
 SUFFIXES = {"mov": ".mp4", "matroska": ".mkv", "avi": ".avi", "mpegts": ".ts", "mpeg": ".mpg"}
@@ -61,7 +92,7 @@ def fetch(
     """Fetch the one video at a URL into `folder`, under a name of our own; where there are several, `item` of them.
 
     `on_step("fetch", bytes, total)` follows it. Raises BAD_URL and ADDRESS_FORBIDDEN before anything is opened, and
-    every code that `engine/fetch/refusals.py` lists; whatever is raised, nothing is left in the folder.
+    every code that `engine/fetch/process.py` lists; whatever is raised, nothing is left in the folder.
     """
     limits = limits or FetchLimits()
     with _run(url, folder, limits, on_step, item, network, is_media_wanted=True) as (told, place):

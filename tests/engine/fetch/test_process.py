@@ -4,10 +4,10 @@ import time
 import pytest
 
 from engine.errors import Code, EngineError
-from engine.fetch import job
-from engine.fetch.downloader import Job
-from engine.fetch.job import Rate, measure_folder, run_job
+from engine.fetch import process
+from engine.fetch.process import Rate, measure_folder, run_job
 from engine.fetch.proxy import Proxy
+from engine.fetch.ytdlp_child import Job
 from engine.settings import FetchLimits
 
 LIMITS = FetchLimits(max_bytes=100_000, describe_s=20.0)
@@ -18,7 +18,7 @@ def run(monkeypatch, tmp_path, web):
     """Run a child of these lines instead of our own: one that hostile media has taken over, say."""
 
     def call(lines: str, limits: FetchLimits = LIMITS):
-        monkeypatch.setattr(job, "BOOT", f"import json, os, sys, time\nwork = json.load(sys.stdin)\n{lines}")
+        monkeypatch.setattr(process, "BOOT", f"import json, os, sys, time\nwork = json.load(sys.stdin)\n{lines}")
         with Proxy(limits, web.network) as proxy:
             work = Job(
                 "http://a.example/",
