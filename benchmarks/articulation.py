@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from engine.cache import ObservationCache, observe_cached
+from engine.datasets.manifest import Row
 from engine.errors import EngineError
 from engine.evaluation.articulation import (
     ArticulationFigures,
@@ -25,7 +26,6 @@ from engine.evaluation.articulation import (
     evaluate_articulation,
 )
 from engine.evaluation.measurements import MIN_TRACK, choose_rows, read_rows
-from engine.manifest import Row
 from engine.media.clip import open_clip
 from engine.observer import Observer
 from engine.settings import Settings

@@ -22,7 +22,8 @@ import atheris
 import typer
 
 with atheris.instrument_imports(include=["engine"]):
-    from engine import checkpoints, manifest
+    from engine import checkpoints
+    from engine.datasets import manifest
     from engine.errors import EngineError
     from engine.fetch import url_policy
     from engine.media import containers, scan

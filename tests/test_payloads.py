@@ -6,7 +6,7 @@ from html import escape
 
 import pytest
 
-from engine.cells import guard_cell
+from engine.datasets.manifest import guard_cell
 from tests.payloads import PAYLOADS, check_csv, check_html
 
 

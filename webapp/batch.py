@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from engine.cells import guard_cell
+from engine.datasets.manifest import guard_cell
 from engine.errors import Code, EngineError
 from engine.report import to_json
 from engine.types import Analysis

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.cells import read_cell
+from engine.datasets.manifest import read_cell
 from webapp.errors import WebCode
 
 MAX_LINKS = 50

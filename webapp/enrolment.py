@@ -14,8 +14,8 @@ import numpy as np
 from rich.box import SIMPLE
 from rich.table import Table
 
+from engine.datasets.manifest import read_manifest
 from engine.errors import EngineError
-from engine.manifest import read_manifest
 from gallery_db.errors import EnrolmentRefused
 from gallery_db.gallery import Gallery
 from gallery_db.portable import read_people, write_people

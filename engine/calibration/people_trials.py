@@ -9,10 +9,10 @@ from engine.calibration.drafts import ENROLLED, PROBE
 from engine.calibration.gathering import GatherOptions, Origin, Scored, lay_trials
 from engine.calibration.records import Task
 from engine.calibration.trials import ScoredTrials
+from engine.datasets.manifest import Row
 from engine.evaluation.embeddings import EmbeddedRows
 from engine.evaluation.samples import Sample, may_meet, pool_rows
 from engine.evaluation.searches import Search, choose_pairs, pair_samples, search
-from engine.manifest import Row
 
 
 def gather_people(

@@ -11,8 +11,8 @@ from functools import partial
 import numpy as np
 
 from engine.articulation import Articulation, Gesture, Tally, check_lips, count
+from engine.datasets.manifest import Row
 from engine.evaluation.figures import Parting, part
-from engine.manifest import Row
 from engine.observation import ObservedTrack
 from engine.speechsounds import Sound
 from engine.types import FPS

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from engine.datasets.manifest import REAL
 from engine.evaluation.bench import Bench, EvaluationOptions, Sides, hold_in_time, part_sides
 from engine.evaluation.figures import (
     ConsistencyFigures,
@@ -22,7 +23,6 @@ from engine.evaluation.figures import (
 from engine.evaluation.measurements import MeasuredRow
 from engine.evaluation.silence import measure_leading_silence
 from engine.evaluation.trials import Trial, TrialClip, plant_offsets
-from engine.manifest import REAL
 from engine.metrics import auc
 from engine.pipeline import Engine
 from engine.types import FPS

@@ -6,9 +6,9 @@ from enum import StrEnum
 from typing import Protocol
 
 from engine.cache import ObservationCache, Observes, observe_cached
+from engine.datasets.manifest import Row, Skipped
 from engine.dynamics import Nature, load_dynamics
 from engine.errors import EngineError
-from engine.manifest import Row, Skipped
 from engine.observation import Observation, ObservedTrack
 from engine.settings import Settings
 from engine.staticface import StaticFace

@@ -6,8 +6,8 @@ from typing import Protocol
 
 import numpy as np
 
+from engine.datasets.manifest import Skipped
 from engine.evaluation.trials import PlantedOffset
-from engine.manifest import Skipped
 from engine.metrics import auc, average_precision, bootstrap_interval, bootstrap_mean, eer, rank_auc
 
 WITHIN_FRAMES = 1.0 + 1e-6  # rounding of seconds to frames aside

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.cells import guard_cell
+from engine.datasets.manifest import Row, Skipped, guard_cell
 from engine.errors import EngineError, FolderUnwritable, NotForgeable
 from engine.evaluation.controls import control
 from engine.evaluation.forgery import CONTROLS, LABELS, NEED_VOICE, Forgery, Kind
@@ -20,7 +20,6 @@ from engine.evaluation.swaps import check_take, shift_time, speak_over_take, swa
 from engine.evaluation.takes import Take, load_take
 from engine.evaluation.watermark import plan_mark
 from engine.facenets import FaceNets
-from engine.manifest import Row, Skipped
 from engine.settings import MediaLimits
 
 COLUMNS = (

@@ -7,10 +7,10 @@ from fractions import Fraction
 
 import numpy as np
 
+from engine.datasets.manifest import Row
 from engine.errors import NotForgeable
 from engine.evaluation.dubbing import Sound
 from engine.evaluation.takes import Take
-from engine.manifest import Row
 
 
 class Kind(StrEnum):

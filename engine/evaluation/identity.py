@@ -6,6 +6,7 @@ from enum import StrEnum
 
 import numpy as np
 
+from engine.datasets.manifest import Row
 from engine.errors import Code
 from engine.evaluation.embeddings import EmbeddedRows, EmbedderName
 from engine.evaluation.figures import Identified, IdentityFigures, IdentityReport, OpenSet
@@ -19,7 +20,6 @@ from engine.evaluation.recognition import (
 )
 from engine.evaluation.samples import Sample, may_meet, name_speaker, pool_rows
 from engine.evaluation.searches import Pairs, Search, pair_candidates, pair_samples, search
-from engine.manifest import Row
 
 FEW = 10  # people, behind intervals that then are said to be of few
 

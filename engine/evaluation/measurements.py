@@ -9,14 +9,14 @@ import numpy as np
 
 from engine import weights
 from engine.cache import ObservationCache, observe_cached
+from engine.datasets.manifest import Row, Skipped, read_manifest
+from engine.datasets.public import Choice, Layout, read_layout
 from engine.decoding import decode_ahead
 from engine.errors import EngineError
 from engine.evaluation.embeddings import EmbeddedRows, embed_rows, load_embedder
 from engine.evaluation.identity import IdentityOptions, name_unusable
-from engine.evaluation.layouts import Choice, Layout, read_layout
 from engine.evaluation.trials import TrialClip
 from engine.faces import FaceOptions
-from engine.manifest import Row, Skipped, read_manifest
 from engine.model_specs import SPECS
 from engine.observation import Observation, ObservedTrack
 from engine.observer import Observer

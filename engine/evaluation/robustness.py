@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 from engine.cache import ObservationCache
 from engine.calibration.bands import Zone
 from engine.calibration.judging import judge_consistency
+from engine.datasets.manifest import Row, Skipped
 from engine.errors import EngineError
 from engine.evaluation.consistency import pool_samples
 from engine.evaluation.figures import Parting, Share, part, share_with_interval
 from engine.evaluation.measurements import MeasuredRow, measure_observation
 from engine.evaluation.perturbations import OF_SOUND, VERSION, Perturbation, cut_clip, perturb
 from engine.evaluation.trials import try_other_voices
-from engine.manifest import Row, Skipped
 from engine.media.clip import open_clip
 from engine.observation import Observation, listen
 from engine.observer import Observer

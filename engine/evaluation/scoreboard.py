@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from engine.datasets.manifest import Skipped
 from engine.evaluation.figures import (
     Against,
     ConsistencyFigures,
@@ -20,7 +21,6 @@ from engine.evaluation.figures import (
     Report,
     Trimmed,
 )
-from engine.manifest import Skipped
 
 MAX_NAMED = 20  # files on the terminal, of those skipped for one reason; the JSON names all
 

@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
+from engine.datasets.manifest import Row
 from engine.errors import NotForgeable
 from engine.evaluation.dubbing import Sound
 from engine.evaluation.headmotion import (
@@ -22,7 +23,6 @@ from engine.evaluation.headmotion import (
 from engine.facenets import FaceNets
 from engine.faces import track_faces
 from engine.lips import HeadPoses, find_poses
-from engine.manifest import Row
 from engine.media.clip import OwnPictures, open_clip, open_pictures, read_ahead
 from engine.settings import MediaLimits
 from engine.training.portraits import OVAL, Portrait

@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 
+from engine.datasets.manifest import Row
 from engine.errors import EngineError
-from engine.manifest import Row
 from engine.settings import Settings
 from engine.training.alignment import settle_lateness
 from engine.training.clips import MIN_FRAMES, check_faces, find_corpora, read_usable_rows

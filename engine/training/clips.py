@@ -7,8 +7,8 @@ from typing import Protocol
 
 import numpy as np
 
+from engine.datasets.manifest import Row, read_manifest
 from engine.errors import Code
-from engine.manifest import Row, read_manifest
 from engine.models.compact import N_BANDS
 from engine.observation import Observation, ObservedTrack
 

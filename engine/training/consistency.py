@@ -13,9 +13,9 @@ from pathlib import Path
 from safetensors.torch import save_file
 
 from engine.cache import ObservationCache, observe_cached
+from engine.datasets.manifest import Row
 from engine.errors import Code
 from engine.evaluation.trials import Encode
-from engine.manifest import Row
 from engine.models.compact import CompactConsistency
 from engine.observation import Observation
 from engine.observer import Observer

@@ -9,9 +9,9 @@ import torch
 
 from engine.alignedfaces import AlignedFaces
 from engine.cache import ObservationCache, observe_cached
+from engine.datasets.manifest import Row, read_manifest
 from engine.decoding import decode_ahead
 from engine.errors import EngineError
-from engine.manifest import Row, read_manifest
 from engine.models.dvp import DVP, DVPOptions, describe_pictures
 from engine.motion import N_SHAPES
 from engine.observation import Observation

@@ -11,11 +11,11 @@ from benchmarks.results import Adapter
 from benchmarks.results_page import write_page
 from benchmarks.results_records import Measured, Subset
 from benchmarks.standins import StandIns, choose_one_each, load_stand_ins
+from engine.datasets.manifest import Row
 from engine.errors import EngineError
 from engine.evaluation.figures import Against, ConsistencyFigures, Depth, Hits, OffsetFigures, Parting, Share, Trimmed
 from engine.evaluation.perturbations import Perturbation
 from engine.evaluation.robustness import UNTOUCHED, Outcome, RobustnessReport, Step
-from engine.manifest import Row
 from engine.observer import Observer
 from engine.training.members import MemberOptions, Trainee
 from tests.fakes import FakeNets, FakeVoice

@@ -13,6 +13,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from engine.datasets.manifest import Row, Skipped
+from engine.datasets.public import Choice, Layout
 from engine.errors import Code, EngineError
 from engine.evaluation.consistency import EvaluationOptions, evaluate_consistency, evaluate_offset
 from engine.evaluation.embeddings import EmbedderName
@@ -23,7 +25,6 @@ from engine.evaluation.identity import (
     check_manifest,
     evaluate_identity,
 )
-from engine.evaluation.layouts import Choice, Layout
 from engine.evaluation.measurements import (
     Measurements,
     Reading,
@@ -33,7 +34,6 @@ from engine.evaluation.measurements import (
     score_clips,
 )
 from engine.evaluation.scoreboard import print_report, to_json
-from engine.manifest import Row, Skipped
 from engine.methods import Method, choose_method
 from engine.pipeline import Engine
 from engine.settings import Settings

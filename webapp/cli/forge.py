@@ -9,10 +9,10 @@ import typer
 from rich.progress import TimeElapsedColumn
 
 from engine import weights
+from engine.datasets.manifest import Row, Skipped, read_manifest
 from engine.evaluation.forge import BenchOptions, Studio, forge_clips
 from engine.evaluation.forgery import CONTROLS, FORGERIES, Kind
 from engine.facenets import FaceNets
-from engine.manifest import Row, Skipped, read_manifest
 from engine.settings import Settings
 from webapp.cli.output import show_counts
 

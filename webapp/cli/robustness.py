@@ -11,9 +11,10 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from engine.cache import ObservationCache
+from engine.datasets.manifest import Row
+from engine.datasets.public import Choice, Layout
 from engine.errors import Code
 from engine.evaluation.figures import Share
-from engine.evaluation.layouts import Choice, Layout
 from engine.evaluation.measurements import choose_rows, name_disk_errors
 from engine.evaluation.perturbations import LEVELS, OF_PICTURE, OF_SOUND, UNITS, Perturbation
 from engine.evaluation.robustness import (
@@ -24,7 +25,6 @@ from engine.evaluation.robustness import (
     Watch,
     measure_robustness,
 )
-from engine.manifest import Row
 from engine.methods import choose_method
 from engine.model_specs import SPECS
 from engine.pipeline import Engine

@@ -3,7 +3,7 @@
 import csv
 import io
 
-from engine.cells import guard_cell
+from engine.datasets.manifest import guard_cell
 from engine.types import Analysis
 
 COLUMNS = ("file", "sha256", "face", "start_s", "end_s", "score", "offset_s")

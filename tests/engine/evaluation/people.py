@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
+from engine.datasets.manifest import Row
 from engine.dynamics import Nature
 from engine.evaluation.embeddings import EmbeddedRow, EmbeddedRows
-from engine.manifest import Row
 from engine.types import DynamicEmbedding
 
 RECIPE = "drawn"

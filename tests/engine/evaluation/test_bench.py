@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from engine.datasets.manifest import Row
 from engine.evaluation.bench import Bench, EvaluationOptions, Sides, hold_in_time, part_sides
 from engine.evaluation.consistency import Judged, evaluate_judged, evaluate_planted
 from engine.evaluation.measurements import MeasuredRow
 from engine.evaluation.trials import Trial, TrialClip
-from engine.manifest import Row
 from engine.models.compact import N_SPEECH
 from engine.observer import Observer
 from engine.pipeline import Engine

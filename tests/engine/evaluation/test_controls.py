@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from engine.datasets.manifest import Row
 from engine.errors import NotForgeable
 from engine.evaluation.controls import control, play_frames
 from engine.evaluation.forgery import CONTROLS, FORGERIES, LABELS, Kind
 from engine.evaluation.takes import Take, load_take
 from engine.faces import track_faces
 from engine.lips import align_heads
-from engine.manifest import Row
 from engine.types import Frame
 from tests.engine.evaluation.actors import Part, draw_astronaut, film, load_nets
 

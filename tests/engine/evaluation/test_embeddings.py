@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from engine.cache import ObservationCache
+from engine.datasets.manifest import Row
 from engine.evaluation import embeddings
 from engine.evaluation.embeddings import EmbedderName, embed_rows, load_embedder
-from engine.manifest import Row
 from engine.observation import Observation, ObservedTrack
 from engine.settings import Settings
 from engine.staticface import StaticFace

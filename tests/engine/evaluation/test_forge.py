@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from engine.datasets.manifest import Row, read_manifest
 from engine.errors import EngineError, FolderUnwritable
 from engine.evaluation.forge import COLUMNS, BenchOptions, Studio, forge_clips, order_partners
 from engine.evaluation.forgery import CONTROLS, FORGERIES, Kind
 from engine.evaluation.takes import Take
 from engine.evaluation.watermark import WORDS, find_watermark
-from engine.manifest import Row, read_manifest
 from engine.media.clip import open_clip
 from tests.clips import Film, write_clip
 from tests.engine.evaluation.actors import Part, draw_astronaut, draw_stranger, film, load_nets

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from engine.datasets.manifest import Row, read_manifest
 from engine.evaluation.forge import COLUMNS, _open_lists
-from engine.manifest import Row, read_manifest
 from tests.payloads import PAYLOADS, check_csv
 
 

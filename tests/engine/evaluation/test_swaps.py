@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
+from engine.datasets.manifest import Row
 from engine.errors import NotForgeable
 from engine.evaluation.blending import outline_mask
 from engine.evaluation.faceswap import Donor, swap_face
@@ -15,7 +16,6 @@ from engine.evaluation.swaps import SYNTHETIC, shift_time, speak_over_take, swap
 from engine.evaluation.takes import Take, load_take
 from engine.faces import track_faces
 from engine.lips import align_heads
-from engine.manifest import Row
 from engine.training.portraits import N_MESH, OVAL, UPPER_LIDS
 from engine.types import SAMPLE_RATE, FaceTrack, Frame
 from tests.engine.evaluation.actors import Part, draw_astronaut, draw_stranger, film, load_nets

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from engine.datasets.manifest import Row
 from engine.errors import Code, NotForgeable
 from engine.evaluation.takes import Take, load_take, smooth
-from engine.manifest import Row
 from engine.types import FPS, SAMPLE_RATE
 from tests.clips import Film, write_clip
 from tests.engine.evaluation.actors import Part, draw_astronaut, film, load_nets

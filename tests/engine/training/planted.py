@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from engine.datasets.manifest import Row
 from engine.lips import N_FEATURES
-from engine.manifest import Row
 from engine.models.avhubert import AVHubertConfig
 from engine.models.compact import N_BANDS, Member
 from engine.speech import FILTERS, STEPS_PER_FRAME

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from engine.alignedfaces import BROWS, CHEEKS, EYES, JAW, LIPS, SIZE, AlignedFaces
+from engine.datasets.manifest import Row
 from engine.facenets import BLENDSHAPES
-from engine.manifest import Row
 from engine.models.dvp import DVPOptions
 from engine.motion import N_MOTION, N_SHAPES
 from engine.observation import Heard, Observation, ObservedTrack

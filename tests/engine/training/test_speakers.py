@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from engine.manifest import Row
+from engine.datasets.manifest import Row
 from engine.models.dvp import DVPOptions
 from engine.motion import N_SHAPES
 from engine.training.speakers import (

@@ -13,8 +13,8 @@ from enum import StrEnum
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from engine.datasets.manifest import REAL, Row, Skipped
 from engine.errors import Code
-from engine.manifest import REAL, Row, Skipped
 
 FAKE = "fake"
 ABSENT = "the list names it, and the file is not there"

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from engine.datasets.public import ABSENT, Choice, Layout, guess_layout, read_layout
 from engine.errors import Code
-from engine.evaluation.layouts import ABSENT, Choice, Layout, guess_layout, read_layout
 from tests.raising import raises
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from engine.cells import guard_cell, read_cell
+from engine.datasets.manifest import guard_cell, read_cell
 from tests.payloads import PAYLOADS
 
 PLAIN = ["", "Ada Lovelace", "-0.2", "+1.5e3", "12", "a=b", "it's", "'quoted'", "…", "~/clip.mp4"]

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from engine.datasets.manifest import Row, read_manifest
 from engine.errors import Code
-from engine.manifest import Row, read_manifest
 from tests.raising import raises
 
 

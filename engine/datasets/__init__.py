@@ -1,0 +1,1 @@
+"""Read clip manifests and public corpora."""
