@@ -22,13 +22,13 @@ import atheris
 import typer
 
 with atheris.instrument_imports(include=["engine"]):
-    from engine import checkpoints
     from engine.datasets import manifest
     from engine.errors import EngineError
     from engine.fetch import url_policy
     from engine.media import containers, scan
     from engine.media.sandbox import ipc
     from engine.settings import MediaLimits
+    from engine.weights import checkpoint_reader
 
 MAX_BYTES = 4096
 PLACE = Path(tempfile.gettempdir()) / "wayspeak-fuzz"
@@ -44,7 +44,7 @@ def tell_container(data: bytes) -> None:
 def load_checkpoint(data: bytes) -> None:
     """A checkpoint of unknown origin; endless memory and hashing are for the limits of the confined process."""
     with suppress(MemoryError), warnings.catch_warnings(action="ignore"):
-        checkpoints.load_checkpoint(BytesIO(data), "fuzz.pt")
+        checkpoint_reader.load_checkpoint(BytesIO(data), "fuzz.pt")
 
 
 def load_pickle(data: bytes) -> None:

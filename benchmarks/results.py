@@ -28,7 +28,7 @@ from engine.evaluation.measurements import MeasuredRow, choose_rows, measure_obs
 from engine.evaluation.robustness import RobustnessOptions, RobustnessReport, Step, Watch, measure_robustness
 from engine.observer import Observer
 from engine.settings import Settings
-from engine.weights import hash_file
+from engine.weights.registry import hash_file
 from webapp.cli.output import show_counts
 from webapp.cli.robustness import read_steps
 

@@ -26,12 +26,12 @@ from torch import nn
 
 from benchmarks.portrait import write_portrait
 from benchmarks.stopwatches import Spent, describe_machine, find_middle, measure
-from engine import weights
 from engine.facenets import FaceNets
 from engine.media.clip import open_clip
 from engine.pipeline import Engine
 from engine.settings import Settings
 from engine.types import FPS
+from engine.weights import registry
 
 TARGET_RATIO = 10.0  # times faster than whoever looks for faces on every frame
 SYNCNET_SCALE = 0.25  # `facedet_scale` of syncnet-python
@@ -118,7 +118,7 @@ class OwnEveryFrame:
 
     def __init__(self, path: Path, duration_s: float):
         self._path, self._duration_s = path, duration_s
-        self._nets = FaceNets.load(weights.face_landmarker(Settings.from_env().data_dir))
+        self._nets = FaceNets.load(registry.face_landmarker(Settings.from_env().data_dir))
 
     def __call__(self) -> Spent:
         return measure(self._look) / self._duration_s

@@ -25,7 +25,7 @@ from engine.mouths import CROP
 from engine.observation import Heard, Observation, ObservedTrack
 from engine.observer import FACES_VERSION, MOUTHS_VERSION
 from engine.types import OnStep, Reason
-from engine.weights import hash_file
+from engine.weights.registry import hash_file
 
 LAYOUT = 2  # of the files; others count as absent
 TRACK_ARRAYS = ("lips", "seen", "gap", "thumbnail", "motion")

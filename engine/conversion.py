@@ -19,12 +19,11 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from engine.checkpoints import DOWNLOAD, NORM_FIRST, Checkpoint, name_some, read_checkpoint
 from engine.errors import Code, FolderUnwritable, LicenceNotAccepted, WeightsDamaged, WeightsMissing
-from engine.licences import AV_HUBERT, Licence, accept_licence, find_acceptance
 from engine.models.avhubert import CONFIGS, FINE_TUNED, RENAMED, AVHubert, config_of, load_avhubert, rename_checkpoint
-from engine.permissions import MARK, mark_uses
-from engine.weights import AVHUBERT, FOLDER, WeightFile, WeightState, hash_file, inspect_weight, read_sidecar
+from engine.weights.checkpoint_reader import DOWNLOAD, NORM_FIRST, Checkpoint, name_some, read_checkpoint
+from engine.weights.licences import AV_HUBERT, MARK, Licence, accept_licence, find_acceptance, mark_uses
+from engine.weights.registry import AVHUBERT, FOLDER, WeightFile, WeightState, hash_file, inspect_weight, read_sidecar
 
 PUBLISHED_AT = "https://dl.fbaipublicfiles.com/avhubert/model"
 PUBLISHED = {

@@ -14,7 +14,7 @@ from engine.faces import FaceOptions
 from engine.observer import Observer
 from engine.settings import Settings
 from engine.types import OnStep
-from engine.weights import hash_file
+from engine.weights.registry import hash_file
 
 
 def decode_ahead(

@@ -12,9 +12,9 @@ from pathlib import Path
 from engine import ffmpeg
 from engine.errors import EngineError
 from engine.fetch.fetch import check_system
-from engine.licences import find_acceptance
 from engine.settings import Settings
-from engine.weights import WEIGHTS, WeightCheck, WeightState, inspect_weight
+from engine.weights.licences import find_acceptance
+from engine.weights.registry import WEIGHTS, WeightCheck, WeightState, inspect_weight
 
 NEEDED = ("numpy", "torch", "torchaudio", "av", "opencv-python-headless", "ai-edge-litert", "silero-vad", "safetensors")
 ONE_OF = ("faiss-cpu", "faiss-gpu")

@@ -12,14 +12,14 @@ from typing import ClassVar
 
 import numpy as np
 
-from engine import weights
 from engine.alignedfaces import AlignedFaces
 from engine.models.dvp import DVP, load_dvp
 from engine.observation import Observation, ObservedTrack
 from engine.observer import FACES_VERSION
-from engine.recipes import write_recipe
 from engine.settings import Settings
 from engine.types import FPS, DynamicEmbedding
+from engine.weights import registry
+from engine.weights.recipes import write_recipe
 
 VERSION = 1
 """Raise it when the same weights, options and observation would give another embedding."""
@@ -78,7 +78,7 @@ class Dynamics:
 
 def load_dynamics(settings: Settings, options: EmbeddingOptions | None = None) -> Dynamics:
     """Load the model; WeightsMissing, WeightsDamaged and WeightsForbidden say which file and what to do."""
-    path = weights.dynamics(settings.data_dir)
+    path = registry.dynamics(settings.data_dir)
     options = options or EmbeddingOptions()
     model = load_dvp(path)  # small: a GPU would be slower
     mean, between, within = (float(number) for number in model.natural)
@@ -140,4 +140,4 @@ def _finish(
 
 def _read_speakers(path: Path) -> frozenset[str]:
     """Name the speakers that training put on record beside the weights."""
-    return frozenset(weights.read_sidecar(path, weights.DYNAMICS.hint).get("speakers", ()))
+    return frozenset(registry.read_sidecar(path, registry.DYNAMICS.hint).get("speakers", ()))

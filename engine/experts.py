@@ -7,7 +7,6 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from engine import weights
 from engine.consistency import Consistency, ConsistencyOptions, find_offset, measure_consistency
 from engine.cuttings import MAX_FRAMES
 from engine.lips import N_FEATURES
@@ -18,6 +17,7 @@ from engine.observation import Heard, Observation, ObservedTrack
 from engine.paper import count_sound, find_paper_offset, follow_first_face, measure_as_paper, to_unit
 from engine.settings import Settings
 from engine.types import Encoded, Mode, Model
+from engine.weights import registry
 
 Rows = tuple[np.ndarray, np.ndarray]
 """What a model reads of a face and of the sound of its time: (T, ...) and (T, S)."""
@@ -132,7 +132,7 @@ class Expert:
 
 def locate_model(model: Model, data_dir: Path) -> Path:
     """Give the verified weights; WeightsMissing, WeightsDamaged or LicenceNotAccepted say what to do."""
-    return weights.locate_accepted(SPECS[model].weight, data_dir)
+    return registry.locate_accepted(SPECS[model].weight, data_dir)
 
 
 def load_encoder(model: Model, path: Path, settings: Settings) -> Encoder:

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine import weights
 from engine.errors import EngineError, LicenceNotAccepted, WeightsMissing
 from engine.model_specs import SPECS
 from engine.types import Mode, Model
+from engine.weights import registry
 
 TITLES = {model: spec.title for model, spec in SPECS.items()}
 
@@ -61,7 +61,7 @@ def list_lacking(data_dir: Path) -> dict[Model, EngineError]:
         if not spec.weight.is_optional or model in there:
             continue
         try:
-            weights.locate_accepted(spec.weight, data_dir)
+            registry.locate_accepted(spec.weight, data_dir)
         except (WeightsMissing, LicenceNotAccepted) as error:
             lacking[model] = error
     return lacking
@@ -75,7 +75,9 @@ def _methods_of(model: Model) -> tuple[Method, ...]:
 def _find_optional(data_dir: Path) -> tuple[Model, ...]:
     """The models beyond the default that are there and whose licence is accepted."""
     return tuple(
-        model for model, spec in SPECS.items() if spec.weight.is_optional and weights.is_accepted(spec.weight, data_dir)
+        model
+        for model, spec in SPECS.items()
+        if spec.weight.is_optional and registry.is_accepted(spec.weight, data_dir)
     )
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from engine.consistency import PLAIN_MEAN, ConsistencyOptions
 from engine.gates import GateOptions
 from engine.types import Model
-from engine.weights import AVHUBERT, COMPACT, WeightFile
+from engine.weights.registry import AVHUBERT, COMPACT, WeightFile
 
 if TYPE_CHECKING:
     from engine.experts import Encoder

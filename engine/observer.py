@@ -8,16 +8,16 @@ from typing import cast
 
 import torch
 
-from engine import weights
 from engine.crops import cut_crops
 from engine.cuttings import Cuttings, add_cuttings, plan_cuttings
 from engine.faces import FaceNets, FaceOptions, track_faces
 from engine.media.clip import open_clip, read_ahead
 from engine.observation import Heard, Observation, listen, observe_track
-from engine.recipes import write_recipe
 from engine.settings import MediaLimits, Settings
 from engine.types import Clip, Frame, OnStep, Reason
 from engine.voice import VoiceDetector
+from engine.weights import registry
+from engine.weights.recipes import write_recipe
 
 MOUTHS_VERSION = 1
 """Raise it when the same file, weights and options would give other mouths or filterbanks."""
@@ -61,7 +61,7 @@ class Observer:
     ) -> "Observer":
         """Load both networks; WeightsMissing and WeightsDamaged say which file and what to do."""
         face_options = face_options or FaceOptions()
-        files = (weights.face_landmarker(settings.data_dir), weights.silero_vad(settings.data_dir))
+        files = (registry.face_landmarker(settings.data_dir), registry.silero_vad(settings.data_dir))
         if settings.threads:
             torch.set_num_threads(settings.threads)
         faces, voice = FaceNets.load(files[0]), VoiceDetector.load(files[1])

@@ -27,7 +27,6 @@ from engine.model_specs import SPECS
 from engine.observation import Observation, ObservedTrack, measure_clip, measure_track
 from engine.observer import MOUTHS_VERSION, ROWS_VERSION, Observer, time_step
 from engine.opinions import OpinionOptions, compare_opinions
-from engine.recipes import write_recipe
 from engine.settings import Settings
 from engine.types import (
     FPS,
@@ -41,6 +40,7 @@ from engine.types import (
     Status,
     TrackReport,
 )
+from engine.weights.recipes import write_recipe
 
 __all__ = ["Engine", "EngineOptions", "Observation"]
 

@@ -11,8 +11,8 @@ from engine.alignedfaces import AlignedFaces
 from engine.dynamics import Nature, join_windows
 from engine.observation import Observation, ObservedTrack
 from engine.observer import FACES_VERSION
-from engine.recipes import write_recipe
 from engine.types import FPS, DynamicEmbedding
+from engine.weights.recipes import write_recipe
 
 STATIC_VERSION = 1
 """Raise it when the same observation would give another embedding."""

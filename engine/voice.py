@@ -9,8 +9,8 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from engine import weights
 from engine.types import SAMPLE_RATE, SAMPLES_PER_FRAME
+from engine.weights import registry
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class VoiceDetector:
     @classmethod
     def load(cls, path: Path | None = None, options: VoiceOptions = VoiceOptions()) -> "VoiceDetector":
         """Load the network, by default the verified one that the installed package carries."""
-        path = path or weights.silero_vad()
+        path = path or registry.silero_vad()
         threads = torch.get_num_threads()
         from silero_vad import utils_vad  # here, because importing it sets torch to one thread for the whole process
 

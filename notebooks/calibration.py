@@ -51,7 +51,7 @@ from engine.calibration.drafts import DraftOptions, draft
 from engine.calibration.overview import list_thresholds
 from engine.calibration.records import Task
 from engine.settings import Settings
-from engine.weights import hash_file
+from engine.weights.registry import hash_file
 from webapp import calibration_figures as figures
 from webapp.calibrating import Sources, gather, keep_records, look_over, tabulate_metrics, tabulate_partings
 

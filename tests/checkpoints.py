@@ -16,8 +16,8 @@ from typing import Any
 
 import torch
 
-from engine.checkpoints import Checkpoint, load_checkpoint
 from engine.models.avhubert import FINE_TUNED, RENAMED, AVHubert, AVHubertConfig
+from engine.weights.checkpoint_reader import Checkpoint, load_checkpoint
 
 SMALL = {  # stand for the published sizes, and have all their names
     "base": AVHubertConfig(layers=1, width=64, ffn=32, heads=1, trunk=(2, 2, 2, 2)),

@@ -15,7 +15,7 @@ from engine.media.limits import check_file
 from engine.methods import Method
 from engine.settings import Settings
 from engine.types import OnStep
-from engine.weights import hash_file
+from engine.weights.registry import hash_file
 from webapp.analysis.records import JobError
 from webapp.asking import Asker
 from webapp.batch import BatchRow, make_error_row, make_row, read_jsonl, write_jsonl, write_results

@@ -12,7 +12,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from engine import weights
 from engine.errors import EngineError
 from engine.facenets import FaceNets
 from engine.settings import Settings
@@ -21,6 +20,7 @@ from engine.training.puppets import animate, write_clip
 from engine.training.visemes import Manner, move_face
 from engine.training.voices import Speech, Voice, speak
 from engine.types import FPS
+from engine.weights import registry
 
 FOLDER = "examples"  # beneath the data folder
 _VOICE = Voice("en-us+f3", words_per_minute=145)
@@ -82,7 +82,7 @@ def make_examples(data_dir: Path, examples: tuple[Example, ...] = EXAMPLES) -> t
     paths = tuple(folder / example.file for example in examples)
     due = [(e, path) for e, path in zip(examples, paths, strict=True) if not _is_made(e, path)]
     if due:
-        portrait = load_astronaut(FaceNets.load(weights.face_landmarker(data_dir)))
+        portrait = load_astronaut(FaceNets.load(registry.face_landmarker(data_dir)))
         for example, path in due:
             _make(example, portrait, path)
             _stamp(path).write_text(_recipe(example), "utf-8")

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from engine import weights
 from engine.cache import ObservationCache, observe_cached
 from engine.datasets.manifest import Row, Skipped, read_manifest
 from engine.datasets.public import Choice, Layout, read_layout
@@ -23,6 +22,7 @@ from engine.observer import Observer
 from engine.pipeline import Engine
 from engine.settings import Settings
 from engine.types import FPS, Model, OnStep
+from engine.weights import registry
 
 MIN_TRACK = FPS  # frames of a face that is scored
 
@@ -163,7 +163,7 @@ def read_trained_sources(settings: Settings, model: Model) -> frozenset[str]:
     spec = SPECS[model]
     if not spec.names_sources:
         return frozenset()
-    record = weights.read_sidecar(weights.locate_accepted(spec.weight, settings.data_dir)).get("trained_on", {})
+    record = registry.read_sidecar(registry.locate_accepted(spec.weight, settings.data_dir)).get("trained_on", {})
     return frozenset(record.get("sources", ()))
 
 

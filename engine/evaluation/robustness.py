@@ -22,7 +22,7 @@ from engine.observation import Observation, listen
 from engine.observer import Observer
 from engine.pipeline import Engine
 from engine.types import FPS, Clip, OnStep
-from engine.weights import hash_file
+from engine.weights.registry import hash_file
 
 ChooseEngine = Callable[[Row], Engine]
 """Who judges a clip: one engine for all, or one that never saw its corpus."""

@@ -140,7 +140,7 @@ def _merge(link: Link, file: io.FileIO, job: Message, limits: MediaLimits, other
 
 def _load_torch(limits: MediaLimits) -> MediaLimits:
     """Import torch, which can be done before the confinement alone, and add its address space to the limit."""
-    from engine.checkpoints import warm_up  # here: other jobs need no torch
+    from engine.weights.checkpoint_reader import warm_up  # here: other jobs need no torch
 
     warm_up()
     if platform.system() != "Linux":
@@ -151,7 +151,7 @@ def _load_torch(limits: MediaLimits) -> MediaLimits:
 
 def _read_checkpoint(link: Link, file: io.FileIO, job: Message, limits: MediaLimits, other: object) -> None:
     """Send the tensors of a torch file."""
-    from engine.checkpoints import send_checkpoint
+    from engine.weights.checkpoint_reader import send_checkpoint
 
     send_checkpoint(link, io.BufferedReader(file), job.note["file"])
 

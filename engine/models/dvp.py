@@ -28,7 +28,7 @@ from engine.alignedfaces import N_POINTS, SIZE, AlignedFaces
 from engine.errors import WeightsDamaged
 from engine.models.compact import Block
 from engine.motion import N_POSE, N_SHAPES
-from engine.permissions import Use, load_for
+from engine.weights.licences import Use, load_for
 
 BLOCK = 8
 N_COSINES = 6  # of each block, the lowest

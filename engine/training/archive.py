@@ -16,7 +16,7 @@ from engine.training.alignment import settle_lateness
 from engine.training.clips import MIN_FRAMES, check_faces, find_corpora, read_usable_rows
 from engine.training.crew import Crew
 from engine.training.reels import Reel, ReelMaker, measure_reel
-from engine.weights import hash_file
+from engine.weights.registry import hash_file
 
 
 @dataclass(frozen=True, slots=True)

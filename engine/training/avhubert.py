@@ -16,7 +16,6 @@ from safetensors.torch import save_file
 
 from engine.errors import EngineError
 from engine.models.avhubert import CONFIGS, HEADS, AVHubert, AVHubertConfig
-from engine.permissions import MARK, Use, mark_uses
 from engine.training.batches import BatchOptions, BatchSource
 from engine.training.clusters import ClusterOptions, Describe, describe_by, describe_cepstra, fit_clusters
 from engine.training.losses import AlignmentWeights
@@ -25,7 +24,8 @@ from engine.training.pretraining import LossOptions, Pretraining
 from engine.training.records import Record, read_tensors, write_tensors
 from engine.training.reels import Reel
 from engine.training.steps import Shop, StepOptions, Trend, take_steps
-from engine.weights import hash_file
+from engine.weights.licences import MARK, Use, mark_uses
+from engine.weights.registry import hash_file
 
 LICENCE = "MIT: our code, trained on the clips named here; not Meta's weights and not under their licence"
 

@@ -32,7 +32,7 @@ from engine.training.clips import (
 from engine.training.members import MemberOptions, Trainee
 from engine.training.runs import Job, OnProgress, run_jobs
 from engine.training.validation import MIN_WHOLE, encode_by_context, encode_by_members, sum_up, try_fold
-from engine.weights import hash_file
+from engine.weights.registry import hash_file
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,11 +12,11 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
 from engine.models.dvp import DVP, DVPOptions, Member, fill_window, place_windows, write_options
-from engine.permissions import MARK, Use, mark_uses
 from engine.training.distortions import TRAINED, Distortion, distort
 from engine.training.recasts import recast
 from engine.training.speakers import SpokenClip, fit_bases
-from engine.weights import hash_file
+from engine.weights.licences import MARK, Use, mark_uses
+from engine.weights.registry import hash_file
 
 PAIR_SCALE = 10.0
 SHRUNK = 8  # pixels each way of the picture in the code of an appearance

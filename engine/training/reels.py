@@ -13,7 +13,6 @@ import torch
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from engine import weights
 from engine.facenets import FaceNets
 from engine.faces import FaceOptions, track_faces
 from engine.media.audio import torchaudio
@@ -21,12 +20,13 @@ from engine.media.clip import open_clip
 from engine.models.compact import N_BANDS, CompactConsistency, load_compact
 from engine.mouths import CROP, crop_mouths
 from engine.observation import observe_track
-from engine.recipes import write_recipe
 from engine.settings import Settings
 from engine.speech import FILTERS, STEPS_PER_FRAME, log_mel, stack_filterbank
 from engine.training.alignment import find_lateness
 from engine.training.clips import MIN_FRAMES, TrainingClip, choose_face
 from engine.types import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
+from engine.weights import registry
+from engine.weights.recipes import write_recipe
 
 VERSION = 1
 """Raise it when the same video and weights would give other numbers."""
@@ -129,7 +129,7 @@ class ReelMaker:
     @classmethod
     def load(cls, settings: Settings) -> "ReelMaker":
         """Load the verified networks; WeightsMissing and WeightsDamaged say which file and what to do."""
-        files = (weights.face_landmarker(settings.data_dir), weights.compact(settings.data_dir))
+        files = (registry.face_landmarker(settings.data_dir), registry.compact(settings.data_dir))
         options = FaceOptions()
         recipe = write_recipe(files, (options, VERSION))
         return cls(FaceNets.load(files[0]), load_compact(files[1]), recipe, options)

@@ -18,7 +18,7 @@ from engine.pipeline import Engine
 from engine.training.clips import TrainingClip, find_corpora, read_usable_rows, split_folds
 from engine.training.consistency import TrainingOptions, Workshop, train_held_out
 from engine.types import Model
-from engine.weights import hash_file
+from engine.weights.registry import hash_file
 
 STAND_INS = "networks of the same training, each of which never saw the corpora of the clips that it scored"
 

@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 
 from benchmarks.portrait import loop_file, write_portrait
-from engine import weights
 from engine.facenets import FaceNets
 from engine.media.clip import open_clip
+from engine.weights import registry
 
 
 @pytest.mark.parametrize("n_faces", [1, 2, 4])
 def test_a_drawn_video_has_so_many_faces_that_are_found(tmp_path: Path, n_faces: int) -> None:
     write_portrait(tmp_path / "drawn.mp4", 0.2, n_faces=n_faces)
     frame = next(iter(open_clip(tmp_path / "drawn.mp4").read_frames()))
-    found = FaceNets.load(weights.face_landmarker()).find_faces(frame.image)
+    found = FaceNets.load(registry.face_landmarker()).find_faces(frame.image)
     assert len(found) == n_faces
     assert len({tuple((one.box[:2] > np.array([640, 360])).tolist()) for one in found}) == n_faces or n_faces == 1
 

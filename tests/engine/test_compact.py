@@ -8,7 +8,6 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from engine import weights
 from engine.errors import WeightsDamaged
 from engine.lips import N_FEATURES
 from engine.models.compact import (
@@ -21,6 +20,7 @@ from engine.models.compact import (
     centre_speech,
     load_compact,
 )
+from engine.weights import registry
 
 REACH = 15  # frames, 1 + 2 + 4 + 8
 MAX_BYTES = 5_000_000
@@ -201,11 +201,11 @@ def test_weights_that_are_not_this_models_are_refused(tmp_path: Path, damage: Ca
 
 
 def test_the_shipped_weights_are_small_whole_and_those_of_their_sidecar() -> None:
-    path = weights.compact()
-    assert path == weights.SHIPPED / "compact.safetensors"
+    path = registry.compact()
+    assert path == registry.SHIPPED / "compact.safetensors"
     assert path.stat().st_size <= MAX_BYTES
-    sidecar = weights.read_sidecar(path)
-    assert sidecar["sha256"] == weights.hash_file(path)
+    sidecar = registry.read_sidecar(path)
+    assert sidecar["sha256"] == registry.hash_file(path)
     assert sidecar["recipe"] == f"compact-{sidecar['sha256'][:12]}"
     model = load_compact(path)
     assert sum(tensor.numel() for tensor in model.parameters()) * 2 < MAX_BYTES

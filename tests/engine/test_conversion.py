@@ -9,13 +9,13 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from engine import checkpoints, conversion, licences, weights
+from engine import conversion
 from engine.conversion import import_weights
 from engine.errors import Code, EngineError, FolderUnwritable, LicenceNotAccepted, WeightsDamaged, WeightsForbidden
-from engine.licences import AV_HUBERT, Licence
 from engine.models.avhubert import FINE_TUNED, AVHubert, load_avhubert
-from engine.permissions import Use, load_for
-from engine.weights import AVHUBERT, FOLDER
+from engine.weights import checkpoint_reader, licences, registry
+from engine.weights.licences import AV_HUBERT, Licence, Use, load_for
+from engine.weights.registry import AVHUBERT, FOLDER
 from tests.checkpoints import SMALL, Attack, load_here, make_state, save_as_fairseq
 from tests.raising import raises
 
@@ -23,7 +23,7 @@ from tests.raising import raises
 @pytest.fixture(autouse=True)
 def small_sizes(monkeypatch):
     monkeypatch.setattr(conversion, "CONFIGS", SMALL)
-    monkeypatch.setattr(checkpoints, "_read_confined", load_here)
+    monkeypatch.setattr(checkpoint_reader, "_read_confined", load_here)
 
 
 def accept(licence: Licence) -> bool:
@@ -48,7 +48,7 @@ def test_published_file_becomes_weights_that_load(tmp_path, size, fine_tuned, le
     imported = import_weights(path, tmp_path / "data", accept)
 
     assert imported.path == tmp_path / "data" / FOLDER / f"avhubert_{size}.safetensors" and imported.is_new
-    assert weights.locate_accepted(weights.AVHUBERT[size], tmp_path / "data") == imported.path
+    assert registry.locate_accepted(registry.AVHUBERT[size], tmp_path / "data") == imported.path
     model = load_avhubert(imported.path)
     prefix = FINE_TUNED if fine_tuned else ""
     assert torch.equal(model.post_extract_proj.weight, state[f"{prefix}post_extract_proj.weight"])
@@ -60,13 +60,13 @@ def test_published_file_becomes_weights_that_load(tmp_path, size, fine_tuned, le
 def test_record_says_where_from_under_which_licence_and_what_is_left_out(tmp_path):
     path = save_as_fairseq(tmp_path / "large_vox_iter5.pt", make_state(fine_tuned=True))
     imported = import_weights(path, tmp_path / "data", accept)
-    record = weights.read_sidecar(imported.path)
+    record = registry.read_sidecar(imported.path)
 
-    assert record["sha256"] == weights.hash_file(imported.path)
+    assert record["sha256"] == registry.hash_file(imported.path)
     assert record["original"] == {
         "name": "large_vox_iter5.pt",
         "n_bytes": path.stat().st_size,
-        "sha256": weights.hash_file(path),
+        "sha256": registry.hash_file(path),
     }
     assert record["source"].startswith(
         "supplied by the user; by its name https://dl.fbaipublicfiles.com/avhubert/model/"
@@ -84,7 +84,7 @@ def test_record_says_where_from_under_which_licence_and_what_is_left_out(tmp_pat
 def test_file_of_another_name_is_the_users(tmp_path):
     path = save_as_fairseq(tmp_path / "my own.pt", make_state())
 
-    assert weights.read_sidecar(import_weights(path, tmp_path, accept).path)["source"] == "supplied by the user"
+    assert registry.read_sidecar(import_weights(path, tmp_path, accept).path)["source"] == "supplied by the user"
 
 
 def test_speaker_branch_is_refused_what_was_imported(tmp_path):
@@ -116,7 +116,7 @@ def test_other_weights_are_replaced_only_when_asked(tmp_path):
 
     imported = import_weights(other, tmp_path / "data", never, replace_old=True)
     assert torch.equal(load_file(imported.path)["mask_emb"], state["mask_emb"])
-    assert weights.locate_accepted(weights.AVHUBERT["base"], tmp_path / "data") == imported.path
+    assert registry.locate_accepted(registry.AVHUBERT["base"], tmp_path / "data") == imported.path
 
 
 def test_damaged_weights_are_brought_in_anew(tmp_path):
@@ -124,11 +124,11 @@ def test_damaged_weights_are_brought_in_anew(tmp_path):
     target = import_weights(path, tmp_path / "data", accept).path
     target.write_bytes(target.read_bytes()[:-1])
     with pytest.raises(WeightsDamaged) as caught:
-        weights.locate_accepted(weights.AVHUBERT["base"], tmp_path / "data")
+        registry.locate_accepted(registry.AVHUBERT["base"], tmp_path / "data")
     assert "--replace" in caught.value.hint
 
     assert import_weights(path, tmp_path / "data", never, replace_old=True).is_new
-    assert weights.locate_accepted(weights.AVHUBERT["base"], tmp_path / "data") == target
+    assert registry.locate_accepted(registry.AVHUBERT["base"], tmp_path / "data") == target
 
 
 def test_licence_is_asked_for_once(tmp_path):
@@ -141,7 +141,7 @@ def test_licence_is_asked_for_once(tmp_path):
     import_weights(save_as_fairseq(tmp_path / "a.pt", make_state()), tmp_path / "data", agree)
     import_weights(save_as_fairseq(tmp_path / "b.pt", make_state("large")), tmp_path / "data", agree)
     assert asked == [AV_HUBERT]
-    assert all(weights.is_accepted(weight, tmp_path / "data") for weight in AVHUBERT.values())
+    assert all(registry.is_accepted(weight, tmp_path / "data") for weight in AVHUBERT.values())
 
 
 def test_without_the_licence_nothing_is_written(tmp_path):
@@ -176,7 +176,7 @@ def test_safetensors_of_published_names_are_taken(tmp_path):
     save_file(make_state(), tmp_path / "a.safetensors")
     imported = import_weights(tmp_path / "a.safetensors", tmp_path / "data", accept)
 
-    assert imported.weight == AVHUBERT["base"] and weights.read_sidecar(imported.path)["container"] == "safetensors"
+    assert imported.weight == AVHUBERT["base"] and registry.read_sidecar(imported.path)["container"] == "safetensors"
 
 
 @pytest.mark.parametrize("norm_first", [True, False])
@@ -203,7 +203,7 @@ def test_place_of_the_norms_is_that_of_the_files_configuration(tmp_path, config,
     path = save_as_fairseq(tmp_path / "a.pt", make_state(), cfg=config)
 
     imported = import_weights(path, tmp_path / "data", accept)
-    assert weights.read_sidecar(imported.path)["config"]["norm_first"] is wanted
+    assert registry.read_sidecar(imported.path)["config"]["norm_first"] is wanted
 
 
 def test_configuration_that_contradicts_itself_is_refused(tmp_path):
@@ -304,7 +304,7 @@ def test_full_disk_leaves_what_was_there(tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
     assert _tree(tmp_path) == before and first.path.read_bytes() == content
-    assert weights.locate_accepted(weights.AVHUBERT["base"], tmp_path / "data") == first.path
+    assert registry.locate_accepted(registry.AVHUBERT["base"], tmp_path / "data") == first.path
 
 
 def test_too_little_room_is_told_before_writing(tmp_path, monkeypatch):

@@ -2,8 +2,9 @@ from importlib import metadata
 
 import pytest
 
-from engine import doctor, weights
+from engine import doctor
 from engine.settings import Settings
+from engine.weights import registry
 
 
 def _marks(findings):
@@ -11,7 +12,7 @@ def _marks(findings):
 
 
 def test_doctor_is_content_with_everything_in_its_place(monkeypatch, tmp_path):
-    monkeypatch.setattr(doctor, "WEIGHTS", (weights.FACE_LANDMARKER, weights.SILERO_VAD))
+    monkeypatch.setattr(doctor, "WEIGHTS", (registry.FACE_LANDMARKER, registry.SILERO_VAD))
     findings = doctor.examine(Settings(tmp_path))
 
     assert doctor.is_healthy(findings)

@@ -8,7 +8,6 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from engine import weights
 from engine.alignedfaces import N_POINTS, SIZE, AlignedFaces
 from engine.dynamics import (
     Dynamics,
@@ -23,9 +22,10 @@ from engine.errors import WeightsDamaged, WeightsForbidden, WeightsMissing
 from engine.models.dvp import DVP, DVPOptions, write_options
 from engine.motion import N_MOTION
 from engine.observation import Heard, Observation, ObservedTrack
-from engine.permissions import MARK, Use, mark_uses
 from engine.settings import Settings
 from engine.types import DynamicEmbedding
+from engine.weights import registry
+from engine.weights.licences import MARK, Use, mark_uses
 
 NATURE = Nature(mean=2.0, between=0.6, within=0.8)
 SIZES = DVPOptions(width=8, dim=6, dilations=(1,), n_shapes=4, n_bands=4)
@@ -87,10 +87,10 @@ def data_dir(tmp_path: Path, model: DVP) -> Path:
 
 
 def write_weights(data_dir: Path, model: DVP, uses: str = mark_uses(frozenset({Use.SPEAKER}))) -> Path:
-    path = data_dir / weights.FOLDER / weights.DYNAMICS.file
+    path = data_dir / registry.FOLDER / registry.DYNAMICS.file
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file(model.state_dict(), path, write_options(SIZES) | {MARK: uses})
-    record = {"sha256": weights.hash_file(path), "speakers": ["Ada", "Ben"]}
+    record = {"sha256": registry.hash_file(path), "speakers": ["Ada", "Ben"]}
     path.with_suffix(".json").write_text(json.dumps(record))
     return path
 
@@ -225,7 +225,7 @@ def test_weights_and_options_make_the_recipe(data_dir: Path, model: DVP) -> None
 def test_weights_that_are_missing_damaged_or_of_another_use_are_refused(
     tmp_path: Path, model: DVP, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(weights, "SHIPPED", tmp_path / "nowhere")
+    monkeypatch.setattr(registry, "SHIPPED", tmp_path / "nowhere")
     settings = Settings(tmp_path)
     with pytest.raises(WeightsMissing, match=r"dynamics\.safetensors was not found"):
         load_dynamics(settings)

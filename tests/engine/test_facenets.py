@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from skimage import data
 
-from engine import weights
 from engine.errors import WeightsDamaged
 from engine.facenets import (
     BLENDSHAPE_LANDMARKS,
@@ -27,6 +26,7 @@ from engine.facenets import (
     _tiles,
     overlap,
 )
+from engine.weights import registry
 
 # Read off the enlarged portrait by eye: right and left pupil, right and left corner of the mouth, tip of the chin.
 KNOWN = (468, 473, 61, 291, 152)
@@ -36,7 +36,7 @@ FACE_PX = 90
 
 @pytest.fixture(scope="module")
 def nets() -> FaceNets:
-    return FaceNets.load(weights.face_landmarker())
+    return FaceNets.load(registry.face_landmarker())
 
 
 @pytest.fixture(scope="module")
@@ -269,6 +269,6 @@ def test_threads_that_ask_together_are_told_what_one_alone_is(nets: FaceNets, po
 
 def test_loading_in_threads_leaves_standard_error_where_it_was(capfd: pytest.CaptureFixture[str]) -> None:
     with ThreadPoolExecutor(3) as pool:
-        list(pool.map(lambda _: FaceNets.load(weights.face_landmarker()), range(3)))
+        list(pool.map(lambda _: FaceNets.load(registry.face_landmarker()), range(3)))
     os.write(2, b"heard")
     assert capfd.readouterr().err == "heard"

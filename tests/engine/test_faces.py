@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from skimage import data
 
-from engine import weights
 from engine.errors import Code
 from engine.facenets import LEFT_EYE, N_LANDMARKS, RIGHT_EYE, Detection, Mesh, Region, overlap
 from engine.faces import FaceNets, FaceOptions, Faces, track_faces
 from engine.types import FaceTrack, Frame
+from engine.weights import registry
 from tests.raising import raises
 
 HEIGHT, WIDTH = 180, 320
@@ -328,7 +328,7 @@ def test_the_thumbnail_is_of_the_largest_seen_face() -> None:
 
 @pytest.fixture(scope="module")
 def nets() -> FaceNets:
-    return FaceNets.load(weights.face_landmarker())
+    return FaceNets.load(registry.face_landmarker())
 
 
 def pan_portrait(n_frames: int, step_px: int) -> list[Frame]:

@@ -4,16 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from engine import weights
 from engine.errors import EngineError, LicenceNotAccepted, WeightsMissing
-from engine.licences import AV_HUBERT, accept_licence
 from engine.methods import Method, choose_method, list_lacking, list_methods
 from engine.types import Mode, Model
+from engine.weights import registry
+from engine.weights.licences import AV_HUBERT, accept_licence
 
 
 def put(data_dir: Path, *sizes: str, accepted: bool = True) -> Path:
     """Files of that name; nothing here reads them."""
-    folder = data_dir / weights.FOLDER
+    folder = data_dir / registry.FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     for size in sizes:
         (folder / f"avhubert_{size}.safetensors").write_bytes(b"weights")

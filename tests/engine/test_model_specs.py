@@ -9,7 +9,7 @@ from engine.gates import GateOptions
 from engine.methods import Method, choose_method, list_lacking, list_methods
 from engine.model_specs import SPECS, ModelSpec
 from engine.types import Mode, Model
-from engine.weights import COMPACT, WEIGHTS
+from engine.weights.registry import COMPACT, WEIGHTS
 
 OTHERS = {Model.AVHUBERT_BASE, Model.AVHUBERT_LARGE}
 

@@ -9,7 +9,6 @@ import pytest
 from skimage.data import astronaut
 from skimage.transform import SimilarityTransform
 
-from engine import weights
 from engine.faces import FaceNets
 from engine.mouths import (
     LIP_POINTS,
@@ -24,6 +23,7 @@ from engine.mouths import (
     stable_points,
 )
 from engine.types import FaceTrack, Frame
+from engine.weights import registry
 
 GOLDEN = Path(__file__).parents[1] / "goldens" / "preprocess.npz"
 MOUTH = (129.3, 157.8)  # of the mean face
@@ -195,7 +195,7 @@ def test_a_track_longer_than_its_clip_is_refused() -> None:
 
 def test_the_mesh_of_a_face_lies_on_the_mean_face() -> None:
     """The points of the mesh stand for the 68 points: a real face, aligned by them, lands on the reference's."""
-    nets = FaceNets.load(weights.face_landmarker())
+    nets = FaceNets.load(registry.face_landmarker())
     image = astronaut()
     (detection,) = nets.find_faces(image)
     points = stable_points(nets.place_landmarks(image, detection.region()).landmarks[None])[0]  # (25, 2)

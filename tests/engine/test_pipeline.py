@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine import observer, pipeline, weights
+from engine import observer, pipeline
 from engine.consistency import PLAIN_MEAN, ConsistencyOptions
 from engine.errors import Code, WeightsMissing
 from engine.experts import Expert
@@ -15,9 +15,10 @@ from engine.observation import measure_clip, measure_track
 from engine.observer import Observer
 from engine.opinions import OpinionOptions
 from engine.pipeline import Engine, EngineOptions
-from engine.recipes import write_recipe
 from engine.settings import MediaLimits, Settings
 from engine.types import SAMPLES_PER_FRAME, Clip, Frame, Mode, Model, Reason, Status
+from engine.weights import registry
+from engine.weights.recipes import write_recipe
 from tests.fakes import (
     FakeEncoder,
     FakeMouthReader,
@@ -257,7 +258,7 @@ def test_recipe_changes_with_any_option_and_any_weight(tmp_path):
 
 
 def test_engine_without_weights_says_which(tmp_path, monkeypatch):
-    monkeypatch.setattr(weights, "SHIPPED", tmp_path)
+    monkeypatch.setattr(registry, "SHIPPED", tmp_path)
 
     with pytest.raises(WeightsMissing, match=r"compact\.safetensors"):
         Engine.load(Settings(tmp_path))

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from scipy.signal import resample_poly
 
-from engine import weights
 from engine.errors import EngineError
 from engine.facenets import FaceNets
 from engine.faces import track_faces
@@ -18,6 +17,7 @@ from engine.training.puppets import animate, write_clip
 from engine.training.visemes import Manner, Motion, move_face
 from engine.training.voices import Phoneme, Speech, Voice, join, pause, speak
 from engine.types import FPS, Frame
+from engine.weights import registry
 from webapp.examples import load_astronaut
 
 SENTENCE = "My mother bought a big wooden boat."
@@ -25,7 +25,7 @@ SENTENCE = "My mother bought a big wooden boat."
 
 @pytest.fixture(scope="module")
 def nets() -> FaceNets:
-    return FaceNets.load(weights.face_landmarker())
+    return FaceNets.load(registry.face_landmarker())
 
 
 @pytest.fixture(scope="module")

@@ -11,12 +11,12 @@ import torch
 from playwright.sync_api import Browser, expect
 from safetensors.torch import save_file
 
-from engine.licences import AV_HUBERT, accept_licence
 from engine.models.avhubert import AVHubert, AVHubertConfig
 from engine.pipeline import Engine
 from engine.report import to_json
 from engine.settings import Settings
-from engine.weights import hash_file
+from engine.weights.licences import AV_HUBERT, accept_licence
+from engine.weights.registry import hash_file
 from tests.webapp.browsing import SIZES, SLOW_MS, Served, analyse_example, fetch, open_page, read_result
 
 pytestmark = pytest.mark.timeout(600)  # several analyses in one test, on whatever machine

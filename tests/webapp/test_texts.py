@@ -20,7 +20,7 @@ from engine.calibration.records import Task
 from engine.methods import Method
 from engine.summary import PAPER_MODE, RESEARCH_ONLY
 from engine.types import CalibrationNote, Mode, Model, Reason, Status, Window
-from engine.weights import WEIGHTS, WeightState
+from engine.weights.registry import WEIGHTS, WeightState
 from gallery_db.records import SearchReason
 from tests.fakes import make_analysis, make_curve, make_report
 from webapp import views

@@ -35,7 +35,7 @@ from engine.pipeline import Engine
 from engine.settings import Settings
 from engine.training.clips import find_corpora
 from engine.types import Mode, Model
-from engine.weights import hash_file
+from engine.weights.registry import hash_file
 from webapp.cli.output import show_counts
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)

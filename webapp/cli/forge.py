@@ -8,12 +8,12 @@ import numpy as np
 import typer
 from rich.progress import TimeElapsedColumn
 
-from engine import weights
 from engine.datasets.manifest import Row, Skipped, read_manifest
 from engine.evaluation.forge import BenchOptions, Studio, forge_clips
 from engine.evaluation.forgery import CONTROLS, FORGERIES, Kind
 from engine.facenets import FaceNets
 from engine.settings import Settings
+from engine.weights import registry
 from webapp.cli.output import show_counts
 
 GROUPS = {"forgeries": FORGERIES, "controls": CONTROLS, "all": tuple(Kind)}
@@ -40,7 +40,7 @@ def forge(
     settings = Settings.from_env()
     rows = read_manifest(manifest)
     chosen = spread_rows(rows, limit)
-    studio = Studio(FaceNets.load(weights.face_landmarker(settings.data_dir)), settings.limits)
+    studio = Studio(FaceNets.load(registry.face_landmarker(settings.data_dir)), settings.limits)
     with show_counts(TimeElapsedColumn()) as report:
         skipped = forge_clips(chosen, rows, out, studio, options, lambda done, total: report("clips", done, total))
     _tell(out, skipped)

@@ -41,7 +41,7 @@ from engine.training.probation import Objective, choose_losses
 from engine.training.scores import score_held_out
 from engine.training.speakers import gather_spoken_clips, read_spoken_rows, split_speakers
 from engine.training.steps import Losses, Shop
-from engine.weights import hash_file
+from engine.weights.registry import hash_file
 from webapp.cli.output import show_counts
 
 app = typer.Typer(help="Train Wayspeak's own models from clips.", add_completion=False, no_args_is_help=True)

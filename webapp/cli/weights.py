@@ -8,9 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from engine.errors import EngineError, LicenceNotAccepted
-from engine.licences import LICENCES, Licence, accept_licence, find_acceptance
 from engine.settings import Settings
-from engine.weights import WEIGHTS, WeightCheck, WeightState, inspect_weight
+from engine.weights.licences import LICENCES, Licence, accept_licence, find_acceptance
+from engine.weights.registry import WEIGHTS, WeightCheck, WeightState, inspect_weight
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 

@@ -7,7 +7,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from engine.weights import WEIGHTS, WeightState, hash_file, inspect_weight
+from engine.weights.registry import WEIGHTS, WeightState, hash_file, inspect_weight
 
 CARDS = ("calibration.md", "compact-model.md", "dynamics-model.md")
 CHECKOUT = Path(__file__).parents[2] / "docs"

@@ -3,7 +3,7 @@
 import gradio as gr
 
 from engine.errors import EngineError
-from engine.weights import WEIGHTS, WeightState, inspect_weight
+from engine.weights.registry import WEIGHTS, WeightState, inspect_weight
 from webapp.context import AppContext
 from webapp.evidence.surroundings import read_cards
 from webapp.pages.desk import QUIET, guard

@@ -179,6 +179,6 @@ def _read_look(context: AppContext, job: Job) -> Look:
 
 
 def _hash(path: Path) -> str:
-    from engine.weights import hash_file
+    from engine.weights.registry import hash_file
 
     return hash_file(path)

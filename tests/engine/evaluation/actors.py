@@ -9,7 +9,6 @@ import cv2
 import numpy as np
 from skimage import data
 
-from engine import weights
 from engine.facenets import FaceNets
 from engine.training.portraits import N_MESH, OVAL, Portrait, find_portrait
 from engine.training.puppets import animate, write_clip
@@ -17,6 +16,7 @@ from engine.training.visemes import Motion
 from engine.training.voices import Speech
 from engine.types import FPS
 from engine.warping import bend, span_triangles
+from engine.weights import registry
 
 SIDE = 256
 RATE_HZ = 16_000
@@ -37,7 +37,7 @@ class Part:
 @cache
 def load_nets() -> FaceNets:
     """The nets that find faces."""
-    return FaceNets.load(weights.face_landmarker())
+    return FaceNets.load(registry.face_landmarker())
 
 
 @cache

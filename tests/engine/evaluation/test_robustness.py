@@ -20,7 +20,7 @@ from engine.observer import Observer
 from engine.pipeline import Engine
 from engine.settings import MediaLimits
 from engine.types import Clip
-from engine.weights import hash_file
+from engine.weights.registry import hash_file
 from tests.engine.calibration.drawn import make_record
 from tests.fakes import FakeNets, FakeVoice, make_clip, make_expert, make_mouth, make_voice
 from webapp.cli.main import app

@@ -25,7 +25,7 @@ from engine.models.dvp import (
     write_options,
 )
 from engine.motion import N_MOTION
-from engine.permissions import MARK
+from engine.weights.licences import MARK
 
 SMALL = DVPOptions(width=16, dim=8)
 

@@ -11,7 +11,7 @@ from engine.training import archive
 from engine.training.archive import Archive
 from engine.training.clips import MIN_FRAMES
 from engine.training.reels import NOBODY, Reel, write_reel
-from engine.weights import hash_file
+from engine.weights.registry import hash_file
 from tests.engine.training.planted import make_reel
 from tests.raising import raises
 

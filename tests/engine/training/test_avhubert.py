@@ -12,7 +12,6 @@ from safetensors import safe_open
 from engine.errors import EngineError, WeightsForbidden
 from engine.metrics import auc
 from engine.models.avhubert import CONFIGS, HEADS, AVHubert, load_avhubert
-from engine.permissions import Use, check_use
 from engine.training import avhubert
 from engine.training.avhubert import (
     TRAININGS,
@@ -31,7 +30,8 @@ from engine.training.probation import try_reels
 from engine.training.records import read_tensors
 from engine.training.reels import Reel
 from engine.training.steps import Shop, StepOptions, Trend
-from engine.weights import hash_file
+from engine.weights.licences import Use, check_use
+from engine.weights.registry import hash_file
 from tests.engine.training.planted import MINI, make_reels, make_training
 
 

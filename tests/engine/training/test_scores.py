@@ -12,7 +12,7 @@ from engine.calibration.trials import read_trials
 from engine.observation import Observation
 from engine.training.dynamics_scores import STYLE_STAND_INS, score_left_out
 from engine.training.scores import STAND_INS
-from engine.weights import hash_file
+from engine.weights.registry import hash_file
 from tests.engine.evaluation.people import draw_people, gather
 from tests.engine.training.planted import make_clip
 from tests.fakes import make_mouth

@@ -3,13 +3,14 @@ import sys
 
 import pytest
 
-from engine import methods, weights
+from engine import methods
 from engine.calibration.files import write_record
 from engine.errors import Code
 from engine.methods import Method
 from engine.pipeline import Engine
 from engine.report import to_json, write_json
 from engine.types import Mode, Model
+from engine.weights import registry
 from tests.engine.calibration.drawn import make_record
 from tests.fakes import FakeEngine, make_analysis
 from webapp.cli import analyse
@@ -100,7 +101,7 @@ def test_report_that_cannot_be_written_is_an_error_with_its_place(run, tmp_path)
 
 
 def test_missing_weights_are_an_error_like_any_other(monkeypatch, tmp_path, capfd):
-    monkeypatch.setattr(weights, "SHIPPED", tmp_path)
+    monkeypatch.setattr(registry, "SHIPPED", tmp_path)
     monkeypatch.setattr(sys, "argv", ["wayspeak", "analyse", "talk.mp4", "--json", "-"])
     with pytest.raises(SystemExit) as ended:
         main()
@@ -111,7 +112,7 @@ def test_missing_weights_are_an_error_like_any_other(monkeypatch, tmp_path, capf
 
 
 def test_doctor_tells_what_is_missing_and_exits_with_1(run, monkeypatch, tmp_path):
-    monkeypatch.setattr(weights, "SHIPPED", tmp_path)
+    monkeypatch.setattr(registry, "SHIPPED", tmp_path)
     code, out, _ = run("doctor")
 
     (line,) = [line for line in out.splitlines() if line.split()[1] == "compact"]

@@ -16,7 +16,7 @@ from engine.calibration.release import APPROVER
 from engine.calibration.trials import read_trials, write_trials
 from engine.errors import Code
 from engine.pipeline import Engine
-from engine.weights import hash_file
+from engine.weights.registry import hash_file
 from tests.engine.calibration.drawn import CREATED, draw_search, draw_trials, make_record
 from tests.engine.evaluation.films import DrawnObserver, draw_film
 from tests.engine.evaluation.people import draw_people, gather

@@ -375,6 +375,6 @@ def test_the_real_watcher_cuts_faces_and_has_the_recipe_of_its_weights(data_dir:
 def test_without_weights_it_is_said_which_are_missing(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], data_dir: Path, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("engine.weights.SHIPPED", tmp_path / "nowhere")
+    monkeypatch.setattr("engine.weights.registry.SHIPPED", tmp_path / "nowhere")
     code, _, err = make_run(monkeypatch, capfd)("enrol", "Ada", "ada1.mp4", *CONSENT)
     assert code == 2 and "dynamics.safetensors was not found" in err

@@ -16,7 +16,7 @@ from engine.settings import Settings
 from engine.training import archive, probation
 from engine.training.avhubert import TRAININGS
 from engine.training.crew import Crew
-from engine.weights import hash_file
+from engine.weights.registry import hash_file
 from tests.engine.training.planted import make_reel, make_training
 from webapp.cli import train
 from webapp.cli.main import app, main

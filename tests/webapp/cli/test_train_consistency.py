@@ -21,7 +21,7 @@ from engine.training.clips import TrainingClip, split_folds
 from engine.training.consistency import TrainingOptions, Workshop, align_clips, train_held_out
 from engine.training.members import MemberOptions
 from engine.training.windows import WindowOptions
-from engine.weights import COMPACT, verify
+from engine.weights.registry import COMPACT, verify
 from tests.engine.training.planted import make_clip, make_clips, shrink_members
 from webapp.cli import train
 from webapp.cli.main import app, main

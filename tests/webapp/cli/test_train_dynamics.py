@@ -25,7 +25,6 @@ from engine.faces import FaceOptions
 from engine.models.dvp import DVP, Member, load_dvp
 from engine.observation import Observation
 from engine.observer import Observer
-from engine.permissions import MARK
 from engine.settings import Settings
 from engine.training import dynamics_validation, speakers
 from engine.training.distortions import Distortion
@@ -34,7 +33,8 @@ from engine.training.dynamics_scores import STYLE_STAND_INS
 from engine.training.dynamics_validation import UNTOUCHED, Looks, _call_all, ablations, look_at
 from engine.training.recasts import StillFace
 from engine.training.speakers import SpokenClip, fit_bases, read_spoken_rows
-from engine.weights import DYNAMICS, FOLDER, hash_file, verify
+from engine.weights.licences import MARK
+from engine.weights.registry import DYNAMICS, FOLDER, hash_file, verify
 from tests.engine.training.planted_people import (
     MINI,
     QUICK,

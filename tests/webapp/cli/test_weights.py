@@ -4,10 +4,11 @@ from io import StringIO
 
 import pytest
 
-from engine import checkpoints, conversion, doctor, weights
-from engine.licences import AV_HUBERT, FILE
+from engine import conversion, doctor
 from engine.settings import Settings
-from engine.weights import AVHUBERT, FOLDER
+from engine.weights import checkpoint_reader, registry
+from engine.weights.licences import AV_HUBERT, FILE
+from engine.weights.registry import AVHUBERT, FOLDER
 from tests.checkpoints import SMALL, Attack, load_here, make_state, save_as_fairseq
 from webapp.cli.main import main
 
@@ -16,7 +17,7 @@ from webapp.cli.main import main
 def data_dir(tmp_path, monkeypatch):
     monkeypatch.setenv("WAYSPEAK_DATA", str(tmp_path / "data"))
     monkeypatch.setattr(conversion, "CONFIGS", SMALL)
-    monkeypatch.setattr(checkpoints, "_read_confined", load_here)
+    monkeypatch.setattr(checkpoint_reader, "_read_confined", load_here)
     return tmp_path / "data"
 
 
@@ -115,7 +116,7 @@ def test_list_tells_all_of_every_file(run, published, data_dir):
     assert "missing" in line and "not accepted" in line
     (line,) = [line for line in after.splitlines() if line.startswith("avhubert_base")]
     assert "verified" in line and "not accepted" not in line and "accepted" in line and " MB" in line
-    for weight in weights.WEIGHTS:
+    for weight in registry.WEIGHTS:
         assert all(text in after for text in (weight.name, weight.purpose, weight.source, weight.weight_licence))
     assert code == 0
 
@@ -124,7 +125,7 @@ def test_list_as_json_is_for_machines(run, published, data_dir):
     run("import", published, "--accept-licence")
     rows = {row["name"]: row for row in json.loads(run("list", "--json")[1])}
 
-    assert set(rows) == {weight.name for weight in weights.WEIGHTS}
+    assert set(rows) == {weight.name for weight in registry.WEIGHTS}
     own, large, compact = rows["avhubert_base"], rows["avhubert_large"], rows["compact"]
     path = data_dir / FOLDER / "avhubert_base.safetensors"
     assert (own["state"], own["path"], own["size"]) == ("verified", str(path), path.stat().st_size)
@@ -147,7 +148,7 @@ def test_verification_passes_without_the_optional_and_fails_of_damage(run, publi
 
 
 def test_verification_fails_where_something_needed_is_missing(run, monkeypatch, tmp_path):
-    monkeypatch.setattr(weights, "SHIPPED", tmp_path / "nowhere")
+    monkeypatch.setattr(registry, "SHIPPED", tmp_path / "nowhere")
     code, out, _ = run("verify")
 
     assert code == 1 and "missing    compact" in out

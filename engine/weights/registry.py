@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import WeightsDamaged, WeightsForbidden, WeightsMissing
-from engine.licences import AV_HUBERT, Licence, find_acceptance, require_acceptance
-from engine.permissions import Use, check_use
+from engine.weights.licences import AV_HUBERT, Licence, Use, check_use, find_acceptance, require_acceptance
 
-SHIPPED = Path(__file__).parent / "weights"
+SHIPPED = Path(__file__).parent / "shipped"
 FOLDER = "weights"  # beneath the data folder
 
 

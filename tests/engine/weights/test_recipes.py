@@ -5,7 +5,6 @@ from math import inf
 
 import pytest
 
-from engine import recipes
 from engine.calibration.files import list_shipped
 from engine.calibration.records import Task
 from engine.consistency import PLAIN_MEAN, ConsistencyOptions
@@ -14,9 +13,10 @@ from engine.faces import FaceOptions
 from engine.gates import GateOptions
 from engine.opinions import OpinionOptions
 from engine.pipeline import EngineOptions
-from engine.recipes import FIELDS, hash_options
 from engine.types import Model, Status
 from engine.voice import VoiceOptions
+from engine.weights import recipes
+from engine.weights.recipes import FIELDS, hash_options
 
 VOICE = VoiceOptions()
 OPTIONS = (FaceOptions, VoiceOptions, ConsistencyOptions, GateOptions, OpinionOptions, EngineOptions, EmbeddingOptions)

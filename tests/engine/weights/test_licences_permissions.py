@@ -8,13 +8,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from engine import weights
 from engine.errors import WeightsDamaged, WeightsForbidden, WeightsMissing
 from engine.models.avhubert import AVHubert
-from engine.permissions import MARK, Use, check_use, load_for, mark_uses
+from engine.weights import registry
+from engine.weights.licences import MARK, Use, check_use, load_for, mark_uses
 from tests.checkpoints import SMALL, make_state
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 OURS = {"encoder.weight": torch.ones(2, 2)}
 CONSISTENCY_ALONE = mark_uses(frozenset({Use.CONSISTENCY}))
 
@@ -76,22 +76,22 @@ def test_only_whole_safetensors_are_loaded(tmp_path):
         load_for(Use.SPEAKER, tmp_path / "b.safetensors")
 
 
-@pytest.mark.parametrize("size", weights.AVHUBERT)
+@pytest.mark.parametrize("size", registry.AVHUBERT)
 def test_table_gives_avhubert_to_no_speaker_branch(tmp_path, size):
     with pytest.raises(WeightsForbidden, match=rf"avhubert_{size} may not be used for speaker: .*non-commercial"):
-        weights.locate_weight(weights.AVHUBERT[size], tmp_path, Use.SPEAKER)
+        registry.locate_weight(registry.AVHUBERT[size], tmp_path, Use.SPEAKER)
 
 
 def test_avhubert_in_the_place_of_other_weights_is_found_out(tmp_path):
-    folder = tmp_path / weights.FOLDER
+    folder = tmp_path / registry.FOLDER
     folder.mkdir()
-    target = folder / weights.COMPACT.file
+    target = folder / registry.COMPACT.file
     save_file(make_state(), target)
-    target.with_suffix(".json").write_text(json.dumps({"sha256": weights.hash_file(target)}))
+    target.with_suffix(".json").write_text(json.dumps({"sha256": registry.hash_file(target)}))
 
-    assert weights.locate_weight(weights.COMPACT, tmp_path) == target
+    assert registry.locate_weight(registry.COMPACT, tmp_path) == target
     with pytest.raises(WeightsForbidden, match=r"compact\.safetensors holds AV-HuBERT"):
-        weights.locate_weight(weights.COMPACT, tmp_path, Use.SPEAKER)
+        registry.locate_weight(registry.COMPACT, tmp_path, Use.SPEAKER)
 
 
 # Everything that may tell speakers apart, by name: what is added to the branch is found by these patterns.
@@ -108,7 +108,7 @@ SPEAKER_BRANCH = (
     "engine/evaluation/dynamics*.py",
     "gallery_db/**/*.py",
 )
-FORBIDDEN = ("engine.models.avhubert", "engine.experts", "engine.conversion", "engine.checkpoints")
+FORBIDDEN = ("engine.models.avhubert", "engine.experts", "engine.conversion", "engine.weights.checkpoint_reader")
 
 
 def _find_branch(root: Path = ROOT) -> list[Path]:
@@ -161,5 +161,5 @@ def test_the_check_sees_roundabout_imports(tmp_path):
 
 
 def test_forbidden_uses_are_of_the_table_itself():
-    for weight in weights.WEIGHTS:
+    for weight in registry.WEIGHTS:
         assert (Use.SPEAKER in weight.uses) == (weight.licence is None)

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from engine import licences
 from engine.errors import FolderUnwritable, LicenceNotAccepted
-from engine.licences import AV_HUBERT, accept_licence, find_acceptance, require_acceptance
+from engine.weights import licences
+from engine.weights.licences import AV_HUBERT, accept_licence, find_acceptance, require_acceptance
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def test_nothing_is_accepted_before_somebody_does(tmp_path):

@@ -12,7 +12,7 @@ from dataclasses import fields, is_dataclass
 from enum import Enum
 from pathlib import Path
 
-from engine import weights
+from engine.weights import registry
 
 FIELDS: Mapping[str, tuple[str, ...]] = {
     "FaceOptions": (
@@ -63,7 +63,7 @@ ADDED_FIELDS: dict[str, dict[str, object]] = {}
 
 def write_recipe(files: Sequence[Path], options: object, words: Sequence[str] = ()) -> str:
     """Name each weight file by its hash, and all options by theirs; safe as the name of a folder."""
-    hashes = [f"{path.stem}-{weights.hash_file(path)[:12]}" for path in files]
+    hashes = [f"{path.stem}-{registry.hash_file(path)[:12]}" for path in files]
     return "+".join([*hashes, *words, f"options-{hash_options(options)}"])
 
 
@@ -91,6 +91,6 @@ def _describe_options(options: object) -> str:
     pinned, added = FIELDS.get(name, ()), ADDED_FIELDS.get(name, {})
     values = {field.name: getattr(options, field.name) for field in fields(options)}  # type: ignore[arg-type]
     if not pinned or values.keys() != {*pinned, *added}:
-        raise TypeError(f"pin the fields of {type(options).__name__} in engine/recipes.py: {', '.join(values)}")
+        raise TypeError(f"pin the fields of {type(options).__name__} in engine/weights/recipes.py: {', '.join(values)}")
     written = [*pinned, *sorted(field for field in added if values[field] != added[field])]
     return f"{name}({', '.join(f'{field}={_describe(values[field])}' for field in written)})"

@@ -17,11 +17,11 @@ import pytest
 import torch
 from safetensors.torch import save, save_file
 
-from engine import checkpoints
-from engine.checkpoints import MAX_PICKLE, read_checkpoint
 from engine.errors import Code, EngineError
 from engine.media.sandbox import process
 from engine.media.sandbox.ipc import Message
+from engine.weights import checkpoint_reader
+from engine.weights.checkpoint_reader import MAX_PICKLE, read_checkpoint
 from tests.checkpoints import Attack, Place, Plan, load_here, make_state, pickle_plans, save_as_fairseq, zip_up
 from tests.raising import raises
 
@@ -341,7 +341,7 @@ def test_file_itself_stays_as_it_was(tmp_path):
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [Path(path)]
 
 
-def _load_pickled(tmp_path: Path, pickled: bytes) -> checkpoints.Checkpoint:
+def _load_pickled(tmp_path: Path, pickled: bytes) -> checkpoint_reader.Checkpoint:
     return load_here(zip_up(tmp_path / "file.pt", pickled, data__0=DATA))
 
 
@@ -577,7 +577,7 @@ def test_hostile_file_is_refused_by_the_confined_process_too(tmp_path, legacy):
 
 @pytest.mark.parametrize("n_bytes", [2**31 - 1, 2**60], ids=["2 GiB", "more than there is"])
 def test_memory_is_limited(tmp_path, n_bytes, monkeypatch):
-    monkeypatch.setattr(checkpoints, "SPARE_BYTES", 2**28)
+    monkeypatch.setattr(checkpoint_reader, "SPARE_BYTES", 2**28)
     number = b"\x8a\x08" + struct.pack("<q", n_bytes)
     path = zip_up(tmp_path / "a.pt", _add(b"c__builtin__\nbytearray\n" + number + b"\x85R."), data__0=DATA)
 
@@ -587,7 +587,7 @@ def test_memory_is_limited(tmp_path, n_bytes, monkeypatch):
 
 @pytest.mark.parametrize("depth", [60, 200_000], ids=["for ever", "crash"])
 def test_key_whose_hash_never_ends_is_refused(tmp_path, depth, monkeypatch):
-    monkeypatch.setattr(checkpoints, "MAX_CPU_S", 4)  # of it, 2 for the import of torch
+    monkeypatch.setattr(checkpoint_reader, "MAX_CPU_S", 4)  # of it, 2 for the import of torch
     doubled = b"}" + b")" + b"q\x00h\x00\x86" * depth + b"Ns."
     path = zip_up(tmp_path / "a.pt", _add(doubled), data__0=DATA)
 
@@ -619,8 +619,8 @@ def test_process_that_was_taken_over_is_not_believed(tmp_path, monkeypatch, mess
         def __exit__(self, *_: object) -> None:
             pass
 
-    monkeypatch.setattr(checkpoints, "Decoder", Process)
-    monkeypatch.setattr(checkpoints, "SPARE_BYTES", 2**24)
+    monkeypatch.setattr(checkpoint_reader, "Decoder", Process)
+    monkeypatch.setattr(checkpoint_reader, "SPARE_BYTES", 2**24)
     path = zip_up(tmp_path / "a.pt", _good_pickle(), data__0=DATA)
 
     with raises(Code.CHECKPOINT_REFUSED, match=r"a\.pt (cannot be read|has 1 tensors)") as caught:
@@ -631,7 +631,9 @@ def test_process_that_was_taken_over_is_not_believed(tmp_path, monkeypatch, mess
 @pytest.mark.skipif(platform.system() != "Linux", reason="elsewhere there is no filter of system calls")
 def test_torch_starts_no_thread_before_the_confinement():
     """A filter of system calls holds the thread that installs it, and those that it starts later."""
-    code = "import os, engine.media.sandbox.fork_server; from engine.checkpoints import warm_up; warm_up()\n"
+    code = (
+        "import os, engine.media.sandbox.fork_server; from engine.weights.checkpoint_reader import warm_up; warm_up()\n"
+    )
     code += "print(len(os.listdir('/proc/self/task')))"
     done = subprocess.run(
         [sys.executable, "-c", code], env=process._write_environment(), capture_output=True, text=True, check=True

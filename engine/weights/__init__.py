@@ -1,0 +1,1 @@
+"""Register model files: hashes, licences, safe reading."""
