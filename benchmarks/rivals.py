@@ -26,7 +26,7 @@ from torch import nn
 
 from benchmarks.portrait import write_portrait
 from benchmarks.stopwatches import Spent, describe_machine, find_middle, measure
-from engine.facenets import FaceNets
+from engine.faces.landmarker import FaceNets
 from engine.media.clip import open_clip
 from engine.pipeline import Engine
 from engine.settings import Settings

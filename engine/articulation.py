@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 from scipy.ndimage import maximum_filter1d
 
+from engine.faces.landmark_features import LIPS
 from engine.json_fields import Rounded
-from engine.lips import LIPS
 from engine.speechsounds import Sound
 from engine.types import FPS, OnStep, Seconds
 

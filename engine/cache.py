@@ -18,10 +18,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from engine.alignedfaces import AlignedFaces
 from engine.errors import Code
-from engine.motion import N_MOTION
-from engine.mouths import CROP
+from engine.faces.face_crops import AlignedFaces
+from engine.faces.landmark_features import N_MOTION
+from engine.faces.mouth_crops import CROP
 from engine.observation import Heard, Observation, ObservedTrack
 from engine.observer import FACES_VERSION, MOUTHS_VERSION
 from engine.types import OnStep, Reason

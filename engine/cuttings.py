@@ -9,9 +9,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from engine.alignedfaces import AlignedFaces, place_points, plan_faces
-from engine.crops import CropPlan
-from engine.mouths import CROP, cut_mouth, interpolate_landmarks, place_mouths, stable_points
+from engine.faces.face_crops import AlignedFaces, CropPlan, place_points, plan_faces
+from engine.faces.mouth_crops import CROP, cut_mouth, interpolate_landmarks, place_mouths, stable_points
 from engine.observation import Observation, ObservedTrack
 from engine.types import FPS, FaceTrack
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from engine.cache import ObservationCache, observe_cached
 from engine.errors import EngineError
-from engine.faces import FaceOptions
+from engine.faces.tracking import FaceOptions
 from engine.observer import Observer
 from engine.settings import Settings
 from engine.types import OnStep

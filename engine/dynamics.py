@@ -12,7 +12,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from engine.alignedfaces import AlignedFaces
+from engine.faces.face_crops import AlignedFaces
 from engine.models.dvp import DVP, load_dvp
 from engine.observation import Observation, ObservedTrack
 from engine.observer import FACES_VERSION

@@ -9,7 +9,7 @@ import torch
 
 from engine.consistency import Consistency, ConsistencyOptions, find_offset, measure_consistency
 from engine.cuttings import MAX_FRAMES
-from engine.lips import N_FEATURES
+from engine.faces.landmark_features import N_FEATURES
 from engine.model_specs import SPECS
 from engine.models.avhubert import AVHubert
 from engine.models.compact import N_SPEECH, CompactConsistency

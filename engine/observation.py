@@ -9,9 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.alignedfaces import AlignedFaces
-from engine.lips import describe_lips
-from engine.motion import describe_motion
+from engine.faces.face_crops import AlignedFaces
+from engine.faces.landmark_features import describe_lips, describe_motion
 from engine.speech import filterbank_rows, log_mel
 from engine.types import FPS, SAMPLES_PER_FRAME, Clip, FaceTrack, Reason
 from engine.voice import VoiceDetector, level_dbfs
@@ -56,7 +55,7 @@ class ObservedTrack:
     face_px: float  # median width where seen
     thumbnail: np.ndarray  # (96, 96, 3) uint8 RGB
     motion: np.ndarray  # (T, M) float32, `motion.describe_motion`
-    mouths: np.ndarray | None = None  # (T, 96, 96) uint8, see `engine/mouths.py`; None: were not cut
+    mouths: np.ndarray | None = None  # (T, 96, 96) uint8, see `engine/faces/mouth_crops.py`; None: were not cut
     faces: AlignedFaces | None = None  # of these T frames; None: were not cut
 
     @property

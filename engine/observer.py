@@ -8,9 +8,9 @@ from typing import cast
 
 import torch
 
-from engine.crops import cut_crops
 from engine.cuttings import Cuttings, add_cuttings, plan_cuttings
-from engine.faces import FaceNets, FaceOptions, track_faces
+from engine.faces.face_crops import cut_crops
+from engine.faces.tracking import FaceNets, FaceOptions, track_faces
 from engine.media.clip import open_clip, read_ahead
 from engine.observation import Heard, Observation, listen, observe_track
 from engine.settings import MediaLimits, Settings

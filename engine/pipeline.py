@@ -9,7 +9,7 @@ from engine.calibration.judging import check_consistency, find_calibration, judg
 from engine.calibration.records import Calibration, Task
 from engine.consistency import Consistency, ConsistencyOptions
 from engine.experts import Expert, load_encoder, locate_model
-from engine.faces import FaceOptions
+from engine.faces.tracking import FaceOptions
 from engine.gates import (
     Gated,
     GateOptions,

@@ -7,8 +7,8 @@ and not faces from nothing.
 
 import numpy as np
 
-from engine.alignedfaces import AlignedFaces
 from engine.dynamics import Nature, join_windows
+from engine.faces.face_crops import AlignedFaces
 from engine.observation import Observation, ObservedTrack
 from engine.observer import FACES_VERSION
 from engine.types import FPS, DynamicEmbedding

@@ -12,8 +12,8 @@ import numpy as np
 
 from engine.errors import EngineError
 from engine.experts import Expert
-from engine.facenets import LEFT_EYE, N_LANDMARKS, RIGHT_EYE, Detection, Mesh, Region
-from engine.lips import MOUTH_SHAPES
+from engine.faces.landmark_features import MOUTH_SHAPES
+from engine.faces.landmarker import LEFT_EYE, N_LANDMARKS, RIGHT_EYE, Detection, Mesh, Region
 from engine.observation import Heard, ObservedTrack
 from engine.types import (
     FPS,

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from engine.errors import EngineError
-from engine.facenets import FaceNets
+from engine.faces.landmarker import FaceNets
 from engine.settings import Settings
 from engine.training.portraits import Portrait, find_portrait
 from engine.training.puppets import animate, write_clip

@@ -10,7 +10,7 @@ from enum import StrEnum
 import numpy as np
 
 from engine.evaluation.trials import Encode, TrialClip
-from engine.lips import CHIN, LIPS, N_FEATURES
+from engine.faces.landmark_features import CHIN, LIPS, N_FEATURES
 from engine.models.compact import N_BANDS, N_SPEECH
 
 LIP_POINTS, CHIN_POINTS = slice(0, 2 * len(LIPS)), slice(2 * len(LIPS), 2 * len(LIPS + CHIN))

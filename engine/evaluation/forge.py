@@ -19,7 +19,7 @@ from engine.evaluation.marked_clips import write_marked_clip
 from engine.evaluation.swaps import check_take, shift_time, speak_over_take, swap
 from engine.evaluation.takes import Take, load_take
 from engine.evaluation.watermark import plan_mark
-from engine.facenets import FaceNets
+from engine.faces.landmarker import FaceNets
 from engine.settings import MediaLimits
 
 COLUMNS = (

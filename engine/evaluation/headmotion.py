@@ -9,8 +9,8 @@ from functools import cached_property
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from engine.facenets import BLENDSHAPES
-from engine.lips import HeadPoses, find_poses
+from engine.faces.landmark_features import HeadPoses, find_poses
+from engine.faces.landmarker import BLENDSHAPES
 from engine.training.portraits import LOWER_LIDS, N_MESH, UPPER_LIDS, Portrait
 from engine.types import FaceTrack
 

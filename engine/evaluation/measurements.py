@@ -15,7 +15,7 @@ from engine.errors import EngineError
 from engine.evaluation.embeddings import EmbeddedRows, embed_rows, load_embedder
 from engine.evaluation.identity import IdentityOptions, name_unusable
 from engine.evaluation.trials import TrialClip
-from engine.faces import FaceOptions
+from engine.faces.tracking import FaceOptions
 from engine.model_specs import SPECS
 from engine.observation import Observation, ObservedTrack
 from engine.observer import Observer

@@ -12,11 +12,11 @@ from functools import cached_property
 import cv2
 import numpy as np
 
-from engine.crops import CropPlan, cut_crops
 from engine.evaluation.blending import Colours, box_around
 from engine.evaluation.headmotion import HeadMotion, find_shape
 from engine.evaluation.takes import Take
-from engine.lips import find_poses
+from engine.faces.face_crops import CropPlan, cut_crops
+from engine.faces.landmark_features import find_poses
 from engine.training.portraits import INNER_LIPS, LIP_STRIP, OVAL, Portrait
 from engine.training.puppets import HeadMesh
 from engine.warping import Bent, Box, bend

@@ -20,9 +20,9 @@ from engine.evaluation.headmotion import (
     measure_turn,
     measure_unrest,
 )
-from engine.facenets import FaceNets
-from engine.faces import track_faces
-from engine.lips import HeadPoses, find_poses
+from engine.faces.landmark_features import HeadPoses, find_poses
+from engine.faces.landmarker import FaceNets
+from engine.faces.tracking import track_faces
 from engine.media.clip import OwnPictures, open_clip, open_pictures, read_ahead
 from engine.settings import MediaLimits
 from engine.training.portraits import OVAL, Portrait

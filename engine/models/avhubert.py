@@ -24,7 +24,7 @@ from torch.nn import functional as F  # noqa: N812
 from torch.nn.utils.parametrizations import weight_norm
 
 from engine.errors import WeightsDamaged
-from engine.mouths import normalise_for_avhubert
+from engine.faces.mouth_crops import normalise_for_avhubert
 from engine.types import Encoded
 
 N_AUDIO = 104  # numbers in a row of `speech.filterbank_rows`

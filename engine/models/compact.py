@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
 from engine.errors import WeightsDamaged
-from engine.lips import MOUTH_SHAPES, N_FEATURES
+from engine.faces.landmark_features import MOUTH_SHAPES, N_FEATURES
 from engine.types import Encoded
 
 N_BANDS = 40

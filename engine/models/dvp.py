@@ -24,10 +24,10 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
-from engine.alignedfaces import N_POINTS, SIZE, AlignedFaces
 from engine.errors import WeightsDamaged
+from engine.faces.face_crops import N_POINTS, SIZE, AlignedFaces
+from engine.faces.landmark_features import N_POSE, N_SHAPES
 from engine.models.compact import Block
-from engine.motion import N_POSE, N_SHAPES
 from engine.weights.licences import Use, load_for
 
 BLOCK = 8

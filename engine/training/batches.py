@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from engine.mouths import AVHUBERT_CROP, CROP
+from engine.faces.mouth_crops import AVHUBERT_CROP, CROP
 from engine.speech import FILTERS, STEPS_PER_FRAME, normalise_rows
 from engine.training.masking import MaskOptions, draw_spans, drop_modalities, replace_spans
 from engine.training.reels import Cut, Reel, cut_reel, read_energies

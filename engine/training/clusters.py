@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from sklearn.cluster import MiniBatchKMeans
 
+from engine.faces.mouth_crops import normalise_for_avhubert
 from engine.models.avhubert import AVHubert
-from engine.mouths import normalise_for_avhubert
 from engine.speech import normalise_rows
 from engine.training.reels import Reel, cut_reel, read_cepstra
 

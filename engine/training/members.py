@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from engine.lips import N_FEATURES
+from engine.faces.landmark_features import N_FEATURES
 from engine.models.compact import N_SPEECH, Member
 from engine.training.clips import TrainingClip
 from engine.training.losses import AlignmentLoss, MaskedPrediction

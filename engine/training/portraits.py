@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from engine.errors import EngineError
-from engine.facenets import FaceNets
+from engine.faces.landmarker import FaceNets
 
 # Landmark rows of the lips from the outside in, right corner to left corner; upper and lower share the corners.
 UPPER = np.array(

@@ -11,8 +11,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
+from engine.faces.mouth_crops import AVHUBERT_DEVIATION, AVHUBERT_MEAN
 from engine.models.avhubert import AVHubert
-from engine.mouths import AVHUBERT_DEVIATION, AVHUBERT_MEAN
 from engine.training.batches import Batch
 from engine.training.losses import AlignmentLoss, AlignmentWeights
 

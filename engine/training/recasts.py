@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from scipy.spatial import Delaunay
 
-from engine.alignedfaces import SIZE, AlignedFaces
+from engine.faces.face_crops import SIZE, AlignedFaces
 from engine.warping import bend, span_triangles
 
 _RIM = np.array([(x, y) for x in (0, 21, 42, 63) for y in (0, 63)] + [(x, y) for x in (0, 63) for y in (21, 42)], float)

@@ -13,12 +13,12 @@ import torch
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from engine.facenets import FaceNets
-from engine.faces import FaceOptions, track_faces
+from engine.faces.landmarker import FaceNets
+from engine.faces.mouth_crops import CROP, crop_mouths
+from engine.faces.tracking import FaceOptions, track_faces
 from engine.media.audio import torchaudio
 from engine.media.clip import open_clip
 from engine.models.compact import N_BANDS, CompactConsistency, load_compact
-from engine.mouths import CROP, crop_mouths
 from engine.observation import observe_track
 from engine.settings import Settings
 from engine.speech import FILTERS, STEPS_PER_FRAME, log_mel, stack_filterbank

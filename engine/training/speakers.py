@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from engine.alignedfaces import AlignedFaces
 from engine.cache import ObservationCache, observe_cached
 from engine.datasets.manifest import Row, read_manifest
 from engine.decoding import decode_ahead
 from engine.errors import EngineError
+from engine.faces.face_crops import AlignedFaces
+from engine.faces.landmark_features import N_SHAPES
 from engine.models.dvp import DVP, DVPOptions, describe_pictures
-from engine.motion import N_SHAPES
 from engine.observation import Observation
 from engine.observer import Observer
 from engine.settings import Settings

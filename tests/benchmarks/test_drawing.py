@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks.portrait import loop_file, write_portrait
-from engine.facenets import FaceNets
+from engine.faces.landmarker import FaceNets
 from engine.media.clip import open_clip
 from engine.weights import registry
 

@@ -14,7 +14,7 @@ from engine.articulation import (
     count,
     find_gesture,
 )
-from engine.lips import N_FEATURES
+from engine.faces.landmark_features import N_FEATURES
 from engine.observation import ObservedTrack
 from engine.speechsounds import Sound
 from engine.types import FPS

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from engine import cache as caching
-from engine.alignedfaces import N_POINTS, AlignedFaces
 from engine.cache import ObservationCache, observe_cached
 from engine.errors import Code
-from engine.motion import N_MOTION
+from engine.faces.face_crops import N_POINTS, AlignedFaces
+from engine.faces.landmark_features import N_MOTION
 from engine.observation import Heard, Observation, ObservedTrack
 from engine.types import OnStep, Reason
 from tests.raising import raises

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from engine.errors import WeightsDamaged
-from engine.lips import N_FEATURES
+from engine.faces.landmark_features import N_FEATURES
 from engine.models.compact import (
     N_SPEECH,
     CompactConsistency,

@@ -8,7 +8,6 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from engine.alignedfaces import N_POINTS, SIZE, AlignedFaces
 from engine.dynamics import (
     Dynamics,
     EmbeddingOptions,
@@ -19,8 +18,9 @@ from engine.dynamics import (
     weigh,
 )
 from engine.errors import WeightsDamaged, WeightsForbidden, WeightsMissing
+from engine.faces.face_crops import N_POINTS, SIZE, AlignedFaces
+from engine.faces.landmark_features import N_MOTION
 from engine.models.dvp import DVP, DVPOptions, write_options
-from engine.motion import N_MOTION
 from engine.observation import Heard, Observation, ObservedTrack
 from engine.settings import Settings
 from engine.types import DynamicEmbedding

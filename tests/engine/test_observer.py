@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from engine import cuttings, observer
-from engine.alignedfaces import cut_face, place_faces, place_points
-from engine.motion import describe_motion
-from engine.mouths import crop_mouths
+from engine.faces.face_crops import cut_face, place_faces, place_points
+from engine.faces.landmark_features import describe_motion
+from engine.faces.mouth_crops import crop_mouths
 from engine.observation import Observation
 from engine.observer import Observer
 from engine.speech import filterbank_rows

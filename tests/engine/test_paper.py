@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from engine.cuttings import MAX_FRAMES, choose_first_face, join_rows
-from engine.motion import N_MOTION
+from engine.faces.landmark_features import N_MOTION
 from engine.observation import Heard, Observation, ObservedTrack
 from engine.paper import (
     compare_as_paper,

@@ -9,8 +9,8 @@ import pytest
 from scipy.signal import resample_poly
 
 from engine.errors import EngineError
-from engine.facenets import FaceNets
-from engine.faces import track_faces
+from engine.faces.landmarker import FaceNets
+from engine.faces.tracking import track_faces
 from engine.media.clip import open_clip
 from engine.training.portraits import LOWER, UPPER, Portrait, find_portrait
 from engine.training.puppets import animate, write_clip

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from engine.alignedfaces import N_POINTS, POINTS, AlignedFaces
-from engine.mouths import MEAN_FACE
+from engine.faces.face_crops import N_POINTS, POINTS, AlignedFaces
+from engine.faces.mouth_crops import MEAN_FACE
 from engine.observation import ObservedTrack
 from engine.staticface import MEAN_SHAPE, StaticFace
 from tests.engine.test_dynamics import draw_track, observe

@@ -11,7 +11,7 @@ from rich.progress import TimeElapsedColumn
 from engine.datasets.manifest import Row, Skipped, read_manifest
 from engine.evaluation.forge import BenchOptions, Studio, forge_clips
 from engine.evaluation.forgery import CONTROLS, FORGERIES, Kind
-from engine.facenets import FaceNets
+from engine.faces.landmarker import FaceNets
 from engine.settings import Settings
 from engine.weights import registry
 from webapp.cli.output import show_counts

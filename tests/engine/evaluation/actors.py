@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from skimage import data
 
-from engine.facenets import FaceNets
+from engine.faces.landmarker import FaceNets
 from engine.training.portraits import N_MESH, OVAL, Portrait, find_portrait
 from engine.training.puppets import animate, write_clip
 from engine.training.visemes import Motion

@@ -7,10 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from engine.errors import Code
-from engine.faces import FaceOptions
-from engine.lips import N_FEATURES
+from engine.faces.landmark_features import N_FEATURES, N_MOTION
+from engine.faces.tracking import FaceOptions
 from engine.models.compact import N_SPEECH
-from engine.motion import N_MOTION
 from engine.observation import Heard, Observation, ObservedTrack
 from engine.types import OnStep
 from tests.fakes import JAW_COLUMN, make_mouth

@@ -9,7 +9,7 @@ import pytest
 from engine.articulation import CORNERS
 from engine.datasets.manifest import Row
 from engine.evaluation.articulation import ArticulationTrials, Talk, evaluate_articulation, join, move
-from engine.lips import N_FEATURES
+from engine.faces.landmark_features import N_FEATURES
 from engine.observation import ObservedTrack
 from engine.speechsounds import Sound
 from engine.types import FPS

@@ -11,8 +11,8 @@ from engine.errors import NotForgeable
 from engine.evaluation.controls import control, play_frames
 from engine.evaluation.forgery import CONTROLS, FORGERIES, LABELS, Kind
 from engine.evaluation.takes import Take, load_take
-from engine.faces import track_faces
-from engine.lips import align_heads
+from engine.faces.landmark_features import align_heads
+from engine.faces.tracking import track_faces
 from engine.types import Frame
 from tests.engine.evaluation.actors import Part, draw_astronaut, film, load_nets
 

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
-from engine.alignedfaces import N_POINTS, SIZE, AlignedFaces
 from engine.datasets.manifest import Row
 from engine.errors import Code, EngineError
 from engine.evaluation import measurements
 from engine.evaluation.embeddings import EmbeddedRow
 from engine.evaluation.figures import IdentityReport
 from engine.evaluation.identity import IdentityOptions, IdentityTask, check_manifest, evaluate_identity, name_unusable
+from engine.faces.face_crops import N_POINTS, SIZE, AlignedFaces
 from engine.observation import Observation, ObservedTrack
 from engine.observer import Observer
 from engine.types import DynamicEmbedding

@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from torch.nn import functional as F  # noqa: N812
 
 from engine.errors import WeightsDamaged
+from engine.faces.mouth_crops import normalise_for_avhubert
 from engine.models.avhubert import (
     CHUNKS_AT_ONCE,
     CONFIGS,
@@ -25,7 +26,6 @@ from engine.models.avhubert import (
     plan_windows,
     rename_checkpoint,
 )
-from engine.mouths import normalise_for_avhubert
 from tests.formula import Shapes, cut_layers, fill_inputs, fill_network, fill_state, read_shapes, shapes_of
 from tests.make_goldens import EVERY, SHAPES
 

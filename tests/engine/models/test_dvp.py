@@ -9,8 +9,9 @@ import torch
 from safetensors.torch import save_file
 from scipy.fft import dctn
 
-from engine.alignedfaces import N_POINTS, SIZE, AlignedFaces
 from engine.errors import WeightsDamaged, WeightsForbidden
+from engine.faces.face_crops import N_POINTS, SIZE, AlignedFaces
+from engine.faces.landmark_features import N_MOTION
 from engine.models.dvp import (
     DVP,
     MIN_FRAMES,
@@ -24,7 +25,6 @@ from engine.models.dvp import (
     place_windows,
     write_options,
 )
-from engine.motion import N_MOTION
 from engine.weights.licences import MARK
 
 SMALL = DVPOptions(width=16, dim=8)

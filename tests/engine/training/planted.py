@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from engine.datasets.manifest import Row
-from engine.lips import N_FEATURES
+from engine.faces.landmark_features import N_FEATURES
 from engine.models.avhubert import AVHubertConfig
 from engine.models.compact import N_BANDS, Member
 from engine.speech import FILTERS, STEPS_PER_FRAME

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.alignedfaces import BROWS, CHEEKS, EYES, JAW, LIPS, SIZE, AlignedFaces
 from engine.datasets.manifest import Row
-from engine.facenets import BLENDSHAPES
+from engine.faces.face_crops import BROWS, CHEEKS, EYES, JAW, LIPS, SIZE, AlignedFaces
+from engine.faces.landmark_features import N_MOTION, N_SHAPES
+from engine.faces.landmarker import BLENDSHAPES
 from engine.models.dvp import DVPOptions
-from engine.motion import N_MOTION, N_SHAPES
 from engine.observation import Heard, Observation, ObservedTrack
 from engine.training.dynamics import DynamicsOptions
 from engine.training.speakers import SpokenClip

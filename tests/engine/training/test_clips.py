@@ -6,9 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.lips import N_FEATURES
+from engine.faces.landmark_features import N_FEATURES, N_MOTION
 from engine.models.compact import N_BANDS, N_SPEECH
-from engine.motion import N_MOTION
 from engine.observation import Heard, Observation, ObservedTrack
 from engine.training.clips import MIN_FRAMES, build_clip, choose_rows, find_corpora, shift_sound, split_folds
 from tests.engine.training.planted import make_clip, make_row

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from engine.faces.mouth_crops import normalise_for_avhubert
 from engine.models.avhubert import AVHubert
-from engine.mouths import normalise_for_avhubert
 from engine.speech import normalise_rows
 from engine.training import clusters
 from engine.training.clusters import ClusterOptions, Clusters, describe_by, describe_cepstra, fit_clusters

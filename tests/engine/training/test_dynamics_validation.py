@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from engine.alignedfaces import AlignedFaces
 from engine.datasets.manifest import Row
 from engine.evaluation.recognition import tell_following, tell_recognition
+from engine.faces.face_crops import AlignedFaces
 from engine.models.dvp import DVP, Member
 from engine.training import dynamics_validation
 from engine.training.distortions import Distortion

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn import functional as F  # noqa: N812
 
-from engine.lips import N_FEATURES
+from engine.faces.landmark_features import N_FEATURES
 from engine.models.compact import N_SPEECH, Member
 from engine.training.losses import CLIP_OFFSETS, AlignmentLoss, MaskedPrediction, Streamed, _spans, compare_windows
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch.nn import functional as F  # noqa: N812
 
+from engine.faces.mouth_crops import AVHUBERT_DEVIATION, AVHUBERT_MEAN
 from engine.models.avhubert import AVHubert
-from engine.mouths import AVHUBERT_DEVIATION, AVHUBERT_MEAN
 from engine.training.batches import Batch, BatchOptions, BatchSource
 from engine.training.losses import AlignmentWeights
 from engine.training.pretraining import LossOptions, Pretraining

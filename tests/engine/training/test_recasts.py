@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from engine.alignedfaces import SIZE
+from engine.faces.face_crops import SIZE
 from engine.training.recasts import StillFace, recast
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from engine.datasets.manifest import Row
+from engine.faces.landmark_features import N_SHAPES
 from engine.models.dvp import DVPOptions
-from engine.motion import N_SHAPES
 from engine.training.speakers import (
     MAX_FRAMES,
     MIN_CLIPS,

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from engine.lips import N_FEATURES
+from engine.faces.landmark_features import N_FEATURES
 from engine.models.compact import MEL_SCALE, N_BANDS, N_SPEECH, centre_lips
 from engine.training import windows
 from engine.training.clips import TrainingClip

@@ -9,7 +9,7 @@ from engine.calibration.files import list_shipped
 from engine.calibration.records import Task
 from engine.consistency import PLAIN_MEAN, ConsistencyOptions
 from engine.dynamics import EmbeddingOptions
-from engine.faces import FaceOptions
+from engine.faces.tracking import FaceOptions
 from engine.gates import GateOptions
 from engine.opinions import OpinionOptions
 from engine.pipeline import EngineOptions

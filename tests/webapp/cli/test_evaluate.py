@@ -13,7 +13,7 @@ from engine import decoding
 from engine.cache import ObservationCache
 from engine.decoding import decode_ahead
 from engine.errors import Code, EngineError, WeightsMissing
-from engine.faces import FaceOptions
+from engine.faces.tracking import FaceOptions
 from engine.methods import Method
 from engine.observation import Observation
 from engine.pipeline import Engine

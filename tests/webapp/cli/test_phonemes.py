@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.faces import FaceOptions
+from engine.faces.tracking import FaceOptions
 from engine.observer import Observer
 from engine.speechsounds import Sound, SoundRecogniser
 from tests.fakes import FakeNets, FakeVoice, make_clip, make_mouth, make_voice

@@ -13,8 +13,8 @@ from typer.testing import CliRunner, Result
 
 from engine.cache import ObservationCache
 from engine.errors import Code, EngineError
+from engine.faces.landmark_features import N_MOTION
 from engine.models.compact import N_SPEECH, load_compact
-from engine.motion import N_MOTION
 from engine.observation import Heard, Observation, ObservedTrack
 from engine.observer import Observer
 from engine.training.clips import TrainingClip, split_folds

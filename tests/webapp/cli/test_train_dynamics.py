@@ -14,14 +14,14 @@ import torch
 from safetensors.torch import load_file
 from typer.testing import CliRunner, Result
 
-from engine.alignedfaces import AlignedFaces
 from engine.cache import ObservationCache
 from engine.calibration.records import Task
 from engine.calibration.trials import read_trials
 from engine.dynamics import Nature, load_dynamics
 from engine.errors import Code
 from engine.evaluation.recognition import tell_following, tell_recognition
-from engine.faces import FaceOptions
+from engine.faces.face_crops import AlignedFaces
+from engine.faces.tracking import FaceOptions
 from engine.models.dvp import DVP, Member, load_dvp
 from engine.observation import Observation
 from engine.observer import Observer

@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from engine.facenets import BLENDSHAPES, N_LANDMARKS
-from engine.lips import (
+from engine.faces.landmark_features import (
     CHIN,
     LIPS,
     MOUTH_SHAPES,
@@ -14,6 +13,7 @@ from engine.lips import (
     describe_lips,
     find_poses,
 )
+from engine.faces.landmarker import BLENDSHAPES, N_LANDMARKS
 from engine.types import FaceTrack
 
 LOWER_LIP = (91, 181, 84, 17, 314, 405, 321, 95, 88, 178, 87, 14, 317, 402, 318, 324)

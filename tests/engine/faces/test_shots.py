@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from skimage import data
 
-from engine.shots import SMALL, ShotCuts, shrink
+from engine.faces.shots import SMALL, ShotCuts, shrink
 
 
 @pytest.mark.parametrize("height, width", [(360, 640), (720, 1280), (1080, 1920), (108, 192), (2160, 3840)])

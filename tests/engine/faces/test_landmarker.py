@@ -10,7 +10,7 @@ import pytest
 from skimage import data
 
 from engine.errors import WeightsDamaged
-from engine.facenets import (
+from engine.faces.landmarker import (
     BLENDSHAPE_LANDMARKS,
     BLENDSHAPES,
     LEFT_EYE,

@@ -9,8 +9,7 @@ import pytest
 from skimage.data import astronaut
 from skimage.transform import SimilarityTransform
 
-from engine.faces import FaceNets
-from engine.mouths import (
+from engine.faces.mouth_crops import (
     LIP_POINTS,
     MEAN_FACE,
     MESH_POINTS,
@@ -22,10 +21,11 @@ from engine.mouths import (
     normalise_for_avhubert,
     stable_points,
 )
+from engine.faces.tracking import FaceNets
 from engine.types import FaceTrack, Frame
 from engine.weights import registry
 
-GOLDEN = Path(__file__).parents[1] / "goldens" / "preprocess.npz"
+GOLDEN = Path(__file__).parents[2] / "goldens" / "preprocess.npz"
 MOUTH = (129.3, 157.8)  # of the mean face
 
 

@@ -16,9 +16,9 @@ from typing import ClassVar
 import cv2
 import numpy as np
 
-from engine.facenets import BLENDSHAPES, Detection, FaceNets, Mesh, Region, overlap
+from engine.faces.landmarker import BLENDSHAPES, Detection, FaceNets, Mesh, Region, overlap
+from engine.faces.shots import ShotCuts
 from engine.media.clip import read_ahead
-from engine.shots import ShotCuts
 from engine.types import FaceTrack, Frame
 
 __all__ = ["BLENDSHAPES", "FaceNets", "FaceOptions", "Faces", "track_faces"]

@@ -14,8 +14,8 @@ import pytest
 from skimage import data
 
 from engine.errors import Code
-from engine.facenets import LEFT_EYE, N_LANDMARKS, RIGHT_EYE, Detection, Mesh, Region, overlap
-from engine.faces import FaceNets, FaceOptions, Faces, track_faces
+from engine.faces.landmarker import LEFT_EYE, N_LANDMARKS, RIGHT_EYE, Detection, Mesh, Region, overlap
+from engine.faces.tracking import FaceNets, FaceOptions, Faces, track_faces
 from engine.types import FaceTrack, Frame
 from engine.weights import registry
 from tests.raising import raises

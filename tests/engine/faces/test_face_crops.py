@@ -4,9 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
-from engine.alignedfaces import BLUR, N_POINTS, POINTS, SIZE, AlignedFaces, cut_face, place_faces, place_points
-from engine.lips import LIPS
-from engine.mouths import MEAN_FACE, MESH_POINTS
+from engine.faces.face_crops import BLUR, N_POINTS, POINTS, SIZE, AlignedFaces, cut_face, place_faces, place_points
+from engine.faces.landmark_features import LIPS
+from engine.faces.mouth_crops import MEAN_FACE, MESH_POINTS
 
 PLACES = (MEAN_FACE - (64, 68)) * 0.5  # of the stable points in the crop
 

@@ -3,8 +3,7 @@
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from engine.lips import STABLE, STABLE_SHAPE
-from engine.motion import N_MOTION, N_SHAPES, describe_motion
+from engine.faces.landmark_features import N_MOTION, N_SHAPES, STABLE, STABLE_SHAPE, describe_motion
 from engine.types import FaceTrack
 
 

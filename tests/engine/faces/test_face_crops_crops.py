@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from engine.crops import CropPlan, cut_crops
+from engine.faces.face_crops import CropPlan, cut_crops
 from engine.types import Frame
 
 

@@ -2,13 +2,19 @@
 
 The head's pose is taken out in space (a similarity transform of points that speech does not move), so that a nod or a
 turn is not taken for an opening mouth. Nothing is centred or scaled here: the model does that.
+
+How a face and its head move, as rows of numbers that say little of whose face it is.
+
+Expression as 52 blendshapes, which the network reads off any face on one scale, and the head's pose. Nothing is centred
+or scaled here: the model does that.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
-from engine.facenets import BLENDSHAPES
+from engine.faces.landmarker import BLENDSHAPES
 from engine.types import FaceTrack
 
 LIPS = tuple(
@@ -83,3 +89,18 @@ def find_poses(landmarks: np.ndarray) -> HeadPoses:
     signs[:, 2] = np.sign(np.linalg.det(left) * np.linalg.det(right))  # a rotation, never a mirror
     rotation = np.einsum("tij,tj,tjk->tik", left, signs, right)
     return HeadPoses(centre, rotation, (sizes * signs).sum(1) / (stable**2).sum((1, 2)))
+
+
+N_SHAPES = len(BLENDSHAPES)
+N_POSE = 6
+N_MOTION = N_SHAPES + N_POSE
+
+
+def describe_motion(track: FaceTrack) -> np.ndarray:
+    """(T, 58) float32: 52 blendshapes, then turn (3, radians), place (2, eye distances) and log size of the head."""
+    poses = find_poses(track.landmarks)
+    eye_px = 1 / poses.scale  # (T,)
+    turn = Rotation.from_matrix(poses.rotation).as_rotvec()
+    place = poses.centre[:, 0, :2] / np.median(eye_px)
+    pose = np.column_stack([turn, place, np.log(eye_px)])
+    return np.hstack([track.blendshapes, pose]).astype(np.float32)

@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 
 from engine.errors import WeightsDamaged
-from engine.shots import shrink
+from engine.faces.shots import shrink
 
 DETECTOR_PX = 128
 MESH_PX = 256

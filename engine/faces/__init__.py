@@ -1,0 +1,1 @@
+"""Detect, track, landmark and crop faces."""
