@@ -29,7 +29,7 @@ from engine.evaluation.measurements import MIN_TRACK, choose_rows, read_rows
 from engine.media.clip import open_clip
 from engine.observer import Observer
 from engine.settings import Settings
-from engine.speechsounds import SoundRecogniser
+from engine.speech.phonemes import SoundRecogniser
 from engine.types import SAMPLE_RATE
 from webapp.cli.output import show_counts
 

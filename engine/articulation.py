@@ -16,12 +16,12 @@ from scipy.ndimage import maximum_filter1d
 
 from engine.faces.landmark_features import LIPS
 from engine.json_fields import Rounded
-from engine.speechsounds import Sound
+from engine.speech.phonemes import Sound
 from engine.types import FPS, OnStep, Seconds
 
 if TYPE_CHECKING:  # reports are read where there is no torch
     from engine.observation import ObservedTrack
-    from engine.speechsounds import SoundRecogniser
+    from engine.speech.phonemes import SoundRecogniser
 
 CORNERS = (LIPS.index(61), LIPS.index(291))
 """Rows of the corners of the mouth among the points of `lips.describe_lips`."""

@@ -13,7 +13,7 @@ from engine.articulation import (
 )
 from engine.errors import Code
 from engine.json_fields import explain
-from engine.speechsounds import LANGUAGES
+from engine.speech.phonemes import LANGUAGES
 
 SCHEMA_VERSION = 1
 REPORT, TALLY = TypeAdapter(ArticulationReport), TypeAdapter(Tally)

@@ -11,9 +11,9 @@ import numpy as np
 
 from engine.faces.face_crops import AlignedFaces
 from engine.faces.landmark_features import describe_lips, describe_motion
-from engine.speech import filterbank_rows, log_mel
+from engine.speech.filterbanks import filterbank_rows, log_mel
+from engine.speech.vad import VoiceDetector, level_dbfs
 from engine.types import FPS, SAMPLES_PER_FRAME, Clip, FaceTrack, Reason
-from engine.voice import VoiceDetector, level_dbfs
 
 
 @dataclass(frozen=True, slots=True)

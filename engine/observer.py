@@ -14,8 +14,8 @@ from engine.faces.tracking import FaceNets, FaceOptions, track_faces
 from engine.media.clip import open_clip, read_ahead
 from engine.observation import Heard, Observation, listen, observe_track
 from engine.settings import MediaLimits, Settings
+from engine.speech.vad import VoiceDetector
 from engine.types import Clip, Frame, OnStep, Reason
-from engine.voice import VoiceDetector
 from engine.weights import registry
 from engine.weights.recipes import write_recipe
 

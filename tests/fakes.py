@@ -15,6 +15,7 @@ from engine.experts import Expert
 from engine.faces.landmark_features import MOUTH_SHAPES
 from engine.faces.landmarker import LEFT_EYE, N_LANDMARKS, RIGHT_EYE, Detection, Mesh, Region
 from engine.observation import Heard, ObservedTrack
+from engine.speech.vad import VoiceOptions
 from engine.types import (
     FPS,
     SAMPLES_PER_FRAME,
@@ -33,7 +34,6 @@ from engine.types import (
     TrackReport,
     Window,
 )
-from engine.voice import VoiceOptions
 
 JAW_OPEN = 25  # column of the blendshapes
 JAW_COLUMN = MOUTH_SHAPES.index(JAW_OPEN) - len(MOUTH_SHAPES)  # of a row of lip features

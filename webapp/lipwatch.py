@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from engine.articulation import ArticulationReport, check_faces
-from engine.speechsounds import SoundRecogniser
+from engine.speech.phonemes import SoundRecogniser
 from engine.types import OnStep
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from engine.articulation import Articulation, Gesture, Tally, check_lips, count
 from engine.datasets.manifest import Row
 from engine.evaluation.figures import Parting, part
 from engine.observation import ObservedTrack
-from engine.speechsounds import Sound
+from engine.speech.phonemes import Sound
 from engine.types import FPS
 
 MIN_SOUNDS = 5  # fewer in a sample say nothing: it is no trial

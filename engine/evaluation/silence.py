@@ -7,7 +7,7 @@ which a detector is flattered that looks at no face. A figure without it is told
 import numpy as np
 
 from engine.evaluation.trials import MIN_FRAMES, Encode, TrialClip, cut_span
-from engine.speech import FILTERS, MEL_BANDS, MEL_FLOOR, STEPS_PER_FRAME
+from engine.speech.filterbanks import FILTERS, MEL_BANDS, MEL_FLOOR, STEPS_PER_FRAME
 from engine.types import FPS
 
 QUIET = 15.0

@@ -14,7 +14,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from engine.faces.mouth_crops import AVHUBERT_CROP, CROP
-from engine.speech import FILTERS, STEPS_PER_FRAME, normalise_rows
+from engine.speech.filterbanks import FILTERS, STEPS_PER_FRAME, normalise_rows
 from engine.training.masking import MaskOptions, draw_spans, drop_modalities, replace_spans
 from engine.training.reels import Cut, Reel, cut_reel, read_energies
 from engine.training.windows import share_clips, vary_spectrum

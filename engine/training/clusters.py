@@ -12,7 +12,7 @@ from sklearn.cluster import MiniBatchKMeans
 
 from engine.faces.mouth_crops import normalise_for_avhubert
 from engine.models.avhubert import AVHubert
-from engine.speech import normalise_rows
+from engine.speech.filterbanks import normalise_rows
 from engine.training.reels import Reel, cut_reel, read_cepstra
 
 PIECE = 400  # frames that pass the network at once

@@ -8,7 +8,7 @@ from typing import Any
 from engine.errors import Code
 from engine.evaluation.trials import Trial, TrialClip, cut_windows, shuffle_faces, try_other_voices, try_own_voices
 from engine.models.avhubert import AVHubert
-from engine.speech import normalise_rows
+from engine.speech.filterbanks import normalise_rows
 from engine.training.avhubert import AVHubertTraining, begin_untrained, train_avhubert
 from engine.training.clips import split_folds
 from engine.training.reels import Reel, cut_reel

@@ -21,7 +21,7 @@ from engine.media.clip import open_clip
 from engine.models.compact import N_BANDS, CompactConsistency, load_compact
 from engine.observation import observe_track
 from engine.settings import Settings
-from engine.speech import FILTERS, STEPS_PER_FRAME, log_mel, stack_filterbank
+from engine.speech.filterbanks import FILTERS, STEPS_PER_FRAME, log_mel, stack_filterbank
 from engine.training.alignment import find_lateness
 from engine.training.clips import MIN_FRAMES, TrainingClip, choose_face
 from engine.types import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME

@@ -16,7 +16,7 @@ from engine.articulation import (
 )
 from engine.faces.landmark_features import N_FEATURES
 from engine.observation import ObservedTrack
-from engine.speechsounds import Sound
+from engine.speech.phonemes import Sound
 from engine.types import FPS
 
 N = 200  # frames

@@ -12,7 +12,7 @@ from engine.faces.landmark_features import describe_motion
 from engine.faces.mouth_crops import crop_mouths
 from engine.observation import Observation
 from engine.observer import Observer
-from engine.speech import filterbank_rows
+from engine.speech.filterbanks import filterbank_rows
 from engine.types import Clip, FaceTrack
 from tests.fakes import FakeNets, FakeVoice, make_clip, make_mouth, make_voice
 

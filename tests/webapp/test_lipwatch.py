@@ -14,7 +14,7 @@ from engine.errors import Code
 from engine.media import clip as media
 from engine.observer import Observer
 from engine.report import write_json
-from engine.speechsounds import Sound
+from engine.speech.phonemes import Sound
 from engine.types import Clip
 from tests.engine.test_articulation_report import make_report
 from tests.fakes import FakeNets, FakeVoice, make_clip, make_mouth, make_voice

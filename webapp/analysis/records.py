@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from engine.errors import EngineError
 from engine.methods import Method
-from engine.speechsounds import check_language
+from engine.speech.phonemes import check_language
 from gallery_db.records import MAX_TEXT
 
 

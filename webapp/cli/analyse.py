@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from engine.calibration.records import Calibration
     from engine.fetch.fetch import FetchedMedia
     from engine.observer import Observer
-    from engine.speechsounds import SoundRecogniser
+    from engine.speech.phonemes import SoundRecogniser
     from webapp.batch import BatchRow
     from webapp.batch_run import Answers
 
@@ -86,7 +86,7 @@ def phonemes(
     from engine.articulation_report import to_json
     from engine.observer import Observer
     from engine.report import write_json
-    from engine.speechsounds import SoundRecogniser
+    from engine.speech.phonemes import SoundRecogniser
 
     if end is not None and end <= start:
         raise typer.BadParameter(f"--to {end:g} is not after --from {start:g}")

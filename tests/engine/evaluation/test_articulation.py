@@ -11,7 +11,7 @@ from engine.datasets.manifest import Row
 from engine.evaluation.articulation import ArticulationTrials, Talk, evaluate_articulation, join, move
 from engine.faces.landmark_features import N_FEATURES
 from engine.observation import ObservedTrack
-from engine.speechsounds import Sound
+from engine.speech.phonemes import Sound
 from engine.types import FPS
 
 N = 150  # frames

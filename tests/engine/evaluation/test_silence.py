@@ -5,7 +5,7 @@ import pytest
 
 from engine.evaluation.silence import find_sound, measure_leading_silence, trim_silence
 from engine.evaluation.trials import TrialClip
-from engine.speech import filterbank_rows, log_mel
+from engine.speech.filterbanks import filterbank_rows, log_mel
 from engine.types import SAMPLES_PER_FRAME
 from tests.fakes import JAW_COLUMN, FakeEncoder, make_mouth, make_voice
 

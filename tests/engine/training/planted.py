@@ -12,7 +12,7 @@ from engine.datasets.manifest import Row
 from engine.faces.landmark_features import N_FEATURES
 from engine.models.avhubert import AVHubertConfig
 from engine.models.compact import N_BANDS, Member
-from engine.speech import FILTERS, STEPS_PER_FRAME
+from engine.speech.filterbanks import FILTERS, STEPS_PER_FRAME
 from engine.training import members
 from engine.training.avhubert import AVHubertTraining
 from engine.training.batches import BatchOptions

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 
-from engine.speech import normalise_rows
+from engine.speech.filterbanks import normalise_rows
 from engine.training.batches import Batch, BatchOptions, BatchSource, load_batches
 from engine.training.masking import MaskOptions
 from engine.training.reels import Reel, cut_reel

@@ -9,7 +9,7 @@ import torch
 
 from engine.faces.mouth_crops import normalise_for_avhubert
 from engine.models.avhubert import AVHubert
-from engine.speech import normalise_rows
+from engine.speech.filterbanks import normalise_rows
 from engine.training import clusters
 from engine.training.clusters import ClusterOptions, Clusters, describe_by, describe_cepstra, fit_clusters
 from engine.training.reels import Reel, cut_reel, read_cepstra

@@ -9,7 +9,7 @@ import pytest
 
 from engine.evaluation.trials import Trial
 from engine.models.avhubert import AVHubert
-from engine.speech import normalise_rows
+from engine.speech.filterbanks import normalise_rows
 from engine.training.probation import Probation, sum_up_probation, try_reels
 from engine.training.reels import Reel, cut_reel
 from engine.training.validation import MIN_WHOLE

@@ -11,7 +11,7 @@ import pytest
 from engine.faces.landmarker import FaceNets
 from engine.faces.mouth_crops import CROP, crop_mouths
 from engine.models.compact import CompactConsistency
-from engine.speech import filterbank_rows, normalise_rows
+from engine.speech.filterbanks import filterbank_rows, normalise_rows
 from engine.training import reels
 from engine.training.reels import N_CEPSTRA, Reel, ReelMaker, cut_reel, describe_cepstra, measure_reel, read_cepstra
 from engine.types import Clip

@@ -13,8 +13,8 @@ from engine.faces.tracking import FaceOptions
 from engine.gates import GateOptions
 from engine.opinions import OpinionOptions
 from engine.pipeline import EngineOptions
+from engine.speech.vad import VoiceOptions
 from engine.types import Model, Status
-from engine.voice import VoiceOptions
 from engine.weights import recipes
 from engine.weights.recipes import FIELDS, hash_options
 

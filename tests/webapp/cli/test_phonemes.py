@@ -8,7 +8,7 @@ import pytest
 
 from engine.faces.tracking import FaceOptions
 from engine.observer import Observer
-from engine.speechsounds import Sound, SoundRecogniser
+from engine.speech.phonemes import Sound, SoundRecogniser
 from tests.fakes import FakeNets, FakeVoice, make_clip, make_mouth, make_voice
 from webapp.cli.main import main
 

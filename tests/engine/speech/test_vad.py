@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from engine.media.audio import torchaudio
+from engine.speech.vad import VoiceDetector, VoiceOptions, level_dbfs
 from engine.training.voices import Voice, speak
 from engine.types import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
-from engine.voice import VoiceDetector, VoiceOptions, level_dbfs
 
-DATA = Path(__file__).parents[2] / ".." / "shared" / "data"
+DATA = Path(__file__).parents[3] / ".." / "shared" / "data"
 SENTENCE = "The old harbour was quiet, and nobody spoke until the boats came home."
 
 

@@ -1,0 +1,1 @@
+"""Detect speech, compute filterbanks, align phonemes."""
