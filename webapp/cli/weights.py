@@ -22,7 +22,7 @@ def import_checkpoint(
     replace: Annotated[bool, typer.Option("--replace", help="Replace weights of the same name.")] = False,
 ) -> None:
     """Bring a published AV-HuBERT checkpoint in, pre-trained or fine-tuned; nothing in the file is run."""
-    from engine.conversion import import_weights  # here: the other commands need no torch
+    from engine.models.avhubert_import import import_weights  # here: the other commands need no torch
 
     def agree(licence: Licence) -> bool:
         return _show_licence(licence, yes)

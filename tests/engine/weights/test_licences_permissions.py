@@ -108,7 +108,12 @@ SPEAKER_BRANCH = (
     "engine/evaluation/dynamics*.py",
     "gallery_db/**/*.py",
 )
-FORBIDDEN = ("engine.models.avhubert", "engine.experts", "engine.conversion", "engine.weights.checkpoint_reader")
+FORBIDDEN = (
+    "engine.models.avhubert",
+    "engine.experts",
+    "engine.models.avhubert_import",
+    "engine.weights.checkpoint_reader",
+)
 
 
 def _find_branch(root: Path = ROOT) -> list[Path]:

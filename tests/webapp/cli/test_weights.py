@@ -4,7 +4,8 @@ from io import StringIO
 
 import pytest
 
-from engine import conversion, doctor
+from engine import doctor
+from engine.models import avhubert_import
 from engine.settings import Settings
 from engine.weights import checkpoint_reader, registry
 from engine.weights.licences import AV_HUBERT, FILE
@@ -16,7 +17,7 @@ from webapp.cli.main import main
 @pytest.fixture(autouse=True)
 def data_dir(tmp_path, monkeypatch):
     monkeypatch.setenv("WAYSPEAK_DATA", str(tmp_path / "data"))
-    monkeypatch.setattr(conversion, "CONFIGS", SMALL)
+    monkeypatch.setattr(avhubert_import, "CONFIGS", SMALL)
     monkeypatch.setattr(checkpoint_reader, "_read_confined", load_here)
     return tmp_path / "data"
 

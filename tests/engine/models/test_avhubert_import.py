@@ -9,10 +9,10 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from engine import conversion
-from engine.conversion import import_weights
 from engine.errors import Code, EngineError, FolderUnwritable, LicenceNotAccepted, WeightsDamaged, WeightsForbidden
+from engine.models import avhubert_import
 from engine.models.avhubert import FINE_TUNED, AVHubert, load_avhubert
+from engine.models.avhubert_import import import_weights
 from engine.weights import checkpoint_reader, licences, registry
 from engine.weights.licences import AV_HUBERT, Licence, Use, load_for
 from engine.weights.registry import AVHUBERT, FOLDER
@@ -22,7 +22,7 @@ from tests.raising import raises
 
 @pytest.fixture(autouse=True)
 def small_sizes(monkeypatch):
-    monkeypatch.setattr(conversion, "CONFIGS", SMALL)
+    monkeypatch.setattr(avhubert_import, "CONFIGS", SMALL)
     monkeypatch.setattr(checkpoint_reader, "_read_confined", load_here)
 
 
@@ -308,7 +308,7 @@ def test_full_disk_leaves_what_was_there(tmp_path):
 
 
 def test_too_little_room_is_told_before_writing(tmp_path, monkeypatch):
-    monkeypatch.setattr(conversion, "SPARE_BYTES", 2**62)
+    monkeypatch.setattr(avhubert_import, "SPARE_BYTES", 2**62)
     with pytest.raises(FolderUnwritable, match=r"has \d+ bytes left, wanted \d+"):
         import_weights(save_as_fairseq(tmp_path / "a.pt", make_state()), tmp_path / "data", accept)
 
@@ -319,7 +319,7 @@ def test_weights_that_do_not_load_never_count(tmp_path, monkeypatch):
     def fail(path: Path) -> None:
         raise WeightsDamaged("not this time")
 
-    monkeypatch.setattr(conversion, "load_avhubert", fail)
+    monkeypatch.setattr(avhubert_import, "load_avhubert", fail)
     with pytest.raises(WeightsDamaged):
         import_weights(save_as_fairseq(tmp_path / "a.pt", make_state()), tmp_path / "data", accept)
     assert _tree(tmp_path / "data") == [licences.FILE, FOLDER]
@@ -340,7 +340,7 @@ def test_weights_are_as_readable_as_their_record(tmp_path):
 
 
 def test_published_names_are_each_a_file_of_a_known_size():
-    stems = [stem for group in conversion.PUBLISHED.values() for stem in group.split()]
+    stems = [stem for group in avhubert_import.PUBLISHED.values() for stem in group.split()]
     assert len(stems) == 22
     assert all(("base" in stem) != ("large" in stem) for stem in stems)
 
