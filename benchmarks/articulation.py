@@ -15,7 +15,6 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from engine.cache import ObservationCache, observe_cached
 from engine.datasets.manifest import Row
 from engine.errors import EngineError
 from engine.evaluation.articulation import (
@@ -26,8 +25,9 @@ from engine.evaluation.articulation import (
     evaluate_articulation,
 )
 from engine.evaluation.measurements import MIN_TRACK, choose_rows, read_rows
+from engine.features.cache import ObservationCache, observe_cached
+from engine.features.extractor import Observer
 from engine.media.clip import open_clip
-from engine.observer import Observer
 from engine.settings import Settings
 from engine.speech.phonemes import SoundRecogniser
 from engine.types import SAMPLE_RATE

@@ -19,14 +19,14 @@ from pydantic import TypeAdapter
 from benchmarks.results_page import draw_results, write_page
 from benchmarks.results_records import Measured, Subset
 from benchmarks.standins import StandIns, choose_one_each, load_stand_ins
-from engine.cache import ObservationCache, observe_cached
 from engine.datasets.manifest import Row, read_manifest
 from engine.errors import EngineError
 from engine.evaluation.bench import Bench, EvaluationOptions
 from engine.evaluation.consistency import Judged, evaluate_judged, evaluate_planted
 from engine.evaluation.measurements import MeasuredRow, choose_rows, measure_observation
 from engine.evaluation.robustness import RobustnessOptions, RobustnessReport, Step, Watch, measure_robustness
-from engine.observer import Observer
+from engine.features.cache import ObservationCache, observe_cached
+from engine.features.extractor import Observer
 from engine.settings import Settings
 from engine.weights.registry import hash_file
 from webapp.cli.output import show_counts

@@ -21,9 +21,9 @@ import typer
 from benchmarks.portrait import loop_file, write_portrait
 from benchmarks.stopwatches import describe_machine
 from engine.consistency import measure_consistency
+from engine.features.extractor import Observer
+from engine.features.records import listen
 from engine.media.clip import open_clip
-from engine.observation import listen
-from engine.observer import Observer
 from engine.pipeline import Engine
 from engine.settings import Settings
 

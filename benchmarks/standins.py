@@ -12,8 +12,8 @@ from engine.errors import EngineError
 from engine.evaluation.consistency import Judged
 from engine.evaluation.measurements import MeasuredRow
 from engine.experts import CompactEncoder, Expert
+from engine.features.extractor import Observer
 from engine.models.compact import CompactConsistency
-from engine.observer import Observer
 from engine.pipeline import Engine
 from engine.settings import Settings
 from engine.training.clips import choose_rows, find_corpora

@@ -20,7 +20,7 @@ from engine.speech.phonemes import Sound
 from engine.types import FPS, OnStep, Seconds
 
 if TYPE_CHECKING:  # reports are read where there is no torch
-    from engine.observation import ObservedTrack
+    from engine.features.records import ObservedTrack
     from engine.speech.phonemes import SoundRecogniser
 
 CORNERS = (LIPS.index(61), LIPS.index(291))

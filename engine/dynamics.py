@@ -13,9 +13,9 @@ from typing import ClassVar
 import numpy as np
 
 from engine.faces.face_crops import AlignedFaces
+from engine.features.extractor import FACES_VERSION
+from engine.features.records import Observation, ObservedTrack
 from engine.models.dvp import DVP, load_dvp
-from engine.observation import Observation, ObservedTrack
-from engine.observer import FACES_VERSION
 from engine.settings import Settings
 from engine.types import FPS, DynamicEmbedding
 from engine.weights import registry

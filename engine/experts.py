@@ -8,12 +8,12 @@ import numpy as np
 import torch
 
 from engine.consistency import Consistency, ConsistencyOptions, find_offset, measure_consistency
-from engine.cuttings import MAX_FRAMES
 from engine.faces.landmark_features import N_FEATURES
+from engine.features.crop_plan import MAX_FRAMES
+from engine.features.records import Heard, Observation, ObservedTrack
 from engine.model_specs import SPECS
 from engine.models.avhubert import AVHubert
 from engine.models.compact import N_SPEECH, CompactConsistency
-from engine.observation import Heard, Observation, ObservedTrack
 from engine.paper import count_sound, find_paper_offset, follow_first_face, measure_as_paper, to_unit
 from engine.settings import Settings
 from engine.types import Encoded, Mode, Model

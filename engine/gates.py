@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 from engine.types import Reason, Status
 
 if TYPE_CHECKING:  # it imports torch
-    from engine.observation import ClipQuality, FaceQuality
+    from engine.features.records import ClipQuality, FaceQuality
 
 Gated = tuple[Status, tuple[Reason, ...]]
 """How far the question can be answered, and what stands in the way."""

@@ -25,8 +25,8 @@ from dataclasses import replace
 import numpy as np
 
 from engine.consistency import PLAIN_MEAN, Consistency, Pairs, measure_clarity
-from engine.cuttings import MAX_FRAMES, choose_first_face, join_rows
-from engine.observation import Observation, ObservedTrack
+from engine.features.crop_plan import MAX_FRAMES, choose_first_face, join_rows
+from engine.features.records import Observation, ObservedTrack
 from engine.types import FPS, Encoded, SyncCurve
 
 REACH = 15  # frames: the sound is tried from 15 early to 15 late

@@ -10,6 +10,8 @@ from engine.calibration.records import Calibration, Task
 from engine.consistency import Consistency, ConsistencyOptions
 from engine.experts import Expert, load_encoder, locate_model
 from engine.faces.tracking import FaceOptions
+from engine.features.extractor import MOUTHS_VERSION, ROWS_VERSION, Observer, time_step
+from engine.features.records import Observation, ObservedTrack, measure_clip, measure_track
 from engine.gates import (
     Gated,
     GateOptions,
@@ -24,8 +26,6 @@ from engine.gates import (
 )
 from engine.methods import Method
 from engine.model_specs import SPECS
-from engine.observation import Observation, ObservedTrack, measure_clip, measure_track
-from engine.observer import MOUTHS_VERSION, ROWS_VERSION, Observer, time_step
 from engine.opinions import OpinionOptions, compare_opinions
 from engine.settings import Settings
 from engine.types import (

@@ -9,8 +9,8 @@ import numpy as np
 
 from engine.dynamics import Nature, join_windows
 from engine.faces.face_crops import AlignedFaces
-from engine.observation import Observation, ObservedTrack
-from engine.observer import FACES_VERSION
+from engine.features.extractor import FACES_VERSION
+from engine.features.records import Observation, ObservedTrack
 from engine.types import FPS, DynamicEmbedding
 from engine.weights.recipes import write_recipe
 

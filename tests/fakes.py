@@ -14,7 +14,7 @@ from engine.errors import EngineError
 from engine.experts import Expert
 from engine.faces.landmark_features import MOUTH_SHAPES
 from engine.faces.landmarker import LEFT_EYE, N_LANDMARKS, RIGHT_EYE, Detection, Mesh, Region
-from engine.observation import Heard, ObservedTrack
+from engine.features.records import Heard, ObservedTrack
 from engine.speech.vad import VoiceOptions
 from engine.types import (
     FPS,

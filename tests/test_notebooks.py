@@ -15,11 +15,11 @@ import pytest
 from nbformat import NotebookNode
 from typer.testing import CliRunner
 
-from engine.cache import ObservationCache
 from engine.calibration.files import read_record
 from engine.calibration.judging import find_calibration
 from engine.calibration.records import Task
-from engine.observer import Observer
+from engine.features.cache import ObservationCache
+from engine.features.extractor import Observer
 from engine.settings import Settings
 from gallery_db.gallery import Gallery
 from gallery_db.portable import write_people

@@ -23,7 +23,7 @@ from webapp.batch_sources import Source
 from webapp.errors import WebCode
 
 if TYPE_CHECKING:
-    from engine.observation import Observation
+    from engine.features.records import Observation
     from engine.pipeline import Engine
 
 RESULTS, PART = "results.jsonl", ".results.part"

@@ -25,7 +25,7 @@ from webapp.traces import Traces
 
 if TYPE_CHECKING:  # the page reads examinations and makes none
     from engine.evaluation.embeddings import Embedder
-    from engine.observation import Observation
+    from engine.features.records import Observation
     from engine.pipeline import Engine
 
 

@@ -8,7 +8,7 @@ from engine.speech.phonemes import SoundRecogniser
 from engine.types import OnStep
 
 if TYPE_CHECKING:
-    from engine.observation import Observation
+    from engine.features.records import Observation
 
 
 class LipWatch:

@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from engine.cache import Observes
 from engine.dynamics import load_dynamics
 from engine.errors import Code
 from engine.evaluation.embeddings import Embedder
-from engine.observation import Observation, measure_track
-from engine.observer import Observer
+from engine.features.cache import Observes
+from engine.features.extractor import Observer
+from engine.features.records import Observation, measure_track
 from engine.pipeline import Engine
 from engine.settings import Settings
 from engine.types import FPS, DynamicEmbedding, OnStep

@@ -14,7 +14,7 @@ from engine.types import FPS
 from webapp.errors import WebCode
 
 if TYPE_CHECKING:  # the page's own process needs neither torch nor the networks
-    from engine.observation import Observation
+    from engine.features.records import Observation
 
 STEPS_PER_FRAME = 4
 BANDS_HZ = (60.0, 7600.0)  # the edges of the bands

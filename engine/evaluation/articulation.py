@@ -13,7 +13,7 @@ import numpy as np
 from engine.articulation import Articulation, Gesture, Tally, check_lips, count
 from engine.datasets.manifest import Row
 from engine.evaluation.figures import Parting, part
-from engine.observation import ObservedTrack
+from engine.features.records import ObservedTrack
 from engine.speech.phonemes import Sound
 from engine.types import FPS
 

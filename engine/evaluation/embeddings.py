@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from engine.cache import ObservationCache, Observes, observe_cached
 from engine.datasets.manifest import Row, Skipped
 from engine.dynamics import Nature, load_dynamics
 from engine.errors import EngineError
-from engine.observation import Observation, ObservedTrack
+from engine.features.cache import ObservationCache, Observes, observe_cached
+from engine.features.records import Observation, ObservedTrack
 from engine.settings import Settings
 from engine.staticface import StaticFace
 from engine.types import DynamicEmbedding, OnStep

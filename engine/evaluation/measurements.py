@@ -7,18 +7,17 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.cache import ObservationCache, observe_cached
 from engine.datasets.manifest import Row, Skipped, read_manifest
 from engine.datasets.public import Choice, Layout, read_layout
-from engine.decoding import decode_ahead
 from engine.errors import EngineError
 from engine.evaluation.embeddings import EmbeddedRows, embed_rows, load_embedder
 from engine.evaluation.identity import IdentityOptions, name_unusable
 from engine.evaluation.trials import TrialClip
 from engine.faces.tracking import FaceOptions
+from engine.features.cache import ObservationCache, decode_ahead, observe_cached
+from engine.features.extractor import Observer
+from engine.features.records import Observation, ObservedTrack
 from engine.model_specs import SPECS
-from engine.observation import Observation, ObservedTrack
-from engine.observer import Observer
 from engine.pipeline import Engine
 from engine.settings import Settings
 from engine.types import FPS, Model, OnStep

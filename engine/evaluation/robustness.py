@@ -7,7 +7,6 @@ be found again; what is done to sound is heard alone, beside the faces that were
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from engine.cache import ObservationCache
 from engine.calibration.bands import Zone
 from engine.calibration.judging import judge_consistency
 from engine.datasets.manifest import Row, Skipped
@@ -17,9 +16,10 @@ from engine.evaluation.figures import Parting, Share, part, share_with_interval
 from engine.evaluation.measurements import MeasuredRow, measure_observation
 from engine.evaluation.perturbations import OF_SOUND, VERSION, Perturbation, cut_clip, perturb
 from engine.evaluation.trials import try_other_voices
+from engine.features.cache import ObservationCache
+from engine.features.extractor import Observer
+from engine.features.records import Observation, listen
 from engine.media.clip import open_clip
-from engine.observation import Observation, listen
-from engine.observer import Observer
 from engine.pipeline import Engine
 from engine.types import FPS, Clip, OnStep
 from engine.weights.registry import hash_file

@@ -9,8 +9,8 @@ import numpy as np
 
 from engine.datasets.manifest import Row, read_manifest
 from engine.errors import Code
+from engine.features.records import Observation, ObservedTrack
 from engine.models.compact import N_BANDS
-from engine.observation import Observation, ObservedTrack
 
 MIN_FRAMES = 28  # shorter clips hold hardly a full window
 

@@ -12,13 +12,13 @@ from pathlib import Path
 
 from safetensors.torch import save_file
 
-from engine.cache import ObservationCache, observe_cached
 from engine.datasets.manifest import Row
 from engine.errors import Code
 from engine.evaluation.trials import Encode
+from engine.features.cache import ObservationCache, observe_cached
+from engine.features.extractor import Observer
+from engine.features.records import Observation
 from engine.models.compact import CompactConsistency
-from engine.observation import Observation
-from engine.observer import Observer
 from engine.training.alignment import estimate_lateness
 from engine.training.clips import (
     TrainingClip,

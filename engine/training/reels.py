@@ -16,10 +16,10 @@ from safetensors.numpy import save_file
 from engine.faces.landmarker import FaceNets
 from engine.faces.mouth_crops import CROP, crop_mouths
 from engine.faces.tracking import FaceOptions, track_faces
+from engine.features.records import observe_track
 from engine.media.audio import torchaudio
 from engine.media.clip import open_clip
 from engine.models.compact import N_BANDS, CompactConsistency, load_compact
-from engine.observation import observe_track
 from engine.settings import Settings
 from engine.speech.filterbanks import FILTERS, STEPS_PER_FRAME, log_mel, stack_filterbank
 from engine.training.alignment import find_lateness

@@ -6,14 +6,14 @@ The clips are scored as the product scores them: as they were published, with th
 from collections.abc import Sequence
 from pathlib import Path
 
-from engine.cache import ObservationCache
 from engine.calibration.consistency_trials import gather_consistency
 from engine.calibration.gathering import GatherOptions, Origin
 from engine.calibration.trials import ScoredTrials, join_trials
 from engine.evaluation.measurements import measure_rows
 from engine.experts import CompactEncoder, Expert
+from engine.features.cache import ObservationCache
+from engine.features.extractor import Observer
 from engine.models.compact import CompactConsistency
-from engine.observer import Observer
 from engine.pipeline import Engine
 from engine.training.clips import TrainingClip, find_corpora, read_usable_rows, split_folds
 from engine.training.consistency import TrainingOptions, Workshop, train_held_out

@@ -7,15 +7,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from engine.cache import ObservationCache, observe_cached
 from engine.datasets.manifest import Row, read_manifest
-from engine.decoding import decode_ahead
 from engine.errors import EngineError
 from engine.faces.face_crops import AlignedFaces
 from engine.faces.landmark_features import N_SHAPES
+from engine.features.cache import ObservationCache, decode_ahead, observe_cached
+from engine.features.extractor import Observer
+from engine.features.records import Observation
 from engine.models.dvp import DVP, DVPOptions, describe_pictures
-from engine.observation import Observation
-from engine.observer import Observer
 from engine.settings import Settings
 from engine.training.clips import choose_face
 from engine.training.recasts import StillFace

@@ -16,7 +16,7 @@ from engine.errors import EngineError
 from engine.evaluation.figures import Against, ConsistencyFigures, Depth, Hits, OffsetFigures, Parting, Share, Trimmed
 from engine.evaluation.perturbations import Perturbation
 from engine.evaluation.robustness import UNTOUCHED, Outcome, RobustnessReport, Step
-from engine.observer import Observer
+from engine.features.extractor import Observer
 from engine.training.members import MemberOptions, Trainee
 from tests.fakes import FakeNets, FakeVoice
 

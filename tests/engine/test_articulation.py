@@ -15,7 +15,7 @@ from engine.articulation import (
     find_gesture,
 )
 from engine.faces.landmark_features import N_FEATURES
-from engine.observation import ObservedTrack
+from engine.features.records import ObservedTrack
 from engine.speech.phonemes import Sound
 from engine.types import FPS
 

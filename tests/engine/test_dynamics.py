@@ -20,8 +20,8 @@ from engine.dynamics import (
 from engine.errors import WeightsDamaged, WeightsForbidden, WeightsMissing
 from engine.faces.face_crops import N_POINTS, SIZE, AlignedFaces
 from engine.faces.landmark_features import N_MOTION
+from engine.features.records import Heard, Observation, ObservedTrack
 from engine.models.dvp import DVP, DVPOptions, write_options
-from engine.observation import Heard, Observation, ObservedTrack
 from engine.settings import Settings
 from engine.types import DynamicEmbedding
 from engine.weights import registry

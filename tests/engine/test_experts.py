@@ -10,12 +10,12 @@ from engine import experts
 from engine.consistency import PLAIN_MEAN, ConsistencyOptions, measure_consistency
 from engine.experts import AVHubertEncoder, CompactEncoder, Expert, load_encoder, locate_model
 from engine.faces.landmark_features import N_MOTION
+from engine.features.records import Heard, Observation, ObservedTrack
 from engine.model_specs import SPECS
 from engine.models import avhubert as avhubert_model
 from engine.models import compact as compact_model
 from engine.models.avhubert import AVHubert, AVHubertConfig
 from engine.models.compact import CompactConsistency
-from engine.observation import Heard, Observation, ObservedTrack
 from engine.paper import measure_as_paper
 from engine.settings import Settings
 from engine.types import Mode, Model

@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import pytest
 
+from engine.features.records import ClipQuality, FaceQuality
 from engine.gates import (
     GateOptions,
     combine,
@@ -14,7 +15,6 @@ from engine.gates import (
     soften,
     sum_up,
 )
-from engine.observation import ClipQuality, FaceQuality
 from engine.types import Reason, Status
 
 OPTIONS = GateOptions()

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine import observer
 from engine.calibration.calibrators import Logistic
 from engine.calibration.records import Bounds, Calibration, Policy, seal
 from engine.errors import Code
-from engine.observer import Observer
+from engine.features import extractor
+from engine.features.extractor import Observer
 from engine.pipeline import Engine
 from engine.report import from_json, to_json, write_json
 from engine.summary import summarise
@@ -42,7 +42,7 @@ def engine(record: Calibration) -> Engine:
 @pytest.fixture
 def analyse(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Analyse:
     def run(clip: Clip) -> Analysis:
-        monkeypatch.setattr(observer, "open_clip", lambda path, limits, sha256=None: clip)
+        monkeypatch.setattr(extractor, "open_clip", lambda path, limits, sha256=None: clip)
         return engine.analyse(Path("drawn.mp4"))
 
     return run

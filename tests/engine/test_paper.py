@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.cuttings import MAX_FRAMES, choose_first_face, join_rows
 from engine.faces.landmark_features import N_MOTION
-from engine.observation import Heard, Observation, ObservedTrack
+from engine.features.crop_plan import MAX_FRAMES, choose_first_face, join_rows
+from engine.features.records import Heard, Observation, ObservedTrack
 from engine.paper import (
     compare_as_paper,
     count_sound,

@@ -5,14 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine import observer, pipeline
+from engine import pipeline
 from engine.consistency import PLAIN_MEAN, ConsistencyOptions
 from engine.errors import Code, WeightsMissing
 from engine.experts import Expert
+from engine.features import extractor
+from engine.features.extractor import Observer
+from engine.features.records import measure_clip, measure_track
 from engine.methods import Method
 from engine.model_specs import SPECS
-from engine.observation import measure_clip, measure_track
-from engine.observer import Observer
 from engine.opinions import OpinionOptions
 from engine.pipeline import Engine, EngineOptions
 from engine.settings import MediaLimits, Settings
@@ -45,7 +46,7 @@ def engine() -> Engine:
 @pytest.fixture
 def analyse(engine, monkeypatch):
     def run(clip: Clip, **steps):
-        monkeypatch.setattr(observer, "open_clip", lambda path, limits, sha256=None: clip)
+        monkeypatch.setattr(extractor, "open_clip", lambda path, limits, sha256=None: clip)
         return engine.analyse(FILE, **steps)
 
     return run
@@ -54,7 +55,7 @@ def analyse(engine, monkeypatch):
 @pytest.fixture
 def observe(engine, monkeypatch):
     def run(clip: Clip):
-        monkeypatch.setattr(observer, "open_clip", lambda path, limits, sha256=None: clip)
+        monkeypatch.setattr(extractor, "open_clip", lambda path, limits, sha256=None: clip)
         return engine.observe(FILE)
 
     return run
@@ -234,7 +235,7 @@ def test_decoder_that_breaks_surfaces_its_error(engine, monkeypatch):
         raise Code.UNREADABLE_VIDEO("the picture is damaged")
 
     clip = replace(make_clip([MOUTH], make_voice(MOUTH)), read_frames=break_off)
-    monkeypatch.setattr(observer, "open_clip", lambda path, limits, sha256=None: clip)
+    monkeypatch.setattr(extractor, "open_clip", lambda path, limits, sha256=None: clip)
 
     with raises(Code.UNREADABLE_VIDEO, match="damaged"):
         engine.analyse(FILE)
@@ -267,7 +268,7 @@ def test_engine_without_weights_says_which(tmp_path, monkeypatch):
 def test_limits_of_the_settings_reach_the_reader(monkeypatch):
     asked = []
     clip = make_clip([MOUTH[:30]], make_voice(MOUTH[:30]))
-    monkeypatch.setattr(observer, "open_clip", lambda path, limits, sha256=None: asked.append((path, limits)) or clip)
+    monkeypatch.setattr(extractor, "open_clip", lambda path, limits, sha256=None: asked.append((path, limits)) or clip)
     limits = MediaLimits(max_duration_s=5)
     Observer(FakeNets(), FakeVoice(), "seen", limits=limits).observe(FILE)  # type: ignore[arg-type]
 
@@ -282,7 +283,7 @@ def make_engine(monkeypatch):
     """An engine that reads mouths where its expert does, in front of a drawn clip."""
 
     def make(clip: Clip, *experts: Expert, **options) -> Engine:
-        monkeypatch.setattr(observer, "open_clip", lambda path, limits, sha256=None: clip)
+        monkeypatch.setattr(extractor, "open_clip", lambda path, limits, sha256=None: clip)
         cut_mouths = any(expert.encoder.needs_mouths for expert in experts)
         first, *second = experts
         seer = Observer(FakeNets(), FakeVoice(), "seen", cut_mouths=cut_mouths)  # type: ignore[arg-type]

@@ -7,7 +7,7 @@ import pytest
 
 from engine.faces.face_crops import N_POINTS, POINTS, AlignedFaces
 from engine.faces.mouth_crops import MEAN_FACE
-from engine.observation import ObservedTrack
+from engine.features.records import ObservedTrack
 from engine.staticface import MEAN_SHAPE, StaticFace
 from tests.engine.test_dynamics import draw_track, observe
 

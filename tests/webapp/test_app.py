@@ -62,7 +62,7 @@ def test_queue_is_bounded_and_closed_and_the_cache_ages(app: gr.Blocks) -> None:
 
 def test_nothing_heavy_runs_in_the_page(app: gr.Blocks) -> None:
     """Engines are the workers'."""
-    heavy = "('torch', 'engine.pipeline', 'engine.observer')"
+    heavy = "('torch', 'engine.pipeline', 'engine.features.extractor')"
     code = f"import sys, webapp.cli.serve, webapp.app; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

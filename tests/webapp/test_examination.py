@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine import observer
 from engine.dynamics import Nature
 from engine.errors import Code, EngineError, WeightsMissing
+from engine.features import extractor
+from engine.features.extractor import Observer
+from engine.features.records import Observation, ObservedTrack
 from engine.methods import Method
-from engine.observation import Observation, ObservedTrack
-from engine.observer import Observer
 from engine.pipeline import Engine
 from engine.report import to_json, write_json
 from engine.settings import Settings
@@ -73,7 +73,7 @@ def examine(monkeypatch: pytest.MonkeyPatch, data_dir: Path) -> Examine:
         **steps: object,
     ) -> Examination:
         drawn = clip or make_clip([MOUTH], make_voice(MOUTH))
-        monkeypatch.setattr(observer, "open_clip", lambda path, limits, sha256=None: drawn)
+        monkeypatch.setattr(extractor, "open_clip", lambda path, limits, sha256=None: drawn)
         engine = Engine(CountingObserver(FakeNets(), FakeVoice(), "seen"), make_expert(), "fake")  # type: ignore[arg-type]
         engines = Engines(engine, lambda method: pytest.fail("another engine was loaded"))
         asker = Asker(settings or Settings(data_dir))

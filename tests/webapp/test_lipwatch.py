@@ -11,8 +11,8 @@ from pydantic import ValidationError
 from engine.articulation import Outcome
 from engine.articulation_report import to_json
 from engine.errors import Code
+from engine.features.extractor import Observer
 from engine.media import clip as media
-from engine.observer import Observer
 from engine.report import write_json
 from engine.speech.phonemes import Sound
 from engine.types import Clip

@@ -10,7 +10,7 @@ import pytest
 
 from engine.dynamics import Nature
 from engine.errors import Code
-from engine.observation import Heard, Observation, ObservedTrack
+from engine.features.records import Heard, Observation, ObservedTrack
 from engine.types import Analysis, DynamicEmbedding, OnStep, Reason
 from tests.fakes import make_analysis, make_report
 from tests.raising import raises

@@ -22,8 +22,8 @@ from webapp.cli.output import STDOUT, show_progress, write_output
 if TYPE_CHECKING:
     from engine.articulation import ArticulationReport
     from engine.calibration.records import Calibration
+    from engine.features.extractor import Observer
     from engine.fetch.fetch import FetchedMedia
-    from engine.observer import Observer
     from engine.speech.phonemes import SoundRecogniser
     from webapp.batch import BatchRow
     from webapp.batch_run import Answers
@@ -84,7 +84,7 @@ def phonemes(
     An explanation to look and listen to, beside the score of `wayspeak analyse` and no part of it.
     """
     from engine.articulation_report import to_json
-    from engine.observer import Observer
+    from engine.features.extractor import Observer
     from engine.report import write_json
     from engine.speech.phonemes import SoundRecogniser
 

@@ -10,7 +10,6 @@ import typer
 from rich.console import Console
 from rich.table import Column, Table
 
-from engine.cache import ObservationCache
 from engine.datasets.manifest import Row
 from engine.datasets.public import Choice, Layout
 from engine.errors import Code
@@ -25,6 +24,7 @@ from engine.evaluation.robustness import (
     Watch,
     measure_robustness,
 )
+from engine.features.cache import ObservationCache
 from engine.methods import choose_method
 from engine.model_specs import SPECS
 from engine.pipeline import Engine

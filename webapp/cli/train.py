@@ -15,11 +15,11 @@ import typer
 from rich.console import Console
 from rich.progress import TextColumn, TimeElapsedColumn
 
-from engine.cache import ObservationCache
 from engine.calibration.trials import write_trials
 from engine.errors import Code
+from engine.features.cache import ObservationCache
+from engine.features.extractor import Observer
 from engine.models.compact import CompactConsistency
-from engine.observer import Observer
 from engine.settings import Settings
 from engine.training import consistency, dynamics_validation, probation
 from engine.training.archive import Archive

@@ -9,8 +9,8 @@ import numpy as np
 from engine.errors import Code
 from engine.faces.landmark_features import N_FEATURES, N_MOTION
 from engine.faces.tracking import FaceOptions
+from engine.features.records import Heard, Observation, ObservedTrack
 from engine.models.compact import N_SPEECH
-from engine.observation import Heard, Observation, ObservedTrack
 from engine.types import OnStep
 from tests.fakes import JAW_COLUMN, make_mouth
 

@@ -10,7 +10,7 @@ from engine.articulation import CORNERS
 from engine.datasets.manifest import Row
 from engine.evaluation.articulation import ArticulationTrials, Talk, evaluate_articulation, join, move
 from engine.faces.landmark_features import N_FEATURES
-from engine.observation import ObservedTrack
+from engine.features.records import ObservedTrack
 from engine.speech.phonemes import Sound
 from engine.types import FPS
 

@@ -10,8 +10,8 @@ from engine.evaluation.bench import Bench, EvaluationOptions, Sides, hold_in_tim
 from engine.evaluation.consistency import Judged, evaluate_judged, evaluate_planted
 from engine.evaluation.measurements import MeasuredRow
 from engine.evaluation.trials import Trial, TrialClip
+from engine.features.extractor import Observer
 from engine.models.compact import N_SPEECH
-from engine.observer import Observer
 from engine.pipeline import Engine
 from engine.types import Mode
 from tests.fakes import JAW_COLUMN, FakeEncoder, FakeNets, FakeVoice, make_expert, make_mouth

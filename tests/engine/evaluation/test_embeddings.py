@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.cache import ObservationCache
 from engine.datasets.manifest import Row
 from engine.evaluation import embeddings
 from engine.evaluation.embeddings import EmbedderName, embed_rows, load_embedder
-from engine.observation import Observation, ObservedTrack
+from engine.features.cache import ObservationCache
+from engine.features.records import Observation, ObservedTrack
 from engine.settings import Settings
 from engine.staticface import StaticFace
 from engine.types import DynamicEmbedding

@@ -17,8 +17,8 @@ from engine.evaluation.embeddings import EmbeddedRow
 from engine.evaluation.figures import IdentityReport
 from engine.evaluation.identity import IdentityOptions, IdentityTask, check_manifest, evaluate_identity, name_unusable
 from engine.faces.face_crops import N_POINTS, SIZE, AlignedFaces
-from engine.observation import Observation, ObservedTrack
-from engine.observer import Observer
+from engine.features.extractor import Observer
+from engine.features.records import Observation, ObservedTrack
 from engine.types import DynamicEmbedding
 from tests.engine.evaluation.films import DrawnObserver, draw_film
 from tests.engine.evaluation.people import NATURE, draw_people, embed, gather, make_row

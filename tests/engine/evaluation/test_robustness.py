@@ -15,8 +15,8 @@ from engine.calibration.records import Bounds, Calibration, Policy, seal
 from engine.errors import Code
 from engine.evaluation import robustness
 from engine.evaluation.perturbations import OF_SOUND, Perturbation
+from engine.features.extractor import Observer
 from engine.media.clip import DEFAULT_LIMITS
-from engine.observer import Observer
 from engine.pipeline import Engine
 from engine.settings import MediaLimits
 from engine.types import Clip

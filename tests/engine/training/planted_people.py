@@ -10,8 +10,8 @@ from engine.datasets.manifest import Row
 from engine.faces.face_crops import BROWS, CHEEKS, EYES, JAW, LIPS, SIZE, AlignedFaces
 from engine.faces.landmark_features import N_MOTION, N_SHAPES
 from engine.faces.landmarker import BLENDSHAPES
+from engine.features.records import Heard, Observation, ObservedTrack
 from engine.models.dvp import DVPOptions
-from engine.observation import Heard, Observation, ObservedTrack
 from engine.training.dynamics import DynamicsOptions
 from engine.training.speakers import SpokenClip
 

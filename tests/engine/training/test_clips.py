@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from engine.faces.landmark_features import N_FEATURES, N_MOTION
+from engine.features.records import Heard, Observation, ObservedTrack
 from engine.models.compact import N_BANDS, N_SPEECH
-from engine.observation import Heard, Observation, ObservedTrack
 from engine.training.clips import MIN_FRAMES, build_clip, choose_rows, find_corpora, shift_sound, split_folds
 from tests.engine.training.planted import make_clip, make_row
 

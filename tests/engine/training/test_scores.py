@@ -9,7 +9,7 @@ from engine.calibration.drafts import DraftOptions, draft
 from engine.calibration.gathering import GatherOptions
 from engine.calibration.records import Task
 from engine.calibration.trials import read_trials
-from engine.observation import Observation
+from engine.features.records import Observation
 from engine.training.dynamics_scores import STYLE_STAND_INS, score_left_out
 from engine.training.scores import STAND_INS
 from engine.weights.registry import hash_file

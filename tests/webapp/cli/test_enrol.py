@@ -22,8 +22,8 @@ from engine.calibration.records import (
 )
 from engine.dynamics import load_dynamics
 from engine.errors import Code
+from engine.features.extractor import Observer
 from engine.models.dvp import DVP
-from engine.observer import Observer
 from engine.settings import Settings
 from engine.types import OnStep
 from gallery_db import notice

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from engine.faces.tracking import FaceOptions
-from engine.observer import Observer
+from engine.features.extractor import Observer
 from engine.speech.phonemes import Sound, SoundRecogniser
 from tests.fakes import FakeNets, FakeVoice, make_clip, make_mouth, make_voice
 from webapp.cli.main import main

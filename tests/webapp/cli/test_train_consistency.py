@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
-from engine.cache import ObservationCache
 from engine.errors import Code, EngineError
 from engine.faces.landmark_features import N_MOTION
+from engine.features.cache import ObservationCache
+from engine.features.extractor import Observer
+from engine.features.records import Heard, Observation, ObservedTrack
 from engine.models.compact import N_SPEECH, load_compact
-from engine.observation import Heard, Observation, ObservedTrack
-from engine.observer import Observer
 from engine.training.clips import TrainingClip, split_folds
 from engine.training.consistency import TrainingOptions, Workshop, align_clips, train_held_out
 from engine.training.members import MemberOptions

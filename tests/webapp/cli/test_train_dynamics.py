@@ -14,7 +14,6 @@ import torch
 from safetensors.torch import load_file
 from typer.testing import CliRunner, Result
 
-from engine.cache import ObservationCache
 from engine.calibration.records import Task
 from engine.calibration.trials import read_trials
 from engine.dynamics import Nature, load_dynamics
@@ -22,9 +21,10 @@ from engine.errors import Code
 from engine.evaluation.recognition import tell_following, tell_recognition
 from engine.faces.face_crops import AlignedFaces
 from engine.faces.tracking import FaceOptions
+from engine.features.cache import ObservationCache
+from engine.features.extractor import Observer
+from engine.features.records import Observation
 from engine.models.dvp import DVP, Member, load_dvp
-from engine.observation import Observation
-from engine.observer import Observer
 from engine.settings import Settings
 from engine.training import dynamics_validation, speakers
 from engine.training.distortions import Distortion

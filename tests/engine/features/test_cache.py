@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine import cache as caching
-from engine.cache import ObservationCache, observe_cached
 from engine.errors import Code
 from engine.faces.face_crops import N_POINTS, AlignedFaces
 from engine.faces.landmark_features import N_MOTION
-from engine.observation import Heard, Observation, ObservedTrack
+from engine.features import cache as caching
+from engine.features.cache import ObservationCache, observe_cached
+from engine.features.records import Heard, Observation, ObservedTrack
 from engine.types import OnStep, Reason
 from tests.raising import raises
 
@@ -245,7 +245,7 @@ def test_damaged_mouths_count_as_absent_and_their_rows_do_not(
         cache.save(replace(seen, tracks=seen.tracks[::-1]))
         ObservationCache(tmp_path, RECIPE).save(seen)
     else:
-        monkeypatch.setattr("engine.cache.MOUTHS", replace(caching.MOUTHS, version=99))
+        monkeypatch.setattr("engine.features.cache.MOUTHS", replace(caching.MOUTHS, version=99))
     assert cache.load(seen.sha256) is None
     assert ObservationCache(tmp_path, RECIPE).load(seen.sha256) is not None
 
@@ -324,7 +324,7 @@ def test_damaged_faces_count_as_absent_and_their_rows_do_not(
         cache.save(replace(seen, tracks=seen.tracks[::-1]))
         ObservationCache(tmp_path, RECIPE).save(seen)
     else:
-        monkeypatch.setattr("engine.cache.FACES", replace(caching.FACES, version=99))
+        monkeypatch.setattr("engine.features.cache.FACES", replace(caching.FACES, version=99))
     assert cache.load(seen.sha256) is None
     assert ObservationCache(tmp_path, RECIPE).load(seen.sha256) is not None
 

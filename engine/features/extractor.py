@@ -8,11 +8,11 @@ from typing import cast
 
 import torch
 
-from engine.cuttings import Cuttings, add_cuttings, plan_cuttings
 from engine.faces.face_crops import cut_crops
 from engine.faces.tracking import FaceNets, FaceOptions, track_faces
+from engine.features.crop_plan import Cuttings, add_cuttings, plan_cuttings
+from engine.features.records import Heard, Observation, listen, observe_track
 from engine.media.clip import open_clip, read_ahead
-from engine.observation import Heard, Observation, listen, observe_track
 from engine.settings import MediaLimits, Settings
 from engine.speech.vad import VoiceDetector
 from engine.types import Clip, Frame, OnStep, Reason

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine import cuttings, observer
 from engine.faces.face_crops import cut_face, place_faces, place_points
 from engine.faces.landmark_features import describe_motion
 from engine.faces.mouth_crops import crop_mouths
-from engine.observation import Observation
-from engine.observer import Observer
+from engine.features import crop_plan, extractor
+from engine.features.extractor import Observer
+from engine.features.records import Observation
 from engine.speech.filterbanks import filterbank_rows
 from engine.types import Clip, FaceTrack
 from tests.fakes import FakeNets, FakeVoice, make_clip, make_mouth, make_voice
@@ -25,7 +25,7 @@ FILE = Path("drawn.mp4")
 @pytest.fixture
 def look(monkeypatch: pytest.MonkeyPatch):
     def run(clip: Clip, cut_mouths: bool = True, cut_faces: bool = False, **steps) -> Observation:
-        monkeypatch.setattr(observer, "open_clip", lambda path, limits, sha256=None: clip)
+        monkeypatch.setattr(extractor, "open_clip", lambda path, limits, sha256=None: clip)
         seer = Observer(FakeNets(), FakeVoice(), "seen", cut_mouths=cut_mouths, cut_faces=cut_faces)  # type: ignore[arg-type]
         return seer.observe(FILE, **steps)
 
@@ -36,14 +36,14 @@ def look(monkeypatch: pytest.MonkeyPatch):
 def found(monkeypatch: pytest.MonkeyPatch) -> list[FaceTrack]:
     """The face tracks behind an observation."""
     tracks: list[FaceTrack] = []
-    see = observer.track_faces
+    see = extractor.track_faces
 
     def keep(*arguments):
         faces = see(*arguments)
         tracks[:] = faces.tracks
         return faces
 
-    monkeypatch.setattr(observer, "track_faces", keep)
+    monkeypatch.setattr(extractor, "track_faces", keep)
     return tracks
 
 
@@ -70,7 +70,7 @@ def test_first_face_stands_still_before_it_comes(look) -> None:
 
 
 def test_first_face_is_cut_for_50_seconds_alone(look, monkeypatch) -> None:
-    monkeypatch.setattr(cuttings, "MAX_FRAMES", 40)
+    monkeypatch.setattr(crop_plan, "MAX_FRAMES", 40)
     seen = look(make_clip([MOUTH], make_voice(MOUTH)))
     assert len(seen.first_mouths) == 40 and len(seen.tracks[0].mouths) == 60
 

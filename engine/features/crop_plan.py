@@ -11,7 +11,7 @@ import numpy as np
 
 from engine.faces.face_crops import AlignedFaces, CropPlan, place_points, plan_faces
 from engine.faces.mouth_crops import CROP, cut_mouth, interpolate_landmarks, place_mouths, stable_points
-from engine.observation import Observation, ObservedTrack
+from engine.features.records import Observation, ObservedTrack
 from engine.types import FPS, FaceTrack
 
 MAX_FRAMES = 50 * FPS  # of picture and of sound

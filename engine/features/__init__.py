@@ -1,0 +1,1 @@
+"""Extract the features of a clip, and cache them."""
