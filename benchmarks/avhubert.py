@@ -22,9 +22,9 @@ from safetensors.torch import save_file
 from torch.nn import functional as F  # noqa: N812
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from engine.consistency.speechforensics import REACH, find_paper_offset
 from engine.faces.mouth_crops import CROP, normalise_for_avhubert
 from engine.models.avhubert import CONFIGS, AVHubert, load_avhubert
-from engine.paper import REACH, find_paper_offset
 from engine.types import FPS
 
 Sides = tuple[np.ndarray, np.ndarray]

@@ -20,7 +20,7 @@ import typer
 
 from benchmarks.portrait import loop_file, write_portrait
 from benchmarks.stopwatches import describe_machine
-from engine.consistency import measure_consistency
+from engine.consistency.offsets import measure_consistency
 from engine.features.extractor import Observer
 from engine.features.records import listen
 from engine.media.clip import open_clip

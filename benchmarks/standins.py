@@ -7,11 +7,11 @@ from pathlib import Path
 
 import torch
 
+from engine.consistency.scorers import CompactEncoder, Expert
 from engine.datasets.manifest import Row
 from engine.errors import EngineError
 from engine.evaluation.consistency import Judged
 from engine.evaluation.measurements import MeasuredRow
-from engine.experts import CompactEncoder, Expert
 from engine.features.extractor import Observer
 from engine.models.compact import CompactConsistency
 from engine.pipeline import Engine

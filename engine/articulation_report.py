@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from engine.articulation import (
+from engine.consistency.lip_closures import (
     EXAMPLES,
     ArticulationReport,
     Gesture,

@@ -7,12 +7,7 @@ from typing import Any, ClassVar
 
 from engine.calibration.judging import check_consistency, find_calibration, judge_consistency
 from engine.calibration.records import Calibration, Task
-from engine.consistency import Consistency, ConsistencyOptions
-from engine.experts import Expert, load_encoder, locate_model
-from engine.faces.tracking import FaceOptions
-from engine.features.extractor import MOUTHS_VERSION, ROWS_VERSION, Observer, time_step
-from engine.features.records import Observation, ObservedTrack, measure_clip, measure_track
-from engine.gates import (
+from engine.consistency.gates import (
     Gated,
     GateOptions,
     combine,
@@ -24,9 +19,13 @@ from engine.gates import (
     soften,
     sum_up,
 )
-from engine.methods import Method
-from engine.model_specs import SPECS
-from engine.opinions import OpinionOptions, compare_opinions
+from engine.consistency.methods import Method
+from engine.consistency.model_specs import SPECS
+from engine.consistency.offsets import Consistency, ConsistencyOptions
+from engine.consistency.scorers import Expert, OpinionOptions, compare_opinions, load_encoder, locate_model
+from engine.faces.tracking import FaceOptions
+from engine.features.extractor import MOUTHS_VERSION, ROWS_VERSION, Observer, time_step
+from engine.features.records import Observation, ObservedTrack, measure_clip, measure_track
 from engine.settings import Settings
 from engine.types import (
     FPS,

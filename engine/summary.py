@@ -2,8 +2,8 @@
 
 from engine.calibration.bands import ABSTAINED, BEHIND, BOUNDS, P_VALUE, ZONE_WORDS, Zone, name_ratio, state
 from engine.calibration.records import Task
-from engine.methods import TITLES, Method
-from engine.model_specs import SPECS
+from engine.consistency.methods import TITLES, Method
+from engine.consistency.model_specs import SPECS
 from engine.types import Analysis, ConsistencyReport, Mode, Reason, SecondOpinion, TrackReport
 
 CAUTION = (

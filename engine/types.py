@@ -39,7 +39,7 @@ class Status(StrEnum):
 
 
 class Model(StrEnum):
-    """Who compares face and voice: one row each in `engine/model_specs.py`; the recipe names its weights."""
+    """Who compares face and voice: one row each in `engine/consistency/model_specs.py`; the recipe names its weights."""
 
     COMPACT = "compact"
     AVHUBERT_BASE = "avhubert-base"
@@ -50,13 +50,13 @@ class Mode(StrEnum):
     """How features become a score."""
 
     STRICT = "strict"  # by time: real pairs only, every face, long clips in windows
-    PAPER = "paper"  # SpeechForensics to the letter: one face, one score, `engine/paper.py`
+    PAPER = "paper"  # SpeechForensics to the letter: one face, one score, `engine/consistency/speechforensics.py`
 
 
 class Reason(StrEnum):
     """Why a result is limited or absent: code, text of the page, what to do next, and whether it bars a ratio.
 
-    The rule behind each stands in `engine/gates.py`.
+    The rule behind each stands in `engine/consistency/gates.py`.
     """
 
     text: str  # a key of the catalogues, as the next step is

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from engine.consistency.scorers import Expert
 from engine.errors import EngineError
-from engine.experts import Expert
 from engine.faces.landmark_features import MOUTH_SHAPES
 from engine.faces.landmarker import LEFT_EYE, N_LANDMARKS, RIGHT_EYE, Detection, Mesh, Region
 from engine.features.records import Heard, ObservedTrack

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from engine.methods import Method
-from engine.model_specs import SPECS
+from engine.consistency.methods import Method
+from engine.consistency.model_specs import SPECS
 from engine.settings import Settings
 from webapp.batch import BatchRow
 from webapp.batch_run import judge_one, load_engine, look_at, tell_version

@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from engine.consistency.methods import Method
 from engine.errors import EngineError, FolderUnwritable
 from engine.fetch.fetch import FetchedMedia, fetch
 from engine.media.limits import check_file
-from engine.methods import Method
 from engine.settings import Settings
 from engine.types import OnStep
 from engine.weights.registry import hash_file

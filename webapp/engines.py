@@ -4,8 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from engine.consistency.methods import Method, list_methods
 from engine.errors import EngineError
-from engine.methods import Method, list_methods
 
 if TYPE_CHECKING:  # it imports torch
     from engine.pipeline import Engine

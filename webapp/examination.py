@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.articulation import ArticulationReport
 from engine.calibration.judging import find_calibration
 from engine.calibration.records import Task
+from engine.consistency.lip_closures import ArticulationReport
+from engine.consistency.methods import Method
 from engine.errors import EngineError
-from engine.methods import Method
 from engine.settings import Settings
 from engine.types import Analysis, OnStep
 from gallery_db.records import Search, Verification

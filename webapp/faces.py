@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from engine.consistency.gates import GateOptions
 from engine.errors import Code
-from engine.gates import GateOptions
 from engine.types import Analysis, DynamicEmbedding, Reason
 
 BYSTANDER = 0.1  # of the seconds of the face that is seen longest: who is seen for less does not count as another

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from engine.articulation import ArticulationReport, check_faces
+from engine.consistency.lip_closures import ArticulationReport, check_faces
 from engine.speech.phonemes import SoundRecogniser
 from engine.types import OnStep
 

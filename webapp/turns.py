@@ -5,8 +5,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from engine.gates import GateOptions
-from engine.model_specs import SPECS
+from engine.consistency.gates import GateOptions
+from engine.consistency.model_specs import SPECS
 from engine.types import Model, TrackReport
 
 STEP_S = 0.2

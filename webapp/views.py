@@ -12,8 +12,8 @@ from markupsafe import Markup
 
 from engine.calibration.bands import ABSTAINED, BEHIND, BOUNDS, P_VALUE, ZONE_WORDS, Zone, name_ratio, state
 from engine.calibration.records import Task
+from engine.consistency.methods import TITLES
 from engine.errors import EngineError, LicenceNotAccepted
-from engine.methods import TITLES
 from engine.summary import CAUTION, list_notes, name_method
 from engine.types import (
     Analysis,

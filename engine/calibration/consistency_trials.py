@@ -7,9 +7,9 @@ from engine.calibration.gathering import GatherOptions, Origin, Scored, lay_tria
 from engine.calibration.records import Task
 from engine.calibration.spans import count_speech_s, try_other_spans, try_own_spans
 from engine.calibration.trials import ScoredTrials
+from engine.consistency.scorers import Expert
 from engine.evaluation.measurements import Measurements
 from engine.evaluation.trials import try_other_voices, try_own_voices
-from engine.experts import Expert
 
 WHOLE = "whole"
 

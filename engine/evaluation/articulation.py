@@ -10,7 +10,7 @@ from functools import partial
 
 import numpy as np
 
-from engine.articulation import Articulation, Gesture, Tally, check_lips, count
+from engine.consistency.lip_closures import Articulation, Gesture, Tally, check_lips, count
 from engine.datasets.manifest import Row
 from engine.evaluation.figures import Parting, part
 from engine.features.records import ObservedTrack

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from engine.consistency import find_offset
+from engine.consistency.offsets import find_offset
+from engine.consistency.scorers import Expert
 from engine.evaluation.ablations import Ablation, ablate, list_ablations
 from engine.evaluation.figures import Parting, Scored, part
 from engine.evaluation.measurements import MeasuredRow
@@ -20,7 +21,6 @@ from engine.evaluation.trials import (
     try_other_voices,
     try_own_voices,
 )
-from engine.experts import Expert
 from engine.pipeline import Engine
 from engine.types import FPS, Encoded, Mode
 

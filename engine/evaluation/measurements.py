@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from engine.consistency.model_specs import SPECS
 from engine.datasets.manifest import Row, Skipped, read_manifest
 from engine.datasets.public import Choice, Layout, read_layout
 from engine.errors import EngineError
@@ -17,7 +18,6 @@ from engine.faces.tracking import FaceOptions
 from engine.features.cache import ObservationCache, decode_ahead, observe_cached
 from engine.features.extractor import Observer
 from engine.features.records import Observation, ObservedTrack
-from engine.model_specs import SPECS
 from engine.pipeline import Engine
 from engine.settings import Settings
 from engine.types import FPS, Model, OnStep

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from engine.consistency import find_offset
+from engine.consistency.offsets import find_offset
 from engine.types import FPS, Encoded
 
 Encode = Callable[[np.ndarray, np.ndarray], Encoded]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from engine.consistency import ConsistencyOptions, measure_consistency
+from engine.consistency.offsets import ConsistencyOptions, measure_consistency
 from engine.models.compact import N_SPEECH, CompactConsistency
 from engine.training.clips import TrainingClip
 from engine.types import Encoded

@@ -9,8 +9,8 @@ from pathlib import Path
 from engine.calibration.consistency_trials import gather_consistency
 from engine.calibration.gathering import GatherOptions, Origin
 from engine.calibration.trials import ScoredTrials, join_trials
+from engine.consistency.scorers import CompactEncoder, Expert
 from engine.evaluation.measurements import measure_rows
-from engine.experts import CompactEncoder, Expert
 from engine.features.cache import ObservationCache
 from engine.features.extractor import Observer
 from engine.models.compact import CompactConsistency

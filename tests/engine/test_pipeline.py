@@ -6,15 +6,14 @@ import numpy as np
 import pytest
 
 from engine import pipeline
-from engine.consistency import PLAIN_MEAN, ConsistencyOptions
+from engine.consistency.methods import Method
+from engine.consistency.model_specs import SPECS
+from engine.consistency.offsets import PLAIN_MEAN, ConsistencyOptions
+from engine.consistency.scorers import Expert, OpinionOptions
 from engine.errors import Code, WeightsMissing
-from engine.experts import Expert
 from engine.features import extractor
 from engine.features.extractor import Observer
 from engine.features.records import measure_clip, measure_track
-from engine.methods import Method
-from engine.model_specs import SPECS
-from engine.opinions import OpinionOptions
 from engine.pipeline import Engine, EngineOptions
 from engine.settings import MediaLimits, Settings
 from engine.types import SAMPLES_PER_FRAME, Clip, Frame, Mode, Model, Reason, Status

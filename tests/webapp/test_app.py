@@ -11,7 +11,7 @@ from pathlib import Path
 import gradio as gr
 import pytest
 
-from engine.methods import Method
+from engine.consistency.methods import Method
 from engine.settings import Settings
 from tests.fakes import make_analysis, make_report, make_second
 from tests.webapp.jobs.handed import make_examination

@@ -5,8 +5,8 @@ import weakref
 
 import pytest
 
+from engine.consistency.methods import Method
 from engine.errors import WeightsMissing
-from engine.methods import Method
 from engine.types import Mode, Model
 from tests.fakes import FakeEngine
 from webapp.engines import Engines

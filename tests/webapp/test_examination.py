@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from engine.consistency.methods import Method
 from engine.dynamics import Nature
 from engine.errors import Code, EngineError, WeightsMissing
 from engine.features import extractor
 from engine.features.extractor import Observer
 from engine.features.records import Observation, ObservedTrack
-from engine.methods import Method
 from engine.pipeline import Engine
 from engine.report import to_json, write_json
 from engine.settings import Settings

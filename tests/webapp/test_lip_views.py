@@ -2,7 +2,7 @@
 
 import re
 
-from engine.articulation import Articulation, ArticulationReport, Gesture, Outcome
+from engine.consistency.lip_closures import Articulation, ArticulationReport, Gesture, Outcome
 from tests.engine.test_articulation_report import make_report
 from tests.webapp.test_views import Tags
 from webapp.analysis.records import JobError

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from engine.articulation import Outcome
 from engine.articulation_report import to_json
+from engine.consistency.lip_closures import Outcome
 from engine.errors import Code
 from engine.features.extractor import Observer
 from engine.media import clip as media

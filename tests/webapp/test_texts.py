@@ -17,7 +17,7 @@ from jinja2 import nodes
 from engine.calibration import bands
 from engine.calibration.files import list_shipped
 from engine.calibration.records import Task
-from engine.methods import Method
+from engine.consistency.methods import Method
 from engine.summary import PAPER_MODE, RESEARCH_ONLY
 from engine.types import CalibrationNote, Mode, Model, Reason, Status, Window
 from engine.weights.registry import WEIGHTS, WeightState

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from engine.gates import GateOptions
+from engine.consistency.gates import GateOptions
 from engine.types import Model, TrackReport, Window
 from tests.fakes import make_analysis, make_report
 from webapp.turns import AROUND_S, find_turns

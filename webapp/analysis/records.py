@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from engine.consistency.methods import Method
 from engine.errors import EngineError
-from engine.methods import Method
 from engine.speech.phonemes import check_language
 from gallery_db.records import MAX_TEXT
 
@@ -12,7 +12,7 @@ from gallery_db.records import MAX_TEXT
 class Question:
     """What is asked of a clip besides whether face and voice belong together, and by which method that is told."""
 
-    method: str = field(default_factory=lambda: Method().title)  # title of an `engine.methods.Method`
+    method: str = field(default_factory=lambda: Method().title)  # title of an `engine.consistency.methods.Method`
     reason: str | None = None  # why everybody enrolled is searched; None: nobody is
     speaker: str | None = None  # name of the one whom each face is held against; None: nobody
     language: str | None = None  # whose speech sounds are held against the lips; None: they are not

@@ -7,8 +7,8 @@ from fastapi import APIRouter, Path
 
 from engine.calibration.files import list_shipped
 from engine.calibration.records import Calibration, to_json
+from engine.consistency.methods import list_lacking, list_methods
 from engine.doctor import examine, is_healthy
-from engine.methods import list_lacking, list_methods
 from engine.weights.registry import WEIGHTS, inspect_weight
 from webapp.api.entrance import AnyVisitor
 from webapp.api.views import Plain

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from engine.methods import Method
+from engine.consistency.methods import Method
 from gallery_db import notice
 from gallery_db.records import MAX_TERM_DAYS, MAX_TEXT, Basis, Consent
 from webapp.analysis.records import Question

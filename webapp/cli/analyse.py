@@ -20,8 +20,8 @@ from engine.types import FPS, Mode, Model, OnStep
 from webapp.cli.output import STDOUT, show_progress, write_output
 
 if TYPE_CHECKING:
-    from engine.articulation import ArticulationReport
     from engine.calibration.records import Calibration
+    from engine.consistency.lip_closures import ArticulationReport
     from engine.features.extractor import Observer
     from engine.fetch.fetch import FetchedMedia
     from engine.speech.phonemes import SoundRecogniser
@@ -49,7 +49,7 @@ def analyse(
 ) -> None:
     """Tell for every face in a video whether it belongs to the speech that is heard."""
     from engine.calibration.files import read_record
-    from engine.methods import choose_method
+    from engine.consistency.methods import choose_method
     from engine.pipeline import Engine
     from engine.report import error_to_json, to_json, write_json
     from engine.summary import summarise
@@ -147,7 +147,7 @@ def batch(
 
     A bad item is a row that says why; the exit code is 1 then. At most 50 links. Timings stand in no row.
     """
-    from engine.methods import choose_method
+    from engine.consistency.methods import choose_method
     from webapp.batch import write_csv
     from webapp.batch_run import LocalAnswers, load_engine, run_batch
     from webapp.batch_sources import read_sources
@@ -210,7 +210,7 @@ def examine(
     on_step: OnStep = lambda name, completed, total: None,
 ) -> tuple["ArticulationReport", ...]:
     """See and hear a file, and hold each of its faces against the sounds; EngineError where it cannot be read."""
-    from engine.articulation import check_faces
+    from engine.consistency.lip_closures import check_faces
     from engine.media.clip import open_clip
 
     clip = open_clip(file, observer.limits)

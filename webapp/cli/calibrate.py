@@ -25,12 +25,12 @@ from engine.calibration.records import Calibration, CalibratorKind, Metric, Task
 from engine.calibration.release import approve_by_rules
 from engine.calibration.trials import ScoredTrials, read_trials, write_trials
 from engine.calibration.validation import RESAMPLES
+from engine.consistency.methods import choose_method
 from engine.datasets.manifest import Row, read_manifest
 from engine.errors import Code
 from engine.evaluation.embeddings import load_embedder
 from engine.evaluation.identity import IdentityOptions, IdentityTask, check_manifest
 from engine.evaluation.measurements import Reading, embed_people, read_trained_sources, score_clips
-from engine.methods import choose_method
 from engine.pipeline import Engine
 from engine.settings import Settings
 from engine.training.clips import find_corpora

@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from engine.consistency.methods import Method, choose_method
 from engine.datasets.manifest import Row, Skipped
 from engine.datasets.public import Choice, Layout
 from engine.errors import Code, EngineError
@@ -34,7 +35,6 @@ from engine.evaluation.measurements import (
     score_clips,
 )
 from engine.evaluation.scoreboard import print_report, to_json
-from engine.methods import Method, choose_method
 from engine.pipeline import Engine
 from engine.settings import Settings
 from engine.types import Mode, Model

@@ -10,6 +10,8 @@ import typer
 from rich.console import Console
 from rich.table import Column, Table
 
+from engine.consistency.methods import choose_method
+from engine.consistency.model_specs import SPECS
 from engine.datasets.manifest import Row
 from engine.datasets.public import Choice, Layout
 from engine.errors import Code
@@ -25,8 +27,6 @@ from engine.evaluation.robustness import (
     measure_robustness,
 )
 from engine.features.cache import ObservationCache
-from engine.methods import choose_method
-from engine.model_specs import SPECS
 from engine.pipeline import Engine
 from engine.settings import Settings
 from engine.types import Mode, Model

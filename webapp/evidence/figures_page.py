@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from engine.methods import TITLES
+from engine.consistency.methods import TITLES
 from engine.types import Analysis, TrackReport
 from webapp.figures import plot_curve, plot_curves, plot_timeline
 from webapp.templates import render

@@ -6,9 +6,9 @@ import gradio as gr
 from gradio.processing_utils import save_file_to_cache
 from gradio.utils import get_upload_folder
 
+from engine.consistency.methods import TITLES, Method, list_lacking, list_methods
 from engine.errors import EngineError
 from engine.fetch.fetch import describe
-from engine.methods import TITLES, Method, list_lacking, list_methods
 from engine.settings import Settings
 from engine.types import Analysis, SyncCurve, TrackReport
 from webapp import views

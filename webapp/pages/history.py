@@ -6,8 +6,8 @@ from typing import Any
 
 import gradio as gr
 
+from engine.consistency.methods import Method, list_methods
 from engine.errors import EngineError
-from engine.methods import Method, list_methods
 from engine.report import from_json
 from engine.types import Analysis
 from webapp.accounts.visitors import Role, require_role

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.articulation import CORNERS
+from engine.consistency.lip_closures import CORNERS
 from engine.datasets.manifest import Row
 from engine.evaluation.articulation import ArticulationTrials, Talk, evaluate_articulation, join, move
 from engine.faces.landmark_features import N_FEATURES

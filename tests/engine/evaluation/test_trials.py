@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from engine.consistency import ConsistencyOptions, find_offset, measure_consistency
+from engine.consistency.offsets import ConsistencyOptions, find_offset, measure_consistency
 from engine.evaluation.trials import (
     Trial,
     TrialClip,

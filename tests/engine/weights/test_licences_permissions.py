@@ -110,7 +110,7 @@ SPEAKER_BRANCH = (
 )
 FORBIDDEN = (
     "engine.models.avhubert",
-    "engine.experts",
+    "engine.consistency.scorers",
     "engine.models.avhubert_import",
     "engine.weights.checkpoint_reader",
 )

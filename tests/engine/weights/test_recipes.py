@@ -7,11 +7,11 @@ import pytest
 
 from engine.calibration.files import list_shipped
 from engine.calibration.records import Task
-from engine.consistency import PLAIN_MEAN, ConsistencyOptions
+from engine.consistency.gates import GateOptions
+from engine.consistency.offsets import PLAIN_MEAN, ConsistencyOptions
+from engine.consistency.scorers import OpinionOptions
 from engine.dynamics import EmbeddingOptions
 from engine.faces.tracking import FaceOptions
-from engine.gates import GateOptions
-from engine.opinions import OpinionOptions
 from engine.pipeline import EngineOptions
 from engine.speech.vad import VoiceOptions
 from engine.types import Model, Status

@@ -3,10 +3,10 @@ import sys
 
 import pytest
 
-from engine import methods
 from engine.calibration.files import write_record
+from engine.consistency import methods
+from engine.consistency.methods import Method
 from engine.errors import Code
-from engine.methods import Method
 from engine.pipeline import Engine
 from engine.report import to_json, write_json
 from engine.types import Mode, Model

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
+from engine.consistency.methods import Method
 from engine.errors import Code, EngineError, WeightsMissing
 from engine.faces.tracking import FaceOptions
 from engine.features import cache as decoding
 from engine.features.cache import ObservationCache, decode_ahead
 from engine.features.records import Observation
-from engine.methods import Method
 from engine.pipeline import Engine
 from engine.settings import Settings
 from engine.types import Mode, Model, OnStep

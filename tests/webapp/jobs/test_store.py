@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from engine.consistency.methods import Method
 from engine.errors import Code, EngineError
 from engine.fetch.fetch import FetchedMedia
-from engine.methods import Method
 from engine.report import to_json, write_json
 from engine.settings import MediaLimits
 from tests.raising import raises

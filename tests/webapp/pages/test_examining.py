@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import update
 
+from engine.consistency.methods import Method
 from engine.errors import Code, EngineError
-from engine.methods import Method
 from tests.gallery_db.planted import enrol_people
 from tests.webapp.jobs.handed import hand_in, make_examination, write_file
 from tests.webapp.pages.desks import OWNER, finish_job

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from engine.consistency.methods import Method, choose_method, list_lacking, list_methods
 from engine.errors import EngineError, LicenceNotAccepted, WeightsMissing
-from engine.methods import Method, choose_method, list_lacking, list_methods
 from engine.types import Mode, Model
 from engine.weights import registry
 from engine.weights.licences import AV_HUBERT, accept_licence

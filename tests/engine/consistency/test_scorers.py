@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 import torch
 
-from engine import experts
-from engine.consistency import PLAIN_MEAN, ConsistencyOptions, measure_consistency
-from engine.experts import AVHubertEncoder, CompactEncoder, Expert, load_encoder, locate_model
+from engine.consistency import scorers
+from engine.consistency.model_specs import SPECS
+from engine.consistency.offsets import PLAIN_MEAN, ConsistencyOptions, measure_consistency
+from engine.consistency.scorers import AVHubertEncoder, CompactEncoder, Expert, load_encoder, locate_model
+from engine.consistency.speechforensics import measure_as_paper
 from engine.faces.landmark_features import N_MOTION
 from engine.features.records import Heard, Observation, ObservedTrack
-from engine.model_specs import SPECS
 from engine.models import avhubert as avhubert_model
 from engine.models import compact as compact_model
 from engine.models.avhubert import AVHubert, AVHubertConfig
 from engine.models.compact import CompactConsistency
-from engine.paper import measure_as_paper
 from engine.settings import Settings
 from engine.types import Mode, Model
 
@@ -151,7 +151,7 @@ def test_what_was_fitted_to_the_compact_model_is_for_it_alone() -> None:
 def test_each_model_is_loaded_by_its_own_loader(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
     asked: list[tuple[str, object]] = []
     monkeypatch.setattr(
-        experts.weights, "locate_accepted", lambda weight, folder: asked.append((weight.name, folder)) or tmp_path
+        scorers.weights, "locate_accepted", lambda weight, folder: asked.append((weight.name, folder)) or tmp_path
     )
     monkeypatch.setattr(compact_model, "load_compact", lambda path, device: ("compact net", device))
     monkeypatch.setattr(avhubert_model, "load_avhubert", lambda path, device: ("av net", device))

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from engine.consistency.model_specs import SPECS
 from engine.errors import EngineError, LicenceNotAccepted, WeightsMissing
-from engine.model_specs import SPECS
 from engine.types import Mode, Model
 from engine.weights import registry
 

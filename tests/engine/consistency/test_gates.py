@@ -3,8 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from engine.features.records import ClipQuality, FaceQuality
-from engine.gates import (
+from engine.consistency.gates import (
     GateOptions,
     combine,
     gate_clip,
@@ -15,6 +14,7 @@ from engine.gates import (
     soften,
     sum_up,
 )
+from engine.features.records import ClipQuality, FaceQuality
 from engine.types import Reason, Status
 
 OPTIONS = GateOptions()

@@ -6,13 +6,13 @@ from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.consistency import PLAIN_MEAN, ConsistencyOptions
-from engine.gates import GateOptions
+from engine.consistency.gates import GateOptions
+from engine.consistency.offsets import PLAIN_MEAN, ConsistencyOptions
 from engine.types import Model
 from engine.weights.registry import AVHUBERT, COMPACT, WeightFile
 
 if TYPE_CHECKING:
-    from engine.experts import Encoder
+    from engine.consistency.scorers import Encoder
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +37,14 @@ class ModelSpec:
 
 
 def _load_compact(path: Path, device: str) -> "Encoder":
-    from engine.experts import CompactEncoder
+    from engine.consistency.scorers import CompactEncoder
     from engine.models.compact import load_compact
 
     return CompactEncoder(load_compact(path, device))
 
 
 def _load_avhubert(path: Path, device: str) -> "Encoder":
-    from engine.experts import AVHubertEncoder
+    from engine.consistency.scorers import AVHubertEncoder
     from engine.models.avhubert import load_avhubert
 
     return AVHubertEncoder(load_avhubert(path, device))

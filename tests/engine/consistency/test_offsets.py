@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from engine.consistency import (
+from engine.consistency.offsets import (
     PLAIN_MEAN,
     Consistency,
     ConsistencyOptions,

@@ -24,7 +24,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from engine.consistency import PLAIN_MEAN, Consistency, Pairs, measure_clarity
+from engine.consistency.offsets import PLAIN_MEAN, Consistency, Pairs, measure_clarity
 from engine.features.crop_plan import MAX_FRAMES, choose_first_face, join_rows
 from engine.features.records import Observation, ObservedTrack
 from engine.types import FPS, Encoded, SyncCurve

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from engine.consistency import Consistency
-from engine.methods import TITLES
-from engine.opinions import OpinionOptions, compare_opinions
+from engine.consistency.methods import TITLES
+from engine.consistency.offsets import Consistency
+from engine.consistency.scorers import OpinionOptions, compare_opinions
 from engine.types import Model
 from tests.fakes import make_curve
 

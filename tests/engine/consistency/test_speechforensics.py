@@ -6,10 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.faces.landmark_features import N_MOTION
-from engine.features.crop_plan import MAX_FRAMES, choose_first_face, join_rows
-from engine.features.records import Heard, Observation, ObservedTrack
-from engine.paper import (
+from engine.consistency.speechforensics import (
     compare_as_paper,
     count_sound,
     find_paper_offset,
@@ -17,9 +14,12 @@ from engine.paper import (
     measure_as_paper,
     resample_rows,
 )
+from engine.faces.landmark_features import N_MOTION
+from engine.features.crop_plan import MAX_FRAMES, choose_first_face, join_rows
+from engine.features.records import Heard, Observation, ObservedTrack
 
-PART = Path(__file__).parents[1] / "goldens" / "avhubert.npz"
-FULL = Path(__file__).parents[2] / ".." / "shared" / "golden" / "avhubert_golden.npz"
+PART = Path(__file__).parents[2] / "goldens" / "avhubert.npz"
+FULL = Path(__file__).parents[3] / ".." / "shared" / "golden" / "avhubert_golden.npz"
 TAGS = [(PART, "base2"), *((FULL, tag) for tag in ("base2", "large2", "base12", "large24") if FULL.is_file())]
 
 

@@ -3,11 +3,11 @@
 from math import inf
 from pathlib import Path
 
-from engine import methods
-from engine.consistency import PLAIN_MEAN, ConsistencyOptions
-from engine.gates import GateOptions
-from engine.methods import Method, choose_method, list_lacking, list_methods
-from engine.model_specs import SPECS, ModelSpec
+from engine.consistency import methods
+from engine.consistency.gates import GateOptions
+from engine.consistency.methods import Method, choose_method, list_lacking, list_methods
+from engine.consistency.model_specs import SPECS, ModelSpec
+from engine.consistency.offsets import PLAIN_MEAN, ConsistencyOptions
 from engine.types import Mode, Model
 from engine.weights.registry import COMPACT, WEIGHTS
 

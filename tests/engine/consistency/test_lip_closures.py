@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from engine.articulation import (
+from engine.consistency.lip_closures import (
     CORNERS,
     Articulation,
     ArticulationReport,

@@ -1,0 +1,1 @@
+"""Score audio-visual speech consistency, and gate what may be scored."""
