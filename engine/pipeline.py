@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from engine.calibration.judging import check_consistency, find_calibration, judge_consistency
+from engine.calibration.apply import check_consistency, find_calibration, judge_consistency
 from engine.calibration.records import Calibration, Task
 from engine.consistency.gates import (
     Gated,

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from pydantic import TypeAdapter
 
-from engine.calibration.bands import state
 from engine.calibration.records import Task
+from engine.calibration.verbal_scale import state
 from engine.errors import Code, EngineError
 from engine.json_fields import explain
 from engine.types import Analysis

@@ -1,7 +1,7 @@
 """An analysis in a few plain lines for a terminal. It says what was measured, never whether a video is genuine."""
 
-from engine.calibration.bands import ABSTAINED, BEHIND, BOUNDS, P_VALUE, ZONE_WORDS, Zone, name_ratio, state
 from engine.calibration.records import Task
+from engine.calibration.verbal_scale import ABSTAINED, BEHIND, BOUNDS, P_VALUE, ZONE_WORDS, Zone, name_ratio, state
 from engine.consistency.methods import TITLES, Method
 from engine.consistency.model_specs import SPECS
 from engine.types import Analysis, ConsistencyReport, Mode, Reason, SecondOpinion, TrackReport

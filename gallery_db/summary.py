@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from engine.calibration.bands import state
 from engine.calibration.records import Task
+from engine.calibration.verbal_scale import state
 from gallery_db.records import (
     Admission,
     Candidate,

@@ -46,10 +46,10 @@ from pathlib import Path
 
 from IPython.display import display
 
-from engine.calibration.bands import HYPOTHESES
-from engine.calibration.drafts import DraftOptions, draft
-from engine.calibration.overview import list_thresholds
+from engine.calibration.builder import DraftOptions, draft
 from engine.calibration.records import Task
+from engine.calibration.verbal_scale import HYPOTHESES
+from engine.evaluation.score_overview import list_thresholds
 from engine.settings import Settings
 from engine.weights.registry import hash_file
 from webapp import calibration_figures as figures

@@ -15,8 +15,8 @@ import pytest
 from nbformat import NotebookNode
 from typer.testing import CliRunner
 
+from engine.calibration.apply import find_calibration
 from engine.calibration.files import read_record
-from engine.calibration.judging import find_calibration
 from engine.calibration.records import Task
 from engine.features.cache import ObservationCache
 from engine.features.extractor import Observer

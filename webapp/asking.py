@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from pydantic import TypeAdapter
 
-from engine.calibration.judging import find_calibration
+from engine.calibration.apply import find_calibration
 from engine.calibration.records import Calibration, Task
 from engine.errors import Code, EngineError
 from engine.json_fields import explain

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.calibration.judging import find_calibration
+from engine.calibration.apply import find_calibration
 from engine.calibration.records import Task
 from engine.consistency.lip_closures import ArticulationReport
 from engine.consistency.methods import Method

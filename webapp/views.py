@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 from markupsafe import Markup
 
-from engine.calibration.bands import ABSTAINED, BEHIND, BOUNDS, P_VALUE, ZONE_WORDS, Zone, name_ratio, state
 from engine.calibration.records import Task
+from engine.calibration.verbal_scale import ABSTAINED, BEHIND, BOUNDS, P_VALUE, ZONE_WORDS, Zone, name_ratio, state
 from engine.consistency.methods import TITLES
 from engine.errors import EngineError, LicenceNotAccepted
 from engine.summary import CAUTION, list_notes, name_method

@@ -10,8 +10,7 @@ from engine.calibration.fitting import fit
 from engine.calibration.records import CalibratorKind, Metric, Policy, Task
 from engine.calibration.trials import ScoredTrials
 from engine.errors import Code
-from engine.likelihoods import act_dcf, cllr, cllr_min, share_from
-from engine.metrics import WeightedScores, bootstrap_rows
+from engine.metrics import WeightedScores, act_dcf, bootstrap_rows, cllr, cllr_min, share_from
 
 MAX_FOLDS = 10
 MIN_SOURCES = 4  # below it people are held out instead

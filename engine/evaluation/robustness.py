@@ -7,8 +7,8 @@ be found again; what is done to sound is heard alone, beside the faces that were
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from engine.calibration.bands import Zone
-from engine.calibration.judging import judge_consistency
+from engine.calibration.apply import judge_consistency
+from engine.calibration.verbal_scale import Zone
 from engine.datasets.manifest import Row, Skipped
 from engine.errors import EngineError
 from engine.evaluation.consistency import pool_samples

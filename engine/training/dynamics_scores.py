@@ -5,13 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.calibration.gathering import GatherOptions, Origin
-from engine.calibration.people_trials import gather_people
 from engine.calibration.records import Task
-from engine.calibration.trials import ScoredTrials, join_trials, write_trials
+from engine.calibration.trials import GatherOptions, Origin, ScoredTrials, join_trials, write_trials
 from engine.datasets.manifest import Skipped
 from engine.dynamics import Dynamics, Nature
 from engine.evaluation.embeddings import EmbeddedRow, EmbeddedRows
+from engine.evaluation.speakers.calibration_trials import gather_people
 from engine.models.dvp import DVP
 from engine.training.dynamics_validation import Looks, tell_natures
 from engine.training.speakers import SpokenClip

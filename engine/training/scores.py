@@ -6,10 +6,9 @@ The clips are scored as the product scores them: as they were published, with th
 from collections.abc import Sequence
 from pathlib import Path
 
-from engine.calibration.consistency_trials import gather_consistency
-from engine.calibration.gathering import GatherOptions, Origin
-from engine.calibration.trials import ScoredTrials, join_trials
+from engine.calibration.trials import GatherOptions, Origin, ScoredTrials, join_trials
 from engine.consistency.scorers import CompactEncoder, Expert
+from engine.evaluation.calibration_trials import gather_consistency
 from engine.evaluation.measurements import measure_rows
 from engine.features.cache import ObservationCache
 from engine.features.extractor import Observer

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from engine import articulation_report
-from engine.calibration.bands import Zone
+from engine.calibration.verbal_scale import Zone
 from engine.report import from_json, to_json, write_json
 from engine.types import (
     Analysis,

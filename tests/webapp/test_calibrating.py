@@ -7,10 +7,10 @@ from rich.console import Console
 from rich.table import Table
 
 from engine.calibration.files import read_record
-from engine.calibration.overview import look_over_trials
 from engine.calibration.records import Task
 from engine.calibration.trials import write_trials
 from engine.errors import Code
+from engine.evaluation.score_overview import look_over_trials
 from engine.settings import Settings
 from gallery_db.gallery import Gallery
 from tests.engine.calibration.drawn import RECIPE, draw_search, draw_trials, make_record

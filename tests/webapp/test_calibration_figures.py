@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from engine.calibration.overview import look_over_trials
 from engine.calibration.records import CalibratorKind
 from engine.calibration.validation import HeldOut, cross_validate
-from engine.likelihoods import trace_tippett
+from engine.evaluation.score_overview import look_over_trials
+from engine.metrics import trace_tippett
 from tests.engine.calibration.drawn import draw_trials
 from webapp import calibration_figures as figures
 

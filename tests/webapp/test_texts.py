@@ -14,7 +14,7 @@ import pytest
 from gradio.context import LocalContext
 from jinja2 import nodes
 
-from engine.calibration import bands
+from engine.calibration import verbal_scale
 from engine.calibration.files import list_shipped
 from engine.calibration.records import Task
 from engine.consistency.methods import Method
@@ -43,10 +43,10 @@ ALL_TITLES = [
     if second != model
 ]
 ELSEWHERE: dict[str, Iterable[str]] = {  # what a call says that its own file does not spell out
-    "told.template": (bands.STRENGTH, bands.NO_STRENGTH),
-    "told.likelier": [text for pair in bands.HYPOTHESES.values() for text in (pair.first, pair.second)],
-    "told.other": [text for pair in bands.HYPOTHESES.values() for text in (pair.first, pair.second)],
-    "told.band.value": [band.value for band in bands.Band],
+    "told.template": (verbal_scale.STRENGTH, verbal_scale.NO_STRENGTH),
+    "told.likelier": [text for pair in verbal_scale.HYPOTHESES.values() for text in (pair.first, pair.second)],
+    "told.other": [text for pair in verbal_scale.HYPOTHESES.values() for text in (pair.first, pair.second)],
+    "told.band.value": [band.value for band in verbal_scale.Band],
     "note.author": [one.author for one in list_shipped()],
     "note.approver": [one.approver for one in list_shipped() if one.approver],
     "example.title": [one.title for one in EXAMPLES],
@@ -250,7 +250,7 @@ def test_german_claims_no_more_than_english(german: dict[str, str]) -> None:
 
 def test_strengths_have_the_words_of_the_guideline_in_order(german: dict[str, str]) -> None:
     steps = ["schwache", "mäßige", "mäßig starke", "starke", "sehr starke", "äußerst starke"]
-    assert [german[band.value] for band in list(bands.Band)[1:]] == [f"{step} Unterstützung" for step in steps]
+    assert [german[band.value] for band in list(verbal_scale.Band)[1:]] == [f"{step} Unterstützung" for step in steps]
 
 
 @pytest.mark.parametrize(

@@ -15,22 +15,20 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from engine.calibration.bands import HYPOTHESES
-from engine.calibration.consistency_trials import gather_consistency
-from engine.calibration.drafts import DraftOptions, draft
-from engine.calibration.files import read_record, write_record
-from engine.calibration.gathering import POOLS_S, GatherOptions, Origin
-from engine.calibration.people_trials import gather_people
+from engine.calibration.builder import DraftOptions, draft
+from engine.calibration.files import approve_by_rules, read_record, write_record
 from engine.calibration.records import Calibration, CalibratorKind, Metric, Task
-from engine.calibration.release import approve_by_rules
-from engine.calibration.trials import ScoredTrials, read_trials, write_trials
+from engine.calibration.trials import POOLS_S, GatherOptions, Origin, ScoredTrials, read_trials, write_trials
 from engine.calibration.validation import RESAMPLES
+from engine.calibration.verbal_scale import HYPOTHESES
 from engine.consistency.methods import choose_method
 from engine.datasets.manifest import Row, read_manifest
 from engine.errors import Code
+from engine.evaluation.calibration_trials import gather_consistency
 from engine.evaluation.embeddings import load_embedder
 from engine.evaluation.identity import IdentityOptions, IdentityTask, check_manifest
 from engine.evaluation.measurements import Reading, embed_people, read_trained_sources, score_clips
+from engine.evaluation.speakers.calibration_trials import gather_people
 from engine.pipeline import Engine
 from engine.settings import Settings
 from engine.training.clips import find_corpora

@@ -9,10 +9,10 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from engine.calibration.bands import BEHIND, PEOPLE_ZONE_WORDS, find_zone
+from engine.calibration.apply import find_calibration
 from engine.calibration.files import read_record
-from engine.calibration.judging import find_calibration
 from engine.calibration.records import Calibration, CalibrationStatus, Task
+from engine.calibration.verbal_scale import BEHIND, PEOPLE_ZONE_WORDS, find_zone
 from engine.errors import Code, EngineError
 from engine.report import error_to_json, write_json
 from engine.settings import Settings

@@ -1,7 +1,7 @@
 """The report that can be printed: one page of HTML that runs nothing and loads nothing."""
 
-from engine.calibration.bands import HYPOTHESES
 from engine.calibration.records import Task
+from engine.calibration.verbal_scale import HYPOTHESES
 from engine.summary import CAUTION
 from engine.types import TrackReport
 from webapp import views

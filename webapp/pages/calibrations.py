@@ -5,8 +5,8 @@ from typing import Any
 
 import gradio as gr
 
+from engine.calibration.apply import find_calibration
 from engine.calibration.files import list_shipped
-from engine.calibration.judging import find_calibration
 from engine.calibration.records import Calibration, CalibrationStatus, Task
 from engine.errors import EngineError
 from gallery_db.summary import clean

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from engine.calibration.drafts import SPEECH, DraftOptions, draft
+from engine.calibration.builder import SPEECH, DraftOptions, draft
 from engine.calibration.records import Calibration, Task
 from engine.calibration.trials import ScoredTrials
 

@@ -10,7 +10,7 @@ from engine.calibration.fitting import fit, fit_isotonic, fit_logistic
 from engine.calibration.records import CalibratorKind
 from engine.calibration.trials import ScoredTrials
 from engine.errors import Code
-from engine.likelihoods import LN_10, cllr
+from engine.metrics import LN_10, cllr
 from tests.engine.calibration.drawn import draw_trials
 from tests.raising import raises
 

@@ -5,11 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.calibration.bands import state
-from engine.calibration.files import SHIPPED, list_shipped, read_record
-from engine.calibration.judging import find_calibration
+from engine.calibration.apply import find_calibration
+from engine.calibration.files import APPROVER, SHIPPED, find_broken_rules, list_shipped, read_record
 from engine.calibration.records import Calibration, CalibrationStatus, Metric, Task, seal, to_json
-from engine.calibration.release import APPROVER, find_broken_rules
+from engine.calibration.verbal_scale import state
 from engine.dynamics import load_dynamics
 from engine.pipeline import Engine
 from engine.settings import Settings

@@ -13,8 +13,7 @@ from engine.calibration.records import CalibratorKind, Metric, Policy
 from engine.calibration.trials import ScoredTrials
 from engine.calibration.validation import FITTED, HeldOut, choose_threshold, cross_validate, measure
 from engine.errors import Code
-from engine.likelihoods import LN_10, cllr, cllr_min
-from engine.metrics import eer, min_dcf
+from engine.metrics import LN_10, cllr, cllr_min, eer, min_dcf
 from tests.engine.calibration.drawn import draw_search, draw_trials
 from tests.raising import raises
 

@@ -5,10 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from engine.calibration.drafts import DraftOptions, draft
-from engine.calibration.gathering import GatherOptions
+from engine.calibration.builder import DraftOptions, draft
 from engine.calibration.records import Task
-from engine.calibration.trials import read_trials
+from engine.calibration.trials import GatherOptions, read_trials
 from engine.features.records import Observation
 from engine.training.dynamics_scores import STYLE_STAND_INS, score_left_out
 from engine.training.scores import STAND_INS

@@ -6,8 +6,8 @@ import pytest
 from sqlalchemy import delete, insert, update
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
+from engine.calibration.apply import find_calibration
 from engine.calibration.files import list_shipped
-from engine.calibration.judging import find_calibration
 from engine.calibration.records import Calibration, choose_current, seal
 from engine.errors import Code
 from gallery_db.gallery import Gallery

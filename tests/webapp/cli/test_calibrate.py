@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
-from engine.calibration.conformal import tell_p
-from engine.calibration.files import read_record, write_record
+from engine.calibration.apply import tell_p
+from engine.calibration.files import APPROVER, read_record, write_record
 from engine.calibration.records import Calibration, CalibrationStatus, Task
-from engine.calibration.release import APPROVER
 from engine.calibration.trials import read_trials, write_trials
 from engine.errors import Code
 from engine.pipeline import Engine

@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from engine.calibration.bands import HYPOTHESES, Band, Zone, find_band, find_zone, state
 from engine.calibration.records import Policy, Task
+from engine.calibration.verbal_scale import HYPOTHESES, Band, Zone, find_band, find_zone, state
 
 EDGES = {
     1.0: Band.NONE,

@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from engine.calibration import judging
-from engine.calibration.bands import Band, Zone
-from engine.calibration.judging import check_consistency, find_calibration, judge_consistency
+from engine.calibration import apply
+from engine.calibration.apply import check_consistency, find_calibration, judge_consistency
 from engine.calibration.records import Calibration, Conformal, Stratum, Task, seal
+from engine.calibration.verbal_scale import Band, Zone
 from engine.errors import Code
 from engine.types import Reason
 from tests.engine.calibration.drawn import RECIPE, draw_search, make_record
@@ -23,7 +23,7 @@ def record() -> Calibration:
 @pytest.fixture
 def ship(monkeypatch: pytest.MonkeyPatch, record: Calibration) -> Calibration:
     """Let the record be what comes with the program."""
-    monkeypatch.setattr(judging, "list_shipped", lambda: (record,))
+    monkeypatch.setattr(apply, "list_shipped", lambda: (record,))
     return record
 
 

@@ -5,12 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from engine.calibration.drafts import ENROLLED, PROBE
-from engine.calibration.gathering import GatherOptions, Origin
-from engine.calibration.people_trials import gather_people
+from engine.calibration.builder import ENROLLED, PROBE
 from engine.calibration.records import Task
-from engine.calibration.trials import ScoredTrials
+from engine.calibration.trials import GatherOptions, Origin, ScoredTrials
 from engine.evaluation.embeddings import EmbeddedRow
+from engine.evaluation.speakers.calibration_trials import gather_people
 from tests.engine.evaluation.people import RECIPE, draw_people, embed, gather, make_row
 
 ORIGIN = Origin(RECIPE, "ab" * 32)

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
+from engine.calibration.files import APPROVER, approve_by_rules, find_broken_rules
 from engine.calibration.records import Calibration, CalibrationStatus, seal
-from engine.calibration.release import APPROVER, approve_by_rules, find_broken_rules
 from engine.errors import Code
 from tests.engine.calibration.drawn import draw_trials, make_record
 from tests.raising import raises

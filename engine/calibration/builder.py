@@ -5,8 +5,7 @@ from importlib import metadata
 
 import numpy as np
 
-from engine.calibration.bands import STARTS
-from engine.calibration.conformal import fit_conformal
+from engine.calibration.apply import fit_conformal
 from engine.calibration.fitting import EFFECTIVE_PRIOR, Fitted, fit, pick_qualities
 from engine.calibration.records import (
     Calibration,
@@ -21,6 +20,7 @@ from engine.calibration.records import (
 )
 from engine.calibration.trials import ScoredTrials
 from engine.calibration.validation import RESAMPLES, HeldOut, choose_threshold, cross_validate, measure
+from engine.calibration.verbal_scale import STARTS
 from engine.errors import Code
 
 SPEECH, FACE = "log speech seconds", "log face size"  # natural logarithms; the width of a face is in pixels

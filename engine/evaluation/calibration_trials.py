@@ -1,13 +1,20 @@
-"""Trials of a set length of speech: spans in which so much is heard while face and voice are compared.
+"""Scored trials of faces and voices from measured clips, by the code that `wayspeak evaluate` runs.
+
+Trials of a set length of speech: spans in which so much is heard while face and voice are compared.
 
 The gates count seconds of speech, not of video, so a calibration for four seconds is one of four seconds of that.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from engine.evaluation.trials import MIN_FRAMES, Compare, Encode, Trial, TrialClip
+from engine.calibration.builder import FACE, SPEECH
+from engine.calibration.records import Task
+from engine.calibration.trials import GatherOptions, Origin, Scored, ScoredTrials, lay_trials
+from engine.consistency.scorers import Expert
+from engine.evaluation.measurements import Measurements
+from engine.evaluation.trials import MIN_FRAMES, Compare, Encode, Trial, TrialClip, try_other_voices, try_own_voices
 from engine.types import FPS
 
 
@@ -69,3 +76,32 @@ def _try_span(face: TrialClip, voice: TrialClip, span: slice, encode: Encode, co
         return None
     speech_s = int(_find_speech(face, voice)[span].sum()) / FPS
     return Trial(face.name, voice.name, face.group, *found, voice.group, speech_s, face.face_px)
+
+
+WHOLE = "whole"
+
+
+def gather_consistency(
+    found: Measurements, expert: Expert, corpora: Mapping[int, str], origin: Origin, options: GatherOptions
+) -> ScoredTrials:
+    """Hold the faces of real clips against their own and other voices, in whole and in spans of speech.
+
+    Clips that the gates refuse have no part in it, nor do others than real ones: what a forged clip is evidence for
+    depends on how it was forged. `corpora` names by the row's number what is held out together.
+    """
+    real = [one for one in found.measured if one.row.is_real]
+    clips = [one.clip for one in real if not one.refused and count_speech_s(one.clip) >= options.min_speech_s]
+    source = {one.row.person: corpora[one.row.number] for one in real}
+    draw = (expert.compare, options.per_face, options.seed)
+    tried = [(WHOLE, try_own_voices(clips, expert.compare), try_other_voices(clips, *draw))]
+    for length in options.lengths_s:
+        own = try_own_spans(clips, length, expert.encode, expert.compare)
+        tried.append((f"{length:g} s", own, try_other_spans(clips, length, expert.encode, *draw)))
+    rows = [
+        Scored(one.score, same, (one.group, one.voice_group), condition, (one.speech_s, one.face_px))
+        for condition, own, other in tried
+        for same, trials in ((True, own), (False, other))
+        for one in trials
+        if one.speech_s >= options.min_speech_s
+    ]
+    return lay_trials(Task.CONSISTENCY, rows, origin, (SPEECH, FACE), source, len(clips), len(real) - len(clips))

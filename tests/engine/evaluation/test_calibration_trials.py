@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from engine.calibration.spans import count_speech_s, find_spans, try_other_spans, try_own_spans
+from engine.evaluation.calibration_trials import count_speech_s, find_spans, try_other_spans, try_own_spans
 from engine.evaluation.trials import TrialClip
 from engine.types import Encoded
 from tests.fakes import make_mouth

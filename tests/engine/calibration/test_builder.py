@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from engine.calibration.drafts import LEAST_LLR, DraftOptions, choose_qualities, draft
+from engine.calibration.builder import LEAST_LLR, DraftOptions, choose_qualities, draft
 from engine.calibration.fitting import fit
 from engine.calibration.records import CalibrationStatus, Metric, to_json
 from engine.errors import Code

@@ -5,8 +5,8 @@ import pytest
 from lir.algorithms.bayeserror import elub
 from lir.algorithms.invariance_bounds import calculate_invariance_bounds
 
-from engine.calibration.bounds import STEP, bound_by_invariance, bound_by_utility, find_bounds
-from engine.likelihoods import LN_10
+from engine.calibration.fitting import STEP, bound_by_invariance, bound_by_utility, find_bounds
+from engine.metrics import LN_10
 
 
 def draw(seed: int) -> tuple[np.ndarray, np.ndarray]:

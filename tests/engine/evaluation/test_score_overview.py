@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.calibration.overview import UNKNOWN, list_thresholds, look_over_clips, look_over_trials
 from engine.calibration.records import CalibratorKind
 from engine.calibration.validation import cross_validate
 from engine.datasets.manifest import read_manifest
 from engine.evaluation.consistency import SWAPPED, EvaluationOptions
 from engine.evaluation.measurements import measure_rows
+from engine.evaluation.score_overview import UNKNOWN, list_thresholds, look_over_clips, look_over_trials
 from engine.features.cache import ObservationCache
 from engine.metrics import auc
 from engine.pipeline import Engine

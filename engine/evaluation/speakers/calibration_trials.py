@@ -5,10 +5,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from engine.calibration.drafts import ENROLLED, PROBE
-from engine.calibration.gathering import GatherOptions, Origin, Scored, lay_trials
+from engine.calibration.builder import ENROLLED, PROBE
 from engine.calibration.records import Task
-from engine.calibration.trials import ScoredTrials
+from engine.calibration.trials import GatherOptions, Origin, Scored, ScoredTrials, lay_trials
 from engine.datasets.manifest import Row
 from engine.evaluation.embeddings import EmbeddedRows
 from engine.evaluation.samples import Sample, may_meet, pool_rows

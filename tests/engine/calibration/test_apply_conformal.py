@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from engine.calibration.conformal import find_stratum, fit_conformal, tell_p
+from engine.calibration.apply import find_stratum, fit_conformal, tell_p
 from engine.calibration.records import Conformal, Stratum
 
 

@@ -5,17 +5,18 @@ import pytest
 from lir import metrics as lir_metrics
 from lir.data.models import LLRData
 
-from engine.likelihoods import (
+from engine.metrics import (
     LN_10,
+    WeightedScores,
     act_dcf,
     cllr,
     cllr_min,
+    min_dcf,
     pool_violators,
     share_from,
     trace_reliability,
     trace_tippett,
 )
-from engine.metrics import WeightedScores, min_dcf
 
 
 def draw(seed: int, n_same: int = 80, n_different: int = 400, gap: float = 2.0) -> tuple[np.ndarray, np.ndarray]:

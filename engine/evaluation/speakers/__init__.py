@@ -1,0 +1,1 @@
+"""Evaluate speaker embeddings: verification, identification, IOS."""
