@@ -3,7 +3,7 @@
 Letters: `T` frames at 25 Hz, `N` samples at 16 kHz, `D` feature size, `K` half the offset search.
 All times are seconds on the media clock, whose zero is the first video frame's presentation time.
 
-`Analysis` and what it holds are also the report: `engine/report.py` writes and reads JSON by these fields, in this
+`Analysis` and what it holds are also the report: `engine/reports/json.py` writes and reads JSON by these fields, in this
 order. A new field of a report is a line here, its value in `engine/pipeline.py`, and where people see it a line of a
 view; a default keeps reports of earlier versions readable.
 """

@@ -12,7 +12,7 @@ from engine.calibration.apply import find_calibration
 from engine.calibration.records import Calibration, Task
 from engine.errors import Code, EngineError
 from engine.json_fields import explain
-from engine.report import write_json
+from engine.reports.json import write_json
 from engine.settings import Settings
 from engine.types import OnStep
 from gallery_db.database import FILE, FOLDER

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 
 from engine.datasets.manifest import guard_cell
 from engine.errors import Code, EngineError
-from engine.report import to_json
+from engine.reports.json import to_json
 from engine.types import Analysis
 from webapp.analysis.records import JobError, Question
 from webapp.batch_sources import Source

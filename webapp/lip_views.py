@@ -1,7 +1,7 @@
 """What the page says of the lips while speech sounds are heard: beside the score, behind a fold, and no part of it."""
 
-from engine.articulation_report import FEW
 from engine.consistency.lip_closures import EXAMPLES, ArticulationReport, Gesture, Outcome, Tally
+from engine.reports.lip_closures import FEW
 from webapp.analysis.records import JobError
 from webapp.templates import fill
 from webapp.texts import say

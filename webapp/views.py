@@ -14,7 +14,7 @@ from engine.calibration.records import Task
 from engine.calibration.verbal_scale import ABSTAINED, BEHIND, BOUNDS, P_VALUE, ZONE_WORDS, Zone, name_ratio, state
 from engine.consistency.methods import TITLES
 from engine.errors import EngineError, LicenceNotAccepted
-from engine.summary import CAUTION, list_notes, name_method
+from engine.reports.text import CAUTION, list_notes, name_method
 from engine.types import (
     Analysis,
     ConsistencyReport,

@@ -13,8 +13,8 @@ from engine.errors import Code
 from engine.features import extractor
 from engine.features.extractor import Observer
 from engine.pipeline import Engine
-from engine.report import from_json, to_json, write_json
-from engine.summary import summarise
+from engine.reports.json import from_json, to_json, write_json
+from engine.reports.text import summarise
 from engine.types import Analysis, Clip, Reason
 from tests.engine.calibration.drawn import make_record
 from tests.fakes import FakeNets, FakeVoice, make_clip, make_expert, make_mouth, make_voice

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from engine.errors import Code
-from engine.report import from_json, to_json, write_json
+from engine.reports.json import from_json, to_json, write_json
 from engine.types import Analysis, Mode, Model, Reason
 from tests.fakes import make_analysis, make_report, make_second
 from tests.raising import raises

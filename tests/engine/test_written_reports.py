@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine import articulation_report
 from engine.calibration.verbal_scale import Zone
-from engine.report import from_json, to_json, write_json
+from engine.reports import lip_closures
+from engine.reports.json import from_json, to_json, write_json
 from engine.types import (
     Analysis,
     CalibrationNote,
@@ -22,7 +22,7 @@ from engine.types import (
     TrackReport,
     Window,
 )
-from tests.engine.test_articulation_report import make_report as make_articulations
+from tests.engine.reports.test_lip_closures import make_report as make_articulations
 from tests.fakes import make_analysis, make_report, make_second
 
 WRITTEN = Path(__file__).parents[1] / "written"
@@ -137,6 +137,6 @@ def list_names(record: type) -> list[str]:
 
 
 def test_lip_closures_are_written_as_before() -> None:
-    written = write_json(articulation_report.to_json([make_articulations(), make_articulations(0, 0, 0)]))
+    written = write_json(lip_closures.to_json([make_articulations(), make_articulations(0, 0, 0)]))
     assert written == read("articulations")
-    assert write_json(articulation_report.to_json(articulation_report.from_json(json.loads(written)))) == written
+    assert write_json(lip_closures.to_json(lip_closures.from_json(json.loads(written)))) == written

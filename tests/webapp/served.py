@@ -11,7 +11,7 @@ from httpx2 import Response
 from starlette.routing import Mount, Route
 from starlette.testclient import TestClient
 
-from engine.report import to_json, write_json
+from engine.reports.json import to_json, write_json
 from engine.settings import Settings
 from tests.fakes import make_analysis, make_report
 from tests.webapp.jobs.handed import hand_in, make_search, make_settings, make_sighting

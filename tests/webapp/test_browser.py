@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from engine.models.avhubert import AVHubert, AVHubertConfig
 from engine.pipeline import Engine
-from engine.report import to_json
+from engine.reports.json import to_json
 from engine.settings import Settings
 from engine.weights.licences import AV_HUBERT, accept_licence
 from engine.weights.registry import hash_file

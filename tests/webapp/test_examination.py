@@ -14,7 +14,7 @@ from engine.features import extractor
 from engine.features.extractor import Observer
 from engine.features.records import Observation, ObservedTrack
 from engine.pipeline import Engine
-from engine.report import to_json, write_json
+from engine.reports.json import to_json, write_json
 from engine.settings import Settings
 from engine.types import Clip, DynamicEmbedding, Model, Reason, Status
 from gallery_db.database import FILE, FOLDER

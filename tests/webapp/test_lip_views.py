@@ -3,7 +3,7 @@
 import re
 
 from engine.consistency.lip_closures import Articulation, ArticulationReport, Gesture, Outcome
-from tests.engine.test_articulation_report import make_report
+from tests.engine.reports.test_lip_closures import make_report
 from tests.webapp.test_views import Tags
 from webapp.analysis.records import JobError
 from webapp.lip_views import MAX_ROWS, describe_lips

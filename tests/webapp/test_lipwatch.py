@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from engine.articulation_report import to_json
 from engine.consistency.lip_closures import Outcome
 from engine.errors import Code
 from engine.features.extractor import Observer
 from engine.media import clip as media
-from engine.report import write_json
+from engine.reports.json import write_json
+from engine.reports.lip_closures import to_json
 from engine.speech.phonemes import Sound
 from engine.types import Clip
-from tests.engine.test_articulation_report import make_report
+from tests.engine.reports.test_lip_closures import make_report
 from tests.fakes import FakeNets, FakeVoice, make_clip, make_mouth, make_voice
 from tests.raising import raises
 from tests.webapp.jobs.handed import hand_in, make_examination, make_settings

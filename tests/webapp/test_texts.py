@@ -18,7 +18,7 @@ from engine.calibration import verbal_scale
 from engine.calibration.files import list_shipped
 from engine.calibration.records import Task
 from engine.consistency.methods import Method
-from engine.summary import PAPER_MODE, RESEARCH_ONLY
+from engine.reports.text import PAPER_MODE, RESEARCH_ONLY
 from engine.types import CalibrationNote, Mode, Model, Reason, Status, Window
 from engine.weights.registry import WEIGHTS, WeightState
 from gallery_db.records import SearchReason

@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from engine.errors import EngineError
-from engine.report import error_to_json
+from engine.reports.json import error_to_json
 from webapp.accounts.errors import LoginLocked
 from webapp.errors import WebCode
 

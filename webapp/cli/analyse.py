@@ -51,8 +51,8 @@ def analyse(
     from engine.calibration.files import read_record
     from engine.consistency.methods import choose_method
     from engine.pipeline import Engine
-    from engine.report import error_to_json, to_json, write_json
-    from engine.summary import summarise
+    from engine.reports.json import error_to_json, to_json, write_json
+    from engine.reports.text import summarise
 
     try:
         settings = Settings.from_env()
@@ -83,9 +83,9 @@ def phonemes(
 
     An explanation to look and listen to, beside the score of `wayspeak analyse` and no part of it.
     """
-    from engine.articulation_report import to_json
     from engine.features.extractor import Observer
-    from engine.report import write_json
+    from engine.reports.json import write_json
+    from engine.reports.lip_closures import to_json
     from engine.speech.phonemes import SoundRecogniser
 
     if end is not None and end <= start:
@@ -224,7 +224,7 @@ def examine(
 
 def print_reports(reports: tuple["ArticulationReport", ...], console: Console) -> None:
     """Print a table and its sum for each face."""
-    from engine.articulation_report import list_rows, summarise
+    from engine.reports.lip_closures import list_rows, summarise
 
     if not reports:
         console.print("No face was found, so there are no lips to look at.")

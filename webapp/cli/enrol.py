@@ -14,7 +14,7 @@ from engine.calibration.files import read_record
 from engine.calibration.records import Calibration, CalibrationStatus, Task
 from engine.calibration.verbal_scale import BEHIND, PEOPLE_ZONE_WORDS, find_zone
 from engine.errors import Code, EngineError
-from engine.report import error_to_json, write_json
+from engine.reports.json import error_to_json, write_json
 from engine.settings import Settings
 from gallery_db import notice
 from gallery_db.errors import EnrolmentRefused

@@ -12,7 +12,7 @@ import typer
 from engine.calibration.files import read_record
 from engine.calibration.records import Calibration
 from engine.errors import EngineError
-from engine.report import write_json
+from engine.reports.json import write_json
 from engine.settings import Settings
 from gallery_db.gallery import Gallery
 from gallery_db.records import Clash, StoredSample

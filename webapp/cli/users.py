@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from engine.errors import EngineError
-from engine.report import write_json
+from engine.reports.json import write_json
 from engine.settings import Settings
 from webapp.accounts.records import Role
 from webapp.accounts.store import AccountStore

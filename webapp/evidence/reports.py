@@ -2,7 +2,7 @@
 
 from engine.calibration.records import Task
 from engine.calibration.verbal_scale import HYPOTHESES
-from engine.summary import CAUTION
+from engine.reports.text import CAUTION
 from engine.types import TrackReport
 from webapp import views
 from webapp.evidence.drawings import draw_curve, draw_timeline

@@ -25,9 +25,9 @@ from pydantic import ConfigDict, TypeAdapter
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from engine import articulation_report
 from engine.errors import Code, EngineError
-from engine.report import from_json, to_json, write_json
+from engine.reports import lip_closures
+from engine.reports.json import from_json, to_json, write_json
 from webapp.analysis.records import JobError
 from webapp.asking import read_answers, write_answers
 from webapp.examination import Examination
@@ -97,7 +97,7 @@ def write_examination(folder: Path, found: Examination) -> None:
     if found.articulations_error is not None:
         (folder / PHONEMES).write_text(_write_error(found.articulations_error), "utf-8")
     elif found.articulations is not None:
-        (folder / PHONEMES).write_text(write_json(articulation_report.to_json(found.articulations)), "utf-8")
+        (folder / PHONEMES).write_text(write_json(lip_closures.to_json(found.articulations)), "utf-8")
 
 
 def read_examination(folder: Path) -> Examination:
@@ -116,7 +116,7 @@ def read_examination(folder: Path) -> Examination:
         traces = Traces.read(folder / TRACES)
     except EngineError:
         traces = None
-    articulations = articulation_report.from_json(lips) if lips and lack is None else None
+    articulations = lip_closures.from_json(lips) if lips and lack is None else None
     return Examination(analysis, faces, searches, verifications, error, traces, articulations, lack)
 
 

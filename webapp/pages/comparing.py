@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from engine.summary import name_method
+from engine.reports.text import name_method
 from engine.types import Analysis, TrackReport, Window
 from gallery_db.summary import clean
 from webapp.jobs.records import Job

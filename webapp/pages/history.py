@@ -8,7 +8,7 @@ import gradio as gr
 
 from engine.consistency.methods import Method, list_methods
 from engine.errors import EngineError
-from engine.report import from_json
+from engine.reports.json import from_json
 from engine.types import Analysis
 from webapp.accounts.visitors import Role, require_role
 from webapp.context import AppContext

@@ -8,7 +8,7 @@ from engine.consistency import methods
 from engine.consistency.methods import Method
 from engine.errors import Code
 from engine.pipeline import Engine
-from engine.report import to_json, write_json
+from engine.reports.json import to_json, write_json
 from engine.types import Mode, Model
 from engine.weights import registry
 from tests.engine.calibration.drawn import make_record

@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from engine.report import to_json, write_json
+from engine.reports.json import to_json, write_json
 from tests.fakes import make_analysis, make_report, make_second
 from webapp.evidence.exhibits import Exhibit
 

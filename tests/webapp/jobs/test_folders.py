@@ -9,7 +9,7 @@ import pytest
 from safetensors import safe_open
 
 from engine.errors import Code
-from engine.report import to_json, write_json
+from engine.reports.json import to_json, write_json
 from tests.raising import raises
 from tests.webapp.jobs.handed import make_examination
 from webapp.analysis.records import JobError

@@ -13,7 +13,7 @@ import pytest
 from engine.consistency.methods import Method
 from engine.errors import Code, EngineError
 from engine.fetch.fetch import FetchedMedia
-from engine.report import to_json, write_json
+from engine.reports.json import to_json, write_json
 from engine.settings import MediaLimits
 from tests.raising import raises
 from tests.webapp.jobs.handed import Clock, hand_in, hash_bytes, make_examination, make_settings, write_file

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from engine.articulation_report import describe_tally, from_json, list_rows, summarise, to_json
 from engine.consistency.lip_closures import Articulation, ArticulationReport, Gesture, Outcome
 from engine.errors import Code
+from engine.reports.lip_closures import describe_tally, from_json, list_rows, summarise, to_json
 from tests.raising import raises
 
 

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from engine.errors import Code
-from engine.report import SCHEMA_VERSION, error_to_json, to_json, write_json
-from engine.summary import CAUTION, summarise
+from engine.reports.json import SCHEMA_VERSION, error_to_json, to_json, write_json
+from engine.reports.text import CAUTION, summarise
 from engine.types import Mode, Model, Reason, Status
 from tests.fakes import make_analysis, make_report, make_second
 
-README = Path(__file__).parents[2] / "README.md"
+README = Path(__file__).parents[3] / "README.md"
 
 
 def test_contract_names_are_all_there():

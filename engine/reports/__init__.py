@@ -1,0 +1,1 @@
+"""Write and read an analysis as JSON and as terminal text."""
