@@ -36,6 +36,7 @@ from pathlib import Path
 from IPython.display import display
 
 from engine.settings import Settings
+from engine.style.clip_embeddings import Watcher
 from gallery_db.gallery import Gallery
 from gallery_db.notice import VERSION
 from gallery_db.records import Basis, Consent
@@ -52,7 +53,6 @@ from webapp.enrolment import (
 )
 from webapp.enrolment_figures import plot_similarities
 from webapp.figures import plot_people
-from webapp.sightings import Watcher
 
 settings = Settings.from_env()
 consent = Consent(Basis(basis), purpose, term_days, notice or VERSION, collector)

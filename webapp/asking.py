@@ -14,13 +14,13 @@ from engine.errors import Code, EngineError
 from engine.json_fields import explain
 from engine.reports.json import write_json
 from engine.settings import Settings
+from engine.style.records import Sighting
 from engine.types import OnStep
 from gallery_db.database import FILE, FOLDER
 from gallery_db.records import NewSample, Search, Verification
 from gallery_db.summary import to_json
 from webapp.analysis.records import Question
 from webapp.errors import WebCode
-from webapp.faces import Sighting
 
 MIN_SPEECH_S = 1.0  # of a clip that is enrolled
 JPEG_QUALITY = 90

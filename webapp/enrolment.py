@@ -23,7 +23,7 @@ from gallery_db.records import Admission, Consent, Enrolment, NewSample, Person,
 from webapp.asking import to_sample
 
 if TYPE_CHECKING:  # it imports torch
-    from webapp.sightings import Watcher
+    from engine.style.clip_embeddings import Watcher
 
 REASON = "self-search after an enrolment"
 

@@ -14,12 +14,12 @@ from engine.consistency.lip_closures import ArticulationReport
 from engine.consistency.methods import Method
 from engine.errors import EngineError
 from engine.settings import Settings
+from engine.style.records import Sighting
 from engine.types import Analysis, OnStep
 from gallery_db.records import Search, Verification
 from webapp.analysis.records import JobError, Question
 from webapp.asking import Asker
 from webapp.engines import Engines, find_method
-from webapp.faces import Sighting
 from webapp.lipwatch import LipWatch
 from webapp.traces import Traces
 
@@ -64,8 +64,8 @@ class Examiner:
     @classmethod
     def load(cls, settings: Settings) -> "Examiner":
         """Load the default engine and the embedder; WeightsMissing and WeightsDamaged where the engine's are."""
-        from engine.dynamics import load_dynamics
         from engine.pipeline import Engine
+        from engine.style.embedder import load_dynamics
 
         embedder: Embedder | EngineError
         try:
@@ -127,7 +127,7 @@ class Examiner:
             engine.calibration = find_calibration(Task.CONSISTENCY, engine.expert.recipe, kept)
 
     def _tell_faces(self, engine: "Engine", seen: "Observation", on_step: OnStep) -> tuple[Sighting, ...]:
-        from webapp.sightings import Watcher
+        from engine.style.clip_embeddings import Watcher
 
         if isinstance(self._embedder, EngineError):
             raise self._embedder

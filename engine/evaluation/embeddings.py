@@ -6,12 +6,11 @@ from enum import StrEnum
 from typing import Protocol
 
 from engine.datasets.manifest import Row, Skipped
-from engine.dynamics import Nature, load_dynamics
 from engine.errors import EngineError
 from engine.features.cache import ObservationCache, Observes, observe_cached
 from engine.features.records import Observation, ObservedTrack
 from engine.settings import Settings
-from engine.staticface import StaticFace
+from engine.style.embedder import Nature, StaticFace, load_dynamics
 from engine.types import DynamicEmbedding, OnStep
 
 

@@ -9,8 +9,8 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from engine.datasets.manifest import Row, Skipped
-from engine.dynamics import Nature, pool_embeddings, weigh
 from engine.evaluation.embeddings import EmbeddedRow
+from engine.style.embedder import Nature, pool_embeddings, weigh
 
 _Piece = list[EmbeddedRow]  # that stay together
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.dynamics import NO_LENGTH
 from engine.evaluation.samples import Sample
+from engine.style.embedder import NO_LENGTH
 
 DECIMALS = 6
 """Cosines that differ by less are ties: embeddings are float32, and an order that rounding makes is luck."""

@@ -11,12 +11,12 @@ import numpy as np
 import torch
 
 from engine.datasets.manifest import Row
-from engine.dynamics import Nature, join_windows
 from engine.evaluation.embeddings import EmbeddedRow
 from engine.evaluation.recognition import tell_following, tell_recognition
 from engine.evaluation.samples import Sample, may_meet, pool_rows
 from engine.evaluation.searches import Pairs, Search, pair_samples, search
 from engine.models.dvp import DVP, fill_window
+from engine.style.embedder import Nature, join_windows
 from engine.training.distortions import DISTORT, Distortion
 from engine.training.dynamics import DynamicsOptions, measure_natural, save_dvp, train_dvp
 from engine.training.recasts import recast

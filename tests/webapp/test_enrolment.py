@@ -10,6 +10,7 @@ from rich.console import Console
 
 from engine.errors import Code, EngineError
 from engine.settings import Settings
+from engine.style.records import Sighting
 from gallery_db.errors import EnrolmentRefused
 from gallery_db.gallery import Gallery
 from gallery_db.records import Consent
@@ -26,7 +27,6 @@ from webapp.enrolment import (
     try_people,
 )
 from webapp.enrolment_figures import plot_similarities
-from webapp.faces import Sighting
 
 SECONDS = 12.0
 

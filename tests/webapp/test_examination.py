@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from engine.consistency.methods import Method
-from engine.dynamics import Nature
 from engine.errors import Code, EngineError, WeightsMissing
 from engine.features import extractor
 from engine.features.extractor import Observer
@@ -16,6 +15,7 @@ from engine.features.records import Observation, ObservedTrack
 from engine.pipeline import Engine
 from engine.reports.json import to_json, write_json
 from engine.settings import Settings
+from engine.style.embedder import Nature
 from engine.types import Clip, DynamicEmbedding, Model, Reason, Status
 from gallery_db.database import FILE, FOLDER
 from gallery_db.gallery import Gallery

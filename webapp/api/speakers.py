@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path
 
+from engine.style.records import Sighting, choose_speaker
 from gallery_db.records import StoredSample
 from gallery_db.summary import SCHEMA_VERSION, to_json
 from webapp.accounts.records import Visitor
@@ -27,7 +28,6 @@ from webapp.api.views import (
 from webapp.asking import ask_gallery, to_sample
 from webapp.context import AppContext
 from webapp.errors import WebCode
-from webapp.faces import Sighting, choose_speaker
 
 SpeakerId = Annotated[int, Path(ge=1, le=MAX_ID)]
 

@@ -16,6 +16,7 @@ from engine.calibration.verbal_scale import BEHIND, PEOPLE_ZONE_WORDS, find_zone
 from engine.errors import Code, EngineError
 from engine.reports.json import error_to_json, write_json
 from engine.settings import Settings
+from engine.style.clip_embeddings import Sighting, Watcher
 from gallery_db import notice
 from gallery_db.errors import EnrolmentRefused
 from gallery_db.people import clean_name
@@ -33,7 +34,6 @@ from webapp.asking import to_sample, write_answers
 from webapp.cli.gallery import AsJson, Name
 from webapp.cli.output import show_progress
 from webapp.galleries import open_gallery
-from webapp.sightings import Sighting, Watcher
 
 Value = TypeVar("Value")
 Clip = Annotated[Path, typer.Argument(help="The video.", show_default=False)]

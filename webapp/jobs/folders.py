@@ -28,10 +28,10 @@ from safetensors.numpy import save_file
 from engine.errors import Code, EngineError
 from engine.reports import lip_closures
 from engine.reports.json import from_json, to_json, write_json
+from engine.style.records import Sighting
 from webapp.analysis.records import JobError
 from webapp.asking import read_answers, write_answers
 from webapp.examination import Examination
-from webapp.faces import Sighting
 from webapp.traces import Traces
 
 INPUT, ORIGIN = "input.bin", "origin.json"

@@ -9,6 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 from engine.errors import EngineError
+from engine.style.records import Sighting, choose_speaker
 from gallery_db import notice
 from gallery_db.people import clean_name
 from gallery_db.records import Admission, Basis, Consent, Enrolment, NewSample, Speaker
@@ -16,7 +17,6 @@ from gallery_db.summary import clean
 from webapp.analysis.records import Question
 from webapp.asking import to_sample
 from webapp.context import AppContext
-from webapp.faces import Sighting, choose_speaker
 from webapp.jobs.records import Job, JobState, NewJob
 from webapp.pages import examining
 from webapp.pages import speaker_views as views

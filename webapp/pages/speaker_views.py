@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+from engine.style.records import Sighting
 from gallery_db import notice
 from gallery_db.records import Admission, Enrolment, Receipt, Rejection, RejectionReason, Speaker, StoredSample
 from gallery_db.summary import clean
-from webapp.faces import Sighting
 from webapp.templates import fill
 from webapp.texts import say
 

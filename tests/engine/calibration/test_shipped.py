@@ -9,9 +9,9 @@ from engine.calibration.apply import find_calibration
 from engine.calibration.files import APPROVER, SHIPPED, find_broken_rules, list_shipped, read_record
 from engine.calibration.records import Calibration, CalibrationStatus, Metric, Task, seal, to_json
 from engine.calibration.verbal_scale import state
-from engine.dynamics import load_dynamics
 from engine.pipeline import Engine
 from engine.settings import Settings
+from engine.style.embedder import load_dynamics
 from engine.training.dynamics_scores import STYLE_STAND_INS
 from engine.training.scores import STAND_INS
 

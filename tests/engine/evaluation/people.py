@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from engine.datasets.manifest import Row
-from engine.dynamics import Nature
 from engine.evaluation.embeddings import EmbeddedRow, EmbeddedRows
+from engine.style.embedder import Nature
 from engine.types import DynamicEmbedding
 
 RECIPE = "drawn"

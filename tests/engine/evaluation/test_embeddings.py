@@ -11,7 +11,7 @@ from engine.evaluation.embeddings import EmbedderName, embed_rows, load_embedder
 from engine.features.cache import ObservationCache
 from engine.features.records import Observation, ObservedTrack
 from engine.settings import Settings
-from engine.staticface import StaticFace
+from engine.style.embedder import StaticFace
 from engine.types import DynamicEmbedding
 from tests.engine.evaluation.films import RECIPE, DrawnObserver, draw_film
 from tests.engine.evaluation.people import NATURE

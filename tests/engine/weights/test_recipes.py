@@ -10,10 +10,10 @@ from engine.calibration.records import Task
 from engine.consistency.gates import GateOptions
 from engine.consistency.offsets import PLAIN_MEAN, ConsistencyOptions
 from engine.consistency.scorers import OpinionOptions
-from engine.dynamics import EmbeddingOptions
 from engine.faces.tracking import FaceOptions
 from engine.pipeline import EngineOptions
 from engine.speech.vad import VoiceOptions
+from engine.style.embedder import EmbeddingOptions
 from engine.types import Model, Status
 from engine.weights import recipes
 from engine.weights.recipes import FIELDS, hash_options

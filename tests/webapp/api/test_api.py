@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from engine.settings import Settings
+from engine.style.records import Sighting
 from gallery_db.gallery import Gallery
 from gallery_db.records import Basis, Consent
 from tests.webapp import served
@@ -21,7 +22,6 @@ from webapp.asking import to_sample
 from webapp.errors import WebCode
 from webapp.evidence import verify
 from webapp.evidence.keys import open_key
-from webapp.faces import Sighting
 from webapp.jobs import folders
 from webapp.jobs.records import Job
 from webapp.jobs.store import JobStore

@@ -20,19 +20,19 @@ from engine.calibration.records import (
     Task,
     seal,
 )
-from engine.dynamics import load_dynamics
 from engine.errors import Code
 from engine.features.extractor import Observer
 from engine.models.dvp import DVP
 from engine.settings import Settings
+from engine.style.clip_embeddings import Sighting, Watcher
+from engine.style.embedder import load_dynamics
 from engine.types import OnStep
 from gallery_db import notice
 from gallery_db.gallery import Gallery
 from gallery_db.records import Basis
-from tests.engine.test_dynamics import SIZES, write_weights
+from tests.engine.style.test_embedder import SIZES, write_weights
 from tests.gallery_db.drawn import RECIPE, draw_clips, embed
 from tests.webapp.cli.terminals import Run, make_run
-from webapp.sightings import Sighting, Watcher
 
 CONSENT = ("--basis", "consent", "--purpose", "verification", "--term-days", "365")
 PEOPLE = ("ada", "ben", "cem")

@@ -16,7 +16,6 @@ from typer.testing import CliRunner, Result
 
 from engine.calibration.records import Task
 from engine.calibration.trials import read_trials
-from engine.dynamics import Nature, load_dynamics
 from engine.errors import Code
 from engine.evaluation.recognition import tell_following, tell_recognition
 from engine.faces.face_crops import AlignedFaces
@@ -26,6 +25,7 @@ from engine.features.extractor import Observer
 from engine.features.records import Observation
 from engine.models.dvp import DVP, Member, load_dvp
 from engine.settings import Settings
+from engine.style.embedder import Nature, load_dynamics
 from engine.training import dynamics_validation, speakers
 from engine.training.distortions import Distortion
 from engine.training.dynamics import DynamicsOptions, save_dvp, train_dvp

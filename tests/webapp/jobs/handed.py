@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from engine.settings import QueueLimits, Settings
+from engine.style.records import Sighting
 from engine.types import DynamicEmbedding
 from gallery_db.records import Candidate, SampleSimilarity, Search, SearchReason, Speaker, Verification
 from tests.fakes import make_analysis, make_report, make_second
 from webapp.analysis.records import Question
 from webapp.examination import Examination
-from webapp.faces import Sighting
 from webapp.jobs.records import Job, NewJob
 from webapp.jobs.store import JobStore
 from webapp.traces import FaceTrace, Traces

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from engine.errors import Code, EngineError
+from engine.style.records import choose_speaker
 from engine.types import Reason
 from gallery_db.records import Basis
 from tests.fakes import make_analysis, make_report
@@ -18,7 +19,6 @@ from tests.webapp.pages.desks import OWNER, finish_job
 from tests.webapp.test_views import Tags
 from webapp.context import AppContext
 from webapp.examination import Examination
-from webapp.faces import choose_speaker
 from webapp.figures import plot_people
 from webapp.pages import people, speaker_views
 from webapp.pages.people import ConsentForm, Look

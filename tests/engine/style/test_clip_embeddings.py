@@ -8,15 +8,15 @@ import cv2
 import numpy as np
 import pytest
 
-from engine.dynamics import Nature
 from engine.errors import Code
 from engine.features.records import Heard, Observation, ObservedTrack
+from engine.style.clip_embeddings import Watcher
+from engine.style.embedder import Nature
 from engine.types import Analysis, DynamicEmbedding, OnStep, Reason
 from tests.fakes import make_analysis, make_report
 from tests.raising import raises
 from webapp.asking import to_sample
 from webapp.errors import WebCode
-from webapp.sightings import Watcher
 
 CLIP = Path("talk.mp4")
 

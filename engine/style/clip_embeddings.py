@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from engine.dynamics import load_dynamics
 from engine.errors import Code
 from engine.evaluation.embeddings import Embedder
 from engine.features.cache import Observes
@@ -11,8 +10,9 @@ from engine.features.extractor import Observer
 from engine.features.records import Observation, measure_track
 from engine.pipeline import Engine
 from engine.settings import Settings
+from engine.style.embedder import load_dynamics
+from engine.style.records import Sighting, choose_speaker
 from engine.types import FPS, DynamicEmbedding, OnStep
-from webapp.faces import Sighting, choose_speaker
 
 __all__ = ["Sighting", "Watcher"]
 

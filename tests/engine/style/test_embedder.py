@@ -8,7 +8,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from engine.dynamics import (
+from engine.errors import WeightsDamaged, WeightsForbidden, WeightsMissing
+from engine.faces.face_crops import N_POINTS, SIZE, AlignedFaces
+from engine.faces.landmark_features import N_MOTION
+from engine.features.records import Heard, Observation, ObservedTrack
+from engine.models.dvp import DVP, DVPOptions, write_options
+from engine.settings import Settings
+from engine.style.embedder import (
     Dynamics,
     EmbeddingOptions,
     Nature,
@@ -17,12 +23,6 @@ from engine.dynamics import (
     pool_embeddings,
     weigh,
 )
-from engine.errors import WeightsDamaged, WeightsForbidden, WeightsMissing
-from engine.faces.face_crops import N_POINTS, SIZE, AlignedFaces
-from engine.faces.landmark_features import N_MOTION
-from engine.features.records import Heard, Observation, ObservedTrack
-from engine.models.dvp import DVP, DVPOptions, write_options
-from engine.settings import Settings
 from engine.types import DynamicEmbedding
 from engine.weights import registry
 from engine.weights.licences import MARK, Use, mark_uses

@@ -8,8 +8,8 @@ import pytest
 from engine.faces.face_crops import N_POINTS, POINTS, AlignedFaces
 from engine.faces.mouth_crops import MEAN_FACE
 from engine.features.records import ObservedTrack
-from engine.staticface import MEAN_SHAPE, StaticFace
-from tests.engine.test_dynamics import draw_track, observe
+from engine.style.embedder import MEAN_SHAPE, StaticFace
+from tests.engine.style.test_embedder import draw_track, observe
 
 
 def draw_person(person: int, n_frames: int = 60, seed: int = 0, talk: float = 1.0) -> ObservedTrack:

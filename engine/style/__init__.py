@@ -1,0 +1,1 @@
+"""Embed the speaking style of a face."""
