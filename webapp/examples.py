@@ -15,10 +15,10 @@ import numpy as np
 from engine.errors import EngineError
 from engine.faces.landmarker import FaceNets
 from engine.settings import Settings
-from engine.training.portraits import Portrait, find_portrait
-from engine.training.puppets import animate, write_clip
-from engine.training.visemes import Manner, move_face
-from engine.training.voices import Speech, Voice, speak
+from engine.synthesis.animation import animate, write_clip
+from engine.synthesis.portrait import Portrait, find_portrait
+from engine.synthesis.tts import Speech, Voice, speak
+from engine.synthesis.visemes import Manner, move_face
 from engine.types import FPS
 from engine.weights import registry
 

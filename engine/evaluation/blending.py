@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from engine.training.portraits import INNER_LIPS, OVAL, Portrait
-from engine.warping import Box
+from engine.synthesis.portrait import INNER_LIPS, OVAL, Portrait
+from engine.synthesis.warping import Box
 
 INSET = 0.1  # of the oval's size: where the blending ends, inside of it
 FOREHEAD = 0.35  # how far the upper part of the mask comes down from the hairline to the brows

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.signal import resample_poly
 
-from engine.training.voices import Speech, Voice, join, pause, speak
+from engine.synthesis.tts import Speech, Voice, join, pause, speak
 from engine.types import SAMPLE_RATE
 
 FADE_S = 0.01  # at both ends of a part that is replaced, so that no click tells of it

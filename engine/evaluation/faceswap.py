@@ -15,9 +15,9 @@ import numpy as np
 from engine.evaluation.blending import box_around, clone, match_colours, outline_mask
 from engine.evaluation.headmotion import FaceShape
 from engine.evaluation.takes import Take
-from engine.training import portraits
-from engine.training.portraits import INNER_LIPS, LIP_STRIP, N_MESH, OVAL, Portrait
-from engine.warping import bend, order_by_depth, span_triangles
+from engine.synthesis import portrait
+from engine.synthesis.portrait import INNER_LIPS, LIP_STRIP, N_MESH, OVAL, Portrait
+from engine.synthesis.warping import bend, order_by_depth, span_triangles
 
 RINGS, RING_SHARE = (1.3, 1.75), 0.4  # of the oval's size; how far the inner one goes along with the oval
 
@@ -32,7 +32,7 @@ class Donor:
     @cached_property
     def triangles(self) -> np.ndarray:
         """(M, 3) over the face, the opening of the mouth left out."""
-        opened = self.still.rest + self.still.basis[portraits.OPEN]
+        opened = self.still.rest + self.still.basis[portrait.OPEN]
         return span_triangles(opened, opened[INNER_LIPS])
 
 

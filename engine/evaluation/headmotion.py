@@ -11,7 +11,7 @@ from scipy.spatial.transform import Rotation
 
 from engine.faces.landmark_features import HeadPoses, find_poses
 from engine.faces.landmarker import BLENDSHAPES
-from engine.training.portraits import LOWER_LIDS, N_MESH, UPPER_LIDS, Portrait
+from engine.synthesis.portrait import LOWER_LIDS, N_MESH, UPPER_LIDS, Portrait
 from engine.types import FaceTrack
 
 N_NEUTRAL = 15  # frames whose median is the shape at rest

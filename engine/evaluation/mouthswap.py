@@ -12,9 +12,9 @@ import numpy as np
 from engine.evaluation.blending import box_around, clone, match_colours
 from engine.evaluation.headmotion import FaceShape
 from engine.evaluation.takes import Take
-from engine.training import portraits
-from engine.training.portraits import LOWER, N_MESH, OVAL, UPPER
-from engine.warping import Bent, bend, order_by_depth, span_triangles
+from engine.synthesis import portrait
+from engine.synthesis.portrait import LOWER, N_MESH, OVAL, UPPER
+from engine.synthesis.warping import Bent, bend, order_by_depth, span_triangles
 
 NEAR, FAR = 0.06, 0.36  # eye distances from the lips: within the first all is the driver's, beyond the second nothing
 NOSE = (2, 98, 327)
@@ -68,7 +68,7 @@ def _share_of_driver(shape: FaceShape) -> np.ndarray:
 def _span_mouth(take: Take, share: np.ndarray) -> np.ndarray:
     """(M, 3) triangles about the mouth, its opening included: the driver's picture shows what is in there."""
     still = take.still
-    triangles = span_triangles(still.rest + still.basis[portraits.OPEN])
+    triangles = span_triangles(still.rest + still.basis[portrait.OPEN])
     return triangles[(share[triangles] > 0).any(1)]
 
 

@@ -17,9 +17,9 @@ from engine.evaluation.headmotion import HeadMotion, find_shape
 from engine.evaluation.takes import Take
 from engine.faces.face_crops import CropPlan, cut_crops
 from engine.faces.landmark_features import find_poses
-from engine.training.portraits import INNER_LIPS, LIP_STRIP, OVAL, Portrait
-from engine.training.puppets import HeadMesh
-from engine.warping import Bent, Box, bend
+from engine.synthesis.animation import HeadMesh
+from engine.synthesis.portrait import INNER_LIPS, LIP_STRIP, OVAL, Portrait
+from engine.synthesis.warping import Bent, Box, bend
 
 MAX_TURN_RAD, MAX_SHIFT = np.deg2rad(30.0), 0.6  # approached, never passed; eye distances
 MIN_SIZE, MAX_SIZE = 0.8, 1.25

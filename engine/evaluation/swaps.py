@@ -17,7 +17,7 @@ from engine.evaluation.forgery import Forgery, Kind, check_other_person, describ
 from engine.evaluation.mouthswap import count_shared, swap_mouth
 from engine.evaluation.reenactment import Performance, cut_mouths
 from engine.evaluation.takes import MIN_S, Take, check_lender
-from engine.training.portraits import OVAL
+from engine.synthesis.portrait import OVAL
 from engine.types import SAMPLE_RATE
 
 EDIT_S = 1.0  # length of a partial edit

@@ -25,7 +25,7 @@ from engine.faces.landmarker import FaceNets
 from engine.faces.tracking import track_faces
 from engine.media.clip import OwnPictures, open_clip, open_pictures, read_ahead
 from engine.settings import MediaLimits
-from engine.training.portraits import OVAL, Portrait
+from engine.synthesis.portrait import OVAL, Portrait
 from engine.types import SAMPLE_RATE, SAMPLES_PER_FRAME, FaceTrack, Frame
 
 MIN_S, MAX_S = 1.0, 60.0  # a longer face is cut

@@ -11,7 +11,7 @@ import numpy as np
 from scipy.spatial import Delaunay
 
 from engine.faces.face_crops import SIZE, AlignedFaces
-from engine.warping import bend, span_triangles
+from engine.synthesis.warping import bend, span_triangles
 
 _RIM = np.array([(x, y) for x in (0, 21, 42, 63) for y in (0, 63)] + [(x, y) for x in (0, 63) for y in (21, 42)], float)
 _PIXELS = np.stack(np.meshgrid(np.arange(SIZE), np.arange(SIZE)), axis=-1).astype(np.float32)  # (64, 64, 2) x, y

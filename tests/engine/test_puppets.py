@@ -12,10 +12,10 @@ from engine.errors import EngineError
 from engine.faces.landmarker import FaceNets
 from engine.faces.tracking import track_faces
 from engine.media.clip import open_clip
-from engine.training.portraits import LOWER, UPPER, Portrait, find_portrait
-from engine.training.puppets import animate, write_clip
-from engine.training.visemes import Manner, Motion, move_face
-from engine.training.voices import Phoneme, Speech, Voice, join, pause, speak
+from engine.synthesis.animation import animate, write_clip
+from engine.synthesis.portrait import LOWER, UPPER, Portrait, find_portrait
+from engine.synthesis.tts import Phoneme, Speech, Voice, join, pause, speak
+from engine.synthesis.visemes import Manner, Motion, move_face
 from engine.types import FPS, Frame
 from engine.weights import registry
 from webapp.examples import load_astronaut

@@ -16,8 +16,8 @@ from typing import Any
 
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from engine.training.visemes import Manner
-from engine.training.voices import Voice
+from engine.synthesis.tts import Voice
+from engine.synthesis.visemes import Manner
 from webapp.examples import Example, make_examples
 
 ROOT = Path(__file__).parents[2]

@@ -10,12 +10,12 @@ import numpy as np
 from skimage import data
 
 from engine.faces.landmarker import FaceNets
-from engine.training.portraits import N_MESH, OVAL, Portrait, find_portrait
-from engine.training.puppets import animate, write_clip
-from engine.training.visemes import Motion
-from engine.training.voices import Speech
+from engine.synthesis.animation import animate, write_clip
+from engine.synthesis.portrait import N_MESH, OVAL, Portrait, find_portrait
+from engine.synthesis.tts import Speech
+from engine.synthesis.visemes import Motion
+from engine.synthesis.warping import bend, span_triangles
 from engine.types import FPS
-from engine.warping import bend, span_triangles
 from engine.weights import registry
 
 SIDE = 256

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 
 from engine.evaluation.blending import box_around, clone, match_colours, outline_mask
-from engine.training.portraits import OVAL
+from engine.synthesis.portrait import OVAL
 from tests.engine.evaluation.actors import draw_astronaut, draw_stranger
 
 

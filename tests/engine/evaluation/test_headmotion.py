@@ -13,7 +13,7 @@ from engine.evaluation.headmotion import (
 )
 from engine.faces.landmark_features import find_poses
 from engine.faces.landmarker import BLENDSHAPES
-from engine.training.portraits import LOWER, LOWER_LIDS, N_MESH, UPPER, UPPER_LIDS
+from engine.synthesis.portrait import LOWER, LOWER_LIDS, N_MESH, UPPER, UPPER_LIDS
 from engine.types import FaceTrack
 from tests.engine.evaluation.actors import draw_astronaut, draw_stranger
 

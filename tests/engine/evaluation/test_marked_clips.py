@@ -155,6 +155,6 @@ def test_no_other_module_of_the_bench_could_write_a_video() -> None:
 
 
 def test_that_check_sees_every_way_of_importing() -> None:
-    for line in ("import av", "from av import open", "from engine.training.puppets import write_clip"):
+    for line in ("import av", "from av import open", "from engine.synthesis.animation import write_clip"):
         assert opens_containers(f"def f():\n    {line}")
-    assert not opens_containers("from engine.training.puppets import HeadMesh")
+    assert not opens_containers("from engine.synthesis.animation import HeadMesh")

@@ -16,7 +16,7 @@ from engine.evaluation.swaps import SYNTHETIC, shift_time, speak_over_take, swap
 from engine.evaluation.takes import Take, load_take
 from engine.faces.landmark_features import align_heads
 from engine.faces.tracking import track_faces
-from engine.training.portraits import N_MESH, OVAL, UPPER_LIDS
+from engine.synthesis.portrait import N_MESH, OVAL, UPPER_LIDS
 from engine.types import SAMPLE_RATE, FaceTrack, Frame
 from tests.engine.evaluation.actors import Part, draw_astronaut, draw_stranger, film, load_nets
 

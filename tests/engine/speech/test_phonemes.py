@@ -9,7 +9,7 @@ import torch
 from engine.errors import Code
 from engine.media.audio import torchaudio
 from engine.speech.phonemes import MAX_UTTERANCE_S, Sound, SoundRecogniser, split_utterances
-from engine.training.voices import Speech, Voice, speak
+from engine.synthesis.tts import Speech, Voice, speak
 from engine.types import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
 from tests.raising import raises
 

@@ -11,7 +11,7 @@ import torch
 
 from engine.media.audio import torchaudio
 from engine.speech.vad import VoiceDetector, VoiceOptions, level_dbfs
-from engine.training.voices import Voice, speak
+from engine.synthesis.tts import Voice, speak
 from engine.types import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
 
 DATA = Path(__file__).parents[3] / ".." / "shared" / "data"

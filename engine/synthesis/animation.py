@@ -12,12 +12,12 @@ import av
 import cv2
 import numpy as np
 
-from engine.training import portraits
-from engine.training.portraits import Portrait
-from engine.training.visemes import Motion
-from engine.training.voices import Speech
+from engine.synthesis import portrait as portraits
+from engine.synthesis.portrait import Portrait
+from engine.synthesis.tts import Speech
+from engine.synthesis.visemes import Motion
+from engine.synthesis.warping import bend, span_triangles
 from engine.types import FPS
-from engine.warping import bend, span_triangles
 
 
 def animate(portrait: Portrait, motion: Motion) -> Iterator[np.ndarray]:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from engine.warping import bend, order_by_depth, span_triangles
+from engine.synthesis.warping import bend, order_by_depth, span_triangles
 
 SIDE = 40
 CORNERS = np.array([(0, 0), (SIDE - 1, 0), (0, SIDE - 1), (SIDE - 1, SIDE - 1)], float)

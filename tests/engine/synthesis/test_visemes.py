@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from engine.training.visemes import Manner, move_face
-from engine.training.voices import Phoneme
+from engine.synthesis.tts import Phoneme
+from engine.synthesis.visemes import Manner, move_face
 from engine.types import FPS
 
 SOUNDS = tuple(Phoneme(name, 0.2 * i, 0.2 * (i + 1)) for i, name in enumerate(["a", "u", "m", "i", "b", "o", "f", "a"]))

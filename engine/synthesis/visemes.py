@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from engine.training.voices import Phoneme
+from engine.synthesis.tts import Phoneme
 from engine.types import FPS
 
 # IPA sound -> (open, spread, tuck, strength): open -0.3 pressed to 1 wide; spread -1 rounded to 1 wide;
