@@ -9,9 +9,9 @@ import typer
 from rich.progress import TimeElapsedColumn
 
 from engine.datasets.manifest import Row, Skipped, read_manifest
-from engine.evaluation.forge import BenchOptions, Studio, forge_clips
-from engine.evaluation.forgery import CONTROLS, FORGERIES, Kind
 from engine.faces.landmarker import FaceNets
+from engine.forging.bench import BenchOptions, Studio, forge_clips
+from engine.forging.kinds import CONTROLS, FORGERIES, Kind
 from engine.settings import Settings
 from engine.weights import registry
 from webapp.cli.output import show_counts

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from engine.evaluation.timelines import (
+from engine.forging.retiming import (
     SPEEDS,
     fit_speed,
     interpolate,

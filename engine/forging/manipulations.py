@@ -10,13 +10,11 @@ from dataclasses import replace
 import numpy as np
 
 from engine.errors import NotForgeable
-from engine.evaluation.blending import match_colours
-from engine.evaluation.dubbing import Sound, match_level, replace_part, shift_sound, speak_over
-from engine.evaluation.faceswap import Donor, place_donor, swap_face
-from engine.evaluation.forgery import Forgery, Kind, check_other_person, describe
-from engine.evaluation.mouthswap import count_shared, swap_mouth
-from engine.evaluation.reenactment import Performance, cut_mouths
-from engine.evaluation.takes import MIN_S, Take, check_lender
+from engine.forging.audio import Sound, match_level, replace_part, shift_sound, speak_over
+from engine.forging.face_swap import Donor, count_shared, match_colours, place_donor, swap_face, swap_mouth
+from engine.forging.kinds import Forgery, Kind, check_other_person, describe
+from engine.forging.reenactment import Performance, cut_mouths
+from engine.forging.source_clips import MIN_S, Take, check_lender
 from engine.synthesis.portrait import OVAL
 from engine.types import SAMPLE_RATE
 

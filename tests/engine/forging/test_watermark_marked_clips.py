@@ -12,13 +12,12 @@ import pytest
 
 from engine import evaluation
 from engine.errors import Code, NotForgeable
-from engine.evaluation import marked_clips
-from engine.evaluation.dubbing import Sound
-from engine.evaluation.marked_clips import TAG, write_marked_clip
-from engine.evaluation.watermark import WORDS, Mark, find_watermark, plan_mark
+from engine.forging import watermark
+from engine.forging.audio import Sound
+from engine.forging.watermark import TAG, WORDS, Mark, find_watermark, plan_mark, write_marked_clip
 from engine.media.clip import open_clip
 from engine.types import SAMPLE_RATE
-from tests.engine.evaluation.test_watermark import SIZE, draw_scene, outline
+from tests.engine.forging.test_watermark import SIZE, draw_scene, outline
 from tests.raising import raises
 
 N_FRAMES = 30
@@ -78,7 +77,7 @@ def test_one_frame_without_the_words_and_there_is_no_file(mark: Mark, tmp_path: 
 def test_a_file_in_which_the_mark_was_lost_is_not_kept(
     mark: Mark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(marked_clips, "FINE_QUALITY", "51")
+    monkeypatch.setattr(watermark, "FINE_QUALITY", "51")
     with pytest.raises(NotForgeable, match="encoder"):
         write_marked_clip(tmp_path / "forged.mp4", draw(mark), mark, Fraction(25), None, "test")
     assert list(tmp_path.iterdir()) == []

@@ -8,17 +8,15 @@ import pytest
 
 from engine.datasets.manifest import Row
 from engine.errors import NotForgeable
-from engine.evaluation.blending import outline_mask
-from engine.evaluation.faceswap import Donor, swap_face
-from engine.evaluation.forgery import Forgery, Kind
-from engine.evaluation.headmotion import find_shape
-from engine.evaluation.swaps import SYNTHETIC, shift_time, speak_over_take, swap
-from engine.evaluation.takes import Take, load_take
 from engine.faces.landmark_features import align_heads
 from engine.faces.tracking import track_faces
+from engine.forging.face_swap import Donor, outline_mask, swap_face
+from engine.forging.kinds import Forgery, Kind
+from engine.forging.manipulations import SYNTHETIC, shift_time, speak_over_take, swap
+from engine.forging.source_clips import Take, find_shape, load_take
 from engine.synthesis.portrait import N_MESH, OVAL, UPPER_LIDS
 from engine.types import SAMPLE_RATE, FaceTrack, Frame
-from tests.engine.evaluation.actors import Part, draw_astronaut, draw_stranger, film, load_nets
+from tests.engine.forging.actors import Part, draw_astronaut, draw_stranger, film, load_nets
 
 INNER = np.setdiff1d(np.arange(N_MESH), OVAL)
 

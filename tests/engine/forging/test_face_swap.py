@@ -3,9 +3,9 @@
 import cv2
 import numpy as np
 
-from engine.evaluation.blending import box_around, clone, match_colours, outline_mask
+from engine.forging.face_swap import box_around, clone, match_colours, outline_mask
 from engine.synthesis.portrait import OVAL
-from tests.engine.evaluation.actors import draw_astronaut, draw_stranger
+from tests.engine.forging.actors import draw_astronaut, draw_stranger
 
 
 def fill(outline: np.ndarray) -> np.ndarray:

@@ -4,18 +4,18 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from engine.evaluation.headmotion import (
+from engine.faces.landmark_features import find_poses
+from engine.faces.landmarker import BLENDSHAPES
+from engine.forging.source_clips import (
     HeadMotion,
     find_shape,
     measure_motion,
     measure_turn,
     measure_unrest,
 )
-from engine.faces.landmark_features import find_poses
-from engine.faces.landmarker import BLENDSHAPES
 from engine.synthesis.portrait import LOWER, LOWER_LIDS, N_MESH, UPPER, UPPER_LIDS
 from engine.types import FaceTrack
-from tests.engine.evaluation.actors import draw_astronaut, draw_stranger
+from tests.engine.forging.actors import draw_astronaut, draw_stranger
 
 N = 24
 

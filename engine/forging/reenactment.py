@@ -12,11 +12,10 @@ from functools import cached_property
 import cv2
 import numpy as np
 
-from engine.evaluation.blending import Colours, box_around
-from engine.evaluation.headmotion import HeadMotion, find_shape
-from engine.evaluation.takes import Take
 from engine.faces.face_crops import CropPlan, cut_crops
 from engine.faces.landmark_features import find_poses
+from engine.forging.face_swap import Colours, box_around
+from engine.forging.source_clips import HeadMotion, Take, find_shape
 from engine.synthesis.animation import HeadMesh
 from engine.synthesis.portrait import INNER_LIPS, LIP_STRIP, OVAL, Portrait
 from engine.synthesis.warping import Bent, Box, bend

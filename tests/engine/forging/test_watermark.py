@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from engine.errors import Code, NotForgeable
-from engine.evaluation.watermark import (
+from engine.forging.watermark import (
     CELL,
     RUNG,
     THRESHOLD,
@@ -18,7 +18,7 @@ from engine.evaluation.watermark import (
     measure_watermark,
     plan_mark,
 )
-from tests.engine.evaluation.actors import Part, draw_astronaut, load_nets, play
+from tests.engine.forging.actors import Part, draw_astronaut, load_nets, play
 from tests.raising import raises
 
 SIZE = (256, 192)  # width, height

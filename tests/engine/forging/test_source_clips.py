@@ -7,10 +7,10 @@ import pytest
 
 from engine.datasets.manifest import Row
 from engine.errors import Code, NotForgeable
-from engine.evaluation.takes import Take, load_take, smooth
+from engine.forging.source_clips import Take, load_take, smooth
 from engine.types import FPS, SAMPLE_RATE
 from tests.clips import Film, write_clip
-from tests.engine.evaluation.actors import Part, draw_astronaut, film, load_nets
+from tests.engine.forging.actors import Part, draw_astronaut, film, load_nets
 from tests.raising import raises
 
 
@@ -66,6 +66,6 @@ def test_a_file_that_is_no_video_is_told_as_such(tmp_path: Path) -> None:
 
 def test_a_face_from_the_side_is_not_drawn(take: Take, monkeypatch: pytest.MonkeyPatch) -> None:
     take.check_frontal()
-    monkeypatch.setattr("engine.evaluation.takes.MAX_TURN_DEG", 0.5)
+    monkeypatch.setattr("engine.forging.source_clips.MAX_TURN_DEG", 0.5)
     with pytest.raises(NotForgeable, match="turned away"):
         take.check_frontal()

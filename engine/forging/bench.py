@@ -13,13 +13,12 @@ import numpy as np
 
 from engine.datasets.manifest import Row, Skipped, guard_cell
 from engine.errors import EngineError, FolderUnwritable, NotForgeable
-from engine.evaluation.controls import control
-from engine.evaluation.forgery import CONTROLS, LABELS, NEED_VOICE, Forgery, Kind
-from engine.evaluation.marked_clips import write_marked_clip
-from engine.evaluation.swaps import check_take, shift_time, speak_over_take, swap
-from engine.evaluation.takes import Take, load_take
-from engine.evaluation.watermark import plan_mark
 from engine.faces.landmarker import FaceNets
+from engine.forging.kinds import CONTROLS, LABELS, NEED_VOICE, Forgery, Kind
+from engine.forging.manipulations import check_take, shift_time, speak_over_take, swap
+from engine.forging.retiming import control
+from engine.forging.source_clips import Take, load_take
+from engine.forging.watermark import plan_mark, write_marked_clip
 from engine.settings import MediaLimits
 
 COLUMNS = (

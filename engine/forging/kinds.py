@@ -9,8 +9,8 @@ import numpy as np
 
 from engine.datasets.manifest import Row
 from engine.errors import NotForgeable
-from engine.evaluation.dubbing import Sound
-from engine.evaluation.takes import Take
+from engine.forging.audio import Sound
+from engine.forging.source_clips import Take
 
 
 class Kind(StrEnum):

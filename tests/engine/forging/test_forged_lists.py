@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from engine.datasets.manifest import Row, read_manifest
-from engine.evaluation.forge import COLUMNS, _open_lists
+from engine.forging.bench import COLUMNS, _open_lists
 from tests.payloads import PAYLOADS, check_csv
 
 

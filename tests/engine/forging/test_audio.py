@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from engine.evaluation.dubbing import (
+from engine.forging.audio import (
     SAMPLE_RATE,
     Sound,
     match_level,

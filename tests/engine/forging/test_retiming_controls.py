@@ -8,13 +8,13 @@ import pytest
 
 from engine.datasets.manifest import Row
 from engine.errors import NotForgeable
-from engine.evaluation.controls import control, play_frames
-from engine.evaluation.forgery import CONTROLS, FORGERIES, LABELS, Kind
-from engine.evaluation.takes import Take, load_take
 from engine.faces.landmark_features import align_heads
 from engine.faces.tracking import track_faces
+from engine.forging.kinds import CONTROLS, FORGERIES, LABELS, Kind
+from engine.forging.retiming import control, play_frames
+from engine.forging.source_clips import Take, load_take
 from engine.types import Frame
-from tests.engine.evaluation.actors import Part, draw_astronaut, film, load_nets
+from tests.engine.forging.actors import Part, draw_astronaut, film, load_nets
 
 SMOOTH = (Kind.RERENDERED, Kind.SMOOTHED, Kind.SMOOTH_WARP, Kind.SMOOTH_SEGMENTS, Kind.SMOOTH_WALK)
 
@@ -134,7 +134,7 @@ def test_a_forgery_is_no_control(take: Take) -> None:
 
 
 def test_frames_too_many_to_keep_are_refused(take: Take, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("engine.evaluation.controls.MAX_STORE_BYTES", 10_000_000 // 4)
+    monkeypatch.setattr("engine.forging.retiming.MAX_STORE_BYTES", 10_000_000 // 4)
     with pytest.raises(NotForgeable, match="too many"):
         next(play_frames(take, np.array([1, 0])))
     assert len(list(play_frames(take, np.arange(5)))) == 5, "in turn they need not be kept"

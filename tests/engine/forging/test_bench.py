@@ -11,13 +11,13 @@ from typer.testing import CliRunner
 
 from engine.datasets.manifest import Row, read_manifest
 from engine.errors import EngineError, FolderUnwritable
-from engine.evaluation.forge import COLUMNS, BenchOptions, Studio, forge_clips, order_partners
-from engine.evaluation.forgery import CONTROLS, FORGERIES, Kind
-from engine.evaluation.takes import Take
-from engine.evaluation.watermark import WORDS, find_watermark
+from engine.forging.bench import COLUMNS, BenchOptions, Studio, forge_clips, order_partners
+from engine.forging.kinds import CONTROLS, FORGERIES, Kind
+from engine.forging.source_clips import Take
+from engine.forging.watermark import WORDS, find_watermark
 from engine.media.clip import open_clip
 from tests.clips import Film, write_clip
-from tests.engine.evaluation.actors import Part, draw_astronaut, draw_stranger, film, load_nets
+from tests.engine.forging.actors import Part, draw_astronaut, draw_stranger, film, load_nets
 from webapp.cli.forge import read_kinds, read_offsets, spread_rows
 from webapp.cli.main import app
 
@@ -180,7 +180,7 @@ def test_a_clip_is_looked_at_once_even_where_it_is_of_no_use(source: Path, monke
         looked.append(row.written)
         raise EngineError("no use")
 
-    monkeypatch.setattr("engine.evaluation.forge.load_take", refuse)
+    monkeypatch.setattr("engine.forging.bench.load_take", refuse)
     studio, rows = Studio(load_nets()), people()
     for row in (rows[0], rows[1], rows[0]):
         with pytest.raises(EngineError, match="no use"):

@@ -1,0 +1,1 @@
+"""Make watermarked forgeries with known ground truth."""
