@@ -17,7 +17,7 @@ from rich.table import Table
 
 from engine.datasets.manifest import Row
 from engine.errors import EngineError
-from engine.evaluation.articulation import (
+from engine.evaluation.lip_closures import (
     ArticulationFigures,
     ArticulationTrials,
     ClosureAnswer,

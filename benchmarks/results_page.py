@@ -8,8 +8,8 @@ import jinja2
 import plotly.graph_objects as go
 
 from benchmarks.results_records import Measured
-from engine.evaluation.drawings import draw_consistency, plot_robustness, write_pictures
-from engine.evaluation.figures import Against, Parting, Share, Trimmed
+from engine.evaluation.plots import draw_consistency, plot_robustness, write_pictures
+from engine.evaluation.results import Against, Parting, Share, Trimmed
 from engine.evaluation.robustness import Outcome
 from webapp.cli.robustness import name_step
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from engine.evaluation.figures import ConsistencyFigures, OffsetFigures
+from engine.evaluation.results import ConsistencyFigures, OffsetFigures
 from engine.evaluation.robustness import RobustnessReport
 
 

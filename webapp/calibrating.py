@@ -12,8 +12,8 @@ from engine.calibration.records import Calibration, Task
 from engine.calibration.trials import GatherOptions, ScoredTrials
 from engine.datasets.manifest import read_manifest
 from engine.evaluation.consistency import EvaluationOptions
-from engine.evaluation.figures import Parting
 from engine.evaluation.measurements import Reading, score_clips
+from engine.evaluation.results import Parting
 from engine.evaluation.score_overview import Overview, look_over_clips, look_over_trials
 from engine.pipeline import Engine
 from engine.settings import Settings

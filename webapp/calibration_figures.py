@@ -6,7 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 from scipy.stats import norm
 
-from engine.evaluation.drawings import COLOURS, TEXT, dress, plot_lengths, plot_scores, style
+from engine.evaluation.plots import COLOURS, TEXT, dress, plot_lengths, plot_scores, style
 from engine.metrics import ErrorCurve, trace_reliability, trace_tippett
 
 __all__ = ["plot_det", "plot_lengths", "plot_reliability", "plot_roc", "plot_scores", "plot_tippett"]

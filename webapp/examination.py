@@ -24,7 +24,7 @@ from webapp.lipwatch import LipWatch
 from webapp.traces import Traces
 
 if TYPE_CHECKING:  # the page reads examinations and makes none
-    from engine.evaluation.embeddings import Embedder
+    from engine.evaluation.speakers.embeddings import Embedder
     from engine.features.records import Observation
     from engine.pipeline import Engine
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from engine.datasets.manifest import REAL
-from engine.evaluation.bench import Bench, EvaluationOptions, Sides, hold_in_time, part_sides
-from engine.evaluation.figures import (
+from engine.evaluation.bench import Bench, EvaluationOptions, Sides, hold_in_time, measure_leading_silence, part_sides
+from engine.evaluation.measurements import MeasuredRow
+from engine.evaluation.results import (
     ConsistencyFigures,
     Depth,
     OffsetError,
@@ -20,8 +21,6 @@ from engine.evaluation.figures import (
     part,
     part_methods,
 )
-from engine.evaluation.measurements import MeasuredRow
-from engine.evaluation.silence import measure_leading_silence
 from engine.evaluation.trials import Trial, TrialClip, plant_offsets
 from engine.metrics import auc
 from engine.pipeline import Engine

@@ -11,8 +11,8 @@ from engine.consistency.model_specs import SPECS
 from engine.datasets.manifest import Row, Skipped, read_manifest
 from engine.datasets.public import Choice, Layout, read_layout
 from engine.errors import EngineError
-from engine.evaluation.embeddings import EmbeddedRows, embed_rows, load_embedder
-from engine.evaluation.identity import IdentityOptions, name_unusable
+from engine.evaluation.speakers.embeddings import EmbeddedRows, embed_rows, load_embedder
+from engine.evaluation.speakers.identity import IdentityOptions, name_unusable
 from engine.evaluation.trials import TrialClip
 from engine.faces.tracking import FaceOptions
 from engine.features.cache import ObservationCache, decode_ahead, observe_cached

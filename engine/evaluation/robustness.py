@@ -12,9 +12,9 @@ from engine.calibration.verbal_scale import Zone
 from engine.datasets.manifest import Row, Skipped
 from engine.errors import EngineError
 from engine.evaluation.consistency import pool_samples
-from engine.evaluation.figures import Parting, Share, part, share_with_interval
 from engine.evaluation.measurements import MeasuredRow, measure_observation
 from engine.evaluation.perturbations import OF_SOUND, VERSION, Perturbation, cut_clip, perturb
+from engine.evaluation.results import Parting, Share, part, share_with_interval
 from engine.evaluation.trials import try_other_voices
 from engine.features.cache import ObservationCache
 from engine.features.extractor import Observer

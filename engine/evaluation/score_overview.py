@@ -12,8 +12,8 @@ from engine.calibration.trials import ScoredTrials
 from engine.calibration.validation import HeldOut, choose_threshold
 from engine.datasets.manifest import Skipped
 from engine.evaluation.consistency import SWAPPED, EvaluationOptions, evaluate_consistency, pool_samples
-from engine.evaluation.figures import Parting, part
 from engine.evaluation.measurements import MeasuredRow, Measurements
+from engine.evaluation.results import Parting, part
 from engine.evaluation.trials import Trial, try_other_voices
 from engine.metrics import ErrorCurve, WeightedScores
 from engine.pipeline import Engine

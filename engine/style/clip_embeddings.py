@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from engine.errors import Code
-from engine.evaluation.embeddings import Embedder
+from engine.evaluation.speakers.embeddings import Embedder
 from engine.features.cache import Observes
 from engine.features.extractor import Observer
 from engine.features.records import Observation, measure_track

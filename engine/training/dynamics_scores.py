@@ -8,8 +8,8 @@ import numpy as np
 from engine.calibration.records import Task
 from engine.calibration.trials import GatherOptions, Origin, ScoredTrials, join_trials, write_trials
 from engine.datasets.manifest import Skipped
-from engine.evaluation.embeddings import EmbeddedRow, EmbeddedRows
 from engine.evaluation.speakers.calibration_trials import gather_people
+from engine.evaluation.speakers.embeddings import EmbeddedRow, EmbeddedRows
 from engine.models.dvp import DVP
 from engine.style.embedder import Dynamics, Nature
 from engine.training.dynamics_validation import Looks, tell_natures

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 
 from engine.datasets.manifest import Row
-from engine.evaluation.embeddings import EmbeddedRow
-from engine.evaluation.recognition import tell_following, tell_recognition
-from engine.evaluation.samples import Sample, may_meet, pool_rows
-from engine.evaluation.searches import Pairs, Search, pair_samples, search
+from engine.evaluation.speakers.comparisons import Pairs, Search, pair_samples, search
+from engine.evaluation.speakers.embeddings import EmbeddedRow
+from engine.evaluation.speakers.metrics import tell_following, tell_recognition
+from engine.evaluation.speakers.samples import Sample, may_meet, pool_rows
 from engine.models.dvp import DVP, fill_window
 from engine.style.embedder import Nature, join_windows
 from engine.training.distortions import DISTORT, Distortion

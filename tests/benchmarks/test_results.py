@@ -13,8 +13,8 @@ from benchmarks.results_records import Measured, Subset
 from benchmarks.standins import StandIns, choose_one_each, load_stand_ins
 from engine.datasets.manifest import Row
 from engine.errors import EngineError
-from engine.evaluation.figures import Against, ConsistencyFigures, Depth, Hits, OffsetFigures, Parting, Share, Trimmed
 from engine.evaluation.perturbations import Perturbation
+from engine.evaluation.results import Against, ConsistencyFigures, Depth, Hits, OffsetFigures, Parting, Share, Trimmed
 from engine.evaluation.robustness import UNTOUCHED, Outcome, RobustnessReport, Step
 from engine.features.extractor import Observer
 from engine.training.members import MemberOptions, Trainee

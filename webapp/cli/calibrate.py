@@ -25,10 +25,10 @@ from engine.consistency.methods import choose_method
 from engine.datasets.manifest import Row, read_manifest
 from engine.errors import Code
 from engine.evaluation.calibration_trials import gather_consistency
-from engine.evaluation.embeddings import load_embedder
-from engine.evaluation.identity import IdentityOptions, IdentityTask, check_manifest
 from engine.evaluation.measurements import Reading, embed_people, read_trained_sources, score_clips
 from engine.evaluation.speakers.calibration_trials import gather_people
+from engine.evaluation.speakers.embeddings import load_embedder
+from engine.evaluation.speakers.identity import IdentityOptions, IdentityTask, check_manifest
 from engine.pipeline import Engine
 from engine.settings import Settings
 from engine.training.clips import find_corpora

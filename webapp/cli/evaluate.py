@@ -18,14 +18,6 @@ from engine.datasets.manifest import Row, Skipped
 from engine.datasets.public import Choice, Layout
 from engine.errors import Code, EngineError
 from engine.evaluation.consistency import EvaluationOptions, evaluate_consistency, evaluate_offset
-from engine.evaluation.embeddings import EmbedderName
-from engine.evaluation.figures import ConsistencyFigures, IdentityReport, OffsetFigures, Report
-from engine.evaluation.identity import (
-    IdentityOptions,
-    IdentityTask,
-    check_manifest,
-    evaluate_identity,
-)
 from engine.evaluation.measurements import (
     Measurements,
     Reading,
@@ -34,7 +26,15 @@ from engine.evaluation.measurements import (
     read_trained_sources,
     score_clips,
 )
-from engine.evaluation.scoreboard import print_report, to_json
+from engine.evaluation.results import ConsistencyFigures, IdentityReport, OffsetFigures, Report
+from engine.evaluation.speakers.embeddings import EmbedderName
+from engine.evaluation.speakers.identity import (
+    IdentityOptions,
+    IdentityTask,
+    check_manifest,
+    evaluate_identity,
+)
+from engine.evaluation.tables import print_report, to_json
 from engine.pipeline import Engine
 from engine.settings import Settings
 from engine.types import Mode, Model
@@ -152,7 +152,7 @@ def evaluate(
 def load_drawings() -> ModuleType:
     """Give what draws; EngineError where Plotly, which nothing else here needs, is not installed."""
     try:
-        return import_module("engine.evaluation.drawings")
+        return import_module("engine.evaluation.plots")
     except ImportError as cause:
         raise EngineError("Figures need plotly, which is not installed.", "pip install 'wayspeak[figures]'") from cause
 

@@ -15,9 +15,9 @@ from engine.consistency.model_specs import SPECS
 from engine.datasets.manifest import Row
 from engine.datasets.public import Choice, Layout
 from engine.errors import Code
-from engine.evaluation.figures import Share
 from engine.evaluation.measurements import choose_rows, name_disk_errors
 from engine.evaluation.perturbations import LEVELS, OF_PICTURE, OF_SOUND, UNITS, Perturbation
+from engine.evaluation.results import Share
 from engine.evaluation.robustness import (
     Outcome,
     RobustnessOptions,

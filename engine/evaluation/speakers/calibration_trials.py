@@ -9,9 +9,9 @@ from engine.calibration.builder import ENROLLED, PROBE
 from engine.calibration.records import Task
 from engine.calibration.trials import GatherOptions, Origin, Scored, ScoredTrials, lay_trials
 from engine.datasets.manifest import Row
-from engine.evaluation.embeddings import EmbeddedRows
-from engine.evaluation.samples import Sample, may_meet, pool_rows
-from engine.evaluation.searches import Search, choose_pairs, pair_samples, search
+from engine.evaluation.speakers.comparisons import Search, choose_pairs, pair_samples, search
+from engine.evaluation.speakers.embeddings import EmbeddedRows
+from engine.evaluation.speakers.samples import Sample, may_meet, pool_rows
 
 
 def gather_people(

@@ -8,9 +8,9 @@ import pytest
 from engine.calibration.builder import ENROLLED, PROBE
 from engine.calibration.records import Task
 from engine.calibration.trials import GatherOptions, Origin, ScoredTrials
-from engine.evaluation.embeddings import EmbeddedRow
 from engine.evaluation.speakers.calibration_trials import gather_people
-from tests.engine.evaluation.people import RECIPE, draw_people, embed, gather, make_row
+from engine.evaluation.speakers.embeddings import EmbeddedRow
+from tests.engine.evaluation.speakers.people import RECIPE, draw_people, embed, gather, make_row
 
 ORIGIN = Origin(RECIPE, "ab" * 32)
 

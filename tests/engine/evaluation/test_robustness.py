@@ -127,7 +127,7 @@ def test_the_table_says_what_was_done(run: Callable[..., Result]) -> None:
 def test_the_figure_is_drawn_where_it_is_wanted(
     run: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("engine.evaluation.drawings.write_pictures", lambda drawn, folder: None)
+    monkeypatch.setattr("engine.evaluation.plots.write_pictures", lambda drawn, folder: None)
     result = run("--what", "noise in the sound", "--levels", "5", "--figures", str(tmp_path / "drawn"))
     assert result.exit_code == 0, result.output
     assert "noise in the sound" in (tmp_path / "drawn" / "robustness.html").read_text()
@@ -154,7 +154,7 @@ def test_the_command_is_there() -> None:
 
 
 def test_nothing_that_happened_is_bounded_by_how_often_it_could_have() -> None:
-    from engine.evaluation.figures import share_with_interval
+    from engine.evaluation.results import share_with_interval
 
     none = share_with_interval([False] * 30, [f"p{i}" for i in range(30)])
     assert none is not None and (none.share, none.ci, none.n) == (0.0, (0.0, 0.1), 30)

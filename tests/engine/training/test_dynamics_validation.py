@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from engine.datasets.manifest import Row
-from engine.evaluation.recognition import tell_following, tell_recognition
+from engine.evaluation.speakers.metrics import tell_following, tell_recognition
 from engine.faces.face_crops import AlignedFaces
 from engine.models.dvp import DVP, Member
 from engine.training import dynamics_validation

@@ -12,7 +12,7 @@ from engine.features.records import Observation
 from engine.training.dynamics_scores import STYLE_STAND_INS, score_left_out
 from engine.training.scores import STAND_INS
 from engine.weights.registry import hash_file
-from tests.engine.evaluation.people import draw_people, gather
+from tests.engine.evaluation.speakers.people import draw_people, gather
 from tests.engine.training.planted import make_clip
 from tests.fakes import make_mouth
 from tests.webapp.cli import test_train_consistency

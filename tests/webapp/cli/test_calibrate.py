@@ -18,7 +18,7 @@ from engine.pipeline import Engine
 from engine.weights.registry import hash_file
 from tests.engine.calibration.drawn import CREATED, draw_search, draw_trials, make_record
 from tests.engine.evaluation.films import DrawnObserver, draw_film
-from tests.engine.evaluation.people import draw_people, gather
+from tests.engine.evaluation.speakers.people import draw_people, gather
 from tests.fakes import make_expert
 from tests.raising import raises
 from webapp.cli import calibrate

@@ -111,7 +111,7 @@ def test_figures_are_drawn_where_they_are_wanted(
     run: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pictures: list[str] = []
-    monkeypatch.setattr("engine.evaluation.drawings.write_pictures", lambda drawn, folder: pictures.extend(drawn))
+    monkeypatch.setattr("engine.evaluation.plots.write_pictures", lambda drawn, folder: pictures.extend(drawn))
     rows = real_rows(tmp_path, 4)
     result = run(rows, "--figures", str(tmp_path / "drawn"), "--seconds", "2")
     assert result.exit_code == 0, result.output

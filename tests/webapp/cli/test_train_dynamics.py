@@ -17,7 +17,7 @@ from typer.testing import CliRunner, Result
 from engine.calibration.records import Task
 from engine.calibration.trials import read_trials
 from engine.errors import Code
-from engine.evaluation.recognition import tell_following, tell_recognition
+from engine.evaluation.speakers.metrics import tell_following, tell_recognition
 from engine.faces.face_crops import AlignedFaces
 from engine.faces.tracking import FaceOptions
 from engine.features.cache import ObservationCache

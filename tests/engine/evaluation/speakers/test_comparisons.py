@@ -5,9 +5,9 @@ from math import nan, sqrt
 import numpy as np
 import pytest
 
-from engine.evaluation.samples import Sample, may_meet, pool_rows
-from engine.evaluation.searches import REFUSED, pair_candidates, pair_samples, search
-from tests.engine.evaluation.people import NATURE, draw_people, embed, make_row
+from engine.evaluation.speakers.comparisons import REFUSED, pair_candidates, pair_samples, search
+from engine.evaluation.speakers.samples import Sample, may_meet, pool_rows
+from tests.engine.evaluation.speakers.people import NATURE, draw_people, embed, make_row
 
 X, Y, Z = (1.0, 0, 0), (0, 1.0, 0), (0, 0, 1.0)
 

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from engine.datasets.manifest import Row, Skipped
-from engine.evaluation.embeddings import EmbeddedRow
+from engine.evaluation.speakers.embeddings import EmbeddedRow
 from engine.style.embedder import Nature, pool_embeddings, weigh
 
 _Piece = list[EmbeddedRow]  # that stay together

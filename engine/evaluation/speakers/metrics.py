@@ -6,8 +6,8 @@ from math import nan
 
 import numpy as np
 
-from engine.evaluation.figures import Following, OpenSet, Recognition
-from engine.evaluation.searches import REFUSED, Pairs, Search
+from engine.evaluation.results import Following, OpenSet, Recognition
+from engine.evaluation.speakers.comparisons import REFUSED, Pairs, Search
 from engine.metrics import ErrorCurve, WeightedScores, bootstrap_rows, detection_rate, rank_hits
 
 TARGETS = (0.05, 0.01)  # share of genuine trials, as speaker recognition has it (NIST SRE 2016, VoxCeleb)

@@ -12,7 +12,7 @@ import numpy as np
 
 from engine.consistency.lip_closures import Articulation, Gesture, Tally, check_lips, count
 from engine.datasets.manifest import Row
-from engine.evaluation.figures import Parting, part
+from engine.evaluation.results import Parting, part
 from engine.features.records import ObservedTrack
 from engine.speech.phonemes import Sound
 from engine.types import FPS

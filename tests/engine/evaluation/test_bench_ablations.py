@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from engine.evaluation.ablations import CHIN_POINTS, LIP_POINTS, SHAPES, Ablation, ablate, list_ablations
+from engine.evaluation.bench import CHIN_POINTS, LIP_POINTS, SHAPES, Ablation, ablate, list_ablations
 from engine.evaluation.trials import TrialClip
 from engine.faces.landmark_features import N_FEATURES
 from engine.models.compact import N_BANDS, N_SPEECH

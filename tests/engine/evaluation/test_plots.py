@@ -7,9 +7,9 @@ import plotly.graph_objects as go
 import pytest
 
 from engine.errors import EngineError
-from engine.evaluation import drawings
-from engine.evaluation.figures import Against, ConsistencyFigures, Depth, Parting, Share
+from engine.evaluation import plots
 from engine.evaluation.perturbations import Perturbation
+from engine.evaluation.results import Against, ConsistencyFigures, Depth, Parting, Share
 from engine.evaluation.robustness import UNTOUCHED, Outcome, RobustnessReport, Step
 
 
@@ -38,7 +38,7 @@ def look_deep() -> Depth:
 
 
 def test_every_figure_of_an_evaluation_is_drawn() -> None:
-    plain, deep = drawings.draw_consistency(figures(None)), drawings.draw_consistency(figures(look_deep()))
+    plain, deep = plots.draw_consistency(figures(None)), plots.draw_consistency(figures(look_deep()))
     assert set(plain) == {"methods", "languages", "windows"}
     assert set(deep) == {*plain, "scores", "lengths", "ablations"}
     assert [line.name for line in deep["windows"].data] == ["best offset", "no offset"]
@@ -48,16 +48,16 @@ def test_every_figure_of_an_evaluation_is_drawn() -> None:
 
 
 def test_conditions_stand_beside_their_names_from_above_with_their_intervals() -> None:
-    (points,) = drawings.plot_conditions({"a": parted(0.9), "none": parted(None), "b": parted(0.4)}, "t").data
+    (points,) = plots.plot_conditions({"a": parted(0.9), "none": parted(None), "b": parted(0.4)}, "t").data
     assert list(points.y) == ["b (9, 30)", "a (9, 30)"] and list(points.x) == [0.4, 0.9]  # axes begin below
     assert list(points.error_x.arrayminus) == pytest.approx([0.1, 0.1])
     assert list(points.error_x.array) == pytest.approx([0.05, 0.05])
-    (points,) = drawings.plot_conditions({"one": Against(0.0, 3, None, None)}, "t").data
+    (points,) = plots.plot_conditions({"one": Against(0.0, 3, None, None)}, "t").data
     assert list(points.x) == [0.0] and list(points.error_x.array) == [0.0]
 
 
 def test_each_method_is_drawn_over_the_real_scores_in_bins_that_all_share() -> None:
-    figure = drawings.plot_methods(look_deep().scores)
+    figure = plots.plot_methods(look_deep().scores)
     assert [note.text for note in figure.layout.annotations] == ["puppet (3)", "dub (2)"]  # the most frequent first
     assert [trace.name for trace in figure.data] == ["real", "method", "real", "method"]
     assert len({str(trace.xbins) for trace in figure.data}) == 1
@@ -71,7 +71,7 @@ def test_robustness_is_drawn_over_its_levels_from_the_clip_as_it_is() -> None:
         Outcome(step, parted(0.9 - step.level / 10), None, 0, (), Share(step.level / 10, None, None, 9))
         for step in (UNTOUCHED, Step(kind, 5), Step(kind, 1))
     )
-    figure = drawings.plot_robustness(RobustnessReport("r", "id", "swapped voice", 4.0, 9, outcomes))
+    figure = plots.plot_robustness(RobustnessReport("r", "id", "swapped voice", 4.0, 9, outcomes))
     assert [note.text for note in figure.layout.annotations] == ["picture: AUC", "picture: real clips called against"]
     aucs, alarms = figure.data
     assert aucs.name == "Gaussian blur" and list(aucs.x) == [0, 1, 5]
@@ -80,7 +80,7 @@ def test_robustness_is_drawn_over_its_levels_from_the_clip_as_it_is() -> None:
 
 
 def test_pages_and_pictures_are_written_and_need_nothing_from_the_web(tmp_path: Path) -> None:
-    drawings.write_figures({"one": drawings.plot_lengths({"1": parted(0.7)}, "t", "s")}, tmp_path / "made")
+    plots.write_figures({"one": plots.plot_lengths({"1": parted(0.7)}, "t", "s")}, tmp_path / "made")
     page = (tmp_path / "made" / "one.html").read_text()
     assert (tmp_path / "made" / "plotly.min.js").is_file() and 'src="http' not in page
     head = (tmp_path / "made" / "one.png").read_bytes()[:24]
@@ -95,9 +95,9 @@ def test_a_missing_browser_is_told_and_the_pages_stay(
     def write_images(**arguments: object) -> None:
         raise cause
 
-    monkeypatch.setattr(drawings, "write_images", write_images)
+    monkeypatch.setattr(plots, "write_images", write_images)
     with pytest.raises(EngineError) as told:
-        drawings.write_figures({"one": go.Figure()}, tmp_path)
+        plots.write_figures({"one": go.Figure()}, tmp_path)
     assert "wayspeak[figures]" in told.value.hint and "more" not in told.value.message
     assert (tmp_path / "one.html").is_file()
 
@@ -105,4 +105,4 @@ def test_a_missing_browser_is_told_and_the_pages_stay(
 def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(EngineError, match="cannot be written"):
-        drawings.write_figures({"one": go.Figure()}, tmp_path / "file")
+        plots.write_figures({"one": go.Figure()}, tmp_path / "file")

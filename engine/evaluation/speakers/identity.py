@@ -8,9 +8,10 @@ import numpy as np
 
 from engine.datasets.manifest import Row
 from engine.errors import Code
-from engine.evaluation.embeddings import EmbeddedRows, EmbedderName
-from engine.evaluation.figures import Identified, IdentityFigures, IdentityReport, OpenSet
-from engine.evaluation.recognition import (
+from engine.evaluation.results import Identified, IdentityFigures, IdentityReport, OpenSet
+from engine.evaluation.speakers.comparisons import Pairs, Search, pair_candidates, pair_samples, search
+from engine.evaluation.speakers.embeddings import EmbeddedRows, EmbedderName
+from engine.evaluation.speakers.metrics import (
     RESAMPLES,
     Strangers,
     find_strangers,
@@ -18,8 +19,7 @@ from engine.evaluation.recognition import (
     tell_open_set,
     tell_recognition,
 )
-from engine.evaluation.samples import Sample, may_meet, name_speaker, pool_rows
-from engine.evaluation.searches import Pairs, Search, pair_candidates, pair_samples, search
+from engine.evaluation.speakers.samples import Sample, may_meet, name_speaker, pool_rows
 
 FEW = 10  # people, behind intervals that then are said to be of few
 

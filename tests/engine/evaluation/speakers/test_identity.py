@@ -13,15 +13,21 @@ from typer.testing import CliRunner, Result
 from engine.datasets.manifest import Row
 from engine.errors import Code, EngineError
 from engine.evaluation import measurements
-from engine.evaluation.embeddings import EmbeddedRow
-from engine.evaluation.figures import IdentityReport
-from engine.evaluation.identity import IdentityOptions, IdentityTask, check_manifest, evaluate_identity, name_unusable
+from engine.evaluation.results import IdentityReport
+from engine.evaluation.speakers.embeddings import EmbeddedRow
+from engine.evaluation.speakers.identity import (
+    IdentityOptions,
+    IdentityTask,
+    check_manifest,
+    evaluate_identity,
+    name_unusable,
+)
 from engine.faces.face_crops import N_POINTS, SIZE, AlignedFaces
 from engine.features.extractor import Observer
 from engine.features.records import Observation, ObservedTrack
 from engine.types import DynamicEmbedding
 from tests.engine.evaluation.films import DrawnObserver, draw_film
-from tests.engine.evaluation.people import NATURE, draw_people, embed, gather, make_row
+from tests.engine.evaluation.speakers.people import NATURE, draw_people, embed, gather, make_row
 from tests.raising import raises
 from webapp.cli import evaluate as command
 from webapp.cli.main import app

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 
 from engine.datasets.manifest import Row
-from engine.evaluation import embeddings
-from engine.evaluation.embeddings import EmbedderName, embed_rows, load_embedder
+from engine.evaluation.speakers import embeddings
+from engine.evaluation.speakers.embeddings import EmbedderName, embed_rows, load_embedder
 from engine.features.cache import ObservationCache
 from engine.features.records import Observation, ObservedTrack
 from engine.settings import Settings
 from engine.style.embedder import StaticFace
 from engine.types import DynamicEmbedding
 from tests.engine.evaluation.films import RECIPE, DrawnObserver, draw_film
-from tests.engine.evaluation.people import NATURE
+from tests.engine.evaluation.speakers.people import NATURE
 
 
 class LengthEmbedder:

@@ -7,11 +7,11 @@ from math import nan
 import numpy as np
 import pytest
 
-from engine.evaluation.figures import Recognition
-from engine.evaluation.recognition import find_strangers, tell_following, tell_open_set, tell_recognition
-from engine.evaluation.samples import Sample, may_meet, pool_rows
-from engine.evaluation.searches import REFUSED, Pairs, Search, pair_samples, search
-from tests.engine.evaluation.people import NATURE, draw_people, embed, make_row
+from engine.evaluation.results import Recognition
+from engine.evaluation.speakers.comparisons import REFUSED, Pairs, Search, pair_samples, search
+from engine.evaluation.speakers.metrics import find_strangers, tell_following, tell_open_set, tell_recognition
+from engine.evaluation.speakers.samples import Sample, may_meet, pool_rows
+from tests.engine.evaluation.speakers.people import NATURE, draw_people, embed, make_row
 
 
 def make_sample(speaker: str, face_owner: str | None = None, evidence: float = 0.0) -> Sample:

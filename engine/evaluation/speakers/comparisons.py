@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.evaluation.samples import Sample
+from engine.evaluation.speakers.samples import Sample
 from engine.style.embedder import NO_LENGTH
 
 DECIMALS = 6

@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from engine.datasets.manifest import Skipped
-from engine.evaluation.figures import (
+from engine.evaluation.results import (
     Against,
     ConsistencyFigures,
     Depth,

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from engine.evaluation.silence import find_sound, measure_leading_silence, trim_silence
+from engine.evaluation.bench import find_sound, measure_leading_silence, trim_silence
 from engine.evaluation.trials import TrialClip
 from engine.speech.filterbanks import filterbank_rows, log_mel
 from engine.types import SAMPLES_PER_FRAME

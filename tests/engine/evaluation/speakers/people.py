@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from engine.datasets.manifest import Row
-from engine.evaluation.embeddings import EmbeddedRow, EmbeddedRows
+from engine.evaluation.speakers.embeddings import EmbeddedRow, EmbeddedRows
 from engine.style.embedder import Nature
 from engine.types import DynamicEmbedding
 

@@ -8,8 +8,8 @@ import plotly.graph_objects as go
 from plotly.io import write_images
 
 from engine.errors import EngineError
-from engine.evaluation.figures import Against, ConsistencyFigures, Parting
 from engine.evaluation.perturbations import OF_PICTURE, OF_SOUND, Perturbation
+from engine.evaluation.results import Against, ConsistencyFigures, Parting
 from engine.evaluation.robustness import Outcome, RobustnessReport
 
 N_BINS = 40

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.evaluation.embeddings import EmbeddedRow
-from engine.evaluation.samples import Pooled, Sample, may_meet, pool_rows
-from tests.engine.evaluation.people import NATURE, draw_people, embed, make_row
+from engine.evaluation.speakers.embeddings import EmbeddedRow
+from engine.evaluation.speakers.samples import Pooled, Sample, may_meet, pool_rows
+from tests.engine.evaluation.speakers.people import NATURE, draw_people, embed, make_row
 
 X, Y = (1.0, 0.0), (0.0, 1.0)
 

@@ -8,7 +8,7 @@ import pytest
 
 from engine.consistency.lip_closures import CORNERS
 from engine.datasets.manifest import Row
-from engine.evaluation.articulation import ArticulationTrials, Talk, evaluate_articulation, join, move
+from engine.evaluation.lip_closures import ArticulationTrials, Talk, evaluate_articulation, join, move
 from engine.faces.landmark_features import N_FEATURES
 from engine.features.records import ObservedTrack
 from engine.speech.phonemes import Sound
