@@ -17,7 +17,7 @@ from engine.models.compact import CompactConsistency
 from engine.pipeline import Engine
 from engine.settings import Settings
 from engine.training.clips import choose_rows, find_corpora
-from engine.training.members import MemberOptions, Trainee
+from engine.training.consistency.ensemble import MemberOptions, Trainee
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,15 +1,23 @@
-"""What is installed, what is missing, and what to do about it: `wayspeak doctor`."""
+"""What is installed, what is missing, and what to do about it: `wayspeak doctor`.
 
+Which FFmpeg the packages bring with them, and whether it is one without the known hole.
+
+PyAV and OpenCV each carry their own, so both are asked. CVE-2026-8461 (writing past the end while MagicYUV is decoded)
+is closed in 7.1.5, 8.0.3 and 8.1.2.
+"""
+
+import ctypes
 import importlib.util
 import os
 import platform
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from engine import ffmpeg
+from engine import doctor
 from engine.errors import EngineError
 from engine.fetch.fetch import check_system
 from engine.settings import Settings
@@ -94,16 +102,16 @@ def _examine_fetching() -> Finding:
 def _examine_ffmpeg() -> Iterator[Finding]:
     """Tell of each FFmpeg that a package brings; a package that is missing is told of elsewhere."""
     parts = (
-        ("FFmpeg in PyAV", ffmpeg.find_pyav, "update it: `pip install -U av`"),
-        ("FFmpeg in OpenCV", ffmpeg.find_opencv, "Wayspeak opens no video with it; update it when a newer one is out"),
+        ("FFmpeg in PyAV", doctor.find_pyav, "update it: `pip install -U av`"),
+        ("FFmpeg in OpenCV", doctor.find_opencv, "Wayspeak opens no video with it; update it when a newer one is out"),
     )
     for topic, find, hint in parts:
         with suppress(ImportError):  # PackageNotFoundError is one, too
             found = find()
-            if ffmpeg.is_safe(ffmpeg.read_version(found)):
+            if doctor.is_safe(doctor.read_version(found)):
                 yield Finding(topic, "ok", found)
             elif found or topic.endswith("PyAV"):
-                *older, wanted = (".".join(map(str, closed)) for closed in ffmpeg.CLOSED_IN)
+                *older, wanted = (".".join(map(str, closed)) for closed in doctor.CLOSED_IN)
                 text = f"{found or 'unknown'}, wanted {wanted} or newer (or {', '.join(older)}): {hint}"
                 yield Finding(topic, "warning", text)
 
@@ -146,3 +154,41 @@ def _version(name: str) -> str | None:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
         return None
+
+
+CLOSED_IN = ((7, 1, 5), (8, 0, 3), (8, 1, 2))  # by branch; every later branch has it
+
+Version = tuple[int, ...]
+
+
+def read_version(text: str) -> Version:
+    """Numbers of a version as FFmpeg tells it, `8.1.2` or `n8.1.2-10-gabc`; empty where it tells none."""
+    found = re.match(r"n?(\d+(?:\.\d+)+)", text)
+    return tuple(int(part) for part in found.group(1).split(".")) if found else ()
+
+
+def is_safe(version: Version) -> bool:
+    """Tell whether the hole is closed in this version; one that is not known is not safe."""
+    branch = version[:2]
+    fixed = [closed for closed in CLOSED_IN if closed[:2] <= branch]
+    return bool(fixed) and (branch > fixed[-1][:2] or version >= fixed[-1])
+
+
+def find_pyav() -> str:
+    """FFmpeg's version inside PyAV. Raises ImportError."""
+    import av
+
+    return str(getattr(av, "ffmpeg_version_info", ""))
+
+
+def find_opencv(package: str = "opencv-python-headless") -> str:
+    """FFmpeg's version inside OpenCV's package; empty where it carries none. Raises PackageNotFoundError."""
+    for file in metadata.files(package) or ():
+        if file.name.startswith("libavutil"):
+            try:
+                tell = ctypes.CDLL(str(file.locate())).av_version_info
+            except (OSError, AttributeError):
+                return ""
+            tell.restype = ctypes.c_char_p
+            return (tell() or b"").decode("ascii", "replace")
+    return ""

@@ -17,7 +17,7 @@ from engine.evaluation.perturbations import Perturbation
 from engine.evaluation.results import Against, ConsistencyFigures, Depth, Hits, OffsetFigures, Parting, Share, Trimmed
 from engine.evaluation.robustness import UNTOUCHED, Outcome, RobustnessReport, Step
 from engine.features.extractor import Observer
-from engine.training.members import MemberOptions, Trainee
+from engine.training.consistency.ensemble import MemberOptions, Trainee
 from tests.fakes import FakeNets, FakeVoice
 
 DOCS = Path(__file__).parents[2] / "docs"

@@ -21,26 +21,33 @@ from engine.features.cache import ObservationCache
 from engine.features.extractor import Observer
 from engine.models.compact import CompactConsistency
 from engine.settings import Settings
-from engine.training import consistency, dynamics_validation, probation
-from engine.training.archive import Archive
-from engine.training.avhubert import TRAININGS, AVHubertTraining, plan_iterations, save_avhubert, train_avhubert
-from engine.training.consistency import (
+from engine.training.avhubert import validation
+from engine.training.avhubert.dataset import Archive
+from engine.training.avhubert.train import TRAININGS, AVHubertTraining, plan_iterations, save_avhubert, train_avhubert
+from engine.training.avhubert.trainer import Losses, Shop, join_crew
+from engine.training.avhubert.validation import Objective, choose_losses
+from engine.training.consistency import train
+from engine.training.consistency.train import (
     TrainingOptions,
     Workshop,
     align_clips,
     list_held_out,
     observe_clips,
     save_compact,
+    score_held_out,
     train_members,
 )
-from engine.training.crew import join_crew
-from engine.training.dynamics import DynamicsOptions
-from engine.training.dynamics_scores import write_left_out
-from engine.training.dynamics_validation import ablations, keep_folds, measure_looks, train_final, train_in_turn
-from engine.training.probation import Objective, choose_losses
-from engine.training.scores import score_held_out
-from engine.training.speakers import gather_spoken_clips, read_spoken_rows, split_speakers
-from engine.training.steps import Losses, Shop
+from engine.training.style import validation
+from engine.training.style.speakers import gather_spoken_clips, read_spoken_rows, split_speakers
+from engine.training.style.train import DynamicsOptions
+from engine.training.style.validation import (
+    ablations,
+    keep_folds,
+    measure_looks,
+    train_final,
+    train_in_turn,
+    write_left_out,
+)
 from engine.weights.registry import hash_file
 from webapp.cli.output import show_counts
 
@@ -85,7 +92,7 @@ def train_consistency(
         shop = Workshop(out / "checkpoints", _pick_device(settings), workers, report)
         aligned = align_clips(clips, options, shop)
         if validate:
-            figures = consistency.measure_held_out(aligned, options, shop, ablate)
+            figures = train.measure_held_out(aligned, options, shop, ablate)
             out.mkdir(parents=True, exist_ok=True)
             (out / "validation.json").write_text(json.dumps(figures, indent=2) + "\n")
             (out / "held-out.json").write_text(json.dumps(list_held_out(aligned, options), indent=2) + "\n")
@@ -118,10 +125,10 @@ def train_dynamics(
         typer.Option(
             "--folds",
             min=1,
-            max=dynamics_validation.N_FOLDS,
+            max=validation.N_FOLDS,
             help="With --validate: measure so many of the four folds.",
         ),
-    ] = dynamics_validation.N_FOLDS,
+    ] = validation.N_FOLDS,
     forged: Annotated[
         list[Path] | None,
         typer.Option(help="CSV of `wayspeak forge`: the same people's motion on other faces, seen as who moves."),
@@ -146,11 +153,11 @@ def train_dynamics(
             report,
             lambda told: console.print(told, markup=False),
         )
-        folds = split_speakers(clips, dynamics_validation.N_FOLDS, seed=0)
+        folds = split_speakers(clips, validation.N_FOLDS, seed=0)
         if not all(len(fold) > 1 for fold in folds):
             raise Code.BAD_MANIFEST(
                 f"{manifest.name} has too few speakers with clips of several sessions to leave some out.",
-                f"At least {2 * dynamics_validation.N_FOLDS} speakers with 18 clips of 4 sessions each are needed.",
+                f"At least {2 * validation.N_FOLDS} speakers with 18 clips of 4 sessions each are needed.",
             )
         out.mkdir(parents=True, exist_ok=True)
         if validate:
@@ -218,8 +225,8 @@ def pretrain_avhubert(
         shop = Shop(out / "checkpoints", crew, loaders, save_every, on_step)
         if validate:
             objectives = list(Objective) if ablate else [objective]
-            figures = probation.measure_held_out(
-                reels, options, shop, fold or list(range(probation.N_FOLDS)), objectives
+            figures = validation.measure_held_out(
+                reels, options, shop, fold or list(range(validation.N_FOLDS)), objectives
             )
             told = json.dumps(figures, indent=2)
             if crew.leads:

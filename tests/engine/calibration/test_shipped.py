@@ -12,8 +12,8 @@ from engine.calibration.verbal_scale import state
 from engine.pipeline import Engine
 from engine.settings import Settings
 from engine.style.embedder import load_dynamics
-from engine.training.dynamics_scores import STYLE_STAND_INS
-from engine.training.scores import STAND_INS
+from engine.training.consistency.train import STAND_INS
+from engine.training.style.validation import STYLE_STAND_INS
 
 DRAFTS = Path(__file__).parents[3] / "docs" / "calibration-drafts"
 RECORDS = list_shipped()

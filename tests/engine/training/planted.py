@@ -13,13 +13,13 @@ from engine.faces.landmark_features import N_FEATURES
 from engine.models.avhubert import AVHubertConfig
 from engine.models.compact import N_BANDS, Member
 from engine.speech.filterbanks import FILTERS, STEPS_PER_FRAME
-from engine.training import members
-from engine.training.avhubert import AVHubertTraining
-from engine.training.batches import BatchOptions
+from engine.training.avhubert.batches import BatchOptions
+from engine.training.avhubert.clusters import ClusterOptions
+from engine.training.avhubert.preprocessing import N_CEPSTRA, Reel, write_reel
+from engine.training.avhubert.train import AVHubertTraining
+from engine.training.avhubert.trainer import StepOptions
 from engine.training.clips import TrainingClip
-from engine.training.clusters import ClusterOptions
-from engine.training.reels import N_CEPSTRA, Reel, write_reel
-from engine.training.steps import StepOptions
+from engine.training.consistency import ensemble
 
 N_HIDDEN = 3
 TO_CEPSTRA = np.random.default_rng(54321).normal(0, 1, (FILTERS, N_CEPSTRA))
@@ -116,4 +116,4 @@ def make_row(source: str = "lab", speaker: str = "", **cells: Any) -> Row:
 
 def shrink_members(monkeypatch: pytest.MonkeyPatch, width: int = 24, dim: int = 12) -> None:
     """Let everything that is trained in this process be small."""
-    monkeypatch.setattr(members, "Member", partial(Member, width=width, dim=dim))
+    monkeypatch.setattr(ensemble, "Member", partial(Member, width=width, dim=dim))

@@ -9,8 +9,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from engine.errors import Code, FolderUnwritable
-from engine.training.checkpoints import load_checkpoint, save_checkpoint
-from engine.training.records import read_tensors, write_tensors
+from engine.training.checkpoints import load_checkpoint, read_tensors, save_checkpoint, write_tensors
 from tests.raising import raises
 
 RECIPE = {"options": {"seed": 1, "steps": {"rate": 0.1}}, "clips": "ab"}

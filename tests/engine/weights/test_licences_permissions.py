@@ -102,9 +102,9 @@ SPEAKER_BRANCH = (
     "engine/models/dynamics*.py",
     "engine/training/dynamics*.py",
     "engine/training/dvp*.py",
-    "engine/training/speakers.py",
-    "engine/training/distortions.py",
-    "engine/training/recasts.py",
+    "engine/training/style/speakers.py",
+    "engine/training/style/augmentation.py",
+    "engine/training/style/augmentation.py",
     "engine/evaluation/dynamics*.py",
     "gallery_db/**/*.py",
 )

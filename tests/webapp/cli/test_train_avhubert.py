@@ -13,9 +13,9 @@ from typer.testing import CliRunner, Result
 from engine.errors import Code, EngineError
 from engine.models.avhubert import load_avhubert
 from engine.settings import Settings
-from engine.training import archive, probation
-from engine.training.avhubert import TRAININGS
-from engine.training.crew import Crew
+from engine.training.avhubert import dataset, validation
+from engine.training.avhubert.train import TRAININGS
+from engine.training.avhubert.trainer import Crew
 from engine.weights.registry import hash_file
 from tests.engine.training.planted import make_reel, make_training
 from webapp.cli import train
@@ -72,7 +72,7 @@ class Bench:
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     monkeypatch.setenv("WAYSPEAK_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("WAYSPEAK_DEVICE", "cpu")
-    monkeypatch.setattr(archive.ReelMaker, "load", lambda settings: NoMaker())
+    monkeypatch.setattr(dataset.ReelMaker, "load", lambda settings: NoMaker())
     monkeypatch.setattr(train, "TRAININGS", TRAININGS | {"tiny": make_training(steps=2)})
     return Bench(tmp_path)
 
@@ -115,13 +115,13 @@ def test_validation_measures_and_writes_no_weights(bench: Bench) -> None:
 
 def test_a_fold_can_be_chosen_and_is_not_trained_on(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     trained: list[set[str]] = []
-    trains = probation.train_avhubert
+    trains = validation.train_avhubert
 
     def note(reels: list, *rest: object) -> object:
         trained.append({reel.corpus for reel in reels})
         return trains(reels, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(probation, "train_avhubert", note)
+    monkeypatch.setattr(validation, "train_avhubert", note)
     result = bench.run(bench.add_all(), "--validate", "--fold", "1", "--iterations", "1", "--steps", "1")
     assert result.exit_code == 0, result.output
     figures = json.loads(result.stdout)
@@ -181,7 +181,7 @@ def test_processes_that_do_not_lead_cut_nothing_and_keep_quiet(bench: Bench) -> 
     rows, told = bench.add_all(), list[str]()
     (bench.folder / "broken.mp4").write_text("broken")
     (bench.folder / "clips.csv").write_text("\n".join([HEADER, *rows, "broken.mp4,real,1,yes,,lab"]) + "\n")
-    shop = archive.Archive(bench.folder / "reels", Settings(bench.folder), on_skip=told.append)
+    shop = dataset.Archive(bench.folder / "reels", Settings(bench.folder), on_skip=told.append)
     leading = shop.gather_with(Crew(torch.device("cpu")), bench.folder / "clips.csv")
     assert len(told) == 1 and "broken.mp4" in told[0]
     following = Crew(torch.device("cpu"), rank=1, size=1)

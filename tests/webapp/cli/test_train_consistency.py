@@ -18,9 +18,9 @@ from engine.features.extractor import Observer
 from engine.features.records import Heard, Observation, ObservedTrack
 from engine.models.compact import N_SPEECH, load_compact
 from engine.training.clips import TrainingClip, split_folds
-from engine.training.consistency import TrainingOptions, Workshop, align_clips, train_held_out
-from engine.training.members import MemberOptions
-from engine.training.windows import WindowOptions
+from engine.training.consistency.ensemble import MemberOptions
+from engine.training.consistency.train import TrainingOptions, Workshop, align_clips, train_held_out
+from engine.training.consistency.windows import WindowOptions
 from engine.weights.registry import COMPACT, verify
 from tests.engine.training.planted import make_clip, make_clips, shrink_members
 from webapp.cli import train
@@ -224,7 +224,7 @@ def test_a_fold_is_judged_by_members_that_never_saw_its_corpora(
         seen.update({job.name: {clip.corpus for clip in job.clips} for job in jobs})
         return [job.name for job in jobs]
 
-    monkeypatch.setattr("engine.training.consistency.run_jobs", note)
+    monkeypatch.setattr("engine.training.consistency.train.run_jobs", note)
     clips = [*make_clips(9, corpora=["a", "b", "c"]), make_clip(90, 40, "short")]
     options = TrainingOptions(n_folds=4, n_members=2)
     trained = train_held_out("held-out", clips, options, make_shop(tmp_path))

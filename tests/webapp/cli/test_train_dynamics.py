@@ -26,16 +26,14 @@ from engine.features.records import Observation
 from engine.models.dvp import DVP, Member, load_dvp
 from engine.settings import Settings
 from engine.style.embedder import Nature, load_dynamics
-from engine.training import dynamics_validation, speakers
-from engine.training.distortions import Distortion
-from engine.training.dynamics import DynamicsOptions, save_dvp, train_dvp
-from engine.training.dynamics_scores import STYLE_STAND_INS
-from engine.training.dynamics_validation import UNTOUCHED, Looks, _call_all, ablations, look_at
-from engine.training.recasts import StillFace
-from engine.training.speakers import SpokenClip, fit_bases, read_spoken_rows
+from engine.training.style import speakers, validation
+from engine.training.style.augmentation import Distortion, StillFace
+from engine.training.style.speakers import SpokenClip, fit_bases, read_spoken_rows
+from engine.training.style.train import DynamicsOptions, save_dvp, train_dvp
+from engine.training.style.validation import STYLE_STAND_INS, UNTOUCHED, Looks, _call_all, ablations, look_at
 from engine.weights.licences import MARK
 from engine.weights.registry import DYNAMICS, FOLDER, hash_file, verify
-from tests.engine.training.planted_people import (
+from tests.engine.training.style.planted_people import (
     MINI,
     QUICK,
     forge,
@@ -107,8 +105,8 @@ def bench(tmp_path: Path, people: list[SpokenClip], monkeypatch: pytest.MonkeyPa
     options = partial(DynamicsOptions, model=MINI, recasts=6, batch=16, learning_rate=8e-3)
     monkeypatch.setattr(train, "DynamicsOptions", options)
     for tell in (tell_recognition, tell_following):
-        monkeypatch.setattr(dynamics_validation, tell.__name__, partial(tell, n=5))
-    monkeypatch.setattr(dynamics_validation, "recast", hold_still)  # what faces look like is no matter here
+        monkeypatch.setattr(validation, tell.__name__, partial(tell, n=5))
+    monkeypatch.setattr(validation, "recast", hold_still)  # what faces look like is no matter here
     return made
 
 
@@ -188,8 +186,8 @@ def test_natural_motion_is_told_by_a_training_that_did_not_see_it(
         judged.append((int(model.number), {clip.speaker for clip in clips}))  # type: ignore[arg-type]
         return look_at(model, clips)  # type: ignore[return-value]
 
-    monkeypatch.setattr(dynamics_validation, "train_dvp", watch_training)
-    monkeypatch.setattr(dynamics_validation, "look_at", watch_looking)
+    monkeypatch.setattr(validation, "train_dvp", watch_training)
+    monkeypatch.setattr(validation, "look_at", watch_looking)
     assert bench.run().exit_code == 0
     (number, held_out), everybody = judged[0], {clip.speaker for clip in bench.clips}
     assert len(judged) == 1 and number == 1 and len(held_out) == 2
@@ -263,10 +261,10 @@ def test_what_is_left_out_is_never_trained_on_and_the_curve_has_as_many_as_it_sa
         seen[-1][2].update(clip.speaker for clip in clips)
         return {UNTOUCHED: []}
 
-    monkeypatch.setattr(dynamics_validation, "train_dvp", note_training)
-    monkeypatch.setattr(dynamics_validation, "look_at_all", note_looking)
+    monkeypatch.setattr(validation, "train_dvp", note_training)
+    monkeypatch.setattr(validation, "look_at_all", note_looking)
     monkeypatch.setattr(train, "measure_looks", lambda looks, seed: {"folds": len(looks)})
-    monkeypatch.setattr(dynamics_validation, "FEWER", (3, 5))
+    monkeypatch.setattr(validation, "FEWER", (3, 5))
     result = bench.run("--validate", "--ablate", "--curve")
     assert result.exit_code == 0, result.output
     variants = ["model", *ablations(DynamicsOptions())]
@@ -396,8 +394,8 @@ def test_forged_clips_of_people_left_out_are_never_trained_on(bench: Bench, monk
         seen.append((trained, measured, sum(not clip.is_own_face for clip in clips)))
         return {UNTOUCHED: []}
 
-    monkeypatch.setattr(dynamics_validation, "train_dvp", note_training)
-    monkeypatch.setattr(dynamics_validation, "look_at_all", note_looking)
+    monkeypatch.setattr(validation, "train_dvp", note_training)
+    monkeypatch.setattr(validation, "look_at_all", note_looking)
     monkeypatch.setattr(train, "measure_looks", lambda looks, seed: {})
     assert bench.run("--validate").exit_code == 0
     assert len(seen) == 4

@@ -1,0 +1,1 @@
+"""Pre-train AV-HuBERT."""

@@ -1,0 +1,186 @@
+"""`wayspeak train avhubert`: SpeechForensics' first stage at full size, from reels to weights for `load_avhubert`.
+
+In every iteration: find the units, clusters of cepstra in the first and of the last network's features after it; train
+on them. After AV-HuBERT (Shi et al. 2022); docs/avhubert-training.md says where this differs.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+
+from engine.errors import EngineError
+from engine.models.avhubert import CONFIGS, HEADS, AVHubert, AVHubertConfig
+from engine.training.avhubert.batches import BatchOptions, BatchSource, MaskOptions
+from engine.training.avhubert.clusters import ClusterOptions, Describe, describe_by, describe_cepstra, fit_clusters
+from engine.training.avhubert.objective import LossOptions, Pretraining
+from engine.training.avhubert.preprocessing import Reel
+from engine.training.avhubert.trainer import Shop, StepOptions, Trend, take_steps
+from engine.training.checkpoints import Record, read_tensors, write_tensors
+from engine.training.consistency.losses import AlignmentWeights
+from engine.weights.licences import MARK, Use, mark_uses
+from engine.weights.registry import hash_file
+
+LICENCE = "MIT: our code, trained on the clips named here; not Meta's weights and not under their licence"
+
+
+@dataclass(frozen=True, slots=True)
+class AVHubertTraining:
+    """How a network is trained; every number that changes it, and all of it stands in its sidecar."""
+
+    config: AVHubertConfig
+    seed: int = 1
+    iterations: tuple[ClusterOptions, ...] = (ClusterOptions(),)
+    anew: bool = True  # each iteration begins with random weights, as published; else with the last one's
+    steps: StepOptions = field(default_factory=StepOptions)
+    batches: BatchOptions = field(default_factory=BatchOptions)
+    losses: LossOptions = field(default_factory=LossOptions)
+
+
+def _full_size(size: str, layers: tuple[int, ...], micro_batches: int) -> AVHubertTraining:
+    units = (100, 100, 500, 1000, 2000)
+    kinds = zip(units, (None, *layers), strict=True)
+    return AVHubertTraining(
+        CONFIGS[size],
+        iterations=tuple(ClusterOptions(n_units, layer=layer) for n_units, layer in kinds),
+        steps=StepOptions(micro_batches=micro_batches, precision="bfloat16", sparing=size == "large"),
+        batches=BatchOptions(size=8, length=300, max_shift=100),
+        losses=LossOptions(unmasked=1.0 if size == "large" else 0.0, inlet_gradient=0.1),
+    )
+
+
+TRAININGS = {
+    "tiny": AVHubertTraining(  # some ten minutes of one CPU core for half an hour of clips
+        CONFIGS["tiny"],
+        iterations=(ClusterOptions(50), ClusterOptions(50, layer=3)),
+        anew=False,
+        steps=StepOptions(steps=150, micro_batches=1, learning_rate=2e-3, clip_norm=1.0),
+        batches=BatchOptions(
+            size=20,
+            length=50,
+            max_shift=25,
+            turn_deg=8,
+            zoom=0.15,
+            light=0.3,
+            tract=(0.85, 1.18),
+            masks=MaskOptions(sound_share=0.3, sound_span=8, picture_share=0.15, modality_dropout=0.7),
+        ),
+        losses=LossOptions(masked=0.5, unmasked=0.5, alignment_parts=AlignmentWeights(within=1.0, windows=0.0)),
+    ),
+    "base": _full_size("base", (9, 12, 12, 12), 16),
+    "large": _full_size("large", (18, 24, 24, 24), 32),
+}
+
+
+def plan_iterations(
+    usual: tuple[ClusterOptions, ...], count: int | None, units: Sequence[int]
+) -> tuple[ClusterOptions, ...]:
+    """Give `count` iterations of the usual kind, the last one repeated where more are asked for, with these units.
+
+    One number of units holds for all; EngineError where several are neither as many as the iterations.
+    """
+    count = count or (len(units) if len(units) > 1 else len(usual))
+    plan = [usual[min(i, len(usual) - 1)] for i in range(count)]
+    if len(units) > 1 and len(units) != count:
+        raise EngineError(f"{len(units)} numbers of units for {count} iterations.", "Give one, or one for each.")
+    if units:
+        plan = [replace(one, n_units=units[i % len(units)]) for i, one in enumerate(plan)]
+    return tuple(plan)
+
+
+def train_avhubert(reels: Sequence[Reel], options: AVHubertTraining, shop: Shop) -> tuple[AVHubert, list[Trend]]:
+    """Train all iterations, taking up what is in the shop's folder; give the network and each iteration's losses."""
+    model, trends = None, []
+    for number, clusters in enumerate(options.iterations):
+        recipe = _describe_run(reels, options, number)
+        units = _find_units(reels, clusters, options.seed + number, shop, recipe, model)
+        model = _begin(options, number, model)
+        trainee = Pretraining(model, options.losses)
+        source = BatchSource(reels, units, options.batches, options.seed + number)
+        name = f"iteration-{number}"
+        trends.append(take_steps(trainee, source, options.steps, options.seed + number, shop, name, recipe))
+    if model is None:
+        raise ValueError("no iteration is asked for")
+    return model.eval(), trends
+
+
+def begin_untrained(options: AVHubertTraining) -> AVHubert:
+    """Give the network as training begins with it, to be compared with what comes of it."""
+    return _begin(options, 0, None).eval()
+
+
+def save_avhubert(
+    model: AVHubert, path: Path, options: AVHubertTraining, reels: Sequence[Reel], trends: Sequence[Trend]
+) -> None:
+    """Write the weights and beside them the record of how they were made.
+
+    Both are marked for the comparison of face and voice alone: whoever trains for another use says so there.
+    """
+    uses = mark_uses(frozenset({Use.CONSISTENCY}))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tensors = {name: one.detach().cpu().contiguous() for name, one in model.state_dict().items()}
+    save_file(tensors, path, {MARK: uses, "licence": LICENCE})
+    digest = hash_file(path)
+    record = {
+        "sha256": digest,
+        "recipe": f"{path.stem}-{digest[:12]}",
+        "licence": LICENCE,
+        MARK: uses,
+        "options": asdict(options),
+        "trained_on": {
+            "clips": len(reels),
+            "seconds": round(sum(reel.seconds for reel in reels)),
+            "speakers": len({reel.speaker for reel in reels}),
+            "sources": sorted({reel.source for reel in reels}),
+        },
+        "losses_first_and_last": [trend.sum_up() for trend in trends],
+    }
+    path.with_suffix(".json").write_text(json.dumps(record, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _begin(options: AVHubertTraining, number: int, last: AVHubert | None) -> AVHubert:
+    """The network as an iteration begins with it: its heads are always new, since its units are."""
+    torch.manual_seed(options.seed + number)
+    model = AVHubert(replace(options.config, n_clusters=options.iterations[number].n_units))
+    if last is not None and not options.anew:
+        kept = {name: one for name, one in last.state_dict().items() if name not in HEADS}
+        model.load_state_dict(model.state_dict() | kept)
+    return model
+
+
+def _find_units(
+    reels: Sequence[Reel], options: ClusterOptions, seed: int, shop: Shop, recipe: Record, model: AVHubert | None
+) -> list[np.ndarray]:
+    """(T,) int16 a reel; from the file of this run where there is one."""
+    path = shop.folder / f"units-{recipe['iteration']}.safetensors"
+    if path.is_file():
+        tensors, _ = read_tensors(path, recipe)
+        return [tensors[f"reel/{i}"].numpy() for i in range(len(reels))]
+    describe = _choose_description(options, model)
+    clusters = shop.crew.share(lambda: fit_clusters(reels, describe, options, seed))
+    units = shop.crew.divide(reels, lambda reel: clusters.assign(describe(reel)))
+    if shop.crew.leads:
+        tensors = {f"reel/{i}": torch.from_numpy(one) for i, one in enumerate(units)}
+        tensors |= {name: torch.from_numpy(one) for name, one in clusters.arrays().items()}
+        write_tensors(path, tensors, recipe, {})
+    shop.crew.wait()
+    return units
+
+
+def _choose_description(options: ClusterOptions, model: AVHubert | None) -> Describe:
+    if options.layer is None:
+        return describe_cepstra
+    if model is None:
+        raise ValueError("the first iteration has no network whose features could be clustered")
+    return describe_by(model, options.layer)
+
+
+def _describe_run(reels: Sequence[Reel], options: AVHubertTraining, number: int) -> Record:
+    """What the weights of an iteration are a function of."""
+    clips = hashlib.sha256(repr([(reel.path.stem, reel.late, reel.corpus) for reel in reels]).encode()).hexdigest()
+    return {"options": asdict(options), "clips": clips, "iteration": number}

@@ -1,0 +1,37 @@
+"""One process does all the work itself; what several do together is in test_steps.py."""
+
+import pytest
+import torch
+
+from engine.training.avhubert.trainer import Crew, join_crew
+
+
+def test_without_a_launcher_one_process_is_the_crew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    with join_crew("cpu") as crew:
+        assert crew == Crew(torch.device("cpu")) and crew.leads
+        assert crew.share(lambda: "found") == "found"
+        assert crew.divide([1, 2, 3], lambda item: item * 2) == [2, 4, 6]
+        tensors = [torch.ones(2)]
+        crew.average(tensors)
+        assert tensors[0].tolist() == [1, 1]
+        crew.wait()
+    assert not torch.distributed.is_initialized()
+
+
+def test_the_work_of_several_comes_back_in_the_order_of_the_items(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seven items on three processes, as each of them would do its share."""
+    items = list(range(7))
+    crews = [Crew(torch.device("cpu"), rank, 3) for rank in range(3)]
+    parts = [[item * 10 for item in items[crew.rank :: 3]] for crew in crews]
+    done: list[list[int]] = []
+
+    def gather(out: list, own: list) -> None:
+        done.append(own)
+        out[:] = parts
+
+    monkeypatch.setattr(torch.distributed, "all_gather_object", gather)
+    for crew in crews:
+        assert crew.divide(items, lambda item: item * 10) == [item * 10 for item in items]
+    assert done == parts
+    assert [crew.leads for crew in crews] == [True, False, False]

@@ -1,0 +1,134 @@
+"""What a model is worth on a fold that was left out: figures on clips whose truth is planted."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from engine.models.compact import N_SPEECH, CompactConsistency
+from engine.training.clips import TrainingClip
+from engine.training.consistency.ensemble import MemberOptions, Trainee
+from engine.training.consistency.validation import (
+    MIN_WHOLE,
+    SECONDS,
+    HeldOut,
+    _limit_speakers,
+    encode_by_context,
+    encode_by_members,
+    sum_up,
+    try_fold,
+)
+from engine.types import Encoded
+from tests.engine.training.planted import make_clip, make_clips, shrink_members
+
+
+def hear(lips: np.ndarray, speech: np.ndarray) -> Encoded:
+    """A perfect ear: the motion behind these clips is read from either side by least squares."""
+    ones = np.ones(len(lips), np.float32)
+    world = np.random.default_rng(12345)  # the one of the planted clips
+    to_lips, to_mel = world.normal(0, 0.03, (3, lips.shape[1])), world.normal(0, 1, (3, 40))
+    seen = (lips - lips.mean(0)) @ np.linalg.pinv(to_lips)
+    heard = speech.reshape(-1, 4, 40).mean(1)
+    heard = (heard - heard.mean(0)) @ np.linalg.pinv(to_mel)
+    return Encoded(0, embed(seen), embed(heard), ones, ones)
+
+
+def embed(rows: np.ndarray) -> np.ndarray:
+    return (rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-6)).astype(np.float32)
+
+
+def deaf(lips: np.ndarray, speech: np.ndarray) -> Encoded:
+    rng, ones = np.random.default_rng(len(lips)), np.ones(len(lips), np.float32)
+    return Encoded(0, embed(rng.normal(size=(len(lips), 8))), embed(rng.normal(size=(len(lips), 8))), ones, ones)
+
+
+@pytest.fixture(scope="module")
+def fold() -> HeldOut:
+    return try_fold(make_clips(8), hear)
+
+
+def test_a_perfect_ear_has_perfect_figures(fold: HeldOut) -> None:
+    figures = sum_up([fold])
+    whole, offsets = figures["whole"], figures["offsets"]
+    assert isinstance(whole, dict) and isinstance(offsets, dict)
+    assert (whole["auc"], whole["eer"], whole["n_own"], whole["n_other"]) == (1.0, 0.0, 8, 56)
+    assert whole["ci"] == [1.0, 1.0]
+    assert offsets == {"n": 8 * 25, "clips": 8, "within_1_frame": 1.0, "within_1_frame_own": 1.0}
+    by_seconds = figures["by_seconds"]
+    assert isinstance(by_seconds, dict) and list(by_seconds) == [str(seconds) for seconds in SECONDS]
+    assert by_seconds["1"]["n_own"] > by_seconds["3"]["n_own"] > 0
+    assert by_seconds["3"]["auc"] > 0.95
+    json.dumps(figures)  # plain numbers alone
+
+
+def test_shuffled_faces_and_deaf_models_are_worth_nothing(fold: HeldOut) -> None:
+    shuffled = sum_up([fold])["shuffled"]
+    assert isinstance(shuffled, dict) and 0.2 < shuffled["auc"] < 0.8
+    whole = sum_up([try_fold(make_clips(8), deaf, fast=True)])["whole"]
+    assert isinstance(whole, dict) and 0.2 < whole["auc"] < 0.8
+
+
+def test_folds_are_pooled_and_fast_figures_are_the_whole_clips_alone() -> None:
+    folds = [try_fold(make_clips(n, first=100 * n), hear, fast=True) for n in (4, 6)]
+    assert list(sum_up(folds)) == ["whole"]
+    whole = sum_up(folds)["whole"]
+    assert isinstance(whole, dict) and (whole["n_own"], whole["n_other"]) == (4 + 6, 12 + 30)
+
+
+def test_short_clips_are_not_judged_whole_but_give_windows() -> None:
+    clips = [make_clip(i, MIN_WHOLE if i < 3 else MIN_WHOLE - 1) for i in range(6)]
+    tried = try_fold(clips, hear)
+    assert {trial.face for trial in tried.whole[0]} == {"0.mp4", "1.mp4", "2.mp4"}
+    assert {trial.face for trial in tried.windows[3][0]} == {f"{i}.mp4" for i in range(6)}
+
+
+def test_nobodys_clips_outnumber_the_others_in_windows() -> None:
+    clips = [make_clip(i, 200, speaker="much") for i in range(9)] + [make_clip(20, 900, speaker="long")]
+    kept = _limit_speakers(clips)
+    assert [clip.name for clip in kept] == ["0.mp4", "1.mp4", "20.mp4"]  # 16 s of the one, the other's only clip
+
+
+def test_unknown_speakers_of_a_source_are_never_each_others_other_voice() -> None:
+    clips = [make_clip(i, 120, source="web", speaker="") for i in range(4)] + [make_clip(9, 120, speaker="lab_9")]
+    tried = try_fold(clips, hear, fast=True)
+    assert len(tried.whole[1]) == 8  # each of the four against the fifth, and back
+    assert all("9.mp4" in (trial.face, trial.voice) for trial in tried.whole[1])
+
+
+def make_trainee(monkeypatch: pytest.MonkeyPatch, seed: int = 0) -> Trainee:
+    shrink_members(monkeypatch)
+    torch.manual_seed(seed)
+    trainee = Trainee(MemberOptions())
+    for tensor in trainee.parameters():
+        if tensor.ndim:
+            torch.nn.init.normal_(tensor, std=0.3)
+    return trainee.eval()
+
+
+def rows_of(clip: TrainingClip) -> tuple[np.ndarray, np.ndarray]:
+    return clip.lips, clip.mel.reshape(-1, N_SPEECH)
+
+
+def test_the_context_layers_give_unit_rows_for_every_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    trainee, clip = make_trainee(monkeypatch), make_clip(0, 77)
+    encoded = encode_by_context([trainee])(*rows_of(clip))
+    assert encoded.lips.shape == encoded.speech.shape == (77, 24)
+    for rows in (encoded.lips, encoded.speech):
+        assert np.allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-5)
+    assert (encoded.lips_weight == 1).all()
+    with torch.no_grad():
+        for tensor in trainee.prediction.context[0].parameters():
+            tensor.zero_()
+    assert not np.allclose(encode_by_context([trainee])(*rows_of(clip)).lips, encoded.lips, atol=1e-3)
+    later = replace(clip, lips=clip.lips[:60], mel=clip.mel[:240], real=clip.real[:60])
+    assert len(encode_by_context([trainee])(*rows_of(later)).lips) == 60
+
+
+def test_members_embed_as_the_product_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    trainees, clip = [make_trainee(monkeypatch, seed) for seed in (0, 1)], make_clip(0, 50)
+    found = encode_by_members(trainees)(*rows_of(clip))
+    wanted = CompactConsistency.of([trainee.member for trainee in trainees]).encode(*rows_of(clip))
+    assert found.lips.shape == (50, 24) and np.array_equal(found.lips, wanted.lips)
+    assert np.array_equal(found.speech, wanted.speech)
