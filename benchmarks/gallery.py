@@ -29,11 +29,11 @@ from sqlalchemy import insert, update
 from benchmarks.speed import compare, stopwatch
 from engine.types import DynamicEmbedding
 from gallery_db.database import Database, open_database
+from gallery_db.faiss_index import VectorIndex, build_snapshot
 from gallery_db.gallery import Gallery
-from gallery_db.index import VectorIndex, build_snapshot
 from gallery_db.records import Basis, Consent, NewSample
 from gallery_db.schema import GenerationRow, SpeakerRow, TemplateRow
-from gallery_db.searching import REORDERED
+from gallery_db.search import REORDERED
 from gallery_db.templates import Generation
 from tests.gallery_db.servers import run_postgres
 

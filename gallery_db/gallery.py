@@ -9,14 +9,14 @@ from typing import Self
 from engine.calibration.records import Calibration as CalibrationRecord
 from engine.settings import Settings
 from engine.types import DynamicEmbedding
-from gallery_db import audit, calibrations, enrolling, forgetting, merging, portable, repair, searching
+from gallery_db import audit, calibrations, enrolment, erasure, integrity
+from gallery_db import export as portable
+from gallery_db import search as searching
+from gallery_db import speakers as merging
 from gallery_db.audit import Action
-from gallery_db.backups import OWN_TOOLS, restore_backup, write_backup
+from gallery_db.backup import OWN_TOOLS, restore_backup, write_backup
 from gallery_db.database import FILE, FOLDER, Database, open_database
 from gallery_db.errors import GalleryCode, GalleryError
-from gallery_db.evidence import Judge
-from gallery_db.nearest import Finder
-from gallery_db.people import expect_speaker, find_speaker, read_samples, read_speakers
 from gallery_db.records import (
     MAX_TEXT,
     Admission,
@@ -35,6 +35,9 @@ from gallery_db.records import (
     Verification,
 )
 from gallery_db.schema import VERSION
+from gallery_db.scoring import Judge
+from gallery_db.search import Finder
+from gallery_db.speakers import expect_speaker, find_speaker, read_samples, read_speakers
 from gallery_db.templates import read_generation
 
 FORGET_S = 60.0  # how long a forgetting waits for readers to leave
@@ -46,7 +49,7 @@ class Gallery:
     def __init__(self, database: Database, device: str = "auto"):
         self.database = database
         self._finder = Finder(device)
-        self._cleaners: dict[str, forgetting.Cleaner] = {}
+        self._cleaners: dict[str, erasure.Cleaner] = {}
 
     @classmethod
     def open(cls, where: Settings | Path | str, device: str = "auto") -> Self:
@@ -82,7 +85,7 @@ class Gallery:
     ) -> None:
         self.close()
 
-    def register_cleaner(self, name: str, clean: forgetting.Cleaner) -> None:
+    def register_cleaner(self, name: str, clean: erasure.Cleaner) -> None:
         """Let a cache know when somebody is forgotten."""
         self._cleaners[name] = clean
 
@@ -90,7 +93,7 @@ class Gallery:
         """Say which samples an enrolment would accept."""
         with self.database.read() as connection:
             found = find_speaker(connection, who)
-            return enrolling.judge_samples(connection, self._finder, found, samples, allow_duplicate)
+            return enrolment.judge_samples(connection, self._finder, found, samples, allow_duplicate)
 
     def enrol(
         self,
@@ -106,11 +109,11 @@ class Gallery:
         EnrolmentRefused where not one sample is accepted: nothing is written then, and nothing in a dry run, which
         gives what would be. UNKNOWN_SPEAKER for an id of nobody.
         """
-        recipe = enrolling.expect_one_recipe(samples)
+        recipe = enrolment.expect_one_recipe(samples)
         with self.database.read() as connection:  # builds the index before others have to wait
             self._finder.count(connection, recipe)
         with self.database.write(keep=not dry_run) as connection:
-            return enrolling.enrol(connection, self._finder, who, samples, consent, allow_duplicate)
+            return enrolment.enrol(connection, self._finder, who, samples, consent, allow_duplicate)
 
     def speakers(self) -> list[Speaker]:
         """Everybody, by name."""
@@ -195,13 +198,13 @@ class Gallery:
     def forget(self, who: str | int, *, timeout_s: float = FORGET_S) -> Receipt:
         """Delete all that is kept about a speaker, from the files too; waits so long for readers to let go."""
         with self.database.write() as connection:
-            removed = forgetting.forget_speaker(connection, expect_speaker(connection, who))
+            removed = erasure.forget_speaker(connection, expect_speaker(connection, who))
         return self._finish(removed, timeout_s)
 
     def forget_overdue(self, now: datetime | None = None, *, timeout_s: float = FORGET_S) -> list[Receipt]:
         """Delete what is kept on consents that have lapsed; a speaker of whom nothing else is left goes whole."""
         with self.database.write() as connection:
-            removed = forgetting.forget_lapsed(connection, now or datetime.now(UTC))
+            removed = erasure.forget_lapsed(connection, now or datetime.now(UTC))
         return [self._finish(one, timeout_s) for one in removed]
 
     def merge(self, kept: str | int, absorbed: str | int) -> Speaker:
@@ -245,7 +248,7 @@ class Gallery:
         """
         people = portable.read_people(path, recipe)
         with self.database.write() as connection:
-            return enrolling.import_people(connection, people, recipe, on_clash)
+            return enrolment.import_people(connection, people, recipe, on_clash)
 
     def backup(self, path: Path) -> None:
         """Write the whole gallery into a file while others use it; GalleryError with a database server."""
@@ -270,11 +273,11 @@ class Gallery:
     def check(self) -> Check:
         """Look for damage everywhere, and mend what is derived: templates, the index, consents of nothing."""
         self._finder.forget()
-        return repair.check(self.database)
+        return integrity.check(self.database)
 
-    def _finish(self, removed: forgetting.Removed, timeout_s: float) -> Receipt:
+    def _finish(self, removed: erasure.Removed, timeout_s: float) -> Receipt:
         self._finder.forget()  # at once, rather than with the next search
-        return forgetting.finish_forgetting(self.database, removed, self._cleaners, timeout_s)
+        return erasure.finish_forgetting(self.database, removed, self._cleaners, timeout_s)
 
 
 def _locate(where: Settings | Path | str) -> Path | str:

@@ -7,6 +7,8 @@ Times are UTC and know it; `D` is the width of an embedding. The seams between t
 - `portable.write_people(path, people)` and `portable.read_people(path) -> tuple[Person, ...]`: a file and its records,
   while `Gallery.export` and `Gallery.import_` read and write the database;
 - `Calibration` is what `Gallery.search` needs of a calibration.
+
+What somebody is told before they consent to being enrolled; its version is kept with the consent.
 """
 
 import re
@@ -358,3 +360,13 @@ class Calibration(Protocol):
     def llrs(self, scores: np.ndarray, qualities: np.ndarray | None = None, *, gallery_size: int = 0) -> np.ndarray:
         """Log10 LR (N,) of scores (N,) with qualities (N, Q); `gallery_size` of how many speakers, 0: 1 to 1."""
         ...
+
+
+VERSION = "1"
+TEXT = """\
+Notice 1 to whoever is enrolled. From the clips that show you speaking Wayspeak computes numbers that tell how your face
+moves, and keeps them with your name, a small picture of your face, the names and checksums of the files, and this
+consent. They are used for the stated purpose alone: to compare them with other clips. They may count as biometric data.
+They stay on this machine, are not sold or passed on, and are erased when the purpose is met or the term ends, three
+years at most. You may see them, take them with you, and withdraw your consent at any time, without giving a reason:
+they are erased then (`wayspeak forget`)."""

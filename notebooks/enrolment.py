@@ -38,8 +38,7 @@ from IPython.display import display
 from engine.settings import Settings
 from engine.style.clip_embeddings import Watcher
 from gallery_db.gallery import Gallery
-from gallery_db.notice import VERSION
-from gallery_db.records import Basis, Consent
+from gallery_db.records import VERSION, Basis, Consent
 from webapp.enrolment import (
     compare_clips,
     describe_enrolments,

@@ -21,8 +21,8 @@ from engine.calibration.records import Task
 from engine.features.cache import ObservationCache
 from engine.features.extractor import Observer
 from engine.settings import Settings
+from gallery_db.export import write_people
 from gallery_db.gallery import Gallery
-from gallery_db.portable import write_people
 from gallery_db.records import Person
 from tests.engine.evaluation.films import draw_film, see
 from tests.gallery_db.planted import draw_person, embed, make_consent, make_sample

@@ -18,7 +18,7 @@ from engine.style.records import Sighting
 from engine.types import OnStep
 from gallery_db.database import FILE, FOLDER
 from gallery_db.records import NewSample, Search, Verification
-from gallery_db.summary import to_json
+from gallery_db.text import to_json
 from webapp.analysis.records import Question
 from webapp.errors import WebCode
 

@@ -17,8 +17,8 @@ from rich.table import Table
 from engine.datasets.manifest import read_manifest
 from engine.errors import EngineError
 from gallery_db.errors import EnrolmentRefused
+from gallery_db.export import read_people, write_people
 from gallery_db.gallery import Gallery
-from gallery_db.portable import read_people, write_people
 from gallery_db.records import Admission, Consent, Enrolment, NewSample, Person, StoredSample
 from webapp.asking import to_sample
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from engine.settings import Settings
-from gallery_db.forgetting import Cleaner, Forgotten
+from gallery_db.erasure import Cleaner, Forgotten
 from gallery_db.gallery import Gallery
 from webapp.database import FILE
 from webapp.jobs.forgetting import forget_people

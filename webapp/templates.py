@@ -3,7 +3,7 @@
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from gallery_db.summary import clean
+from gallery_db.text import clean
 from webapp.texts import say
 
 ENVIRONMENT = Environment(

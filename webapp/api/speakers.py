@@ -6,7 +6,7 @@ from fastapi import APIRouter, Path
 
 from engine.style.records import Sighting, choose_speaker
 from gallery_db.records import StoredSample
-from gallery_db.summary import SCHEMA_VERSION, to_json
+from gallery_db.text import SCHEMA_VERSION, to_json
 from webapp.accounts.records import Visitor
 from webapp.analysis.records import Question
 from webapp.api.entrance import Analyst, AnyVisitor, Enroller

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from engine.consistency.methods import Method
-from gallery_db import notice
+from gallery_db import records
 from gallery_db.records import MAX_TERM_DAYS, MAX_TEXT, Basis, Consent
 from webapp.analysis.records import Question
 from webapp.jobs.records import JobState
@@ -141,7 +141,7 @@ class ConsentView(Given):
     purpose: Text
     term_days: int = Field(ge=1, le=MAX_TERM_DAYS)
     collector: Text = Field(description="Who asked for the consent.")
-    notice_version: Text = notice.VERSION
+    notice_version: Text = records.VERSION
     release_sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$", description="Of the signed release.")
 
     def sign(self) -> Consent:

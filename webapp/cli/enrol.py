@@ -17,11 +17,11 @@ from engine.errors import Code, EngineError
 from engine.reports.json import error_to_json, write_json
 from engine.settings import Settings
 from engine.style.clip_embeddings import Sighting, Watcher
-from gallery_db import notice
+from gallery_db import records
 from gallery_db.errors import EnrolmentRefused
-from gallery_db.people import clean_name
 from gallery_db.records import MAX_TERM_DAYS, MAX_TEXT, Basis, Consent, NewSample
-from gallery_db.summary import (
+from gallery_db.speakers import clean_name
+from gallery_db.text import (
     CAUTION,
     clean,
     describe_admission,
@@ -52,7 +52,7 @@ def enrol(
     collector: Annotated[str | None, typer.Option(help="Who asked.  [default: the user of this machine]")] = None,
     notice_version: Annotated[
         str, typer.Option("--notice", help="Version of the text that the person was shown.")
-    ] = notice.VERSION,
+    ] = records.VERSION,
     session: Annotated[str, typer.Option(help="Name of the recording occasion that the clips share.")] = "",
     allow_duplicate: Annotated[
         bool, typer.Option("--allow-duplicate", help="Enrol even who moves like somebody enrolled already.")
@@ -138,7 +138,7 @@ def ask_consent(
 ) -> Consent:
     """Make the consent; what is missing is asked for, and EngineError names the option where nobody can be asked."""
     if basis is None and sys.stdin.isatty():
-        typer.echo(notice.TEXT, err=True)
+        typer.echo(records.TEXT, err=True)
     basis = basis or ask("--basis", f"Basis ({', '.join(Basis)})", Basis)
     purpose = purpose or ask("--purpose", "Purpose", str)
     term_days = term_days if term_days is not None else ask("--term-days", "Term in days", int)

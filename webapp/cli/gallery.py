@@ -16,7 +16,7 @@ from engine.reports.json import write_json
 from engine.settings import Settings
 from gallery_db.gallery import Gallery
 from gallery_db.records import Clash, StoredSample
-from gallery_db.summary import (
+from gallery_db.text import (
     SCHEMA_VERSION,
     clean,
     describe_check,

@@ -7,7 +7,7 @@ from engine.calibration.files import list_shipped
 from engine.calibration.records import Calibration, to_json
 from engine.errors import EngineError
 from gallery_db.gallery import Gallery
-from gallery_db.summary import clean, describe_search, describe_verification
+from gallery_db.text import clean, describe_search, describe_verification
 from webapp.evidence.credentials import examine_credentials
 from webapp.evidence.exhibits import Exhibit
 from webapp.evidence.surroundings import describe_environment, read_cards

@@ -19,7 +19,7 @@ from typing import Any
 
 import engine
 from engine.settings import MediaLimits
-from gallery_db.summary import clean
+from gallery_db.text import clean
 
 MODULE = "webapp.evidence.credentials_child"
 MAX_CPU_S, MAX_WALL_S = 60, 120

@@ -3,8 +3,8 @@
 from sqlalchemy import Connection, select, update
 
 from engine.errors import EngineError
-from gallery_db.forgetting import Forgotten, erase
-from gallery_db.people import fold_name
+from gallery_db.erasure import Forgotten, erase
+from gallery_db.speakers import fold_name
 from webapp.jobs import folders
 from webapp.jobs.leases import NOBODY
 from webapp.jobs.records import JobState

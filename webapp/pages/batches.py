@@ -10,7 +10,7 @@ from uuid import uuid4
 import gradio as gr
 from gradio.utils import get_upload_folder
 
-from gallery_db.summary import clean
+from gallery_db.text import clean
 from webapp import batch
 from webapp.accounts.visitors import Role, require_role
 from webapp.analysis.records import Question

@@ -9,7 +9,7 @@ from engine.calibration.apply import find_calibration
 from engine.calibration.files import list_shipped
 from engine.calibration.records import Calibration, CalibrationStatus, Task
 from engine.errors import EngineError
-from gallery_db.summary import clean
+from gallery_db.text import clean
 from webapp.accounts.visitors import LOCAL, Role, require_role
 from webapp.context import AppContext
 from webapp.figures import plot_metrics

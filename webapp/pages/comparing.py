@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from engine.reports.text import name_method
 from engine.types import Analysis, TrackReport, Window
-from gallery_db.summary import clean
+from gallery_db.text import clean
 from webapp.jobs.records import Job
 from webapp.templates import fill
 from webapp.texts import say

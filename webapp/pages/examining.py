@@ -8,7 +8,7 @@ from urllib.parse import quote
 from engine.errors import EngineError
 from engine.types import TrackReport
 from gallery_db.records import StoredSample
-from gallery_db.summary import clean
+from gallery_db.text import clean
 from webapp import views
 from webapp.analysis.records import Question
 from webapp.context import AppContext

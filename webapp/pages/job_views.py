@@ -6,7 +6,7 @@ from typing import Any
 
 from engine.fetch.fetch import MediaDescription
 from engine.types import Analysis
-from gallery_db.summary import clean
+from gallery_db.text import clean
 from webapp.jobs.records import Job, JobState
 from webapp.templates import fill
 from webapp.texts import say

@@ -10,10 +10,10 @@ from uuid import uuid4
 
 from engine.errors import EngineError
 from engine.style.records import Sighting, choose_speaker
-from gallery_db import notice
-from gallery_db.people import clean_name
+from gallery_db import records
 from gallery_db.records import Admission, Basis, Consent, Enrolment, NewSample, Speaker
-from gallery_db.summary import clean
+from gallery_db.speakers import clean_name
+from gallery_db.text import clean
 from webapp.analysis.records import Question
 from webapp.asking import to_sample
 from webapp.context import AppContext
@@ -57,7 +57,7 @@ class ConsentForm:
                 Basis(self.basis),
                 self.purpose,
                 int(self.term_days),
-                notice.VERSION,
+                records.VERSION,
                 self.collector,
                 release_sha256=release,
             )

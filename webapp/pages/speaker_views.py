@@ -6,9 +6,9 @@ from datetime import datetime
 from typing import Any
 
 from engine.style.records import Sighting
-from gallery_db import notice
+from gallery_db import records
 from gallery_db.records import Admission, Enrolment, Receipt, Rejection, RejectionReason, Speaker, StoredSample
-from gallery_db.summary import clean
+from gallery_db.text import clean
 from webapp.templates import fill
 from webapp.texts import say
 
@@ -32,7 +32,7 @@ REFUSALS = {
 
 def show_notice() -> str:
     """Give the text that the person is to be shown before they consent."""
-    heading, _, rest = say(notice.TEXT).partition(".")
+    heading, _, rest = say(records.TEXT).partition(".")
     return fill("speakers.html", "notice", heading=heading, text=rest)
 
 

@@ -7,7 +7,7 @@ from markupsafe import Markup
 from engine.calibration.records import Task
 from engine.style.records import Sighting
 from gallery_db.records import Candidate, Search, SearchReason, StoredSample, Verification
-from gallery_db.summary import CAUTION, EXPLANATIONS, clean
+from gallery_db.text import CAUTION, EXPLANATIONS, clean
 from webapp.analysis.records import JobError, Question
 from webapp.pages.speaker_views import count_clips, embed_jpeg
 from webapp.templates import fill

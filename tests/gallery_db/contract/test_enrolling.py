@@ -97,7 +97,7 @@ def test_an_enrolment_that_fails_half_way_leaves_nothing(gallery: Gallery, monke
     def fail(*_: object) -> None:
         raise RuntimeError("half way")
 
-    monkeypatch.setattr("gallery_db.enrolling.renew_templates", fail)
+    monkeypatch.setattr("gallery_db.enrolment.renew_templates", fail)
     with pytest.raises(RuntimeError, match="half way"):
         gallery.enrol("Ada", make_samples(1), make_consent())
     monkeypatch.undo()

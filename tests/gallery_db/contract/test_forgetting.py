@@ -5,8 +5,8 @@ from pathlib import Path
 
 from sqlalchemy import func, select
 
+from gallery_db.erasure import Forgotten
 from gallery_db.errors import GalleryCode
-from gallery_db.forgetting import Forgotten
 from gallery_db.gallery import Gallery
 from gallery_db.records import SearchReason
 from gallery_db.schema import AuditRow, Base

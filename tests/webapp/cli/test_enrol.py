@@ -27,7 +27,7 @@ from engine.settings import Settings
 from engine.style.clip_embeddings import Sighting, Watcher
 from engine.style.embedder import load_dynamics
 from engine.types import OnStep
-from gallery_db import notice
+from gallery_db import records as notice
 from gallery_db.gallery import Gallery
 from gallery_db.records import Basis
 from tests.engine.style.test_embedder import SIZES, write_weights

@@ -9,8 +9,8 @@ import pytest
 
 from engine.calibration.files import write_record
 from engine.settings import Settings
+from gallery_db.export import read_people
 from gallery_db.gallery import Gallery
-from gallery_db.portable import read_people
 from gallery_db.records import Basis, Consent
 from tests.engine.calibration.drawn import make_record
 from tests.gallery_db.drawn import RECIPE, draw_clips, draw_person, make_sample

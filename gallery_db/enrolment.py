@@ -7,21 +7,9 @@ import numpy as np
 from sqlalchemy import Connection, select
 
 from gallery_db import audit
-from gallery_db.admission import judge
 from gallery_db.audit import Action
+from gallery_db.enrolment_checks import judge
 from gallery_db.errors import EnrolmentRefused, GalleryCode
-from gallery_db.nearest import Finder, read_neighbours
-from gallery_db.people import (
-    Entry,
-    add_consent,
-    add_samples,
-    add_speaker,
-    expect_speaker,
-    find_speaker,
-    read_samples,
-    read_speakers,
-    suggest_name,
-)
 from gallery_db.records import (
     Admission,
     Clash,
@@ -34,6 +22,18 @@ from gallery_db.records import (
     StoredSample,
 )
 from gallery_db.schema import EmbeddingRow
+from gallery_db.search import Finder, read_neighbours
+from gallery_db.speakers import (
+    Entry,
+    add_consent,
+    add_samples,
+    add_speaker,
+    expect_speaker,
+    find_speaker,
+    read_samples,
+    read_speakers,
+    suggest_name,
+)
 from gallery_db.templates import join_vectors, renew_templates
 
 

@@ -9,9 +9,9 @@ from sqlalchemy import Connection, LargeBinary, select, type_coerce
 from gallery_db import audit
 from gallery_db.audit import Action
 from gallery_db.database import Database
-from gallery_db.people import drop_unused_consents
 from gallery_db.records import Check
 from gallery_db.schema import EmbeddingRow, SpeakerRow, TemplateRow
+from gallery_db.speakers import drop_unused_consents
 from gallery_db.templates import Template, compute_templates, renew_templates
 
 UNIT = 1e-5  # how far from 1 the length of an embedding may be

@@ -12,8 +12,8 @@ import pytest
 from sqlalchemy import update
 
 from gallery_db.errors import GalleryDamaged
+from gallery_db.faiss_index import Snapshot, VectorIndex, build_snapshot, check_vectors
 from gallery_db.gallery import Gallery
-from gallery_db.index import Snapshot, VectorIndex, build_snapshot, check_vectors
 from gallery_db.schema import TemplateRow
 from gallery_db.templates import Generation
 from tests.gallery_db.planted import REASON, RECIPE, draw_person, embed, enrol_people, make_consent, make_samples
@@ -163,7 +163,7 @@ def test_a_gpu_is_used_where_faiss_has_one_and_the_settings_allow_it(monkeypatch
         moved.append((type(resources), device))
         return index
 
-    monkeypatch.setattr("gallery_db.index.count_gpus", lambda: 1)
+    monkeypatch.setattr("gallery_db.faiss_index.count_gpus", lambda: 1)
     monkeypatch.setattr(faiss, "StandardGpuResources", Resources, raising=False)
     monkeypatch.setattr(faiss, "index_cpu_to_gpu", move, raising=False)
     vectors = draw(5)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
-from gallery_db import summary
+from gallery_db import text as summary
 from gallery_db.records import (
     Admission,
     Candidate,

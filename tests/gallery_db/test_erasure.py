@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gallery_db import forgetting
+from gallery_db import erasure
 from gallery_db.gallery import Gallery
 from tests.gallery_db.planted import REASON, draw_person, embed, enrol_people, make_consent, make_samples
 
@@ -81,7 +81,7 @@ def test_a_reader_holds_it_up_and_then_it_is_done(file: Path) -> None:
             assert not receipt.is_erased
             assert any("somebody reads" in place for place in receipt.remaining)
             assert find(file, traces)
-        assert forgetting.erase(gallery.database, traces, timeout_s=10)
+        assert erasure.erase(gallery.database, traces, timeout_s=10)
         assert find(file, traces) == set()
 
 
@@ -112,18 +112,18 @@ def test_a_stale_copy_that_the_log_left_is_cleaned_by_a_rewrite(file: Path, monk
     with Gallery.open(file) as gallery:
         traces = plant(gallery)
         rewritten = []
-        rewrite = forgetting._vacuum
-        monkeypatch.setattr(forgetting, "_vacuum", lambda one: rewritten.append(1) or rewrite(one))
+        rewrite = erasure._vacuum
+        monkeypatch.setattr(erasure, "_vacuum", lambda one: rewritten.append(1) or rewrite(one))
         assert gallery.forget(NAME).is_erased
         assert rewritten == [1]
         assert find(file, traces) == set()
 
 
 def test_traces_are_found_across_the_pieces_that_are_read(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(forgetting, "CHUNK", 1000)
+    monkeypatch.setattr(erasure, "CHUNK", 1000)
     with Gallery.open(file) as gallery:
         beside = file.with_name("gallery.db-beside")
         beside.write_bytes(b"x" * 990 + b"needle in two pieces" + b"x" * 2000)
-        assert forgetting.find_traces(gallery.database, [b"needle in two pieces", b"not there", b""]) == [
+        assert erasure.find_traces(gallery.database, [b"needle in two pieces", b"not there", b""]) == [
             b"needle in two pieces"
         ]

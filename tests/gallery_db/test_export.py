@@ -14,7 +14,7 @@ from safetensors.numpy import load, save
 
 from engine.errors import FolderUnwritable
 from gallery_db.errors import GalleryCode
-from gallery_db.portable import UNSIGNED, read_people, write_people
+from gallery_db.export import UNSIGNED, read_people, write_people
 from gallery_db.records import Basis, Consent, Person
 from tests.gallery_db.drawn import CONSENT, GIVEN, RECIPE, draw_clips, draw_person, make_sample, store
 from tests.raising import raises
@@ -183,7 +183,7 @@ def test_a_failed_write_leaves_what_was_there_and_nothing_else(path: Path, monke
     def fail(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("gallery_db.portable.os.fsync", fail)
+    monkeypatch.setattr("gallery_db.export.os.fsync", fail)
     with pytest.raises(FolderUnwritable, match="No space left"):
         write_people(path, make_people(1))
     assert path.read_bytes() == before and list(path.parent.iterdir()) == [path]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from gallery_db.admission import AdmissionOptions, find_standing, is_limited, judge
+from gallery_db.enrolment_checks import AdmissionOptions, find_standing, is_limited, judge
 from gallery_db.records import Neighbour, NewSample, RejectionReason
 from tests.gallery_db.drawn import draw_clips, draw_person, make_sample, normalise, store
 

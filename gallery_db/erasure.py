@@ -17,7 +17,6 @@ from gallery_db import audit
 from gallery_db.audit import Action
 from gallery_db.database import Database
 from gallery_db.errors import GalleryBusy
-from gallery_db.people import drop_unused_consents, read_speakers
 from gallery_db.records import Receipt
 from gallery_db.schema import (
     Base,
@@ -27,6 +26,7 @@ from gallery_db.schema import (
     SampleRow,
     SpeakerRow,
 )
+from gallery_db.speakers import drop_unused_consents, read_speakers
 from gallery_db.templates import renew_templates
 
 CHUNK = 2**24  # bytes of a file that are looked through at once

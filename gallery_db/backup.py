@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, insert, select, text, update
 
 from engine.errors import EngineError, FolderUnwritable
-from gallery_db import audit, forgetting
+from gallery_db import audit, erasure
 from gallery_db.audit import Action
 from gallery_db.database import Database, open_database, set_up_sqlite
 from gallery_db.errors import GalleryCode, GalleryDamaged, GalleryError, GalleryNewer
@@ -117,11 +117,11 @@ def _carry_over(part: Path, before: Database | None) -> int:
                     _keep_numbers(old, connection)
                     forgotten = set(old.execute(_subjects()).scalars()) | set(connection.execute(_subjects()).scalars())
                 for speaker_id in _find_speakers(connection, forgotten):
-                    traces += forgetting.forget_speaker(connection, speaker_id).traces
+                    traces += erasure.forget_speaker(connection, speaker_id).traces
                     n_forgotten += 1
             connection.execute(update(GenerationRow).values(epoch=secrets.token_hex(16)))
             audit.append(connection, Action.RESTORE, None, {"forgotten_again": n_forgotten})
-        forgetting.erase(copy, traces, timeout_s=10)
+        erasure.erase(copy, traces, timeout_s=10)
     finally:
         copy.close()
     return n_forgotten
