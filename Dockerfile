@@ -35,7 +35,7 @@ RUN pip install -c constraints/gpu.txt "$(ls /wheels/*.whl)[gpu,app,postgres]" \
 # The two clips to try are made here, so that the image itself holds no synthesiser.
 FROM cpu-packages AS examples
 RUN PIP_EXTRA_INDEX_URL="$PIP_EXTRA_INDEX_URL" pip install -c constraints/cpu.txt "$(ls /wheels/*.whl)[cpu,app,examples]" \
- && WAYSPEAK_DATA=/made python -m webapp.examples
+ && WAYSPEAK_DATA=/made python -m webapp.analysis.examples
 
 FROM base AS runtime
 RUN useradd --uid 10001 --home-dir /tmp --no-create-home --shell /usr/sbin/nologin wayspeak \

@@ -20,7 +20,7 @@ NEEDS := pyproject.toml Makefile constraints/$(FLAVOUR).txt
 .PHONY: run lab test check browser soak
 
 run: $(VENV)/.setup-run-$(FLAVOUR)
-	$(BIN)/python -m webapp.examples
+	$(BIN)/python -m webapp.analysis.examples
 	$(BIN)/python -m webapp
 
 lab: $(VENV)/.setup-lab-$(FLAVOUR)

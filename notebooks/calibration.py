@@ -52,8 +52,8 @@ from engine.calibration.verbal_scale import HYPOTHESES
 from engine.evaluation.score_overview import list_thresholds
 from engine.settings import Settings
 from engine.weights.registry import hash_file
-from webapp import calibration_figures as figures
-from webapp.calibrating import Sources, gather, keep_records, look_over, tabulate_metrics, tabulate_partings
+from webapp.notebook import calibration as figures
+from webapp.notebook.calibration import Sources, gather, keep_records, look_over, tabulate_metrics, tabulate_partings
 
 settings = Settings.from_env()
 sources = Sources(manifest, scores, Task(task), cache, workers, tuple(windows_s), seed)

@@ -39,19 +39,19 @@ from engine.settings import Settings
 from engine.style.clip_embeddings import Watcher
 from gallery_db.gallery import Gallery
 from gallery_db.records import VERSION, Basis, Consent
-from webapp.enrolment import (
+from webapp.notebook.enrolment import (
     compare_clips,
     describe_enrolments,
     enrol_people,
     list_clips,
     look_at_clips,
+    plot_similarities,
     search_selves,
     tabulate_admissions,
     tabulate_quality,
     try_people,
 )
-from webapp.enrolment_figures import plot_similarities
-from webapp.figures import plot_people
+from webapp.views.plots import plot_people
 
 settings = Settings.from_env()
 consent = Consent(Basis(basis), purpose, term_days, notice or VERSION, collector)

@@ -27,7 +27,7 @@ from gallery_db.records import Person
 from tests.engine.evaluation.films import draw_film, see
 from tests.gallery_db.planted import draw_person, embed, make_consent, make_sample
 from webapp.cli.main import app
-from webapp.enrolment import _store
+from webapp.notebook.enrolment import _store
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 NAMES = ("calibration", "enrolment")

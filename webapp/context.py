@@ -7,9 +7,9 @@ from typing import Self
 from engine.settings import Settings
 from gallery_db.gallery import Gallery
 from webapp.accounts.records import Visitor
+from webapp.bundle.signing_key import SigningKey, open_key
 from webapp.errors import WebCode
-from webapp.evidence.keys import SigningKey, open_key
-from webapp.galleries import open_gallery
+from webapp.gallery import open_gallery
 from webapp.jobs.records import Job
 from webapp.jobs.store import JobStore
 

@@ -15,17 +15,14 @@ from starlette.routing import Mount
 
 from engine.errors import EngineError
 from webapp.accounts import login
-from webapp.accounts.answers import answer_error
-from webapp.accounts.belongings import Belongings, list_paths, name_file
-from webapp.accounts.doors import Doors
-from webapp.accounts.guard import Guard
-from webapp.accounts.pageguard import PageGuard
+from webapp.accounts.gradio_middleware import Belongings, PageGuard, list_paths, name_file
+from webapp.accounts.hosts import Doors
+from webapp.accounts.middleware import Guard, answer_error, find_visitor
 from webapp.accounts.store import AccountStore
-from webapp.accounts.visitors import find_visitor
 from webapp.api import files
-from webapp.api.routes import make_api
-from webapp.app import launch_settings
+from webapp.api.app import make_api
 from webapp.context import AppContext
+from webapp.pages.app import launch_settings
 
 END_S = 5  # for requests that are being answered when the server is told to end
 BACKLOG = 128

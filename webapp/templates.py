@@ -4,7 +4,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from gallery_db.text import clean
-from webapp.texts import say
+from webapp.i18n import say
 
 ENVIRONMENT = Environment(
     loader=PackageLoader("webapp"),

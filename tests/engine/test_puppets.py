@@ -18,7 +18,7 @@ from engine.synthesis.tts import Phoneme, Speech, Voice, join, pause, speak
 from engine.synthesis.visemes import Manner, Motion, move_face
 from engine.types import FPS, Frame
 from engine.weights import registry
-from webapp.examples import load_astronaut
+from webapp.analysis.examples import load_astronaut
 
 SENTENCE = "My mother bought a big wooden boat."
 

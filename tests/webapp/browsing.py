@@ -18,7 +18,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from engine.synthesis.tts import Voice
 from engine.synthesis.visemes import Manner
-from webapp.examples import Example, make_examples
+from webapp.analysis.examples import Example, make_examples
 
 ROOT = Path(__file__).parents[2]
 FLAGS = """--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking

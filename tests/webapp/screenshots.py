@@ -8,7 +8,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page
 
 from tests.webapp.browsing import OTHER, SIZES, Served, analyse_example, enrol, launch, open_page, serve
-from webapp.examples import make_examples
+from webapp.analysis.examples import make_examples
 
 PHONE = SIZES[1]
 TALL = (1440, 1800, "light")

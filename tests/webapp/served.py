@@ -17,12 +17,12 @@ from tests.fakes import make_analysis, make_report
 from tests.webapp.jobs.handed import hand_in, make_search, make_settings, make_sighting
 from webapp import server
 from webapp.accounts import store as accounts_store
+from webapp.accounts.middleware import find_visitor
 from webapp.accounts.records import Role
 from webapp.accounts.store import AccountStore
-from webapp.accounts.visitors import find_visitor
+from webapp.analysis.analyser import Examination
 from webapp.analysis.records import Question
 from webapp.context import AppContext
-from webapp.examination import Examination
 from webapp.jobs.records import Job
 from webapp.jobs.store import JobStore
 

@@ -24,7 +24,7 @@ from tests.webapp.browsing import (
 )
 from tests.webapp.served import PASSWORD, make_accounts
 from webapp.accounts.records import Role
-from webapp.examples import make_examples
+from webapp.analysis.examples import make_examples
 
 SERIOUS = ("serious", "critical")
 OF_GRADIO = 'nested-interactive: <button class="icon-button'  # its button for another file holds a hidden input

@@ -7,9 +7,9 @@ import pytest
 from gallery_db.gallery import Gallery
 from tests.webapp import served
 from webapp import server
-from webapp.app import build_app
 from webapp.context import AppContext
 from webapp.jobs.store import JobStore
+from webapp.pages.app import build_app
 
 
 def test_page_and_api_open_no_store_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

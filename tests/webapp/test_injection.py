@@ -13,11 +13,13 @@ from gallery_db.records import Receipt
 from tests.fakes import make_analysis
 from tests.payloads import check_html
 from tests.webapp.jobs.handed import START, make_search, make_sighting, make_verification
-from webapp import views
 from webapp.accounts import login
 from webapp.analysis.records import JobError, Question
 from webapp.jobs.records import Job, JobState
-from webapp.pages import job_views, speaker_views, who_views
+from webapp.views import analysis as views
+from webapp.views import identification as who_views
+from webapp.views import jobs as job_views
+from webapp.views import speakers
 
 
 def make_job(state: JobState, name: str = "a.mp4", error: JobError | None = None) -> Job:
@@ -70,8 +72,8 @@ WRITERS: dict[str, Callable[[str], str]] = {
     ),
     "name of a clip to play": lambda text: views.list_players([("files/a/input", text)]),
     "name of a speaker": lambda text: who_views.describe_verification(make_verification(name=text), make_sighting()),
-    "person": lambda text: speaker_views.describe_person(make_verification(name=text).speaker, (), START),
-    "receipt": lambda text: speaker_views.describe_receipt(text, Receipt(text, START, {text: 1}, True, (text,))),
+    "person": lambda text: speakers.describe_person(make_verification(name=text).speaker, (), START),
+    "receipt": lambda text: speakers.describe_receipt(text, Receipt(text, START, {text: 1}, True, (text,))),
     "where a login leads": write_login,
     "why a login failed": lambda text: write_login("/", Code.UNREADABLE_VIDEO(text, text)),
 }

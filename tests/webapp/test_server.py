@@ -15,10 +15,10 @@ from starlette.testclient import TestClient
 
 from tests.raising import raises
 from tests.webapp import served
-from webapp.accounts.doors import Doors, is_loopback, is_same_origin
-from webapp.app import launch_settings
+from webapp.accounts.hosts import Doors, is_loopback, is_same_origin
 from webapp.context import AppContext
 from webapp.errors import WebCode
+from webapp.pages.app import launch_settings
 from webapp.server import NOT_MOUNTED, _mount_page, build_server, listen, serve
 
 

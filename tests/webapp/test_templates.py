@@ -4,8 +4,8 @@ import pytest
 from jinja2 import UndefinedError
 from markupsafe import Markup
 
+from webapp.i18n import speak
 from webapp.templates import ENVIRONMENT, fill, render
-from webapp.texts import speak
 
 
 def test_values_are_escaped_and_markup_is_not() -> None:

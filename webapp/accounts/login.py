@@ -9,9 +9,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from engine.errors import EngineError
-from webapp.accounts.answers import STATUS
-from webapp.accounts.errors import LoginLocked
-from webapp.accounts.guard import COOKIE
+from webapp.accounts.middleware import COOKIE, STATUS
+from webapp.accounts.records import LoginLocked
 from webapp.accounts.store import SESSION, AccountStore
 from webapp.errors import WebCode
 from webapp.templates import render

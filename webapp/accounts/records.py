@@ -1,8 +1,13 @@
-"""Who visits, and what they may. Importing it imports neither a database nor the page."""
+"""Who visits, and what they may. Importing it imports neither a database nor the page.
+
+The error of accounts that carries more than a code.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+
+from engine.errors import EngineError
 
 
 class Role(StrEnum):
@@ -48,3 +53,13 @@ class Account:
     is_disabled: bool
     created_at: datetime
     n_keys: int  # of the API
+
+
+class LoginLocked(EngineError):
+    """Too many bad logins; `retry_s` seconds to wait."""
+
+    code = "LOGIN_LOCKED"
+
+    def __init__(self, message: str, hint: str = "", retry_s: int = 0):
+        super().__init__(message, hint)
+        self.retry_s = retry_s

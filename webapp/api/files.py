@@ -7,14 +7,13 @@ from fastapi import APIRouter, Request
 from starlette.responses import FileResponse, Response
 
 from engine.errors import EngineError
-from webapp.accounts.visitors import find_visitor
+from webapp.accounts.middleware import find_visitor
+from webapp.bundle.bundle import make_bundle, to_windows_csv
+from webapp.bundle.contents import collect_exhibit
+from webapp.bundle.report_html import POLICY, render_report
 from webapp.context import AppContext
 from webapp.errors import WebCode
-from webapp.evidence.bundles import make_bundle
-from webapp.evidence.collection import collect_exhibit
-from webapp.evidence.reports import POLICY, render_report
-from webapp.evidence.windows import to_windows_csv
-from webapp.jobs import folders
+from webapp.jobs import files as folders
 from webapp.jobs.records import Job
 
 VIDEO_TYPES = {

@@ -18,9 +18,9 @@ from starlette.types import Message
 from engine.errors import Code
 from engine.fetch.url_policy import check_url
 from webapp.accounts.records import Visitor
-from webapp.api.entrance import Analyst, AnyVisitor
+from webapp.api.dependencies import Analyst, AnyVisitor
 from webapp.api.files import send
-from webapp.api.views import JobId, JobList, JobView, NewLink, QuestionView
+from webapp.api.schemas import JobId, JobList, JobView, NewLink, QuestionView
 from webapp.context import AppContext
 from webapp.errors import WebCode
 from webapp.jobs.records import Job, JobState, NewJob

@@ -8,9 +8,10 @@ from engine.style.records import Sighting, choose_speaker
 from gallery_db.records import StoredSample
 from gallery_db.text import SCHEMA_VERSION, to_json
 from webapp.accounts.records import Visitor
+from webapp.analysis.gallery_queries import ask_gallery, to_sample
 from webapp.analysis.records import Question
-from webapp.api.entrance import Analyst, AnyVisitor, Enroller
-from webapp.api.views import (
+from webapp.api.dependencies import Analyst, AnyVisitor, Enroller
+from webapp.api.schemas import (
     MAX_ID,
     Absorbed,
     FaceChoice,
@@ -25,7 +26,6 @@ from webapp.api.views import (
     SpeakerView,
     VerificationAsked,
 )
-from webapp.asking import ask_gallery, to_sample
 from webapp.context import AppContext
 from webapp.errors import WebCode
 

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from engine.features.extractor import Observer
     from engine.fetch.fetch import FetchedMedia
     from engine.speech.phonemes import SoundRecogniser
-    from webapp.batch import BatchRow
-    from webapp.batch_run import Answers
+    from webapp.batch.local import Answers
+    from webapp.batch.rows import BatchRow
 
 ModelOption = Annotated[
     Model | None, typer.Option(help="Who compares face and voice.  [default: compact; in paper mode AV-HuBERT]")
@@ -148,16 +148,16 @@ def batch(
     A bad item is a row that says why; the exit code is 1 then. At most 50 links. Timings stand in no row.
     """
     from engine.consistency.methods import choose_method
-    from webapp.batch import write_csv
-    from webapp.batch_run import LocalAnswers, load_engine, run_batch
-    from webapp.batch_sources import read_sources
+    from webapp.batch.local import LocalAnswers, load_engine, run_batch
+    from webapp.batch.rows import write_csv
+    from webapp.batch.sources import read_sources
 
     items = read_sources(sources)
     settings = Settings.from_env()
     method = choose_method(model, mode, second, settings.data_dir)
     answers: Answers
     if ray is not None:
-        from webapp.batch_ray import RayAnswers
+        from webapp.batch.ray import RayAnswers
 
         answers = RayAnswers(ray, settings, method)
     else:
@@ -179,8 +179,8 @@ def verify_bundle(
 
     Without --fingerprint it is told whether this very installation signed it.
     """
-    from webapp.evidence import verify
-    from webapp.evidence.keys import FILE, open_key
+    from webapp.bundle import verify
+    from webapp.bundle.signing_key import FILE, open_key
 
     if verify.main([str(bundle), *(["--fingerprint", fingerprint] if fingerprint is not None else [])]):
         raise typer.Exit(1)
@@ -193,7 +193,7 @@ def verify_bundle(
 
 def read_kept(settings: Settings) -> list["Calibration"]:
     """Read the calibrations that the users of the gallery keep; where there is no gallery, none is made."""
-    from webapp.asking import Asker
+    from webapp.analysis.gallery_queries import Asker
 
     asker = Asker(settings)
     try:

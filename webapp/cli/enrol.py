@@ -30,10 +30,10 @@ from gallery_db.text import (
     describe_search,
     describe_verification,
 )
-from webapp.asking import to_sample, write_answers
+from webapp.analysis.gallery_queries import to_sample, write_answers
 from webapp.cli.gallery import AsJson, Name
 from webapp.cli.output import show_progress
-from webapp.galleries import open_gallery
+from webapp.gallery import open_gallery
 
 Value = TypeVar("Value")
 Clip = Annotated[Path, typer.Argument(help="The video.", show_default=False)]

@@ -26,7 +26,7 @@ from gallery_db.text import (
     describe_stats,
     to_json,
 )
-from webapp.galleries import open_gallery
+from webapp.gallery import open_gallery
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 

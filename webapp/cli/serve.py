@@ -43,7 +43,7 @@ def work(
 
     A worker that is killed loses nothing: another takes its job up within half a minute.
     """
-    from webapp.examination import Examiner
+    from webapp.analysis.analyser import Examiner
     from webapp.jobs.store import JobStore
     from webapp.jobs.worker import Worker
 
@@ -65,9 +65,9 @@ def work(
 def run_server(settings: Settings, host: str, port: int, n_workers: int) -> None:
     """Serve until interrupted; where that cannot be, end with what is missing and what to do."""
     from webapp import server
-    from webapp.app import build_app
     from webapp.context import AppContext
     from webapp.jobs.supervisor import Supervisor
+    from webapp.pages.app import build_app
 
     try:
         settings = limit_guests(settings, host)
@@ -90,7 +90,7 @@ def limit_guests(settings: Settings, host: str) -> Settings:
 
     PUBLIC_WITHOUT_ACCOUNTS for an address that others reach, where nobody would have to log in.
     """
-    from webapp.accounts.doors import Doors
+    from webapp.accounts.hosts import Doors
     from webapp.accounts.store import AccountStore
 
     accounts = AccountStore.open(settings)

@@ -8,8 +8,7 @@ from sqlalchemy import Connection, Row, func, or_, select, update
 from webapp.analysis.records import JobError
 from webapp.errors import WebCode
 from webapp.jobs.records import JobState
-from webapp.jobs.rows import write_error
-from webapp.jobs.schema import JobRow
+from webapp.jobs.schema import JobRow, write_error
 
 LEASE = timedelta(seconds=30)
 MAX_TRIES = 2  # a job whose worker is lost so often is set aside

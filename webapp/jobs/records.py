@@ -1,4 +1,7 @@
-"""The records of the jobs. Importing them imports no torch."""
+"""The records of the jobs. Importing them imports no torch.
+
+What ends a job on its way.
+"""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -61,3 +64,7 @@ class Job:
     tries: int  # how often a worker took it
     error: JobError | None
     recipe: str | None  # of the answer to the first question
+
+
+class JobStopped(Exception):  # nothing that a person is told
+    """Raised from within a step: the job was cancelled, or another worker has it."""

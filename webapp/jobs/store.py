@@ -17,16 +17,15 @@ from sqlalchemy import Connection, Row, delete, func, insert, or_, select, updat
 from engine.errors import EngineError
 from engine.fetch.fetch import FetchedMedia
 from engine.settings import Settings
+from webapp.analysis.analyser import Examination
 from webapp.analysis.records import JobError, Question
 from webapp.database import AppDatabase
 from webapp.errors import WebCode
-from webapp.examination import Examination
-from webapp.jobs import folders
-from webapp.jobs.intake import Intake
+from webapp.jobs import files as folders
 from webapp.jobs.leases import LEASE, NOBODY, choose_next, is_something_due, take_back
 from webapp.jobs.records import Job, JobState, NewJob
-from webapp.jobs.rows import enter_job, read_job, write_error
-from webapp.jobs.schema import JobRow, JobSpeakerRow
+from webapp.jobs.schema import JobRow, JobSpeakerRow, enter_job, read_job, write_error
+from webapp.jobs.uploads import Intake
 
 FOLDER = "jobs"
 OPEN = [str(state) for state in JobState if state.is_open]

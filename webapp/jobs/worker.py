@@ -1,4 +1,7 @@
-"""The process that takes jobs: one file at a time, its lease renewed by a thread of its own while the networks work."""
+"""The process that takes jobs: one file at a time, its lease renewed by a thread of its own while the networks work.
+
+How far a job is, by the steps that the engine announces.
+"""
 
 import logging
 import os
@@ -6,19 +9,49 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from engine.errors import EngineError
 from engine.fetch.fetch import FetchedMedia, fetch
+from webapp.analysis.analyser import Examiner
 from webapp.errors import WebCode
-from webapp.examination import Examiner
-from webapp.jobs.errors import JobStopped
-from webapp.jobs.janitor import clear_up, sweep
-from webapp.jobs.progress import Progress, measure_progress
-from webapp.jobs.records import Job
+from webapp.jobs.cleanup import clear_up, sweep
+from webapp.jobs.records import Job, JobStopped
 from webapp.jobs.store import JobStore
+
+SHARES = {
+    "fetch": (0.0, 0.1),
+    "read": (0.1, 0.13),
+    "speech": (0.13, 0.16),
+    "faces": (0.16, 0.72),
+    "lips": (0.72, 0.74),
+    "mouths": (0.74, 0.9),
+    "crops": (0.74, 0.9),
+    "score": (0.9, 0.93),
+    "sounds": (0.93, 0.95),
+    "embed": (0.95, 0.98),
+    "search": (0.98, 1.0),
+}
+"""Where each step begins and ends, of a whole from 0 to 1; a file that need not be fetched begins at its reading."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """A step and how far the whole is."""
+
+    step: str = ""
+    share: float = 0.0
+
+
+def measure_progress(name: str, completed: int, total: int) -> Progress:
+    """Place a step of the engine in the whole; one that is not known says nothing of the whole."""
+    begin, end = SHARES.get(name, (0.0, 0.0))
+    done = min(completed / total, 1.0) if total > 0 else 0.0
+    return Progress(name, begin + (end - begin) * done)
+
 
 BEAT_S = 1.0  # how often a worker says that it lives, and hears whether it shall stop
 POLL_S = 0.3  # between looks for a job

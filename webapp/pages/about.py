@@ -4,12 +4,12 @@ import gradio as gr
 
 from engine.errors import EngineError
 from engine.weights.registry import WEIGHTS, WeightState, inspect_weight
+from webapp.bundle.environment import read_cards
 from webapp.context import AppContext
-from webapp.evidence.surroundings import read_cards
-from webapp.pages.desk import QUIET, guard
+from webapp.i18n import say
+from webapp.i18n.catalog import label
+from webapp.pages.events import QUIET, guard
 from webapp.templates import fill
-from webapp.texts import say
-from webapp.texts.labels import label
 
 MARKS = {"ok": "✔", "optional": "○", "warning": "△", "missing": "✕"}
 LIMITS = (

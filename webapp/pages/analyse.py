@@ -11,20 +11,21 @@ from engine.errors import EngineError
 from engine.fetch.fetch import describe
 from engine.settings import Settings
 from engine.types import Analysis, SyncCurve, TrackReport
-from webapp import views
-from webapp.accounts.visitors import Role, require_role
+from webapp.accounts.middleware import Role, require_role
+from webapp.analysis.analyser import Examination
+from webapp.analysis.examples import EXAMPLES, find_examples
+from webapp.analysis.signals import find_turns
 from webapp.context import AppContext
-from webapp.examination import Examination
-from webapp.examples import EXAMPLES, find_examples
-from webapp.figures import plot_curve, plot_curves, plot_seconds, plot_timeline, plot_turns
+from webapp.i18n import say
+from webapp.i18n.catalog import label
 from webapp.jobs.records import JobState
-from webapp.lip_views import describe_lips
-from webapp.pages import batches, examining, job_views, people
-from webapp.pages.desk import CLIP_TYPES, QUIET, SHOWN, find_owner, guard
-from webapp.pages.examining import EVERYBODY, NOBODY, ONE, Asked, Shown
-from webapp.texts import say
-from webapp.texts.labels import label
-from webapp.turns import find_turns
+from webapp.pages import analyse_events, batches, speakers_events
+from webapp.pages.analyse_events import EVERYBODY, NOBODY, ONE, Asked, Shown
+from webapp.pages.events import CLIP_TYPES, QUIET, SHOWN, find_owner, guard
+from webapp.views import analysis as views
+from webapp.views import jobs as job_views
+from webapp.views.lip_closures import describe_lips
+from webapp.views.plots import plot_curve, plot_curves, plot_seconds, plot_timeline, plot_turns
 
 EVERY_S = 1.0  # between looks at a job that runs
 AROUND_S = 2.0  # of the chosen second, in the figure of sound and mouth
@@ -40,10 +41,10 @@ def lay_out(app: gr.Blocks, context: AppContext) -> gr.State:
 
     @gr.render(inputs=[screen["version"]], triggers=[screen["version"].change], show_progress="hidden")
     def show_faces(version: tuple[str, str] | None, request: gr.Request) -> None:
-        job = examining.find_job(context, find_owner(request), version[0] if version else None)
+        job = analyse_events.find_job(context, find_owner(request), version[0] if version else None)
         if job is None or job.state != JobState.DONE:
             return
-        shown = examining.read(context, job)
+        shown = analyse_events.read(context, job)
         assert shown.found is not None
         _lay_out_tracks(shown.found.analysis)
         for number, track in enumerate(shown.found.analysis.tracks):
@@ -58,7 +59,7 @@ def take_example(settings: Settings, number: int) -> list[str] | None:
     """Copy an example to where the page may serve files from; None, and a word of warning, where it is not made."""
     paths = find_examples(settings.data_dir)
     if not paths:
-        gr.Warning(say("The examples have not been made yet. Run: python -m webapp.examples"))
+        gr.Warning(say("The examples have not been made yet. Run: python -m webapp.analysis.examples"))
         return None
     return [save_file_to_cache(paths[number], get_upload_folder())]
 
@@ -127,7 +128,7 @@ def _lay_out_screen() -> dict[str, Any]:
 
 def _wire_form(context: AppContext, form: dict[str, Any], screen: dict[str, Any]) -> None:
     def offer(whom: str) -> tuple[Any, Any]:
-        names = people.list_names(context) if whom == ONE else []
+        names = speakers_events.list_names(context) if whom == ONE else []
         return gr.update(visible=whom == ONE, choices=names), gr.update(visible=whom == EVERYBODY)
 
     def look(url: str, request: gr.Request) -> str:
@@ -138,7 +139,7 @@ def _wire_form(context: AppContext, form: dict[str, Any], screen: dict[str, Any]
             return views.describe_error(error)
 
     def preview(paths: list[str] | None) -> str:
-        return examining.show_upload(paths[-1] if paths else None)
+        return analyse_events.show_upload(paths[-1] if paths else None)
 
     form["whom"].change(guard(offer), [form["whom"]], [form["speaker"], form["reason"]], **QUIET)
     form["look"].click(guard(look), [form["url"]], [form["about"]], concurrency_id="fetch", **SHOWN)
@@ -152,26 +153,26 @@ def _wire_jobs(app: gr.Blocks, context: AppContext, form: dict[str, Any], screen
     outputs = [*(screen[name] for name in parts), form["player"]]
 
     def draw(number: str | None, owner: str, may_play: bool = True) -> tuple[Any, ...]:
-        job = examining.find_job(context, owner, number)
-        open_jobs = examining.list_open(context, owner)
+        job = analyse_events.find_job(context, owner, number)
+        open_jobs = analyse_events.list_open(context, owner)
         is_open = job is not None and job.state.is_open
         return (
             job.id if job else None,
             (job.id, str(job.state)) if job else None,
             job_views.list_open(open_jobs),
-            gr.update(choices=examining.list_recent(context, owner), value=job.id if job else None),
+            gr.update(choices=analyse_events.list_recent(context, owner), value=job.id if job else None),
             gr.update(visible=is_open),
-            examining.show_job(context, job),
+            analyse_events.show_job(context, job),
             job_views.list_downloads(job) if job else "",
             gr.update(active=bool(open_jobs)),
-            examining.show_original(job) if job and may_play else gr.skip(),
+            analyse_events.show_original(job) if job and may_play else gr.skip(),
         )
 
     def begin(files: list[str] | None, url: str, method: str, whom: str, reason: str, speaker: str | None,
               sounds: bool, request: gr.Request) -> tuple[Any, ...]:  # fmt: skip
         owner = require_role(request, Role.ANALYST).name
         asked = Asked(tuple(files or ()), url, method, whom, reason, speaker, sounds)
-        return draw(examining.hand_in(context, owner, asked)[0].id, owner, may_play=False)
+        return draw(analyse_events.hand_in(context, owner, asked)[0].id, owner, may_play=False)
 
     def poll(number: str | None, version: tuple[str, str] | None, request: gr.Request) -> tuple[Any, ...]:
         now = draw(number, find_owner(request), may_play=False)
@@ -183,7 +184,7 @@ def _wire_jobs(app: gr.Blocks, context: AppContext, form: dict[str, Any], screen
 
     def cancel(number: str | None, request: gr.Request) -> tuple[Any, ...]:
         owner = require_role(request, Role.ANALYST).name
-        job = examining.find_job(context, owner, number)
+        job = analyse_events.find_job(context, owner, number)
         if job is not None:
             context.jobs.cancel(job.id)
         return draw(number, find_owner(request), may_play=False)
@@ -240,7 +241,7 @@ def lay_out_face(context: AppContext, shown: Shown, number: int, track: TrackRep
         lips = _describe_lips(shown.found, number)
         if lips:
             gr.HTML(lips)
-        for words in examining.describe_speaker(context, shown, track):
+        for words in analyse_events.describe_speaker(context, shown, track):
             gr.HTML(words)
 
 
@@ -278,7 +279,7 @@ def _lay_out_others(context: AppContext, shown: Shown) -> None:
     """Show what is said of faces that the first answer did not look at, as in paper mode."""
     assert shown.found is not None
     told = {track.id for track in shown.found.analysis.tracks}
-    for words in examining.describe_others(context, shown, told):
+    for words in analyse_events.describe_others(context, shown, told):
         with gr.Column(elem_classes="ws-card"):
             gr.HTML(words)
 

@@ -11,18 +11,18 @@ import gradio as gr
 from gradio.utils import get_upload_folder
 
 from gallery_db.text import clean
-from webapp import batch
-from webapp.accounts.visitors import Role, require_role
+from webapp.accounts.middleware import Role, require_role
 from webapp.analysis.records import Question
-from webapp.batch_sources import Source, read_sources
+from webapp.batch import rows as batch
+from webapp.batch.sources import Source, read_sources
 from webapp.context import AppContext
 from webapp.errors import WebCode
+from webapp.i18n import say
+from webapp.i18n.catalog import label
 from webapp.jobs.records import Job
-from webapp.pages.desk import CLIP_TYPES, QUIET, find_owner, guard
-from webapp.pages.job_views import SIGNS, STATE_WORDS
+from webapp.pages.events import CLIP_TYPES, QUIET, find_owner, guard
 from webapp.templates import fill
-from webapp.texts import say
-from webapp.texts.labels import label
+from webapp.views.jobs import SIGNS, STATE_WORDS
 
 EVERY_S = 3.0
 BATCH = "batch-"  # begins the names of these batches; those of the Speakers tab are its own

@@ -1,6 +1,10 @@
-"""The History tab: every analysis, to filter, open, compare, ask anew or delete."""
+"""The History tab: every analysis, to filter, open, compare, ask anew or delete.
+
+Two analyses side by side: of one file by two methods, or of two files.
+"""
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -9,16 +13,21 @@ import gradio as gr
 from engine.consistency.methods import Method, list_methods
 from engine.errors import EngineError
 from engine.reports.json import from_json
-from engine.types import Analysis
-from webapp.accounts.visitors import Role, require_role
+from engine.reports.text import name_method
+from engine.types import Analysis, TrackReport, Window
+from gallery_db.text import clean
+from webapp.accounts.middleware import Role, require_role
 from webapp.context import AppContext
-from webapp.figures import plot_comparison
-from webapp.jobs.folders import RESULT
+from webapp.i18n import say
+from webapp.i18n.catalog import label
+from webapp.jobs.files import RESULT
 from webapp.jobs.records import Job, JobState
-from webapp.pages import comparing, examining, job_views
-from webapp.pages.desk import QUIET, find_owner, guard
-from webapp.texts import say
-from webapp.texts.labels import label
+from webapp.pages import analyse_events, history
+from webapp.pages.events import QUIET, find_owner, guard
+from webapp.templates import fill
+from webapp.views import jobs as job_views
+from webapp.views.analysis import show_status
+from webapp.views.plots import plot_comparison
 
 ANY = "any"
 PAGE = 200  # rows
@@ -71,7 +80,7 @@ def lay_out(app: gr.Blocks, context: AppContext, shown_job: gr.State, tabs: gr.T
         return str(event.row_value[-1])
 
     def own(number: str | None, request: gr.Request) -> Job:
-        job = examining.find_job(context, find_owner(request), number)
+        job = analyse_events.find_job(context, find_owner(request), number)
         if job is None:
             raise EngineError("No job was chosen.", "Choose one from the table first.")
         return job
@@ -93,9 +102,9 @@ def lay_out(app: gr.Blocks, context: AppContext, shown_job: gr.State, tabs: gr.T
     def set_side_by_side(first: str | None, second: str | None, request: gr.Request) -> tuple[Any, ...]:
         pair = [own(one, request) for one in (first, second)]
         found = [context.jobs.read_result(job.id).analysis for job in pair]
-        drawn = comparing.list_timelines(pair, found)
+        drawn = history.list_timelines(pair, found)
         shown = gr.update(visible=bool(drawn), value=plot_comparison(drawn) if drawn else None)
-        return comparing.describe(pair, found), shown
+        return history.describe(pair, found), shown
 
     listed = [table, chosen, other]
     app.load(guard(begin), [text, state], [*listed, method], **QUIET)
@@ -116,3 +125,41 @@ def read_report(context: AppContext, job: Job) -> Analysis | None:
         return from_json(json.loads((context.jobs.folder(job.id) / RESULT).read_text("utf-8")))
     except (OSError, ValueError, EngineError):
         return None
+
+
+def describe(jobs: Sequence[Job], analyses: Sequence[Analysis]) -> str:
+    """Set the figures of two analyses beside each other, a column each."""
+    rows: list[tuple[str, list[str]]] = [
+        (say("File"), [clean(one.name) for one in analyses]),
+        (say("Method:").rstrip(":"), [say(name_method(one)) for one in analyses]),
+        (say("Recipe"), [fill("macros.html", "code", text=one.recipe) for one in analyses]),
+        (say("State"), [show_status(one.status) for one in analyses]),
+        (say("Reasons"), [", ".join(one.reasons) or "–" for one in analyses]),
+        (say("Score"), [_tell(one, "score", "{:.3f}") for one in analyses]),
+        (say("log10 likelihood ratio"), [_tell(one, "llr", "{:+.2f}") for one in analyses]),
+        (say("Offset of the sound"), [_tell(one, "offset_s", "{:+.2f} s") for one in analyses]),
+        (say("Speech with this face in view"), [_tell(one, "speech_s", "{:.1f} s") for one in analyses]),
+    ]
+    is_on_one_scale = len({one.recipe for one in analyses}) == 1
+    return fill("pages.html", "comparison", is_on_one_scale=is_on_one_scale, rows=rows)
+
+
+def list_timelines(jobs: Sequence[Job], analyses: Sequence[Analysis]) -> list[tuple[str, tuple[Window, ...]]]:
+    """The timelines of both, of the face that spoke most in each; empty where one has none."""
+    found = []
+    for letter, job, one in zip("AB", jobs, analyses, strict=True):
+        track = _choose(one)
+        if track is not None and track.consistency.windows:
+            found.append((f"{letter}: {clean(job.name)}", track.consistency.windows))
+    return found
+
+
+def _choose(analysis: Analysis) -> TrackReport | None:
+    scored = [track for track in analysis.tracks if track.consistency.score is not None]
+    return max(scored, key=lambda track: track.consistency.speech_s, default=None)
+
+
+def _tell(analysis: Analysis, field: str, form: str) -> str:
+    track = _choose(analysis)
+    value = None if track is None else getattr(track.consistency, field)
+    return "–" if value is None else form.format(value)

@@ -6,13 +6,14 @@ import gradio as gr
 
 from engine.errors import EngineError
 from gallery_db.records import MAX_TERM_DAYS, Basis
-from webapp.accounts.visitors import Role, require_role
+from webapp.accounts.middleware import Role, require_role
 from webapp.context import AppContext
-from webapp.figures import plot_people
-from webapp.pages import people, speaker_views
-from webapp.pages.desk import CLIP_TYPES, QUIET, SHOWN, find_owner, guard
-from webapp.texts import say
-from webapp.texts.labels import label
+from webapp.i18n import say
+from webapp.i18n.catalog import label
+from webapp.pages import speakers_events
+from webapp.pages.events import CLIP_TYPES, QUIET, SHOWN, find_owner, guard
+from webapp.views import speakers
+from webapp.views.plots import plot_people
 
 EVERY_S = 1.5  # between looks at jobs that run
 
@@ -23,7 +24,7 @@ def lay_out(app: gr.Blocks, context: AppContext) -> None:
         with gr.Column(scale=3, min_width=320):
             text = gr.Textbox(label=label("Search by name"), elem_id="ws-people-text")
             table = gr.Dataframe(
-                headers=list(speaker_views.HEADERS),
+                headers=list(speakers.HEADERS),
                 interactive=False,
                 label=label("Enrolled speakers"),
                 elem_id="ws-people",
@@ -43,18 +44,19 @@ def lay_out(app: gr.Blocks, context: AppContext) -> None:
         return plot_people([(one, context.gallery.samples(one)) for one in names]) if names else None
 
     def show(chosen: str | None, wanted: str | None) -> tuple[Any, ...]:
-        names = people.list_names(context)
+        names = speakers_events.list_names(context)
         chosen = chosen if chosen in names else None
         others = [name for name in names if name != chosen]
         return (
             gr.update(
-                value=people.list_people(context, wanted or ""), headers=[say(head) for head in speaker_views.HEADERS]
+                value=speakers_events.list_people(context, wanted or ""),
+                headers=[say(head) for head in speakers.HEADERS],
             ),
             gr.update(choices=names, value=chosen),
-            people.show_person(context, chosen),
+            speakers_events.show_person(context, chosen),
             gr.update(value=draw(names), visible=bool(names)),
             gr.update(choices=others, value=None),
-            gr.update(choices=people.list_clips(context, chosen), value=None),
+            gr.update(choices=speakers_events.list_clips(context, chosen), value=None),
             gr.update(choices=others, value=None),
         )
 
@@ -65,7 +67,7 @@ def lay_out(app: gr.Blocks, context: AppContext) -> None:
 
     app.load(guard(lambda: show(None, "")), None, shown, **QUIET)
     text.submit(guard(show), [who, text], shown, **QUIET)
-    text.change(lambda wanted: people.list_people(context, wanted or ""), [text], [table], **QUIET)
+    text.change(lambda wanted: speakers_events.list_people(context, wanted or ""), [text], [table], **QUIET)
     who.input(guard(show), [who, text], shown, **QUIET)
     table.select(guard(choose), [text], shown, **QUIET)
     _wire_changes(context, changes, show, shown, who, text, receipt)
@@ -117,7 +119,7 @@ def _lay_out_enrolment() -> dict[str, Any]:
                 label=label("Recording occasion"), info=label("Clips of one day and place share it; may stay empty.")
             )
             parts["basis"] = gr.Dropdown(
-                [(label(text), str(Basis(basis))) for basis, text in speaker_views.BASES.items()],
+                [(label(text), str(Basis(basis))) for basis, text in speakers.BASES.items()],
                 label=label("Why their way of speaking may be kept"),
                 value=None,
                 elem_id="ws-basis",
@@ -130,7 +132,7 @@ def _lay_out_enrolment() -> dict[str, Any]:
             parts["release"] = gr.File(
                 label=label("Signed release, of which the checksum alone is kept"), type="filepath", height=140
             )
-            parts["notice"] = gr.HTML(speaker_views.show_notice())
+            parts["notice"] = gr.HTML(speakers.show_notice())
             parts["told"] = gr.Checkbox(label=label("The person was shown the notice"), elem_id="ws-told")
             parts["duplicate"] = gr.Checkbox(label=label("Enrol even who moves like somebody enrolled already"))
             with gr.Row():
@@ -147,13 +149,13 @@ def _wire_changes(
 ) -> None:
     def rename(chosen: str | None, new: str, wanted: str, request: gr.Request) -> tuple[Any, ...]:
         require_role(request, Role.ENROLLER)
-        return show(context.gallery.rename(people.find_speaker(context, chosen).id, new).name, wanted)
+        return show(context.gallery.rename(speakers_events.find_speaker(context, chosen).id, new).name, wanted)
 
     def merge(chosen: str | None, other: str | None, wanted: str, request: gr.Request) -> tuple[Any, ...]:
         require_role(request, Role.ENROLLER)
         if not other:
             raise EngineError("Nobody was chosen to be merged.", "Choose who is the same person.")
-        return show(context.gallery.merge(people.find_speaker(context, chosen).id, other).name, wanted)
+        return show(context.gallery.merge(speakers_events.find_speaker(context, chosen).id, other).name, wanted)
 
     def unmerge(name: str, wanted: str, request: gr.Request) -> tuple[Any, ...]:
         require_role(request, Role.ENROLLER)
@@ -169,13 +171,13 @@ def _wire_changes(
 
     def forget(chosen: str | None, confirmed: str, wanted: str, request: gr.Request) -> tuple[Any, ...]:
         require_role(request, Role.ENROLLER)
-        speaker = people.find_speaker(context, chosen)
+        speaker = speakers_events.find_speaker(context, chosen)
         if confirmed.strip() != speaker.name:
             raise EngineError(
                 "The name that was written is not the one that is chosen.",
                 "Write the name exactly; forgetting is for good.",
             )
-        done = speaker_views.describe_receipt(speaker.name, context.gallery.forget(speaker.id))
+        done = speakers.describe_receipt(speaker.name, context.gallery.forget(speaker.id))
         return (*show(None, wanted), done, "")
 
     parts["rename"].click(guard(rename), [who, parts["new_name"], text], shown, **QUIET)
@@ -191,33 +193,33 @@ def _wire_enrolment(
     fields = [parts[name] for name in ("basis", "purpose", "term", "collector", "told", "release")]
 
     def look(paths: list[str] | None, request: gr.Request) -> tuple[Any, ...]:
-        ids = people.look_at(context, require_role(request, Role.ENROLLER).name, paths or [])
-        looks = people.read_looks(context, ids)
-        return ids, gr.update(active=True), people.show_clips(looks), people.show_looks(looks), ""
+        ids = speakers_events.look_at(context, require_role(request, Role.ENROLLER).name, paths or [])
+        looks = speakers_events.read_looks(context, ids)
+        return ids, gr.update(active=True), speakers_events.show_clips(looks), speakers_events.show_looks(looks), ""
 
     def poll(ids: list[str]) -> tuple[Any, ...]:
-        looks = people.read_looks(context, ids)
+        looks = speakers_events.read_looks(context, ids)
         is_open = any(one.job.state.is_open for one in looks)
-        return gr.update(active=is_open), people.show_looks(looks)
+        return gr.update(active=is_open), speakers_events.show_looks(looks)
 
     def attempt(name: str, ids: list[str], session: str, duplicate: bool, request: gr.Request) -> str:
         require_role(request, Role.ENROLLER)
-        looks = people.read_looks(context, ids)
-        return speaker_views.describe_admission(people.try_enrolment(context, name, looks, session, duplicate))
+        looks = speakers_events.read_looks(context, ids)
+        return speakers.describe_admission(speakers_events.try_enrolment(context, name, looks, session, duplicate))
 
     def enrol(
         request: gr.Request, name: str, ids: list[str], session: str, duplicate: bool, wanted: str, *form: Any
     ) -> tuple[Any, ...]:
         require_role(request, Role.ENROLLER)
-        looks = people.read_looks(context, ids)
-        done = people.enrol(context, name, looks, session, people.ConsentForm(*form), duplicate)
-        return (*show(done.speaker.name, wanted), speaker_views.describe_enrolment(done))
+        looks = speakers_events.read_looks(context, ids)
+        done = speakers_events.enrol(context, name, looks, session, speakers_events.ConsentForm(*form), duplicate)
+        return (*show(done.speaker.name, wanted), speakers.describe_enrolment(done))
 
     def name_collector(request: gr.Request) -> str:
-        return people.find_user(find_owner(request))
+        return speakers_events.find_user(find_owner(request))
 
     app.load(name_collector, None, [parts["collector"]], **QUIET)
-    app.load(speaker_views.show_notice, None, [parts["notice"]], queue=False, **QUIET)
+    app.load(speakers.show_notice, None, [parts["notice"]], queue=False, **QUIET)
     parts["look"].click(
         guard(look),
         [parts["files"]],

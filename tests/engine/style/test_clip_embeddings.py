@@ -15,7 +15,7 @@ from engine.style.embedder import Nature
 from engine.types import Analysis, DynamicEmbedding, OnStep, Reason
 from tests.fakes import make_analysis, make_report
 from tests.raising import raises
-from webapp.asking import to_sample
+from webapp.analysis.gallery_queries import to_sample
 from webapp.errors import WebCode
 
 CLIP = Path("talk.mp4")

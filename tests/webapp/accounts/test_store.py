@@ -13,11 +13,9 @@ from engine.errors import EngineError
 from engine.settings import Settings
 from tests.raising import raises
 from webapp.accounts import store as accounts_store
-from webapp.accounts.errors import LoginLocked
-from webapp.accounts.locks import MAX_BY_ADDRESS, MAX_BY_NAME
-from webapp.accounts.records import LOCAL, Role, Visitor
-from webapp.accounts.store import IDLE, SESSION, AccountStore
-from webapp.accounts.visitors import SCOPE_KEY, find_visitor, require_role
+from webapp.accounts.middleware import SCOPE_KEY, find_visitor, require_role
+from webapp.accounts.records import LOCAL, LoginLocked, Role, Visitor
+from webapp.accounts.store import IDLE, MAX_BY_ADDRESS, MAX_BY_NAME, SESSION, AccountStore
 from webapp.database import FILE
 from webapp.errors import WebCode
 

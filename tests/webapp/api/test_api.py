@@ -18,11 +18,11 @@ from gallery_db.gallery import Gallery
 from gallery_db.records import Basis, Consent
 from tests.webapp import served
 from tests.webapp.jobs.handed import make_sighting
-from webapp.asking import to_sample
+from webapp.analysis.gallery_queries import to_sample
+from webapp.bundle import verify
+from webapp.bundle.signing_key import open_key
 from webapp.errors import WebCode
-from webapp.evidence import verify
-from webapp.evidence.keys import open_key
-from webapp.jobs import folders
+from webapp.jobs import files as folders
 from webapp.jobs.records import Job
 from webapp.jobs.store import JobStore
 

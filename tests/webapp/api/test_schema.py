@@ -18,7 +18,7 @@ from starlette.testclient import TestClient
 from engine.settings import Settings
 from tests.webapp import served
 from webapp.accounts.records import Role
-from webapp.api.routes import make_api
+from webapp.api.app import make_api
 from webapp.context import AppContext
 
 BUDGET = settings(

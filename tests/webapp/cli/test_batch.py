@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.clips import Film, write_clip
-from webapp.batch import read_jsonl
+from webapp.batch.rows import read_jsonl
 
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
 

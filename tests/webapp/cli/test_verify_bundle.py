@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.webapp.evidence.exhibit import make_exhibit
+from tests.webapp.bundle.exhibit import make_exhibit
+from webapp.bundle.bundle import write_bundle
+from webapp.bundle.signing_key import FILE, open_key
 from webapp.cli.main import main
-from webapp.evidence.bundles import write_bundle
-from webapp.evidence.keys import FILE, open_key
 
 Run = Callable[..., tuple[int, str]]
 

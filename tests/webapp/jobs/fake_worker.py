@@ -15,8 +15,8 @@ from engine.errors import Code
 from engine.settings import Settings
 from engine.types import OnStep
 from tests.webapp.jobs.handed import ANY_DISK, make_examination
+from webapp.analysis.analyser import Examination
 from webapp.analysis.records import Question
-from webapp.examination import Examination
 from webapp.jobs.store import JobStore
 from webapp.jobs.worker import Worker
 

@@ -12,11 +12,11 @@ from engine.style.records import Sighting
 from engine.types import DynamicEmbedding
 from gallery_db.records import Candidate, SampleSimilarity, Search, SearchReason, Speaker, Verification
 from tests.fakes import make_analysis, make_report, make_second
+from webapp.analysis.analyser import Examination
 from webapp.analysis.records import Question
-from webapp.examination import Examination
+from webapp.analysis.signals import FaceTrace, Traces
 from webapp.jobs.records import Job, NewJob
 from webapp.jobs.store import JobStore
-from webapp.traces import FaceTrace, Traces
 
 ANY_DISK = QueueLimits(min_free_share=0.0)
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

@@ -17,11 +17,10 @@ from engine.settings import FetchLimits
 from engine.types import OnStep
 from tests.webapp.jobs.fake_worker import FakeExaminer
 from tests.webapp.jobs.handed import hash_bytes, make_settings, write_file
-from webapp.examination import Examination
-from webapp.jobs.progress import SHARES, measure_progress
+from webapp.analysis.analyser import Examination
 from webapp.jobs.records import Job, JobState, NewJob
 from webapp.jobs.store import JobStore
-from webapp.jobs.worker import Worker
+from webapp.jobs.worker import SHARES, Worker, measure_progress
 
 URL = "https://example.org/watch"
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from gallery_db.gallery import Gallery
 from tests.webapp.jobs.handed import hand_in, make_examination, make_settings
+from webapp.analysis.analyser import Examination
 from webapp.analysis.records import Question
 from webapp.context import AppContext
-from webapp.examination import Examination
 from webapp.jobs.records import Job
 from webapp.jobs.store import JobStore
 

@@ -7,9 +7,9 @@ import pytest
 from tests.raising import raises
 from tests.webapp.jobs.handed import write_file
 from tests.webapp.pages.desks import OWNER, finish_job
-from webapp import batch
 from webapp.analysis.records import JobError, Question
-from webapp.batch_sources import Source
+from webapp.batch import rows as batch
+from webapp.batch.sources import Source
 from webapp.context import AppContext
 from webapp.errors import WebCode
 from webapp.pages import batches

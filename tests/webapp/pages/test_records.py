@@ -11,10 +11,12 @@ from engine.errors import Code, EngineError
 from tests.fakes import make_analysis, make_report
 from tests.webapp.jobs.handed import hand_in, make_examination
 from tests.webapp.pages.desks import OWNER, finish_job
-from tests.webapp.test_views import MEAN, Tags
+from tests.webapp.views.test_analysis import MEAN, Tags
 from webapp.context import AppContext
-from webapp.figures import plot_comparison, plot_metrics
-from webapp.pages import about, calibrations, comparing, history, job_views
+from webapp.pages import about, calibration, history
+from webapp.pages import history as comparing
+from webapp.views import jobs as job_views
+from webapp.views.plots import plot_comparison, plot_metrics
 
 DRAFTS = Path(__file__).parents[3] / "docs" / "calibration-drafts"
 
@@ -54,18 +56,18 @@ def test_two_analyses_stand_side_by_side(context: AppContext, tmp_path: Path) ->
 
 
 def test_the_records_that_come_with_the_program_are_in_force(context: AppContext) -> None:
-    records, in_force = calibrations.list_records(context), calibrations.find_in_force(context)
+    records, in_force = calibration.list_records(context), calibration.find_in_force(context)
     used = [one for one in records if one.id in in_force]
     assert {one.task for one in used} == set(Task)
     assert {one.status for one in used} == {CalibrationStatus.APPROVED}
     assert all(one.author != one.approver for one in used)
-    rows = calibrations.list_rows(records, in_force)
-    assert sum(row[3] == "✔" for row in rows) == 3 and all(len(row) == len(calibrations.HEADERS) for row in rows)
+    rows = calibration.list_rows(records, in_force)
+    assert sum(row[3] == "✔" for row in rows) == 3 and all(len(row) == len(calibration.HEADERS) for row in rows)
 
 
 def test_a_record_is_described_with_what_it_is_worth(context: AppContext) -> None:
-    for record in calibrations.list_records(context):
-        words = calibrations.describe(record)
+    for record in calibration.list_records(context):
+        words = calibration.describe(record)
         assert record.population[:20] in Tags(words).text and record.manifest_sha256 in words
         assert len(plot_metrics(record.metrics).data[0].x) >= 5
 
@@ -73,29 +75,29 @@ def test_a_record_is_described_with_what_it_is_worth(context: AppContext) -> Non
 def test_a_retired_record_judges_no_more_and_is_kept(context: AppContext) -> None:
     (old,) = [
         one
-        for one in calibrations.list_records(context)
-        if one.id in calibrations.find_in_force(context) and one.task == Task.CONSISTENCY
+        for one in calibration.list_records(context)
+        if one.id in calibration.find_in_force(context) and one.task == Task.CONSISTENCY
     ]
     retired = old.retire("other clips")
-    calibrations.keep_record(context, retired, old.id)
-    assert calibrations.find_in_force(context).isdisjoint({old.id, retired.id})
-    assert {old.id, retired.id} <= {one.id for one in calibrations.list_records(context)}
+    calibration.keep_record(context, retired, old.id)
+    assert calibration.find_in_force(context).isdisjoint({old.id, retired.id})
+    assert {old.id, retired.id} <= {one.id for one in calibration.list_records(context)}
 
 
 def test_the_author_cannot_approve(context: AppContext) -> None:
     context.gallery.keep_calibration(read_record(DRAFTS / "consistency.json"))
     (draft,) = [
         one
-        for one in calibrations.list_records(context)
+        for one in calibration.list_records(context)
         if one.status == CalibrationStatus.DRAFT and one.task == Task.CONSISTENCY
     ]
     with pytest.raises(EngineError):
         draft.approve(draft.author)
     approved = draft.approve("Grace")
-    calibrations.keep_record(context, approved, draft.id)
-    assert approved.id in calibrations.find_in_force(context)
+    calibration.keep_record(context, approved, draft.id)
+    assert approved.id in calibration.find_in_force(context)
     with pytest.raises(EngineError, match="No record was chosen"):
-        calibrations.find_record(context, "nothing")
+        calibration.find_record(context, "nothing")
 
 
 def test_about_names_models_licences_and_limits(context: AppContext) -> None:

@@ -1,0 +1,206 @@
+"""One look at a file answers both questions; what the second lacks never holds up the first."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engine.consistency.methods import Method
+from engine.errors import Code, EngineError, WeightsMissing
+from engine.features import extractor
+from engine.features.extractor import Observer
+from engine.features.records import Observation, ObservedTrack
+from engine.pipeline import Engine
+from engine.reports.json import to_json, write_json
+from engine.settings import Settings
+from engine.style.embedder import Nature
+from engine.types import Clip, DynamicEmbedding, Model, Reason, Status
+from gallery_db.database import FILE, FOLDER
+from gallery_db.gallery import Gallery
+from gallery_db.records import SearchReason
+from tests.clips import Film, write_clip
+from tests.fakes import FakeNets, FakeVoice, make_clip, make_expert, make_mouth, make_voice
+from tests.gallery_db.planted import RECIPE, draw_person, embed, enrol_people, make_consent, make_samples
+from tests.raising import raises
+from webapp.analysis.analyser import Engines, Examination, Examiner
+from webapp.analysis.gallery_queries import Asker
+from webapp.analysis.records import Question
+from webapp.analysis.signals import Traces
+
+N_FRAMES = 300
+MOUTH = make_mouth(N_FRAMES)
+SEARCH = Question(reason="case 12")
+Examine = Callable[..., Examination]
+
+
+class PlantedEmbedder:
+    """Every face moves as the planted person 1 does; one that is seen for less than a second is not embedded."""
+
+    recipe, nature = RECIPE, Nature(0.0, 1.0, 1.0)
+
+    def embed(self, observation: Observation, track: ObservedTrack) -> DynamicEmbedding | None:
+        return embed(draw_person(1), 7) if len(track.seen) >= 25 else None
+
+
+class CountingObserver(Observer):
+    """Counts how often a file is looked at."""
+
+    looks = 0
+
+    def observe(self, *arguments: object, **named: object) -> Observation:
+        CountingObserver.looks += 1
+        return super().observe(*arguments, **named)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def examine(monkeypatch: pytest.MonkeyPatch, data_dir: Path) -> Examine:
+    """Examine a drawn clip; by default one face and its own voice."""
+    CountingObserver.looks = 0
+
+    def run(
+        question: Question | None = None,
+        clip: Clip | None = None,
+        embedder: object = None,
+        settings: Settings | None = None,
+        **steps: object,
+    ) -> Examination:
+        drawn = clip or make_clip([MOUTH], make_voice(MOUTH))
+        monkeypatch.setattr(extractor, "open_clip", lambda path, limits, sha256=None: drawn)
+        engine = Engine(CountingObserver(FakeNets(), FakeVoice(), "seen"), make_expert(), "fake")  # type: ignore[arg-type]
+        engines = Engines(engine, lambda method: pytest.fail("another engine was loaded"))
+        asker = Asker(settings or Settings(data_dir))
+        examiner = Examiner(engines, embedder or PlantedEmbedder(), asker, data_dir)  # type: ignore[arg-type]
+        try:
+            return examiner.examine(Path("input.bin"), "talk.mp4", question or Question(), **steps)  # type: ignore[arg-type]
+        finally:
+            asker.close()
+
+    return run
+
+
+@pytest.fixture
+def enrolled(data_dir: Path) -> Gallery:
+    with Gallery.open(Settings(data_dir)) as gallery:
+        enrol_people(gallery, [1, 2])
+        yield gallery
+
+
+def test_nothing_is_asked_of_a_gallery_and_none_is_made(examine: Examine, data_dir: Path) -> None:
+    found = examine()
+    assert found.analysis.status == Status.EVALUATED and found.analysis.name == "talk.mp4"
+    assert (found.searches, found.verifications, found.speakers_error) == (None, None, None)
+    assert [one.face for one in found.faces] == [0] and found.faces[0].name == "talk.mp4"
+    assert not (data_dir / FOLDER).exists()
+
+
+def test_one_look_answers_both_questions(examine: Examine, enrolled: Gallery) -> None:
+    first, _ = enrolled.speakers()
+    found = examine(Question(reason="case 12", speaker=first.name))
+    assert CountingObserver.looks == 1 and found.speakers_error is None
+    assert found.searches is not None and found.verifications is not None
+    (search,), (verification,) = found.searches, found.verifications
+    assert search.candidates[0].name == verification.speaker.name == first.name
+    assert search.candidates[0].similarity > 0.8 and verification.similarity == search.candidates[0].similarity
+    assert found.speaker_ids == (1, 2)
+
+
+def test_every_face_has_an_answer_of_its_own(examine: Examine, enrolled: Gallery) -> None:
+    clip = make_clip([MOUTH, make_mouth(N_FRAMES, 3)], make_voice(MOUTH))
+    found = examine(SEARCH, clip)
+    assert len(found.analysis.tracks) == len(found.faces) == len(found.searches or ()) == 2
+
+
+def test_steps_are_told_and_one_that_raises_ends_it(examine: Examine, enrolled: Gallery) -> None:
+    told: list[str] = []
+    examine(SEARCH, on_step=lambda name, completed, total: told.append(name))
+    assert list(dict.fromkeys(told)) == ["read", "speech", "faces", "lips", "score", "embed", "search"]
+
+    def stop(name: str, completed: int, total: int) -> None:
+        if (name, completed) == ("faces", 10):
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        examine(SEARCH, on_step=stop)
+
+
+def test_without_the_embedder_s_weights_face_and_voice_are_compared(examine: Examine, enrolled: Gallery) -> None:
+    for question in (Question(), SEARCH):
+        found = examine(question, embedder=WeightsMissing("dynamics.safetensors was not found.", "Restore it."))
+        assert found.analysis.status == Status.EVALUATED and (found.faces, found.searches) == ((), None)
+        assert found.speakers_error is not None and found.speakers_error.code == "WEIGHTS_MISSING"
+
+
+def test_an_empty_gallery_says_so(examine: Examine) -> None:
+    found = examine(SEARCH)
+    assert found.searches is not None and found.searches[0].reasons == (SearchReason.GALLERY_EMPTY,)
+
+
+def test_a_gallery_that_cannot_be_opened_is_told(examine: Examine, data_dir: Path) -> None:
+    (data_dir / FOLDER).mkdir(parents=True)
+    (data_dir / FOLDER / FILE).write_text("somebody's letter, long enough")
+    found = examine(SEARCH)
+    assert found.analysis.status == Status.EVALUATED and len(found.faces) == 1
+    assert found.speakers_error is not None and found.speakers_error.code == "GALLERY_DAMAGED"
+    found = examine(SEARCH, settings=Settings(data_dir, database="postgresql://nobody@127.0.0.1:1/none"))
+    assert found.speakers_error is not None and found.speakers_error.code == "GALLERY_UNREACHABLE"
+
+
+def test_a_name_that_nobody_bears_is_told(examine: Examine, enrolled: Gallery) -> None:
+    found = examine(Question(speaker="Zoe"))
+    assert found.speakers_error is not None and found.speakers_error.code == "UNKNOWN_SPEAKER"
+    assert found.analysis.status == Status.EVALUATED and found.verifications is None
+
+
+def test_people_in_another_recipe_are_told(examine: Examine, data_dir: Path) -> None:
+    with Gallery.open(Settings(data_dir)) as gallery:
+        gallery.enrol("Ada", make_samples(1, recipe="other"), make_consent())
+    found = examine(SEARCH)
+    assert found.speakers_error is not None and found.speakers_error.code == "EMBEDDER_MISMATCH"
+
+
+def test_a_clip_without_a_face_is_told_by_both(examine: Examine) -> None:
+    found = examine(SEARCH, make_clip([np.full(N_FRAMES, np.nan)], make_voice(MOUTH)))
+    assert (found.analysis.status, found.analysis.reasons) == (Status.NOT_EVALUATED, (Reason.NO_FACE,))
+    assert found.speakers_error is not None and found.speakers_error.code == "NOBODY_SEEN"
+
+
+def test_a_method_that_is_not_there_is_told(examine: Examine) -> None:
+    with pytest.raises(EngineError, match="is not there"):
+        examine(Question(Method(Model.AVHUBERT_LARGE).title))
+
+
+def test_sound_and_mouths_are_kept_for_the_eye(examine: Examine) -> None:
+    traces = examine().traces
+    assert isinstance(traces, Traces) and len(traces.faces) == 1 and len(traces.voiced) == N_FRAMES
+
+
+def test_the_gallery_is_opened_anew_after_an_error(data_dir: Path) -> None:
+    asker = Asker(Settings(data_dir))
+    with pytest.raises(EngineError, match="Zoe"):
+        asker.ask((), Question(speaker="Zoe"))
+    with Gallery.open(Settings(data_dir)) as gallery:
+        enrol_people(gallery, [1])
+        (only,) = gallery.speakers()
+    assert asker.ask((), Question(reason="x", speaker=only.name)) == ((), ())
+    assert asker.read_calibrations() == []
+    asker.close()
+
+
+def test_the_real_one_gives_what_the_command_line_gives(data_dir: Path, tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "talk.mp4", Film(duration_s=1.2))
+    examiner = Examiner.load(Settings(data_dir))
+    found = examiner.examine(path.rename(tmp_path / "input.bin"), "talk.mp4", Question())
+    path.write_bytes((tmp_path / "input.bin").read_bytes())
+    alone = Engine.load(Settings(data_dir)).analyse(path)
+    ours, theirs = (json.loads(write_json(to_json(one))) for one in (found.analysis, alone))
+    assert ours.pop("timings_s") and theirs.pop("timings_s") and ours == theirs
+    assert found.speakers_error is not None and found.speakers_error.code == "NOBODY_SEEN"
+    with raises(Code.UNREADABLE_VIDEO):
+        examiner.examine(tmp_path / "gone.bin", "gone.mp4", Question())

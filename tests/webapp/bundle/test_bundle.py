@@ -1,0 +1,186 @@
+"""What is handed on: complete, the same each time, escaped, and without any way out to the network."""
+
+import json
+import random
+import re
+from dataclasses import replace
+from html import unescape
+from pathlib import Path
+
+import pytest
+
+from engine.errors import FolderUnwritable
+from engine.types import Analysis, Reason
+from tests.fakes import make_analysis, make_report
+from tests.payloads import check_csv, check_html
+from tests.webapp.bundle.exhibit import make_exhibit
+from webapp.bundle import environment, verify
+from webapp.bundle.bundle import COLUMNS, list_members, render_figures, to_windows_csv, write_bundle
+from webapp.bundle.contents import Exhibit
+from webapp.bundle.report_html import draw_curve, draw_timeline, render_report
+from webapp.bundle.signing_key import SigningKey, open_key
+
+FORBIDDEN = re.compile(r"% ?fake|fake probability|probability of fake", re.IGNORECASE)
+
+
+@pytest.fixture
+def key(tmp_path: Path) -> SigningKey:
+    return open_key(tmp_path / "data")
+
+
+@pytest.fixture
+def exhibit(tmp_path: Path) -> Exhibit:
+    return make_exhibit(tmp_path)
+
+
+def test_everything_is_in_the_bundle_and_it_holds(exhibit: Exhibit, key: SigningKey, tmp_path: Path) -> None:
+    path = tmp_path / "bundle.zip"
+    write_bundle(exhibit, path, key)
+    assert verify.check(path, key.fingerprint) == []
+    members = verify.unpack(path.read_bytes())
+    assert sorted(members) == sorted(
+        [
+            "README.txt", "result.json", "speakers.json", "windows.csv", "report.html", "figures.html", "exhibit.json",
+            "environment.json", "verify.py", "models/compact-model.md", f"calibrations/{'c' * 64}.json", "faces/0.png",
+            verify.MANIFEST, verify.SIGNATURE, verify.PUBLIC_KEY,
+        ]
+    )  # fmt: skip
+    assert members["result.json"].decode() == exhibit.result
+    told = json.loads(members["exhibit.json"])
+    assert told["original"]["sha256"] == "ab" * 32 and told["original"]["size_bytes"] == 123_456
+    assert told["calibrations"] == ["c" * 64] and "before any decoder" in told["original"]["sha256_taken"]
+    assert key.fingerprint in members["README.txt"].decode()
+
+
+def test_the_same_exhibit_gives_the_same_bytes(exhibit: Exhibit, key: SigningKey, tmp_path: Path) -> None:
+    one, other = tmp_path / "one.zip", tmp_path / "other.zip"
+    for path in (one, other):
+        write_bundle(exhibit, path, key)
+    assert one.read_bytes() == other.read_bytes()
+
+
+def test_random_flips_anywhere_in_a_whole_bundle_are_found(exhibit: Exhibit, key: SigningKey, tmp_path: Path) -> None:
+    path, chance = tmp_path / "bundle.zip", random.Random(13)
+    write_bundle(exhibit, path, key)
+    archive = bytearray(path.read_bytes())
+    for _ in range(60):
+        at, bit = chance.randrange(len(archive)), 1 << chance.randrange(8)
+        archive[at] ^= bit
+        path.write_bytes(archive)
+        assert verify.check(path), f"byte {at}, bit {bit}"
+        archive[at] ^= bit
+    path.write_bytes(archive)
+    assert verify.check(path) == []
+
+
+def test_one_flip_in_each_member_is_found_and_named(exhibit: Exhibit, key: SigningKey, tmp_path: Path) -> None:
+    path, chance = tmp_path / "bundle.zip", random.Random(17)
+    write_bundle(exhibit, path, key)
+    members = verify.unpack(path.read_bytes())
+    for name, data in members.items():
+        changed = bytearray(data)
+        changed[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
+        path.write_bytes(verify.pack({**members, name: bytes(changed)}))
+        problems = verify.check(path)
+        assert problems and (name in verify.UNLISTED or any(name in problem for problem in problems)), name
+
+
+def test_what_was_not_asked_and_not_calibrated_is_said(exhibit: Exhibit, key: SigningKey) -> None:
+    bare = replace(exhibit, speakers=None, calibrations={}, origin=None, thumbnails={})
+    members = list_members(bare, key)
+    assert "speakers.json" not in members and "speakers.json" not in members["README.txt"].decode()
+    assert "none was in force" in json.loads(members["exhibit.json"])["calibrations"]
+    report = members["report.html"].decode()
+    assert "This was not asked." in report and "none was in force" in report
+
+
+def test_no_room_leaves_nothing_half_written(exhibit: Exhibit, key: SigningKey, tmp_path: Path) -> None:
+    with pytest.raises(FolderUnwritable, match="cannot be written"):
+        write_bundle(exhibit, tmp_path / "nowhere" / "bundle.zip", key)
+
+
+def test_the_report_tells_both_hypotheses_cautions_and_next_steps(exhibit: Exhibit) -> None:
+    analysis = make_analysis(make_report(0.5, 0, Reason.EDITED))
+    report = render_report(replace(exhibit, analysis=analysis))
+    for words in (
+        "<b>H1:</b> this face produced this speech",
+        "<b>H2:</b> this face did not produce this speech",
+        "Mismatch is not proof of a deepfake",
+        "Match does not prove authenticity",
+        "Next: Read each shot",
+        "taken while the file was copied, before any decoder saw it",
+        "Content Credentials were not examined",
+        "it does not show that what it says is",
+        "None supported, of 3 enrolled speakers",
+        "compact.safetensors",
+        exhibit.sha256,
+    ):
+        assert words in report, words
+    assert not FORBIDDEN.search(report)
+
+
+def test_the_report_runs_nothing_and_loads_nothing(exhibit: Exhibit) -> None:
+    report = render_report(exhibit)
+    assert "default-src 'none'; style-src 'unsafe-inline'; img-src data:" in unescape(report)
+    assert "<script" not in report and "<button" not in report
+    assert not re.search(r"(?:src|href)=\"(?!data:)|url\(|@import", report)
+
+
+def test_the_figures_may_run_what_is_theirs_and_load_nothing(exhibit: Exhibit) -> None:
+    page = render_figures(exhibit.analysis)
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', page)
+    assert policy is not None and "default-src 'none'" in unescape(policy[1])
+    assert "unsafe-eval" not in policy[1] and policy[1].count("sha256-") == 2
+    assert page.count("<div data-figure=") == 4 and "click: play from here" not in page
+    assert not re.search(r"<(?:script|link|img)[^>]+(?:src|href)=", page[:2000] + page[-2000:])
+
+
+def test_a_refused_face_has_no_figure_and_says_so(exhibit: Exhibit) -> None:
+    refused = make_analysis(make_report(None, 0, Reason.NO_AUDIO))
+    assert "Nothing was compared" in render_figures(refused) and 'data-figure="' not in render_figures(refused)
+    assert "the file has no sound" in render_report(replace(exhibit, analysis=refused)).lower()
+
+
+def test_nothing_in_a_name_becomes_markup_or_a_formula(tmp_path: Path) -> None:
+    check_html(lambda name: render_report(make_exhibit(tmp_path, name)))
+    check_csv(lambda name: to_windows_csv(make_analysis(name=name)))
+
+
+def test_no_name_ends_the_elements_of_the_figures(tmp_path: Path) -> None:
+    mean = "</script><script>alert(1)</script>"
+    page = render_figures(make_analysis(name=mean))
+    assert "<script>alert(1)" not in page and "&lt;script&gt;alert(1)" in page
+
+
+def test_a_row_a_window_with_faces_counted_from_one() -> None:
+    lines = to_windows_csv(make_analysis(make_report(0.5, -1), make_report(0.25, 2))).splitlines()
+    assert lines[0] == ",".join(COLUMNS) and len(lines) == 1 + 2 * 9
+    assert lines[1] == f"drawn.mp4,{'ab' * 32},1,0.000,2.000,0.500000,-0.040"
+    assert lines[-1].split(",")[2] == "2"
+
+
+def test_the_drawings_mark_what_is_known_alone() -> None:
+    analysis: Analysis = make_analysis()
+    found = analysis.tracks[0].consistency
+    timeline = draw_timeline(found.windows, analysis.duration_s)
+    assert timeline.count("<circle") == len(found.windows) and ">10<" in timeline
+    assert found.curve is not None
+    similarity = found.curve.similarity.copy()
+    similarity[:3] = float("nan")
+    curve = draw_curve(replace(found.curve, similarity=similarity))
+    points = re.search(r'points="([^"]*)"', curve)
+    assert points is not None and len(points[1].split()) == len(similarity) - 3 and "nan" not in curve
+
+
+def test_cards_and_environment_are_those_of_this_installation(tmp_path: Path) -> None:
+    assert set(environment.read_cards()) == set(environment.CARDS)
+    told = environment.describe_environment(tmp_path)
+    assert {"compact.safetensors", "dynamics.safetensors"} <= set(told["weights"])
+    assert {"numpy", "torch", "sqlalchemy"} <= set(told["packages"])
+    assert re.fullmatch(r"[0-9a-f]{64}", told["weights"]["compact.safetensors"])
+
+
+def test_cards_that_are_nowhere_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environment, "CHECKOUT", tmp_path)
+    monkeypatch.setattr(environment, "PACKAGE", "no-such-package")
+    assert environment.read_cards() == {} and environment.find_version("no-such-package") is None

@@ -1,0 +1,114 @@
+"""Content Credentials: none, valid and invalid are told apart by a process that can reach nothing but the file."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.clips import Film, write_clip
+from tests.webapp.bundle.credentialed import sign_clip
+from webapp.bundle import c2pa
+from webapp.bundle.c2pa import WORDS, Credentials, CredentialState, examine_credentials
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_clip(tmp_path_factory.mktemp("clips") / "plain.mp4", Film())
+
+
+def test_a_file_without_any_is_told_to_mean_nothing(plain: Path) -> None:
+    found = examine_credentials(plain)
+    assert found.state is CredentialState.NONE and "means nothing" in found.words
+
+
+def test_credentials_that_hold_and_that_do_not(plain: Path, tmp_path: Path) -> None:
+    signed = sign_clip(plain.read_bytes(), signer="A <tester>")
+    (tmp_path / "signed.mp4").write_bytes(signed)
+    found = examine_credentials(tmp_path / "signed.mp4")
+    assert (found.state, found.signer, found.generator) == (CredentialState.VALID, "A <tester>", "test camera")
+    assert "not that what is shown is true" in found.words and "Signed by: A <tester>." in found.words
+    at = signed.index(b"mdat") + 100  # within pictures or sound
+    (tmp_path / "changed.mp4").write_bytes(signed[:at] + bytes([signed[at] ^ 1]) + signed[at + 1 :])
+    changed = examine_credentials(tmp_path / "changed.mp4")
+    assert changed.state is CredentialState.INVALID and "do not hold" in changed.words
+
+
+@pytest.mark.parametrize("content", [b"", b"RIFF....WAVE", b"\x1aE\xdf\xa3" + b"x" * 90])
+def test_files_of_other_kinds_are_not_read_at_all(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(content)
+    found = examine_credentials(tmp_path / "x")
+    assert found.state is CredentialState.NOT_EXAMINED and "this kind" in found.words
+
+
+def test_a_damaged_file_is_no_disaster(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(b"\0\0\0\x18ftypisom" + b"\xff" * 2000)
+    assert examine_credentials(tmp_path / "x").state in (CredentialState.NONE, CredentialState.INVALID)
+    assert "not kept" in examine_credentials(tmp_path / "nowhere").words
+
+
+@pytest.mark.parametrize(
+    ("program", "words"),
+    [
+        ("import sys; sys.exit(3)", "failed on this file"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "failed on this file"),
+        ("print('no json')", "makes no sense"),
+        ('print(\'{"state": "fine", "signer": "", "generator": ""}\')', "makes no sense"),
+        ("import time; time.sleep(60)", "too long"),
+    ],
+)
+def test_whatever_the_process_does_is_told(
+    plain: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, program: str, words: str
+) -> None:
+    (tmp_path / "stand_in.py").write_text(program)
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(tmp_path))
+    monkeypatch.setattr(c2pa, "MODULE", "stand_in")
+    monkeypatch.setattr(c2pa, "MAX_WALL_S", 3)
+    monkeypatch.setattr(c2pa.engine, "__file__", str(tmp_path / "x" / "__init__.py"))
+    assert words in examine_credentials(plain).words
+
+
+def test_without_the_library_that_is_said(plain: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(c2pa.importlib.util, "find_spec", lambda name: None)
+    assert "c2pa-python is not installed" in examine_credentials(plain).words
+
+
+def test_the_process_can_open_nothing_once_it_reads(
+    plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the place of the reading: try to open a file and a socket, and tell how that went."""
+    probe = tmp_path / "probe.py"
+    probe.write_text(
+        "import json, socket, sys\n"
+        "from webapp.bundle import credentials_child as child\n"
+        "def attempt(what):\n"
+        "    try:\n        what()\n"
+        "    except OSError as error:\n        return type(error).__name__\n"
+        "    return 'open'\n"
+        "def read(file, kind, context):\n"
+        "    found = [attempt(lambda: open('/etc/hostname')), attempt(lambda: socket.socket())]\n"
+        "    return {'state': 'none', 'signer': ' '.join(found), 'generator': str(len(file.read(8)))}\n"
+        "child.read_credentials = read\n"
+        "child.main(int(sys.argv[1]), sys.argv[2], int(sys.argv[3]))\n"
+    )
+    monkeypatch.setattr(c2pa, "MODULE", "probe")
+    monkeypatch.setenv("LD_LIBRARY_PATH", "")
+    own = Path(c2pa.engine.__file__).parents[1]
+    real = c2pa._run
+
+    start = f"import sys; sys.path[:0] = [{str(own)!r}]; exec(open({str(probe)!r}).read())"
+
+    def run(command: list[str], media: int) -> object:
+        return real([sys.executable, "-c", start, *command[-3:]], media)
+
+    monkeypatch.setattr(c2pa, "_run", run)
+    found = examine_credentials(plain)
+    assert found.generator == "8" and found.signer and "open" not in found.signer.split(), found
+
+
+def test_every_state_has_its_words_and_none_claims_the_truth() -> None:
+    assert set(WORDS) == set(CredentialState)
+    for state in CredentialState:
+        told = Credentials(state, signer="x", generator="y").describe()
+        assert json.dumps(told) and told["words"].endswith("Signed by: x. Made with: y.")
+        assert "authentic" not in told["words"]

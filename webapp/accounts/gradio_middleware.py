@@ -1,0 +1,290 @@
+"""Allow-list of Gradio's routes, and ownership of the files, page sessions and runs that a request names.
+
+What of the page's own is whose: Gradio would give any file of its cache, and any run, to whoever names it.
+"""
+
+import json
+import re
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from enum import Enum, StrEnum, auto
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs
+
+from starlette.routing import compile_path
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from engine.errors import EngineError
+from webapp.accounts.middleware import SCOPE_KEY, JsonError
+from webapp.accounts.records import LOCAL
+from webapp.errors import WebCode
+
+MAX_KEPT = 20_000  # of each kind; the oldest go first
+PATH_IN_STREAM = re.compile(rb'"path":\s*("(?:[^"\\]|\\.)*")')
+
+
+class Kind(StrEnum):
+    """What can be somebody's."""
+
+    FILE = "file"  # in Gradio's cache, by its path
+    VISIT = "visit"  # an open page, by its session hash
+    RUN = "run"  # something that was started, by its event id
+
+
+class Belongings:
+    """Who has what. A file may be several people's: the same example has the same place for all."""
+
+    def __init__(self, shared: Iterable[str] = ()):
+        """`shared` files are everybody's: what the page itself shows."""
+        self._owners: dict[Kind, OrderedDict[str, frozenset[str]]] = {kind: OrderedDict() for kind in Kind}
+        self._shared = frozenset(shared)
+        self._lock = threading.Lock()
+
+    def give(self, kind: Kind, what: str, name: str) -> None:
+        """Note that something is somebody's, too."""
+        with self._lock:
+            kept = self._owners[kind]
+            kept[what] = kept.pop(what, frozenset()) | {name}
+            while len(kept) > MAX_KEPT:
+                kept.popitem(last=False)
+
+    def has(self, kind: Kind, what: str, name: str) -> bool:
+        """Tell whether something is somebody's; what is nobody's is not."""
+        if kind is Kind.FILE and what in self._shared:
+            return True
+        with self._lock:
+            return name in self._owners[kind].get(what, frozenset())
+
+    def take(self, kind: Kind, what: str, name: str) -> bool:
+        """Tell whether something is theirs; what is nobody's yet becomes theirs."""
+        with self._lock:
+            owners = self._owners[kind].get(what)
+        if owners is None:
+            self.give(kind, what, name)
+            return True
+        return name in owners
+
+
+def list_paths(told: Any) -> Iterator[str]:
+    """Give every file that a request or an answer names, as Gradio writes files: under the key `path`."""
+    if isinstance(told, dict):
+        if isinstance(told.get("path"), str):
+            yield told["path"]
+        for value in told.values():
+            yield from list_paths(value)
+    elif isinstance(told, list):
+        for value in told:
+            yield from list_paths(value)
+
+
+def scan_stream(chunk: bytes) -> Iterator[str]:
+    """Give every file that a piece of an event stream names; a piece holds whole events."""
+    for match in PATH_IN_STREAM.finditer(chunk):
+        yield str(json.loads(match[1]))
+
+
+def is_web_address(path: str) -> bool:
+    """Tell whether a `file` is one on the web, which Gradio would fetch by itself."""
+    return re.match(r"\s*[a-z][a-z0-9+.-]*:", path, re.IGNORECASE) is not None
+
+
+def name_file(path: str) -> str:
+    """Give a path the one spelling under which it is noted: links and dots are resolved."""
+    return str(Path(path).resolve())
+
+
+MAX_BODY = 8 * 1024 * 1024  # of what is not an upload
+
+
+class Rule(Enum):
+    """What is checked of a request; a page session that the address names must be the user's under every rule."""
+
+    PUBLIC = auto()  # the page itself: one answer for every user
+    SESSION = auto()  # belongs to one page session, and nothing in the answer needs recording
+    FILE = auto()  # the file that the path names must be the user's
+    UPLOAD = auto()  # the files sent become the user's
+    START = auto()  # files and page session in the body must be the user's; what the answer names becomes theirs
+    STOP = auto()  # as START, and the run that the body names must be the user's too
+    EVENTS = auto()  # the files that the event stream names become the user's
+
+
+ALLOWED: dict[tuple[str, str], Rule] = {
+    ("GET", "/"): Rule.PUBLIC,
+    ("HEAD", "/"): Rule.PUBLIC,
+    ("GET", "/config"): Rule.PUBLIC,
+    ("GET", "/assets/{path:path}"): Rule.PUBLIC,
+    ("GET", "/static/{path:path}"): Rule.PUBLIC,
+    ("GET", "/theme.css"): Rule.PUBLIC,
+    ("GET", "/favicon.ico"): Rule.PUBLIC,
+    ("GET", "/manifest.json"): Rule.PUBLIC,
+    ("GET", "/gradio_api/app_id"): Rule.PUBLIC,  # read by a page that has lost its connection
+    ("GET", "/gradio_api/info"): Rule.PUBLIC,  # read by the Python client of Gradio
+    ("GET", "/gradio_api/heartbeat/{session_hash}"): Rule.SESSION,
+    ("GET", "/gradio_api/upload_progress"): Rule.SESSION,
+    ("GET", "/gradio_api/file={path_or_url:path}"): Rule.FILE,
+    ("HEAD", "/gradio_api/file={path_or_url:path}"): Rule.FILE,
+    ("POST", "/gradio_api/upload"): Rule.UPLOAD,
+    ("POST", "/gradio_api/queue/join"): Rule.START,
+    ("POST", "/gradio_api/run/{api_name}"): Rule.START,  # events with `queue=False`; Gradio refuses the others
+    ("POST", "/gradio_api/cancel"): Rule.STOP,
+    ("POST", "/gradio_api/reset"): Rule.STOP,
+    ("GET", "/gradio_api/queue/data"): Rule.EVENTS,
+}
+"""Method and path, as Gradio declares it, of every route that the page needs; Gradio's other routes are closed."""
+_PATTERNS = [(method, compile_path(path)[0], rule) for (method, path), rule in ALLOWED.items()]
+
+
+class PageGuard:
+    """Middleware of the Gradio app alone; without accounts there is one user, and only the allow-list refuses."""
+
+    def __init__(self, app: ASGIApp, belongings: Belongings):
+        self._app, self._belongings = app, belongings
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self._pass(scope, receive, send)
+        except EngineError as error:
+            await JsonError(error)(scope, receive, send)
+
+    async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
+        rule, parameters = find_rule(scope["method"], scope["path"])
+        name = scope.get(SCOPE_KEY, LOCAL).name
+        self._check_sessions(scope, parameters, name)
+        if rule is Rule.FILE:
+            self._expect_file(parameters["path_or_url"], name)
+        if rule is Rule.UPLOAD:
+            await self._app(_plain(scope), receive, self._note_answer(send, name))
+        elif rule in (Rule.START, Rule.STOP):
+            body = await _read_body(receive)
+            self._check_body(rule, body, name)
+            await self._app(_plain(scope), _replay(body, receive), self._note_answer(send, name))
+        elif rule is Rule.EVENTS:
+            await self._app(_plain(scope), receive, self._note_stream(send, name))
+        else:
+            await self._app(scope, receive, send)
+
+    def _check_sessions(self, scope: Scope, parameters: dict[str, str], name: str) -> None:
+        """Refuse a page session of another user, in the path or in the query."""
+        sessions = parse_qs(scope["query_string"].decode("latin-1")).get("session_hash", [])
+        if "session_hash" in parameters:
+            sessions.append(parameters["session_hash"])
+        for session in sessions:
+            self._expect(Kind.VISIT, session, name)
+
+    def _check_body(self, rule: Rule, body: bytes, name: str) -> None:
+        """What the body names must be theirs."""
+        if not body:
+            return
+        try:
+            told = json.loads(body)
+        except (ValueError, RecursionError) as cause:
+            raise WebCode.BAD_REQUEST("What was sent is no JSON.", "Send JSON.") from cause
+        if not isinstance(told, dict):
+            raise WebCode.BAD_REQUEST("What was sent is no JSON object.", "Send an object.")
+        for visit in _strings(told.get("session_hash")):
+            self._expect(Kind.VISIT, visit, name)
+        if rule is Rule.STOP:
+            for run in _strings(told.get("event_id")):
+                self._expect(Kind.RUN, run, name)
+        for path in list_paths(told):
+            self._expect_file(path, name)
+
+    def _expect(self, kind: Kind, what: str, name: str) -> None:
+        if not self._belongings.take(kind, what, name):
+            raise _missing()
+
+    def _expect_file(self, path: str, name: str) -> None:
+        if is_web_address(path):
+            raise WebCode.BAD_REQUEST(
+                "A file was named by an address on the web.", "Use the field for links, or upload the file."
+            )
+        if name != LOCAL.name and not self._belongings.has(Kind.FILE, name_file(path), name):
+            raise _missing()
+
+    def _note_answer(self, send: Send, name: str) -> Send:
+        """What an answer names becomes theirs, before they learn of it."""
+        parts: list[bytes] = []
+
+        async def forward(message: Message) -> None:
+            if message["type"] == "http.response.body":
+                parts.append(message.get("body", b""))
+                if not message.get("more_body", False):
+                    self._note(b"".join(parts), name)
+            await send(message)
+
+        return forward
+
+    def _note_stream(self, send: Send, name: str) -> Send:
+        async def forward(message: Message) -> None:
+            if message["type"] == "http.response.body":
+                for path in scan_stream(message.get("body", b"")):
+                    self._belongings.give(Kind.FILE, name_file(path), name)
+            await send(message)
+
+        return forward
+
+    def _note(self, answer: bytes, name: str) -> None:
+        try:
+            told = json.loads(answer)
+        except ValueError:
+            return
+        paths = told if isinstance(told, list) else list(list_paths(told))
+        for path in paths:
+            if isinstance(path, str):
+                self._belongings.give(Kind.FILE, name_file(path), name)
+        if isinstance(told, dict):
+            for run in _strings(told.get("event_id")):
+                self._belongings.give(Kind.RUN, run, name)
+
+
+def find_rule(method: str, path: str) -> tuple[Rule, dict[str, str]]:
+    """Return the rule of an allowed route and the parameters in the path; raise Missing for any other route."""
+    for allowed_method, pattern, rule in _PATTERNS:
+        match = pattern.fullmatch(path)
+        if match and method == allowed_method:
+            return rule, match.groupdict()
+    raise _missing()
+
+
+def _missing() -> EngineError:
+    return WebCode.NOT_FOUND("There is nothing here.", "Reload the page.")
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+
+
+def _plain(scope: Scope) -> Scope:
+    """Ask for an answer that is not compressed, so that it can be read on its way."""
+    headers = [(name, value) for name, value in scope["headers"] if name != b"accept-encoding"]
+    return {**scope, "headers": headers}
+
+
+async def _read_body(receive: Receive) -> bytes:
+    parts, size = [], 0
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            return b""  # they left
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if size > MAX_BODY:
+            raise WebCode.BAD_REQUEST(f"More than {MAX_BODY} bytes were sent.", "Upload files as files.")
+        if not message.get("more_body", False):
+            return b"".join(parts)
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    told = False
+
+    async def again() -> Message:
+        nonlocal told
+        if told:
+            return await receive()
+        told = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return again

@@ -1,0 +1,154 @@
+"""What the eye can check beside the scores: the sound as bands, and how far each mouth was open.
+
+Of several faces, whose lips fit the sound when: a help for the eye, which no result depends on. Pure.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from engine.consistency.gates import GateOptions
+from engine.consistency.model_specs import SPECS
+from engine.types import FPS, Model, TrackReport
+from webapp.errors import WebCode
+
+if TYPE_CHECKING:  # the page's own process needs neither torch nor the networks
+    from engine.features.records import Observation
+
+STEPS_PER_FRAME = 4
+BANDS_HZ = (60.0, 7600.0)  # the edges of the bands
+
+
+class Gate(StrEnum):
+    """What there is to compare at a time."""
+
+    COMPARED = "speech is heard and the face is seen"
+    NO_FACE = "speech is heard, the face is not seen"
+    NO_SPEECH = "no speech is heard"
+    NO_SOUND = "the file has no sound"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FaceTrace:
+    """One face over its time, a row a frame at 25 Hz."""
+
+    start: int  # frame number of row 0
+    opening: np.ndarray  # (T,) float32: gap between the inner lips over the distance of the outer eye corners
+    seen: np.ndarray  # (T,) bool: False means interpolated
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Traces:
+    """A clip for the eye."""
+
+    bands: np.ndarray  # (4 T, 40) float16: log power of the sound, 100 steps a second, 60 to 7600 Hz by mel
+    voiced: np.ndarray  # (T,) bool: somebody is heard to speak
+    present: np.ndarray  # (T,) bool: the file has sound
+    faces: tuple[FaceTrace, ...]  # in the order of the analysis's tracks
+
+    @classmethod
+    def of(cls, seen: "Observation", faces: tuple[int, ...] | None = None) -> Self:
+        """Take them out of an observation; `faces` are the numbers of its tracks, by default all in order."""
+        tracks = seen.tracks if faces is None else tuple(seen.tracks[number] for number in faces)
+        return cls(
+            bands=_split_steps(seen.heard.rows),
+            voiced=seen.heard.voiced,
+            present=seen.heard.present,
+            faces=tuple(FaceTrace(track.start, track.gap, track.seen) for track in tracks),
+        )
+
+    def gate(self, face: int) -> list[tuple[float, float, Gate]]:
+        """Tell for one face when there is what to compare: runs of start, end (s) and what holds, without gaps."""
+        own, n_frames = self.faces[face], len(self.voiced)
+        seen = np.zeros(n_frames, bool)
+        seen[own.start : own.start + len(own.seen)] = own.seen[: n_frames - own.start]
+        kinds = np.where(seen, 0, 1)
+        kinds[~self.voiced] = 2
+        kinds[~self.present] = 3
+        edges = [0, *(np.flatnonzero(np.diff(kinds)) + 1).tolist(), n_frames]
+        gates = list(Gate)
+        return [(a / FPS, b / FPS, gates[kinds[a]]) for a, b in pairwise(edges) if b > a]
+
+    def write(self, path: Path) -> None:
+        """Write them as one safetensors file."""
+        arrays = {"bands": self.bands, "voiced": self.voiced, "present": self.present}
+        for number, face in enumerate(self.faces):
+            own = {"start": np.array([face.start]), "opening": face.opening, "seen": face.seen}
+            arrays |= {f"face{number}.{name}": value for name, value in own.items()}
+        save_file({name: np.ascontiguousarray(value) for name, value in arrays.items()}, path)
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read what `write` wrote; TRACES_UNREADABLE where that cannot be."""
+        try:
+            arrays = load_file(path)
+            n_faces = sum(name.endswith(".start") for name in arrays)
+            faces = tuple(
+                FaceTrace(
+                    int(arrays[f"face{number}.start"][0]),
+                    arrays[f"face{number}.opening"],
+                    arrays[f"face{number}.seen"].astype(bool),
+                )
+                for number in range(n_faces)
+            )
+            return cls(arrays["bands"], arrays["voiced"].astype(bool), arrays["present"].astype(bool), faces)
+        except (OSError, SafetensorError, KeyError, IndexError) as cause:
+            raise WebCode.TRACES_UNREADABLE(
+                "What was kept for the eye cannot be read.", "Analyse the file again to see it."
+            ) from cause
+
+
+def _split_steps(rows: np.ndarray) -> np.ndarray:
+    """(T, 4 B) with the steps of a frame side by side to (4 T, B) float16."""
+    return rows.reshape(len(rows) * STEPS_PER_FRAME, -1).astype(np.float16)
+
+
+STEP_S = 0.2
+AROUND_S = 2.0  # windows with their middle so near count: six seconds, for which the gate's bounds were measured
+NOBODY = -1
+Turn = tuple[float, float]
+"""Start and end in seconds."""
+
+
+def find_turns(
+    tracks: Sequence[TrackReport], model: Model, options: GateOptions | None = None
+) -> list[list[Turn]] | None:
+    """Give each face's runs in which it alone fits the sound clearly, by the bounds of the gate MULTI_FACE.
+
+    None where there is nothing to choose between, or where the model has no such bounds.
+    """
+    if len(tracks) < 2 or not SPECS[model].names_speaker:
+        return None
+    options = options or GateOptions()
+    n_steps = int(np.ceil(max(track.end_s for track in tracks) / STEP_S))
+    times = (np.arange(n_steps) + 0.5) * STEP_S
+    scores = np.array([_follow(track, times) for track in tracks])  # (faces, steps), -inf where nothing is known
+    ranked = np.sort(scores, axis=0)
+    best, second = ranked[-1], ranked[-2]
+    clear = (best >= options.clear_score) & (best - np.where(np.isfinite(second), second, -1.0) >= options.clear_margin)
+    speaker = np.where(clear, scores.argmax(0), NOBODY)
+    return [_find_runs(speaker == face) for face in range(len(tracks))]
+
+
+def _follow(track: TrackReport, times: np.ndarray) -> np.ndarray:
+    """(T,) mean score of the windows around each time at which the face is seen."""
+    windows = track.consistency.windows
+    middles = np.array([(one.start_s + one.end_s) / 2 for one in windows])
+    scores = np.array([one.score for one in windows])
+    near = np.abs(times[:, None] - middles[None]) <= AROUND_S
+    near &= ((times >= track.start_s) & (times <= track.end_s))[:, None]
+    counts = near.sum(1)
+    means = (near * scores).sum(1) / np.maximum(counts, 1)
+    return np.where(counts > 0, means, -np.inf)
+
+
+def _find_runs(chosen: np.ndarray) -> list[Turn]:
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], chosen, [False]]).astype(int)))
+    return [(float(a * STEP_S), float(b * STEP_S)) for a, b in list(pairwise(edges.tolist()))[::2]]

@@ -1,0 +1,46 @@
+"""The API as one app: its routes, its errors, its schema at /api/v1/openapi.json. There is no page to try it on."""
+
+from fastapi import Depends, FastAPI
+
+from webapp.api import dependencies, jobs, speakers, system
+from webapp.api.dependencies import KEY
+from webapp.api.schemas import NewLink
+from webapp.bundle.environment import PACKAGE, find_version
+from webapp.context import AppContext
+
+ABOUT = (
+    "Do this face and this voice belong to the same speech, and whose way of speaking is it? What is handed in becomes "
+    "a job; its result is there when the job is DONE. Results tell what was measured, never whether a video is genuine."
+)
+
+
+def make_api(context: AppContext) -> FastAPI:
+    """Put it together; it is mounted at /api/v1, behind the guard."""
+    app = FastAPI(
+        title="Wayspeak",
+        version=find_version(PACKAGE) or "0",
+        description=ABOUT,
+        docs_url=None,  # they would load their scripts from elsewhere
+        redoc_url=None,
+        responses=dependencies.ERRORS,
+        dependencies=[Depends(KEY)],
+    )
+    dependencies.install(app)
+    for room in (jobs, speakers, system):
+        app.include_router(room.make_router(context))
+    _name_schemas(app)
+    return app
+
+
+def _name_schemas(app: FastAPI) -> None:
+    """Put what a route reads by hand among the schemas."""
+    write = app.openapi
+
+    def describe() -> dict[str, object]:
+        if app.openapi_schema is None:
+            schema = write()
+            own = NewLink.model_json_schema(ref_template="#/components/schemas/{model}")
+            schema["components"]["schemas"] |= {**own.pop("$defs", {}), "NewLink": own}
+        return app.openapi_schema or {}
+
+    app.openapi = describe  # type: ignore[method-assign]

@@ -1,0 +1,1 @@
+"""Analyse many sources, one row each."""

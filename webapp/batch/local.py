@@ -1,0 +1,183 @@
+"""A batch done here: what was done before is taken over, the rest is looked at, one item after the other."""
+
+import logging
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from engine.consistency.methods import Method
+from engine.errors import EngineError, FolderUnwritable
+from engine.fetch.fetch import FetchedMedia, fetch
+from engine.media.limits import check_file
+from engine.settings import Settings
+from engine.types import OnStep
+from engine.weights.registry import hash_file
+from webapp.analysis.gallery_queries import Asker
+from webapp.analysis.records import JobError
+from webapp.batch.rows import BatchRow, make_error_row, make_row, read_jsonl, write_jsonl, write_results
+from webapp.batch.sources import Source
+from webapp.errors import WebCode
+
+if TYPE_CHECKING:
+    from engine.features.records import Observation
+    from engine.pipeline import Engine
+
+RESULTS, PART = "results.jsonl", ".results.part"
+OnRow = Callable[[BatchRow, int], None]
+"""`on_row(row, total)`: called once for each item."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """What a result depends on besides the file: an older row of the same is taken over."""
+
+    recipe: str
+    calibration: str | None  # id of the record in force
+
+    def made(self, row: BatchRow) -> bool:
+        """Whether a row is of this version; one without a score names no calibration."""
+        return row.recipe == self.recipe and (row.score is None or row.calibration == self.calibration)
+
+
+class Answers(Protocol):
+    """Whatever looks at items, in any order and anywhere."""
+
+    version: Version
+
+    def answer(self, sources: Sequence[Source]) -> Iterator[BatchRow]:
+        """Give one row for each item, as they are done."""
+        ...
+
+
+class LocalAnswers:
+    """Looks at one item after the other in this process."""
+
+    def __init__(self, engine: "Engine", settings: Settings, on_step: OnStep = lambda name, completed, total: None):
+        self._engine, self._settings, self._on_step = engine, settings, on_step
+        self.version = tell_version(engine)
+
+    def answer(self, sources: Sequence[Source]) -> Iterator[BatchRow]:
+        """Give the rows in order."""
+        for source in sources:
+            seen = look_at(source, lambda path: self._engine.observe(path, self._on_step), self._settings)
+            yield judge_one(source, seen, self._engine)
+
+
+def load_engine(settings: Settings, method: Method) -> "Engine":
+    """Load the engine with the calibration in force."""
+    from engine.pipeline import Engine
+
+    asker = Asker(settings)
+    try:
+        return Engine.load(settings, method, calibrations=asker.read_calibrations())
+    finally:
+        asker.close()
+
+
+def tell_version(engine: "Engine") -> Version:
+    """Name the recipe and the calibration of an engine."""
+    return Version(engine.recipe, engine.calibration.id if engine.calibration else None)
+
+
+def run_batch(
+    sources: Sequence[Source], answers: Answers, folder: Path, resume: bool = False, on_row: OnRow = lambda row, n: None
+) -> list[BatchRow]:
+    """Make a row of every item, and write them into the folder as results.csv and results.jsonl.
+
+    With `resume`, items that an earlier run there has results for, from the same bytes, weights and options, are not
+    looked at again. FolderUnwritable.
+    """
+    with _translate(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        old = _read_old(folder) if resume else []
+        taken = {one.number: row for one in sources if (row := _take_over(one, old, answers.version)) is not None}
+        (folder / PART).write_text(write_jsonl(old + list(taken.values())), "utf-8")
+    rows = dict(taken)
+    for row in taken.values():
+        on_row(row, len(sources))
+    for row in answers.answer([one for one in sources if one.number not in taken]):
+        rows[row.number] = row
+        with _translate(folder), (folder / PART).open("a", encoding="utf-8") as part:  # what is done outlives us
+            part.write(write_jsonl([row]))
+        on_row(row, len(sources))
+    ordered = [rows[number] for number in sorted(rows)]
+    with _translate(folder):
+        write_results(folder, ordered)
+        (folder / PART).unlink(missing_ok=True)
+    return ordered
+
+
+def look_at(
+    source: Source,
+    observe: Callable[[Path], "Observation"],
+    settings: Settings,
+    fetch_media: Callable[..., FetchedMedia] = fetch,
+) -> "Observation | BatchRow":
+    """Observe an item, fetched first where it is a link; what cannot be is its row already."""
+    name, sha256 = source.name, None
+    folder = Path(tempfile.mkdtemp(prefix="wayspeak-"))
+    try:
+        path = source.path
+        if source.url is not None:
+            media = fetch_media(source.url, folder, settings.fetch_limits)
+            path, name = media.path, media.title.strip() or name
+        assert path is not None
+        check_file(path, settings.limits)
+        sha256 = hash_file(path)  # before anything decodes it
+        return replace(observe(path), name=name)
+    except EngineError as error:
+        return make_error_row(source, name, sha256, JobError.of(error))
+    except Exception as error:
+        return make_error_row(source, name, sha256, _tell_accident(source, error))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def judge_one(source: Source, seen: "Observation | BatchRow", engine: "Engine") -> BatchRow:
+    """Make the row of an item that was observed; a row stays as it is."""
+    if isinstance(seen, BatchRow):
+        return seen
+    try:
+        return make_row(source, engine.judge(seen))
+    except Exception as error:
+        return make_error_row(source, seen.name, seen.sha256, _tell_accident(source, error))
+
+
+def _tell_accident(source: Source, error: Exception) -> JobError:
+    _log.error("%s could not be examined", source.written, exc_info=error)
+    return JobError.of(
+        WebCode.INTERNAL_ERROR("Something went wrong inside Wayspeak.", "Try again; the log shows the cause.")
+    )
+
+
+def _read_old(folder: Path) -> list[BatchRow]:
+    """The rows of earlier runs that have results, also of one that was broken off."""
+    files = [path for path in (folder / RESULTS, folder / PART) if path.exists()]
+    return [row for path in files for row in read_jsonl(path.read_text("utf-8")) if row.has_result]
+
+
+def _take_over(source: Source, old: Sequence[BatchRow], version: Version) -> BatchRow | None:
+    """Find what an earlier run said of the same bytes; of a link, what it said of what it led to then."""
+    made = [row for row in old if version.made(row)]
+    if source.url is not None:
+        known = {row.source: row for row in made}.get(source.written)
+    else:
+        assert source.path is not None
+        digest = hash_file(source.path) if made and source.path.is_file() else None
+        known = {row.sha256: row for row in made}.get(digest)
+        known = known and replace(known, name=source.name)
+    return known and replace(known, number=source.number, source=source.written)
+
+
+@contextmanager
+def _translate(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as cause:
+        raise FolderUnwritable(f"{folder} cannot be written: {cause.strerror}.", "Choose another folder.") from cause

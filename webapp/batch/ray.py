@@ -1,0 +1,136 @@
+"""A batch done on a Ray cluster: files are seen and heard by actors on CPUs, and judged in batches, on GPUs where any.
+
+Every machine needs Wayspeak, its weights and the files under the same names. Rows are those of one machine byte for
+byte where both judge on the same kind of device; a GPU may round the last digit of a score differently.
+"""
+
+import os
+import socket
+from collections.abc import Iterator, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+from engine.consistency.methods import Method
+from engine.consistency.model_specs import SPECS
+from engine.settings import Settings
+from webapp.batch.local import judge_one, load_engine, look_at, tell_version
+from webapp.batch.rows import BatchRow
+from webapp.batch.sources import Source
+from webapp.errors import WebCode
+
+LOCAL = "local"
+ATTEMPTS = 3
+PATIENCE_MS = 60_000  # for each of Ray's own processes to start; the default is half of it
+ANSWER_S = 5.0
+BATCH = 8  # observations that are judged together
+Record = dict[str, Any]
+"""A row of Ray Data; its objects travel as Ray carries them, inside the operator's own cluster."""
+
+
+class Looking:
+    """An actor that sees and hears; it needs no model of face and voice."""
+
+    def __init__(self, settings: Settings, method: Method):
+        from engine.features.extractor import Observer
+
+        has_mouths = any(SPECS[model].needs_mouths for model in method.models)
+        self._settings, self._observer = settings, Observer.load(settings, cut_mouths=has_mouths)
+
+    def __call__(self, record: Record) -> Record:
+        """Observe one item."""
+        return record | {"seen": look_at(record["source"], self._observer.observe, self._settings)}
+
+
+class Judging:
+    """An actor that compares faces with voices."""
+
+    def __init__(self, settings: Settings, method: Method):
+        self._engine = load_engine(settings, method)
+
+    def __call__(self, batch: Record) -> Record:
+        """Judge several items."""
+        pairs = zip(batch["source"], batch["seen"], strict=True)
+        return {"row": [judge_one(source, seen, self._engine) for source, seen in pairs]}
+
+
+class RayAnswers:
+    """Hands items to the actors of a cluster."""
+
+    def __init__(self, address: str, settings: Settings, method: Method):
+        self._settings, self._method = settings, method
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anybody
+        connect(address)
+        self.version = tell_version(load_engine(settings, method))
+
+    def answer(self, sources: Sequence[Source]) -> Iterator[BatchRow]:
+        """Give the rows as they come back."""
+        import ray
+
+        if not sources:
+            return
+        resources = ray.cluster_resources()
+        n_looking = max(1, int(resources.get("CPU", 1)) - 1)
+        n_gpus = int(resources.get("GPU", 0))
+        arguments = (self._settings, self._method)
+        items = ray.data.from_items([{"source": one} for one in sources], override_num_blocks=len(sources))
+        done = items.map(
+            Looking,  # type: ignore[arg-type]  # an actor's class is taken too
+            fn_constructor_args=arguments,
+            compute=ray.data.ActorPoolStrategy(min_size=1, max_size=min(n_looking, len(sources))),
+        ).map_batches(
+            Judging,
+            fn_constructor_args=arguments,
+            batch_size=BATCH,
+            num_gpus=1 if n_gpus else 0,
+            num_cpus=0 if n_gpus else 1,
+            compute=ray.data.ActorPoolStrategy(size=max(1, n_gpus)),
+        )
+        for record in done.iter_rows():
+            yield record["row"]
+
+
+def connect(address: str) -> None:
+    """Connect to a cluster, or start one for `local`; RAY_MISSING where that cannot be."""
+    try:
+        import ray
+        import ray.data
+    except ImportError as cause:
+        raise WebCode.RAY_MISSING("Ray is not installed.", "Install it: pip install 'wayspeak[ray]'.") from cause
+    if not ray.is_initialized():
+        if address == LOCAL:
+            _start()
+        else:
+            _join(address)
+    ray.data.DataContext.get_current().enable_progress_bars = False
+
+
+def _start() -> None:
+    """Start a cluster on this machine, which ends with us; a busy machine may need more than one attempt."""
+    import ray
+
+    os.environ.setdefault("RAY_agent_register_timeout_ms", str(PATIENCE_MS))
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            ray.init(LOCAL, log_to_driver=False, include_dashboard=False)
+            return
+        except Exception as cause:  # Ray raises nothing narrower where a part of it was too slow
+            ray.shutdown()
+            if attempt == ATTEMPTS:
+                raise WebCode.RAY_MISSING(
+                    f"Ray could not be started here: {cause}.", "Try again when less is going on."
+                ) from cause
+
+
+def _join(address: str) -> None:
+    """Join the cluster at an address, after a look whether anybody is there: Ray waits for minutes, then aborts."""
+    import ray
+
+    try:
+        parts = urlsplit(address if "://" in address else f"//{address}")
+        if parts.port is not None:
+            socket.create_connection((parts.hostname or "", parts.port), timeout=ANSWER_S).close()
+        ray.init(address, log_to_driver=False)
+    except (OSError, RuntimeError, ValueError) as cause:
+        raise WebCode.RAY_MISSING(
+            f"No Ray cluster answers at {address}: {cause}.", "Start one: ray start --head."
+        ) from cause

@@ -1,0 +1,164 @@
+"""Many files and links, one row each: the same rows, byte for byte, from the command line, a cluster and the page.
+
+A bad item is a row that says why, and stops no other. Timings stand in no row. Where several faces are seen, a row
+tells of the one who is seen during the most speech, and how many there are.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from engine.datasets.manifest import guard_cell
+from engine.errors import Code, EngineError
+from engine.reports.json import to_json
+from engine.types import Analysis
+from webapp.analysis.records import JobError, Question
+from webapp.batch.sources import Source
+from webapp.jobs import files as folders
+from webapp.jobs.records import Job, JobState, NewJob
+from webapp.jobs.store import JobStore
+
+FAILED = "FAILED"
+MOST = 1000  # jobs of one batch that are listed
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRow:
+    """One item; None for what is not known."""
+
+    number: int  # of the item, from 1
+    source: str  # the file or the link, as it was written
+    name: str
+    sha256: str | None
+    status: str  # of the analysis; FAILED, or the state of a job that has no result
+    error_code: str | None = None
+    error: str | None = None
+    reasons: tuple[str, ...] = ()  # of the clip and of the face
+    duration_s: float | None = None
+    n_faces: int | None = None
+    face: int | None = None  # the one that the following is about, as an analysis counts them
+    score: float | None = None
+    offset_s: float | None = None
+    speech_s: float | None = None
+    llr: float | None = None
+    zone: str | None = None
+    calibration: str | None = None  # id of the record behind the ratio
+    recipe: str | None = None
+
+    @property
+    def has_result(self) -> bool:
+        """It was analysed."""
+        return self.recipe is not None
+
+
+ROW = TypeAdapter(BatchRow)
+
+
+def make_row(source: Source, analysis: Analysis) -> BatchRow:
+    """Make the row of an item that was analysed; numbers are rounded as its report rounds them."""
+    return _read_report(source.number, source.written, to_json(analysis))
+
+
+def make_error_row(source: Source, name: str, sha256: str | None, error: JobError) -> BatchRow:
+    """Make the row of an item that could not be."""
+    return BatchRow(source.number, source.written, name, sha256, FAILED, error.code, error.message)
+
+
+def hand_in(store: JobStore, owner: str, sources: Sequence[Source], question: Question, batch: str) -> list[BatchRow]:
+    """Hand all items in as jobs of one batch; gives the rows of those that are refused, with why."""
+    refused = []
+    for source in sources:
+        try:
+            store.enqueue(NewJob(owner, source.name, question, source.path, source.url, batch))
+        except EngineError as error:
+            refused.append(make_error_row(source, source.name, None, JobError.of(error)))
+    return refused
+
+
+def list_job_rows(store: JobStore, batch: str) -> list[BatchRow]:
+    """Make the rows of the jobs of a batch, in the order in which they were handed in, done or not."""
+    jobs = reversed(store.list(batch=batch, limit=MOST))
+    return [_make_job_row(store, number, job) for number, job in enumerate(jobs, start=1)]
+
+
+def _make_job_row(store: JobStore, number: int, job: Job) -> BatchRow:
+    source = job.url or job.name
+    if job.state == JobState.DONE:
+        try:
+            report = json.loads((store.folder(job.id) / folders.RESULT).read_text("utf-8"))
+            return _read_report(number, source, report)
+        except (OSError, ValueError, KeyError):  # deleted at this moment, or damaged
+            return BatchRow(number, source, job.name, job.sha256, FAILED, Code.REPORT_DAMAGED, "Its result is gone.")
+    error = (job.error.code, job.error.message) if job.error else (None, None)
+    return BatchRow(number, source, job.name, job.sha256, str(job.state), *error)
+
+
+def _read_report(number: int, source: str, report: Mapping[str, Any]) -> BatchRow:
+    row = BatchRow(
+        number=number,
+        source=source,
+        name=report["file"]["name"],
+        sha256=report["file"]["sha256"],
+        status=report["status"],
+        reasons=tuple(report["reasons"]),
+        duration_s=report["file"]["duration_s"],
+        n_faces=len(report["tracks"]),
+        recipe=report["recipe"],
+    )
+    if not report["tracks"]:
+        return row
+    track = max(report["tracks"], key=lambda one: (one["consistency"]["speech_s"], -one["id"]))
+    found = track["consistency"]
+    return replace(
+        row,
+        reasons=tuple(dict.fromkeys([*report["reasons"], *found["reasons"]])),
+        face=track["id"],
+        score=found["score"],
+        offset_s=found["offset_s"],
+        speech_s=found["speech_s"],
+        llr=found["llr"],
+        zone=found.get("zone"),
+        calibration=(found.get("calibration") or {}).get("id"),
+    )
+
+
+def write_jsonl(rows: Iterable[BatchRow]) -> str:
+    """Write rows as JSON, one a line."""
+    return "".join(json.dumps(asdict(row), ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
+
+
+def read_jsonl(text: str) -> list[BatchRow]:
+    """Read rows that `write_jsonl` wrote; a line that is broken off or of another version is left out."""
+    rows = []
+    for line in text.splitlines():
+        try:
+            rows.append(ROW.validate_json(line, extra="forbid"))
+        except ValueError:
+            continue
+    return rows
+
+
+def write_csv(rows: Iterable[BatchRow]) -> str:
+    """Write rows as a CSV in which no cell is a formula; what is not known is empty."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([one.name for one in fields(BatchRow)])
+    for row in rows:
+        told = asdict(row) | {"reasons": " ".join(row.reasons)}
+        writer.writerow(["" if cell is None else guard_cell(str(cell)) for cell in told.values()])
+    return text.getvalue()
+
+
+def write_results(folder: Path, rows: Iterable[BatchRow]) -> None:
+    """Write both files, each whole or not at all."""
+    kept = list(rows)
+    for name, text in (("results.jsonl", write_jsonl(kept)), ("results.csv", write_csv(kept))):
+        part = folder / f".{name}.part"
+        part.write_text(text, "utf-8", newline="")
+        part.replace(folder / name)

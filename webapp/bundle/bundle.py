@@ -1,0 +1,181 @@
+"""The evidence bundle: everything that was said of a file and what it rests on, signed, in one archive.
+
+The timeline of every face as a CSV that a spreadsheet may open.
+
+The figures of an analysis as one page that needs no network: plotly stands in it, once.
+"""
+
+import base64
+import csv
+import hashlib
+import io
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import plotly.graph_objects as go
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from engine.consistency.methods import TITLES
+from engine.datasets.manifest import guard_cell
+from engine.errors import FolderUnwritable
+from engine.types import Analysis, TrackReport
+from webapp.bundle import verify
+from webapp.bundle.contents import Exhibit
+from webapp.bundle.report_html import render_report
+from webapp.bundle.signing_key import SigningKey
+from webapp.templates import render
+from webapp.views.plots import plot_curve, plot_curves, plot_timeline
+
+COLUMNS = ("file", "sha256", "face", "start_s", "end_s", "score", "offset_s")
+
+
+def to_windows_csv(analysis: Analysis) -> str:
+    """Write a row a window, faces counted from 1 as the page does; no text in it is taken for a formula."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    clip = (guard_cell(analysis.name), analysis.sha256)
+    for track in analysis.tracks:
+        for window in track.consistency.windows:
+            figures = (window.start_s, window.end_s, window.score, window.offset_s)
+            places = (3, 3, 6, 3)  # as in the JSON
+            told = [f"{figure:.{n}f}" for figure, n in zip(figures, places, strict=True)]
+            writer.writerow([*clip, track.id + 1, *told])
+    return stream.getvalue()
+
+
+DRAW = (
+    "for (const box of document.querySelectorAll('[data-figure]')) {"
+    " const figure = JSON.parse(document.getElementById(box.dataset.figure).textContent);"
+    " Plotly.newPlot(box, figure.data, figure.layout, {displaylogo: false, responsive: true}); }"
+)
+
+
+def render_figures(analysis: Analysis) -> str:
+    """Write the page. What it may run is told by hash, and it may load nothing at all."""
+    scripts = (get_plotlyjs(), DRAW)
+    hashes = " ".join(f"'sha256-{_hash(script)}'" for script in scripts)
+    return render(
+        "figures.html",
+        policy=f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:",
+        analysis=analysis,
+        faces=[(track, _write_figures(track, analysis)) for track in analysis.tracks],
+        scripts=[Markup(script) for script in scripts],  # noqa: S704  # both are fixed texts of the program
+    )
+
+
+def list_figures(track: TrackReport, analysis: Analysis) -> dict[str, go.Figure]:
+    """The figures of one face by name; none where nothing was compared."""
+    found, figures = track.consistency, {}
+    if found.windows:
+        timeline = plot_timeline(found.windows, analysis.duration_s)
+        timeline.update_layout(title_text="Consistency over time")
+        figures["timeline"] = timeline
+    if found.curve is not None:
+        second = found.second
+        figures["curve"] = (
+            plot_curve(found.curve)
+            if second is None
+            else plot_curves((TITLES[analysis.model], found.curve), (TITLES[second.model], second.curve))
+        )
+    for figure in figures.values():  # there is no player beside it to click for
+        figure.for_each_trace(_drop_click)
+    return figures
+
+
+def _drop_click(trace: go.Scatter) -> None:
+    if trace.hovertemplate:
+        trace.hovertemplate = trace.hovertemplate.replace("<br><i>click: play from here</i>", "")
+
+
+def _write_figures(track: TrackReport, analysis: Analysis) -> dict[str, Markup]:
+    """Write each figure as JSON in which nothing can end the script element."""
+    figures = list_figures(track, analysis).items()
+    return {name: Markup(figure.to_json().replace("<", "\\u003c")) for name, figure in figures}  # noqa: S704
+
+
+def _hash(script: str) -> str:
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+
+
+README = """An evidence bundle of Wayspeak. It tells what was measured in one file, never whether that file is genuine.
+
+report.html       everything in words, to be read and printed; it runs nothing and loads nothing
+result.json       the same for programs, as `wayspeak analyse --json` writes it
+{optional}windows.csv       the timeline of every face
+figures.html      the figures, without a network
+exhibit.json      the original's name, size and SHA-256, where it is from, which calibration was in force
+environment.json  versions of all programs, SHA-256 of all weights
+models/           what is known of the models and their weaknesses
+manifest.sha256   the SHA-256 of every file here; `sha256sum -c manifest.sha256` reads it
+signature.ed25519 the signature of that list, with the key in public-key.ed25519
+
+The original file is not in the bundle. Whoever has it compares its SHA-256 with the one in exhibit.json.
+
+To check the bundle, with Python 3.10 or newer and nothing else:
+
+    python verify.py BUNDLE.zip --fingerprint {fingerprint}
+
+Take verify.py from Wayspeak, or run `wayspeak verify-bundle BUNDLE.zip`: a bundle must not vouch for itself.
+The signature shows that the installation that holds the key wrote the bundle, and that nothing was changed since.
+It does not show that what it says is right, nor who runs that installation: ask them for the fingerprint.
+"""
+SPEAKERS = "speakers.json     whose way of speaking it is\n"
+PHONEMES = "phonemes.json     which speech sounds should close or round the lips, and whether they did: no verdict\n"
+
+
+def write_bundle(exhibit: Exhibit, path: Path, key: SigningKey) -> None:
+    """Write the archive, whole or not at all; the same exhibit and key give the same bytes.
+
+    FolderUnwritable where there is no room or no right to.
+    """
+    archive = make_bundle(exhibit, key)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        draft.write_bytes(archive)
+        draft.replace(path)
+    except OSError as cause:
+        draft.unlink(missing_ok=True)
+        raise FolderUnwritable(f"{path} cannot be written: {cause.strerror}.", "Make room, and try again.") from cause
+
+
+def make_bundle(exhibit: Exhibit, key: SigningKey) -> bytes:
+    """Give the archive, signed."""
+    return verify.pack(sign_members(list_members(exhibit, key), key))
+
+
+def list_members(exhibit: Exhibit, key: SigningKey) -> dict[str, bytes]:
+    """Give every file of the bundle by name, before it is signed."""
+    optional = (SPEAKERS if exhibit.speakers is not None else "") + (PHONEMES if exhibit.phonemes is not None else "")
+    texts = {
+        "README.txt": README.format(optional=optional, fingerprint=key.fingerprint),
+        "result.json": exhibit.result,
+        "windows.csv": to_windows_csv(exhibit.analysis),
+        "report.html": render_report(exhibit),
+        "figures.html": render_figures(exhibit.analysis),
+        "exhibit.json": _write(exhibit.describe()),
+        "environment.json": _write(exhibit.environment),
+        "verify.py": Path(verify.__file__).read_text("utf-8"),
+        **{f"models/{name}": text for name, text in exhibit.cards.items()},
+        **{f"calibrations/{number}.json": text for number, text in exhibit.calibrations.items()},
+    }
+    if exhibit.speakers is not None:
+        texts["speakers.json"] = exhibit.speakers
+    if exhibit.phonemes is not None:
+        texts["phonemes.json"] = exhibit.phonemes
+    pictures = {f"faces/{face}.png": path.read_bytes() for face, path in exhibit.thumbnails.items()}
+    return {name: text.encode() for name, text in texts.items()} | pictures
+
+
+def sign_members(members: dict[str, bytes], key: SigningKey) -> dict[str, bytes]:
+    """Add the public key, the list of all hashes, and the signature of that list."""
+    listed = {**members, verify.PUBLIC_KEY: verify.write_hex(key.public)}
+    manifest = verify.write_manifest(listed)
+    return {**listed, verify.MANIFEST: manifest, verify.SIGNATURE: verify.write_hex(key.sign(manifest))}
+
+
+def _write(record: dict[str, Any]) -> str:
+    return json.dumps(record, indent=2, ensure_ascii=False, sort_keys=True, allow_nan=False) + "\n"

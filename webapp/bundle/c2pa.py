@@ -1,0 +1,148 @@
+"""Content Credentials (C2PA): whether a file carries any, and whether they hold. Nothing is fetched for it.
+
+The file is a stranger's, so its bytes are read by the C2PA library in a process of its own, which has given up
+everything but the open file before it reads the first of them (`credentials_child`).
+"""
+
+import contextlib
+import importlib.util
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import engine
+from engine.settings import MediaLimits
+from gallery_db.text import clean
+
+MODULE = "webapp.bundle.c2pa_child"
+MAX_CPU_S, MAX_WALL_S = 60, 120
+MAX_ANSWER = 64 * 1024
+MAX_TEXT = 200
+HEAD_BYTES = 16
+
+
+class CredentialState(StrEnum):
+    """What can be said of a file's Content Credentials."""
+
+    NONE = "none"
+    INVALID = "invalid"
+    VALID = "valid"
+    TRUSTED = "trusted"
+    NOT_EXAMINED = "not examined"
+
+
+WORDS = {
+    CredentialState.NONE: (
+        "The file carries no Content Credentials. That means nothing: most platforms strip them, and most cameras "
+        "write none."
+    ),
+    CredentialState.INVALID: (
+        "The file carries Content Credentials that do not hold: the file was changed after it was signed, or they are "
+        "damaged. Editing that does not sign anew does that, too."
+    ),
+    CredentialState.VALID: (
+        "The file carries Content Credentials that hold: nothing was changed since it was signed. Who signed is not "
+        "checked against a list of trusted signers. They tell who signed, not that what is shown is true."
+    ),
+    CredentialState.TRUSTED: (
+        "The file carries Content Credentials that hold, of a signer on the list of trusted ones. They tell who "
+        "signed, not that what is shown is true."
+    ),
+    CredentialState.NOT_EXAMINED: "Content Credentials were not examined",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """The state, in words, and who claims to have signed with what; their texts are a stranger's."""
+
+    state: CredentialState = CredentialState.NOT_EXAMINED
+    detail: str = ""  # why they were not examined
+    signer: str = ""
+    generator: str = ""
+
+    @property
+    def words(self) -> str:
+        """Say it in full."""
+        claims = [f"Signed by: {self.signer}." if self.signer else "", f"Made with: {self.generator}."]
+        told = " ".join(claim for claim in claims[: 1 + bool(self.generator)] if claim)
+        ending = f": {self.detail}." if self.detail else "." if self.state is CredentialState.NOT_EXAMINED else ""
+        return f"{WORDS[self.state]}{ending} {told}".strip()
+
+    def describe(self) -> dict[str, Any]:
+        """Give it for `exhibit.json`."""
+        return {**asdict(self), "state": str(self.state), "words": self.words}
+
+
+def examine_credentials(path: Path, limits: MediaLimits | None = None) -> Credentials:
+    """Read a file's Content Credentials in a confined process; never raises, and says why where it could not."""
+    if importlib.util.find_spec("c2pa") is None:
+        return Credentials(detail="the package c2pa-python is not installed")
+    if os.name != "posix":
+        return Credentials(detail="this system cannot confine the process that would read them")
+    try:
+        with path.open("rb") as file:
+            kind = _tell_kind(file.read(HEAD_BYTES))
+            if kind is None:
+                return Credentials(detail="files of this kind carry none that can be read here")
+            file.seek(0)
+            return _ask(file, kind, limits or MediaLimits())
+    except OSError:
+        return Credentials(detail="the file is not kept any more")
+
+
+def _tell_kind(head: bytes) -> str | None:
+    """By the first bytes, since the name is a stranger's."""
+    if head[4:8] == b"ftyp":
+        return "video/quicktime" if head[8:12] == b"qt  " else "video/mp4"
+    return "video/avi" if head[:4] == b"RIFF" and head[8:12] == b"AVI " else None
+
+
+def _ask(file: io.BufferedReader, kind: str, limits: MediaLimits) -> Credentials:
+    bounded = replace(limits, max_cpu_s=MAX_CPU_S)
+    command = [sys.executable, "-P", "-m", MODULE, str(file.fileno()), kind, str(os.getpid())]
+    with _run(command, file.fileno()) as child:
+        try:
+            answer, _ = child.communicate(json.dumps(asdict(bounded)).encode(), MAX_WALL_S)
+        except subprocess.TimeoutExpired:
+            return Credentials(detail="reading them took too long")
+    return _read_answer(answer) if child.returncode == 0 else Credentials(detail="reading them failed on this file")
+
+
+@contextlib.contextmanager
+def _run(command: list[str], media: int) -> Iterator[subprocess.Popen[bytes]]:
+    """Start it with nothing of our environment, which may hold secrets; end it, whatever it does."""
+    environment = {"PYTHONPATH": str(Path(str(engine.__file__)).parents[1]), "PYTHONDONTWRITEBYTECODE": "1"}
+    kept = {name: os.environ[name] for name in ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH") if name in os.environ}
+    child = subprocess.Popen(  # noqa: S603 - our own module
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env={**environment, **kept},
+        pass_fds=[media],
+        start_new_session=True,
+    )
+    try:
+        yield child
+    finally:
+        child.kill()
+        child.wait()
+
+
+def _read_answer(answer: bytes) -> Credentials:
+    """Believe nothing of it but its shape."""
+    try:
+        told = json.loads(answer[:MAX_ANSWER])
+        state = CredentialState(told["state"])
+        signer, generator = (clean(str(told[name]))[:MAX_TEXT] for name in ("signer", "generator"))
+    except (ValueError, KeyError, TypeError):
+        return Credentials(detail="the answer of the process that read them makes no sense")
+    return Credentials(state, "", signer, generator)

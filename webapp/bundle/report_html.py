@@ -1,0 +1,127 @@
+"""The report that can be printed: one page of HTML that runs nothing and loads nothing.
+
+The two curves of a face as plain SVG: for paper, and for readers that run no script.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from markupsafe import Markup
+
+from engine.calibration.records import Task
+from engine.calibration.verbal_scale import HYPOTHESES
+from engine.reports.text import CAUTION
+from engine.types import SyncCurve, TrackReport, Window
+from webapp.bundle.contents import Exhibit
+from webapp.templates import fill, render
+from webapp.views import analysis as views
+
+WIDTH, HEIGHT = 640, 200
+LEFT, RIGHT, TOP, BOTTOM = 52, 12, 12, 38  # pixels kept free for the words
+N_TICKS = 5
+
+
+def draw_timeline(windows: Sequence[Window], duration_s: float, unit: str = "score") -> Markup:
+    """Draw the score over the seconds of the video, a point a window."""
+    points = [((one.start_s + one.end_s) / 2, one.score) for one in windows]
+    return _draw(points, (0.0, max(duration_s, 1.0)), ("time in the video, s", unit), has_dots=True)
+
+
+def draw_curve(curve: SyncCurve) -> Markup:
+    """Draw the mean similarity over the offset of the sound; offsets with too few pairs are left out."""
+    known = np.isfinite(curve.similarity)
+    points = [(float(x), float(y)) for x, y in zip(curve.offsets_s[known], curve.similarity[known], strict=True)]
+    span = (float(curve.offsets_s[0]), float(curve.offsets_s[-1]))
+    return _draw(points, span, ("offset of the sound, s (+ is late)", "mean similarity"))
+
+
+def _draw(
+    points: Sequence[tuple[float, float]], across: tuple[float, float], titles: tuple[str, str], has_dots: bool = False
+) -> Markup:
+    heights = [y for _, y in points]
+    up = (min([0.0, *heights]), max([0.5, *heights]))
+
+    def place(x: float, y: float) -> tuple[float, float]:
+        return (
+            LEFT + (x - across[0]) / (across[1] - across[0]) * (WIDTH - LEFT - RIGHT),
+            HEIGHT - BOTTOM - (y - up[0]) / (up[1] - up[0]) * (HEIGHT - TOP - BOTTOM),
+        )
+
+    placed = [place(x, y) for x, y in points]
+    return fill(
+        "drawing.html",
+        "drawing",
+        width=WIDTH,
+        height=HEIGHT,
+        top=TOP,
+        right=WIDTH - RIGHT,
+        middle=((LEFT + WIDTH - RIGHT) / 2, (HEIGHT - BOTTOM) / 2),
+        titles=titles,
+        across=[(tick, *place(tick, up[0])) for tick in _choose_ticks(*across)],
+        up=[(tick, *place(across[0], tick)) for tick in _choose_ticks(*up)],
+        points=placed,
+        has_dots=has_dots,
+    )
+
+
+def _choose_ticks(low: float, high: float) -> list[float]:
+    """Round values within the span: steps of 1, 2 or 5 times a power of ten."""
+    rough = (high - low) / N_TICKS
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough)
+    return [round(step * n, 10) for n in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
+
+
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+
+
+def render_report(exhibit: Exhibit) -> str:
+    """Write everything that is said of the file, with both hypotheses, reasons, cautions and what it rests on."""
+    analysis, asked = exhibit.analysis, exhibit.speakers or ""
+    return render(
+        "report.html",
+        policy=POLICY,
+        exhibit=exhibit,
+        original=_describe_original(exhibit).items(),
+        summary=views.describe_analysis(analysis, is_live=False),
+        pair=HYPOTHESES[Task.CONSISTENCY],
+        evidence=views.EVIDENCE,
+        faces=[_describe_face(track, analysis.duration_s) for track in analysis.tracks],
+        speaker_pair=HYPOTHESES[Task.IDENTIFICATION if '"search"' in asked else Task.VERIFICATION],
+        grounds=_describe_grounds(exhibit).items(),
+        cautions=CAUTION,
+    )
+
+
+def _describe_original(exhibit: Exhibit) -> dict[str, str]:
+    origin = exhibit.origin or {}
+    return {
+        "File": exhibit.name,
+        "Size": f"{exhibit.size_bytes} bytes",
+        "SHA-256": f"{exhibit.sha256} (taken while the file was copied, before any decoder saw it)",
+        **{f"Origin, {key.replace('_', ' ')}": str(value) for key, value in origin.items()},
+        "Analysed": f"{exhibit.finished_at:%Y-%m-%d %H:%M:%S} UTC",
+        "Content Credentials (C2PA)": exhibit.credentials.words,
+    }
+
+
+def _describe_face(track: TrackReport, duration_s: float) -> dict[str, object]:
+    found = track.consistency
+    return {
+        "described": views.describe_face(track),
+        "windows": found.windows,
+        "timeline": draw_timeline(found.windows, duration_s) if found.windows else "",
+        "curve": "" if found.curve is None else draw_curve(found.curve),
+    }
+
+
+def _describe_grounds(exhibit: Exhibit) -> dict[str, str]:
+    environment = exhibit.environment
+    return {
+        "Recipe": exhibit.analysis.recipe,
+        "Calibration": ", ".join(sorted(exhibit.calibrations)) or "none was in force",
+        "Program": f"Wayspeak {environment.get('wayspeak')}, Python {environment.get('python')}",
+        "System": str(environment.get("system")),
+        **{f"Weights, {name}": digest for name, digest in environment.get("weights", {}).items()},
+    }

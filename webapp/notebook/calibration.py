@@ -1,0 +1,167 @@
+"""What `notebooks/calibration.ipynb` does between its pictures: scores gathered, figures as tables, records kept.
+
+The figures of a calibration: scores by method, both errors, lengths, and how far ratios can be believed. Pure.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import plotly.graph_objects as go
+from rich.box import SIMPLE
+from rich.table import Table
+from scipy.stats import norm
+
+from engine.calibration.files import write_record
+from engine.calibration.records import Calibration, Task
+from engine.calibration.trials import GatherOptions, ScoredTrials
+from engine.datasets.manifest import read_manifest
+from engine.evaluation.consistency import EvaluationOptions
+from engine.evaluation.measurements import Reading, score_clips
+from engine.evaluation.plots import COLOURS, TEXT, dress, plot_lengths, plot_scores, style
+from engine.evaluation.results import Parting
+from engine.evaluation.score_overview import Overview, look_over_clips, look_over_trials
+from engine.metrics import ErrorCurve, trace_reliability, trace_tippett
+from engine.pipeline import Engine
+from engine.settings import Settings
+from engine.types import Mode
+from gallery_db.gallery import Gallery
+from webapp.cli.calibrate import gather_trials, read_scores
+from webapp.cli.output import show_counts
+
+__all__ = ["plot_det", "plot_lengths", "plot_reliability", "plot_roc", "plot_scores", "plot_tippett"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where scores come from."""
+
+    manifest: str
+    scores: str  # kept ones, in place of the manifest
+    task: Task
+    cache: str = ""
+    workers: int = 1
+    windows_s: tuple[float, ...] = EvaluationOptions().seconds
+    seed: int = 0
+
+    @property
+    def reading(self) -> Reading:
+        """How clips are read."""
+        return Reading(Path(self.cache) if self.cache else None, 0.0, 0, self.workers)
+
+
+def gather(sources: Sources, settings: Settings) -> tuple[ScoredTrials, str]:
+    """Make the trials that `wayspeak calibrate` makes, and what their figures must not be read without."""
+    if sources.scores:
+        return read_scores(Path(sources.scores), sources.task, None, Mode.STRICT, settings), ""
+    options = GatherOptions(seed=sources.seed)
+    manifest = Path(sources.manifest)
+    return gather_trials(manifest, sources.task, None, Mode.STRICT, options, settings, sources.reading)
+
+
+def look_over(sources: Sources, settings: Settings) -> Overview:
+    """Look at all clips of a manifest, forged ones too; of people, and of kept scores, at the trials."""
+    if sources.scores or sources.task != Task.CONSISTENCY:
+        return look_over_trials(gather(sources, settings)[0], sources.seed)
+    engine = Engine.load(settings)
+    with show_counts() as on_row:
+        found = score_clips(read_manifest(Path(sources.manifest)), engine, settings, sources.reading, on_row)
+    return look_over_clips(found, engine, EvaluationOptions(sources.windows_s, seed=sources.seed))
+
+
+def keep_records(
+    record: Calibration, approver: str, folder: Path, settings: Settings | None
+) -> dict[Path, Calibration]:
+    """Write the draft, and where somebody approves it the approved record; with settings the gallery keeps them too."""
+    records = [record, *([record.approve(approver)] if approver else [])]
+    written = {folder / f"{one.task}-{one.status}.json": one for one in records}
+    for path, one in written.items():
+        write_record(one, path)
+    if settings is not None:
+        with Gallery.open(settings) as gallery:
+            for one in records:
+                gallery.keep_calibration(one)
+    return written
+
+
+def tabulate_metrics(record: Calibration) -> Table:
+    """Lay out every figure on held-out trials, with its interval and what that is over."""
+    table = Table("trials", "figure", "value", "95 %", "over", "same", "different", box=SIMPLE)
+    for one in record.metrics:
+        interval = "-" if one.low is None or one.high is None else f"{one.low:.3f} to {one.high:.3f}"
+        table.add_row(
+            one.condition, one.name, f"{one.value:.3f}", interval, one.over, str(one.n_same), str(one.n_different)
+        )
+    return table
+
+
+def tabulate_partings(partings: Mapping[str, Parting], what: str) -> Table:
+    """Lay out how well real clips are told from others in each class."""
+    table = Table(what, "AUC", "95 %", "EER", "real", "other", box=SIMPLE)
+    for name, one in partings.items():
+        interval = "-" if one.ci is None else f"{one.ci[0]:.3f} to {one.ci[1]:.3f}"
+        table.add_row(name, _show(one.auc), interval, _show(one.eer), str(one.n_real), str(one.n_other))
+    return table
+
+
+def _show(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+TICKS = (0.001, 0.01, 0.05, 0.2, 0.4, 0.6, 0.8, 0.95, 0.99, 0.999)  # of a DET plot
+
+
+def plot_roc(curves: Mapping[str, ErrorCurve]) -> go.Figure:
+    """Draw for each kind what share of the first is accepted while a share of the others is."""
+    figure = go.Figure(_line([0, 1], [0, 1], "chance", TEXT, "dot"))
+    for number, (name, curve) in enumerate(curves.items()):
+        label = f"{name}: AUC {curve.auc():.3f}"
+        figure.add_trace(_line(curve.accepted, 1 - curve.refused, label, *style(number)))
+    return dress(figure, "ROC", "of the others accepted", "of the first accepted")
+
+
+def plot_det(curves: Mapping[str, ErrorCurve]) -> go.Figure:
+    """Draw both errors on normal axes (Martin et al. 1997): scores that are normal make a straight line."""
+    figure = go.Figure()
+    for number, (name, curve) in enumerate(curves.items()):
+        accepted, refused = curve.trace_det()
+        figure.add_trace(_line(accepted, refused, f"{name}: EER {curve.eer():.1%}", *style(number)))
+    figure = dress(figure, "DET", "of the others accepted", "of the first refused")
+    places = {"tickvals": norm.ppf(TICKS).tolist(), "ticktext": [f"{share:.1%}" for share in TICKS]}
+    figure.update_xaxes(**places)
+    figure.update_yaxes(**places)
+    return figure
+
+
+def plot_tippett(llrs: np.ndarray, same: np.ndarray) -> go.Figure:
+    """Draw the share of either hypothesis's trials (N,) whose log10 LR is at least so high.
+
+    What misleads is right of 0 on the second's curve and left of it, missing from 1, on the first's.
+    """
+    traced = trace_tippett(llrs, same)
+    figure = go.Figure(
+        [
+            _line(traced.llrs, traced.same, "first hypothesis true", COLOURS[0], "solid", step=True),
+            _line(traced.llrs, traced.different, "second hypothesis true", COLOURS[1], "dash", step=True),
+        ]
+    )
+    figure.add_vline(x=0, line={"color": TEXT, "dash": "dot", "width": 1})
+    return dress(figure, "Tippett", "log10 likelihood ratio", "share at least so high")
+
+
+def plot_reliability(llrs: np.ndarray, same: np.ndarray) -> go.Figure:
+    """Draw what was said of trials (N,) at even odds against what was so; on the diagonal both are one."""
+    traced = trace_reliability(llrs, same)
+    points = _line(traced.said, traced.found, "trials in bins of one size", COLOURS[0], "solid")
+    points.update(mode="lines+markers", customdata=traced.counts, hovertemplate="%{customdata} trials<extra></extra>")
+    figure = go.Figure([_line([0, 1], [0, 1], "as said", TEXT, "dot"), points])
+    return dress(figure, "Reliability", "said, at even odds", "so")
+
+
+def _line(
+    x: np.ndarray | list[float], y: np.ndarray | list[float], name: str, colour: str, dash: str, step: bool = False
+) -> go.Scatter:
+    places = {"x": np.asarray(x, float).round(5), "y": np.asarray(y, float).round(5)}
+    shape = "hv" if step else "linear"
+    return go.Scatter(**places, name=name, mode="lines", line={"color": colour, "dash": dash, "shape": shape})

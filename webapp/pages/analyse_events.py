@@ -1,0 +1,180 @@
+"""What the events of the Analyse tab do: hand jobs in, follow them, show what they found."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from engine.errors import EngineError
+from engine.types import TrackReport
+from gallery_db.records import StoredSample
+from gallery_db.text import clean
+from webapp.analysis.analyser import Examination
+from webapp.analysis.examples import EXAMPLES
+from webapp.analysis.records import Question
+from webapp.context import AppContext
+from webapp.i18n import say
+from webapp.jobs.records import Job, JobState, NewJob
+from webapp.templates import fill
+from webapp.views import analysis as views
+from webapp.views import identification as who_views
+from webapp.views import jobs as job_views
+
+NOBODY, EVERYBODY, ONE = "nobody", "everybody", "one"
+RECENT = 25  # jobs offered to be shown
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The form of the Analyse tab."""
+
+    paths: tuple[str, ...] = ()
+    url: str = ""
+    method: str | None = None
+    whom: str = NOBODY
+    reason: str = ""
+    speaker: str | None = None
+    sounds: bool = False  # hold English speech sounds against the lips
+
+    def pose(self) -> Question:
+        """Make the question; EngineError where the form lacks something."""
+        if self.whom == EVERYBODY and not self.reason.strip():
+            raise EngineError(
+                "Everybody enrolled is to be searched, and no reason is given.",
+                "Write a case number or the like, but no name: it is kept on record.",
+            )
+        if self.whom == ONE and not self.speaker:
+            raise EngineError("One person is to be compared with, and none was chosen.", "Choose who it is.")
+        return Question(
+            **({"method": self.method} if self.method else {}),
+            reason=self.reason.strip() if self.whom == EVERYBODY else None,
+            speaker=self.speaker if self.whom == ONE else None,
+            language="en" if self.sounds else None,
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Shown:
+    """One job with whatever it has found."""
+
+    job: Job
+    found: Examination | None = None
+
+
+def hand_in(context: AppContext, owner: str, asked: Asked) -> list[Job]:
+    """Put a job a file, or one for the link, into the queue. EngineError where there is neither."""
+    question = asked.pose()
+    url = asked.url.strip()
+    if not asked.paths and not url:
+        raise EngineError(
+            "No video was chosen.", "Upload a file, paste a link, or take an example; then press Analyse."
+        )
+    new = [NewJob(owner, Path(path).name, question, Path(path)) for path in asked.paths]
+    if url:
+        new.append(NewJob(owner, url, question, url=url))
+    return [context.jobs.enqueue(one) for one in new]
+
+
+def list_recent(context: AppContext, owner: str) -> list[tuple[str, str]]:
+    """The latest jobs of somebody, as titles and numbers, to choose one to be shown; batches stay out."""
+    jobs = [job for job in context.jobs.list(owner, limit=4 * RECENT) if job.batch is None][:RECENT]
+    return [(job_views.name_job(job), job.id) for job in jobs]
+
+
+def list_open(context: AppContext, owner: str) -> list[Job]:
+    """The jobs of somebody that wait or run, the oldest first."""
+    states = [JobState.QUEUED, JobState.RUNNING]
+    return [job for job in reversed(context.jobs.list(owner, states)) if job.batch is None]
+
+
+def find_job(context: AppContext, owner: str, number: str | None) -> Job | None:
+    """A job of this owner; None where there is none of that number, or it is somebody else's."""
+    if not number:
+        return None
+    try:
+        job = context.jobs.get(number)
+    except EngineError:
+        return None
+    return job if job.owner == owner else None
+
+
+def read(context: AppContext, job: Job) -> Shown:
+    """Read what a job has found, once it is done."""
+    return Shown(job, context.jobs.read_result(job.id) if job.state == JobState.DONE else None)
+
+
+def show_job(context: AppContext, job: Job | None) -> str:
+    """Say how far a job is, what it found of the clip as a whole, or why it found nothing."""
+    if job is None:
+        return views.welcome()
+    if job.state.is_open:
+        words = job_views.show_progress(job, context.jobs.count_ahead(job.id))
+    elif job.state == JobState.DONE:
+        words = views.describe_analysis(context.jobs.read_result(job.id).analysis)
+    else:
+        words = job_views.show_failure(job)
+    return fill("pages.html", "job", id=job.id, words=words)
+
+
+def describe_speaker(context: AppContext, shown: Shown, track: TrackReport) -> list[str]:
+    """Say whose way of speaking a face has, or why that is not said."""
+    assert shown.found is not None
+    places = [place for place, face in enumerate(shown.found.faces) if face.face == track.id]
+    if not shown.found.faces or shown.found.speakers_error or not shown.job.question.is_about_speakers:
+        return [who_views.describe_absence(shown.job.question, shown.found.speakers_error)]
+    return [words for place in places for words in _describe_place(context, shown.job.owner, shown.found, place)]
+
+
+def describe_others(context: AppContext, shown: Shown, told: set[int]) -> list[str]:
+    """The same for the faces that the analysis has no track of."""
+    assert shown.found is not None
+    places = [place for place, face in enumerate(shown.found.faces) if face.face not in told]
+    return [words for place in places for words in _describe_place(context, shown.job.owner, shown.found, place)]
+
+
+def show_upload(path: str | None) -> str:
+    """Show the file that was chosen, with what is known of it where it is an example of ours."""
+    if not path:
+        return views.show_player(None)
+    captions = {example.file: say(example.caption) for example in EXAMPLES}
+    return views.show_player(f"gradio_api/file={quote(path, safe='/')}", captions.get(Path(path).name, ""))
+
+
+def show_original(job: Job) -> str:
+    """Show the file of a job, once it is there."""
+    if job.sha256 is None:
+        return views.show_player(None)
+    return views.show_player(address_input(job), clean(job.name))
+
+
+def address_input(job: Job) -> str:
+    """Where the page finds the file of a job; it is given to its owner alone."""
+    return f"files/{job.id}/input"
+
+
+def _describe_place(context: AppContext, owner: str, found: Examination, place: int) -> list[str]:
+    face = found.faces[place]
+    words = []
+    if found.searches is not None:
+        search = found.searches[place]
+        words.append(
+            who_views.describe_search(
+                search, face, lambda who: _list_samples(context, who), lambda one: _find_clip(context, owner, one)
+            )
+        )
+    if found.verifications is not None:
+        words.append(who_views.describe_verification(found.verifications[place], face))
+    return words
+
+
+def _find_clip(context: AppContext, owner: str, sample: StoredSample) -> str | None:
+    """Find the clip that a sample was taken from among what the owner has handed in and not deleted."""
+    jobs = context.jobs.list(owner=owner, text=sample.source_hash, limit=1)
+    return address_input(jobs[0]) if jobs else None
+
+
+def _list_samples(context: AppContext, speaker_id: int) -> Sequence[StoredSample]:
+    try:
+        return context.gallery.samples(speaker_id)
+    except EngineError:  # forgotten since, or merged into another
+        return ()

@@ -1,0 +1,51 @@
+"""Event settings, error messages and the user of a request, common to all tabs."""
+
+import logging
+from collections.abc import Callable
+from functools import wraps
+from html import escape
+from typing import Any, ParamSpec, TypeVar
+
+import gradio as gr
+
+from engine.errors import EngineError
+from webapp.accounts.middleware import find_visitor
+from webapp.i18n import say
+
+CLIP_TYPES = ["video", ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg"]
+# By ending too: not every system knows the media type of each.
+QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "undocumented"}
+"""For events that answer at once."""
+SHOWN: dict[str, Any] = {"api_visibility": "undocumented"}
+"""For events that take a moment."""
+TOLD_S = 30.0  # how long a refusal stands on the page
+Given = ParamSpec("Given")
+Answer = TypeVar("Answer")
+_log = logging.getLogger(__name__)
+
+
+def find_owner(request: gr.Request) -> str:
+    """Whose jobs are shown: theirs who logged in, or the one local user's."""
+    return find_visitor(request).name
+
+
+def guard(act: Callable[Given, Answer]) -> Callable[Given, Answer]:
+    """Tell an error in words that say what to do, and leave the page as it is; what is unexpected goes to the log."""
+
+    @wraps(act)
+    def guarded(*args: Given.args, **kwargs: Given.kwargs) -> Answer:
+        try:
+            return act(*args, **kwargs)
+        except EngineError as error:
+            words = _tell(error)
+        except Exception:
+            _log.exception("an event of the page failed")
+            words = say("Something went wrong inside Wayspeak. Try again; the log shows the cause.")
+        gr.Warning(words, duration=TOLD_S, title=say("That was not done"))
+        return gr.skip()
+
+    return guarded
+
+
+def _tell(error: EngineError) -> str:
+    return f"{escape(error.message)} {escape(error.hint)} ({escape(error.code)})"

@@ -1,0 +1,184 @@
+"""What the events of the Speakers tab do: pure of layout, so that they can be called without a page."""
+
+import getpass
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from engine.errors import EngineError
+from engine.style.records import Sighting, choose_speaker
+from gallery_db import records
+from gallery_db.records import Admission, Basis, Consent, Enrolment, NewSample, Speaker
+from gallery_db.speakers import clean_name
+from gallery_db.text import clean
+from webapp.analysis.gallery_queries import to_sample
+from webapp.analysis.records import Question
+from webapp.context import AppContext
+from webapp.i18n import say
+from webapp.jobs.records import Job, JobState, NewJob
+from webapp.pages import analyse_events
+from webapp.templates import fill
+from webapp.views import speakers as views
+from webapp.views.analysis import list_players
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Look:
+    """What was seen of one clip that somebody may be enrolled from."""
+
+    job: Job
+    face: Sighting | None  # None while the job is open, and where nobody can be enrolled from it
+    note: str  # for the person at the screen
+
+
+@dataclass(frozen=True, slots=True)
+class ConsentForm:
+    """The fields of the form as they stand on the page."""
+
+    basis: str | None
+    purpose: str
+    term_days: float | None
+    collector: str
+    is_told: bool  # the notice was shown to the person
+    release: str | None = None  # path of the signed release
+
+    def sign(self) -> Consent:
+        """Make the consent; EngineError names the field that is lacking."""
+        if not self.is_told:
+            raise EngineError("Nobody has confirmed that the notice was shown to the person.", "Tick that box.")
+        if not self.basis or not self.purpose.strip() or not self.term_days:
+            raise EngineError("The consent lacks its basis, its purpose or its term.", "Fill all three in.")
+        release = None if self.release is None else _hash(Path(self.release))
+        try:
+            return Consent(
+                Basis(self.basis),
+                self.purpose,
+                int(self.term_days),
+                records.VERSION,
+                self.collector,
+                release_sha256=release,
+            )
+        except ValueError as cause:
+            raise EngineError(f"This is no consent: {cause}.", "Correct the field; nothing was kept.") from cause
+
+
+def list_people(context: AppContext, text: str = "") -> list[list[Any]]:
+    """Rows of the table."""
+    return views.list_people(context.gallery.speakers(), text, datetime.now(UTC))
+
+
+def list_names(context: AppContext) -> list[str]:
+    """Everybody, to choose from."""
+    return [one.name for one in context.gallery.speakers()]
+
+
+def show_person(context: AppContext, name: str | None) -> str:
+    """Show one speaker, or say how to choose one."""
+    if not name:
+        return fill("speakers.html", "nobody")
+    return views.describe_person(context.gallery.speaker(name), context.gallery.samples(name), datetime.now(UTC))
+
+
+def list_clips(context: AppContext, name: str | None) -> list[tuple[str, int]]:
+    """The clips of one speaker, to choose one from."""
+    samples = context.gallery.samples(name) if name else []
+    return [(f"{one.id}: {clean(one.source_name)}", one.id) for one in samples]
+
+
+def look_at(context: AppContext, owner: str, paths: Sequence[str]) -> list[str]:
+    """Have clips looked at; gives the numbers of their jobs."""
+    if not paths:
+        raise EngineError("No clip was chosen.", "Upload clips of the person speaking; two of 10 s are enough.")
+    batch = f"enrol-{uuid4().hex}"
+    new = [NewJob(owner, Path(path).name, Question(), Path(path), batch=batch) for path in paths]
+    return [context.jobs.enqueue(one).id for one in new]
+
+
+def read_looks(context: AppContext, ids: Sequence[str]) -> list[Look]:
+    """Tell what has been seen so far."""
+    return [_read_look(context, context.jobs.get(one)) for one in ids]
+
+
+def show_clips(looks: Sequence[Look]) -> str:
+    """Let the clips be played."""
+    return list_players([(analyse_events.address_input(one.job), clean(one.job.name)) for one in looks])
+
+
+def show_looks(looks: Sequence[Look]) -> str:
+    """Show them as a table."""
+    if not looks:
+        return ""
+    return views.describe_quality(
+        [one.face for one in looks], [one.job.name for one in looks], [one.note for one in looks]
+    )
+
+
+def try_enrolment(
+    context: AppContext, name: str, looks: Sequence[Look], session: str, allow_duplicate: bool
+) -> Admission:
+    """Say what an enrolment would accept; nothing is written."""
+    return context.gallery.admit(clean_name(name), take_samples(looks, session), allow_duplicate=allow_duplicate)
+
+
+def enrol(
+    context: AppContext, name: str, looks: Sequence[Look], session: str, form: ConsentForm, allow_duplicate: bool
+) -> Enrolment:
+    """Enrol what can be; all or nothing in one transaction."""
+    consent = form.sign()
+    samples = take_samples(looks, session)
+    return context.gallery.enrol(clean_name(name), samples, consent, allow_duplicate=allow_duplicate)
+
+
+def take_samples(looks: Sequence[Look], session: str) -> list[NewSample]:
+    """The samples of the clips that can be enrolled; EngineError where there is none, or some are not seen yet."""
+    if any(one.job.state.is_open for one in looks):
+        raise EngineError("Some clips have not been looked at yet.", "Wait until the table is complete.")
+    samples = [to_sample(one.face, session) for one in looks if one.face is not None and not one.note]
+    if not samples:
+        raise EngineError(
+            "There is no clip that somebody can be enrolled from.", "Upload clips and look at them first."
+        )
+    return samples
+
+
+def find_user(owner: str) -> str:
+    """Who collects a consent, unless they write another name."""
+    if owner != "local":
+        return owner
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return ""
+
+
+def find_speaker(context: AppContext, name: str | None) -> Speaker:
+    """The person chosen; EngineError where nobody is."""
+    if not name:
+        raise EngineError("No person was chosen.", "Choose one from the list first.")
+    return context.gallery.speaker(name)
+
+
+def _read_look(context: AppContext, job: Job) -> Look:
+    if job.state.is_open:
+        words = say("waiting") if job.state == JobState.QUEUED else f"{say('looking')}, {job.share:.0%}"
+        return Look(job, None, words)
+    if job.error is not None or job.state != JobState.DONE:
+        return Look(job, None, clean(job.error.message) if job.error else say("cancelled"))
+    found = context.jobs.read_result(job.id)
+    if found.speakers_error is not None:
+        return Look(job, None, f"{clean(found.speakers_error.message)} {clean(found.speakers_error.hint)}")
+    try:
+        face = choose_speaker(found.faces, lambda: found.analysis)
+        to_sample(face)
+    except EngineError as error:
+        return Look(job, None, f"{clean(error.message)} {clean(error.hint)}")
+    return Look(job, face, "")
+
+
+def _hash(path: Path) -> str:
+    from engine.weights.registry import hash_file
+
+    return hash_file(path)

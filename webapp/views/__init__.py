@@ -1,0 +1,1 @@
+"""Render results as HTML and plotly figures."""

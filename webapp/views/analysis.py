@@ -1,0 +1,241 @@
+"""What the page says of an analysis: pure functions from records to escaped HTML.
+
+It tells what was measured and what to do next, never whether a video is genuine.
+"""
+
+import base64
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from markupsafe import Markup
+
+from engine.calibration.records import Task
+from engine.calibration.verbal_scale import ABSTAINED, BEHIND, BOUNDS, P_VALUE, ZONE_WORDS, Zone, name_ratio, state
+from engine.consistency.methods import TITLES
+from engine.errors import EngineError, LicenceNotAccepted
+from engine.reports.text import CAUTION, list_notes, name_method
+from engine.types import (
+    Analysis,
+    ConsistencyReport,
+    Mode,
+    Model,
+    Reason,
+    Status,
+    TrackReport,
+    Window,
+)
+from webapp.i18n import say
+from webapp.templates import fill
+
+STATUS_WORDS = {
+    Status.EVALUATED: ("✔", "Evaluated"),
+    Status.LIMITED: ("△", "Evaluated with limits"),
+    Status.NOT_EVALUATED: ("∅", "Not evaluated"),
+    Status.FAILED: ("✕", "Failed"),
+}
+STEP_WORDS = {
+    "read": "Reading the file",
+    "speech": "Listening for speech",
+    "faces": "Following faces",
+    "lips": "Reading lips",
+    "mouths": "Cutting out mouths",
+    "crops": "Cutting out faces",
+    "score": "Comparing lips and sound",
+    "sounds": "Recognising speech sounds",
+    "embed": "Reading the way of speaking",
+    "search": "Asking the gallery",
+    "fetch": "Fetching the video",
+}
+UNCALIBRATED = (
+    "Scores are uncalibrated: no calibration of this recipe exists yet, so no verdict is given. "
+    "A higher score means that lips and sound agree more; how high is usual for genuine speech is not yet known."
+)
+EVIDENCE = (
+    "A likelihood ratio tells how much better the evidence fits one explanation than the other. "
+    "It is not the probability that a video is manipulated."
+)
+ZONE_SIGNS = {Zone.SUPPORTED: "⊕", Zone.INCONCLUSIVE: "○", Zone.AGAINST: "⊖"}
+ZONE_TITLES = {
+    Zone.SUPPORTED: "Supported: face and voice fit",
+    Zone.INCONCLUSIVE: "Inconclusive",
+    Zone.AGAINST: "Against: face and voice do not fit",
+}
+
+
+def welcome() -> str:
+    """Say what to do while nothing has been analysed."""
+    return fill("analysis.html", "welcome")
+
+
+def show_player(address: str | None, caption: str = "") -> str:
+    """Give the browser the file as it was handed in; nothing is converted."""
+    return fill("macros.html", "player", address=address, caption=caption)
+
+
+def list_players(clips: Sequence[tuple[str, str]]) -> Markup:
+    """Offer clips to be played beside each other: (address, caption) each; nothing is loaded before it is asked for."""
+    return fill("macros.html", "players", clips=clips)
+
+
+def describe_error(error: EngineError) -> str:
+    """Say what was found, what was wanted and what to do; everything from the file is escaped."""
+    title = say("That was not done")
+    return fill("macros.html", "error", title=title, message=error.message, hint=error.hint, code=error.code)
+
+
+def describe_analysis(analysis: Analysis, is_live: bool = True) -> Markup:
+    """Sum the whole clip up: status, reasons, what was found, and what it does not mean."""
+    raw = any(t.consistency.score is not None and t.consistency.calibration is None for t in analysis.tracks)
+    return fill(
+        "analysis.html",
+        "summary",
+        analysis=analysis,
+        is_live=is_live,
+        status=show_status(analysis.status),
+        lead=_sum_up(analysis),
+        uncalibrated=say(UNCALIBRATED) if raw else "",
+        notes=[say(note) for note in list_notes(analysis)],
+        reasons=list_reasons(_of_the_clip(analysis)),
+        cautions=[say(text) for text in (*CAUTION, EVIDENCE)],
+        method=say(name_method(analysis)),
+    )
+
+
+def name_face(track: TrackReport) -> str:
+    """Number a face as people count."""
+    return say("Face {n}", n=track.id + 1)
+
+
+def list_tracks(tracks: Sequence[TrackReport]) -> str:
+    """List the faces, each with its picture, when it is seen, and what was said of it."""
+    faces = [(one, name_face(one), _picture(one.thumbnail), show_status(one.consistency.status)) for one in tracks]
+    return fill("analysis.html", "tracks", faces=faces)
+
+
+def describe_face(track: TrackReport) -> Markup:
+    """Introduce one face: its picture, its status, its figures with their meaning, and its reasons."""
+    found = track.consistency
+    return fill(
+        "analysis.html",
+        "face",
+        track=track,
+        name=name_face(track),
+        picture=_picture(track.thumbnail),
+        status=show_status(found.status),
+        calibrated=_weigh(found),
+        agreement=_word(found),
+        second_model=found.second and TITLES[found.second.model],
+        second_offset=found.second and _place(found.second.offset_s),
+        reasons=list_reasons(found.reasons),
+    )
+
+
+def describe_methods(lacking: dict[Model, EngineError]) -> str:
+    """Name the models that are not there in one line, with what brings each and under which licence."""
+    if not lacking:
+        return ""
+    unaccepted = [TITLES[model] for model, error in lacking.items() if isinstance(error, LicenceNotAccepted)]
+    absent = [TITLES[model] for model, error in lacking.items() if not isinstance(error, LicenceNotAccepted)]
+    return fill("analysis.html", "lacking", unaccepted=unaccepted, absent=absent)
+
+
+def list_windows(windows: tuple[Window, ...]) -> str:
+    """Give the timeline as a table whose buttons move the player, for keyboards and screen readers."""
+    return fill("analysis.html", "windows", rows=windows)
+
+
+def list_reasons(reasons: tuple[Reason, ...]) -> Markup:
+    """Say why a result is limited or absent, each reason with what to do next."""
+    rows = [(make_sentence(say(reason.text)), reason, say(reason.next_step)) for reason in reasons]
+    return fill("macros.html", "reasons", rows=rows)
+
+
+def show_status(status: Status) -> Markup:
+    """Name a status by sign and word; colour only repeats it."""
+    sign, word = STATUS_WORDS[status]
+    return fill("macros.html", "status", code=status.lower(), sign=sign, word=say(word))
+
+
+def tell_strength(llr: float, task: Task) -> str:
+    """Put a log10 likelihood ratio into the page's language; both hypotheses are named."""
+    told = state(llr, task)
+    likelier, other, band = say(told.likelier), say(told.other), say(told.band.value)
+    return say(told.template, ratio=told.ratio, likelier=likelier, other=other, band=band)
+
+
+def make_sentence(text: str) -> str:
+    """Begin with a capital and end with a point; what stands between keeps its own capitals."""
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def _weigh(found: ConsistencyReport) -> Markup | str:
+    """Say what the calibration in force makes of a face: zone, strength, both hypotheses, how far it goes."""
+    note = found.calibration
+    if note is None:
+        return ""
+    zone, sign, title, texts = None, "", "", [say(ABSTAINED)]
+    if found.llr is not None and found.zone is not None:
+        zone = Zone(found.zone)
+        sign, title = ZONE_SIGNS[zone], say(ZONE_TITLES[zone])
+        texts = [tell_strength(found.llr, Task.CONSISTENCY), say(ZONE_WORDS[zone])]
+        if found.p_value is not None and found.smallest_p is not None:
+            texts.append(say(P_VALUE, p=f"{found.p_value:.2g}", least=f"{found.smallest_p:.2g}"))
+        texts.append(say(BOUNDS, most=name_ratio(note.bounds_llr[1]), least=name_ratio(note.bounds_llr[0])))
+    grounds = say(BEHIND, version=note.version, id=note.id[:12], author=say(note.author), approver=say(note.approver))
+    return fill("analysis.html", "calibrated", zone=zone, sign=sign, title=title, texts=texts, grounds=grounds)
+
+
+def _of_the_clip(analysis: Analysis) -> tuple[Reason, ...]:
+    """The reasons that no face below repeats."""
+    told = {reason for track in analysis.tracks for reason in track.consistency.reasons}
+    return tuple(reason for reason in analysis.reasons if reason not in told)
+
+
+def _sum_up(analysis: Analysis) -> str:
+    n_faces = len(analysis.tracks)
+    scored = sum(track.consistency.score is not None for track in analysis.tracks)
+    faces = {0: say("No face was followed"), 1: say("One face was followed")}.get(n_faces)
+    faces = faces or say("{n} faces were followed", n=n_faces)
+    if scored == 0:
+        return say(
+            "{faces}; nothing was compared with the sound. The reasons are below, each with what to do next.",
+            faces=faces,
+        )
+    if analysis.mode == Mode.PAPER:
+        return say("One face was compared with the sound, over the first 50 s as a whole.")
+    if n_faces == 1:
+        return say("{faces}, and its lips were compared with the sound, second by second.", faces=faces)
+    return say("{faces}; compared with the sound, second by second: {n}.", faces=faces, n=scored)
+
+
+def _word(found: ConsistencyReport) -> str:
+    """Read the figures out, without judging them."""
+    if found.score is None or found.offset_s is None:
+        return say("Lips and sound were not compared; the reasons are below.")
+    place = say("where it is")
+    if abs(found.offset_s) >= 0.02:
+        late = say("taken as {s} s late") if found.offset_s > 0 else say("taken as {s} s early")
+        place = late.format(s=f"{abs(found.offset_s):.2f}")
+    text = say(
+        "Lips and sound agree best, with a score of {score}, when the sound is {place}.",
+        score=f"{found.score:.3f}",
+        place=place,
+    )
+    if found.drift_s is not None and abs(found.drift_s) >= 0.04:
+        drift = say("The best offset moves by {s} s from the beginning to the end.", s=f"{found.drift_s:+.2f}")
+        text = f"{text} {drift}"
+    return text
+
+
+def _place(offset_s: float) -> str:
+    if abs(offset_s) < 0.02:
+        return say("best with the sound where it is")
+    late = say("best with the sound {s} s too late") if offset_s > 0 else say("best with the sound {s} s too early")
+    return late.format(s=f"{abs(offset_s):.2f}")
+
+
+def _picture(image: np.ndarray) -> str:
+    """Encode (H, W, 3) uint8 RGB as a data address."""
+    _, png = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    return f"data:image/png;base64,{base64.b64encode(png.tobytes()).decode()}"

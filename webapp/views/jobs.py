@@ -1,0 +1,123 @@
+"""What the page says of jobs: how far they are, and the rows of the history."""
+
+import base64
+from collections.abc import Sequence
+from typing import Any
+
+from engine.fetch.fetch import MediaDescription
+from engine.types import Analysis
+from gallery_db.text import clean
+from webapp.i18n import say
+from webapp.jobs.records import Job, JobState
+from webapp.templates import fill
+from webapp.views.analysis import STEP_WORDS
+
+SIGNS = {
+    JobState.QUEUED: "…",
+    JobState.RUNNING: "▶",
+    JobState.DONE: "✔",
+    JobState.FAILED: "✕",
+    JobState.CANCELLED: "–",
+    JobState.SET_ASIDE: "✕",
+}
+STATE_WORDS = {
+    JobState.QUEUED: "waiting",
+    JobState.RUNNING: "running",
+    JobState.DONE: "done",
+    JobState.FAILED: "not analysed",
+    JobState.CANCELLED: "cancelled",
+    JobState.SET_ASIDE: "set aside",
+}
+HEADERS = ("When", "File", "State", "Result", "Score", "Offset, s", "Number")
+
+
+def show_progress(job: Job, ahead: int = 0) -> str:
+    """Show a job that waits or runs as a bar with words; it goes on without the page."""
+    if job.state == JobState.QUEUED:
+        words = _wait(ahead)
+    else:
+        words = f"{say(STEP_WORDS.get(job.step, 'Beginning'))} · {job.share:.0%}"
+    return fill("jobs.html", "progress", name=job.name, words=words, share=job.share)
+
+
+def _wait(ahead: int) -> str:
+    if ahead == 0:
+        return say("Waiting for a free worker.")
+    if ahead == 1:
+        return say("Waiting; one job comes before this one.")
+    return say("Waiting; {n} jobs come before this one.", n=ahead)
+
+
+def show_failure(job: Job) -> str:
+    """Say why there is no result, and what to do."""
+    if job.error is None:
+        return fill("jobs.html", "cancelled")
+    return fill(
+        "macros.html",
+        "error",
+        title=say("The file was not analysed"),
+        message=clean(job.error.message),
+        hint=clean(job.error.hint),
+        code=f"{job.error.code} · {clean(job.name)}",
+    )
+
+
+def describe_link(found: MediaDescription) -> str:
+    """Show what a site says of its video; nothing of it has been checked."""
+    length = say("{s} s long", s=f"{found.duration_s:.0f}") if found.duration_s else say("length not told")
+    words = f"{length} · {clean(found.extractor)}"
+    picture = base64.b64encode(found.thumbnail).decode()
+    return fill("jobs.html", "link", title=found.title, words=words, kind=found.thumbnail_type, picture=picture)
+
+
+def list_open(jobs: Sequence[Job]) -> str:
+    """Name the jobs that wait or run, in a line each."""
+    return fill("jobs.html", "open", jobs=[(job, SIGNS[job.state], name_state(job)) for job in jobs])
+
+
+def list_rows(jobs: Sequence[tuple[Job, Analysis | None]]) -> list[list[Any]]:
+    """Rows of the history, each with what its result says of the first face that was scored."""
+    return [
+        [_time(job), clean(job.name), f"{SIGNS[job.state]} {name_state(job)}", *_found(job, report), job.id]
+        for job, report in jobs
+    ]
+
+
+def name_state(job: Job) -> str:
+    """Say in a word or two how far a job is."""
+    return say(STATE_WORDS[job.state])
+
+
+def name_job(job: Job) -> str:
+    """Name a job in a list."""
+    return f"{clean(job.name)} · {name_state(job)} · {job.created_at:%m-%d %H:%M}"
+
+
+def list_downloads(job: Job) -> str:
+    """Links to what a finished job left: for the same owner alone, and only while the job is kept."""
+    if job.state != JobState.DONE:
+        return ""
+    names = [
+        ("result.json", "Report (JSON)"),
+        *([("speakers.json", "Who speaks (JSON)")] if job.question.is_about_speakers else []),
+        *([("phonemes.json", "Speech sounds (JSON)")] if job.question.language else []),
+        ("windows.csv", "Timeline (CSV)"),
+        ("report.html", "Printable report"),
+        ("bundle.zip", "Evidence bundle (ZIP, signed)"),
+    ]
+    return fill("jobs.html", "downloads", id=job.id, files=[(name, say(text)) for name, text in names])
+
+
+def _found(job: Job, report: Analysis | None) -> list[Any]:
+    if report is None:
+        return [job.error.code if job.error else "", "", ""]
+    reasons = ", ".join(report.reasons)
+    words = f"{report.status}{f': {reasons}' if reasons else ''}"
+    for found in (track.consistency for track in report.tracks):
+        if found.score is not None and found.offset_s is not None:
+            return [words, f"{found.score:.3f}", f"{found.offset_s:+.2f}"]
+    return [words, "", ""]
+
+
+def _time(job: Job) -> str:
+    return f"{job.created_at:%Y-%m-%d %H:%M}"
