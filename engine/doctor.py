@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from engine import doctor
 from engine.errors import EngineError
 from engine.fetch.fetch import check_system
 from engine.settings import Settings
@@ -102,16 +101,16 @@ def _examine_fetching() -> Finding:
 def _examine_ffmpeg() -> Iterator[Finding]:
     """Tell of each FFmpeg that a package brings; a package that is missing is told of elsewhere."""
     parts = (
-        ("FFmpeg in PyAV", doctor.find_pyav, "update it: `pip install -U av`"),
-        ("FFmpeg in OpenCV", doctor.find_opencv, "Wayspeak opens no video with it; update it when a newer one is out"),
+        ("FFmpeg in PyAV", find_pyav, "update it: `pip install -U av`"),
+        ("FFmpeg in OpenCV", find_opencv, "Wayspeak opens no video with it; update it when a newer one is out"),
     )
     for topic, find, hint in parts:
         with suppress(ImportError):  # PackageNotFoundError is one, too
             found = find()
-            if doctor.is_safe(doctor.read_version(found)):
+            if is_safe(read_version(found)):
                 yield Finding(topic, "ok", found)
             elif found or topic.endswith("PyAV"):
-                *older, wanted = (".".join(map(str, closed)) for closed in doctor.CLOSED_IN)
+                *older, wanted = (".".join(map(str, closed)) for closed in CLOSED_IN)
                 text = f"{found or 'unknown'}, wanted {wanted} or newer (or {', '.join(older)}): {hint}"
                 yield Finding(topic, "warning", text)
 

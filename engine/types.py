@@ -3,9 +3,9 @@
 Letters: `T` frames at 25 Hz, `N` samples at 16 kHz, `D` feature size, `K` half the offset search.
 All times are seconds on the media clock, whose zero is the first video frame's presentation time.
 
-`Analysis` and what it holds are also the report: `engine/reports/json.py` writes and reads JSON by these fields, in this
-order. A new field of a report is a line here, its value in `engine/pipeline.py`, and where people see it a line of a
-view; a default keeps reports of earlier versions readable.
+`Analysis` and what it holds are also the report: `engine/reports/json.py` writes and reads JSON by these fields, in
+this order. A new field of a report is a line here, its value in `engine/pipeline.py`, and where people see it a line
+of a view; a default keeps reports of earlier versions readable.
 """
 
 from collections.abc import Callable, Iterator
@@ -39,7 +39,7 @@ class Status(StrEnum):
 
 
 class Model(StrEnum):
-    """Who compares face and voice: one row each in `engine/consistency/model_specs.py`; the recipe names its weights."""
+    """Consistency models: one row each in `engine/consistency/model_specs.py`; the recipe names the weights."""
 
     COMPACT = "compact"
     AVHUBERT_BASE = "avhubert-base"

@@ -1,10 +1,11 @@
 """Do this face and this voice belong to the same speech: similarity over offsets, one number, and a timeline.
 
-After SpeechForensics (Liang et al., NeurIPS 2024): the similarity of the video-only and the audio-only features,
-best over the offset. Differences, each measured in docs/compact-model.md: only real pairs enter a mean (nothing is
-zero-padded, nothing stretched); each pair counts by how much the two encoders say there is to compare; half of what any
-moment of this face shares with any moment of this voice is taken off. The last two were fitted to the compact model;
-`PLAIN_MEAN` is the rule for models on which nothing was fitted. `engine/consistency/speechforensics.py` has the method without any of this.
+After SpeechForensics (Liang et al., NeurIPS 2024): the similarity of the video-only and the audio-only features, best
+over the offset. Differences, each measured in docs/compact-model.md: only real pairs enter a mean (nothing is
+zero-padded, nothing stretched); each pair counts by how much the two encoders say there is to compare; half of what
+any moment of this face shares with any moment of this voice is taken off. The last two were fitted to the compact
+model; `PLAIN_MEAN` is the rule for models on which nothing was fitted. `engine/consistency/speechforensics.py` has
+the method without any of this.
 """
 
 from dataclasses import dataclass, replace

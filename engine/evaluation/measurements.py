@@ -11,7 +11,7 @@ from engine.consistency.model_specs import SPECS
 from engine.datasets.manifest import Row, Skipped, read_manifest
 from engine.datasets.public import Choice, Layout, read_layout
 from engine.errors import EngineError
-from engine.evaluation.speakers.embeddings import EmbeddedRows, embed_rows, load_embedder
+from engine.evaluation.speakers.embeddings import EmbeddedRows, embed_rows
 from engine.evaluation.speakers.identity import IdentityOptions, name_unusable
 from engine.evaluation.trials import TrialClip
 from engine.faces.tracking import FaceOptions
@@ -20,6 +20,7 @@ from engine.features.extractor import Observer
 from engine.features.records import Observation, ObservedTrack
 from engine.pipeline import Engine
 from engine.settings import Settings
+from engine.style.embedder import load_embedder
 from engine.types import FPS, Model, OnStep
 from engine.weights import registry
 

@@ -1,8 +1,8 @@
 """Whole faces cut out upright, at one size and in one place, with the points that move while somebody speaks.
 
 Five points of the face, averaged over five frames, give a similarity transform to the mean face, as for the mouths
-(`engine/faces/mouth_crops.py`), here onto 64 x 64 pixels in which the outer eye corners are 37 apart. The average is centred, so a
-face does not lag behind its frame, and short, so a nod stays a nod of the crop.
+(`engine/faces/mouth_crops.py`), here onto 64 x 64 pixels in which the outer eye corners are 37 apart. The average is
+centred, so a face does not lag behind its frame, and short, so a nod stays a nod of the crop.
 
 A second look at the pictures of a clip: whatever has to be cut out of them, all of it in one pass.
 

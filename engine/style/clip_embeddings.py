@@ -4,13 +4,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from engine.errors import Code
-from engine.evaluation.speakers.embeddings import Embedder
 from engine.features.cache import Observes
 from engine.features.extractor import Observer
 from engine.features.records import Observation, measure_track
 from engine.pipeline import Engine
 from engine.settings import Settings
-from engine.style.embedder import load_dynamics
+from engine.style.embedder import Embedder, load_dynamics
 from engine.style.records import Sighting, choose_speaker
 from engine.types import FPS, DynamicEmbedding, OnStep
 

@@ -13,8 +13,9 @@ and not faces from nothing.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 import numpy as np
 
@@ -200,3 +201,33 @@ def _average_seconds(faces: AlignedFaces, seen: np.ndarray) -> np.ndarray:
     parts = np.array_split(points, n_seconds) if n_seconds else []
     shapes = [part.mean(axis=0) - MEAN_SHAPE for part in parts]
     return np.array(shapes).reshape(n_seconds, MEAN_SHAPE.size)
+
+
+class Embedder(Protocol):
+    """Tells how the person of a track speaks, or for comparison what the face looks like."""
+
+    @property
+    def recipe(self) -> str:
+        """Weights and every option that changes an embedding."""
+        ...
+
+    @property
+    def nature(self) -> Nature:
+        """What evidence makes a motion natural; pooled embeddings are judged by it anew."""
+        ...
+
+    def embed(self, observation: Observation, track: ObservedTrack) -> DynamicEmbedding | None:
+        """Embed one face; None where it is seen for too short a time."""
+        ...
+
+
+class EmbedderName(StrEnum):
+    """What is embedded."""
+
+    DYNAMICS = "dynamics"  # the way of speaking
+    STATIC = "static"  # the mean shape of the face: what a way of speaking must not be
+
+
+def load_embedder(name: EmbedderName, settings: Settings) -> Embedder:
+    """Load what embeds; WeightsMissing and WeightsDamaged say which file and what to do."""
+    return StaticFace() if name == EmbedderName.STATIC else load_dynamics(settings)

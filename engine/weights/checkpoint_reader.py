@@ -1,8 +1,8 @@
 """Read the model tensors of a foreign checkpoint, and nothing else of the file.
 
 A torch checkpoint is a pickle, and a pickle is a program. It is read by `torch.load(weights_only=True)` in a confined
-process of `engine.media.sandbox`: classes of published fairseq checkpoints are replaced by `Inert`, any other name in the
-file is refused before anything is loaded. The tensors come back in safetensors format, which holds no code.
+process of `engine.media.sandbox`: classes of published fairseq checkpoints are replaced by `Inert`, any other name in
+the file is refused before anything is loaded. The tensors come back in safetensors format, which holds no code.
 """
 
 import codecs

@@ -89,9 +89,9 @@ class LipWatch:
 
 
 if TYPE_CHECKING:  # the page reads examinations and makes none
-    from engine.evaluation.speakers.embeddings import Embedder
     from engine.features.records import Observation
     from engine.pipeline import Engine
+    from engine.style.embedder import Embedder
 
 
 @dataclass(frozen=True, slots=True, eq=False)

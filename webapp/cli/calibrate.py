@@ -27,10 +27,10 @@ from engine.errors import Code
 from engine.evaluation.calibration_trials import gather_consistency
 from engine.evaluation.measurements import Reading, embed_people, read_trained_sources, score_clips
 from engine.evaluation.speakers.calibration_trials import gather_people
-from engine.evaluation.speakers.embeddings import load_embedder
 from engine.evaluation.speakers.identity import IdentityOptions, IdentityTask, check_manifest
 from engine.pipeline import Engine
 from engine.settings import Settings
+from engine.style.embedder import load_embedder
 from engine.training.clips import find_corpora
 from engine.types import Mode, Model
 from engine.weights.registry import hash_file

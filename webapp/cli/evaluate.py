@@ -27,7 +27,6 @@ from engine.evaluation.measurements import (
     score_clips,
 )
 from engine.evaluation.results import ConsistencyFigures, IdentityReport, OffsetFigures, Report
-from engine.evaluation.speakers.embeddings import EmbedderName
 from engine.evaluation.speakers.identity import (
     IdentityOptions,
     IdentityTask,
@@ -37,6 +36,7 @@ from engine.evaluation.speakers.identity import (
 from engine.evaluation.tables import print_report, to_json
 from engine.pipeline import Engine
 from engine.settings import Settings
+from engine.style.embedder import EmbedderName
 from engine.types import Mode, Model
 from webapp.cli.output import STDOUT, show_counts, write_output
 

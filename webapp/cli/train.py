@@ -21,7 +21,7 @@ from engine.features.cache import ObservationCache
 from engine.features.extractor import Observer
 from engine.models.compact import CompactConsistency
 from engine.settings import Settings
-from engine.training.avhubert import validation
+from engine.training.avhubert import validation as avhubert_validation
 from engine.training.avhubert.dataset import Archive
 from engine.training.avhubert.train import TRAININGS, AVHubertTraining, plan_iterations, save_avhubert, train_avhubert
 from engine.training.avhubert.trainer import Losses, Shop, join_crew
@@ -37,7 +37,7 @@ from engine.training.consistency.train import (
     score_held_out,
     train_members,
 )
-from engine.training.style import validation
+from engine.training.style import validation as style_validation
 from engine.training.style.speakers import gather_spoken_clips, read_spoken_rows, split_speakers
 from engine.training.style.train import DynamicsOptions
 from engine.training.style.validation import (
@@ -125,10 +125,10 @@ def train_dynamics(
         typer.Option(
             "--folds",
             min=1,
-            max=validation.N_FOLDS,
+            max=style_validation.N_FOLDS,
             help="With --validate: measure so many of the four folds.",
         ),
-    ] = validation.N_FOLDS,
+    ] = style_validation.N_FOLDS,
     forged: Annotated[
         list[Path] | None,
         typer.Option(help="CSV of `wayspeak forge`: the same people's motion on other faces, seen as who moves."),
@@ -153,11 +153,11 @@ def train_dynamics(
             report,
             lambda told: console.print(told, markup=False),
         )
-        folds = split_speakers(clips, validation.N_FOLDS, seed=0)
+        folds = split_speakers(clips, style_validation.N_FOLDS, seed=0)
         if not all(len(fold) > 1 for fold in folds):
             raise Code.BAD_MANIFEST(
                 f"{manifest.name} has too few speakers with clips of several sessions to leave some out.",
-                f"At least {2 * validation.N_FOLDS} speakers with 18 clips of 4 sessions each are needed.",
+                f"At least {2 * style_validation.N_FOLDS} speakers with 18 clips of 4 sessions each are needed.",
             )
         out.mkdir(parents=True, exist_ok=True)
         if validate:
@@ -225,8 +225,8 @@ def pretrain_avhubert(
         shop = Shop(out / "checkpoints", crew, loaders, save_every, on_step)
         if validate:
             objectives = list(Objective) if ablate else [objective]
-            figures = validation.measure_held_out(
-                reels, options, shop, fold or list(range(validation.N_FOLDS)), objectives
+            figures = avhubert_validation.measure_held_out(
+                reels, options, shop, fold or list(range(avhubert_validation.N_FOLDS)), objectives
             )
             told = json.dumps(figures, indent=2)
             if crew.leads:

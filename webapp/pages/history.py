@@ -22,7 +22,7 @@ from webapp.i18n import say
 from webapp.i18n.catalog import label
 from webapp.jobs.files import RESULT
 from webapp.jobs.records import Job, JobState
-from webapp.pages import analyse_events, history
+from webapp.pages import analyse_events
 from webapp.pages.events import QUIET, find_owner, guard
 from webapp.templates import fill
 from webapp.views import jobs as job_views
@@ -102,9 +102,9 @@ def lay_out(app: gr.Blocks, context: AppContext, shown_job: gr.State, tabs: gr.T
     def set_side_by_side(first: str | None, second: str | None, request: gr.Request) -> tuple[Any, ...]:
         pair = [own(one, request) for one in (first, second)]
         found = [context.jobs.read_result(job.id).analysis for job in pair]
-        drawn = history.list_timelines(pair, found)
+        drawn = list_timelines(pair, found)
         shown = gr.update(visible=bool(drawn), value=plot_comparison(drawn) if drawn else None)
-        return history.describe(pair, found), shown
+        return describe(pair, found), shown
 
     listed = [table, chosen, other]
     app.load(guard(begin), [text, state], [*listed, method], **QUIET)

@@ -2,41 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import Protocol
 
 from engine.datasets.manifest import Row, Skipped
 from engine.errors import EngineError
 from engine.features.cache import ObservationCache, Observes, observe_cached
-from engine.features.records import Observation, ObservedTrack
-from engine.settings import Settings
-from engine.style.embedder import Nature, StaticFace, load_dynamics
+from engine.features.records import Observation
+from engine.style.embedder import Embedder, Nature
 from engine.types import DynamicEmbedding, OnStep
-
-
-class Embedder(Protocol):
-    """Tells how the person of a track speaks, or for comparison what the face looks like."""
-
-    @property
-    def recipe(self) -> str:
-        """Weights and every option that changes an embedding."""
-        ...
-
-    @property
-    def nature(self) -> Nature:
-        """What evidence makes a motion natural; pooled embeddings are judged by it anew."""
-        ...
-
-    def embed(self, observation: Observation, track: ObservedTrack) -> DynamicEmbedding | None:
-        """Embed one face; None where it is seen for too short a time."""
-        ...
-
-
-class EmbedderName(StrEnum):
-    """What is embedded."""
-
-    DYNAMICS = "dynamics"  # the way of speaking
-    STATIC = "static"  # the mean shape of the face: what a way of speaking must not be
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,11 +30,6 @@ class EmbeddedRows:
     observer_recipe: str
     nature: Nature  # the embedder's
     trained_on: frozenset[str] = frozenset()  # speakers whom the embedder knows from its training
-
-
-def load_embedder(name: EmbedderName, settings: Settings) -> Embedder:
-    """Load what embeds; WeightsMissing and WeightsDamaged say which file and what to do."""
-    return StaticFace() if name == EmbedderName.STATIC else load_dynamics(settings)
 
 
 def embed_rows(

@@ -10,7 +10,7 @@ from engine.datasets.manifest import Row
 from engine.errors import Code
 from engine.evaluation.results import Identified, IdentityFigures, IdentityReport, OpenSet
 from engine.evaluation.speakers.comparisons import Pairs, Search, pair_candidates, pair_samples, search
-from engine.evaluation.speakers.embeddings import EmbeddedRows, EmbedderName
+from engine.evaluation.speakers.embeddings import EmbeddedRows
 from engine.evaluation.speakers.metrics import (
     RESAMPLES,
     Strangers,
@@ -20,6 +20,7 @@ from engine.evaluation.speakers.metrics import (
     tell_recognition,
 )
 from engine.evaluation.speakers.samples import Sample, may_meet, name_speaker, pool_rows
+from engine.style.embedder import EmbedderName
 
 FEW = 10  # people, behind intervals that then are said to be of few
 

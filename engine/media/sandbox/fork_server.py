@@ -1,10 +1,10 @@
 """The process that decoders are forked from: one thread, no file open, what a decoder needs already loaded.
 
-A fork of it costs milliseconds where a fresh interpreter costs a third of a second, so that every file, and every pass
-over one, gets a process that no other file has touched. `python -m engine.media.sandbox.fork_server FD` with a Unix socket as FD.
-Each request is one byte with three or four descriptors: the decoder's link, its leash, the media file, and shared
-memory or a second file.
-The leash stays here: its other end closing kills the decoder, and the decoder's end is told through it.
+A fork of it costs milliseconds where a fresh interpreter costs a third of a second, so that every file, and every
+pass over one, gets a process that no other file has touched. `python -m engine.media.sandbox.fork_server FD` with a
+Unix socket as FD. Each request is one byte with three or four descriptors: the decoder's link, its leash, the media
+file, and shared memory or a second file. The leash stays here: its other end closing kills the decoder, and the
+decoder's end is told through it.
 """
 
 import contextlib

@@ -7,11 +7,11 @@ import pytest
 
 from engine.datasets.manifest import Row
 from engine.evaluation.speakers import embeddings
-from engine.evaluation.speakers.embeddings import EmbedderName, embed_rows, load_embedder
+from engine.evaluation.speakers.embeddings import embed_rows
 from engine.features.cache import ObservationCache
 from engine.features.records import Observation, ObservedTrack
 from engine.settings import Settings
-from engine.style.embedder import StaticFace
+from engine.style.embedder import EmbedderName, StaticFace, load_embedder
 from engine.types import DynamicEmbedding
 from tests.engine.evaluation.films import RECIPE, DrawnObserver, draw_film
 from tests.engine.evaluation.speakers.people import NATURE
