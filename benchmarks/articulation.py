@@ -25,8 +25,8 @@ from engine.evaluation.lip_closures import (
     evaluate_articulation,
 )
 from engine.evaluation.measurements import MIN_TRACK, choose_rows, read_rows
-from engine.features.cache import ObservationCache, observe_cached
-from engine.features.extractor import Observer
+from engine.features.cache import FeatureCache, observe_cached
+from engine.features.extractor import FeatureExtractor
 from engine.media.clip import open_clip
 from engine.settings import Settings
 from engine.speech.phonemes import SoundRecogniser
@@ -37,7 +37,7 @@ from webapp.cli.output import show_counts
 class Listener:
     """Sees and hears clips, and counts what the hearing costs."""
 
-    def __init__(self, observer: Observer, cache: ObservationCache, recogniser: SoundRecogniser):
+    def __init__(self, observer: FeatureExtractor, cache: FeatureCache, recogniser: SoundRecogniser):
         self.observer, self.cache, self.recogniser = observer, cache, recogniser
         self.heard_s = self.took_s = 0.0
 
@@ -92,8 +92,8 @@ def main(
     settings, console = Settings.from_env(), Console()
     rows = [row for row in read_rows([manifest])[0] if not language or row.language == language]
     usable, useless = choose_rows([*rows, *(read_rows(also)[0] if also else ())])
-    observer = Observer.load(settings)
-    store = ObservationCache(cache or settings.data_dir / "cache", observer.recipe)
+    observer = FeatureExtractor.load(settings)
+    store = FeatureCache(cache or settings.data_dir / "cache", observer.recipe)
     listener = Listener(observer, store, SoundRecogniser.load())
     talks, unheard = [], []
     with show_counts() as on_row:

@@ -28,7 +28,7 @@ import typer
 from benchmarks.common import describe_machine, loop_file, write_portrait
 from benchmarks.speed import compare
 from engine.settings import QueueLimits, Settings
-from webapp.analysis.records import Question
+from webapp.analysis.records import AnalysisRequest
 from webapp.jobs.records import JobState, NewJob
 from webapp.jobs.store import JobStore
 
@@ -135,7 +135,7 @@ def time_events_beside_job(page: Page, folder: Path, number: int, seconds: float
     settings = replace(Settings.from_env(), data_dir=folder / "data", queue=QueueLimits(min_free_bytes=0))
     store = JobStore.open(settings)
     try:
-        job = store.enqueue(NewJob("local", long.name, Question(), long, None))
+        job = store.enqueue(NewJob("local", long.name, AnalysisRequest(), long, None))
         end = time.monotonic() + READY_S
         while store.get(job.id).share < 0.05:
             if store.get(job.id).state not in (JobState.QUEUED, JobState.RUNNING) or time.monotonic() > end:

@@ -22,13 +22,13 @@ from benchmarks.results_page import draw_results, write_page
 from benchmarks.standins import StandIns, choose_one_each, load_stand_ins
 from engine.datasets.manifest import Row, read_manifest
 from engine.errors import EngineError
-from engine.evaluation.bench import Bench, EvaluationOptions
+from engine.evaluation.bench import ConsistencyBenchmark, EvaluationOptions
 from engine.evaluation.consistency import Judged, evaluate_judged, evaluate_planted
 from engine.evaluation.measurements import MeasuredRow, choose_rows, measure_observation
 from engine.evaluation.results import ConsistencyFigures, OffsetFigures
 from engine.evaluation.robustness import RobustnessOptions, RobustnessReport, Step, Watch, measure_robustness
-from engine.features.cache import ObservationCache, observe_cached
-from engine.features.extractor import Observer
+from engine.features.cache import FeatureCache, observe_cached
+from engine.features.extractor import FeatureExtractor
 from engine.settings import Settings
 from engine.weights.registry import hash_file
 from webapp.cli.output import show_counts
@@ -75,11 +75,11 @@ class Hall:
 
     rows: Sequence[Row]
     stand_ins: StandIns
-    observer: Observer
+    observer: FeatureExtractor
     cache: Path
 
-    def keep(self, recipe: str) -> ObservationCache:
-        return ObservationCache(self.cache, recipe)
+    def keep(self, recipe: str) -> FeatureCache:
+        return FeatureCache(self.cache, recipe)
 
     def measure(self, rows: Sequence[Row], min_seconds: float) -> list[MeasuredRow]:
         """Score each row by the network that never saw its source; what cannot be scored is left out."""
@@ -91,7 +91,7 @@ class Hall:
                 on_row("measure", done, len(rows))
         return found
 
-    def _measure(self, row: Row, store: ObservationCache, min_seconds: float) -> MeasuredRow | None:
+    def _measure(self, row: Row, store: FeatureCache, min_seconds: float) -> MeasuredRow | None:
         try:
             seen = observe_cached(row.path, self.observer, store)
         except EngineError as error:
@@ -139,7 +139,7 @@ def main(
 def open_hall(manifest: Path, run: Path, cache: Path | None) -> Hall:
     """Load everything, and leave out the clips that every network may have seen."""
     settings = Settings.from_env()
-    observer, rows = Observer.load(settings), read_manifest(manifest)
+    observer, rows = FeatureExtractor.load(settings), read_manifest(manifest)
     stand_ins = load_stand_ins(rows, run, observer)
     usable = [row for row in choose_rows(rows)[0] if stand_ins.judges(row)]
     return Hall(usable, stand_ins, observer, cache or settings.data_dir / "cache")
@@ -164,7 +164,7 @@ def measure_forged(hall: Hall, measured: Measured) -> Measured:
     options = EvaluationOptions(seconds=(), trim_silence=True, in_depth=True, first_s=())
     long = [one for one in found if len(one.clip.mask) >= FORGED_S * 25]
     begun = [
-        Judged(one.engine, Bench(one.engine, one.rows, True, options).begin(SHORT_S))
+        Judged(one.engine, ConsistencyBenchmark(one.engine, one.rows, True, options).begin(SHORT_S))
         for one in hall.stand_ins.deal(found)
     ]
     return replace(

@@ -9,8 +9,8 @@ import plotly.graph_objects as go
 
 from benchmarks.results import Measured
 from engine.evaluation.plots import draw_consistency, plot_robustness, write_pictures
-from engine.evaluation.results import Against, Parting, Share, Trimmed
-from engine.evaluation.robustness import Outcome
+from engine.evaluation.results import Against, Discrimination, Share, Trimmed
+from engine.evaluation.robustness import PerturbationResult
 from webapp.cli.robustness import name_step
 
 TEMPLATES = Path(__file__).with_name("templates")
@@ -71,7 +71,7 @@ def order_methods(methods: Mapping[str, Against]) -> list[tuple[str, Against]]:
     return sorted(methods.items(), key=lambda item: (item[1].n < FEW, item[1].auc or 0.0))
 
 
-def find_highest(outcomes: Sequence[Outcome], field: str) -> Outcome:
+def find_highest(outcomes: Sequence[PerturbationResult], field: str) -> PerturbationResult:
     """Find the outcome with the highest share in this field."""
     return max(outcomes, key=lambda one: share.share if (share := getattr(one, field)) else 0.0)
 
@@ -87,7 +87,7 @@ def name_all(values: Mapping[str, Named], form: str) -> list[tuple[str, Named]]:
     return [(form.format(key), value) for key, value in values.items()]
 
 
-def name_done(one: Outcome) -> str:
+def name_done(one: PerturbationResult) -> str:
     """Name the perturbation and its strength."""
     step = name_step(one.step)
     if one.step.kind is None:
@@ -96,13 +96,13 @@ def name_done(one: Outcome) -> str:
     return f"{step['perturbation']} ({step['strength']:g}{unit})"
 
 
-def name_auc(one: Parting | Against) -> str:
+def name_auc(one: Discrimination | Against) -> str:
     """Format an AUC with its interval, in short."""
     ci = f" ({one.ci[0]:.2f} to {one.ci[1]:.2f})" if one.ci else ""
     return f"{number(one.auc, 2)}{ci}"
 
 
-def name_interval(one: Parting | Against) -> str:
+def name_interval(one: Discrimination | Against) -> str:
     """Format the interval of an AUC, and over what it was resampled where that is not people."""
     over = "" if one.ci_over == "people" else " (over clips)"
     return "-" if one.ci is None else f"{one.ci[0]:.3f} to {one.ci[1]:.3f}{over}"

@@ -28,7 +28,7 @@ import typer
 
 from benchmarks.common import Spent, describe_machine, find_middle, loop_file, measure, write_portrait
 from engine.consistency.offsets import measure_consistency
-from engine.features.extractor import Observer
+from engine.features.extractor import FeatureExtractor
 from engine.features.records import listen
 from engine.media.clip import open_clip
 from engine.pipeline import Engine
@@ -81,7 +81,7 @@ def measure_steps(engine: Engine, path: Path) -> tuple[float, Counter[str], Coun
             pass
     with stopwatch(spent_s, "speech (log-mel, voice detection)"):
         listen(clip, known.voice)
-    timed = Observer(TimedNets(known.faces, spent_s, calls), known.voice, "timed", limits=known.limits)  # type: ignore[arg-type]
+    timed = FeatureExtractor(TimedNets(known.faces, spent_s, calls), known.voice, "timed", limits=known.limits)  # type: ignore[arg-type]
     seen = timed.observe(path)
     spent_s["faces, decoding beside"] = seen.timings_s["faces"]  # type: ignore[assignment]
     spent_s["lips"] = seen.timings_s["lips"]  # type: ignore[assignment]

@@ -7,17 +7,17 @@ from pathlib import Path
 
 import torch
 
-from engine.consistency.scorers import CompactEncoder, Expert
+from engine.consistency.scorers import CompactEncoder, ConsistencyScorer
 from engine.datasets.manifest import Row
 from engine.errors import EngineError
 from engine.evaluation.consistency import Judged
 from engine.evaluation.measurements import MeasuredRow
-from engine.features.extractor import Observer
+from engine.features.extractor import FeatureExtractor
 from engine.models.compact import CompactConsistency
 from engine.pipeline import Engine
 from engine.settings import Settings
 from engine.training.clips import choose_rows, find_corpora
-from engine.training.consistency.ensemble import MemberOptions, Trainee
+from engine.training.consistency.ensemble import MemberOptions, MemberState
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,7 +46,7 @@ class StandIns:
         ]
 
 
-def load_stand_ins(rows: Sequence[Row], run: Path, observer: Observer) -> StandIns:
+def load_stand_ins(rows: Sequence[Row], run: Path, observer: FeatureExtractor) -> StandIns:
     """Take up what `wayspeak train consistency MANIFEST --validate --out RUN` left: networks, and what each never saw.
 
     They take the recipe of the network they stand for, so that its calibration, which was fitted on the scores of just
@@ -61,7 +61,7 @@ def load_stand_ins(rows: Sequence[Row], run: Path, observer: Observer) -> StandI
         members = sorted((run / "checkpoints").glob(f"held-out-{fold}-[0-9].checkpoint"))
         if members:  # none where no clip of the fold is long enough to be judged
             net = CompactConsistency.of([_load(path).member for path in members])
-            expert = Expert(shipped.expert.model, CompactEncoder(net), shipped.expert.recipe)
+            expert = ConsistencyScorer(shipped.expert.model, CompactEncoder(net), shipped.expert.recipe)
             engines[fold] = Engine(observer, expert, shipped.recipe, shipped.options, calibration=shipped.calibration)
     if not engines:
         raise EngineError(f"{run} has no checkpoints of networks with a fold left out.", "Train with --validate.")
@@ -78,7 +78,7 @@ def choose_one_each(rows: Sequence[Row], wanted: int) -> list[Row]:
     return [first[int(i * step)] for i in range(min(wanted, len(first)))]
 
 
-def _load(checkpoint: Path) -> Trainee:
-    trainee = Trainee(MemberOptions())
+def _load(checkpoint: Path) -> MemberState:
+    trainee = MemberState(MemberOptions())
     trainee.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True)["trainee"])
     return trainee.eval()

@@ -29,7 +29,7 @@ class Rounded:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ArrayField:
     """Write a one-dimensional array as a list: floats rounded, not finite ones as null, which is read as NaN."""
 
     dtype: type[np.generic]

@@ -22,10 +22,10 @@ from engine.consistency.gates import (
 from engine.consistency.methods import Method
 from engine.consistency.model_specs import SPECS
 from engine.consistency.offsets import Consistency, ConsistencyOptions
-from engine.consistency.scorers import Expert, OpinionOptions, compare_opinions, load_encoder, locate_model
+from engine.consistency.scorers import ConsistencyScorer, OpinionOptions, compare_opinions, load_encoder, locate_model
 from engine.faces.tracking import FaceOptions
-from engine.features.extractor import MOUTHS_VERSION, ROWS_VERSION, Observer, time_step
-from engine.features.records import Observation, ObservedTrack, measure_clip, measure_track
+from engine.features.extractor import MOUTHS_VERSION, ROWS_VERSION, FeatureExtractor, time_step
+from engine.features.records import ClipFeatures, FaceFeatures, measure_clip, measure_track
 from engine.settings import Settings
 from engine.types import (
     FPS,
@@ -41,7 +41,10 @@ from engine.types import (
 )
 from engine.weights.recipes import write_recipe
 
-__all__ = ["Engine", "EngineOptions", "Observation"]
+__all__ = [
+    "Engine",
+    "EngineOptions",
+]
 
 NO_EVIDENCE = {Reason.NO_AUDIO, Reason.NO_FACE}
 """What even paper mode cannot do without."""
@@ -69,7 +72,7 @@ class EngineOptions:
 class _Scored:
     """A face after its own gates: what was measured, or why nothing was."""
 
-    face: ObservedTrack
+    face: FaceFeatures
     gated: Gated
     speech_s: float
     measured: Consistency | None = None
@@ -84,11 +87,11 @@ class Engine:
 
     def __init__(
         self,
-        observer: Observer,
-        expert: Expert,
+        observer: FeatureExtractor,
+        expert: ConsistencyScorer,
         recipe: str,
         options: EngineOptions | None = None,
-        second: Expert | None = None,
+        second: ConsistencyScorer | None = None,
         calibration: Calibration | None = None,
     ):
         self.observer, self.expert, self.second = observer, expert, second
@@ -114,12 +117,12 @@ class Engine:
         options = options or EngineOptions.of(method.model)
         files = [locate_model(model, settings.data_dir) for model in method.models]
         encoders = [load_encoder(model, file, settings) for model, file in zip(method.models, files, strict=True)]
-        observer = Observer.load(
+        observer = FeatureExtractor.load(
             settings, options.faces, any(SPECS[model].needs_mouths for model in method.models), cut_faces
         )
         seconds = [SPECS[model].options for model in method.models[1:]]
         experts = [
-            Expert(model, encoder, _write_recipe(observer, [file], method.mode, own), method.mode, own)
+            ConsistencyScorer(model, encoder, _write_recipe(observer, [file], method.mode, own), method.mode, own)
             for model, encoder, file, own in zip(
                 method.models, encoders, files, [options.consistency, *seconds], strict=True
             )
@@ -141,11 +144,11 @@ class Engine:
         """
         return self.judge(self.observe(path, on_step), on_step)
 
-    def observe(self, path: Path, on_step: OnStep = lambda name, completed, total: None) -> Observation:
+    def observe(self, path: Path, on_step: OnStep = lambda name, completed, total: None) -> ClipFeatures:
         """See and hear the whole file, judging nothing."""
         return self.observer.observe(path, on_step)
 
-    def judge(self, seen: Observation, on_step: OnStep = lambda name, completed, total: None) -> Analysis:
+    def judge(self, seen: ClipFeatures, on_step: OnStep = lambda name, completed, total: None) -> Analysis:
         """Score every face that its gates let through, and say of the others why not."""
         timings, options = dict(seen.timings_s), self.options.gates
         clip = self._gate_clip(seen)
@@ -170,7 +173,7 @@ class Engine:
             mode=self.expert.mode,
         )
 
-    def refuses(self, seen: Observation) -> bool:
+    def refuses(self, seen: ClipFeatures) -> bool:
         """Tell whether the gates would let no face be scored; nothing is scored to tell it."""
         clip, options = self._gate_clip(seen), self.options.gates
         faces = self.expert.choose_faces(seen)
@@ -181,14 +184,14 @@ class Engine:
     def _is_paper(self) -> bool:
         return self.expert.mode == Mode.PAPER
 
-    def _gate_clip(self, seen: Observation) -> Gated:
+    def _gate_clip(self, seen: ClipFeatures) -> Gated:
         """Judge the clip as a whole; in paper mode a refusal is a limit, unless there is nothing to compare."""
         clip = gate_clip(measure_clip(seen), self.options.gates)
         if not self._is_paper or NO_EVIDENCE & set(clip[1]):
             return clip
         return soften(clip, *_gate_unheard_faces(seen, self.options.gates))
 
-    def _score(self, seen: Observation, face: ObservedTrack, clip: Gated) -> _Scored:
+    def _score(self, seen: ClipFeatures, face: FaceFeatures, clip: Gated) -> _Scored:
         plain = measure_track(seen, face)
         gated = self._gate_face(clip, gate_track(plain, self.options.gates))
         if gated[0] == Status.NOT_EVALUATED:
@@ -214,7 +217,7 @@ class Engine:
         drift = round((found.drift_s or 0.0) * FPS)
         return gate_offset(round(found.offset_s * FPS), reach, drift, found.beyond_s is not None, self.options.gates)
 
-    def _ask_second(self, seen: Observation, face: ObservedTrack, first: Consistency) -> SecondOpinion | None:
+    def _ask_second(self, seen: ClipFeatures, face: FaceFeatures, first: Consistency) -> SecondOpinion | None:
         """Hear the second model on a face that the first has scored; None where there is none, or too little for it."""
         other = self.second
         found = other.measure(seen, face) if other else None
@@ -234,13 +237,13 @@ class Engine:
         )
 
 
-def _write_recipe(observer: Observer, files: Sequence[Path], mode: Mode, options: object) -> str:
+def _write_recipe(observer: FeatureExtractor, files: Sequence[Path], mode: Mode, options: object) -> str:
     """Name what saw and heard, the models, the mode and the options."""
     versions = (ROWS_VERSION, MOUTHS_VERSION)
     return write_recipe([*observer.files, *files], (options, observer.voice.options, *versions), [mode])
 
 
-def _gate_unheard_faces(seen: Observation, options: GateOptions) -> tuple[Gated, ...]:
+def _gate_unheard_faces(seen: ClipFeatures, options: GateOptions) -> tuple[Gated, ...]:
     """Say in paper mode, which compares one face, that another is seen with it."""
     spans = [(track.start, track.end) for track in seen.tracks]
     return gate_rivals(spans, [None] * len(spans), options)

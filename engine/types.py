@@ -16,7 +16,7 @@ from typing import Annotated, ClassVar
 
 import numpy as np
 
-from engine.json_fields import Rounded, Row
+from engine.json_fields import ArrayField, Rounded
 
 FPS = 25
 SAMPLE_RATE = 16_000
@@ -244,9 +244,9 @@ class Encoded:
 class SyncCurve:
     """Similarity of face and voice over the offset of the voice."""
 
-    offsets_s: Annotated[np.ndarray, Row(np.float32, 3)]  # (2K+1,) float32; positive: the sound comes late
-    similarity: Annotated[np.ndarray, Row(np.float32, 6)]  # (2K+1,) float32, mean over the real pairs alone
-    pairs: Annotated[np.ndarray, Row(np.int64)]  # (2K+1,) int, number of frame pairs behind each value
+    offsets_s: Annotated[np.ndarray, ArrayField(np.float32, 3)]  # (2K+1,) float32; positive: the sound comes late
+    similarity: Annotated[np.ndarray, ArrayField(np.float32, 6)]  # (2K+1,) float32, mean over the real pairs alone
+    pairs: Annotated[np.ndarray, ArrayField(np.int64)]  # (2K+1,) int, number of frame pairs behind each value
 
 
 @dataclass(frozen=True, slots=True, eq=False)

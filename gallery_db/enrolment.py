@@ -22,7 +22,7 @@ from gallery_db.records import (
     StoredSample,
 )
 from gallery_db.schema import EmbeddingRow
-from gallery_db.search import Finder, read_neighbours
+from gallery_db.search import NeighbourIndex, read_neighbours
 from gallery_db.speakers import (
     Entry,
     add_consent,
@@ -50,7 +50,11 @@ def expect_one_recipe(samples: Sequence[NewSample]) -> str:
 
 
 def judge_samples(
-    connection: Connection, finder: Finder, speaker_id: int | None, samples: Sequence[NewSample], allow_duplicate: bool
+    connection: Connection,
+    finder: NeighbourIndex,
+    speaker_id: int | None,
+    samples: Sequence[NewSample],
+    allow_duplicate: bool,
 ) -> Admission:
     """Judge samples by the speaker's own and by the nearest others, of each sample and of all together."""
     recipe = expect_one_recipe(samples)
@@ -64,7 +68,7 @@ def judge_samples(
 
 def enrol(
     connection: Connection,
-    finder: Finder,
+    finder: NeighbourIndex,
     who: str | int,
     samples: Sequence[NewSample],
     consent: Consent,

@@ -35,8 +35,8 @@ from gallery_db.records import (
     Verification,
 )
 from gallery_db.schema import VERSION
-from gallery_db.scoring import Judge
-from gallery_db.search import Finder
+from gallery_db.scoring import CandidateScorer
+from gallery_db.search import NeighbourIndex
 from gallery_db.speakers import expect_speaker, find_speaker, read_samples, read_speakers
 from gallery_db.templates import read_generation
 
@@ -48,7 +48,7 @@ class Gallery:
 
     def __init__(self, database: Database, device: str = "auto"):
         self.database = database
-        self._finder = Finder(device)
+        self._finder = NeighbourIndex(device)
         self._cleaners: dict[str, erasure.Cleaner] = {}
 
     @classmethod
@@ -150,7 +150,7 @@ class Gallery:
             )
         if k < 1:
             raise ValueError(f"{k} candidates wanted, 1 at least can be had")
-        judge = Judge(embedding.recipe, calibration)
+        judge = CandidateScorer(embedding.recipe, calibration)
         with self.database.read() as connection:
             found = searching.search(connection, self._finder, embedding, k, judge)
         detail = {
@@ -174,7 +174,7 @@ class Gallery:
         calibration: Calibration | None = None,
     ) -> Verification:
         """Hold an embedding against one speaker: the template, which decides, and each of their samples."""
-        judge = Judge(embedding.recipe, calibration)
+        judge = CandidateScorer(embedding.recipe, calibration)
         with self.database.write() as connection:
             speaker_id = expect_speaker(connection, who)
             (speaker,) = read_speakers(connection, [speaker_id])

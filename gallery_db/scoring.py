@@ -52,7 +52,7 @@ QUALITIES: Mapping[str, Callable[[DynamicEmbedding, Known], float]] = {
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Judge:
+class CandidateScorer:
     """How similarities are turned into evidence. GalleryError where the calibration is of another recipe."""
 
     recipe: str  # of the embeddings
@@ -166,7 +166,7 @@ class Judge:
         return first.similarity - second.similarity < self.options.ambiguous_similarity
 
 
-def conclude_nothing(reason: SearchReason, judge: Judge, n_speakers: int, backend: str) -> Search:
+def conclude_nothing(reason: SearchReason, judge: CandidateScorer, n_speakers: int, backend: str) -> Search:
     """Give a search that names nobody."""
     return Search((), None, (reason,), n_speakers, judge.recipe, judge.calibration_id, backend)
 

@@ -23,14 +23,14 @@ from gallery_db.records import (
     Verification,
 )
 from gallery_db.schema import EmbeddingRow, SpeakerRow, TemplateRow, Vector
-from gallery_db.scoring import Judge, Known, conclude_nothing
+from gallery_db.scoring import CandidateScorer, Known, conclude_nothing
 from gallery_db.speakers import is_too_little, read_samples
 
 Hits = list[tuple[int, float]]
 """Speakers and cosines, best first, each speaker once."""
 
 
-class Finder:
+class NeighbourIndex:
     """Finds the templates nearest to a vector, never of another recipe; any number of threads may ask."""
 
     def __init__(self, device: str = "auto"):
@@ -101,7 +101,7 @@ def read_known(connection: Connection, recipe: str, ids: Iterable[int]) -> dict[
 
 
 def read_neighbours(
-    connection: Connection, finder: Finder, recipe: str, vectors: np.ndarray, but: int | None, k: int = 3
+    connection: Connection, finder: NeighbourIndex, recipe: str, vectors: np.ndarray, but: int | None, k: int = 3
 ) -> list[Neighbour]:
     """Read the speakers nearest to any of (Q, D), one left out."""
     hits = finder.find(connection, recipe, vectors, k + 1)
@@ -136,7 +136,9 @@ REORDERED = 100  # candidates at least that a calibration may put into another o
 EMPTY = "nothing to search"
 
 
-def search(connection: Connection, finder: Finder, embedding: DynamicEmbedding, k: int, judge: Judge) -> Search:
+def search(
+    connection: Connection, finder: NeighbourIndex, embedding: DynamicEmbedding, k: int, judge: CandidateScorer
+) -> Search:
     """Look among everyone of the embedding's recipe; EMBEDDER_MISMATCH where all are of others."""
     recipe = embedding.recipe
     n_speakers = finder.count(connection, recipe)
@@ -151,7 +153,9 @@ def search(connection: Connection, finder: Finder, embedding: DynamicEmbedding, 
     return judge.conclude(candidates, k, n_speakers, backend)
 
 
-def verify(connection: Connection, speaker: Speaker, embedding: DynamicEmbedding, judge: Judge) -> Verification:
+def verify(
+    connection: Connection, speaker: Speaker, embedding: DynamicEmbedding, judge: CandidateScorer
+) -> Verification:
     """Hold an embedding against one speaker; EMBEDDER_MISMATCH where they are enrolled in other recipes alone."""
     if speaker.id not in read_known(connection, embedding.recipe, [speaker.id]):
         raise GalleryCode.EMBEDDER_MISMATCH(
@@ -170,7 +174,7 @@ def verify(connection: Connection, speaker: Speaker, embedding: DynamicEmbedding
 
 
 def _weigh(
-    connection: Connection, embedding: DynamicEmbedding, ids: Sequence[int], judge: Judge, n_speakers: int
+    connection: Connection, embedding: DynamicEmbedding, ids: Sequence[int], judge: CandidateScorer, n_speakers: int
 ) -> list[Candidate]:
     """Compare with the templates themselves: which index found them changes no digit of what is said."""
     known = read_known(connection, embedding.recipe, ids)

@@ -36,7 +36,7 @@ from pathlib import Path
 from IPython.display import display
 
 from engine.settings import Settings
-from engine.style.clip_embeddings import Watcher
+from engine.style.clip_embeddings import ClipEmbedder
 from gallery_db.gallery import Gallery
 from gallery_db.records import VERSION, Basis, Consent
 from webapp.notebook.enrolment import (
@@ -64,7 +64,7 @@ print(consent)
 # the person's own other clips, or motion that is not natural, is a reason to look at a clip again.
 
 # %%
-seen = look_at_clips(list_clips(Path(clips)), lambda: Watcher.load(settings), consent, Path(kept))
+seen = look_at_clips(list_clips(Path(clips)), lambda: ClipEmbedder.load(settings), consent, Path(kept))
 for left in seen.left_out:
     print(f"left out: {left.speaker}, {left.clip}: {left.why}")
 display(tabulate_quality(seen.people))

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.consistency.scorers import Expert
+from engine.consistency.scorers import ConsistencyScorer
 from engine.errors import EngineError
 from engine.faces.landmark_features import MOUTH_SHAPES
 from engine.faces.landmarker import LEFT_EYE, N_LANDMARKS, RIGHT_EYE, Detection, Mesh, Region
-from engine.features.records import Heard, ObservedTrack
+from engine.features.records import AudioFeatures, FaceFeatures
 from engine.speech.vad import VoiceOptions
 from engine.types import (
     FPS,
@@ -159,7 +159,7 @@ class FakeEncoder:
 
     needs_mouths = False
 
-    def read(self, track: ObservedTrack, heard: Heard) -> tuple[np.ndarray, np.ndarray]:
+    def read(self, track: FaceFeatures, heard: AudioFeatures) -> tuple[np.ndarray, np.ndarray]:
         """What the compact model reads."""
         return track.lips, heard.rows[track.start : track.end]
 
@@ -178,7 +178,7 @@ class FakeMouthReader(FakeEncoder):
 
     needs_mouths = True
 
-    def read(self, track: ObservedTrack, heard: Heard) -> tuple[np.ndarray, np.ndarray]:
+    def read(self, track: FaceFeatures, heard: AudioFeatures) -> tuple[np.ndarray, np.ndarray]:
         """What AV-HuBERT reads; ValueError where it was not cut."""
         if track.mouths is None or heard.filterbank is None:
             raise ValueError("the mouths were not cut")
@@ -194,9 +194,11 @@ class FakeMouthReader(FakeEncoder):
         return Encoded(0, *self.embed_whole(lips, speech), ones, ones)
 
 
-def make_expert(mode: Mode = Mode.STRICT, model: Model = Model.COMPACT, encoder: FakeEncoder | None = None) -> Expert:
+def make_expert(
+    mode: Mode = Mode.STRICT, model: Model = Model.COMPACT, encoder: FakeEncoder | None = None
+) -> ConsistencyScorer:
     """An expert that needs no weights."""
-    return Expert(model, encoder or FakeEncoder(), f"fake-{model}", mode)
+    return ConsistencyScorer(model, encoder or FakeEncoder(), f"fake-{model}", mode)
 
 
 def _embed(signal: np.ndarray) -> np.ndarray:

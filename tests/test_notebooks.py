@@ -18,8 +18,8 @@ from typer.testing import CliRunner
 from engine.calibration.apply import find_calibration
 from engine.calibration.files import read_record
 from engine.calibration.records import Task
-from engine.features.cache import ObservationCache
-from engine.features.extractor import Observer
+from engine.features.cache import FeatureCache
+from engine.features.extractor import FeatureExtractor
 from engine.settings import Settings
 from gallery_db.export import write_people
 from gallery_db.gallery import Gallery
@@ -98,7 +98,7 @@ def manifest(tmp_path: Path) -> Path:
         films.append(draw_film(tmp_path, f"fake {number}.mp4", number, 90 + number, seconds=5))
         lines.append(f"{films[-1]},fake,person {number},lab {number % 8},{('dub', 'swap')[number % 2]},")
     (tmp_path / "clips.csv").write_text("\n".join(lines) + "\n")
-    cache = ObservationCache(tmp_path / "cache", Observer.load(Settings(tmp_path / "data")).recipe)
+    cache = FeatureCache(tmp_path / "cache", FeatureExtractor.load(Settings(tmp_path / "data")).recipe)
     for name in films:
         content = (tmp_path / name).read_bytes()
         cache.save(see(json.loads(content), hashlib.sha256(content).hexdigest()))

@@ -15,9 +15,9 @@ from starlette.routing import Mount
 
 from engine.errors import EngineError
 from webapp.accounts import login
-from webapp.accounts.gradio_middleware import Belongings, PageGuard, list_paths, name_file
-from webapp.accounts.hosts import Doors
-from webapp.accounts.middleware import Guard, answer_error, find_visitor
+from webapp.accounts.gradio_middleware import GradioMiddleware, GradioOwnership, list_paths, name_file
+from webapp.accounts.hosts import HostPolicy
+from webapp.accounts.middleware import AuthMiddleware, answer_error, find_visitor
 from webapp.accounts.store import AccountStore
 from webapp.api import files
 from webapp.api.app import make_api
@@ -57,7 +57,7 @@ def listen(host: str, port: int) -> socket.socket:
 def build_server(page: gr.Blocks, context: AppContext, host: str, port: int) -> FastAPI:
     """Put the app together without serving it; PUBLIC_WITHOUT_ACCOUNTS where nobody would have to log in."""
     accounts = AccountStore.open(context.settings)
-    doors = Doors.from_env(host, bool(accounts.accounts()))
+    doors = HostPolicy.from_env(host, bool(accounts.accounts()))
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=_close_at_end(accounts))
     app.add_exception_handler(EngineError, answer_error)
     _add_health(app, accounts)
@@ -66,7 +66,7 @@ def build_server(page: gr.Blocks, context: AppContext, host: str, port: int) -> 
     app.include_router(files.make_router(context))
     app.mount("/api/v1", make_api(context))
     _mount_page(app, page, launch_settings(context.settings, host, port), doors.has_accounts)
-    app.add_middleware(Guard, doors=doors, accounts=accounts)  # added last, so it stands before all
+    app.add_middleware(AuthMiddleware, doors=doors, accounts=accounts)  # added last, so it stands before all
     return app
 
 
@@ -83,7 +83,7 @@ def _mount_page(app: FastAPI, page: gr.Blocks, wanted: dict[str, Any], has_accou
     name_user = (lambda request: find_visitor(request).name) if has_accounts else None
     gr.mount_gradio_app(app, page, "/", auth_dependency=name_user, **kept)
     shared = {name_file(path) for path in list_paths(page.config)}
-    find_gradio_app(app).add_middleware(PageGuard, belongings=Belongings(shared))
+    find_gradio_app(app).add_middleware(GradioMiddleware, belongings=GradioOwnership(shared))
 
 
 def find_gradio_app(app: FastAPI) -> gr.routes.App:

@@ -19,7 +19,7 @@ from engine.calibration.records import (
     tell_time,
 )
 from engine.calibration.trials import ScoredTrials
-from engine.calibration.validation import RESAMPLES, HeldOut, choose_threshold, cross_validate, measure
+from engine.calibration.validation import RESAMPLES, HeldOutRatios, choose_threshold, cross_validate, measure
 from engine.calibration.verbal_scale import STARTS
 from engine.errors import Code
 
@@ -62,7 +62,7 @@ class Draft:
     """A record, with the held-out trials that its figures are of, for plots."""
 
     record: Calibration
-    held: HeldOut
+    held: HeldOutRatios
 
 
 def draft(trials: ScoredTrials, options: DraftOptions) -> Draft:
@@ -117,7 +117,7 @@ def choose_qualities(trials: ScoredTrials, names: tuple[str, ...]) -> ScoredTria
     return replace(trials, quality_names=names, qualities=pick_qualities(trials, names))
 
 
-def _choose_policy(held: HeldOut, fitted: Fitted, options: DraftOptions) -> Policy:
+def _choose_policy(held: HeldOutRatios, fitted: Fitted, options: DraftOptions) -> Policy:
     """Place the zones by what held-out trials did; a zone that the wished rate leaves no room for lies out of reach."""
     same = held.trials.same
     beyond = max(fitted.bounds.upper_llr, LEAST_LLR) + 1, max(-fitted.bounds.lower_llr, LEAST_LLR) + 1
@@ -131,7 +131,7 @@ def _choose_policy(held: HeldOut, fitted: Fitted, options: DraftOptions) -> Poli
     )
 
 
-def _count(held: HeldOut) -> Counts:
+def _count(held: HeldOutRatios) -> Counts:
     trials = held.trials
     n_same = int(trials.same.sum())
     return Counts(

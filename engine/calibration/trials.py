@@ -161,7 +161,7 @@ class GatherOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
+class ScoredTrial:
     """One trial."""
 
     score: float
@@ -173,7 +173,7 @@ class Scored:
 
 def lay_trials(
     task: Task,
-    rows: Sequence[Scored],
+    rows: Sequence[ScoredTrial],
     origin: Origin,
     names: tuple[str, ...],
     source_of: Mapping[str, str],

@@ -28,7 +28,7 @@ Figures = dict[str, float]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class HeldOut:
+class HeldOutRatios:
     """The trials with the log10 LR that calibrations told which saw neither of their sources."""
 
     trials: ScoredTrials
@@ -36,7 +36,7 @@ class HeldOut:
     over: str  # what was held out: sources, or people
 
 
-def cross_validate(trials: ScoredTrials, kind: CalibratorKind, seed: int = 0) -> HeldOut:
+def cross_validate(trials: ScoredTrials, kind: CalibratorKind, seed: int = 0) -> HeldOutRatios:
     """Fit without each fold of sources, and each pair of folds, in turn; judge the trials that lie within them.
 
     A trial of two sides, each of its own source, is judged by a fit to trials that touch neither fold, so that every
@@ -51,10 +51,10 @@ def cross_validate(trials: ScoredTrials, kind: CalibratorKind, seed: int = 0) ->
         if len(inside):
             outside = np.flatnonzero(~np.isin(folds, (one, other)).any(axis=1))
             llrs[inside] = fit(trials.take(outside), kind).llrs(trials.take(inside))
-    return HeldOut(trials, llrs, over)
+    return HeldOutRatios(trials, llrs, over)
 
 
-def measure(held: HeldOut, policy: Policy, seed: int = 0, n: int = RESAMPLES) -> tuple[Metric, ...]:
+def measure(held: HeldOutRatios, policy: Policy, seed: int = 0, n: int = RESAMPLES) -> tuple[Metric, ...]:
     """Work out every figure of all trials and of each condition, with intervals from `n` resamples each way."""
     names = [ALL, *sorted(set(held.trials.conditions), key=_order)]
     if len(names) == 2:

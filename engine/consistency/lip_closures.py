@@ -20,7 +20,7 @@ from engine.speech.phonemes import Sound
 from engine.types import FPS, OnStep, Seconds
 
 if TYPE_CHECKING:  # reports are read where there is no torch
-    from engine.features.records import ObservedTrack
+    from engine.features.records import FaceFeatures
     from engine.speech.phonemes import SoundRecogniser
 
 CORNERS = (LIPS.index(61), LIPS.index(291))
@@ -44,7 +44,7 @@ class Gesture(StrEnum):
     ROUNDED = "rounded"
 
 
-class Outcome(StrEnum):
+class ClosureOutcome(StrEnum):
     """Whether the lips did it."""
 
     MADE = "made"
@@ -72,7 +72,7 @@ class Articulation:
     end_s: Seconds
     wanted: Gesture
     measured: Share | None  # least gap, or width of the mouth, over the distance of the eyes; None: nothing was seen
-    outcome: Outcome
+    outcome: ClosureOutcome
     by_chance: Share  # how often the same lips miss a sound as long as this at another time of the speech
 
 
@@ -125,7 +125,7 @@ def check_faces(
     recogniser: "SoundRecogniser",
     audio: np.ndarray,
     voiced: np.ndarray,
-    tracks: Sequence["ObservedTrack"],
+    tracks: Sequence["FaceFeatures"],
     span_s: tuple[float, float] | None = None,
     on_step: OnStep = lambda name, completed, total: None,
 ) -> tuple[ArticulationReport, ...]:
@@ -143,7 +143,7 @@ def check_faces(
 
 
 def check_lips(
-    track: "ObservedTrack",
+    track: "FaceFeatures",
     sounds: Sequence[Sound],
     voiced: np.ndarray,
     span_s: tuple[float, float] | None = None,
@@ -181,8 +181,8 @@ def count(articulations: Iterable[Articulation]) -> Tally:
     from scipy.stats import binomtest  # here: it takes long to import, and most pages count nothing
 
     listed = list(articulations)
-    seen = [one for one in listed if one.outcome != Outcome.UNSEEN]
-    n_missed = sum(one.outcome == Outcome.MISSED for one in seen)
+    seen = [one for one in listed if one.outcome != ClosureOutcome.UNSEEN]
+    n_missed = sum(one.outcome == ClosureOutcome.MISSED for one in seen)
     if not seen:
         return Tally(0, 0, len(listed), None, None, None)
     interval = binomtest(n_missed, len(seen)).proportion_ci(COVERAGE, method="wilson")
@@ -196,13 +196,13 @@ def count(articulations: Iterable[Articulation]) -> Tally:
     )
 
 
-def _find_closed(track: "ObservedTrack", options: ArticulationOptions) -> _Lips:
+def _find_closed(track: "FaceFeatures", options: ArticulationOptions) -> _Lips:
     gap = track.gap.astype(np.float64)
     widest = maximum_filter1d(gap, 2 * round(options.around_s * FPS) + 1)
     return _Lips((gap < options.closed_share * widest) | (gap < options.closed_gap), gap)
 
 
-def _find_narrow(track: "ObservedTrack", options: ArticulationOptions) -> _Lips:
+def _find_narrow(track: "FaceFeatures", options: ArticulationOptions) -> _Lips:
     points = track.lips[:, : 2 * len(LIPS)].astype(np.float64).reshape(len(track.lips), -1, 2)
     width = np.linalg.norm(points[:, CORNERS[0]] - points[:, CORNERS[1]], axis=1)
     usual = width[track.seen] if track.seen.any() else width
@@ -210,7 +210,7 @@ def _find_narrow(track: "ObservedTrack", options: ArticulationOptions) -> _Lips:
 
 
 def _check(
-    track: "ObservedTrack", sound: Sound, gesture: Gesture, lips: _Lips, heard: np.ndarray, options: ArticulationOptions
+    track: "FaceFeatures", sound: Sound, gesture: Gesture, lips: _Lips, heard: np.ndarray, options: ArticulationOptions
 ) -> Articulation:
     begin = int(np.floor((sound.start_s - options.tolerance_s) * FPS + 0.5)) - track.start
     end = max(int(np.ceil((sound.end_s + options.tolerance_s) * FPS - 0.5)) - track.start, begin + 1)
@@ -222,11 +222,11 @@ def _check(
     return Articulation(sound.name, sound.start_s, sound.end_s, gesture, measured, outcome, by_chance)
 
 
-def _judge(does: np.ndarray, seen: np.ndarray, whole: bool, usable: bool) -> Outcome:
+def _judge(does: np.ndarray, seen: np.ndarray, whole: bool, usable: bool) -> ClosureOutcome:
     """A gesture that any measured picture shows was made; one is missed only where every picture was measured."""
     if usable and (does & seen).any():
-        return Outcome.MADE
-    return Outcome.MISSED if usable and whole and seen.all() else Outcome.UNSEEN
+        return ClosureOutcome.MADE
+    return ClosureOutcome.MISSED if usable and whole and seen.all() else ClosureOutcome.UNSEEN
 
 
 def _miss_by_chance(does: np.ndarray, seen: np.ndarray, heard: np.ndarray, length: int) -> float:

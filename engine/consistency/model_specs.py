@@ -12,7 +12,7 @@ from engine.types import Model
 from engine.weights.registry import AVHUBERT, COMPACT, WeightFile
 
 if TYPE_CHECKING:
-    from engine.consistency.scorers import Encoder
+    from engine.consistency.scorers import FeatureEncoder
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class ModelSpec:
 
     title: str
     weight: WeightFile
-    load: Callable[[Path, str], "Encoder"]  # of the verified weights and a device
+    load: Callable[[Path, str], "FeatureEncoder"]  # of the verified weights and a device
     options: ConsistencyOptions = PLAIN_MEAN  # of strict mode; those of ConsistencyOptions were fitted to compact
     # how high a speaker's score is was measured for compact alone: with another, no face is named as the speaker
     gates: GateOptions = field(default_factory=lambda: GateOptions(clear_score=inf))
@@ -36,14 +36,14 @@ class ModelSpec:
         return self.gates.clear_score < inf
 
 
-def _load_compact(path: Path, device: str) -> "Encoder":
+def _load_compact(path: Path, device: str) -> "FeatureEncoder":
     from engine.consistency.scorers import CompactEncoder
     from engine.models.compact import load_compact
 
     return CompactEncoder(load_compact(path, device))
 
 
-def _load_avhubert(path: Path, device: str) -> "Encoder":
+def _load_avhubert(path: Path, device: str) -> "FeatureEncoder":
     from engine.consistency.scorers import AVHubertEncoder
     from engine.models.avhubert import load_avhubert
 

@@ -46,7 +46,7 @@ PLAIN_MEAN = ConsistencyOptions(baseline_share=0.0, overlap_power=0.0, wide_offs
 class Consistency:
     """What was measured of one track, before any gate judges it."""
 
-    score: float  # see `Pairs.find_best`; about -0.5 to 1
+    score: float  # see `FramePairs.find_best`; about -0.5 to 1
     offset_s: float  # positive: the sound comes late
     dynamic_score: float | None  # mean similarity along the path of slowly changing offset, in [-1, 1]
     drift_s: float | None  # last minus first offset of that path; both None in paper mode
@@ -65,7 +65,7 @@ def measure_consistency(
     """
     options = options or ConsistencyOptions()
     reach = max(options.max_offset, options.wide_offset)
-    widest = Pairs.of(encoded, mask, replace(options, max_offset=max(reach, options.background_offset)))
+    widest = FramePairs.of(encoded, mask, replace(options, max_offset=max(reach, options.background_offset)))
     wide, pairs = widest.narrow(replace(options, max_offset=reach)), widest.narrow(options)
     best = pairs.find_best(0, len(mask))
     if best is None:
@@ -87,7 +87,7 @@ def find_offset(
     encoded: Encoded, mask: np.ndarray, options: ConsistencyOptions | None = None
 ) -> tuple[float, int] | None:
     """Give the score and the offset in frames that `measure_consistency` would; None where it would give none."""
-    best = Pairs.of(encoded, mask, options or ConsistencyOptions()).find_best(0, len(mask))
+    best = FramePairs.of(encoded, mask, options or ConsistencyOptions()).find_best(0, len(mask))
     return None if best is None else (best.score, best.offset)
 
 
@@ -114,7 +114,7 @@ class Best:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Pairs:
+class FramePairs:
     """Similarity and weight of every pair of a face frame and a sound frame that the search compares."""
 
     similarity: np.ndarray  # (T, 2K+1) float64: face frame t with sound frame t + k
@@ -124,7 +124,7 @@ class Pairs:
     options: ConsistencyOptions
 
     @classmethod
-    def of(cls, encoded: Encoded, mask: np.ndarray, options: ConsistencyOptions) -> "Pairs":
+    def of(cls, encoded: Encoded, mask: np.ndarray, options: ConsistencyOptions) -> "FramePairs":
         """Compare every frame with its neighbours up to `max_offset` away."""
         n_frames, reach = len(mask), options.max_offset
         partner = np.arange(n_frames)[:, None] + np.arange(-reach, reach + 1)  # (T, 2K+1)
@@ -140,7 +140,7 @@ class Pairs:
             options,
         )
 
-    def narrow(self, options: ConsistencyOptions) -> "Pairs":
+    def narrow(self, options: ConsistencyOptions) -> "FramePairs":
         """Keep the offsets of a narrower search."""
         cut = self.options.max_offset - options.max_offset
         kept = slice(cut, self.similarity.shape[1] - cut)
@@ -178,7 +178,7 @@ class Pairs:
         return Best(score, best - options.max_offset)
 
 
-def _look_beyond(wide: Pairs, best: Best, options: ConsistencyOptions) -> float | None:
+def _look_beyond(wide: FramePairs, best: Best, options: ConsistencyOptions) -> float | None:
     """Search wider: seconds at which the sound fits clearly better than anywhere in the search, None where nowhere."""
     found = wide.find_best(0, len(wide.weight))
     if found is None or abs(found.offset) <= options.max_offset or found.score < best.score + options.wide_margin:
@@ -186,7 +186,7 @@ def _look_beyond(wide: Pairs, best: Best, options: ConsistencyOptions) -> float 
     return found.offset / FPS
 
 
-def _draw_timeline(start: int, pairs: Pairs) -> tuple[Window, ...]:
+def _draw_timeline(start: int, pairs: FramePairs) -> tuple[Window, ...]:
     """Score each window by itself; windows with too few real pairs are left out."""
     windows = []
     for first, last in _spans(len(pairs.weight), pairs.options.window, pairs.options.hop):
@@ -196,7 +196,7 @@ def _draw_timeline(start: int, pairs: Pairs) -> tuple[Window, ...]:
     return tuple(windows)
 
 
-def _follow_offset(pairs: Pairs) -> tuple[np.ndarray, float]:
+def _follow_offset(pairs: FramePairs) -> tuple[np.ndarray, float]:
     """Find the path through the windows' curves with the highest mean similarity, each frame of change paid for.
 
     Viterbi's algorithm; gives (W,) int columns of the curves and the mean similarity along them. A window with

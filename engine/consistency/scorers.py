@@ -25,7 +25,7 @@ from engine.consistency.speechforensics import (
 )
 from engine.faces.landmark_features import N_FEATURES
 from engine.features.crop_plan import MAX_FRAMES
-from engine.features.records import Heard, Observation, ObservedTrack
+from engine.features.records import AudioFeatures, ClipFeatures, FaceFeatures
 from engine.models.avhubert import AVHubert
 from engine.models.compact import N_SPEECH, CompactConsistency
 from engine.settings import Settings
@@ -36,10 +36,10 @@ Rows = tuple[np.ndarray, np.ndarray]
 """What a model reads of a face and of the sound of its time: (T, ...) and (T, S)."""
 
 
-class Encoder(Protocol):
+class FeatureEncoder(Protocol):
     """A network together with the choice of what it reads."""
 
-    def read(self, track: ObservedTrack, heard: Heard) -> Rows:
+    def read(self, track: FaceFeatures, heard: AudioFeatures) -> Rows:
         """Take the rows of a face and of the sound of its time; ValueError where they were never cut."""
         ...
 
@@ -58,7 +58,7 @@ class CompactEncoder:
 
     net: CompactConsistency
 
-    def read(self, track: ObservedTrack, heard: Heard) -> Rows:
+    def read(self, track: FaceFeatures, heard: AudioFeatures) -> Rows:
         """`lips.describe_lips` and `speech.log_mel`."""
         return track.lips, heard.rows[track.start : track.end]
 
@@ -78,7 +78,7 @@ class AVHubertEncoder:
 
     net: AVHubert
 
-    def read(self, track: ObservedTrack, heard: Heard) -> Rows:
+    def read(self, track: FaceFeatures, heard: AudioFeatures) -> Rows:
         """`mouths.crop_mouths` and `speech.filterbank_rows`."""
         if track.mouths is None or heard.filterbank is None:
             raise ValueError("the mouths of this observation were not cut: observe with `cut_mouths`")
@@ -94,28 +94,28 @@ class AVHubertEncoder:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Expert:
+class ConsistencyScorer:
     """A model at work in one mode; `recipe` names its weights, the mode and the options."""
 
     model: Model
-    encoder: Encoder
+    encoder: FeatureEncoder
     recipe: str
     mode: Mode = Mode.STRICT
     options: ConsistencyOptions = field(default_factory=ConsistencyOptions)
 
-    def choose_faces(self, seen: Observation) -> tuple[ObservedTrack, ...]:
+    def choose_faces(self, seen: ClipFeatures) -> tuple[FaceFeatures, ...]:
         """Every face; the paper knows one."""
         if self.mode == Mode.STRICT:
             return seen.tracks
         first = follow_first_face(seen)
         return (first,) if first else ()
 
-    def mask(self, seen: Observation, face: ObservedTrack) -> np.ndarray:
+    def mask(self, seen: ClipFeatures, face: FaceFeatures) -> np.ndarray:
         """(T,) bool: the frames that are real. The paper asks only how far the sound goes."""
         present = seen.heard.present[face.start : face.end]
         return present if self.mode == Mode.PAPER else face.seen & present
 
-    def measure(self, seen: Observation, face: ObservedTrack) -> Consistency | None:
+    def measure(self, seen: ClipFeatures, face: FaceFeatures) -> Consistency | None:
         """Compare one face with the sound of its time, through no gate; None where too few frames can be paired."""
         rows, mask = self.encoder.read(face, seen.heard), self.mask(seen, face)
         if self.mode == Mode.STRICT:
@@ -148,7 +148,7 @@ def locate_model(model: Model, data_dir: Path) -> Path:
     return registry.locate_accepted(SPECS[model].weight, data_dir)
 
 
-def load_encoder(model: Model, path: Path, settings: Settings) -> Encoder:
+def load_encoder(model: Model, path: Path, settings: Settings) -> FeatureEncoder:
     """Load the network onto its device."""
     return SPECS[model].load(path, pick_device(settings.device))
 
@@ -179,7 +179,7 @@ class OpinionOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class ModelAgreement:
     """What the second says of the first."""
 
     agrees: bool  # False only where they contradict each other; two that see nothing clear do not
@@ -188,7 +188,7 @@ class Comparison:
 
 def compare_opinions(
     first: Consistency, second: Consistency, models: tuple[Model, Model], options: OpinionOptions
-) -> Comparison:
+) -> ModelAgreement:
     """Tell whether two measurements contradict each other.
 
     They do when both stand out at different offsets, or when one stands out and the other clearly does not; between
@@ -198,11 +198,13 @@ def compare_opinions(
     if min(first.clarity, second.clarity) >= options.clear:
         apart = abs(first.offset_s - second.offset_s)
         if apart * FPS > options.max_apart_frames + 0.5:
-            return Comparison(False, f"Both find the sound to fit at one offset clearly, but {apart:.2f} s apart.")
-        return Comparison(True, "Both find the sound to fit clearly, at about the same offset.")
+            return ModelAgreement(False, f"Both find the sound to fit at one offset clearly, but {apart:.2f} s apart.")
+        return ModelAgreement(True, "Both find the sound to fit clearly, at about the same offset.")
     for name, own, rival, theirs in ((one, first, other, second), (other, second, one, first)):
         if own.clarity >= options.clear and theirs.clarity < options.unclear:
-            return Comparison(False, f"For {name} the sound fits clearly at one offset; for {rival} it fits at none.")
+            return ModelAgreement(
+                False, f"For {name} the sound fits clearly at one offset; for {rival} it fits at none."
+            )
     if max(first.clarity, second.clarity) < options.unclear:
-        return Comparison(True, "For neither does the sound fit clearly at any offset.")
-    return Comparison(True, "At least one of them sees no clear picture; they do not contradict each other.")
+        return ModelAgreement(True, "For neither does the sound fit clearly at any offset.")
+    return ModelAgreement(True, "At least one of them sees no clear picture; they do not contradict each other.")

@@ -24,9 +24,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from engine.consistency.offsets import PLAIN_MEAN, Consistency, Pairs, measure_clarity
+from engine.consistency.offsets import PLAIN_MEAN, Consistency, FramePairs, measure_clarity
 from engine.features.crop_plan import MAX_FRAMES, choose_first_face, join_rows
-from engine.features.records import Observation, ObservedTrack
+from engine.features.records import ClipFeatures, FaceFeatures
 from engine.types import FPS, Encoded, SyncCurve
 
 REACH = 15  # frames: the sound is tried from 15 early to 15 late
@@ -80,14 +80,14 @@ def resample_rows(rows: np.ndarray, length: int) -> np.ndarray:
     return rows[np.linspace(0, len(rows) - 1, length).astype(int)]
 
 
-def follow_first_face(seen: Observation) -> ObservedTrack | None:
+def follow_first_face(seen: ClipFeatures) -> FaceFeatures | None:
     """Give the clip's one face from its first frame on, for 50 s at most; None where no face is ever seen."""
     chosen = choose_first_face(seen.tracks, seen.n_frames)
     if (chosen < 0).all():
         return None
     starts, kept = [track.start for track in seen.tracks], slice(0, MAX_FRAMES)
     main = seen.tracks[np.bincount(chosen[chosen >= 0]).argmax()]
-    return ObservedTrack(
+    return FaceFeatures(
         start=0,
         lips=join_rows(chosen, starts, [track.lips for track in seen.tracks])[kept].astype(np.float32),
         seen=(chosen >= 0)[kept],
@@ -112,7 +112,7 @@ def _find_best(curve: SyncCurve) -> tuple[float, int]:
 def _measure_clarity(video: np.ndarray, audio: np.ndarray, offset: int) -> float:
     ones, everywhere = np.ones(len(audio), np.float32), np.ones(len(audio), bool)
     encoded = Encoded(0, to_unit(resample_rows(video, len(audio))), to_unit(audio), ones, ones)
-    background = Pairs.of(encoded, everywhere, replace(PLAIN_MEAN, max_offset=PLAIN_MEAN.background_offset))
+    background = FramePairs.of(encoded, everywhere, replace(PLAIN_MEAN, max_offset=PLAIN_MEAN.background_offset))
     return measure_clarity(background.curve(0, len(audio)), offset, PLAIN_MEAN.peak_reach)
 
 

@@ -17,9 +17,9 @@ from enum import StrEnum
 import numpy as np
 
 from engine.consistency.offsets import find_offset
-from engine.consistency.scorers import Expert
+from engine.consistency.scorers import ConsistencyScorer
 from engine.evaluation.measurements import MeasuredRow
-from engine.evaluation.results import Parting, Scored, part
+from engine.evaluation.results import Discrimination, HasScore, part
 from engine.evaluation.trials import (
     MIN_FRAMES,
     Compare,
@@ -175,18 +175,18 @@ class EvaluationOptions:
 class Sides:
     """What is told apart."""
 
-    real: Sequence[Scored] = field(default_factory=list)
-    other: Sequence[Scored] = field(default_factory=list)
+    real: Sequence[HasScore] = field(default_factory=list)
+    other: Sequence[HasScore] = field(default_factory=list)
 
 
-def part_sides(sides: Iterable[Sides], seed: int) -> Parting:
+def part_sides(sides: Iterable[Sides], seed: int) -> Discrimination:
     """Part what several benches tried, all of it together."""
     every = list(sides)
     return part([one for side in every for one in side.real], [one for side in every for one in side.other], seed)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Bench:
+class ConsistencyBenchmark:
     """Clips and the network that judges them; it may be one of several, each of which never saw its clips."""
 
     engine: Engine
@@ -257,7 +257,7 @@ class Bench:
         return Sides(own, try_own_voices(change(self.others), compare) if self.has_others else self.swap(real, compare))
 
 
-def hold_in_time(expert: Expert) -> Compare | None:
+def hold_in_time(expert: ConsistencyScorer) -> Compare | None:
     """Compare at no offset instead of the best; None in paper mode, whose comparison knows no other."""
     if expert.mode == Mode.PAPER:
         return None

@@ -11,8 +11,8 @@ import numpy as np
 
 from engine.calibration.builder import FACE, SPEECH
 from engine.calibration.records import Task
-from engine.calibration.trials import GatherOptions, Origin, Scored, ScoredTrials, lay_trials
-from engine.consistency.scorers import Expert
+from engine.calibration.trials import GatherOptions, Origin, ScoredTrial, ScoredTrials, lay_trials
+from engine.consistency.scorers import ConsistencyScorer
 from engine.evaluation.measurements import Measurements
 from engine.evaluation.trials import MIN_FRAMES, Compare, Encode, Trial, TrialClip, try_other_voices, try_own_voices
 from engine.types import FPS
@@ -82,7 +82,7 @@ WHOLE = "whole"
 
 
 def gather_consistency(
-    found: Measurements, expert: Expert, corpora: Mapping[int, str], origin: Origin, options: GatherOptions
+    found: Measurements, expert: ConsistencyScorer, corpora: Mapping[int, str], origin: Origin, options: GatherOptions
 ) -> ScoredTrials:
     """Hold the faces of real clips against their own and other voices, in whole and in spans of speech.
 
@@ -98,7 +98,7 @@ def gather_consistency(
         own = try_own_spans(clips, length, expert.encode, expert.compare)
         tried.append((f"{length:g} s", own, try_other_spans(clips, length, expert.encode, *draw)))
     rows = [
-        Scored(one.score, same, (one.group, one.voice_group), condition, (one.speech_s, one.face_px))
+        ScoredTrial(one.score, same, (one.group, one.voice_group), condition, (one.speech_s, one.face_px))
         for condition, own, other in tried
         for same, trials in ((True, own), (False, other))
         for one in trials

@@ -6,15 +6,22 @@ from dataclasses import dataclass
 import numpy as np
 
 from engine.datasets.manifest import REAL
-from engine.evaluation.bench import Bench, EvaluationOptions, Sides, hold_in_time, measure_leading_silence, part_sides
+from engine.evaluation.bench import (
+    ConsistencyBenchmark,
+    EvaluationOptions,
+    Sides,
+    hold_in_time,
+    measure_leading_silence,
+    part_sides,
+)
 from engine.evaluation.measurements import MeasuredRow
 from engine.evaluation.results import (
     ConsistencyFigures,
     Depth,
+    Discrimination,
+    HasScore,
     OffsetError,
     OffsetFigures,
-    Parting,
-    Scored,
     Trimmed,
     count_hits,
     count_planted,
@@ -60,12 +67,12 @@ def evaluate_consistency(
 
 def evaluate_judged(judged: Sequence[Judged], has_others: bool, options: EvaluationOptions) -> ConsistencyFigures:
     """Do the same where several networks judged, each its own rows; voices are swapped among the rows of one."""
-    benches = [Bench(one.engine, one.rows, has_others, options) for one in judged]
+    benches = [ConsistencyBenchmark(one.engine, one.rows, has_others, options) for one in judged]
     rows = [row for one in judged for row in one.rows]
     pooled = pool_samples(rows)
     real, labelled = _split(pooled)
     swapped = [one for bench in benches for one in bench.swap()] if options.swap or not has_others else []
-    methods: dict[str, list[Scored]] = {SWAPPED: [*swapped]} if swapped else {}
+    methods: dict[str, list[HasScore]] = {SWAPPED: [*swapped]} if swapped else {}
     methods.update(_sort_methods(labelled))
     return ConsistencyFigures(
         others="labelled" if has_others else SWAPPED,
@@ -132,8 +139,8 @@ def pool_samples(rows: Sequence[MeasuredRow]) -> list[PooledScore]:
     ]
 
 
-def _sort_methods(labelled: Sequence[PooledScore]) -> dict[str, list[Scored]]:
-    methods: dict[str, list[Scored]] = {}
+def _sort_methods(labelled: Sequence[PooledScore]) -> dict[str, list[HasScore]]:
+    methods: dict[str, list[HasScore]] = {}
     for one in labelled:
         methods.setdefault(one.method, []).append(one)
     return methods
@@ -145,25 +152,25 @@ def _part_languages(
     swapped: Sequence[Trial],
     rows: Sequence[MeasuredRow],
     seed: int,
-) -> dict[str, Parting]:
+) -> dict[str, Discrimination]:
     """Part real clips and others of each language that the manifest names; by swapped voices where it has no others."""
     spoken = {one.clip.name: one.row.language for one in rows}
     parted = {}
     for language in sorted({one.language for one in pooled if one.language}):
         own = [one for one in pooled if one.language == language]
-        others: list[Scored] = [one for one in own if not one.is_real]
+        others: list[HasScore] = [one for one in own if not one.is_real]
         others = others or [one for one in swapped if spoken.get(one.face) == language]
         parted[language] = part([one for one in own if one.is_real], others, seed)
     return parted
 
 
-def _part_trimmed(benches: Sequence[Bench], rows: Sequence[MeasuredRow]) -> Trimmed:
+def _part_trimmed(benches: Sequence[ConsistencyBenchmark], rows: Sequence[MeasuredRow]) -> Trimmed:
     told = [(bench, bench.trim()) for bench in benches]
     left = [one for _, some in told for one in some]
     has_others, seed = benches[0].has_others, benches[0].options.seed
     real, labelled = _split(pool_samples(left))
     swapped = [] if has_others else [one for bench, some in told for one in bench.swap(_take_real(some))]
-    methods: dict[str, list[Scored]] = _sort_methods(labelled) if has_others else {SWAPPED: [*swapped]}
+    methods: dict[str, list[HasScore]] = _sort_methods(labelled) if has_others else {SWAPPED: [*swapped]}
     silences = _measure_silences(rows)
     return Trimmed(
         parting=part(real, labelled if has_others else swapped, seed),
@@ -174,7 +181,7 @@ def _part_trimmed(benches: Sequence[Bench], rows: Sequence[MeasuredRow]) -> Trim
     )
 
 
-def _look_deeper(benches: Sequence[Bench], scores: Mapping[str, Sequence[Scored]]) -> Depth:
+def _look_deeper(benches: Sequence[ConsistencyBenchmark], scores: Mapping[str, Sequence[HasScore]]) -> Depth:
     """Tell the scores themselves, and what is left at other lengths, at no offset, and without a part."""
     options = benches[0].options
     can_hold = all(hold_in_time(bench.engine.expert) is not None for bench in benches)
@@ -195,7 +202,7 @@ def _look_deeper(benches: Sequence[Bench], scores: Mapping[str, Sequence[Scored]
     )
 
 
-def _try_at_no_offset(bench: Bench, length_s: float) -> Sides:
+def _try_at_no_offset(bench: ConsistencyBenchmark, length_s: float) -> Sides:
     return bench.try_windows(length_s, hold_in_time(bench.engine.expert))
 
 

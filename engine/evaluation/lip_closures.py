@@ -12,8 +12,8 @@ import numpy as np
 
 from engine.consistency.lip_closures import Articulation, Gesture, Tally, check_lips, count
 from engine.datasets.manifest import Row
-from engine.evaluation.results import Parting, part
-from engine.features.records import ObservedTrack
+from engine.evaluation.results import Discrimination, part
+from engine.features.records import FaceFeatures
 from engine.speech.phonemes import Sound
 from engine.types import FPS
 
@@ -30,7 +30,7 @@ class Talk:
     """A clip whose face is measured and whose sounds are recognised."""
 
     row: Row
-    track: ObservedTrack
+    track: FaceFeatures
     voiced: np.ndarray  # (T of the clip,) bool
     sounds: tuple[Sound, ...]
 
@@ -42,7 +42,7 @@ class Talk:
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
+class ClosureTrial:
     """A face, joined from clips of one person, against a sound."""
 
     group: str  # the person
@@ -54,7 +54,7 @@ class Trial:
 class ClosureAnswer:
     """What trials of one kind came to."""
 
-    parting: Parting  # of faces with their own sounds against these
+    parting: Discrimination  # of faces with their own sounds against these
     share: float | None  # missed, mean over the trials
     by_chance: float | None
     n_sounds: float | None  # in a trial, mean
@@ -149,12 +149,12 @@ def _evaluate(
     )
 
 
-def _try_all(methods: dict[str, list[list[Talk]]], kind: str) -> Iterator[tuple[str, list[Trial]]]:
+def _try_all(methods: dict[str, list[list[Talk]]], kind: str) -> Iterator[tuple[str, list[ClosureTrial]]]:
     for name in sorted(methods):
         yield name, _try(methods[name], lambda talk: talk, kind)
 
 
-def _try(samples: Sequence[Sequence[Talk]], voice: Callable[[Talk], Talk | None], kind: str) -> list[Trial]:
+def _try(samples: Sequence[Sequence[Talk]], voice: Callable[[Talk], Talk | None], kind: str) -> list[ClosureTrial]:
     """Hold every face against the voice chosen for it; samples with too few sounds give no trial."""
     trials = []
     for sample in samples:
@@ -165,11 +165,11 @@ def _try(samples: Sequence[Sequence[Talk]], voice: Callable[[Talk], Talk | None]
                 found += check_lips(talk.track, other.sounds, other.voiced).sounds
         tally = count(one for one in found if one.wanted in KINDS[kind])
         if tally.n >= MIN_SOUNDS and tally.share is not None and tally.by_chance is not None:
-            trials.append(Trial(sample[0].row.person, tally, tally.by_chance - tally.share))
+            trials.append(ClosureTrial(sample[0].row.person, tally, tally.by_chance - tally.share))
     return trials
 
 
-def _score_plainly(trials: Sequence[Trial]) -> list[Trial]:
+def _score_plainly(trials: Sequence[ClosureTrial]) -> list[ClosureTrial]:
     """Score by the share that is missed, as if chance were the same for every face."""
     return [replace(one, score=-(one.tally.share or 0.0)) for one in trials]
 
@@ -184,7 +184,7 @@ def _draw_voice(talk: Talk, others: Sequence[Talk], chance: np.random.Generator)
     return foreign[chance.integers(len(foreign))]
 
 
-def _tell(trials: Sequence[Trial], parting: Parting) -> ClosureAnswer:
+def _tell(trials: Sequence[ClosureTrial], parting: Discrimination) -> ClosureAnswer:
     if not trials:
         return ClosureAnswer(parting, None, None, None)
     shares = [(one.tally.share, one.tally.by_chance, one.tally.n) for one in trials]

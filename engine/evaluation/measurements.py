@@ -15,9 +15,9 @@ from engine.evaluation.speakers.embeddings import EmbeddedRows, embed_rows
 from engine.evaluation.speakers.identity import IdentityOptions, name_unusable
 from engine.evaluation.trials import TrialClip
 from engine.faces.tracking import FaceOptions
-from engine.features.cache import ObservationCache, decode_ahead, observe_cached
-from engine.features.extractor import Observer
-from engine.features.records import Observation, ObservedTrack
+from engine.features.cache import FeatureCache, decode_ahead, observe_cached
+from engine.features.extractor import FeatureExtractor
+from engine.features.records import ClipFeatures, FaceFeatures
 from engine.pipeline import Engine
 from engine.settings import Settings
 from engine.style.embedder import load_embedder
@@ -58,11 +58,11 @@ class Reading:
 
     def open_cache(
         self, settings: Settings, recipe: str, with_mouths: bool = False, with_faces: bool = False
-    ) -> ObservationCache:
-        return ObservationCache(self.cache or settings.data_dir / "cache", recipe, with_mouths, with_faces)
+    ) -> FeatureCache:
+        return FeatureCache(self.cache or settings.data_dir / "cache", recipe, with_mouths, with_faces)
 
     def decode(
-        self, rows: Sequence[Row], settings: Settings, options: FaceOptions, store: ObservationCache, on_row: OnStep
+        self, rows: Sequence[Row], settings: Settings, options: FaceOptions, store: FeatureCache, on_row: OnStep
     ) -> None:
         """Fill the cache ahead where there are processes for it; else each clip is decoded when its turn comes."""
         if self.workers > 1:
@@ -104,7 +104,7 @@ def choose_rows(
 def measure_rows(
     rows: Sequence[Row],
     engine: Engine,
-    cache: ObservationCache,
+    cache: FeatureCache,
     min_seconds: float = 0.0,
     on_row: OnStep = lambda step, completed, total: None,
 ) -> Measurements:
@@ -150,7 +150,7 @@ def embed_people(
 ) -> EmbeddedRows:
     """See and embed the clips of all rows that can be used."""
     usable, useless = choose_rows(rows, reading.limit, lambda row: name_unusable(row, options.task))
-    embedder, observer = load_embedder(options.embedder, settings), Observer.load(settings, cut_faces=True)
+    embedder, observer = load_embedder(options.embedder, settings), FeatureExtractor.load(settings, cut_faces=True)
     store = reading.open_cache(settings, observer.recipe, with_faces=True)
     with name_disk_errors():
         reading.decode(usable, settings, observer.face_options, store, on_row)
@@ -185,7 +185,7 @@ def _read_cells(row: Row) -> str | None:
     return None
 
 
-def measure_observation(row: Row, seen: Observation, engine: Engine, min_seconds: float = 0.0) -> MeasuredRow | str:
+def measure_observation(row: Row, seen: ClipFeatures, engine: Engine, min_seconds: float = 0.0) -> MeasuredRow | str:
     """Score the face that fits the sound best, or say why none can be."""
     if not seen.heard.present.any():
         return "it has no sound"
@@ -201,7 +201,7 @@ def measure_observation(row: Row, seen: Observation, engine: Engine, min_seconds
     return MeasuredRow(row, best.score, best.offset_s, engine.refuses(seen), _take_face(row, seen, face, engine))
 
 
-def _take_face(row: Row, seen: Observation, face: ObservedTrack, engine: Engine) -> TrialClip:
+def _take_face(row: Row, seen: ClipFeatures, face: FaceFeatures, engine: Engine) -> TrialClip:
     expert = engine.expert
     lips, speech = expert.encoder.read(face, seen.heard)
     return TrialClip(

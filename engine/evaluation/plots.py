@@ -9,8 +9,8 @@ from plotly.io import write_images
 
 from engine.errors import EngineError
 from engine.evaluation.perturbations import OF_PICTURE, OF_SOUND, Perturbation
-from engine.evaluation.results import Against, ConsistencyFigures, Parting
-from engine.evaluation.robustness import Outcome, RobustnessReport
+from engine.evaluation.results import Against, ConsistencyFigures, Discrimination
+from engine.evaluation.robustness import PerturbationResult, RobustnessReport
 
 N_BINS = 40
 COLOURS = ("#2f7ed8", "#c2571a", "#4c9f70", "#a8559f", "#8a6d3b", "#5c5f66", "#b0413e")
@@ -18,7 +18,7 @@ DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot", "solid")
 GRID, TEXT = "rgba(128,128,128,0.28)", "#808080"
 SIZE_PX, SCALE = (960, 420), 1.25
 N_METHODS, N_COLUMNS = 12, 3  # of the histograms beside each other
-Tried = Parting | Against
+Tried = Discrimination | Against
 
 
 def draw_consistency(figures: ConsistencyFigures) -> dict[str, go.Figure]:
@@ -93,12 +93,12 @@ def plot_conditions(partings: Mapping[str, Tried], title: str) -> go.Figure:
     return figure
 
 
-def plot_lengths(partings: Mapping[str, Parting], title: str, what: str) -> go.Figure:
+def plot_lengths(partings: Mapping[str, Discrimination], title: str, what: str) -> go.Figure:
     """Draw the AUC with its 95 % interval for each length or condition, in their order; what has none is left out."""
     return plot_partings({"AUC": partings}, title, what)
 
 
-def plot_partings(lines: Mapping[str, Mapping[str, Parting]], title: str, what: str) -> go.Figure:
+def plot_partings(lines: Mapping[str, Mapping[str, Discrimination]], title: str, what: str) -> go.Figure:
     """Draw several lines of AUC with their 95 % intervals over one set of lengths or conditions."""
     figure, lowest = go.Figure(), 0.4
     for number, (name, partings) in enumerate(lines.items()):
@@ -204,7 +204,7 @@ def write_pictures(figures: Mapping[str, go.Figure], folder: Path) -> None:
         ) from cause
 
 
-def _trace(kind: Perturbation, outcomes: Sequence[Outcome], number: int) -> tuple[go.Scatter, go.Scatter]:
+def _trace(kind: Perturbation, outcomes: Sequence[PerturbationResult], number: int) -> tuple[go.Scatter, go.Scatter]:
     """The line of AUC, with its name in the legend, and that of what is called against."""
     colour, dash = style(number)
     levels = [one.step.level for one in outcomes]

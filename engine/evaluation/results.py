@@ -13,7 +13,7 @@ from engine.metrics import auc, average_precision, bootstrap_interval, bootstrap
 WITHIN_FRAMES = 1.0 + 1e-6  # rounding of seconds to frames aside
 
 
-class Scored(Protocol):
+class HasScore(Protocol):
     """A score, and whose it is: a clip's or a trial's."""
 
     @property
@@ -28,7 +28,7 @@ class Scored(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Parting:
+class Discrimination:
     """How well real clips and others are told apart; nothing where one side is empty."""
 
     auc: float | None
@@ -86,11 +86,11 @@ class ConsistencyFigures:
     """The answer to `--task consistency`."""
 
     others: str  # what the real clips are held against: `labelled` clips or `swapped voice`
-    parting: Parting
+    parting: Discrimination
     per_method: dict[str, Against]
-    by_seconds: dict[str, Parting]
-    control: Parting  # the faces' frames shuffled in time
-    per_language: dict[str, Parting]  # real clips of a language against the others of it
+    by_seconds: dict[str, Discrimination]
+    control: Discrimination  # the faces' frames shuffled in time
+    per_language: dict[str, Discrimination]  # real clips of a language against the others of it
     trimmed: "Trimmed | None" = None  # None: was not asked for
     depth: "Depth | None" = None  # None: was not asked for
 
@@ -99,7 +99,7 @@ class ConsistencyFigures:
 class Trimmed:
     """The same clips with the silence before and after the sound cut away: what a silence gave away is gone."""
 
-    parting: Parting
+    parting: Discrimination
     per_method: dict[str, Against]
     silence_s: dict[str, float]  # `real` and each method: mean of what was cut from the beginning
     by_silence_alone: float | None  # AUC of the leading silence itself: 0.5 means that it tells nothing
@@ -111,9 +111,9 @@ class Depth:
     """What the figures rest on."""
 
     scores: dict[str, tuple[float, ...]]  # `real` and each method
-    by_first_s: dict[str, Parting]  # the beginnings of the clips that are so long
-    at_no_offset: dict[str, Parting]  # windows by seconds, compared as they lie; nothing in paper mode
-    ablations: dict[str, Parting]  # without a part of the face, of the sound, or of time
+    by_first_s: dict[str, Discrimination]  # the beginnings of the clips that are so long
+    at_no_offset: dict[str, Discrimination]  # windows by seconds, compared as they lie; nothing in paper mode
+    ablations: dict[str, Discrimination]  # without a part of the face, of the sound, or of time
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,18 +226,18 @@ class IdentityReport:
     skipped: tuple[Skipped, ...]
 
 
-def part(real: Sequence[Scored], other: Sequence[Scored], seed: int = 0) -> Parting:
+def part(real: Sequence[HasScore], other: Sequence[HasScore], seed: int = 0) -> Discrimination:
     """Measure how well the scores tell real from other."""
     if not real or not other:
-        return Parting(None, None, None, None, None, len(real), len(other))
+        return Discrimination(None, None, None, None, None, len(real), len(other))
     yes, no = [one.score for one in real], [one.score for one in other]
     labels = [True] * len(yes) + [False] * len(no)
     groups = [one.group for one in (*real, *other)]
     ci, over = _settle(groups, lambda named: bootstrap_interval(rank_auc, yes + no, labels, named, seed=seed))
-    return Parting(auc(yes, no), eer(yes, no), average_precision(yes, no), ci, over, len(yes), len(no))
+    return Discrimination(auc(yes, no), eer(yes, no), average_precision(yes, no), ci, over, len(yes), len(no))
 
 
-def part_methods(real: Sequence[Scored], methods: dict[str, list[Scored]], seed: int = 0) -> dict[str, Against]:
+def part_methods(real: Sequence[HasScore], methods: dict[str, list[HasScore]], seed: int = 0) -> dict[str, Against]:
     """Hold all real clips against those of each method."""
     parted = {name: part(real, methods[name], seed) for name in sorted(methods)}
     return {

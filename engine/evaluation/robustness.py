@@ -14,11 +14,11 @@ from engine.errors import EngineError
 from engine.evaluation.consistency import pool_samples
 from engine.evaluation.measurements import MeasuredRow, measure_observation
 from engine.evaluation.perturbations import OF_SOUND, VERSION, Perturbation, cut_clip, perturb
-from engine.evaluation.results import Parting, Share, part, share_with_interval
+from engine.evaluation.results import Discrimination, Share, part, share_with_interval
 from engine.evaluation.trials import try_other_voices
-from engine.features.cache import ObservationCache
-from engine.features.extractor import Observer
-from engine.features.records import Observation, listen
+from engine.features.cache import FeatureCache
+from engine.features.extractor import FeatureExtractor
+from engine.features.records import ClipFeatures, listen
 from engine.media.clip import open_clip
 from engine.pipeline import Engine
 from engine.types import FPS, Clip, OnStep
@@ -55,11 +55,11 @@ class RobustnessOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class PerturbationResult:
     """What is left under one step."""
 
     step: Step
-    parting: Parting  # real clips against the others, or against swapped voices
+    parting: Discrimination  # real clips against the others, or against swapped voices
     false_alarms: Share | None  # share of real clips whose zone is `against`; None: no calibration is in force
     n_silent_on: int  # real clips of which nothing was said: the gates refuse them, or no face is found any more
     skipped: tuple[Skipped, ...]
@@ -75,7 +75,7 @@ class RobustnessReport:
     others: str  # `labelled` or `swapped voice`
     seconds: float
     n_clips: int
-    outcomes: tuple[Outcome, ...]  # untouched first
+    outcomes: tuple[PerturbationResult, ...]  # untouched first
 
 
 def measure_robustness(
@@ -102,10 +102,10 @@ def measure_robustness(
 class Watch:
     """Sees and hears clips under a step, each once: what was seen is kept by file, step and length."""
 
-    def __init__(self, observer: Observer, open_cache: Callable[[str], ObservationCache], seconds: float):
+    def __init__(self, observer: FeatureExtractor, open_cache: Callable[[str], FeatureCache], seconds: float):
         self.observer, self.open_cache, self.seconds = observer, open_cache, seconds
 
-    def see(self, row: Row, step: Step) -> Observation:
+    def see(self, row: Row, step: Step) -> ClipFeatures:
         """Observe one clip; raises EngineError for a file that cannot be read, OSError where nothing can be kept."""
         store = self.open_cache(f"{self.observer.recipe}+first-{self.seconds:g}s+{step.key}-v{VERSION}")
         digest = hash_file(row.path) if row.path.is_file() else ""
@@ -117,17 +117,17 @@ class Watch:
         store.save(seen)
         return seen
 
-    def _look(self, clip: Clip, step: Step) -> Observation:
+    def _look(self, clip: Clip, step: Step) -> ClipFeatures:
         return self.observer.observe_clip(perturb(clip, step.kind, step.level) if step.kind else clip)
 
-    def _hear(self, row: Row, clip: Clip, step: Step) -> Observation:
+    def _hear(self, row: Row, clip: Clip, step: Step) -> ClipFeatures:
         assert step.kind is not None
         seen = self.see(row, UNTOUCHED)
         heard = listen(perturb(clip, step.kind, step.level), self.observer.voice, seen.heard.filterbank is not None)
         return replace(seen, heard=heard)
 
 
-def _try(row: Row, step: Step, watch: Watch) -> Observation | str:
+def _try(row: Row, step: Step, watch: Watch) -> ClipFeatures | str:
     try:
         return watch.see(row, step)
     except EngineError as error:
@@ -136,11 +136,11 @@ def _try(row: Row, step: Step, watch: Watch) -> Observation | str:
 
 def _sum_up(
     step: Step,
-    found: Sequence[tuple[Row, Observation | str]],
+    found: Sequence[tuple[Row, ClipFeatures | str]],
     choose: ChooseEngine,
     has_others: bool,
     options: RobustnessOptions,
-) -> Outcome:
+) -> PerturbationResult:
     measured: list[tuple[MeasuredRow, Engine]] = []
     skipped: list[Skipped] = []
     zones: list[tuple[str, str | None]] = []  # group, zone of real clips that something is said of
@@ -158,7 +158,7 @@ def _sum_up(
             n_silent_on += not said
             zones += [(row.person, str(Zone.AGAINST) if Zone.AGAINST in said else None)] if said else []
     alarms = share_with_interval([zone is not None for _, zone in zones], [group for group, _ in zones], options.seed)
-    return Outcome(
+    return PerturbationResult(
         step=step,
         parting=_part(measured, has_others, options),
         false_alarms=alarms if calibrated else None,
@@ -185,12 +185,14 @@ def _weigh_speech(one: MeasuredRow) -> tuple[float, float]:
     return int(spoken.sum()) / FPS, clip.face_px
 
 
-def _read_zones(seen: Observation, engine: Engine) -> list[str]:
+def _read_zones(seen: ClipFeatures, engine: Engine) -> list[str]:
     """Zones of the faces that the calibration says something of."""
     return [one.consistency.zone for one in engine.judge(seen).tracks if one.consistency.zone is not None]
 
 
-def _part(measured: Sequence[tuple[MeasuredRow, Engine]], has_others: bool, options: RobustnessOptions) -> Parting:
+def _part(
+    measured: Sequence[tuple[MeasuredRow, Engine]], has_others: bool, options: RobustnessOptions
+) -> Discrimination:
     """Part real clips from the others; from swapped voices, among the clips of one engine, where there are none."""
     pooled = pool_samples([one for one, _ in measured])
     real = [one for one in pooled if one.is_real]

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from engine.calibration.trials import ScoredTrials
-from engine.calibration.validation import HeldOut, choose_threshold
+from engine.calibration.validation import HeldOutRatios, choose_threshold
 from engine.datasets.manifest import Skipped
 from engine.evaluation.consistency import SWAPPED, EvaluationOptions, evaluate_consistency, pool_samples
 from engine.evaluation.measurements import MeasuredRow, Measurements
-from engine.evaluation.results import Parting, part
+from engine.evaluation.results import Discrimination, part
 from engine.evaluation.trials import Trial, try_other_voices
 from engine.metrics import ErrorCurve, WeightedScores
 from engine.pipeline import Engine
@@ -31,9 +31,9 @@ class Overview:
     """Scores as they are; higher is more consistent, or more alike."""
 
     scores: Mapping[str, np.ndarray]  # (n,) by method; the first is of real clips, or of same people
-    lengths: Mapping[str, Parting]  # by seconds of a whole clip or sample
-    windows: Mapping[str, Parting]  # by seconds of the windows that clips are cut into; empty for people
-    languages: Mapping[str, Parting]  # empty for people
+    lengths: Mapping[str, Discrimination]  # by seconds of a whole clip or sample
+    windows: Mapping[str, Discrimination]  # by seconds of the windows that clips are cut into; empty for people
+    languages: Mapping[str, Discrimination]  # empty for people
     skipped: tuple[Skipped, ...] = ()
 
     def trace_errors(self) -> dict[str, ErrorCurve]:
@@ -87,7 +87,7 @@ def look_over_trials(trials: ScoredTrials, seed: int = 0) -> Overview:
     return Overview(scores=scores, lengths=lengths, windows={}, languages={})
 
 
-def list_thresholds(held: HeldOut, rates: Sequence[float] = RATES) -> list[Threshold]:
+def list_thresholds(held: HeldOutRatios, rates: Sequence[float] = RATES) -> list[Threshold]:
     """Give a line for each wished rate, by the log10 LR that calibrations told which did not see the trials."""
     same = held.trials.same
     lines = [choose_threshold(held.llrs[~same], rate) for rate in rates]
@@ -106,7 +106,7 @@ class _Row:
 
 def _part_by(
     classes: Mapping[str, str], real: Sequence[MeasuredRow], swapped: Sequence[Trial], seed: int
-) -> dict[str, Parting]:
+) -> dict[str, Discrimination]:
     """Hold own voices against others' among the faces of each class; `classes` are by the name of the face's clip."""
     return {
         name: part(

@@ -13,11 +13,11 @@ from engine.evaluation.results import (
     Against,
     ConsistencyFigures,
     Depth,
+    Discrimination,
     Hits,
     Identified,
     IdentityReport,
     OffsetFigures,
-    Parting,
     Report,
     Trimmed,
 )
@@ -268,7 +268,7 @@ def _print_offset(figures: OffsetFigures, console: Console) -> None:
     console.print(table)
 
 
-def _name_parting(parting: Parting) -> Iterable[str]:
+def _name_parting(parting: Discrimination) -> Iterable[str]:
     counts = (str(parting.n_real), str(parting.n_other))
     return (_name(parting.auc), _name_interval(parting.ci), _name(parting.eer), *counts)
 

@@ -29,8 +29,8 @@ from engine.faces.face_crops import AlignedFaces
 from engine.faces.landmark_features import N_MOTION
 from engine.faces.mouth_crops import CROP
 from engine.faces.tracking import FaceOptions
-from engine.features.extractor import FACES_VERSION, MOUTHS_VERSION, Observer
-from engine.features.records import Heard, Observation, ObservedTrack
+from engine.features.extractor import FACES_VERSION, MOUTHS_VERSION, FeatureExtractor
+from engine.features.records import AudioFeatures, ClipFeatures, FaceFeatures
 from engine.settings import Settings
 from engine.types import OnStep, Reason
 from engine.weights.registry import hash_file
@@ -42,12 +42,12 @@ DAMAGED = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFil
 Arrays = Mapping[str, np.ndarray]
 
 
-class Observes(Protocol):
-    """What `observe_cached` needs of an `Observer`."""
+class ExtractsFeatures(Protocol):
+    """What `observe_cached` needs of an `FeatureExtractor`."""
 
     recipe: str
 
-    def observe(self, path: Path, on_step: OnStep = ...) -> Observation:
+    def observe(self, path: Path, on_step: OnStep = ...) -> ClipFeatures:
         """See and hear the whole file."""
         ...
 
@@ -58,31 +58,31 @@ class _Part:
 
     name: str  # `<sha256>.<name>.npz`
     version: int
-    is_there: Callable[[Observation], bool]
-    pack: Callable[[Observation], Arrays]
-    unpack: Callable[[Arrays, Observation], Observation]  # adds it; ValueError where it is of other tracks
+    is_there: Callable[[ClipFeatures], bool]
+    pack: Callable[[ClipFeatures], Arrays]
+    unpack: Callable[[Arrays, ClipFeatures], ClipFeatures]  # adds it; ValueError where it is of other tracks
 
     def beside(self, rows: Path) -> Path:
         """Where it stands."""
         return rows.with_suffix(f".{self.name}.npz")
 
-    def take(self, seen: Observation) -> dict[str, Any]:
+    def take(self, seen: ClipFeatures) -> dict[str, Any]:
         """Arrays to write; ValueError where the observation lacks it."""
         if not self.is_there(seen):
             raise ValueError(f"the {self.name} of {seen.name} were not cut, and this cache keeps them")
         return {**self.pack(seen), "record": _write_record(self._describe(seen))}
 
-    def add(self, arrays: Arrays, seen: Observation) -> Observation:
+    def add(self, arrays: Arrays, seen: ClipFeatures) -> ClipFeatures:
         """Add it to its observation; ValueError where it is of another one, or of another version."""
         if json.loads(arrays["record"].tobytes()) != self._describe(seen):
             raise ValueError(f"{self.name} of another version or of another clip")
         return self.unpack(arrays, seen)
 
-    def _describe(self, seen: Observation) -> dict[str, Any]:
+    def _describe(self, seen: ClipFeatures) -> dict[str, Any]:
         return {"version": self.version, "sha256": seen.sha256}
 
 
-def _pack_mouths(seen: Observation) -> Arrays:
+def _pack_mouths(seen: ClipFeatures) -> Arrays:
     assert seen.heard.filterbank is not None
     arrays = {"filterbank": seen.heard.filterbank}
     arrays |= {f"mouths_{number}": track.mouths for number, track in enumerate(seen.tracks) if track.mouths is not None}
@@ -91,7 +91,7 @@ def _pack_mouths(seen: Observation) -> Arrays:
     return arrays
 
 
-def _unpack_mouths(arrays: Arrays, seen: Observation) -> Observation:
+def _unpack_mouths(arrays: Arrays, seen: ClipFeatures) -> ClipFeatures:
     mouths = [arrays[f"mouths_{number}"] for number in range(len(seen.tracks))]
     if any(own.shape != (len(track.seen), CROP, CROP) for own, track in zip(mouths, seen.tracks, strict=True)):
         raise ValueError("mouths that do not belong to their tracks")
@@ -100,13 +100,13 @@ def _unpack_mouths(arrays: Arrays, seen: Observation) -> Observation:
     return replace(seen, heard=heard, tracks=tracks, first_mouths=arrays["first"] if seen.tracks else None)
 
 
-def _pack_faces(seen: Observation) -> Arrays:
+def _pack_faces(seen: ClipFeatures) -> Arrays:
     faces = [(number, track.faces) for number, track in enumerate(seen.tracks) if track.faces is not None]
     pictures = {f"pictures_{number}": face.pictures for number, face in faces}
     return pictures | {f"points_{number}": face.points for number, face in faces}
 
 
-def _unpack_faces(arrays: Arrays, seen: Observation) -> Observation:
+def _unpack_faces(arrays: Arrays, seen: ClipFeatures) -> ClipFeatures:
     faces = [AlignedFaces(arrays[f"pictures_{i}"], arrays[f"points_{i}"]) for i in range(len(seen.tracks))]
     if any(len(own.points) != len(track.seen) for own, track in zip(faces, seen.tracks, strict=True)):
         raise ValueError("faces that do not belong to their tracks")
@@ -118,7 +118,7 @@ MOUTHS = _Part("mouths", MOUTHS_VERSION, lambda seen: seen.has_mouths, _pack_mou
 FACES = _Part("faces", FACES_VERSION, lambda seen: seen.has_faces, _pack_faces, _unpack_faces)
 
 
-class ObservationCache:
+class FeatureCache:
     """One .npz a clip in `folder/<recipe>`, others for its mouths and faces; a damaged one is absent and written anew.
 
     `with_mouths`, `with_faces`: gives and takes observations for which these were cut, and no others.
@@ -130,7 +130,7 @@ class ObservationCache:
         self.recipe, self.folder = recipe, folder / recipe
         self.with_mouths, self.with_faces = with_mouths, with_faces
 
-    def load(self, sha256: str) -> Observation | None:
+    def load(self, sha256: str) -> ClipFeatures | None:
         """Give what was seen and heard in the file of this hash; None where that, or what is wanted with it, is new."""
         path = self._place(sha256)
         if not path.is_file():
@@ -145,7 +145,7 @@ class ObservationCache:
             return None
         return seen if seen.sha256 == sha256 else None
 
-    def save(self, observation: Observation) -> Path:
+    def save(self, observation: ClipFeatures) -> Path:
         """Write it whole or not at all, also when the machine stops meanwhile; raises OSError where it cannot.
 
         Gives the path of the rows. ValueError where mouths or faces are wanted and the observation has none.
@@ -182,8 +182,8 @@ class ObservationCache:
 
 
 def observe_cached(
-    path: Path, observer: Observes, cache: ObservationCache, on_step: OnStep = lambda name, completed, total: None
-) -> Observation:
+    path: Path, observer: ExtractsFeatures, cache: FeatureCache, on_step: OnStep = lambda name, completed, total: None
+) -> ClipFeatures:
     """Observe a file, decoding it only where the cache does not know its content; the name is always this path's.
 
     Raises EngineError for a file that cannot be read, OSError where the cache cannot be written, and ValueError where
@@ -213,7 +213,7 @@ def _write_record(record: dict[str, Any]) -> np.ndarray:
     return np.frombuffer(json.dumps(record, default=np.generic.item).encode(), np.uint8)
 
 
-def _pack(seen: Observation) -> dict[str, Any]:
+def _pack(seen: ClipFeatures) -> dict[str, Any]:
     """Arrays by name; everything else in the array `record`."""
     record = {
         "layout": LAYOUT,
@@ -234,15 +234,15 @@ def _pack(seen: Observation) -> dict[str, Any]:
     return arrays | {"record": _write_record(record)}
 
 
-def _unpack(arrays: Arrays) -> Observation:
+def _unpack(arrays: Arrays) -> ClipFeatures:
     record = json.loads(arrays["record"].tobytes())
     if record["layout"] != LAYOUT:
         raise ValueError(f"layout {record['layout']}, wanted {LAYOUT}")
     if any(arrays[f"motion_{number}"].shape[1] != N_MOTION for number in range(len(record["tracks"]))):
         raise ValueError("motion told in other columns")
-    heard = Heard(arrays["rows"], arrays["voiced"], arrays["present"], record["level_dbfs"])
+    heard = AudioFeatures(arrays["rows"], arrays["voiced"], arrays["present"], record["level_dbfs"])
     tracks = tuple(
-        ObservedTrack(
+        FaceFeatures(
             start=plain["start"],
             lips=arrays[f"lips_{number}"],
             seen=arrays[f"seen_{number}"],
@@ -253,7 +253,7 @@ def _unpack(arrays: Arrays) -> Observation:
         )
         for number, plain in enumerate(record["tracks"])
     )
-    return Observation(
+    return ClipFeatures(
         name=record["name"],
         sha256=record["sha256"],
         n_frames=record["n_frames"],
@@ -271,7 +271,7 @@ def decode_ahead(
     paths: Iterable[Path],
     settings: Settings,
     face_options: FaceOptions,
-    cache: ObservationCache,
+    cache: FeatureCache,
     workers: int,
     on_row: OnStep = lambda step, completed, total: None,
 ) -> None:
@@ -299,12 +299,14 @@ def decode_ahead(
 
 
 @remember
-def _load_observer(settings: Settings, face_options: FaceOptions, cut_mouths: bool, cut_faces: bool) -> Observer:
+def _load_observer(
+    settings: Settings, face_options: FaceOptions, cut_mouths: bool, cut_faces: bool
+) -> FeatureExtractor:
     """Load the networks once in each process."""
-    return Observer.load(settings, face_options, cut_mouths, cut_faces)
+    return FeatureExtractor.load(settings, face_options, cut_mouths, cut_faces)
 
 
-def _observe_aside(path: Path, settings: Settings, face_options: FaceOptions, cache: ObservationCache) -> None:
+def _observe_aside(path: Path, settings: Settings, face_options: FaceOptions, cache: FeatureCache) -> None:
     """Observe one file into the cache, in a process of its own."""
     try:
         observer = _load_observer(settings, face_options, cache.with_mouths, cache.with_faces)

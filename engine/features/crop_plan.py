@@ -11,13 +11,13 @@ import numpy as np
 
 from engine.faces.face_crops import AlignedFaces, CropPlan, place_points, plan_faces
 from engine.faces.mouth_crops import CROP, cut_mouth, interpolate_landmarks, place_mouths, stable_points
-from engine.features.records import Observation, ObservedTrack
+from engine.features.records import ClipFeatures, FaceFeatures
 from engine.types import FPS, FaceTrack
 
 MAX_FRAMES = 50 * FPS  # of picture and of sound
 
 
-def choose_first_face(tracks: Sequence[ObservedTrack], n_frames: int) -> np.ndarray:
+def choose_first_face(tracks: Sequence[FaceFeatures], n_frames: int) -> np.ndarray:
     """(n_frames,) int: the number of the track that is the first face of each frame, -1 where no face is seen."""
     chosen = np.full(n_frames, -1)
     for number in sorted(range(len(tracks)), key=lambda i: tracks[i].face_px * int(tracks[i].seen.sum())):
@@ -40,7 +40,7 @@ def join_rows(chosen: np.ndarray, starts: Sequence[int], rows: Sequence[np.ndarr
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Cuttings:
+class PlannedCrops:
     """Plans for all that is wanted of one clip; nothing where no face is seen."""
 
     mouths: tuple[CropPlan, ...]  # of each face, then of the first face through the whole clip
@@ -53,14 +53,14 @@ class Cuttings:
         return (*self.mouths, *self.faces)
 
 
-def plan_cuttings(tracks: Sequence[FaceTrack], seen: Observation, mouths: bool, faces: bool) -> Cuttings:
+def plan_cuttings(tracks: Sequence[FaceTrack], seen: ClipFeatures, mouths: bool, faces: bool) -> PlannedCrops:
     """Plan what is wanted of the tracks behind an observation."""
     plans = [(track, plan_faces(track)) for track in tracks if faces]
     points = tuple(place_points(track.landmarks, plan.transforms) for track, plan in plans)
-    return Cuttings(tuple(_plan_mouths(tracks, seen)) if mouths else (), tuple(plan for _, plan in plans), points)
+    return PlannedCrops(tuple(_plan_mouths(tracks, seen)) if mouths else (), tuple(plan for _, plan in plans), points)
 
 
-def add_cuttings(seen: Observation, planned: Cuttings, crops: Sequence[np.ndarray]) -> Observation:
+def add_cuttings(seen: ClipFeatures, planned: PlannedCrops, crops: Sequence[np.ndarray]) -> ClipFeatures:
     """Add the crops of `planned.plans` to the observation that they were planned for."""
     mouths, pictures = crops[: len(planned.mouths)], crops[len(planned.mouths) :]
     tracks = seen.tracks
@@ -74,7 +74,7 @@ def add_cuttings(seen: Observation, planned: Cuttings, crops: Sequence[np.ndarra
     return replace(seen, tracks=tracks)
 
 
-def _plan_mouths(tracks: Sequence[FaceTrack], seen: Observation) -> list[CropPlan]:
+def _plan_mouths(tracks: Sequence[FaceTrack], seen: ClipFeatures) -> list[CropPlan]:
     """Plan the mouth of each face, then that of the first face through the whole clip, where there is any face."""
     if not tracks:
         return []

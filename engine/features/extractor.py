@@ -10,8 +10,8 @@ import torch
 
 from engine.faces.face_crops import cut_crops
 from engine.faces.tracking import FaceNets, FaceOptions, track_faces
-from engine.features.crop_plan import Cuttings, add_cuttings, plan_cuttings
-from engine.features.records import Heard, Observation, listen, observe_track
+from engine.features.crop_plan import PlannedCrops, add_cuttings, plan_cuttings
+from engine.features.records import AudioFeatures, ClipFeatures, listen, observe_track
 from engine.media.clip import open_clip, read_ahead
 from engine.settings import MediaLimits, Settings
 from engine.speech.vad import VoiceDetector
@@ -27,7 +27,7 @@ ROWS_VERSION = 2
 """Raise it when the same file, weights and options would give other rows: media, lips or speech were changed."""
 
 
-class Observer:
+class FeatureExtractor:
     """Holds the networks that see and hear; one `observe` at a time.
 
     `recipe` names their weights, their options and the version of the rows: observations of two recipes never mix. The
@@ -58,7 +58,7 @@ class Observer:
         face_options: FaceOptions | None = None,
         cut_mouths: bool = False,
         cut_faces: bool = False,
-    ) -> "Observer":
+    ) -> "FeatureExtractor":
         """Load both networks; WeightsMissing and WeightsDamaged say which file and what to do."""
         face_options = face_options or FaceOptions()
         files = (registry.face_landmarker(settings.data_dir), registry.silero_vad(settings.data_dir))
@@ -74,7 +74,7 @@ class Observer:
         on_step: OnStep = lambda name, completed, total: None,
         sha256: str | None = None,
         keep_audio: bool = False,
-    ) -> Observation:
+    ) -> ClipFeatures:
         """See and hear the whole file, judging nothing; raises EngineError for a file that cannot be read.
 
         `sha256` is the hash of the file where it is known; with `keep_audio` its sound stays in the observation.
@@ -90,7 +90,7 @@ class Observer:
         on_step: OnStep = lambda name, completed, total: None,
         timings: dict[str, float] | None = None,
         keep_audio: bool = False,
-    ) -> Observation:
+    ) -> ClipFeatures:
         """See and hear an opened clip; `timings` are of what was done before."""
         timings = {} if timings is None else timings
         with time_step("speech", timings, on_step):
@@ -104,8 +104,8 @@ class Observer:
             return add_cuttings(seen, planned, crops)
 
     def _look(
-        self, clip: Clip, heard: Heard, timings: dict[str, float], on_step: OnStep
-    ) -> tuple[Observation, Cuttings]:
+        self, clip: Clip, heard: AudioFeatures, timings: dict[str, float], on_step: OnStep
+    ) -> tuple[ClipFeatures, PlannedCrops]:
         """Follow the faces; what is to be cut in a second pass is planned here, and their landmarks end here."""
         late: list[Reason] = []
         with time_step("faces", timings, on_step, clip.n_frames):
@@ -117,7 +117,7 @@ class Observer:
             )
         with time_step("lips", timings, on_step):
             tracks = tuple(observe_track(track) for track in found.tracks)
-        seen = Observation(
+        seen = ClipFeatures(
             name=clip.path.name,
             sha256=clip.sha256,
             n_frames=clip.n_frames,

@@ -45,7 +45,7 @@ RIGHT_EYE, LEFT_EYE = 33, 263  # outer corners
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ObservedTrack:
+class FaceFeatures:
     """One face through one shot, as numbers."""
 
     start: int  # frame number of row 0
@@ -65,7 +65,7 @@ class ObservedTrack:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Heard:
+class AudioFeatures:
     """The sound of a clip, on the clock of its picture."""
 
     rows: np.ndarray  # (T, 160) float32, `speech.log_mel`
@@ -77,7 +77,7 @@ class Heard:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Observation:
+class ClipFeatures:
     """A clip without its pictures and its sound."""
 
     name: str
@@ -86,8 +86,8 @@ class Observation:
     size_px: tuple[int, int]
     source_fps: float
     reasons: tuple[Reason, ...]  # what reading the container found
-    heard: Heard
-    tracks: tuple[ObservedTrack, ...]
+    heard: AudioFeatures
+    tracks: tuple[FaceFeatures, ...]
     cuts: tuple[int, ...]  # first frame of each new shot
     timings_s: dict[str, float]
     first_mouths: np.ndarray | None = None  # (T, 96, 96) uint8 of `paper.follow_first_face`; None: no face, or not cut
@@ -108,21 +108,21 @@ class Observation:
         return self.n_frames / FPS
 
 
-def listen(clip: Clip, voice: VoiceDetector, with_filterbank: bool = False, keep_audio: bool = False) -> Heard:
+def listen(clip: Clip, voice: VoiceDetector, with_filterbank: bool = False, keep_audio: bool = False) -> AudioFeatures:
     """Turn the clip's sound into rows, into AV-HuBERT's too where wanted, and tell where somebody speaks."""
     sounding = clip.audio[np.repeat(clip.audio_present, SAMPLES_PER_FRAME)]
     voiced = voice.find_speech(clip.audio) & clip.audio_present
     filterbank = filterbank_rows(clip.audio) if with_filterbank else None
     audio = clip.audio if keep_audio else None
-    return Heard(log_mel(clip.audio), voiced, clip.audio_present, level_dbfs(sounding), filterbank, audio)
+    return AudioFeatures(log_mel(clip.audio), voiced, clip.audio_present, level_dbfs(sounding), filterbank, audio)
 
 
-def observe_track(track: FaceTrack) -> ObservedTrack:
+def observe_track(track: FaceTrack) -> FaceFeatures:
     """Turn a face track into numbers."""
     widths = (track.boxes[:, 2] - track.boxes[:, 0])[track.seen]
     gap = _distance(track.landmarks, UPPER_LIP, LOWER_LIP) / _distance(track.landmarks, RIGHT_EYE, LEFT_EYE)
     face_px = float(np.median(widths)) if len(widths) else 0.0
-    return ObservedTrack(
+    return FaceFeatures(
         start=track.start,
         lips=describe_lips(track),
         seen=track.seen,
@@ -133,7 +133,7 @@ def observe_track(track: FaceTrack) -> ObservedTrack:
     )
 
 
-def measure_clip(observation: Observation) -> ClipQuality:
+def measure_clip(observation: ClipFeatures) -> ClipQuality:
     """Give the gates of the clip their numbers."""
     heard = observation.heard
     return ClipQuality(
@@ -147,7 +147,7 @@ def measure_clip(observation: Observation) -> ClipQuality:
     )
 
 
-def measure_track(observation: Observation, track: ObservedTrack) -> FaceQuality:
+def measure_track(observation: ClipFeatures, track: FaceFeatures) -> FaceQuality:
     """Give the gates of one face their numbers.
 
     A face that looks away for a second gives two tracks in one shot: the share of speech with a face is therefore taken
@@ -176,14 +176,14 @@ def _share(part: np.ndarray, whole: np.ndarray) -> float:
     return float((part & whole).sum() / whole.sum()) if whole.any() else 1.0
 
 
-def _any_seen(observation: Observation) -> np.ndarray:
+def _any_seen(observation: ClipFeatures) -> np.ndarray:
     seen = np.zeros(observation.n_frames, bool)
     for track in observation.tracks:
         seen[track.start : track.end] |= track.seen
     return seen
 
 
-def _shot(observation: Observation, track: ObservedTrack) -> slice:
+def _shot(observation: ClipFeatures, track: FaceFeatures) -> slice:
     """Frames from the cut before the track to the cut after it."""
     start = max((cut for cut in observation.cuts if cut <= track.start), default=0)
     end = min((cut for cut in observation.cuts if cut >= track.end), default=observation.n_frames)

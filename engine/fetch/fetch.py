@@ -24,7 +24,7 @@ from engine.errors import Code, EngineError, FolderUnwritable
 from engine.fetch.process import ChildMessage, run_job
 from engine.fetch.proxy import Network, Proxy
 from engine.fetch.url_policy import check_url
-from engine.fetch.ytdlp_child import MAX_THUMBNAIL_BYTES, MEDIA, PICTURE, SOUND, THUMBNAIL, Job
+from engine.fetch.ytdlp_child import MAX_THUMBNAIL_BYTES, MEDIA, PICTURE, SOUND, THUMBNAIL, FetchRequest
 from engine.media.containers import identify_container
 from engine.media.remux import merge
 from engine.settings import FetchLimits, MediaLimits
@@ -182,7 +182,7 @@ def _run(
         raise FolderUnwritable(f"{folder} cannot be written: {cause.strerror}.", "Choose another folder.") from cause
     try:
         with Proxy(limits, network) as proxy:
-            job = Job(
+            job = FetchRequest(
                 url=plain,
                 folder=str(place),
                 control=proxy.child_end.fileno(),

@@ -21,7 +21,7 @@ from typing import Any
 import engine
 from engine.errors import Code, EngineError
 from engine.fetch.proxy import Proxy
-from engine.fetch.ytdlp_child import Job
+from engine.fetch.ytdlp_child import FetchRequest
 from engine.settings import FetchLimits
 from engine.types import OnStep
 
@@ -107,7 +107,7 @@ class Rate:
         return (n_bytes - self.points[0][1]) / passed if passed >= self.window_s else None
 
 
-def run_job(job: Job, proxy: Proxy, limits: FetchLimits, on_step: OnStep) -> ChildMessage:
+def run_job(job: FetchRequest, proxy: Proxy, limits: FetchLimits, on_step: OnStep) -> ChildMessage:
     """Run one child to its end and give what it said. Raises an EngineError for everything but success."""
     process = _start(job, proxy)
     told = ChildMessage()
@@ -120,7 +120,7 @@ def run_job(job: Job, proxy: Proxy, limits: FetchLimits, on_step: OnStep) -> Chi
     raise _find_cause(told, proxy, process.returncode, limits)
 
 
-def _start(job: Job, proxy: Proxy) -> subprocess.Popen[bytes]:
+def _start(job: FetchRequest, proxy: Proxy) -> subprocess.Popen[bytes]:
     """Start the child: our Python, nothing of our environment, of our files only the socket to the proxy."""
     home = Path(job.folder) / "home"
     home.mkdir(mode=0o700)

@@ -41,7 +41,7 @@ WORDS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class FetchRequest:
     """What the child is to do."""
 
     url: str
@@ -74,7 +74,7 @@ def main() -> None:
     messages = os.dup(1)
     silence = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silence, 1)
-    job = Job(**json.loads(sys.stdin.buffer.read()))
+    job = FetchRequest(**json.loads(sys.stdin.buffer.read()))
     layers = confine_fetch(Path(job.folder), job.memory_bytes, job.cpu_s, job.max_bytes)
 
     def tell(kind: str, **fields: Any) -> None:
@@ -92,7 +92,7 @@ def main() -> None:
         tell("refused", code=code, text=_clean(text), names=[])
 
 
-def _do(job: Job, tell: Tell) -> None:
+def _do(job: FetchRequest, tell: Tell) -> None:
     from engine.fetch.proxy_client import TunnelConnection, TunnelledYoutubeDL
 
     TunnelConnection.control = socket.socket(fileno=job.control)
@@ -144,7 +144,7 @@ class _Log:
     info = warning = error = debug
 
 
-def _choose_options(job: Job, log: _Log, tell: Tell) -> dict[str, Any]:
+def _choose_options(job: FetchRequest, log: _Log, tell: Tell) -> dict[str, Any]:
     """Everything that yt-dlp could read, write or start besides the one file is off."""
     return {
         "quiet": True,
@@ -199,7 +199,7 @@ def _make_hook(tell: Tell) -> Callable[[dict[str, Any]], None]:
     return hook
 
 
-def _find_video(downloader: Any, job: Job) -> dict[str, Any]:
+def _find_video(downloader: Any, job: FetchRequest) -> dict[str, Any]:
     """The one video at a URL, not downloaded; a list of one is that one, of more the wanted one must have been said."""
     info = downloader.extract_info(job.url, download=False)
     if (info or {}).get("_type", "video") in ("playlist", "multi_video"):
@@ -219,7 +219,7 @@ def _find_video(downloader: Any, job: Job) -> dict[str, Any]:
     return info
 
 
-def _check_video(info: dict[str, Any], job: Job) -> None:
+def _check_video(info: dict[str, Any], job: FetchRequest) -> None:
     """Refuse by what the site itself says of its video; what it does not say is limited while it comes."""
     status = "is_live" if info.get("is_live") else str(info.get("live_status"))
     if status in STATUS_CODES:

@@ -24,7 +24,7 @@ TEXTS = (
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Sound:
+class SpeechClip:
     """Mono sound whose first sample is the time of the first picture."""
 
     samples: np.ndarray  # (N,) float32 in [-1, 1], 16 kHz
@@ -40,22 +40,22 @@ class Sound:
         heard = self.samples[self.present]
         return float(np.sqrt(np.mean(np.square(heard, dtype=np.float64)))) if len(heard) else 0.0
 
-    def cut(self, first: int, length: int) -> "Sound":
+    def cut(self, first: int, length: int) -> "SpeechClip":
         """Take exactly `length` samples from `first` on, which may be before the beginning; nothing is repeated."""
         samples, present = np.zeros(length, np.float32), np.zeros(length, bool)
         start, stop = max(first, 0), min(first + length, len(self.samples))
         if start < stop:
             samples[start - first : stop - first] = self.samples[start:stop]
             present[start - first : stop - first] = self.present[start:stop]
-        return Sound(samples, present)
+        return SpeechClip(samples, present)
 
 
-def shift_sound(sound: Sound, offset_s: float) -> Sound:
+def shift_sound(sound: SpeechClip, offset_s: float) -> SpeechClip:
     """Let the sound come later by `offset_s`, earlier where negative; what is moved out is lost."""
     return sound.cut(-round(offset_s * SAMPLE_RATE), len(sound.samples))
 
 
-def match_level(sound: Sound, wanted: Sound | None) -> Sound:
+def match_level(sound: SpeechClip, wanted: SpeechClip | None) -> SpeechClip:
     """Make a sound as loud as another, as far as it does not clip."""
     if wanted is None or sound.level < QUIET or wanted.level < QUIET:
         return sound
@@ -64,16 +64,16 @@ def match_level(sound: Sound, wanted: Sound | None) -> Sound:
     return replace(sound, samples=(sound.samples * gain).astype(np.float32))
 
 
-def replace_part(sound: Sound, other: Sound, start_s: float, end_s: float) -> Sound:
+def replace_part(sound: SpeechClip, other: SpeechClip, start_s: float, end_s: float) -> SpeechClip:
     """Put what `other` has between two times in the place of what is there, with short fades."""
     times = np.arange(len(sound.samples)) / SAMPLE_RATE
     share = np.clip(np.minimum(times - start_s, end_s - times) / FADE_S + 0.5, 0, 1).astype(np.float32)  # (N,)
     patch = other.cut(0, len(sound.samples))
     samples = sound.samples * (1 - share) + patch.samples * share
-    return Sound(samples, np.where(share > 0.5, patch.present, sound.present))
+    return SpeechClip(samples, np.where(share > 0.5, patch.present, sound.present))
 
 
-def speak_over(n_samples: int, chance: np.random.Generator) -> tuple[Sound, str]:
+def speak_over(n_samples: int, chance: np.random.Generator) -> tuple[SpeechClip, str]:
     """Sentences of a synthetic voice, drawn by chance, and the voice's name; as many as the length needs."""
     voice = Voice(str(chance.choice(VOICES)), int(chance.integers(135, 175)), int(chance.integers(40, 65)))
     parts: list[Speech] = []
@@ -84,4 +84,4 @@ def speak_over(n_samples: int, chance: np.random.Generator) -> tuple[Sound, str]
     spoken = join(parts)
     common = math.gcd(spoken.rate_hz, SAMPLE_RATE)
     samples = resample_poly(spoken.audio, SAMPLE_RATE // common, spoken.rate_hz // common)[:n_samples]
-    return Sound(samples.astype(np.float32), np.ones(len(samples), bool)).cut(0, n_samples), voice.name
+    return SpeechClip(samples.astype(np.float32), np.ones(len(samples), bool)).cut(0, n_samples), voice.name

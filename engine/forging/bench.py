@@ -17,7 +17,7 @@ from engine.faces.landmarker import FaceNets
 from engine.forging.kinds import CONTROLS, LABELS, NEED_VOICE, Forgery, Kind
 from engine.forging.manipulations import check_take, shift_time, speak_over_take, swap
 from engine.forging.retiming import control
-from engine.forging.source_clips import Take, load_take
+from engine.forging.source_clips import SourceClip, load_take
 from engine.forging.watermark import plan_mark, write_marked_clip
 from engine.settings import MediaLimits
 
@@ -42,14 +42,14 @@ class BenchOptions:
 
 
 @dataclass(slots=True, eq=False)
-class Studio:
+class ForgingTools:
     """The nets that find faces, and the takes found last."""
 
     nets: FaceNets
     limits: MediaLimits = field(default_factory=MediaLimits)
-    _takes: OrderedDict[Row, Take | EngineError] = field(default_factory=OrderedDict)
+    _takes: OrderedDict[Row, SourceClip | EngineError] = field(default_factory=OrderedDict)
 
-    def load(self, row: Row) -> Take:
+    def load(self, row: Row) -> SourceClip:
         """Find the main face of a clip, once; raises what `load_take` raises."""
         found = self._takes.pop(row, None)
         if found is None:
@@ -69,7 +69,7 @@ def forge_clips(
     rows: Sequence[Row],
     pool: Sequence[Row],
     folder: Path,
-    studio: Studio,
+    studio: ForgingTools,
     options: BenchOptions,
     on_clip: OnClip = lambda done, total: None,
 ) -> list[Skipped]:
@@ -118,7 +118,7 @@ def order_partners(kind: Kind, row: Row, pool: Sequence[Row], options: BenchOpti
     return front[place:] + front[:place] + chosen[options.n_donors :]
 
 
-def _plan(kind: Kind, row: Row, pool: Sequence[Row], studio: Studio, options: BenchOptions) -> Forgery:
+def _plan(kind: Kind, row: Row, pool: Sequence[Row], studio: ForgingTools, options: BenchOptions) -> Forgery:
     take = studio.load(row)
     chance = _draw_chance(options.seed, kind, row.written)
     if kind in CONTROLS:
@@ -131,7 +131,7 @@ def _plan(kind: Kind, row: Row, pool: Sequence[Row], studio: Studio, options: Be
 
 
 def _swap_with_first(
-    kind: Kind, take: Take, partners: Sequence[Row], studio: Studio, chance: np.random.Generator
+    kind: Kind, take: SourceClip, partners: Sequence[Row], studio: ForgingTools, chance: np.random.Generator
 ) -> Forgery:
     """Take the first partner that can serve; NotForgeable with all reasons where none can."""
     check_take(kind, take)

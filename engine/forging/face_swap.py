@@ -20,7 +20,7 @@ from functools import cached_property
 import cv2
 import numpy as np
 
-from engine.forging.source_clips import FaceShape, Take
+from engine.forging.source_clips import FaceShape, SourceClip
 from engine.synthesis import portrait
 from engine.synthesis.portrait import INNER_LIPS, LIP_STRIP, LOWER, N_MESH, OVAL, UPPER, Portrait
 from engine.synthesis.warping import Bent, Box, bend, order_by_depth, span_triangles
@@ -131,7 +131,7 @@ class Donor:
         return span_triangles(opened, opened[INNER_LIPS])
 
 
-def place_donor(take: Take, donor: Donor) -> np.ndarray:
+def place_donor(take: SourceClip, donor: Donor) -> np.ndarray:
     """(T, 468, 3) pixels: where the donor's points lie in each frame of the take."""
     motion = take.motion
     return np.stack(
@@ -139,7 +139,7 @@ def place_donor(take: Take, donor: Donor) -> np.ndarray:
     )
 
 
-def swap_face(take: Take, donor: Donor, span: range | None = None) -> Iterator[np.ndarray]:
+def swap_face(take: SourceClip, donor: Donor, span: range | None = None) -> Iterator[np.ndarray]:
     """Yield the frames of a take, those of the span with the donor's face: (H, W, 3) uint8 RGB, as yet unmarked."""
     image = match_colours(donor.still, take.still).turn(donor.still.image)
     placed = place_donor(take, donor)
@@ -189,7 +189,7 @@ NOSE = (2, 98, 327)
 CUT = 0.35  # share of the driver at which the picture is cut and blended
 
 
-def swap_mouth(take: Take, driver: Take) -> Iterator[np.ndarray]:
+def swap_mouth(take: SourceClip, driver: SourceClip) -> Iterator[np.ndarray]:
     """Yield the frames of a take with the driver's mouth, while both last: (H, W, 3) uint8 RGB, as yet unmarked."""
     share = _share_of_driver(take.shape)
     triangles = _span_mouth(take, share)
@@ -205,12 +205,12 @@ def swap_mouth(take: Take, driver: Take) -> Iterator[np.ndarray]:
         yield clone(patch, frame, hull, box)
 
 
-def count_shared(take: Take, driver: Take) -> int:
+def count_shared(take: SourceClip, driver: SourceClip) -> int:
     """Frames of the take until one of the two ends."""
     return min(len(take), int((len(driver) - 1) * take.rate / driver.rate) + 1)
 
 
-def _pair_frames(take: Take, driver: Take) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
+def _pair_frames(take: SourceClip, driver: SourceClip) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
     """Each frame of the take with the driver's of the same time and that one's number."""
     others = enumerate(driver.read_images())
     number, other = next(others)
@@ -233,14 +233,14 @@ def _share_of_driver(shape: FaceShape) -> np.ndarray:
     return share
 
 
-def _span_mouth(take: Take, share: np.ndarray) -> np.ndarray:
+def _span_mouth(take: SourceClip, share: np.ndarray) -> np.ndarray:
     """(M, 3) triangles about the mouth, its opening included: the driver's picture shows what is in there."""
     still = take.still
     triangles = span_triangles(still.rest + still.basis[portrait.OPEN])
     return triangles[(share[triangles] > 0).any(1)]
 
 
-def _place_mouth(take: Take, driver: Take, share: np.ndarray, row: int, number: int) -> np.ndarray:
+def _place_mouth(take: SourceClip, driver: SourceClip, share: np.ndarray, row: int, number: int) -> np.ndarray:
     """(468, 3) pixels: the take's points, those about the mouth giving way to the driver's."""
     own = take.shape.points + take.motion.deform[row]
     lips = np.unique([*UPPER.ravel(), *LOWER.ravel()])

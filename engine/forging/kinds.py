@@ -9,8 +9,8 @@ import numpy as np
 
 from engine.datasets.manifest import Row
 from engine.errors import NotForgeable
-from engine.forging.audio import Sound
-from engine.forging.source_clips import Take
+from engine.forging.audio import SpeechClip
+from engine.forging.source_clips import SourceClip
 
 
 class Kind(StrEnum):
@@ -57,7 +57,7 @@ class Forgery:
     rate: Fraction
     outlines: list[np.ndarray]  # (P, 2) pixels of every face in every frame: the mark keeps clear of them
     draw: Callable[[], Iterator[np.ndarray]]  # (H, W, 3) uint8 RGB frames, as yet unmarked
-    sound: Sound | None
+    sound: SpeechClip | None
     donor: Row | None = None  # who lent something
     offset_s: float | None = None  # positive: the sound comes late
     edit_s: tuple[float, float] | None = None  # the part that is forged; None: all of it
@@ -78,7 +78,7 @@ def check_other_person(one: Row, other: Row) -> None:
         )
 
 
-def describe(kind: Kind, take: Take) -> Forgery:
+def describe(kind: Kind, take: SourceClip) -> Forgery:
     """Describe the take as it is."""
     return Forgery(
         kind=kind,

@@ -10,11 +10,11 @@ from dataclasses import replace
 import numpy as np
 
 from engine.errors import NotForgeable
-from engine.forging.audio import Sound, match_level, replace_part, shift_sound, speak_over
+from engine.forging.audio import SpeechClip, match_level, replace_part, shift_sound, speak_over
 from engine.forging.face_swap import Donor, count_shared, match_colours, place_donor, swap_face, swap_mouth
 from engine.forging.kinds import Forgery, Kind, check_other_person, describe
 from engine.forging.reenactment import Performance, cut_mouths
-from engine.forging.source_clips import MIN_S, Take, check_lender
+from engine.forging.source_clips import MIN_S, SourceClip, check_lender
 from engine.synthesis.portrait import OVAL
 from engine.types import SAMPLE_RATE
 
@@ -22,7 +22,7 @@ EDIT_S = 1.0  # length of a partial edit
 SYNTHETIC = "synthetic"
 
 
-def swap(kind: Kind, take: Take, other: Take, chance: np.random.Generator) -> Forgery:
+def swap(kind: Kind, take: SourceClip, other: SourceClip, chance: np.random.Generator) -> Forgery:
     """Plan a forgery with what `other` lends.
 
     Raises NotForgeable where the two are, or could be, one person, and where one of the clips cannot serve.
@@ -34,7 +34,7 @@ def swap(kind: Kind, take: Take, other: Take, chance: np.random.Generator) -> Fo
     return (_FACES | _VOICES)[kind](take, other, chance)
 
 
-def check_take(kind: Kind, take: Take) -> None:
+def check_take(kind: Kind, take: SourceClip) -> None:
     """Raise NotForgeable where a take cannot serve, whoever lends."""
     if kind in _FACES:
         take.check_frontal()
@@ -46,7 +46,7 @@ def check_take(kind: Kind, take: Take) -> None:
         )
 
 
-def shift_time(take: Take, offset_s: float) -> Forgery:
+def shift_time(take: SourceClip, offset_s: float) -> Forgery:
     """Plan the take with its own sound coming `offset_s` late; NotForgeable where it has none, or is too short."""
     sound = shift_sound(_need_sound(take), offset_s)
     if not sound.present.any():
@@ -54,14 +54,14 @@ def shift_time(take: Take, offset_s: float) -> Forgery:
     return replace(describe(Kind.TIME_SHIFT, take), sound=sound, offset_s=offset_s)
 
 
-def speak_over_take(take: Take, chance: np.random.Generator) -> Forgery:
+def speak_over_take(take: SourceClip, chance: np.random.Generator) -> Forgery:
     """Plan the take with a synthetic voice, which says something else; EngineError without the synthesiser."""
     sound, name = speak_over(round(take.seconds * SAMPLE_RATE), chance)
     plain = describe(Kind.VOICE_OVER, take)
     return replace(plain, voice=SYNTHETIC, sound=match_level(sound, take.sound), detail=f"voice {name}")
 
 
-def _swap_face(take: Take, other: Take, chance: np.random.Generator) -> Forgery:
+def _swap_face(take: SourceClip, other: SourceClip, chance: np.random.Generator) -> Forgery:
     donor = Donor(other.still, other.shape)
     plain = describe(Kind.FACE_SWAP, take)
     return replace(
@@ -73,7 +73,7 @@ def _swap_face(take: Take, other: Take, chance: np.random.Generator) -> Forgery:
     )
 
 
-def _swap_part_of_face(take: Take, other: Take, chance: np.random.Generator) -> Forgery:
+def _swap_part_of_face(take: SourceClip, other: SourceClip, chance: np.random.Generator) -> Forgery:
     start, end = _draw_part(take, chance)
     donor, span = Donor(other.still, other.shape), range(round(start * take.rate), round(end * take.rate))
     plain = describe(Kind.PARTIAL_FACE, take)
@@ -87,7 +87,7 @@ def _swap_part_of_face(take: Take, other: Take, chance: np.random.Generator) -> 
     )
 
 
-def _reenact(take: Take, other: Take, chance: np.random.Generator) -> Forgery:
+def _reenact(take: SourceClip, other: SourceClip, chance: np.random.Generator) -> Forgery:
     mouths = cut_mouths(take, match_colours(take.still, other.still))
     performance = Performance(other.still, take.motion, mouths, np.arange(len(take)))
     return replace(
@@ -100,7 +100,7 @@ def _reenact(take: Take, other: Take, chance: np.random.Generator) -> Forgery:
     )
 
 
-def _swap_mouth(take: Take, other: Take, chance: np.random.Generator) -> Forgery:
+def _swap_mouth(take: SourceClip, other: SourceClip, chance: np.random.Generator) -> Forgery:
     seconds = float(count_shared(other, take) / other.rate)
     _check_shared(take, other, seconds)
     return replace(
@@ -112,7 +112,7 @@ def _swap_mouth(take: Take, other: Take, chance: np.random.Generator) -> Forgery
     )
 
 
-def _swap_audio(take: Take, other: Take, chance: np.random.Generator) -> Forgery:
+def _swap_audio(take: SourceClip, other: SourceClip, chance: np.random.Generator) -> Forgery:
     foreign, count = _need_sound(other), int(min(take.seconds, other.seconds) * take.rate)
     _check_shared(take, other, float(count / take.rate))
     return replace(
@@ -124,7 +124,7 @@ def _swap_audio(take: Take, other: Take, chance: np.random.Generator) -> Forgery
     )
 
 
-def _swap_part_of_audio(take: Take, other: Take, chance: np.random.Generator) -> Forgery:
+def _swap_part_of_audio(take: SourceClip, other: SourceClip, chance: np.random.Generator) -> Forgery:
     own, foreign = _need_sound(take), _need_sound(other)
     start, end = _draw_part(take, chance)
     if other.seconds < EDIT_S:
@@ -140,30 +140,30 @@ def _swap_part_of_audio(take: Take, other: Take, chance: np.random.Generator) ->
     )
 
 
-def _draw_part(take: Take, chance: np.random.Generator) -> tuple[float, float]:
+def _draw_part(take: SourceClip, chance: np.random.Generator) -> tuple[float, float]:
     """A span of EDIT_S somewhere in a take, seconds."""
     start = float(round(chance.uniform(0, take.seconds - EDIT_S) * take.rate) / take.rate)
     return start, start + EDIT_S
 
 
-def _need_sound(take: Take) -> Sound:
+def _need_sound(take: SourceClip) -> SpeechClip:
     if take.sound is None or not take.sound.present.any():
         raise NotForgeable(f"{take.row.written} has no sound while the face is seen.")
     return take.sound
 
 
-def _check_shared(take: Take, other: Take, seconds: float) -> None:
+def _check_shared(take: SourceClip, other: SourceClip, seconds: float) -> None:
     if seconds < MIN_S:
         raise NotForgeable(f"{take.row.written} and {other.row.written} have less than {MIN_S:g} s in common.")
 
 
-_FACES: dict[Kind, Callable[[Take, Take, np.random.Generator], Forgery]] = {
+_FACES: dict[Kind, Callable[[SourceClip, SourceClip, np.random.Generator], Forgery]] = {
     Kind.FACE_SWAP: _swap_face,
     Kind.PARTIAL_FACE: _swap_part_of_face,
     Kind.REENACTMENT: _reenact,
     Kind.MOUTH_SWAP: _swap_mouth,
 }
-_VOICES: dict[Kind, Callable[[Take, Take, np.random.Generator], Forgery]] = {
+_VOICES: dict[Kind, Callable[[SourceClip, SourceClip, np.random.Generator], Forgery]] = {
     Kind.AUDIO_SWAP: _swap_audio,
     Kind.PARTIAL_AUDIO: _swap_part_of_audio,
 }

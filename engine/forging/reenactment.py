@@ -15,7 +15,7 @@ import numpy as np
 from engine.faces.face_crops import CropPlan, cut_crops
 from engine.faces.landmark_features import find_poses
 from engine.forging.face_swap import Colours, box_around
-from engine.forging.source_clips import HeadMotion, Take, find_shape
+from engine.forging.source_clips import HeadMotion, SourceClip, find_shape
 from engine.synthesis.animation import HeadMesh
 from engine.synthesis.portrait import INNER_LIPS, LIP_STRIP, OVAL, Portrait
 from engine.synthesis.warping import Bent, Box, bend
@@ -82,7 +82,7 @@ class Performance:
             yield frame
 
 
-def cut_mouths(take: Take, colours: Colours | None = None) -> Mouths:
+def cut_mouths(take: SourceClip, colours: Colours | None = None) -> Mouths:
     """Keep what is seen between the lips of every frame, in other colours where wanted; the frames are streamed."""
     transforms = _place_crops(take.landmarks[:, CORNERS, :2])  # (T, 2, 3)
     rims = take.landmarks[:, INNER_LIPS, :2]

@@ -19,7 +19,7 @@ from scipy.ndimage import gaussian_filter1d
 from engine.errors import NotForgeable
 from engine.forging.kinds import Forgery, Kind, describe
 from engine.forging.reenactment import Performance, cut_mouths
-from engine.forging.source_clips import MIN_S, Take
+from engine.forging.source_clips import MIN_S, SourceClip
 
 SPEEDS = (0.5, 1.8)  # of a smooth warp, local
 LOW_PASS_S = 0.16  # deviation of the Gaussian: half the amplitude is left at 1.2 Hz
@@ -108,7 +108,7 @@ MAX_STORE_BYTES = 4 * 2**30
 _IN_TIME = (Kind.FROZEN, Kind.RERENDERED, Kind.SMOOTHED)  # their sound is still of their time
 
 
-def control(kind: Kind, take: Take, chance: np.random.Generator) -> Forgery:
+def control(kind: Kind, take: SourceClip, chance: np.random.Generator) -> Forgery:
     """Plan a control; NotForgeable where the take is too short for it, or turned away too far to be drawn."""
     plain = describe(kind, take)
     if kind == Kind.UNTOUCHED:
@@ -125,7 +125,7 @@ def control(kind: Kind, take: Take, chance: np.random.Generator) -> Forgery:
     return replace(plain, draw=lambda: play_frames(take, order), detail=f"speed {speed:.2f}" if speed else "")
 
 
-def play_frames(take: Take, order: np.ndarray) -> Iterator[np.ndarray]:
+def play_frames(take: SourceClip, order: np.ndarray) -> Iterator[np.ndarray]:
     """Yield frames of a take in any order (S,); those that do not come in turn are kept in a temporary file."""
     if (np.diff(order) >= 0).all():
         yield from _play_in_turn(take, order)
@@ -142,7 +142,7 @@ def play_frames(take: Take, order: np.ndarray) -> Iterator[np.ndarray]:
             yield np.array(store[number])
 
 
-def _order_frames(kind: Kind, take: Take, chance: np.random.Generator) -> np.ndarray:
+def _order_frames(kind: Kind, take: SourceClip, chance: np.random.Generator) -> np.ndarray:
     """(S,) int: frame numbers of a rough control."""
     count = len(take)
     if kind == Kind.FROZEN:
@@ -172,7 +172,7 @@ def _weigh_frames(kind: Kind, count: int, rate: float, chance: np.random.Generat
     return walk(count, rate, chance) if kind == Kind.SMOOTH_WALK else np.eye(count)
 
 
-def _play_in_turn(take: Take, order: np.ndarray) -> Iterator[np.ndarray]:
+def _play_in_turn(take: SourceClip, order: np.ndarray) -> Iterator[np.ndarray]:
     images = enumerate(take.read_images())
     number, image = next(images)
     for wanted in order:

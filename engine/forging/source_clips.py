@@ -19,7 +19,7 @@ from engine.errors import NotForgeable
 from engine.faces.landmark_features import HeadPoses, find_poses
 from engine.faces.landmarker import BLENDSHAPES, FaceNets
 from engine.faces.tracking import track_faces
-from engine.forging.audio import Sound
+from engine.forging.audio import SpeechClip
 from engine.media.clip import OwnPictures, open_clip, open_pictures, read_ahead
 from engine.settings import MediaLimits
 from engine.synthesis.portrait import LOWER_LIDS, N_MESH, OVAL, UPPER_LIDS, Portrait
@@ -129,7 +129,7 @@ SMOOTH_FRAMES = 0.5  # deviation of a Gaussian: takes some of the tracker's trem
 
 
 @dataclass(frozen=True)  # not slotted: what follows from the fields is kept
-class Take:
+class SourceClip:
     """The span of a clip in which its main face is seen."""
 
     row: Row
@@ -138,7 +138,7 @@ class Take:
     pictures: OwnPictures
     track: FaceTrack  # of the main face, at most MAX_S long
     faces: tuple[FaceTrack, ...]  # all of the clip
-    sound: Sound | None  # of the span; None: the clip has none in it
+    sound: SpeechClip | None  # of the span; None: the clip has none in it
 
     def __len__(self) -> int:
         """Count the frames."""
@@ -219,7 +219,7 @@ class Take:
             )
 
 
-def check_lender(take: Take) -> None:
+def check_lender(take: SourceClip) -> None:
     """Raise NotForgeable where no frame of a take shows its face well enough to be put on others."""
     take.check_frontal()
     width = float(np.median(take.track.boxes[:, 2] - take.track.boxes[:, 0]))
@@ -229,7 +229,7 @@ def check_lender(take: Take) -> None:
         raise NotForgeable(f"No frame of {take.row.written} shows the face from the front, at rest, its eyes open.")
 
 
-def load_take(row: Row, nets: FaceNets, limits: MediaLimits | None = None) -> Take:
+def load_take(row: Row, nets: FaceNets, limits: MediaLimits | None = None) -> SourceClip:
     """Find the main face of a clip; NotForgeable where there is none to speak of, EngineError for an unusable file."""
     limits = limits or MediaLimits()
     clip, pictures = open_clip(row.path, limits), open_pictures(row.path, limits)
@@ -242,8 +242,8 @@ def load_take(row: Row, nets: FaceNets, limits: MediaLimits | None = None) -> Ta
     if clip.has_audio:
         present = np.repeat(clip.audio_present, SAMPLES_PER_FRAME)
         first, length = (round(count / pictures.rate * SAMPLE_RATE) for count in (track.start, len(track.boxes)))
-        sound = Sound(clip.audio, present).cut(first, length)
-    return Take(row, clip.size_px, pictures.rate, pictures, track, faces, sound)
+        sound = SpeechClip(clip.audio, present).cut(first, length)
+    return SourceClip(row, clip.size_px, pictures.rate, pictures, track, faces, sound)
 
 
 def smooth(landmarks: np.ndarray) -> np.ndarray:

@@ -23,7 +23,7 @@ import cv2
 import numpy as np
 
 from engine.errors import Code, NotForgeable
-from engine.forging.audio import Sound
+from engine.forging.audio import SpeechClip
 from engine.types import SAMPLE_RATE
 
 WORDS = "FORGED FOR TESTING"
@@ -218,7 +218,7 @@ TAG = f"{WORDS}: made by Wayspeak's forgery bench. Nobody in it did or said this
 
 
 def write_marked_clip(
-    path: Path, frames: Iterable[np.ndarray], mark: Mark, rate: Fraction, sound: Sound | None, about: str
+    path: Path, frames: Iterable[np.ndarray], mark: Mark, rate: Fraction, sound: SpeechClip | None, about: str
 ) -> int:
     """Write marked frames (H, W, 3) uint8 RGB as H.264, the sound as AAC, in MP4; returns how many frames there are.
 
@@ -236,7 +236,7 @@ def write_marked_clip(
 
 
 def _encode(
-    path: Path, frames: Iterable[np.ndarray], mark: Mark, rate: Fraction, sound: Sound | None, about: str
+    path: Path, frames: Iterable[np.ndarray], mark: Mark, rate: Fraction, sound: SpeechClip | None, about: str
 ) -> int:
     count = 0
     with av.open(str(path), "w", format="mp4", options={"movflags": "faststart"}) as out:
@@ -260,7 +260,7 @@ def _encode(
     return count
 
 
-def _cut_sound(sound: Sound, length: int) -> Iterator[av.AudioFrame]:
+def _cut_sound(sound: SpeechClip, length: int) -> Iterator[av.AudioFrame]:
     """Frames of the sound from where it begins to where it ends, at most `length` samples after the first picture."""
     there = np.flatnonzero(sound.present[:length])
     if len(there) == 0:

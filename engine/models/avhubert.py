@@ -101,7 +101,7 @@ class MouthNet(nn.Module):
     def __init__(self, channels: tuple[int, int, int, int], shrink: int = 1):
         super().__init__()
         self.shrink = shrink
-        if shrink > 1:  # the shapes do not tell it either, see `Encoder`
+        if shrink > 1:  # the shapes do not tell it either, see `TransformerEncoder`
             self.register_buffer("shrink_px", torch.tensor(shrink))
         self.frontend3D = nn.Sequential(
             nn.Conv3d(1, channels[0], (5, 7, 7), (1, 2, 2), padding=(STEM_REACH, 3, 3), bias=False),
@@ -141,7 +141,7 @@ class Attention(nn.Module):
         return self.out_proj(y.transpose(1, 2).flatten(2))
 
 
-class Layer(nn.Module):
+class TransformerLayer(nn.Module):
     """A transformer layer whose normalisations stand before its two branches, or after their sums."""
 
     def __init__(self, config: AVHubertConfig):
@@ -162,7 +162,7 @@ class Layer(nn.Module):
         return self.final_layer_norm(x + self.drop(self.fc2(F.gelu(self.fc1(x)))))
 
 
-class Encoder(nn.Module):
+class TransformerEncoder(nn.Module):
     """Positions by a convolution, then the layers: (B, T, D) to (B, T, D), after the final normalisation."""
 
     def __init__(self, config: AVHubertConfig):
@@ -173,7 +173,7 @@ class Encoder(nn.Module):
         nn.init.zeros_(positions.bias)  # type: ignore[arg-type]
         # Kept as length and direction, as it was trained, rather than folded: one state dict serves training and use.
         self.pos_conv = nn.Sequential(weight_norm(positions, dim=2))
-        self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
+        self.layers = nn.ModuleList(TransformerLayer(config) for _ in range(config.layers))
         self.layer_norm = nn.LayerNorm(width)
         self.drop = nn.Dropout(config.dropout)
         # the shapes do not tell, and the other order gives wrong features without a word: so the state dict says it
@@ -203,7 +203,7 @@ class AVHubert(nn.Module):
         self.layer_norm = nn.LayerNorm(2 * width)
         self.post_extract_proj = nn.Linear(2 * width, width)
         self.drop = nn.Dropout(config.dropout)
-        self.encoder = Encoder(config)
+        self.encoder = TransformerEncoder(config)
         if config.n_clusters:
             self.mask_emb = nn.Parameter(torch.empty(N_AUDIO).uniform_())  # stands for a masked row of sound
             self.final_proj = nn.Linear(width, UNIT_WIDTH)

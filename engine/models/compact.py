@@ -66,7 +66,7 @@ class Stream(nn.Module):
         return hidden, F.normalize(self.outlet(hidden), dim=-1), weight
 
 
-class Member(nn.Module):
+class CompactMember(nn.Module):
     """A visual and an audio stream trained together."""
 
     def __init__(
@@ -83,10 +83,10 @@ class CompactConsistency(nn.Module):
 
     def __init__(self, n_members: int = 2, **sizes: int):
         super().__init__()
-        self.members = nn.ModuleList(Member(**sizes) for _ in range(n_members))  # type: ignore[arg-type]
+        self.members = nn.ModuleList(CompactMember(**sizes) for _ in range(n_members))  # type: ignore[arg-type]
 
     @classmethod
-    def of(cls, members: Sequence[Member]) -> "CompactConsistency":
+    def of(cls, members: Sequence[CompactMember]) -> "CompactConsistency":
         """Put trained members side by side."""
         model = cls(0)
         model.members.extend(members)
@@ -105,8 +105,8 @@ class CompactConsistency(nn.Module):
         heard = [_run(member.speech, voices, member.reach) for member in self._all()]
         return Encoded(0, _join(seen), _join(heard), _mean_weight(seen), _mean_weight(heard))
 
-    def _all(self) -> list[Member]:
-        return [member for member in self.members if isinstance(member, Member)]
+    def _all(self) -> list[CompactMember]:
+        return [member for member in self.members if isinstance(member, CompactMember)]
 
 
 def load_compact(path: Path, device: str = "cpu") -> CompactConsistency:

@@ -64,7 +64,7 @@ class DVPOptions:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Windows:
+class StyleWindowSet:
     """The windows of a track."""
 
     vectors: np.ndarray  # (n, D) float32, unit rows
@@ -101,7 +101,7 @@ class Pooling(nn.Module):
         return pooled
 
 
-class Member(nn.Module):
+class StyleMember(nn.Module):
     """One network: rows of a window to a unit vector, evidence of natural motion, and what it tells of the face."""
 
     def __init__(self, options: DVPOptions):
@@ -144,7 +144,7 @@ class DVP(nn.Module):
         super().__init__()
         self.options = options
         n_inputs = N_BANDS if options.frequency else N_PIXELS
-        self.members = nn.ModuleList(Member(options) for _ in range(n_members))
+        self.members = nn.ModuleList(StyleMember(options) for _ in range(n_members))
         self.register_buffer("shape_basis", torch.zeros(N_SHAPES, options.n_shapes))
         self.register_buffer("point_basis", torch.zeros(2 * N_POINTS, options.n_points))
         self.register_buffer("pose_scale", torch.ones(N_POSE))
@@ -152,7 +152,7 @@ class DVP(nn.Module):
         self.register_buffer("natural", torch.tensor([0.0, 1.0, 1.0]))
 
     @classmethod
-    def of(cls, members: Sequence[Member], bases: "DVP") -> "DVP":
+    def of(cls, members: Sequence[StyleMember], bases: "DVP") -> "DVP":
         """Put trained members side by side, with the bases that they were trained on."""
         model = cls(bases.options, 0)
         model.members.extend(members)
@@ -184,7 +184,7 @@ class DVP(nn.Module):
             evidence.append(torch.stack([one[1] for one in told]).mean(0))
         return torch.cat(vectors).cpu().numpy(), torch.cat(evidence).cpu().numpy()
 
-    def embed(self, motion: np.ndarray, faces: AlignedFaces, seen: np.ndarray) -> Windows:
+    def embed(self, motion: np.ndarray, faces: AlignedFaces, seen: np.ndarray) -> StyleWindowSet:
         """Embed a track of T frames, window by window; `seen` (T,) bool.
 
         A window counts where 25 of its frames are seen; a track shorter than that gives none.
@@ -194,10 +194,10 @@ class DVP(nn.Module):
         starts = np.array([s for s in starts if seen[s : s + length].sum() >= MIN_FRAMES], int)
         if not len(starts):
             dim = self.options.dim * len(self.members)
-            return Windows(np.zeros((0, dim), np.float32), np.zeros(0, np.float32), starts)
+            return StyleWindowSet(np.zeros((0, dim), np.float32), np.zeros(0, np.float32), starts)
         rows = [self.describe(motion[s : s + length], faces[s : s + length]) for s in starts]
         vectors, evidence = self.look(np.stack([fill_window(own, self.options.window) for own in rows]))
-        return Windows(vectors, evidence, starts)
+        return StyleWindowSet(vectors, evidence, starts)
 
 
 def place_windows(n_frames: int, length: int) -> np.ndarray:

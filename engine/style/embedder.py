@@ -21,7 +21,7 @@ import numpy as np
 
 from engine.faces.face_crops import AlignedFaces
 from engine.features.extractor import FACES_VERSION
-from engine.features.records import Observation, ObservedTrack
+from engine.features.records import ClipFeatures, FaceFeatures
 from engine.models.dvp import DVP, load_dvp
 from engine.settings import Settings
 from engine.types import FPS, DynamicEmbedding
@@ -69,7 +69,7 @@ class Dynamics:
         self.model, self.recipe, self.nature = model, recipe, nature
         self.trained_on = trained_on  # speakers
 
-    def embed(self, observation: Observation, track: ObservedTrack) -> DynamicEmbedding | None:
+    def embed(self, observation: ClipFeatures, track: FaceFeatures) -> DynamicEmbedding | None:
         """Embed one face; None where it is seen for less than a second. ValueError where no faces were cut."""
         if track.faces is None:
             raise ValueError("the faces of this observation were not cut: observe with `cut_faces`")
@@ -185,7 +185,7 @@ class StaticFace:
     def __init__(self) -> None:
         self.recipe = write_recipe([], (STATIC_VERSION, FACES_VERSION, MEAN_SHAPE.tobytes()), ["static"])
 
-    def embed(self, observation: Observation, track: ObservedTrack) -> DynamicEmbedding | None:
+    def embed(self, observation: ClipFeatures, track: FaceFeatures) -> DynamicEmbedding | None:
         """Embed one face; None where it is seen for less than a second. ValueError where no faces were cut."""
         if track.faces is None:
             raise ValueError("the faces of this observation were not cut: observe with `cut_faces`")
@@ -216,7 +216,7 @@ class Embedder(Protocol):
         """What evidence makes a motion natural; pooled embeddings are judged by it anew."""
         ...
 
-    def embed(self, observation: Observation, track: ObservedTrack) -> DynamicEmbedding | None:
+    def embed(self, observation: ClipFeatures, track: FaceFeatures) -> DynamicEmbedding | None:
         """Embed one face; None where it is seen for too short a time."""
         ...
 

@@ -14,7 +14,7 @@ CLEAR = GateOptions().clear_score
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Sighting:
+class FaceEmbedding:
     """Somebody who is seen in a clip."""
 
     name: str  # of the file
@@ -29,7 +29,7 @@ class Sighting:
     has_sound: bool = True  # False: nobody can tell when there was speech
 
 
-def choose_speaker(faces: Sequence[Sighting], judge: Callable[[], Analysis]) -> Sighting:
+def choose_speaker(faces: Sequence[FaceEmbedding], judge: Callable[[], Analysis]) -> FaceEmbedding:
     """The one who speaks, among all faces of a clip, at least one; MANY_FACES where none alone is clearly the speaker.
 
     Whoever is seen for a moment beside another does not count; among the rest the mouth has to fit the voice, which

@@ -9,7 +9,7 @@ import numpy as np
 
 from engine.datasets.manifest import Row, read_manifest
 from engine.errors import Code
-from engine.features.records import Observation, ObservedTrack
+from engine.features.records import ClipFeatures, FaceFeatures
 from engine.models.compact import N_BANDS
 
 MIN_FRAMES = 28  # shorter clips hold hardly a full window
@@ -72,7 +72,7 @@ def choose_rows(rows: Iterable[Row]) -> list[Row]:
     return [row for row in rows if row.label == "real" and row.has_audio == "1" and row.audio_in_sync == "yes"]
 
 
-def build_clip(observation: Observation, row: Row, corpus: str) -> TrainingClip | None:
+def build_clip(observation: ClipFeatures, row: Row, corpus: str) -> TrainingClip | None:
     """Take the face that is longest and largest in the picture; None where there is too little of it."""
     if not observation.tracks:
         return None
@@ -85,7 +85,7 @@ def build_clip(observation: Observation, row: Row, corpus: str) -> TrainingClip 
     return TrainingClip(observation.name, row.source, row.speaker, corpus, track.lips, mel, real)
 
 
-def choose_face(tracks: Sequence[ObservedTrack]) -> ObservedTrack:
+def choose_face(tracks: Sequence[FaceFeatures]) -> FaceFeatures:
     """Take the face that is longest and largest in the picture."""
     return max(tracks, key=lambda one: len(one.seen) * one.face_px)
 

@@ -13,18 +13,27 @@ from benchmarks.standins import StandIns, choose_one_each, load_stand_ins
 from engine.datasets.manifest import Row
 from engine.errors import EngineError
 from engine.evaluation.perturbations import Perturbation
-from engine.evaluation.results import Against, ConsistencyFigures, Depth, Hits, OffsetFigures, Parting, Share, Trimmed
-from engine.evaluation.robustness import UNTOUCHED, Outcome, RobustnessReport, Step
-from engine.features.extractor import Observer
-from engine.training.consistency.ensemble import MemberOptions, Trainee
+from engine.evaluation.results import (
+    Against,
+    ConsistencyFigures,
+    Depth,
+    Discrimination,
+    Hits,
+    OffsetFigures,
+    Share,
+    Trimmed,
+)
+from engine.evaluation.robustness import UNTOUCHED, PerturbationResult, RobustnessReport, Step
+from engine.features.extractor import FeatureExtractor
+from engine.training.consistency.ensemble import MemberOptions, MemberState
 from tests.fakes import FakeNets, FakeVoice
 
 DOCS = Path(__file__).parents[2] / "docs"
 SOURCES = ("lab", "hall", "lab", "studio")
 
 
-def parted(auc: float, n: int = 9) -> Parting:
-    return Parting(auc, 1 - auc, auc, (auc - 0.1, min(1.0, auc + 0.1)), "people", n, 10 * n)
+def parted(auc: float, n: int = 9) -> Discrimination:
+    return Discrimination(auc, 1 - auc, auc, (auc - 0.1, min(1.0, auc + 0.1)), "people", n, 10 * n)
 
 
 def measure() -> Measured:
@@ -35,7 +44,9 @@ def measure() -> Measured:
         "swapped voice", parted(0.99), against, {"1": parted(0.71)}, parted(0.5), {"en": parted(1.0, 8)}, trimmed, depth
     )
     outcomes = tuple(
-        Outcome(step, parted(0.9 - step.level / 50), None, 9, (), Share(step.level / 10, (0.0, 0.6), "people", 9))
+        PerturbationResult(
+            step, parted(0.9 - step.level / 50), None, 9, (), Share(step.level / 10, (0.0, 0.6), "people", 9)
+        )
         for step in (UNTOUCHED, Step(Perturbation.MP3, 1), Step(Perturbation.MP3, 5))
     )
     hits = Hits(0.66, (0.5, 0.8), "people", 40, 1.0)
@@ -107,7 +118,7 @@ def write_run(folder: Path) -> None:
     (folder / "checkpoints").mkdir()
     for fold in (1, 2):
         torch.manual_seed(fold)
-        state = {"trainee": Trainee(MemberOptions()).state_dict()}
+        state = {"trainee": MemberState(MemberOptions()).state_dict()}
         torch.save(state, folder / "checkpoints" / f"held-out-{fold}-0.checkpoint")
 
 
@@ -115,7 +126,7 @@ def write_run(folder: Path) -> None:
 def stand_ins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StandIns:
     monkeypatch.setenv("WAYSPEAK_DATA", str(tmp_path / "data"))
     write_run(tmp_path)
-    observer = Observer(FakeNets(), FakeVoice(), "drawn")  # type: ignore[arg-type]
+    observer = FeatureExtractor(FakeNets(), FakeVoice(), "drawn")  # type: ignore[arg-type]
     return load_stand_ins(make_rows(), tmp_path, observer)
 
 
@@ -132,7 +143,7 @@ def test_each_clip_is_judged_by_the_network_that_never_saw_its_source(stand_ins:
 
 def test_a_folder_without_the_record_says_what_makes_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WAYSPEAK_DATA", str(tmp_path / "data"))
-    observer = Observer(FakeNets(), FakeVoice(), "drawn")  # type: ignore[arg-type]
+    observer = FeatureExtractor(FakeNets(), FakeVoice(), "drawn")  # type: ignore[arg-type]
     with pytest.raises(EngineError) as told:
         load_stand_ins(make_rows(), tmp_path, observer)
     assert "--validate" in told.value.hint

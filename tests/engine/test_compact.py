@@ -13,7 +13,7 @@ from engine.faces.landmark_features import N_FEATURES
 from engine.models.compact import (
     N_SPEECH,
     CompactConsistency,
-    Member,
+    CompactMember,
     Stream,
     _run,
     centre_lips,
@@ -104,7 +104,7 @@ def test_an_output_depends_on_the_frames_within_reach_alone(side: str) -> None:
 @pytest.mark.parametrize("side", ["lips", "speech"])
 def test_no_stream_can_tell_where_it_stands(side: str) -> None:
     member = make_model().members[0]
-    assert isinstance(member, Member) and member.reach == REACH
+    assert isinstance(member, CompactMember) and member.reach == REACH
     stream = getattr(member, side)
     assert isinstance(stream, Stream)
     still = torch.randn(1, 1, stream.inlet.in_features).expand(1, 70, -1)

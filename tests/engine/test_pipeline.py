@@ -9,10 +9,10 @@ from engine import pipeline
 from engine.consistency.methods import Method
 from engine.consistency.model_specs import SPECS
 from engine.consistency.offsets import PLAIN_MEAN, ConsistencyOptions
-from engine.consistency.scorers import Expert, OpinionOptions
+from engine.consistency.scorers import ConsistencyScorer, OpinionOptions
 from engine.errors import Code, WeightsMissing
 from engine.features import extractor
-from engine.features.extractor import Observer
+from engine.features.extractor import FeatureExtractor
 from engine.features.records import measure_clip, measure_track
 from engine.pipeline import Engine, EngineOptions
 from engine.settings import MediaLimits, Settings
@@ -39,7 +39,7 @@ FILE = Path("drawn.mp4")
 
 @pytest.fixture
 def engine() -> Engine:
-    return Engine(Observer(FakeNets(), FakeVoice(), "seen"), make_expert(), "fake")  # type: ignore[arg-type]
+    return Engine(FeatureExtractor(FakeNets(), FakeVoice(), "seen"), make_expert(), "fake")  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -269,7 +269,7 @@ def test_limits_of_the_settings_reach_the_reader(monkeypatch):
     clip = make_clip([MOUTH[:30]], make_voice(MOUTH[:30]))
     monkeypatch.setattr(extractor, "open_clip", lambda path, limits, sha256=None: asked.append((path, limits)) or clip)
     limits = MediaLimits(max_duration_s=5)
-    Observer(FakeNets(), FakeVoice(), "seen", limits=limits).observe(FILE)  # type: ignore[arg-type]
+    FeatureExtractor(FakeNets(), FakeVoice(), "seen", limits=limits).observe(FILE)  # type: ignore[arg-type]
 
     assert asked == [(FILE, limits)]
 
@@ -281,17 +281,17 @@ PAPER = Mode.PAPER
 def make_engine(monkeypatch):
     """An engine that reads mouths where its expert does, in front of a drawn clip."""
 
-    def make(clip: Clip, *experts: Expert, **options) -> Engine:
+    def make(clip: Clip, *experts: ConsistencyScorer, **options) -> Engine:
         monkeypatch.setattr(extractor, "open_clip", lambda path, limits, sha256=None: clip)
         cut_mouths = any(expert.encoder.needs_mouths for expert in experts)
         first, *second = experts
-        seer = Observer(FakeNets(), FakeVoice(), "seen", cut_mouths=cut_mouths)  # type: ignore[arg-type]
+        seer = FeatureExtractor(FakeNets(), FakeVoice(), "seen", cut_mouths=cut_mouths)  # type: ignore[arg-type]
         return Engine(seer, first, "fake", options.get("options"), *second)
 
     return make
 
 
-def mouth_reader(mode: Mode = Mode.STRICT) -> Expert:
+def mouth_reader(mode: Mode = Mode.STRICT) -> ConsistencyScorer:
     return make_expert(mode, Model.AVHUBERT_BASE, FakeMouthReader())
 
 
@@ -421,10 +421,10 @@ def test_recipes_of_models_modes_and_seconds_differ(monkeypatch, tmp_path):
     for name in ("face", "voice", *Model):
         files[name] = tmp_path / f"{name}.bin"
         files[name].write_text(name)
-    seer = Observer(FakeNets(), FakeVoice(), "seen", [files["face"], files["voice"]])  # type: ignore[arg-type]
+    seer = FeatureExtractor(FakeNets(), FakeVoice(), "seen", [files["face"], files["voice"]])  # type: ignore[arg-type]
     cut: list[bool] = []
     monkeypatch.setattr(
-        Observer, "load", lambda settings, options, cut_mouths, cut_faces: cut.append(cut_mouths) or seer
+        FeatureExtractor, "load", lambda settings, options, cut_mouths, cut_faces: cut.append(cut_mouths) or seer
     )
     monkeypatch.setattr(pipeline, "locate_model", lambda model, folder: files[model])
     encoders = {model: FakeMouthReader() if SPECS[model].needs_mouths else FakeEncoder() for model in Model}

@@ -11,7 +11,7 @@ from engine.calibration.calibrators import Logistic
 from engine.calibration.records import Bounds, Calibration, Policy, seal
 from engine.errors import Code
 from engine.features import extractor
-from engine.features.extractor import Observer
+from engine.features.extractor import FeatureExtractor
 from engine.pipeline import Engine
 from engine.reports.json import from_json, to_json, write_json
 from engine.reports.text import summarise
@@ -35,7 +35,7 @@ def record() -> Calibration:
 
 @pytest.fixture
 def engine(record: Calibration) -> Engine:
-    seer = Observer(FakeNets(), FakeVoice(), "seen")  # type: ignore[arg-type]
+    seer = FeatureExtractor(FakeNets(), FakeVoice(), "seen")  # type: ignore[arg-type]
     return Engine(seer, make_expert(), "fake", calibration=record)
 
 

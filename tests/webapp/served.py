@@ -20,8 +20,8 @@ from webapp.accounts import store as accounts_store
 from webapp.accounts.middleware import find_visitor
 from webapp.accounts.records import Role
 from webapp.accounts.store import AccountStore
-from webapp.analysis.analyser import Examination
-from webapp.analysis.records import Question
+from webapp.analysis.analyser import AnalysisResult
+from webapp.analysis.records import AnalysisRequest
 from webapp.context import AppContext
 from webapp.jobs.records import Job
 from webapp.jobs.store import JobStore
@@ -70,12 +70,12 @@ def make_key(settings: Settings, name: str) -> dict[str, str]:
 def finish_job(settings: Settings, folder: Path, owner: str = "local", n_faces: int = 2) -> Job:
     """A job that a worker has done."""
     store = JobStore.open(settings)
-    hand_in(store, folder, "talk.mp4", owner, question=Question(reason="case 7"))
+    hand_in(store, folder, "talk.mp4", owner, question=AnalysisRequest(reason="case 7"))
     job = store.lease("worker")
     assert job is not None and job.owner == owner
     analysis = make_analysis(*(make_report(0.6, 1) for _ in range(n_faces)), name="talk.mp4")
     faces = tuple(make_sighting(face) for face in range(n_faces))
-    found = Examination(analysis, faces, tuple(make_search((1, "Ada")) for _ in faces), None)
+    found = AnalysisResult(analysis, faces, tuple(make_search((1, "Ada")) for _ in faces), None)
     assert store.finish(job.id, "worker", found)
     done = store.get(job.id)
     store.close()

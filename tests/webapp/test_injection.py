@@ -14,7 +14,7 @@ from tests.fakes import make_analysis
 from tests.payloads import check_html
 from tests.webapp.jobs.handed import START, make_search, make_sighting, make_verification
 from webapp.accounts import login
-from webapp.analysis.records import JobError, Question
+from webapp.analysis.records import AnalysisRequest, JobError
 from webapp.jobs.records import Job, JobState
 from webapp.views import analysis as views
 from webapp.views import identification as who_views
@@ -31,7 +31,7 @@ def make_job(state: JobState, name: str = "a.mp4", error: JobError | None = None
         url=None,
         sha256=None,
         size_bytes=1,
-        question=Question(),
+        question=AnalysisRequest(),
         batch=None,
         created_at=START,
         started_at=None,

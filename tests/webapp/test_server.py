@@ -15,7 +15,7 @@ from starlette.testclient import TestClient
 
 from tests.raising import raises
 from tests.webapp import served
-from webapp.accounts.hosts import Doors, is_loopback, is_same_origin
+from webapp.accounts.hosts import HostPolicy, is_loopback, is_same_origin
 from webapp.context import AppContext
 from webapp.errors import WebCode
 from webapp.pages.app import launch_settings
@@ -173,12 +173,14 @@ def test_a_public_address_without_accounts_is_refused(tmp_path: Path, monkeypatc
         with raises(WebCode.PUBLIC_WITHOUT_ACCOUNTS):
             serve(page, context, host, 0)
     monkeypatch.setenv("WAYSPEAK_LOCAL_ONLY", "1")
-    assert Doors.from_env("0.0.0.0", False).knows("localhost:1") and not Doors.from_env("0.0.0.0", False).knows("a.b")
+    assert HostPolicy.from_env("0.0.0.0", False).knows("localhost:1") and not HostPolicy.from_env(
+        "0.0.0.0", False
+    ).knows("a.b")
     monkeypatch.delenv("WAYSPEAK_LOCAL_ONLY")
     monkeypatch.setenv("WAYSPEAK_ACCOUNTS", "1")
-    assert Doors.from_env("0.0.0.0", False).has_accounts and Doors.from_env("0.0.0.0", False).knows("a.b")
+    assert HostPolicy.from_env("0.0.0.0", False).has_accounts and HostPolicy.from_env("0.0.0.0", False).knows("a.b")
     monkeypatch.setenv("WAYSPEAK_HOSTS", "Way.example, other.example")
-    doors = Doors.from_env("0.0.0.0", True)
+    doors = HostPolicy.from_env("0.0.0.0", True)
     assert doors.knows("way.example:8443") and doors.knows("localhost") and not doors.knows("a.b")
 
 

@@ -33,7 +33,7 @@ class Kind(StrEnum):
     RUN = "run"  # something that was started, by its event id
 
 
-class Belongings:
+class GradioOwnership:
     """Who has what. A file may be several people's: the same example has the same place for all."""
 
     def __init__(self, shared: Iterable[str] = ()):
@@ -136,10 +136,10 @@ ALLOWED: dict[tuple[str, str], Rule] = {
 _PATTERNS = [(method, compile_path(path)[0], rule) for (method, path), rule in ALLOWED.items()]
 
 
-class PageGuard:
+class GradioMiddleware:
     """Middleware of the Gradio app alone; without accounts there is one user, and only the allow-list refuses."""
 
-    def __init__(self, app: ASGIApp, belongings: Belongings):
+    def __init__(self, app: ASGIApp, belongings: GradioOwnership):
         self._app, self._belongings = app, belongings
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

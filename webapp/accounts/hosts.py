@@ -11,7 +11,7 @@ LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 @dataclass(frozen=True, slots=True)
-class Doors:
+class HostPolicy:
     """How the app can be reached.
 
     WAYSPEAK_HOSTS: by which names, comma-separated; where accounts are on and it is empty, by any.
@@ -25,7 +25,7 @@ class Doors:
     is_local_only: bool = False
 
     @classmethod
-    def from_env(cls, host: str, has_users: bool) -> "Doors":
+    def from_env(cls, host: str, has_users: bool) -> "HostPolicy":
         """Accounts are on where WAYSPEAK_ACCOUNTS=1, or there is one; PUBLIC_WITHOUT_ACCOUNTS where they must be."""
         names = os.environ.get("WAYSPEAK_HOSTS", "")
         doors = cls(

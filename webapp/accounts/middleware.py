@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from engine.errors import EngineError
 from engine.reports.json import error_to_json
-from webapp.accounts.hosts import Doors, is_same_origin
+from webapp.accounts.hosts import HostPolicy, is_same_origin
 from webapp.accounts.records import LOCAL, LoginLocked, Role, Visitor
 from webapp.accounts.store import AccountStore
 from webapp.errors import WebCode
@@ -138,10 +138,10 @@ HEADERS = {
 }
 
 
-class Guard:
+class AuthMiddleware:
     """Wraps the whole app; `accounts` is None where there are none, and everybody is the local user then."""
 
-    def __init__(self, app: ASGIApp, doors: Doors, accounts: AccountStore | None):
+    def __init__(self, app: ASGIApp, doors: HostPolicy, accounts: AccountStore | None):
         if doors.has_accounts and accounts is None:
             raise ValueError("accounts are on, and there is no place where they are kept")
         self._app, self._doors, self._accounts = app, doors, accounts
@@ -202,7 +202,7 @@ def _read_key(request: HTTPConnection) -> str | None:
     return key.strip() if kind.lower() == "bearer" and _is_api(request.scope) else None
 
 
-def _refuse_foreign(request: HTTPConnection, doors: Doors) -> None:
+def _refuse_foreign(request: HTTPConnection, doors: HostPolicy) -> None:
     """FOREIGN_REQUEST for a name that is not ours (DNS rebinding), and for what another site's page sends (CSRF)."""
     host = request.headers.get("host", "")
     if not doors.knows(host):

@@ -20,11 +20,11 @@ from engine.consistency.methods import Method, list_methods
 from engine.errors import EngineError
 from engine.settings import Settings
 from engine.speech.phonemes import SoundRecogniser
-from engine.style.records import Sighting
+from engine.style.records import FaceEmbedding
 from engine.types import Analysis, OnStep
 from gallery_db.records import Search, Verification
-from webapp.analysis.gallery_queries import Asker
-from webapp.analysis.records import JobError, Question
+from webapp.analysis.gallery_queries import GalleryClient
+from webapp.analysis.records import AnalysisRequest, JobError
 from webapp.analysis.signals import Traces
 
 if TYPE_CHECKING:  # it imports torch
@@ -61,7 +61,7 @@ def find_method(title: str | None, data_dir: Path) -> Method:
 
 
 if TYPE_CHECKING:
-    from engine.features.records import Observation
+    from engine.features.records import ClipFeatures
 
 
 class LipWatch:
@@ -73,7 +73,7 @@ class LipWatch:
 
     def watch(
         self,
-        seen: "Observation",
+        seen: "ClipFeatures",
         language: str,
         on_step: OnStep = lambda name, completed, total: None,
     ) -> tuple[ArticulationReport, ...]:
@@ -89,13 +89,13 @@ class LipWatch:
 
 
 if TYPE_CHECKING:  # the page reads examinations and makes none
-    from engine.features.records import Observation
+    from engine.features.records import ClipFeatures
     from engine.pipeline import Engine
     from engine.style.embedder import Embedder
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Examination:
+class AnalysisResult:
     """Both answers.
 
     Searches and verifications are as many as `faces`, in their order; None: not asked for, or absent, and then
@@ -103,7 +103,7 @@ class Examination:
     """
 
     analysis: Analysis
-    faces: tuple[Sighting, ...]  # seen for a second at least, and embedded
+    faces: tuple[FaceEmbedding, ...]  # seen for a second at least, and embedded
     searches: tuple[Search, ...] | None = None
     verifications: tuple[Verification, ...] | None = None
     speakers_error: JobError | None = None  # why nobody was embedded, or the second answer is absent
@@ -118,16 +118,16 @@ class Examination:
         return tuple(sorted({*found, *(one.speaker.id for one in self.verifications or ())}))
 
 
-class Examiner:
+class Analyser:
     """Holds the networks; one file at a time. An `on_step` that raises ends the examination."""
 
-    def __init__(self, engines: Engines, embedder: "Embedder | EngineError", asker: Asker, data_dir: Path):
+    def __init__(self, engines: Engines, embedder: "Embedder | EngineError", asker: GalleryClient, data_dir: Path):
         """In the place of an embedder, an EngineError says why there is none."""
         self._lip_watch = LipWatch()
         self._engines, self._embedder, self._asker, self._data_dir = engines, embedder, asker, data_dir
 
     @classmethod
-    def load(cls, settings: Settings) -> "Examiner":
+    def load(cls, settings: Settings) -> "Analyser":
         """Load the default engine and the embedder; WeightsMissing and WeightsDamaged where the engine's are."""
         from engine.pipeline import Engine
         from engine.style.embedder import load_dynamics
@@ -142,16 +142,16 @@ class Examiner:
         def load(method: Method) -> Engine:
             return Engine.load(settings, method, cut_faces=cut_faces)
 
-        return cls(Engines(load(Method()), load), embedder, Asker(settings), settings.data_dir)
+        return cls(Engines(load(Method()), load), embedder, GalleryClient(settings), settings.data_dir)
 
     def examine(
         self,
         path: Path,
         name: str,
-        question: Question,
+        question: AnalysisRequest,
         on_step: OnStep = lambda name, completed, total: None,
         sha256: str | None = None,
-    ) -> Examination:
+    ) -> AnalysisResult:
         """Observe once, and answer; EngineError where the file cannot be read, or the method is not there.
 
         `sha256` is the hash of the file where it is known.
@@ -161,7 +161,7 @@ class Examiner:
         seen = replace(engine.observer.observe(path, on_step, sha256, keep_audio=listens), name=name)
         self._calibrate(engine)
         analysis = engine.judge(seen, on_step)
-        faces: tuple[Sighting, ...] = ()
+        faces: tuple[FaceEmbedding, ...] = ()
         searches = verifications = error = None
         try:
             faces = self._tell_faces(engine, seen, on_step)
@@ -170,10 +170,10 @@ class Examiner:
             error = JobError.of(why)
         shown = replace(seen, tracks=engine.expert.choose_faces(seen))
         articulations, lack = self._watch_lips(shown, question, on_step)
-        return Examination(analysis, faces, searches, verifications, error, Traces.of(shown), articulations, lack)
+        return AnalysisResult(analysis, faces, searches, verifications, error, Traces.of(shown), articulations, lack)
 
     def _watch_lips(
-        self, seen: "Observation", question: Question, on_step: OnStep
+        self, seen: "ClipFeatures", question: AnalysisRequest, on_step: OnStep
     ) -> tuple[tuple[ArticulationReport, ...] | None, JobError | None]:
         if question.language is None:
             return None, None
@@ -191,12 +191,12 @@ class Examiner:
         else:
             engine.calibration = find_calibration(Task.CONSISTENCY, engine.expert.recipe, kept)
 
-    def _tell_faces(self, engine: "Engine", seen: "Observation", on_step: OnStep) -> tuple[Sighting, ...]:
-        from engine.style.clip_embeddings import Watcher
+    def _tell_faces(self, engine: "Engine", seen: "ClipFeatures", on_step: OnStep) -> tuple[FaceEmbedding, ...]:
+        from engine.style.clip_embeddings import ClipEmbedder
 
         if isinstance(self._embedder, EngineError):
             raise self._embedder
         on_step("embed", 0, 1)
-        faces = Watcher(engine.observer, self._embedder, lambda: engine).tell_faces(seen)
+        faces = ClipEmbedder(engine.observer, self._embedder, lambda: engine).tell_faces(seen)
         on_step("embed", 1, 1)
         return faces

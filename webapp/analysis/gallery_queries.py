@@ -14,12 +14,12 @@ from engine.errors import Code, EngineError
 from engine.json_fields import explain
 from engine.reports.json import write_json
 from engine.settings import Settings
-from engine.style.records import Sighting
+from engine.style.records import FaceEmbedding
 from engine.types import OnStep
 from gallery_db.database import FILE, FOLDER
 from gallery_db.records import NewSample, Search, Verification
 from gallery_db.text import to_json
-from webapp.analysis.records import Question
+from webapp.analysis.records import AnalysisRequest
 from webapp.errors import WebCode
 
 MIN_SPEECH_S = 1.0  # of a clip that is enrolled
@@ -38,8 +38,8 @@ SEARCHES, VERIFICATIONS = TypeAdapter(tuple[Search, ...]), TypeAdapter(tuple[Ver
 
 def ask_gallery(
     gallery: "Gallery",
-    faces: Sequence[Sighting],
-    question: Question,
+    faces: Sequence[FaceEmbedding],
+    question: AnalysisRequest,
     on_step: OnStep = lambda name, completed, total: None,
 ) -> Answers:
     """Search the gallery for each face, and verify each against one speaker, as asked; EngineError where that fails."""
@@ -62,7 +62,7 @@ def ask_gallery(
     )
 
 
-class Asker:
+class GalleryClient:
     """Opens the gallery when it is first asked, and keeps it open; anew after an error."""
 
     def __init__(self, settings: Settings):
@@ -70,7 +70,10 @@ class Asker:
         self._gallery: Gallery | None = None
 
     def ask(
-        self, faces: Sequence[Sighting], question: Question, on_step: OnStep = lambda name, completed, total: None
+        self,
+        faces: Sequence[FaceEmbedding],
+        question: AnalysisRequest,
+        on_step: OnStep = lambda name, completed, total: None,
     ) -> Answers:
         """Search everybody for each face, or hold each against one, as asked; EngineError where that cannot be."""
         if not question.is_about_speakers:
@@ -107,7 +110,7 @@ class Asker:
 
 
 def write_answers(
-    faces: Sequence[Sighting],
+    faces: Sequence[FaceEmbedding],
     searches: Sequence[Search] | None = None,
     verifications: Sequence[Verification] | None = None,
 ) -> str:
@@ -130,7 +133,7 @@ def read_answers(told: Mapping[str, Any]) -> Answers:
         raise Code.REPORT_DAMAGED(f"The answers about speakers are damaged: {explain(cause)}.", "Ask again.") from cause
 
 
-def _describe_face(face: Sighting) -> dict[str, Any]:
+def _describe_face(face: FaceEmbedding) -> dict[str, Any]:
     return {
         "face": face.face,
         "start_s": round(face.start_s, 3),
@@ -148,7 +151,7 @@ def _read_all(faces: Sequence[Mapping[str, Any]], name: str, records: TypeAdapte
     return records.validate_python([face[name] for face in faces], extra="forbid")
 
 
-def to_sample(face: "Sighting", session: str = "") -> NewSample:
+def to_sample(face: "FaceEmbedding", session: str = "") -> NewSample:
     """Make it ready to be enrolled: seconds with speech count; NOT_ENOUGH_SPEECH where they are too few."""
     seconds = min(face.embedding.seconds, face.speech_s)
     if seconds < MIN_SPEECH_S:

@@ -9,7 +9,7 @@ from gallery_db.records import MAX_TEXT
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class AnalysisRequest:
     """What is asked of a clip besides whether face and voice belong together, and by which method that is told."""
 
     method: str = field(default_factory=lambda: Method().title)  # title of an `engine.consistency.methods.Method`

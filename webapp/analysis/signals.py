@@ -20,7 +20,7 @@ from engine.types import FPS, Model, TrackReport
 from webapp.errors import WebCode
 
 if TYPE_CHECKING:  # the page's own process needs neither torch nor the networks
-    from engine.features.records import Observation
+    from engine.features.records import ClipFeatures
 
 STEPS_PER_FRAME = 4
 BANDS_HZ = (60.0, 7600.0)  # the edges of the bands
@@ -54,7 +54,7 @@ class Traces:
     faces: tuple[FaceTrace, ...]  # in the order of the analysis's tracks
 
     @classmethod
-    def of(cls, seen: "Observation", faces: tuple[int, ...] | None = None) -> Self:
+    def of(cls, seen: "ClipFeatures", faces: tuple[int, ...] | None = None) -> Self:
         """Take them out of an observation; `faces` are the numbers of its tracks, by default all in order."""
         tracks = seen.tracks if faces is None else tuple(seen.tracks[number] for number in faces)
         return cls(

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from engine.consistency.methods import Method
 from gallery_db import records
 from gallery_db.records import MAX_TERM_DAYS, MAX_TEXT, Basis, Consent
-from webapp.analysis.records import Question
+from webapp.analysis.records import AnalysisRequest
 from webapp.jobs.records import JobState
 
 MAX_ID = 2**63 - 1
@@ -23,13 +23,13 @@ class Given(BaseModel):
     model_config = ConfigDict(extra="forbid", from_attributes=True)
 
 
-class Shown(BaseModel):
+class ApiModel(BaseModel):
     """What is returned: `model_validate` reads it from the attributes of the record that has these fields."""
 
     model_config = ConfigDict(from_attributes=True)
 
 
-class ErrorWords(Shown):
+class ErrorWords(ApiModel):
     """What was found, what was wanted, what to do."""
 
     code: str
@@ -55,9 +55,9 @@ class QuestionView(Given):
         Literal["en"] | None, Field(description="Whose speech sounds are held against the lips. None: they are not.")
     ] = None
 
-    def ask(self) -> Question:
+    def ask(self) -> AnalysisRequest:
         """Give the record."""
-        return Question(self.method, self.reason, self.speaker, self.language)
+        return AnalysisRequest(self.method, self.reason, self.speaker, self.language)
 
 
 class NewLink(Given):
@@ -68,7 +68,7 @@ class NewLink(Given):
     question: QuestionView = QuestionView()
 
 
-class JobView(Shown):
+class JobView(ApiModel):
     """A job as it is now."""
 
     id: str
@@ -96,7 +96,7 @@ class JobList(BaseModel):
     next: str | None = Field(description="`before` of the next page; None: there is none.")
 
 
-class SpeakerView(Shown):
+class SpeakerView(ApiModel):
     """Somebody who is enrolled."""
 
     id: int

@@ -4,12 +4,12 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path
 
-from engine.style.records import Sighting, choose_speaker
+from engine.style.records import FaceEmbedding, choose_speaker
 from gallery_db.records import StoredSample
 from gallery_db.text import SCHEMA_VERSION, to_json
 from webapp.accounts.records import Visitor
 from webapp.analysis.gallery_queries import ask_gallery, to_sample
-from webapp.analysis.records import Question
+from webapp.analysis.records import AnalysisRequest
 from webapp.api.dependencies import Analyst, AnyVisitor, Enroller
 from webapp.api.schemas import (
     MAX_ID,
@@ -107,18 +107,18 @@ def _add_questions(router: APIRouter, context: AppContext) -> None:
     def search(asked: SearchAsked, visitor: Analyst) -> Plain:
         """Search everybody for whoever moves like a face; the reason goes on record and must name nobody."""
         face = _find_face(context, visitor, asked)
-        searches, _ = ask_gallery(context.gallery, (face,), Question(reason=asked.reason))
+        searches, _ = ask_gallery(context.gallery, (face,), AnalysisRequest(reason=asked.reason))
         return _found(searches[0] if searches else None)
 
     @router.post("/verify")
     def verify(asked: VerificationAsked, visitor: Analyst) -> Plain:
         """Hold a face against one enrolled speaker."""
         face = _find_face(context, visitor, asked)
-        _, verifications = ask_gallery(context.gallery, (face,), Question(speaker=asked.speaker))
+        _, verifications = ask_gallery(context.gallery, (face,), AnalysisRequest(speaker=asked.speaker))
         return _found(verifications[0] if verifications else None)
 
 
-def _find_face(context: AppContext, visitor: Visitor, choice: FaceChoice) -> Sighting:
+def _find_face(context: AppContext, visitor: Visitor, choice: FaceChoice) -> FaceEmbedding:
     """A face of a finished job: the one of that number, or whoever speaks; MANY_FACES where that cannot be told."""
     found = context.jobs.read_result(context.find_job(visitor, choice.job).id)
     if found.speakers_error is not None and not found.faces:

@@ -16,14 +16,14 @@ from engine.media.limits import check_file
 from engine.settings import Settings
 from engine.types import OnStep
 from engine.weights.registry import hash_file
-from webapp.analysis.gallery_queries import Asker
+from webapp.analysis.gallery_queries import GalleryClient
 from webapp.analysis.records import JobError
 from webapp.batch.rows import BatchRow, make_error_row, make_row, read_jsonl, write_jsonl, write_results
 from webapp.batch.sources import Source
 from webapp.errors import WebCode
 
 if TYPE_CHECKING:
-    from engine.features.records import Observation
+    from engine.features.records import ClipFeatures
     from engine.pipeline import Engine
 
 RESULTS, PART = "results.jsonl", ".results.part"
@@ -73,7 +73,7 @@ def load_engine(settings: Settings, method: Method) -> "Engine":
     """Load the engine with the calibration in force."""
     from engine.pipeline import Engine
 
-    asker = Asker(settings)
+    asker = GalleryClient(settings)
     try:
         return Engine.load(settings, method, calibrations=asker.read_calibrations())
     finally:
@@ -115,10 +115,10 @@ def run_batch(
 
 def look_at(
     source: Source,
-    observe: Callable[[Path], "Observation"],
+    observe: Callable[[Path], "ClipFeatures"],
     settings: Settings,
     fetch_media: Callable[..., FetchedMedia] = fetch,
-) -> "Observation | BatchRow":
+) -> "ClipFeatures | BatchRow":
     """Observe an item, fetched first where it is a link; what cannot be is its row already."""
     name, sha256 = source.name, None
     folder = Path(tempfile.mkdtemp(prefix="wayspeak-"))
@@ -139,7 +139,7 @@ def look_at(
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def judge_one(source: Source, seen: "Observation | BatchRow", engine: "Engine") -> BatchRow:
+def judge_one(source: Source, seen: "ClipFeatures | BatchRow", engine: "Engine") -> BatchRow:
     """Make the row of an item that was observed; a row stays as it is."""
     if isinstance(seen, BatchRow):
         return seen

@@ -31,10 +31,10 @@ class Looking:
     """An actor that sees and hears; it needs no model of face and voice."""
 
     def __init__(self, settings: Settings, method: Method):
-        from engine.features.extractor import Observer
+        from engine.features.extractor import FeatureExtractor
 
         has_mouths = any(SPECS[model].needs_mouths for model in method.models)
-        self._settings, self._observer = settings, Observer.load(settings, cut_mouths=has_mouths)
+        self._settings, self._observer = settings, FeatureExtractor.load(settings, cut_mouths=has_mouths)
 
     def __call__(self, record: Record) -> Record:
         """Observe one item."""

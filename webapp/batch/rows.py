@@ -18,7 +18,7 @@ from engine.datasets.manifest import guard_cell
 from engine.errors import Code, EngineError
 from engine.reports.json import to_json
 from engine.types import Analysis
-from webapp.analysis.records import JobError, Question
+from webapp.analysis.records import AnalysisRequest, JobError
 from webapp.batch.sources import Source
 from webapp.jobs import files as folders
 from webapp.jobs.records import Job, JobState, NewJob
@@ -70,7 +70,9 @@ def make_error_row(source: Source, name: str, sha256: str | None, error: JobErro
     return BatchRow(source.number, source.written, name, sha256, FAILED, error.code, error.message)
 
 
-def hand_in(store: JobStore, owner: str, sources: Sequence[Source], question: Question, batch: str) -> list[BatchRow]:
+def hand_in(
+    store: JobStore, owner: str, sources: Sequence[Source], question: AnalysisRequest, batch: str
+) -> list[BatchRow]:
     """Hand all items in as jobs of one batch; gives the rows of those that are refused, with why."""
     refused = []
     for source in sources:

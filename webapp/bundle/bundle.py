@@ -23,7 +23,7 @@ from engine.datasets.manifest import guard_cell
 from engine.errors import FolderUnwritable
 from engine.types import Analysis, TrackReport
 from webapp.bundle import verify
-from webapp.bundle.contents import Exhibit
+from webapp.bundle.contents import BundleContents
 from webapp.bundle.report_html import render_report
 from webapp.bundle.signing_key import SigningKey
 from webapp.templates import render
@@ -127,7 +127,7 @@ SPEAKERS = "speakers.json     whose way of speaking it is\n"
 PHONEMES = "phonemes.json     which speech sounds should close or round the lips, and whether they did: no verdict\n"
 
 
-def write_bundle(exhibit: Exhibit, path: Path, key: SigningKey) -> None:
+def write_bundle(exhibit: BundleContents, path: Path, key: SigningKey) -> None:
     """Write the archive, whole or not at all; the same exhibit and key give the same bytes.
 
     FolderUnwritable where there is no room or no right to.
@@ -142,12 +142,12 @@ def write_bundle(exhibit: Exhibit, path: Path, key: SigningKey) -> None:
         raise FolderUnwritable(f"{path} cannot be written: {cause.strerror}.", "Make room, and try again.") from cause
 
 
-def make_bundle(exhibit: Exhibit, key: SigningKey) -> bytes:
+def make_bundle(exhibit: BundleContents, key: SigningKey) -> bytes:
     """Give the archive, signed."""
     return verify.pack(sign_members(list_members(exhibit, key), key))
 
 
-def list_members(exhibit: Exhibit, key: SigningKey) -> dict[str, bytes]:
+def list_members(exhibit: BundleContents, key: SigningKey) -> dict[str, bytes]:
     """Give every file of the bundle by name, before it is signed."""
     optional = (SPEAKERS if exhibit.speakers is not None else "") + (PHONEMES if exhibit.phonemes is not None else "")
     texts = {

@@ -16,7 +16,7 @@ from engine.errors import EngineError
 from engine.types import Analysis
 from gallery_db.gallery import Gallery
 from gallery_db.text import clean, describe_search, describe_verification
-from webapp.analysis.analyser import Examination
+from webapp.analysis.analyser import AnalysisResult
 from webapp.bundle.c2pa import Credentials, examine_credentials
 from webapp.bundle.environment import describe_environment, read_cards
 from webapp.jobs import files as folders
@@ -24,7 +24,7 @@ from webapp.jobs.store import JobStore
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Exhibit:
+class BundleContents:
     """A file, what was said of it, and what that rests on."""
 
     name: str  # as the person who brought the file knows it
@@ -64,13 +64,13 @@ class Exhibit:
         }
 
 
-def collect_exhibit(store: JobStore, job_id: str) -> Exhibit:
+def collect_exhibit(store: JobStore, job_id: str) -> BundleContents:
     """Gather all that is known of a job; UNKNOWN_JOB, JOB_NOT_DONE, REPORT_DAMAGED."""
     found, job = store.read_result(job_id), store.get(job_id)
     folder = store.folder(job_id)
     origin, phonemes = folder / folders.ORIGIN, folder / folders.PHONEMES
     pictures = {int(path.stem): path for path in sorted((folder / folders.FACES).glob("*.png"))}
-    return Exhibit(
+    return BundleContents(
         name=clean(job.name),
         size_bytes=job.size_bytes,
         sha256=job.sha256 or found.analysis.sha256,
@@ -89,7 +89,7 @@ def collect_exhibit(store: JobStore, job_id: str) -> Exhibit:
     )
 
 
-def _tell_speakers(found: Examination) -> Iterator[str]:
+def _tell_speakers(found: AnalysisResult) -> Iterator[str]:
     if found.speakers_error is not None:
         yield f"{found.speakers_error.message} {found.speakers_error.hint}"
         return
@@ -103,7 +103,7 @@ def _tell_speakers(found: Examination) -> Iterator[str]:
             yield from describe_verification(found.verifications[number])
 
 
-def _list_used(found: Examination) -> set[str]:
+def _list_used(found: AnalysisResult) -> set[str]:
     """The ids of all calibrations that something was told by."""
     notes = [track.consistency.calibration for track in found.analysis.tracks]
     told = [one.calibration_id for one in found.searches or ()]

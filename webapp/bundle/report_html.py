@@ -13,7 +13,7 @@ from engine.calibration.records import Task
 from engine.calibration.verbal_scale import HYPOTHESES
 from engine.reports.text import CAUTION
 from engine.types import SyncCurve, TrackReport, Window
-from webapp.bundle.contents import Exhibit
+from webapp.bundle.contents import BundleContents
 from webapp.templates import fill, render
 from webapp.views import analysis as views
 
@@ -76,7 +76,7 @@ def _choose_ticks(low: float, high: float) -> list[float]:
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
-def render_report(exhibit: Exhibit) -> str:
+def render_report(exhibit: BundleContents) -> str:
     """Write everything that is said of the file, with both hypotheses, reasons, cautions and what it rests on."""
     analysis, asked = exhibit.analysis, exhibit.speakers or ""
     return render(
@@ -94,7 +94,7 @@ def render_report(exhibit: Exhibit) -> str:
     )
 
 
-def _describe_original(exhibit: Exhibit) -> dict[str, str]:
+def _describe_original(exhibit: BundleContents) -> dict[str, str]:
     origin = exhibit.origin or {}
     return {
         "File": exhibit.name,
@@ -116,7 +116,7 @@ def _describe_face(track: TrackReport, duration_s: float) -> dict[str, object]:
     }
 
 
-def _describe_grounds(exhibit: Exhibit) -> dict[str, str]:
+def _describe_grounds(exhibit: BundleContents) -> dict[str, str]:
     environment = exhibit.environment
     return {
         "Recipe": exhibit.analysis.recipe,

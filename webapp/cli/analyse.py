@@ -22,7 +22,7 @@ from webapp.cli.output import STDOUT, show_progress, write_output
 if TYPE_CHECKING:
     from engine.calibration.records import Calibration
     from engine.consistency.lip_closures import ArticulationReport
-    from engine.features.extractor import Observer
+    from engine.features.extractor import FeatureExtractor
     from engine.fetch.fetch import FetchedMedia
     from engine.speech.phonemes import SoundRecogniser
     from webapp.batch.local import Answers
@@ -83,7 +83,7 @@ def phonemes(
 
     An explanation to look and listen to, beside the score of `wayspeak analyse` and no part of it.
     """
-    from engine.features.extractor import Observer
+    from engine.features.extractor import FeatureExtractor
     from engine.reports.json import write_json
     from engine.reports.lip_closures import to_json
     from engine.speech.phonemes import SoundRecogniser
@@ -91,7 +91,7 @@ def phonemes(
     if end is not None and end <= start:
         raise typer.BadParameter(f"--to {end:g} is not after --from {start:g}")
     recogniser = SoundRecogniser.load(language)
-    observer = Observer.load(Settings.from_env())
+    observer = FeatureExtractor.load(Settings.from_env())
     with show_progress() as on_step:
         reports = examine(file, observer, recogniser, (start, float("inf") if end is None else end), on_step)
     if json != STDOUT:
@@ -193,9 +193,9 @@ def verify_bundle(
 
 def read_kept(settings: Settings) -> list["Calibration"]:
     """Read the calibrations that the users of the gallery keep; where there is no gallery, none is made."""
-    from webapp.analysis.gallery_queries import Asker
+    from webapp.analysis.gallery_queries import GalleryClient
 
-    asker = Asker(settings)
+    asker = GalleryClient(settings)
     try:
         return asker.read_calibrations()
     finally:
@@ -204,7 +204,7 @@ def read_kept(settings: Settings) -> list["Calibration"]:
 
 def examine(
     file: Path,
-    observer: "Observer",
+    observer: "FeatureExtractor",
     recogniser: "SoundRecogniser",
     span_s: tuple[float, float],
     on_step: OnStep = lambda name, completed, total: None,

@@ -16,7 +16,8 @@ from engine.calibration.verbal_scale import BEHIND, PEOPLE_ZONE_WORDS, find_zone
 from engine.errors import Code, EngineError
 from engine.reports.json import error_to_json, write_json
 from engine.settings import Settings
-from engine.style.clip_embeddings import Sighting, Watcher
+from engine.style.clip_embeddings import ClipEmbedder
+from engine.style.records import FaceEmbedding
 from gallery_db import records
 from gallery_db.errors import EnrolmentRefused
 from gallery_db.records import MAX_TERM_DAYS, MAX_TEXT, Basis, Consent, NewSample
@@ -69,7 +70,7 @@ def enrol(
     clean_name(name)  # what cannot be a name is told before the clips are looked at, which takes long
     consent = ask_consent(basis, purpose, term_days, collector, notice_version)
     with open_gallery(Settings.from_env()) as gallery:
-        samples = read_samples(Watcher.load(Settings.from_env()), clips, session)
+        samples = read_samples(ClipEmbedder.load(Settings.from_env()), clips, session)
         if dry_run:
             admission = gallery.admit(name, samples, allow_duplicate=allow_duplicate)
             typer.echo("\n".join([*describe_admission(admission), "A dry run: nothing was written."]))
@@ -95,7 +96,7 @@ def identify(
     reason = reason or ask("--reason", "Why is everybody searched", str)
     with _tell_errors(as_json), open_gallery(Settings.from_env()) as gallery:
         known = read_calibration(calibration, Task.IDENTIFICATION)
-        watcher = Watcher.load(Settings.from_env())
+        watcher = ClipEmbedder.load(Settings.from_env())
         if known is None:
             known = find_calibration(Task.IDENTIFICATION, watcher.recipe, gallery.calibrations())
         faces = _look(watcher, clip)
@@ -119,7 +120,7 @@ def verify(
     with _tell_errors(as_json), open_gallery(Settings.from_env()) as gallery:
         known = read_calibration(calibration, Task.VERIFICATION)
         speaker = gallery.speaker(name)  # before the clip is looked at
-        watcher = Watcher.load(Settings.from_env())
+        watcher = ClipEmbedder.load(Settings.from_env())
         if known is None:
             known = find_calibration(Task.VERIFICATION, watcher.recipe, gallery.calibrations())
         faces = _look(watcher, clip)
@@ -155,7 +156,7 @@ def ask(option: str, question: str, kind: Callable[[str], Value]) -> Value:
     return typer.prompt(question, value_proc=_of_kind(kind), err=True)
 
 
-def read_samples(watcher: Watcher, clips: Sequence[Path], session: str) -> list[NewSample]:
+def read_samples(watcher: ClipEmbedder, clips: Sequence[Path], session: str) -> list[NewSample]:
     """Give a sample of each clip that can be enrolled, and say of the others why not; EnrolmentRefused of none."""
     samples = []
     for clip in clips:
@@ -194,7 +195,7 @@ def describe_zone(known: Calibration | None, llr: float | None) -> list[str]:
     return [] if known is None or llr is None else [f"  {PEOPLE_ZONE_WORDS[find_zone(llr, known.policy)]}"]
 
 
-def describe_face(face: Sighting) -> str:
+def describe_face(face: FaceEmbedding) -> str:
     """Name a face as an analysis does."""
     natural = "" if face.embedding.is_natural else ", motion not natural"
     speech = "of speech" if face.has_sound else "without sound, all taken for speech"
@@ -204,7 +205,7 @@ def describe_face(face: Sighting) -> str:
     )
 
 
-def _look(watcher: Watcher, clip: Path) -> tuple[Sighting, ...]:
+def _look(watcher: ClipEmbedder, clip: Path) -> tuple[FaceEmbedding, ...]:
     with show_progress() as on_step:
         return watcher.look(clip, on_step)
 

@@ -10,7 +10,7 @@ from rich.progress import TimeElapsedColumn
 
 from engine.datasets.manifest import Row, Skipped, read_manifest
 from engine.faces.landmarker import FaceNets
-from engine.forging.bench import BenchOptions, Studio, forge_clips
+from engine.forging.bench import BenchOptions, ForgingTools, forge_clips
 from engine.forging.kinds import CONTROLS, FORGERIES, Kind
 from engine.settings import Settings
 from engine.weights import registry
@@ -40,7 +40,7 @@ def forge(
     settings = Settings.from_env()
     rows = read_manifest(manifest)
     chosen = spread_rows(rows, limit)
-    studio = Studio(FaceNets.load(registry.face_landmarker(settings.data_dir)), settings.limits)
+    studio = ForgingTools(FaceNets.load(registry.face_landmarker(settings.data_dir)), settings.limits)
     with show_counts(TimeElapsedColumn()) as report:
         skipped = forge_clips(chosen, rows, out, studio, options, lambda done, total: report("clips", done, total))
     _tell(out, skipped)

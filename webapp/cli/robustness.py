@@ -19,14 +19,14 @@ from engine.evaluation.measurements import choose_rows, name_disk_errors
 from engine.evaluation.perturbations import LEVELS, OF_PICTURE, OF_SOUND, UNITS, Perturbation
 from engine.evaluation.results import Share
 from engine.evaluation.robustness import (
-    Outcome,
+    PerturbationResult,
     RobustnessOptions,
     RobustnessReport,
     Step,
     Watch,
     measure_robustness,
 )
-from engine.features.cache import ObservationCache
+from engine.features.cache import FeatureCache
 from engine.pipeline import Engine
 from engine.settings import Settings
 from engine.types import Mode, Model
@@ -64,7 +64,7 @@ def robustness(
     usable, useless = choose_rows(rows, limit)
     check_rows(usable)
     folder, with_mouths = cache or settings.data_dir / "cache", SPECS[engine.expert.model].needs_mouths
-    watch = Watch(engine.observer, lambda recipe: ObservationCache(folder, recipe, with_mouths), seconds)
+    watch = Watch(engine.observer, lambda recipe: FeatureCache(folder, recipe, with_mouths), seconds)
     options = RobustnessOptions(steps, seconds, seed=seed)
     with name_disk_errors(), show_counts() as on_row:
         report = measure_robustness(usable, lambda row: engine, watch, options, on_row)
@@ -139,7 +139,7 @@ def print_robustness(report: RobustnessReport, console: Console) -> None:
         console.print("Gates aside: real clips that would be called against if every score were judged.")
 
 
-def _lay_line(one: Outcome) -> tuple[str, ...]:
+def _lay_line(one: PerturbationResult) -> tuple[str, ...]:
     step = name_step(one.step)
     ci = "-" if one.parting.ci is None else f"{one.parting.ci[0]:.3f} to {one.parting.ci[1]:.3f}"
     auc = "-" if one.parting.auc is None else f"{one.parting.auc:.3f}"

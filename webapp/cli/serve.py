@@ -43,7 +43,7 @@ def work(
 
     A worker that is killed loses nothing: another takes its job up within half a minute.
     """
-    from webapp.analysis.analyser import Examiner
+    from webapp.analysis.analyser import Analyser
     from webapp.jobs.store import JobStore
     from webapp.jobs.worker import Worker
 
@@ -52,7 +52,7 @@ def work(
     if parent:
         os.nice(NICE)
     settings = Settings.from_env()
-    worker = Worker(JobStore.open(settings), lambda: Examiner.load(settings))
+    worker = Worker(JobStore.open(settings), lambda: Analyser.load(settings))
     is_orphan = (lambda: os.getppid() != parent) if parent else (lambda: False)
     try:
         n_jobs = worker.work(once, is_orphan)
@@ -90,12 +90,12 @@ def limit_guests(settings: Settings, host: str) -> Settings:
 
     PUBLIC_WITHOUT_ACCOUNTS for an address that others reach, where nobody would have to log in.
     """
-    from webapp.accounts.hosts import Doors
+    from webapp.accounts.hosts import HostPolicy
     from webapp.accounts.store import AccountStore
 
     accounts = AccountStore.open(settings)
     try:
-        has_accounts = Doors.from_env(host, bool(accounts.accounts())).has_accounts
+        has_accounts = HostPolicy.from_env(host, bool(accounts.accounts())).has_accounts
     finally:
         accounts.close()
     if not has_accounts or settings.queue.max_hourly is not None:

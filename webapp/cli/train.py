@@ -17,19 +17,19 @@ from rich.progress import TextColumn, TimeElapsedColumn
 
 from engine.calibration.trials import write_trials
 from engine.errors import Code
-from engine.features.cache import ObservationCache
-from engine.features.extractor import Observer
+from engine.features.cache import FeatureCache
+from engine.features.extractor import FeatureExtractor
 from engine.models.compact import CompactConsistency
 from engine.settings import Settings
 from engine.training.avhubert import validation as avhubert_validation
-from engine.training.avhubert.dataset import Archive
+from engine.training.avhubert.dataset import PreprocessedDataset
 from engine.training.avhubert.train import TRAININGS, AVHubertTraining, plan_iterations, save_avhubert, train_avhubert
-from engine.training.avhubert.trainer import Losses, Shop, join_crew
+from engine.training.avhubert.trainer import Losses, RunContext, join_crew
 from engine.training.avhubert.validation import Objective, choose_losses
 from engine.training.consistency import train
 from engine.training.consistency.train import (
+    TrainingContext,
     TrainingOptions,
-    Workshop,
     align_clips,
     list_held_out,
     observe_clips,
@@ -83,13 +83,13 @@ def train_consistency(
 ) -> None:
     """Train the compact consistency model, or measure what this training is worth; a stopped run is taken up again."""
     settings = Settings.from_env()
-    observer = Observer.load(settings)
-    kept = ObservationCache(cache or settings.data_dir / "cache" / "observations", observer.recipe)
+    observer = FeatureExtractor.load(settings)
+    kept = FeatureCache(cache or settings.data_dir / "cache" / "observations", observer.recipe)
     options = TrainingOptions(seed=seed, n_members=members)
     options = replace(options, members=replace(options.members, steps=steps))
     with show_counts(TimeElapsedColumn()) as report:
         clips = observe_clips(manifest, observer, kept, lambda done, total: report("clips", done, total))
-        shop = Workshop(out / "checkpoints", _pick_device(settings), workers, report)
+        shop = TrainingContext(out / "checkpoints", _pick_device(settings), workers, report)
         aligned = align_clips(clips, options, shop)
         if validate:
             figures = train.measure_held_out(aligned, options, shop, ablate)
@@ -214,7 +214,7 @@ def pretrain_avhubert(
         def on_step(name: str, step: int, losses: Losses) -> None:
             report(name, step, note=" ".join(f"{key} {value:.3f}" for key, value in losses.items()))
 
-        archive = Archive(
+        archive = PreprocessedDataset(
             cache or settings.data_dir / "cache" / "reels",
             settings,
             workers,
@@ -222,7 +222,7 @@ def pretrain_avhubert(
             lambda told: typer.echo(f"left out: {told}", err=True),
         )
         reels = archive.gather_with(crew, manifest)
-        shop = Shop(out / "checkpoints", crew, loaders, save_every, on_step)
+        shop = RunContext(out / "checkpoints", crew, loaders, save_every, on_step)
         if validate:
             objectives = list(Objective) if ablate else [objective]
             figures = avhubert_validation.measure_held_out(

@@ -28,8 +28,8 @@ from safetensors.numpy import save_file
 from engine.errors import Code, EngineError
 from engine.reports import lip_closures
 from engine.reports.json import from_json, to_json, write_json
-from engine.style.records import Sighting
-from webapp.analysis.analyser import Examination
+from engine.style.records import FaceEmbedding
+from webapp.analysis.analyser import AnalysisResult
 from webapp.analysis.gallery_queries import read_answers, write_answers
 from webapp.analysis.records import JobError
 from webapp.analysis.signals import Traces
@@ -43,7 +43,7 @@ NEW = ".new-"  # begins the name of a folder that is being written
 FORGOTTEN = JobError(
     "FORGOTTEN", "Somebody who was found here, or of whom this clip was, has been forgotten.", "Ask again, if need be."
 )
-SIGHTINGS = TypeAdapter(tuple[Sighting, ...], config=ConfigDict(arbitrary_types_allowed=True))
+SIGHTINGS = TypeAdapter(tuple[FaceEmbedding, ...], config=ConfigDict(arbitrary_types_allowed=True))
 ELSEWHERE: dict[str, bool | dict[str, bool]] = {
     "name": True,
     "sha256": True,
@@ -55,7 +55,7 @@ ERROR = TypeAdapter(JobError)
 
 
 @contextmanager
-def write_aside(folder: Path, examination: Examination) -> Iterator[Path]:
+def write_aside(folder: Path, examination: AnalysisResult) -> Iterator[Path]:
     """Write all files of an examination beside where they belong; what is not moved on goes again."""
     place = Path(tempfile.mkdtemp(prefix=NEW, dir=folder))
     try:
@@ -79,7 +79,7 @@ def clear_results(folder: Path) -> None:
         _remove(folder / name)
 
 
-def write_examination(folder: Path, found: Examination) -> None:
+def write_examination(folder: Path, found: AnalysisResult) -> None:
     """Write all files of an examination into an empty folder."""
     (folder / RESULT).write_text(write_json(to_json(found.analysis)), "utf-8")
     error = found.speakers_error
@@ -100,7 +100,7 @@ def write_examination(folder: Path, found: Examination) -> None:
         (folder / PHONEMES).write_text(write_json(lip_closures.to_json(found.articulations)), "utf-8")
 
 
-def read_examination(folder: Path) -> Examination:
+def read_examination(folder: Path) -> AnalysisResult:
     """Read it back; REPORT_DAMAGED where files are missing or damaged. What was forgotten is absent, and says so."""
     try:
         report = json.loads((folder / RESULT).read_text("utf-8"))
@@ -117,7 +117,7 @@ def read_examination(folder: Path) -> Examination:
     except EngineError:
         traces = None
     articulations = lip_closures.from_json(lips) if lips and lack is None else None
-    return Examination(analysis, faces, searches, verifications, error, traces, articulations, lack)
+    return AnalysisResult(analysis, faces, searches, verifications, error, traces, articulations, lack)
 
 
 def erase_people(folder: Path) -> int:
@@ -167,7 +167,7 @@ def _read_picture(path: Path) -> np.ndarray:
     return np.ascontiguousarray(picture[..., ::-1])
 
 
-def _write_sightings(path: Path, faces: tuple[Sighting, ...]) -> None:
+def _write_sightings(path: Path, faces: tuple[FaceEmbedding, ...]) -> None:
     written = SIGHTINGS.dump_python(faces, exclude={"__all__": ELSEWHERE})
     told = [one | one.pop("embedding") for one in written]  # flat
     arrays = {
@@ -177,7 +177,7 @@ def _write_sightings(path: Path, faces: tuple[Sighting, ...]) -> None:
     save_file(arrays, path, {"faces": json.dumps(told)})
 
 
-def _read_sightings(path: Path, name: str, sha256: str) -> tuple[Sighting, ...]:
+def _read_sightings(path: Path, name: str, sha256: str) -> tuple[FaceEmbedding, ...]:
     if not path.exists():
         return ()
     with safe_open(path, framework="np") as file:

@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 
-from webapp.analysis.records import JobError, Question
+from webapp.analysis.records import AnalysisRequest, JobError
 
 
 class JobState(StrEnum):
@@ -33,7 +33,7 @@ class NewJob:
 
     owner: str
     name: str  # of the file, as the person knows it; of a link, its title where that is known
-    question: Question = field(default_factory=Question)
+    question: AnalysisRequest = field(default_factory=AnalysisRequest)
     path: Path | None = None
     url: str | None = None
     batch: str | None = None
@@ -54,7 +54,7 @@ class Job:
     url: str | None
     sha256: str | None  # of the file, taken while it was copied; None until a link is fetched
     size_bytes: int
-    question: Question
+    question: AnalysisRequest
     batch: str | None
     created_at: datetime
     started_at: datetime | None

@@ -10,7 +10,7 @@ from sqlalchemy import BigInteger, ForeignKey, Row, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from gallery_db.schema import UtcTime
-from webapp.analysis.records import JobError, Question
+from webapp.analysis.records import AnalysisRequest, JobError
 from webapp.database import Base
 from webapp.jobs.records import Job, JobState, NewJob
 
@@ -71,7 +71,7 @@ def read_job(row: Row[Any]) -> Job:
         url=row.url,
         sha256=row.sha256,
         size_bytes=row.size_bytes,
-        question=Question(row.method, row.reason, row.speaker, row.language),
+        question=AnalysisRequest(row.method, row.reason, row.speaker, row.language),
         batch=row.batch,
         created_at=row.created_at,
         started_at=row.started_at,

@@ -17,15 +17,15 @@ from sqlalchemy import Connection, Row, delete, func, insert, or_, select, updat
 from engine.errors import EngineError
 from engine.fetch.fetch import FetchedMedia
 from engine.settings import Settings
-from webapp.analysis.analyser import Examination
-from webapp.analysis.records import JobError, Question
+from webapp.analysis.analyser import AnalysisResult
+from webapp.analysis.records import AnalysisRequest, JobError
 from webapp.database import AppDatabase
 from webapp.errors import WebCode
 from webapp.jobs import files as folders
 from webapp.jobs.leases import LEASE, NOBODY, choose_next, is_something_due, take_back
 from webapp.jobs.records import Job, JobState, NewJob
 from webapp.jobs.schema import JobRow, JobSpeakerRow, enter_job, read_job, write_error
-from webapp.jobs.uploads import Intake
+from webapp.jobs.uploads import UploadStore
 
 FOLDER = "jobs"
 OPEN = [str(state) for state in JobState if state.is_open]
@@ -41,7 +41,7 @@ class JobStore:
     def __init__(self, database: AppDatabase, settings: Settings, clock: Callable[[], datetime] = _now):
         self.database, self.settings, self._clock = database, settings, clock
         self.root = settings.data_dir / FOLDER
-        self._intake = Intake(settings)
+        self._intake = UploadStore(settings)
 
     @classmethod
     def open(cls, settings: Settings) -> Self:
@@ -65,7 +65,7 @@ class JobStore:
         self._intake.check_room(size)
         return self._add(new, lambda folder: self._intake.copy(new.path, folder) if new.path else (None, 0))
 
-    def rerun(self, job_id: str, question: Question) -> Job:
+    def rerun(self, job_id: str, question: AnalysisRequest) -> Job:
         """Ask something else, or by another method, of the same file: a new job, with the file as it is kept."""
         old, source = self.get(job_id), self.input(job_id)
         if old.sha256 is not None and not source.exists():
@@ -154,7 +154,7 @@ class JobStore:
         """The file of a job; a link's is there once it was fetched."""
         return self.folder(job_id) / folders.INPUT
 
-    def read_result(self, job_id: str) -> Examination:
+    def read_result(self, job_id: str) -> AnalysisResult:
         """Read what a job found; JOB_NOT_DONE where it has found nothing yet, or never will, REPORT_DAMAGED."""
         job = self.get(job_id)
         if job.state != JobState.DONE:
@@ -225,7 +225,7 @@ class JobStore:
             values["name"] = media.title.strip()
         return self._update(job_id, worker, values)
 
-    def finish(self, job_id: str, worker: str, found: Examination) -> bool:
+    def finish(self, job_id: str, worker: str, found: AnalysisResult) -> bool:
         """Keep the result, whole; False and nothing is kept where the job is not this worker's any more."""
         folder = self.folder(job_id)
         if not folder.is_dir():

@@ -26,7 +26,7 @@ HOUR = timedelta(hours=1)
 ROOM = "Delete jobs that are not needed any more, or make room on the disk."
 
 
-class Intake:
+class UploadStore:
     """Holds the limits."""
 
     def __init__(self, settings: Settings):

@@ -16,7 +16,7 @@ from typing import Self
 
 from engine.errors import EngineError
 from engine.fetch.fetch import FetchedMedia, fetch
-from webapp.analysis.analyser import Examiner
+from webapp.analysis.analyser import Analyser
 from webapp.errors import WebCode
 from webapp.jobs.cleanup import clear_up, sweep
 from webapp.jobs.records import Job, JobStopped
@@ -66,7 +66,7 @@ def name_worker(pid: int | None = None) -> str:
     return f"{socket.gethostname()}-{os.getpid() if pid is None else pid}"
 
 
-class Heart:
+class Heartbeat:
     """Renews the lease of one job until it is left; `on_step` takes the engine's steps, and stops them."""
 
     def __init__(self, store: JobStore, job_id: str, worker: str, beat_s: float = BEAT_S):
@@ -106,14 +106,14 @@ class Worker:
     def __init__(
         self,
         store: JobStore,
-        load: Callable[[], Examiner],
+        load: Callable[[], Analyser],
         name: str | None = None,
         fetch_media: Callable[..., FetchedMedia] = fetch,
         beat_s: float = BEAT_S,
     ):
         self.store, self.name = store, name or name_worker()
         self._load, self._fetch, self._beat_s = load, fetch_media, beat_s
-        self._examiner: Examiner | None = None
+        self._examiner: Analyser | None = None
 
     def work(self, once: bool = False, is_ended: Callable[[], bool] = lambda: False) -> int:
         """Take jobs until told to end, with `once` until none waits; gives how many were taken."""
@@ -140,7 +140,7 @@ class Worker:
         except EngineError as error:
             _log.warning("no job can be done yet: %s %s", error.message, error.hint)
 
-    def _take_examiner(self) -> Examiner:
+    def _take_examiner(self) -> Analyser:
         if self._examiner is None:
             self._examiner = self._load()
         return self._examiner
@@ -148,7 +148,7 @@ class Worker:
     def _do(self, job: Job) -> None:
         """Do one job; whatever happens to it, the worker lives on, unless it is told to end."""
         try:
-            with Heart(self.store, job.id, self.name, self._beat_s) as heart:
+            with Heartbeat(self.store, job.id, self.name, self._beat_s) as heart:
                 self._answer(job, heart)
         except JobStopped:
             _log.info("job %s was stopped", job.id)
@@ -160,13 +160,13 @@ class Worker:
             self.store.release(job.id, self.name)
             raise
 
-    def _answer(self, job: Job, heart: Heart) -> None:
+    def _answer(self, job: Job, heart: Heartbeat) -> None:
         clear_up(self.store.folder(job.id))
         path, brought = self._bring(job, heart)
         found = self._take_examiner().examine(path, brought.name, job.question, heart.on_step, brought.sha256)
         self.store.finish(job.id, self.name, found)
 
-    def _bring(self, job: Job, heart: Heart) -> tuple[Path, Job]:
+    def _bring(self, job: Job, heart: Heartbeat) -> tuple[Path, Job]:
         """Give the file, and the job with its name and hash; a link's is fetched first, and once."""
         if job.url is not None and job.sha256 is None:
             self.store.check_room()

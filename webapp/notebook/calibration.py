@@ -20,7 +20,7 @@ from engine.datasets.manifest import read_manifest
 from engine.evaluation.consistency import EvaluationOptions
 from engine.evaluation.measurements import Reading, score_clips
 from engine.evaluation.plots import COLOURS, TEXT, dress, plot_lengths, plot_scores, style
-from engine.evaluation.results import Parting
+from engine.evaluation.results import Discrimination
 from engine.evaluation.score_overview import Overview, look_over_clips, look_over_trials
 from engine.metrics import ErrorCurve, trace_reliability, trace_tippett
 from engine.pipeline import Engine
@@ -96,7 +96,7 @@ def tabulate_metrics(record: Calibration) -> Table:
     return table
 
 
-def tabulate_partings(partings: Mapping[str, Parting], what: str) -> Table:
+def tabulate_partings(partings: Mapping[str, Discrimination], what: str) -> Table:
     """Lay out how well real clips are told from others in each class."""
     table = Table(what, "AUC", "95 %", "EER", "real", "other", box=SIMPLE)
     for name, one in partings.items():

@@ -27,7 +27,7 @@ from gallery_db.records import Admission, Consent, Enrolment, NewSample, Person,
 from webapp.analysis.gallery_queries import to_sample
 
 if TYPE_CHECKING:  # it imports torch
-    from engine.style.clip_embeddings import Watcher
+    from engine.style.clip_embeddings import ClipEmbedder
 
 REASON = "self-search after an enrolment"
 
@@ -91,7 +91,7 @@ def list_clips(source: Path) -> list[Listed]:
 
 
 def look_at_clips(
-    listed: Sequence[Listed], load_watcher: Callable[[], "Watcher"], consent: Consent, kept: Path
+    listed: Sequence[Listed], load_watcher: Callable[[], "ClipEmbedder"], consent: Consent, kept: Path
 ) -> Seen:
     """Look for the speaker of each clip; where `kept` is there, read from it what was seen before."""
     if kept.exists():

@@ -12,7 +12,7 @@ from engine.fetch.fetch import describe
 from engine.settings import Settings
 from engine.types import Analysis, SyncCurve, TrackReport
 from webapp.accounts.middleware import Role, require_role
-from webapp.analysis.analyser import Examination
+from webapp.analysis.analyser import AnalysisResult
 from webapp.analysis.examples import EXAMPLES, find_examples
 from webapp.analysis.signals import find_turns
 from webapp.context import AppContext
@@ -20,7 +20,7 @@ from webapp.i18n import say
 from webapp.i18n.catalog import label
 from webapp.jobs.records import JobState
 from webapp.pages import analyse_events, batches, speakers_events
-from webapp.pages.analyse_events import EVERYBODY, NOBODY, ONE, Asked, Shown
+from webapp.pages.analyse_events import EVERYBODY, NOBODY, ONE, Asked, ShownJob
 from webapp.pages.events import CLIP_TYPES, QUIET, SHOWN, find_owner, guard
 from webapp.views import analysis as views
 from webapp.views import jobs as job_views
@@ -219,7 +219,7 @@ def _lay_out_tracks(analysis: Analysis) -> None:
             gr.Plot(plot_turns(names, spans, turns), show_label=False, elem_classes=["ws-timeline", "ws-turns"])
 
 
-def lay_out_face(context: AppContext, shown: Shown, number: int, track: TrackReport) -> None:
+def lay_out_face(context: AppContext, shown: ShownJob, number: int, track: TrackReport) -> None:
     """Show one face: words above, then what was measured over time, then whose way of speaking it is."""
     assert shown.found is not None
     analysis, found, traces = shown.found.analysis, track.consistency, shown.found.traces
@@ -245,7 +245,7 @@ def lay_out_face(context: AppContext, shown: Shown, number: int, track: TrackRep
             gr.HTML(words)
 
 
-def _lay_out_seconds(context: AppContext, shown: Shown, number: int, track: TrackReport) -> None:
+def _lay_out_seconds(context: AppContext, shown: ShownJob, number: int, track: TrackReport) -> None:
     """Show sound and mouth around a second that can be chosen, on the timeline too."""
     assert shown.found is not None and shown.found.traces is not None
     traces, duration_s = shown.found.traces, shown.found.analysis.duration_s
@@ -270,12 +270,12 @@ def _lay_out_seconds(context: AppContext, shown: Shown, number: int, track: Trac
         second.change(plot, [second], [figure], **QUIET)
 
 
-def _describe_lips(found: Examination, number: int) -> str:
+def _describe_lips(found: AnalysisResult, number: int) -> str:
     report = found.articulations[number] if found.articulations is not None else None
     return describe_lips(report, found.articulations_error)
 
 
-def _lay_out_others(context: AppContext, shown: Shown) -> None:
+def _lay_out_others(context: AppContext, shown: ShownJob) -> None:
     """Show what is said of faces that the first answer did not look at, as in paper mode."""
     assert shown.found is not None
     told = {track.id for track in shown.found.analysis.tracks}

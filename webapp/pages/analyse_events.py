@@ -9,9 +9,9 @@ from engine.errors import EngineError
 from engine.types import TrackReport
 from gallery_db.records import StoredSample
 from gallery_db.text import clean
-from webapp.analysis.analyser import Examination
+from webapp.analysis.analyser import AnalysisResult
 from webapp.analysis.examples import EXAMPLES
-from webapp.analysis.records import Question
+from webapp.analysis.records import AnalysisRequest
 from webapp.context import AppContext
 from webapp.i18n import say
 from webapp.jobs.records import Job, JobState, NewJob
@@ -36,7 +36,7 @@ class Asked:
     speaker: str | None = None
     sounds: bool = False  # hold English speech sounds against the lips
 
-    def pose(self) -> Question:
+    def pose(self) -> AnalysisRequest:
         """Make the question; EngineError where the form lacks something."""
         if self.whom == EVERYBODY and not self.reason.strip():
             raise EngineError(
@@ -45,7 +45,7 @@ class Asked:
             )
         if self.whom == ONE and not self.speaker:
             raise EngineError("One person is to be compared with, and none was chosen.", "Choose who it is.")
-        return Question(
+        return AnalysisRequest(
             **({"method": self.method} if self.method else {}),
             reason=self.reason.strip() if self.whom == EVERYBODY else None,
             speaker=self.speaker if self.whom == ONE else None,
@@ -54,11 +54,11 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Shown:
+class ShownJob:
     """One job with whatever it has found."""
 
     job: Job
-    found: Examination | None = None
+    found: AnalysisResult | None = None
 
 
 def hand_in(context: AppContext, owner: str, asked: Asked) -> list[Job]:
@@ -98,9 +98,9 @@ def find_job(context: AppContext, owner: str, number: str | None) -> Job | None:
     return job if job.owner == owner else None
 
 
-def read(context: AppContext, job: Job) -> Shown:
+def read(context: AppContext, job: Job) -> ShownJob:
     """Read what a job has found, once it is done."""
-    return Shown(job, context.jobs.read_result(job.id) if job.state == JobState.DONE else None)
+    return ShownJob(job, context.jobs.read_result(job.id) if job.state == JobState.DONE else None)
 
 
 def show_job(context: AppContext, job: Job | None) -> str:
@@ -116,7 +116,7 @@ def show_job(context: AppContext, job: Job | None) -> str:
     return fill("pages.html", "job", id=job.id, words=words)
 
 
-def describe_speaker(context: AppContext, shown: Shown, track: TrackReport) -> list[str]:
+def describe_speaker(context: AppContext, shown: ShownJob, track: TrackReport) -> list[str]:
     """Say whose way of speaking a face has, or why that is not said."""
     assert shown.found is not None
     places = [place for place, face in enumerate(shown.found.faces) if face.face == track.id]
@@ -125,7 +125,7 @@ def describe_speaker(context: AppContext, shown: Shown, track: TrackReport) -> l
     return [words for place in places for words in _describe_place(context, shown.job.owner, shown.found, place)]
 
 
-def describe_others(context: AppContext, shown: Shown, told: set[int]) -> list[str]:
+def describe_others(context: AppContext, shown: ShownJob, told: set[int]) -> list[str]:
     """The same for the faces that the analysis has no track of."""
     assert shown.found is not None
     places = [place for place, face in enumerate(shown.found.faces) if face.face not in told]
@@ -152,7 +152,7 @@ def address_input(job: Job) -> str:
     return f"files/{job.id}/input"
 
 
-def _describe_place(context: AppContext, owner: str, found: Examination, place: int) -> list[str]:
+def _describe_place(context: AppContext, owner: str, found: AnalysisResult, place: int) -> list[str]:
     face = found.faces[place]
     words = []
     if found.searches is not None:

@@ -12,7 +12,7 @@ from gradio.utils import get_upload_folder
 
 from gallery_db.text import clean
 from webapp.accounts.middleware import Role, require_role
-from webapp.analysis.records import Question
+from webapp.analysis.records import AnalysisRequest
 from webapp.batch import rows as batch
 from webapp.batch.sources import Source, read_sources
 from webapp.context import AppContext
@@ -86,7 +86,7 @@ def lay_out(app: gr.Blocks, context: AppContext, method: gr.Dropdown) -> None:
         request: gr.Request, written: str, listing: str | None, paths: list[str] | None, title: str | None
     ) -> tuple[Any, ...]:
         owner = require_role(request, Role.ANALYST).name
-        question = Question(title) if title else Question()
+        question = AnalysisRequest(title) if title else AnalysisRequest()
         name, left_out = hand_in(context, owner, written, listing, paths or [], question)
         return (*show(name, request), describe_refused(left_out))
 
@@ -98,7 +98,7 @@ def lay_out(app: gr.Blocks, context: AppContext, method: gr.Dropdown) -> None:
 
 
 def hand_in(
-    context: AppContext, owner: str, links: str, listing: str | None, paths: Sequence[str], question: Question
+    context: AppContext, owner: str, links: str, listing: str | None, paths: Sequence[str], question: AnalysisRequest
 ) -> tuple[str, list[batch.BatchRow]]:
     """Hand all in as one batch; gives its name and the items that were refused. BAD_BATCH where there is nothing.
 

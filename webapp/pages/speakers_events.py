@@ -9,13 +9,13 @@ from typing import Any
 from uuid import uuid4
 
 from engine.errors import EngineError
-from engine.style.records import Sighting, choose_speaker
+from engine.style.records import FaceEmbedding, choose_speaker
 from gallery_db import records
 from gallery_db.records import Admission, Basis, Consent, Enrolment, NewSample, Speaker
 from gallery_db.speakers import clean_name
 from gallery_db.text import clean
 from webapp.analysis.gallery_queries import to_sample
-from webapp.analysis.records import Question
+from webapp.analysis.records import AnalysisRequest
 from webapp.context import AppContext
 from webapp.i18n import say
 from webapp.jobs.records import Job, JobState, NewJob
@@ -30,7 +30,7 @@ class Look:
     """What was seen of one clip that somebody may be enrolled from."""
 
     job: Job
-    face: Sighting | None  # None while the job is open, and where nobody can be enrolled from it
+    face: FaceEmbedding | None  # None while the job is open, and where nobody can be enrolled from it
     note: str  # for the person at the screen
 
 
@@ -93,7 +93,7 @@ def look_at(context: AppContext, owner: str, paths: Sequence[str]) -> list[str]:
     if not paths:
         raise EngineError("No clip was chosen.", "Upload clips of the person speaking; two of 10 s are enough.")
     batch = f"enrol-{uuid4().hex}"
-    new = [NewJob(owner, Path(path).name, Question(), Path(path), batch=batch) for path in paths]
+    new = [NewJob(owner, Path(path).name, AnalysisRequest(), Path(path), batch=batch) for path in paths]
     return [context.jobs.enqueue(one).id for one in new]
 
 

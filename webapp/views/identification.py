@@ -5,10 +5,10 @@ from collections.abc import Callable, Sequence
 from markupsafe import Markup
 
 from engine.calibration.records import Task
-from engine.style.records import Sighting
+from engine.style.records import FaceEmbedding
 from gallery_db.records import Candidate, Search, SearchReason, StoredSample, Verification
 from gallery_db.text import CAUTION, EXPLANATIONS, clean
-from webapp.analysis.records import JobError, Question
+from webapp.analysis.records import AnalysisRequest, JobError
 from webapp.i18n import say
 from webapp.templates import fill
 from webapp.views.analysis import make_sentence, tell_strength
@@ -28,7 +28,7 @@ FindClip = Callable[[StoredSample], str | None]
 """Address of the clip that a sample was taken from, where the one who looks may play it."""
 
 
-def describe_absence(question: Question, error: JobError | None) -> str:
+def describe_absence(question: AnalysisRequest, error: JobError | None) -> str:
     """Say why nothing is said of who speaks; empty where an answer is there."""
     if error is not None:
         words = f"{clean(error.message)} {clean(error.hint)}"
@@ -39,7 +39,7 @@ def describe_absence(question: Question, error: JobError | None) -> str:
     return ""
 
 
-def describe_search(found: Search, face: Sighting, list_samples: ListSamples, find_clip: FindClip) -> str:
+def describe_search(found: Search, face: FaceEmbedding, list_samples: ListSamples, find_clip: FindClip) -> str:
     """Show the candidates, best first, each with evidence, pictures of their clips, and the clips to play."""
     first = found.candidates[0] if found.candidates else None
     size = (
@@ -60,7 +60,7 @@ def describe_search(found: Search, face: Sighting, list_samples: ListSamples, fi
     )
 
 
-def describe_verification(found: Verification, face: Sighting) -> str:
+def describe_verification(found: Verification, face: FaceEmbedding) -> str:
     """Show how the face compares with one person, as a whole and clip by clip."""
     name = clean(found.speaker.name)
     words = {
@@ -109,7 +109,7 @@ def _measure(similarity: float, llr: float | None) -> str:
     return say("log10 likelihood ratio {llr} (similarity {value})", llr=f"{llr:+.2f}", value=f"{similarity:.3f}")
 
 
-def _describe_face(face: Sighting) -> str:
+def _describe_face(face: FaceEmbedding) -> str:
     return say(
         "Told from {seconds} s of this face's motion; {natural}.",
         seconds=f"{face.embedding.seconds:.1f}",

@@ -1,6 +1,6 @@
 """What the page says of the lips while speech sounds are heard: beside the score, behind a fold, and no part of it."""
 
-from engine.consistency.lip_closures import EXAMPLES, ArticulationReport, Gesture, Outcome, Tally
+from engine.consistency.lip_closures import EXAMPLES, ArticulationReport, ClosureOutcome, Gesture, Tally
 from engine.reports.lip_closures import FEW
 from webapp.analysis.records import JobError
 from webapp.i18n import say
@@ -8,8 +8,8 @@ from webapp.templates import fill
 
 MAX_ROWS = 400  # in the page; the JSON has them all
 GESTURE_WORDS = {Gesture.CLOSED: "closed", Gesture.ROUNDED: "rounded"}
-OUTCOME_WORDS = {Outcome.MADE: "made", Outcome.MISSED: "missed", Outcome.UNSEEN: "not seen"}
-OUTCOME_SIGNS = {Outcome.MADE: "✓", Outcome.MISSED: "✕", Outcome.UNSEEN: "–"}
+OUTCOME_WORDS = {ClosureOutcome.MADE: "made", ClosureOutcome.MISSED: "missed", ClosureOutcome.UNSEEN: "not seen"}
+OUTCOME_SIGNS = {ClosureOutcome.MADE: "✓", ClosureOutcome.MISSED: "✕", ClosureOutcome.UNSEEN: "–"}
 
 
 def describe_lips(report: ArticulationReport | None, error: JobError | None) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from engine.style.records import Sighting
+from engine.style.records import FaceEmbedding
 from gallery_db import records
 from gallery_db.records import Admission, Enrolment, Receipt, Rejection, RejectionReason, Speaker, StoredSample
 from gallery_db.text import clean
@@ -60,7 +60,7 @@ def count_clips(clips: int, seconds: float) -> str:
     return say("{clips} clips, {seconds} s of speech", clips=clips, seconds=f"{seconds:.1f}")
 
 
-def describe_quality(sightings: Sequence[Sighting | None], names: Sequence[str], notes: Sequence[str]) -> str:
+def describe_quality(sightings: Sequence[FaceEmbedding | None], names: Sequence[str], notes: Sequence[str]) -> str:
     """Tell of each clip who is seen and whether it can be enrolled: a table with pictures."""
     return fill("speakers.html", "quality", rows=zip(sightings, names, notes, strict=True))
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from engine.calibration.builder import ENROLLED, PROBE
 from engine.calibration.records import Task
-from engine.calibration.trials import GatherOptions, Origin, Scored, ScoredTrials, lay_trials
+from engine.calibration.trials import GatherOptions, Origin, ScoredTrial, ScoredTrials, lay_trials
 from engine.datasets.manifest import Row
 from engine.evaluation.speakers.comparisons import Search, choose_pairs, pair_samples, search
 from engine.evaluation.speakers.embeddings import EmbeddedRows
@@ -21,13 +21,13 @@ def gather_people(
 
     Samples whose motion is not natural name nobody and are not enrolled: they have no part in it.
     """
-    rng, rows = np.random.default_rng(options.seed), list[Scored]()
+    rng, rows = np.random.default_rng(options.seed), list[ScoredTrial]()
     n_abstained, sizes = 0, [0]
     for pool_s in options.pools_s:
         pooled = pool_rows(embedded.rows, manifest, embedded.nature, pool_s, options.seed).samples
         real = [one for one in pooled if one.is_real and one.is_natural]
         n_abstained += sum(one.is_real and not one.is_natural for one in pooled)
-        bench = _Bench(real, may_meet(real, real, any(row.session for row in manifest), options.same_session))
+        bench = TrialSampler(real, may_meet(real, real, any(row.session for row in manifest), options.same_session))
         if task == Task.IDENTIFICATION:
             rows += bench.look_up(f"{pool_s:g} s")
             sizes.append(len({one.speaker for one in real}) - 1)
@@ -40,19 +40,19 @@ def gather_people(
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Bench:
+class TrialSampler:
     """Samples of one length, each held against the others that it may meet."""
 
     samples: Sequence[Sample]
     allowed: np.ndarray  # (n, n) bool
 
-    def pair(self, name: str, per_probe: int, rng: np.random.Generator) -> list[Scored]:
+    def pair(self, name: str, per_probe: int, rng: np.random.Generator) -> list[ScoredTrial]:
         """Sample against sample: all pairs of one person, of two so many for each probe."""
         pairs = pair_samples(self.samples, self.samples, self.allowed, once=True)
         probes, _ = chosen = choose_pairs(self.allowed, once=True)
         sides = [[self.samples[int(which)] for which in side] for side in chosen]
         return [
-            Scored(
+            ScoredTrial(
                 float(pairs.scores[row]),
                 bool(pairs.genuine[row]),
                 (sides[0][row].speaker, sides[1][row].speaker),
@@ -62,7 +62,7 @@ class _Bench:
             for row in _thin(probes, pairs.genuine, per_probe, rng).tolist()
         ]
 
-    def hold_against_people(self, name: str, per_probe: int, rng: np.random.Generator) -> list[Scored]:
+    def hold_against_people(self, name: str, per_probe: int, rng: np.random.Generator) -> list[ScoredTrial]:
         """Sample against person: all samples of theirs that it may meet, pooled."""
         found = search(self.samples, self.samples, self.allowed)
         probes, columns = np.nonzero(~np.isnan(found.scores))
@@ -73,7 +73,7 @@ class _Bench:
             for row in _thin(probes, genuine, per_probe, rng)
         ]
 
-    def look_up(self, name: str) -> list[Scored]:
+    def look_up(self, name: str) -> list[ScoredTrial]:
         """Each sample's own person while enrolled, and its first candidate while not."""
         found, scored = search(self.samples, self.samples, self.allowed), []
         own = found.place([one.speaker for one in self.samples])
@@ -87,12 +87,12 @@ class _Bench:
                 scored.append(self._score(found, probe, int(np.nanargmax(others)), False, name))
         return scored
 
-    def _score(self, found: Search, probe: int, column: int, same: bool, name: str) -> Scored:
+    def _score(self, found: Search, probe: int, column: int, same: bool, name: str) -> ScoredTrial:
         person, one = found.speakers[column], self.samples[probe]
         met = np.flatnonzero(self.allowed[probe]).tolist()
         enrolled_s = sum(self.samples[other].seconds for other in met if self.samples[other].speaker == person)
         score = float(found.scores[probe, column])
-        return Scored(score, same, (one.speaker, person), name, (one.seconds, enrolled_s))
+        return ScoredTrial(score, same, (one.speaker, person), name, (one.seconds, enrolled_s))
 
 
 def _thin(probes: np.ndarray, genuine: np.ndarray, per_probe: int, rng: np.random.Generator) -> np.ndarray:

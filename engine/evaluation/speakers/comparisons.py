@@ -15,7 +15,7 @@ REFUSED = -2.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Pairs:
+class SamplePairs:
     """Two samples each, or a sample and a person."""
 
     scores: np.ndarray  # (P,) cosine, or REFUSED
@@ -64,7 +64,9 @@ def search(probes: Sequence[Sample], gallery: Sequence[Sample], allowed: np.ndar
     return Search(tuple(probes), speakers, scores.round(DECIMALS))
 
 
-def pair_samples(probes: Sequence[Sample], gallery: Sequence[Sample], allowed: np.ndarray, once: bool = False) -> Pairs:
+def pair_samples(
+    probes: Sequence[Sample], gallery: Sequence[Sample], allowed: np.ndarray, once: bool = False
+) -> SamplePairs:
     """Hold every probe against every sample that `allowed` (P, G) leaves, in the order of `choose_pairs`."""
     rows, columns = choose_pairs(allowed, once)
     scores = (_stack(probes) @ _stack(gallery).T)[rows, columns] if len(rows) else np.zeros(0)
@@ -84,7 +86,7 @@ def choose_pairs(allowed: np.ndarray, once: bool = False) -> tuple[np.ndarray, n
     return rows, columns
 
 
-def pair_candidates(search: Search) -> Pairs:
+def pair_candidates(search: Search) -> SamplePairs:
     """Hold every probe against every person it was looked up among."""
     rows, columns = np.nonzero(~np.isnan(search.scores))
     speakers = [one.speaker for one in search.probes]
@@ -93,12 +95,12 @@ def pair_candidates(search: Search) -> Pairs:
 
 def _pair(
     probes: Sequence[str], gallery: Sequence[str], rows: np.ndarray, columns: np.ndarray, scores: np.ndarray
-) -> Pairs:
+) -> SamplePairs:
     speakers = tuple(sorted({*probes, *gallery}))
     places = {speaker: place for place, speaker in enumerate(speakers)}
     one = np.array([places[name] for name in probes], int)[rows]
     other = np.array([places[name] for name in gallery], int)[columns]
-    return Pairs(scores.round(DECIMALS), one == other, one, other, speakers)
+    return SamplePairs(scores.round(DECIMALS), one == other, one, other, speakers)
 
 
 def _natural(samples: Sequence[Sample]) -> np.ndarray:

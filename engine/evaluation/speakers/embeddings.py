@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from engine.datasets.manifest import Row, Skipped
 from engine.errors import EngineError
-from engine.features.cache import ObservationCache, Observes, observe_cached
-from engine.features.records import Observation
+from engine.features.cache import ExtractsFeatures, FeatureCache, observe_cached
+from engine.features.records import ClipFeatures
 from engine.style.embedder import Embedder, Nature
 from engine.types import DynamicEmbedding, OnStep
 
@@ -35,8 +35,8 @@ class EmbeddedRows:
 def embed_rows(
     rows: Sequence[Row],
     embedder: Embedder,
-    observer: Observes,
-    cache: ObservationCache,
+    observer: ExtractsFeatures,
+    cache: FeatureCache,
     min_seconds: float = 0.0,
     on_row: OnStep = lambda step, completed, total: None,
 ) -> EmbeddedRows:
@@ -59,7 +59,7 @@ def embed_rows(
     return EmbeddedRows(tuple(embedded), tuple(skipped), *recipes, embedder.nature, trained_on)
 
 
-def _embed_row(row: Row, seen: Observation, embedder: Embedder, min_seconds: float) -> EmbeddedRow | str:
+def _embed_row(row: Row, seen: ClipFeatures, embedder: Embedder, min_seconds: float) -> EmbeddedRow | str:
     """Embed the longest track, or say why there is nothing to embed."""
     if seen.duration_s < min_seconds:
         return f"it is shorter than {min_seconds:g} s"

@@ -9,7 +9,7 @@ import numpy as np
 from engine.datasets.manifest import Row
 from engine.errors import Code
 from engine.evaluation.results import Identified, IdentityFigures, IdentityReport, OpenSet
-from engine.evaluation.speakers.comparisons import Pairs, Search, pair_candidates, pair_samples, search
+from engine.evaluation.speakers.comparisons import SamplePairs, Search, pair_candidates, pair_samples, search
 from engine.evaluation.speakers.embeddings import EmbeddedRows
 from engine.evaluation.speakers.metrics import (
     RESAMPLES,
@@ -47,7 +47,7 @@ class IdentityOptions:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Bench:
+class SpeakerBenchmark:
     """Everybody who is enrolled, and how probes are held against them throughout one evaluation."""
 
     real: tuple[Sample, ...]  # untouched: the gallery, then those that are not enrolled since they seem not to be
@@ -66,7 +66,7 @@ class _Bench:
     def search(self, probes: Sequence[Sample]) -> Search:
         return search(probes, self.gallery, self.allow(probes))
 
-    def pair(self, probes: Sequence[Sample], found: Search) -> Pairs:
+    def pair(self, probes: Sequence[Sample], found: Search) -> SamplePairs:
         """Give the pairs that the task is about: of samples, or of a sample and a person."""
         if self.options.task != IdentityTask.VERIFICATION:
             return pair_candidates(found)
@@ -127,7 +127,7 @@ def evaluate_identity(embedded: EmbeddedRows, manifest: Sequence[Row], options: 
     gallery = tuple(one for one in samples if one.is_real and one.is_natural)
     refused = tuple(one for one in samples if one.is_real and not one.is_natural)
     real, made = gallery + refused, tuple(one for one in samples if not one.is_real)
-    bench = _Bench(real, gallery, _has_sessions(manifest), options)
+    bench = SpeakerBenchmark(real, gallery, _has_sessions(manifest), options)
     figures = _tell_figures(bench, made)
     speakers = {one.speaker for one in real}
     return IdentityReport(
@@ -151,7 +151,7 @@ def evaluate_identity(embedded: EmbeddedRows, manifest: Sequence[Row], options: 
     )
 
 
-def _tell_figures(bench: _Bench, made: Sequence[Sample]) -> IdentityFigures:
+def _tell_figures(bench: SpeakerBenchmark, made: Sequence[Sample]) -> IdentityFigures:
     own = bench.search(bench.real)
     task = bench.options.task
     strangers = find_strangers(own) if task == IdentityTask.IDENTIFICATION else None
@@ -165,7 +165,7 @@ def _tell_figures(bench: _Bench, made: Sequence[Sample]) -> IdentityFigures:
     )
 
 
-def _remark(bench: _Bench, made: Sequence[Sample], figures: IdentityFigures) -> Iterator[str]:
+def _remark(bench: SpeakerBenchmark, made: Sequence[Sample], figures: IdentityFigures) -> Iterator[str]:
     """Say what the figures must not be read without."""
     whole = figures.whole.recognition
     if not bench.options.gate:

@@ -7,7 +7,7 @@ from math import nan
 import numpy as np
 
 from engine.evaluation.results import Following, OpenSet, Recognition
-from engine.evaluation.speakers.comparisons import REFUSED, Pairs, Search
+from engine.evaluation.speakers.comparisons import REFUSED, SamplePairs, Search
 from engine.metrics import ErrorCurve, WeightedScores, bootstrap_rows, detection_rate, rank_hits
 
 TARGETS = (0.05, 0.01)  # share of genuine trials, as speaker recognition has it (NIST SRE 2016, VoxCeleb)
@@ -36,7 +36,7 @@ def find_strangers(found: Search) -> Strangers:
     return Strangers(np.nanmax(scores[rows], axis=1, initial=REFUSED), tuple(found.probes[row].speaker for row in rows))
 
 
-def tell_recognition(pairs: Pairs, found: Search, seed: int = 0, n: int = RESAMPLES) -> Recognition:
+def tell_recognition(pairs: SamplePairs, found: Search, seed: int = 0, n: int = RESAMPLES) -> Recognition:
     """Measure how well people are told apart; `n` resamples make each interval."""
     curve, ranked = WeightedScores(pairs.scores, pairs.genuine), _rank(found)
     errors, spread = _tell_errors(curve.trace()), _spread_errors(pairs, curve, seed, n)
@@ -161,7 +161,7 @@ def _tell_errors(curve: ErrorCurve | None) -> dict[str, float | None]:
     return {"eer": curve.eer(), "min_dcf": common, "min_dcf_p01": rare, "auc": curve.auc()}
 
 
-def _spread_errors(pairs: Pairs, curve: WeightedScores, seed: int, n: int) -> dict[str, Interval]:
+def _spread_errors(pairs: SamplePairs, curve: WeightedScores, seed: int, n: int) -> dict[str, Interval]:
     """Intervals over speakers, each drawn with all his pairs.
 
     A speaker who is drawn twice brings his genuine pairs twice, and a pair of two people counts as often as the one

@@ -27,7 +27,7 @@ MAX_DESCRIPTORS = 4
 LOOK_S = 5.0  # between looks whether the engine is still there, should its socket have been inherited by another
 
 
-class Server:
+class ForkServer:
     """Forks decoders on request, and ends them."""
 
     def __init__(self, control: socket.socket):
@@ -129,7 +129,7 @@ def main() -> None:
     control = socket.socket(fileno=int(sys.argv[1]))
     _load_libraries()
     Link(control).send("ready", {"network": not leave_network()})
-    Server(control).serve()
+    ForkServer(control).serve()
 
 
 if __name__ == "__main__":

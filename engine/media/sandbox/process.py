@@ -90,7 +90,7 @@ class Decoder:
         return Code.DECODER_FAILED(f"The decoder {end} on this file; nothing else was harmed.", ANOTHER)
 
 
-class Server:
+class ForkServerProcess:
     """The process that decoders are forked from."""
 
     def __init__(self) -> None:
@@ -135,9 +135,9 @@ class Server:
 
 
 @remember
-def start_server(process: int) -> Server:
+def start_server(process: int) -> ForkServerProcess:
     """The server of this process, by its own number: one that was inherited over a fork serves somebody else."""
-    return Server()
+    return ForkServerProcess()
 
 
 def garbled(what: str) -> EngineError:

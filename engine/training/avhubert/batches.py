@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from engine.faces.mouth_crops import AVHUBERT_CROP, CROP
 from engine.speech.filterbanks import FILTERS, STEPS_PER_FRAME, normalise_rows
-from engine.training.avhubert.preprocessing import Cut, Reel, cut_reel, read_energies
+from engine.training.avhubert.preprocessing import Cut, PreprocessedClip, cut_reel, read_energies
 from engine.training.consistency.windows import share_clips, vary_spectrum
 
 MIN_SPANS = 2
@@ -103,7 +103,7 @@ class BatchOptions:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Batch:
+class PretrainingBatch:
     """A micro-batch: B windows of L frames."""
 
     mouths: torch.Tensor  # (B, L, 88, 88) uint8
@@ -119,23 +119,25 @@ class Batch:
     other_rows: torch.Tensor  # (B, L, 104) float32: sound cut `shift` frames later than the picture
     shift: torch.Tensor  # (B,) int64
 
-    def to(self, device: torch.device) -> "Batch":
+    def to(self, device: torch.device) -> "PretrainingBatch":
         """Move everything to a device."""
         moved = {one.name: getattr(self, one.name).to(device, non_blocking=True) for one in fields(self)}
         return replace(self, **moved)
 
 
-class BatchSource(Dataset[Batch]):
+class BatchSource(Dataset[PretrainingBatch]):
     """`source[i]` is micro-batch i; it depends on i, the reels, their units, the options and the seed alone."""
 
-    def __init__(self, reels: Sequence[Reel], units: Sequence[np.ndarray], options: BatchOptions, seed: int):
+    def __init__(
+        self, reels: Sequence[PreprocessedClip], units: Sequence[np.ndarray], options: BatchOptions, seed: int
+    ):
         for reel, its in zip(reels, units, strict=True):
             if len(its) != reel.length:
                 raise ValueError(f"{reel.name} has {reel.length} frames and units for {len(its)}")
         self._reels, self._units, self._options, self._seed = reels, units, options, seed
         self._shares = share_clips(reels, options.max_share)
 
-    def __getitem__(self, number: int) -> Batch:
+    def __getitem__(self, number: int) -> PretrainingBatch:
         rng, options = np.random.default_rng([self._seed, number]), self._options
         chosen = rng.choice(len(self._reels), size=options.size, p=self._shares)
         windows = [self._draw(self._reels[i], self._units[i], rng) for i in chosen]
@@ -146,11 +148,11 @@ class BatchSource(Dataset[Batch]):
         arrays["rows_masked"] = draw_spans(lengths, options.length, masks.sound_share, masks.sound_span, rng)
         arrays["shown"] = replace_spans(mouths_masked, lengths, rng)
         arrays["has_mouths"], arrays["has_rows"] = drop_modalities(options.size, masks, rng)
-        return Batch(
+        return PretrainingBatch(
             mouths_masked=torch.from_numpy(mouths_masked), **{k: torch.from_numpy(v) for k, v in arrays.items()}
         )
 
-    def _draw(self, reel: Reel, units: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    def _draw(self, reel: PreprocessedClip, units: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
         """Cut one window; its sound for the alignment begins elsewhere, so that no place in a window tells another."""
         length = min(self._options.length, reel.length)
         room = reel.length - length
@@ -173,7 +175,7 @@ class BatchSource(Dataset[Batch]):
         return padded | {"shift": np.array(elsewhere - first, np.int64)}
 
 
-def load_batches(source: BatchSource, numbers: range, workers: int) -> Iterator[Batch]:
+def load_batches(source: BatchSource, numbers: range, workers: int) -> Iterator[PretrainingBatch]:
     """Yield the micro-batches of these numbers, in order; `workers` processes run ahead, 0: none."""
     return iter(DataLoader(source, batch_size=None, sampler=numbers, num_workers=workers, collate_fn=_keep))
 

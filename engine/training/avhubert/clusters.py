@@ -13,13 +13,13 @@ from sklearn.cluster import MiniBatchKMeans
 from engine.faces.mouth_crops import normalise_for_avhubert
 from engine.models.avhubert import AVHubert
 from engine.speech.filterbanks import normalise_rows
-from engine.training.avhubert.preprocessing import Reel, cut_reel, read_cepstra
+from engine.training.avhubert.preprocessing import PreprocessedClip, cut_reel, read_cepstra
 
 PIECE = 400  # frames that pass the network at once
 BATCH_ROWS = 10_000  # of mini-batch k-means, as published
 RESTARTS = 5
 
-Describe = Callable[[Reel], np.ndarray]
+Describe = Callable[[PreprocessedClip], np.ndarray]
 """`describe(reel) -> (T, F) float32`, one row a frame over its length."""
 
 
@@ -51,7 +51,7 @@ class Clusters:
         return apart.argmin(1).astype(np.int16)
 
 
-def fit_clusters(reels: Sequence[Reel], describe: Describe, options: ClusterOptions, seed: int) -> Clusters:
+def fit_clusters(reels: Sequence[PreprocessedClip], describe: Describe, options: ClusterOptions, seed: int) -> Clusters:
     """Fit k-means to the frames of clips drawn at random until there are enough; ValueError with too few frames."""
     order, rows, n_rows = np.random.default_rng(seed).permutation(len(reels)), [], 0
     for which in order:
@@ -68,7 +68,7 @@ def fit_clusters(reels: Sequence[Reel], describe: Describe, options: ClusterOpti
     return Clusters(*(np.asarray(one, np.float32) for one in (mean, deviation, means.cluster_centers_)))
 
 
-def describe_cepstra(reel: Reel) -> np.ndarray:
+def describe_cepstra(reel: PreprocessedClip) -> np.ndarray:
     """(T, 39): cepstra and their differences, less their mean over the clip, which is the speaker's and the room's."""
     cepstra = read_cepstra(reel)
     return cepstra - cepstra.mean(0)
@@ -80,7 +80,7 @@ def describe_by(model: AVHubert, layer: int) -> Describe:
     kept: list[torch.Tensor] = []
 
     @torch.inference_mode()
-    def describe(reel: Reel) -> np.ndarray:
+    def describe(reel: PreprocessedClip) -> np.ndarray:
         model.eval()
         hook = model.encoder.layers[layer - 1].register_forward_hook(lambda module, inputs, output: kept.append(output))
         try:

@@ -13,7 +13,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from engine.faces.mouth_crops import AVHUBERT_DEVIATION, AVHUBERT_MEAN
 from engine.models.avhubert import AVHubert
-from engine.training.avhubert.batches import Batch
+from engine.training.avhubert.batches import PretrainingBatch
 from engine.training.consistency.losses import AlignmentLoss, AlignmentWeights
 
 
@@ -48,7 +48,7 @@ class Pretraining(nn.Module):
         model.label_embs_concat.requires_grad_(options.predicts)
         model.mask_emb.requires_grad_(options.predicts)
 
-    def forward(self, batch: Batch) -> dict[str, torch.Tensor]:
+    def forward(self, batch: PretrainingBatch) -> dict[str, torch.Tensor]:
         """Give the weighted sum as `loss`, its parts by name, and as `hit` the share of hidden units told rightly."""
         valid = None if batch.valid.all() else batch.valid  # without a mask attention is quicker
         seen = self._ease(self.model.look(self._show(batch), valid))
@@ -73,7 +73,7 @@ class Pretraining(nn.Module):
         )
         return losses
 
-    def _show(self, batch: Batch) -> torch.Tensor:
+    def _show(self, batch: PretrainingBatch) -> torch.Tensor:
         """(B, 1, L, 88, 88): the mouths as the network wants them, hidden ones replaced by others of the window."""
         mouths = batch.mouths
         if self.options.predicts:
@@ -81,7 +81,7 @@ class Pretraining(nn.Module):
             mouths = mouths[which, batch.shown]
         return mouths.float().sub_(AVHUBERT_MEAN * 255).div_(AVHUBERT_DEVIATION * 255)[:, None]
 
-    def _hide(self, batch: Batch) -> torch.Tensor:
+    def _hide(self, batch: PretrainingBatch) -> torch.Tensor:
         """(B, L, 104): the rows of sound, hidden ones replaced by the learnt row."""
         return torch.where(batch.rows_masked[..., None], self.model.mask_emb, batch.rows)
 
@@ -89,7 +89,7 @@ class Pretraining(nn.Module):
         share = self.options.inlet_gradient
         return x if share == 1 else x * share + x.detach() * (1 - share)
 
-    def _tell_units(self, hidden: torch.Tensor, batch: Batch) -> dict[str, torch.Tensor]:
+    def _tell_units(self, hidden: torch.Tensor, batch: PretrainingBatch) -> dict[str, torch.Tensor]:
         told = self.model.predict_units(hidden)
         loss = F.cross_entropy(told.transpose(1, 2), batch.units, reduction="none")  # (B, L)
         masked = (batch.mouths_masked | batch.rows_masked) & batch.real
@@ -97,7 +97,7 @@ class Pretraining(nn.Module):
         hit = ((told.argmax(-1) == batch.units) & masked).sum() / masked.sum().clamp(min=1)
         return {"masked": _mean(loss, masked), "unmasked": _mean(loss, rest), "hit": hit.detach()}
 
-    def _align(self, seen: torch.Tensor, heard: torch.Tensor, batch: Batch) -> torch.Tensor:
+    def _align(self, seen: torch.Tensor, heard: torch.Tensor, batch: PretrainingBatch) -> torch.Tensor:
         """Frame t of the picture belongs to frame t - shift of the sound, where both are in the window."""
         length = seen.shape[1]
         partner = torch.arange(length, device=seen.device) - batch.shift[:, None]  # (B, L)

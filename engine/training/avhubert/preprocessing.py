@@ -43,7 +43,7 @@ NOBODY: dict[str, np.ndarray] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Reel:
+class PreprocessedClip:
     """The main face of a clip and the sound of its time, in a file."""
 
     path: Path
@@ -74,7 +74,7 @@ class Cut:
     real: np.ndarray  # (L,) bool: face seen and sound there
 
 
-def cut_reel(reel: Reel, first: int, last: int) -> Cut:
+def cut_reel(reel: PreprocessedClip, first: int, last: int) -> Cut:
     """Read frames `first` to `last`, within its length."""
     face, sound = _spans(reel, first, last)
     with safe_open(reel.path, "np") as file:
@@ -82,13 +82,13 @@ def cut_reel(reel: Reel, first: int, last: int) -> Cut:
         return Cut(file.get_slice("mouths")[face], file.get_slice("energies")[sound], real)
 
 
-def read_energies(reel: Reel, first: int, last: int) -> np.ndarray:
+def read_energies(reel: PreprocessedClip, first: int, last: int) -> np.ndarray:
     """(L, 104) float32: the sound alone of frames `first` to `last`."""
     with safe_open(reel.path, "np") as file:
         return np.array(file.get_slice("energies")[_spans(reel, first, last)[1]])
 
 
-def read_cepstra(reel: Reel) -> np.ndarray:
+def read_cepstra(reel: PreprocessedClip) -> np.ndarray:
     """(T, 39) float32 over its length, `describe_cepstra`."""
     with safe_open(reel.path, "np") as file:
         return np.array(file.get_slice("cepstra")[_spans(reel, 0, reel.length)[1]])
@@ -116,7 +116,7 @@ def write_reel(path: Path, reel: dict[str, np.ndarray], late: int | None) -> Non
         partial.unlink(missing_ok=True)
 
 
-class ReelMaker:
+class Preprocessor:
     """Holds the networks that find the face and hear how late the sound is; one clip at a time.
 
     How late: by the compact model, since frame-wise alignment learns little from clips that are frames off.
@@ -127,7 +127,7 @@ class ReelMaker:
         self._faces, self._scout, self._options = faces, scout, options or FaceOptions()
 
     @classmethod
-    def load(cls, settings: Settings) -> "ReelMaker":
+    def load(cls, settings: Settings) -> "Preprocessor":
         """Load the verified networks; WeightsMissing and WeightsDamaged say which file and what to do."""
         files = (registry.face_landmarker(settings.data_dir), registry.compact(settings.data_dir))
         options = FaceOptions()
@@ -175,7 +175,7 @@ def describe_cepstra(audio: np.ndarray) -> np.ndarray:
     return steps.reshape(n_frames, STEPS_PER_FRAME, N_CEPSTRA).mean(1).numpy()
 
 
-def _spans(reel: Reel, first: int, last: int) -> tuple[slice, slice]:
+def _spans(reel: PreprocessedClip, first: int, last: int) -> tuple[slice, slice]:
     """Frames of the face, and of the sound that belongs to them."""
     if not 0 <= first <= last <= reel.length:
         raise ValueError(f"frames {first} to {last} of {reel.name}, which has {reel.length}")

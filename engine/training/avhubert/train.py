@@ -19,8 +19,8 @@ from engine.models.avhubert import CONFIGS, HEADS, AVHubert, AVHubertConfig
 from engine.training.avhubert.batches import BatchOptions, BatchSource, MaskOptions
 from engine.training.avhubert.clusters import ClusterOptions, Describe, describe_by, describe_cepstra, fit_clusters
 from engine.training.avhubert.objective import LossOptions, Pretraining
-from engine.training.avhubert.preprocessing import Reel
-from engine.training.avhubert.trainer import Shop, StepOptions, Trend, take_steps
+from engine.training.avhubert.preprocessing import PreprocessedClip
+from engine.training.avhubert.trainer import RunContext, StepOptions, Trend, take_steps
 from engine.training.checkpoints import Record, read_tensors, write_tensors
 from engine.training.consistency.losses import AlignmentWeights
 from engine.weights.licences import MARK, Use, mark_uses
@@ -93,7 +93,9 @@ def plan_iterations(
     return tuple(plan)
 
 
-def train_avhubert(reels: Sequence[Reel], options: AVHubertTraining, shop: Shop) -> tuple[AVHubert, list[Trend]]:
+def train_avhubert(
+    reels: Sequence[PreprocessedClip], options: AVHubertTraining, shop: RunContext
+) -> tuple[AVHubert, list[Trend]]:
     """Train all iterations, taking up what is in the shop's folder; give the network and each iteration's losses."""
     model, trends = None, []
     for number, clusters in enumerate(options.iterations):
@@ -115,7 +117,7 @@ def begin_untrained(options: AVHubertTraining) -> AVHubert:
 
 
 def save_avhubert(
-    model: AVHubert, path: Path, options: AVHubertTraining, reels: Sequence[Reel], trends: Sequence[Trend]
+    model: AVHubert, path: Path, options: AVHubertTraining, reels: Sequence[PreprocessedClip], trends: Sequence[Trend]
 ) -> None:
     """Write the weights and beside them the record of how they were made.
 
@@ -154,7 +156,12 @@ def _begin(options: AVHubertTraining, number: int, last: AVHubert | None) -> AVH
 
 
 def _find_units(
-    reels: Sequence[Reel], options: ClusterOptions, seed: int, shop: Shop, recipe: Record, model: AVHubert | None
+    reels: Sequence[PreprocessedClip],
+    options: ClusterOptions,
+    seed: int,
+    shop: RunContext,
+    recipe: Record,
+    model: AVHubert | None,
 ) -> list[np.ndarray]:
     """(T,) int16 a reel; from the file of this run where there is one."""
     path = shop.folder / f"units-{recipe['iteration']}.safetensors"
@@ -180,7 +187,7 @@ def _choose_description(options: ClusterOptions, model: AVHubert | None) -> Desc
     return describe_by(model, options.layer)
 
 
-def _describe_run(reels: Sequence[Reel], options: AVHubertTraining, number: int) -> Record:
+def _describe_run(reels: Sequence[PreprocessedClip], options: AVHubertTraining, number: int) -> Record:
     """What the weights of an iteration are a function of."""
     clips = hashlib.sha256(repr([(reel.path.stem, reel.late, reel.corpus) for reel in reels]).encode()).hexdigest()
     return {"options": asdict(options), "clips": clips, "iteration": number}

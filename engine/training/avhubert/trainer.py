@@ -23,7 +23,7 @@ from torch.utils.checkpoint import checkpoint
 
 from engine.errors import EngineError
 from engine.models.avhubert import AVHubert
-from engine.training.avhubert.batches import Batch, BatchSource, load_batches
+from engine.training.avhubert.batches import BatchSource, PretrainingBatch, load_batches
 from engine.training.avhubert.objective import Pretraining
 from engine.training.checkpoints import Record, load_checkpoint, save_checkpoint
 
@@ -33,7 +33,7 @@ PATIENCE = timedelta(hours=12)  # one process may find clusters while the others
 
 
 @dataclass(frozen=True, slots=True)
-class Crew:
+class ProcessGroup:
     """One process among those that share a run; alone by default."""
 
     device: torch.device
@@ -75,18 +75,18 @@ class Crew:
 
 
 @contextmanager
-def join_crew(device: str) -> Iterator[Crew]:
+def join_crew(device: str) -> Iterator[ProcessGroup]:
     """Take a place among the processes that `torchrun` started, each with its own GPU; alone without it."""
     size, local = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("LOCAL_RANK", "0"))
     if size == 1:
-        yield Crew(torch.device(device))
+        yield ProcessGroup(torch.device(device))
         return
     here = torch.device(device, local) if device == "cuda" else torch.device(device)
     if here.type == "cuda":
         torch.cuda.set_device(here)
     distributed.init_process_group("nccl" if here.type == "cuda" else "gloo", timeout=PATIENCE)
     try:
-        yield Crew(here, distributed.get_rank(), size)
+        yield ProcessGroup(here, distributed.get_rank(), size)
     finally:
         distributed.destroy_process_group()
 
@@ -144,21 +144,27 @@ class Trend:
 
 
 @dataclass(frozen=True, slots=True)
-class Shop:
+class RunContext:
     """Where and by whom the work is done; nothing of it changes the weights beyond rounding."""
 
     folder: Path
-    crew: Crew
+    crew: ProcessGroup
     loaders: int = 0  # processes of each process that prepare micro-batches ahead
     save_every: int = 500  # steps
     on_step: Callable[[str, int, Losses], None] = lambda name, step, losses: None
 
 
 def take_steps(
-    trainee: Pretraining, source: BatchSource, options: StepOptions, seed: int, shop: Shop, name: str, recipe: Record
+    trainee: Pretraining,
+    source: BatchSource,
+    options: StepOptions,
+    seed: int,
+    shop: RunContext,
+    name: str,
+    recipe: Record,
 ) -> Trend:
     """Train to the last step, from the checkpoint of this run where there is one."""
-    run = _Run(trainee, options, seed, shop.crew)
+    run = _TrainerRun(trainee, options, seed, shop.crew)
     path = shop.folder / f"{name}.safetensors"
     step, record = load_checkpoint(path, trainee, run.optimiser, run.scaler, recipe)
     trend = Trend(**record)
@@ -176,10 +182,10 @@ def take_steps(
     return trend
 
 
-class _Run:
+class _TrainerRun:
     """What one process holds while it trains."""
 
-    def __init__(self, trainee: Pretraining, options: StepOptions, seed: int, crew: Crew):
+    def __init__(self, trainee: Pretraining, options: StepOptions, seed: int, crew: ProcessGroup):
         if options.micro_batches % crew.size:
             raise EngineError(
                 f"{options.micro_batches} micro-batches cannot be shared by {crew.size} processes.",
@@ -207,7 +213,7 @@ class _Run:
         per_step = self._options.micro_batches
         return range(step * per_step + self._crew.rank, self._options.steps * per_step, self._crew.size)
 
-    def take_step(self, step: int, batches: Iterator[Batch]) -> Losses:
+    def take_step(self, step: int, batches: Iterator[PretrainingBatch]) -> Losses:
         """Move the weights once; give the mean losses over this process's micro-batches."""
         before = [one.clone() for one in self._buffers]
         moved = [torch.zeros_like(one) for one in before if one.is_floating_point()]
@@ -229,7 +235,7 @@ class _Run:
     def _statistics(self) -> list[torch.Tensor]:
         return [one for one in self._buffers if one.is_floating_point()]
 
-    def _learn(self, batch: Batch, number: int, is_last: bool) -> dict[str, torch.Tensor]:
+    def _learn(self, batch: PretrainingBatch, number: int, is_last: bool) -> dict[str, torch.Tensor]:
         """Add the gradient of a micro-batch; the last one of a step gathers those of all processes."""
         torch.manual_seed(self._seed * 1_000_003 + number)  # dropout; CUDA's generators too
         kind = PRECISIONS[self._options.precision]

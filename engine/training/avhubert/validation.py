@@ -9,9 +9,9 @@ from engine.errors import Code
 from engine.evaluation.trials import Trial, TrialClip, cut_windows, shuffle_faces, try_other_voices, try_own_voices
 from engine.models.avhubert import AVHubert
 from engine.speech.filterbanks import normalise_rows
-from engine.training.avhubert.preprocessing import Reel, cut_reel
+from engine.training.avhubert.preprocessing import PreprocessedClip, cut_reel
 from engine.training.avhubert.train import AVHubertTraining, begin_untrained, train_avhubert
-from engine.training.avhubert.trainer import Shop
+from engine.training.avhubert.trainer import RunContext
 from engine.training.clips import split_folds
 from engine.training.consistency.validation import MIN_WHOLE, rate_trials
 
@@ -39,7 +39,7 @@ Tried = tuple[list[Trial], list[Trial]]
 
 
 @dataclass(frozen=True, slots=True)
-class Probation:
+class HeldOutResult:
     """Trials of one fold's reels by a network that saw none of their corpora."""
 
     whole: Tried
@@ -47,15 +47,19 @@ class Probation:
     shuffled: Tried  # the pieces' frames in random order: what is told here is not told from motion
 
 
-def try_reels(model: AVHubert, reels: Sequence[Reel]) -> Probation:
+def try_reels(model: AVHubert, reels: Sequence[PreprocessedClip]) -> HeldOutResult:
     """Hold the faces of reels of at least 4 s, as they were published, against own and other voices."""
     whole = [_trial_clip(model, replace(reel, late=0)) for reel in reels if _is_long(reel)]
     pieces = cut_windows(whole, MIN_WHOLE, model.encode)
-    return Probation(_try(whole), _try(pieces), _try(shuffle_faces(pieces, model.encode)))
+    return HeldOutResult(_try(whole), _try(pieces), _try(shuffle_faces(pieces, model.encode)))
 
 
 def measure_held_out(
-    reels: Sequence[Reel], options: AVHubertTraining, shop: Shop, folds: Sequence[int], objectives: Sequence[Objective]
+    reels: Sequence[PreprocessedClip],
+    options: AVHubertTraining,
+    shop: RunContext,
+    folds: Sequence[int],
+    objectives: Sequence[Objective],
 ) -> dict[str, object]:
     """Train without each of the folds in turn, by each of the objectives, and measure on what was left out.
 
@@ -93,7 +97,7 @@ def choose_losses(options: AVHubertTraining, objective: Objective) -> AVHubertTr
     return replace(options, losses=replace(options.losses, **weights))
 
 
-def sum_up_probation(folds: Sequence[Probation]) -> dict[str, object]:
+def sum_up_probation(folds: Sequence[HeldOutResult]) -> dict[str, object]:
     """Pool the folds' trials into figures with 95 % intervals over speakers."""
     return {
         "whole": rate_trials([fold.whole for fold in folds]),
@@ -102,7 +106,7 @@ def sum_up_probation(folds: Sequence[Probation]) -> dict[str, object]:
     }
 
 
-def _is_long(reel: Reel) -> bool:
+def _is_long(reel: PreprocessedClip) -> bool:
     return reel.n_frames >= MIN_WHOLE
 
 
@@ -110,7 +114,7 @@ def _try(clips: Sequence[TrialClip]) -> Tried:
     return try_own_voices(clips), try_other_voices(clips)
 
 
-def _trial_clip(model: AVHubert, reel: Reel) -> TrialClip:
+def _trial_clip(model: AVHubert, reel: PreprocessedClip) -> TrialClip:
     cut = cut_reel(reel, 0, reel.length)
     rows = normalise_rows(cut.energies)
     person = reel.speaker or f"unknown of {reel.source}"

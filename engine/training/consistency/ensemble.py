@@ -18,11 +18,11 @@ import torch
 from torch import nn
 
 from engine.faces.landmark_features import N_FEATURES
-from engine.models.compact import N_SPEECH, Member
+from engine.models.compact import N_SPEECH, CompactMember
 from engine.training.clips import TrainingClip
 from engine.training.consistency.losses import AlignmentLoss, MaskedPrediction
 from engine.training.consistency.units import N_UNITS, cluster_hidden, cluster_mfcc
-from engine.training.consistency.windows import WindowOptions, Windows, WindowSource
+from engine.training.consistency.windows import ConsistencyWindows, WindowBatch, WindowOptions
 
 SAVE_EVERY = 100  # steps
 
@@ -41,12 +41,12 @@ class MemberOptions:
     windows: WindowOptions = field(default_factory=WindowOptions)
 
 
-class Trainee(nn.Module):
+class MemberState(nn.Module):
     """A member with the heads that only training needs."""
 
     def __init__(self, options: MemberOptions):
         super().__init__()
-        self.member = Member(dropout=options.dropout)
+        self.member = CompactMember(dropout=options.dropout)
         width = self.member.lips.inlet.out_features
         self.alignment = AlignmentLoss()
         self.prediction = MaskedPrediction(width, (N_FEATURES, N_SPEECH), N_UNITS, options.dropout)
@@ -59,10 +59,10 @@ def train_member(
     checkpoint: Path,
     device: str = "cpu",
     on_step: Callable[[int], None] = lambda step: None,
-) -> Trainee:
+) -> MemberState:
     """Train from the start, or from the checkpoint where one of the same options, seed and clips is there."""
     torch.manual_seed(seed)
-    trainee = Trainee(options).to(device)
+    trainee = MemberState(options).to(device)
     optimiser = torch.optim.AdamW(
         trainee.parameters(), options.learning_rate, weight_decay=options.weight_decay, betas=(0.9, 0.98)
     )
@@ -70,9 +70,9 @@ def train_member(
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, options.learning_rate, total_steps=options.steps, pct_start=warm_up
     )
-    run = _Run(trainee, optimiser, schedule, checkpoint, _name(clips, options, seed))
+    run = _MemberRun(trainee, optimiser, schedule, checkpoint, _name(clips, options, seed))
     step, units = run.restore()
-    source = WindowSource(clips, options.windows)
+    source = ConsistencyWindows(clips, options.windows)
     units = units or cluster_mfcc(clips, seed)
     while step < options.steps:
         if step == options.steps // 2 and options.masked:
@@ -88,8 +88,8 @@ def train_member(
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Run:
-    trainee: Trainee
+class _MemberRun:
+    trainee: MemberState
     optimiser: torch.optim.Optimizer
     schedule: torch.optim.lr_scheduler.OneCycleLR
     checkpoint: Path
@@ -123,7 +123,9 @@ class _Run:
         return int(state["step"]), [one.numpy() for one in state["units"]]
 
 
-def _take_step(run: _Run, windows: Windows, options: MemberOptions, rng: np.random.Generator, device: str) -> None:
+def _take_step(
+    run: _MemberRun, windows: WindowBatch, options: MemberOptions, rng: np.random.Generator, device: str
+) -> None:
     trainee = run.trainee.train()
     lips, speech = torch.from_numpy(windows.lips).to(device), torch.from_numpy(windows.speech).to(device)
     real, units = torch.from_numpy(windows.real).to(device), torch.from_numpy(windows.units).to(device)
@@ -153,7 +155,7 @@ OnProgress = Callable[[str, int], None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Job:
+class MemberTraining:
     """One member to train."""
 
     name: str
@@ -162,7 +164,9 @@ class Job:
     seed: int
 
 
-def run_jobs(jobs: Sequence[Job], folder: Path, device: str, workers: int, on_progress: OnProgress) -> list[Trainee]:
+def run_jobs(
+    jobs: Sequence[MemberTraining], folder: Path, device: str, workers: int, on_progress: OnProgress
+) -> list[MemberState]:
     """Train all, in the order given; finished and half-finished ones are taken up from `folder`."""
     workers = 1 if device != "cpu" else min(workers, len(jobs))
     if workers <= 1:
@@ -177,12 +181,12 @@ def run_jobs(jobs: Sequence[Job], folder: Path, device: str, workers: int, on_pr
     return [_train(job, folder, device, lambda name, step: None) for job in jobs]  # done: only loads the checkpoint
 
 
-def _train_apart(job: Job, folder: Path, threads: int, progress: Any) -> None:
+def _train_apart(job: MemberTraining, folder: Path, threads: int, progress: Any) -> None:
     torch.set_num_threads(threads)
     _train(job, folder, "cpu", lambda name, step: progress.put((name, step)))
 
 
-def _train(job: Job, folder: Path, device: str, on_progress: OnProgress) -> Trainee:
+def _train(job: MemberTraining, folder: Path, device: str, on_progress: OnProgress) -> MemberState:
     def report(step: int) -> None:
         on_progress(job.name, step)
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
-from engine.models.compact import Block, Member
+from engine.models.compact import Block, CompactMember
 
 Streamed = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # hidden (B, T, W), embedding (B, T, D), weight (B, T)
 
@@ -105,7 +105,7 @@ class MaskedPrediction(nn.Module):
         self.units = nn.Linear(width, n_units)
 
     def forward(
-        self, member: Member, lips: torch.Tensor, speech: torch.Tensor, real: torch.Tensor, units: torch.Tensor,
+        self, member: CompactMember, lips: torch.Tensor, speech: torch.Tensor, real: torch.Tensor, units: torch.Tensor,
         rng: np.random.Generator,
     ) -> torch.Tensor:  # fmt: skip
         """Give the mean cross-entropy over the real frames; `units` (B, L) int64."""

@@ -17,15 +17,15 @@ from pathlib import Path
 from safetensors.torch import save_file
 
 from engine.calibration.trials import GatherOptions, Origin, ScoredTrials, join_trials
-from engine.consistency.scorers import CompactEncoder, Expert
+from engine.consistency.scorers import CompactEncoder, ConsistencyScorer
 from engine.datasets.manifest import Row
 from engine.errors import Code
 from engine.evaluation.calibration_trials import gather_consistency
 from engine.evaluation.measurements import measure_rows
 from engine.evaluation.trials import Encode
-from engine.features.cache import ObservationCache, observe_cached
-from engine.features.extractor import Observer
-from engine.features.records import Observation
+from engine.features.cache import FeatureCache, observe_cached
+from engine.features.extractor import FeatureExtractor
+from engine.features.records import ClipFeatures
 from engine.models.compact import CompactConsistency
 from engine.pipeline import Engine
 from engine.training.clips import (
@@ -38,7 +38,7 @@ from engine.training.clips import (
     split_folds,
 )
 from engine.training.consistency.av_offset import estimate_lateness
-from engine.training.consistency.ensemble import Job, MemberOptions, OnProgress, Trainee, run_jobs
+from engine.training.consistency.ensemble import MemberOptions, MemberState, MemberTraining, OnProgress, run_jobs
 from engine.training.consistency.validation import MIN_WHOLE, encode_by_context, encode_by_members, sum_up, try_fold
 from engine.types import Model
 from engine.weights.registry import hash_file
@@ -57,7 +57,7 @@ class TrainingOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Workshop:
+class TrainingContext:
     """Where the work is done."""
 
     folder: Path  # checkpoints
@@ -67,7 +67,7 @@ class Workshop:
 
 
 def observe_clips(
-    manifest: Path, observer: Observer, cache: ObservationCache, on_row: Callable[[int, int], None]
+    manifest: Path, observer: FeatureExtractor, cache: FeatureCache, on_row: Callable[[int, int], None]
 ) -> list[TrainingClip]:
     """Build a training clip of every usable row; rows without a usable face are left out."""
     rows = read_usable_rows(manifest)
@@ -77,7 +77,7 @@ def observe_clips(
     return clips
 
 
-def align_clips(clips: Sequence[TrainingClip], options: TrainingOptions, shop: Workshop) -> list[TrainingClip]:
+def align_clips(clips: Sequence[TrainingClip], options: TrainingOptions, shop: TrainingContext) -> list[TrainingClip]:
     """Cut away each clip's own lateness, as heard by scouts that never saw its corpus; one corpus alone stays."""
     fold_of = split_folds(clips, options.n_folds)
     folds = sorted(set(fold_of.values()))
@@ -86,7 +86,9 @@ def align_clips(clips: Sequence[TrainingClip], options: TrainingOptions, shop: W
     aligned = list(clips)
     for turn in range(options.n_rounds):
         jobs = [
-            Job(f"scout-{turn}-{fold}", _outside(aligned, fold_of, fold), options.scouts, options.seed + fold)
+            MemberTraining(
+                f"scout-{turn}-{fold}", _outside(aligned, fold_of, fold), options.scouts, options.seed + fold
+            )
             for fold in folds
         ]
         trained = zip(folds, _run(jobs, shop), strict=True)
@@ -96,22 +98,27 @@ def align_clips(clips: Sequence[TrainingClip], options: TrainingOptions, shop: W
     return aligned
 
 
-def train_members(name: str, clips: Sequence[TrainingClip], options: TrainingOptions, shop: Workshop) -> list[Trainee]:
+def train_members(
+    name: str, clips: Sequence[TrainingClip], options: TrainingOptions, shop: TrainingContext
+) -> list[MemberState]:
     """Train the members on all the clips given."""
-    jobs = [Job(f"{name}-{i}", tuple(clips), options.members, options.seed + 100 + i) for i in range(options.n_members)]
+    jobs = [
+        MemberTraining(f"{name}-{i}", tuple(clips), options.members, options.seed + 100 + i)
+        for i in range(options.n_members)
+    ]
     return _run(jobs, shop)
 
 
 def train_held_out(
-    name: str, clips: Sequence[TrainingClip], options: TrainingOptions, shop: Workshop
-) -> dict[int, list[Trainee]]:
+    name: str, clips: Sequence[TrainingClip], options: TrainingOptions, shop: TrainingContext
+) -> dict[int, list[MemberState]]:
     """For each fold with a clip long enough to be judged whole, train the members on all the others' clips."""
     fold_of = split_folds(clips, options.n_folds)
     if len(set(fold_of.values())) < 2:
         raise Code.BAD_MANIFEST("All clips are of one corpus, so none can be left out", "Add clips of another source.")
     folds = sorted({fold_of[clip.corpus] for clip in clips if len(clip.real) >= MIN_WHOLE})
     jobs = [
-        Job(f"{name}-{fold}-{i}", _outside(clips, fold_of, fold), options.members, options.seed + 100 + i)
+        MemberTraining(f"{name}-{fold}-{i}", _outside(clips, fold_of, fold), options.members, options.seed + 100 + i)
         for fold in folds
         for i in range(options.n_members)
     ]
@@ -120,7 +127,7 @@ def train_held_out(
 
 
 def measure_held_out(
-    clips: list[TrainingClip], options: TrainingOptions, shop: Workshop, ablate: bool
+    clips: list[TrainingClip], options: TrainingOptions, shop: TrainingContext, ablate: bool
 ) -> dict[str, dict[str, object]]:
     """Train without each fold in turn and measure on it; with `ablate`, one member of each kind besides."""
     held_out = train_held_out("held-out", clips, options, shop)
@@ -171,8 +178,8 @@ def save_compact(
 def _measure_folds(
     clips: list[TrainingClip],
     options: TrainingOptions,
-    held_out: dict[int, list[Trainee]],
-    encode: Callable[[list[Trainee]], Encode],
+    held_out: dict[int, list[MemberState]],
+    encode: Callable[[list[MemberState]], Encode],
     fast: bool,
 ) -> dict[str, object]:
     fold_of = split_folds(clips, options.n_folds)
@@ -183,7 +190,7 @@ def _measure_folds(
     return sum_up(tried)
 
 
-def _run(jobs: Sequence[Job], shop: Workshop) -> list[Trainee]:
+def _run(jobs: Sequence[MemberTraining], shop: TrainingContext) -> list[MemberState]:
     return run_jobs(jobs, shop.folder, shop.device, shop.workers, shop.on_progress)
 
 
@@ -198,8 +205,8 @@ def _counted(rows: Sequence[Row], on_row: Callable[[int, int], None]) -> Iterabl
     on_row(len(rows), len(rows))
 
 
-def _build(row: Row, corpus: str, observer: Observer, cache: ObservationCache) -> TrainingClip | None:
-    observation: Observation = observe_cached(row.path, observer, cache)
+def _build(row: Row, corpus: str, observer: FeatureExtractor, cache: FeatureCache) -> TrainingClip | None:
+    observation: ClipFeatures = observe_cached(row.path, observer, cache)
     return build_clip(observation, row, corpus)
 
 
@@ -210,9 +217,9 @@ def score_held_out(
     manifest: Path,
     clips: Sequence[TrainingClip],
     options: TrainingOptions,
-    shop: Workshop,
-    observer: Observer,
-    cache: ObservationCache,
+    shop: TrainingContext,
+    observer: FeatureExtractor,
+    cache: FeatureCache,
     gather: GatherOptions | None = None,
 ) -> ScoredTrials:
     """Make the trials of each fold of aligned `clips` by the networks trained without it, which are taken up again.
@@ -225,7 +232,9 @@ def score_held_out(
     origin = Origin("", hash_file(manifest), STAND_INS)
     for fold, trainees in train_held_out("held-out", clips, options, shop).items():
         net = CompactConsistency.of([trainee.member for trainee in trainees])
-        engine = Engine(observer, Expert(Model.COMPACT, CompactEncoder(net), f"held-out-{fold}"), f"held-out-{fold}")
+        engine = Engine(
+            observer, ConsistencyScorer(Model.COMPACT, CompactEncoder(net), f"held-out-{fold}"), f"held-out-{fold}"
+        )
         own = [row for row in rows if fold_of.get(corpora[row.number]) == fold]
         found = measure_rows(own, engine, cache)
         parts.append(gather_consistency(found, engine.expert, corpora, origin, gather or GatherOptions()))

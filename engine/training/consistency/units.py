@@ -9,7 +9,7 @@ import faiss
 import numpy as np
 import torch
 
-from engine.models.compact import MEL_SCALE, N_BANDS, N_SPEECH, Member
+from engine.models.compact import MEL_SCALE, N_BANDS, N_SPEECH, CompactMember
 from engine.training.clips import TrainingClip
 
 N_UNITS = 100
@@ -29,7 +29,7 @@ def cluster_mfcc(clips: Sequence[TrainingClip], seed: int) -> list[np.ndarray]:
 
 
 @torch.inference_mode()
-def cluster_hidden(clips: Sequence[TrainingClip], member: Member, seed: int) -> list[np.ndarray]:
+def cluster_hidden(clips: Sequence[TrainingClip], member: CompactMember, seed: int) -> list[np.ndarray]:
     """(T,) int64 a clip: clusters of what the audio stream has learnt."""
     rows = []
     for clip in clips:

@@ -21,7 +21,7 @@ from engine.evaluation.trials import (
 from engine.metrics import auc, bootstrap_interval, eer, rank_auc
 from engine.models.compact import N_SPEECH, CompactConsistency, centre_lips, centre_speech
 from engine.training.clips import TrainingClip
-from engine.training.consistency.ensemble import Trainee
+from engine.training.consistency.ensemble import MemberState
 from engine.types import FPS, Encoded
 
 SECONDS = (1, 2, 3, 5)
@@ -29,7 +29,7 @@ MIN_WHOLE = 4 * FPS  # frames of a clip that is judged whole
 
 
 @dataclass(frozen=True, slots=True)
-class HeldOut:
+class HeldOutTrials:
     """Trials of one fold's clips by a model that saw none of their corpora."""
 
     whole: tuple[list[Trial], list[Trial]]  # own voices, other voices
@@ -38,13 +38,13 @@ class HeldOut:
     offsets: list[PlantedOffset]
 
 
-def try_fold(clips: Sequence[TrainingClip], encode: Encode, fast: bool = False) -> HeldOut:
+def try_fold(clips: Sequence[TrainingClip], encode: Encode, fast: bool = False) -> HeldOutTrials:
     """Run all trials on the clips of a fold; `fast` leaves out windows, offsets and the control."""
     whole = [_trial_clip(clip, encode) for clip in clips if len(clip.real) >= MIN_WHOLE]
     if fast:
-        return HeldOut(_try(whole), ([], []), {}, [])
+        return HeldOutTrials(_try(whole), ([], []), {}, [])
     everything = [_trial_clip(clip, encode) for clip in _limit_speakers(clips)]
-    return HeldOut(
+    return HeldOutTrials(
         whole=_try(whole),
         shuffled=_try(shuffle_faces(whole, encode)),
         windows={seconds: _try(cut_windows(everything, seconds * FPS, encode)) for seconds in SECONDS},
@@ -52,7 +52,7 @@ def try_fold(clips: Sequence[TrainingClip], encode: Encode, fast: bool = False) 
     )
 
 
-def sum_up(folds: Sequence[HeldOut]) -> dict[str, object]:
+def sum_up(folds: Sequence[HeldOutTrials]) -> dict[str, object]:
     """Pool the folds' trials into figures with 95 % intervals over speakers."""
     figures: dict[str, object] = {"whole": rate_trials([fold.whole for fold in folds])}
     if any(fold.shuffled[0] for fold in folds):
@@ -70,7 +70,7 @@ def sum_up(folds: Sequence[HeldOut]) -> dict[str, object]:
     return figures
 
 
-def encode_by_context(trainees: Sequence[Trainee]) -> Encode:
+def encode_by_context(trainees: Sequence[MemberState]) -> Encode:
     """Embed by the layers that tell the units, for a network that was trained on masked prediction alone.
 
     What SpeechForensics takes from AV-HuBERT: the last hidden rows with the other modality absent.
@@ -95,7 +95,7 @@ def encode_by_context(trainees: Sequence[Trainee]) -> Encode:
     return encode
 
 
-def encode_by_members(trainees: Sequence[Trainee]) -> Encode:
+def encode_by_members(trainees: Sequence[MemberState]) -> Encode:
     """Embed as the product does."""
     return CompactConsistency.of([trainee.member for trainee in trainees]).encode
 

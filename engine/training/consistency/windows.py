@@ -21,7 +21,7 @@ class WindowOptions:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Windows:
+class WindowBatch:
     """A batch: B windows of L frames."""
 
     lips: np.ndarray  # (B, L, 130) float32
@@ -30,7 +30,7 @@ class Windows:
     units: np.ndarray  # (B, L) int64, cluster of each frame's sound
 
 
-class WindowSource:
+class ConsistencyWindows:
     """Draws batches of windows; a batch is a function of the clips, the options and its random generator alone."""
 
     def __init__(self, clips: Sequence[TrainingClip], options: WindowOptions):
@@ -38,12 +38,12 @@ class WindowSource:
         self._lips = [centre_lips(clip.lips) for clip in clips]
         self._shares = share_clips(clips, options.max_share)
 
-    def draw(self, size: int, rng: np.random.Generator, units: Sequence[np.ndarray]) -> Windows:
+    def draw(self, size: int, rng: np.random.Generator, units: Sequence[np.ndarray]) -> WindowBatch:
         """Draw `size` windows; `units` holds one (T,) int array a clip."""
         chosen = rng.choice(len(self._clips), size=size, p=self._shares)
         parts = [self._cut(self._clips[i], self._lips[i], units[i], rng) for i in chosen]
         lips, speech, real, labels = (np.stack(part) for part in zip(*parts, strict=True))
-        return Windows(lips.astype(np.float32), speech.astype(np.float32), real, labels.astype(np.int64))
+        return WindowBatch(lips.astype(np.float32), speech.astype(np.float32), real, labels.astype(np.int64))
 
     def _cut(
         self, clip: TrainingClip, lips: np.ndarray, units: np.ndarray, rng: np.random.Generator

@@ -11,9 +11,9 @@ from engine.datasets.manifest import Row, read_manifest
 from engine.errors import EngineError
 from engine.faces.face_crops import AlignedFaces
 from engine.faces.landmark_features import N_SHAPES
-from engine.features.cache import ObservationCache, decode_ahead, observe_cached
-from engine.features.extractor import Observer
-from engine.features.records import Observation
+from engine.features.cache import FeatureCache, decode_ahead, observe_cached
+from engine.features.extractor import FeatureExtractor
+from engine.features.records import ClipFeatures
 from engine.models.dvp import DVP, DVPOptions, describe_pictures
 from engine.settings import Settings
 from engine.training.clips import choose_face
@@ -56,7 +56,7 @@ class SpokenClip:
         return StillFace(self.faces.pictures[frame], self.faces.points[frame])
 
 
-def build_spoken_clip(seen: Observation, row: Row) -> SpokenClip | None:
+def build_spoken_clip(seen: ClipFeatures, row: Row) -> SpokenClip | None:
     """Keep the longest run of frames in which the main face is seen; None where it is shorter than a second.
 
     A clip whose speaker is not told is taken for a person of its own; a forged clip is the motion's owner's.
@@ -92,8 +92,8 @@ def gather_spoken_clips(
     on_skip: Callable[[str], None] = lambda told: None,
 ) -> list[SpokenClip]:
     """Build a clip of every row; what cannot be read or shows no face for a second is named and left out."""
-    observer = Observer.load(settings, cut_faces=True)
-    kept = ObservationCache(folder, observer.recipe, with_faces=True)
+    observer = FeatureExtractor.load(settings, cut_faces=True)
+    kept = FeatureCache(folder, observer.recipe, with_faces=True)
     decode_ahead([row.path for row in rows], settings, observer.face_options, kept, workers, on_step)
     clips = []
     for done, row in enumerate(rows, start=1):
@@ -150,7 +150,7 @@ def fit_bases(clips: Sequence[SpokenClip], options: DVPOptions) -> DVP:
     return model
 
 
-def _build(row: Row, observer: Observer, cache: ObservationCache) -> SpokenClip | str:
+def _build(row: Row, observer: FeatureExtractor, cache: FeatureCache) -> SpokenClip | str:
     try:
         return build_spoken_clip(observe_cached(row.path, observer, cache), row) or "no face is seen for a second"
     except EngineError as error:

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
-from engine.models.dvp import DVP, DVPOptions, Member, fill_window, place_windows, write_options
+from engine.models.dvp import DVP, DVPOptions, StyleMember, fill_window, place_windows, write_options
 from engine.training.style.augmentation import TRAINED, Distortion, distort, recast
 from engine.training.style.speakers import SpokenClip, fit_bases
 from engine.weights.licences import MARK, Use, mark_uses
@@ -57,7 +57,7 @@ def train_dvp(
     """
     own = [clip for clip in clips if clip.is_own_face]
     bases = fit_bases(own, options.model)
-    source = WindowSource(clips, bases, options)
+    source = StyleWindows(clips, bases, options)
     members = [
         train_member(source, options, number, device, lambda step, n=number: on_step(n, step))  # type: ignore[misc]
         for number in range(options.n_members)
@@ -88,12 +88,12 @@ def save_dvp(model: DVP, path: Path, options: DynamicsOptions, clips: Sequence[S
 
 
 def train_member(
-    source: "WindowSource", options: DynamicsOptions, number: int, device: str, on_step: Callable[[int], None]
-) -> Member:
+    source: "StyleWindows", options: DynamicsOptions, number: int, device: str, on_step: Callable[[int], None]
+) -> StyleMember:
     """Train one network: additive-margin softmax (Wang et al. 2018) over speakers and nobody."""
     torch.manual_seed(options.seed * 1000 + number)
     rng = np.random.default_rng([options.seed, number])
-    member = Member(options.model).to(device)
+    member = StyleMember(options.model).to(device)
     classes = nn.Parameter(F.normalize(torch.randn(source.n_speakers + 1, options.model.dim, device=device), dim=-1))
     optimiser = torch.optim.AdamW([*member.parameters(), classes], options.learning_rate, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -111,7 +111,7 @@ def train_member(
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Batch:
+class StyleBatch:
     """B windows of L frames."""
 
     rows: np.ndarray  # (B, L, R) float32
@@ -129,7 +129,7 @@ class Pair:
     appearance: np.ndarray  # (A,) float32: of the face that is seen
 
 
-class WindowSource:
+class StyleWindows:
     """Draws windows, every speaker about as often; and pairs of one motion on two faces."""
 
     def __init__(self, clips: Sequence[SpokenClip], bases: DVP, options: DynamicsOptions):
@@ -149,16 +149,16 @@ class WindowSource:
             *self._make_recasts(bases, np.random.default_rng([options.seed, 999])),
         ]
 
-    def draw(self, rng: np.random.Generator) -> Batch:
+    def draw(self, rng: np.random.Generator) -> StyleBatch:
         """Draw a batch; a function of the clips, the options and the generator alone."""
         speakers = rng.choice(self.n_speakers, self._options.batch, p=self._shares)
         windows, looks = zip(*(self._cut(int(rng.choice(self._own[one])), rng) for one in speakers), strict=True)
-        return Batch(np.stack(windows), speakers, np.stack(looks))
+        return StyleBatch(np.stack(windows), speakers, np.stack(looks))
 
-    def draw_pairs(self, rng: np.random.Generator) -> tuple[Batch, np.ndarray]:
+    def draw_pairs(self, rng: np.random.Generator) -> tuple[StyleBatch, np.ndarray]:
         """Draw a batch on others' faces, and the same on their owners' (B, L, R)."""
         drawn = [self.pairs[number] for number in rng.integers(0, len(self.pairs), self._options.pairs)]
-        batch = Batch(
+        batch = StyleBatch(
             np.stack([pair.made for pair in drawn]),
             np.array([pair.speaker for pair in drawn]),
             np.stack([pair.appearance for pair in drawn]),
@@ -219,9 +219,9 @@ def measure_natural(evidence: Sequence[np.ndarray]) -> torch.Tensor:
 
 
 def _find_loss(
-    member: Member,
+    member: StyleMember,
     classes: torch.Tensor,
-    source: "WindowSource",
+    source: "StyleWindows",
     options: DynamicsOptions,
     progress: float,
     rng: np.random.Generator,
@@ -257,7 +257,7 @@ def _find_loss(
     return loss
 
 
-def _unlearn(told: torch.Tensor, batch: Batch) -> torch.Tensor:
+def _unlearn(told: torch.Tensor, batch: StyleBatch) -> torch.Tensor:
     """How badly the face seen is read off the vectors, to which the gradient comes back reversed."""
     return 0.5 * F.mse_loss(told, torch.from_numpy(batch.appearance).to(told.device))
 

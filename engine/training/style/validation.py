@@ -17,7 +17,7 @@ from engine.calibration.records import Task
 from engine.calibration.trials import GatherOptions, Origin, ScoredTrials, join_trials, write_trials
 from engine.datasets.manifest import Row, Skipped
 from engine.evaluation.speakers.calibration_trials import gather_people
-from engine.evaluation.speakers.comparisons import Pairs, Search, pair_samples, search
+from engine.evaluation.speakers.comparisons import SamplePairs, Search, pair_samples, search
 from engine.evaluation.speakers.embeddings import EmbeddedRow, EmbeddedRows
 from engine.evaluation.speakers.metrics import tell_following, tell_recognition
 from engine.evaluation.speakers.samples import Sample, may_meet, pool_rows
@@ -35,7 +35,7 @@ Figures = dict[str, object]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Look:
+class ValidationEmbeddings:
     """The first window of a clip, as a network sees it."""
 
     row: Row
@@ -45,7 +45,7 @@ class Look:
     seconds: float
 
 
-Looks = dict[str, list[Look]]
+Looks = dict[str, list[ValidationEmbeddings]]
 """By method; the empty one is untouched."""
 Held = tuple[DVP, Looks]  # a network and what it makes of the people it never saw
 OnProgress = Callable[[str, int, int], None]
@@ -132,13 +132,13 @@ def ablations(options: DynamicsOptions) -> dict[str, DynamicsOptions]:
     }
 
 
-def look_at(model: DVP, clips: Sequence[SpokenClip], windows: np.ndarray | None = None) -> list[Look]:
+def look_at(model: DVP, clips: Sequence[SpokenClip], windows: np.ndarray | None = None) -> list[ValidationEmbeddings]:
     """Embed the first window of each clip, or the windows of rows (n, L, R) that were made from these."""
     windows = cut_windows(model, clips) if windows is None else windows
     vectors, evidence = model.look(windows)
     seconds = [min(clip.seconds, model.options.window / 25) for clip in clips]
     return [
-        Look(clip.row, clip.sha256, vector, float(told), length)
+        ValidationEmbeddings(clip.row, clip.sha256, vector, float(told), length)
         for clip, vector, told, length in zip(clips, vectors, evidence, seconds, strict=True)
     ]
 
@@ -173,7 +173,7 @@ def cut_windows(model: DVP, clips: Sequence[SpokenClip]) -> np.ndarray:
     return np.stack([fill_window(own, length) for own in rows])
 
 
-def group_evidence(looks: Sequence[Look]) -> list[np.ndarray]:
+def group_evidence(looks: Sequence[ValidationEmbeddings]) -> list[np.ndarray]:
     """Evidence of the windows of each session of each person."""
     groups: dict[tuple[str, str | None], list[float]] = {}
     for look in looks:
@@ -196,7 +196,8 @@ def measure_looks(folds: Sequence[Looks], seed: int) -> Figures:
     figures: Figures = {"speakers": len({look.row.speaker for own in folds for look in own[UNTOUCHED]})}
     for gated in (False, True):
         benches = [
-            _Bench.of(own, Nature(*nature.tolist()), gated, seed) for own, nature in zip(folds, natures, strict=True)
+            FoldBenchmark.of(own, Nature(*nature.tolist()), gated, seed)
+            for own, nature in zip(folds, natures, strict=True)
         ]
         figures["gated" if gated else "embedding"] = {
             method or "untouched": _measure_method(
@@ -208,24 +209,24 @@ def measure_looks(folds: Sequence[Looks], seed: int) -> Figures:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Bench:
+class FoldBenchmark:
     """The samples of one fold."""
 
     samples: dict[str, tuple[Sample, ...]]  # by method
 
     @classmethod
-    def of(cls, looks: Looks, nature: Nature, gated: bool, seed: int) -> "_Bench":
+    def of(cls, looks: Looks, nature: Nature, gated: bool, seed: int) -> "FoldBenchmark":
         used = nature if gated else replace(nature, lowest=-np.inf)
         manifest = [look.row for look in looks[UNTOUCHED]]
         return cls({method: _pool(own, manifest, used, seed) for method, own in looks.items()})
 
-    def search(self, method: str) -> tuple[Search, Pairs]:
+    def search(self, method: str) -> tuple[Search, SamplePairs]:
         probes, gallery = self.samples[method], self.samples[UNTOUCHED]
         allowed = may_meet(probes, gallery, has_sessions=True)
         return search(probes, gallery, allowed), pair_samples(probes, gallery, allowed, once=method == UNTOUCHED)
 
 
-def _measure_method(benches: Sequence[_Bench], method: str, seed: int) -> Figures:
+def _measure_method(benches: Sequence[FoldBenchmark], method: str, seed: int) -> Figures:
     found, pairs = zip(*(bench.search(method) for bench in benches), strict=True)
     told = asdict(tell_recognition(_join_pairs(pairs), _join_searches(found), seed))
     samples = [sample for bench in benches for sample in bench.samples[method]]
@@ -236,11 +237,11 @@ def _measure_method(benches: Sequence[_Bench], method: str, seed: int) -> Figure
     return told
 
 
-def _join_pairs(parts: Sequence[Pairs]) -> Pairs:
+def _join_pairs(parts: Sequence[SamplePairs]) -> SamplePairs:
     names = tuple(sorted({name for part in parts for name in part.speakers}))
     place = {name: number for number, name in enumerate(names)}
     own = [np.array([place[name] for name in part.speakers], int) for part in parts]
-    return Pairs(
+    return SamplePairs(
         np.concatenate([part.scores for part in parts]),
         np.concatenate([part.genuine for part in parts]),
         np.concatenate([numbers[part.one] for numbers, part in zip(own, parts, strict=True)]),
@@ -260,7 +261,9 @@ def _join_searches(parts: Sequence[Search]) -> Search:
     return Search(tuple(probe for part in parts for probe in part.probes), names, np.concatenate(blocks))
 
 
-def _pool(looks: Sequence[Look], manifest: Sequence[Row], nature: Nature, seed: int) -> tuple[Sample, ...]:
+def _pool(
+    looks: Sequence[ValidationEmbeddings], manifest: Sequence[Row], nature: Nature, seed: int
+) -> tuple[Sample, ...]:
     rows = []
     for look in looks:
         found = join_windows(look.vector[None], np.array([look.evidence]), look.seconds, "validation", nature)
@@ -269,7 +272,7 @@ def _pool(looks: Sequence[Look], manifest: Sequence[Row], nature: Nature, seed: 
     return pool_rows(rows, manifest, nature, SAMPLE_S, seed).samples
 
 
-def _label(looks: Sequence[Look], method: str) -> list[Look]:
+def _label(looks: Sequence[ValidationEmbeddings], method: str) -> list[ValidationEmbeddings]:
     return [replace(one, row=replace(one.row, label="distorted", method=str(method))) for one in looks]
 
 

@@ -11,7 +11,7 @@ from engine.calibration import validation
 from engine.calibration.fitting import Fitted
 from engine.calibration.records import CalibratorKind, Metric, Policy
 from engine.calibration.trials import ScoredTrials
-from engine.calibration.validation import FITTED, HeldOut, choose_threshold, cross_validate, measure
+from engine.calibration.validation import FITTED, HeldOutRatios, choose_threshold, cross_validate, measure
 from engine.errors import Code
 from engine.metrics import LN_10, cllr, cllr_min, eer, min_dcf
 from tests.engine.calibration.drawn import draw_search, draw_trials
@@ -87,7 +87,7 @@ def test_nothing_can_be_held_out_of_three_people() -> None:
 def test_figures_are_those_of_the_ratios_and_lie_within_their_intervals() -> None:
     trials = draw_trials(gap=2.0)
     llrs, same = (2 * trials.scores - 2) / LN_10, trials.same
-    told = measure(HeldOut(trials, llrs, "sources"), POLICY, n=200)
+    told = measure(HeldOutRatios(trials, llrs, "sources"), POLICY, n=200)
     wanted = {
         "cllr": cllr(llrs, same),
         "cllr_min": cllr_min(llrs, same),
@@ -116,31 +116,31 @@ def test_the_interval_of_what_calibration_costs_takes_off_what_its_own_fit_adds(
     found = []
     for seed in range(5):
         trials = draw_trials(gap=2.0, seed=seed)
-        held = HeldOut(trials, (2 * trials.scores - 2) / LN_10, "sources")
+        held = HeldOutRatios(trials, (2 * trials.scores - 2) / LN_10, "sources")
         found.append(find(measure(held, POLICY, n=40), "cllr_cal"))
     assert np.mean([one.value for one in found]) > 0.015
     assert sum(one.low == 0 for one in found) >= 4
-    off = HeldOut(trials, 2 * held.llrs + 1, "sources")
+    off = HeldOutRatios(trials, 2 * held.llrs + 1, "sources")
     assert (find(measure(off, POLICY, n=40), "cllr_cal").low or 0) > 0.04
 
 
 def test_right_ratios_mislead_no_more_often_than_they_say_within_the_interval() -> None:
     trials = draw_trials(20, 4, gap=2.0)
     llrs = (2 * trials.scores - 2) / LN_10
-    told = measure(HeldOut(trials, llrs, "sources"), POLICY, n=100)
+    told = measure(HeldOutRatios(trials, llrs, "sources"), POLICY, n=100)
     for k in (10, 100):
         low = find(told, f"different_lr_from_{k}").low
         assert low is not None and low <= 1 / k
-    wrong = measure(HeldOut(trials, llrs + 1.5, "sources"), POLICY, n=100)
+    wrong = measure(HeldOutRatios(trials, llrs + 1.5, "sources"), POLICY, n=100)
     low = find(wrong, "different_lr_from_10").low
     assert low is not None and low > 1 / 10
 
 
 def test_what_never_happened_may_still_happen() -> None:
     trials = draw_trials(gap=2.0)
-    never = find(measure(HeldOut(trials, np.zeros(len(trials)), "sources"), POLICY, n=20), "different_lr_from_10")
+    never = find(measure(HeldOutRatios(trials, np.zeros(len(trials)), "sources"), POLICY, n=20), "different_lr_from_10")
     assert (never.value, never.low) == (0.0, 0.0) and never.high == pytest.approx(3 / 36)
-    always = find(measure(HeldOut(trials, np.zeros(len(trials)), "sources"), POLICY, n=20), "same_inconclusive")
+    always = find(measure(HeldOutRatios(trials, np.zeros(len(trials)), "sources"), POLICY, n=20), "same_inconclusive")
     assert (always.value, always.high) == (1.0, 1.0) and always.low == pytest.approx(1 - 3 / 36)
 
 
@@ -149,9 +149,9 @@ def test_the_wider_of_the_two_intervals_is_told() -> None:
     trials = draw_trials(8, 6, gap=2.0)
     lean = dict(zip(np.unique(trials.sources), np.linspace(-2, 2, 8), strict=True))
     llrs = (2 * trials.scores - 2) / LN_10 + np.array([lean[name] for name in trials.sources[:, 0]])
-    leaning = find(measure(HeldOut(trials, llrs, "sources"), POLICY, n=200), "cllr")
+    leaning = find(measure(HeldOutRatios(trials, llrs, "sources"), POLICY, n=200), "cllr")
     apart = replace(trials, sources=trials.people)
-    people = find(measure(HeldOut(apart, llrs, "people"), POLICY, n=200), "cllr")
+    people = find(measure(HeldOutRatios(apart, llrs, "people"), POLICY, n=200), "cllr")
     assert leaning.over == "sources" and people.over == "people"
     assert None not in (leaning.low, leaning.high, people.low, people.high)
     assert leaning.high - leaning.low > 1.2 * (people.high - people.low)  # type: ignore[operator]
@@ -160,12 +160,12 @@ def test_the_wider_of_the_two_intervals_is_told() -> None:
 def test_searches_tell_what_is_missed_at_a_share_of_false_alarms_and_others_do_not() -> None:
     trials = draw_search()
     llrs = trials.scores / 3
-    told = measure(HeldOut(trials, llrs, "people"), POLICY, n=20)
+    told = measure(HeldOutRatios(trials, llrs, "people"), POLICY, n=20)
     top = np.sort(llrs[~trials.same])[::-1]
     for fpir in (0.01, 0.1):
         threshold = top[int(fpir * len(top))]
         assert find(told, f"fnir_at_fpir_{fpir:g}").value == pytest.approx((llrs[trials.same] <= threshold).mean())
-    plain = measure(HeldOut(draw_trials(), draw_trials().scores, "people"), POLICY, n=20)
+    plain = measure(HeldOutRatios(draw_trials(), draw_trials().scores, "people"), POLICY, n=20)
     assert not any(one.name.startswith("fnir") for one in plain)
 
 

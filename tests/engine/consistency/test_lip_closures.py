@@ -7,15 +7,15 @@ from engine.consistency.lip_closures import (
     CORNERS,
     Articulation,
     ArticulationReport,
+    ClosureOutcome,
     Gesture,
-    Outcome,
     check_faces,
     check_lips,
     count,
     find_gesture,
 )
 from engine.faces.landmark_features import N_FEATURES
-from engine.features.records import ObservedTrack
+from engine.features.records import FaceFeatures
 from engine.speech.phonemes import Sound
 from engine.types import FPS
 
@@ -24,7 +24,7 @@ CLOSURES = (30, 61, 92, 123, 154)  # frames at which the lips close, for three f
 PURSED = (45, 78, 110)  # at which the mouth is narrow, for four
 
 
-def make_track(start: int = 0, unseen: slice = slice(0)) -> ObservedTrack:
+def make_track(start: int = 0, unseen: slice = slice(0)) -> FaceFeatures:
     """A face whose lips close and purse at known times, and else stay apart and wide."""
     gap, width = np.full(N, 0.15), 0.7 + 0.02 * np.sin(np.arange(N))
     for frame in CLOSURES:
@@ -36,7 +36,7 @@ def make_track(start: int = 0, unseen: slice = slice(0)) -> ObservedTrack:
     seen = np.ones(N, bool)
     seen[unseen] = False
     blank = np.zeros((96, 96, 3), np.uint8)
-    return ObservedTrack(start, lips, seen, gap.astype(np.float32), 100.0, blank, np.zeros((N, 1), np.float32))
+    return FaceFeatures(start, lips, seen, gap.astype(np.float32), 100.0, blank, np.zeros((N, 1), np.float32))
 
 
 def hear(name: str, frame: float, n_frames: float = 2) -> Sound:
@@ -55,7 +55,7 @@ def test_closures_in_time_are_made_and_others_missed() -> None:
     timely = [hear(name, frame) for name, frame in zip("MBPMB", CLOSURES, strict=True)]
     late = [hear("P", frame + 12) for frame in CLOSURES]
     report = check_lips(make_track(), sorted(timely + late, key=lambda one: one.start_s), talk())
-    made = {get_sound(one) for one in report.sounds if one.outcome == Outcome.MADE}
+    made = {get_sound(one) for one in report.sounds if one.outcome == ClosureOutcome.MADE}
     assert made == set(timely)
     assert (report.closed.n, report.closed.n_missed, report.closed.n_unseen) == (10, 5, 0)
     assert report.closed.share == 0.5
@@ -71,7 +71,7 @@ def test_what_was_measured_is_told() -> None:
 def test_rounding_is_told_by_the_width_of_the_mouth() -> None:
     sounds = [hear("W", PURSED[0]), hear("UW", PURSED[1]), hear("OW", PURSED[2])]
     report = check_lips(make_track(), sounds, talk())
-    assert [one.outcome for one in report.sounds] == [Outcome.MADE] * 3
+    assert [one.outcome for one in report.sounds] == [ClosureOutcome.MADE] * 3
     assert all(0.49 < one.measured < 0.51 for one in report.sounds)
     assert report.rounded.n == 3 and report.closed.n == 0 and report.closed.share is None
 
@@ -79,27 +79,27 @@ def test_rounding_is_told_by_the_width_of_the_mouth() -> None:
 @pytest.mark.parametrize(("shift", "made"), [(-3, False), (-1, True), (0, True), (1, True), (5, False)])
 def test_a_frame_off_is_in_time_and_five_are_not(shift: int, made: bool) -> None:
     report = check_lips(make_track(), [hear("B", CLOSURES[1] + shift)], talk())
-    assert (report.sounds[0].outcome == Outcome.MADE) is made
+    assert (report.sounds[0].outcome == ClosureOutcome.MADE) is made
 
 
 def test_the_clock_is_the_clips_wherever_the_face_comes_in() -> None:
     moved = [hear("M", CLOSURES[0] + 40), hear("M", CLOSURES[0])]
     report = check_lips(make_track(start=40), moved, talk(N + 40))
-    assert [one.outcome for one in report.sounds] == [Outcome.MADE]  # the second is before the face
+    assert [one.outcome for one in report.sounds] == [ClosureOutcome.MADE]  # the second is before the face
     assert (report.start_s, report.end_s) == (40 / FPS, (N + 40) / FPS)
 
 
 def test_what_is_not_measured_is_not_called_missed() -> None:
     track = make_track(unseen=slice(CLOSURES[0] - 5, CLOSURES[0] + 8))
     report = check_lips(track, [hear("M", CLOSURES[0]), hear("M", CLOSURES[1])], talk())
-    assert [one.outcome for one in report.sounds] == [Outcome.UNSEEN, Outcome.MADE]
+    assert [one.outcome for one in report.sounds] == [ClosureOutcome.UNSEEN, ClosureOutcome.MADE]
     assert (report.both.n, report.both.n_unseen) == (1, 1)
     assert report.sounds[0].measured is None
 
 
 def test_a_gesture_that_is_partly_seen_counts_as_made_alone() -> None:
     sounds = [hear("M", CLOSURES[2]), hear("M", CLOSURES[2] + 12)]
-    for sound, wanted in zip(sounds, (Outcome.MADE, Outcome.UNSEEN), strict=True):
+    for sound, wanted in zip(sounds, (ClosureOutcome.MADE, ClosureOutcome.UNSEEN), strict=True):
         last = round(sound.end_s * FPS)
         track = make_track(unseen=slice(last - 1, last + 1))
         assert check_lips(track, [sound], talk()).sounds[0].outcome == wanted
@@ -107,7 +107,7 @@ def test_a_gesture_that_is_partly_seen_counts_as_made_alone() -> None:
 
 def test_a_face_that_is_hardly_seen_says_nothing() -> None:
     report = check_lips(make_track(unseen=slice(20, N)), [hear("M", 5), hear("W", 10)], talk())
-    assert {one.outcome for one in report.sounds} == {Outcome.UNSEEN}
+    assert {one.outcome for one in report.sounds} == {ClosureOutcome.UNSEEN}
     assert report.both.share is None and report.both.n_unseen == 2
 
 
@@ -127,7 +127,7 @@ def test_chance_is_what_sounds_at_random_times_come_to() -> None:
 
 def test_a_mouth_that_stays_shut_misses_no_closure_and_all_roundings() -> None:
     track = make_track()
-    shut = ObservedTrack(
+    shut = FaceFeatures(
         0,
         np.full_like(track.lips, 0.3),
         track.seen,
@@ -162,7 +162,7 @@ def test_a_tally_of_nothing_has_no_share() -> None:
 
 def test_the_interval_is_wilsons() -> None:
     listed = [
-        Articulation("M", i, i + 0.1, Gesture.CLOSED, 0.1, Outcome.MISSED if i < 3 else Outcome.MADE, 0.6)
+        Articulation("M", i, i + 0.1, Gesture.CLOSED, 0.1, ClosureOutcome.MISSED if i < 3 else ClosureOutcome.MADE, 0.6)
         for i in range(10)
     ]
     report = ArticulationReport("en", 0.0, 10.0, tuple(listed))

@@ -12,7 +12,7 @@ from engine.consistency.offsets import (
     PLAIN_MEAN,
     Consistency,
     ConsistencyOptions,
-    Pairs,
+    FramePairs,
     measure_clarity,
     measure_consistency,
 )
@@ -83,7 +83,7 @@ def test_pairs_with_an_unreal_side_count_nowhere() -> None:
 
 def test_the_curve_equals_a_slow_weighted_mean() -> None:
     encoded, mask = pair(draw(40, 0), draw(40, 1), seed=2), np.arange(40) % 7 != 0
-    curve = Pairs.of(encoded, mask, PLAIN).curve(0, 40)
+    curve = FramePairs.of(encoded, mask, PLAIN).curve(0, 40)
     for k in range(-15, 16):
         total = weight = 0.0
         for t in range(max(0, -k), min(40, 40 - k)):
@@ -111,14 +111,14 @@ def test_the_baseline_is_the_mean_over_all_pairs_of_times() -> None:
         for s in range(5, 25):
             w = float(encoded.lips_weight[t] * encoded.speech_weight[s] * mask[t] * mask[s])
             total, weight = total + w * float(encoded.lips[t] @ encoded.speech[s]), weight + w
-    assert Pairs.of(encoded, mask, PLAIN).baseline(5, 25) == pytest.approx(total / weight, abs=1e-5)
+    assert FramePairs.of(encoded, mask, PLAIN).baseline(5, 25) == pytest.approx(total / weight, abs=1e-5)
 
 
 def test_the_score_is_the_height_less_half_the_baseline() -> None:
     east, north = [1.0, 0.0], [0.0, 1.0]
     lips, speech = np.array([east, north, east], np.float32), np.array([north, east, north], np.float32)
     options = ConsistencyOptions(max_offset=1, min_pairs=1)
-    best = Pairs.of(pair(lips, speech), np.ones(3, bool), options).find_best(0, 3)
+    best = FramePairs.of(pair(lips, speech), np.ones(3, bool), options).find_best(0, 3)
     assert best is not None
     # no pair agrees at offset 0, both of 2 do at +-1 (the first is taken); of all 9, (2 * 1 + 1 * 2) agree
     assert best.offset == -1

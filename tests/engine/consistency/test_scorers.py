@@ -9,10 +9,10 @@ import torch
 from engine.consistency import scorers
 from engine.consistency.model_specs import SPECS
 from engine.consistency.offsets import PLAIN_MEAN, ConsistencyOptions, measure_consistency
-from engine.consistency.scorers import AVHubertEncoder, CompactEncoder, Expert, load_encoder, locate_model
+from engine.consistency.scorers import AVHubertEncoder, CompactEncoder, ConsistencyScorer, load_encoder, locate_model
 from engine.consistency.speechforensics import measure_as_paper
 from engine.faces.landmark_features import N_MOTION
-from engine.features.records import Heard, Observation, ObservedTrack
+from engine.features.records import AudioFeatures, ClipFeatures, FaceFeatures
 from engine.models import avhubert as avhubert_model
 from engine.models import compact as compact_model
 from engine.models.avhubert import AVHubert, AVHubertConfig
@@ -37,11 +37,11 @@ def compact() -> CompactEncoder:
 
 
 @pytest.fixture(scope="module")
-def seen() -> Observation:
+def seen() -> ClipFeatures:
     """A face from frame 5 on, in a clip whose last ten frames are mute."""
     rng = np.random.default_rng(0)
     length, present = N_FRAMES - 5, np.arange(N_FRAMES) < N_FRAMES - 10
-    face = ObservedTrack(
+    face = FaceFeatures(
         start=5,
         lips=rng.normal(size=(length, 130)).astype(np.float32),
         seen=rng.random(length) > 0.1,
@@ -52,12 +52,12 @@ def seen() -> Observation:
         mouths=rng.integers(0, 256, (length, 96, 96), np.uint8),
     )
     rows, filterbank = (rng.normal(size=(N_FRAMES, width)).astype(np.float32) for width in (160, 104))
-    heard = Heard(rows, present, present, -20.0, filterbank)
+    heard = AudioFeatures(rows, present, present, -20.0, filterbank)
     first = rng.integers(0, 256, (N_FRAMES, 96, 96), np.uint8)
-    return Observation("a.mp4", "ab" * 32, N_FRAMES, (640, 480), 25.0, (), heard, (face,), (), {}, first)
+    return ClipFeatures("a.mp4", "ab" * 32, N_FRAMES, (640, 480), 25.0, (), heard, (face,), (), {}, first)
 
 
-def test_each_reads_what_is_its_own(compact: CompactEncoder, avhubert: AVHubertEncoder, seen: Observation) -> None:
+def test_each_reads_what_is_its_own(compact: CompactEncoder, avhubert: AVHubertEncoder, seen: ClipFeatures) -> None:
     (face,) = seen.tracks
     lips, mel = compact.read(face, seen.heard)
     assert lips is face.lips
@@ -70,7 +70,7 @@ def test_each_reads_what_is_its_own(compact: CompactEncoder, avhubert: AVHubertE
 
 @pytest.mark.parametrize("lacking", ["mouths", "filterbank"])
 def test_an_observation_without_mouths_is_never_read_for_them(
-    avhubert: AVHubertEncoder, seen: Observation, lacking: str
+    avhubert: AVHubertEncoder, seen: ClipFeatures, lacking: str
 ) -> None:
     face, heard = seen.tracks[0], seen.heard
     if lacking == "mouths":
@@ -83,7 +83,7 @@ def test_an_observation_without_mouths_is_never_read_for_them(
 
 @pytest.mark.parametrize("which", ["compact", "avhubert"])
 def test_what_is_embedded_whole_may_differ_in_length(
-    which: str, seen: Observation, request: pytest.FixtureRequest
+    which: str, seen: ClipFeatures, request: pytest.FixtureRequest
 ) -> None:
     encoder = request.getfixturevalue(which)
     face, sound = encoder.read(seen.tracks[0], seen.heard)
@@ -94,8 +94,8 @@ def test_what_is_embedded_whole_may_differ_in_length(
     np.testing.assert_allclose(unit, together.lips, atol=1e-5)
 
 
-def test_strict_compares_every_face_by_its_real_frames(avhubert: AVHubertEncoder, seen: Observation) -> None:
-    expert = Expert(Model.AVHUBERT_BASE, avhubert, "", Mode.STRICT, PLAIN_MEAN)
+def test_strict_compares_every_face_by_its_real_frames(avhubert: AVHubertEncoder, seen: ClipFeatures) -> None:
+    expert = ConsistencyScorer(Model.AVHUBERT_BASE, avhubert, "", Mode.STRICT, PLAIN_MEAN)
     (face,) = expert.choose_faces(seen)
     assert face is seen.tracks[0]
     mask = expert.mask(seen, face)
@@ -108,8 +108,8 @@ def test_strict_compares_every_face_by_its_real_frames(avhubert: AVHubertEncoder
     assert expert.compare(expert.encode(*rows), mask) == (wanted.score, round(wanted.offset_s * 25))
 
 
-def test_paper_compares_one_face_whole_as_far_as_the_sound_goes(avhubert: AVHubertEncoder, seen: Observation) -> None:
-    expert = Expert(Model.AVHUBERT_BASE, avhubert, "", Mode.PAPER)
+def test_paper_compares_one_face_whole_as_far_as_the_sound_goes(avhubert: AVHubertEncoder, seen: ClipFeatures) -> None:
+    expert = ConsistencyScorer(Model.AVHUBERT_BASE, avhubert, "", Mode.PAPER)
     (face,) = expert.choose_faces(seen)
     assert (face.start, face.end) == (0, N_FRAMES) and face.mouths is seen.first_mouths
     assert seen.heard.filterbank is not None and seen.first_mouths is not None
@@ -120,9 +120,9 @@ def test_paper_compares_one_face_whole_as_far_as_the_sound_goes(avhubert: AVHube
     assert found.windows == () and len(found.curve.offsets_s) == 31
 
 
-def test_paper_compares_what_is_encoded_as_it_measures(compact: CompactEncoder, seen: Observation) -> None:
+def test_paper_compares_what_is_encoded_as_it_measures(compact: CompactEncoder, seen: ClipFeatures) -> None:
     everywhere = replace(seen, heard=replace(seen.heard, present=np.ones(N_FRAMES, bool)))
-    expert = Expert(Model.COMPACT, compact, "", Mode.PAPER)
+    expert = ConsistencyScorer(Model.COMPACT, compact, "", Mode.PAPER)
     (face,) = expert.choose_faces(everywhere)
     found = expert.measure(everywhere, face)
     encoded = expert.encode(*expert.encoder.read(face, everywhere.heard))
@@ -131,10 +131,10 @@ def test_paper_compares_what_is_encoded_as_it_measures(compact: CompactEncoder, 
     assert compared == (pytest.approx(found.score, abs=1e-6), round(found.offset_s * 25))
 
 
-def test_no_sound_is_nothing_to_compare(compact: CompactEncoder, seen: Observation) -> None:
+def test_no_sound_is_nothing_to_compare(compact: CompactEncoder, seen: ClipFeatures) -> None:
     mute = replace(seen, heard=replace(seen.heard, present=np.zeros(N_FRAMES, bool)))
     for mode in Mode:
-        expert = Expert(Model.COMPACT, compact, "", mode)
+        expert = ConsistencyScorer(Model.COMPACT, compact, "", mode)
         (face,) = expert.choose_faces(mute)
         assert expert.measure(mute, face) is None
         assert expert.compare(expert.encode(*expert.encoder.read(face, mute.heard)), expert.mask(mute, face)) is None

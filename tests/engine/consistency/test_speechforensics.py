@@ -16,7 +16,7 @@ from engine.consistency.speechforensics import (
 )
 from engine.faces.landmark_features import N_MOTION
 from engine.features.crop_plan import MAX_FRAMES, choose_first_face, join_rows
-from engine.features.records import Heard, Observation, ObservedTrack
+from engine.features.records import AudioFeatures, ClipFeatures, FaceFeatures
 
 PART = Path(__file__).parents[2] / "goldens" / "avhubert.npz"
 FULL = Path(__file__).parents[3] / ".." / "shared" / "golden" / "avhubert_golden.npz"
@@ -88,19 +88,19 @@ def test_sound_ends_with_its_last_frame() -> None:
     assert count_sound(np.zeros(5, bool)) == 0
 
 
-def make_track(start: int, length: int, face_px: float, value: float, unseen: tuple[int, ...] = ()) -> ObservedTrack:
+def make_track(start: int, length: int, face_px: float, value: float, unseen: tuple[int, ...] = ()) -> FaceFeatures:
     seen = np.ones(length, bool)
     seen[list(unseen)] = False
     lips = np.full((length, 130), value, np.float32)
     motion = np.full((length, N_MOTION), value, np.float32)
     gap, thumbnail = np.full(length, value, np.float32), np.zeros((96, 96, 3), np.uint8)
-    return ObservedTrack(start, lips, seen, gap, face_px, thumbnail, motion)
+    return FaceFeatures(start, lips, seen, gap, face_px, thumbnail, motion)
 
 
-def make_observation(n_frames: int, *tracks: ObservedTrack) -> Observation:
+def make_observation(n_frames: int, *tracks: FaceFeatures) -> ClipFeatures:
     there = np.ones(n_frames, bool)
-    heard = Heard(np.zeros((n_frames, 160), np.float32), there, there, -20.0)
-    return Observation("a.mp4", "ab" * 32, n_frames, (640, 480), 25.0, (), heard, tracks, (), {})
+    heard = AudioFeatures(np.zeros((n_frames, 160), np.float32), there, there, -20.0)
+    return ClipFeatures("a.mp4", "ab" * 32, n_frames, (640, 480), 25.0, (), heard, tracks, (), {})
 
 
 def test_first_face_is_the_largest_and_longest_and_others_fill_its_gaps() -> None:

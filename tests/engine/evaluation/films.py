@@ -9,7 +9,7 @@ import numpy as np
 from engine.errors import Code
 from engine.faces.landmark_features import N_FEATURES, N_MOTION
 from engine.faces.tracking import FaceOptions
-from engine.features.records import Heard, Observation, ObservedTrack
+from engine.features.records import AudioFeatures, ClipFeatures, FaceFeatures
 from engine.models.compact import N_SPEECH
 from engine.types import OnStep
 from tests.fakes import JAW_COLUMN, make_mouth
@@ -34,7 +34,7 @@ class DrawnObserver:
     def __init__(self) -> None:
         self.looked: list[str] = []
 
-    def observe(self, path: Path, on_step: OnStep = lambda name, completed, total: None) -> Observation:
+    def observe(self, path: Path, on_step: OnStep = lambda name, completed, total: None) -> ClipFeatures:
         self.looked.append(path.name)
         try:
             film = json.loads(path.read_text())
@@ -50,7 +50,7 @@ def move(n_frames: int) -> np.ndarray:
     return np.zeros((n_frames, N_MOTION), np.float32)
 
 
-def see(film: dict, sha256: str) -> Observation:
+def see(film: dict, sha256: str) -> ClipFeatures:
     n_frames, present = round(25 * film["seconds"]), film["voice"] >= 0
     mouth = make_mouth(n_frames + 40, max(film["mouth"], 0))[20:-20]
     sound = make_mouth(n_frames + 40, max(film["voice"], 0))[20 - film["late"] :][:n_frames]
@@ -58,7 +58,7 @@ def see(film: dict, sha256: str) -> Observation:
     lips[:, JAW_COLUMN] = mouth
     rows = np.repeat(sound[:, None], N_SPEECH, axis=1).astype(np.float32)
     everywhere, there = np.ones(n_frames, bool), np.full(n_frames, present)
-    track = ObservedTrack(0, lips, everywhere, mouth.astype(np.float32), 120.0, THUMBNAIL, move(n_frames))
+    track = FaceFeatures(0, lips, everywhere, mouth.astype(np.float32), 120.0, THUMBNAIL, move(n_frames))
     tracks = (track,) if film["mouth"] >= 0 else ()
-    heard = Heard(rows, there, there, -20.0)
-    return Observation(film["name"], sha256, n_frames, (640, 480), 25.0, (), heard, tracks, (), {})
+    heard = AudioFeatures(rows, there, there, -20.0)
+    return ClipFeatures(film["name"], sha256, n_frames, (640, 480), 25.0, (), heard, tracks, (), {})

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from engine.datasets.manifest import Row
-from engine.evaluation.bench import Bench, EvaluationOptions, Sides, hold_in_time, part_sides
+from engine.evaluation.bench import ConsistencyBenchmark, EvaluationOptions, Sides, hold_in_time, part_sides
 from engine.evaluation.consistency import Judged, evaluate_judged, evaluate_planted
 from engine.evaluation.measurements import MeasuredRow
 from engine.evaluation.trials import Trial, TrialClip
-from engine.features.extractor import Observer
+from engine.features.extractor import FeatureExtractor
 from engine.models.compact import N_SPEECH
 from engine.pipeline import Engine
 from engine.types import Mode
@@ -20,7 +20,7 @@ OPTIONS = EvaluationOptions(seconds=(2.0,), in_depth=True, first_s=(3.0, 30.0))
 
 
 def make_engine() -> Engine:
-    return Engine(Observer(FakeNets(), FakeVoice(), "seen"), make_expert(), "fake")  # type: ignore[arg-type]
+    return Engine(FeatureExtractor(FakeNets(), FakeVoice(), "seen"), make_expert(), "fake")  # type: ignore[arg-type]
 
 
 def make_row(number: int, n_frames: int = 100, late: int = 0, label: str = "real") -> MeasuredRow:
@@ -51,7 +51,7 @@ def test_no_offset_finds_what_is_in_time_alone(rows: list[MeasuredRow]) -> None:
 
 
 def test_beginnings_are_of_the_clips_that_are_so_long(rows: list[MeasuredRow]) -> None:
-    bench = Bench(make_engine(), [*rows, make_row(9, n_frames=60)], False, OPTIONS)
+    bench = ConsistencyBenchmark(make_engine(), [*rows, make_row(9, n_frames=60)], False, OPTIONS)
     begun = bench.begin(3.0)
     assert [one.row.number for one in begun] == [0, 1, 2, 3] and {len(one.clip.mask) for one in begun} == {75}
     sides = bench.try_first(3.0)
@@ -62,7 +62,7 @@ def test_beginnings_are_of_the_clips_that_are_so_long(rows: list[MeasuredRow]) -
 
 def test_others_are_the_labelled_clips_where_there_are_some(rows: list[MeasuredRow]) -> None:
     forged = make_row(7, label="fake")
-    bench = Bench(make_engine(), [*rows, forged], True, OPTIONS)
+    bench = ConsistencyBenchmark(make_engine(), [*rows, forged], True, OPTIONS)
     sides = bench.try_windows(2.0)
     assert len(sides.real) == 8 and {trial.face for trial in sides.other if isinstance(trial, Trial)} == {"7.mp4"}
     assert part_sides([sides, Sides()], 0).n_other == 2

@@ -10,7 +10,7 @@ from engine.consistency.lip_closures import CORNERS
 from engine.datasets.manifest import Row
 from engine.evaluation.lip_closures import ArticulationTrials, Talk, evaluate_articulation, join, move
 from engine.faces.landmark_features import N_FEATURES
-from engine.features.records import ObservedTrack
+from engine.features.records import FaceFeatures
 from engine.speech.phonemes import Sound
 from engine.types import FPS
 
@@ -30,7 +30,7 @@ def make_talk(person: str, number: int, label: str = "real", obeys: bool = True)
     lips = np.zeros((N, N_FEATURES), np.float32)
     lips[:, 2 * CORNERS[1]] = width
     blank = np.zeros((96, 96, 3), np.uint8)
-    track = ObservedTrack(0, lips, np.ones(N, bool), gap, 100.0, blank, np.zeros((N, 1), np.float32))
+    track = FaceFeatures(0, lips, np.ones(N, bool), gap, 100.0, blank, np.zeros((N, 1), np.float32))
     row = Row(number, Path(f"{person}{number}.mp4"), label, person, method="" if label == "real" else "dub")
     return Talk(row, track, np.ones(N, bool), sounds)
 

@@ -9,13 +9,13 @@ import pytest
 from engine.errors import EngineError
 from engine.evaluation import plots
 from engine.evaluation.perturbations import Perturbation
-from engine.evaluation.results import Against, ConsistencyFigures, Depth, Parting, Share
-from engine.evaluation.robustness import UNTOUCHED, Outcome, RobustnessReport, Step
+from engine.evaluation.results import Against, ConsistencyFigures, Depth, Discrimination, Share
+from engine.evaluation.robustness import UNTOUCHED, PerturbationResult, RobustnessReport, Step
 
 
-def parted(auc: float | None) -> Parting:
+def parted(auc: float | None) -> Discrimination:
     ci = None if auc is None else (max(0.0, auc - 0.1), min(1.0, auc + 0.05))
-    return Parting(auc, 0.2, 0.8, ci, "people", 9, 30)
+    return Discrimination(auc, 0.2, 0.8, ci, "people", 9, 30)
 
 
 def figures(depth: Depth | None) -> ConsistencyFigures:
@@ -68,7 +68,7 @@ def test_each_method_is_drawn_over_the_real_scores_in_bins_that_all_share() -> N
 def test_robustness_is_drawn_over_its_levels_from_the_clip_as_it_is() -> None:
     kind = Perturbation.BLUR
     outcomes = tuple(
-        Outcome(step, parted(0.9 - step.level / 10), None, 0, (), Share(step.level / 10, None, None, 9))
+        PerturbationResult(step, parted(0.9 - step.level / 10), None, 0, (), Share(step.level / 10, None, None, 9))
         for step in (UNTOUCHED, Step(kind, 5), Step(kind, 1))
     )
     figure = plots.plot_robustness(RobustnessReport("r", "id", "swapped voice", 4.0, 9, outcomes))

@@ -15,7 +15,7 @@ from engine.calibration.records import Bounds, Calibration, Policy, seal
 from engine.errors import Code
 from engine.evaluation import robustness
 from engine.evaluation.perturbations import OF_SOUND, Perturbation
-from engine.features.extractor import Observer
+from engine.features.extractor import FeatureExtractor
 from engine.media.clip import DEFAULT_LIMITS
 from engine.pipeline import Engine
 from engine.settings import MediaLimits
@@ -46,7 +46,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.fixture
 def run(tmp_path: Path, opened: list[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
-    observer = Observer(FakeNets(), FakeVoice(), "drawn-01+options-23")  # type: ignore[arg-type]
+    observer = FeatureExtractor(FakeNets(), FakeVoice(), "drawn-01+options-23")  # type: ignore[arg-type]
     engine = Engine(observer, make_expert(), "drawn")
     monkeypatch.setenv("WAYSPEAK_DATA", str(tmp_path / "data"))
     monkeypatch.setattr(Engine, "load", lambda settings, method: engine)
@@ -94,7 +94,7 @@ def test_a_face_that_is_darkened_away_is_counted_as_unscored(run: Callable[..., 
 def test_scores_that_are_called_against_are_counted_gates_aside(
     run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, middle: float, share: float
 ) -> None:
-    observer = Observer(FakeNets(), FakeVoice(), "drawn-01+options-23")  # type: ignore[arg-type]
+    observer = FeatureExtractor(FakeNets(), FakeVoice(), "drawn-01+options-23")  # type: ignore[arg-type]
     engine = Engine(observer, make_expert(), "drawn", calibration=draw_calibration(middle))
     monkeypatch.setattr(Engine, "load", lambda settings, method: engine)
     for one in figures(run("--what", "MP3", "--levels", "1", "--json", "-"))["outcomes"]:

@@ -11,7 +11,7 @@ from engine.datasets.manifest import read_manifest
 from engine.evaluation.consistency import SWAPPED, EvaluationOptions
 from engine.evaluation.measurements import measure_rows
 from engine.evaluation.score_overview import UNKNOWN, list_thresholds, look_over_clips, look_over_trials
-from engine.features.cache import ObservationCache
+from engine.features.cache import FeatureCache
 from engine.metrics import auc
 from engine.pipeline import Engine
 from tests.engine.calibration.drawn import draw_trials
@@ -28,7 +28,7 @@ def test_clips_are_parted_by_method_length_window_and_language(tmp_path: Path) -
         lines.append(f"{draw_film(tmp_path, f'f{number}.mp4', number, 50 + number)},fake,p{number},lab,dub,en")
     (tmp_path / "clips.csv").write_text("\n".join(lines) + "\n")
     engine = Engine(DrawnObserver(), make_expert(), "drawn")  # type: ignore[arg-type]
-    cache = ObservationCache(tmp_path / "cache", RECIPE)
+    cache = FeatureCache(tmp_path / "cache", RECIPE)
     found = measure_rows(read_manifest(tmp_path / "clips.csv"), engine, cache)
     seen = look_over_clips(found, engine, EvaluationOptions(seconds=(2.0, 3.0)))
     assert list(seen.scores) == ["real", "dub", SWAPPED]

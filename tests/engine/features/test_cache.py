@@ -11,19 +11,19 @@ from engine.errors import Code
 from engine.faces.face_crops import N_POINTS, AlignedFaces
 from engine.faces.landmark_features import N_MOTION
 from engine.features import cache as caching
-from engine.features.cache import ObservationCache, observe_cached
-from engine.features.records import Heard, Observation, ObservedTrack
+from engine.features.cache import FeatureCache, observe_cached
+from engine.features.records import AudioFeatures, ClipFeatures, FaceFeatures
 from engine.types import OnStep, Reason
 from tests.raising import raises
 
 RECIPE = "faces-0123+voice-4567+options-89ab"
 
 
-def make_observation(content: bytes = b"film", name: str = "film.mp4") -> Observation:
+def make_observation(content: bytes = b"film", name: str = "film.mp4") -> ClipFeatures:
     rng = np.random.default_rng(len(content))
     present = rng.random(30) > 0.2
     tracks = tuple(
-        ObservedTrack(
+        FaceFeatures(
             start=start,
             lips=rng.normal(size=(length, 130)).astype(np.float32),
             seen=rng.random(length) > 0.1,
@@ -34,8 +34,10 @@ def make_observation(content: bytes = b"film", name: str = "film.mp4") -> Observ
         )
         for start, length in ((0, 12), (15, 15))
     )
-    heard = Heard(rng.normal(size=(30, 160)).astype(np.float32), present & (rng.random(30) > 0.5), present, -31.25)
-    return Observation(
+    heard = AudioFeatures(
+        rng.normal(size=(30, 160)).astype(np.float32), present & (rng.random(30) > 0.5), present, -31.25
+    )
+    return ClipFeatures(
         name=name,
         sha256=hashlib.sha256(content).hexdigest(),
         n_frames=30,
@@ -55,11 +57,11 @@ def assert_same(one: object, other: object) -> None:
         if isinstance(left, np.ndarray):
             assert left.dtype == right.dtype
             np.testing.assert_array_equal(left, right)
-        elif isinstance(left, tuple) and left and isinstance(left[0], ObservedTrack):
+        elif isinstance(left, tuple) and left and isinstance(left[0], FaceFeatures):
             assert len(left) == len(right)
             for a, b in zip(left, right, strict=True):
                 assert_same(a, b)
-        elif isinstance(left, Heard | AlignedFaces):
+        elif isinstance(left, AudioFeatures | AlignedFaces):
             assert_same(left, right)
         else:
             assert left == right and type(left) is type(right), field.name
@@ -73,13 +75,13 @@ class CountingObserver:
     def __init__(self) -> None:
         self.looked: list[str] = []
 
-    def observe(self, path: Path, on_step: OnStep = lambda name, completed, total: None) -> Observation:
+    def observe(self, path: Path, on_step: OnStep = lambda name, completed, total: None) -> ClipFeatures:
         self.looked.append(path.name)
         return make_observation(path.read_bytes(), path.name)
 
 
 def test_what_was_saved_comes_back_whole(tmp_path: Path) -> None:
-    seen, cache = make_observation(), ObservationCache(tmp_path, RECIPE)
+    seen, cache = make_observation(), FeatureCache(tmp_path, RECIPE)
     assert cache.load(seen.sha256) is None
     cache.save(seen)
     found = cache.load(seen.sha256)
@@ -88,7 +90,7 @@ def test_what_was_saved_comes_back_whole(tmp_path: Path) -> None:
 
 
 def test_silence_and_no_face_come_back_too(tmp_path: Path) -> None:
-    seen, cache = make_observation(), ObservationCache(tmp_path, RECIPE)
+    seen, cache = make_observation(), FeatureCache(tmp_path, RECIPE)
     empty = replace(seen, tracks=(), cuts=(), reasons=(), heard=replace(seen.heard, level_dbfs=float("-inf")))
     cache.save(empty)
     found = cache.load(seen.sha256)
@@ -97,7 +99,7 @@ def test_silence_and_no_face_come_back_too(tmp_path: Path) -> None:
 
 
 def test_numbers_of_numpy_keep_their_kind(tmp_path: Path) -> None:
-    seen, cache = make_observation(), ObservationCache(tmp_path, RECIPE)
+    seen, cache = make_observation(), FeatureCache(tmp_path, RECIPE)
     cache.save(replace(seen, cuts=(np.int64(15),), source_fps=np.float64(29.97)))  # type: ignore[arg-type]
     found = cache.load(seen.sha256)
     assert found is not None
@@ -106,7 +108,7 @@ def test_numbers_of_numpy_keep_their_kind(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "emptied", "another file's"])
 def test_a_damaged_file_counts_as_absent_and_is_written_anew(tmp_path: Path, damage: str) -> None:
-    seen, cache = make_observation(), ObservationCache(tmp_path, RECIPE)
+    seen, cache = make_observation(), FeatureCache(tmp_path, RECIPE)
     path = cache.save(seen)
     good = path.read_bytes()
     middle = len(good) // 2
@@ -124,7 +126,7 @@ def test_a_damaged_file_counts_as_absent_and_is_written_anew(tmp_path: Path, dam
 
 
 def test_a_save_that_fails_leaves_the_old_file_and_no_rubbish(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen, cache = make_observation(), ObservationCache(tmp_path, RECIPE)
+    seen, cache = make_observation(), FeatureCache(tmp_path, RECIPE)
     good = cache.save(seen).read_bytes()
 
     def fail(handle: int) -> None:
@@ -138,23 +140,23 @@ def test_a_save_that_fails_leaves_the_old_file_and_no_rubbish(tmp_path: Path, mo
 
 def test_recipes_never_mix(tmp_path: Path) -> None:
     seen = make_observation()
-    ObservationCache(tmp_path, RECIPE).save(seen)
-    assert ObservationCache(tmp_path, "another").load(seen.sha256) is None
+    FeatureCache(tmp_path, RECIPE).save(seen)
+    assert FeatureCache(tmp_path, "another").load(seen.sha256) is None
     film = tmp_path / "film.mp4"
     film.write_bytes(b"film")
     with pytest.raises(ValueError, match="the cache is of recipe another"):
-        observe_cached(film, CountingObserver(), ObservationCache(tmp_path, "another"))
+        observe_cached(film, CountingObserver(), FeatureCache(tmp_path, "another"))
 
 
 @pytest.mark.parametrize("recipe", ["", "..", "a/b", "a b", "\u00e9"])
 def test_a_recipe_that_names_no_folder_is_refused(tmp_path: Path, recipe: str) -> None:
     with pytest.raises(ValueError, match="recipe"):
-        ObservationCache(tmp_path, recipe)
+        FeatureCache(tmp_path, recipe)
 
 
 def test_a_name_that_is_no_hash_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="SHA-256"):
-        ObservationCache(tmp_path, RECIPE).load("../../secret")
+        FeatureCache(tmp_path, RECIPE).load("../../secret")
 
 
 def test_the_second_look_decodes_nothing_even_under_another_name(tmp_path: Path) -> None:
@@ -162,8 +164,8 @@ def test_the_second_look_decodes_nothing_even_under_another_name(tmp_path: Path)
     first.write_bytes(b"film")
     second.write_bytes(b"film")
     observer = CountingObserver()
-    seen = observe_cached(first, observer, ObservationCache(tmp_path / "cache", RECIPE))
-    again = observe_cached(second, observer, ObservationCache(tmp_path / "cache", RECIPE))
+    seen = observe_cached(first, observer, FeatureCache(tmp_path / "cache", RECIPE))
+    again = observe_cached(second, observer, FeatureCache(tmp_path / "cache", RECIPE))
     assert observer.looked == ["first.mp4"]
     assert (seen.name, again.name) == ("first.mp4", "second.mov")
     assert_same(replace(seen, name=again.name), again)
@@ -173,21 +175,21 @@ def test_a_changed_file_is_looked_at_again(tmp_path: Path) -> None:
     film, observer = tmp_path / "film.mp4", CountingObserver()
     for content in (b"film", b"another film"):
         film.write_bytes(content)
-        observe_cached(film, observer, ObservationCache(tmp_path / "cache", RECIPE))
+        observe_cached(film, observer, FeatureCache(tmp_path / "cache", RECIPE))
     assert len(observer.looked) == 2
 
 
 def test_a_file_that_is_not_there_is_left_to_the_observer(tmp_path: Path) -> None:
     class Strict(CountingObserver):
-        def observe(self, path: Path, on_step: OnStep = lambda name, completed, total: None) -> Observation:
+        def observe(self, path: Path, on_step: OnStep = lambda name, completed, total: None) -> ClipFeatures:
             raise Code.UNREADABLE_VIDEO(f"There is no file {path.name!r}.")
 
     with raises(Code.UNREADABLE_VIDEO, match=r"gone\.mp4"):
-        observe_cached(tmp_path / "gone.mp4", Strict(), ObservationCache(tmp_path, RECIPE))
+        observe_cached(tmp_path / "gone.mp4", Strict(), FeatureCache(tmp_path, RECIPE))
     assert not (tmp_path / RECIPE).exists()
 
 
-def with_mouths(seen: Observation) -> Observation:
+def with_mouths(seen: ClipFeatures) -> ClipFeatures:
     """The same, as an observer that was asked to cut mouths would have seen it."""
     rng = np.random.default_rng(5)
     tracks = tuple(
@@ -201,7 +203,7 @@ def with_mouths(seen: Observation) -> Observation:
 @pytest.mark.parametrize("faces", ["two faces", "no face"])
 def test_mouths_come_back_whole(tmp_path: Path, faces: str) -> None:
     plain = make_observation() if faces == "two faces" else replace(make_observation(), tracks=())
-    seen, cache = with_mouths(plain), ObservationCache(tmp_path, RECIPE, with_mouths=True)
+    seen, cache = with_mouths(plain), FeatureCache(tmp_path, RECIPE, with_mouths=True)
     cache.save(seen)
     found = cache.load(seen.sha256)
     assert found is not None and found.has_mouths
@@ -209,8 +211,8 @@ def test_mouths_come_back_whole(tmp_path: Path, faces: str) -> None:
 
 
 def test_what_was_kept_without_mouths_serves_nobody_who_needs_them(tmp_path: Path) -> None:
-    seen, plain = make_observation(), ObservationCache(tmp_path, RECIPE)
-    wanting = ObservationCache(tmp_path, RECIPE, with_mouths=True)
+    seen, plain = make_observation(), FeatureCache(tmp_path, RECIPE)
+    wanting = FeatureCache(tmp_path, RECIPE, with_mouths=True)
     plain.save(seen)
     assert plain.load(seen.sha256) is not None and wanting.load(seen.sha256) is None
     with pytest.raises(ValueError, match="were not cut"):
@@ -221,8 +223,8 @@ def test_what_was_kept_without_mouths_serves_nobody_who_needs_them(tmp_path: Pat
 
 def test_what_was_kept_with_mouths_serves_those_who_need_none(tmp_path: Path) -> None:
     seen = with_mouths(make_observation())
-    ObservationCache(tmp_path, RECIPE, with_mouths=True).save(seen)
-    found = ObservationCache(tmp_path, RECIPE).load(seen.sha256)
+    FeatureCache(tmp_path, RECIPE, with_mouths=True).save(seen)
+    found = FeatureCache(tmp_path, RECIPE).load(seen.sha256)
     assert found is not None and not found.has_mouths
     assert_same(make_observation(), found)
 
@@ -231,7 +233,7 @@ def test_what_was_kept_with_mouths_serves_those_who_need_none(tmp_path: Path) ->
 def test_damaged_mouths_count_as_absent_and_their_rows_do_not(
     tmp_path: Path, damage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen, cache = with_mouths(make_observation()), ObservationCache(tmp_path, RECIPE, with_mouths=True)
+    seen, cache = with_mouths(make_observation()), FeatureCache(tmp_path, RECIPE, with_mouths=True)
     path = cache.save(seen)
     beside = path.with_suffix(".mouths.npz")
     if damage == "cut":
@@ -243,28 +245,28 @@ def test_damaged_mouths_count_as_absent_and_their_rows_do_not(
         beside.write_bytes(other.read_bytes())
     elif damage == "other tracks":
         cache.save(replace(seen, tracks=seen.tracks[::-1]))
-        ObservationCache(tmp_path, RECIPE).save(seen)
+        FeatureCache(tmp_path, RECIPE).save(seen)
     else:
         monkeypatch.setattr("engine.features.cache.MOUTHS", replace(caching.MOUTHS, version=99))
     assert cache.load(seen.sha256) is None
-    assert ObservationCache(tmp_path, RECIPE).load(seen.sha256) is not None
+    assert FeatureCache(tmp_path, RECIPE).load(seen.sha256) is not None
 
 
 def test_who_needs_mouths_looks_again_once(tmp_path: Path) -> None:
     class Cutting(CountingObserver):
-        def observe(self, path: Path, on_step: OnStep = lambda name, completed, total: None) -> Observation:
+        def observe(self, path: Path, on_step: OnStep = lambda name, completed, total: None) -> ClipFeatures:
             return with_mouths(super().observe(path, on_step))
 
     film = tmp_path / "film.mp4"
     film.write_bytes(b"film")
-    observe_cached(film, CountingObserver(), ObservationCache(tmp_path, RECIPE))
-    observer, cache = Cutting(), ObservationCache(tmp_path, RECIPE, with_mouths=True)
+    observe_cached(film, CountingObserver(), FeatureCache(tmp_path, RECIPE))
+    observer, cache = Cutting(), FeatureCache(tmp_path, RECIPE, with_mouths=True)
     first, second = (observe_cached(film, observer, cache) for _ in range(2))
     assert observer.looked == ["film.mp4"]
     assert_same(first, second)
 
 
-def with_faces(seen: Observation) -> Observation:
+def with_faces(seen: ClipFeatures) -> ClipFeatures:
     """The same, as an observer that was asked to cut faces would have seen it."""
     rng = np.random.default_rng(6)
     tracks = tuple(
@@ -285,7 +287,7 @@ def with_faces(seen: Observation) -> Observation:
 def test_faces_come_back_whole(tmp_path: Path, faces: str, mouths: bool) -> None:
     plain = make_observation() if faces == "two faces" else replace(make_observation(), tracks=())
     seen = with_faces(with_mouths(plain) if mouths else plain)
-    cache = ObservationCache(tmp_path, RECIPE, with_mouths=mouths, with_faces=True)
+    cache = FeatureCache(tmp_path, RECIPE, with_mouths=mouths, with_faces=True)
     cache.save(seen)
     found = cache.load(seen.sha256)
     assert found is not None and found.has_faces and found.has_mouths == mouths
@@ -294,8 +296,8 @@ def test_faces_come_back_whole(tmp_path: Path, faces: str, mouths: bool) -> None
 
 def test_mouths_and_faces_are_wanted_apart(tmp_path: Path) -> None:
     seen = make_observation()
-    for_mouths = ObservationCache(tmp_path, RECIPE, with_mouths=True)
-    for_faces = ObservationCache(tmp_path, RECIPE, with_faces=True)
+    for_mouths = FeatureCache(tmp_path, RECIPE, with_mouths=True)
+    for_faces = FeatureCache(tmp_path, RECIPE, with_faces=True)
     for_mouths.save(with_mouths(seen))
     assert for_faces.load(seen.sha256) is None
     with pytest.raises(ValueError, match=r"the faces of film\.mp4 were not cut"):
@@ -303,14 +305,14 @@ def test_mouths_and_faces_are_wanted_apart(tmp_path: Path) -> None:
     for_faces.save(with_faces(seen))
     found = for_mouths.load(seen.sha256)
     assert found is not None and found.has_mouths and not found.has_faces
-    assert ObservationCache(tmp_path, RECIPE, with_mouths=True, with_faces=True).load(seen.sha256) is not None
+    assert FeatureCache(tmp_path, RECIPE, with_mouths=True, with_faces=True).load(seen.sha256) is not None
 
 
 @pytest.mark.parametrize("damage", ["cut", "gone", "another clip's", "other tracks", "older"])
 def test_damaged_faces_count_as_absent_and_their_rows_do_not(
     tmp_path: Path, damage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen, cache = with_faces(make_observation()), ObservationCache(tmp_path, RECIPE, with_faces=True)
+    seen, cache = with_faces(make_observation()), FeatureCache(tmp_path, RECIPE, with_faces=True)
     path = cache.save(seen)
     beside = path.with_suffix(".faces.npz")
     if damage == "cut":
@@ -322,16 +324,16 @@ def test_damaged_faces_count_as_absent_and_their_rows_do_not(
         beside.write_bytes(other.read_bytes())
     elif damage == "other tracks":
         cache.save(replace(seen, tracks=seen.tracks[::-1]))
-        ObservationCache(tmp_path, RECIPE).save(seen)
+        FeatureCache(tmp_path, RECIPE).save(seen)
     else:
         monkeypatch.setattr("engine.features.cache.FACES", replace(caching.FACES, version=99))
     assert cache.load(seen.sha256) is None
-    assert ObservationCache(tmp_path, RECIPE).load(seen.sha256) is not None
+    assert FeatureCache(tmp_path, RECIPE).load(seen.sha256) is not None
 
 
 @pytest.mark.parametrize("change", ["layout", "columns"])
 def test_rows_of_an_older_layout_count_as_absent(tmp_path: Path, change: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen, cache = make_observation(), ObservationCache(tmp_path, RECIPE)
+    seen, cache = make_observation(), FeatureCache(tmp_path, RECIPE)
     if change == "layout":
         monkeypatch.setattr(caching, "LAYOUT", 1)
         cache.save(seen)

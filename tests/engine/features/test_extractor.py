@@ -10,8 +10,8 @@ from engine.faces.face_crops import cut_face, place_faces, place_points
 from engine.faces.landmark_features import describe_motion
 from engine.faces.mouth_crops import crop_mouths
 from engine.features import crop_plan, extractor
-from engine.features.extractor import Observer
-from engine.features.records import Observation
+from engine.features.extractor import FeatureExtractor
+from engine.features.records import ClipFeatures
 from engine.speech.filterbanks import filterbank_rows
 from engine.types import Clip, FaceTrack
 from tests.fakes import FakeNets, FakeVoice, make_clip, make_mouth, make_voice
@@ -24,9 +24,9 @@ FILE = Path("drawn.mp4")
 
 @pytest.fixture
 def look(monkeypatch: pytest.MonkeyPatch):
-    def run(clip: Clip, cut_mouths: bool = True, cut_faces: bool = False, **steps) -> Observation:
+    def run(clip: Clip, cut_mouths: bool = True, cut_faces: bool = False, **steps) -> ClipFeatures:
         monkeypatch.setattr(extractor, "open_clip", lambda path, limits, sha256=None: clip)
-        seer = Observer(FakeNets(), FakeVoice(), "seen", cut_mouths=cut_mouths, cut_faces=cut_faces)  # type: ignore[arg-type]
+        seer = FeatureExtractor(FakeNets(), FakeVoice(), "seen", cut_mouths=cut_mouths, cut_faces=cut_faces)  # type: ignore[arg-type]
         return seer.observe(FILE, **steps)
 
     return run

@@ -7,7 +7,7 @@ from engine.errors import Code, EngineError
 from engine.fetch import process
 from engine.fetch.process import Rate, measure_folder, run_job
 from engine.fetch.proxy import Proxy
-from engine.fetch.ytdlp_child import Job
+from engine.fetch.ytdlp_child import FetchRequest
 from engine.settings import FetchLimits
 
 LIMITS = FetchLimits(max_bytes=100_000, describe_s=20.0)
@@ -20,7 +20,7 @@ def run(monkeypatch, tmp_path, web):
     def call(lines: str, limits: FetchLimits = LIMITS):
         monkeypatch.setattr(process, "BOOT", f"import json, os, sys, time\nwork = json.load(sys.stdin)\n{lines}")
         with Proxy(limits, web.network) as proxy:
-            work = Job(
+            work = FetchRequest(
                 "http://a.example/",
                 str(tmp_path),
                 proxy.child_end.fileno(),

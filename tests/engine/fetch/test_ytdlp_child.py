@@ -6,9 +6,18 @@ from yt_dlp.utils import DownloadError, ExtractorError, GeoRestrictedError, Unsu
 
 from engine.errors import Code
 from engine.fetch.process import REFUSALS, explain
-from engine.fetch.ytdlp_child import STATUS_CODES, WORDS, Job, Refusal, _check_video, _classify, _clean, _describe
+from engine.fetch.ytdlp_child import (
+    STATUS_CODES,
+    WORDS,
+    FetchRequest,
+    Refusal,
+    _check_video,
+    _classify,
+    _clean,
+    _describe,
+)
 
-JOB = Job("http://a.example/", "/", 3, True, 0, 1000, 900.0, 15.0, 60, 2**30)
+JOB = FetchRequest("http://a.example/", "/", 3, True, 0, 1000, 900.0, 15.0, 60, 2**30)
 
 
 @pytest.mark.parametrize(
@@ -105,4 +114,4 @@ def test_title_of_a_hostile_site_is_text_alone():
 
 
 def test_job_survives_the_way_to_the_child():
-    assert Job(**json.loads(JOB.write())) == JOB
+    assert FetchRequest(**json.loads(JOB.write())) == JOB

@@ -5,7 +5,7 @@ import pytest
 
 from engine.forging.audio import (
     SAMPLE_RATE,
-    Sound,
+    SpeechClip,
     match_level,
     replace_part,
     shift_sound,
@@ -13,9 +13,9 @@ from engine.forging.audio import (
 )
 
 
-def tone(seconds: float = 2.0, level: float = 0.3, hz: float = 200.0) -> Sound:
+def tone(seconds: float = 2.0, level: float = 0.3, hz: float = 200.0) -> SpeechClip:
     times = np.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE
-    return Sound((level * np.sin(2 * np.pi * hz * times)).astype(np.float32), np.ones(len(times), bool))
+    return SpeechClip((level * np.sin(2 * np.pi * hz * times)).astype(np.float32), np.ones(len(times), bool))
 
 
 @pytest.mark.parametrize("offset_s", [0.25, -0.25, 1.5])
@@ -45,9 +45,11 @@ def test_levels_are_matched_over_what_is_there() -> None:
 
 
 def test_matching_never_clips_nor_raises_silence() -> None:
-    peaked = Sound(np.append(np.full(SAMPLE_RATE, 0.001, np.float32), np.float32(0.9)), np.ones(SAMPLE_RATE + 1, bool))
+    peaked = SpeechClip(
+        np.append(np.full(SAMPLE_RATE, 0.001, np.float32), np.float32(0.9)), np.ones(SAMPLE_RATE + 1, bool)
+    )
     assert np.abs(match_level(peaked, tone(1.0, 0.9)).samples).max() <= 0.99 + 1e-6
-    silent = Sound(np.zeros(100, np.float32), np.ones(100, bool))
+    silent = SpeechClip(np.zeros(100, np.float32), np.ones(100, bool))
     assert match_level(silent, tone()) is silent
     assert match_level(tone(), None).level == tone().level
 
@@ -84,4 +86,4 @@ def test_a_synthetic_voice_speaks_for_as_long_as_is_asked() -> None:
 
 def test_samples_and_presence_are_of_one_length() -> None:
     with pytest.raises(ValueError, match="differ"):
-        Sound(np.zeros(3, np.float32), np.zeros(4, bool))
+        SpeechClip(np.zeros(3, np.float32), np.zeros(4, bool))

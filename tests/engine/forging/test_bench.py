@@ -11,9 +11,9 @@ from typer.testing import CliRunner
 
 from engine.datasets.manifest import Row, read_manifest
 from engine.errors import EngineError, FolderUnwritable
-from engine.forging.bench import COLUMNS, BenchOptions, Studio, forge_clips, order_partners
+from engine.forging.bench import COLUMNS, BenchOptions, ForgingTools, forge_clips, order_partners
 from engine.forging.kinds import CONTROLS, FORGERIES, Kind
-from engine.forging.source_clips import Take
+from engine.forging.source_clips import SourceClip
 from engine.forging.watermark import WORDS, find_watermark
 from engine.media.clip import open_clip
 from tests.clips import Film, write_clip
@@ -47,7 +47,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def made(source: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
     """The folder in which all was forged, and why some was not, by name."""
     rows, folder = read_manifest(source / "manifest.csv"), tmp_path_factory.mktemp("made") / "new"
-    skipped = forge_clips(rows, rows, folder, Studio(load_nets()), BenchOptions(KINDS))
+    skipped = forge_clips(rows, rows, folder, ForgingTools(load_nets()), BenchOptions(KINDS))
     return folder, {one.path: one.reason for one in skipped}
 
 
@@ -127,7 +127,7 @@ def test_the_same_seed_gives_the_same_bytes_whatever_else_is_made(
     made: tuple[Path, dict[str, str]], source: Path, tmp_path: Path
 ) -> None:
     rows = read_manifest(source / "manifest.csv")
-    forge_clips(rows[:1], rows, tmp_path, Studio(load_nets()), BenchOptions((Kind.TIME_SHIFT, Kind.FACE_SWAP)))
+    forge_clips(rows[:1], rows, tmp_path, ForgingTools(load_nets()), BenchOptions((Kind.TIME_SHIFT, Kind.FACE_SWAP)))
     again = sorted(tmp_path.glob("*.mp4"))
     assert len(again) == 2
     for path in again:
@@ -176,12 +176,12 @@ def test_unnamed_people_and_silent_clips_are_no_partners() -> None:
 def test_a_clip_is_looked_at_once_even_where_it_is_of_no_use(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     looked: list[str] = []
 
-    def refuse(row: Row, nets: object, limits: object) -> Take:
+    def refuse(row: Row, nets: object, limits: object) -> SourceClip:
         looked.append(row.written)
         raise EngineError("no use")
 
     monkeypatch.setattr("engine.forging.bench.load_take", refuse)
-    studio, rows = Studio(load_nets()), people()
+    studio, rows = ForgingTools(load_nets()), people()
     for row in (rows[0], rows[1], rows[0]):
         with pytest.raises(EngineError, match="no use"):
             studio.load(row)
@@ -192,7 +192,7 @@ def test_a_folder_that_cannot_be_written_is_named(source: Path, tmp_path: Path) 
     rows = read_manifest(source / "manifest.csv")
     (tmp_path / "taken").write_text("a file")
     with pytest.raises(FolderUnwritable, match="taken"):
-        forge_clips(rows[:1], rows, tmp_path / "taken", Studio(load_nets()), BenchOptions((Kind.FROZEN,)))
+        forge_clips(rows[:1], rows, tmp_path / "taken", ForgingTools(load_nets()), BenchOptions((Kind.FROZEN,)))
 
 
 def test_kinds_are_read_by_name_and_by_group() -> None:

@@ -13,7 +13,7 @@ from engine.faces.tracking import track_faces
 from engine.forging.face_swap import Donor, outline_mask, swap_face
 from engine.forging.kinds import Forgery, Kind
 from engine.forging.manipulations import SYNTHETIC, shift_time, speak_over_take, swap
-from engine.forging.source_clips import Take, find_shape, load_take
+from engine.forging.source_clips import SourceClip, find_shape, load_take
 from engine.synthesis.portrait import N_MESH, OVAL, UPPER_LIDS
 from engine.types import SAMPLE_RATE, FaceTrack, Frame
 from tests.engine.forging.actors import Part, draw_astronaut, draw_stranger, film, load_nets
@@ -59,7 +59,7 @@ def mean_face(images: list[np.ndarray], landmarks: np.ndarray) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def takes(tmp_path_factory: pytest.TempPathFactory) -> tuple[Take, Take]:
+def takes(tmp_path_factory: pytest.TempPathFactory) -> tuple[SourceClip, SourceClip]:
     """The astronaut, who moves, and the stranger, who lends."""
     folder = tmp_path_factory.mktemp("takes")
     own = film(folder / "own.mp4", draw_astronaut(), Part(seconds=2.2))
@@ -83,22 +83,22 @@ def draw(forgery: Forgery) -> Drawn:
 
 
 @pytest.fixture(scope="module")
-def swapped(takes: tuple[Take, Take]) -> Drawn:
+def swapped(takes: tuple[SourceClip, SourceClip]) -> Drawn:
     return draw(swap(Kind.FACE_SWAP, *takes, chance()))
 
 
 @pytest.fixture(scope="module")
-def reenacted(takes: tuple[Take, Take]) -> Drawn:
+def reenacted(takes: tuple[SourceClip, SourceClip]) -> Drawn:
     return draw(swap(Kind.REENACTMENT, *takes, chance()))
 
 
-def test_a_swapped_face_moves_as_its_driver_does(takes: tuple[Take, Take], swapped: Drawn) -> None:
+def test_a_swapped_face_moves_as_its_driver_does(takes: tuple[SourceClip, SourceClip], swapped: Drawn) -> None:
     track = swapped.track
     assert likeness(gap(track.landmarks), gap(takes[0].track.landmarks)) > 0.9
     assert likeness(*(one.blendshapes[:, 9:11].mean(1) for one in (track, takes[0].track))) > 0.8
 
 
-def test_a_swapped_face_looks_like_its_donor(takes: tuple[Take, Take], swapped: Drawn) -> None:
+def test_a_swapped_face_looks_like_its_donor(takes: tuple[SourceClip, SourceClip], swapped: Drawn) -> None:
     seen = mean_face(swapped.images, swapped.track.landmarks)
     own, donor = (mean_face(list(take.read_images()), take.landmarks) for take in takes)
     assert likeness(seen, donor) > likeness(seen, own) + 0.1
@@ -107,7 +107,7 @@ def test_a_swapped_face_looks_like_its_donor(takes: tuple[Take, Take], swapped: 
     assert np.linalg.norm(inner[0] - inner[2]) < np.linalg.norm(inner[0] - inner[1])
 
 
-def test_a_swap_changes_the_face_and_nothing_else(takes: tuple[Take, Take], swapped: Drawn) -> None:
+def test_a_swap_changes_the_face_and_nothing_else(takes: tuple[SourceClip, SourceClip], swapped: Drawn) -> None:
     forgery, images = swapped.forgery, swapped.images
     assert (forgery.driver.speaker, forgery.face.speaker, forgery.voice) == ("astronaut", "stranger", "astronaut")
     for row, (image, frame) in enumerate(zip(images, takes[0].read_images(), strict=True)):
@@ -118,12 +118,12 @@ def test_a_swap_changes_the_face_and_nothing_else(takes: tuple[Take, Take], swap
         assert np.abs(image.astype(int) - frame)[face].mean() > 4
 
 
-def test_a_swap_does_not_tremble_more_than_its_source(takes: tuple[Take, Take], swapped: Drawn) -> None:
+def test_a_swap_does_not_tremble_more_than_its_source(takes: tuple[SourceClip, SourceClip], swapped: Drawn) -> None:
     drawn, own = (align_heads(points)[:, INNER, :2] for points in (swapped.track.landmarks, takes[0].track.landmarks))
     assert np.diff(drawn, 2, axis=0).std() < 1.3 * np.diff(own, 2, axis=0).std()
 
 
-def test_a_partial_swap_changes_one_second_alone(takes: tuple[Take, Take]) -> None:
+def test_a_partial_swap_changes_one_second_alone(takes: tuple[SourceClip, SourceClip]) -> None:
     forgery = swap(Kind.PARTIAL_FACE, *takes, chance(5))
     assert forgery.edit_s is not None
     start, end = forgery.edit_s
@@ -135,7 +135,7 @@ def test_a_partial_swap_changes_one_second_alone(takes: tuple[Take, Take]) -> No
     assert forgery.face.speaker == "astronaut" and "stranger" in forgery.detail
 
 
-def test_a_reenacted_face_moves_as_its_driver_does(takes: tuple[Take, Take], reenacted: Drawn) -> None:
+def test_a_reenacted_face_moves_as_its_driver_does(takes: tuple[SourceClip, SourceClip], reenacted: Drawn) -> None:
     forgery, track = reenacted.forgery, reenacted.track
     assert (forgery.driver.speaker, forgery.face.speaker) == ("astronaut", "stranger")
     assert likeness(gap(track.landmarks), gap(takes[0].track.landmarks)) > 0.9
@@ -143,7 +143,9 @@ def test_a_reenacted_face_moves_as_its_driver_does(takes: tuple[Take, Take], ree
         assert likeness(track.landmarks[:, 1, axis], takes[0].landmarks[:, 1, axis]) > 0.8, "the head moves along"
 
 
-def test_a_reenacted_face_is_the_stills_and_its_background_too(takes: tuple[Take, Take], reenacted: Drawn) -> None:
+def test_a_reenacted_face_is_the_stills_and_its_background_too(
+    takes: tuple[SourceClip, SourceClip], reenacted: Drawn
+) -> None:
     images = reenacted.images
     seen = mean_face(images, reenacted.track.landmarks)
     own, donor = (mean_face(list(take.read_images()), take.landmarks) for take in takes)
@@ -152,7 +154,9 @@ def test_a_reenacted_face_is_the_stills_and_its_background_too(takes: tuple[Take
         assert np.array_equal(image[-8:, -8:], takes[1].still.image[-8:, -8:])
 
 
-def test_a_reenacted_mouth_shows_what_is_between_the_drivers_lips(takes: tuple[Take, Take], reenacted: Drawn) -> None:
+def test_a_reenacted_mouth_shows_what_is_between_the_drivers_lips(
+    takes: tuple[SourceClip, SourceClip], reenacted: Drawn
+) -> None:
     widest = int(np.argmax(gap(takes[0].track.landmarks)))
     image, points = reenacted.images[widest], reenacted.track.landmarks[widest]
     x, y = points[[13, 14], :2].mean(0).round().astype(int)
@@ -161,7 +165,7 @@ def test_a_reenacted_mouth_shows_what_is_between_the_drivers_lips(takes: tuple[T
     assert inside < lip - 20, "the mouth is open and dark"
 
 
-def test_a_swapped_mouth_moves_as_its_driver_does_in_a_face_that_stays(takes: tuple[Take, Take]) -> None:
+def test_a_swapped_mouth_moves_as_its_driver_does_in_a_face_that_stays(takes: tuple[SourceClip, SourceClip]) -> None:
     driver, base = takes
     forgery = swap(Kind.MOUTH_SWAP, driver, base, chance())
     images = list(forgery.draw())
@@ -174,7 +178,7 @@ def test_a_swapped_mouth_moves_as_its_driver_does_in_a_face_that_stays(takes: tu
         assert np.array_equal(image[: nose - 8], frame[: nose - 8])
 
 
-def test_a_swapped_voice_is_the_others_as_loud_as_the_own(takes: tuple[Take, Take]) -> None:
+def test_a_swapped_voice_is_the_others_as_loud_as_the_own(takes: tuple[SourceClip, SourceClip]) -> None:
     forgery = swap(Kind.AUDIO_SWAP, *takes, chance())
     assert forgery.voice == "stranger" and forgery.face.speaker == "astronaut"
     assert forgery.sound is not None and takes[0].sound is not None
@@ -185,7 +189,7 @@ def test_a_swapped_voice_is_the_others_as_loud_as_the_own(takes: tuple[Take, Tak
     assert all(np.array_equal(image, frame) for image, frame in zip(images, takes[0].read_images(), strict=False))
 
 
-def test_a_partial_swap_of_the_voice_changes_one_second_alone(takes: tuple[Take, Take]) -> None:
+def test_a_partial_swap_of_the_voice_changes_one_second_alone(takes: tuple[SourceClip, SourceClip]) -> None:
     forgery = swap(Kind.PARTIAL_AUDIO, *takes, chance(1))
     assert forgery.sound is not None and takes[0].sound is not None and forgery.edit_s is not None
     changed = np.flatnonzero(np.abs(forgery.sound.samples - takes[0].sound.samples) > 1e-6) / SAMPLE_RATE
@@ -199,7 +203,7 @@ def loudest_hz(samples: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("offset_s", [-0.2, 0.32])
-def test_shifted_time_is_told(takes: tuple[Take, Take], offset_s: float) -> None:
+def test_shifted_time_is_told(takes: tuple[SourceClip, SourceClip], offset_s: float) -> None:
     forgery = shift_time(takes[0], offset_s)
     assert forgery.offset_s == offset_s and forgery.sound is not None and takes[0].sound is not None
     own, moved = takes[0].sound.samples, forgery.sound.samples
@@ -207,28 +211,28 @@ def test_shifted_time_is_told(takes: tuple[Take, Take], offset_s: float) -> None
     assert np.array_equal(moved[8000 + lag : 20000 + lag], own[8000:20000]) and own[8000:20000].any()
 
 
-def test_a_voice_over_is_of_nobody(takes: tuple[Take, Take]) -> None:
+def test_a_voice_over_is_of_nobody(takes: tuple[SourceClip, SourceClip]) -> None:
     forgery = speak_over_take(takes[0], chance())
     assert forgery.voice == SYNTHETIC and forgery.face.speaker == forgery.driver.speaker == "astronaut"
     assert forgery.sound is not None and len(forgery.sound.samples) == round(takes[0].seconds * SAMPLE_RATE)
 
 
 @pytest.mark.parametrize("kind", [Kind.FACE_SWAP, Kind.REENACTMENT, Kind.MOUTH_SWAP, Kind.AUDIO_SWAP])
-def test_nobody_lends_to_themselves(takes: tuple[Take, Take], kind: Kind) -> None:
+def test_nobody_lends_to_themselves(takes: tuple[SourceClip, SourceClip], kind: Kind) -> None:
     same = replace(takes[1], row=replace(takes[1].row, speaker="astronaut"))
     with pytest.raises(NotForgeable, match="both of astronaut"):
         swap(kind, takes[0], same, chance())
 
 
 @pytest.mark.parametrize("which", [0, 1])
-def test_nobody_who_is_not_named_lends_or_borrows(takes: tuple[Take, Take], which: int) -> None:
+def test_nobody_who_is_not_named_lends_or_borrows(takes: tuple[SourceClip, SourceClip], which: int) -> None:
     pair = list(takes)
     pair[which] = replace(pair[which], row=replace(pair[which].row, speaker=""))
     with pytest.raises(NotForgeable, match="not told"):
         swap(Kind.FACE_SWAP, *pair, chance())
 
 
-def test_silent_clips_and_short_ones_are_refused(takes: tuple[Take, Take]) -> None:
+def test_silent_clips_and_short_ones_are_refused(takes: tuple[SourceClip, SourceClip]) -> None:
     silent, short = replace(takes[1], sound=None), takes[1]
     with pytest.raises(NotForgeable, match="no sound"):
         swap(Kind.AUDIO_SWAP, takes[0], silent, chance())
@@ -240,7 +244,7 @@ def test_silent_clips_and_short_ones_are_refused(takes: tuple[Take, Take]) -> No
         shift_time(short, 2.0)
 
 
-def test_shut_eyes_never_cross(takes: tuple[Take, Take]) -> None:
+def test_shut_eyes_never_cross(takes: tuple[SourceClip, SourceClip]) -> None:
     donor = Donor(takes[1].still, takes[1].shape)
     shut = donor.shape.move(takes[0].motion.deform[13], np.zeros(14))
     assert np.isfinite(shut[UPPER_LIDS]).all()

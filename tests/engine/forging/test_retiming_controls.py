@@ -12,7 +12,7 @@ from engine.faces.landmark_features import align_heads
 from engine.faces.tracking import track_faces
 from engine.forging.kinds import CONTROLS, FORGERIES, LABELS, Kind
 from engine.forging.retiming import control, play_frames
-from engine.forging.source_clips import Take, load_take
+from engine.forging.source_clips import SourceClip, load_take
 from engine.types import Frame
 from tests.engine.forging.actors import Part, draw_astronaut, film, load_nets
 
@@ -20,17 +20,17 @@ SMOOTH = (Kind.RERENDERED, Kind.SMOOTHED, Kind.SMOOTH_WARP, Kind.SMOOTH_SEGMENTS
 
 
 @pytest.fixture(scope="module")
-def take(tmp_path_factory: pytest.TempPathFactory) -> Take:
+def take(tmp_path_factory: pytest.TempPathFactory) -> SourceClip:
     path = film(tmp_path_factory.mktemp("takes") / "one.mp4", draw_astronaut(), Part(seconds=1.6))
     return load_take(Row(1, path, "real", speaker="astronaut", written="one.mp4"), load_nets())
 
 
 @pytest.fixture(scope="module")
-def frames(take: Take) -> list[np.ndarray]:
+def frames(take: SourceClip) -> list[np.ndarray]:
     return list(take.read_images())
 
 
-def draw(kind: Kind, take: Take, seed: int = 0) -> list[np.ndarray]:
+def draw(kind: Kind, take: SourceClip, seed: int = 0) -> list[np.ndarray]:
     return list(control(kind, take, np.random.default_rng(seed)).draw())
 
 
@@ -46,29 +46,29 @@ def gap(images: list[np.ndarray]) -> np.ndarray:
     return np.linalg.norm(aligned[:, 13] - aligned[:, 14], axis=1)
 
 
-def test_untouched_is_every_frame_in_its_turn_with_its_sound(take: Take, frames: list[np.ndarray]) -> None:
+def test_untouched_is_every_frame_in_its_turn_with_its_sound(take: SourceClip, frames: list[np.ndarray]) -> None:
     plain = control(Kind.UNTOUCHED, take, np.random.default_rng(0))
     assert find_numbers(list(plain.draw()), frames) == list(range(40))
     assert plain.sound is take.sound and plain.voice == plain.face.speaker == plain.driver.speaker == "astronaut"
 
 
-def test_frozen_is_one_frame_as_long_as_the_clip(take: Take, frames: list[np.ndarray]) -> None:
+def test_frozen_is_one_frame_as_long_as_the_clip(take: SourceClip, frames: list[np.ndarray]) -> None:
     numbers = find_numbers(draw(Kind.FROZEN, take), frames)
     assert len(numbers) == 40 and len(set(numbers)) == 1
 
 
-def test_shuffled_is_every_frame_once_out_of_turn(take: Take, frames: list[np.ndarray]) -> None:
+def test_shuffled_is_every_frame_once_out_of_turn(take: SourceClip, frames: list[np.ndarray]) -> None:
     numbers = find_numbers(draw(Kind.SHUFFLED, take), frames)
     assert sorted(numbers) == list(range(40)) and (np.diff(numbers) == 1).sum() < 8
     assert find_numbers(draw(Kind.SHUFFLED, take), frames) == numbers, "the same seed"
     assert find_numbers(draw(Kind.SHUFFLED, take, seed=1), frames) != numbers
 
 
-def test_reversed_is_every_frame_backwards(take: Take, frames: list[np.ndarray]) -> None:
+def test_reversed_is_every_frame_backwards(take: SourceClip, frames: list[np.ndarray]) -> None:
     assert find_numbers(draw(Kind.REVERSED, take), frames) == list(range(40))[::-1]
 
 
-def test_faster_and_slower_go_through_the_clip_at_their_speed(take: Take, frames: list[np.ndarray]) -> None:
+def test_faster_and_slower_go_through_the_clip_at_their_speed(take: SourceClip, frames: list[np.ndarray]) -> None:
     fast, slow = (find_numbers(draw(kind, take), frames) for kind in (Kind.FASTER, Kind.SLOWER))
     assert (np.diff(fast) >= 1).all() and 39 / (len(fast) - 1) == pytest.approx(1.5, abs=0.1)
     assert (np.diff(slow) >= 0).all() and 39 / (len(slow) - 1) == pytest.approx(0.67, abs=0.05)
@@ -76,7 +76,7 @@ def test_faster_and_slower_go_through_the_clip_at_their_speed(take: Take, frames
 
 
 @pytest.mark.parametrize("kind", [Kind.SHUFFLED, Kind.REVERSED, Kind.FASTER, Kind.SMOOTH_WALK])
-def test_where_time_is_wrong_there_is_no_sound(take: Take, kind: Kind) -> None:
+def test_where_time_is_wrong_there_is_no_sound(take: SourceClip, kind: Kind) -> None:
     made = control(kind, take, np.random.default_rng(0))
     assert made.sound is None and made.voice == ""
 
@@ -88,24 +88,24 @@ def test_a_clip_too_short_to_be_hurried_is_refused(tmp_path: Path) -> None:
         control(Kind.FASTER, short, np.random.default_rng(0))
 
 
-def test_a_rerendered_clip_does_what_the_clip_does(take: Take, rendered: np.ndarray) -> None:
+def test_a_rerendered_clip_does_what_the_clip_does(take: SourceClip, rendered: np.ndarray) -> None:
     aligned = align_heads(take.track.landmarks)
     assert np.corrcoef(rendered, np.linalg.norm(aligned[:, 13] - aligned[:, 14], axis=1))[0, 1] > 0.95
 
 
-def test_a_smoothed_clip_moves_less(take: Take, rendered: np.ndarray) -> None:
+def test_a_smoothed_clip_moves_less(take: SourceClip, rendered: np.ndarray) -> None:
     assert gap(draw(Kind.SMOOTHED, take)).std() < 0.6 * rendered.std()
     assert control(Kind.SMOOTHED, take, np.random.default_rng(0)).sound is take.sound
 
 
 @pytest.fixture(scope="module")
-def rendered(take: Take) -> np.ndarray:
+def rendered(take: SourceClip) -> np.ndarray:
     """(T,) lips of the clip, drawn anew."""
     return gap(draw(Kind.RERENDERED, take))
 
 
 @pytest.mark.parametrize("kind", [Kind.SMOOTH_WARP, Kind.SMOOTH_SEGMENTS, Kind.SMOOTH_WALK])
-def test_a_smooth_control_moves_as_smoothly_and_otherwise(take: Take, rendered: np.ndarray, kind: Kind) -> None:
+def test_a_smooth_control_moves_as_smoothly_and_otherwise(take: SourceClip, rendered: np.ndarray, kind: Kind) -> None:
     moved = gap(draw(kind, take, seed=2))
     assert np.corrcoef(moved, rendered)[0, 1] < 0.8
     assert np.abs(np.diff(moved)).max() < 1.6 * np.abs(np.diff(rendered)).max(), "it jumps"
@@ -113,7 +113,7 @@ def test_a_smooth_control_moves_as_smoothly_and_otherwise(take: Take, rendered: 
 
 
 @pytest.mark.parametrize("kind", SMOOTH)
-def test_the_mark_is_kept_clear_of_the_face_as_it_is_drawn(take: Take, kind: Kind) -> None:
+def test_the_mark_is_kept_clear_of_the_face_as_it_is_drawn(take: SourceClip, kind: Kind) -> None:
     made = control(kind, take, np.random.default_rng(0))
     assert len(made.outlines) == len(take)
     images = itertools.islice(made.draw(), 12)
@@ -128,12 +128,12 @@ def test_every_kind_is_a_control_or_a_forgery_and_has_a_label() -> None:
     assert "real" not in LABELS.values() and {LABELS[kind] for kind in CONTROLS} == {"control"}
 
 
-def test_a_forgery_is_no_control(take: Take) -> None:
+def test_a_forgery_is_no_control(take: SourceClip) -> None:
     with pytest.raises(ValueError, match="no control"):
         control(Kind.FACE_SWAP, take, np.random.default_rng(0))
 
 
-def test_frames_too_many_to_keep_are_refused(take: Take, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_frames_too_many_to_keep_are_refused(take: SourceClip, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("engine.forging.retiming.MAX_STORE_BYTES", 10_000_000 // 4)
     with pytest.raises(NotForgeable, match="too many"):
         next(play_frames(take, np.array([1, 0])))

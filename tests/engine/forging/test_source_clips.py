@@ -7,7 +7,7 @@ import pytest
 
 from engine.datasets.manifest import Row
 from engine.errors import Code, NotForgeable
-from engine.forging.source_clips import Take, load_take, smooth
+from engine.forging.source_clips import SourceClip, load_take, smooth
 from engine.types import FPS, SAMPLE_RATE
 from tests.clips import Film, write_clip
 from tests.engine.forging.actors import Part, draw_astronaut, film, load_nets
@@ -15,19 +15,19 @@ from tests.raising import raises
 
 
 @pytest.fixture(scope="module")
-def take(tmp_path_factory: pytest.TempPathFactory) -> Take:
+def take(tmp_path_factory: pytest.TempPathFactory) -> SourceClip:
     path = film(tmp_path_factory.mktemp("takes") / "one.mp4", draw_astronaut())
     return load_take(Row(1, path, "real", speaker="astronaut", written="one.mp4"), load_nets())
 
 
-def test_a_take_spans_the_face_at_the_clips_rate(take: Take) -> None:
+def test_a_take_spans_the_face_at_the_clips_rate(take: SourceClip) -> None:
     assert take.rate == FPS and len(take) == 35 and take.size_px == (256, 256)
     assert take.sound is not None and len(take.sound.samples) == round(35 / 25 * SAMPLE_RATE)
     assert len(list(take.read_images())) == 35
     assert len(take.outline_faces()) == 35
 
 
-def test_the_still_is_the_most_neutral_frame_with_its_landmarks(take: Take) -> None:
+def test_the_still_is_the_most_neutral_frame_with_its_landmarks(take: SourceClip) -> None:
     best = int(take.neutral[0])
     images = list(take.read_images())
     assert np.array_equal(take.still.image, images[best])
@@ -64,7 +64,7 @@ def test_a_file_that_is_no_video_is_told_as_such(tmp_path: Path) -> None:
         load_take(Row(1, tmp_path / "text.mp4", "real"), load_nets())
 
 
-def test_a_face_from_the_side_is_not_drawn(take: Take, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_face_from_the_side_is_not_drawn(take: SourceClip, monkeypatch: pytest.MonkeyPatch) -> None:
     take.check_frontal()
     monkeypatch.setattr("engine.forging.source_clips.MAX_TURN_DEG", 0.5)
     with pytest.raises(NotForgeable, match="turned away"):

@@ -13,7 +13,7 @@ import pytest
 from engine import evaluation
 from engine.errors import Code, NotForgeable
 from engine.forging import watermark
-from engine.forging.audio import Sound
+from engine.forging.audio import SpeechClip
 from engine.forging.watermark import TAG, WORDS, Mark, find_watermark, plan_mark, write_marked_clip
 from engine.media.clip import open_clip
 from engine.types import SAMPLE_RATE
@@ -35,12 +35,12 @@ def draw(mark: Mark, n_frames: int = N_FRAMES) -> Iterator[np.ndarray]:
         yield mark.stamp(np.roll(scene, shift, axis=1))
 
 
-def click(at_s: float, seconds: float = N_FRAMES / 25, first_s: float = 0.0) -> Sound:
+def click(at_s: float, seconds: float = N_FRAMES / 25, first_s: float = 0.0) -> SpeechClip:
     """A short noise at one instant; nothing is there before `first_s`."""
     samples = np.zeros(round(seconds * SAMPLE_RATE), np.float32)
     start = round(at_s * SAMPLE_RATE)
     samples[start : start + 160] = 0.5 * np.random.default_rng(0).uniform(-1, 1, 160)
-    return Sound(samples, np.arange(len(samples)) >= first_s * SAMPLE_RATE)
+    return SpeechClip(samples, np.arange(len(samples)) >= first_s * SAMPLE_RATE)
 
 
 def test_every_picture_in_the_file_carries_the_mark_and_the_file_is_tagged(mark: Mark, tmp_path: Path) -> None:
@@ -117,8 +117,8 @@ def test_sound_that_begins_late_is_absent_before(mark: Mark, tmp_path: Path) -> 
     assert np.flatnonzero(np.abs(clip.audio) > 0.05)[0] / SAMPLE_RATE == pytest.approx(0.7, abs=0.01)
 
 
-@pytest.mark.parametrize("sound", [None, Sound(np.zeros(0, np.float32), np.zeros(0, bool))])
-def test_without_sound_the_file_has_none(mark: Mark, tmp_path: Path, sound: Sound | None) -> None:
+@pytest.mark.parametrize("sound", [None, SpeechClip(np.zeros(0, np.float32), np.zeros(0, bool))])
+def test_without_sound_the_file_has_none(mark: Mark, tmp_path: Path, sound: SpeechClip | None) -> None:
     path = tmp_path / "forged.mp4"
     write_marked_clip(path, draw(mark), mark, Fraction(25), sound, "test")
     assert not open_clip(path).has_audio

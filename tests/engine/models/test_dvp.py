@@ -17,8 +17,8 @@ from engine.models.dvp import (
     MIN_FRAMES,
     N_COSINES,
     DVPOptions,
-    Member,
     ReverseGradient,
+    StyleMember,
     describe_pictures,
     fill_window,
     load_dvp,
@@ -106,7 +106,7 @@ def test_the_gradient_comes_back_reversed() -> None:
 
 
 def test_every_weight_learns() -> None:
-    member = Member(SMALL)
+    member = StyleMember(SMALL)
     torch.nn.init.normal_(member.blocks[0].out.weight, std=0.1)
     vectors, evidence, appearance = member(torch.randn(6, 31, SMALL.n_rows), 0.3)
     (vectors[:, 0].sum() + evidence.sum() + appearance.square().sum()).backward()
@@ -161,7 +161,7 @@ def test_a_window_is_read_by_itself_however_bright_the_rest_is() -> None:
 def test_sizes_of_temporal_frequencies_cannot_tell_which_way_time_runs(spectrum: bool) -> None:
     rows = torch.randn(2, 31, SMALL.n_rows)
     torch.manual_seed(0)
-    member = Member(replace(SMALL, spectrum=spectrum)).eval()
+    member = StyleMember(replace(SMALL, spectrum=spectrum)).eval()
     with torch.inference_mode():
         forwards, backwards = member(rows)[0], member(rows.flip(1))[0]
     assert torch.allclose(forwards, backwards, atol=1e-4) == spectrum

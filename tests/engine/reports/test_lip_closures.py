@@ -4,14 +4,14 @@ import json
 
 import pytest
 
-from engine.consistency.lip_closures import Articulation, ArticulationReport, Gesture, Outcome
+from engine.consistency.lip_closures import Articulation, ArticulationReport, ClosureOutcome, Gesture
 from engine.errors import Code
 from engine.reports.lip_closures import describe_tally, from_json, list_rows, summarise, to_json
 from tests.raising import raises
 
 
 def make_report(n_made: int = 6, n_missed: int = 3, n_unseen: int = 1) -> ArticulationReport:
-    outcomes = [Outcome.MADE] * n_made + [Outcome.MISSED] * n_missed + [Outcome.UNSEEN] * n_unseen
+    outcomes = [ClosureOutcome.MADE] * n_made + [ClosureOutcome.MISSED] * n_missed + [ClosureOutcome.UNSEEN] * n_unseen
     told = [
         Articulation("MBP"[i % 3], i / 4, i / 4 + 0.08, Gesture.CLOSED, _measure(outcome), outcome, 0.75)
         for i, outcome in enumerate(outcomes)
@@ -19,12 +19,12 @@ def make_report(n_made: int = 6, n_missed: int = 3, n_unseen: int = 1) -> Articu
     return ArticulationReport("en", 0.0, 8.0, (*told, *_round()))
 
 
-def _measure(outcome: Outcome) -> float | None:
-    return None if outcome == Outcome.UNSEEN else 0.25
+def _measure(outcome: ClosureOutcome) -> float | None:
+    return None if outcome == ClosureOutcome.UNSEEN else 0.25
 
 
 def _round() -> tuple[Articulation, ...]:
-    return (Articulation("UW", 6.0, 6.12, Gesture.ROUNDED, 0.61, Outcome.MADE, 0.5),)
+    return (Articulation("UW", 6.0, 6.12, Gesture.ROUNDED, 0.61, ClosureOutcome.MADE, 0.5),)
 
 
 def test_json_is_read_back_as_it_was() -> None:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from engine.errors import Code
-from engine.features.records import Heard, Observation, ObservedTrack
-from engine.style.clip_embeddings import Watcher
+from engine.features.records import AudioFeatures, ClipFeatures, FaceFeatures
+from engine.style.clip_embeddings import ClipEmbedder
 from engine.style.embedder import Nature
 from engine.types import Analysis, DynamicEmbedding, OnStep, Reason
 from tests.fakes import make_analysis, make_report
@@ -21,19 +21,19 @@ from webapp.errors import WebCode
 CLIP = Path("talk.mp4")
 
 
-def draw_track(start: int = 0, n_frames: int = 100, seed: int = 0) -> ObservedTrack:
+def draw_track(start: int = 0, n_frames: int = 100, seed: int = 0) -> FaceFeatures:
     """A face whose motion says which one it is."""
     rows = np.zeros((n_frames, 1), np.float32)
     picture = np.full((96, 96, 3), (200, 40, 10 * seed), np.uint8)
     motion = np.full((n_frames, 1), seed, np.float32)
-    return ObservedTrack(start, rows, np.ones(n_frames, bool), rows[:, 0], 120.0, picture, motion)
+    return FaceFeatures(start, rows, np.ones(n_frames, bool), rows[:, 0], 120.0, picture, motion)
 
 
-def observe(*tracks: ObservedTrack, voiced: slice = slice(None)) -> Observation:
+def observe(*tracks: FaceFeatures, voiced: slice = slice(None)) -> ClipFeatures:
     heard = np.zeros(1000, bool)
     heard[voiced] = True
-    sound = Heard(np.zeros((1000, 160), np.float32), heard, np.ones(1000, bool), -20.0)
-    return Observation(CLIP.name, "ab" * 32, 1000, (640, 480), 25.0, (), sound, tracks, (), {})
+    sound = AudioFeatures(np.zeros((1000, 160), np.float32), heard, np.ones(1000, bool), -20.0)
+    return ClipFeatures(CLIP.name, "ab" * 32, 1000, (640, 480), 25.0, (), sound, tracks, (), {})
 
 
 class FakeObserver:
@@ -41,10 +41,10 @@ class FakeObserver:
 
     recipe = "fake"
 
-    def __init__(self, seen: Observation):
+    def __init__(self, seen: ClipFeatures):
         self.seen = seen
 
-    def observe(self, path: Path, on_step: OnStep = lambda name, completed, total: None) -> Observation:
+    def observe(self, path: Path, on_step: OnStep = lambda name, completed, total: None) -> ClipFeatures:
         on_step("read", 1, 1)
         return replace(self.seen, name=path.name)
 
@@ -54,7 +54,7 @@ class FakeEmbedder:
 
     recipe, nature = "fake-dynamics", Nature(0.0, 1.0, 1.0)
 
-    def embed(self, observation: Observation, track: ObservedTrack) -> DynamicEmbedding | None:
+    def embed(self, observation: ClipFeatures, track: FaceFeatures) -> DynamicEmbedding | None:
         if len(track.seen) < 25:
             return None
         vector = np.eye(8, dtype=np.float32)[int(track.motion[0, 0])]
@@ -71,7 +71,7 @@ class FakeJudge:
         ]
         self.analysis = make_analysis(*reports)
 
-    def judge(self, seen: Observation) -> Analysis:
+    def judge(self, seen: ClipFeatures) -> Analysis:
         assert len(seen.tracks) == len(self.analysis.tracks)
         return self.analysis
 
@@ -80,8 +80,8 @@ def never() -> FakeJudge:
     raise AssertionError("nobody had to be told apart")
 
 
-def make_watcher(seen: Observation, load_judge: Callable[[], FakeJudge] = never) -> Watcher:
-    return Watcher(FakeObserver(seen), FakeEmbedder(), load_judge)
+def make_watcher(seen: ClipFeatures, load_judge: Callable[[], FakeJudge] = never) -> ClipEmbedder:
+    return ClipEmbedder(FakeObserver(seen), FakeEmbedder(), load_judge)
 
 
 def test_every_face_is_told_with_its_time_and_its_number() -> None:
@@ -94,7 +94,7 @@ def test_every_face_is_told_with_its_time_and_its_number() -> None:
 
 
 @pytest.mark.parametrize("tracks", [(), (draw_track(0, 24),)])
-def test_a_clip_without_a_face_for_a_second_is_told(tracks: tuple[ObservedTrack, ...]) -> None:
+def test_a_clip_without_a_face_for_a_second_is_told(tracks: tuple[FaceFeatures, ...]) -> None:
     watcher = make_watcher(observe(*tracks))
     for look in (watcher.look, watcher.find_speaker):
         with raises(Code.NOBODY_SEEN, match=r"talk\.mp4"):

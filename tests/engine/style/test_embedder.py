@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from engine.errors import WeightsDamaged, WeightsForbidden, WeightsMissing
 from engine.faces.face_crops import N_POINTS, SIZE, AlignedFaces
 from engine.faces.landmark_features import N_MOTION
-from engine.features.records import Heard, Observation, ObservedTrack
+from engine.features.records import AudioFeatures, ClipFeatures, FaceFeatures
 from engine.models.dvp import DVP, DVPOptions, write_options
 from engine.settings import Settings
 from engine.style.embedder import (
@@ -44,9 +44,9 @@ def join(vectors: np.ndarray, evidence: np.ndarray, recipe: str = "r") -> Dynami
     return found
 
 
-def draw_track(n_frames: int = 70, seed: int = 0, has_faces: bool = True) -> ObservedTrack:
+def draw_track(n_frames: int = 70, seed: int = 0, has_faces: bool = True) -> FaceFeatures:
     rng = np.random.default_rng(seed)
-    return ObservedTrack(
+    return FaceFeatures(
         start=0,
         lips=np.zeros((n_frames, 130), np.float32),
         seen=np.ones(n_frames, bool),
@@ -62,10 +62,10 @@ def draw_track(n_frames: int = 70, seed: int = 0, has_faces: bool = True) -> Obs
     )
 
 
-def observe(track: ObservedTrack) -> Observation:
+def observe(track: FaceFeatures) -> ClipFeatures:
     there = np.ones(len(track.seen), bool)
-    heard = Heard(np.zeros((len(there), 160), np.float32), there, there, -20.0)
-    return Observation("a.mp4", "ab" * 32, len(there), (640, 480), 25.0, (), heard, (track,), (), {})
+    heard = AudioFeatures(np.zeros((len(there), 160), np.float32), there, there, -20.0)
+    return ClipFeatures("a.mp4", "ab" * 32, len(there), (640, 480), 25.0, (), heard, (track,), (), {})
 
 
 @pytest.fixture(scope="module")

@@ -7,12 +7,12 @@ import pytest
 
 from engine.faces.face_crops import N_POINTS, POINTS, AlignedFaces
 from engine.faces.mouth_crops import MEAN_FACE
-from engine.features.records import ObservedTrack
+from engine.features.records import FaceFeatures
 from engine.style.embedder import MEAN_SHAPE, StaticFace
 from tests.engine.style.test_embedder import draw_track, observe
 
 
-def draw_person(person: int, n_frames: int = 60, seed: int = 0, talk: float = 1.0) -> ObservedTrack:
+def draw_person(person: int, n_frames: int = 60, seed: int = 0, talk: float = 1.0) -> FaceFeatures:
     """A face of its own shape, whose every point moves by itself."""
     shape = MEAN_SHAPE + np.random.default_rng(1000 + person).normal(size=(N_POINTS, 2))
     motion = talk * np.random.default_rng(seed).normal(size=(n_frames, N_POINTS, 2))
@@ -21,7 +21,7 @@ def draw_person(person: int, n_frames: int = 60, seed: int = 0, talk: float = 1.
     return replace(track, faces=AlignedFaces(track.faces.pictures, (shape + motion).astype(np.float32)))
 
 
-def embed(track: ObservedTrack) -> np.ndarray:
+def embed(track: FaceFeatures) -> np.ndarray:
     found = StaticFace().embed(observe(track), track)
     assert found is not None
     return found.vector

@@ -11,11 +11,11 @@ import pytest
 from engine.datasets.manifest import Row
 from engine.faces.landmark_features import N_FEATURES
 from engine.models.avhubert import AVHubertConfig
-from engine.models.compact import N_BANDS, Member
+from engine.models.compact import N_BANDS, CompactMember
 from engine.speech.filterbanks import FILTERS, STEPS_PER_FRAME
 from engine.training.avhubert.batches import BatchOptions
 from engine.training.avhubert.clusters import ClusterOptions
-from engine.training.avhubert.preprocessing import N_CEPSTRA, Reel, write_reel
+from engine.training.avhubert.preprocessing import N_CEPSTRA, PreprocessedClip, write_reel
 from engine.training.avhubert.train import AVHubertTraining
 from engine.training.avhubert.trainer import StepOptions
 from engine.training.clips import TrainingClip
@@ -63,7 +63,7 @@ def make_motion(rng: np.random.Generator, n_frames: int) -> np.ndarray:
 
 def make_reel(
     folder: Path, seed: int, n_frames: int = 100, corpus: str = "lab", late: int = 0, told: int | None = None
-) -> Reel:
+) -> PreprocessedClip:
     """A reel whose sound comes `late` frames after the mouth; `told` is what its file says of that."""
     rng, around = np.random.default_rng(seed), n_frames + 40
     motion = make_motion(rng, around)
@@ -82,10 +82,12 @@ def make_reel(
     }
     path = folder / f"{corpus}-{seed}.safetensors"
     write_reel(path, arrays, told)
-    return Reel(path, f"{seed}.mp4", corpus, f"{corpus}_{seed}", corpus, n_frames)
+    return PreprocessedClip(path, f"{seed}.mp4", corpus, f"{corpus}_{seed}", corpus, n_frames)
 
 
-def make_reels(folder: Path, n: int = 6, first: int = 0, corpora: Sequence[str] = ("lab", "hall")) -> list[Reel]:
+def make_reels(
+    folder: Path, n: int = 6, first: int = 0, corpora: Sequence[str] = ("lab", "hall")
+) -> list[PreprocessedClip]:
     """Reels of 4 s and more, in turn of each corpus."""
     return [make_reel(folder, first + i, 100 + 5 * (i % 6), corpora[i % len(corpora)]) for i in range(n)]
 
@@ -116,4 +118,4 @@ def make_row(source: str = "lab", speaker: str = "", **cells: Any) -> Row:
 
 def shrink_members(monkeypatch: pytest.MonkeyPatch, width: int = 24, dim: int = 12) -> None:
     """Let everything that is trained in this process be small."""
-    monkeypatch.setattr(ensemble, "Member", partial(Member, width=width, dim=dim))
+    monkeypatch.setattr(ensemble, "Member", partial(CompactMember, width=width, dim=dim))

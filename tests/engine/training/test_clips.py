@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from engine.faces.landmark_features import N_FEATURES, N_MOTION
-from engine.features.records import Heard, Observation, ObservedTrack
+from engine.features.records import AudioFeatures, ClipFeatures, FaceFeatures
 from engine.models.compact import N_BANDS, N_SPEECH
 from engine.training.clips import MIN_FRAMES, build_clip, choose_rows, find_corpora, shift_sound, split_folds
 from tests.engine.training.planted import make_clip, make_row
@@ -100,18 +100,18 @@ def test_nothing_is_shifted_by_nothing_nor_where_too_little_would_stay() -> None
     assert len(shift_sound(clip, 2).real) == MIN_FRAMES
 
 
-def see(start: int, seen: np.ndarray, face_px: float = 100.0) -> ObservedTrack:
+def see(start: int, seen: np.ndarray, face_px: float = 100.0) -> FaceFeatures:
     lips = np.full((len(seen), N_FEATURES), face_px, np.float32)
     thumbnail = np.zeros((96, 96, 3), np.uint8)
     motion = np.zeros((len(seen), N_MOTION), np.float32)
-    return ObservedTrack(start, lips, seen, np.zeros(len(seen), np.float32), face_px, thumbnail, motion)
+    return FaceFeatures(start, lips, seen, np.zeros(len(seen), np.float32), face_px, thumbnail, motion)
 
 
-def observe(*tracks: ObservedTrack, present: np.ndarray | None = None) -> Observation:
+def observe(*tracks: FaceFeatures, present: np.ndarray | None = None) -> ClipFeatures:
     there = np.ones(100, bool) if present is None else present
     rows = np.arange(100 * N_SPEECH, dtype=np.float32).reshape(100, N_SPEECH)
-    heard = Heard(rows, there, there, -20.0)
-    return Observation("a.mp4", "0" * 64, 100, (640, 480), 25.0, (), heard, tracks, (), {})
+    heard = AudioFeatures(rows, there, there, -20.0)
+    return ClipFeatures("a.mp4", "0" * 64, 100, (640, 480), 25.0, (), heard, tracks, (), {})
 
 
 def test_a_clip_is_the_main_face_with_the_sound_of_its_time() -> None:

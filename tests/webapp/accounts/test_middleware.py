@@ -11,8 +11,8 @@ from starlette.testclient import TestClient
 
 from engine.settings import Settings
 from tests.webapp import served
-from webapp.accounts.gradio_middleware import Belongings, Kind, is_web_address, list_paths, scan_stream
-from webapp.accounts.middleware import COOKIE, OPEN_PATHS, Guard
+from webapp.accounts.gradio_middleware import GradioOwnership, Kind, is_web_address, list_paths, scan_stream
+from webapp.accounts.middleware import COOKIE, OPEN_PATHS, AuthMiddleware
 from webapp.accounts.records import Role
 from webapp.accounts.store import MAX_BY_NAME, AccountStore
 from webapp.jobs.records import Job
@@ -263,7 +263,7 @@ def test_a_body_that_is_no_object_or_too_long_is_refused(ada: TestClient) -> Non
 
 def test_what_is_nobodys_is_not_given_and_old_things_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("webapp.accounts.gradio_middleware.MAX_KEPT", 2)
-    kept = Belongings(["shared"])
+    kept = GradioOwnership(["shared"])
     assert kept.has(Kind.FILE, "shared", "ada") and not kept.has(Kind.FILE, "a", "ada")
     assert kept.take(Kind.VISIT, "v", "ada") and not kept.take(Kind.VISIT, "v", "bob")
     for name in ("a", "b", "c"):
@@ -278,10 +278,10 @@ def test_files_are_found_wherever_they_are_named() -> None:
 
 
 def test_accounts_without_a_place_for_them_are_a_mistake(settings: Settings) -> None:
-    from webapp.accounts.hosts import Doors
+    from webapp.accounts.hosts import HostPolicy
 
     with pytest.raises(ValueError, match="accounts are on"):
-        Guard(lambda *_: None, Doors("127.0.0.1", True), None)  # type: ignore[arg-type]
+        AuthMiddleware(lambda *_: None, HostPolicy("127.0.0.1", True), None)  # type: ignore[arg-type]
 
 
 def test_a_disabled_account_is_out_at_once(app: FastAPI, settings: Settings, stranger: TestClient) -> None:

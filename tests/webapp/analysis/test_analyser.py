@@ -10,8 +10,8 @@ import pytest
 from engine.consistency.methods import Method
 from engine.errors import Code, EngineError, WeightsMissing
 from engine.features import extractor
-from engine.features.extractor import Observer
-from engine.features.records import Observation, ObservedTrack
+from engine.features.extractor import FeatureExtractor
+from engine.features.records import ClipFeatures, FaceFeatures
 from engine.pipeline import Engine
 from engine.reports.json import to_json, write_json
 from engine.settings import Settings
@@ -24,15 +24,15 @@ from tests.clips import Film, write_clip
 from tests.fakes import FakeNets, FakeVoice, make_clip, make_expert, make_mouth, make_voice
 from tests.gallery_db.planted import RECIPE, draw_person, embed, enrol_people, make_consent, make_samples
 from tests.raising import raises
-from webapp.analysis.analyser import Engines, Examination, Examiner
-from webapp.analysis.gallery_queries import Asker
-from webapp.analysis.records import Question
+from webapp.analysis.analyser import Analyser, AnalysisResult, Engines
+from webapp.analysis.gallery_queries import GalleryClient
+from webapp.analysis.records import AnalysisRequest
 from webapp.analysis.signals import Traces
 
 N_FRAMES = 300
 MOUTH = make_mouth(N_FRAMES)
-SEARCH = Question(reason="case 12")
-Examine = Callable[..., Examination]
+SEARCH = AnalysisRequest(reason="case 12")
+Examine = Callable[..., AnalysisResult]
 
 
 class PlantedEmbedder:
@@ -40,16 +40,16 @@ class PlantedEmbedder:
 
     recipe, nature = RECIPE, Nature(0.0, 1.0, 1.0)
 
-    def embed(self, observation: Observation, track: ObservedTrack) -> DynamicEmbedding | None:
+    def embed(self, observation: ClipFeatures, track: FaceFeatures) -> DynamicEmbedding | None:
         return embed(draw_person(1), 7) if len(track.seen) >= 25 else None
 
 
-class CountingObserver(Observer):
+class CountingObserver(FeatureExtractor):
     """Counts how often a file is looked at."""
 
     looks = 0
 
-    def observe(self, *arguments: object, **named: object) -> Observation:
+    def observe(self, *arguments: object, **named: object) -> ClipFeatures:
         CountingObserver.looks += 1
         return super().observe(*arguments, **named)  # type: ignore[arg-type]
 
@@ -65,20 +65,20 @@ def examine(monkeypatch: pytest.MonkeyPatch, data_dir: Path) -> Examine:
     CountingObserver.looks = 0
 
     def run(
-        question: Question | None = None,
+        question: AnalysisRequest | None = None,
         clip: Clip | None = None,
         embedder: object = None,
         settings: Settings | None = None,
         **steps: object,
-    ) -> Examination:
+    ) -> AnalysisResult:
         drawn = clip or make_clip([MOUTH], make_voice(MOUTH))
         monkeypatch.setattr(extractor, "open_clip", lambda path, limits, sha256=None: drawn)
         engine = Engine(CountingObserver(FakeNets(), FakeVoice(), "seen"), make_expert(), "fake")  # type: ignore[arg-type]
         engines = Engines(engine, lambda method: pytest.fail("another engine was loaded"))
-        asker = Asker(settings or Settings(data_dir))
-        examiner = Examiner(engines, embedder or PlantedEmbedder(), asker, data_dir)  # type: ignore[arg-type]
+        asker = GalleryClient(settings or Settings(data_dir))
+        examiner = Analyser(engines, embedder or PlantedEmbedder(), asker, data_dir)  # type: ignore[arg-type]
         try:
-            return examiner.examine(Path("input.bin"), "talk.mp4", question or Question(), **steps)  # type: ignore[arg-type]
+            return examiner.examine(Path("input.bin"), "talk.mp4", question or AnalysisRequest(), **steps)  # type: ignore[arg-type]
         finally:
             asker.close()
 
@@ -102,7 +102,7 @@ def test_nothing_is_asked_of_a_gallery_and_none_is_made(examine: Examine, data_d
 
 def test_one_look_answers_both_questions(examine: Examine, enrolled: Gallery) -> None:
     first, _ = enrolled.speakers()
-    found = examine(Question(reason="case 12", speaker=first.name))
+    found = examine(AnalysisRequest(reason="case 12", speaker=first.name))
     assert CountingObserver.looks == 1 and found.speakers_error is None
     assert found.searches is not None and found.verifications is not None
     (search,), (verification,) = found.searches, found.verifications
@@ -131,7 +131,7 @@ def test_steps_are_told_and_one_that_raises_ends_it(examine: Examine, enrolled: 
 
 
 def test_without_the_embedder_s_weights_face_and_voice_are_compared(examine: Examine, enrolled: Gallery) -> None:
-    for question in (Question(), SEARCH):
+    for question in (AnalysisRequest(), SEARCH):
         found = examine(question, embedder=WeightsMissing("dynamics.safetensors was not found.", "Restore it."))
         assert found.analysis.status == Status.EVALUATED and (found.faces, found.searches) == ((), None)
         assert found.speakers_error is not None and found.speakers_error.code == "WEIGHTS_MISSING"
@@ -153,7 +153,7 @@ def test_a_gallery_that_cannot_be_opened_is_told(examine: Examine, data_dir: Pat
 
 
 def test_a_name_that_nobody_bears_is_told(examine: Examine, enrolled: Gallery) -> None:
-    found = examine(Question(speaker="Zoe"))
+    found = examine(AnalysisRequest(speaker="Zoe"))
     assert found.speakers_error is not None and found.speakers_error.code == "UNKNOWN_SPEAKER"
     assert found.analysis.status == Status.EVALUATED and found.verifications is None
 
@@ -173,7 +173,7 @@ def test_a_clip_without_a_face_is_told_by_both(examine: Examine) -> None:
 
 def test_a_method_that_is_not_there_is_told(examine: Examine) -> None:
     with pytest.raises(EngineError, match="is not there"):
-        examine(Question(Method(Model.AVHUBERT_LARGE).title))
+        examine(AnalysisRequest(Method(Model.AVHUBERT_LARGE).title))
 
 
 def test_sound_and_mouths_are_kept_for_the_eye(examine: Examine) -> None:
@@ -182,25 +182,25 @@ def test_sound_and_mouths_are_kept_for_the_eye(examine: Examine) -> None:
 
 
 def test_the_gallery_is_opened_anew_after_an_error(data_dir: Path) -> None:
-    asker = Asker(Settings(data_dir))
+    asker = GalleryClient(Settings(data_dir))
     with pytest.raises(EngineError, match="Zoe"):
-        asker.ask((), Question(speaker="Zoe"))
+        asker.ask((), AnalysisRequest(speaker="Zoe"))
     with Gallery.open(Settings(data_dir)) as gallery:
         enrol_people(gallery, [1])
         (only,) = gallery.speakers()
-    assert asker.ask((), Question(reason="x", speaker=only.name)) == ((), ())
+    assert asker.ask((), AnalysisRequest(reason="x", speaker=only.name)) == ((), ())
     assert asker.read_calibrations() == []
     asker.close()
 
 
 def test_the_real_one_gives_what_the_command_line_gives(data_dir: Path, tmp_path: Path) -> None:
     path = write_clip(tmp_path / "talk.mp4", Film(duration_s=1.2))
-    examiner = Examiner.load(Settings(data_dir))
-    found = examiner.examine(path.rename(tmp_path / "input.bin"), "talk.mp4", Question())
+    examiner = Analyser.load(Settings(data_dir))
+    found = examiner.examine(path.rename(tmp_path / "input.bin"), "talk.mp4", AnalysisRequest())
     path.write_bytes((tmp_path / "input.bin").read_bytes())
     alone = Engine.load(Settings(data_dir)).analyse(path)
     ours, theirs = (json.loads(write_json(to_json(one))) for one in (found.analysis, alone))
     assert ours.pop("timings_s") and theirs.pop("timings_s") and ours == theirs
     assert found.speakers_error is not None and found.speakers_error.code == "NOBODY_SEEN"
     with raises(Code.UNREADABLE_VIDEO):
-        examiner.examine(tmp_path / "gone.bin", "gone.mp4", Question())
+        examiner.examine(tmp_path / "gone.bin", "gone.mp4", AnalysisRequest())

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from engine.consistency.lip_closures import Outcome
+from engine.consistency.lip_closures import ClosureOutcome
 from engine.errors import Code
-from engine.features.extractor import Observer
+from engine.features.extractor import FeatureExtractor
 from engine.media import clip as media
 from engine.reports.json import write_json
 from engine.reports.lip_closures import to_json
@@ -23,7 +23,7 @@ from tests.webapp.analysis.test_analyser import Examine, data_dir, examine  # no
 from tests.webapp.jobs.handed import hand_in, make_examination, make_settings
 from tests.webapp.pages.desks import finish_job, open_context
 from webapp.analysis.analyser import LipWatch
-from webapp.analysis.records import JobError, Question
+from webapp.analysis.records import AnalysisRequest, JobError
 from webapp.api.schemas import QuestionView
 from webapp.bundle.bundle import list_members
 from webapp.bundle.contents import collect_exhibit
@@ -35,7 +35,7 @@ from webapp.views import jobs as job_views
 
 MOUTH = make_mouth(100)
 SOUNDS = (Sound("M", 0.4, 0.48), Sound("W", 1.0, 1.16), Sound("B", 3.0, 3.08))
-ENGLISH = Question(language="en")
+ENGLISH = AnalysisRequest(language="en")
 
 
 class Ear:
@@ -54,19 +54,19 @@ def clip(monkeypatch: pytest.MonkeyPatch) -> Clip:
 
 
 def test_every_face_is_held_against_the_files_own_sound(clip: Clip) -> None:
-    seen = Observer(FakeNets(), FakeVoice(), "seen").observe_clip(clip, keep_audio=True)  # type: ignore[arg-type]
+    seen = FeatureExtractor(FakeNets(), FakeVoice(), "seen").observe_clip(clip, keep_audio=True)  # type: ignore[arg-type]
     loaded: list[str] = []
     watch = LipWatch(lambda language: loaded.append(language) or Ear())  # type: ignore[arg-type,func-returns-value]
     for _ in range(2):
         reports = watch.watch(seen, "en")
         heard = [[Sound(one.sound, one.start_s, one.end_s) for one in report.sounds] for report in reports]
         assert heard == [list(SOUNDS)] * 2
-    assert all(one.outcome != Outcome.UNSEEN for one in reports[0].sounds)
+    assert all(one.outcome != ClosureOutcome.UNSEEN for one in reports[0].sounds)
     assert loaded == ["en"]
 
 
 def test_an_observation_without_its_sound_is_refused(clip: Clip) -> None:
-    seen = Observer(FakeNets(), FakeVoice(), "seen").observe_clip(clip)  # type: ignore[arg-type]
+    seen = FeatureExtractor(FakeNets(), FakeVoice(), "seen").observe_clip(clip)  # type: ignore[arg-type]
     assert seen.heard.audio is None
     with pytest.raises(ValueError, match="keep_audio"):
         LipWatch(lambda language: Ear()).watch(seen, "en")  # type: ignore[arg-type,return-value]
@@ -142,7 +142,7 @@ def test_the_question_is_kept_with_the_job_and_another_language_is_refused(tmp_p
     assert hand_in(store, tmp_path, "other.mp4").question.language is None
     store.close()
     with raises(Code.LANGUAGE_UNKNOWN):
-        Question(language="ar")
+        AnalysisRequest(language="ar")
 
 
 def test_the_evidence_bundle_has_it_where_it_was_asked_for(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from engine.settings import Settings
-from engine.style.records import Sighting
+from engine.style.records import FaceEmbedding
 from gallery_db.gallery import Gallery
 from gallery_db.records import Basis, Consent
 from tests.webapp import served
@@ -57,7 +57,7 @@ def job(settings: Settings, tmp_path: Path) -> Job:
     return served.finish_job(settings, tmp_path)
 
 
-def make_clip(face: int, digit: str) -> Sighting:
+def make_clip(face: int, digit: str) -> FaceEmbedding:
     """A clip of somebody who moves nearly, and never quite, as in their others."""
     seen = make_sighting(face)
     vector = seen.embedding.vector.copy()

@@ -16,7 +16,7 @@ from engine.types import Analysis, CalibrationNote, Reason
 from tests.fakes import make_analysis, make_report
 from tests.payloads import check_csv
 from tests.webapp.jobs.handed import hash_bytes, make_examination, make_settings, write_file
-from webapp.analysis.records import JobError, Question
+from webapp.analysis.records import AnalysisRequest, JobError
 from webapp.batch.local import Version, judge_one, look_at, run_batch
 from webapp.batch.rows import (
     BatchRow,
@@ -234,8 +234,8 @@ def test_the_page_s_jobs_give_the_same_rows(clips: list[Source], tmp_path: Path)
     there = [one for one in clips if one.path is not None and one.path.exists()]
     there = [replace(one, number=number) for number, one in enumerate(there, start=1)]
     store = JobStore.open(make_settings(tmp_path))
-    assert hand_in(store, "ada", there, Question(), "b1") == []
-    (refused,) = hand_in(store, "ada", [clips[1]], Question(), "b1")
+    assert hand_in(store, "ada", there, AnalysisRequest(), "b1") == []
+    (refused,) = hand_in(store, "ada", [clips[1]], AnalysisRequest(), "b1")
     assert (refused.error_code, refused.number, refused.source) == ("UNREADABLE_VIDEO", 2, "gone.mp4")
     assert {row.status for row in list_job_rows(store, "b1")} == {"QUEUED"}
     while (job := store.lease("w1")) is not None:
@@ -252,7 +252,7 @@ def test_the_page_s_jobs_give_the_same_rows(clips: list[Source], tmp_path: Path)
 
 def test_jobs_that_fail_or_wait_have_rows(clips: list[Source], tmp_path: Path) -> None:
     store = JobStore.open(make_settings(tmp_path))
-    hand_in(store, "ada", [clips[0], clips[2], clips[3]], Question(), "b1")
+    hand_in(store, "ada", [clips[0], clips[2], clips[3]], AnalysisRequest(), "b1")
     job = store.lease("w1")
     assert job is not None
     store.fail(job.id, "w1", Code.UNREADABLE_VIDEO("It is a text.", "Choose a video."))

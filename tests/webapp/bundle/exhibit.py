@@ -6,7 +6,7 @@ from pathlib import Path
 
 from engine.reports.json import to_json, write_json
 from tests.fakes import make_analysis, make_report, make_second
-from webapp.bundle.contents import Exhibit
+from webapp.bundle.contents import BundleContents
 
 PNG = bytes.fromhex(
     "89504e470d0a1a0a0000000d4948445200000001000000010802000000907753de0000000c49444154789c63f8cfc0000003010100c9fe92ef"
@@ -14,12 +14,12 @@ PNG = bytes.fromhex(
 )
 
 
-def make_exhibit(folder: Path, name: str = "drawn.mp4") -> Exhibit:
+def make_exhibit(folder: Path, name: str = "drawn.mp4") -> BundleContents:
     """Two faces, one with a second opinion; a search, a calibration, a card, and a link that it came from."""
     analysis = make_analysis(replace(make_report(0.61, 2), second=make_second()), make_report(0.2, -3), name=name)
     thumbnail = folder / "0.png"
     thumbnail.write_bytes(PNG)
-    return Exhibit(
+    return BundleContents(
         name=name,
         size_bytes=123_456,
         sha256="ab" * 32,

@@ -16,7 +16,7 @@ from tests.payloads import check_csv, check_html
 from tests.webapp.bundle.exhibit import make_exhibit
 from webapp.bundle import environment, verify
 from webapp.bundle.bundle import COLUMNS, list_members, render_figures, to_windows_csv, write_bundle
-from webapp.bundle.contents import Exhibit
+from webapp.bundle.contents import BundleContents
 from webapp.bundle.report_html import draw_curve, draw_timeline, render_report
 from webapp.bundle.signing_key import SigningKey, open_key
 
@@ -29,11 +29,11 @@ def key(tmp_path: Path) -> SigningKey:
 
 
 @pytest.fixture
-def exhibit(tmp_path: Path) -> Exhibit:
+def exhibit(tmp_path: Path) -> BundleContents:
     return make_exhibit(tmp_path)
 
 
-def test_everything_is_in_the_bundle_and_it_holds(exhibit: Exhibit, key: SigningKey, tmp_path: Path) -> None:
+def test_everything_is_in_the_bundle_and_it_holds(exhibit: BundleContents, key: SigningKey, tmp_path: Path) -> None:
     path = tmp_path / "bundle.zip"
     write_bundle(exhibit, path, key)
     assert verify.check(path, key.fingerprint) == []
@@ -52,14 +52,16 @@ def test_everything_is_in_the_bundle_and_it_holds(exhibit: Exhibit, key: Signing
     assert key.fingerprint in members["README.txt"].decode()
 
 
-def test_the_same_exhibit_gives_the_same_bytes(exhibit: Exhibit, key: SigningKey, tmp_path: Path) -> None:
+def test_the_same_exhibit_gives_the_same_bytes(exhibit: BundleContents, key: SigningKey, tmp_path: Path) -> None:
     one, other = tmp_path / "one.zip", tmp_path / "other.zip"
     for path in (one, other):
         write_bundle(exhibit, path, key)
     assert one.read_bytes() == other.read_bytes()
 
 
-def test_random_flips_anywhere_in_a_whole_bundle_are_found(exhibit: Exhibit, key: SigningKey, tmp_path: Path) -> None:
+def test_random_flips_anywhere_in_a_whole_bundle_are_found(
+    exhibit: BundleContents, key: SigningKey, tmp_path: Path
+) -> None:
     path, chance = tmp_path / "bundle.zip", random.Random(13)
     write_bundle(exhibit, path, key)
     archive = bytearray(path.read_bytes())
@@ -73,7 +75,7 @@ def test_random_flips_anywhere_in_a_whole_bundle_are_found(exhibit: Exhibit, key
     assert verify.check(path) == []
 
 
-def test_one_flip_in_each_member_is_found_and_named(exhibit: Exhibit, key: SigningKey, tmp_path: Path) -> None:
+def test_one_flip_in_each_member_is_found_and_named(exhibit: BundleContents, key: SigningKey, tmp_path: Path) -> None:
     path, chance = tmp_path / "bundle.zip", random.Random(17)
     write_bundle(exhibit, path, key)
     members = verify.unpack(path.read_bytes())
@@ -85,7 +87,7 @@ def test_one_flip_in_each_member_is_found_and_named(exhibit: Exhibit, key: Signi
         assert problems and (name in verify.UNLISTED or any(name in problem for problem in problems)), name
 
 
-def test_what_was_not_asked_and_not_calibrated_is_said(exhibit: Exhibit, key: SigningKey) -> None:
+def test_what_was_not_asked_and_not_calibrated_is_said(exhibit: BundleContents, key: SigningKey) -> None:
     bare = replace(exhibit, speakers=None, calibrations={}, origin=None, thumbnails={})
     members = list_members(bare, key)
     assert "speakers.json" not in members and "speakers.json" not in members["README.txt"].decode()
@@ -94,12 +96,12 @@ def test_what_was_not_asked_and_not_calibrated_is_said(exhibit: Exhibit, key: Si
     assert "This was not asked." in report and "none was in force" in report
 
 
-def test_no_room_leaves_nothing_half_written(exhibit: Exhibit, key: SigningKey, tmp_path: Path) -> None:
+def test_no_room_leaves_nothing_half_written(exhibit: BundleContents, key: SigningKey, tmp_path: Path) -> None:
     with pytest.raises(FolderUnwritable, match="cannot be written"):
         write_bundle(exhibit, tmp_path / "nowhere" / "bundle.zip", key)
 
 
-def test_the_report_tells_both_hypotheses_cautions_and_next_steps(exhibit: Exhibit) -> None:
+def test_the_report_tells_both_hypotheses_cautions_and_next_steps(exhibit: BundleContents) -> None:
     analysis = make_analysis(make_report(0.5, 0, Reason.EDITED))
     report = render_report(replace(exhibit, analysis=analysis))
     for words in (
@@ -119,14 +121,14 @@ def test_the_report_tells_both_hypotheses_cautions_and_next_steps(exhibit: Exhib
     assert not FORBIDDEN.search(report)
 
 
-def test_the_report_runs_nothing_and_loads_nothing(exhibit: Exhibit) -> None:
+def test_the_report_runs_nothing_and_loads_nothing(exhibit: BundleContents) -> None:
     report = render_report(exhibit)
     assert "default-src 'none'; style-src 'unsafe-inline'; img-src data:" in unescape(report)
     assert "<script" not in report and "<button" not in report
     assert not re.search(r"(?:src|href)=\"(?!data:)|url\(|@import", report)
 
 
-def test_the_figures_may_run_what_is_theirs_and_load_nothing(exhibit: Exhibit) -> None:
+def test_the_figures_may_run_what_is_theirs_and_load_nothing(exhibit: BundleContents) -> None:
     page = render_figures(exhibit.analysis)
     policy = re.search(r'Content-Security-Policy" content="([^"]*)"', page)
     assert policy is not None and "default-src 'none'" in unescape(policy[1])
@@ -135,7 +137,7 @@ def test_the_figures_may_run_what_is_theirs_and_load_nothing(exhibit: Exhibit) -
     assert not re.search(r"<(?:script|link|img)[^>]+(?:src|href)=", page[:2000] + page[-2000:])
 
 
-def test_a_refused_face_has_no_figure_and_says_so(exhibit: Exhibit) -> None:
+def test_a_refused_face_has_no_figure_and_says_so(exhibit: BundleContents) -> None:
     refused = make_analysis(make_report(None, 0, Reason.NO_AUDIO))
     assert "Nothing was compared" in render_figures(refused) and 'data-figure="' not in render_figures(refused)
     assert "the file has no sound" in render_report(replace(exhibit, analysis=refused)).lower()

@@ -21,10 +21,10 @@ from engine.calibration.records import (
     seal,
 )
 from engine.errors import Code
-from engine.features.extractor import Observer
+from engine.features.extractor import FeatureExtractor
 from engine.models.dvp import DVP
 from engine.settings import Settings
-from engine.style.clip_embeddings import Sighting, Watcher
+from engine.style.clip_embeddings import ClipEmbedder, Sighting
 from engine.style.embedder import load_dynamics
 from engine.types import OnStep
 from gallery_db import records as notice
@@ -75,7 +75,7 @@ def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], data_dir: Path) -> Run:
-    monkeypatch.setattr(Watcher, "load", lambda settings: FakeWatcher())
+    monkeypatch.setattr(ClipEmbedder, "load", lambda settings: FakeWatcher())
     return make_run(monkeypatch, capfd)
 
 
@@ -367,8 +367,8 @@ def test_a_session_of_a_page_is_refused(run: Run) -> None:
 def test_the_real_watcher_cuts_faces_and_has_the_recipe_of_its_weights(data_dir: Path) -> None:
     torch.manual_seed(0)
     write_weights(data_dir, DVP(SIZES, 1))
-    watcher = Watcher.load(Settings(data_dir))
-    assert isinstance(watcher.observer, Observer) and watcher.observer.cut_faces
+    watcher = ClipEmbedder.load(Settings(data_dir))
+    assert isinstance(watcher.observer, FeatureExtractor) and watcher.observer.cut_faces
     assert watcher.recipe == load_dynamics(Settings(data_dir)).recipe
 
 

@@ -13,8 +13,8 @@ from engine.consistency.methods import Method
 from engine.errors import Code, EngineError, WeightsMissing
 from engine.faces.tracking import FaceOptions
 from engine.features import cache as decoding
-from engine.features.cache import ObservationCache, decode_ahead
-from engine.features.records import Observation
+from engine.features.cache import FeatureCache, decode_ahead
+from engine.features.records import ClipFeatures
 from engine.pipeline import Engine
 from engine.settings import Settings
 from engine.types import Mode, Model, OnStep
@@ -292,7 +292,7 @@ def test_processes_decode_only_what_is_not_cached(
 ) -> None:
     paths = [tmp_path / draw_film(tmp_path, f"{i}.mp4", i) for i in range(3)] + [tmp_path / "gone.mp4"]
     (tmp_path / "text.mp4").write_text("not a film")
-    cache, steps = ObservationCache(tmp_path / "cache", RECIPE), []
+    cache, steps = FeatureCache(tmp_path / "cache", RECIPE), []
     cache.save(observer.observe(paths[0]))
     observer.looked.clear()
 
@@ -329,7 +329,7 @@ def test_processes_decode_only_what_is_not_cached(
 class Cutting(DrawnObserver):
     """Cuts mouths as grey as they are open."""
 
-    def observe(self, path: Path, on_step: OnStep = lambda name, completed, total: None) -> Observation:
+    def observe(self, path: Path, on_step: OnStep = lambda name, completed, total: None) -> ClipFeatures:
         seen = super().observe(path, on_step)
         grey = [(255 * np.clip(track.gap, 0, 1)).astype(np.uint8) for track in seen.tracks]
         mouths = [np.repeat(own, 96 * 96).reshape(-1, 96, 96) for own in grey]

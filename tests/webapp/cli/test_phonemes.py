@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from engine.faces.tracking import FaceOptions
-from engine.features.extractor import Observer
+from engine.features.extractor import FeatureExtractor
 from engine.speech.phonemes import Sound, SoundRecogniser
 from tests.fakes import FakeNets, FakeVoice, make_clip, make_mouth, make_voice
 from webapp.cli.main import main
@@ -28,8 +28,8 @@ def run(monkeypatch, capfd, tmp_path):
     monkeypatch.setenv("WAYSPEAK_DATA", str(tmp_path))
     monkeypatch.setenv("COLUMNS", "200")
     mouth = make_mouth(N)
-    observer = Observer(FakeNets(), FakeVoice(), "fake", face_options=FaceOptions())
-    monkeypatch.setattr(Observer, "load", lambda settings: observer)
+    observer = FeatureExtractor(FakeNets(), FakeVoice(), "fake", face_options=FaceOptions())
+    monkeypatch.setattr(FeatureExtractor, "load", lambda settings: observer)
     monkeypatch.setattr(SoundRecogniser, "load", lambda language: Ear() if language == "en" else pytest.fail(language))
 
     def call(*arguments: object, faces: int = 1) -> tuple[int, str, str]:

@@ -15,7 +15,7 @@ from engine.models.avhubert import load_avhubert
 from engine.settings import Settings
 from engine.training.avhubert import dataset, validation
 from engine.training.avhubert.train import TRAININGS
-from engine.training.avhubert.trainer import Crew
+from engine.training.avhubert.trainer import ProcessGroup
 from engine.weights.registry import hash_file
 from tests.engine.training.planted import make_reel, make_training
 from webapp.cli import train
@@ -181,9 +181,9 @@ def test_processes_that_do_not_lead_cut_nothing_and_keep_quiet(bench: Bench) -> 
     rows, told = bench.add_all(), list[str]()
     (bench.folder / "broken.mp4").write_text("broken")
     (bench.folder / "clips.csv").write_text("\n".join([HEADER, *rows, "broken.mp4,real,1,yes,,lab"]) + "\n")
-    shop = dataset.Archive(bench.folder / "reels", Settings(bench.folder), on_skip=told.append)
-    leading = shop.gather_with(Crew(torch.device("cpu")), bench.folder / "clips.csv")
+    shop = dataset.PreprocessedDataset(bench.folder / "reels", Settings(bench.folder), on_skip=told.append)
+    leading = shop.gather_with(ProcessGroup(torch.device("cpu")), bench.folder / "clips.csv")
     assert len(told) == 1 and "broken.mp4" in told[0]
-    following = Crew(torch.device("cpu"), rank=1, size=1)
+    following = ProcessGroup(torch.device("cpu"), rank=1, size=1)
     assert shop.gather_with(following, bench.folder / "clips.csv") == leading
     assert len(told) == 1

@@ -13,13 +13,13 @@ from typer.testing import CliRunner, Result
 
 from engine.errors import Code, EngineError
 from engine.faces.landmark_features import N_MOTION
-from engine.features.cache import ObservationCache
-from engine.features.extractor import Observer
-from engine.features.records import Heard, Observation, ObservedTrack
+from engine.features.cache import FeatureCache
+from engine.features.extractor import FeatureExtractor
+from engine.features.records import AudioFeatures, ClipFeatures, FaceFeatures
 from engine.models.compact import N_SPEECH, load_compact
 from engine.training.clips import TrainingClip, split_folds
 from engine.training.consistency.ensemble import MemberOptions
-from engine.training.consistency.train import TrainingOptions, Workshop, align_clips, train_held_out
+from engine.training.consistency.train import TrainingContext, TrainingOptions, align_clips, train_held_out
 from engine.training.consistency.windows import WindowOptions
 from engine.weights.registry import COMPACT, verify
 from tests.engine.training.planted import make_clip, make_clips, shrink_members
@@ -36,19 +36,19 @@ class NoObserver:
 
     recipe = "drawn-0123"
 
-    def observe(self, path: Path, on_step: object = None) -> Observation:
+    def observe(self, path: Path, on_step: object = None) -> ClipFeatures:
         raise AssertionError(f"{path.name} is in the cache")
 
 
-def observe(clip: TrainingClip, path: Path) -> Observation:
+def observe(clip: TrainingClip, path: Path) -> ClipFeatures:
     """What would have been seen and heard in a file with this clip."""
     n_frames, seen = len(clip.real), clip.real
     thumbnail, still = np.zeros((96, 96, 3), np.uint8), np.zeros(n_frames, np.float32)
     motion = np.zeros((n_frames, N_MOTION), np.float32)
-    tracks = (ObservedTrack(0, clip.lips, seen, still, 120.0, thumbnail, motion),) if seen.any() else ()
-    heard = Heard(clip.mel.reshape(-1, N_SPEECH), np.ones(n_frames, bool), np.ones(n_frames, bool), -20.0)
+    tracks = (FaceFeatures(0, clip.lips, seen, still, 120.0, thumbnail, motion),) if seen.any() else ()
+    heard = AudioFeatures(clip.mel.reshape(-1, N_SPEECH), np.ones(n_frames, bool), np.ones(n_frames, bool), -20.0)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return Observation(path.name, digest, n_frames, (640, 480), 25.0, (), heard, tracks, (), {})
+    return ClipFeatures(path.name, digest, n_frames, (640, 480), 25.0, (), heard, tracks, (), {})
 
 
 @dataclass
@@ -60,7 +60,7 @@ class Bench:
     def add(self, clip: TrainingClip, label: str = "real", in_sync: str = "yes") -> str:
         path = self.folder / clip.name
         path.write_text(clip.name)
-        ObservationCache(self.folder / "cache", NoObserver.recipe).save(observe(clip, path))
+        FeatureCache(self.folder / "cache", NoObserver.recipe).save(observe(clip, path))
         return f"{clip.name},{label},1,{in_sync},{clip.speaker},{clip.source}"
 
     def run(self, rows: list[str], *arguments: str) -> Result:
@@ -86,7 +86,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     shrink_members(monkeypatch)
     monkeypatch.setenv("WAYSPEAK_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("WAYSPEAK_DEVICE", "cpu")
-    monkeypatch.setattr(Observer, "load", lambda settings: NoObserver())
+    monkeypatch.setattr(FeatureExtractor, "load", lambda settings: NoObserver())
     monkeypatch.setattr(train, "TrainingOptions", OPTIONS)
     return Bench(tmp_path)
 
@@ -197,8 +197,8 @@ def test_one_corpus_alone_trains_unaligned_and_cannot_be_validated(bench: Bench)
     assert "one corpus" in result.exception.message
 
 
-def make_shop(folder: Path) -> Workshop:
-    return Workshop(folder, workers=1)
+def make_shop(folder: Path) -> TrainingContext:
+    return TrainingContext(folder, workers=1)
 
 
 def test_scouts_cut_a_planted_lateness_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,10 +20,10 @@ from engine.errors import Code
 from engine.evaluation.speakers.metrics import tell_following, tell_recognition
 from engine.faces.face_crops import AlignedFaces
 from engine.faces.tracking import FaceOptions
-from engine.features.cache import ObservationCache
-from engine.features.extractor import Observer
-from engine.features.records import Observation
-from engine.models.dvp import DVP, Member, load_dvp
+from engine.features.cache import FeatureCache
+from engine.features.extractor import FeatureExtractor
+from engine.features.records import ClipFeatures
+from engine.models.dvp import DVP, StyleMember, load_dvp
 from engine.settings import Settings
 from engine.style.embedder import Nature, load_dynamics
 from engine.training.style import speakers, validation
@@ -116,7 +116,7 @@ def hold_still(still: StillFace, motion: np.ndarray, keep_shape: bool) -> Aligne
 
 def test_weights_are_written_and_loaded_as_they_are_used(tmp_path: Path, people: list[SpokenClip]) -> None:
     torch.manual_seed(0)
-    model = DVP.of([Member(MINI), Member(MINI)], fit_bases(people, MINI))
+    model = DVP.of([StyleMember(MINI), StyleMember(MINI)], fit_bases(people, MINI))
     model.natural = torch.tensor([1.5, 0.5, 0.75])
     path = tmp_path / FOLDER / DYNAMICS.file
     path.parent.mkdir()
@@ -337,16 +337,16 @@ class NoObserver:
 
     recipe, face_options = "drawn-0123", FaceOptions()
 
-    def observe(self, path: Path, on_step: object = None) -> Observation:
+    def observe(self, path: Path, on_step: object = None) -> ClipFeatures:
         raise Code.UNREADABLE_VIDEO(f"{path.name} is no video", "")
 
 
 def test_real_rows_become_clips_and_those_that_cannot_are_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Observer, "load", lambda settings, cut_faces: NoObserver() if cut_faces else None)
+    monkeypatch.setattr(FeatureExtractor, "load", lambda settings, cut_faces: NoObserver() if cut_faces else None)
     monkeypatch.setattr(speakers, "decode_ahead", lambda *arguments: None)
-    cache = ObservationCache(tmp_path / "cache", NoObserver.recipe, with_faces=True)
+    cache = FeatureCache(tmp_path / "cache", NoObserver.recipe, with_faces=True)
     lines = ["path,label,speaker,session"]
     for number, label in enumerate(("real", "real", "fake", "Real")):
         name = f"{number}.mp4"

@@ -15,8 +15,8 @@ from engine.errors import Code
 from engine.settings import Settings
 from engine.types import OnStep
 from tests.webapp.jobs.handed import ANY_DISK, make_examination
-from webapp.analysis.analyser import Examination
-from webapp.analysis.records import Question
+from webapp.analysis.analyser import AnalysisResult
+from webapp.analysis.records import AnalysisRequest
 from webapp.jobs.store import JobStore
 from webapp.jobs.worker import Worker
 
@@ -30,10 +30,10 @@ class FakeExaminer:
         self,
         path: Path,
         name: str,
-        question: Question,
+        question: AnalysisRequest,
         on_step: OnStep = lambda name, completed, total: None,
         sha256: str | None = None,
-    ) -> Examination:
+    ) -> AnalysisResult:
         """`slow` takes its time, `poison` ends the process, `bad` is no video, `broken` meets a mistake of ours."""
         word = path.read_bytes().split()[0].decode()
         on_step("read", 1, 1)

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from engine.settings import QueueLimits, Settings
-from engine.style.records import Sighting
+from engine.style.records import FaceEmbedding
 from engine.types import DynamicEmbedding
 from gallery_db.records import Candidate, SampleSimilarity, Search, SearchReason, Speaker, Verification
 from tests.fakes import make_analysis, make_report, make_second
-from webapp.analysis.analyser import Examination
-from webapp.analysis.records import Question
+from webapp.analysis.analyser import AnalysisResult
+from webapp.analysis.records import AnalysisRequest
 from webapp.analysis.signals import FaceTrace, Traces
 from webapp.jobs.records import Job, NewJob
 from webapp.jobs.store import JobStore
@@ -46,7 +46,7 @@ def write_file(folder: Path, name: str = "clip.mp4", content: bytes = b"not deco
 
 
 def hand_in(store: JobStore, folder: Path, name: str = "clip.mp4", owner: str = "ada", **told: object) -> Job:
-    question = told.pop("question", Question())
+    question = told.pop("question", AnalysisRequest())
     path = write_file(folder, name, name.encode())
     return store.enqueue(NewJob(owner, name, question, path, **told))  # type: ignore[arg-type]
 
@@ -55,14 +55,14 @@ def hash_bytes(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def make_sighting(face: int = 0, name: str = "drawn.mp4") -> Sighting:
+def make_sighting(face: int = 0, name: str = "drawn.mp4") -> FaceEmbedding:
     rng = np.random.default_rng(face)
     vector = rng.normal(size=16)
     embedding = DynamicEmbedding(
         (vector / np.linalg.norm(vector)).astype(np.float32), 9.123456789, 0.1, "fake-dynamics", 3, 2.5, True
     )
     picture = rng.integers(0, 255, (96, 96, 3)).astype(np.uint8)
-    return Sighting(name, "ab" * 32, face, 0.04, 10.0, 8.7654321, 164.5, picture, embedding)
+    return FaceEmbedding(name, "ab" * 32, face, 0.04, 10.0, 8.7654321, 164.5, picture, embedding)
 
 
 def make_search(*people: tuple[int, str]) -> Search:
@@ -84,7 +84,7 @@ def make_traces() -> Traces:
     return Traces(bands, np.ones(250, bool), np.ones(250, bool), (face, face))
 
 
-def make_examination(name: str = "drawn.mp4") -> Examination:
+def make_examination(name: str = "drawn.mp4") -> AnalysisResult:
     """Two faces, one of them judged by a second model, and both answers."""
     analysis = make_analysis(replace(make_report(0.4, 2), second=make_second()), make_report(None), name=name)
     pictures = [make_sighting(face).thumbnail for face in range(2)]
@@ -92,4 +92,4 @@ def make_examination(name: str = "drawn.mp4") -> Examination:
     faces = (make_sighting(0, name), make_sighting(1, name))
     searches = (make_search((7, "Ada"), (9, "Ben")), make_search((9, "Ben")))
     verifications = (make_verification(), make_verification())
-    return Examination(replace(analysis, tracks=tracks), faces, searches, verifications, None, make_traces())
+    return AnalysisResult(replace(analysis, tracks=tracks), faces, searches, verifications, None, make_traces())

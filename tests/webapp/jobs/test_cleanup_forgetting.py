@@ -12,8 +12,8 @@ from engine.settings import Settings
 from gallery_db.gallery import Gallery
 from tests.gallery_db.planted import make_consent, make_samples
 from tests.webapp.jobs.handed import hash_bytes, make_examination, make_search, make_settings, write_file
-from webapp.analysis.analyser import Examination
-from webapp.analysis.records import Question
+from webapp.analysis.analyser import AnalysisResult
+from webapp.analysis.records import AnalysisRequest
 from webapp.cli.main import main
 from webapp.gallery import JOBS, open_gallery
 from webapp.jobs import files as folders
@@ -45,9 +45,11 @@ def gallery(settings: Settings) -> Iterator[Gallery]:
         yield gallery
 
 
-def do(store: JobStore, folder: Path, content: bytes, found: Examination, question: Question | None = None) -> Job:
+def do(
+    store: JobStore, folder: Path, content: bytes, found: AnalysisResult, question: AnalysisRequest | None = None
+) -> Job:
     path = write_file(folder, content=content)
-    job = store.enqueue(NewJob("eve", "clip.mp4", question or Question(), path))
+    job = store.enqueue(NewJob("eve", "clip.mp4", question or AnalysisRequest(), path))
     assert store.lease("w1") is not None and store.finish(job.id, "w1", found)
     return job
 
@@ -59,15 +61,15 @@ def find_bytes(folder: Path, *wanted: bytes) -> set[str]:
     return {str(path.relative_to(folder)) for path in files if any(one in path.read_bytes() for one in wanted)}
 
 
-def examine(*people: tuple[int, str]) -> Examination:
+def examine(*people: tuple[int, str]) -> AnalysisResult:
     return replace(make_examination(), searches=(make_search(*people), make_search()), verifications=None)
 
 
 def test_answers_that_name_somebody_go_with_them(
     settings: Settings, store: JobStore, gallery: Gallery, tmp_path: Path
 ) -> None:
-    both = do(store, tmp_path, b"a stranger's clip", examine((1, NAME), (2, OTHER)), Question(reason="case 12"))
-    other = do(store, tmp_path, b"another clip", examine((2, OTHER)), Question(reason="case 13"))
+    both = do(store, tmp_path, b"a stranger's clip", examine((1, NAME), (2, OTHER)), AnalysisRequest(reason="case 12"))
+    other = do(store, tmp_path, b"another clip", examine((2, OTHER)), AnalysisRequest(reason="case 13"))
     assert f"jobs/{both.id}/speakers.json" in find_bytes(settings.data_dir, NAME.encode())
     receipt = gallery.forget(NAME)
     assert receipt.removed[JOBS] == 4 and receipt.is_erased
@@ -95,7 +97,7 @@ def test_what_was_seen_in_clips_of_theirs_goes(
 def test_a_name_that_was_asked_for_goes_however_it_was_spelled(
     settings: Settings, store: JobStore, gallery: Gallery, tmp_path: Path
 ) -> None:
-    asked = Question(speaker=NAME.upper())
+    asked = AnalysisRequest(speaker=NAME.upper())
     done = do(store, tmp_path, b"one", make_examination(), asked)
     waits = store.enqueue(NewJob("eve", "clip.mp4", asked, write_file(tmp_path)))
     gallery.forget(NAME)
@@ -116,7 +118,7 @@ def test_of_lapsed_clips_of_somebody_who_stays_the_answers_go(
 def test_an_answer_that_was_on_its_way_does_not_come(store: JobStore, gallery: Gallery, tmp_path: Path) -> None:
     asking, plain = (
         store.enqueue(NewJob(owner, "clip.mp4", question, write_file(tmp_path)))
-        for owner, question in (("eve", Question(reason="case 12")), ("fay", Question()))
+        for owner, question in (("eve", AnalysisRequest(reason="case 12")), ("fay", AnalysisRequest()))
     )
     for worker in ("w1", "w2"):
         assert store.lease(worker) is not None

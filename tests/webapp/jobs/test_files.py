@@ -12,7 +12,7 @@ from engine.errors import Code
 from engine.reports.json import to_json, write_json
 from tests.raising import raises
 from tests.webapp.jobs.handed import make_examination
-from webapp.analysis.analyser import Examination
+from webapp.analysis.analyser import AnalysisResult
 from webapp.analysis.gallery_queries import to_sample
 from webapp.analysis.records import JobError
 from webapp.jobs import files as folders
@@ -79,7 +79,7 @@ def test_why_there_is_no_second_answer_comes_back(tmp_path: Path) -> None:
 
 
 def test_nothing_asked_leaves_no_answer(tmp_path: Path) -> None:
-    folders.write_examination(tmp_path, Examination(make_examination().analysis, (), None, None))
+    folders.write_examination(tmp_path, AnalysisResult(make_examination().analysis, (), None, None))
     assert not (tmp_path / "speakers.json").exists()
     found = folders.read_examination(tmp_path)
     assert (found.searches, found.verifications, found.speakers_error) == (None, None, None)
@@ -97,7 +97,7 @@ def test_a_damaged_file_is_told(tmp_path: Path, name: str, content: bytes) -> No
 def test_what_an_earlier_try_left_is_replaced_whole(tmp_path: Path) -> None:
     with folders.write_aside(tmp_path, make_examination("old.mp4")) as place:
         folders.move_in(place, tmp_path)
-    new = Examination(make_examination("new.mp4").analysis, (), None, None)
+    new = AnalysisResult(make_examination("new.mp4").analysis, (), None, None)
     with folders.write_aside(tmp_path, new) as place:
         folders.move_in(place, tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["faces", "result.json"]

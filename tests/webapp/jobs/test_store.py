@@ -17,7 +17,7 @@ from engine.reports.json import to_json, write_json
 from engine.settings import MediaLimits
 from tests.raising import raises
 from tests.webapp.jobs.handed import Clock, hand_in, hash_bytes, make_examination, make_settings, write_file
-from webapp.analysis.records import Question
+from webapp.analysis.records import AnalysisRequest
 from webapp.database import AppDatabase
 from webapp.errors import WebCode
 from webapp.jobs.records import JobState, NewJob
@@ -45,13 +45,13 @@ def take(store: JobStore, worker: str = "w1") -> str:
 
 def test_a_file_is_copied_under_a_name_of_ours_and_hashed(store: JobStore, tmp_path: Path) -> None:
     path = write_file(tmp_path, "my talk.mp4", b"x" * 3_000_000)
-    job = store.enqueue(NewJob("ada", "my talk.mp4", Question(reason="case 12"), path))
+    job = store.enqueue(NewJob("ada", "my talk.mp4", AnalysisRequest(reason="case 12"), path))
     path.unlink()
     assert store.input(job.id) == tmp_path / "data" / "jobs" / job.id / "input.bin"
     assert store.input(job.id).read_bytes() == b"x" * 3_000_000
     assert (job.sha256, job.size_bytes) == (hash_bytes(b"x" * 3_000_000), 3_000_000)
     assert (job.state, job.name, job.owner, job.tries) == (JobState.QUEUED, "my talk.mp4", "ada", 0)
-    assert job.question == Question(Method().title, "case 12") and store.get(job.id) == job
+    assert job.question == AnalysisRequest(Method().title, "case 12") and store.get(job.id) == job
     for path in (store.folder(job.id), store.input(job.id)):
         assert path.stat().st_mode & 0o077 == 0
 
@@ -74,7 +74,7 @@ def test_a_job_has_a_file_or_a_link(told: dict[str, object]) -> None:
 @pytest.mark.parametrize("question", [{"reason": " "}, {"speaker": ""}, {"reason": "x" * 501}])
 def test_an_empty_reason_is_none(question: dict[str, str]) -> None:
     with pytest.raises(EngineError, match="characters"):
-        Question(**question)
+        AnalysisRequest(**question)
 
 
 @pytest.mark.parametrize("job_id", ["", "..", "../" * 11, "a" * 31, "A" * 32, "/etc/passwd"])
@@ -249,21 +249,21 @@ def test_of_one_owner_so_many_run_at_once(store: JobStore, tmp_path: Path) -> No
 
 def test_the_same_file_is_asked_something_else(store: JobStore, tmp_path: Path) -> None:
     first = hand_in(store, tmp_path, "a.mp4")
-    again = store.rerun(first.id, Question(speaker="Ada"))
+    again = store.rerun(first.id, AnalysisRequest(speaker="Ada"))
     store.delete(first.id)
     assert (again.name, again.sha256, again.size_bytes, again.owner) == ("a.mp4", first.sha256, first.size_bytes, "ada")
     assert again.question.speaker == "Ada" and again.state == JobState.QUEUED and again.id != first.id
     assert store.input(again.id).read_bytes() == b"a.mp4"
     store.input(again.id).unlink()
     with raises(WebCode.UNKNOWN_JOB, match="not kept"):
-        store.rerun(again.id, Question())
+        store.rerun(again.id, AnalysisRequest())
 
 
 def test_a_link_is_kept_until_its_file_is_fetched(store: JobStore, tmp_path: Path) -> None:
     url = "https://example.org/watch?v=1"
     job = store.enqueue(NewJob("ada", url, url=url))
     assert (job.url, job.sha256, job.size_bytes) == (url, None, 0) and not store.input(job.id).exists()
-    assert store.rerun(job.id, Question()).url == url
+    assert store.rerun(job.id, AnalysisRequest()).url == url
     assert take(store) == job.id
     path = write_file(store.folder(job.id), "0123.mp4", b"fetched")
     time = datetime(2026, 1, 2, tzinfo=UTC)
@@ -275,7 +275,7 @@ def test_a_link_is_kept_until_its_file_is_fetched(store: JobStore, tmp_path: Pat
     assert (got.name, got.sha256, got.size_bytes, got.url) == ("A talk", hash_bytes(b"fetched"), 7, url)
     assert store.input(job.id).read_bytes() == b"fetched"
     assert "https://cdn/x" in (store.folder(job.id) / "origin.json").read_text("utf-8")
-    again = store.rerun(job.id, Question())
+    again = store.rerun(job.id, AnalysisRequest())
     assert again.url == url and again.sha256 == got.sha256 and store.input(again.id).read_bytes() == b"fetched"
     assert (store.folder(again.id) / "origin.json").exists()
 

@@ -12,7 +12,7 @@ import pytest
 from engine.settings import QueueLimits
 from tests.raising import raises
 from tests.webapp.jobs.handed import ANY_DISK, Clock, hand_in, make_examination, make_settings
-from webapp.analysis.records import Question
+from webapp.analysis.records import AnalysisRequest
 from webapp.database import AppDatabase
 from webapp.errors import WebCode
 from webapp.jobs.records import NewJob
@@ -64,7 +64,7 @@ def test_so_many_an_hour_where_that_is_limited(database: AppDatabase, tmp_path: 
     with raises(WebCode.QUOTA_USED, match="within an hour"):
         hand_in(store, tmp_path)
     with raises(WebCode.QUOTA_USED):
-        store.rerun(store.list()[0].id, Question())
+        store.rerun(store.list()[0].id, AnalysisRequest())
     clock.turn(3600 - 1200)
     hand_in(store, tmp_path)
     assert make_store(database, tmp_path).settings.queue.max_hourly is None
@@ -78,7 +78,7 @@ def test_so_many_bytes_of_each_until_they_delete(database: AppDatabase, tmp_path
         hand_in(store, tmp_path, "more.mp4")
     assert told.value.code == "QUOTA_USED"
     with raises(WebCode.QUOTA_USED):
-        store.rerun(first.id, Question())
+        store.rerun(first.id, AnalysisRequest())
     store.enqueue(NewJob("ada", "a link", url=URL))
     store.delete(first.id)
     hand_in(store, tmp_path, "more.mp4")

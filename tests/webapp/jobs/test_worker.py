@@ -17,7 +17,7 @@ from engine.settings import FetchLimits
 from engine.types import OnStep
 from tests.webapp.jobs.fake_worker import FakeExaminer
 from tests.webapp.jobs.handed import hash_bytes, make_settings, write_file
-from webapp.analysis.analyser import Examination
+from webapp.analysis.analyser import AnalysisResult
 from webapp.jobs.records import Job, JobState, NewJob
 from webapp.jobs.store import JobStore
 from webapp.jobs.worker import SHARES, Worker, measure_progress
@@ -56,7 +56,7 @@ def test_the_hash_of_the_intake_is_passed_on(store: JobStore, tmp_path: Path) ->
     hashes: list[object] = []
 
     class Noting(FakeExaminer):
-        def examine(self, *arguments: object, **named: object) -> Examination:
+        def examine(self, *arguments: object, **named: object) -> AnalysisResult:
             hashes.append(arguments[4])
             return super().examine(*arguments, **named)  # type: ignore[arg-type]
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from engine.calibration.records import CalibratorKind
-from engine.calibration.validation import HeldOut, cross_validate
+from engine.calibration.validation import HeldOutRatios, cross_validate
 from engine.evaluation.score_overview import look_over_trials
 from engine.metrics import trace_tippett
 from tests.engine.calibration.drawn import draw_trials
@@ -12,7 +12,7 @@ from webapp.notebook import calibration as figures
 
 
 @pytest.fixture(scope="module")
-def held() -> HeldOut:
+def held() -> HeldOutRatios:
     return cross_validate(draw_trials(), CalibratorKind.LOGISTIC)
 
 
@@ -44,7 +44,7 @@ def test_lengths_carry_their_intervals_and_what_has_none_is_left_out() -> None:
     assert not figures.plot_lengths({}, "t", "s").data[0].x
 
 
-def test_tippett_and_reliability_are_those_of_the_held_out_ratios(held: HeldOut) -> None:
+def test_tippett_and_reliability_are_those_of_the_held_out_ratios(held: HeldOutRatios) -> None:
     same = held.trials.same
     tippett = figures.plot_tippett(held.llrs, same)
     traced = trace_tippett(held.llrs, same)

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from engine.errors import Code, EngineError
 from engine.settings import Settings
-from engine.style.records import Sighting
+from engine.style.records import FaceEmbedding
 from gallery_db.errors import EnrolmentRefused
 from gallery_db.gallery import Gallery
 from gallery_db.records import Consent
@@ -37,14 +37,16 @@ class Planted:
     def __init__(self) -> None:
         self.looked = 0
 
-    def find_speaker(self, path: Path) -> Sighting:
+    def find_speaker(self, path: Path) -> FaceEmbedding:
         self.looked += 1
         if not path.stat().st_size:
             raise Code.UNREADABLE_VIDEO("The file is empty.", "Fetch it again.")
         person, clip = path.read_text().split()
         seen = embed(draw_person(int(person)), int(clip), seconds=SECONDS)
         picture = np.zeros((96, 96, 3), np.uint8)
-        return Sighting(path.name, f"{int(person):032}{int(clip):032}", 0, 0.0, SECONDS, SECONDS, 120.0, picture, seen)
+        return FaceEmbedding(
+            path.name, f"{int(person):032}{int(clip):032}", 0, 0.0, SECONDS, SECONDS, 120.0, picture, seen
+        )
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from gallery_db.gallery import Gallery
 from tests.webapp.jobs.handed import hand_in, make_examination, make_settings
-from webapp.analysis.analyser import Examination
-from webapp.analysis.records import Question
+from webapp.analysis.analyser import AnalysisResult
+from webapp.analysis.records import AnalysisRequest
 from webapp.context import AppContext
 from webapp.jobs.records import Job
 from webapp.jobs.store import JobStore
@@ -22,8 +22,8 @@ def finish_job(
     context: AppContext,
     folder: Path,
     name: str = "clip.mp4",
-    question: Question = Question(),  # noqa: B008 - frozen
-    found: Examination | None = None,
+    question: AnalysisRequest = AnalysisRequest(),  # noqa: B008 - frozen
+    found: AnalysisResult | None = None,
     owner: str = OWNER,
     batch: str | None = None,
 ) -> Job:

@@ -13,7 +13,7 @@ from tests.webapp.jobs.handed import hand_in, make_examination, write_file
 from tests.webapp.pages.desks import OWNER, finish_job
 from tests.webapp.views.test_analysis import MEAN, Tags
 from webapp.analysis.examples import EXAMPLES
-from webapp.analysis.records import JobError, Question
+from webapp.analysis.records import AnalysisRequest, JobError
 from webapp.context import AppContext
 from webapp.jobs.records import JobState
 from webapp.jobs.schema import JobRow
@@ -21,7 +21,7 @@ from webapp.pages import analyse_events
 from webapp.pages.analyse_events import EVERYBODY, ONE, Asked
 from webapp.views import jobs as job_views
 
-ABOUT = Question(reason="case 12", speaker="Ada")
+ABOUT = AnalysisRequest(reason="case 12", speaker="Ada")
 
 
 def test_every_file_is_a_job_and_the_link_one_more(context: AppContext, tmp_path: Path) -> None:
@@ -55,9 +55,9 @@ def test_a_form_that_lacks_something_is_refused_and_nothing_is_kept(
 
 def test_only_what_is_asked_for_is_asked() -> None:
     form = Asked(method=Method().title, reason="case 12", speaker="Ada")
-    assert form.pose() == Question()
-    assert replace(form, whom=EVERYBODY).pose() == Question(reason="case 12")
-    assert replace(form, whom=ONE).pose() == Question(speaker="Ada")
+    assert form.pose() == AnalysisRequest()
+    assert replace(form, whom=EVERYBODY).pose() == AnalysisRequest(reason="case 12")
+    assert replace(form, whom=ONE).pose() == AnalysisRequest(speaker="Ada")
 
 
 def test_a_job_is_nobodys_but_its_owners(context: AppContext, tmp_path: Path) -> None:

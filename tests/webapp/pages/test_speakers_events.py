@@ -17,7 +17,7 @@ from tests.raising import raises
 from tests.webapp.jobs.handed import make_examination, make_sighting
 from tests.webapp.pages.desks import OWNER, finish_job
 from tests.webapp.views.test_analysis import Tags
-from webapp.analysis.analyser import Examination
+from webapp.analysis.analyser import AnalysisResult
 from webapp.context import AppContext
 from webapp.pages import speakers_events
 from webapp.pages.speakers_events import ConsentForm, Look
@@ -27,16 +27,16 @@ from webapp.views.plots import plot_people
 FORM = ConsentForm("consent", "a test of the page", 30, "Grace", True)
 
 
-def see(person: int, clip: int, seconds: float = 12.0) -> Examination:
+def see(person: int, clip: int, seconds: float = 12.0) -> AnalysisResult:
     """One face of a person who is drawn by number."""
     name = f"{person}-{clip}.mp4"
     embedding = embed(draw_person(person), 10 * person + clip, seconds=seconds)
     face = replace(make_sighting(0, name), embedding=embedding, speech_s=seconds, sha256=f"{person:032x}{clip:032x}")
     analysis = make_analysis(make_report(0.6), name=name)
-    return Examination(replace(analysis, sha256=face.sha256), (face,))
+    return AnalysisResult(replace(analysis, sha256=face.sha256), (face,))
 
 
-def look(context: AppContext, folder: Path, *found: Examination) -> list[Look]:
+def look(context: AppContext, folder: Path, *found: AnalysisResult) -> list[Look]:
     jobs = [finish_job(context, folder, one.faces[0].name, found=one, batch="enrol-1") for one in found]
     return speakers_events.read_looks(context, [job.id for job in jobs])
 

@@ -2,7 +2,7 @@
 
 import re
 
-from engine.consistency.lip_closures import Articulation, ArticulationReport, Gesture, Outcome
+from engine.consistency.lip_closures import Articulation, ArticulationReport, ClosureOutcome, Gesture
 from tests.engine.reports.test_lip_closures import make_report
 from tests.webapp.views.test_analysis import Tags
 from webapp.analysis.records import JobError
@@ -46,7 +46,7 @@ def test_a_face_without_such_sounds_says_so_and_has_no_table() -> None:
 
 
 def test_a_long_clip_is_cut_in_the_page_and_says_so() -> None:
-    one = Articulation("P", 1.0, 1.1, Gesture.CLOSED, 0.01, Outcome.MADE, 0.5)
+    one = Articulation("P", 1.0, 1.1, Gesture.CLOSED, 0.01, ClosureOutcome.MADE, 0.5)
     html = describe_lips(ArticulationReport("en", 0.0, 900.0, (one,) * (MAX_ROWS + 7)), None)
     assert html.count("<tr>") == MAX_ROWS + 1
     assert "7 more are in the JSON" in html

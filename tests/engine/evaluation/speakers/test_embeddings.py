@@ -8,8 +8,8 @@ import pytest
 from engine.datasets.manifest import Row
 from engine.evaluation.speakers import embeddings
 from engine.evaluation.speakers.embeddings import embed_rows
-from engine.features.cache import ObservationCache
-from engine.features.records import Observation, ObservedTrack
+from engine.features.cache import FeatureCache
+from engine.features.records import ClipFeatures, FaceFeatures
 from engine.settings import Settings
 from engine.style.embedder import EmbedderName, StaticFace, load_embedder
 from engine.types import DynamicEmbedding
@@ -24,7 +24,7 @@ class LengthEmbedder:
     nature = NATURE
     trained_on = frozenset({"Ada"})
 
-    def embed(self, observation: Observation, track: ObservedTrack) -> DynamicEmbedding | None:
+    def embed(self, observation: ClipFeatures, track: FaceFeatures) -> DynamicEmbedding | None:
         if len(track.seen) < 50:
             return None
         vector = np.eye(1, 400, len(track.seen), dtype=np.float32)[0]
@@ -47,7 +47,7 @@ def test_each_row_is_embedded_or_named_with_its_reason(tmp_path: Path) -> None:
         "text.mp4",
     )
     steps: list[tuple[str, int, int]] = []
-    cache = ObservationCache(tmp_path / "cache", RECIPE)
+    cache = FeatureCache(tmp_path / "cache", RECIPE)
     found = embed_rows(rows, LengthEmbedder(), DrawnObserver(), cache, 1.5, lambda *step: steps.append(step))
     assert [(one.row.written, one.embedding.seconds) for one in found.rows] == [("mute.mp4", 6.0)]
     assert {one.path: one.reason for one in found.skipped} == {
@@ -66,11 +66,11 @@ def test_the_longest_track_speaks_for_the_clip(tmp_path: Path) -> None:
     class Crowd(DrawnObserver):
         """Sees the face in three tracks."""
 
-        def observe(self, path: Path, *arguments: object) -> Observation:
+        def observe(self, path: Path, *arguments: object) -> ClipFeatures:
             seen = super().observe(path)
             [track] = seen.tracks
             parts = [
-                ObservedTrack(
+                FaceFeatures(
                     first, track.lips[:n], track.seen[:n], track.gap[:n], 100.0, track.thumbnail, track.motion[:n]
                 )
                 for first, n in ((0, 60), (60, 75), (140, 10))
@@ -79,7 +79,7 @@ def test_the_longest_track_speaks_for_the_clip(tmp_path: Path) -> None:
             return seen
 
     rows = make_rows(tmp_path, draw_film(tmp_path, "a.mp4", 1))
-    [found] = embed_rows(rows, LengthEmbedder(), Crowd(), ObservationCache(tmp_path, RECIPE)).rows
+    [found] = embed_rows(rows, LengthEmbedder(), Crowd(), FeatureCache(tmp_path, RECIPE)).rows
     assert found.embedding.seconds == 3.0
 
 
@@ -89,7 +89,7 @@ def test_an_embedding_of_another_recipe_is_a_mistake(tmp_path: Path) -> None:
 
     rows = make_rows(tmp_path, draw_film(tmp_path, "a.mp4", 1))
     with pytest.raises(ValueError, match="recipe length from an embedder of recipe other"):
-        embed_rows(rows, Mixed(), DrawnObserver(), ObservationCache(tmp_path, RECIPE))
+        embed_rows(rows, Mixed(), DrawnObserver(), FeatureCache(tmp_path, RECIPE))
 
 
 def test_embedders_are_loaded_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,8 +23,8 @@ from engine.evaluation.speakers.identity import (
     name_unusable,
 )
 from engine.faces.face_crops import N_POINTS, SIZE, AlignedFaces
-from engine.features.extractor import Observer
-from engine.features.records import Observation, ObservedTrack
+from engine.features.extractor import FeatureExtractor
+from engine.features.records import ClipFeatures, FaceFeatures
 from engine.types import DynamicEmbedding
 from tests.engine.evaluation.films import DrawnObserver, draw_film
 from tests.engine.evaluation.speakers.people import NATURE, draw_people, embed, gather, make_row
@@ -317,7 +317,7 @@ class MouthEmbedder:
     nature = NATURE
     trained_on = frozenset({"p1"})
 
-    def embed(self, observation: Observation, track: ObservedTrack) -> DynamicEmbedding:
+    def embed(self, observation: ClipFeatures, track: FaceFeatures) -> DynamicEmbedding:
         film = int(observation.name.split(".")[0])
         rng = np.random.default_rng(film // 100)
         vector = rng.normal(size=8) + 0.1 * np.random.default_rng(film).normal(size=8)
@@ -330,7 +330,7 @@ class MouthEmbedder:
 class FacedObserver(DrawnObserver):
     """Cuts faces that are black, and white where the film's clip is called unnatural by a number of its own."""
 
-    def observe(self, path: Path, *arguments: object) -> Observation:
+    def observe(self, path: Path, *arguments: object) -> ClipFeatures:
         seen = super().observe(path)
         grey = 255 if path.stem.endswith(UNNATURAL) else 0
         tracks = tuple(
@@ -349,7 +349,9 @@ class FacedObserver(DrawnObserver):
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     monkeypatch.setenv("WAYSPEAK_DATA", str(tmp_path / "data"))
-    monkeypatch.setattr(Observer, "load", lambda settings, cut_faces: FacedObserver() if cut_faces else DrawnObserver())
+    monkeypatch.setattr(
+        FeatureExtractor, "load", lambda settings, cut_faces: FacedObserver() if cut_faces else DrawnObserver()
+    )
     monkeypatch.setattr(measurements, "load_embedder", lambda name, settings: MouthEmbedder())
     monkeypatch.setattr(command, "IdentityOptions", partial(IdentityOptions, resamples=50))
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from engine.evaluation.results import Recognition
-from engine.evaluation.speakers.comparisons import REFUSED, Pairs, Search, pair_samples, search
+from engine.evaluation.speakers.comparisons import REFUSED, SamplePairs, Search, pair_samples, search
 from engine.evaluation.speakers.metrics import find_strangers, tell_following, tell_open_set, tell_recognition
 from engine.evaluation.speakers.samples import Sample, may_meet, pool_rows
 from tests.engine.evaluation.speakers.people import NATURE, draw_people, embed, make_row
@@ -29,10 +29,10 @@ def make_search(scores: Sequence[Sequence[float]], speakers: Sequence[str], face
     return Search(probes, names, np.array(scores, float))
 
 
-def make_pairs(scores: Sequence[float], genuine: Sequence[bool]) -> Pairs:
+def make_pairs(scores: Sequence[float], genuine: Sequence[bool]) -> SamplePairs:
     """Pairs of Ada with herself, and with Ben."""
     other = np.where(genuine, 0, 1)
-    return Pairs(np.array(scores, float), np.array(genuine, bool), np.zeros_like(other), other, ("Ada", "Ben"))
+    return SamplePairs(np.array(scores, float), np.array(genuine, bool), np.zeros_like(other), other, ("Ada", "Ben"))
 
 
 def recognise(embedded: list, seed: int = 0, n: int = 100) -> Recognition:

@@ -10,36 +10,36 @@ import torch
 from safetensors.numpy import load_file, save_file
 
 from engine.speech.filterbanks import normalise_rows
-from engine.training.avhubert.batches import Batch, BatchOptions, BatchSource, MaskOptions, load_batches
-from engine.training.avhubert.preprocessing import Reel, cut_reel
+from engine.training.avhubert.batches import BatchOptions, BatchSource, MaskOptions, PretrainingBatch, load_batches
+from engine.training.avhubert.preprocessing import PreprocessedClip, cut_reel
 from tests.engine.training.planted import make_reel, make_reels
 
 PLAIN = BatchOptions(size=6, length=40, flip=0.0)
 VARIED = BatchOptions(size=6, length=40, max_shift=20, turn_deg=8, zoom=0.15, light=0.3, tract=(0.85, 1.18))
 
 
-def open_source(reels: Sequence[Reel], options: BatchOptions = VARIED, seed: int = 1) -> BatchSource:
+def open_source(reels: Sequence[PreprocessedClip], options: BatchOptions = VARIED, seed: int = 1) -> BatchSource:
     """The unit of a frame is its number."""
     return BatchSource(reels, [np.arange(reel.length, dtype=np.int16) for reel in reels], options, seed)
 
 
-def same(one: Batch, other: Batch) -> bool:
-    return all(torch.equal(getattr(one, part.name), getattr(other, part.name)) for part in fields(Batch))
+def same(one: PretrainingBatch, other: PretrainingBatch) -> bool:
+    return all(torch.equal(getattr(one, part.name), getattr(other, part.name)) for part in fields(PretrainingBatch))
 
 
 @pytest.fixture(scope="module")
-def reels(tmp_path_factory: pytest.TempPathFactory) -> list[Reel]:
+def reels(tmp_path_factory: pytest.TempPathFactory) -> list[PreprocessedClip]:
     return make_reels(tmp_path_factory.mktemp("reels"), 4)
 
 
-def test_a_batch_is_a_function_of_its_number_and_the_seed(reels: list[Reel]) -> None:
+def test_a_batch_is_a_function_of_its_number_and_the_seed(reels: list[PreprocessedClip]) -> None:
     first = open_source(reels)
     assert same(first[3], open_source(reels)[3])
     assert not same(first[3], first[4]) and not same(first[3], open_source(reels, seed=2)[3])
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_loaders_give_the_batches_asked_for_in_order(reels: list[Reel], workers: int) -> None:
+def test_loaders_give_the_batches_asked_for_in_order(reels: list[PreprocessedClip], workers: int) -> None:
     source = open_source(reels, replace(PLAIN, size=2))
     loaded = list(load_batches(source, range(3, 12, 3), workers))
     assert len(loaded) == 3
@@ -60,7 +60,7 @@ def test_windows_are_of_one_time_in_face_sound_and_units(tmp_path: Path) -> None
     assert len({int(first) for first in batch.units[:, 0]}) > 1
 
 
-def test_the_other_sound_begins_as_much_later_as_told(reels: list[Reel]) -> None:
+def test_the_other_sound_begins_as_much_later_as_told(reels: list[PreprocessedClip]) -> None:
     source = open_source(reels, replace(PLAIN, size=30, max_shift=20))
     batch = source[0]
     assert batch.shift.abs().max() <= 20 and (batch.shift > 0).any() and (batch.shift < 0).any()
@@ -90,7 +90,7 @@ def test_what_is_not_real_in_the_clip_is_not_real_in_the_window(tmp_path: Path) 
     assert np.array_equal(batch.real.numpy(), seen[batch.units.numpy()])
 
 
-def test_faces_are_varied_and_the_motion_stays(reels: list[Reel]) -> None:
+def test_faces_are_varied_and_the_motion_stays(reels: list[PreprocessedClip]) -> None:
     plain, varied = open_source(reels, PLAIN)[0], open_source(reels, replace(VARIED, flip=1.0))[0]
     assert plain.mouths.shape == varied.mouths.shape == (6, 40, 88, 88) and varied.mouths.dtype == torch.uint8
     for i in range(6):
@@ -101,7 +101,7 @@ def test_faces_are_varied_and_the_motion_stays(reels: list[Reel]) -> None:
     assert (still[0] - still[1]).abs().mean() > 2
 
 
-def test_a_mirrored_mouth_is_the_same_seen_from_the_other_side(reels: list[Reel]) -> None:
+def test_a_mirrored_mouth_is_the_same_seen_from_the_other_side(reels: list[PreprocessedClip]) -> None:
     options = replace(PLAIN, size=40)
     plain, mirrored, some = (open_source(reels, replace(options, flip=flip))[0].mouths for flip in (0.0, 1.0, 0.5))
     assert torch.equal(mirrored, plain.flip(-1))
@@ -118,7 +118,7 @@ def test_voices_are_varied_only_where_told(tmp_path: Path) -> None:
     assert varied.rows.mean(-1).abs().max() < 1e-4 and (varied.rows.std(-1) - 1).abs().max() < 0.02
 
 
-def test_masks_are_those_asked_for(reels: list[Reel]) -> None:
+def test_masks_are_those_asked_for(reels: list[PreprocessedClip]) -> None:
     nothing = MaskOptions(sound_share=0, picture_share=0, modality_dropout=0)
     batch = open_source(reels, replace(PLAIN, masks=nothing))[0]
     assert not batch.rows_masked.any() and not batch.mouths_masked.any()
@@ -129,6 +129,6 @@ def test_masks_are_those_asked_for(reels: list[Reel]) -> None:
     assert not batch.has_mouths.all() and not batch.has_rows.all()
 
 
-def test_units_of_another_length_are_refused(reels: list[Reel]) -> None:
+def test_units_of_another_length_are_refused(reels: list[PreprocessedClip]) -> None:
     with pytest.raises(ValueError, match="units for 7"):
         BatchSource(reels[:1], [np.zeros(7, np.int16)], PLAIN, 1)

@@ -12,19 +12,19 @@ from engine.models.avhubert import AVHubert
 from engine.speech.filterbanks import normalise_rows
 from engine.training.avhubert import clusters
 from engine.training.avhubert.clusters import ClusterOptions, Clusters, describe_by, describe_cepstra, fit_clusters
-from engine.training.avhubert.preprocessing import Reel, cut_reel, read_cepstra
+from engine.training.avhubert.preprocessing import PreprocessedClip, cut_reel, read_cepstra
 from tests.engine.training.planted import MINI, make_reel
 
 N_KINDS = 4
 
 
-def describe(reel: Reel) -> np.ndarray:
+def describe(reel: PreprocessedClip) -> np.ndarray:
     """Four kinds of frames in turn, each with a feature of its own, some on a larger scale."""
     kinds = np.eye(N_KINDS)[np.arange(reel.length) % N_KINDS]
     return (kinds + np.random.default_rng(reel.n_frames).normal(0, 0.05, kinds.shape)) * [1, 10, 100, 1000]
 
 
-def make_list(folder: Path, n: int = 4) -> list[Reel]:
+def make_list(folder: Path, n: int = 4) -> list[PreprocessedClip]:
     return [make_reel(folder, i, 60 + i) for i in range(n)]
 
 
@@ -48,7 +48,7 @@ def test_every_feature_counts_alike(tmp_path: Path) -> None:
 def test_the_same_seed_gives_the_same_units_and_few_frames_suffice(tmp_path: Path) -> None:
     reels, seen = make_list(tmp_path), []
 
-    def note(reel: Reel) -> np.ndarray:
+    def note(reel: PreprocessedClip) -> np.ndarray:
         seen.append(reel.name)
         return describe(reel)
 

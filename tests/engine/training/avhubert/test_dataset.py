@@ -8,8 +8,8 @@ import pytest
 from engine.errors import Code
 from engine.settings import Settings
 from engine.training.avhubert import dataset
-from engine.training.avhubert.dataset import Archive
-from engine.training.avhubert.preprocessing import NOBODY, Reel, write_reel
+from engine.training.avhubert.dataset import PreprocessedDataset
+from engine.training.avhubert.preprocessing import NOBODY, PreprocessedClip, write_reel
 from engine.training.clips import MIN_FRAMES
 from engine.weights.registry import hash_file
 from tests.engine.training.planted import make_reel
@@ -47,7 +47,7 @@ class Bench:
     told: list[str] = field(default_factory=list)
     counted: list[tuple[int, int]] = field(default_factory=list)
 
-    def gather(self, files: dict[str, str], workers: int = 1) -> list[Reel]:
+    def gather(self, files: dict[str, str], workers: int = 1) -> list[PreprocessedClip]:
         rows = []
         for name, text in files.items():
             source, _, speaker = text.partition("/")[2].partition("/")
@@ -57,7 +57,7 @@ class Bench:
         manifest.write_text("\n".join([HEADER, *rows, "absent.mp4,real,1,yes,,x", "fake.mp4,fake,1,yes,,x"]) + "\n")
         self.told.clear()
         self.counted.clear()
-        shop = Archive(
+        shop = PreprocessedDataset(
             self.folder / "reels",
             Settings(self.folder),
             workers,
@@ -132,7 +132,7 @@ def test_several_processes_make_reels_and_name_what_they_cannot_read(
         (tmp_path / f"{name}.mp4").write_bytes(name.encode() * 100)
     (tmp_path / "clips.csv").write_text(f"{HEADER}\na.mp4,real,1,yes,,lab\nb.mp4,real,1,yes,,lab\n")
     told: list[str] = []
-    shop = Archive(tmp_path / "reels", Settings(tmp_path), 2, on_skip=told.append)
+    shop = PreprocessedDataset(tmp_path / "reels", Settings(tmp_path), 2, on_skip=told.append)
     with raises(Code.BAD_MANIFEST):
         shop.gather(tmp_path / "clips.csv")
     assert sorted(line.partition(":")[0] for line in told) == ["a.mp4", "b.mp4"]

@@ -9,7 +9,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from engine.faces.mouth_crops import AVHUBERT_DEVIATION, AVHUBERT_MEAN
 from engine.models.avhubert import AVHubert
-from engine.training.avhubert.batches import Batch, BatchOptions, BatchSource
+from engine.training.avhubert.batches import BatchOptions, BatchSource, PretrainingBatch
 from engine.training.avhubert.objective import LossOptions, Pretraining
 from engine.training.consistency.losses import AlignmentWeights
 from tests.engine.training.planted import MINI, make_reels
@@ -19,7 +19,7 @@ OPTIONS = BatchOptions(size=4, length=30, max_shift=8)
 
 
 @pytest.fixture(scope="module")
-def batch(tmp_path_factory: pytest.TempPathFactory) -> Batch:
+def batch(tmp_path_factory: pytest.TempPathFactory) -> PretrainingBatch:
     reels = make_reels(tmp_path_factory.mktemp("reels"), 4)
     units = [np.random.default_rng(i).integers(0, UNITS, reel.length) for i, reel in enumerate(reels)]
     return BatchSource(reels, units, OPTIONS, 1)[0]
@@ -31,16 +31,16 @@ def make_trainee(**weights: object) -> Pretraining:
     return Pretraining(model, LossOptions(**weights)).eval()  # type: ignore[arg-type]
 
 
-def compute(trainee: Pretraining, batch: Batch) -> dict[str, float]:
+def compute(trainee: Pretraining, batch: PretrainingBatch) -> dict[str, float]:
     with torch.no_grad():
         return {name: float(one) for name, one in trainee(batch).items()}
 
 
-def change(batch: Batch, **parts: torch.Tensor) -> Batch:
+def change(batch: PretrainingBatch, **parts: torch.Tensor) -> PretrainingBatch:
     return replace(batch, **parts)
 
 
-def test_the_loss_is_the_weighted_sum_of_its_parts(batch: Batch) -> None:
+def test_the_loss_is_the_weighted_sum_of_its_parts(batch: PretrainingBatch) -> None:
     told = compute(make_trainee(masked=2.0, unmasked=0.5, alignment=3.0, penalty=4.0), batch)
     wanted = 2 * told["masked"] + 0.5 * told["unmasked"] + 3 * told["alignment"] + 4 * told["penalty"]
     assert told["loss"] == pytest.approx(wanted, rel=1e-5)
@@ -57,7 +57,7 @@ def test_the_loss_is_the_weighted_sum_of_its_parts(batch: Batch) -> None:
     ],
 )
 def test_each_objective_can_be_switched_off_and_what_it_needs_stays(
-    batch: Batch, weights: dict[str, float], parts: set[str], still: set[str]
+    batch: PretrainingBatch, weights: dict[str, float], parts: set[str], still: set[str]
 ) -> None:
     trainee = make_trainee(**weights)
     told = trainee(batch)
@@ -69,7 +69,7 @@ def test_each_objective_can_be_switched_off_and_what_it_needs_stays(
     assert {name for name in resting if "k_proj.bias" not in name} <= set()  # to add to all keys changes no attention
 
 
-def test_frames_that_are_not_real_teach_nothing(batch: Batch) -> None:
+def test_frames_that_are_not_real_teach_nothing(batch: PretrainingBatch) -> None:
     trainee = make_trainee(penalty=0.0)
     real = batch.real.clone()
     real[:, 10:20] = False
@@ -80,7 +80,7 @@ def test_frames_that_are_not_real_teach_nothing(batch: Batch) -> None:
     assert not torch.equal(trainee(batch)["masked"], trainee(held)["masked"])
 
 
-def test_padding_teaches_nothing(batch: Batch) -> None:
+def test_padding_teaches_nothing(batch: PretrainingBatch) -> None:
     trainee = make_trainee(penalty=0.0)
     valid = torch.arange(30).expand(4, 30) < 22
     short = change(
@@ -102,7 +102,7 @@ def test_padding_teaches_nothing(batch: Batch) -> None:
     assert compute(trainee, short) == pytest.approx(compute(trainee, other), abs=1e-5)
 
 
-def test_hidden_frames_are_not_seen_and_hidden_sound_is_not_heard(batch: Batch) -> None:
+def test_hidden_frames_are_not_seen_and_hidden_sound_is_not_heard(batch: PretrainingBatch) -> None:
     trainee = make_trainee(alignment=0.0, penalty=0.0)
     swapped = batch.mouths.clone()
     unshown = torch.ones_like(batch.mouths_masked)
@@ -118,7 +118,7 @@ def test_hidden_frames_are_not_seen_and_hidden_sound_is_not_heard(batch: Batch) 
 
 
 @pytest.mark.parametrize("part", ["mouths", "rows"])
-def test_a_modality_that_is_left_out_says_nothing(batch: Batch, part: str) -> None:
+def test_a_modality_that_is_left_out_says_nothing(batch: PretrainingBatch, part: str) -> None:
     trainee, nobody = make_trainee(alignment=0.0, penalty=0.0), torch.zeros(4, dtype=torch.bool)
     has = {"has_mouths": ~nobody, "has_rows": ~nobody}
     deprived = change(batch, **has | {f"has_{part}": nobody})
@@ -128,7 +128,7 @@ def test_a_modality_that_is_left_out_says_nothing(batch: Batch, part: str) -> No
     assert not torch.equal(trainee(both)["masked"], trainee(swapped)["masked"])
 
 
-def test_the_alignment_compares_frames_of_one_time(batch: Batch, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_alignment_compares_frames_of_one_time(batch: PretrainingBatch, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows that carry their own time must meet, whatever the shift."""
     trainee, seen = make_trainee(masked=0.0), []
     monkeypatch.setattr(trainee.alignment, "forward", lambda *streams: seen.extend(streams) or torch.zeros(()))
@@ -142,7 +142,7 @@ def test_the_alignment_compares_frames_of_one_time(batch: Batch, monkeypatch: py
     assert batch.shift.abs().max() > 0
 
 
-def test_the_gradient_before_the_fusion_can_be_eased(batch: Batch) -> None:
+def test_the_gradient_before_the_fusion_can_be_eased(batch: PretrainingBatch) -> None:
     gradients = []
     for share in (1.0, 0.1):
         trainee = make_trainee(penalty=0.0, inlet_gradient=share)
@@ -153,14 +153,14 @@ def test_the_gradient_before_the_fusion_can_be_eased(batch: Batch) -> None:
     assert before[1] == pytest.approx(before[0] * 0.1, rel=1e-3) and after[1] == pytest.approx(after[0], rel=1e-3)
 
 
-def test_mouths_are_normalised_as_the_product_does(batch: Batch) -> None:
+def test_mouths_are_normalised_as_the_product_does(batch: PretrainingBatch) -> None:
     shown = make_trainee(masked=0.0)._show(batch)
     assert shown.shape == (4, 1, 30, 88, 88)
     wanted = (batch.mouths.numpy()[1, 7] / 255 - AVHUBERT_MEAN) / AVHUBERT_DEVIATION
     assert np.allclose(shown[1, 0, 7].numpy(), wanted, atol=1e-5)
 
 
-def test_parts_of_the_alignment_can_be_left_out(batch: Batch) -> None:
+def test_parts_of_the_alignment_can_be_left_out(batch: PretrainingBatch) -> None:
     parts = {
         name: AlignmentWeights(**{"within": 0, "across": 0, "offset": 0, "windows": 0} | {name: 1.0})
         for name in ("within", "across", "offset", "windows")

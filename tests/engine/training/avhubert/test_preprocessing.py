@@ -15,8 +15,8 @@ from engine.speech.filterbanks import filterbank_rows, normalise_rows
 from engine.training.avhubert import preprocessing
 from engine.training.avhubert.preprocessing import (
     N_CEPSTRA,
-    Reel,
-    ReelMaker,
+    PreprocessedClip,
+    Preprocessor,
     cut_reel,
     describe_cepstra,
     measure_reel,
@@ -39,7 +39,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def make(path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
-    maker = ReelMaker(cast(FaceNets, FakeNets()), cast(CompactConsistency, FakeEncoder()), "drawn")
+    maker = Preprocessor(cast(FaceNets, FakeNets()), cast(CompactConsistency, FakeEncoder()), "drawn")
 
     def run(clip: Clip) -> tuple[int, int | None]:
         monkeypatch.setattr(preprocessing, "open_clip", lambda video: clip)
@@ -50,8 +50,8 @@ def make(path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
     return run
 
 
-def open_reel(path: Path, n_frames: int, late: int = 0) -> Reel:
-    return Reel(path, "drawn.mp4", "lab", "", "lab", n_frames, late)
+def open_reel(path: Path, n_frames: int, late: int = 0) -> PreprocessedClip:
+    return PreprocessedClip(path, "drawn.mp4", "lab", "", "lab", n_frames, late)
 
 
 @pytest.mark.parametrize("late", [0, 4, -3])

@@ -16,7 +16,7 @@ from engine.training.avhubert import train
 from engine.training.avhubert.batches import BatchOptions, MaskOptions
 from engine.training.avhubert.clusters import ClusterOptions
 from engine.training.avhubert.objective import LossOptions
-from engine.training.avhubert.preprocessing import Reel
+from engine.training.avhubert.preprocessing import PreprocessedClip
 from engine.training.avhubert.train import (
     TRAININGS,
     begin_untrained,
@@ -24,7 +24,7 @@ from engine.training.avhubert.train import (
     save_avhubert,
     train_avhubert,
 )
-from engine.training.avhubert.trainer import Crew, Shop, StepOptions, Trend
+from engine.training.avhubert.trainer import ProcessGroup, RunContext, StepOptions, Trend
 from engine.training.avhubert.validation import try_reels
 from engine.training.checkpoints import read_tensors
 from engine.training.consistency.losses import AlignmentWeights
@@ -34,21 +34,21 @@ from tests.engine.training.planted import MINI, make_reels, make_training
 
 
 @pytest.fixture(scope="module")
-def reels(tmp_path_factory: pytest.TempPathFactory) -> list[Reel]:
+def reels(tmp_path_factory: pytest.TempPathFactory) -> list[PreprocessedClip]:
     return make_reels(tmp_path_factory.mktemp("reels"), 6)
 
 
-def make_shop(folder: Path) -> Shop:
-    return Shop(folder, Crew(torch.device("cpu")))
+def make_shop(folder: Path) -> RunContext:
+    return RunContext(folder, ProcessGroup(torch.device("cpu")))
 
 
-def rate(model: AVHubert, reels: list[Reel]) -> float:
+def rate(model: AVHubert, reels: list[PreprocessedClip]) -> float:
     own, other = try_reels(model, reels).whole
     assert len(own) == len(reels)
     return auc([trial.score for trial in own], [trial.score for trial in other])
 
 
-def test_it_learns_what_is_planted(reels: list[Reel], tmp_path: Path) -> None:
+def test_it_learns_what_is_planted(reels: list[PreprocessedClip], tmp_path: Path) -> None:
     """On reels never seen, own against other voices; the loss falls."""
     options = replace(
         make_training(),
@@ -67,7 +67,7 @@ def test_it_learns_what_is_planted(reels: list[Reel], tmp_path: Path) -> None:
 
 
 def test_every_iteration_has_units_of_its_own_and_goes_on_or_begins_anew(
-    reels: list[Reel], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    reels: list[PreprocessedClip], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun: list[dict[str, torch.Tensor]] = []
     begin = train._begin
@@ -97,7 +97,7 @@ def test_every_iteration_has_units_of_its_own_and_goes_on_or_begins_anew(
         assert went_on != anew
 
 
-def test_a_run_stopped_in_its_second_iteration_goes_on_there(reels: list[Reel], tmp_path: Path) -> None:
+def test_a_run_stopped_in_its_second_iteration_goes_on_there(reels: list[PreprocessedClip], tmp_path: Path) -> None:
     options = make_training(steps=3)
     unbroken, trends = train_avhubert(reels, options, make_shop(tmp_path / "one"))
 
@@ -116,7 +116,7 @@ def test_a_run_stopped_in_its_second_iteration_goes_on_there(reels: list[Reel], 
         assert torch.equal(one, resumed.state_dict()[name]), name
 
 
-def test_what_is_written_loads_and_tells_how_it_was_made(reels: list[Reel], tmp_path: Path) -> None:
+def test_what_is_written_loads_and_tells_how_it_was_made(reels: list[PreprocessedClip], tmp_path: Path) -> None:
     options = make_training(steps=1)
     model = begin_untrained(options)
     path = tmp_path / "runs" / "avhubert_tiny.safetensors"
@@ -135,7 +135,9 @@ def test_what_is_written_loads_and_tells_how_it_was_made(reels: list[Reel], tmp_
     assert sidecar["losses_first_and_last"] == [{"loss": [2.0, 1.0]}]
 
 
-def test_what_is_written_is_ours_and_yet_not_for_telling_speakers(reels: list[Reel], tmp_path: Path) -> None:
+def test_what_is_written_is_ours_and_yet_not_for_telling_speakers(
+    reels: list[PreprocessedClip], tmp_path: Path
+) -> None:
     path = tmp_path / "avhubert_tiny.safetensors"
     options = make_training()
     save_avhubert(begin_untrained(options), path, options, reels, [])
@@ -168,7 +170,9 @@ def test_iterations_are_planned_from_the_usual_ones() -> None:
         plan_iterations(usual, 2, [9, 8, 7])
 
 
-def test_without_iterations_or_a_network_to_ask_there_is_nothing_to_do(reels: list[Reel], tmp_path: Path) -> None:
+def test_without_iterations_or_a_network_to_ask_there_is_nothing_to_do(
+    reels: list[PreprocessedClip], tmp_path: Path
+) -> None:
     with pytest.raises(ValueError, match="no iteration"):
         train_avhubert(reels, replace(make_training(), iterations=()), make_shop(tmp_path))
     with pytest.raises(ValueError, match="no network"):

@@ -16,18 +16,26 @@ from engine.errors import Code, EngineError
 from engine.models.avhubert import AVHubert
 from engine.training.avhubert.batches import BatchOptions, BatchSource
 from engine.training.avhubert.objective import LossOptions, Pretraining
-from engine.training.avhubert.preprocessing import Reel
+from engine.training.avhubert.preprocessing import PreprocessedClip
 from engine.training.avhubert.train import train_avhubert
-from engine.training.avhubert.trainer import Crew, Losses, Shop, StepOptions, Trend, spare_memory, take_steps
+from engine.training.avhubert.trainer import (
+    Losses,
+    ProcessGroup,
+    RunContext,
+    StepOptions,
+    Trend,
+    spare_memory,
+    take_steps,
+)
 from tests.engine.training.planted import MINI, make_reels, make_training
 from tests.raising import raises
 
 ROOT = Path(__file__).parents[4]
-ALONE = Crew(torch.device("cpu"))
+ALONE = ProcessGroup(torch.device("cpu"))
 
 
 @pytest.fixture(scope="module")
-def reels(tmp_path_factory: pytest.TempPathFactory) -> list[Reel]:
+def reels(tmp_path_factory: pytest.TempPathFactory) -> list[PreprocessedClip]:
     return make_reels(tmp_path_factory.mktemp("reels"), 4)
 
 
@@ -46,18 +54,18 @@ def same(one: torch.nn.Module, other: torch.nn.Module) -> bool:
     return all(torch.equal(first, second) for first, second in pairs)
 
 
-def run(reels: list[Reel], folder: Path, options: StepOptions, **shop: object) -> tuple[Pretraining, Trend]:
+def run(reels: list[PreprocessedClip], folder: Path, options: StepOptions, **shop: object) -> tuple[Pretraining, Trend]:
     torch.manual_seed(0)
     trainee = Pretraining(AVHubert(replace(MINI, n_clusters=8)), LossOptions())
     units = [np.arange(reel.length, dtype=np.int16) % 8 for reel in reels]
     source = BatchSource(reels, units, BatchOptions(size=3, length=24, max_shift=6), 1)
-    trend = take_steps(trainee, source, options, 1, Shop(folder, ALONE, **shop), "run", {"it": 0})  # type: ignore[arg-type]
+    trend = take_steps(trainee, source, options, 1, RunContext(folder, ALONE, **shop), "run", {"it": 0})  # type: ignore[arg-type]
     return trainee, trend
 
 
 @pytest.mark.parametrize("stop", [2, 3, 5])
 def test_a_stopped_run_ends_bit_for_bit_where_an_unbroken_one_does(
-    reels: list[Reel], tmp_path: Path, stop: int
+    reels: list[PreprocessedClip], tmp_path: Path, stop: int
 ) -> None:
     options = StepOptions(steps=6, micro_batches=2, learning_rate=5e-3)
     unbroken, trend = run(reels, tmp_path / "one", options)
@@ -73,15 +81,15 @@ def test_a_stopped_run_ends_bit_for_bit_where_an_unbroken_one_does(
     assert other.sum_up() == trend.sum_up()
 
 
-def test_a_finished_run_is_not_run_again(reels: list[Reel], tmp_path: Path) -> None:
+def test_a_finished_run_is_not_run_again(reels: list[PreprocessedClip], tmp_path: Path) -> None:
     options = StepOptions(steps=2, micro_batches=1)
     first, trend = run(reels, tmp_path, options)
     second, again = run(reels, tmp_path, options, on_step=stop_at(1))
     assert same(first, second) and again.sum_up() == trend.sum_up()
 
 
-def test_a_run_of_other_options_is_refused(reels: list[Reel], tmp_path: Path) -> None:
-    shop = Shop(tmp_path, ALONE)
+def test_a_run_of_other_options_is_refused(reels: list[PreprocessedClip], tmp_path: Path) -> None:
+    shop = RunContext(tmp_path, ALONE)
     train_avhubert(reels, make_training(steps=1), shop)
     with raises(Code.CHECKPOINT_REFUSED, match=r"options\.losses\.penalty was 10\.0 and is 1\.0"):
         train_avhubert(reels, make_training(steps=1, losses=LossOptions(penalty=1.0)), shop)
@@ -101,7 +109,9 @@ def test_two_processes_hold_the_same_weights_and_those_of_one(tmp_path: Path) ->
     assert losses.shape == (2, 6) and torch.isfinite(losses).all()
     assert all(torch.equal(one, second[name]) for name, one in first.items())
     alone, trends = train_avhubert(
-        make_reels(tmp_path / "reels", 4), make_training(steps=3, micro_batches=2), Shop(tmp_path / "alone", ALONE)
+        make_reels(tmp_path / "reels", 4),
+        make_training(steps=3, micro_batches=2),
+        RunContext(tmp_path / "alone", ALONE),
     )
     for name, one in alone.state_dict().items():
         assert torch.allclose(one.float(), first[name].float(), atol=1e-5, rtol=0), name
@@ -109,15 +119,17 @@ def test_two_processes_hold_the_same_weights_and_those_of_one(tmp_path: Path) ->
     assert told == pytest.approx(losses.mean(0).tolist(), abs=1e-3)
 
 
-def test_micro_batches_that_cannot_be_shared_are_refused(reels: list[Reel], tmp_path: Path) -> None:
-    shop = Shop(tmp_path, Crew(torch.device("cpu"), 0, 2))
+def test_micro_batches_that_cannot_be_shared_are_refused(reels: list[PreprocessedClip], tmp_path: Path) -> None:
+    shop = RunContext(tmp_path, ProcessGroup(torch.device("cpu"), 0, 2))
     trainee = Pretraining(AVHubert(MINI), LossOptions())
     source = BatchSource(reels, [np.zeros(reel.length, np.int16) for reel in reels], BatchOptions(), 1)
     with pytest.raises(EngineError, match="3 micro-batches cannot be shared by 2"):
         take_steps(trainee, source, StepOptions(micro_batches=3), 1, shop, "run", {})
 
 
-def test_the_statistics_of_a_step_are_the_mean_of_its_micro_batches(reels: list[Reel], tmp_path: Path) -> None:
+def test_the_statistics_of_a_step_are_the_mean_of_its_micro_batches(
+    reels: list[PreprocessedClip], tmp_path: Path
+) -> None:
     """And not whatever the last one left: who comes last is chance when processes share them."""
     options = StepOptions(steps=1, micro_batches=3, learning_rate=1e-9)
     together, _ = run(reels, tmp_path / "all", options)
@@ -137,7 +149,7 @@ def test_the_statistics_of_a_step_are_the_mean_of_its_micro_batches(reels: list[
     assert together.state_dict()["model.feature_extractor_video.resnet.frontend3D.1.num_batches_tracked"] == 1
 
 
-def test_sparing_memory_changes_no_gradient(reels: list[Reel]) -> None:
+def test_sparing_memory_changes_no_gradient(reels: list[PreprocessedClip]) -> None:
     source = BatchSource(
         reels, [np.arange(reel.length) % 8 for reel in reels], BatchOptions(size=3, length=24, max_shift=6), 1
     )
@@ -154,7 +166,7 @@ def test_sparing_memory_changes_no_gradient(reels: list[Reel]) -> None:
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
-def test_half_precision_learns_as_well(reels: list[Reel], tmp_path: Path, precision: str) -> None:
+def test_half_precision_learns_as_well(reels: list[PreprocessedClip], tmp_path: Path, precision: str) -> None:
     full, _ = run(reels, tmp_path / "full", StepOptions(steps=4, micro_batches=1))
     half, trend = run(reels, tmp_path / "half", StepOptions(steps=4, micro_batches=1, precision=precision))
     apart = [one["loss"] for one in trend.last]
@@ -164,7 +176,7 @@ def test_half_precision_learns_as_well(reels: list[Reel], tmp_path: Path, precis
         assert (one - other).abs().max() < 2e-2
 
 
-def test_a_loss_that_is_no_number_stops_the_run(reels: list[Reel], tmp_path: Path) -> None:
+def test_a_loss_that_is_no_number_stops_the_run(reels: list[PreprocessedClip], tmp_path: Path) -> None:
     with pytest.raises(EngineError, match="not finite"):
         run(reels, tmp_path, StepOptions(steps=30, micro_batches=1, learning_rate=1e30, clip_norm=1e30))
 

@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-from engine.training.avhubert.trainer import Crew, join_crew
+from engine.training.avhubert.trainer import ProcessGroup, join_crew
 
 
 def test_without_a_launcher_one_process_is_the_crew(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     with join_crew("cpu") as crew:
-        assert crew == Crew(torch.device("cpu")) and crew.leads
+        assert crew == ProcessGroup(torch.device("cpu")) and crew.leads
         assert crew.share(lambda: "found") == "found"
         assert crew.divide([1, 2, 3], lambda item: item * 2) == [2, 4, 6]
         tensors = [torch.ones(2)]
@@ -22,7 +22,7 @@ def test_without_a_launcher_one_process_is_the_crew(monkeypatch: pytest.MonkeyPa
 def test_the_work_of_several_comes_back_in_the_order_of_the_items(monkeypatch: pytest.MonkeyPatch) -> None:
     """Seven items on three processes, as each of them would do its share."""
     items = list(range(7))
-    crews = [Crew(torch.device("cpu"), rank, 3) for rank in range(3)]
+    crews = [ProcessGroup(torch.device("cpu"), rank, 3) for rank in range(3)]
     parts = [[item * 10 for item in items[crew.rank :: 3]] for crew in crews]
     done: list[list[int]] = []
 

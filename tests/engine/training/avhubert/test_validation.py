@@ -10,8 +10,8 @@ import pytest
 from engine.evaluation.trials import Trial
 from engine.models.avhubert import AVHubert
 from engine.speech.filterbanks import normalise_rows
-from engine.training.avhubert.preprocessing import Reel, cut_reel
-from engine.training.avhubert.validation import Probation, sum_up_probation, try_reels
+from engine.training.avhubert.preprocessing import PreprocessedClip, cut_reel
+from engine.training.avhubert.validation import HeldOutResult, sum_up_probation, try_reels
 from engine.training.consistency.validation import MIN_WHOLE
 from engine.types import Encoded
 from tests.engine.training.planted import make_reel, make_reels
@@ -20,7 +20,7 @@ from tests.engine.training.planted import make_reel, make_reels
 class Reader:
     """Reads how dark the mouth is, and the filter that goes with it best."""
 
-    def __init__(self, reels: list[Reel]):
+    def __init__(self, reels: list[PreprocessedClip]):
         self.asked: list[int] = []
         cuts = [cut_reel(reel, 0, reel.length) for reel in reels]
         dark = np.concatenate([self._look(cut.mouths) for cut in cuts])
@@ -48,12 +48,12 @@ class Reader:
 
 
 @pytest.fixture(scope="module")
-def reels(tmp_path_factory: pytest.TempPathFactory) -> list[Reel]:
+def reels(tmp_path_factory: pytest.TempPathFactory) -> list[PreprocessedClip]:
     folder = tmp_path_factory.mktemp("reels")
     return [*(make_reel(folder, i, 210 + 10 * i) for i in range(6)), make_reel(folder, 9, MIN_WHOLE - 1)]
 
 
-def test_a_reader_of_the_motion_is_found_out_and_the_control_knows_nothing(reels: list[Reel]) -> None:
+def test_a_reader_of_the_motion_is_found_out_and_the_control_knows_nothing(reels: list[PreprocessedClip]) -> None:
     reader = Reader(reels)
     found = try_reels(cast(AVHubert, reader), reels)
     figures = sum_up_probation([found])
@@ -65,7 +65,7 @@ def test_a_reader_of_the_motion_is_found_out_and_the_control_knows_nothing(reels
     assert isinstance(whole, dict) and whole["n_own"] == 6 and whole["ci"][0] <= whole["auc"] <= whole["ci"][1]
 
 
-def test_pieces_are_held_against_other_speakers_alone(reels: list[Reel]) -> None:
+def test_pieces_are_held_against_other_speakers_alone(reels: list[PreprocessedClip]) -> None:
     found = try_reels(cast(AVHubert, Reader(reels)), reels)
     own, other = found.pieces
     assert len(own) == 12 and all(trial.face == trial.voice for trial in own)
@@ -83,6 +83,6 @@ def test_the_trials_of_all_folds_are_pooled() -> None:
     def tried(name: str, score: float) -> tuple[list[Trial], list[Trial]]:
         return [Trial(name, name, name, score, 0)], [Trial(name, "z", name, 0.5, 0)]
 
-    folds = [Probation(*[tried(name, score)] * 3) for name, score in (("a", 0.9), ("b", 0.1))]
+    folds = [HeldOutResult(*[tried(name, score)] * 3) for name, score in (("a", 0.9), ("b", 0.1))]
     figures = sum_up_probation(folds)
     assert [(one["auc"], one["n_own"], one["n_other"]) for one in figures.values()] == [(0.5, 2, 2)] * 3  # type: ignore[index]

@@ -12,9 +12,9 @@ from engine.evaluation.trials import TrialClip, cut_windows, try_other_voices, t
 from engine.metrics import auc
 from engine.models.compact import N_SPEECH, CompactConsistency
 from engine.training.consistency import ensemble
-from engine.training.consistency.ensemble import MemberOptions, Trainee, train_member
+from engine.training.consistency.ensemble import MemberOptions, MemberState, train_member
 from engine.training.consistency.losses import AlignmentLoss
-from engine.training.consistency.windows import WindowOptions, WindowSource
+from engine.training.consistency.windows import ConsistencyWindows, WindowOptions
 from tests.engine.training.planted import make_clips, shrink_members
 
 SHORT = MemberOptions(steps=8, batch=6)
@@ -25,7 +25,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     shrink_members(monkeypatch)
 
 
-def same(one: Trainee, other: Trainee) -> bool:
+def same(one: MemberState, other: MemberState) -> bool:
     pairs = zip(one.state_dict().values(), other.state_dict().values(), strict=True)
     return all(torch.equal(first, second) for first, second in pairs)
 
@@ -40,7 +40,7 @@ def stop_at(last: int) -> Callable[[int], None]:
     return on_step
 
 
-def rate(trainee: Trainee) -> tuple[float, float]:
+def rate(trainee: MemberState) -> tuple[float, float]:
     """AUC of own against other voices in windows of 1.2 s, and the alignment loss, on clips never trained on."""
     model, tried, clips = CompactConsistency.of([trainee.member]), [], make_clips(10, first=500)
     for clip in clips:
@@ -49,7 +49,7 @@ def rate(trainee: Trainee) -> tuple[float, float]:
         tried.append(TrialClip(clip.name, clip.name, "", clip.name, clip.lips, speech, clip.real, encoded))
     windows = cut_windows(tried, 30, model.encode)
     own, other = try_own_voices(windows), try_other_voices(windows)
-    batch = WindowSource(clips, WindowOptions()).draw(
+    batch = ConsistencyWindows(clips, WindowOptions()).draw(
         16, np.random.default_rng(0), [np.zeros(len(clip.real), np.int64) for clip in clips]
     )
     with torch.no_grad():
@@ -64,7 +64,7 @@ def test_thirty_steps_teach_which_voice_belongs_to_a_face(tmp_path: Path, masked
     clips = make_clips(12)
     options = MemberOptions(steps=30, batch=16, learning_rate=1e-2, masked=masked)
     torch.manual_seed(1)
-    untrained, loss_before = rate(Trainee(options).eval())
+    untrained, loss_before = rate(MemberState(options).eval())
     trained, loss_after = rate(train_member(clips, options, 1, tmp_path / "a.checkpoint"))
     assert trained > 0.9
     assert trained > untrained + 0.1
@@ -74,7 +74,7 @@ def test_thirty_steps_teach_which_voice_belongs_to_a_face(tmp_path: Path, masked
 def test_masked_prediction_alone_trains_its_own_layers_and_leaves_the_embedding(tmp_path: Path) -> None:
     options = replace(SHORT, aligned=False)
     torch.manual_seed(3)
-    untrained = Trainee(options)
+    untrained = MemberState(options)
     trained = train_member(make_clips(), options, 3, tmp_path / "a.checkpoint")
     assert torch.equal(untrained.member.lips.outlet.bias, trained.member.lips.outlet.bias)
     assert not torch.equal(untrained.member.lips.inlet.weight, trained.member.lips.inlet.weight)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from engine.training.consistency.ensemble import Job, MemberOptions, run_jobs
+from engine.training.consistency.ensemble import MemberOptions, MemberTraining, run_jobs
 from tests.engine.training.planted import make_clips
 
 TINY = MemberOptions(steps=2, batch=4)  # processes of their own train at full width
@@ -21,8 +21,8 @@ def one_thread() -> object:
     torch.set_num_threads(threads)
 
 
-def make_jobs(n: int = 2) -> list[Job]:
-    return [Job(f"member-{i}", tuple(make_clips(3)), TINY, 10 + i) for i in range(n)]
+def make_jobs(n: int = 2) -> list[MemberTraining]:
+    return [MemberTraining(f"member-{i}", tuple(make_clips(3)), TINY, 10 + i) for i in range(n)]
 
 
 def test_two_processes_train_the_members_that_one_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

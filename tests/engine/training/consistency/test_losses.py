@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional as F  # noqa: N812
 
 from engine.faces.landmark_features import N_FEATURES
-from engine.models.compact import N_SPEECH, Member
+from engine.models.compact import N_SPEECH, CompactMember
 from engine.training.consistency.losses import (
     CLIP_OFFSETS,
     AlignmentLoss,
@@ -108,20 +108,24 @@ def test_a_late_sound_peaks_at_its_positive_offset(late: int) -> None:
 
 
 @pytest.fixture
-def task() -> tuple[Member, MaskedPrediction]:
+def task() -> tuple[CompactMember, MaskedPrediction]:
     torch.manual_seed(0)
-    return Member(width=16, dim=8, dropout=0.0), MaskedPrediction(16, (N_FEATURES, N_SPEECH), 5, 0.0)
+    return CompactMember(width=16, dim=8, dropout=0.0), MaskedPrediction(16, (N_FEATURES, N_SPEECH), 5, 0.0)
 
 
 def guess(
-    task: tuple[Member, MaskedPrediction], lips: torch.Tensor, speech: torch.Tensor, units: torch.Tensor, seed: int = 0
+    task: tuple[CompactMember, MaskedPrediction],
+    lips: torch.Tensor,
+    speech: torch.Tensor,
+    units: torch.Tensor,
+    seed: int = 0,
 ) -> torch.Tensor:
     member, prediction = task
     real = torch.ones(units.shape, dtype=torch.bool)
     return prediction(member, lips, speech, real, units, np.random.default_rng(seed))
 
 
-def test_masked_prediction_starts_at_chance_and_learns_the_units(task: tuple[Member, MaskedPrediction]) -> None:
+def test_masked_prediction_starts_at_chance_and_learns_the_units(task: tuple[CompactMember, MaskedPrediction]) -> None:
     rng = np.random.default_rng(0)
     units = torch.from_numpy(rng.integers(0, 5, (8, 15)).repeat(5, axis=1))  # (8, 75), five frames each
     codes = torch.randn(5, N_FEATURES), torch.randn(5, N_SPEECH)
@@ -139,7 +143,7 @@ def test_masked_prediction_starts_at_chance_and_learns_the_units(task: tuple[Mem
     assert wrong > after + 0.5  # it has learnt these units, not their frequencies
 
 
-def test_units_of_frames_that_are_not_real_are_not_asked_for(task: tuple[Member, MaskedPrediction]) -> None:
+def test_units_of_frames_that_are_not_real_are_not_asked_for(task: tuple[CompactMember, MaskedPrediction]) -> None:
     lips, speech = torch.randn(4, 75, N_FEATURES), torch.randn(4, 75, N_SPEECH)
     units, real = torch.zeros(4, 75, dtype=torch.int64), torch.ones(4, 75, dtype=torch.bool)
     real[:, 40:] = False

@@ -8,7 +8,7 @@ import pytest
 from engine.calibration.builder import DraftOptions, draft
 from engine.calibration.records import Task
 from engine.calibration.trials import GatherOptions, read_trials
-from engine.features.records import Observation
+from engine.features.records import ClipFeatures
 from engine.training.consistency.train import STAND_INS
 from engine.training.style.validation import STYLE_STAND_INS, score_left_out
 from engine.weights.registry import hash_file
@@ -26,7 +26,7 @@ def moving(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the mouths of the drawn clips be seen to move, so that the gates let them through."""
     observe = test_train_consistency.observe
 
-    def observe_moving(*arguments: object) -> Observation:
+    def observe_moving(*arguments: object) -> ClipFeatures:
         seen = observe(*arguments)  # type: ignore[arg-type]
         gap = make_mouth(seen.n_frames).astype(np.float32)
         return replace(seen, tracks=tuple(replace(track, gap=gap) for track in seen.tracks))

@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from engine.models.compact import Member
+from engine.models.compact import CompactMember
 from engine.training.consistency.units import N_UNITS, cluster_hidden, cluster_mfcc
 from tests.engine.training.planted import make_clip, make_clips
 
 
 @pytest.fixture
-def member() -> Member:
+def member() -> CompactMember:
     torch.manual_seed(0)
-    return Member(width=16, dim=8).eval()
+    return CompactMember(width=16, dim=8).eval()
 
 
 def test_every_frame_has_a_unit_and_the_same_one_again() -> None:
@@ -25,7 +25,7 @@ def test_every_frame_has_a_unit_and_the_same_one_again() -> None:
     assert found.min() >= 0 and found.max() < N_UNITS and len(found) > N_UNITS / 2
 
 
-def test_units_of_learnt_rows_are_the_same_again(member: Member) -> None:
+def test_units_of_learnt_rows_are_the_same_again(member: CompactMember) -> None:
     clips = make_clips(6)
     units, again = cluster_hidden(clips, member, 3), cluster_hidden(clips, member, 3)
     assert [len(one) for one in units] == [len(clip.real) for clip in clips]

@@ -9,11 +9,11 @@ import torch
 
 from engine.models.compact import N_SPEECH, CompactConsistency
 from engine.training.clips import TrainingClip
-from engine.training.consistency.ensemble import MemberOptions, Trainee
+from engine.training.consistency.ensemble import MemberOptions, MemberState
 from engine.training.consistency.validation import (
     MIN_WHOLE,
     SECONDS,
-    HeldOut,
+    HeldOutTrials,
     _limit_speakers,
     encode_by_context,
     encode_by_members,
@@ -45,11 +45,11 @@ def deaf(lips: np.ndarray, speech: np.ndarray) -> Encoded:
 
 
 @pytest.fixture(scope="module")
-def fold() -> HeldOut:
+def fold() -> HeldOutTrials:
     return try_fold(make_clips(8), hear)
 
 
-def test_a_perfect_ear_has_perfect_figures(fold: HeldOut) -> None:
+def test_a_perfect_ear_has_perfect_figures(fold: HeldOutTrials) -> None:
     figures = sum_up([fold])
     whole, offsets = figures["whole"], figures["offsets"]
     assert isinstance(whole, dict) and isinstance(offsets, dict)
@@ -63,7 +63,7 @@ def test_a_perfect_ear_has_perfect_figures(fold: HeldOut) -> None:
     json.dumps(figures)  # plain numbers alone
 
 
-def test_shuffled_faces_and_deaf_models_are_worth_nothing(fold: HeldOut) -> None:
+def test_shuffled_faces_and_deaf_models_are_worth_nothing(fold: HeldOutTrials) -> None:
     shuffled = sum_up([fold])["shuffled"]
     assert isinstance(shuffled, dict) and 0.2 < shuffled["auc"] < 0.8
     whole = sum_up([try_fold(make_clips(8), deaf, fast=True)])["whole"]
@@ -97,10 +97,10 @@ def test_unknown_speakers_of_a_source_are_never_each_others_other_voice() -> Non
     assert all("9.mp4" in (trial.face, trial.voice) for trial in tried.whole[1])
 
 
-def make_trainee(monkeypatch: pytest.MonkeyPatch, seed: int = 0) -> Trainee:
+def make_trainee(monkeypatch: pytest.MonkeyPatch, seed: int = 0) -> MemberState:
     shrink_members(monkeypatch)
     torch.manual_seed(seed)
-    trainee = Trainee(MemberOptions())
+    trainee = MemberState(MemberOptions())
     for tensor in trainee.parameters():
         if tensor.ndim:
             torch.nn.init.normal_(tensor, std=0.3)

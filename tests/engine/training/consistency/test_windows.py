@@ -9,7 +9,7 @@ from engine.faces.landmark_features import N_FEATURES
 from engine.models.compact import MEL_SCALE, N_BANDS, N_SPEECH, centre_lips
 from engine.training.clips import TrainingClip
 from engine.training.consistency import windows
-from engine.training.consistency.windows import WindowOptions, WindowSource
+from engine.training.consistency.windows import ConsistencyWindows, WindowOptions
 from tests.engine.training.planted import make_clip, make_clips
 
 LENGTH = 75
@@ -19,8 +19,8 @@ def label(clips: list[TrainingClip]) -> list[np.ndarray]:
     return [np.arange(len(clip.real)) for clip in clips]
 
 
-def draw(clips: list[TrainingClip], size: int = 8, seed: int = 1, step: int = 7) -> windows.Windows:
-    source = WindowSource(clips, WindowOptions())
+def draw(clips: list[TrainingClip], size: int = 8, seed: int = 1, step: int = 7) -> windows.WindowBatch:
+    source = ConsistencyWindows(clips, WindowOptions())
     return source.draw(size, np.random.default_rng([seed, step]), label(clips))
 
 
@@ -99,7 +99,7 @@ def test_face_sound_and_unit_of_a_row_are_of_one_moment() -> None:
 @pytest.mark.usefixtures("plain")
 def test_at_its_own_speed_a_window_is_the_clips_own_rows() -> None:
     clip = make_clip(0, LENGTH)
-    source = WindowSource([clip], WindowOptions(speed=(1.0, 1.0)))
+    source = ConsistencyWindows([clip], WindowOptions(speed=(1.0, 1.0)))
     batch = source.draw(1, np.random.default_rng(0), label([clip]))
     assert np.allclose(batch.lips[0, :-1], centre_lips(clip.lips)[:-1], atol=5e-3)
     assert batch.real.sum() >= LENGTH - 1
@@ -138,5 +138,5 @@ def test_with_too_few_corpora_they_share_equally_or_one_has_all(lengths: list[in
 def test_windows_follow_the_shares() -> None:
     clips = [make_clip(i, 200, "huge") for i in range(9)] + [make_clip(9, 100, "b"), make_clip(10, 100, "c")]
     marks = [np.full(len(clip.real), clip.corpus == "huge") for clip in clips]
-    batch = WindowSource(clips, WindowOptions()).draw(400, np.random.default_rng(0), marks)
+    batch = ConsistencyWindows(clips, WindowOptions()).draw(400, np.random.default_rng(0), marks)
     assert batch.units[:, 0].mean() == pytest.approx(0.4, abs=0.08)

@@ -10,7 +10,7 @@ from engine.datasets.manifest import Row
 from engine.faces.face_crops import BROWS, CHEEKS, EYES, JAW, LIPS, SIZE, AlignedFaces
 from engine.faces.landmark_features import N_MOTION, N_SHAPES
 from engine.faces.landmarker import BLENDSHAPES
-from engine.features.records import Heard, Observation, ObservedTrack
+from engine.features.records import AudioFeatures, ClipFeatures, FaceFeatures
 from engine.models.dvp import DVPOptions
 from engine.training.style.speakers import SpokenClip
 from engine.training.style.train import DynamicsOptions
@@ -124,10 +124,10 @@ def forge(driver: SpokenClip, face: SpokenClip, name: str = "forged.mp4") -> Spo
     return replace(driver, row=row, faces=AlignedFaces(face.faces.pictures, driver.faces.points))
 
 
-def observe_person(clip: SpokenClip, seen: np.ndarray, cut: bool = True, face_px: float = 100.0) -> ObservedTrack:
+def observe_person(clip: SpokenClip, seen: np.ndarray, cut: bool = True, face_px: float = 100.0) -> FaceFeatures:
     """The track that this clip would come from."""
     n_frames = len(clip.motion)
-    return ObservedTrack(
+    return FaceFeatures(
         start=0,
         lips=np.zeros((n_frames, 130), np.float32),
         seen=seen,
@@ -139,11 +139,11 @@ def observe_person(clip: SpokenClip, seen: np.ndarray, cut: bool = True, face_px
     )
 
 
-def observe(*tracks: ObservedTrack) -> Observation:
+def observe(*tracks: FaceFeatures) -> ClipFeatures:
     """An observation of these faces, without sound."""
     there = np.zeros(max((len(track.seen) for track in tracks), default=40), bool)
-    heard = Heard(np.zeros((len(there), 160), np.float32), there, there, -np.inf)
-    return Observation("a.mp4", "ab" * 32, len(there), (640, 480), 25.0, (), heard, tracks, (), {})
+    heard = AudioFeatures(np.zeros((len(there), 160), np.float32), there, there, -np.inf)
+    return ClipFeatures("a.mp4", "ab" * 32, len(there), (640, 480), 25.0, (), heard, tracks, (), {})
 
 
 def _saw(phase: np.ndarray, rise: float) -> np.ndarray:

@@ -10,14 +10,14 @@ import pytest
 import torch
 
 from engine.metrics import auc, eer
-from engine.models.dvp import DVP, Member
+from engine.models.dvp import DVP, StyleMember
 from engine.training.style import train
 from engine.training.style.augmentation import DISTORT, TRAINED, Distortion
 from engine.training.style.speakers import SpokenClip, fit_bases
 from engine.training.style.train import (
-    Batch,
     DynamicsOptions,
-    WindowSource,
+    StyleBatch,
+    StyleWindows,
     measure_natural,
     train_dvp,
     train_member,
@@ -57,11 +57,11 @@ def trained() -> DVP:
     return train_dvp(make_people(16), replace(QUICK, steps=60, batch=32))
 
 
-def make_source(clips: list[SpokenClip], options: DynamicsOptions) -> WindowSource:
-    return WindowSource(clips, fit_bases(clips, options.model), options)
+def make_source(clips: list[SpokenClip], options: DynamicsOptions) -> StyleWindows:
+    return StyleWindows(clips, fit_bases(clips, options.model), options)
 
 
-def draw(source: WindowSource, seed: int = 0) -> Batch:
+def draw(source: StyleWindows, seed: int = 0) -> StyleBatch:
     return source.draw(np.random.default_rng(seed))
 
 
@@ -75,7 +75,7 @@ def score_pairs(model: DVP, clips: list[SpokenClip]) -> tuple[np.ndarray, np.nda
     return scores[same & ~day], scores[~same]
 
 
-def weigh(member: Member, part: str) -> list[float]:
+def weigh(member: StyleMember, part: str) -> list[float]:
     return [
         float(number)
         for name, own in member.named_parameters()
@@ -96,7 +96,7 @@ def test_a_batch_is_of_the_generator_alone(people: list[SpokenClip]) -> None:
 
 def test_windows_are_pieces_of_the_speakers_own_clips(people: list[SpokenClip]) -> None:
     bases = fit_bases(people, MINI)
-    batch = draw(WindowSource(people, bases, PLAIN))
+    batch = draw(StyleWindows(people, bases, PLAIN))
     for rows, speaker in zip(batch.rows, batch.speakers, strict=True):
         own = [bases.describe(clip.motion, clip.faces) for clip in people if clip.speaker == f"p{speaker}"]
         cut = [piece for one in own for piece in np.lib.stride_tricks.sliding_window_view(one, len(rows), axis=0)]
@@ -118,7 +118,7 @@ def test_a_recast_has_the_looks_of_another_and_the_motion_of_the_speaker() -> No
     plain, bases = draw(make_source(clips, PLAIN)), fit_bases(clips, MINI)
     codes = {int(who): look for who, look in zip(plain.speakers, plain.appearance, strict=True)}
     assert len(codes) == 4
-    pairs = WindowSource(clips, bases, replace(QUICK, recasts=40)).pairs
+    pairs = StyleWindows(clips, bases, replace(QUICK, recasts=40)).pairs
     assert len(pairs) == 40
     faces = np.array([min(codes, key=lambda who: float(np.abs(codes[who] - pair.appearance).max())) for pair in pairs])
     assert all(np.abs(codes[face] - pair.appearance).max() < 1e-6 for face, pair in zip(faces, pairs, strict=True))
@@ -140,7 +140,7 @@ def test_a_forged_clip_stands_beside_the_one_that_drove_it() -> None:
     strange = replace(forged, row=replace(forged.row, driver_path=Path("nowhere.mp4")))
     shorter = replace(forged, motion=forged.motion[:-1], faces=forged.faces[:-1])
     bases = fit_bases(clips, MINI)
-    source = WindowSource([*clips, forged, strange, shorter], bases, PLAIN)
+    source = StyleWindows([*clips, forged, strange, shorter], bases, PLAIN)
     assert source.n_speakers == 4 and len(source.pairs) == 2  # of two windows
     rows = [bases.describe(clip.motion, clip.faces) for clip in (forged, clips[1])]
     for pair, start in zip(source.pairs, (0, MINI.window), strict=True):
@@ -203,7 +203,7 @@ def test_the_adversary_grows_from_nothing_to_its_strength(
 ) -> None:
     strengths: list[float] = []
 
-    class Watched(Member):
+    class Watched(StyleMember):
         def forward(self, rows: torch.Tensor, strength: float = 0.0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
             strengths.append(strength)
             return super().forward(rows, strength)
@@ -224,9 +224,9 @@ def test_a_part_that_is_off_is_not_trained(
     people: list[SpokenClip], change: dict[str, object], idle: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes: list[int] = []
-    first = Member(MINI)
+    first = StyleMember(MINI)
 
-    class Watched(Member):
+    class Watched(StyleMember):
         def __init__(self, *arguments: object) -> None:
             super().__init__(*arguments)  # type: ignore[arg-type]
             first.load_state_dict(self.state_dict())
@@ -273,7 +273,7 @@ def test_the_same_seed_gives_the_same_weights(people: list[SpokenClip]) -> None:
 
 def test_strangers_are_told_apart_by_how_they_move(trained: DVP, strangers: list[SpokenClip]) -> None:
     torch.manual_seed(0)
-    untrained = DVP.of([Member(MINI)], trained)
+    untrained = DVP.of([StyleMember(MINI)], trained)
     learnt, luck = (eer(*score_pairs(model, strangers)) for model in (trained, untrained))
     assert learnt < 0.25 and learnt < luck - 0.1
 

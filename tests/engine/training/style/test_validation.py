@@ -14,7 +14,7 @@ import torch
 from engine.datasets.manifest import Row
 from engine.evaluation.speakers.metrics import tell_following, tell_recognition
 from engine.faces.face_crops import AlignedFaces
-from engine.models.dvp import DVP, Member
+from engine.models.dvp import DVP, StyleMember
 from engine.training.style import validation
 from engine.training.style.augmentation import Distortion, recast
 from engine.training.style.speakers import SpokenClip, fit_bases
@@ -22,8 +22,8 @@ from engine.training.style.validation import (
     FACE_SWAP,
     REENACTMENT,
     UNTOUCHED,
-    Look,
     Looks,
+    ValidationEmbeddings,
     cut_windows,
     group_evidence,
     look_at,
@@ -48,7 +48,7 @@ def clips() -> list[SpokenClip]:
 def model(clips: list[SpokenClip]) -> DVP:
     """A network that nobody trained."""
     torch.manual_seed(0)
-    return DVP.of([Member(MINI)], fit_bases(clips, MINI))
+    return DVP.of([StyleMember(MINI)], fit_bases(clips, MINI))
 
 
 @pytest.fixture(autouse=True)
@@ -72,7 +72,7 @@ def draw_looks(first: int = 0, noise: float = 0.0, **methods: tuple[float, Direc
             unit = (vector / np.linalg.norm(vector)).astype(np.float32)
             donor = name_row(first, other, 0, other * N_SESSIONS * PER_SESSION)
             row = mark(plain, method.replace("_", " "), donor)
-            looks[method].append(Look(row, f"{number:064x}", unit, rng.normal(evidence, 0.5), 1.24))
+            looks[method].append(ValidationEmbeddings(row, f"{number:064x}", unit, rng.normal(evidence, 0.5), 1.24))
     return {method.replace("_", " "): own for method, own in looks.items()}
 
 
