@@ -1,6 +1,6 @@
 # make run     the app on http://127.0.0.1:7860, everything set up on the way
 # make lab     the notebooks in JupyterLab, on this machine alone and behind a token; they use the app's data folder
-# make test    every test, the browser's too
+# make test    every test in two processes, the browser's too; make test ROOM=engine/fetch those of one room
 # make check   format, lint, types
 # make soak    ten minutes of good and hostile files, killed workers, a full queue; prints the figures
 #
@@ -13,6 +13,7 @@ PY ?= python3.11
 VENV ?= .venv
 FLAVOUR ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)
 PIP_INDEX ?=
+ROOM ?=
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install $(PIP_INDEX)
 NEEDS := pyproject.toml Makefile constraints/$(FLAVOUR).txt
@@ -28,7 +29,7 @@ lab: $(VENV)/.setup-lab-$(FLAVOUR)
 	  $(BIN)/python -m jupyterlab --ServerApp.ip=127.0.0.1 --ServerApp.root_dir=notebooks
 
 test: $(VENV)/.setup-test-$(FLAVOUR) browser
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile --durations=10 tests/$(ROOM)
 
 check: $(VENV)/.setup-test-$(FLAVOUR)
 	$(BIN)/ruff format --check .

@@ -76,7 +76,7 @@ def test_a_writer_waits_for_another(file: Path, monkeypatch: pytest.MonkeyPatch)
             thread.start()
             thread.join(0.3)
             assert thread.is_alive()
-        thread.join(10)
+        thread.join(60)
         assert not thread.is_alive()
         with one.read() as connection:
             assert connection.execute(text("SELECT count(*) FROM speaker")).scalar_one() == 1

@@ -97,7 +97,7 @@ def test_it_waits_for_a_reader_who_leaves(file: Path) -> None:
 
         thread = threading.Thread(target=read)
         thread.start()
-        assert reading.wait(5)
+        assert reading.wait(60)
         assert gallery.forget(NAME, timeout_s=30).is_erased
         thread.join()
         assert find(file, traces) == set()

@@ -59,14 +59,14 @@ for line in ('no json', '[1]', '{"kind": "begun", "layers": ["a", 2], "version":
         ('print(\'{"kind": "refused", "code": "NO_MEDIA"}\')', Code.NO_MEDIA),
         ('print(\'{"kind": "refused", "code": "__class__", "text": "{0}"}\')', Code.FETCH_FAILED),
         ('print(\'{"kind": "refused", "code": "NO_MEDIA"}\\n{"kind": "finished"}\')', Code.NO_MEDIA),
-        ("open(os.path.join(work['folder'], 'x'), 'wb').write(bytes(200_000)); time.sleep(30)", Code.MEDIA_TOO_LARGE),
+        ("open(os.path.join(work['folder'], 'x'), 'wb').write(bytes(200_000)); time.sleep(300)", Code.MEDIA_TOO_LARGE),
     ],
 )
 def test_child_that_does_not_what_it_should_is_an_error_and_gone(run, lines, error):
     begun_s = time.monotonic()
     with pytest.raises(EngineError) as raised:
         run(lines)
-    assert raised.value.code == error and time.monotonic() - begun_s < 20
+    assert raised.value.code == error and time.monotonic() - begun_s < 100
 
 
 def test_child_has_an_empty_environment_and_only_its_own_files(run, tmp_path, monkeypatch):

@@ -164,7 +164,7 @@ def test_what_is_no_request_for_a_proxy_is_refused(proxy, web, text):
 def test_silent_client_is_let_go(proxy):
     begun_s = time.monotonic()
     assert ask(proxy, "GET http://www.exa").startswith(b"HTTP/1.1 504")
-    assert time.monotonic() - begun_s < 15
+    assert time.monotonic() - begun_s < 60
 
 
 def test_endless_body_ends_at_the_limit(proxy, site):

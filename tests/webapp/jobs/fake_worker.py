@@ -45,9 +45,9 @@ class FakeExaminer:
             raise RuntimeError("a secret detail")
         if word == "large":
             raise MemoryError
-        for completed in range(1000 if word == "slow" else 3):
+        for completed in range(10_000 if word == "slow" else 3):
             time.sleep(STEP_S if word == "slow" else 0.0)
-            on_step("faces", completed, 1000)
+            on_step("faces", completed, 10_000)
         made = make_examination(name)
         return replace(made, analysis=replace(made.analysis, recipe=f"by {os.getpid()}"))
 

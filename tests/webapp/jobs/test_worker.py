@@ -72,9 +72,8 @@ def test_progress_is_seen_from_outside_and_a_cancelled_job_stops_soon(store: Job
     wait_for(lambda: store.get(job.id).step == "faces")
     assert SHARES["faces"][0] <= store.get(job.id).share < SHARES["faces"][1]
     store.cancel(job.id)
-    began = time.monotonic()
-    thread.join(10)
-    assert not thread.is_alive() and time.monotonic() - began < 5  # of the 20 s that it would have taken
+    thread.join(60)
+    assert not thread.is_alive()  # of the 200 s that it would have taken
     assert store.get(job.id).state == JobState.CANCELLED
     assert [path.name for path in store.folder(job.id).iterdir()] == ["input.bin"]
 
@@ -85,7 +84,7 @@ def test_a_deleted_job_stops_and_nothing_of_it_comes_back(store: JobStore, tmp_p
     thread.start()
     wait_for(lambda: store.get(job.id).step == "faces")
     store.delete(job.id)
-    thread.join(10)
+    thread.join(60)
     assert not thread.is_alive() and not store.folder(job.id).exists()
 
 
@@ -189,7 +188,7 @@ def slowly(examine: Callable[..., object]) -> Callable[..., object]:
     return wait
 
 
-def wait_for(is_so: Callable[[], bool], timeout_s: float = 20.0) -> None:
+def wait_for(is_so: Callable[[], bool], timeout_s: float = 60.0) -> None:
     end = time.monotonic() + timeout_s
     while not is_so():
         assert time.monotonic() < end, "it did not come about"
