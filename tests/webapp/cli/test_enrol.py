@@ -24,7 +24,8 @@ from engine.errors import Code
 from engine.features.extractor import FeatureExtractor
 from engine.models.dvp import DVP
 from engine.settings import Settings
-from engine.style.clip_embeddings import ClipEmbedder, Sighting
+from engine.style.clip_embeddings import ClipEmbedder
+from engine.style.records import FaceEmbedding
 from engine.style.embedder import load_dynamics
 from engine.types import OnStep
 from gallery_db import records as notice
@@ -38,7 +39,7 @@ CONSENT = ("--basis", "consent", "--purpose", "verification", "--term-days", "36
 PEOPLE = ("ada", "ben", "cem")
 
 
-def draw_sighting(path: Path, face: int = 0) -> Sighting:
+def draw_sighting(path: Path, face: int = 0) -> FaceEmbedding:
     """A clip named by its person, a number and what was done to it: `ada1_frozen.mp4`."""
     who, number = path.stem[:3], int(path.stem[3])
     person = np.eye(64, dtype=np.float32)[PEOPLE.index(who)]
@@ -46,7 +47,7 @@ def draw_sighting(path: Path, face: int = 0) -> Sighting:
     digest = f"{PEOPLE.index(who)}{number}".rjust(64, "0")
     picture = np.full((96, 96, 3), 90, np.uint8)
     embedding = replace(embed(vector), is_natural="_frozen" not in path.stem)
-    return Sighting(path.name, digest, face, 1.0, 13.0, 11.0, 120.0, picture, embedding)
+    return FaceEmbedding(path.name, digest, face, 1.0, 13.0, 11.0, 120.0, picture, embedding)
 
 
 class FakeWatcher:
@@ -54,13 +55,13 @@ class FakeWatcher:
 
     recipe = RECIPE
 
-    def look(self, path: Path, on_step: OnStep = lambda name, completed, total: None) -> tuple[Sighting, ...]:
+    def look(self, path: Path, on_step: OnStep = lambda name, completed, total: None) -> tuple[FaceEmbedding, ...]:
         if path.stem.startswith("broken"):
             raise Code.UNREADABLE_VIDEO("The file is empty, wanted a video", "Fetch it again.")
         names = path.stem.split("+")
         return tuple(draw_sighting(path.with_stem(name), face) for face, name in enumerate(names))
 
-    def find_speaker(self, path: Path, on_step: OnStep = lambda name, completed, total: None) -> Sighting:
+    def find_speaker(self, path: Path, on_step: OnStep = lambda name, completed, total: None) -> FaceEmbedding:
         found = self.look(path)
         if len(found) > 1:
             raise Code.MANY_FACES(f"2 faces are seen in {path.name}.", "Cut it.")
