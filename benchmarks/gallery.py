@@ -5,10 +5,6 @@ searches it; pgvector in PostgreSQL, which runs on this machine from the package
 from its rows; and a whole search of the gallery with all it reads and writes. Then enrolling with all its checks.
 Vectors are random directions; a query is one of them with noise of the same length, about 0.7 similar. Queries follow
 one another, and every result must be that of an exact search.
-
-Many processes that enrol into one gallery at once: how long each waits, and whether anybody is lost.
-
-`python -m benchmarks.gallery [--processes 8] [--enrolments 1000]`; exits with 1 where somebody is.
 """
 
 import hashlib
@@ -39,7 +35,6 @@ from gallery_db.records import Basis, Consent, NewSample
 from gallery_db.schema import GenerationRow, SpeakerRow, TemplateRow
 from gallery_db.search import REORDERED
 from gallery_db.templates import Generation
-from tests.gallery_db.crowds import enrol_crowd, list_seeds
 from tests.gallery_db.servers import run_postgres
 
 DIM = 64  # of our embeddings
@@ -230,32 +225,6 @@ def main(
             database.close()
         measure_enrolment(Path(folder), enrolled, f"enrolling {enrolled:,} samples", spent_s)
         print_seconds(f"enrolling {enrolled:,} samples", spent_s, TARGET_ENROL_S)
-
-
-if __name__ == "__main__":
-    typer.run(main)
-
-
-def main(
-    processes: Annotated[int, typer.Option(min=1, max=64)] = 8,
-    enrolments: Annotated[int, typer.Option(min=1, max=9999, help="Of each process.")] = 1000,
-) -> None:
-    """Let them, and count."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "gallery" / "gallery.db"
-        Gallery.open(path).close()
-        begun = time.perf_counter()
-        took = 1000 * np.array(enrol_crowd(path, processes, enrolments, timeout_s=3600))
-        elapsed = time.perf_counter() - begun
-        with Gallery.open(path) as gallery:
-            lost = {f"Person {seed}" for seed in list_seeds(processes, enrolments)} - {
-                one.name for one in gallery.speakers()
-            }
-            is_sound = gallery.check().is_sound and not gallery.check().mended
-    p50, p99 = np.quantile(took, [0.5, 0.99])
-    print(f"{processes} processes x {enrolments}: {len(took)} enrolled in {elapsed:.1f} s, {len(lost)} lost")
-    print(f"one takes {p50:.0f} ms (median), {p99:.0f} ms (99 of 100), {took.max():.0f} ms at most; sound: {is_sound}")
-    sys.exit(bool(lost) or not is_sound)
 
 
 if __name__ == "__main__":

@@ -4,8 +4,6 @@
 `wayspeak train consistency MANIFEST --validate --out RUN` left: for each fold of the corpora, networks that never saw
 it. Writes results.json, and from it results.md and figures/*.png; `--what ''` writes anew what is measured already.
 What was seen of the clips is kept in the cache, as by `wayspeak evaluate` and `wayspeak robustness`.
-
-What `benchmarks.results` keeps of a measurement.
 """
 
 import sys
@@ -19,13 +17,13 @@ import typer
 from pydantic import TypeAdapter
 
 from benchmarks.results_page import draw_results, write_page
+from benchmarks.results_records import Measured, Subset
 from benchmarks.standins import StandIns, choose_one_each, load_stand_ins
 from engine.datasets.manifest import Row, read_manifest
 from engine.errors import EngineError
 from engine.evaluation.bench import ConsistencyBenchmark, EvaluationOptions
 from engine.evaluation.consistency import Judged, evaluate_judged, evaluate_planted
 from engine.evaluation.measurements import MeasuredRow, choose_rows, measure_observation
-from engine.evaluation.results import ConsistencyFigures, OffsetFigures
 from engine.evaluation.robustness import RobustnessOptions, RobustnessReport, Step, Watch, measure_robustness
 from engine.features.cache import FeatureCache, observe_cached
 from engine.features.extractor import FeatureExtractor
@@ -33,34 +31,6 @@ from engine.settings import Settings
 from engine.weights.registry import hash_file
 from webapp.cli.output import show_counts
 from webapp.cli.robustness import read_steps
-
-
-@dataclass(frozen=True, slots=True)
-class Subset:
-    """The real clips that a part is about."""
-
-    n_clips: int = 0
-    n_people: int = 0
-    sources: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """All that was measured; None and nothing where it was not."""
-
-    manifest_sha256: str = ""
-    recipe: str = ""  # of the network that the judging ones stand in for
-    dubbed: ConsistencyFigures | None = None  # against swapped voices
-    dubbed_of: Subset = Subset()
-    offsets: OffsetFigures | None = None  # planted
-    forged: ConsistencyFigures | None = None  # against forged clips of 3 s or more
-    forged_of: Subset = Subset()
-    forged_short: ConsistencyFigures | None = None  # the first 2 s of all
-    forged_short_of: Subset = Subset()
-    picture: RobustnessReport | None = None  # made worse
-    sound: RobustnessReport | None = None
-    longer: RobustnessReport | None = None  # sound made worse in clips with speech enough to be judged
-
 
 PARTS = ("dubbed", "forged", "picture", "sound", "longer")
 LONG_S, FORGED_S, SHORT_S = 4.0, 3.0, 2.0  # clips held against swapped voices; against forged ones; beginnings of all

@@ -7,7 +7,7 @@ from typing import TypeVar
 import jinja2
 import plotly.graph_objects as go
 
-from benchmarks.results import Measured
+from benchmarks.results_records import Measured
 from engine.evaluation.plots import draw_consistency, plot_robustness, write_pictures
 from engine.evaluation.results import Against, Discrimination, Share, Trimmed
 from engine.evaluation.robustness import PerturbationResult

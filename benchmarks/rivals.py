@@ -24,7 +24,8 @@ import torch
 import typer
 from torch import nn
 
-from benchmarks.common import Spent, describe_machine, find_middle, measure, write_portrait
+from benchmarks.portrait import write_portrait
+from benchmarks.stopwatches import Spent, describe_machine, find_middle, measure
 from engine.faces.landmarker import FaceNets
 from engine.media.clip import open_clip
 from engine.pipeline import Engine

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.results import Adapter, Measured, Subset
+from benchmarks.results import Adapter
 from benchmarks.results_page import write_page
+from benchmarks.results_records import Measured, Subset
 from benchmarks.standins import StandIns, choose_one_each, load_stand_ins
 from engine.datasets.manifest import Row
 from engine.errors import EngineError
