@@ -13,8 +13,7 @@ from typing import Annotated
 
 import typer
 
-from benchmarks.portrait import write_portrait
-from benchmarks.stopwatches import Spent, describe_machine, measure
+from benchmarks.common import Spent, describe_machine, measure, write_portrait
 from engine.media.audio import StretchBuilder
 from engine.media.clip import _plan_pictures, open_clip
 from engine.media.containers import identify_container

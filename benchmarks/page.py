@@ -25,9 +25,8 @@ import numpy as np
 import psutil
 import typer
 
-from benchmarks.portrait import loop_file, write_portrait
+from benchmarks.common import describe_machine, loop_file, write_portrait
 from benchmarks.speed import compare
-from benchmarks.stopwatches import describe_machine
 from engine.settings import QueueLimits, Settings
 from webapp.analysis.records import AnalysisRequest
 from webapp.jobs.records import JobState, NewJob

@@ -24,8 +24,7 @@ import torch
 import typer
 from torch import nn
 
-from benchmarks.portrait import write_portrait
-from benchmarks.stopwatches import Spent, describe_machine, find_middle, measure
+from benchmarks.common import Spent, describe_machine, find_middle, measure, write_portrait
 from engine.faces.landmarker import FaceNets
 from engine.media.clip import open_clip
 from engine.pipeline import Engine

@@ -17,8 +17,7 @@ from typing import Annotated
 
 import typer
 
-from benchmarks.portrait import loop_file, write_portrait
-from benchmarks.stopwatches import Spent, describe_machine, find_middle, measure
+from benchmarks.common import Spent, describe_machine, find_middle, loop_file, measure, write_portrait
 from engine.media.clip import open_clip
 from engine.pipeline import Engine
 from engine.settings import Settings

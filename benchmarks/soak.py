@@ -21,7 +21,7 @@ import numpy as np
 import psutil
 import typer
 
-from benchmarks.portrait import write_portrait
+from benchmarks.common import write_portrait
 from engine.errors import EngineError
 from engine.settings import QueueLimits, Settings
 from tests import hostile

@@ -18,8 +18,7 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmarks.portrait import loop_file, write_portrait
-from benchmarks.stopwatches import describe_machine
+from benchmarks.common import describe_machine, loop_file, write_portrait
 from engine.consistency.offsets import measure_consistency
 from engine.features.extractor import FeatureExtractor
 from engine.features.records import listen

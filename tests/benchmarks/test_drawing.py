@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.portrait import loop_file, write_portrait
+from benchmarks.common import loop_file, write_portrait
 from engine.faces.landmarker import FaceNets
 from engine.media.clip import open_clip
 from engine.weights import registry

@@ -1,7 +1,7 @@
 import pytest
 
+from benchmarks.common import Spent, find_middle, measure
 from benchmarks.rivals import Way, compare_ways, load_part, print_ways, spread
-from benchmarks.stopwatches import Spent, find_middle, measure
 
 
 def test_the_middle_of_an_odd_number_is_one_of_them() -> None:

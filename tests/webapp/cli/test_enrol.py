@@ -25,8 +25,8 @@ from engine.features.extractor import FeatureExtractor
 from engine.models.dvp import DVP
 from engine.settings import Settings
 from engine.style.clip_embeddings import ClipEmbedder
-from engine.style.records import FaceEmbedding
 from engine.style.embedder import load_dynamics
+from engine.style.records import FaceEmbedding
 from engine.types import OnStep
 from gallery_db import records as notice
 from gallery_db.gallery import Gallery
