@@ -1,16 +1,19 @@
 """The real app in a process of its own, and Chromium to meet it with."""
 
+import atexit
 import json
 import os
 import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +21,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from engine.synthesis.tts import Voice
 from engine.synthesis.visemes import Manner
-from webapp.analysis.examples import Example, make_examples
+from webapp.analysis.examples import FOLDER, Example, make_examples
 
 ROOT = Path(__file__).parents[2]
 FLAGS = """--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
@@ -61,7 +64,8 @@ class Watch:
 @contextmanager
 def serve(folder: Path, **settings: str) -> Iterator[Served]:
     """Run the app on a data folder of its own."""
-    examples = make_examples(folder / "data")
+    shutil.copytree(_draw_examples().parent, folder / "data" / FOLDER)
+    examples = make_examples(folder / "data")  # all there
     tripwire = folder / "ffmpeg-was-run"
     port = _find_port()
     environment = os.environ | {
@@ -157,6 +161,14 @@ def fetch(page: Page, name: str) -> Any:
     address = page.locator(f"#ws-get-{name}").get_attribute("href")
     assert address and address.startswith("files/")
     return urllib.request.urlopen(page.url.partition("?")[0] + address, timeout=60)
+
+
+@cache
+def _draw_examples() -> Path:
+    """Draw the examples, which takes long, once for all servers of this process."""
+    folder = tempfile.mkdtemp(prefix="wayspeak-examples-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return make_examples(Path(folder))[0]
 
 
 def _is_outside(url: str) -> bool:

@@ -1,4 +1,4 @@
-"""The real app and Chromium, started for a file of tests and ended after it."""
+"""The real app and Chromium; the app is started once in each process of tests."""
 
 from collections.abc import Iterator
 
@@ -8,13 +8,13 @@ from playwright.sync_api import Browser
 from tests.webapp.browsing import Served, launch, serve
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     with serve(tmp_path_factory.mktemp("served")) as served:
         yield served
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module")  # while it runs, other tests of the process could not run an event loop
 def browser() -> Iterator[Browser]:
     with launch() as chromium:
         yield chromium
