@@ -53,6 +53,13 @@ def test_each_path_that_a_page_names_is_there(page: Path) -> None:
     assert not missing
 
 
+def test_each_name_of_the_architecture_is_in_the_code() -> None:
+    names = set(re.findall(r"`([A-Z]\w+)`", (ROOT / "docs" / "architecture.md").read_text("utf-8")))
+    files = [file for folder in ("engine", "gallery_db", "webapp") for file in (ROOT / folder).rglob("*.py")]
+    defined = set(re.findall(r"^(?:class )?([A-Z]\w+)", "\n".join(map(Path.read_text, files)), re.MULTILINE))
+    assert len(names) > 10 and names <= defined
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_each_link_within_the_documentation_leads_somewhere(page: Path) -> None:
     for link in LINK.findall(page.read_text("utf-8")):
