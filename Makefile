@@ -29,7 +29,7 @@ lab: $(VENV)/.setup-lab-$(FLAVOUR)
 	  $(BIN)/python -m jupyterlab --ServerApp.ip=127.0.0.1 --ServerApp.root_dir=notebooks
 
 test: $(VENV)/.setup-test-$(FLAVOUR) browser
-	$(BIN)/python -m pytest -n 2 --dist loadfile --durations=10 tests/$(ROOM)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=10 tests/$(ROOM)
 
 check: $(VENV)/.setup-test-$(FLAVOUR)
 	$(BIN)/ruff format --check .

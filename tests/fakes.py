@@ -7,15 +7,13 @@ The sound of `make_clip` is noise as loud as that mouth is open, so face and voi
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from engine.consistency.scorers import ConsistencyScorer
 from engine.errors import EngineError
 from engine.faces.landmark_features import MOUTH_SHAPES
 from engine.faces.landmarker import LEFT_EYE, N_LANDMARKS, RIGHT_EYE, Detection, Mesh, Region
-from engine.features.records import AudioFeatures, FaceFeatures
-from engine.speech.vad import VoiceOptions
 from engine.types import (
     FPS,
     SAMPLES_PER_FRAME,
@@ -34,6 +32,11 @@ from engine.types import (
     TrackReport,
     Window,
 )
+
+if TYPE_CHECKING:  # these bring torch, which the processes of a fake worker do without
+    from engine.consistency.scorers import ConsistencyScorer
+    from engine.features.records import AudioFeatures, FaceFeatures
+    from engine.speech.vad import VoiceOptions
 
 JAW_OPEN = 25  # column of the blendshapes
 JAW_COLUMN = MOUTH_SHAPES.index(JAW_OPEN) - len(MOUTH_SHAPES)  # of a row of lip features
@@ -146,7 +149,11 @@ class FakeNets:
 class FakeVoice:
     """Takes everything louder than -70 dBFS for speech, frame by frame."""
 
-    options = VoiceOptions()
+    @property
+    def options(self) -> "VoiceOptions":
+        from engine.speech.vad import VoiceOptions
+
+        return VoiceOptions()
 
     def find_speech(self, audio: np.ndarray) -> np.ndarray:
         """(T,) bool."""
@@ -159,7 +166,7 @@ class FakeEncoder:
 
     needs_mouths = False
 
-    def read(self, track: FaceFeatures, heard: AudioFeatures) -> tuple[np.ndarray, np.ndarray]:
+    def read(self, track: "FaceFeatures", heard: "AudioFeatures") -> tuple[np.ndarray, np.ndarray]:
         """What the compact model reads."""
         return track.lips, heard.rows[track.start : track.end]
 
@@ -178,7 +185,7 @@ class FakeMouthReader(FakeEncoder):
 
     needs_mouths = True
 
-    def read(self, track: FaceFeatures, heard: AudioFeatures) -> tuple[np.ndarray, np.ndarray]:
+    def read(self, track: "FaceFeatures", heard: "AudioFeatures") -> tuple[np.ndarray, np.ndarray]:
         """What AV-HuBERT reads; ValueError where it was not cut."""
         if track.mouths is None or heard.filterbank is None:
             raise ValueError("the mouths were not cut")
@@ -196,8 +203,10 @@ class FakeMouthReader(FakeEncoder):
 
 def make_expert(
     mode: Mode = Mode.STRICT, model: Model = Model.COMPACT, encoder: FakeEncoder | None = None
-) -> ConsistencyScorer:
+) -> "ConsistencyScorer":
     """An expert that needs no weights."""
+    from engine.consistency.scorers import ConsistencyScorer
+
     return ConsistencyScorer(model, encoder or FakeEncoder(), f"fake-{model}", mode)
 
 
