@@ -25,7 +25,7 @@ from engine.evaluation.lip_closures import (
     evaluate_articulation,
 )
 from engine.evaluation.measurements import MIN_TRACK, choose_rows, read_rows
-from engine.features.cache import FeatureCache, observe_cached
+from engine.features.cache import FeatureCache, extract_cached
 from engine.features.extractor import FeatureExtractor
 from engine.media.clip import open_clip
 from engine.settings import Settings
@@ -37,25 +37,25 @@ from webapp.cli.output import show_counts
 class Listener:
     """Sees and hears clips, and counts what the hearing costs."""
 
-    def __init__(self, observer: FeatureExtractor, cache: FeatureCache, recogniser: SoundRecogniser):
-        self.observer, self.cache, self.recogniser = observer, cache, recogniser
+    def __init__(self, extractor: FeatureExtractor, cache: FeatureCache, recogniser: SoundRecogniser):
+        self.extractor, self.cache, self.recogniser = extractor, cache, recogniser
         self.heard_s = self.took_s = 0.0
 
     def listen(self, row: Row) -> Talk | str:
         """Give the face that is measured longest with the sounds of its clip, or why there is none."""
         try:
-            seen = observe_cached(row.path, self.observer, self.cache)
-            audio = open_clip(row.path, self.observer.limits).audio
+            seen = extract_cached(row.path, self.extractor, self.cache)
+            audio = open_clip(row.path, self.extractor.limits).audio
         except EngineError as error:
             return error.message
         faces = [track for track in seen.tracks if track.seen.sum() >= MIN_TRACK]
         if not faces:
             return "no face is seen for a second"
         began = time.process_time()
-        sounds = self.recogniser.recognise(audio, seen.heard.voiced)
+        sounds = self.recogniser.recognise(audio, seen.audio.voiced)
         self.took_s += time.process_time() - began
         self.heard_s += len(audio) / SAMPLE_RATE
-        return Talk(row, max(faces, key=lambda track: int(track.seen.sum())), seen.heard.voiced, sounds)
+        return Talk(row, max(faces, key=lambda track: int(track.seen.sum())), seen.audio.voiced, sounds)
 
 
 def print_figures(figures: Sequence[ArticulationFigures], console: Console) -> None:
@@ -92,9 +92,9 @@ def main(
     settings, console = Settings.from_env(), Console()
     rows = [row for row in read_rows([manifest])[0] if not language or row.language == language]
     usable, useless = choose_rows([*rows, *(read_rows(also)[0] if also else ())])
-    observer = FeatureExtractor.load(settings)
-    store = FeatureCache(cache or settings.data_dir / "cache", observer.recipe)
-    listener = Listener(observer, store, SoundRecogniser.load())
+    extractor = FeatureExtractor.load(settings)
+    store = FeatureCache(cache or settings.data_dir / "cache", extractor.recipe)
+    listener = Listener(extractor, store, SoundRecogniser.load())
     talks, unheard = [], []
     with show_counts() as on_row:
         for done, row in enumerate(usable):

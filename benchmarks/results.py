@@ -25,7 +25,7 @@ from engine.evaluation.bench import ConsistencyBenchmark, EvaluationOptions
 from engine.evaluation.consistency import Judged, evaluate_judged, evaluate_planted
 from engine.evaluation.measurements import MeasuredRow, choose_rows, measure_observation
 from engine.evaluation.robustness import RobustnessOptions, RobustnessReport, Step, Watch, measure_robustness
-from engine.features.cache import FeatureCache, observe_cached
+from engine.features.cache import FeatureCache, extract_cached
 from engine.features.extractor import FeatureExtractor
 from engine.settings import Settings
 from engine.weights.registry import hash_file
@@ -45,7 +45,7 @@ class Hall:
 
     rows: Sequence[Row]
     stand_ins: StandIns
-    observer: FeatureExtractor
+    extractor: FeatureExtractor
     cache: Path
 
     def keep(self, recipe: str) -> FeatureCache:
@@ -53,7 +53,7 @@ class Hall:
 
     def measure(self, rows: Sequence[Row], min_seconds: float) -> list[MeasuredRow]:
         """Score each row by the network that never saw its source; what cannot be scored is left out."""
-        store, found = self.keep(self.observer.recipe), []
+        store, found = self.keep(self.extractor.recipe), []
         with show_counts() as on_row:
             for done, row in enumerate(rows, start=1):
                 told = self._measure(row, store, min_seconds)
@@ -63,7 +63,7 @@ class Hall:
 
     def _measure(self, row: Row, store: FeatureCache, min_seconds: float) -> MeasuredRow | None:
         try:
-            seen = observe_cached(row.path, self.observer, store)
+            seen = extract_cached(row.path, self.extractor, store)
         except EngineError as error:
             sys.stderr.write(f"{row.written}: {error.message}\n")
             return None
@@ -109,10 +109,10 @@ def main(
 def open_hall(manifest: Path, run: Path, cache: Path | None) -> Hall:
     """Load everything, and leave out the clips that every network may have seen."""
     settings = Settings.from_env()
-    observer, rows = FeatureExtractor.load(settings), read_manifest(manifest)
-    stand_ins = load_stand_ins(rows, run, observer)
+    extractor, rows = FeatureExtractor.load(settings), read_manifest(manifest)
+    stand_ins = load_stand_ins(rows, run, extractor)
     usable = [row for row in choose_rows(rows)[0] if stand_ins.judges(row)]
-    return Hall(usable, stand_ins, observer, cache or settings.data_dir / "cache")
+    return Hall(usable, stand_ins, extractor, cache or settings.data_dir / "cache")
 
 
 def measure_dubbed(hall: Hall, measured: Measured) -> Measured:
@@ -149,7 +149,7 @@ def measure_forged(hall: Hall, measured: Measured) -> Measured:
 def measure_worse(hall: Hall, seconds: float, people: int, steps: Sequence[Step]) -> RobustnessReport:
     """Make the first seconds of one clip of each of so many people worse."""
     rows = choose_one_each([one.row for one in hall.measure(in_sync(hall.rows), seconds)], people)
-    watch, options = Watch(hall.observer, hall.keep, seconds), RobustnessOptions(tuple(steps), seconds)
+    watch, options = Watch(hall.extractor, hall.keep, seconds), RobustnessOptions(tuple(steps), seconds)
     with show_counts() as on_step:
         return measure_robustness(rows, hall.stand_ins.choose, watch, options, on_step)
 

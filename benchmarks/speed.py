@@ -21,7 +21,7 @@ import typer
 from benchmarks.common import describe_machine, loop_file, write_portrait
 from engine.consistency.offsets import measure_consistency
 from engine.features.extractor import FeatureExtractor
-from engine.features.records import listen
+from engine.features.records import extract_audio
 from engine.media.clip import open_clip
 from engine.pipeline import Engine
 from engine.settings import Settings
@@ -65,25 +65,25 @@ def measure_steps(engine: Engine, path: Path) -> tuple[float, Counter[str], Coun
     """Seconds of video, seconds spent on each step, calls of each net."""
     spent_s: Counter[str] = Counter()
     calls: Counter[str] = Counter()
-    known = engine.observer
+    known = engine.extractor
     with stopwatch(spent_s, "read (hash, packets, sound)"):
         clip = open_clip(path, known.limits)
     with stopwatch(spent_s, "decode alone"):
         for _ in clip.read_frames():
             pass
     with stopwatch(spent_s, "speech (log-mel, voice detection)"):
-        listen(clip, known.voice)
+        extract_audio(clip, known.voice)
     timed = FeatureExtractor(TimedNets(known.faces, spent_s, calls), known.voice, "timed", limits=known.limits)  # type: ignore[arg-type]
-    seen = timed.observe(path)
+    seen = timed.extract(path)
     spent_s["faces, decoding beside"] = seen.timings_s["faces"]  # type: ignore[assignment]
     spent_s["lips"] = seen.timings_s["lips"]  # type: ignore[assignment]
     for track in seen.tracks:
         with stopwatch(spent_s, "encode"):
-            encoded = engine.expert.encode(*engine.expert.encoder.read(track, seen.heard))
+            encoded = engine.expert.encode(*engine.expert.encoder.read(track, seen.audio))
         with stopwatch(spent_s, "score"):
             measure_consistency(encoded, track.seen, engine.options.consistency)
     with stopwatch(spent_s, "total, end to end"):
-        engine.judge(engine.observe(path))
+        engine.judge(engine.extract(path))
     return clip.duration_s, spent_s, calls
 
 

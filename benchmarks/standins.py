@@ -46,7 +46,7 @@ class StandIns:
         ]
 
 
-def load_stand_ins(rows: Sequence[Row], run: Path, observer: FeatureExtractor) -> StandIns:
+def load_stand_ins(rows: Sequence[Row], run: Path, extractor: FeatureExtractor) -> StandIns:
     """Take up what `wayspeak train consistency MANIFEST --validate --out RUN` left: networks, and what each never saw.
 
     They take the recipe of the network they stand for, so that its calibration, which was fitted on the scores of just
@@ -62,7 +62,7 @@ def load_stand_ins(rows: Sequence[Row], run: Path, observer: FeatureExtractor) -
         if members:  # none where no clip of the fold is long enough to be judged
             net = CompactConsistency.of([_load(path).member for path in members])
             expert = ConsistencyScorer(shipped.expert.model, CompactEncoder(net), shipped.expert.recipe)
-            engines[fold] = Engine(observer, expert, shipped.recipe, shipped.options, calibration=shipped.calibration)
+            engines[fold] = Engine(extractor, expert, shipped.recipe, shipped.options, calibration=shipped.calibration)
     if not engines:
         raise EngineError(f"{run} has no checkpoints of networks with a fold left out.", "Train with --validate.")
     taught = choose_rows(rows)

@@ -87,14 +87,14 @@ class Engine:
 
     def __init__(
         self,
-        observer: FeatureExtractor,
+        extractor: FeatureExtractor,
         expert: ConsistencyScorer,
         recipe: str,
         options: EngineOptions | None = None,
         second: ConsistencyScorer | None = None,
         calibration: Calibration | None = None,
     ):
-        self.observer, self.expert, self.second = observer, expert, second
+        self.extractor, self.expert, self.second = extractor, expert, second
         self.recipe, self.options = recipe, options or EngineOptions.of(expert.model)
         self.calibration: Calibration | None = None  # of the first model's scores; None: they stay raw
         self.apply(calibration)
@@ -117,19 +117,19 @@ class Engine:
         options = options or EngineOptions.of(method.model)
         files = [locate_model(model, settings.data_dir) for model in method.models]
         encoders = [load_encoder(model, file, settings) for model, file in zip(method.models, files, strict=True)]
-        observer = FeatureExtractor.load(
+        extractor = FeatureExtractor.load(
             settings, options.faces, any(SPECS[model].needs_mouths for model in method.models), cut_faces
         )
         seconds = [SPECS[model].options for model in method.models[1:]]
         experts = [
-            ConsistencyScorer(model, encoder, _write_recipe(observer, [file], method.mode, own), method.mode, own)
+            ConsistencyScorer(model, encoder, _write_recipe(extractor, [file], method.mode, own), method.mode, own)
             for model, encoder, file, own in zip(
                 method.models, encoders, files, [options.consistency, *seconds], strict=True
             )
         ]
-        recipe = _write_recipe(observer, files, method.mode, (options, seconds))
+        recipe = _write_recipe(extractor, files, method.mode, (options, seconds))
         in_force = find_calibration(Task.CONSISTENCY, experts[0].recipe, calibrations)
-        return cls(observer, experts[0], recipe, options, next(iter(experts[1:]), None), in_force)
+        return cls(extractor, experts[0], recipe, options, next(iter(experts[1:]), None), in_force)
 
     def apply(self, calibration: Calibration | None) -> None:
         """Put a record in force, or none; RECIPE_MISMATCH for another recipe, BAD_CALIBRATION for what cannot judge."""
@@ -142,11 +142,11 @@ class Engine:
 
         Raises EngineError for a file that cannot be read; a file that can be read always gives an Analysis.
         """
-        return self.judge(self.observe(path, on_step), on_step)
+        return self.judge(self.extract(path, on_step), on_step)
 
-    def observe(self, path: Path, on_step: OnStep = lambda name, completed, total: None) -> ClipFeatures:
+    def extract(self, path: Path, on_step: OnStep = lambda name, completed, total: None) -> ClipFeatures:
         """See and hear the whole file, judging nothing."""
-        return self.observer.observe(path, on_step)
+        return self.extractor.extract(path, on_step)
 
     def judge(self, seen: ClipFeatures, on_step: OnStep = lambda name, completed, total: None) -> Analysis:
         """Score every face that its gates let through, and say of the others why not."""
@@ -237,10 +237,10 @@ class Engine:
         )
 
 
-def _write_recipe(observer: FeatureExtractor, files: Sequence[Path], mode: Mode, options: object) -> str:
+def _write_recipe(extractor: FeatureExtractor, files: Sequence[Path], mode: Mode, options: object) -> str:
     """Name what saw and heard, the models, the mode and the options."""
     versions = (ROWS_VERSION, MOUTHS_VERSION)
-    return write_recipe([*observer.files, *files], (options, observer.voice.options, *versions), [mode])
+    return write_recipe([*extractor.files, *files], (options, extractor.voice.options, *versions), [mode])
 
 
 def _gate_unheard_faces(seen: ClipFeatures, options: GateOptions) -> tuple[Gated, ...]:

@@ -25,7 +25,7 @@ class ModelSpec:
     options: ConsistencyOptions = PLAIN_MEAN  # of strict mode; those of ConsistencyOptions were fitted to compact
     # how high a speaker's score is was measured for compact alone: with another, no face is named as the speaker
     gates: GateOptions = field(default_factory=lambda: GateOptions(clear_score=inf))
-    needs_mouths: bool = False  # reads mouth crops and the filterbank, which an observer cuts only when asked to
+    needs_mouths: bool = False  # reads mouth crops and the filterbank, which an extractor cuts only when asked to
     research_only: bool = False  # the licence allows non-commercial research alone, of the scores too
     in_paper_mode: bool = False  # a model of SpeechForensics: offered in paper mode
     names_sources: bool = False  # the sidecar names the sources that it was trained on

@@ -81,7 +81,7 @@ class AVHubertEncoder:
     def read(self, track: FaceFeatures, heard: AudioFeatures) -> Rows:
         """`mouths.crop_mouths` and `speech.filterbank_rows`."""
         if track.mouths is None or heard.filterbank is None:
-            raise ValueError("the mouths of this observation were not cut: observe with `cut_mouths`")
+            raise ValueError("the mouths of this observation were not cut: extract with `cut_mouths`")
         return track.mouths, heard.filterbank[track.start : track.end]
 
     def encode(self, face: np.ndarray, sound: np.ndarray) -> Encoded:
@@ -112,12 +112,12 @@ class ConsistencyScorer:
 
     def mask(self, seen: ClipFeatures, face: FaceFeatures) -> np.ndarray:
         """(T,) bool: the frames that are real. The paper asks only how far the sound goes."""
-        present = seen.heard.present[face.start : face.end]
+        present = seen.audio.present[face.start : face.end]
         return present if self.mode == Mode.PAPER else face.seen & present
 
     def measure(self, seen: ClipFeatures, face: FaceFeatures) -> Consistency | None:
         """Compare one face with the sound of its time, through no gate; None where too few frames can be paired."""
-        rows, mask = self.encoder.read(face, seen.heard), self.mask(seen, face)
+        rows, mask = self.encoder.read(face, seen.audio), self.mask(seen, face)
         if self.mode == Mode.STRICT:
             encoded = self.encoder.encode(*rows)
             return measure_consistency(replace(encoded, start=face.start), mask, self.options)

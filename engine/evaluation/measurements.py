@@ -15,7 +15,7 @@ from engine.evaluation.speakers.embeddings import EmbeddedRows, embed_rows
 from engine.evaluation.speakers.identity import IdentityOptions, name_unusable
 from engine.evaluation.trials import TrialClip
 from engine.faces.tracking import FaceOptions
-from engine.features.cache import FeatureCache, decode_ahead, observe_cached
+from engine.features.cache import FeatureCache, decode_ahead, extract_cached
 from engine.features.extractor import FeatureExtractor
 from engine.features.records import ClipFeatures, FaceFeatures
 from engine.pipeline import Engine
@@ -114,7 +114,7 @@ def measure_rows(
     for done, row in enumerate(rows):
         on_row("measure", done, len(rows))
         try:
-            found = measure_observation(row, observe_cached(row.path, engine.observer, cache), engine, min_seconds)
+            found = measure_observation(row, extract_cached(row.path, engine.extractor, cache), engine, min_seconds)
         except EngineError as error:
             found = error.message
         if isinstance(found, str):
@@ -134,9 +134,9 @@ def score_clips(
 ) -> Measurements:
     """See, hear and score the clips of all rows that can be used."""
     usable, useless = choose_rows(rows, reading.limit)
-    store = reading.open_cache(settings, engine.observer.recipe, SPECS[engine.expert.model].needs_mouths)
+    store = reading.open_cache(settings, engine.extractor.recipe, SPECS[engine.expert.model].needs_mouths)
     with name_disk_errors():
-        reading.decode(usable, settings, engine.observer.face_options, store, on_row)
+        reading.decode(usable, settings, engine.extractor.face_options, store, on_row)
         found = measure_rows(usable, engine, store, reading.min_seconds, on_row)
     return replace(found, skipped=(*useless, *found.skipped))
 
@@ -150,11 +150,11 @@ def embed_people(
 ) -> EmbeddedRows:
     """See and embed the clips of all rows that can be used."""
     usable, useless = choose_rows(rows, reading.limit, lambda row: name_unusable(row, options.task))
-    embedder, observer = load_embedder(options.embedder, settings), FeatureExtractor.load(settings, cut_faces=True)
-    store = reading.open_cache(settings, observer.recipe, with_faces=True)
+    embedder, extractor = load_embedder(options.embedder, settings), FeatureExtractor.load(settings, cut_faces=True)
+    store = reading.open_cache(settings, extractor.recipe, with_faces=True)
     with name_disk_errors():
-        reading.decode(usable, settings, observer.face_options, store, on_row)
-        embedded = embed_rows(usable, embedder, observer, store, reading.min_seconds, on_row)
+        reading.decode(usable, settings, extractor.face_options, store, on_row)
+        embedded = embed_rows(usable, embedder, extractor, store, reading.min_seconds, on_row)
     return replace(embedded, skipped=(*useless, *embedded.skipped))
 
 
@@ -187,7 +187,7 @@ def _read_cells(row: Row) -> str | None:
 
 def measure_observation(row: Row, seen: ClipFeatures, engine: Engine, min_seconds: float = 0.0) -> MeasuredRow | str:
     """Score the face that fits the sound best, or say why none can be."""
-    if not seen.heard.present.any():
+    if not seen.audio.present.any():
         return "it has no sound"
     if seen.duration_s < min_seconds:
         return f"it is shorter than {min_seconds:g} s"
@@ -203,7 +203,7 @@ def measure_observation(row: Row, seen: ClipFeatures, engine: Engine, min_second
 
 def _take_face(row: Row, seen: ClipFeatures, face: FaceFeatures, engine: Engine) -> TrialClip:
     expert = engine.expert
-    lips, speech = expert.encoder.read(face, seen.heard)
+    lips, speech = expert.encoder.read(face, seen.audio)
     return TrialClip(
         name=row.written,
         speaker=row.person,
@@ -213,6 +213,6 @@ def _take_face(row: Row, seen: ClipFeatures, face: FaceFeatures, engine: Engine)
         speech=speech,
         mask=expert.mask(seen, face),
         encoded=expert.encode(lips, speech),
-        voiced=seen.heard.voiced[face.start : face.end],
+        voiced=seen.audio.voiced[face.start : face.end],
         face_px=face.face_px,
     )

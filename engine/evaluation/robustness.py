@@ -18,7 +18,7 @@ from engine.evaluation.results import Discrimination, Share, part, share_with_in
 from engine.evaluation.trials import try_other_voices
 from engine.features.cache import FeatureCache
 from engine.features.extractor import FeatureExtractor
-from engine.features.records import ClipFeatures, listen
+from engine.features.records import ClipFeatures, extract_audio
 from engine.media.clip import open_clip
 from engine.pipeline import Engine
 from engine.types import FPS, Clip, OnStep
@@ -102,29 +102,31 @@ def measure_robustness(
 class Watch:
     """Sees and hears clips under a step, each once: what was seen is kept by file, step and length."""
 
-    def __init__(self, observer: FeatureExtractor, open_cache: Callable[[str], FeatureCache], seconds: float):
-        self.observer, self.open_cache, self.seconds = observer, open_cache, seconds
+    def __init__(self, extractor: FeatureExtractor, open_cache: Callable[[str], FeatureCache], seconds: float):
+        self.extractor, self.open_cache, self.seconds = extractor, open_cache, seconds
 
     def see(self, row: Row, step: Step) -> ClipFeatures:
         """Observe one clip; raises EngineError for a file that cannot be read, OSError where nothing can be kept."""
-        store = self.open_cache(f"{self.observer.recipe}+first-{self.seconds:g}s+{step.key}-v{VERSION}")
+        store = self.open_cache(f"{self.extractor.recipe}+first-{self.seconds:g}s+{step.key}-v{VERSION}")
         digest = hash_file(row.path) if row.path.is_file() else ""
         known = store.load(digest) if digest else None
         if known is not None:
             return known
-        clip = cut_clip(open_clip(row.path, self.observer.limits), self.seconds)
+        clip = cut_clip(open_clip(row.path, self.extractor.limits), self.seconds)
         seen = self._hear(row, clip, step) if step.kind in OF_SOUND else self._look(clip, step)
         store.save(seen)
         return seen
 
     def _look(self, clip: Clip, step: Step) -> ClipFeatures:
-        return self.observer.observe_clip(perturb(clip, step.kind, step.level) if step.kind else clip)
+        return self.extractor.extract_clip(perturb(clip, step.kind, step.level) if step.kind else clip)
 
     def _hear(self, row: Row, clip: Clip, step: Step) -> ClipFeatures:
         assert step.kind is not None
         seen = self.see(row, UNTOUCHED)
-        heard = listen(perturb(clip, step.kind, step.level), self.observer.voice, seen.heard.filterbank is not None)
-        return replace(seen, heard=heard)
+        heard = extract_audio(
+            perturb(clip, step.kind, step.level), self.extractor.voice, seen.audio.filterbank is not None
+        )
+        return replace(seen, audio=heard)
 
 
 def _try(row: Row, step: Step, watch: Watch) -> ClipFeatures | str:

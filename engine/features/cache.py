@@ -43,11 +43,11 @@ Arrays = Mapping[str, np.ndarray]
 
 
 class ExtractsFeatures(Protocol):
-    """What `observe_cached` needs of an `FeatureExtractor`."""
+    """What `extract_cached` needs of an `FeatureExtractor`."""
 
     recipe: str
 
-    def observe(self, path: Path, on_step: OnStep = ...) -> ClipFeatures:
+    def extract(self, path: Path, on_step: OnStep = ...) -> ClipFeatures:
         """See and hear the whole file."""
         ...
 
@@ -83,8 +83,8 @@ class _Part:
 
 
 def _pack_mouths(seen: ClipFeatures) -> Arrays:
-    assert seen.heard.filterbank is not None
-    arrays = {"filterbank": seen.heard.filterbank}
+    assert seen.audio.filterbank is not None
+    arrays = {"filterbank": seen.audio.filterbank}
     arrays |= {f"mouths_{number}": track.mouths for number, track in enumerate(seen.tracks) if track.mouths is not None}
     if seen.first_mouths is not None:
         arrays["first"] = seen.first_mouths
@@ -96,8 +96,8 @@ def _unpack_mouths(arrays: Arrays, seen: ClipFeatures) -> ClipFeatures:
     if any(own.shape != (len(track.seen), CROP, CROP) for own, track in zip(mouths, seen.tracks, strict=True)):
         raise ValueError("mouths that do not belong to their tracks")
     tracks = tuple(replace(track, mouths=own) for own, track in zip(mouths, seen.tracks, strict=True))
-    heard = replace(seen.heard, filterbank=arrays["filterbank"])
-    return replace(seen, heard=heard, tracks=tracks, first_mouths=arrays["first"] if seen.tracks else None)
+    heard = replace(seen.audio, filterbank=arrays["filterbank"])
+    return replace(seen, audio=heard, tracks=tracks, first_mouths=arrays["first"] if seen.tracks else None)
 
 
 def _pack_faces(seen: ClipFeatures) -> Arrays:
@@ -181,20 +181,20 @@ class FeatureCache:
         return self.folder / f"{sha256}.npz"
 
 
-def observe_cached(
-    path: Path, observer: ExtractsFeatures, cache: FeatureCache, on_step: OnStep = lambda name, completed, total: None
+def extract_cached(
+    path: Path, extractor: ExtractsFeatures, cache: FeatureCache, on_step: OnStep = lambda name, completed, total: None
 ) -> ClipFeatures:
     """Observe a file, decoding it only where the cache does not know its content; the name is always this path's.
 
     Raises EngineError for a file that cannot be read, OSError where the cache cannot be written, and ValueError where
-    observer and cache are of two recipes.
+    extractor and cache are of two recipes.
     """
-    if observer.recipe != cache.recipe:
-        raise ValueError(f"the cache is of recipe {cache.recipe}, the observer of {observer.recipe}")
+    if extractor.recipe != cache.recipe:
+        raise ValueError(f"the cache is of recipe {cache.recipe}, the extractor of {extractor.recipe}")
     known = cache.load(_hash(path)) if path.is_file() else None
     if known is not None:
         return replace(known, name=path.name)
-    seen = observer.observe(path, on_step)
+    seen = extractor.extract(path, on_step)
     cache.save(seen)
     return seen
 
@@ -223,12 +223,12 @@ def _pack(seen: ClipFeatures) -> dict[str, Any]:
         "size_px": seen.size_px,
         "source_fps": seen.source_fps,
         "reasons": seen.reasons,
-        "level_dbfs": seen.heard.level_dbfs,
+        "level_dbfs": seen.audio.level_dbfs,
         "cuts": seen.cuts,
         "timings_s": seen.timings_s,
         "tracks": [{"start": track.start, "face_px": track.face_px} for track in seen.tracks],
     }
-    arrays = {"rows": seen.heard.rows, "voiced": seen.heard.voiced, "present": seen.heard.present}
+    arrays = {"rows": seen.audio.rows, "voiced": seen.audio.voiced, "present": seen.audio.present}
     for number, track in enumerate(seen.tracks):
         arrays |= {f"{name}_{number}": getattr(track, name) for name in TRACK_ARRAYS}
     return arrays | {"record": _write_record(record)}
@@ -260,7 +260,7 @@ def _unpack(arrays: Arrays) -> ClipFeatures:
         size_px=(record["size_px"][0], record["size_px"][1]),
         source_fps=record["source_fps"],
         reasons=tuple(Reason(reason) for reason in record["reasons"]),
-        heard=heard,
+        audio=heard,
         tracks=tracks,
         cuts=tuple(record["cuts"]),
         timings_s=record["timings_s"],
@@ -285,7 +285,7 @@ def decode_ahead(
     alone = replace(settings, threads=1)
     # spawned, since a fork would take over the locks of the networks' threads as they happen to be
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-        futures = [pool.submit(_observe_aside, path, alone, face_options, cache) for path in missing]
+        futures = [pool.submit(_extract_in_worker, path, alone, face_options, cache) for path in missing]
         for done, future in enumerate(futures):
             on_row("decode", done, len(missing))
             try:
@@ -299,17 +299,17 @@ def decode_ahead(
 
 
 @remember
-def _load_observer(
+def _load_extractor(
     settings: Settings, face_options: FaceOptions, cut_mouths: bool, cut_faces: bool
 ) -> FeatureExtractor:
     """Load the networks once in each process."""
     return FeatureExtractor.load(settings, face_options, cut_mouths, cut_faces)
 
 
-def _observe_aside(path: Path, settings: Settings, face_options: FaceOptions, cache: FeatureCache) -> None:
+def _extract_in_worker(path: Path, settings: Settings, face_options: FaceOptions, cache: FeatureCache) -> None:
     """Observe one file into the cache, in a process of its own."""
     try:
-        observer = _load_observer(settings, face_options, cache.with_mouths, cache.with_faces)
-        observe_cached(path, observer, cache)
+        extractor = _load_extractor(settings, face_options, cache.with_mouths, cache.with_faces)
+        extract_cached(path, extractor, cache)
     except EngineError:
         return

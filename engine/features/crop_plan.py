@@ -53,14 +53,14 @@ class PlannedCrops:
         return (*self.mouths, *self.faces)
 
 
-def plan_cuttings(tracks: Sequence[FaceTrack], seen: ClipFeatures, mouths: bool, faces: bool) -> PlannedCrops:
+def plan_crops(tracks: Sequence[FaceTrack], seen: ClipFeatures, mouths: bool, faces: bool) -> PlannedCrops:
     """Plan what is wanted of the tracks behind an observation."""
     plans = [(track, plan_faces(track)) for track in tracks if faces]
     points = tuple(place_points(track.landmarks, plan.transforms) for track, plan in plans)
     return PlannedCrops(tuple(_plan_mouths(tracks, seen)) if mouths else (), tuple(plan for _, plan in plans), points)
 
 
-def add_cuttings(seen: ClipFeatures, planned: PlannedCrops, crops: Sequence[np.ndarray]) -> ClipFeatures:
+def add_crops(seen: ClipFeatures, planned: PlannedCrops, crops: Sequence[np.ndarray]) -> ClipFeatures:
     """Add the crops of `planned.plans` to the observation that they were planned for."""
     mouths, pictures = crops[: len(planned.mouths)], crops[len(planned.mouths) :]
     tracks = seen.tracks

@@ -10,8 +10,8 @@ import torch
 
 from engine.faces.face_crops import cut_crops
 from engine.faces.tracking import FaceNets, FaceOptions, track_faces
-from engine.features.crop_plan import PlannedCrops, add_cuttings, plan_cuttings
-from engine.features.records import AudioFeatures, ClipFeatures, listen, observe_track
+from engine.features.crop_plan import PlannedCrops, add_crops, plan_crops
+from engine.features.records import AudioFeatures, ClipFeatures, extract_audio, extract_face
 from engine.media.clip import open_clip, read_ahead
 from engine.settings import MediaLimits, Settings
 from engine.speech.vad import VoiceDetector
@@ -68,7 +68,7 @@ class FeatureExtractor:
         recipe = write_recipe(files, (face_options, voice.options, ROWS_VERSION))
         return cls(faces, voice, recipe, files, face_options, settings.limits, cut_mouths, cut_faces)
 
-    def observe(
+    def extract(
         self,
         path: Path,
         on_step: OnStep = lambda name, completed, total: None,
@@ -82,9 +82,9 @@ class FeatureExtractor:
         timings: dict[str, float] = {}
         with time_step("read", timings, on_step):
             clip = open_clip(path, self.limits, sha256)
-        return self.observe_clip(clip, on_step, timings, keep_audio)
+        return self.extract_clip(clip, on_step, timings, keep_audio)
 
-    def observe_clip(
+    def extract_clip(
         self,
         clip: Clip,
         on_step: OnStep = lambda name, completed, total: None,
@@ -94,14 +94,14 @@ class FeatureExtractor:
         """See and hear an opened clip; `timings` are of what was done before."""
         timings = {} if timings is None else timings
         with time_step("speech", timings, on_step):
-            heard = listen(clip, self.voice, self.cut_mouths, keep_audio)
+            heard = extract_audio(clip, self.voice, self.cut_mouths, keep_audio)
         seen, planned = self._look(clip, heard, timings, on_step)
         if not (self.cut_mouths or self.cut_faces):
             return seen
         step = "mouths" if self.cut_mouths else "crops"
         with time_step(step, timings, on_step, clip.n_frames), closing(read_ahead(clip.read_frames())) as frames:
             crops = cut_crops(frames, planned.plans, lambda index: on_step(step, index + 1, clip.n_frames))
-            return add_cuttings(seen, planned, crops)
+            return add_crops(seen, planned, crops)
 
     def _look(
         self, clip: Clip, heard: AudioFeatures, timings: dict[str, float], on_step: OnStep
@@ -116,7 +116,7 @@ class FeatureExtractor:
                 lambda index: on_step("faces", index + 1, clip.n_frames),
             )
         with time_step("lips", timings, on_step):
-            tracks = tuple(observe_track(track) for track in found.tracks)
+            tracks = tuple(extract_face(track) for track in found.tracks)
         seen = ClipFeatures(
             name=clip.path.name,
             sha256=clip.sha256,
@@ -124,12 +124,12 @@ class FeatureExtractor:
             size_px=clip.size_px,
             source_fps=clip.source_fps,
             reasons=tuple(dict.fromkeys([*clip.reasons, *late])),
-            heard=heard,
+            audio=heard,
             tracks=tracks,
             cuts=found.cuts,
             timings_s=timings,
         )
-        return seen, plan_cuttings(found.tracks, seen, self.cut_mouths, self.cut_faces)
+        return seen, plan_crops(found.tracks, seen, self.cut_mouths, self.cut_faces)
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 Faces and voice become rows of numbers here. Judging them anew (other offsets, other gates, other weights) needs
 neither the file nor the networks that found them. What AV-HuBERT reads, mouths and rows of sound of its own, and the
-upright faces from which the way of speaking is told, are there only where the observer was asked to cut them.
+upright faces from which the way of speaking is told, are there only where the extractor was asked to cut them.
 """
 
 from dataclasses import dataclass
@@ -73,7 +73,7 @@ class AudioFeatures:
     present: np.ndarray  # (T,) bool: the file has sound for the whole of this frame
     level_dbfs: float  # RMS of the sound that is present; -inf where it is all zero
     filterbank: np.ndarray | None = None  # (T, 104) float32, `speech.filterbank_rows`; None where no mouths were cut
-    audio: np.ndarray | None = None  # (N,) float32, 16 kHz; None where it was not kept; never in the cache
+    samples: np.ndarray | None = None  # (N,) float32, 16 kHz; None where it was not kept; never in the cache
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,7 +86,7 @@ class ClipFeatures:
     size_px: tuple[int, int]
     source_fps: float
     reasons: tuple[Reason, ...]  # what reading the container found
-    heard: AudioFeatures
+    audio: AudioFeatures
     tracks: tuple[FaceFeatures, ...]
     cuts: tuple[int, ...]  # first frame of each new shot
     timings_s: dict[str, float]
@@ -95,7 +95,7 @@ class ClipFeatures:
     @property
     def has_mouths(self) -> bool:
         """What AV-HuBERT reads was kept, the mouths of every face included."""
-        return self.heard.filterbank is not None and all(track.mouths is not None for track in self.tracks)
+        return self.audio.filterbank is not None and all(track.mouths is not None for track in self.tracks)
 
     @property
     def has_faces(self) -> bool:
@@ -108,7 +108,9 @@ class ClipFeatures:
         return self.n_frames / FPS
 
 
-def listen(clip: Clip, voice: VoiceDetector, with_filterbank: bool = False, keep_audio: bool = False) -> AudioFeatures:
+def extract_audio(
+    clip: Clip, voice: VoiceDetector, with_filterbank: bool = False, keep_audio: bool = False
+) -> AudioFeatures:
     """Turn the clip's sound into rows, into AV-HuBERT's too where wanted, and tell where somebody speaks."""
     sounding = clip.audio[np.repeat(clip.audio_present, SAMPLES_PER_FRAME)]
     voiced = voice.find_speech(clip.audio) & clip.audio_present
@@ -117,7 +119,7 @@ def listen(clip: Clip, voice: VoiceDetector, with_filterbank: bool = False, keep
     return AudioFeatures(log_mel(clip.audio), voiced, clip.audio_present, level_dbfs(sounding), filterbank, audio)
 
 
-def observe_track(track: FaceTrack) -> FaceFeatures:
+def extract_face(track: FaceTrack) -> FaceFeatures:
     """Turn a face track into numbers."""
     widths = (track.boxes[:, 2] - track.boxes[:, 0])[track.seen]
     gap = _distance(track.landmarks, UPPER_LIP, LOWER_LIP) / _distance(track.landmarks, RIGHT_EYE, LEFT_EYE)
@@ -135,7 +137,7 @@ def observe_track(track: FaceTrack) -> FaceFeatures:
 
 def measure_clip(observation: ClipFeatures) -> ClipQuality:
     """Give the gates of the clip their numbers."""
-    heard = observation.heard
+    heard = observation.audio
     return ClipQuality(
         duration_s=observation.duration_s,
         has_audio=bool(heard.present.any()),
@@ -153,7 +155,7 @@ def measure_track(observation: ClipFeatures, track: FaceFeatures) -> FaceQuality
     A face that looks away for a second gives two tracks in one shot: the share of speech with a face is therefore taken
     over the whole shot and all its tracks, and over the track itself; the smaller counts.
     """
-    voiced = observation.heard.voiced
+    voiced = observation.audio.voiced
     heard_here = voiced[track.start : track.end]
     shot = _shot(observation, track)
     speaking = track.seen & heard_here

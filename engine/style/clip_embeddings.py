@@ -20,8 +20,8 @@ class ClipEmbedder:
     The one that judges whose voice is heard is loaded when several faces first make it needed.
     """
 
-    def __init__(self, observer: ExtractsFeatures, embedder: Embedder, load_judge: Callable[[], Engine]):
-        self.observer, self.embedder = observer, embedder
+    def __init__(self, extractor: ExtractsFeatures, embedder: Embedder, load_judge: Callable[[], Engine]):
+        self.extractor, self.embedder = extractor, embedder
         self._load_judge = load_judge
         self._judge: Engine | None = None
 
@@ -38,11 +38,11 @@ class ClipEmbedder:
 
     def look(self, path: Path, on_step: OnStep = lambda name, completed, total: None) -> tuple[FaceEmbedding, ...]:
         """Tell of every face that is seen for a second, in the order of time; NOBODY_SEEN where there is none."""
-        return self.tell_faces(self.observer.observe(path, on_step))
+        return self.tell_faces(self.extractor.extract(path, on_step))
 
     def find_speaker(self, path: Path, on_step: OnStep = lambda name, completed, total: None) -> FaceEmbedding:
         """Tell of the one who speaks; NOBODY_SEEN, and MANY_FACES where none alone is clearly the speaker."""
-        seen = self.observer.observe(path, on_step)
+        seen = self.extractor.extract(path, on_step)
         found = self.tell_faces(seen)
         return choose_speaker(found, lambda: self._take_judge().judge(seen))
 
@@ -64,7 +64,7 @@ class ClipEmbedder:
 
 def _describe(seen: ClipFeatures, face: int, embedding: DynamicEmbedding) -> FaceEmbedding:
     track = seen.tracks[face]
-    has_sound = bool(seen.heard.present.any())
+    has_sound = bool(seen.audio.present.any())
     return FaceEmbedding(
         name=seen.name,
         sha256=seen.sha256,

@@ -72,7 +72,7 @@ class Dynamics:
     def embed(self, observation: ClipFeatures, track: FaceFeatures) -> DynamicEmbedding | None:
         """Embed one face; None where it is seen for less than a second. ValueError where no faces were cut."""
         if track.faces is None:
-            raise ValueError("the faces of this observation were not cut: observe with `cut_faces`")
+            raise ValueError("the faces of this observation were not cut: extract with `cut_faces`")
         return self.embed_motion(track.motion, track.faces, track.seen)
 
     def embed_motion(self, motion: np.ndarray, faces: AlignedFaces, seen: np.ndarray) -> DynamicEmbedding | None:
@@ -188,7 +188,7 @@ class StaticFace:
     def embed(self, observation: ClipFeatures, track: FaceFeatures) -> DynamicEmbedding | None:
         """Embed one face; None where it is seen for less than a second. ValueError where no faces were cut."""
         if track.faces is None:
-            raise ValueError("the faces of this observation were not cut: observe with `cut_faces`")
+            raise ValueError("the faces of this observation were not cut: extract with `cut_faces`")
         shapes = _average_seconds(track.faces, track.seen)  # (n, 216)
         vectors = shapes / np.maximum(np.linalg.norm(shapes, axis=1, keepdims=True), 1e-9)
         return join_windows(vectors, np.zeros(len(vectors)), int(track.seen.sum()) / FPS, self.recipe, ANY)

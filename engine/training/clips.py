@@ -78,10 +78,10 @@ def build_clip(observation: ClipFeatures, row: Row, corpus: str) -> TrainingClip
         return None
     track = choose_face(observation.tracks)
     span = slice(track.start, track.end)
-    real = track.seen & observation.heard.present[span]
+    real = track.seen & observation.audio.present[span]
     if real.sum() < MIN_FRAMES:
         return None
-    mel = observation.heard.rows[span].reshape(-1, N_BANDS)
+    mel = observation.audio.rows[span].reshape(-1, N_BANDS)
     return TrainingClip(observation.name, row.source, row.speaker, corpus, track.lips, mel, real)
 
 

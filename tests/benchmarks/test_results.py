@@ -127,8 +127,8 @@ def write_run(folder: Path) -> None:
 def stand_ins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StandIns:
     monkeypatch.setenv("WAYSPEAK_DATA", str(tmp_path / "data"))
     write_run(tmp_path)
-    observer = FeatureExtractor(FakeNets(), FakeVoice(), "drawn")  # type: ignore[arg-type]
-    return load_stand_ins(make_rows(), tmp_path, observer)
+    extractor = FeatureExtractor(FakeNets(), FakeVoice(), "drawn")  # type: ignore[arg-type]
+    return load_stand_ins(make_rows(), tmp_path, extractor)
 
 
 def test_each_clip_is_judged_by_the_network_that_never_saw_its_source(stand_ins: StandIns) -> None:
@@ -144,9 +144,9 @@ def test_each_clip_is_judged_by_the_network_that_never_saw_its_source(stand_ins:
 
 def test_a_folder_without_the_record_says_what_makes_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WAYSPEAK_DATA", str(tmp_path / "data"))
-    observer = FeatureExtractor(FakeNets(), FakeVoice(), "drawn")  # type: ignore[arg-type]
+    extractor = FeatureExtractor(FakeNets(), FakeVoice(), "drawn")  # type: ignore[arg-type]
     with pytest.raises(EngineError) as told:
-        load_stand_ins(make_rows(), tmp_path, observer)
+        load_stand_ins(make_rows(), tmp_path, extractor)
     assert "--validate" in told.value.hint
 
 

@@ -55,7 +55,7 @@ def analyse(engine, monkeypatch):
 def observe(engine, monkeypatch):
     def run(clip: Clip):
         monkeypatch.setattr(extractor, "open_clip", lambda path, limits, sha256=None: clip)
-        return engine.observe(FILE)
+        return engine.extract(FILE)
 
     return run
 
@@ -190,7 +190,7 @@ def test_sound_that_is_absent_is_neither_speech_nor_silence(observe):
 
     assert measure_track(seen, seen.tracks[0]).speech_s == 8.0
     loud = make_voice(MOUTH)[100 * SAMPLES_PER_FRAME :]
-    assert seen.heard.level_dbfs == pytest.approx(10 * np.log10(np.mean(loud.astype(float) ** 2)))
+    assert seen.audio.level_dbfs == pytest.approx(10 * np.log10(np.mean(loud.astype(float) ** 2)))
 
 
 def test_observation_is_judged_again_without_the_file(engine, observe):
@@ -269,7 +269,7 @@ def test_limits_of_the_settings_reach_the_reader(monkeypatch):
     clip = make_clip([MOUTH[:30]], make_voice(MOUTH[:30]))
     monkeypatch.setattr(extractor, "open_clip", lambda path, limits, sha256=None: asked.append((path, limits)) or clip)
     limits = MediaLimits(max_duration_s=5)
-    FeatureExtractor(FakeNets(), FakeVoice(), "seen", limits=limits).observe(FILE)  # type: ignore[arg-type]
+    FeatureExtractor(FakeNets(), FakeVoice(), "seen", limits=limits).extract(FILE)  # type: ignore[arg-type]
 
     assert asked == [(FILE, limits)]
 

@@ -81,11 +81,11 @@ class LipWatch:
 
         LANGUAGE_UNKNOWN, RECOGNISER_MISSING.
         """
-        if seen.heard.audio is None:
-            raise ValueError("the sound of this observation was not kept: observe with `keep_audio`")
+        if seen.audio.samples is None:
+            raise ValueError("the sound of this observation was not kept: extract with `keep_audio`")
         if language not in self._held:
             self._held[language] = self._load(language)
-        return check_faces(self._held[language], seen.heard.audio, seen.heard.voiced, seen.tracks, None, on_step)
+        return check_faces(self._held[language], seen.audio.samples, seen.audio.voiced, seen.tracks, None, on_step)
 
 
 if TYPE_CHECKING:  # the page reads examinations and makes none
@@ -158,7 +158,7 @@ class Analyser:
         """
         engine = self._engines.take(find_method(question.method, self._data_dir))
         listens = question.language is not None
-        seen = replace(engine.observer.observe(path, on_step, sha256, keep_audio=listens), name=name)
+        seen = replace(engine.extractor.extract(path, on_step, sha256, keep_audio=listens), name=name)
         self._calibrate(engine)
         analysis = engine.judge(seen, on_step)
         faces: tuple[FaceEmbedding, ...] = ()
@@ -197,6 +197,6 @@ class Analyser:
         if isinstance(self._embedder, EngineError):
             raise self._embedder
         on_step("embed", 0, 1)
-        faces = ClipEmbedder(engine.observer, self._embedder, lambda: engine).tell_faces(seen)
+        faces = ClipEmbedder(engine.extractor, self._embedder, lambda: engine).tell_faces(seen)
         on_step("embed", 1, 1)
         return faces

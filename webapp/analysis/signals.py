@@ -58,9 +58,9 @@ class Traces:
         """Take them out of an observation; `faces` are the numbers of its tracks, by default all in order."""
         tracks = seen.tracks if faces is None else tuple(seen.tracks[number] for number in faces)
         return cls(
-            bands=_split_steps(seen.heard.rows),
-            voiced=seen.heard.voiced,
-            present=seen.heard.present,
+            bands=_split_steps(seen.audio.rows),
+            voiced=seen.audio.voiced,
+            present=seen.audio.present,
             faces=tuple(FaceTrace(track.start, track.gap, track.seen) for track in tracks),
         )
 

@@ -65,7 +65,7 @@ class LocalAnswers:
     def answer(self, sources: Sequence[Source]) -> Iterator[BatchRow]:
         """Give the rows in order."""
         for source in sources:
-            seen = look_at(source, lambda path: self._engine.observe(path, self._on_step), self._settings)
+            seen = look_at(source, lambda path: self._engine.extract(path, self._on_step), self._settings)
             yield judge_one(source, seen, self._engine)
 
 

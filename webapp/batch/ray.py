@@ -34,11 +34,11 @@ class Looking:
         from engine.features.extractor import FeatureExtractor
 
         has_mouths = any(SPECS[model].needs_mouths for model in method.models)
-        self._settings, self._observer = settings, FeatureExtractor.load(settings, cut_mouths=has_mouths)
+        self._settings, self._extractor = settings, FeatureExtractor.load(settings, cut_mouths=has_mouths)
 
     def __call__(self, record: Record) -> Record:
         """Observe one item."""
-        return record | {"seen": look_at(record["source"], self._observer.observe, self._settings)}
+        return record | {"seen": look_at(record["source"], self._extractor.extract, self._settings)}
 
 
 class Judging:

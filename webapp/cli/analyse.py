@@ -91,9 +91,9 @@ def phonemes(
     if end is not None and end <= start:
         raise typer.BadParameter(f"--to {end:g} is not after --from {start:g}")
     recogniser = SoundRecogniser.load(language)
-    observer = FeatureExtractor.load(Settings.from_env())
+    extractor = FeatureExtractor.load(Settings.from_env())
     with show_progress() as on_step:
-        reports = examine(file, observer, recogniser, (start, float("inf") if end is None else end), on_step)
+        reports = examine(file, extractor, recogniser, (start, float("inf") if end is None else end), on_step)
     if json != STDOUT:
         print_reports(reports, Console())
     if json is not None:
@@ -204,7 +204,7 @@ def read_kept(settings: Settings) -> list["Calibration"]:
 
 def examine(
     file: Path,
-    observer: "FeatureExtractor",
+    extractor: "FeatureExtractor",
     recogniser: "SoundRecogniser",
     span_s: tuple[float, float],
     on_step: OnStep = lambda name, completed, total: None,
@@ -213,13 +213,13 @@ def examine(
     from engine.consistency.lip_closures import check_faces
     from engine.media.clip import open_clip
 
-    clip = open_clip(file, observer.limits)
+    clip = open_clip(file, extractor.limits)
     if span_s[0] >= clip.n_frames / FPS:
         raise EngineError(
             f"{file.name} is {clip.duration_s:.1f} s long, and {span_s[0]:g} s on is asked for.", "Begin earlier."
         )
-    seen = observer.observe_clip(clip, on_step)
-    return check_faces(recogniser, clip.audio, seen.heard.voiced, seen.tracks, span_s, on_step)
+    seen = extractor.extract_clip(clip, on_step)
+    return check_faces(recogniser, clip.audio, seen.audio.voiced, seen.tracks, span_s, on_step)
 
 
 def print_reports(reports: tuple["ArticulationReport", ...], console: Console) -> None:

@@ -64,7 +64,7 @@ def robustness(
     usable, useless = choose_rows(rows, limit)
     check_rows(usable)
     folder, with_mouths = cache or settings.data_dir / "cache", SPECS[engine.expert.model].needs_mouths
-    watch = Watch(engine.observer, lambda recipe: FeatureCache(folder, recipe, with_mouths), seconds)
+    watch = Watch(engine.extractor, lambda recipe: FeatureCache(folder, recipe, with_mouths), seconds)
     options = RobustnessOptions(steps, seconds, seed=seed)
     with name_disk_errors(), show_counts() as on_row:
         report = measure_robustness(usable, lambda row: engine, watch, options, on_row)

@@ -83,12 +83,12 @@ def train_consistency(
 ) -> None:
     """Train the compact consistency model, or measure what this training is worth; a stopped run is taken up again."""
     settings = Settings.from_env()
-    observer = FeatureExtractor.load(settings)
-    kept = FeatureCache(cache or settings.data_dir / "cache" / "observations", observer.recipe)
+    extractor = FeatureExtractor.load(settings)
+    kept = FeatureCache(cache or settings.data_dir / "cache" / "observations", extractor.recipe)
     options = TrainingOptions(seed=seed, n_members=members)
     options = replace(options, members=replace(options.members, steps=steps))
     with show_counts(TimeElapsedColumn()) as report:
-        clips = observe_clips(manifest, observer, kept, lambda done, total: report("clips", done, total))
+        clips = observe_clips(manifest, extractor, kept, lambda done, total: report("clips", done, total))
         shop = TrainingContext(out / "checkpoints", _pick_device(settings), workers, report)
         aligned = align_clips(clips, options, shop)
         if validate:
@@ -97,7 +97,7 @@ def train_consistency(
             (out / "validation.json").write_text(json.dumps(figures, indent=2) + "\n")
             (out / "held-out.json").write_text(json.dumps(list_held_out(aligned, options), indent=2) + "\n")
             if scores is not None:
-                write_trials(score_held_out(manifest, aligned, options, shop, observer, kept), scores)
+                write_trials(score_held_out(manifest, aligned, options, shop, extractor, kept), scores)
         else:
             trained = train_members("final", aligned, options, shop)
             model = CompactConsistency.of([trainee.member for trainee in trained])

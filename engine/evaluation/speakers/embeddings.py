@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from engine.datasets.manifest import Row, Skipped
 from engine.errors import EngineError
-from engine.features.cache import ExtractsFeatures, FeatureCache, observe_cached
+from engine.features.cache import ExtractsFeatures, FeatureCache, extract_cached
 from engine.features.records import ClipFeatures
 from engine.style.embedder import Embedder, Nature
 from engine.types import DynamicEmbedding, OnStep
@@ -35,7 +35,7 @@ class EmbeddedRows:
 def embed_rows(
     rows: Sequence[Row],
     embedder: Embedder,
-    observer: ExtractsFeatures,
+    extractor: ExtractsFeatures,
     cache: FeatureCache,
     min_seconds: float = 0.0,
     on_row: OnStep = lambda step, completed, total: None,
@@ -46,7 +46,7 @@ def embed_rows(
     for done, row in enumerate(rows):
         on_row("embed", done, len(rows))
         try:
-            found = _embed_row(row, observe_cached(row.path, observer, cache), embedder, min_seconds)
+            found = _embed_row(row, extract_cached(row.path, extractor, cache), embedder, min_seconds)
         except EngineError as error:
             found = error.message
         if isinstance(found, str):
@@ -55,7 +55,7 @@ def embed_rows(
             embedded.append(found)
     on_row("embed", len(rows), len(rows))
     trained_on = frozenset(getattr(embedder, "trained_on", ()))  # not every embedder was trained
-    recipes = (embedder.recipe, observer.recipe)
+    recipes = (embedder.recipe, extractor.recipe)
     return EmbeddedRows(tuple(embedded), tuple(skipped), *recipes, embedder.nature, trained_on)
 
 

@@ -16,7 +16,7 @@ from safetensors.numpy import save_file
 from engine.faces.landmarker import FaceNets
 from engine.faces.mouth_crops import CROP, crop_mouths
 from engine.faces.tracking import FaceOptions, track_faces
-from engine.features.records import observe_track
+from engine.features.records import extract_face
 from engine.media.audio import torchaudio
 from engine.media.clip import open_clip
 from engine.models.compact import N_BANDS, CompactConsistency, load_compact
@@ -140,7 +140,7 @@ class Preprocessor:
         tracks = track_faces(clip.read_frames(), self._faces, self._options).tracks
         if not tracks:
             return write_reel(path, NOBODY, None)
-        observed = [observe_track(track) for track in tracks]
+        observed = [extract_face(track) for track in tracks]
         face = choose_face(observed)
         track = tracks[observed.index(face)]
         span = slice(track.start, track.end)

@@ -23,7 +23,7 @@ from engine.errors import Code
 from engine.evaluation.calibration_trials import gather_consistency
 from engine.evaluation.measurements import measure_rows
 from engine.evaluation.trials import Encode
-from engine.features.cache import FeatureCache, observe_cached
+from engine.features.cache import FeatureCache, extract_cached
 from engine.features.extractor import FeatureExtractor
 from engine.features.records import ClipFeatures
 from engine.models.compact import CompactConsistency
@@ -67,11 +67,11 @@ class TrainingContext:
 
 
 def observe_clips(
-    manifest: Path, observer: FeatureExtractor, cache: FeatureCache, on_row: Callable[[int, int], None]
+    manifest: Path, extractor: FeatureExtractor, cache: FeatureCache, on_row: Callable[[int, int], None]
 ) -> list[TrainingClip]:
     """Build a training clip of every usable row; rows without a usable face are left out."""
     rows = read_usable_rows(manifest)
-    built = [_build(row, corpus, observer, cache) for row, corpus in _counted(rows, on_row)]
+    built = [_build(row, corpus, extractor, cache) for row, corpus in _counted(rows, on_row)]
     clips = [clip for clip in built if clip is not None]
     check_faces(clips, rows, manifest)
     return clips
@@ -205,8 +205,8 @@ def _counted(rows: Sequence[Row], on_row: Callable[[int, int], None]) -> Iterabl
     on_row(len(rows), len(rows))
 
 
-def _build(row: Row, corpus: str, observer: FeatureExtractor, cache: FeatureCache) -> TrainingClip | None:
-    observation: ClipFeatures = observe_cached(row.path, observer, cache)
+def _build(row: Row, corpus: str, extractor: FeatureExtractor, cache: FeatureCache) -> TrainingClip | None:
+    observation: ClipFeatures = extract_cached(row.path, extractor, cache)
     return build_clip(observation, row, corpus)
 
 
@@ -218,7 +218,7 @@ def score_held_out(
     clips: Sequence[TrainingClip],
     options: TrainingOptions,
     shop: TrainingContext,
-    observer: FeatureExtractor,
+    extractor: FeatureExtractor,
     cache: FeatureCache,
     gather: GatherOptions | None = None,
 ) -> ScoredTrials:
@@ -233,7 +233,7 @@ def score_held_out(
     for fold, trainees in train_held_out("held-out", clips, options, shop).items():
         net = CompactConsistency.of([trainee.member for trainee in trainees])
         engine = Engine(
-            observer, ConsistencyScorer(Model.COMPACT, CompactEncoder(net), f"held-out-{fold}"), f"held-out-{fold}"
+            extractor, ConsistencyScorer(Model.COMPACT, CompactEncoder(net), f"held-out-{fold}"), f"held-out-{fold}"
         )
         own = [row for row in rows if fold_of.get(corpora[row.number]) == fold]
         found = measure_rows(own, engine, cache)

@@ -11,7 +11,7 @@ from engine.datasets.manifest import Row, read_manifest
 from engine.errors import EngineError
 from engine.faces.face_crops import AlignedFaces
 from engine.faces.landmark_features import N_SHAPES
-from engine.features.cache import FeatureCache, decode_ahead, observe_cached
+from engine.features.cache import FeatureCache, decode_ahead, extract_cached
 from engine.features.extractor import FeatureExtractor
 from engine.features.records import ClipFeatures
 from engine.models.dvp import DVP, DVPOptions, describe_pictures
@@ -65,7 +65,7 @@ def build_spoken_clip(seen: ClipFeatures, row: Row) -> SpokenClip | None:
         return None
     track = choose_face(seen.tracks)
     if track.faces is None:
-        raise ValueError(f"the faces of {seen.name} were not cut: observe with `cut_faces`")
+        raise ValueError(f"the faces of {seen.name} were not cut: extract with `cut_faces`")
     span = find_longest_run(track.seen)
     kept = slice(span.start, min(span.stop, span.start + MAX_FRAMES))
     if kept.stop - kept.start < MIN_FRAMES:
@@ -92,12 +92,12 @@ def gather_spoken_clips(
     on_skip: Callable[[str], None] = lambda told: None,
 ) -> list[SpokenClip]:
     """Build a clip of every row; what cannot be read or shows no face for a second is named and left out."""
-    observer = FeatureExtractor.load(settings, cut_faces=True)
-    kept = FeatureCache(folder, observer.recipe, with_faces=True)
-    decode_ahead([row.path for row in rows], settings, observer.face_options, kept, workers, on_step)
+    extractor = FeatureExtractor.load(settings, cut_faces=True)
+    kept = FeatureCache(folder, extractor.recipe, with_faces=True)
+    decode_ahead([row.path for row in rows], settings, extractor.face_options, kept, workers, on_step)
     clips = []
     for done, row in enumerate(rows, start=1):
-        found = _build(row, observer, kept)
+        found = _build(row, extractor, kept)
         if isinstance(found, str):
             on_skip(f"{row.written} is left out: {found}")
         else:
@@ -150,9 +150,9 @@ def fit_bases(clips: Sequence[SpokenClip], options: DVPOptions) -> DVP:
     return model
 
 
-def _build(row: Row, observer: FeatureExtractor, cache: FeatureCache) -> SpokenClip | str:
+def _build(row: Row, extractor: FeatureExtractor, cache: FeatureCache) -> SpokenClip | str:
     try:
-        return build_spoken_clip(observe_cached(row.path, observer, cache), row) or "no face is seen for a second"
+        return build_spoken_clip(extract_cached(row.path, extractor, cache), row) or "no face is seen for a second"
     except EngineError as error:
         return error.message
 

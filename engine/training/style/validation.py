@@ -313,7 +313,7 @@ def _call_all(calls: Sequence[Callable[[], Held]], workers: int) -> Iterator[Hel
         for call in calls:
             yield call()
         return
-    # spawned, since a fork would take over the locks of the observer's threads as they happen to be
+    # spawned, since a fork would take over the locks of the extractor's threads as they happen to be
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
         futures = [pool.submit(call) for call in calls]
         try:

@@ -59,12 +59,12 @@ def seen() -> ClipFeatures:
 
 def test_each_reads_what_is_its_own(compact: CompactEncoder, avhubert: AVHubertEncoder, seen: ClipFeatures) -> None:
     (face,) = seen.tracks
-    lips, mel = compact.read(face, seen.heard)
+    lips, mel = compact.read(face, seen.audio)
     assert lips is face.lips
-    np.testing.assert_array_equal(mel, seen.heard.rows[5:])
-    mouths, filterbank = avhubert.read(face, seen.heard)
-    assert mouths is face.mouths and seen.heard.filterbank is not None
-    np.testing.assert_array_equal(filterbank, seen.heard.filterbank[5:])
+    np.testing.assert_array_equal(mel, seen.audio.rows[5:])
+    mouths, filterbank = avhubert.read(face, seen.audio)
+    assert mouths is face.mouths and seen.audio.filterbank is not None
+    np.testing.assert_array_equal(filterbank, seen.audio.filterbank[5:])
     assert [SPECS[model].needs_mouths for model in Model] == [False, True, True]
 
 
@@ -72,7 +72,7 @@ def test_each_reads_what_is_its_own(compact: CompactEncoder, avhubert: AVHubertE
 def test_an_observation_without_mouths_is_never_read_for_them(
     avhubert: AVHubertEncoder, seen: ClipFeatures, lacking: str
 ) -> None:
-    face, heard = seen.tracks[0], seen.heard
+    face, heard = seen.tracks[0], seen.audio
     if lacking == "mouths":
         face = replace(face, mouths=None)
     else:
@@ -86,7 +86,7 @@ def test_what_is_embedded_whole_may_differ_in_length(
     which: str, seen: ClipFeatures, request: pytest.FixtureRequest
 ) -> None:
     encoder = request.getfixturevalue(which)
-    face, sound = encoder.read(seen.tracks[0], seen.heard)
+    face, sound = encoder.read(seen.tracks[0], seen.audio)
     lips, speech = encoder.embed_whole(face, sound[:-7])
     assert (len(lips), len(speech)) == (len(face), len(sound) - 7)
     together = encoder.encode(face, sound[: len(face)])
@@ -100,7 +100,7 @@ def test_strict_compares_every_face_by_its_real_frames(avhubert: AVHubertEncoder
     assert face is seen.tracks[0]
     mask = expert.mask(seen, face)
     np.testing.assert_array_equal(mask, face.seen & (np.arange(5, N_FRAMES) < N_FRAMES - 10))
-    rows = expert.encoder.read(face, seen.heard)
+    rows = expert.encoder.read(face, seen.audio)
     wanted = measure_consistency(avhubert.encode(*rows), mask, PLAIN_MEAN)
     found = expert.measure(seen, face)
     assert found is not None and wanted is not None
@@ -112,8 +112,8 @@ def test_paper_compares_one_face_whole_as_far_as_the_sound_goes(avhubert: AVHube
     expert = ConsistencyScorer(Model.AVHUBERT_BASE, avhubert, "", Mode.PAPER)
     (face,) = expert.choose_faces(seen)
     assert (face.start, face.end) == (0, N_FRAMES) and face.mouths is seen.first_mouths
-    assert seen.heard.filterbank is not None and seen.first_mouths is not None
-    picture, sound = avhubert.net.features(seen.first_mouths, seen.heard.filterbank[:-10], chunk=None)
+    assert seen.audio.filterbank is not None and seen.first_mouths is not None
+    picture, sound = avhubert.net.features(seen.first_mouths, seen.audio.filterbank[:-10], chunk=None)
     wanted = measure_as_paper(picture, sound)
     found = expert.measure(seen, face)
     assert found is not None and found.score == pytest.approx(wanted.score, abs=1e-6)
@@ -121,23 +121,23 @@ def test_paper_compares_one_face_whole_as_far_as_the_sound_goes(avhubert: AVHube
 
 
 def test_paper_compares_what_is_encoded_as_it_measures(compact: CompactEncoder, seen: ClipFeatures) -> None:
-    everywhere = replace(seen, heard=replace(seen.heard, present=np.ones(N_FRAMES, bool)))
+    everywhere = replace(seen, audio=replace(seen.audio, present=np.ones(N_FRAMES, bool)))
     expert = ConsistencyScorer(Model.COMPACT, compact, "", Mode.PAPER)
     (face,) = expert.choose_faces(everywhere)
     found = expert.measure(everywhere, face)
-    encoded = expert.encode(*expert.encoder.read(face, everywhere.heard))
+    encoded = expert.encode(*expert.encoder.read(face, everywhere.audio))
     compared = expert.compare(encoded, expert.mask(everywhere, face))
     assert found is not None and compared is not None
     assert compared == (pytest.approx(found.score, abs=1e-6), round(found.offset_s * 25))
 
 
 def test_no_sound_is_nothing_to_compare(compact: CompactEncoder, seen: ClipFeatures) -> None:
-    mute = replace(seen, heard=replace(seen.heard, present=np.zeros(N_FRAMES, bool)))
+    mute = replace(seen, audio=replace(seen.audio, present=np.zeros(N_FRAMES, bool)))
     for mode in Mode:
         expert = ConsistencyScorer(Model.COMPACT, compact, "", mode)
         (face,) = expert.choose_faces(mute)
         assert expert.measure(mute, face) is None
-        assert expert.compare(expert.encode(*expert.encoder.read(face, mute.heard)), expert.mask(mute, face)) is None
+        assert expert.compare(expert.encode(*expert.encoder.read(face, mute.audio)), expert.mask(mute, face)) is None
 
 
 def test_what_was_fitted_to_the_compact_model_is_for_it_alone() -> None:

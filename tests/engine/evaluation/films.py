@@ -1,4 +1,4 @@
-"""Drawn films of known truth, and an observer that sees it."""
+"""Drawn films of known truth, and an extractor that sees it."""
 
 import hashlib
 import json
@@ -19,13 +19,13 @@ THUMBNAIL = np.zeros((96, 96, 3), np.uint8)
 
 
 def draw_film(folder: Path, name: str, mouth: int, voice: int | None = None, late: int = 0, seconds: float = 6) -> str:
-    """A file that tells its observer what to see; gives its name."""
+    """A file that tells its extractor what to see; gives its name."""
     film = {"mouth": mouth, "voice": mouth if voice is None else voice, "late": late, "seconds": seconds}
     (folder / name).write_text(json.dumps(film | {"name": name}))
     return name
 
 
-class DrawnObserver:
+class DrawnExtractor:
     """Sees what the file says, and counts how often it had to look."""
 
     recipe = RECIPE
@@ -34,7 +34,7 @@ class DrawnObserver:
     def __init__(self) -> None:
         self.looked: list[str] = []
 
-    def observe(self, path: Path, on_step: OnStep = lambda name, completed, total: None) -> ClipFeatures:
+    def extract(self, path: Path, on_step: OnStep = lambda name, completed, total: None) -> ClipFeatures:
         self.looked.append(path.name)
         try:
             film = json.loads(path.read_text())

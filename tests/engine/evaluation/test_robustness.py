@@ -46,8 +46,8 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.fixture
 def run(tmp_path: Path, opened: list[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
-    observer = FeatureExtractor(FakeNets(), FakeVoice(), "drawn-01+options-23")  # type: ignore[arg-type]
-    engine = Engine(observer, make_expert(), "drawn")
+    extractor = FeatureExtractor(FakeNets(), FakeVoice(), "drawn-01+options-23")  # type: ignore[arg-type]
+    engine = Engine(extractor, make_expert(), "drawn")
     monkeypatch.setenv("WAYSPEAK_DATA", str(tmp_path / "data"))
     monkeypatch.setattr(Engine, "load", lambda settings, method: engine)
     for number in range(4):
@@ -94,8 +94,8 @@ def test_a_face_that_is_darkened_away_is_counted_as_unscored(run: Callable[..., 
 def test_scores_that_are_called_against_are_counted_gates_aside(
     run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, middle: float, share: float
 ) -> None:
-    observer = FeatureExtractor(FakeNets(), FakeVoice(), "drawn-01+options-23")  # type: ignore[arg-type]
-    engine = Engine(observer, make_expert(), "drawn", calibration=draw_calibration(middle))
+    extractor = FeatureExtractor(FakeNets(), FakeVoice(), "drawn-01+options-23")  # type: ignore[arg-type]
+    engine = Engine(extractor, make_expert(), "drawn", calibration=draw_calibration(middle))
     monkeypatch.setattr(Engine, "load", lambda settings, method: engine)
     for one in figures(run("--what", "MP3", "--levels", "1", "--json", "-"))["outcomes"]:
         assert (one["doubted"]["share"], one["doubted"]["n"]) == (share, 4)

@@ -15,7 +15,7 @@ from engine.features.cache import FeatureCache
 from engine.metrics import auc
 from engine.pipeline import Engine
 from tests.engine.calibration.drawn import draw_trials
-from tests.engine.evaluation.films import RECIPE, DrawnObserver, draw_film
+from tests.engine.evaluation.films import RECIPE, DrawnExtractor, draw_film
 from tests.fakes import make_expert
 
 
@@ -27,7 +27,7 @@ def test_clips_are_parted_by_method_length_window_and_language(tmp_path: Path) -
     for number in range(3):
         lines.append(f"{draw_film(tmp_path, f'f{number}.mp4', number, 50 + number)},fake,p{number},lab,dub,en")
     (tmp_path / "clips.csv").write_text("\n".join(lines) + "\n")
-    engine = Engine(DrawnObserver(), make_expert(), "drawn")  # type: ignore[arg-type]
+    engine = Engine(DrawnExtractor(), make_expert(), "drawn")  # type: ignore[arg-type]
     cache = FeatureCache(tmp_path / "cache", RECIPE)
     found = measure_rows(read_manifest(tmp_path / "clips.csv"), engine, cache)
     seen = look_over_clips(found, engine, EvaluationOptions(seconds=(2.0, 3.0)))

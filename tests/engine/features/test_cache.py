@@ -11,7 +11,7 @@ from engine.errors import Code
 from engine.faces.face_crops import N_POINTS, AlignedFaces
 from engine.faces.landmark_features import N_MOTION
 from engine.features import cache as caching
-from engine.features.cache import FeatureCache, observe_cached
+from engine.features.cache import FeatureCache, extract_cached
 from engine.features.records import AudioFeatures, ClipFeatures, FaceFeatures
 from engine.types import OnStep, Reason
 from tests.raising import raises
@@ -44,7 +44,7 @@ def make_observation(content: bytes = b"film", name: str = "film.mp4") -> ClipFe
         size_px=(640, 480),
         source_fps=29.97,
         reasons=(Reason.FPS_VFR,),
-        heard=heard,
+        audio=heard,
         tracks=tracks,
         cuts=(15,),
         timings_s={"read": 0.5},
@@ -67,7 +67,7 @@ def assert_same(one: object, other: object) -> None:
             assert left == right and type(left) is type(right), field.name
 
 
-class CountingObserver:
+class CountingExtractor:
     """Sees a film in any file, and counts how often it had to look."""
 
     recipe = RECIPE
@@ -75,7 +75,7 @@ class CountingObserver:
     def __init__(self) -> None:
         self.looked: list[str] = []
 
-    def observe(self, path: Path, on_step: OnStep = lambda name, completed, total: None) -> ClipFeatures:
+    def extract(self, path: Path, on_step: OnStep = lambda name, completed, total: None) -> ClipFeatures:
         self.looked.append(path.name)
         return make_observation(path.read_bytes(), path.name)
 
@@ -91,7 +91,7 @@ def test_what_was_saved_comes_back_whole(tmp_path: Path) -> None:
 
 def test_silence_and_no_face_come_back_too(tmp_path: Path) -> None:
     seen, cache = make_observation(), FeatureCache(tmp_path, RECIPE)
-    empty = replace(seen, tracks=(), cuts=(), reasons=(), heard=replace(seen.heard, level_dbfs=float("-inf")))
+    empty = replace(seen, tracks=(), cuts=(), reasons=(), audio=replace(seen.audio, level_dbfs=float("-inf")))
     cache.save(empty)
     found = cache.load(seen.sha256)
     assert found is not None
@@ -145,7 +145,7 @@ def test_recipes_never_mix(tmp_path: Path) -> None:
     film = tmp_path / "film.mp4"
     film.write_bytes(b"film")
     with pytest.raises(ValueError, match="the cache is of recipe another"):
-        observe_cached(film, CountingObserver(), FeatureCache(tmp_path, "another"))
+        extract_cached(film, CountingExtractor(), FeatureCache(tmp_path, "another"))
 
 
 @pytest.mark.parametrize("recipe", ["", "..", "a/b", "a b", "\u00e9"])
@@ -163,41 +163,41 @@ def test_the_second_look_decodes_nothing_even_under_another_name(tmp_path: Path)
     first, second = tmp_path / "first.mp4", tmp_path / "second.mov"
     first.write_bytes(b"film")
     second.write_bytes(b"film")
-    observer = CountingObserver()
-    seen = observe_cached(first, observer, FeatureCache(tmp_path / "cache", RECIPE))
-    again = observe_cached(second, observer, FeatureCache(tmp_path / "cache", RECIPE))
-    assert observer.looked == ["first.mp4"]
+    extractor = CountingExtractor()
+    seen = extract_cached(first, extractor, FeatureCache(tmp_path / "cache", RECIPE))
+    again = extract_cached(second, extractor, FeatureCache(tmp_path / "cache", RECIPE))
+    assert extractor.looked == ["first.mp4"]
     assert (seen.name, again.name) == ("first.mp4", "second.mov")
     assert_same(replace(seen, name=again.name), again)
 
 
 def test_a_changed_file_is_looked_at_again(tmp_path: Path) -> None:
-    film, observer = tmp_path / "film.mp4", CountingObserver()
+    film, extractor = tmp_path / "film.mp4", CountingExtractor()
     for content in (b"film", b"another film"):
         film.write_bytes(content)
-        observe_cached(film, observer, FeatureCache(tmp_path / "cache", RECIPE))
-    assert len(observer.looked) == 2
+        extract_cached(film, extractor, FeatureCache(tmp_path / "cache", RECIPE))
+    assert len(extractor.looked) == 2
 
 
 def test_a_file_that_is_not_there_is_left_to_the_observer(tmp_path: Path) -> None:
-    class Strict(CountingObserver):
-        def observe(self, path: Path, on_step: OnStep = lambda name, completed, total: None) -> ClipFeatures:
+    class Strict(CountingExtractor):
+        def extract(self, path: Path, on_step: OnStep = lambda name, completed, total: None) -> ClipFeatures:
             raise Code.UNREADABLE_VIDEO(f"There is no file {path.name!r}.")
 
     with raises(Code.UNREADABLE_VIDEO, match=r"gone\.mp4"):
-        observe_cached(tmp_path / "gone.mp4", Strict(), FeatureCache(tmp_path, RECIPE))
+        extract_cached(tmp_path / "gone.mp4", Strict(), FeatureCache(tmp_path, RECIPE))
     assert not (tmp_path / RECIPE).exists()
 
 
 def with_mouths(seen: ClipFeatures) -> ClipFeatures:
-    """The same, as an observer that was asked to cut mouths would have seen it."""
+    """The same, as an extractor that was asked to cut mouths would have seen it."""
     rng = np.random.default_rng(5)
     tracks = tuple(
         replace(track, mouths=rng.integers(0, 256, (len(track.seen), 96, 96), np.uint8)) for track in seen.tracks
     )
     filterbank = rng.normal(size=(seen.n_frames, 104)).astype(np.float32)
     first = rng.integers(0, 256, (seen.n_frames, 96, 96), np.uint8) if tracks else None
-    return replace(seen, tracks=tracks, heard=replace(seen.heard, filterbank=filterbank), first_mouths=first)
+    return replace(seen, tracks=tracks, audio=replace(seen.audio, filterbank=filterbank), first_mouths=first)
 
 
 @pytest.mark.parametrize("faces", ["two faces", "no face"])
@@ -253,21 +253,21 @@ def test_damaged_mouths_count_as_absent_and_their_rows_do_not(
 
 
 def test_who_needs_mouths_looks_again_once(tmp_path: Path) -> None:
-    class Cutting(CountingObserver):
-        def observe(self, path: Path, on_step: OnStep = lambda name, completed, total: None) -> ClipFeatures:
-            return with_mouths(super().observe(path, on_step))
+    class Cutting(CountingExtractor):
+        def extract(self, path: Path, on_step: OnStep = lambda name, completed, total: None) -> ClipFeatures:
+            return with_mouths(super().extract(path, on_step))
 
     film = tmp_path / "film.mp4"
     film.write_bytes(b"film")
-    observe_cached(film, CountingObserver(), FeatureCache(tmp_path, RECIPE))
-    observer, cache = Cutting(), FeatureCache(tmp_path, RECIPE, with_mouths=True)
-    first, second = (observe_cached(film, observer, cache) for _ in range(2))
-    assert observer.looked == ["film.mp4"]
+    extract_cached(film, CountingExtractor(), FeatureCache(tmp_path, RECIPE))
+    extractor, cache = Cutting(), FeatureCache(tmp_path, RECIPE, with_mouths=True)
+    first, second = (extract_cached(film, extractor, cache) for _ in range(2))
+    assert extractor.looked == ["film.mp4"]
     assert_same(first, second)
 
 
 def with_faces(seen: ClipFeatures) -> ClipFeatures:
-    """The same, as an observer that was asked to cut faces would have seen it."""
+    """The same, as an extractor that was asked to cut faces would have seen it."""
     rng = np.random.default_rng(6)
     tracks = tuple(
         replace(

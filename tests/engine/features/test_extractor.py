@@ -27,7 +27,7 @@ def look(monkeypatch: pytest.MonkeyPatch):
     def run(clip: Clip, cut_mouths: bool = True, cut_faces: bool = False, **steps) -> ClipFeatures:
         monkeypatch.setattr(extractor, "open_clip", lambda path, limits, sha256=None: clip)
         seer = FeatureExtractor(FakeNets(), FakeVoice(), "seen", cut_mouths=cut_mouths, cut_faces=cut_faces)  # type: ignore[arg-type]
-        return seer.observe(FILE, **steps)
+        return seer.extract(FILE, **steps)
 
     return run
 
@@ -79,10 +79,10 @@ def test_mouths_change_nothing_else(look) -> None:
     clip = make_clip([MOUTH], make_voice(MOUTH))
     plain, cut = look(clip, cut_mouths=False), look(clip)
     assert not plain.has_mouths and plain.tracks[0].mouths is None
-    assert plain.first_mouths is None and plain.heard.filterbank is None
+    assert plain.first_mouths is None and plain.audio.filterbank is None
     np.testing.assert_array_equal(plain.tracks[0].lips, cut.tracks[0].lips)
-    np.testing.assert_array_equal(plain.heard.rows, cut.heard.rows)
-    np.testing.assert_array_equal(cut.heard.filterbank, filterbank_rows(clip.audio))
+    np.testing.assert_array_equal(plain.audio.rows, cut.audio.rows)
+    np.testing.assert_array_equal(cut.audio.filterbank, filterbank_rows(clip.audio))
 
 
 def test_a_clip_without_a_face_has_no_mouths_and_lacks_none(look) -> None:

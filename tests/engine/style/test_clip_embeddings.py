@@ -36,7 +36,7 @@ def observe(*tracks: FaceFeatures, voiced: slice = slice(None)) -> ClipFeatures:
     return ClipFeatures(CLIP.name, "ab" * 32, 1000, (640, 480), 25.0, (), sound, tracks, (), {})
 
 
-class FakeObserver:
+class FakeExtractor:
     """Sees what it is given."""
 
     recipe = "fake"
@@ -44,7 +44,7 @@ class FakeObserver:
     def __init__(self, seen: ClipFeatures):
         self.seen = seen
 
-    def observe(self, path: Path, on_step: OnStep = lambda name, completed, total: None) -> ClipFeatures:
+    def extract(self, path: Path, on_step: OnStep = lambda name, completed, total: None) -> ClipFeatures:
         on_step("read", 1, 1)
         return replace(self.seen, name=path.name)
 
@@ -81,7 +81,7 @@ def never() -> FakeJudge:
 
 
 def make_watcher(seen: ClipFeatures, load_judge: Callable[[], FakeJudge] = never) -> ClipEmbedder:
-    return ClipEmbedder(FakeObserver(seen), FakeEmbedder(), load_judge)
+    return ClipEmbedder(FakeExtractor(seen), FakeEmbedder(), load_judge)
 
 
 def test_every_face_is_told_with_its_time_and_its_number() -> None:
@@ -146,7 +146,7 @@ def test_the_judge_is_loaded_once_and_not_before_it_is_needed() -> None:
 
 def test_without_sound_all_the_time_that_the_face_is_seen_counts() -> None:
     seen = observe(draw_track(100, 400, 1), voiced=slice(0, 0))
-    silent = replace(seen, heard=replace(seen.heard, present=np.zeros_like(seen.heard.present)))
+    silent = replace(seen, audio=replace(seen.audio, present=np.zeros_like(seen.audio.present)))
     (mute,) = make_watcher(silent).look(CLIP)
     assert not mute.has_sound and to_sample(mute).embedding.seconds == mute.speech_s == 16.0
     (unspoken,) = make_watcher(seen).look(CLIP)

@@ -196,7 +196,7 @@ def test_less_than_a_second_of_a_face_gives_no_embedding(
 
 def test_an_observation_without_faces_is_a_mistake(model: DVP) -> None:
     track = draw_track(has_faces=False)
-    with pytest.raises(ValueError, match="observe with `cut_faces`"):
+    with pytest.raises(ValueError, match="extract with `cut_faces`"):
         Dynamics(model, "r", NATURE).embed(observe(track), track)
 
 

@@ -68,5 +68,5 @@ def test_frames_that_were_not_seen_have_no_part_in_it() -> None:
 
 def test_an_observation_without_faces_is_a_mistake() -> None:
     track = draw_track(has_faces=False)
-    with pytest.raises(ValueError, match="observe with `cut_faces`"):
+    with pytest.raises(ValueError, match="extract with `cut_faces`"):
         StaticFace().embed(observe(track), track)

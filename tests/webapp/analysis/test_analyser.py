@@ -44,14 +44,14 @@ class PlantedEmbedder:
         return embed(draw_person(1), 7) if len(track.seen) >= 25 else None
 
 
-class CountingObserver(FeatureExtractor):
+class CountingExtractor(FeatureExtractor):
     """Counts how often a file is looked at."""
 
     looks = 0
 
-    def observe(self, *arguments: object, **named: object) -> ClipFeatures:
-        CountingObserver.looks += 1
-        return super().observe(*arguments, **named)  # type: ignore[arg-type]
+    def extract(self, *arguments: object, **named: object) -> ClipFeatures:
+        CountingExtractor.looks += 1
+        return super().extract(*arguments, **named)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def data_dir(tmp_path: Path) -> Path:
 @pytest.fixture
 def examine(monkeypatch: pytest.MonkeyPatch, data_dir: Path) -> Examine:
     """Examine a drawn clip; by default one face and its own voice."""
-    CountingObserver.looks = 0
+    CountingExtractor.looks = 0
 
     def run(
         question: AnalysisRequest | None = None,
@@ -73,7 +73,7 @@ def examine(monkeypatch: pytest.MonkeyPatch, data_dir: Path) -> Examine:
     ) -> AnalysisResult:
         drawn = clip or make_clip([MOUTH], make_voice(MOUTH))
         monkeypatch.setattr(extractor, "open_clip", lambda path, limits, sha256=None: drawn)
-        engine = Engine(CountingObserver(FakeNets(), FakeVoice(), "seen"), make_expert(), "fake")  # type: ignore[arg-type]
+        engine = Engine(CountingExtractor(FakeNets(), FakeVoice(), "seen"), make_expert(), "fake")  # type: ignore[arg-type]
         engines = Engines(engine, lambda method: pytest.fail("another engine was loaded"))
         asker = GalleryClient(settings or Settings(data_dir))
         examiner = Analyser(engines, embedder or PlantedEmbedder(), asker, data_dir)  # type: ignore[arg-type]
@@ -103,7 +103,7 @@ def test_nothing_is_asked_of_a_gallery_and_none_is_made(examine: Examine, data_d
 def test_one_look_answers_both_questions(examine: Examine, enrolled: Gallery) -> None:
     first, _ = enrolled.speakers()
     found = examine(AnalysisRequest(reason="case 12", speaker=first.name))
-    assert CountingObserver.looks == 1 and found.speakers_error is None
+    assert CountingExtractor.looks == 1 and found.speakers_error is None
     assert found.searches is not None and found.verifications is not None
     (search,), (verification,) = found.searches, found.verifications
     assert search.candidates[0].name == verification.speaker.name == first.name

@@ -54,7 +54,7 @@ def clip(monkeypatch: pytest.MonkeyPatch) -> Clip:
 
 
 def test_every_face_is_held_against_the_files_own_sound(clip: Clip) -> None:
-    seen = FeatureExtractor(FakeNets(), FakeVoice(), "seen").observe_clip(clip, keep_audio=True)  # type: ignore[arg-type]
+    seen = FeatureExtractor(FakeNets(), FakeVoice(), "seen").extract_clip(clip, keep_audio=True)  # type: ignore[arg-type]
     loaded: list[str] = []
     watch = LipWatch(lambda language: loaded.append(language) or Ear())  # type: ignore[arg-type,func-returns-value]
     for _ in range(2):
@@ -66,8 +66,8 @@ def test_every_face_is_held_against_the_files_own_sound(clip: Clip) -> None:
 
 
 def test_an_observation_without_its_sound_is_refused(clip: Clip) -> None:
-    seen = FeatureExtractor(FakeNets(), FakeVoice(), "seen").observe_clip(clip)  # type: ignore[arg-type]
-    assert seen.heard.audio is None
+    seen = FeatureExtractor(FakeNets(), FakeVoice(), "seen").extract_clip(clip)  # type: ignore[arg-type]
+    assert seen.audio.samples is None
     with pytest.raises(ValueError, match="keep_audio"):
         LipWatch(lambda language: Ear()).watch(seen, "en")  # type: ignore[arg-type,return-value]
 

@@ -17,7 +17,7 @@ from engine.errors import Code
 from engine.pipeline import Engine
 from engine.weights.registry import hash_file
 from tests.engine.calibration.drawn import CREATED, draw_search, draw_trials, make_record
-from tests.engine.evaluation.films import DrawnObserver, draw_film
+from tests.engine.evaluation.films import DrawnExtractor, draw_film
 from tests.engine.evaluation.speakers.people import draw_people, gather
 from tests.fakes import make_expert
 from tests.raising import raises
@@ -31,7 +31,7 @@ PEOPLE = 24
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
-    engine = Engine(DrawnObserver(), make_expert(), "drawn")  # type: ignore[arg-type]
+    engine = Engine(DrawnExtractor(), make_expert(), "drawn")  # type: ignore[arg-type]
     monkeypatch.setenv("WAYSPEAK_DATA", str(tmp_path / "data"))
     monkeypatch.setattr(Engine, "load", lambda settings, method: engine)
     monkeypatch.setattr(calibrate, "read_trained_sources", lambda settings, model: frozenset({"lab 1"}))
@@ -221,6 +221,6 @@ def test_the_kept_scores_are_those_of_the_product(run: Callable[..., Result], ma
     trials = read_trials(tmp_path / "s.json")
     engine = Engine.load(None, None)  # type: ignore[arg-type]
     whole = trials.take(np.flatnonzero(trials.same & (trials.conditions == "whole")))
-    report = engine.judge(engine.observe(manifest.parent / "5.mp4")).tracks[0].consistency
+    report = engine.judge(engine.extract(manifest.parent / "5.mp4")).tracks[0].consistency
     assert round(report.score or 0, 6) in set(whole.scores[whole.people[:, 0] == "person 5"].round(6))
     assert np.exp(whole.qualities[whole.people[:, 0] == "person 5", 0]) == pytest.approx(report.speech_s)

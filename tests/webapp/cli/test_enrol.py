@@ -369,7 +369,7 @@ def test_the_real_watcher_cuts_faces_and_has_the_recipe_of_its_weights(data_dir:
     torch.manual_seed(0)
     write_weights(data_dir, DVP(SIZES, 1))
     watcher = ClipEmbedder.load(Settings(data_dir))
-    assert isinstance(watcher.observer, FeatureExtractor) and watcher.observer.cut_faces
+    assert isinstance(watcher.extractor, FeatureExtractor) and watcher.extractor.cut_faces
     assert watcher.recipe == load_dynamics(Settings(data_dir)).recipe
 
 

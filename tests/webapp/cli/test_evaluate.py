@@ -18,20 +18,20 @@ from engine.features.records import ClipFeatures
 from engine.pipeline import Engine
 from engine.settings import Settings
 from engine.types import Mode, Model, OnStep
-from tests.engine.evaluation.films import RECIPE, DrawnObserver, draw_film
+from tests.engine.evaluation.films import RECIPE, DrawnExtractor, draw_film
 from tests.fakes import FakeMouthReader, make_expert
 from webapp.cli import evaluate
 from webapp.cli.main import app, main
 
 
 @pytest.fixture
-def observer() -> DrawnObserver:
-    return DrawnObserver()
+def extractor() -> DrawnExtractor:
+    return DrawnExtractor()
 
 
 @pytest.fixture
-def run(tmp_path: Path, observer: DrawnObserver, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
-    engine = Engine(observer, make_expert(), "drawn")  # type: ignore[arg-type]
+def run(tmp_path: Path, extractor: DrawnExtractor, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    engine = Engine(extractor, make_expert(), "drawn")  # type: ignore[arg-type]
     monkeypatch.setenv("WAYSPEAK_DATA", str(tmp_path / "data"))
     monkeypatch.setattr(Engine, "load", lambda settings, method: engine)
     monkeypatch.setattr(evaluate, "read_trained_sources", lambda settings, model: frozenset({"known"}))
@@ -133,17 +133,17 @@ def test_figures_without_what_draws_them_say_what_to_install(
 
 
 def test_the_second_run_decodes_nothing_and_says_the_same(
-    run: Callable[..., Result], tmp_path: Path, observer: DrawnObserver
+    run: Callable[..., Result], tmp_path: Path, extractor: DrawnExtractor
 ) -> None:
     arguments = ("--json", "-", "--cache", str(tmp_path / "kept"), "--seconds", "2")
     first = figures(run(real_rows(tmp_path), *arguments))
-    assert len(observer.looked) == 8
+    assert len(extractor.looked) == 8
     assert figures(run(real_rows(tmp_path), *arguments)) == first
-    assert len(observer.looked) == 8
+    assert len(extractor.looked) == 8
     assert len(list((tmp_path / "kept" / RECIPE).iterdir())) == 8
 
 
-def test_bad_clips_are_skipped_and_named(run: Callable[..., Result], tmp_path: Path, observer: DrawnObserver) -> None:
+def test_bad_clips_are_skipped_and_named(run: Callable[..., Result], tmp_path: Path, extractor: DrawnExtractor) -> None:
     (tmp_path / "text.mp4").write_text("not a film")
     bad = [
         "gone.mp4,real,a,lab,",
@@ -169,7 +169,7 @@ def test_bad_clips_are_skipped_and_named(run: Callable[..., Result], tmp_path: P
         "silent.mp4": "the manifest says that it has no sound",
         "late.mp4": "the manifest says that its sound is not in sync",
     }
-    assert not {"silent.mp4", "late.mp4"} & set(observer.looked)
+    assert not {"silent.mp4", "late.mp4"} & set(extractor.looked)
     for name, reason in reasons.items():
         assert f"  {reason} (1): {name}\n" in result.stdout
     assert (found["auc"], found["n_other"]) == (None, 0)  # the one fake had no face, so nothing is claimed
@@ -200,11 +200,11 @@ def test_what_the_gates_would_refuse_and_what_was_trained_on_is_counted(
 
 
 def test_a_limit_is_spread_over_the_manifest(
-    run: Callable[..., Result], tmp_path: Path, observer: DrawnObserver
+    run: Callable[..., Result], tmp_path: Path, extractor: DrawnExtractor
 ) -> None:
     found = figures(run(real_rows(tmp_path, 9), "--limit", "3", "--json", "-", "--seconds", "2"))
     assert found["n_real"] == 3
-    assert observer.looked == ["real0.mp4", "real4.mp4", "real8.mp4"]
+    assert extractor.looked == ["real0.mp4", "real4.mp4", "real8.mp4"]
 
 
 def test_clips_of_one_person_give_an_interval_over_clips(run: Callable[..., Result], tmp_path: Path) -> None:
@@ -288,16 +288,16 @@ def test_a_cache_that_cannot_be_written_stops_the_run(run: Callable[..., Result]
 
 
 def test_processes_decode_only_what_is_not_cached(
-    tmp_path: Path, observer: DrawnObserver, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, extractor: DrawnExtractor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     paths = [tmp_path / draw_film(tmp_path, f"{i}.mp4", i) for i in range(3)] + [tmp_path / "gone.mp4"]
     (tmp_path / "text.mp4").write_text("not a film")
     cache, steps = FeatureCache(tmp_path / "cache", RECIPE), []
-    cache.save(observer.observe(paths[0]))
-    observer.looked.clear()
+    cache.save(extractor.extract(paths[0]))
+    extractor.looked.clear()
 
     class InThisProcess:
-        """Stands for a pool whose processes could not know the drawn observer."""
+        """Stands for a pool whose processes could not know the drawn extractor."""
 
         def __init__(self, workers: int, context: object):
             assert workers == 2
@@ -316,32 +316,32 @@ def test_processes_decode_only_what_is_not_cached(
             return None
 
     monkeypatch.setattr(decoding, "ProcessPoolExecutor", InThisProcess)
-    monkeypatch.setattr(decoding, "_load_observer", lambda settings, options, cut_mouths, cut_faces: observer)
+    monkeypatch.setattr(decoding, "_load_extractor", lambda settings, options, cut_mouths, cut_faces: extractor)
     paths.append(tmp_path / "text.mp4")
     decode_ahead(paths, Settings(tmp_path), FaceOptions(), cache, 2, lambda *step: steps.append(step))
-    assert observer.looked == ["1.mp4", "2.mp4", "text.mp4"]
+    assert extractor.looked == ["1.mp4", "2.mp4", "text.mp4"]
     assert len(list(cache.folder.iterdir())) == 3
     assert steps[-1] == ("decode", 3, 3)
     decode_ahead(paths[:3], Settings(tmp_path), FaceOptions(), cache, 2)
-    assert len(observer.looked) == 3
+    assert len(extractor.looked) == 3
 
 
-class Cutting(DrawnObserver):
+class Cutting(DrawnExtractor):
     """Cuts mouths as grey as they are open."""
 
-    def observe(self, path: Path, on_step: OnStep = lambda name, completed, total: None) -> ClipFeatures:
-        seen = super().observe(path, on_step)
+    def extract(self, path: Path, on_step: OnStep = lambda name, completed, total: None) -> ClipFeatures:
+        seen = super().extract(path, on_step)
         grey = [(255 * np.clip(track.gap, 0, 1)).astype(np.uint8) for track in seen.tracks]
         mouths = [np.repeat(own, 96 * 96).reshape(-1, 96, 96) for own in grey]
         tracks = tuple(replace(track, mouths=own) for track, own in zip(seen.tracks, mouths, strict=True))
-        heard = replace(seen.heard, filterbank=np.zeros((seen.n_frames, 104), np.float32))
-        return replace(seen, tracks=tracks, heard=heard, first_mouths=mouths[0] if mouths else None)
+        heard = replace(seen.audio, filterbank=np.zeros((seen.n_frames, 104), np.float32))
+        return replace(seen, tracks=tracks, audio=heard, first_mouths=mouths[0] if mouths else None)
 
 
 @pytest.mark.parametrize("mode", Mode)
 def test_any_method_can_be_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: Mode) -> None:
-    observer, asked = Cutting(), []
-    engine = Engine(observer, make_expert(mode, Model.AVHUBERT_BASE, FakeMouthReader()), "read")  # type: ignore[arg-type]
+    extractor, asked = Cutting(), []
+    engine = Engine(extractor, make_expert(mode, Model.AVHUBERT_BASE, FakeMouthReader()), "read")  # type: ignore[arg-type]
     monkeypatch.setenv("WAYSPEAK_DATA", str(tmp_path / "data"))
     monkeypatch.setattr(Engine, "load", lambda settings, method: asked.append(method) or engine)
     (tmp_path / "m.csv").write_text("\n".join(["path,label,speaker,source,method", *real_rows(tmp_path, 4), ""]))
@@ -353,11 +353,11 @@ def test_any_method_can_be_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert asked == [Method(Model.AVHUBERT_BASE, mode)] * 2
     assert (found["auc"], found["n_real"], found["recipe"]) == (1.0, 4, "read")
     assert found["by_seconds"]["2"]["auc"] == 1.0 and found["n_from_trained_sources"] == 0
-    assert found == again and len(observer.looked) == 4, "mouths are kept with the rest"
+    assert found == again and len(extractor.looked) == 4, "mouths are kept with the rest"
 
 
 def test_offsets_are_found_in_paper_mode_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    engine = Engine(DrawnObserver(), make_expert(Mode.PAPER), "paper")  # type: ignore[arg-type]
+    engine = Engine(DrawnExtractor(), make_expert(Mode.PAPER), "paper")  # type: ignore[arg-type]
     monkeypatch.setenv("WAYSPEAK_DATA", str(tmp_path / "data"))
     monkeypatch.setattr(Engine, "load", lambda settings, method: engine)
     monkeypatch.setattr(evaluate, "read_trained_sources", lambda settings, model: frozenset())

@@ -28,8 +28,8 @@ def run(monkeypatch, capfd, tmp_path):
     monkeypatch.setenv("WAYSPEAK_DATA", str(tmp_path))
     monkeypatch.setenv("COLUMNS", "200")
     mouth = make_mouth(N)
-    observer = FeatureExtractor(FakeNets(), FakeVoice(), "fake", face_options=FaceOptions())
-    monkeypatch.setattr(FeatureExtractor, "load", lambda settings: observer)
+    extractor = FeatureExtractor(FakeNets(), FakeVoice(), "fake", face_options=FaceOptions())
+    monkeypatch.setattr(FeatureExtractor, "load", lambda settings: extractor)
     monkeypatch.setattr(SoundRecogniser, "load", lambda language: Ear() if language == "en" else pytest.fail(language))
 
     def call(*arguments: object, faces: int = 1) -> tuple[int, str, str]:

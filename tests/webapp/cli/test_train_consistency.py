@@ -31,12 +31,12 @@ QUICK = MemberOptions(steps=12, batch=8, learning_rate=1e-2, masked=False)
 OPTIONS = partial(TrainingOptions, n_folds=2, n_rounds=1, scouts=QUICK, members=MemberOptions(batch=8))
 
 
-class NoObserver:
+class NoExtractor:
     """Knows its recipe and must not be asked to look: everything is in the cache."""
 
     recipe = "drawn-0123"
 
-    def observe(self, path: Path, on_step: object = None) -> ClipFeatures:
+    def extract(self, path: Path, on_step: object = None) -> ClipFeatures:
         raise AssertionError(f"{path.name} is in the cache")
 
 
@@ -60,7 +60,7 @@ class Bench:
     def add(self, clip: TrainingClip, label: str = "real", in_sync: str = "yes") -> str:
         path = self.folder / clip.name
         path.write_text(clip.name)
-        FeatureCache(self.folder / "cache", NoObserver.recipe).save(observe(clip, path))
+        FeatureCache(self.folder / "cache", NoExtractor.recipe).save(observe(clip, path))
         return f"{clip.name},{label},1,{in_sync},{clip.speaker},{clip.source}"
 
     def run(self, rows: list[str], *arguments: str) -> Result:
@@ -86,7 +86,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     shrink_members(monkeypatch)
     monkeypatch.setenv("WAYSPEAK_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("WAYSPEAK_DEVICE", "cpu")
-    monkeypatch.setattr(FeatureExtractor, "load", lambda settings: NoObserver())
+    monkeypatch.setattr(FeatureExtractor, "load", lambda settings: NoExtractor())
     monkeypatch.setattr(train, "TrainingOptions", OPTIONS)
     return Bench(tmp_path)
 

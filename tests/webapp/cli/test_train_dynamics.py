@@ -332,21 +332,21 @@ def test_the_command_line_has_it_and_tells_errors_in_one_line(
     assert len(told) == 1 and "absent.csv" in told[0]
 
 
-class NoObserver:
+class NoExtractor:
     """Knows its recipe and cannot look: what is not in the cache cannot be read."""
 
     recipe, face_options = "drawn-0123", FaceOptions()
 
-    def observe(self, path: Path, on_step: object = None) -> ClipFeatures:
+    def extract(self, path: Path, on_step: object = None) -> ClipFeatures:
         raise Code.UNREADABLE_VIDEO(f"{path.name} is no video", "")
 
 
 def test_real_rows_become_clips_and_those_that_cannot_are_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(FeatureExtractor, "load", lambda settings, cut_faces: NoObserver() if cut_faces else None)
+    monkeypatch.setattr(FeatureExtractor, "load", lambda settings, cut_faces: NoExtractor() if cut_faces else None)
     monkeypatch.setattr(speakers, "decode_ahead", lambda *arguments: None)
-    cache = FeatureCache(tmp_path / "cache", NoObserver.recipe, with_faces=True)
+    cache = FeatureCache(tmp_path / "cache", NoExtractor.recipe, with_faces=True)
     lines = ["path,label,speaker,session"]
     for number, label in enumerate(("real", "real", "fake", "Real")):
         name = f"{number}.mp4"

@@ -13,7 +13,7 @@ from engine.features.records import ClipFeatures, FaceFeatures
 from engine.settings import Settings
 from engine.style.embedder import EmbedderName, StaticFace, load_embedder
 from engine.types import DynamicEmbedding
-from tests.engine.evaluation.films import RECIPE, DrawnObserver, draw_film
+from tests.engine.evaluation.films import RECIPE, DrawnExtractor, draw_film
 from tests.engine.evaluation.speakers.people import NATURE
 
 
@@ -48,7 +48,7 @@ def test_each_row_is_embedded_or_named_with_its_reason(tmp_path: Path) -> None:
     )
     steps: list[tuple[str, int, int]] = []
     cache = FeatureCache(tmp_path / "cache", RECIPE)
-    found = embed_rows(rows, LengthEmbedder(), DrawnObserver(), cache, 1.5, lambda *step: steps.append(step))
+    found = embed_rows(rows, LengthEmbedder(), DrawnExtractor(), cache, 1.5, lambda *step: steps.append(step))
     assert [(one.row.written, one.embedding.seconds) for one in found.rows] == [("mute.mp4", 6.0)]
     assert {one.path: one.reason for one in found.skipped} == {
         "brief.mp4": "its longest face track is too short",
@@ -63,11 +63,11 @@ def test_each_row_is_embedded_or_named_with_its_reason(tmp_path: Path) -> None:
 
 
 def test_the_longest_track_speaks_for_the_clip(tmp_path: Path) -> None:
-    class Crowd(DrawnObserver):
+    class Crowd(DrawnExtractor):
         """Sees the face in three tracks."""
 
-        def observe(self, path: Path, *arguments: object) -> ClipFeatures:
-            seen = super().observe(path)
+        def extract(self, path: Path, *arguments: object) -> ClipFeatures:
+            seen = super().extract(path)
             [track] = seen.tracks
             parts = [
                 FaceFeatures(
@@ -89,7 +89,7 @@ def test_an_embedding_of_another_recipe_is_a_mistake(tmp_path: Path) -> None:
 
     rows = make_rows(tmp_path, draw_film(tmp_path, "a.mp4", 1))
     with pytest.raises(ValueError, match="recipe length from an embedder of recipe other"):
-        embed_rows(rows, Mixed(), DrawnObserver(), FeatureCache(tmp_path, RECIPE))
+        embed_rows(rows, Mixed(), DrawnExtractor(), FeatureCache(tmp_path, RECIPE))
 
 
 def test_embedders_are_loaded_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

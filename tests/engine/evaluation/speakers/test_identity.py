@@ -26,7 +26,7 @@ from engine.faces.face_crops import N_POINTS, SIZE, AlignedFaces
 from engine.features.extractor import FeatureExtractor
 from engine.features.records import ClipFeatures, FaceFeatures
 from engine.types import DynamicEmbedding
-from tests.engine.evaluation.films import DrawnObserver, draw_film
+from tests.engine.evaluation.films import DrawnExtractor, draw_film
 from tests.engine.evaluation.speakers.people import NATURE, draw_people, embed, gather, make_row
 from tests.raising import raises
 from webapp.cli import evaluate as command
@@ -327,11 +327,11 @@ class MouthEmbedder:
         return DynamicEmbedding(unit, len(track.seen) / 25, 0.1, self.recipe, 1, -evidence, NATURE.admits(-evidence, 1))
 
 
-class FacedObserver(DrawnObserver):
+class FacedExtractor(DrawnExtractor):
     """Cuts faces that are black, and white where the film's clip is called unnatural by a number of its own."""
 
-    def observe(self, path: Path, *arguments: object) -> ClipFeatures:
-        seen = super().observe(path)
+    def extract(self, path: Path, *arguments: object) -> ClipFeatures:
+        seen = super().extract(path)
         grey = 255 if path.stem.endswith(UNNATURAL) else 0
         tracks = tuple(
             replace(
@@ -350,7 +350,7 @@ class FacedObserver(DrawnObserver):
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     monkeypatch.setenv("WAYSPEAK_DATA", str(tmp_path / "data"))
     monkeypatch.setattr(
-        FeatureExtractor, "load", lambda settings, cut_faces: FacedObserver() if cut_faces else DrawnObserver()
+        FeatureExtractor, "load", lambda settings, cut_faces: FacedExtractor() if cut_faces else DrawnExtractor()
     )
     monkeypatch.setattr(measurements, "load_embedder", lambda name, settings: MouthEmbedder())
     monkeypatch.setattr(command, "IdentityOptions", partial(IdentityOptions, resamples=50))
