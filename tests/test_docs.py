@@ -49,7 +49,9 @@ def test_each_path_that_a_page_names_is_there(page: Path) -> None:
     text = page.read_text("utf-8")
     missing = [name for name in NAMED_PATH.findall(text) if not (ROOT / name).exists()]
     modules = [name.replace(".", "/") for name in MODULE.findall(text)]
-    missing += [name for name in modules if not any((ROOT / f"{name}{end}").exists() for end in (".py", "/__main__.py"))]
+    missing += [
+        name for name in modules if not any((ROOT / f"{name}{end}").exists() for end in (".py", "/__main__.py"))
+    ]
     assert not missing
 
 
@@ -94,7 +96,7 @@ def test_a_command_that_is_not_there_is_seen() -> None:
     assert read_calls("`wayspeak fly --far`, ```\nwayspeak fetch URL  # now\n```") == ["fly --far", "fetch URL"]
     with pytest.raises(AssertionError, match="wayspeak fly"):
         find_commands("fly --far")
-    with pytest.raises(AssertionError, match="gallery .*lost"):
+    with pytest.raises(AssertionError, match=r"gallery .*lost"):
         find_commands("gallery list|lost")
 
 
