@@ -7,7 +7,6 @@ in the volumes and in /tmp, here folders of the test.
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import sysconfig
@@ -19,12 +18,13 @@ from pathlib import Path
 import pytest
 
 from tests.images import ROOT, read_command, read_stages
+from tests.ports import reserve_port
 from tests.test_image import SERVICES
 
 START_S = 90.0
 LOCKED = """
 import ctypes, os, sys
-from engine.fetch import landlock as lock
+from engine.media.sandbox import landlock as lock
 from engine.media.sandbox.seccomp import PR_SET_NO_NEW_PRIVS
 folders, command = sys.argv[1].split(os.pathsep), sys.argv[2:]
 handled = lock.WRITE_FILE | lock.REMOVE_DIR | lock.REMOVE_FILE | lock.MAKE_DIR | lock.MAKE_REG | lock.NOWHERE
@@ -108,7 +108,11 @@ def test_wheel_has_every_file_of_the_packages(wheel: Path) -> None:
     packages = ("engine", "gallery_db", "webapp")
     files = [path.relative_to(copy) for name in packages for path in (copy / name).rglob("*") if path.is_file()]
     wanted = {path.as_posix() for path in files if path.suffix not in (".pyc", ".task", ".tflite", ".pt")}
-    assert {"engine/weights/compact.safetensors", "webapp/page.css", "webapp/templates/login.html"} <= wanted
+    assert {
+        "engine/weights/shipped/compact.safetensors",
+        "webapp/pages/page.css",
+        "webapp/templates/login.html",
+    } <= wanted
     with zipfile.ZipFile(wheel) as archive:
         assert not wanted - set(archive.namelist())
 
@@ -146,11 +150,9 @@ def test_worker_starts_and_ends_without_a_job(home: Path) -> None:
 @pytest.fixture
 def served(home: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
     """The server as the image and compose.yaml start it, and its port."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
     program = home / "venv" / "bin" / read_command("ENTRYPOINT")[0]
     command = [*lock(home), program, *read_command("CMD"), "--workers", "0"]
-    with (home / "said.txt").open("w") as said:
+    with (home / "said.txt").open("w") as said, reserve_port() as port:
         process = subprocess.Popen(
             command, cwd=home / "data", env=write_environment(home, port), stdout=said, stderr=said, text=True
         )

@@ -4,7 +4,6 @@ import atexit
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from engine.synthesis.tts import Voice
 from engine.synthesis.visemes import Manner
+from tests.ports import reserve_port
 from webapp.analysis.examples import FOLDER, Example, make_examples
 
 ROOT = Path(__file__).parents[2]
@@ -67,16 +67,15 @@ def serve(folder: Path, **settings: str) -> Iterator[Served]:
     shutil.copytree(_draw_examples().parent, folder / "data" / FOLDER)
     examples = make_examples(folder / "data")  # all there
     tripwire = folder / "ffmpeg-was-run"
-    port = _find_port()
     environment = os.environ | {
         "WAYSPEAK_DATA": str(folder / "data"),
-        "WAYSPEAK_PORT": str(port),
         "TMPDIR": str(folder),
         "PATH": f"{_lay_tripwire(folder / 'bin', tripwire)}{os.pathsep}{os.environ['PATH']}",
     }
     for name in ("WAYSPEAK_HOST", "GRADIO_TEMP_DIR"):
         environment.pop(name, None)
-    with (folder / "app.log").open("wb") as log:
+    with (folder / "app.log").open("wb") as log, reserve_port() as port:
+        environment["WAYSPEAK_PORT"] = str(port)
         process = subprocess.Popen(
             [sys.executable, "-m", "webapp"], cwd=ROOT, env=environment | settings, stdout=log, stderr=log
         )
@@ -173,12 +172,6 @@ def _draw_examples() -> Path:
 
 def _is_outside(url: str) -> bool:
     return not url.startswith(("http://127.0.0.1:", "data:", "blob:"))
-
-
-def _find_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _lay_tripwire(folder: Path, mark: Path) -> Path:

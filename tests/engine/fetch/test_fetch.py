@@ -27,7 +27,7 @@ JPEG = b"\xff\xd8\xff\xe0 picture"
 
 
 QUICK = """import sys; sys.path += sys.argv[1:]
-from engine.fetch import downloader
+from engine.fetch import ytdlp_child as downloader
 choose = downloader._choose_options
 downloader._choose_options = lambda *told: choose(*told) | {"allowed_extractors": ["generic", "html5"]}
 downloader.main()"""

@@ -80,7 +80,7 @@ def test_the_process_can_open_nothing_once_it_reads(
     probe = tmp_path / "probe.py"
     probe.write_text(
         "import json, socket, sys\n"
-        "from webapp.bundle import credentials_child as child\n"
+        "from webapp.bundle import c2pa_child as child\n"
         "def attempt(what):\n"
         "    try:\n        what()\n"
         "    except OSError as error:\n        return type(error).__name__\n"

@@ -14,14 +14,10 @@ import psutil
 import pytest
 
 from engine.settings import Settings
+from tests.ports import reserve_port
 from webapp.accounts.records import Role
 from webapp.accounts.store import AccountStore
 from webapp.cli.serve import HOURLY, limit_guests, run_server
-
-
-def find_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return int(listening.getsockname()[1])
 
 
 def test_one_s_own_machine_has_no_limit_an_hour_and_accounts_have(
@@ -44,7 +40,7 @@ def test_an_account_that_is_there_counts(tmp_path: Path) -> None:
 
 def test_an_address_that_others_reach_is_refused_without_accounts(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match=r"cannot start.*accounts"):
-        run_server(Settings(tmp_path), "0.0.0.0", find_port(), 0)
+        run_server(Settings(tmp_path), "0.0.0.0", 0, 0)
 
 
 def test_a_port_that_is_taken_is_told(tmp_path: Path) -> None:
@@ -56,18 +52,18 @@ def test_a_port_that_is_taken_is_told(tmp_path: Path) -> None:
 
 
 def test_it_serves_with_a_worker_and_takes_both_along_when_told_to_end(tmp_path: Path) -> None:
-    port = find_port()
     environment = os.environ | {"WAYSPEAK_DATA": str(tmp_path / "data"), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "webapp.cli", "serve", "--port", str(port), "--workers", "1"]
-    server = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
-    try:
-        wait_for_page(port, server)
-        (worker,) = psutil.Process(server.pid).children()
-        assert "work" in worker.cmdline()
-        server.send_signal(signal.SIGTERM)
-        assert server.wait(60) == 0 and not worker.is_running()
-    finally:
-        server.kill()
+    command = [sys.executable, "-m", "webapp.cli", "serve", "--workers", "1", "--port"]
+    with reserve_port() as port:
+        server = subprocess.Popen([*command, str(port)], env=environment, stdout=subprocess.PIPE, text=True)
+        try:
+            wait_for_page(port, server)
+            (worker,) = psutil.Process(server.pid).children()
+            assert "work" in worker.cmdline()
+            server.send_signal(signal.SIGTERM)
+            assert server.wait(60) == 0 and not worker.is_running()
+        finally:
+            server.kill()
     assert server.stdout is not None and f"http://127.0.0.1:{port}/" in server.stdout.read()
 
 

@@ -15,7 +15,7 @@ PROBES = """
 import ctypes, errno, json, os, socket, subprocess, sys, threading
 from pathlib import Path
 sys.path.append(sys.argv[1])
-from engine.fetch import confinement
+from engine.media.sandbox import confine as confinement
 
 folder, outside, port, alone = Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4]), sys.argv[5]
 if alone != "all":  # one layer after the other, each without the rest
@@ -26,7 +26,7 @@ if alone != "all":  # one layer after the other, each without the rest
     if alone != "guard":
         confinement._guard = lambda event, arguments: None
 pair = socket.socketpair()
-layers = confinement.confine(folder, 2 * 1024**3, 20, 1_000_000)
+layers = confinement.confine_fetch(folder, 2 * 1024**3, 20, 1_000_000)
 library = ctypes.CDLL(None, use_errno=True)
 found = {"layers": layers}
 
