@@ -26,7 +26,7 @@ ATTEMPTS = {
 }
 PRELUDE = """
 import ctypes, json, mmap, os, resource, socket, sys, threading, time
-from engine.media.sandbox.confine import confine, leave_network
+from engine.media.sandbox.confine import confine_worker, leave_network
 from engine.settings import MediaLimits
 PLACE, VICTIM = sys.argv[1] + "/made", sys.argv[1] + "/victim"
 open(VICTIM, "w").close()
@@ -45,7 +45,7 @@ def leave():
     refuse(libc.unshare(0x20000))
 """
 PROBE = """
-guards = confine(MediaLimits())
+guards = confine_worker(MediaLimits())
 threads = [threading.Thread(target=time.sleep, args=(0,)) for _ in range(3)]
 [thread.start() for thread in threads]
 [thread.join() for thread in threads]
@@ -59,7 +59,7 @@ for name, attempt in json.loads(sys.argv[2]).items():
 print(json.dumps([list(guards), escaped]), flush=True)
 """
 HUNGRY = """
-confine(MediaLimits(max_memory_bytes=600 * 2**20))
+confine_worker(MediaLimits(max_memory_bytes=600 * 2**20))
 try:
     bytearray(700 * 2**20)
     print("fed", flush=True)
@@ -67,7 +67,7 @@ except MemoryError:
     print("starved", flush=True)
 """
 BUSY = """
-confine(MediaLimits(max_cpu_s=1))
+confine_worker(MediaLimits(max_cpu_s=1))
 while True:
     pass
 """
