@@ -1,1 +1,1 @@
-"""The page: wiring over the engine and the gallery."""
+"""The Gradio page, the REST API, the job queue and the command line, on top of the engine and the gallery."""

@@ -1,4 +1,4 @@
-"""Start the app: `python -m webapp`. WAYSPEAK_HOST, WAYSPEAK_PORT and WAYSPEAK_WORKERS say where and with how many."""
+"""Start the app: `python -m webapp`, configured by WAYSPEAK_HOST, WAYSPEAK_PORT and WAYSPEAK_WORKERS."""
 
 from webapp.cli.main import load_command
 

@@ -1,4 +1,4 @@
-"""The stores that the page and the API share; each is opened once in a process."""
+"""The stores that the page and the API share, each opened once per process."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,7 +16,7 @@ from webapp.jobs.store import JobStore
 
 @dataclass(frozen=True, eq=False)
 class AppContext:
-    """Settings, jobs and gallery; all requests and threads share one, and the workers do what is heavy."""
+    """Settings, jobs and gallery, shared by all requests and threads; heavy work runs in the workers."""
 
     settings: Settings
     jobs: JobStore
@@ -24,12 +24,12 @@ class AppContext:
 
     @classmethod
     def open(cls, settings: Settings) -> Self:
-        """Open both databases; EngineError says why one cannot be."""
+        """Open both databases; raise EngineError if one cannot be opened."""
         return cls(settings, JobStore.open(settings), open_gallery(settings))
 
     @cached_property
     def key(self) -> SigningKey:
-        """The key that signs evidence bundles, read or made at first use."""
+        """Signing key of evidence bundles, read or created on first use."""
         return open_key(self.settings.data_dir)
 
     def find_job(self, visitor: Visitor, job_id: str) -> Job:

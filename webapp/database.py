@@ -1,4 +1,4 @@
-"""The app's own database, apart from the gallery's: SQLite in the data folder, kept and opened as the gallery's is."""
+"""SQLite database of the app, separate from the gallery's but opened and migrated in the same way."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,54 +18,54 @@ from webapp.migrations import HERE
 
 FILE = "app.sqlite"
 VERSION = "0003"
-"""The newest migration, which this code reads and writes."""
+"""The latest migration, which this code reads and writes."""
 
 
 class Base(DeclarativeBase):
-    """The metadata of the app's tables; each package declares its own."""
+    """Metadata of the app's tables; each package declares its own."""
 
     metadata = MetaData(naming_convention=GalleryBase.metadata.naming_convention)
     type_annotation_map = GalleryBase.type_annotation_map
 
 
 class AppDatabase:
-    """The open database, of the newest schema; threads may share one, other processes may have it open."""
+    """Open database at the latest schema; threads and processes may share it."""
 
     def __init__(self, database: Database):
         self.database = database
 
     @classmethod
     def open(cls, settings: Settings) -> Self:
-        """Open it, made where there is none; APP_DATABASE_ERROR and FolderUnwritable say why that cannot be."""
+        """Open or create the database; raise APP_DATABASE_ERROR or FolderUnwritable on failure."""
         path = settings.data_dir / FILE
         with _translate(str(path)):
             return cls(migrate(connect(path), VERSION, lambda held: bring_up_to_date(held, VERSION, HERE)))
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """Give a connection that sees one state throughout."""
+        """Yield a connection with one consistent snapshot."""
         with _translate(self.name), self.database.read() as connection:
             yield connection
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """Give the only connection that writes: all it does is kept, or nothing where an error leaves."""
+        """Yield the only writing connection: commit, or roll back if an exception leaves the block."""
         with _translate(self.name), self.database.write() as connection:
             yield connection
 
     @property
     def name(self) -> str:
-        """Where it is."""
+        """Path of the database."""
         return str(self.database.path)
 
     def close(self) -> None:
-        """Let go of every connection."""
+        """Close all connections."""
         self.database.close()
 
 
 @contextmanager
 def _translate(name: str) -> Iterator[None]:
-    """Say of this database what is said of the gallery's, and what to do about it here."""
+    """Raise the gallery's database errors as errors of the app's database."""
     try:
         yield
     except GalleryBusy as error:

@@ -1,4 +1,4 @@
-"""The gallery as the app opens it: whoever is forgotten there also goes from what the app keeps."""
+"""Open the gallery so that erasing a speaker also erases cached features and job results."""
 
 from pathlib import Path
 
@@ -9,12 +9,12 @@ from webapp.database import FILE
 from webapp.jobs.cleanup import forget_people
 from webapp.jobs.store import JobStore
 
-CACHE = "cache"  # of observations, in the data folder
+CACHE = "cache"  # cached features, in the data folder
 JOBS = "what jobs found"
 
 
 def open_gallery(settings: Settings) -> Gallery:
-    """Open the gallery of the settings; a GalleryError or FolderUnwritable says why that cannot be."""
+    """Open the gallery of the settings; raise GalleryError or FolderUnwritable on failure."""
     gallery = Gallery.open(settings)
     gallery.register_cleaner("kept observations", lambda gone: clean_cache(settings.data_dir / CACHE, gone))
     gallery.register_cleaner(JOBS, make_cleaner(settings))
@@ -22,7 +22,7 @@ def open_gallery(settings: Settings) -> Gallery:
 
 
 def clean_cache(folder: Path, gone: Forgotten) -> int:
-    """Delete what an `ObservationCache` keeps of clips that are nobody's now; gives how many files that were."""
+    """Delete the cached features of erased clips and return the number of files."""
     files = [file for digest in gone.source_hashes for file in folder.glob(f"*/{digest}*.npz")]
     for file in files:
         file.unlink(missing_ok=True)
@@ -30,7 +30,7 @@ def clean_cache(folder: Path, gone: Forgotten) -> int:
 
 
 def make_cleaner(settings: Settings) -> Cleaner:
-    """Give what cleans the jobs, where there are any; the table is opened when somebody is forgotten."""
+    """Return a cleaner of the jobs; it opens their table only when a speaker is erased."""
 
     def clean(gone: Forgotten) -> int:
         if not (settings.data_dir / FILE).exists():

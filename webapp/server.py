@@ -1,4 +1,4 @@
-"""The server: the page, the API and the files of the jobs behind one guard, on one port."""
+"""One server for the page, the API and the files of the jobs, behind one authentication."""
 
 import inspect
 import socket
@@ -24,20 +24,20 @@ from webapp.api.app import make_api
 from webapp.context import AppContext
 from webapp.pages.app import launch_settings
 
-END_S = 5  # for requests that are being answered when the server is told to end
+END_S = 5  # s, for open requests at shutdown
 BACKLOG = 128
 NOT_MOUNTED = frozenset({"share", "inbrowser", "quiet", "strict_cors", "state_session_capacity"})
-"""Of the launch settings: those of Gradio's own server alone, or kept otherwise (see `_mount_page`)."""
+"""Launch settings for Gradio's own server only, or set in another way (see `_mount_page`)."""
 
 
 def serve(page: gr.Blocks, context: AppContext, host: str, port: int) -> None:
-    """Serve until interrupted; PUBLIC_WITHOUT_ACCOUNTS, and OSError where the port is taken."""
+    """Serve until interrupted; raise PUBLIC_WITHOUT_ACCOUNTS, or OSError if the port is in use."""
     app = build_server(page, context, host, port)
     with listen(host, port) as listening:
         config = uvicorn.Config(
             app,
             log_level="warning",
-            access_log=False,  # addresses may carry what nobody should read
+            access_log=False,  # URLs may contain private data
             server_header=False,
             timeout_graceful_shutdown=END_S,
         )
@@ -45,17 +45,17 @@ def serve(page: gr.Blocks, context: AppContext, host: str, port: int) -> None:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Take the port; OSError where it is taken."""
+    """Bind the port; raise OSError if it is in use."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.create_server((host.strip("[]"), port), family=family, backlog=BACKLOG)
-    # connections inherit it; asyncio sets it only where the protocol is told, and without it head and body of an answer
-    # wait for each other's acknowledgement, 40 ms each time
+    # Connections inherit it. asyncio sets it only if the protocol is given; without it, headers and body of a response
+    # wait for each other's acknowledgement, 40 ms each time.
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listening
 
 
 def build_server(page: gr.Blocks, context: AppContext, host: str, port: int) -> FastAPI:
-    """Put the app together without serving it; PUBLIC_WITHOUT_ACCOUNTS where nobody would have to log in."""
+    """Build the app without serving it; raise PUBLIC_WITHOUT_ACCOUNTS if a login would be required."""
     accounts = AccountStore.open(context.settings)
     doors = HostPolicy.from_env(host, bool(accounts.accounts()))
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=_close_at_end(accounts))
@@ -66,12 +66,12 @@ def build_server(page: gr.Blocks, context: AppContext, host: str, port: int) -> 
     app.include_router(files.make_router(context))
     app.mount("/api/v1", make_api(context))
     _mount_page(app, page, launch_settings(context.settings, host, port), doors.has_accounts)
-    app.add_middleware(AuthMiddleware, doors=doors, accounts=accounts)  # added last, so it stands before all
+    app.add_middleware(AuthMiddleware, doors=doors, accounts=accounts)  # added last, so that it runs first
     return app
 
 
 def _mount_page(app: FastAPI, page: gr.Blocks, wanted: dict[str, Any], has_accounts: bool) -> None:
-    """Mount the page with every setting that it would be launched with; ValueError for one that would be lost."""
+    """Mount the page with all of its launch settings; raise ValueError for one that would be lost."""
     taken = set(inspect.signature(gr.mount_gradio_app).parameters)
     lost = set(wanted) - taken - NOT_MOUNTED
     if lost:
@@ -87,14 +87,14 @@ def _mount_page(app: FastAPI, page: gr.Blocks, wanted: dict[str, Any], has_accou
 
 
 def find_gradio_app(app: FastAPI) -> gr.routes.App:
-    """Return the app that Gradio has mounted: all that its middleware sees is Gradio's."""
+    """Return Gradio's mounted app; its middleware sees Gradio's requests only."""
     return next(route.app for route in app.routes if isinstance(route, Mount) and isinstance(route.app, gr.routes.App))
 
 
 def _add_health(app: FastAPI, accounts: AccountStore) -> None:
     @app.get("/healthz", include_in_schema=False)
     async def tell_health() -> JSONResponse:
-        """Say that the server answers and its database can be read, and nothing else."""
+        """Report that the server answers and can read its database, and nothing else."""
         await run_in_threadpool(accounts.find_visitor, "")
         return JSONResponse({"status": "ok"})
 

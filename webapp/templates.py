@@ -9,7 +9,7 @@ from webapp.i18n import say
 ENVIRONMENT = Environment(
     loader=PackageLoader("webapp"),
     autoescape=True,
-    undefined=StrictUndefined,  # a value that a template needs and does not get is an error, not an empty string
+    undefined=StrictUndefined,  # a missing value of a template is an error, not an empty string
     trim_blocks=True,
     lstrip_blocks=True,
 )

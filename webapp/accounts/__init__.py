@@ -1,1 +1,1 @@
-"""Who works with the app: a single local user by default; accounts with roles where the app is for more than one."""
+"""User accounts: a single local user by default; named users with roles where accounts are on."""

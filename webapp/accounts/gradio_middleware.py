@@ -1,6 +1,6 @@
 """Allow-list of Gradio's routes, and ownership of the files, page sessions and runs that a request names.
 
-What of the page's own is whose: Gradio would give any file of its cache, and any run, to whoever names it.
+Gradio itself serves any file of its cache, and any run, to every client that knows its name.
 """
 
 import json
@@ -21,29 +21,29 @@ from webapp.accounts.middleware import SCOPE_KEY, JsonError
 from webapp.accounts.records import LOCAL
 from webapp.errors import WebCode
 
-MAX_KEPT = 20_000  # of each kind; the oldest go first
+MAX_KEPT = 20_000  # entries of each kind; the oldest are dropped first
 PATH_IN_STREAM = re.compile(rb'"path":\s*("(?:[^"\\]|\\.)*")')
 
 
 class Kind(StrEnum):
-    """What can be somebody's."""
+    """Kinds of resource that a user can own."""
 
     FILE = "file"  # in Gradio's cache, by its path
     VISIT = "visit"  # an open page, by its session hash
-    RUN = "run"  # something that was started, by its event id
+    RUN = "run"  # a started event, by its event id
 
 
 class GradioOwnership:
-    """Who has what. A file may be several people's: the same example has the same place for all."""
+    """Owners of files, page sessions and runs; an example file has one path and therefore several owners."""
 
     def __init__(self, shared: Iterable[str] = ()):
-        """`shared` files are everybody's: what the page itself shows."""
+        """`shared` files belong to every user: those that the page itself shows."""
         self._owners: dict[Kind, OrderedDict[str, frozenset[str]]] = {kind: OrderedDict() for kind in Kind}
         self._shared = frozenset(shared)
         self._lock = threading.Lock()
 
     def give(self, kind: Kind, what: str, name: str) -> None:
-        """Note that something is somebody's, too."""
+        """Add a user to the owners of a resource."""
         with self._lock:
             kept = self._owners[kind]
             kept[what] = kept.pop(what, frozenset()) | {name}
@@ -51,14 +51,14 @@ class GradioOwnership:
                 kept.popitem(last=False)
 
     def has(self, kind: Kind, what: str, name: str) -> bool:
-        """Tell whether something is somebody's; what is nobody's is not."""
+        """Return whether the user owns the resource; a resource without owner belongs to no user."""
         if kind is Kind.FILE and what in self._shared:
             return True
         with self._lock:
             return name in self._owners[kind].get(what, frozenset())
 
     def take(self, kind: Kind, what: str, name: str) -> bool:
-        """Tell whether something is theirs; what is nobody's yet becomes theirs."""
+        """Return whether the user owns the resource; a resource without owner becomes the user's."""
         with self._lock:
             owners = self._owners[kind].get(what)
         if owners is None:
@@ -68,7 +68,7 @@ class GradioOwnership:
 
 
 def list_paths(told: Any) -> Iterator[str]:
-    """Give every file that a request or an answer names, as Gradio writes files: under the key `path`."""
+    """Yield every file that a request or a response names, as Gradio does: under the key `path`."""
     if isinstance(told, dict):
         if isinstance(told.get("path"), str):
             yield told["path"]
@@ -80,26 +80,26 @@ def list_paths(told: Any) -> Iterator[str]:
 
 
 def scan_stream(chunk: bytes) -> Iterator[str]:
-    """Give every file that a piece of an event stream names; a piece holds whole events."""
+    """Yield every file that a chunk of an event stream names; a chunk holds whole events."""
     for match in PATH_IN_STREAM.finditer(chunk):
         yield str(json.loads(match[1]))
 
 
 def is_web_address(path: str) -> bool:
-    """Tell whether a `file` is one on the web, which Gradio would fetch by itself."""
+    """Return whether a `file` is a URL, which Gradio would fetch itself."""
     return re.match(r"\s*[a-z][a-z0-9+.-]*:", path, re.IGNORECASE) is not None
 
 
 def name_file(path: str) -> str:
-    """Give a path the one spelling under which it is noted: links and dots are resolved."""
+    """Return the path under which a file is recorded, with links and dots resolved."""
     return str(Path(path).resolve())
 
 
-MAX_BODY = 8 * 1024 * 1024  # of what is not an upload
+MAX_BODY = 8 * 1024 * 1024  # bytes of a request without upload
 
 
 class Rule(Enum):
-    """What is checked of a request; a page session that the address names must be the user's under every rule."""
+    """Checks of a request; under every rule a page session in the URL must be the user's."""
 
     PUBLIC = auto()  # the page itself: one answer for every user
     SESSION = auto()  # belongs to one page session, and nothing in the answer needs recording
@@ -137,7 +137,7 @@ _PATTERNS = [(method, compile_path(path)[0], rule) for (method, path), rule in A
 
 
 class GradioMiddleware:
-    """Middleware of the Gradio app alone; without accounts there is one user, and only the allow-list refuses."""
+    """Middleware of the Gradio app; without accounts there is one user, and only the allow-list applies."""
 
     def __init__(self, app: ASGIApp, belongings: GradioOwnership):
         self._app, self._belongings = app, belongings
@@ -174,7 +174,7 @@ class GradioMiddleware:
             self._expect(Kind.VISIT, session, name)
 
     def _check_body(self, rule: Rule, body: bytes, name: str) -> None:
-        """What the body names must be theirs."""
+        """Refuse a body that names a page session, run or file of another user."""
         if not body:
             return
         try:
@@ -204,7 +204,7 @@ class GradioMiddleware:
             raise _missing()
 
     def _note_answer(self, send: Send, name: str) -> Send:
-        """What an answer names becomes theirs, before they learn of it."""
+        """Record what a response names as the user's before the response is sent."""
         parts: list[bytes] = []
 
         async def forward(message: Message) -> None:
@@ -240,7 +240,7 @@ class GradioMiddleware:
 
 
 def find_rule(method: str, path: str) -> tuple[Rule, dict[str, str]]:
-    """Return the rule of an allowed route and the parameters in the path; raise Missing for any other route."""
+    """Return the rule of an allowed route and its path parameters; raise NOT_FOUND for any other route."""
     for allowed_method, pattern, rule in _PATTERNS:
         match = pattern.fullmatch(path)
         if match and method == allowed_method:
@@ -258,7 +258,7 @@ def _strings(value: Any) -> Iterator[str]:
 
 
 def _plain(scope: Scope) -> Scope:
-    """Ask for an answer that is not compressed, so that it can be read on its way."""
+    """Request an uncompressed response, so that it can be read in transit."""
     headers = [(name, value) for name, value in scope["headers"] if name != b"accept-encoding"]
     return {**scope, "headers": headers}
 
@@ -268,7 +268,7 @@ async def _read_body(receive: Receive) -> bytes:
     while True:
         message = await receive()
         if message["type"] != "http.request":
-            return b""  # they left
+            return b""  # the client disconnected
         parts.append(message.get("body", b""))
         size += len(parts[-1])
         if size > MAX_BODY:

@@ -1,4 +1,4 @@
-"""Where the server listens, by which names it goes, and whether somebody has to log in."""
+"""The address that the server binds, the host names that it accepts, and whether a login is required."""
 
 import ipaddress
 import os
@@ -12,21 +12,22 @@ LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
 @dataclass(frozen=True, slots=True)
 class HostPolicy:
-    """How the app can be reached.
+    """Where the app can be reached.
 
-    WAYSPEAK_HOSTS: by which names, comma-separated; where accounts are on and it is empty, by any.
-    WAYSPEAK_LOCAL_ONLY=1: the operator says that an address which looks public can be reached from this machine alone,
-    as inside a container that is published on 127.0.0.1.
+    WAYSPEAK_HOSTS lists the accepted host names, comma-separated; if it is empty and accounts are on, any is accepted.
+
+    WAYSPEAK_LOCAL_ONLY=1 states that a seemingly public address can be reached from this machine only, as in a
+    container that is published on 127.0.0.1.
     """
 
-    host: str  # that is listened on
+    host: str  # bind address
     has_accounts: bool
     hosts: frozenset[str] = frozenset()
     is_local_only: bool = False
 
     @classmethod
     def from_env(cls, host: str, has_users: bool) -> "HostPolicy":
-        """Accounts are on where WAYSPEAK_ACCOUNTS=1, or there is one; PUBLIC_WITHOUT_ACCOUNTS where they must be."""
+        """Turn accounts on if WAYSPEAK_ACCOUNTS=1 or a user exists; raise PUBLIC_WITHOUT_ACCOUNTS if required."""
         names = os.environ.get("WAYSPEAK_HOSTS", "")
         doors = cls(
             host=host,
@@ -38,7 +39,7 @@ class HostPolicy:
         return doors
 
     def refuse_public(self) -> None:
-        """PUBLIC_WITHOUT_ACCOUNTS where others could come in and nobody would have to log in."""
+        """Raise PUBLIC_WITHOUT_ACCOUNTS if other machines could connect without a login."""
         if not (is_loopback(self.host) or self.has_accounts or self.is_local_only):
             raise WebCode.PUBLIC_WITHOUT_ACCOUNTS(
                 f"{self.host} can be reached from other machines, and there are no accounts.",
@@ -47,17 +48,17 @@ class HostPolicy:
             )
 
     def knows(self, host_header: str) -> bool:
-        """Tell whether a Host header names this server: another one may be a stranger's name for this address."""
+        """Return whether a Host header names this server; another name may be DNS rebinding."""
         name = _read_name(host_header)
         if name is None:
             return False
         if name in LOOPBACK_NAMES or name in self.hosts:
             return True
-        return self.has_accounts and not self.hosts  # a session's cookie is bound to the name it was given under
+        return self.has_accounts and not self.hosts  # a session cookie is bound to the host name that set it
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether what listens there can be reached from this machine alone."""
+    """Return whether the address can be reached from this machine only."""
     if host == "localhost":
         return True
     try:
@@ -67,7 +68,7 @@ def is_loopback(host: str) -> bool:
 
 
 def is_same_origin(origin: str, host_header: str) -> bool:
-    """Tell whether an Origin header is of the page that this server gave, whatever gateway stands between."""
+    """Return whether an Origin header belongs to this server's page, also behind a reverse proxy."""
     try:
         return urlsplit(origin).netloc.lower() == host_header.lower() != ""
     except ValueError:

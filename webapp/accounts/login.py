@@ -1,4 +1,4 @@
-"""Logging in and out: two pages that run no script."""
+"""Login and logout: two pages without scripts."""
 
 import re
 import secrets
@@ -21,7 +21,7 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; bas
 
 
 def make_router(accounts: AccountStore) -> APIRouter:
-    """The routes; they stand before Gradio's own of the same names."""
+    """Return the router; it comes before Gradio's routes of the same names."""
     router = APIRouter(include_in_schema=False)
 
     @router.get("/login")
@@ -79,7 +79,7 @@ def _set_cookie(response: Response, request: Request, name: str, value: str, sec
 
 
 def _check_form(request: Request, form: dict[str, str]) -> None:
-    """The form must be one that this browser was given: a login cannot be pushed upon it from elsewhere."""
+    """Refuse a form that this browser was not served, so that no other site can force a login."""
     wanted = request.cookies.get(FORM_COOKIE, "")
     if not wanted or not secrets.compare_digest(wanted.encode(), form.get("form", "").encode()):
         raise WebCode.BAD_LOGIN(
@@ -101,5 +101,5 @@ async def _read_form(request: Request) -> dict[str, str]:
 
 
 def _clean_target(path: str) -> str:
-    """A path of this server and nothing that a browser could take for another's."""
+    """Return a path of this server that no browser can read as an address of another."""
     return path if re.fullmatch(r"/(?![/\\])[\w./=%~-]*", path, re.ASCII) else "/"

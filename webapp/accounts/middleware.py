@@ -1,9 +1,4 @@
-"""In front of every route: who is it, may they come in, and does the request come from a page of ours.
-
-Whose request it is: the guard in front of all routes writes it down, and whoever answers reads it here.
-
-An error as the answer to a request: the right status, and the words in JSON as everywhere.
-"""
+"""Authentication and security headers in front of every route, and errors as HTTP responses."""
 
 import logging
 from collections.abc import MutableMapping
@@ -29,18 +24,18 @@ SCOPE_KEY = "wayspeak.visitor"
 
 
 def find_visitor(request: Any) -> Visitor:
-    """Tell who sent a request, of FastAPI or of Gradio; without a guard, as on the command line, the local user."""
-    inner = getattr(request, "__dict__", {}).get("request", request)  # Gradio's own would copy the whole scope
+    """Return the user of a FastAPI or Gradio request; the local user without middleware, as on the command line."""
+    inner = getattr(request, "__dict__", {}).get("request", request)  # Gradio's own wrapper would copy the whole scope
     scope = getattr(inner, "scope", None)
     found = scope.get(SCOPE_KEY) if isinstance(scope, dict) else None
     if isinstance(found, Visitor):
         return found
     name = getattr(request, "__dict__", {}).get("username")
-    return LOCAL if name is None else Visitor(str(name), Role.VIEWER)  # known by name alone: the least there is
+    return LOCAL if name is None else Visitor(str(name), Role.VIEWER)  # only the name is known: the lowest role
 
 
 def require_role(request: Any, role: Role) -> Visitor:
-    """Tell who sent a request; NOT_ALLOWED where their role does not reach that far."""
+    """Return the user of a request; raise NOT_ALLOWED if their role is too low."""
     visitor = find_visitor(request)
     if not visitor.may(role):
         raise WebCode.NOT_ALLOWED(
@@ -88,14 +83,14 @@ STATUS = {
     "WEIGHTS_DAMAGED": 503,
     "WEIGHTS_MISSING": 503,
 }
-OTHERWISE = 422  # what was sent cannot be done
+OTHERWISE = 422  # the request is valid but cannot be fulfilled
 
 
 _log = logging.getLogger(__name__)
 
 
 class JsonError(JSONResponse):
-    """An EngineError as an answer."""
+    """An EngineError as JSON response."""
 
     def __init__(self, error: EngineError, **kwargs: Any):
         headers = {"Cache-Control": "no-store"}
@@ -107,7 +102,7 @@ class JsonError(JSONResponse):
 
 
 def answer_error(request: Request, error: Exception) -> JsonError:
-    """Answer an EngineError in its own words, and a mistake of ours without its details, which the log has."""
+    """Return an EngineError with its text, and any other exception without details, which are in the log."""
     if isinstance(error, EngineError):
         return JsonError(error)
     _log.error("a request failed", exc_info=error)
@@ -119,19 +114,19 @@ def answer_error(request: Request, error: Exception) -> JsonError:
 COOKIE = "wayspeak_session"
 API = "/api/v1"
 OPEN_PATHS = frozenset({"/login", "/healthz"})
-"""All that can be had without logging in; the login page carries its own style and nothing else."""
+"""Paths that need no login; the login page contains its own style sheet."""
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 PAGE_POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data: blob:; media-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; "
     "worker-src 'self' blob:; object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
 )
-"""What Gradio's own page needs, and nothing from elsewhere; its scripts stand in the page and are made there."""
+"""What Gradio's page needs, and nothing from other hosts; its scripts are inline and generated there."""
 HEADERS = {
     "Content-Security-Policy": PAGE_POLICY,
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
-    "Referrer-Policy": "same-origin",  # with none at all, browsers hide the origin of our own forms too
+    "Referrer-Policy": "same-origin",  # with no referrer at all, browsers hide the origin of our own forms too
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
@@ -139,7 +134,7 @@ HEADERS = {
 
 
 class AuthMiddleware:
-    """Wraps the whole app; `accounts` is None where there are none, and everybody is the local user then."""
+    """Middleware of the whole app; `accounts` is None without accounts, and every request is the local user's."""
 
     def __init__(self, app: ASGIApp, doors: HostPolicy, accounts: AccountStore | None):
         if doors.has_accounts and accounts is None:
@@ -150,7 +145,7 @@ class AuthMiddleware:
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
-        if scope["type"] != "http":  # the page needs no web socket
+        if scope["type"] != "http":  # the page needs no WebSocket
             await send({"type": "websocket.close", "code": 1008})
             return
         guarded = _add_headers(send)
@@ -166,7 +161,7 @@ class AuthMiddleware:
         await self._answer({**scope, SCOPE_KEY: visitor}, receive, guarded)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let the app answer; a mistake of ours is told as such, unless it has begun to answer."""
+        """Call the app; an unexpected exception becomes INTERNAL_ERROR unless the response has started."""
         has_begun = False
 
         async def watched(message: Message) -> None:
@@ -176,7 +171,7 @@ class AuthMiddleware:
 
         try:
             await self._app(scope, receive, watched)
-        except Exception as error:  # whatever it is, the server lives on and its details stay in the log
+        except Exception as error:  # any exception: the server goes on, and the details stay in the log
             if has_begun:
                 raise
             await answer_error(Request(scope), error)(scope, receive, send)
@@ -197,13 +192,13 @@ class AuthMiddleware:
 
 
 def _read_key(request: HTTPConnection) -> str | None:
-    """Keys are of the API alone."""
+    """Return the API key of a request; keys are valid for the API only."""
     kind, _, key = request.headers.get("authorization", "").partition(" ")
     return key.strip() if kind.lower() == "bearer" and _is_api(request.scope) else None
 
 
 def _refuse_foreign(request: HTTPConnection, doors: HostPolicy) -> None:
-    """FOREIGN_REQUEST for a name that is not ours (DNS rebinding), and for what another site's page sends (CSRF)."""
+    """Raise FOREIGN_REQUEST for a foreign host name (DNS rebinding) and for a request of another site's page (CSRF)."""
     host = request.headers.get("host", "")
     if not doors.knows(host):
         raise WebCode.FOREIGN_REQUEST(
@@ -220,7 +215,7 @@ def _refuse_foreign(request: HTTPConnection, doors: HostPolicy) -> None:
 
 
 def _send_to_login(scope: Scope) -> JsonError | RedirectResponse:
-    """A page is led to the login, a program is told."""
+    """Redirect a page to the login, and answer a program with an error."""
     accepts = dict(scope["headers"]).get(b"accept", b"").decode("latin-1")
     if scope["method"] == "GET" and "text/html" in accepts and not _is_api(scope):
         return RedirectResponse(f"/login?next={quote(scope['path'], safe='/')}", 303)

@@ -1,7 +1,4 @@
-"""Who visits, and what they may. Importing it imports neither a database nor the page.
-
-The error of accounts that carries more than a code.
-"""
+"""Records of users, roles and accounts, free of database and page imports."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,52 +8,52 @@ from engine.errors import EngineError
 
 
 class Role(StrEnum):
-    """Each may what those before it may."""
+    """Roles in ascending order; each includes the permissions of those before it."""
 
-    VIEWER = "viewer"  # sees what is there
-    ANALYST = "analyst"  # hands jobs in, and searches with a reason
-    ENROLLER = "enroller"  # enrols, corrects and forgets speakers
-    ADMIN = "admin"  # sees everybody's jobs
+    VIEWER = "viewer"  # sees the existing results
+    ANALYST = "analyst"  # submits jobs, and searches with a reason
+    ENROLLER = "enroller"  # enrols, corrects and erases speakers
+    ADMIN = "admin"  # sees the jobs of all users
 
     def covers(self, other: "Role") -> bool:
-        """Tell whether this role may what the other may."""
+        """Return whether this role includes the other."""
         order = list(Role)
         return order.index(self) >= order.index(other)
 
 
 @dataclass(frozen=True, slots=True)
 class Visitor:
-    """Whoever sent a request."""
+    """The user of a request."""
 
-    name: str  # also the owner of the jobs they hand in
+    name: str  # also the owner of the jobs that they submit
     role: Role
 
     def may(self, role: Role) -> bool:
-        """Tell whether they may what this role may."""
+        """Return whether the user has this role."""
         return self.role.covers(role)
 
     def owns(self, owner: str) -> bool:
-        """Tell whether somebody's jobs are theirs to see: their own, and an admin's all."""
+        """Return whether the user may see a job of this owner: their own, and an admin every one."""
         return owner == self.name or self.role is Role.ADMIN
 
 
 LOCAL = Visitor("local", Role.ADMIN)
-"""The single user where there are no accounts: whoever sits at this machine."""
+"""The single user without accounts: the one at this machine."""
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Somebody who may log in."""
+    """A user who may log in."""
 
     name: str
     role: Role
     is_disabled: bool
     created_at: datetime
-    n_keys: int  # of the API
+    n_keys: int  # number of API keys
 
 
 class LoginLocked(EngineError):
-    """Too many bad logins; `retry_s` seconds to wait."""
+    """Too many failed logins; wait `retry_s` seconds."""
 
     code = "LOGIN_LOCKED"
 

@@ -1,4 +1,4 @@
-"""The tables of the accounts. Of tokens, keys and passwords they hold hashes alone."""
+"""Tables of the accounts; of tokens, keys and passwords they hold hashes only."""
 
 from datetime import datetime
 
@@ -10,7 +10,7 @@ from webapp.database import Base
 
 
 class AccountRow(Base):
-    """One account; a name is never given out twice, since jobs are owned by name."""
+    """One account; a name is never reused, since jobs are owned by name."""
 
     __tablename__ = "account"
     __table_args__ = ({"sqlite_autoincrement": True},)
@@ -24,7 +24,7 @@ class AccountRow(Base):
 
 
 class SessionRow(Base):
-    """A login that has not ended."""
+    """An open login session."""
 
     __tablename__ = "account_session"
 
@@ -35,7 +35,7 @@ class SessionRow(Base):
 
 
 class KeyRow(Base):
-    """A key of the API."""
+    """An API key."""
 
     __tablename__ = "api_key"
     __table_args__ = ({"sqlite_autoincrement": True},)
@@ -47,10 +47,10 @@ class KeyRow(Base):
 
 
 class LoginFailureRow(Base):
-    """A login that failed, or has not yet succeeded, under a name or from an address; old ones are deleted."""
+    """A failed or not yet successful login under a name or from an address; old rows are deleted."""
 
     __tablename__ = "login_failure"
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    subject: Mapped[str] = mapped_column(String(64), index=True)  # SHA-256: no name and no address stands here
+    subject: Mapped[str] = mapped_column(String(64), index=True)  # SHA-256, so that neither name nor address is stored
     at: Mapped[datetime] = mapped_column(UtcTime, index=True)

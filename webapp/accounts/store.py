@@ -1,8 +1,7 @@
-"""The accounts, their sessions and their keys. What opens a door is shown once and kept as a hash.
+"""Accounts, their sessions and API keys; a secret is shown once and stored as a hash.
 
-The lock on logins: five bad ones under a name, or thirty from an address, and the door stays shut for five minutes.
-
-A name that nobody bears is locked in the same way, so a lock tells nothing of who there is.
+Five failed logins under a name, or thirty from an address, lock it for five minutes. An unknown name is locked in the
+same way, so that a lock does not reveal which accounts exist.
 """
 
 import hashlib
@@ -30,7 +29,7 @@ MAX_BY_ADDRESS = 30
 
 
 def admit_login(connection: Connection, name: str, address: str, now: datetime) -> None:
-    """Count an attempt as failed until it succeeds; LoginLocked, and nothing is counted, where there were too many."""
+    """Count an attempt as failed until it succeeds; raise LoginLocked, and count nothing, after too many."""
     connection.execute(delete(LoginFailureRow).where(LoginFailureRow.at <= now - WINDOW))
     limits = {_subject("name", name): MAX_BY_NAME, _subject("address", address): MAX_BY_ADDRESS}
     for subject, limit in limits.items():
@@ -44,7 +43,7 @@ def admit_login(connection: Connection, name: str, address: str, now: datetime) 
 
 
 def clear_failures(connection: Connection, name: str, address: str) -> None:
-    """Forget the failures under a name that somebody has come in with, and the one that this login was counted as."""
+    """Delete the failures under a name after a successful login, and the attempt counted for that login."""
     connection.execute(delete(LoginFailureRow).where(LoginFailureRow.subject == _subject("name", name)))
     own = select(func.max(LoginFailureRow.id)).where(LoginFailureRow.subject == _subject("address", address))
     connection.execute(delete(LoginFailureRow).where(LoginFailureRow.id == own.scalar_subquery()))
@@ -56,11 +55,11 @@ def _subject(kind: str, text: str) -> str:
 
 SESSION = timedelta(hours=12)
 IDLE = timedelta(hours=2)
-SEEN_EVERY = timedelta(minutes=1)  # a session is noted as used no more often than that
+SEEN_EVERY = timedelta(minutes=1)  # how often the last use of a session is recorded at most
 MIN_PASSWORD, MAX_PASSWORD = 12, 256
 NAME = re.compile(r"[a-z0-9][a-z0-9._@-]{0,63}")
 KEY_PREFIX = "wsk_"
-_HASHER = PasswordHasher()  # argon2id with the library's parameters: RFC 9106, for little memory
+_HASHER = PasswordHasher()  # argon2id with the library's parameters: RFC 9106, low memory
 
 
 def _now() -> datetime:
@@ -68,24 +67,24 @@ def _now() -> datetime:
 
 
 class AccountStore:
-    """All accounts. Threads may share one; other processes have the same tables open."""
+    """All accounts; threads may share one store, other processes may open the same tables."""
 
     def __init__(self, database: AppDatabase, clock: Callable[[], datetime] = _now):
         self.database, self._clock = database, clock
 
     @classmethod
     def open(cls, settings: Settings) -> Self:
-        """Open the app's database; APP_DATABASE_ERROR and FolderUnwritable say why that cannot be."""
+        """Open the app's database; raise APP_DATABASE_ERROR or FolderUnwritable if it cannot be opened."""
         return cls(AppDatabase.open(settings))
 
     def close(self) -> None:
-        """Let go of the database."""
+        """Close the database connections."""
         self.database.close()
 
-    # who there is
+    # users
 
     def accounts(self) -> list[Account]:
-        """Everybody, by name."""
+        """Return all accounts by name."""
         keys = select(func.count()).where(KeyRow.account_id == AccountRow.id).scalar_subquery()
         query = select(AccountRow.__table__, keys.label("n_keys")).order_by(AccountRow.name)
         with self.database.read() as connection:
@@ -95,7 +94,7 @@ class AccountStore:
             ]
 
     def add(self, name: str, password: str, role: Role) -> None:
-        """Make an account; BAD_ACCOUNT for a name that cannot be one or is taken, or a password that is too easy."""
+        """Create an account; raise BAD_ACCOUNT for an invalid or taken name or a weak password."""
         name = _clean_name(name)
         digest = _hash_password(password, name)
         with self.database.write() as connection:
@@ -107,24 +106,24 @@ class AccountStore:
             connection.execute(insert(AccountRow).values(**values, created_at=self._clock()))
 
     def set_password(self, name: str, password: str) -> None:
-        """Change a password; whoever is logged in under that name is logged out."""
+        """Change a password and end all sessions of the user."""
         digest = _hash_password(password, _clean_name(name))
         self._change(name, {"password_hash": digest})
 
     def set_role(self, name: str, role: Role) -> None:
-        """Let somebody do more, or less."""
+        """Change the role of a user."""
         self._change(name, {"role": str(role)})
 
     def disable(self, name: str, is_disabled: bool = True) -> None:
-        """Let somebody in no more, or again; their sessions end, and their keys open nothing."""
+        """Disable or enable an account; disabling ends its sessions and makes its keys invalid."""
         self._change(name, {"is_disabled": is_disabled})
 
-    # how they come in
+    # logins
 
     def log_in(self, name: str, password: str, address: str) -> str:
-        """Give a new token for a cookie; BAD_LOGIN, and LoginLocked after too many of those."""
+        """Return a new session token; raise BAD_LOGIN, or LoginLocked after too many failures."""
         name = name.strip().lower()[:64]
-        with self.database.write() as connection:  # counted first, so that a hundred at once are counted too
+        with self.database.write() as connection:  # counted first, so that concurrent attempts are counted too
             admit_login(connection, name, address, self._clock())
         with self.database.read() as connection:
             row = _find(connection, name)
@@ -147,7 +146,7 @@ class AccountStore:
             connection.execute(delete(SessionRow).where(SessionRow.token_hash == _hash(token)))
 
     def find_visitor(self, token: str) -> Visitor | None:
-        """Tell whose session it is; None where it has ended, or never began."""
+        """Return the user of a session; None for an unknown or ended one."""
         now, digest = self._clock(), _hash(token)
         query = (
             select(AccountRow.name, AccountRow.role, SessionRow.seen_at)
@@ -164,10 +163,10 @@ class AccountStore:
                 connection.execute(update(SessionRow).where(SessionRow.token_hash == digest).values(seen_at=now))
         return Visitor(row.name, Role(row.role))
 
-    # keys of the API
+    # API keys
 
     def add_key(self, name: str) -> str:
-        """Make a key and give it, this once."""
+        """Create a key and return it; it cannot be read again."""
         key = KEY_PREFIX + secrets.token_urlsafe(32)
         with self.database.write() as connection:
             account = _expect(connection, name)
@@ -176,13 +175,13 @@ class AccountStore:
         return key
 
     def delete_keys(self, name: str) -> int:
-        """Make all keys of somebody useless; gives how many these were."""
+        """Delete all keys of a user and return their number."""
         with self.database.write() as connection:
             account = _expect(connection, name)
             return connection.execute(delete(KeyRow).where(KeyRow.account_id == account.id)).rowcount
 
     def find_key_owner(self, key: str) -> Visitor | None:
-        """Tell whose key it is; None where it is nobody's."""
+        """Return the user of a key; None for an unknown one."""
         query = (
             select(AccountRow.name, AccountRow.role)
             .join(KeyRow, KeyRow.account_id == AccountRow.id)
@@ -235,7 +234,7 @@ def _hash_password(password: str, name: str) -> str:
 
 @cache
 def _hash_of_nobody() -> str:
-    """Of a password that nobody has: an unknown name takes as long as a wrong password."""
+    """Hash for unknown names, so that they take as long as a wrong password."""
     return _HASHER.hash(secrets.token_urlsafe())
 
 
@@ -247,5 +246,5 @@ def _verify(digest: str, password: str) -> bool:
 
 
 def _hash(token: str) -> str:
-    """Tokens are random already, so a plain hash of them cannot be turned around."""
+    """Return the SHA-256; tokens are random, so an unsalted hash cannot be inverted."""
     return hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest()

@@ -1,11 +1,7 @@
-"""A file examined once for both questions: do face and voice belong together, and whose way of speaking is it.
+"""One analysis job: audio-visual consistency, speaker search and lip closures of a file.
 
-The first answer never waits for the second: without a gallery, without anybody in it or without the embedder's weights
-it is given all the same, and the examination says why the second is absent. Importing this module imports no torch.
-
-The engines behind the page: the default one always, and of the others the last that was asked for.
-
-The speech sounds of a job's file, held against the faces that were seen in it; only where that was asked for.
+The consistency result never waits for the speaker result: without a gallery, enrolled speakers or embedder weights it
+is returned all the same, and `speakers_error` states why the speaker result is missing. Imports no torch.
 """
 
 from collections.abc import Callable
@@ -32,10 +28,10 @@ if TYPE_CHECKING:  # it imports torch
 
 
 class Engines:
-    """Loads an engine when its method is first asked for; one caller at a time.
+    """Load the engine of a method on first use; one caller at a time.
 
-    The default one takes little and stays. AV-HuBERT takes 0.4 GB (BASE) or 1.3 GB (LARGE) in float32, so of the others
-    one is held, and let go before another is loaded.
+    The default engine is small and stays loaded. AV-HuBERT takes 0.4 GB (BASE) or 1.3 GB (LARGE) in float32, so only
+    one other engine is kept, and it is freed before the next is loaded.
     """
 
     def __init__(self, default: "Engine", load: Callable[[Method], "Engine"]):
@@ -43,17 +39,17 @@ class Engines:
         self._other: tuple[Method, Engine] | None = None
 
     def take(self, method: Method) -> "Engine":
-        """Give the engine of a method; EngineError where its weights cannot be loaded."""
+        """Return the engine of a method; raise EngineError if its weights cannot be loaded."""
         if method == Method():
             return self._default
         if self._other is None or self._other[0] != method:
-            self._other = None  # first, so that two never stand in memory together
+            self._other = None  # first, so that two are never in memory together
             self._other = (method, self._load(method))
         return self._other[1]
 
 
 def find_method(title: str | None, data_dir: Path) -> Method:
-    """Give the method of this title; EngineError where it is not, or no longer, among those that are there."""
+    """Return the method with this title; raise EngineError if it is not, or no longer, available."""
     for method in list_methods(data_dir):
         if method.title == title:
             return method
@@ -65,7 +61,7 @@ if TYPE_CHECKING:
 
 
 class LipWatch:
-    """Holds the recogniser of each language that was asked for; one file at a time."""
+    """Keep the phoneme recogniser of each requested language; one file at a time."""
 
     def __init__(self, load: Callable[[str], SoundRecogniser] = SoundRecogniser.load):
         self._load = load
@@ -77,9 +73,9 @@ class LipWatch:
         language: str,
         on_step: OnStep = lambda name, completed, total: None,
     ) -> tuple[ArticulationReport, ...]:
-        """Hold each face of an observation against the sound that it kept; ValueError where it kept none.
+        """Compare lip closures of each track with the phonemes of the audio.
 
-        LANGUAGE_UNKNOWN, RECOGNISER_MISSING.
+        Raise ValueError without stored audio, LANGUAGE_UNKNOWN or RECOGNISER_MISSING.
         """
         if seen.audio.samples is None:
             raise ValueError("the sound of this observation was not kept: extract with `keep_audio`")
@@ -88,7 +84,7 @@ class LipWatch:
         return check_faces(self._held[language], seen.audio.samples, seen.audio.voiced, seen.tracks, None, on_step)
 
 
-if TYPE_CHECKING:  # the page reads examinations and makes none
+if TYPE_CHECKING:  # the page reads results and computes none
     from engine.features.records import ClipFeatures
     from engine.pipeline import Engine
     from engine.style.embedder import Embedder
@@ -96,39 +92,39 @@ if TYPE_CHECKING:  # the page reads examinations and makes none
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AnalysisResult:
-    """Both answers.
+    """Result of an analysis job.
 
-    Searches and verifications are as many as `faces`, in their order; None: not asked for, or absent, and then
-    `speakers_error` says why.
+    The n-th search and verification belong to the n-th of `faces`; None if not requested, or missing because of
+    `speakers_error`.
     """
 
     analysis: Analysis
-    faces: tuple[FaceEmbedding, ...]  # seen for a second at least, and embedded
+    faces: tuple[FaceEmbedding, ...]  # visible for at least one second, and embedded
     searches: tuple[Search, ...] | None = None
     verifications: tuple[Verification, ...] | None = None
-    speakers_error: JobError | None = None  # why nobody was embedded, or the second answer is absent
-    traces: Traces | None = None  # for the eye, of the analysis's tracks in their order
-    articulations: tuple[ArticulationReport, ...] | None = None  # of these tracks; None: not asked for, or absent
-    articulations_error: JobError | None = None  # why they are absent
+    speakers_error: JobError | None = None  # why no face was embedded, or the speaker result is missing
+    traces: Traces | None = None  # audio and mouth signals for display, tracks in the order of the analysis
+    articulations: tuple[ArticulationReport, ...] | None = None  # one per track; None: not requested, or missing
+    articulations_error: JobError | None = None  # why they are missing
 
     @property
     def speaker_ids(self) -> tuple[int, ...]:
-        """Everybody enrolled whom it names."""
+        """Ids of all enrolled speakers that the result names."""
         found = [one.speaker_id for search in self.searches or () for one in search.candidates]
         return tuple(sorted({*found, *(one.speaker.id for one in self.verifications or ())}))
 
 
 class Analyser:
-    """Holds the networks; one file at a time. An `on_step` that raises ends the examination."""
+    """Keep the networks loaded and analyse one file at a time; an `on_step` that raises ends the analysis."""
 
     def __init__(self, engines: Engines, embedder: "Embedder | EngineError", asker: GalleryClient, data_dir: Path):
-        """In the place of an embedder, an EngineError says why there is none."""
+        """Take an EngineError in place of an embedder that is not available."""
         self._lip_watch = LipWatch()
         self._engines, self._embedder, self._asker, self._data_dir = engines, embedder, asker, data_dir
 
     @classmethod
     def load(cls, settings: Settings) -> "Analyser":
-        """Load the default engine and the embedder; WeightsMissing and WeightsDamaged where the engine's are."""
+        """Load the default engine and the embedder; raise WeightsMissing or WeightsDamaged for the engine's weights."""
         from engine.pipeline import Engine
         from engine.style.embedder import load_dynamics
 
@@ -152,9 +148,9 @@ class Analyser:
         on_step: OnStep = lambda name, completed, total: None,
         sha256: str | None = None,
     ) -> AnalysisResult:
-        """Observe once, and answer; EngineError where the file cannot be read, or the method is not there.
+        """Extract features once and compute all results; raise EngineError for a bad file or missing method.
 
-        `sha256` is the hash of the file where it is known.
+        `sha256` is the hash of the file if it is known.
         """
         engine = self._engines.take(find_method(question.method, self._data_dir))
         listens = question.language is not None
@@ -183,10 +179,10 @@ class Analyser:
             return None, JobError.of(why)
 
     def _calibrate(self, engine: "Engine") -> None:
-        """Put in force what is: users may have approved or retired a record since the last file."""
+        """Reload the calibration in force: a user may have approved or retired a record since the last file."""
         try:
             kept = self._asker.read_calibrations()
-        except EngineError:  # what may have been retired is not known, so scores stay raw
+        except EngineError:  # a retired record cannot be ruled out, so scores stay raw
             engine.calibration = None
         else:
             engine.calibration = find_calibration(Task.CONSISTENCY, engine.expert.recipe, kept)

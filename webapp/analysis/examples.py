@@ -1,7 +1,7 @@
-"""The two clips a newcomer can try: one portrait moved by a sentence, once with its own sound, once with another's.
+"""Two example clips: one portrait animated by a sentence, with its own audio and with that of another sentence.
 
-Nothing is downloaded: the portrait is the public-domain NASA picture that scikit-image ships, the voice is synthesised.
-Run as `python -m webapp.analysis.examples`; making them again is skipped while their recipe is unchanged.
+Nothing is downloaded: the portrait is the public-domain NASA picture of scikit-image, the voice is synthesised. Run
+`python -m webapp.analysis.examples`; existing clips of the same recipe are kept.
 """
 
 import hashlib
@@ -22,15 +22,15 @@ from engine.synthesis.visemes import Manner, move_face
 from engine.types import FPS
 from engine.weights import registry
 
-FOLDER = "examples"  # beneath the data folder
+FOLDER = "examples"  # in the data folder
 _VOICE = Voice("en-us+f3", words_per_minute=145)
 _MANNER = Manner(seed=7)
-_VERSION = 4  # raised whenever the same texts would give another clip
+_VERSION = 4  # increase it whenever the same texts would produce another clip
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A clip whose truth is known: the lips say one text, the sound another or the same."""
+    """A clip with known truth: the lips speak one text, the audio the same or another one."""
 
     file: str
     title: str
@@ -70,13 +70,13 @@ EXAMPLES = (
 
 
 def find_examples(data_dir: Path) -> tuple[Path, ...]:
-    """Paths of the examples that have been made, in the order of `EXAMPLES`; empty if any is missing."""
+    """Return the paths of the examples in the order of `EXAMPLES`; empty if any is missing."""
     paths = tuple(data_dir / FOLDER / example.file for example in EXAMPLES)
     return paths if all(path.is_file() for path in paths) else ()
 
 
 def make_examples(data_dir: Path, examples: tuple[Example, ...] = EXAMPLES) -> tuple[Path, ...]:
-    """Make what is missing or of another recipe; EngineError where a part of set-up is missing."""
+    """Create missing or outdated examples; raise EngineError if a tool or weight is missing."""
     folder = data_dir / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     paths = tuple(folder / example.file for example in examples)
@@ -121,7 +121,7 @@ def _recipe(example: Example) -> str:
 
 
 def main() -> None:
-    """Make both and say where they are."""
+    """Create both examples and print their paths."""
     try:
         paths = make_examples(Settings.from_env().data_dir)
     except EngineError as error:

@@ -1,4 +1,4 @@
-"""What the gallery is asked of the faces in a clip, and its answers as JSON and back. Importing it imports no torch."""
+"""Speaker searches and verifications for the faces of a clip, and their JSON; imports no torch."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -22,7 +22,7 @@ from gallery_db.text import to_json
 from webapp.analysis.records import AnalysisRequest
 from webapp.errors import WebCode
 
-MIN_SPEECH_S = 1.0  # of a clip that is enrolled
+MIN_SPEECH_S = 1.0  # of an enrolled clip
 JPEG_QUALITY = 90
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 N_CANDIDATES = 5
 SCHEMA_VERSION = 1  # of the JSON
 Answers = tuple[tuple[Search, ...] | None, tuple[Verification, ...] | None]
-"""One for each face, in their order; None for what was not asked."""
+"""One search and one verification per face, in their order; None for what was not requested."""
 Records = TypeVar("Records")
 SEARCHES, VERIFICATIONS = TypeAdapter(tuple[Search, ...]), TypeAdapter(tuple[Verification, ...])
 
@@ -42,7 +42,7 @@ def ask_gallery(
     question: AnalysisRequest,
     on_step: OnStep = lambda name, completed, total: None,
 ) -> Answers:
-    """Search the gallery for each face, and verify each against one speaker, as asked; EngineError where that fails."""
+    """Search the gallery for each face, and verify each against one speaker, as requested; may raise EngineError."""
     speaker = None if question.speaker is None else gallery.speaker(question.speaker)
     kept, searches, verifications = gallery.calibrations(), [], []
     for number, face in enumerate(faces):
@@ -63,7 +63,7 @@ def ask_gallery(
 
 
 class GalleryClient:
-    """Opens the gallery when it is first asked, and keeps it open; anew after an error."""
+    """Open the gallery on first use and keep it open; reopen it after an error."""
 
     def __init__(self, settings: Settings):
         self._settings = settings
@@ -75,7 +75,7 @@ class GalleryClient:
         question: AnalysisRequest,
         on_step: OnStep = lambda name, completed, total: None,
     ) -> Answers:
-        """Search everybody for each face, or hold each against one, as asked; EngineError where that cannot be."""
+        """Search the gallery for each face, or verify each against one speaker, as requested; raise EngineError on failure."""
         if not question.is_about_speakers:
             return None, None
         try:
@@ -85,7 +85,7 @@ class GalleryClient:
             raise
 
     def read_calibrations(self) -> list[Calibration]:
-        """The records that the users of the gallery keep; none where there is no gallery yet, and none is made."""
+        """Return the calibration records of the gallery; none without a gallery, which is not created."""
         settings = self._settings
         if settings.database is None and not (settings.data_dir / FOLDER / FILE).exists():
             return []
@@ -96,7 +96,7 @@ class GalleryClient:
             raise
 
     def close(self) -> None:
-        """Let go of the gallery; it is opened again when it is next asked."""
+        """Close the gallery; the next query opens it again."""
         if self._gallery is not None:
             self._gallery.close()
         self._gallery = None
@@ -114,7 +114,7 @@ def write_answers(
     searches: Sequence[Search] | None = None,
     verifications: Sequence[Verification] | None = None,
 ) -> str:
-    """Write what was found of one clip's faces, one at least, as `identify --json` and `verify --json` print it."""
+    """Return the results of one clip's faces (at least one) as `identify --json` and `verify --json` print them."""
     told = []
     for number, face in enumerate(faces):
         own = {} if searches is None else {"search": to_json(searches[number])}
@@ -125,7 +125,7 @@ def write_answers(
 
 
 def read_answers(told: Mapping[str, Any]) -> Answers:
-    """Read what `write_answers` wrote, numbers as rounded there; REPORT_DAMAGED where it is damaged."""
+    """Read the JSON of `write_answers`, numbers rounded as there; raise REPORT_DAMAGED if it is damaged."""
     try:
         faces = told["faces"]
         return _read_all(faces, "search", SEARCHES), _read_all(faces, "verification", VERIFICATIONS)
@@ -152,7 +152,7 @@ def _read_all(faces: Sequence[Mapping[str, Any]], name: str, records: TypeAdapte
 
 
 def to_sample(face: "FaceEmbedding", session: str = "") -> NewSample:
-    """Make it ready to be enrolled: seconds with speech count; NOT_ENOUGH_SPEECH where they are too few."""
+    """Prepare a face for enrolment, counting seconds with speech; raise NOT_ENOUGH_SPEECH below the minimum."""
     seconds = min(face.embedding.seconds, face.speech_s)
     if seconds < MIN_SPEECH_S:
         raise WebCode.NOT_ENOUGH_SPEECH(
@@ -171,7 +171,7 @@ def to_sample(face: "FaceEmbedding", session: str = "") -> NewSample:
 
 
 def _compress(thumbnail: np.ndarray) -> bytes:
-    """Write (96, 96, 3) uint8 RGB as a JPEG of some kilobytes."""
+    """Encode (96, 96, 3) uint8 RGB as JPEG of a few kilobytes."""
     done, content = cv2.imencode(".jpg", thumbnail[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     assert done
     return content.tobytes()

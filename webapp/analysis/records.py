@@ -1,4 +1,4 @@
-"""The records of an analysis job. Importing them imports no torch."""
+"""Records of an analysis job; imports no torch."""
 
 from dataclasses import dataclass, field
 
@@ -10,12 +10,12 @@ from gallery_db.records import MAX_TEXT
 
 @dataclass(frozen=True, slots=True)
 class AnalysisRequest:
-    """What is asked of a clip besides whether face and voice belong together, and by which method that is told."""
+    """The method of an analysis, and what to compute in addition to audio-visual consistency."""
 
     method: str = field(default_factory=lambda: Method().title)  # title of an `engine.consistency.methods.Method`
-    reason: str | None = None  # why everybody enrolled is searched; None: nobody is
-    speaker: str | None = None  # name of the one whom each face is held against; None: nobody
-    language: str | None = None  # whose speech sounds are held against the lips; None: they are not
+    reason: str | None = None  # why all enrolled speakers are searched; None: no search
+    speaker: str | None = None  # name of the speaker to verify each face against; None: no verification
+    language: str | None = None  # language of the phonemes to compare lip closures with; None: no lip closures
 
     def __post_init__(self) -> None:
         for what, text in (("reason", self.reason), ("speaker", self.speaker)):
@@ -29,13 +29,13 @@ class AnalysisRequest:
 
     @property
     def is_about_speakers(self) -> bool:
-        """Somebody enrolled is asked about."""
+        """Return whether a search or verification was requested."""
         return self.reason is not None or self.speaker is not None
 
 
 @dataclass(frozen=True, slots=True)
 class JobError:
-    """An `EngineError` on record."""
+    """An `EngineError` as a record."""
 
     code: str
     message: str
@@ -43,5 +43,5 @@ class JobError:
 
     @classmethod
     def of(cls, error: EngineError) -> "JobError":
-        """Put it on record."""
+        """Return the record of an error."""
         return cls(error.code, error.message, error.hint)

@@ -1,7 +1,4 @@
-"""What the eye can check beside the scores: the sound as bands, and how far each mouth was open.
-
-Of several faces, whose lips fit the sound when: a help for the eye, which no result depends on. Pure.
-"""
+"""Audio and mouth signals for display, and speaker turns; no result depends on them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,15 +16,15 @@ from engine.consistency.model_specs import SPECS
 from engine.types import FPS, Model, TrackReport
 from webapp.errors import WebCode
 
-if TYPE_CHECKING:  # the page's own process needs neither torch nor the networks
+if TYPE_CHECKING:  # the page's process needs neither torch nor the networks
     from engine.features.records import ClipFeatures
 
 STEPS_PER_FRAME = 4
-BANDS_HZ = (60.0, 7600.0)  # the edges of the bands
+BANDS_HZ = (60.0, 7600.0)  # lower and upper edge of the mel bands
 
 
 class Gate(StrEnum):
-    """What there is to compare at a time."""
+    """What can be compared at a time."""
 
     COMPARED = "speech is heard and the face is seen"
     NO_FACE = "speech is heard, the face is not seen"
@@ -37,7 +34,7 @@ class Gate(StrEnum):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FaceTrace:
-    """One face over its time, a row a frame at 25 Hz."""
+    """Mouth opening of one track, one value per frame at 25 fps."""
 
     start: int  # frame number of row 0
     opening: np.ndarray  # (T,) float32: gap between the inner lips over the distance of the outer eye corners
@@ -46,16 +43,16 @@ class FaceTrace:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Traces:
-    """A clip for the eye."""
+    """Audio and mouth signals of a clip for display."""
 
     bands: np.ndarray  # (4 T, 40) float16: log power of the sound, 100 steps a second, 60 to 7600 Hz by mel
-    voiced: np.ndarray  # (T,) bool: somebody is heard to speak
-    present: np.ndarray  # (T,) bool: the file has sound
+    voiced: np.ndarray  # (T,) bool: voice activity
+    present: np.ndarray  # (T,) bool: the file has audio here
     faces: tuple[FaceTrace, ...]  # in the order of the analysis's tracks
 
     @classmethod
     def of(cls, seen: "ClipFeatures", faces: tuple[int, ...] | None = None) -> Self:
-        """Take them out of an observation; `faces` are the numbers of its tracks, by default all in order."""
+        """Take the signals from extracted features; `faces` are track numbers, by default all in order."""
         tracks = seen.tracks if faces is None else tuple(seen.tracks[number] for number in faces)
         return cls(
             bands=_split_steps(seen.audio.rows),
@@ -65,7 +62,7 @@ class Traces:
         )
 
     def gate(self, face: int) -> list[tuple[float, float, Gate]]:
-        """Tell for one face when there is what to compare: runs of start, end (s) and what holds, without gaps."""
+        """Return the runs (start s, end s, state) of one track, without gaps."""
         own, n_frames = self.faces[face], len(self.voiced)
         seen = np.zeros(n_frames, bool)
         seen[own.start : own.start + len(own.seen)] = own.seen[: n_frames - own.start]
@@ -77,7 +74,7 @@ class Traces:
         return [(a / FPS, b / FPS, gates[kinds[a]]) for a, b in pairwise(edges) if b > a]
 
     def write(self, path: Path) -> None:
-        """Write them as one safetensors file."""
+        """Write the signals as one safetensors file."""
         arrays = {"bands": self.bands, "voiced": self.voiced, "present": self.present}
         for number, face in enumerate(self.faces):
             own = {"start": np.array([face.start]), "opening": face.opening, "seen": face.seen}
@@ -86,7 +83,7 @@ class Traces:
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Read what `write` wrote; TRACES_UNREADABLE where that cannot be."""
+        """Read the file of `write`; raise TRACES_UNREADABLE if it is missing or damaged."""
         try:
             arrays = load_file(path)
             n_faces = sum(name.endswith(".start") for name in arrays)
@@ -106,12 +103,12 @@ class Traces:
 
 
 def _split_steps(rows: np.ndarray) -> np.ndarray:
-    """(T, 4 B) with the steps of a frame side by side to (4 T, B) float16."""
+    """(T, 4 B) with the steps of a frame concatenated to (4 T, B) float16."""
     return rows.reshape(len(rows) * STEPS_PER_FRAME, -1).astype(np.float16)
 
 
 STEP_S = 0.2
-AROUND_S = 2.0  # windows with their middle so near count: six seconds, for which the gate's bounds were measured
+AROUND_S = 2.0  # s; windows centred this close count: 6 s, as when the gate's thresholds were measured
 NOBODY = -1
 Turn = tuple[float, float]
 """Start and end in seconds."""
@@ -120,16 +117,16 @@ Turn = tuple[float, float]
 def find_turns(
     tracks: Sequence[TrackReport], model: Model, options: GateOptions | None = None
 ) -> list[list[Turn]] | None:
-    """Give each face's runs in which it alone fits the sound clearly, by the bounds of the gate MULTI_FACE.
+    """Return the runs per track in which only its lips are clearly in sync, by the thresholds of gate MULTI_FACE.
 
-    None where there is nothing to choose between, or where the model has no such bounds.
+    None for a single track, or for a model without such thresholds.
     """
     if len(tracks) < 2 or not SPECS[model].names_speaker:
         return None
     options = options or GateOptions()
     n_steps = int(np.ceil(max(track.end_s for track in tracks) / STEP_S))
     times = (np.arange(n_steps) + 0.5) * STEP_S
-    scores = np.array([_follow(track, times) for track in tracks])  # (faces, steps), -inf where nothing is known
+    scores = np.array([_follow(track, times) for track in tracks])  # (tracks, steps), -inf for unknown
     ranked = np.sort(scores, axis=0)
     best, second = ranked[-1], ranked[-2]
     clear = (best >= options.clear_score) & (best - np.where(np.isfinite(second), second, -1.0) >= options.clear_margin)
@@ -138,7 +135,7 @@ def find_turns(
 
 
 def _follow(track: TrackReport, times: np.ndarray) -> np.ndarray:
-    """(T,) mean score of the windows around each time at which the face is seen."""
+    """(T,) mean score of the windows around each time at which the track is visible."""
     windows = track.consistency.windows
     middles = np.array([(one.start_s + one.end_s) / 2 for one in windows])
     scores = np.array([one.score for one in windows])

@@ -1,4 +1,4 @@
-"""The API as one app: its routes, its errors, its schema at /api/v1/openapi.json. There is no page to try it on."""
+"""The API as one FastAPI app: routes, errors, schema at /api/v1/openapi.json; no interactive documentation."""
 
 from fastapi import Depends, FastAPI
 
@@ -15,12 +15,12 @@ ABOUT = (
 
 
 def make_api(context: AppContext) -> FastAPI:
-    """Put it together; it is mounted at /api/v1, behind the guard."""
+    """Build the app, which is mounted at /api/v1 behind the authentication."""
     app = FastAPI(
         title="Wayspeak",
         version=find_version(PACKAGE) or "0",
         description=ABOUT,
-        docs_url=None,  # they would load their scripts from elsewhere
+        docs_url=None,  # they would load scripts from other hosts
         redoc_url=None,
         responses=dependencies.ERRORS,
         dependencies=[Depends(KEY)],
@@ -33,7 +33,7 @@ def make_api(context: AppContext) -> FastAPI:
 
 
 def _name_schemas(app: FastAPI) -> None:
-    """Put what a route reads by hand among the schemas."""
+    """Add the models that a route parses by itself to the schemas."""
     write = app.openapi
 
     def describe() -> dict[str, object]:

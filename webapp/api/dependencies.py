@@ -1,7 +1,4 @@
-"""What every route of the API asks first: who is it, and may they.
-
-Every error of the API in one form, whoever raised it.
-"""
+"""Dependencies of all routes: the user and their role, and error responses in one form."""
 
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -18,7 +15,7 @@ from webapp.api.schemas import ErrorView
 from webapp.errors import WebCode
 
 KEY = HTTPBearer(auto_error=False, description="A key of `wayspeak users key add`; none is needed without accounts.")
-"""For the schema alone: the guard in front of all routes has read the key already."""
+"""For the schema only: the middleware in front of all routes has read the key already."""
 
 
 def _ask(role: Role) -> Callable[[Request], Visitor]:
@@ -47,7 +44,7 @@ HTTP_CODES = {404: WebCode.NOT_FOUND, 405: WebCode.METHOD_NOT_ALLOWED}
 
 
 def install(app: FastAPI) -> None:
-    """Let the app answer all errors so."""
+    """Register the error handlers."""
     app.add_exception_handler(EngineError, answer_error)
     app.add_exception_handler(Exception, answer_error)
 

@@ -1,4 +1,4 @@
-"""The files of a job, for the browser: given to whom the job belongs and to nobody else, and run by nobody."""
+"""The files of a job for the browser: served to the owner only, and never as executable content."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -20,13 +20,13 @@ VIDEO_TYPES = {
     ".mp4": "video/mp4", ".m4v": "video/mp4", ".mov": "video/quicktime", ".mkv": "video/x-matroska",
     ".webm": "video/webm", ".avi": "video/x-msvideo", ".mpg": "video/mpeg", ".mpeg": "video/mpeg",
 }  # fmt: skip
-"""By the ending of the name that a person gave; nothing that is sent can be taken for a page."""
+"""Media types by the suffix of the uploaded file's name; none of them can be rendered as a page."""
 CLOSED = "default-src 'none'; sandbox"
 NEVER_KEPT = {"Cache-Control": "private, no-store", "Content-Security-Policy": CLOSED}
 
 
 def make_router(context: AppContext) -> APIRouter:
-    """The routes beneath /files."""
+    """Return the routes under /files."""
     router = APIRouter(prefix="/files", include_in_schema=False)
 
     @router.get("/{job_id}/{name}")
@@ -42,7 +42,7 @@ def make_router(context: AppContext) -> APIRouter:
 
 
 def send(context: AppContext, job: Job, name: str) -> Response:
-    """Give one of a job's files; JOB_NOT_DONE where it is not there, or not yet."""
+    """Return one file of a job; raise JOB_NOT_DONE if it does not exist, or not yet."""
     folder = context.jobs.folder(job.id)
     if name == "input":
         kind = VIDEO_TYPES.get(Path(job.name).suffix.lower(), "application/octet-stream")

@@ -1,4 +1,4 @@
-"""The jobs: hand in, look after, take what came of it."""
+"""Jobs: submit, follow, download the results."""
 
 import json
 import shutil
@@ -25,7 +25,7 @@ from webapp.context import AppContext
 from webapp.errors import WebCode
 from webapp.jobs.records import Job, JobState, NewJob
 
-FORM_ROOM = 64 * 1024  # bytes of a form beside the file itself
+FORM_ROOM = 64 * 1024  # bytes of a form in addition to the file
 MAX_JSON = 64 * 1024
 UPLOAD_SCHEMA = {
     "type": "object",
@@ -38,7 +38,7 @@ UPLOAD_SCHEMA = {
 
 
 def make_router(context: AppContext) -> APIRouter:
-    """The routes beneath /jobs."""
+    """Return the routes under /jobs."""
     router = APIRouter(prefix="/jobs", tags=["jobs"])
     _add_list(router, context)
     _add_changes(router, context)
@@ -56,7 +56,7 @@ def _add_list(router: APIRouter, context: AppContext) -> None:
         limit: Annotated[int, Query(ge=1, le=500)] = 100,
         before: Annotated[JobId | None, Query()] = None,
     ) -> JobList:
-        """List your jobs, the newest first; an administrator's list holds everybody's."""
+        """List your jobs, newest first; an administrator sees the jobs of all users."""
         if before is not None:
             context.find_job(visitor, before)
         owner = None if visitor.owns("") else visitor.name
@@ -67,7 +67,7 @@ def _add_list(router: APIRouter, context: AppContext) -> None:
 
     @router.get("/{job_id}")
     def get_job(job_id: JobId, visitor: AnyVisitor) -> JobView:
-        """Tell how far a job is."""
+        """Return the state of a job."""
         return JobView.model_validate(context.find_job(visitor, job_id))
 
 
@@ -82,19 +82,19 @@ def _add_changes(router: APIRouter, context: AppContext) -> None:
 
     @router.post("", status_code=202, openapi_extra={"requestBody": body})
     async def create_job(request: Request, visitor: Analyst) -> JobView:
-        """Hand a file in as a form, or a link as JSON; the answer comes at once, the result later."""
+        """Submit a file as a form, or a link as JSON; the response comes at once, the result later."""
         if request.headers.get("content-type", "").startswith("multipart/form-data"):
             return JobView.model_validate(await _take_upload(context, visitor, request))
         return JobView.model_validate(await _take_link(context, visitor, request))
 
     @router.post("/{job_id}/cancel")
     def cancel_job(job_id: JobId, visitor: Analyst) -> JobView:
-        """End a job that waits or runs; one that has ended stays as it is."""
+        """Cancel a job that waits or runs; a finished one stays as it is."""
         return JobView.model_validate(context.jobs.cancel(context.find_job(visitor, job_id).id))
 
     @router.post("/{job_id}/rerun", status_code=202)
     def rerun_job(job_id: JobId, question: QuestionView, visitor: Analyst) -> JobView:
-        """Ask something else of the same file, as a new job."""
+        """Analyse the same file with another request, as a new job."""
         return JobView.model_validate(context.jobs.rerun(context.find_job(visitor, job_id).id, question.ask()))
 
     @router.delete("/{job_id}", status_code=204)
@@ -119,27 +119,27 @@ def _add_results(router: APIRouter, context: AppContext) -> None:
 
     @router.get("/{job_id}/result", response_class=Response, responses=describe("application/json", plain))
     def get_result(job_id: JobId, visitor: AnyVisitor) -> Response:
-        """Give the first answer, byte for byte what `wayspeak analyse --json` writes."""
+        """Return the consistency result, byte for byte what `wayspeak analyse --json` writes."""
         return give(job_id, visitor, "result.json")
 
     @router.get("/{job_id}/speakers", response_class=Response, responses=describe("application/json", plain))
     def get_speakers(job_id: JobId, visitor: AnyVisitor) -> Response:
-        """Give the second answer, as `wayspeak identify --json` writes it; 409 where it was not asked for."""
+        """Return the speaker result, as `wayspeak identify --json` writes it; 409 if it was not requested."""
         return give(job_id, visitor, "speakers.json")
 
     @router.get("/{job_id}/windows", response_class=Response, responses=describe("text/csv", {"type": "string"}))
     def get_windows(job_id: JobId, visitor: AnyVisitor) -> Response:
-        """Give the timeline of every face as CSV."""
+        """Return the timeline of every face as CSV."""
         return give(job_id, visitor, "windows.csv")
 
     @router.get("/{job_id}/report", response_class=Response, responses=describe("text/html", {"type": "string"}))
     def get_report(job_id: JobId, visitor: AnyVisitor) -> Response:
-        """Give the report that can be printed."""
+        """Return the printable report."""
         return give(job_id, visitor, "report.html")
 
     @router.get("/{job_id}/bundle", response_class=Response, responses=describe("application/zip", binary))
     def get_bundle(job_id: JobId, visitor: AnyVisitor) -> Response:
-        """Give the signed evidence bundle; `wayspeak verify-bundle` checks it."""
+        """Return the signed evidence bundle; `wayspeak verify-bundle` checks it."""
         return give(job_id, visitor, "bundle.zip")
 
 
@@ -149,7 +149,7 @@ async def _take_link(context: AppContext, visitor: Visitor, request: Request) ->
         asked = NewLink.model_validate_json(body)
     except ValidationError as cause:
         raise WebCode.INVALID(_tell(cause), "Send a form with a file, or JSON with a url.") from cause
-    check_url(asked.url, context.settings.fetch_limits.allow_loopback)  # told now rather than by the worker
+    check_url(asked.url, context.settings.fetch_limits.allow_loopback)  # refused now rather than by the worker
     new = NewJob(visitor.name, asked.name or asked.url, asked.question.ask(), url=asked.url)
     return await run_in_threadpool(context.jobs.enqueue, new)
 
@@ -175,7 +175,7 @@ def _enqueue(context: AppContext, visitor: Visitor, file: UploadFile, asked: Que
 
 @contextmanager
 def _write_out(file: UploadFile) -> Iterator[Path]:
-    """Give what was sent a name for as long as it is copied; it is this user's alone."""
+    """Yield a named, private copy of the upload while it is copied into the job."""
     with tempfile.NamedTemporaryFile(prefix="wayspeak-") as place:
         shutil.copyfileobj(file.file, place)
         place.flush()
@@ -183,7 +183,7 @@ def _write_out(file: UploadFile) -> Iterator[Path]:
 
 
 def _limit(request: Request, max_bytes: int) -> Request:
-    """Stop reading where more is sent than allowed, whatever was announced."""
+    """Stop reading after `max_bytes`, regardless of the Content-Length header."""
     receive, size = request.receive, 0
 
     async def counted() -> Message:

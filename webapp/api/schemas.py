@@ -1,4 +1,4 @@
-"""What the API takes and gives, as JSON: the records of the jobs and of the gallery under the names they have there."""
+"""Request and response models of the API: the records of jobs and gallery under the same field names."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -18,19 +18,19 @@ Text = Annotated[str, Field(min_length=1, max_length=MAX_TEXT, pattern=r"\S")]
 
 
 class Given(BaseModel):
-    """What is sent: nothing unknown is taken, so that a slip of the pen is told."""
+    """A request; unknown fields are refused, so that a typing error does not go unnoticed."""
 
     model_config = ConfigDict(extra="forbid", from_attributes=True)
 
 
 class ApiModel(BaseModel):
-    """What is returned: `model_validate` reads it from the attributes of the record that has these fields."""
+    """A response; `model_validate` reads it from the attributes of the record with these fields."""
 
     model_config = ConfigDict(from_attributes=True)
 
 
 class ErrorWords(ApiModel):
-    """What was found, what was wanted, what to do."""
+    """Code, message and hint of an error."""
 
     code: str
     message: str
@@ -44,7 +44,7 @@ class ErrorView(BaseModel):
 
 
 class QuestionView(Given):
-    """What is asked of a clip besides whether face and voice belong together."""
+    """What to compute in addition to audio-visual consistency, and the method."""
 
     method: str = Field(default_factory=lambda: Method().title, max_length=MAX_TEXT)
     reason: Annotated[Text | None, Field(description="Why everybody is searched: a case number. None: nobody is.")] = (
@@ -56,7 +56,7 @@ class QuestionView(Given):
     ] = None
 
     def ask(self) -> AnalysisRequest:
-        """Give the record."""
+        """Return the record."""
         return AnalysisRequest(self.method, self.reason, self.speaker, self.language)
 
 
@@ -69,7 +69,7 @@ class NewLink(Given):
 
 
 class JobView(ApiModel):
-    """A job as it is now."""
+    """A job."""
 
     id: str
     state: JobState
@@ -90,14 +90,14 @@ class JobView(ApiModel):
 
 
 class JobList(BaseModel):
-    """A page of jobs, the newest first."""
+    """A page of jobs, newest first."""
 
     jobs: list[JobView]
     next: str | None = Field(description="`before` of the next page; None: there is none.")
 
 
 class SpeakerView(ApiModel):
-    """Somebody who is enrolled."""
+    """An enrolled speaker."""
 
     id: int
     name: str
@@ -109,7 +109,7 @@ class SpeakerView(ApiModel):
 
 
 class SpeakerList(BaseModel):
-    """Everybody who is enrolled, by name."""
+    """All enrolled speakers by name."""
 
     speakers: list[SpeakerView]
 
@@ -135,7 +135,7 @@ class SampleList(BaseModel):
 
 
 class ConsentView(Given):
-    """Why, for what and for how long somebody's way of speaking may be kept."""
+    """Legal basis, purpose and term for which a speaker's biometric data may be kept."""
 
     basis: Basis
     purpose: Text
@@ -145,7 +145,7 @@ class ConsentView(Given):
     release_sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$", description="Of the signed release.")
 
     def sign(self) -> Consent:
-        """Give the record, given now; ValueError where it is none."""
+        """Return the consent record, dated now; raise ValueError if it is invalid."""
         return Consent(
             self.basis,
             self.purpose,
@@ -164,7 +164,7 @@ class FaceChoice(Given):
 
 
 class NewSpeaker(Given):
-    """An enrolment: a new speaker, or more clips of one who bears that name."""
+    """An enrolment: a new speaker, or more clips of the speaker with that name."""
 
     name: str = Field(min_length=1, max_length=MAX_TEXT)
     consent: ConsentView
@@ -181,28 +181,28 @@ class NewName(Given):
 
 
 class Absorbed(Given):
-    """The speaker whose clips join another's."""
+    """The speaker to merge into another."""
 
     absorbed: Id
 
 
 class Owner(Given):
-    """The speaker whose clip it is."""
+    """The speaker to whom the clip belongs."""
 
     speaker: Id
 
 
 class SearchAsked(FaceChoice):
-    """A search among everybody enrolled."""
+    """A search among all enrolled speakers."""
 
     reason: Text
 
 
 class VerificationAsked(FaceChoice):
-    """A comparison with one enrolled speaker."""
+    """A verification against one enrolled speaker."""
 
     speaker: Text
 
 
 Plain = dict[str, Any]
-"""JSON whose fields are those that the command line writes; they are described where the record is."""
+"""JSON with the fields that the command line writes; they are described at the record."""

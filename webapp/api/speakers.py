@@ -1,4 +1,4 @@
-"""The speakers: who is enrolled, on whose consent, who is who, who is forgotten, whom a face moves like."""
+"""Speakers: enrolment with consent, correction, erasure, search and verification."""
 
 from typing import Annotated
 
@@ -33,7 +33,7 @@ SpeakerId = Annotated[int, Path(ge=1, le=MAX_ID)]
 
 
 def make_router(context: AppContext) -> APIRouter:
-    """The routes beneath /speakers, /samples, /search and /verify."""
+    """Return the routes under /speakers, /samples, /search and /verify."""
     router = APIRouter(tags=["speakers"])
     _add_list(router, context)
     _add_enrolment(router, context)
@@ -45,24 +45,24 @@ def make_router(context: AppContext) -> APIRouter:
 def _add_list(router: APIRouter, context: AppContext) -> None:
     @router.get("/speakers")
     def list_speakers(visitor: AnyVisitor) -> SpeakerList:
-        """List everybody who is enrolled."""
+        """List all enrolled speakers."""
         return SpeakerList(speakers=[SpeakerView.model_validate(one) for one in context.gallery.speakers()])
 
     @router.get("/speakers/{speaker_id}")
     def get_speaker(speaker_id: SpeakerId, visitor: AnyVisitor) -> SpeakerView:
-        """Tell of one speaker."""
+        """Return one speaker."""
         return SpeakerView.model_validate(context.gallery.speaker(speaker_id))
 
     @router.get("/speakers/{speaker_id}/samples")
     def list_samples(speaker_id: SpeakerId, visitor: AnyVisitor) -> SampleList:
-        """List the clips of one speaker, without what was computed of them."""
+        """List the clips of one speaker, without embeddings."""
         return SampleList(samples=[_describe(one) for one in context.gallery.samples(speaker_id)])
 
 
 def _add_enrolment(router: APIRouter, context: AppContext) -> None:
     @router.post("/speakers", status_code=201)
     def enrol(asked: NewSpeaker, visitor: Enroller) -> Plain:
-        """Enrol from finished jobs, on a consent; what is not accepted is named, and nothing is kept of it."""
+        """Enrol from finished jobs with consent; rejected clips are listed, and nothing of them is kept."""
         try:
             consent = asked.consent.sign()
         except ValueError as cause:
@@ -76,7 +76,7 @@ def _add_enrolment(router: APIRouter, context: AppContext) -> None:
 
     @router.delete("/speakers/{speaker_id}")
     def forget(speaker_id: SpeakerId, visitor: Enroller) -> Plain:
-        """Erase all that is kept of a speaker, and give a receipt. It cannot be undone."""
+        """Erase all data of a speaker and return a receipt. It cannot be undone."""
         return _found(context.gallery.forget(speaker_id))
 
 
@@ -88,38 +88,38 @@ def _add_corrections(router: APIRouter, context: AppContext) -> None:
 
     @router.post("/speakers/{speaker_id}/merge")
     def merge(speaker_id: SpeakerId, other: Absorbed, visitor: Enroller) -> SpeakerView:
-        """Make two speakers one: all clips of the other are this one's then."""
+        """Merge another speaker into this one, with all clips."""
         return SpeakerView.model_validate(context.gallery.merge(speaker_id, other.absorbed))
 
     @router.post("/speakers/{speaker_id}/unmerge")
     def unmerge(speaker_id: SpeakerId, visitor: Enroller) -> SpeakerView:
-        """Undo a merge; the id is that of the speaker who was absorbed."""
+        """Undo a merge; the id is that of the merged speaker."""
         return SpeakerView.model_validate(context.gallery.unmerge(speaker_id))
 
     @router.post("/samples/{sample_id}/reassign")
     def reassign(sample_id: SpeakerId, owner: Owner, visitor: Enroller) -> SpeakerView:
-        """Give a clip to another speaker, whose it is."""
+        """Move a clip to another speaker."""
         return SpeakerView.model_validate(context.gallery.reassign(sample_id, owner.speaker))
 
 
 def _add_questions(router: APIRouter, context: AppContext) -> None:
     @router.post("/search")
     def search(asked: SearchAsked, visitor: Analyst) -> Plain:
-        """Search everybody for whoever moves like a face; the reason goes on record and must name nobody."""
+        """Search all enrolled speakers for a face; the reason is recorded and must not contain a name."""
         face = _find_face(context, visitor, asked)
         searches, _ = ask_gallery(context.gallery, (face,), AnalysisRequest(reason=asked.reason))
         return _found(searches[0] if searches else None)
 
     @router.post("/verify")
     def verify(asked: VerificationAsked, visitor: Analyst) -> Plain:
-        """Hold a face against one enrolled speaker."""
+        """Verify a face against one enrolled speaker."""
         face = _find_face(context, visitor, asked)
         _, verifications = ask_gallery(context.gallery, (face,), AnalysisRequest(speaker=asked.speaker))
         return _found(verifications[0] if verifications else None)
 
 
 def _find_face(context: AppContext, visitor: Visitor, choice: FaceChoice) -> FaceEmbedding:
-    """A face of a finished job: the one of that number, or whoever speaks; MANY_FACES where that cannot be told."""
+    """Return that face of a finished job, by default the speaking one; raise MANY_FACES if unclear."""
     found = context.jobs.read_result(context.find_job(visitor, choice.job).id)
     if found.speakers_error is not None and not found.faces:
         raise WebCode.NO_SUCH_FACE(found.speakers_error.message, found.speakers_error.hint)
@@ -153,5 +153,5 @@ def _describe(sample: StoredSample) -> SampleView:
 
 
 def _found(record: object) -> Plain:
-    """As the command line writes it."""
+    """Return the record as the command line writes it."""
     return {"schema_version": SCHEMA_VERSION, "found": to_json(record)}

@@ -1,4 +1,4 @@
-"""What is in force here: calibrations, models, methods, and whether everything is well."""
+"""Installation: calibrations, models, methods and health."""
 
 import json
 from typing import Annotated
@@ -20,17 +20,17 @@ CalibrationId = Annotated[str, Path(pattern=r"^[0-9a-f]{64}$")]
 
 
 def make_router(context: AppContext) -> APIRouter:
-    """The routes beneath /calibrations, /models and /health."""
+    """Return the routes under /calibrations, /models and /health."""
     router = APIRouter(tags=["installation"])
 
     @router.get("/calibrations")
     def list_calibrations(visitor: AnyVisitor) -> Plain:
-        """List every calibration record, those that come with the program first."""
+        """List all calibration records, shipped ones first."""
         return {"calibrations": [_sum_up(one) for one in _read_all(context)]}
 
     @router.get("/calibrations/{calibration_id}")
     def get_calibration(calibration_id: CalibrationId, visitor: AnyVisitor) -> Plain:
-        """Give one record whole."""
+        """Return one complete record."""
         for one in _read_all(context):
             if one.id == calibration_id:
                 return _write(one)
@@ -38,7 +38,7 @@ def make_router(context: AppContext) -> APIRouter:
 
     @router.get("/models")
     def list_models(visitor: AnyVisitor) -> Plain:
-        """List methods and model files, and what brings those that are lacking."""
+        """List methods and weights, and how to install the missing ones."""
         data_dir = context.settings.data_dir
         checks = [inspect_weight(weight, data_dir) for weight in WEIGHTS]
         return {
@@ -57,7 +57,7 @@ def make_router(context: AppContext) -> APIRouter:
 
     @router.get("/health")
     def get_health(visitor: AnyVisitor) -> Plain:
-        """Tell whether everything that is needed is there, and how many jobs are in which state."""
+        """Return whether all required tools and weights are present, and the number of jobs per state."""
         findings = examine(context.settings)
         counts = {str(state): count for state, count in context.jobs.counts().items()}
         lacking = [f"{one.topic}: {one.text}" for one in findings if one.mark == "missing"]

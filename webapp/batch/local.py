@@ -1,4 +1,4 @@
-"""A batch done here: what was done before is taken over, the rest is looked at, one item after the other."""
+"""A batch in this process: reuse earlier results and analyse the remaining items one after the other."""
 
 import logging
 import shutil
@@ -35,35 +35,35 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """What a result depends on besides the file: an older row of the same is taken over."""
+    """Recipe and calibration of a result; an older row with the same version is reused."""
 
     recipe: str
     calibration: str | None  # id of the record in force
 
     def made(self, row: BatchRow) -> bool:
-        """Whether a row is of this version; one without a score names no calibration."""
+        """Return whether a row has this version; a row without a score names no calibration."""
         return row.recipe == self.recipe and (row.score is None or row.calibration == self.calibration)
 
 
 class Answers(Protocol):
-    """Whatever looks at items, in any order and anywhere."""
+    """Analyse items, in any order and on any machine."""
 
     version: Version
 
     def answer(self, sources: Sequence[Source]) -> Iterator[BatchRow]:
-        """Give one row for each item, as they are done."""
+        """Yield one row per item as they finish."""
         ...
 
 
 class LocalAnswers:
-    """Looks at one item after the other in this process."""
+    """Analyse one item after the other in this process."""
 
     def __init__(self, engine: "Engine", settings: Settings, on_step: OnStep = lambda name, completed, total: None):
         self._engine, self._settings, self._on_step = engine, settings, on_step
         self.version = tell_version(engine)
 
     def answer(self, sources: Sequence[Source]) -> Iterator[BatchRow]:
-        """Give the rows in order."""
+        """Yield the rows in order."""
         for source in sources:
             seen = look_at(source, lambda path: self._engine.extract(path, self._on_step), self._settings)
             yield judge_one(source, seen, self._engine)
@@ -81,17 +81,17 @@ def load_engine(settings: Settings, method: Method) -> "Engine":
 
 
 def tell_version(engine: "Engine") -> Version:
-    """Name the recipe and the calibration of an engine."""
+    """Return the recipe and the calibration of an engine."""
     return Version(engine.recipe, engine.calibration.id if engine.calibration else None)
 
 
 def run_batch(
     sources: Sequence[Source], answers: Answers, folder: Path, resume: bool = False, on_row: OnRow = lambda row, n: None
 ) -> list[BatchRow]:
-    """Make a row of every item, and write them into the folder as results.csv and results.jsonl.
+    """Analyse every item and write results.csv and results.jsonl into the folder; may raise FolderUnwritable.
 
-    With `resume`, items that an earlier run there has results for, from the same bytes, weights and options, are not
-    looked at again. FolderUnwritable.
+    With `resume`, items with an earlier result in the folder, from the same bytes, weights and options, are not
+    analysed again.
     """
     with _translate(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -103,7 +103,7 @@ def run_batch(
         on_row(row, len(sources))
     for row in answers.answer([one for one in sources if one.number not in taken]):
         rows[row.number] = row
-        with _translate(folder), (folder / PART).open("a", encoding="utf-8") as part:  # what is done outlives us
+        with _translate(folder), (folder / PART).open("a", encoding="utf-8") as part:  # finished rows survive a crash
             part.write(write_jsonl([row]))
         on_row(row, len(sources))
     ordered = [rows[number] for number in sorted(rows)]
@@ -119,7 +119,7 @@ def look_at(
     settings: Settings,
     fetch_media: Callable[..., FetchedMedia] = fetch,
 ) -> "ClipFeatures | BatchRow":
-    """Observe an item, fetched first where it is a link; what cannot be is its row already."""
+    """Extract the features of an item, fetched first if it is a link; return an error row on failure."""
     name, sha256 = source.name, None
     folder = Path(tempfile.mkdtemp(prefix="wayspeak-"))
     try:
@@ -129,7 +129,7 @@ def look_at(
             path, name = media.path, media.title.strip() or name
         assert path is not None
         check_file(path, settings.limits)
-        sha256 = hash_file(path)  # before anything decodes it
+        sha256 = hash_file(path)  # before any decoder reads the file
         return replace(observe(path), name=name)
     except EngineError as error:
         return make_error_row(source, name, sha256, JobError.of(error))
@@ -140,7 +140,7 @@ def look_at(
 
 
 def judge_one(source: Source, seen: "ClipFeatures | BatchRow", engine: "Engine") -> BatchRow:
-    """Make the row of an item that was observed; a row stays as it is."""
+    """Score an item's features; an error row is returned unchanged."""
     if isinstance(seen, BatchRow):
         return seen
     try:
@@ -157,13 +157,13 @@ def _tell_accident(source: Source, error: Exception) -> JobError:
 
 
 def _read_old(folder: Path) -> list[BatchRow]:
-    """The rows of earlier runs that have results, also of one that was broken off."""
+    """Return the earlier rows with results, also of an interrupted run."""
     files = [path for path in (folder / RESULTS, folder / PART) if path.exists()]
     return [row for path in files for row in read_jsonl(path.read_text("utf-8")) if row.has_result]
 
 
 def _take_over(source: Source, old: Sequence[BatchRow], version: Version) -> BatchRow | None:
-    """Find what an earlier run said of the same bytes; of a link, what it said of what it led to then."""
+    """Find the earlier row of the same bytes; of a link, the row of the file it led to then."""
     made = [row for row in old if version.made(row)]
     if source.url is not None:
         known = {row.source: row for row in made}.get(source.written)

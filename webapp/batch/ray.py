@@ -1,7 +1,7 @@
-"""A batch done on a Ray cluster: files are seen and heard by actors on CPUs, and judged in batches, on GPUs where any.
+"""A batch on a Ray cluster: CPU actors extract features, and GPU (or CPU) actors score them in batches.
 
-Every machine needs Wayspeak, its weights and the files under the same names. Rows are those of one machine byte for
-byte where both judge on the same kind of device; a GPU may round the last digit of a score differently.
+Every machine needs Wayspeak, its weights and the files under the same names. Rows are byte-identical to those of one
+machine if both score on the same kind of device; a GPU may round the last digit of a score differently.
 """
 
 import os
@@ -20,15 +20,15 @@ from webapp.errors import WebCode
 
 LOCAL = "local"
 ATTEMPTS = 3
-PATIENCE_MS = 60_000  # for each of Ray's own processes to start; the default is half of it
+PATIENCE_MS = 60_000  # start-up time for each of Ray's own processes; the default is half of it
 ANSWER_S = 5.0
-BATCH = 8  # observations that are judged together
+BATCH = 8  # clips scored together
 Record = dict[str, Any]
 """A row of Ray Data; its objects travel as Ray carries them, inside the operator's own cluster."""
 
 
 class Looking:
-    """An actor that sees and hears; it needs no model of face and voice."""
+    """Actor that extracts features; it loads no consistency model."""
 
     def __init__(self, settings: Settings, method: Method):
         from engine.features.extractor import FeatureExtractor
@@ -37,33 +37,33 @@ class Looking:
         self._settings, self._extractor = settings, FeatureExtractor.load(settings, cut_mouths=has_mouths)
 
     def __call__(self, record: Record) -> Record:
-        """Observe one item."""
+        """Extract the features of one item."""
         return record | {"seen": look_at(record["source"], self._extractor.extract, self._settings)}
 
 
 class Judging:
-    """An actor that compares faces with voices."""
+    """Actor that scores features."""
 
     def __init__(self, settings: Settings, method: Method):
         self._engine = load_engine(settings, method)
 
     def __call__(self, batch: Record) -> Record:
-        """Judge several items."""
+        """Score several items."""
         pairs = zip(batch["source"], batch["seen"], strict=True)
         return {"row": [judge_one(source, seen, self._engine) for source, seen in pairs]}
 
 
 class RayAnswers:
-    """Hands items to the actors of a cluster."""
+    """Distribute items to the actors of a cluster."""
 
     def __init__(self, address: str, settings: Settings, method: Method):
         self._settings, self._method = settings, method
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anybody
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no usage statistics are sent
         connect(address)
         self.version = tell_version(load_engine(settings, method))
 
     def answer(self, sources: Sequence[Source]) -> Iterator[BatchRow]:
-        """Give the rows as they come back."""
+        """Yield the rows as they finish."""
         import ray
 
         if not sources:
@@ -90,7 +90,7 @@ class RayAnswers:
 
 
 def connect(address: str) -> None:
-    """Connect to a cluster, or start one for `local`; RAY_MISSING where that cannot be."""
+    """Connect to a cluster, or start one for `local`; raise RAY_MISSING on failure."""
     try:
         import ray
         import ray.data
@@ -105,7 +105,7 @@ def connect(address: str) -> None:
 
 
 def _start() -> None:
-    """Start a cluster on this machine, which ends with us; a busy machine may need more than one attempt."""
+    """Start a cluster on this machine, which ends with this process; a busy machine may need more than one attempt."""
     import ray
 
     os.environ.setdefault("RAY_agent_register_timeout_ms", str(PATIENCE_MS))
@@ -113,7 +113,7 @@ def _start() -> None:
         try:
             ray.init(LOCAL, log_to_driver=False, include_dashboard=False)
             return
-        except Exception as cause:  # Ray raises nothing narrower where a part of it was too slow
+        except Exception as cause:  # Ray raises nothing narrower if one of its processes was too slow
             ray.shutdown()
             if attempt == ATTEMPTS:
                 raise WebCode.RAY_MISSING(
@@ -122,7 +122,7 @@ def _start() -> None:
 
 
 def _join(address: str) -> None:
-    """Join the cluster at an address, after a look whether anybody is there: Ray waits for minutes, then aborts."""
+    """Join the cluster at an address after testing its port: Ray itself waits for minutes, then aborts."""
     import ray
 
     try:

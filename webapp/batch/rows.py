@@ -1,7 +1,7 @@
-"""Many files and links, one row each: the same rows, byte for byte, from the command line, a cluster and the page.
+"""One row per item of a batch, byte-identical from the command line, a cluster and the page.
 
-A bad item is a row that says why, and stops no other. Timings stand in no row. Where several faces are seen, a row
-tells of the one who is seen during the most speech, and how many there are.
+An item that fails is a row with its error, and stops no other. Rows contain no timings. With several faces, the row
+describes the one with the most speech, and their number.
 """
 
 import csv
@@ -25,35 +25,35 @@ from webapp.jobs.records import Job, JobState, NewJob
 from webapp.jobs.store import JobStore
 
 FAILED = "FAILED"
-MOST = 1000  # jobs of one batch that are listed
+MOST = 1000  # maximum number of listed jobs of one batch
 
 
 @dataclass(frozen=True, slots=True)
 class BatchRow:
-    """One item; None for what is not known."""
+    """One item; None for unknown values."""
 
     number: int  # of the item, from 1
-    source: str  # the file or the link, as it was written
+    source: str  # the file or link as given
     name: str
     sha256: str | None
     status: str  # of the analysis; FAILED, or the state of a job that has no result
     error_code: str | None = None
     error: str | None = None
-    reasons: tuple[str, ...] = ()  # of the clip and of the face
+    reasons: tuple[str, ...] = ()  # of the clip and of the track
     duration_s: float | None = None
     n_faces: int | None = None
-    face: int | None = None  # the one that the following is about, as an analysis counts them
+    face: int | None = None  # the track that the following fields describe, numbered as in the analysis
     score: float | None = None
     offset_s: float | None = None
     speech_s: float | None = None
     llr: float | None = None
     zone: str | None = None
-    calibration: str | None = None  # id of the record behind the ratio
+    calibration: str | None = None  # id of the calibration record of `llr`
     recipe: str | None = None
 
     @property
     def has_result(self) -> bool:
-        """It was analysed."""
+        """Return whether the item was analysed."""
         return self.recipe is not None
 
 
@@ -61,19 +61,19 @@ ROW = TypeAdapter(BatchRow)
 
 
 def make_row(source: Source, analysis: Analysis) -> BatchRow:
-    """Make the row of an item that was analysed; numbers are rounded as its report rounds them."""
+    """Return the row of an analysis, numbers rounded as in its report."""
     return _read_report(source.number, source.written, to_json(analysis))
 
 
 def make_error_row(source: Source, name: str, sha256: str | None, error: JobError) -> BatchRow:
-    """Make the row of an item that could not be."""
+    """Return the row of a failed item."""
     return BatchRow(source.number, source.written, name, sha256, FAILED, error.code, error.message)
 
 
 def hand_in(
     store: JobStore, owner: str, sources: Sequence[Source], question: AnalysisRequest, batch: str
 ) -> list[BatchRow]:
-    """Hand all items in as jobs of one batch; gives the rows of those that are refused, with why."""
+    """Submit all items as jobs of one batch and return the rows of refused ones."""
     refused = []
     for source in sources:
         try:
@@ -84,7 +84,7 @@ def hand_in(
 
 
 def list_job_rows(store: JobStore, batch: str) -> list[BatchRow]:
-    """Make the rows of the jobs of a batch, in the order in which they were handed in, done or not."""
+    """Return the rows of all jobs of a batch in submission order."""
     jobs = reversed(store.list(batch=batch, limit=MOST))
     return [_make_job_row(store, number, job) for number, job in enumerate(jobs, start=1)]
 
@@ -95,7 +95,7 @@ def _make_job_row(store: JobStore, number: int, job: Job) -> BatchRow:
         try:
             report = json.loads((store.folder(job.id) / folders.RESULT).read_text("utf-8"))
             return _read_report(number, source, report)
-        except (OSError, ValueError, KeyError):  # deleted at this moment, or damaged
+        except (OSError, ValueError, KeyError):  # deleted in the meantime, or damaged
             return BatchRow(number, source, job.name, job.sha256, FAILED, Code.REPORT_DAMAGED, "Its result is gone.")
     error = (job.error.code, job.error.message) if job.error else (None, None)
     return BatchRow(number, source, job.name, job.sha256, str(job.state), *error)
@@ -131,12 +131,12 @@ def _read_report(number: int, source: str, report: Mapping[str, Any]) -> BatchRo
 
 
 def write_jsonl(rows: Iterable[BatchRow]) -> str:
-    """Write rows as JSON, one a line."""
+    """Write rows as JSON lines."""
     return "".join(json.dumps(asdict(row), ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
 
 
 def read_jsonl(text: str) -> list[BatchRow]:
-    """Read rows that `write_jsonl` wrote; a line that is broken off or of another version is left out."""
+    """Read the rows of `write_jsonl`; skip incomplete lines and those of another version."""
     rows = []
     for line in text.splitlines():
         try:
@@ -147,7 +147,7 @@ def read_jsonl(text: str) -> list[BatchRow]:
 
 
 def write_csv(rows: Iterable[BatchRow]) -> str:
-    """Write rows as a CSV in which no cell is a formula; what is not known is empty."""
+    """Write rows as CSV without formulas; unknown values are empty."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([one.name for one in fields(BatchRow)])
@@ -158,7 +158,7 @@ def write_csv(rows: Iterable[BatchRow]) -> str:
 
 
 def write_results(folder: Path, rows: Iterable[BatchRow]) -> None:
-    """Write both files, each whole or not at all."""
+    """Write both files, each of them atomically."""
     kept = list(rows)
     for name, text in (("results.jsonl", write_jsonl(kept)), ("results.csv", write_csv(kept))):
         part = folder / f".{name}.part"

@@ -1,4 +1,4 @@
-"""What a batch is about: files, folders, lists of files and links."""
+"""The items of a batch: files, folders, lists of files and links."""
 
 import csv
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,21 +18,21 @@ class Source:
     """One item: a file or a link."""
 
     number: int  # from 1, in the order given
-    written: str  # as it was given
+    written: str  # as given
     path: Path | None = None
     url: str | None = None
 
     @property
     def name(self) -> str:
-        """What people call it until more is known."""
+        """File name or link, until a title is known."""
         return self.path.name if self.path is not None else self.written
 
 
 def read_sources(given: Sequence[str]) -> list[Source]:
-    """Take links, files, folders (their videos, also in folders within), CSVs (a column path or url), lists of links.
+    """Expand links, files, folders (videos, recursively), CSVs (column path or url) and text files of links.
 
-    A list of links is a text file with one a line; # begins a comment. BAD_BATCH where nothing is found, a list cannot
-    be read, or there are more than 50 links.
+    A text file has one link per line; # begins a comment. Raise BAD_BATCH if nothing is found, a list cannot be read,
+    or there are more than 50 links.
     """
     found = [one for text in given for one in _expand(text)]
     if not found:
@@ -54,7 +54,7 @@ def _is_link(text: str) -> bool:
 
 
 def _expand(text: str) -> Iterator[tuple[str, Path]]:
-    """Give what one argument stands for, as it is to be written, and where it is."""
+    """Yield (text to show, path) for each item of one argument."""
     path = Path(text)
     if _is_link(text):
         yield text, path
@@ -86,7 +86,7 @@ def _read_table(path: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _read_items(path: Path, items: Iterable[str]) -> Iterator[tuple[str, Path]]:
-    """Files of a list are taken from the folder that it is in."""
+    """Resolve listed files relative to the folder of the list."""
     for item in items:
         yield item, path.parent / item
 

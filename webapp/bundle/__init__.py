@@ -1,1 +1,1 @@
-"""A result to be handed on: a bundle that can be checked without Wayspeak, and a report that can be printed."""
+"""Signed evidence bundle of a result, verifiable without Wayspeak, and printable report."""

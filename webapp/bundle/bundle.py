@@ -1,9 +1,4 @@
-"""The evidence bundle: everything that was said of a file and what it rests on, signed, in one archive.
-
-The timeline of every face as a CSV that a spreadsheet may open.
-
-The figures of an analysis as one page that needs no network: plotly stands in it, once.
-"""
+"""Evidence bundle: all results of a file and their inputs, signed, in one archive."""
 
 import base64
 import csv
@@ -33,7 +28,7 @@ COLUMNS = ("file", "sha256", "face", "start_s", "end_s", "score", "offset_s")
 
 
 def to_windows_csv(analysis: Analysis) -> str:
-    """Write a row a window, faces counted from 1 as the page does; no text in it is taken for a formula."""
+    """Write one row per window, faces numbered from 1 as on the page, with formulas guarded."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(COLUMNS)
@@ -41,7 +36,7 @@ def to_windows_csv(analysis: Analysis) -> str:
     for track in analysis.tracks:
         for window in track.consistency.windows:
             figures = (window.start_s, window.end_s, window.score, window.offset_s)
-            places = (3, 3, 6, 3)  # as in the JSON
+            places = (3, 3, 6, 3)  # decimals, as in the JSON
             told = [f"{figure:.{n}f}" for figure, n in zip(figures, places, strict=True)]
             writer.writerow([*clip, track.id + 1, *told])
     return stream.getvalue()
@@ -55,7 +50,7 @@ DRAW = (
 
 
 def render_figures(analysis: Analysis) -> str:
-    """Write the page. What it may run is told by hash, and it may load nothing at all."""
+    """Render all plots as one page with plotly inline; scripts are allowed by hash, requests are not."""
     scripts = (get_plotlyjs(), DRAW)
     hashes = " ".join(f"'sha256-{_hash(script)}'" for script in scripts)
     return render(
@@ -68,7 +63,7 @@ def render_figures(analysis: Analysis) -> str:
 
 
 def list_figures(track: TrackReport, analysis: Analysis) -> dict[str, go.Figure]:
-    """The figures of one face by name; none where nothing was compared."""
+    """Return the plots of one face by name; none if nothing was scored."""
     found, figures = track.consistency, {}
     if found.windows:
         timeline = plot_timeline(found.windows, analysis.duration_s)
@@ -81,7 +76,7 @@ def list_figures(track: TrackReport, analysis: Analysis) -> dict[str, go.Figure]
             if second is None
             else plot_curves((TITLES[analysis.model], found.curve), (TITLES[second.model], second.curve))
         )
-    for figure in figures.values():  # there is no player beside it to click for
+    for figure in figures.values():  # the page has no player to click for
         figure.for_each_trace(_drop_click)
     return figures
 
@@ -92,7 +87,7 @@ def _drop_click(trace: go.Scatter) -> None:
 
 
 def _write_figures(track: TrackReport, analysis: Analysis) -> dict[str, Markup]:
-    """Write each figure as JSON in which nothing can end the script element."""
+    """Write each figure as JSON that cannot end the script element."""
     figures = list_figures(track, analysis).items()
     return {name: Markup(figure.to_json().replace("<", "\\u003c")) for name, figure in figures}  # noqa: S704
 
@@ -128,9 +123,9 @@ PHONEMES = "phonemes.json     which speech sounds should close or round the lips
 
 
 def write_bundle(exhibit: BundleContents, path: Path, key: SigningKey) -> None:
-    """Write the archive, whole or not at all; the same exhibit and key give the same bytes.
+    """Write the archive atomically; the same contents and key produce the same bytes.
 
-    FolderUnwritable where there is no room or no right to.
+    Raise FolderUnwritable without space or permission.
     """
     archive = make_bundle(exhibit, key)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
@@ -143,12 +138,12 @@ def write_bundle(exhibit: BundleContents, path: Path, key: SigningKey) -> None:
 
 
 def make_bundle(exhibit: BundleContents, key: SigningKey) -> bytes:
-    """Give the archive, signed."""
+    """Return the signed archive."""
     return verify.pack(sign_members(list_members(exhibit, key), key))
 
 
 def list_members(exhibit: BundleContents, key: SigningKey) -> dict[str, bytes]:
-    """Give every file of the bundle by name, before it is signed."""
+    """Return all files of the bundle by name, unsigned."""
     optional = (SPEAKERS if exhibit.speakers is not None else "") + (PHONEMES if exhibit.phonemes is not None else "")
     texts = {
         "README.txt": README.format(optional=optional, fingerprint=key.fingerprint),
@@ -171,7 +166,7 @@ def list_members(exhibit: BundleContents, key: SigningKey) -> dict[str, bytes]:
 
 
 def sign_members(members: dict[str, bytes], key: SigningKey) -> dict[str, bytes]:
-    """Add the public key, the list of all hashes, and the signature of that list."""
+    """Add the public key, the manifest of all hashes, and its signature."""
     listed = {**members, verify.PUBLIC_KEY: verify.write_hex(key.public)}
     manifest = verify.write_manifest(listed)
     return {**listed, verify.MANIFEST: manifest, verify.SIGNATURE: verify.write_hex(key.sign(manifest))}

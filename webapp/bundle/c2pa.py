@@ -1,7 +1,7 @@
-"""Content Credentials (C2PA): whether a file carries any, and whether they hold. Nothing is fetched for it.
+"""Content Credentials (C2PA) of a file and whether they are valid; without network access.
 
-The file is a stranger's, so its bytes are read by the C2PA library in a process of its own, which has given up
-everything but the open file before it reads the first of them (`credentials_child`).
+The file is untrusted, so the C2PA library reads it in a separate process that drops all privileges but the open file
+before it reads the first byte (`c2pa_child`).
 """
 
 import contextlib
@@ -29,7 +29,7 @@ HEAD_BYTES = 16
 
 
 class CredentialState(StrEnum):
-    """What can be said of a file's Content Credentials."""
+    """Result of reading a file's Content Credentials."""
 
     NONE = "none"
     INVALID = "invalid"
@@ -61,7 +61,7 @@ WORDS = {
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """The state, in words, and who claims to have signed with what; their texts are a stranger's."""
+    """State, explanation and claimed signer; signer and generator are untrusted texts."""
 
     state: CredentialState = CredentialState.NOT_EXAMINED
     detail: str = ""  # why they were not examined
@@ -70,19 +70,19 @@ class Credentials:
 
     @property
     def words(self) -> str:
-        """Say it in full."""
+        """Return the full explanation."""
         claims = [f"Signed by: {self.signer}." if self.signer else "", f"Made with: {self.generator}."]
         told = " ".join(claim for claim in claims[: 1 + bool(self.generator)] if claim)
         ending = f": {self.detail}." if self.detail else "." if self.state is CredentialState.NOT_EXAMINED else ""
         return f"{WORDS[self.state]}{ending} {told}".strip()
 
     def describe(self) -> dict[str, Any]:
-        """Give it for `exhibit.json`."""
+        """Return the fields for `exhibit.json`."""
         return {**asdict(self), "state": str(self.state), "words": self.words}
 
 
 def examine_credentials(path: Path, limits: MediaLimits | None = None) -> Credentials:
-    """Read a file's Content Credentials in a confined process; never raises, and says why where it could not."""
+    """Read a file's Content Credentials in a confined process; return the reason instead of raising."""
     if importlib.util.find_spec("c2pa") is None:
         return Credentials(detail="the package c2pa-python is not installed")
     if os.name != "posix":
@@ -99,7 +99,7 @@ def examine_credentials(path: Path, limits: MediaLimits | None = None) -> Creden
 
 
 def _tell_kind(head: bytes) -> str | None:
-    """By the first bytes, since the name is a stranger's."""
+    """Return the media type by the first bytes, since the file name is untrusted."""
     if head[4:8] == b"ftyp":
         return "video/quicktime" if head[8:12] == b"qt  " else "video/mp4"
     return "video/avi" if head[:4] == b"RIFF" and head[8:12] == b"AVI " else None
@@ -118,7 +118,7 @@ def _ask(file: io.BufferedReader, kind: str, limits: MediaLimits) -> Credentials
 
 @contextlib.contextmanager
 def _run(command: list[str], media: int) -> Iterator[subprocess.Popen[bytes]]:
-    """Start it with nothing of our environment, which may hold secrets; end it, whatever it does."""
+    """Start the process without our environment, which may contain secrets, and kill it at the end."""
     environment = {"PYTHONPATH": str(Path(str(engine.__file__)).parents[1]), "PYTHONDONTWRITEBYTECODE": "1"}
     kept = {name: os.environ[name] for name in ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH") if name in os.environ}
     child = subprocess.Popen(  # noqa: S603 - our own module
@@ -138,7 +138,7 @@ def _run(command: list[str], media: int) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def _read_answer(answer: bytes) -> Credentials:
-    """Believe nothing of it but its shape."""
+    """Parse the untrusted answer of the process."""
     try:
         told = json.loads(answer[:MAX_ANSWER])
         state = CredentialState(told["state"])

@@ -1,6 +1,6 @@
-"""The process that reads Content Credentials: `python -m webapp.bundle.c2pa_child FD KIND PARENT`.
+"""Process that reads Content Credentials: `python -m webapp.bundle.c2pa_child FD KIND PARENT`.
 
-The library is loaded first; then everything but memory, threads and the open files is given up; then the file is read.
+It loads the library, then drops everything but memory, threads and the open files, then reads the file.
 """
 
 import io
@@ -18,7 +18,7 @@ STATES = {"valid", "invalid", "trusted"}
 
 
 def main(media: int, kind: str, parent: int) -> None:
-    """Read limits from standard input, and write what was found to standard output."""
+    """Read limits from standard input and write the result to standard output."""
     limits = MediaLimits(**json.load(sys.stdin))
     with c2pa.Settings.from_dict(NO_NETWORK) as settings, c2pa.Context(settings) as context:
         die_with_parent(parent)
@@ -30,7 +30,7 @@ def main(media: int, kind: str, parent: int) -> None:
 
 
 def read_credentials(file: io.FileIO, kind: str, context: Any) -> dict[str, str]:
-    """Give the state, the signer and the generator of an open file's active manifest."""
+    """Return state, signer and generator of the active manifest of an open file."""
     try:
         with c2pa.Reader(kind, file, context=context) as reader:
             state = str(reader.get_validation_state() or "").lower()

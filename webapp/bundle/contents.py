@@ -1,7 +1,4 @@
-"""What is handed on of one finished job, before it is written down.
-
-From a finished job to what is handed on of it.
-"""
+"""Contents of an evidence bundle, collected from a finished job."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -25,26 +22,26 @@ from webapp.jobs.store import JobStore
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BundleContents:
-    """A file, what was said of it, and what that rests on."""
+    """A file, its results, and the calibrations, model cards and versions behind them."""
 
-    name: str  # as the person who brought the file knows it
+    name: str  # the file name as uploaded
     size_bytes: int
-    sha256: str  # taken while the file was copied, before any decoder saw it
+    sha256: str  # computed while the file was copied, before any decoder read it
     analysis: Analysis
     result: str  # the same as JSON: byte for byte what `wayspeak analyse --json` writes
-    finished_at: datetime  # UTC; nothing later enters the bundle, so that it can be made again
-    speakers: str | None = None  # JSON of the second answer; None: it was not asked for
-    speaker_lines: tuple[str, ...] = ()  # the second answer in words
-    thumbnails: dict[int, Path] = field(default_factory=dict)  # PNG by number of the face
-    calibrations: dict[str, str] = field(default_factory=dict)  # JSON by id of every record that was in force
-    origin: dict[str, Any] | None = None  # where a link led; None: a file was brought
+    finished_at: datetime  # UTC; the bundle contains no later time, so that it can be reproduced
+    speakers: str | None = None  # JSON of the speaker result; None: not requested
+    speaker_lines: tuple[str, ...] = ()  # the speaker result as text
+    thumbnails: dict[int, Path] = field(default_factory=dict)  # PNG by face number
+    calibrations: dict[str, str] = field(default_factory=dict)  # JSON by id of every calibration record used
+    origin: dict[str, Any] | None = None  # of a fetched file; None: uploaded
     credentials: Credentials = field(default_factory=Credentials)
     cards: dict[str, str] = field(default_factory=dict)  # Markdown by file name
     environment: dict[str, Any] = field(default_factory=dict)
-    phonemes: str | None = None  # JSON of speech sounds and lips; None: it was not asked for
+    phonemes: str | None = None  # JSON of the lip closures; None: not requested
 
     def describe(self) -> dict[str, Any]:
-        """Say what is in the bundle and how it came to be, and what is not."""
+        """Return what the bundle contains, how it was made, and what it omits."""
         return {
             "schema_version": 1,
             "original": {
@@ -65,7 +62,7 @@ class BundleContents:
 
 
 def collect_exhibit(store: JobStore, job_id: str) -> BundleContents:
-    """Gather all that is known of a job; UNKNOWN_JOB, JOB_NOT_DONE, REPORT_DAMAGED."""
+    """Collect the contents of a job; raise UNKNOWN_JOB, JOB_NOT_DONE or REPORT_DAMAGED."""
     found, job = store.read_result(job_id), store.get(job_id)
     folder = store.folder(job_id)
     origin, phonemes = folder / folders.ORIGIN, folder / folders.PHONEMES
@@ -104,7 +101,7 @@ def _tell_speakers(found: AnalysisResult) -> Iterator[str]:
 
 
 def _list_used(found: AnalysisResult) -> set[str]:
-    """The ids of all calibrations that something was told by."""
+    """Return the ids of all calibrations that the result used."""
     notes = [track.consistency.calibration for track in found.analysis.tracks]
     told = [one.calibration_id for one in found.searches or ()]
     told += [one.calibration_id for one in found.verifications or ()]
@@ -112,7 +109,7 @@ def _list_used(found: AnalysisResult) -> set[str]:
 
 
 def _find_calibrations(used: Iterable[str], store: JobStore) -> Iterator[Calibration]:
-    """The records themselves; one that is nowhere any more is known by its id in the result alone."""
+    """Yield the records; a deleted one remains known by its id in the result."""
     wanted = set(used)
     if not wanted:
         return

@@ -1,4 +1,4 @@
-"""What a result was made with: the programs, the weights, and what is known of the models and their weaknesses."""
+"""Environment of a result: program versions, weights, and model cards with known weaknesses."""
 
 import platform
 import re
@@ -15,9 +15,9 @@ PACKAGE = "wayspeak"
 
 
 def read_cards() -> dict[str, str]:
-    """Give the model cards by file name, of the checkout or of the installed package; without those that are not there.
+    """Return the model cards by file name, from the checkout or the installed package; skip missing ones.
 
-    A package keeps them among its shared data, whose place its own record of files tells.
+    A package keeps them among its shared data, at the place listed in its RECORD.
     """
     found = {}
     for name in CARDS:
@@ -28,7 +28,7 @@ def read_cards() -> dict[str, str]:
 
 
 def describe_environment(data_dir: Path) -> dict[str, Any]:
-    """Name versions of Python, the system and the packages, and every model file with its SHA-256."""
+    """Return versions of Python, the system and the packages, and the SHA-256 of every weight file."""
     return {
         "wayspeak": find_version(PACKAGE),
         "python": platform.python_version(),
@@ -41,7 +41,7 @@ def describe_environment(data_dir: Path) -> dict[str, Any]:
 
 
 def find_version(package: str) -> str | None:
-    """Version of an installed package; None where it is not."""
+    """Return the version of an installed package; None if it is not installed."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
@@ -58,7 +58,7 @@ def _places(name: str) -> Iterator[Path]:
 
 
 def _list_packages() -> list[str]:
-    """Every package that Wayspeak asks for, of all its extras."""
+    """Return all packages that Wayspeak requires, with all extras."""
     try:
         wanted = metadata.requires(PACKAGE) or []
     except metadata.PackageNotFoundError:

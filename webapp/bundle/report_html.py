@@ -1,7 +1,4 @@
-"""The report that can be printed: one page of HTML that runs nothing and loads nothing.
-
-The two curves of a face as plain SVG: for paper, and for readers that run no script.
-"""
+"""Printable report: one HTML page without scripts and requests, with curves as plain SVG."""
 
 import math
 from collections.abc import Sequence
@@ -18,18 +15,18 @@ from webapp.templates import fill, render
 from webapp.views import analysis as views
 
 WIDTH, HEIGHT = 640, 200
-LEFT, RIGHT, TOP, BOTTOM = 52, 12, 12, 38  # pixels kept free for the words
+LEFT, RIGHT, TOP, BOTTOM = 52, 12, 12, 38  # pixels reserved for labels
 N_TICKS = 5
 
 
 def draw_timeline(windows: Sequence[Window], duration_s: float, unit: str = "score") -> Markup:
-    """Draw the score over the seconds of the video, a point a window."""
+    """Draw the score over video time (s), one point per window."""
     points = [((one.start_s + one.end_s) / 2, one.score) for one in windows]
     return _draw(points, (0.0, max(duration_s, 1.0)), ("time in the video, s", unit), has_dots=True)
 
 
 def draw_curve(curve: SyncCurve) -> Markup:
-    """Draw the mean similarity over the offset of the sound; offsets with too few pairs are left out."""
+    """Draw the mean similarity over the AV offset; offsets with too few pairs are omitted."""
     known = np.isfinite(curve.similarity)
     points = [(float(x), float(y)) for x, y in zip(curve.offsets_s[known], curve.similarity[known], strict=True)]
     span = (float(curve.offsets_s[0]), float(curve.offsets_s[-1]))
@@ -66,7 +63,7 @@ def _draw(
 
 
 def _choose_ticks(low: float, high: float) -> list[float]:
-    """Round values within the span: steps of 1, 2 or 5 times a power of ten."""
+    """Return round tick values: multiples of 1, 2 or 5 times a power of ten."""
     rough = (high - low) / N_TICKS
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough)
@@ -77,7 +74,7 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
 def render_report(exhibit: BundleContents) -> str:
-    """Write everything that is said of the file, with both hypotheses, reasons, cautions and what it rests on."""
+    """Render results with both hypotheses, reasons, cautions and environment."""
     analysis, asked = exhibit.analysis, exhibit.speakers or ""
     return render(
         "report.html",

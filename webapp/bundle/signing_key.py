@@ -1,4 +1,4 @@
-"""The key with which this installation signs what it hands out: made on first use, kept in the data folder."""
+"""Ed25519 key with which this installation signs bundles; created on first use in the data folder."""
 
 import contextlib
 import hashlib
@@ -18,29 +18,29 @@ SEED_BYTES = 32
 
 @dataclass(frozen=True, slots=True)
 class SigningKey:
-    """An Ed25519 key. A signature shows that this installation wrote something, and nothing else."""
+    """An Ed25519 key; a signature proves that this installation wrote the data, and nothing else."""
 
     _key: Ed25519PrivateKey
 
     @property
     def public(self) -> bytes:
-        """32 bytes, to be handed out."""
+        """Public key, 32 bytes."""
         return self._key.public_key().public_bytes_raw()
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of the public key, to be told by another way than with what was signed."""
+        """SHA-256 of the public key, to be published separately from what was signed."""
         return hashlib.sha256(self.public).hexdigest()
 
     def sign(self, message: bytes) -> bytes:
-        """64 bytes, the same for the same message."""
+        """Return the deterministic signature, 64 bytes."""
         return self._key.sign(message)
 
 
 def open_key(data_dir: Path) -> SigningKey:
-    """Read the key, or make it, readable by this user alone.
+    """Read or create the key, readable by this user only.
 
-    KEY_DAMAGED where the file is no key, FolderUnwritable where it cannot be read or written.
+    Raise KEY_DAMAGED if the file is not a key, FolderUnwritable if it cannot be read or written.
     """
     path = data_dir / FILE
     try:
@@ -56,8 +56,8 @@ def open_key(data_dir: Path) -> SigningKey:
 
 
 def _write_seed(path: Path) -> None:
-    """Appear whole or not at all; of two who make one at once, one makes it and both use it."""
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)  # readable by this user alone
+    """Create the file atomically; if two processes do so at once, both use the same key."""
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)  # readable by this user only
     draft = Path(name)
     try:
         with os.fdopen(descriptor, "wb") as file:

@@ -1,12 +1,12 @@
 """Check an evidence bundle of Wayspeak with nothing but Python 3.10 or newer: `python verify.py BUNDLE.zip`.
 
-Everything is held against everything else: each file against its SHA-256 in `manifest.sha256`, the manifest against its
-Ed25519 signature, and the archive, byte for byte, against the only way in which such files are packed. An unpacked
-bundle can be checked too: `python verify.py FOLDER`.
+The check compares each file with its SHA-256 in `manifest.sha256`, verifies the Ed25519 signature of the manifest, and
+compares the archive, byte for byte, with the only valid way to pack these files. An unpacked bundle can be checked too:
+`python verify.py FOLDER`.
 
-A signature shows that whoever holds the key wrote the bundle and that nothing was changed since. It does not tell who
-that is, nor that the contents are right: hold the fingerprint against one that you were given by another way, with
-`--fingerprint`. A bundle must not vouch for itself: take this file from Wayspeak rather than from the bundle.
+A signature proves that the holder of the key wrote the bundle and that nothing was changed since. It does not prove who
+that is, nor that the contents are right: compare the fingerprint with one from another source, with `--fingerprint`. A
+bundle must not vouch for itself: take this file from Wayspeak rather than from the bundle.
 """
 
 import hashlib
@@ -17,14 +17,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 MANIFEST, SIGNATURE, PUBLIC_KEY = "manifest.sha256", "signature.ed25519", "public-key.ed25519"
-UNLISTED = (MANIFEST, SIGNATURE)  # a list cannot hold its own hash, nor what is signed its signature
+UNLISTED = (MANIFEST, SIGNATURE)  # a manifest cannot contain its own hash, nor the signature of itself
 
 LOCAL, CENTRAL, END = b"PK\x03\x04", b"PK\x01\x02", b"PK\x05\x06"
 LOCAL_FIELDS = struct.Struct("<4sHHHHHIIIHH")
 CENTRAL_FIELDS = struct.Struct("<4sHHHHHHIIIHHHHHII")
 END_FIELDS = struct.Struct("<4sHHHHIIH")
 VERSION, UTF8, STORED = 20, 0x800, 0
-TIME, DATE = 0, 0x21  # 1980-01-01 00:00, the first that a ZIP can tell: the same files are the same archive
+TIME, DATE = 0, 0x21  # 1980-01-01 00:00, the earliest in ZIP: the same files give the same archive
 MAX_BYTES = 2**32 - 1
 
 P = 2**255 - 19
@@ -35,12 +35,12 @@ Point = tuple[int, int, int, int]  # X, Y, Z, T of extended coordinates: x = X/Z
 
 
 def verify_signature(public_key: bytes, message: bytes, signature: bytes) -> bool:
-    """Tell whether an Ed25519 signature holds (RFC 8032, section 5.1.7); nothing malformed does."""
+    """Return whether an Ed25519 signature is valid (RFC 8032, section 5.1.7); malformed input is invalid."""
     if len(public_key) != 32 or len(signature) != 64:
         return False
     key, commitment = _unpack(public_key), _unpack(signature[:32])
     scalar = int.from_bytes(signature[32:], "little")
-    if key is None or commitment is None or scalar >= ORDER:  # a larger one would be a second spelling of the same
+    if key is None or commitment is None or scalar >= ORDER:  # a larger one would be a second encoding of the same
         return False
     digest = hashlib.sha512(signature[:32] + public_key + message).digest()
     challenge = int.from_bytes(digest, "little") % ORDER
@@ -48,7 +48,7 @@ def verify_signature(public_key: bytes, message: bytes, signature: bytes) -> boo
 
 
 def _recover_x(y: int, sign: int) -> int | None:
-    """RFC 8032, section 5.1.3."""
+    """Recover x from y (RFC 8032, section 5.1.3)."""
     if y >= P:
         return None
     square = (y * y - 1) * pow(D * y * y + 1, P - 2, P) % P
@@ -94,7 +94,7 @@ BASE: Point = (_BASE_X, _BASE_Y, 1, _BASE_X * _BASE_Y % P)
 
 
 def pack(members: Mapping[str, bytes]) -> bytes:
-    """Write a ZIP, by name and uncompressed, in which no bit is free: the same members give the same bytes."""
+    """Write an uncompressed ZIP, sorted by name, without free bits: the same members give the same bytes."""
     parts, central, offset = [], [], 0
     for name, data in sorted(members.items()):
         told, crc, size = name.encode(), zlib.crc32(data), len(data)
@@ -110,7 +110,7 @@ def pack(members: Mapping[str, bytes]) -> bytes:
 
 
 def unpack(archive: bytes) -> dict[str, bytes]:
-    """Read what `pack` wrote; ValueError where the archive is not, byte for byte, what it would write."""
+    """Read an archive of `pack`; raise ValueError if it differs in any byte from what `pack` would write."""
     members: dict[str, bytes] = {}
     at = 0
     while archive[at : at + 4] == LOCAL:
@@ -139,14 +139,14 @@ def write_manifest(members: Mapping[str, bytes]) -> bytes:
 
 
 def write_hex(data: bytes) -> bytes:
-    """Spell bytes in the one way in which a key or a signature is spelt here."""
+    """Encode bytes in the only accepted spelling of a key or a signature."""
     return f"{data.hex()}\n".encode()
 
 
 def find_problems(members: Mapping[str, bytes], fingerprint: str | None = None) -> list[str]:
-    """Say what is wrong with a bundle; an empty list says that nothing is.
+    """Return the problems of a bundle; an empty list means that it is valid.
 
-    `fingerprint`: SHA-256 of the public key that the bundle must be signed with, as it was told by another way.
+    `fingerprint`: SHA-256 of the public key that must have signed the bundle, from another source.
     """
     lacking = [name for name in (*UNLISTED, PUBLIC_KEY) if name not in members]
     if lacking:
@@ -161,7 +161,7 @@ def find_problems(members: Mapping[str, bytes], fingerprint: str | None = None) 
 
 
 def find_fingerprint(members: Mapping[str, bytes]) -> str:
-    """Give the SHA-256 of the key with which a bundle says it was signed."""
+    """Return the SHA-256 of the public key in a bundle."""
     return hashlib.sha256(_read_hex(members[PUBLIC_KEY])).hexdigest()
 
 
@@ -170,7 +170,7 @@ def _read_hex(text: bytes) -> bytes:
         data = bytes.fromhex(text.decode("ascii"))
     except ValueError:
         return b""
-    return data if write_hex(data) == text else b""  # no second spelling
+    return data if write_hex(data) == text else b""  # no second spelling is valid
 
 
 def _compare_manifest(members: Mapping[str, bytes]) -> list[str]:
@@ -184,7 +184,7 @@ def _compare_manifest(members: Mapping[str, bytes]) -> list[str]:
 
 
 def check(path: Path, fingerprint: str | None = None) -> list[str]:
-    """Check a bundle, packed or unpacked, as `find_problems` does; what cannot be read at all is a problem too."""
+    """Check a packed or unpacked bundle as `find_problems` does; an unreadable one has a problem too."""
     try:
         members = read_folder(path) if path.is_dir() else unpack(path.read_bytes())
     except (OSError, ValueError) as error:
@@ -193,7 +193,7 @@ def check(path: Path, fingerprint: str | None = None) -> list[str]:
 
 
 def main(arguments: list[str]) -> int:
-    """Print what was found; 0 where everything holds, 1 where something does not, 2 where nothing was asked."""
+    """Print the result; return 0 if the bundle is valid, 1 if not, 2 for wrong usage."""
     fingerprint = None
     if "--fingerprint" in arguments:
         at = arguments.index("--fingerprint")

@@ -1,6 +1,6 @@
-"""The words of the page in more than one language: English stands in the code, the rest in catalogues beside this file.
+"""Translations: English is in the code, other languages are in JSON files of this folder.
 
-`say` gives what the server writes, `labels.label` what the browser translates.
+`say` translates on the server, `label` in the browser.
 """
 
 from webapp.i18n.catalog import LANGUAGES, say, speak

@@ -1,7 +1,4 @@
-"""Labels of components: laid out before anybody asks, and put into the browser's language by Gradio's own i18n.
-
-Which language a page is written in, and how its words are found.
-"""
+"""Catalogues, the language of a request, and labels that Gradio translates in the browser."""
 
 import json
 import sys
@@ -19,19 +16,19 @@ _chosen: ContextVar[str | None] = ContextVar("language", default=None)
 
 
 def say(text: str, **values: object) -> str:
-    """Give the text in the language of whoever is asking, its `{names}` filled in; English where it is lacking."""
+    """Translate a text into the language of the request and fill in its `{names}`; English if it has no translation."""
     found = _read_catalogue(_find_language()).get(text, text)
     return found.format(**values) if values else found
 
 
 def read_catalogues() -> dict[str, dict[str, str]]:
-    """Every language but English, with its words by the English ones."""
+    """Return the catalogue of every language except English: translations by English text."""
     return {language: _read_catalogue(language) for language in LANGUAGES if language != "en"}
 
 
 @contextmanager
 def speak(language: str) -> Iterator[None]:
-    """Say everything in this language for a while."""
+    """Translate into this language within the block."""
     token = _chosen.set(language)
     try:
         yield
@@ -40,7 +37,7 @@ def speak(language: str) -> Iterator[None]:
 
 
 def choose_language(header: str) -> str:
-    """Take the first language of an Accept-Language header that is spoken here."""
+    """Return the first supported language of an Accept-Language header."""
     for wish in header.split(","):
         name = wish.split(";")[0].strip().split("-")[0].lower()
         if name in LANGUAGES:
@@ -52,7 +49,7 @@ def _find_language() -> str:
     chosen = _chosen.get()
     if chosen is not None:
         return chosen
-    context = sys.modules.get("gradio.context")  # where Gradio was not loaded, no page asks
+    context = sys.modules.get("gradio.context")  # without Gradio there is no request
     request = context.LocalContext.request.get(None) if context else None
     headers = getattr(request, "headers", None)
     return choose_language(headers.get("accept-language", "")) if headers else "en"
@@ -66,16 +63,16 @@ def _read_catalogue(language: str) -> dict[str, str]:
 
 _MARK = gr.I18n()
 _LACKING = {"en": {"common.upload": "Upload"}, "de": {"common.upload": "Hochladen"}}
-"""Words that Gradio's own components ask for and its catalogues lack."""
+"""Texts of Gradio's own components that its catalogues lack."""
 
 
 def label(text: str) -> I18nData:
-    """Mark a label for the browser to put into its language."""
+    """Mark a label for translation in the browser."""
     return _MARK(text)
 
 
 def translations() -> gr.I18n:
-    """Give Gradio all words in all languages."""
+    """Return all catalogues as Gradio's I18n."""
     words = read_catalogues()
     keys = {text for catalogue in words.values() for text in catalogue}
     english = {"en": {text: text for text in keys}}

@@ -1,1 +1,1 @@
-"""What people asked for and have not stayed to wait for: kept in a table, done by workers, never lost."""
+"""Job queue: jobs in a table, done by worker processes, never lost."""

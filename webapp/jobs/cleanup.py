@@ -1,8 +1,6 @@
-"""Clears away what nobody needs: what a lost worker left half done, folders without a job, jobs without a folder.
+"""Remove leftovers of lost workers and orphaned folders and rows, and erase speakers from job results.
 
-A job that waits or runs is never touched, nor is a file that is being handed in.
-
-Forgetting somebody in what jobs found: answers that name them, and how they look and move in clips of theirs.
+Files of a job that waits, runs or is being submitted are never touched.
 """
 
 import logging
@@ -22,14 +20,14 @@ from webapp.jobs.records import JobState
 from webapp.jobs.schema import JobRow, JobSpeakerRow
 from webapp.jobs.store import JobStore
 
-STRAY_S = 3600.0  # how old a folder without a job must be: the file of a new one is copied before it is in the table
-_OURS = re.compile(r"[0-9a-f]{32}(\.[a-z0-9]+)?")  # what a fetch leaves before it is taken over
+STRAY_S = 3600.0  # minimum age of a folder without a job: a new file is copied before its row exists
+_OURS = re.compile(r"[0-9a-f]{32}(\.[a-z0-9]+)?")  # temporary file of a fetch
 
 _log = logging.getLogger(__name__)
 
 
 def sweep(store: JobStore, now: float | None = None) -> int:
-    """Go round once; gives how many folders and jobs went. Errors of the disk are logged, and the round goes on."""
+    """Clean up once and return the number of removed folders and jobs; disk errors are logged and skipped."""
     now = time.time() if now is None else now
     jobs = store.find_open()
     there = [path for path in store.root.glob("*") if path.is_dir()]
@@ -48,7 +46,7 @@ def sweep(store: JobStore, now: float | None = None) -> int:
 
 
 def clear_up(folder: Path) -> None:
-    """Remove what an earlier try left half done; the file, where it is from and whole results stay."""
+    """Remove what an interrupted attempt left; the input file, its origin and complete results stay."""
     for path in folder.glob("*"):
         if path.name.startswith(".") or _OURS.fullmatch(path.name):
             if path.is_dir():
@@ -57,15 +55,15 @@ def clear_up(folder: Path) -> None:
                 path.unlink(missing_ok=True)
 
 
-WAIT_S = 10.0  # for readers of the table to leave
+WAIT_S = 10.0  # wait for readers of the table
 
 
 def forget_people(store: JobStore, gone: Forgotten) -> int:
-    """Erase them from the folders and from the table, to the last byte; gives how many files went.
+    """Erase speakers from job folders and table, also from unused pages, and return the number of removed files.
 
-    Jobs are touched that examined a clip which is nobody's now, that named them, or that were asked about them by name.
-    The clips that people handed in stay, as the jobs do: they are theirs to delete. A job that is asking the gallery
-    at this moment may have found them already, so it begins again.
+    It affects jobs that analysed an erased clip, whose results name an erased speaker, or that requested one by name.
+    Jobs and uploaded clips stay: their owners delete them. A job that is querying the gallery may have found the
+    speaker already, so it starts again.
     """
     with store.database.write() as connection:
         _begin_again(connection)
@@ -80,21 +78,21 @@ def forget_people(store: JobStore, gone: Forgotten) -> int:
 
 
 def _begin_again(connection: Connection) -> None:
-    """Take running jobs that ask about speakers from their workers; what these have found does not count any more."""
+    """Put running jobs with speaker queries back into the queue; results of their workers no longer count."""
     asking = (JobRow.state == str(JobState.RUNNING), JobRow.reason.is_not(None) | JobRow.speaker.is_not(None))
     again = {"state": JobState.QUEUED, "tries": JobRow.tries - 1, "step": "", "share": 0.0, **NOBODY}
     connection.execute(update(JobRow).where(*asking).values(again))
 
 
 def _find_answered(connection: Connection, gone: Forgotten) -> set[str]:
-    """Jobs on clips that are nobody's now, and jobs whose answers name somebody of those who go."""
+    """Return the jobs on erased clips and those with an erased speaker in their results."""
     named = select(JobSpeakerRow.job_number).where(JobSpeakerRow.speaker_id.in_(gone.speaker_ids))
     query = select(JobRow.id).where(JobRow.sha256.in_(gone.source_hashes) | JobRow.number.in_(named))
     return set(connection.execute(query).scalars())
 
 
 def _find_asked(connection: Connection, gone: Forgotten) -> set[str]:
-    """Jobs that ask for one of these names."""
+    """Return the jobs that request one of these names."""
     rows = connection.execute(select(JobRow.id, JobRow.speaker).where(JobRow.speaker.is_not(None))).all()
     return {row.id for row in rows if _fold(row.speaker) in gone.names}
 
@@ -102,5 +100,5 @@ def _find_asked(connection: Connection, gone: Forgotten) -> set[str]:
 def _fold(name: str) -> str:
     try:
         return fold_name(name)
-    except EngineError:  # nothing that could be a name
+    except EngineError:  # not a valid name
         return name

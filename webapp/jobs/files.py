@@ -1,13 +1,13 @@
-"""A job's private folder: the file under a name of ours, and what an examination left. Importing it imports no torch.
+"""Files of a job folder: the input and the results of an analysis; imports no torch.
 
-input.bin               the file, as it was handed in or fetched
-origin.json             where a fetched file is from
-result.json             byte for byte what `wayspeak analyse --json` writes, timings apart
-speakers.json           what `wayspeak identify --json` or `verify --json` writes, where that was asked
-faces/0.png             a picture of each face of the analysis, by its number
-embeddings.safetensors  the faces that were embedded
-traces.safetensors      sound and mouths for the eye
-phonemes.json           what `wayspeak phonemes --json` writes, where that was asked
+input.bin               the uploaded or fetched file
+origin.json             source of a fetched file
+result.json             output of `wayspeak analyse --json`, byte for byte except timings
+speakers.json           output of `wayspeak identify --json` or `verify --json`, if requested
+faces/0.png             a picture of each track of the analysis, by its number
+embeddings.safetensors  the embedded faces
+traces.safetensors      audio and mouth signals for display
+phonemes.json           output of `wayspeak phonemes --json`, if requested
 """
 
 import json
@@ -37,9 +37,9 @@ from webapp.analysis.signals import Traces
 INPUT, ORIGIN = "input.bin", "origin.json"
 RESULT, SPEAKERS, FACES, EMBEDDINGS = "result.json", "speakers.json", "faces", "embeddings.safetensors"
 TRACES, PHONEMES = "traces.safetensors", "phonemes.json"
-RESULTS = (SPEAKERS, FACES, EMBEDDINGS, TRACES, PHONEMES, RESULT)  # the last one in is the one that is always there
+RESULTS = (SPEAKERS, FACES, EMBEDDINGS, TRACES, PHONEMES, RESULT)  # the last one marks a complete result
 OF_PEOPLE = (SPEAKERS, FACES, EMBEDDINGS)
-NEW = ".new-"  # begins the name of a folder that is being written
+NEW = ".new-"  # prefix of the name of a temporary folder
 FORGOTTEN = JobError(
     "FORGOTTEN", "Somebody who was found here, or of whom this clip was, has been forgotten.", "Ask again, if need be."
 )
@@ -50,13 +50,13 @@ ELSEWHERE: dict[str, bool | dict[str, bool]] = {
     "thumbnail": True,
     "embedding": {"vector": True},
 }
-"""Fields of a sighting that are arrays of their own, or stand in the report."""
+"""Fields of a face embedding that are separate arrays, or part of the report."""
 ERROR = TypeAdapter(JobError)
 
 
 @contextmanager
 def write_aside(folder: Path, examination: AnalysisResult) -> Iterator[Path]:
-    """Write all files of an examination beside where they belong; what is not moved on goes again."""
+    """Write all result files into a temporary folder; what is not moved out is deleted at the end."""
     place = Path(tempfile.mkdtemp(prefix=NEW, dir=folder))
     try:
         write_examination(place, examination)
@@ -66,7 +66,7 @@ def write_aside(folder: Path, examination: AnalysisResult) -> Iterator[Path]:
 
 
 def move_in(place: Path, folder: Path) -> None:
-    """Put what was written aside in the place of what an earlier try left."""
+    """Replace the results of an earlier attempt with the temporary ones."""
     clear_results(folder)
     for name in RESULTS:
         if (place / name).exists():
@@ -74,13 +74,13 @@ def move_in(place: Path, folder: Path) -> None:
 
 
 def clear_results(folder: Path) -> None:
-    """Remove what an examination left; the file stays."""
+    """Remove the results; the input file stays."""
     for name in RESULTS:
         _remove(folder / name)
 
 
 def write_examination(folder: Path, found: AnalysisResult) -> None:
-    """Write all files of an examination into an empty folder."""
+    """Write all result files into an empty folder."""
     (folder / RESULT).write_text(write_json(to_json(found.analysis)), "utf-8")
     error = found.speakers_error
     if error is not None:
@@ -101,7 +101,7 @@ def write_examination(folder: Path, found: AnalysisResult) -> None:
 
 
 def read_examination(folder: Path) -> AnalysisResult:
-    """Read it back; REPORT_DAMAGED where files are missing or damaged. What was forgotten is absent, and says so."""
+    """Read the results; raise REPORT_DAMAGED for missing or damaged files. Erased results have an error instead."""
     try:
         report = json.loads((folder / RESULT).read_text("utf-8"))
         pictures = {int(path.stem): _read_picture(path) for path in (folder / FACES).glob("*.png")}
@@ -121,7 +121,7 @@ def read_examination(folder: Path) -> AnalysisResult:
 
 
 def erase_people(folder: Path) -> int:
-    """Remove what was told of people, who they may be and how they look and move; gives how many files that were."""
+    """Remove speaker results, face images and embeddings, and return the number of files."""
     files = [path for name in OF_PEOPLE for path in _list_files(folder / name)]
     for name in OF_PEOPLE:
         _remove(folder / name)
@@ -160,7 +160,7 @@ def _write_picture(path: Path, picture: np.ndarray) -> None:
 
 
 def _read_picture(path: Path) -> np.ndarray:
-    """(96, 96, 3) uint8 RGB; ValueError where it is no picture."""
+    """Read (96, 96, 3) uint8 RGB; raise ValueError if it is not an image."""
     picture = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
     if picture is None:
         raise ValueError(f"{path.name} is no picture")

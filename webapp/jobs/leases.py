@@ -1,4 +1,4 @@
-"""Which job is next, and what becomes of those whose worker is lost; within the caller's transaction."""
+"""Choose the next job and recover jobs of lost workers, within the caller's transaction."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -11,7 +11,7 @@ from webapp.jobs.records import JobState
 from webapp.jobs.schema import JobRow, write_error
 
 LEASE = timedelta(seconds=30)
-MAX_TRIES = 2  # a job whose worker is lost so often is set aside
+MAX_TRIES = 2  # a job that lost this many workers is set aside
 NOBODY: dict[str, Any] = {"worker": None, "leased_until": None}
 LOST = JobError.of(
     WebCode.WORKER_LOST(
@@ -23,13 +23,13 @@ LOST = JobError.of(
 
 
 def is_something_due(connection: Connection, now: datetime) -> bool:
-    """Tell whether a job waits, or the worker of one is lost."""
+    """Return whether a job waits or has lost its worker."""
     query = select(JobRow.number).where(or_(JobRow.state == str(JobState.QUEUED), _is_lost(now))).limit(1)
     return connection.execute(query).first() is not None
 
 
 def take_back(connection: Connection, now: datetime) -> None:
-    """Let the jobs of lost workers wait again where they stood; whose last try that was is set aside."""
+    """Requeue the jobs of lost workers at their old place; set aside those without attempts left."""
     ended = {"state": JobState.SET_ASIDE, "finished_at": now, **write_error(LOST), **NOBODY}
     connection.execute(update(JobRow).where(_is_lost(now), JobRow.tries >= MAX_TRIES).values(ended))
     again = {"state": JobState.QUEUED, "step": "", "share": 0.0, **NOBODY}
@@ -37,9 +37,9 @@ def take_back(connection: Connection, now: datetime) -> None:
 
 
 def choose_next(connection: Connection, max_running: int) -> Row[Any] | None:
-    """Choose among the first jobs of those who have any waiting, so that nobody's many hold up another's one.
+    """Choose fairly among owners: the first waiting job of the one with the fewest running jobs.
 
-    First comes who has the fewest running, then whose last turn is longest ago.
+    Ties go to the owner with the longest time since the last start.
     """
     firsts = dict(
         connection.execute(

@@ -1,7 +1,4 @@
-"""The records of the jobs. Importing them imports no torch.
-
-What ends a job on its way.
-"""
+"""Records of the jobs; imports no torch."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -12,27 +9,27 @@ from webapp.analysis.records import AnalysisRequest, JobError
 
 
 class JobState(StrEnum):
-    """How far a job is."""
+    """State of a job."""
 
     QUEUED = "QUEUED"
     RUNNING = "RUNNING"
     DONE = "DONE"
-    FAILED = "FAILED"  # `Job.error` says why
+    FAILED = "FAILED"  # see `Job.error`
     CANCELLED = "CANCELLED"
-    SET_ASIDE = "SET_ASIDE"  # two workers ended over it: it is not tried again
+    SET_ASIDE = "SET_ASIDE"  # two workers were lost over it: no further attempt
 
     @property
     def is_open(self) -> bool:
-        """It waits or runs."""
+        """Return whether the job waits or runs."""
         return self in (JobState.QUEUED, JobState.RUNNING)
 
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
-    """A job as it is handed in: a file, which is copied, or a link, which is fetched when its turn comes."""
+    """A submitted job: a file, which is copied, or a link, which is fetched by the worker."""
 
     owner: str
-    name: str  # of the file, as the person knows it; of a link, its title where that is known
+    name: str  # of the uploaded file; the title of a link, if known
     question: AnalysisRequest = field(default_factory=AnalysisRequest)
     path: Path | None = None
     url: str | None = None
@@ -45,26 +42,26 @@ class NewJob:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A job as it is now."""
+    """A job."""
 
     id: str  # uuid4, 32 hexadecimal digits
     owner: str
     state: JobState
     name: str
     url: str | None
-    sha256: str | None  # of the file, taken while it was copied; None until a link is fetched
+    sha256: str | None  # of the file, computed while it was copied; None until a link is fetched
     size_bytes: int
     question: AnalysisRequest
     batch: str | None
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
-    step: str  # the engine's word for what is being done, "" while it waits
+    step: str  # current step of the engine, "" while the job waits
     share: float  # of the whole, 0 to 1
-    tries: int  # how often a worker took it
+    tries: int  # number of started attempts
     error: JobError | None
-    recipe: str | None  # of the answer to the first question
+    recipe: str | None  # of the consistency result
 
 
-class JobStopped(Exception):  # nothing that a person is told
-    """Raised from within a step: the job was cancelled, or another worker has it."""
+class JobStopped(Exception):  # never shown to a user
+    """Raised within a step: the job was cancelled, or another worker has it."""

@@ -1,7 +1,4 @@
-"""The tables of the jobs.
-
-Between the rows of the table and the records.
-"""
+"""Tables of the jobs, and their conversion from and to records."""
 
 from datetime import datetime
 from typing import Any
@@ -16,12 +13,12 @@ from webapp.jobs.records import Job, JobState, NewJob
 
 
 class JobRow(Base):
-    """One job; `records.Job` says what its columns mean."""
+    """One job; `records.Job` documents the columns."""
 
     __tablename__ = "job"
     __table_args__ = ({"sqlite_autoincrement": True},)
 
-    number: Mapped[int] = mapped_column(primary_key=True)  # rises with time; never handed out twice
+    number: Mapped[int] = mapped_column(primary_key=True)  # ascending in time; never reused
     id: Mapped[str] = mapped_column(String(32), unique=True)
     owner: Mapped[str] = mapped_column(String(200), index=True)
     state: Mapped[str] = mapped_column(String(20), index=True)
@@ -49,7 +46,7 @@ class JobRow(Base):
 
 
 class JobSpeakerRow(Base):
-    """Somebody enrolled whom a job's answer names, for the day on which they are forgotten."""
+    """An enrolled speaker named in a job's result, so that erasure finds it."""
 
     __tablename__ = "job_speaker"
 
@@ -61,7 +58,7 @@ MAX_NAME = 255  # characters
 
 
 def read_job(row: Row[Any]) -> Job:
-    """Make the record of a row."""
+    """Return the record of a row."""
     error = None if row.error_code is None else JobError(row.error_code, row.error_message, row.error_hint)
     return Job(
         id=row.id,
@@ -87,7 +84,7 @@ def read_job(row: Row[Any]) -> Job:
 def enter_job(
     job_id: str, new: NewJob, url: str | None, sha256: str | None, size_bytes: int, now: datetime
 ) -> dict[str, Any]:
-    """Make the row of a new job."""
+    """Return the columns of a new job."""
     return {
         "id": job_id,
         "owner": new.owner,
@@ -109,5 +106,5 @@ def enter_job(
 
 
 def write_error(error: JobError) -> dict[str, str]:
-    """Give the columns of an error."""
+    """Return the columns of an error."""
     return {"error_code": error.code, "error_message": error.message, "error_hint": error.hint}

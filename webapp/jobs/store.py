@@ -1,7 +1,7 @@
-"""The table of jobs and their folders: what people hand in stays until they delete it; each job has one worker at most.
+"""Table of jobs and their folders; submitted files stay until they are deleted.
 
-A worker holds a job by a lease that it renews. Whatever it says of a job counts only while it still holds it, so a
-worker that was slow, stopped or taken for dead never adds a second result. Importing this module imports no torch.
+A worker holds a job by a lease that it renews. Its updates count only while it holds the lease, so a worker that was
+slow, stopped or declared lost never adds a second result. Imports no torch.
 """
 
 import json
@@ -36,7 +36,7 @@ def _now() -> datetime:
 
 
 class JobStore:
-    """All jobs. Threads may share one; other processes have the same table open."""
+    """All jobs; threads may share one store, other processes may open the same table."""
 
     def __init__(self, database: AppDatabase, settings: Settings, clock: Callable[[], datetime] = _now):
         self.database, self.settings, self._clock = database, settings, clock
@@ -45,28 +45,29 @@ class JobStore:
 
     @classmethod
     def open(cls, settings: Settings) -> Self:
-        """Open the app's database; APP_DATABASE_ERROR and FolderUnwritable say why that cannot be."""
+        """Open the app's database; raise APP_DATABASE_ERROR or FolderUnwritable on failure."""
         return cls(AppDatabase.open(settings), settings)
 
     def close(self) -> None:
-        """Let go of the database."""
+        """Close the database connections."""
         self.database.close()
 
-    # what people do
+    # users
 
     def enqueue(self, new: NewJob) -> Job:
-        """Take a job in: its file is copied, and hashed on the way, before anything decodes it.
+        """Submit a job: copy and hash its file before any decoder reads it.
 
-        UNREADABLE_VIDEO and FILE_TOO_LARGE of a file, QUEUE_FULL, QUOTA_USED and DISK_FULL: then nothing is kept.
+        Raise UNREADABLE_VIDEO or FILE_TOO_LARGE for the file, QUEUE_FULL, QUOTA_USED or DISK_FULL; then nothing is
+        kept.
         """
         size = self._intake.measure(new.path)
-        with self.database.read() as connection:  # before a file is copied in vain
+        with self.database.read() as connection:  # refuse before a large file is copied
             self._intake.admit(connection, new.owner, new.batch, size, self._clock())
         self._intake.check_room(size)
         return self._add(new, lambda folder: self._intake.copy(new.path, folder) if new.path else (None, 0))
 
     def rerun(self, job_id: str, question: AnalysisRequest) -> Job:
-        """Ask something else, or by another method, of the same file: a new job, with the file as it is kept."""
+        """Submit a new job with another request on the stored file of a job."""
         old, source = self.get(job_id), self.input(job_id)
         if old.sha256 is not None and not source.exists():
             raise WebCode.UNKNOWN_JOB("The file of this job is not kept any more.", "Hand it in again.")
@@ -77,7 +78,7 @@ class JobStore:
         return self._add(new, lambda folder: self._share(old, folder), old.url)
 
     def cancel(self, job_id: str) -> Job:
-        """End a job that waits or runs; its worker learns of it with its next step. One that has ended stays so."""
+        """Cancel a job that waits or runs; its worker notices at the next step. A finished one stays as it is."""
         with self.database.write() as connection:
             self._expect(connection, job_id)
             values = {"state": JobState.CANCELLED, "finished_at": self._clock(), **NOBODY}
@@ -85,16 +86,16 @@ class JobStore:
             return read_job(self._expect(connection, job_id))
 
     def delete(self, job_id: str) -> None:
-        """Remove a job, its file and its results; one that runs is stopped. UNKNOWN_JOB where there is none."""
+        """Delete a job with its file and results, and stop it if it runs; raise UNKNOWN_JOB if there is none."""
         with self.database.write() as connection:
             self._expect(connection, job_id)
             connection.execute(delete(JobRow).where(JobRow.id == job_id))
         shutil.rmtree(self.folder(job_id), ignore_errors=True)
 
-    # what is there
+    # queries
 
     def get(self, job_id: str) -> Job:
-        """Give a job as it is now; UNKNOWN_JOB where there is none."""
+        """Return a job; raise UNKNOWN_JOB if there is none."""
         with self.database.read() as connection:
             return read_job(self._expect(connection, job_id))
 
@@ -107,9 +108,9 @@ class JobStore:
         limit: int = 100,
         before: str | None = None,
     ) -> list[Job]:
-        """List jobs, the newest first: of an owner, in these states, with this text in name, link or hash.
+        """List jobs, newest first: of an owner, in these states, with this text in name, link or hash.
 
-        `before` is the last job of the page before; UNKNOWN_JOB where it is gone.
+        `before` is the last job of the previous page; raise UNKNOWN_JOB if it was deleted.
         """
         query = select(JobRow.__table__).order_by(JobRow.number.desc()).limit(limit)
         if owner is not None:
@@ -127,7 +128,7 @@ class JobStore:
             return [read_job(row) for row in connection.execute(query)]
 
     def counts(self, owner: str | None = None) -> dict[JobState, int]:
-        """Count the jobs in each state, of an owner or of all."""
+        """Count the jobs in each state, of one owner or of all."""
         query = select(JobRow.state, func.count()).group_by(JobRow.state)
         if owner is not None:
             query = query.where(JobRow.owner == owner)
@@ -136,7 +137,7 @@ class JobStore:
         return {state: found.get(state, 0) for state in JobState}
 
     def count_ahead(self, job_id: str) -> int:
-        """How many jobs were handed in before this one and still wait; 0 for one that does not."""
+        """Count the waiting jobs submitted before this one; 0 if this one does not wait."""
         with self.database.read() as connection:
             own = self._expect(connection, job_id)
             if own.state != JobState.QUEUED:
@@ -145,17 +146,17 @@ class JobStore:
             return connection.execute(query).scalar_one()
 
     def folder(self, job_id: str) -> Path:
-        """Where a job's files are; ValueError for what is no id, so that none leads elsewhere."""
+        """Return the folder of a job; raise ValueError for an invalid id, so that no path leads elsewhere."""
         if len(job_id) != 32 or not set(job_id) <= set("0123456789abcdef"):
             raise ValueError(f"{job_id[:40]!r} is no job")
         return self.root / job_id
 
     def input(self, job_id: str) -> Path:
-        """The file of a job; a link's is there once it was fetched."""
+        """Return the path of a job's file; that of a link exists after the fetch."""
         return self.folder(job_id) / folders.INPUT
 
     def read_result(self, job_id: str) -> AnalysisResult:
-        """Read what a job found; JOB_NOT_DONE where it has found nothing yet, or never will, REPORT_DAMAGED."""
+        """Read the result of a job; raise JOB_NOT_DONE if there is none, REPORT_DAMAGED if it is damaged."""
         job = self.get(job_id)
         if job.state != JobState.DONE:
             raise WebCode.JOB_NOT_DONE(
@@ -165,16 +166,16 @@ class JobStore:
         return folders.read_examination(self.folder(job_id))
 
     def read_speakers(self, job_id: str) -> str | None:
-        """Give the JSON of the second answer, or of why it is absent; None where nobody was asked about."""
+        """Return the JSON of the speaker result or of its error; None if not requested."""
         path = self.folder(self.get(job_id).id) / folders.SPEAKERS
         return path.read_text("utf-8") if path.exists() else None
 
-    # what workers do
+    # workers
 
     def lease(self, worker: str) -> Job | None:
-        """Take the next job: of whoever has the fewest running, then waited longest for a turn; None: there is none.
+        """Take the next job, fairly among owners; None if there is none.
 
-        Jobs whose worker is lost are taken up again first, or set aside where that happened twice.
+        Jobs of lost workers are requeued first, or set aside after the second loss.
         """
         with self.database.read() as connection:
             if not is_something_due(connection, self._clock()):
@@ -198,16 +199,16 @@ class JobStore:
             return read_job(self._expect(connection, row.id))
 
     def check_room(self) -> None:
-        """Raise DISK_FULL where no file is to be taken in any more."""
+        """Raise DISK_FULL if no space is left for files."""
         self._intake.check_room()
 
     def beat(self, job_id: str, worker: str, step: str = "", share: float = 0.0) -> bool:
-        """Renew the lease and say how far the job is; False: stop, it was cancelled, deleted or given to another."""
+        """Renew the lease and record the progress; False: stop, the job was cancelled, deleted or taken over."""
         values = {"leased_until": self._clock() + LEASE, "step": step, "share": func.max(JobRow.share, share)}
         return self._update(job_id, worker, values)
 
     def keep_input(self, job_id: str, worker: str, media: FetchedMedia) -> bool:
-        """Make a file that was fetched into the job's folder the job's own; False as `beat` gives it."""
+        """Move a fetched file into the job's folder as its input; False as in `beat`."""
         facts = {
             "title": media.title,
             "extractor": media.extractor,
@@ -221,12 +222,12 @@ class JobStore:
         media.path.rename(self.input(job_id))
         values: dict[str, Any] = {"sha256": media.sha256, "size_bytes": media.n_bytes}
         job = self.get(job_id)
-        if media.title.strip() and job.name == job.url:  # nobody has named it
+        if media.title.strip() and job.name == job.url:  # the user entered no name
             values["name"] = media.title.strip()
         return self._update(job_id, worker, values)
 
     def finish(self, job_id: str, worker: str, found: AnalysisResult) -> bool:
-        """Keep the result, whole; False and nothing is kept where the job is not this worker's any more."""
+        """Store the complete result; return False, and store nothing, if the worker no longer holds the job."""
         folder = self.folder(job_id)
         if not folder.is_dir():
             return False  # deleted
@@ -245,31 +246,31 @@ class JobStore:
         return True
 
     def fail(self, job_id: str, worker: str, error: EngineError) -> bool:
-        """End the job with why there is no result; False as `beat` gives it."""
+        """Finish the job with an error; False as in `beat`."""
         values = {"state": JobState.FAILED, "finished_at": self._clock(), **write_error(JobError.of(error)), **NOBODY}
         return self._update(job_id, worker, values)
 
     def release(self, job_id: str, worker: str) -> bool:
-        """Give a job back undone, as a worker does that is told to end: that counts as no try."""
+        """Put a job back into the queue without counting an attempt, as a terminating worker does."""
         values = {"state": JobState.QUEUED, "tries": JobRow.tries - 1, "step": "", "share": 0.0, **NOBODY}
         return self._update(job_id, worker, values)
 
     def end_leases(self, worker: str) -> int:
-        """Let the jobs of a worker that is known to be dead be taken up at once; gives how many these are."""
+        """Free the jobs of a dead worker immediately and return their number."""
         held = (JobRow.worker == worker, JobRow.state == str(JobState.RUNNING))
         with self.database.write() as connection:
             values = {"leased_until": self._clock() - LEASE}
             return connection.execute(update(JobRow).where(*held).values(values)).rowcount
 
-    # what the janitor does
+    # cleanup
 
     def find_open(self) -> dict[str, bool]:
-        """Every job by its id, and whether it waits or runs."""
+        """Return every job id and whether the job waits or runs."""
         with self.database.read() as connection:
             return {row.id: row.state in OPEN for row in connection.execute(select(JobRow.id, JobRow.state))}
 
     def forget(self, job_id: str) -> bool:
-        """Remove the row of a job that has ended and whose folder is gone."""
+        """Delete the row of a finished job without a folder."""
         with self.database.write() as connection:
             ended = (JobRow.id == job_id, JobRow.state.not_in(OPEN))
             return connection.execute(delete(JobRow).where(*ended)).rowcount == 1
@@ -277,7 +278,7 @@ class JobStore:
     # within
 
     def _add(self, new: NewJob, fill: Callable[[Path], tuple[str | None, int]], url: str | None = None) -> Job:
-        """Fill a new folder, then enter the job, unless others have used up the room meanwhile."""
+        """Fill a new folder and insert the job, unless the limits were reached in the meantime."""
         job_id = uuid.uuid4().hex
         folder = self._intake.make_folder(self.folder(job_id))
         try:
@@ -291,7 +292,7 @@ class JobStore:
             raise
 
     def _share(self, old: Job, folder: Path) -> tuple[str | None, int]:
-        """Let a new job have the file of an old one, which either may delete."""
+        """Link or copy the file of an old job into a new one; either can be deleted."""
         for name in (folders.INPUT, folders.ORIGIN):
             source = self.folder(old.id) / name
             if source.exists():
@@ -304,7 +305,7 @@ class JobStore:
 
     @staticmethod
     def _held(statement: Any, job_id: str, worker: str) -> Any:
-        """Restrict a statement to a job that this worker has."""
+        """Restrict a statement to a job that this worker holds."""
         return statement.where(JobRow.id == job_id, JobRow.worker == worker, JobRow.state == str(JobState.RUNNING))
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""Keeps so many workers at work: one that ends is replaced, and what it had is free for another at once."""
+"""Keep a number of worker processes running: replace one that ends and free its job immediately."""
 
 import logging
 import os
@@ -16,15 +16,15 @@ from webapp.jobs.worker import name_worker
 
 COMMAND = (sys.executable, "-m", "webapp.cli", "work")
 WATCH_S = 0.2
-END_S = 10.0  # that a worker has to give its job back
-FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 60.0  # before one that ends soon after its start is replaced
+END_S = 10.0  # for a worker to give its job back
+FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 60.0  # delay before replacing a worker that ended soon after its start
 SOON_S = 10.0
 
 _log = logging.getLogger(__name__)
 
 
 class _Place:
-    """Where one worker after the other stands."""
+    """Slot of one worker and its successors."""
 
     def __init__(self, command: Sequence[str]):
         self._command = [*command, "--parent", str(os.getpid())]
@@ -33,14 +33,14 @@ class _Place:
         self._started = 0.0
 
     def fill(self) -> None:
-        """Start a worker, unless the last one ended so soon that it is better waited for a while."""
+        """Start a worker, unless the last one ended too soon and the delay is not over."""
         if self.process is None and time.monotonic() >= self._due:
-            # in a session of its own, so that Ctrl-C reaches it through us, once
+            # a session of its own, so that Ctrl-C reaches it only once, from us
             self.process = subprocess.Popen(self._command, start_new_session=True)  # noqa: S603
             self._started = time.monotonic()
 
     def take_dead(self) -> int | None:
-        """Give the process id of a worker that has ended, once."""
+        """Return the process id of a worker that has ended, once."""
         if self.process is None or self.process.poll() is None:
             return None
         soon = time.monotonic() - self._started < SOON_S
@@ -51,7 +51,7 @@ class _Place:
 
 
 class Supervisor:
-    """Starts workers when it is entered, and ends them when it is left; the jobs they had wait again then."""
+    """Start workers on entry and end them on exit; their jobs are requeued."""
 
     def __init__(self, store: JobStore, n_workers: int, command: Sequence[str] = COMMAND):
         self._store = store
@@ -82,7 +82,7 @@ class Supervisor:
 
     @property
     def pids(self) -> tuple[int, ...]:
-        """Of the workers there are now."""
+        """Process ids of the running workers."""
         return tuple(place.process.pid for place in self._places if place.process is not None)
 
     def _watch(self) -> None:
@@ -98,5 +98,5 @@ class Supervisor:
     def _free(self, pid: int) -> None:
         try:
             self._store.end_leases(name_worker(pid))
-        except EngineError as error:  # the lease ends by itself, later
+        except EngineError as error:  # the lease will expire by itself
             _log.warning("the jobs of a worker that ended could not be freed at once: %s", error)

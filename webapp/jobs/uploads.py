@@ -1,4 +1,4 @@
-"""What may be handed in, and how a file gets into a job's folder: copied once, hashed on the way, never decoded."""
+"""Upload limits, and copying a file into a job's folder: hashed while copied, never decoded."""
 
 import errno
 import hashlib
@@ -27,20 +27,20 @@ ROOM = "Delete jobs that are not needed any more, or make room on the disk."
 
 
 class UploadStore:
-    """Holds the limits."""
+    """Check and store uploads within the limits."""
 
     def __init__(self, settings: Settings):
         self._settings, self._limits = settings, settings.queue
 
     def measure(self, path: Path | None) -> int:
-        """Bytes of a file; 0 of a link's. UNREADABLE_VIDEO where there is none, FILE_TOO_LARGE above the limit."""
+        """Return the bytes of a file, 0 for a link; raise UNREADABLE_VIDEO or FILE_TOO_LARGE."""
         if path is None:
             return 0
         check_file(path, self._settings.limits)
         return path.stat().st_size
 
     def admit(self, connection: Connection, owner: str, batch: str | None, size: int, now: datetime) -> None:
-        """Raise QUEUE_FULL or QUOTA_USED where another job of an owner, with a file of so many bytes, is too much."""
+        """Raise QUEUE_FULL or QUOTA_USED if another job of the owner with a file of this size exceeds the limits."""
         own, limits = JobRow.owner == owner, self._limits
         waits = (own, JobRow.state == str(JobState.QUEUED))
         allowed = limits.max_queued if batch is None else limits.max_batch
@@ -66,7 +66,7 @@ class UploadStore:
             )
 
     def check_room(self, size: int = 0) -> None:
-        """Raise DISK_FULL where too little would stay free with so many bytes more."""
+        """Raise DISK_FULL if too little space would be left after writing this many bytes."""
         disk = shutil.disk_usage(_find_folder(self._settings.data_dir))
         wanted = min(disk.total * self._limits.min_free_share, self._limits.min_free_bytes)
         if disk.free - size < wanted:
@@ -75,16 +75,16 @@ class UploadStore:
             )
 
     def make_folder(self, folder: Path) -> Path:
-        """Make a job's folder, which this user alone can read."""
+        """Create a job's folder, readable by this user only."""
         with _translate(folder):
             folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             folder.mkdir(mode=0o700)
         return folder
 
     def copy(self, source: Path, folder: Path) -> tuple[str, int]:
-        """Copy a file into the folder; gives the SHA-256 and the number of the bytes as they were written.
+        """Copy a file into the folder and return SHA-256 and size of the written bytes.
 
-        FILE_TOO_LARGE and DISK_FULL, also where it grows meanwhile.
+        Raise FILE_TOO_LARGE or DISK_FULL, also if the file grows meanwhile.
         """
         sha256, size, limit = hashlib.sha256(), 0, self._settings.limits.max_bytes
         check_file(source, self._settings.limits)
@@ -98,7 +98,7 @@ class UploadStore:
         return sha256.hexdigest(), size
 
     def link(self, source: Path, target: Path) -> None:
-        """Give a file a second name, or a copy where the disk knows no second names."""
+        """Create a hard link, or a copy if the file system has no hard links."""
         with _translate(target.parent):
             try:
                 os.link(source, target)
@@ -116,7 +116,7 @@ def _open(path: Path) -> BinaryIO:
 
 
 def _write(descriptor: int, data: bytes) -> None:
-    """Write all of it: a disk that fills up may take a part, and refuse the rest."""
+    """Write all bytes: a full disk may accept a part and refuse the rest."""
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]
@@ -133,7 +133,7 @@ def _create(path: Path) -> Iterator[int]:
 
 @contextmanager
 def _translate(folder: Path) -> Iterator[None]:
-    """Say what an error of the disk means."""
+    """Raise disk errors as EngineErrors."""
     try:
         yield
     except OSError as cause:
@@ -145,5 +145,5 @@ def _translate(folder: Path) -> Iterator[None]:
 
 
 def _find_folder(path: Path) -> Path:
-    """The nearest folder above that is there."""
+    """Return the nearest existing parent folder."""
     return next(one for one in (path, *path.absolute().parents) if one.is_dir())

@@ -1,7 +1,4 @@
-"""The process that takes jobs: one file at a time, its lease renewed by a thread of its own while the networks work.
-
-How far a job is, by the steps that the engine announces.
-"""
+"""Worker process: takes one job at a time and renews its lease in a thread; maps engine steps to progress."""
 
 import logging
 import os
@@ -35,39 +32,39 @@ SHARES = {
     "embed": (0.95, 0.98),
     "search": (0.98, 1.0),
 }
-"""Where each step begins and ends, of a whole from 0 to 1; a file that need not be fetched begins at its reading."""
+"""Start and end of each step on a scale from 0 to 1; an uploaded file starts at its reading."""
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """A step and how far the whole is."""
+    """Current step and overall progress."""
 
     step: str = ""
     share: float = 0.0
 
 
 def measure_progress(name: str, completed: int, total: int) -> Progress:
-    """Place a step of the engine in the whole; one that is not known says nothing of the whole."""
+    """Return the overall progress at a step of the engine; an unknown step leaves it unchanged."""
     begin, end = SHARES.get(name, (0.0, 0.0))
     done = min(completed / total, 1.0) if total > 0 else 0.0
     return Progress(name, begin + (end - begin) * done)
 
 
-BEAT_S = 1.0  # how often a worker says that it lives, and hears whether it shall stop
-POLL_S = 0.3  # between looks for a job
-SWEEP_S = 600.0  # between rounds of the janitor
+BEAT_S = 1.0  # between lease renewals, which also report a cancellation
+POLL_S = 0.3  # between queries for a job
+SWEEP_S = 600.0  # between cleanups
 NO_MEMORY = ("MemoryError", "OutOfMemoryError")  # the second is torch's
 
 _log = logging.getLogger(__name__)
 
 
 def name_worker(pid: int | None = None) -> str:
-    """Name the worker that is a process of this machine; by default this one."""
+    """Return the worker name of a process on this machine, by default of this one."""
     return f"{socket.gethostname()}-{os.getpid() if pid is None else pid}"
 
 
 class Heartbeat:
-    """Renews the lease of one job until it is left; `on_step` takes the engine's steps, and stops them."""
+    """Renew the lease of one job in a thread; `on_step` receives the engine's steps and stops them."""
 
     def __init__(self, store: JobStore, job_id: str, worker: str, beat_s: float = BEAT_S):
         self._store, self._job_id, self._worker, self._beat_s = store, job_id, worker, beat_s
@@ -86,7 +83,7 @@ class Heartbeat:
         self._thread.join()
 
     def on_step(self, name: str, completed: int, total: int) -> None:
-        """Note how far the engine is; JobStopped where the job is not this worker's any more."""
+        """Record the progress; raise JobStopped if this worker no longer holds the job."""
         if self._is_stopped:
             raise JobStopped
         self._progress = measure_progress(name, completed, total)
@@ -101,7 +98,7 @@ class Heartbeat:
 
 
 class Worker:
-    """Takes one job after the other. What examines is loaded before the first, and kept."""
+    """Take one job after the other; the networks are loaded before the first and kept."""
 
     def __init__(
         self,
@@ -116,7 +113,7 @@ class Worker:
         self._examiner: Analyser | None = None
 
     def work(self, once: bool = False, is_ended: Callable[[], bool] = lambda: False) -> int:
-        """Take jobs until told to end, with `once` until none waits; gives how many were taken."""
+        """Take jobs until stopped, with `once` until none waits; return the number of jobs taken."""
         n_taken, swept = 0, -SWEEP_S
         self._warm_up()
         while not is_ended():
@@ -134,7 +131,7 @@ class Worker:
         return n_taken
 
     def _warm_up(self) -> None:
-        """Load before the first job is there; where that fails, each job says so, until what is missing is there."""
+        """Load the networks before the first job; on failure each job reports the error until it is fixed."""
         try:
             self._take_examiner()
         except EngineError as error:
@@ -146,7 +143,7 @@ class Worker:
         return self._examiner
 
     def _do(self, job: Job) -> None:
-        """Do one job; whatever happens to it, the worker lives on, unless it is told to end."""
+        """Do one job; the worker survives every error except its own termination."""
         try:
             with Heartbeat(self.store, job.id, self.name, self._beat_s) as heart:
                 self._answer(job, heart)
@@ -156,7 +153,7 @@ class Worker:
             self.store.fail(job.id, self.name, error)
         except Exception as error:
             self.store.fail(job.id, self.name, self._explain(error))
-        except BaseException:  # told to end
+        except BaseException:  # the worker is terminated
             self.store.release(job.id, self.name)
             raise
 
@@ -167,7 +164,7 @@ class Worker:
         self.store.finish(job.id, self.name, found)
 
     def _bring(self, job: Job, heart: Heartbeat) -> tuple[Path, Job]:
-        """Give the file, and the job with its name and hash; a link's is fetched first, and once."""
+        """Return the file, and the job with name and hash; a link is fetched first, and only once."""
         if job.url is not None and job.sha256 is None:
             self.store.check_room()
             folder = self.store.folder(job.id)
@@ -178,7 +175,7 @@ class Worker:
 
     def _explain(self, error: Exception) -> EngineError:
         if type(error).__name__ in NO_MEMORY:
-            self._examiner = None  # what holds on to memory goes, and is loaded anew
+            self._examiner = None  # free the memory; the networks are loaded again
             return WebCode.OUT_OF_MEMORY(
                 "There is not enough memory to examine this file.", "Cut it, or export it at 720p."
             )

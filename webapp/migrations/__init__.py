@@ -1,4 +1,4 @@
-"""Versions of the schema of the app's own database; `gallery_db.migrations` brings it up to date by them."""
+"""Schema versions of the app's database; `gallery_db.migrations` applies them."""
 
 from pathlib import Path
 

@@ -1,1 +1,1 @@
-"""The tabs of the page: each file lays one out and wires it; what it says stands in the views beside it."""
+"""Tabs of the page: layout and event wiring; HTML comes from `webapp.views`."""

@@ -1,4 +1,4 @@
-"""The About tab: what is installed, the models in force with their cards and licences, and the limits."""
+"""The About tab: installed models with cards and licences, health, and limits."""
 
 import gradio as gr
 
@@ -22,7 +22,7 @@ LIMITS = (
 
 
 def lay_out(app: gr.Blocks, context: AppContext) -> None:
-    """Lay the tab out; what is installed is looked at when the page is opened."""
+    """Build the tab; the installation is inspected when the page is opened."""
     limits = gr.HTML(_list_limits())
     app.load(_list_limits, None, [limits], queue=False, **QUIET)
     models = gr.HTML("", elem_id="ws-models")
@@ -40,7 +40,7 @@ def lay_out(app: gr.Blocks, context: AppContext) -> None:
 
 
 def list_models(context: AppContext) -> str:
-    """Name every model, whether it is there, and under which licence."""
+    """List every model, its state and its licence."""
     rows = []
     for weight in WEIGHTS:
         check = inspect_weight(weight, context.settings.data_dir)
@@ -50,14 +50,14 @@ def list_models(context: AppContext) -> str:
 
 
 def list_findings(context: AppContext) -> str:
-    """Say what `wayspeak doctor` says."""
-    from engine.doctor import examine  # it loads what it looks at
+    """Show the findings of `wayspeak doctor`."""
+    from engine.doctor import examine  # it imports torch
 
     return fill("pages.html", "findings", rows=examine(context.settings), marks=MARKS)
 
 
 def _name_index(context: AppContext) -> str:
-    """Tell how the gallery is searched: by which code, on which device."""
+    """Show by which index and device the gallery is searched."""
     try:
         stats = context.gallery.stats()
     except EngineError as error:

@@ -1,4 +1,4 @@
-"""The Analyse tab: hand in files or a link, follow the job, read both answers face by face."""
+"""The Analyse tab: submit files or a link, follow the job, and show the results per face."""
 
 from typing import Any
 
@@ -27,12 +27,12 @@ from webapp.views import jobs as job_views
 from webapp.views.lip_closures import describe_lips
 from webapp.views.plots import plot_curve, plot_curves, plot_seconds, plot_timeline, plot_turns
 
-EVERY_S = 1.0  # between looks at a job that runs
-AROUND_S = 2.0  # of the chosen second, in the figure of sound and mouth
+EVERY_S = 1.0  # s, between polls of a running job
+AROUND_S = 2.0  # s shown around the chosen second in the plot of audio and mouth
 
 
 def lay_out(app: gr.Blocks, context: AppContext) -> gr.State:
-    """Lay the tab out and wire it; gives the state that holds the number of the job on show."""
+    """Build the tab and return the state with the id of the shown job."""
     form = _lay_out_form()
     batches.lay_out(app, context, form["method"])
     screen = _lay_out_screen()
@@ -56,7 +56,7 @@ def lay_out(app: gr.Blocks, context: AppContext) -> gr.State:
 
 
 def take_example(settings: Settings, number: int) -> list[str] | None:
-    """Copy an example to where the page may serve files from; None, and a word of warning, where it is not made."""
+    """Copy an example to Gradio's cache; None, with a warning, if it has not been made."""
     paths = find_examples(settings.data_dir)
     if not paths:
         gr.Warning(say("The examples have not been made yet. Run: python -m webapp.analysis.examples"))
@@ -120,8 +120,8 @@ def _lay_out_screen() -> dict[str, Any]:
         parts["cancel"] = gr.Button(label("Cancel this job"), size="sm", visible=False, elem_id="ws-cancel", scale=1)
     parts["summary"] = gr.HTML(views.welcome(), elem_id="ws-summary", min_height=120)
     parts["links"] = gr.HTML("", elem_id="ws-downloads")
-    parts["job"] = gr.State(None)  # number of the job on show
-    parts["version"] = gr.State(None)  # that, and its state: what the faces below are drawn anew for
+    parts["job"] = gr.State(None)  # id of the shown job
+    parts["version"] = gr.State(None)  # id and state of the shown job: a change redraws the faces
     parts["timer"] = gr.Timer(EVERY_S, active=False)
     return parts
 
@@ -207,7 +207,7 @@ def _wire_jobs(app: gr.Blocks, context: AppContext, form: dict[str, Any], screen
 
 
 def _lay_out_tracks(analysis: Analysis) -> None:
-    """List the faces where there are several, and show whose lips fit the sound when."""
+    """List the faces if there are several, and plot when the lips of each are in sync."""
     if len(analysis.tracks) < 2:
         return
     with gr.Column(elem_classes="ws-card"):
@@ -220,7 +220,7 @@ def _lay_out_tracks(analysis: Analysis) -> None:
 
 
 def lay_out_face(context: AppContext, shown: ShownJob, number: int, track: TrackReport) -> None:
-    """Show one face: words above, then what was measured over time, then whose way of speaking it is."""
+    """Show one face: status, plots over time, then the speaker result."""
     assert shown.found is not None
     analysis, found, traces = shown.found.analysis, track.consistency, shown.found.traces
     with gr.Column(elem_classes="ws-card"):
@@ -246,7 +246,7 @@ def lay_out_face(context: AppContext, shown: ShownJob, number: int, track: Track
 
 
 def _lay_out_seconds(context: AppContext, shown: ShownJob, number: int, track: TrackReport) -> None:
-    """Show sound and mouth around a second that can be chosen, on the timeline too."""
+    """Show audio and mouth around a second, which can be chosen on the timeline too."""
     assert shown.found is not None and shown.found.traces is not None
     traces, duration_s = shown.found.traces, shown.found.analysis.duration_s
     start = round(track.start_s, 1)
@@ -276,7 +276,7 @@ def _describe_lips(found: AnalysisResult, number: int) -> str:
 
 
 def _lay_out_others(context: AppContext, shown: ShownJob) -> None:
-    """Show what is said of faces that the first answer did not look at, as in paper mode."""
+    """Show the speaker results of faces that were not scored, as in SpeechForensics mode."""
     assert shown.found is not None
     told = {track.id for track in shown.found.analysis.tracks}
     for words in analyse_events.describe_others(context, shown, told):

@@ -1,4 +1,4 @@
-"""What the events of the Analyse tab do: hand jobs in, follow them, show what they found."""
+"""Event handlers of the Analyse tab: submit jobs, follow them, show their results."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,12 +21,12 @@ from webapp.views import identification as who_views
 from webapp.views import jobs as job_views
 
 NOBODY, EVERYBODY, ONE = "nobody", "everybody", "one"
-RECENT = 25  # jobs offered to be shown
+RECENT = 25  # number of recent jobs to choose from
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """The form of the Analyse tab."""
+    """Form fields of the Analyse tab."""
 
     paths: tuple[str, ...] = ()
     url: str = ""
@@ -34,10 +34,10 @@ class Asked:
     whom: str = NOBODY
     reason: str = ""
     speaker: str | None = None
-    sounds: bool = False  # hold English speech sounds against the lips
+    sounds: bool = False  # compare lip closures with English phonemes
 
     def pose(self) -> AnalysisRequest:
-        """Make the question; EngineError where the form lacks something."""
+        """Return the request; raise EngineError if a field is missing."""
         if self.whom == EVERYBODY and not self.reason.strip():
             raise EngineError(
                 "Everybody enrolled is to be searched, and no reason is given.",
@@ -55,14 +55,14 @@ class Asked:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ShownJob:
-    """One job with whatever it has found."""
+    """A job with its result, if there is one."""
 
     job: Job
     found: AnalysisResult | None = None
 
 
 def hand_in(context: AppContext, owner: str, asked: Asked) -> list[Job]:
-    """Put a job a file, or one for the link, into the queue. EngineError where there is neither."""
+    """Queue one job per file, or one for the link; raise EngineError if there is neither."""
     question = asked.pose()
     url = asked.url.strip()
     if not asked.paths and not url:
@@ -76,19 +76,19 @@ def hand_in(context: AppContext, owner: str, asked: Asked) -> list[Job]:
 
 
 def list_recent(context: AppContext, owner: str) -> list[tuple[str, str]]:
-    """The latest jobs of somebody, as titles and numbers, to choose one to be shown; batches stay out."""
+    """Return (title, id) of the owner's recent jobs, without batches."""
     jobs = [job for job in context.jobs.list(owner, limit=4 * RECENT) if job.batch is None][:RECENT]
     return [(job_views.name_job(job), job.id) for job in jobs]
 
 
 def list_open(context: AppContext, owner: str) -> list[Job]:
-    """The jobs of somebody that wait or run, the oldest first."""
+    """Return the owner's open jobs, oldest first."""
     states = [JobState.QUEUED, JobState.RUNNING]
     return [job for job in reversed(context.jobs.list(owner, states)) if job.batch is None]
 
 
 def find_job(context: AppContext, owner: str, number: str | None) -> Job | None:
-    """A job of this owner; None where there is none of that number, or it is somebody else's."""
+    """Return the owner's job; None if there is none with this id, or it is another user's."""
     if not number:
         return None
     try:
@@ -99,12 +99,12 @@ def find_job(context: AppContext, owner: str, number: str | None) -> Job | None:
 
 
 def read(context: AppContext, job: Job) -> ShownJob:
-    """Read what a job has found, once it is done."""
+    """Read the result of a finished job."""
     return ShownJob(job, context.jobs.read_result(job.id) if job.state == JobState.DONE else None)
 
 
 def show_job(context: AppContext, job: Job | None) -> str:
-    """Say how far a job is, what it found of the clip as a whole, or why it found nothing."""
+    """Show the progress of a job, its result for the whole clip, or its error."""
     if job is None:
         return views.welcome()
     if job.state.is_open:
@@ -117,7 +117,7 @@ def show_job(context: AppContext, job: Job | None) -> str:
 
 
 def describe_speaker(context: AppContext, shown: ShownJob, track: TrackReport) -> list[str]:
-    """Say whose way of speaking a face has, or why that is not said."""
+    """Show the speaker result of one face, or why there is none."""
     assert shown.found is not None
     places = [place for place, face in enumerate(shown.found.faces) if face.face == track.id]
     if not shown.found.faces or shown.found.speakers_error or not shown.job.question.is_about_speakers:
@@ -126,14 +126,14 @@ def describe_speaker(context: AppContext, shown: ShownJob, track: TrackReport) -
 
 
 def describe_others(context: AppContext, shown: ShownJob, told: set[int]) -> list[str]:
-    """The same for the faces that the analysis has no track of."""
+    """Show the speaker results of faces without a track in the analysis."""
     assert shown.found is not None
     places = [place for place, face in enumerate(shown.found.faces) if face.face not in told]
     return [words for place in places for words in _describe_place(context, shown.job.owner, shown.found, place)]
 
 
 def show_upload(path: str | None) -> str:
-    """Show the file that was chosen, with what is known of it where it is an example of ours."""
+    """Show the chosen file, with the known truth of an example."""
     if not path:
         return views.show_player(None)
     captions = {example.file: say(example.caption) for example in EXAMPLES}
@@ -141,14 +141,14 @@ def show_upload(path: str | None) -> str:
 
 
 def show_original(job: Job) -> str:
-    """Show the file of a job, once it is there."""
+    """Show the file of a job, if it exists."""
     if job.sha256 is None:
         return views.show_player(None)
     return views.show_player(address_input(job), clean(job.name))
 
 
 def address_input(job: Job) -> str:
-    """Where the page finds the file of a job; it is given to its owner alone."""
+    """Return the URL of a job's file, which only its owner can open."""
     return f"files/{job.id}/input"
 
 
@@ -168,7 +168,7 @@ def _describe_place(context: AppContext, owner: str, found: AnalysisResult, plac
 
 
 def _find_clip(context: AppContext, owner: str, sample: StoredSample) -> str | None:
-    """Find the clip that a sample was taken from among what the owner has handed in and not deleted."""
+    """Return the URL of the clip of a sample, if the owner submitted it and has not deleted it."""
     jobs = context.jobs.list(owner=owner, text=sample.source_hash, limit=1)
     return address_input(jobs[0]) if jobs else None
 
@@ -176,5 +176,5 @@ def _find_clip(context: AppContext, owner: str, sample: StoredSample) -> str | N
 def _list_samples(context: AppContext, speaker_id: int) -> Sequence[StoredSample]:
     try:
         return context.gallery.samples(speaker_id)
-    except EngineError:  # forgotten since, or merged into another
+    except EngineError:  # erased since, or merged into another
         return ()

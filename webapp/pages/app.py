@@ -1,10 +1,10 @@
-"""The page: layout and wiring, no logic. Importing this module switches Gradio's telemetry off first."""
+"""The whole page: tabs and launch settings. Importing this module turns Gradio's telemetry off first."""
 
 import os
 from pathlib import Path
 from typing import Any
 
-# Both are read by Gradio and by the hub library when they are imported, so they come before.
+# Gradio and the hub library read both at import.
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
@@ -19,14 +19,14 @@ from webapp.pages import about, analyse, calibration, history, speakers
 from webapp.pages.events import QUIET
 from webapp.templates import fill
 
-DELETE_CACHE = (600, 86_400)  # every ten minutes, what is older than a day
+DELETE_CACHE = (600, 86_400)  # every ten minutes, files older than a day
 QUEUE = {"max_size": 20, "api_open": False}
 ROLES = {Role.VIEWER: "viewer", Role.ANALYST: "analyst", Role.ENROLLER: "enroller", Role.ADMIN: "administrator"}
 HERE = Path(__file__).parent
 
 
 def build_app(context: AppContext) -> gr.Blocks:
-    """Lay the page out, tab by tab; what is heavy runs in the workers, so the page stays alive."""
+    """Build all tabs; heavy work runs in the workers, so the page stays responsive."""
     with gr.Blocks(title="Wayspeak", delete_cache=DELETE_CACHE, analytics_enabled=False) as app:
         title = gr.HTML(_introduce(), elem_classes="ws-title")
         app.load(_introduce, None, [title], queue=False, **QUIET)
@@ -45,7 +45,7 @@ def build_app(context: AppContext) -> gr.Blocks:
 
 
 def launch_settings(settings: Settings, host: str, port: int) -> dict[str, Any]:
-    """Say how the server is run: reachable from this machine alone, nothing shared, kept, traced or shown in errors."""
+    """Return the launch settings: no sharing, tracing or error details, and a limited number of sessions."""
     return {
         "server_name": host,
         "server_port": port,
@@ -72,14 +72,14 @@ def launch_settings(settings: Settings, host: str, port: int) -> dict[str, Any]:
 
 
 def _introduce(request: gr.Request | None = None) -> str:
-    """Say what the page is for, and who is logged in where there are accounts."""
+    """Show the purpose of the page, and the user's name if accounts are on."""
     visitor = find_visitor(request)
     role = "" if visitor == LOCAL else say(ROLES[visitor.role])
     return fill("pages.html", "header", visitor=visitor, role=role)
 
 
 def _theme() -> gr.themes.Base:
-    """Soft with system fonts, and with texts, labels and links that meet a contrast of 4.5."""
+    """Return the Soft theme with system fonts and a contrast of at least 4.5 for texts, labels and links."""
     theme = gr.themes.Soft(primary_hue="blue", font=["system-ui", "sans-serif"], font_mono=["monospace"])
     return theme.set(
         button_primary_background_fill="*primary_700",

@@ -1,4 +1,4 @@
-"""Many files and links at once: handed in as one batch, followed item by item, taken home as CSV or JSON lines."""
+"""Many files and links at once: submitted as one batch, followed per item, downloaded as CSV or JSON lines."""
 
 import tempfile
 from collections.abc import Sequence
@@ -25,12 +25,12 @@ from webapp.templates import fill
 from webapp.views.jobs import SIGNS, STATE_WORDS
 
 EVERY_S = 3.0
-BATCH = "batch-"  # begins the names of these batches; those of the Speakers tab are its own
+BATCH = "batch-"  # prefix of these batches; those of the Speakers tab have another
 HEADERS = ("", "Item", "State", "Error", "Score", "Offset, s", "Reasons")
 
 
 def lay_out(app: gr.Blocks, context: AppContext, method: gr.Dropdown) -> None:
-    """Lay the accordion out and wire it."""
+    """Build the accordion."""
     with gr.Accordion(label("Many at once"), open=False, elem_id="ws-batch"):
         with gr.Row(equal_height=False):
             with gr.Column(min_width=320):
@@ -100,9 +100,9 @@ def lay_out(app: gr.Blocks, context: AppContext, method: gr.Dropdown) -> None:
 def hand_in(
     context: AppContext, owner: str, links: str, listing: str | None, paths: Sequence[str], question: AnalysisRequest
 ) -> tuple[str, list[batch.BatchRow]]:
-    """Hand all in as one batch; gives its name and the items that were refused. BAD_BATCH where there is nothing.
+    """Submit all items as one batch; return its name and the rows of refused items, or raise BAD_BATCH.
 
-    A list may name links alone: files of the machine that serves the page are nobody's to name.
+    A list may name links only: no user may name files of the server.
     """
     uploads = {str(Path(path)) for path in paths}
     given = [line.strip() for line in links.splitlines() if line.strip() and not line.strip().startswith("#")]
@@ -125,14 +125,14 @@ def hand_in(
 
 
 def list_batches(context: AppContext, owner: str) -> list[tuple[str, str]]:
-    """The latest batches of somebody, to choose one."""
+    """Return (title, name) of the owner's recent batches."""
     jobs: list[Job] = context.jobs.list(owner, limit=1000)
     names = dict.fromkeys(job.batch for job in jobs if job.batch and job.batch.startswith(BATCH))
     return [(f"{name.removeprefix(BATCH)[:15]} UTC", name) for name in names]
 
 
 def list_rows(rows: Sequence[batch.BatchRow]) -> list[list[Any]]:
-    """Rows of the table on the page."""
+    """Return the rows of the table."""
     words = {str(state): f"{SIGNS[state]} {say(text)}" for state, text in STATE_WORDS.items()}
     return [
         [
@@ -149,7 +149,7 @@ def list_rows(rows: Sequence[batch.BatchRow]) -> list[list[Any]]:
 
 
 def write_downloads(rows: Sequence[batch.BatchRow]) -> tuple[str, str]:
-    """Write both files where the page may serve them from; they age away."""
+    """Write both files into Gradio's cache, which deletes them after a while."""
     folder = Path(get_upload_folder())
     folder.mkdir(parents=True, exist_ok=True)
     place = Path(tempfile.mkdtemp(dir=folder))
@@ -158,10 +158,10 @@ def write_downloads(rows: Sequence[batch.BatchRow]) -> tuple[str, str]:
 
 
 def describe_refused(rows: Sequence[batch.BatchRow]) -> str:
-    """Name what could not be taken, and why."""
+    """List refused items and the reasons."""
     return fill("pages.html", "refused", rows=rows)
 
 
 def _name_upload(source: Source) -> Source:
-    """Give an upload its own name alone: where the page kept it says nothing to anybody."""
+    """Show an upload by its file name only: its path in the cache is meaningless to a user."""
     return source if source.path is None else Source(source.number, source.path.name, source.path)

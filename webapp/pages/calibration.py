@@ -1,4 +1,4 @@
-"""The Calibration tab: the records, which one is in force, what each is worth, and approving one."""
+"""The Calibration tab: records, which one is in force, their performance, and approval."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -32,7 +32,7 @@ STATES = {
 
 
 def lay_out(app: gr.Blocks, context: AppContext) -> None:
-    """Lay the tab out and wire it."""
+    """Build the tab."""
     introduction = gr.HTML(_introduce())
     app.load(_introduce, None, [introduction], queue=False, **QUIET)
     table = gr.Dataframe(
@@ -84,13 +84,13 @@ def lay_out(app: gr.Blocks, context: AppContext) -> None:
 
 
 def list_records(context: AppContext) -> list[Calibration]:
-    """Those that were kept here, and those that come with the program, without any twice."""
+    """Return the gallery's and the shipped records without duplicates."""
     found = {one.id: one for one in [*list_shipped(), *context.gallery.calibrations()]}
     return list(found.values())
 
 
 def find_record(context: AppContext, number: str | None) -> Calibration:
-    """A record by its number or the beginning of it; EngineError where there is none."""
+    """Return a record by its id or a prefix of it; raise EngineError if there is none."""
     for one in list_records(context):
         if number and one.id.startswith(number):
             return one
@@ -98,7 +98,7 @@ def find_record(context: AppContext, number: str | None) -> Calibration:
 
 
 def keep_record(context: AppContext, record: Calibration, followed: str | None) -> None:
-    """Keep a record, and before it the one that it follows, where that came with the program."""
+    """Store a record, and before it the shipped one that it supersedes."""
     kept = {one.id for one in context.gallery.calibrations()}
     if followed and followed not in kept:
         context.gallery.keep_calibration(find_record(context, followed))
@@ -106,7 +106,7 @@ def keep_record(context: AppContext, record: Calibration, followed: str | None) 
 
 
 def find_in_force(context: AppContext) -> set[str]:
-    """The records that judge now, one for each task and recipe."""
+    """Return the ids of the records in force, one per task and recipe."""
     kept = context.gallery.calibrations()
     pairs = {(one.task, one.recipe) for one in list_records(context)}
     found = [find_calibration(task, recipe, kept) for task, recipe in pairs]
@@ -114,7 +114,7 @@ def find_in_force(context: AppContext) -> set[str]:
 
 
 def list_rows(records: Sequence[Calibration], in_force: set[str]) -> list[list[str]]:
-    """Rows of the table."""
+    """Return the rows of the table."""
     return [
         [
             say(TASKS[one.task]),
@@ -131,7 +131,7 @@ def list_rows(records: Sequence[Calibration], in_force: set[str]) -> list[list[s
 
 
 def describe(record: Calibration) -> str:
-    """Say what a record is for, what stands behind it, and what it is worth."""
+    """Show purpose, data and performance of a record."""
     counts, policy, bounds = record.counts, record.policy, record.bounds
     facts = [
         (say("Scored by"), record.scored_by),

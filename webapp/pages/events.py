@@ -13,24 +13,24 @@ from webapp.accounts.middleware import find_visitor
 from webapp.i18n import say
 
 CLIP_TYPES = ["video", ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg"]
-# By ending too: not every system knows the media type of each.
+# by suffix too: not every system knows the media type of each
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "undocumented"}
-"""For events that answer at once."""
+"""For events that finish immediately."""
 SHOWN: dict[str, Any] = {"api_visibility": "undocumented"}
-"""For events that take a moment."""
-TOLD_S = 30.0  # how long a refusal stands on the page
+"""For events that take a moment, with progress shown."""
+TOLD_S = 30.0  # display time of an error
 Given = ParamSpec("Given")
 Answer = TypeVar("Answer")
 _log = logging.getLogger(__name__)
 
 
 def find_owner(request: gr.Request) -> str:
-    """Whose jobs are shown: theirs who logged in, or the one local user's."""
+    """Return the name of the logged-in user, or of the local one."""
     return find_visitor(request).name
 
 
 def guard(act: Callable[Given, Answer]) -> Callable[Given, Answer]:
-    """Tell an error in words that say what to do, and leave the page as it is; what is unexpected goes to the log."""
+    """Show errors as toasts and leave the page unchanged; unexpected ones are logged."""
 
     @wraps(act)
     def guarded(*args: Given.args, **kwargs: Given.kwargs) -> Answer:

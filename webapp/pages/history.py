@@ -1,6 +1,6 @@
-"""The History tab: every analysis, to filter, open, compare, ask anew or delete.
+"""The History tab: list, filter, open, compare, rerun and delete analyses.
 
-Two analyses side by side: of one file by two methods, or of two files.
+A comparison shows two analyses side by side: of one file by two methods, or of two files.
 """
 
 import json
@@ -35,7 +35,7 @@ WIDTHS: list[str | int] = ["150px", "220px", "120px", "240px", "80px", "100px", 
 
 
 def lay_out(app: gr.Blocks, context: AppContext, shown_job: gr.State, tabs: gr.Tabs, tab: gr.Tab) -> None:
-    """Lay the tab out and wire it; opening a job shows it under Analyse."""
+    """Build the tab; opening a job shows it in the Analyse tab."""
     with gr.Row():
         text = gr.Textbox(label=label("Search in names, links and checksums"), elem_id="ws-history-text", scale=3)
         states = [(label("Any"), ANY), *[(label(job_views.STATE_WORDS[state]), str(state)) for state in JobState]]
@@ -118,7 +118,7 @@ def lay_out(app: gr.Blocks, context: AppContext, shown_job: gr.State, tabs: gr.T
 
 
 def read_report(context: AppContext, job: Job) -> Analysis | None:
-    """Read the report of a job; None where there is none."""
+    """Read the report of a job; None if there is none."""
     if job.state != JobState.DONE:
         return None
     try:
@@ -128,7 +128,7 @@ def read_report(context: AppContext, job: Job) -> Analysis | None:
 
 
 def describe(jobs: Sequence[Job], analyses: Sequence[Analysis]) -> str:
-    """Set the figures of two analyses beside each other, a column each."""
+    """Compare the results of two analyses in two columns."""
     rows: list[tuple[str, list[str]]] = [
         (say("File"), [clean(one.name) for one in analyses]),
         (say("Method:").rstrip(":"), [say(name_method(one)) for one in analyses]),
@@ -145,7 +145,7 @@ def describe(jobs: Sequence[Job], analyses: Sequence[Analysis]) -> str:
 
 
 def list_timelines(jobs: Sequence[Job], analyses: Sequence[Analysis]) -> list[tuple[str, tuple[Window, ...]]]:
-    """The timelines of both, of the face that spoke most in each; empty where one has none."""
+    """Return the timelines of the track with the most speech in each; empty if one has none."""
     found = []
     for letter, job, one in zip("AB", jobs, analyses, strict=True):
         track = _choose(one)

@@ -1,4 +1,4 @@
-"""The Speakers tab: who is enrolled, enrolling, correcting, forgetting."""
+"""The Speakers tab: list, enrol, correct and erase speakers."""
 
 from typing import Any
 
@@ -15,11 +15,11 @@ from webapp.pages.events import CLIP_TYPES, QUIET, SHOWN, find_owner, guard
 from webapp.views import speakers
 from webapp.views.plots import plot_people
 
-EVERY_S = 1.5  # between looks at jobs that run
+EVERY_S = 1.5  # s, between polls of running jobs
 
 
 def lay_out(app: gr.Blocks, context: AppContext) -> None:
-    """Lay the tab out and wire it."""
+    """Build the tab."""
     with gr.Row(equal_height=False):
         with gr.Column(scale=3, min_width=320):
             text = gr.Textbox(label=label("Search by name"), elem_id="ws-people-text")

@@ -1,4 +1,4 @@
-"""What the events of the Speakers tab do: pure of layout, so that they can be called without a page."""
+"""Event handlers of the Speakers tab, independent of the layout."""
 
 import getpass
 from collections.abc import Sequence
@@ -27,26 +27,26 @@ from webapp.views.analysis import list_players
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Look:
-    """What was seen of one clip that somebody may be enrolled from."""
+    """Analysis of one clip for enrolment."""
 
     job: Job
-    face: FaceEmbedding | None  # None while the job is open, and where nobody can be enrolled from it
-    note: str  # for the person at the screen
+    face: FaceEmbedding | None  # None while the job is open, and for a clip that cannot be enrolled
+    note: str  # shown to the user
 
 
 @dataclass(frozen=True, slots=True)
 class ConsentForm:
-    """The fields of the form as they stand on the page."""
+    """Consent fields of the form."""
 
     basis: str | None
     purpose: str
     term_days: float | None
     collector: str
-    is_told: bool  # the notice was shown to the person
+    is_told: bool  # the consent notice was shown to the person
     release: str | None = None  # path of the signed release
 
     def sign(self) -> Consent:
-        """Make the consent; EngineError names the field that is lacking."""
+        """Return the consent; raise EngineError that names the missing field."""
         if not self.is_told:
             raise EngineError("Nobody has confirmed that the notice was shown to the person.", "Tick that box.")
         if not self.basis or not self.purpose.strip() or not self.term_days:
@@ -66,30 +66,30 @@ class ConsentForm:
 
 
 def list_people(context: AppContext, text: str = "") -> list[list[Any]]:
-    """Rows of the table."""
+    """Return the rows of the table."""
     return views.list_people(context.gallery.speakers(), text, datetime.now(UTC))
 
 
 def list_names(context: AppContext) -> list[str]:
-    """Everybody, to choose from."""
+    """Return all speaker names."""
     return [one.name for one in context.gallery.speakers()]
 
 
 def show_person(context: AppContext, name: str | None) -> str:
-    """Show one speaker, or say how to choose one."""
+    """Show one speaker, or how to choose one."""
     if not name:
         return fill("speakers.html", "nobody")
     return views.describe_person(context.gallery.speaker(name), context.gallery.samples(name), datetime.now(UTC))
 
 
 def list_clips(context: AppContext, name: str | None) -> list[tuple[str, int]]:
-    """The clips of one speaker, to choose one from."""
+    """Return (title, sample id) of the clips of a speaker."""
     samples = context.gallery.samples(name) if name else []
     return [(f"{one.id}: {clean(one.source_name)}", one.id) for one in samples]
 
 
 def look_at(context: AppContext, owner: str, paths: Sequence[str]) -> list[str]:
-    """Have clips looked at; gives the numbers of their jobs."""
+    """Submit clips for enrolment and return the ids of their jobs."""
     if not paths:
         raise EngineError("No clip was chosen.", "Upload clips of the person speaking; two of 10 s are enough.")
     batch = f"enrol-{uuid4().hex}"
@@ -98,17 +98,17 @@ def look_at(context: AppContext, owner: str, paths: Sequence[str]) -> list[str]:
 
 
 def read_looks(context: AppContext, ids: Sequence[str]) -> list[Look]:
-    """Tell what has been seen so far."""
+    """Return the current state of each clip."""
     return [_read_look(context, context.jobs.get(one)) for one in ids]
 
 
 def show_clips(looks: Sequence[Look]) -> str:
-    """Let the clips be played."""
+    """Show a player per clip."""
     return list_players([(analyse_events.address_input(one.job), clean(one.job.name)) for one in looks])
 
 
 def show_looks(looks: Sequence[Look]) -> str:
-    """Show them as a table."""
+    """Show the clips as a table."""
     if not looks:
         return ""
     return views.describe_quality(
@@ -119,21 +119,21 @@ def show_looks(looks: Sequence[Look]) -> str:
 def try_enrolment(
     context: AppContext, name: str, looks: Sequence[Look], session: str, allow_duplicate: bool
 ) -> Admission:
-    """Say what an enrolment would accept; nothing is written."""
+    """Check an enrolment without writing anything."""
     return context.gallery.admit(clean_name(name), take_samples(looks, session), allow_duplicate=allow_duplicate)
 
 
 def enrol(
     context: AppContext, name: str, looks: Sequence[Look], session: str, form: ConsentForm, allow_duplicate: bool
 ) -> Enrolment:
-    """Enrol what can be; all or nothing in one transaction."""
+    """Enrol all accepted clips in one transaction."""
     consent = form.sign()
     samples = take_samples(looks, session)
     return context.gallery.enrol(clean_name(name), samples, consent, allow_duplicate=allow_duplicate)
 
 
 def take_samples(looks: Sequence[Look], session: str) -> list[NewSample]:
-    """The samples of the clips that can be enrolled; EngineError where there is none, or some are not seen yet."""
+    """Return the samples of the accepted clips; raise EngineError if there is none, or a job is still open."""
     if any(one.job.state.is_open for one in looks):
         raise EngineError("Some clips have not been looked at yet.", "Wait until the table is complete.")
     samples = [to_sample(one.face, session) for one in looks if one.face is not None and not one.note]
@@ -145,7 +145,7 @@ def take_samples(looks: Sequence[Look], session: str) -> list[NewSample]:
 
 
 def find_user(owner: str) -> str:
-    """Who collects a consent, unless they write another name."""
+    """Return the default collector of a consent."""
     if owner != "local":
         return owner
     try:
@@ -155,7 +155,7 @@ def find_user(owner: str) -> str:
 
 
 def find_speaker(context: AppContext, name: str | None) -> Speaker:
-    """The person chosen; EngineError where nobody is."""
+    """Return the chosen speaker; raise EngineError if none is chosen."""
     if not name:
         raise EngineError("No person was chosen.", "Choose one from the list first.")
     return context.gallery.speaker(name)

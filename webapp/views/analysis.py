@@ -1,7 +1,4 @@
-"""What the page says of an analysis: pure functions from records to escaped HTML.
-
-It tells what was measured and what to do next, never whether a video is genuine.
-"""
+"""Render an analysis as escaped HTML: what was measured and what to do next, never whether a video is genuine."""
 
 import base64
 from collections.abc import Sequence
@@ -64,28 +61,28 @@ ZONE_TITLES = {
 
 
 def welcome() -> str:
-    """Say what to do while nothing has been analysed."""
+    """Show the instructions before the first analysis."""
     return fill("analysis.html", "welcome")
 
 
 def show_player(address: str | None, caption: str = "") -> str:
-    """Give the browser the file as it was handed in; nothing is converted."""
+    """Show a player of the uploaded file; nothing is converted."""
     return fill("macros.html", "player", address=address, caption=caption)
 
 
 def list_players(clips: Sequence[tuple[str, str]]) -> Markup:
-    """Offer clips to be played beside each other: (address, caption) each; nothing is loaded before it is asked for."""
+    """Show players for (URL, caption) pairs, loaded on demand."""
     return fill("macros.html", "players", clips=clips)
 
 
 def describe_error(error: EngineError) -> str:
-    """Say what was found, what was wanted and what to do; everything from the file is escaped."""
+    """Show message and hint of an error, escaped."""
     title = say("That was not done")
     return fill("macros.html", "error", title=title, message=error.message, hint=error.hint, code=error.code)
 
 
 def describe_analysis(analysis: Analysis, is_live: bool = True) -> Markup:
-    """Sum the whole clip up: status, reasons, what was found, and what it does not mean."""
+    """Summarise the clip: status, reasons, result, and what it does not mean."""
     raw = any(t.consistency.score is not None and t.consistency.calibration is None for t in analysis.tracks)
     return fill(
         "analysis.html",
@@ -103,18 +100,18 @@ def describe_analysis(analysis: Analysis, is_live: bool = True) -> Markup:
 
 
 def name_face(track: TrackReport) -> str:
-    """Number a face as people count."""
+    """Return the face number, counted from 1."""
     return say("Face {n}", n=track.id + 1)
 
 
 def list_tracks(tracks: Sequence[TrackReport]) -> str:
-    """List the faces, each with its picture, when it is seen, and what was said of it."""
+    """List the faces, each with picture, time range and result."""
     faces = [(one, name_face(one), _picture(one.thumbnail), show_status(one.consistency.status)) for one in tracks]
     return fill("analysis.html", "tracks", faces=faces)
 
 
 def describe_face(track: TrackReport) -> Markup:
-    """Introduce one face: its picture, its status, its figures with their meaning, and its reasons."""
+    """Show one face: picture, status, results with their meaning, and reasons."""
     found = track.consistency
     return fill(
         "analysis.html",
@@ -132,7 +129,7 @@ def describe_face(track: TrackReport) -> Markup:
 
 
 def describe_methods(lacking: dict[Model, EngineError]) -> str:
-    """Name the models that are not there in one line, with what brings each and under which licence."""
+    """List missing models in one line each, with installation command and licence."""
     if not lacking:
         return ""
     unaccepted = [TITLES[model] for model, error in lacking.items() if isinstance(error, LicenceNotAccepted)]
@@ -141,36 +138,36 @@ def describe_methods(lacking: dict[Model, EngineError]) -> str:
 
 
 def list_windows(windows: tuple[Window, ...]) -> str:
-    """Give the timeline as a table whose buttons move the player, for keyboards and screen readers."""
+    """Show the timeline as a table with buttons that move the player, for keyboards and screen readers."""
     return fill("analysis.html", "windows", rows=windows)
 
 
 def list_reasons(reasons: tuple[Reason, ...]) -> Markup:
-    """Say why a result is limited or absent, each reason with what to do next."""
+    """List why a result is limited or absent, each reason with its next step."""
     rows = [(make_sentence(say(reason.text)), reason, say(reason.next_step)) for reason in reasons]
     return fill("macros.html", "reasons", rows=rows)
 
 
 def show_status(status: Status) -> Markup:
-    """Name a status by sign and word; colour only repeats it."""
+    """Show a status by sign and text; colour only repeats it."""
     sign, word = STATUS_WORDS[status]
     return fill("macros.html", "status", code=status.lower(), sign=sign, word=say(word))
 
 
 def tell_strength(llr: float, task: Task) -> str:
-    """Put a log10 likelihood ratio into the page's language; both hypotheses are named."""
+    """Return the verbal scale of a log10 likelihood ratio, with both hypotheses, in the page's language."""
     told = state(llr, task)
     likelier, other, band = say(told.likelier), say(told.other), say(told.band.value)
     return say(told.template, ratio=told.ratio, likelier=likelier, other=other, band=band)
 
 
 def make_sentence(text: str) -> str:
-    """Begin with a capital and end with a point; what stands between keeps its own capitals."""
+    """Capitalise the first letter and add a full stop."""
     return f"{text[0].upper()}{text[1:]}."
 
 
 def _weigh(found: ConsistencyReport) -> Markup | str:
-    """Say what the calibration in force makes of a face: zone, strength, both hypotheses, how far it goes."""
+    """Show the calibrated result of a face: zone, strength, both hypotheses, limits."""
     note = found.calibration
     if note is None:
         return ""
@@ -187,7 +184,7 @@ def _weigh(found: ConsistencyReport) -> Markup | str:
 
 
 def _of_the_clip(analysis: Analysis) -> tuple[Reason, ...]:
-    """The reasons that no face below repeats."""
+    """Return the reasons of the clip that no face repeats."""
     told = {reason for track in analysis.tracks for reason in track.consistency.reasons}
     return tuple(reason for reason in analysis.reasons if reason not in told)
 
@@ -210,7 +207,7 @@ def _sum_up(analysis: Analysis) -> str:
 
 
 def _word(found: ConsistencyReport) -> str:
-    """Read the figures out, without judging them."""
+    """Show the numbers of a face without a judgement."""
     if found.score is None or found.offset_s is None:
         return say("Lips and sound were not compared; the reasons are below.")
     place = say("where it is")
@@ -236,6 +233,6 @@ def _place(offset_s: float) -> str:
 
 
 def _picture(image: np.ndarray) -> str:
-    """Encode (H, W, 3) uint8 RGB as a data address."""
+    """Encode (H, W, 3) uint8 RGB as a data URL."""
     _, png = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     return f"data:image/png;base64,{base64.b64encode(png.tobytes()).decode()}"

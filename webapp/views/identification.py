@@ -1,4 +1,4 @@
-"""What the page says of whose way of speaking it is: candidates with evidence, or that none is supported."""
+"""Render speaker results: candidates with evidence, or that none is supported."""
 
 from collections.abc import Callable, Sequence
 
@@ -25,11 +25,11 @@ NEXT_STEPS = {
 N_PICTURES = 3  # of a candidate's clips
 ListSamples = Callable[[int], Sequence[StoredSample]]
 FindClip = Callable[[StoredSample], str | None]
-"""Address of the clip that a sample was taken from, where the one who looks may play it."""
+"""Return the URL of a sample's clip, or None if the user may not play it."""
 
 
 def describe_absence(question: AnalysisRequest, error: JobError | None) -> str:
-    """Say why nothing is said of who speaks; empty where an answer is there."""
+    """Show why there is no speaker result; empty if there is one."""
     if error is not None:
         words = f"{clean(error.message)} {clean(error.hint)}"
         return fill("identification.html", "absence", text=words, code=error.code)
@@ -40,7 +40,7 @@ def describe_absence(question: AnalysisRequest, error: JobError | None) -> str:
 
 
 def describe_search(found: Search, face: FaceEmbedding, list_samples: ListSamples, find_clip: FindClip) -> str:
-    """Show the candidates, best first, each with evidence, pictures of their clips, and the clips to play."""
+    """Show the candidates, best first, with evidence, pictures and playable clips."""
     first = found.candidates[0] if found.candidates else None
     size = (
         say("Searched among one enrolled speaker.")
@@ -61,7 +61,7 @@ def describe_search(found: Search, face: FaceEmbedding, list_samples: ListSample
 
 
 def describe_verification(found: Verification, face: FaceEmbedding) -> str:
-    """Show how the face compares with one person, as a whole and clip by clip."""
+    """Show the verification against one speaker, in total and per clip."""
     name = clean(found.speaker.name)
     words = {
         True: say("It is supported that this is {name}.", name=name),
@@ -96,7 +96,7 @@ def _conclude(found: Search) -> str:
 def _describe_candidate(
     one: Candidate, samples: Sequence[StoredSample], find_clip: FindClip
 ) -> tuple[Candidate, list[str], str, str, list[tuple[str, str]]]:
-    """Collect what the template shows of a candidate: record, pictures, similarity, clips in words, clips to play."""
+    """Return the template values of a candidate: record, pictures, similarity, clip texts, playable clips."""
     pictures = [embed_jpeg(sample.thumbnail) for sample in samples if sample.thumbnail][:N_PICTURES]
     found = [(find_clip(sample), clean(sample.source_name)) for sample in samples[:N_PICTURES]]
     clips = [(address, name) for address, name in found if address]

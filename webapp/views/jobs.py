@@ -1,4 +1,4 @@
-"""What the page says of jobs: how far they are, and the rows of the history."""
+"""Render jobs: progress, links, and the rows of the history."""
 
 import base64
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ HEADERS = ("When", "File", "State", "Result", "Score", "Offset, s", "Number")
 
 
 def show_progress(job: Job, ahead: int = 0) -> str:
-    """Show a job that waits or runs as a bar with words; it goes on without the page."""
+    """Show an open job as a progress bar with text; it goes on without the page."""
     if job.state == JobState.QUEUED:
         words = _wait(ahead)
     else:
@@ -49,7 +49,7 @@ def _wait(ahead: int) -> str:
 
 
 def show_failure(job: Job) -> str:
-    """Say why there is no result, and what to do."""
+    """Show the error of a job and what to do."""
     if job.error is None:
         return fill("jobs.html", "cancelled")
     return fill(
@@ -63,7 +63,7 @@ def show_failure(job: Job) -> str:
 
 
 def describe_link(found: MediaDescription) -> str:
-    """Show what a site says of its video; nothing of it has been checked."""
+    """Show a site's description of its video, which is unverified."""
     length = say("{s} s long", s=f"{found.duration_s:.0f}") if found.duration_s else say("length not told")
     words = f"{length} · {clean(found.extractor)}"
     picture = base64.b64encode(found.thumbnail).decode()
@@ -71,12 +71,12 @@ def describe_link(found: MediaDescription) -> str:
 
 
 def list_open(jobs: Sequence[Job]) -> str:
-    """Name the jobs that wait or run, in a line each."""
+    """List the open jobs, one per line."""
     return fill("jobs.html", "open", jobs=[(job, SIGNS[job.state], name_state(job)) for job in jobs])
 
 
 def list_rows(jobs: Sequence[tuple[Job, Analysis | None]]) -> list[list[Any]]:
-    """Rows of the history, each with what its result says of the first face that was scored."""
+    """Return the rows of the history, each with the result of the first scored face."""
     return [
         [_time(job), clean(job.name), f"{SIGNS[job.state]} {name_state(job)}", *_found(job, report), job.id]
         for job, report in jobs
@@ -84,17 +84,17 @@ def list_rows(jobs: Sequence[tuple[Job, Analysis | None]]) -> list[list[Any]]:
 
 
 def name_state(job: Job) -> str:
-    """Say in a word or two how far a job is."""
+    """Return the state of a job as text."""
     return say(STATE_WORDS[job.state])
 
 
 def name_job(job: Job) -> str:
-    """Name a job in a list."""
+    """Return the title of a job in a list."""
     return f"{clean(job.name)} · {name_state(job)} · {job.created_at:%m-%d %H:%M}"
 
 
 def list_downloads(job: Job) -> str:
-    """Links to what a finished job left: for the same owner alone, and only while the job is kept."""
+    """Show links to the files of a finished job; they work for the owner while the job exists."""
     if job.state != JobState.DONE:
         return ""
     names = [

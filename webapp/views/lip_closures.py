@@ -1,4 +1,4 @@
-"""What the page says of the lips while speech sounds are heard: beside the score, behind a fold, and no part of it."""
+"""Render lip closures during phonemes, collapsed next to the score and not part of it."""
 
 from engine.consistency.lip_closures import EXAMPLES, ArticulationReport, ClosureOutcome, Gesture, Tally
 from engine.reports.lip_closures import FEW
@@ -6,14 +6,14 @@ from webapp.analysis.records import JobError
 from webapp.i18n import say
 from webapp.templates import fill
 
-MAX_ROWS = 400  # in the page; the JSON has them all
+MAX_ROWS = 400  # in the page; the JSON has all of them
 GESTURE_WORDS = {Gesture.CLOSED: "closed", Gesture.ROUNDED: "rounded"}
 OUTCOME_WORDS = {ClosureOutcome.MADE: "made", ClosureOutcome.MISSED: "missed", ClosureOutcome.UNSEEN: "not seen"}
 OUTCOME_SIGNS = {ClosureOutcome.MADE: "✓", ClosureOutcome.MISSED: "✕", ClosureOutcome.UNSEEN: "–"}
 
 
 def describe_lips(report: ArticulationReport | None, error: JobError | None) -> str:
-    """Show which sounds should close or round the lips, and whether they did; empty where that was not asked."""
+    """Show which phonemes should close or round the lips, and whether they did; empty if not requested."""
     if error is not None:
         return fill("macros.html", "absence", error=error)
     if report is None:

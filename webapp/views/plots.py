@@ -1,4 +1,4 @@
-"""The figures of the page: scores over time and over offsets, sound and mouth, who moves alike. Pure; plotly alone."""
+"""Plotly figures: scores over time and offset, audio and mouth, clips of speakers, metrics."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -15,9 +15,9 @@ from webapp.i18n import say
 
 LINE, MARK, SECOND = "#2f7ed8", "#c2571a", "#a8559f"
 SIGNS = ("circle", "square", "diamond", "cross", "x", "triangle-up", "star", "hexagon", "pentagon", "triangle-down")
-MANY_CLIPS = 2000  # of the map; the latest are shown
+MANY_CLIPS = 2000  # maximum of plotted clips; the latest are shown
 GRID, TEXT = "rgba(128,128,128,0.28)", "#808080"
-GATES = {  # colour and pattern, so that neither has to be told by colour alone
+GATES = {  # colour and pattern, so that colour is not the only difference
     Gate.COMPARED: ("#4c9f70", ""),
     Gate.NO_FACE: ("#c2571a", "x"),
     Gate.NO_SPEECH: ("#9a9da5", "/"),
@@ -28,9 +28,9 @@ GATES = {  # colour and pattern, so that neither has to be told by colour alone
 def plot_timeline(
     windows: Sequence[Window], duration_s: float, gates: Sequence[tuple[float, float, Gate]] = ()
 ) -> go.Figure:
-    """Draw a point a window; its custom datum is the second to which a click moves the player.
+    """Plot one point per window; its custom datum is the second to which a click moves the player.
 
-    Under it stands, where given, a strip that tells when there was what to compare.
+    A strip below shows what could be compared at each time, if `gates` are given.
     """
     shown = _break_gaps(windows)
     middles = [None if w is None else (w.start_s + w.end_s) / 2 for w in shown]
@@ -53,7 +53,7 @@ def plot_timeline(
 
 
 def plot_seconds(traces: Traces, face: int, start_s: float, end_s: float) -> go.Figure:
-    """Draw the sound's bands, and over them how far this face's mouth is open, for the eye to compare."""
+    """Plot the mel bands of the audio and over them the mouth opening of one face."""
     first, last = round(start_s * FPS), min(round(end_s * FPS), len(traces.voiced))
     bands = traces.bands[first * STEPS_PER_FRAME : last * STEPS_PER_FRAME].astype(np.float32)
     times = (np.arange(len(bands)) + 0.5) / (FPS * STEPS_PER_FRAME) + first / FPS
@@ -81,7 +81,7 @@ def plot_seconds(traces: Traces, face: int, start_s: float, end_s: float) -> go.
 
 
 def plot_comparison(timelines: Sequence[tuple[str, Sequence[Window]]]) -> go.Figure:
-    """Draw two timelines over each other; no line bridges what is missing."""
+    """Plot two timelines in one figure; gaps stay gaps."""
     figure = go.Figure()
     for (name, windows), colour, sign in zip(timelines, (LINE, MARK), ("circle", "square"), strict=False):
         shown = _break_gaps(windows)
@@ -103,7 +103,7 @@ def plot_comparison(timelines: Sequence[tuple[str, Sequence[Window]]]) -> go.Fig
 
 
 def plot_metrics(metrics: Sequence[Metric]) -> go.Figure:
-    """Draw what a calibration is worth over all its trials: each figure a point with its 95 % interval."""
+    """Plot the performance of a calibration over all trials: each metric with its 95 % interval."""
     shown = [one for one in metrics if one.condition == "all" and one.value is not None][::-1]
     points = go.Scatter(
         x=[round(one.value, 4) for one in shown],
@@ -128,9 +128,9 @@ def plot_metrics(metrics: Sequence[Metric]) -> go.Figure:
 
 
 def plot_people(people: Sequence[tuple[str, Sequence[StoredSample]]]) -> go.Figure:
-    """Draw every enrolled clip as a point, a person by colour, sign and name; who moves alike lies close.
+    """Plot every enrolled clip as a point, speakers by colour, symbol and name; similar motion is close.
 
-    The two directions of the plane are those along which the clips differ most; what they leave out is told.
+    The axes are the first two principal components; the axis title states their share of the variance.
     """
     clips = [(name, one) for name, own in people for one in own]
     recipe = Counter(one.embedding.recipe for _, one in clips).most_common(1)[0][0] if clips else ""
@@ -166,7 +166,7 @@ def plot_people(people: Sequence[tuple[str, Sequence[StoredSample]]]) -> go.Figu
 
 
 def plot_turns(names: Sequence[str], spans: Sequence[Turn], turns: Sequence[Sequence[Turn]]) -> go.Figure:
-    """Draw a row a face, the first on top: when it is seen, and over that when its lips alone fit the sound."""
+    """Plot a row per face, the first on top: when it is visible, and when only its lips are in sync."""
     figure = go.Figure()
     rows = [escape(name) for name in names]
     seen = [(row, span) for row, span in zip(rows, spans, strict=True)]
@@ -202,7 +202,7 @@ def plot_turns(names: Sequence[str], spans: Sequence[Turn], turns: Sequence[Sequ
 
 
 def _flatten(vectors: np.ndarray) -> tuple[np.ndarray, float]:
-    """(n, D) to (n, 2), and how much of the variance is seen there."""
+    """Project (n, D) to (n, 2) principal components, and return their share of the variance."""
     if len(vectors) < 2:
         return np.zeros((len(vectors), 2)), 1.0
     left, spread, _ = np.linalg.svd(vectors - vectors.mean(0), full_matrices=False)
@@ -214,13 +214,13 @@ def _flatten(vectors: np.ndarray) -> tuple[np.ndarray, float]:
 
 
 def _list_bands(count: int) -> np.ndarray:
-    """Middles of the mel bands, Hz."""
+    """Return the centres of the mel bands, Hz."""
     low, high = (2595 * np.log10(1 + edge / 700) for edge in BANDS_HZ)
     return (700 * (10 ** (np.linspace(low, high, count + 2)[1:-1] / 2595) - 1)).round(0)
 
 
 def _lay_strip_under(figure: go.Figure, gates: Sequence[tuple[float, float, Gate]]) -> go.Figure:
-    """Add a bar a run, on an axis of its own below the points."""
+    """Add one bar per run on a second axis below the points."""
     for kind, (colour, pattern) in GATES.items():
         runs = [(start, end) for start, end, own in gates if own == kind]
         if not runs:
@@ -251,7 +251,7 @@ def _lay_strip_under(figure: go.Figure, gates: Sequence[tuple[float, float, Gate
 
 
 def plot_curve(curve: SyncCurve) -> go.Figure:
-    """Draw the mean similarity of all real pairs for every offset of the sound, its best marked."""
+    """Plot the mean similarity of all real pairs over the AV offset, with the best offset marked."""
     figure = go.Figure([*_trace_curve(curve, say("similarity"), LINE, MARK)])
     figure.add_vline(x=0, line={"color": TEXT, "dash": "dot", "width": 1})
     figure.update_xaxes(title=say("sound offset, s (+ is late)"))
@@ -261,11 +261,11 @@ def plot_curve(curve: SyncCurve) -> go.Figure:
 
 
 def plot_curves(first: tuple[str, SyncCurve], second: tuple[str, SyncCurve]) -> go.Figure:
-    """Draw two models' curves over one offset; each on an axis of its own, since their scales are not comparable."""
+    """Plot the curves of two models over the offset, each on its own axis, since their scales are not comparable."""
     figure = plot_curve(first[1])
     figure.data[0].name = first[0]
     line, best = _trace_curve(second[1], second[0], SECOND, SECOND)
-    below = best.textposition.replace("top", "bottom")  # so that the two words do not lie on each other
+    below = best.textposition.replace("top", "bottom")  # so that the two labels do not overlap
     figure.add_traces([line.update(yaxis="y2", line_dash="dash"), best.update(yaxis="y2", textposition=below)])
     for mark in (figure.data[1], figure.data[3]):
         mark.showlegend = False
@@ -283,7 +283,7 @@ def plot_curves(first: tuple[str, SyncCurve], second: tuple[str, SyncCurve]) -> 
 
 
 def _trace_curve(curve: SyncCurve, name: str, colour: str, mark: str) -> tuple[go.Scatter, go.Scatter]:
-    """The line, and its best offset; offsets with too few pairs leave a gap."""
+    """Return the line and its best offset; offsets with too few pairs are gaps."""
     best = int(np.nanargmax(curve.similarity))
     line = go.Scatter(
         x=curve.offsets_s.round(3),
@@ -309,7 +309,7 @@ def _trace_curve(curve: SyncCurve, name: str, colour: str, mark: str) -> tuple[g
 
 
 def _place_word(at: int, length: int) -> str:
-    """Tell on which side of a point a word stays within the figure."""
+    """Return on which side of a point a label stays within the figure."""
     return "right" if at < length / 4 else "left" if at > 3 * length / 4 else "center"
 
 
@@ -318,7 +318,7 @@ def _known(values: np.ndarray) -> list[float]:
 
 
 def _break_gaps(windows: Sequence[Window]) -> list[Window | None]:
-    """The windows with a None where one or more are missing in between, so that no line bridges it."""
+    """Insert None where windows are missing, so that no line bridges the gap."""
     starts = np.array([w.start_s for w in windows])
     hop = float(np.median(np.diff(starts))) if len(starts) > 1 else 1.0
     shown: list[Window | None] = []
@@ -330,14 +330,14 @@ def _break_gaps(windows: Sequence[Window]) -> list[Window | None]:
 
 
 def _span(values: Sequence[float], margin: float = 0.12) -> list[float]:
-    """From a little below the least, or zero, to a little above the greatest and at least 0.5."""
+    """Return an axis range with a margin that includes 0 and 0.5."""
     low, high = min([0.0, *values]), max([0.5, *values])
     room = margin * (high - low)
     return [low - room, high + room]
 
 
 def _dress(figure: go.Figure) -> go.Figure:
-    """Colours that read on light and on dark, room for narrow screens."""
+    """Set colours for light and dark mode, and margins for narrow screens."""
     figure.update_layout(
         height=300,
         margin={"l": 56, "r": 16, "t": 48, "b": 48},

@@ -1,4 +1,4 @@
-"""What the page says of those who are enrolled: records to rows and escaped HTML."""
+"""Render enrolled speakers as table rows and escaped HTML."""
 
 import base64
 from collections.abc import Sequence
@@ -31,13 +31,13 @@ REFUSALS = {
 
 
 def show_notice() -> str:
-    """Give the text that the person is to be shown before they consent."""
+    """Show the consent notice."""
     heading, _, rest = say(records.TEXT).partition(".")
     return fill("speakers.html", "notice", heading=heading, text=rest)
 
 
 def list_people(speakers: Sequence[Speaker], text: str, now: datetime) -> list[list[Any]]:
-    """Rows of a table, by name; those alone whose name holds the text."""
+    """Return table rows, by name, of the speakers with this text in their name."""
     wanted = text.strip().casefold()
     found = [one for one in speakers if wanted in one.name.casefold()]
     return [
@@ -54,19 +54,19 @@ def describe_person(speaker: Speaker, samples: Sequence[StoredSample], now: date
 
 
 def count_clips(clips: int, seconds: float) -> str:
-    """Tell how much there is of somebody."""
+    """Return the number of clips and seconds as text."""
     if clips == 1:
         return say("one clip, {seconds} s of speech", seconds=f"{seconds:.1f}")
     return say("{clips} clips, {seconds} s of speech", clips=clips, seconds=f"{seconds:.1f}")
 
 
 def describe_quality(sightings: Sequence[FaceEmbedding | None], names: Sequence[str], notes: Sequence[str]) -> str:
-    """Tell of each clip who is seen and whether it can be enrolled: a table with pictures."""
+    """Show a table of clips with picture and whether each can be enrolled."""
     return fill("speakers.html", "quality", rows=zip(sightings, names, notes, strict=True))
 
 
 def describe_admission(found: Admission) -> str:
-    """Say what an enrolment would accept; nothing is written."""
+    """Show what an enrolment would accept; nothing is written."""
     accepted, count = int(found.accepted.sum()), len(found.accepted)
     if count == 1:
         words = say("The clip would be enrolled.") if accepted else say("The clip would not be enrolled.")
@@ -78,7 +78,7 @@ def describe_admission(found: Admission) -> str:
 
 
 def describe_enrolment(done: Enrolment) -> str:
-    """Say what was enrolled."""
+    """Show what was enrolled."""
     name, count = clean(done.speaker.name), len(done.sample_ids)
     values = {"name": name, "all": done.speaker.n_samples}
     words = (
@@ -90,7 +90,7 @@ def describe_enrolment(done: Enrolment) -> str:
 
 
 def describe_receipt(name: str, receipt: Receipt) -> str:
-    """Say what is gone, and what could not be reached."""
+    """Show what was erased, and what could not be reached."""
     removed = ", ".join(f"{count} {what}" for what, count in receipt.removed.items() if count) or say("nothing")
     return fill(
         "speakers.html", "receipt", name=clean(name), time=_time(receipt.forgotten_at), removed=removed, receipt=receipt
@@ -98,7 +98,7 @@ def describe_receipt(name: str, receipt: Receipt) -> str:
 
 
 def embed_jpeg(picture: bytes) -> str:
-    """Encode a JPEG as a data address."""
+    """Encode a JPEG as a data URL."""
     return f"data:image/jpeg;base64,{base64.b64encode(picture).decode()}"
 
 

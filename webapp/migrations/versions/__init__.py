@@ -1,1 +1,1 @@
-"""One file for each version of the schema; none is ever changed."""
+"""One file per schema version; released ones never change."""

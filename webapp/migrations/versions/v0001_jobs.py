@@ -1,4 +1,4 @@
-"""The first tables: the jobs, and whom their answers name."""
+"""Tables of the jobs and of the speakers in their results."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,7 @@ down_revision = None
 
 
 def upgrade() -> None:
-    """Make the tables of the jobs."""
+    """Create the tables of the jobs."""
     op.create_table(
         "job",
         sa.Column("number", sa.Integer, primary_key=True),

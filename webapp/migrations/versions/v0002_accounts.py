@@ -1,4 +1,4 @@
-"""Accounts, their sessions and keys, and logins that failed."""
+"""Tables of accounts, sessions, API keys and failed logins."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,7 @@ down_revision = "0001"
 
 
 def upgrade() -> None:
-    """Make the tables of the accounts."""
+    """Create the tables of the accounts."""
     op.create_table(
         "account",
         sa.Column("id", sa.Integer, nullable=False),

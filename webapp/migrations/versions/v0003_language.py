@@ -1,4 +1,4 @@
-"""Which language a job's speech sounds are of, where they are to be held against the lips."""
+"""Language of the phonemes for lip closures."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,5 +8,5 @@ down_revision = "0002"
 
 
 def upgrade() -> None:
-    """Add the column; of older jobs it was not asked."""
+    """Add the column; older jobs did not request it."""
     op.add_column("job", sa.Column("language", sa.String(8)))
