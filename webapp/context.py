@@ -37,10 +37,10 @@ class AppContext:
         try:
             self.jobs.folder(job_id)
         except ValueError:
-            raise WebCode.UNKNOWN_JOB("There is no such job.", "Look at the list.") from None
+            raise WebCode.UNKNOWN_JOB("There is no such job.", "See the list.") from None
         job = self.jobs.get(job_id)
         if not visitor.owns(job.owner):
-            raise WebCode.UNKNOWN_JOB("There is no such job.", "It may have been deleted; look at the list.")
+            raise WebCode.UNKNOWN_JOB("There is no such job.", "It may have been deleted; see the list.")
         return job
 
     def close(self) -> None:

@@ -70,7 +70,7 @@ def _translate(name: str) -> Iterator[None]:
         yield
     except GalleryBusy as error:
         raise WebCode.APP_DATABASE_BUSY(
-            f"The app's database {name} was held by others for too long.", "Try again."
+            f"The app's database {name} was locked by other processes for too long.", "Try again."
         ) from error
     except GalleryNewer as error:
         raise WebCode.APP_DATABASE_NEWER(
@@ -78,8 +78,8 @@ def _translate(name: str) -> Iterator[None]:
         ) from error
     except GalleryDamaged as error:
         raise WebCode.APP_DATABASE_DAMAGED(
-            f"The app's database {name} is damaged, or no database of Wayspeak's.",
-            "Move it away, with what stands beside it under the same name: a new one is made, and its jobs are lost.",
+            f"The app's database {name} is damaged, or not a database of Wayspeak.",
+            "Move it away, with the files of the same name next to it: a new one is created, and its jobs are lost.",
         ) from error
     except GalleryError as error:
         raise WebCode.APP_DATABASE_ERROR(

@@ -75,9 +75,9 @@ def _mount_page(app: FastAPI, page: gr.Blocks, wanted: dict[str, Any], has_accou
     taken = set(inspect.signature(gr.mount_gradio_app).parameters)
     lost = set(wanted) - taken - NOT_MOUNTED
     if lost:
-        raise ValueError(f"{sorted(lost)} would not hold for a mounted page")
+        raise ValueError(f"{sorted(lost)} would have no effect on a mounted page")
     if not wanted["strict_cors"]:
-        raise ValueError("a mounted page knows strict CORS alone")
+        raise ValueError("a mounted page supports strict CORS only")
     page.state_session_capacity = wanted["state_session_capacity"]
     kept = {name: value for name, value in wanted.items() if name in taken}
     name_user = (lambda request: find_visitor(request).name) if has_accounts else None

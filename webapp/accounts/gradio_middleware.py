@@ -180,9 +180,9 @@ class GradioMiddleware:
         try:
             told = json.loads(body)
         except (ValueError, RecursionError) as cause:
-            raise WebCode.BAD_REQUEST("What was sent is no JSON.", "Send JSON.") from cause
+            raise WebCode.BAD_REQUEST("The request body is not JSON.", "Send JSON.") from cause
         if not isinstance(told, dict):
-            raise WebCode.BAD_REQUEST("What was sent is no JSON object.", "Send an object.")
+            raise WebCode.BAD_REQUEST("The request body is not a JSON object.", "Send an object.")
         for visit in _strings(told.get("session_hash")):
             self._expect(Kind.VISIT, visit, name)
         if rule is Rule.STOP:
@@ -197,9 +197,7 @@ class GradioMiddleware:
 
     def _expect_file(self, path: str, name: str) -> None:
         if is_web_address(path):
-            raise WebCode.BAD_REQUEST(
-                "A file was named by an address on the web.", "Use the field for links, or upload the file."
-            )
+            raise WebCode.BAD_REQUEST("A file was given as a URL.", "Use the field for links, or upload the file.")
         if name != LOCAL.name and not self._belongings.has(Kind.FILE, name_file(path), name):
             raise _missing()
 

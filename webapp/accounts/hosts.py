@@ -43,8 +43,8 @@ class HostPolicy:
         if not (is_loopback(self.host) or self.has_accounts or self.is_local_only):
             raise WebCode.PUBLIC_WITHOUT_ACCOUNTS(
                 f"{self.host} can be reached from other machines, and there are no accounts.",
-                "Make one first: wayspeak users add NAME --role admin. Or listen on 127.0.0.1. Where a container is "
-                "published on 127.0.0.1 alone, say so: WAYSPEAK_LOCAL_ONLY=1.",
+                "Create one: wayspeak users add NAME --role admin. Or bind 127.0.0.1. For a container published "
+                "on 127.0.0.1 only, set WAYSPEAK_LOCAL_ONLY=1.",
             )
 
     def knows(self, host_header: str) -> bool:

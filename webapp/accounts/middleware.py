@@ -138,7 +138,7 @@ class AuthMiddleware:
 
     def __init__(self, app: ASGIApp, doors: HostPolicy, accounts: AccountStore | None):
         if doors.has_accounts and accounts is None:
-            raise ValueError("accounts are on, and there is no place where they are kept")
+            raise ValueError("accounts are on without an account store")
         self._app, self._doors, self._accounts = app, doors, accounts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -184,7 +184,7 @@ class AuthMiddleware:
             found = await run_in_threadpool(self._accounts.find_key_owner, key)
             if found is None:
                 raise WebCode.NOT_LOGGED_IN(
-                    "The key opens nothing.", "Ask an administrator: wayspeak users key add NAME."
+                    "The API key is not valid.", "Ask an administrator: wayspeak users key add NAME."
                 )
             return found
         token = request.cookies.get(COOKIE)
@@ -202,16 +202,16 @@ def _refuse_foreign(request: HTTPConnection, doors: HostPolicy) -> None:
     host = request.headers.get("host", "")
     if not doors.knows(host):
         raise WebCode.FOREIGN_REQUEST(
-            "The server was asked for by a name that is not its own.",
-            "Open it by 127.0.0.1 or localhost; or name it in WAYSPEAK_HOSTS.",
+            "The host name of the request is not allowed.",
+            "Use 127.0.0.1 or localhost, or add the name to WAYSPEAK_HOSTS.",
         )
     if request.scope["method"] in SAFE:
         return
     origin, site = request.headers.get("origin"), request.headers.get("sec-fetch-site")
     if origin is not None and not is_same_origin(origin, host):
-        raise WebCode.FOREIGN_REQUEST("Another site's page sent this.", "Do it on the page of Wayspeak itself.")
+        raise WebCode.FOREIGN_REQUEST("The request comes from another site.", "Use the page of Wayspeak itself.")
     if origin is None and site not in (None, "same-origin", "none"):
-        raise WebCode.FOREIGN_REQUEST("Another site's page sent this.", "Do it on the page of Wayspeak itself.")
+        raise WebCode.FOREIGN_REQUEST("The request comes from another site.", "Use the page of Wayspeak itself.")
 
 
 def _send_to_login(scope: Scope) -> JsonError | RedirectResponse:
@@ -219,7 +219,7 @@ def _send_to_login(scope: Scope) -> JsonError | RedirectResponse:
     accepts = dict(scope["headers"]).get(b"accept", b"").decode("latin-1")
     if scope["method"] == "GET" and "text/html" in accepts and not _is_api(scope):
         return RedirectResponse(f"/login?next={quote(scope['path'], safe='/')}", 303)
-    return JsonError(WebCode.NOT_LOGGED_IN("Nobody is logged in, or the session has ended.", "Log in, or send a key."))
+    return JsonError(WebCode.NOT_LOGGED_IN("No user is logged in, or the session has ended.", "Log in, or send a key."))
 
 
 def _is_api(scope: MutableMapping[str, Any]) -> bool:

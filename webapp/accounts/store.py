@@ -129,9 +129,7 @@ class AccountStore:
             row = _find(connection, name)
         known = _hash_of_nobody() if row is None or row.is_disabled else row.password_hash
         if not _verify(known, password) or row is None or row.is_disabled:
-            raise WebCode.BAD_LOGIN(
-                "Name and password do not belong together.", "Try again; an administrator can set a new one."
-            )
+            raise WebCode.BAD_LOGIN("Name and password do not match.", "Try again; an administrator can set a new one.")
         token, now = secrets.token_urlsafe(32), self._clock()
         with self.database.write() as connection:
             clear_failures(connection, name, address)
@@ -213,7 +211,7 @@ def _clean_name(name: str) -> str:
     cleaned = name.strip().lower()
     if not NAME.fullmatch(cleaned) or cleaned == LOCAL.name:
         raise WebCode.BAD_ACCOUNT(
-            f"{name[:80]!r} cannot be the name of an account.",
+            f"{name[:80]!r} is not a valid account name.",
             "Write 1 to 64 of a-z, 0-9 and . _ @ -, beginning with a letter or a digit; not `local`.",
         )
     return cleaned
@@ -227,7 +225,7 @@ def _hash_password(password: str, name: str) -> str:
         )
     if name in password.lower() or len(set(password)) < 5:
         raise WebCode.BAD_ACCOUNT(
-            "The password holds the name, or hardly any different characters.", "Take a sentence."
+            "The password contains the name, or too few different characters.", "Take a sentence."
         )
     return _HASHER.hash(password)
 

@@ -53,7 +53,7 @@ def find_method(title: str | None, data_dir: Path) -> Method:
     for method in list_methods(data_dir):
         if method.title == title:
             return method
-    raise EngineError(f"The method {title!r} is not there.", "Reload the page, which lists the methods anew.")
+    raise EngineError(f"The method {title!r} is not available.", "Reload the page to update the list of methods.")
 
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class LipWatch:
         Raise ValueError without stored audio, LANGUAGE_UNKNOWN or RECOGNISER_MISSING.
         """
         if seen.audio.samples is None:
-            raise ValueError("the sound of this observation was not kept: extract with `keep_audio`")
+            raise ValueError("these features have no audio: extract them with `keep_audio`")
         if language not in self._held:
             self._held[language] = self._load(language)
         return check_faces(self._held[language], seen.audio.samples, seen.audio.voiced, seen.tracks, None, on_step)

@@ -75,7 +75,7 @@ class GalleryClient:
         question: AnalysisRequest,
         on_step: OnStep = lambda name, completed, total: None,
     ) -> Answers:
-        """Search the gallery for each face, or verify each against one speaker, as requested; raise EngineError on failure."""
+        """Run the requested searches and verifications of the faces; raise EngineError on failure."""
         if not question.is_about_speakers:
             return None, None
         try:
@@ -130,7 +130,7 @@ def read_answers(told: Mapping[str, Any]) -> Answers:
         faces = told["faces"]
         return _read_all(faces, "search", SEARCHES), _read_all(faces, "verification", VERIFICATIONS)
     except (KeyError, TypeError, ValueError) as cause:
-        raise Code.REPORT_DAMAGED(f"The answers about speakers are damaged: {explain(cause)}.", "Ask again.") from cause
+        raise Code.REPORT_DAMAGED(f"The speaker result is damaged: {explain(cause)}.", "Ask again.") from cause
 
 
 def _describe_face(face: FaceEmbedding) -> dict[str, Any]:
@@ -156,9 +156,8 @@ def to_sample(face: "FaceEmbedding", session: str = "") -> NewSample:
     seconds = min(face.embedding.seconds, face.speech_s)
     if seconds < MIN_SPEECH_S:
         raise WebCode.NOT_ENOUGH_SPEECH(
-            f"In {face.name} speech is heard for {seconds:.1f} s while the face is seen, "
-            f"wanted {MIN_SPEECH_S:g} s at least.",
-            "Choose a clip in which the person is seen and heard speaking.",
+            f"{face.name} has {seconds:.1f} s of speech while the face is visible, wanted {MIN_SPEECH_S:g} s at least.",
+            "Choose a clip in which the person is visible while speaking.",
         )
     return NewSample(
         source_hash=face.sha256,

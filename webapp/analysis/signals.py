@@ -98,7 +98,7 @@ class Traces:
             return cls(arrays["bands"], arrays["voiced"].astype(bool), arrays["present"].astype(bool), faces)
         except (OSError, SafetensorError, KeyError, IndexError) as cause:
             raise WebCode.TRACES_UNREADABLE(
-                "What was kept for the eye cannot be read.", "Analyse the file again to see it."
+                "The stored audio and mouth signals cannot be read.", "Analyse the file again."
             ) from cause
 
 

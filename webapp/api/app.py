@@ -9,8 +9,8 @@ from webapp.bundle.environment import PACKAGE, find_version
 from webapp.context import AppContext
 
 ABOUT = (
-    "Do this face and this voice belong to the same speech, and whose way of speaking is it? What is handed in becomes "
-    "a job; its result is there when the job is DONE. Results tell what was measured, never whether a video is genuine."
+    "Audio-visual speech consistency and speaking style of a video. A submitted file or link becomes a job; its result "
+    "exists once the job is DONE. Results state what was measured, never whether a video is genuine."
 )
 
 

@@ -86,7 +86,7 @@ def _attach(content: bytes, kind: str, name: str) -> Response:
 
 def _missing(name: str) -> EngineError:
     return WebCode.JOB_NOT_DONE(
-        f"The job has no {name[:80]}, or not yet.", "Wait until it is done, or reload the page."
+        f"The job has no file {name[:80]}, or not yet.", "Wait until it is done, or reload the page."
     )
 
 

@@ -108,7 +108,7 @@ def _add_results(router: APIRouter, context: AppContext) -> None:
         job = context.find_job(visitor, job_id)
         if job.state is not JobState.DONE:
             raise WebCode.JOB_NOT_DONE(
-                f"The job is {job.state}, so it has no result.", "Wait until it is done, or ask again."
+                f"The job is {job.state}, so it has no result.", "Wait until it is done, or run it again."
             )
         return send(context, job, name)
 

@@ -47,12 +47,15 @@ class QuestionView(Given):
     """What to compute in addition to audio-visual consistency, and the method."""
 
     method: str = Field(default_factory=lambda: Method().title, max_length=MAX_TEXT)
-    reason: Annotated[Text | None, Field(description="Why everybody is searched: a case number. None: nobody is.")] = (
-        None
-    )
-    speaker: Annotated[Text | None, Field(description="Name of the one whom each face is held against.")] = None
+    reason: Annotated[
+        Text | None, Field(description="Why all speakers are searched, such as a case number. None: no search.")
+    ] = None
+    speaker: Annotated[
+        Text | None, Field(description="Name of the speaker to verify each face against. None: no verification.")
+    ] = None
     language: Annotated[
-        Literal["en"] | None, Field(description="Whose speech sounds are held against the lips. None: they are not.")
+        Literal["en"] | None,
+        Field(description="Language of the phonemes to compare lip closures with. None: not computed."),
     ] = None
 
     def ask(self) -> AnalysisRequest:
@@ -142,7 +145,7 @@ class ConsentView(Given):
     term_days: int = Field(ge=1, le=MAX_TERM_DAYS)
     collector: Text = Field(description="Who asked for the consent.")
     notice_version: Text = records.VERSION
-    release_sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$", description="Of the signed release.")
+    release_sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the signed release.")
 
     def sign(self) -> Consent:
         """Return the consent record, dated now; raise ValueError if it is invalid."""
@@ -160,7 +163,7 @@ class FaceChoice(Given):
     """A face of a finished job."""
 
     job: JobId
-    face: int | None = Field(None, ge=0, le=10_000, description="Its number; None: the one who speaks.")
+    face: int | None = Field(None, ge=0, le=10_000, description="Its number; None: the speaking one.")
 
 
 class NewSpeaker(Given):

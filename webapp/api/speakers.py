@@ -66,7 +66,7 @@ def _add_enrolment(router: APIRouter, context: AppContext) -> None:
         try:
             consent = asked.consent.sign()
         except ValueError as cause:
-            raise WebCode.BAD_CONSENT(f"This is no consent: {cause}.", "Correct it; nothing was kept.") from cause
+            raise WebCode.BAD_CONSENT(f"The consent is not valid: {cause}.", "Correct it; nothing was kept.") from cause
         faces = [_find_face(context, visitor, clip) for clip in asked.clips]
         samples = [to_sample(face, asked.session) for face in faces]
         done = context.gallery.enrol(
@@ -125,7 +125,7 @@ def _find_face(context: AppContext, visitor: Visitor, choice: FaceChoice) -> Fac
         raise WebCode.NO_SUCH_FACE(found.speakers_error.message, found.speakers_error.hint)
     if not found.faces:
         raise WebCode.NO_SUCH_FACE(
-            "No face is seen for a second in this clip.", "Choose a clip that shows it from the front."
+            "No face is visible for a second in this clip.", "Choose a clip that shows it from the front."
         )
     if choice.face is None:
         return choose_speaker(found.faces, lambda: found.analysis)
@@ -133,9 +133,7 @@ def _find_face(context: AppContext, visitor: Visitor, choice: FaceChoice) -> Fac
         if one.face == choice.face:
             return one
     numbers = ", ".join(str(one.face) for one in found.faces)
-    raise WebCode.NO_SUCH_FACE(
-        f"The job has no face {choice.face} that could be asked about.", f"There are: {numbers}."
-    )
+    raise WebCode.NO_SUCH_FACE(f"The job has no face {choice.face} with an embedding.", f"There are: {numbers}.")
 
 
 def _describe(sample: StoredSample) -> SampleView:

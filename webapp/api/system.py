@@ -34,7 +34,7 @@ def make_router(context: AppContext) -> APIRouter:
         for one in _read_all(context):
             if one.id == calibration_id:
                 return _write(one)
-        raise WebCode.UNKNOWN_CALIBRATION("There is no such calibration.", "Look at the list.")
+        raise WebCode.UNKNOWN_CALIBRATION("There is no such calibration.", "See the list.")
 
     @router.get("/models")
     def list_models(visitor: AnyVisitor) -> Plain:

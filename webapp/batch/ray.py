@@ -117,7 +117,7 @@ def _start() -> None:
             ray.shutdown()
             if attempt == ATTEMPTS:
                 raise WebCode.RAY_MISSING(
-                    f"Ray could not be started here: {cause}.", "Try again when less is going on."
+                    f"Ray could not be started here: {cause}.", "Try again when the machine is less busy."
                 ) from cause
 
 

@@ -45,7 +45,7 @@ def read_sources(given: Sequence[str]) -> list[Source]:
     ]
     n_links = sum(one.url is not None for one in sources)
     if n_links > MAX_LINKS:
-        raise WebCode.BAD_BATCH(f"{n_links} links were given, at most {MAX_LINKS} are taken.", "Split the list.")
+        raise WebCode.BAD_BATCH(f"The batch has {n_links} links, at most {MAX_LINKS} are allowed.", "Split the list.")
     return sources
 
 
@@ -74,11 +74,11 @@ def _read_table(path: Path) -> Iterator[tuple[str, Path]]:
     try:
         rows = list(csv.DictReader(_read_text(path).splitlines()))
     except csv.Error as cause:
-        raise WebCode.BAD_BATCH(f"{path} is not a CSV: {cause}.", "Export it anew.") from cause
+        raise WebCode.BAD_BATCH(f"{path} is not a CSV: {cause}.", "Export it again.") from cause
     columns = {str(name).strip().lower(): name for row in rows[:1] for name in row if name is not None}
     wanted = [columns[name] for name in ("path", "url") if name in columns]
     if not wanted:
-        raise WebCode.BAD_BATCH(f"{path} has no column path or url with rows below.", "Name one of its columns so.")
+        raise WebCode.BAD_BATCH(f"{path} has no column path or url with rows.", "Rename one of its columns.")
     cells = (
         next((cell for cell in (read_cell((row[name] or "").strip()) for name in wanted) if cell), "") for row in rows
     )
@@ -96,5 +96,5 @@ def _read_text(path: Path) -> str:
         return path.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as cause:
         raise WebCode.BAD_BATCH(
-            f"{path} cannot be read as text in UTF-8: {cause}.", "Check its name, or export it anew."
+            f"{path} cannot be read as text in UTF-8: {cause}.", "Check its name, or export it again."
         ) from cause

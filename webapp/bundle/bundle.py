@@ -96,19 +96,19 @@ def _hash(script: str) -> str:
     return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
-README = """An evidence bundle of Wayspeak. It tells what was measured in one file, never whether that file is genuine.
+README = """An evidence bundle of Wayspeak. It states what was measured in one file, never whether that file is genuine.
 
-report.html       everything in words, to be read and printed; it runs nothing and loads nothing
-result.json       the same for programs, as `wayspeak analyse --json` writes it
+report.html       the printable report, without scripts and network access
+result.json       the result as JSON, as `wayspeak analyse --json` writes it
 {optional}windows.csv       the timeline of every face
-figures.html      the figures, without a network
-exhibit.json      the original's name, size and SHA-256, where it is from, which calibration was in force
+figures.html      the plots, without network access
+exhibit.json      name, size, SHA-256 and source of the original, and the calibration in force
 environment.json  versions of all programs, SHA-256 of all weights
-models/           what is known of the models and their weaknesses
+models/           model cards with known weaknesses
 manifest.sha256   the SHA-256 of every file here; `sha256sum -c manifest.sha256` reads it
 signature.ed25519 the signature of that list, with the key in public-key.ed25519
 
-The original file is not in the bundle. Whoever has it compares its SHA-256 with the one in exhibit.json.
+The original file is not in the bundle. To identify it, compare its SHA-256 with the one in exhibit.json.
 
 To check the bundle, with Python 3.10 or newer and nothing else:
 
@@ -119,7 +119,7 @@ The signature shows that the installation that holds the key wrote the bundle, a
 It does not show that what it says is right, nor who runs that installation: ask them for the fingerprint.
 """
 SPEAKERS = "speakers.json     whose way of speaking it is\n"
-PHONEMES = "phonemes.json     which speech sounds should close or round the lips, and whether they did: no verdict\n"
+PHONEMES = "phonemes.json     which phonemes should close or round the lips, and whether they did: no verdict\n"
 
 
 def write_bundle(exhibit: BundleContents, path: Path, key: SigningKey) -> None:

@@ -45,15 +45,15 @@ WORDS = {
     ),
     CredentialState.INVALID: (
         "The file carries Content Credentials that do not hold: the file was changed after it was signed, or they are "
-        "damaged. Editing that does not sign anew does that, too."
+        "damaged. Editing without signing again has the same effect."
     ),
     CredentialState.VALID: (
         "The file carries Content Credentials that hold: nothing was changed since it was signed. Who signed is not "
-        "checked against a list of trusted signers. They tell who signed, not that what is shown is true."
+        "checked against a list of trusted signers. They state who signed, not that the content is true."
     ),
     CredentialState.TRUSTED: (
-        "The file carries Content Credentials that hold, of a signer on the list of trusted ones. They tell who "
-        "signed, not that what is shown is true."
+        "The file carries Content Credentials that hold, of a signer on the list of trusted ones. They state who "
+        "signed, not that the content is true."
     ),
     CredentialState.NOT_EXAMINED: "Content Credentials were not examined",
 }
@@ -91,11 +91,11 @@ def examine_credentials(path: Path, limits: MediaLimits | None = None) -> Creden
         with path.open("rb") as file:
             kind = _tell_kind(file.read(HEAD_BYTES))
             if kind is None:
-                return Credentials(detail="files of this kind carry none that can be read here")
+                return Credentials(detail="Content Credentials of this file type are not supported")
             file.seek(0)
             return _ask(file, kind, limits or MediaLimits())
     except OSError:
-        return Credentials(detail="the file is not kept any more")
+        return Credentials(detail="the file no longer exists")
 
 
 def _tell_kind(head: bytes) -> str | None:
@@ -144,5 +144,5 @@ def _read_answer(answer: bytes) -> Credentials:
         state = CredentialState(told["state"])
         signer, generator = (clean(str(told[name]))[:MAX_TEXT] for name in ("signer", "generator"))
     except (ValueError, KeyError, TypeError):
-        return Credentials(detail="the answer of the process that read them makes no sense")
+        return Credentials(detail="the process that read them returned an invalid answer")
     return Credentials(state, "", signer, generator)

@@ -53,8 +53,7 @@ class BundleContents:
             },
             "finished_at": self.finished_at.isoformat(),
             "recipe": self.analysis.recipe,
-            "calibrations": sorted(self.calibrations)
-            or "none was in force: scores are raw, no likelihood ratio is told",
+            "calibrations": sorted(self.calibrations) or "none was in force: scores are raw, without likelihood ratio",
             "asked_about_speakers": self.speakers is not None,
             "origin": self.origin if self.origin is not None else "a file was brought",
             "c2pa": self.credentials.describe(),

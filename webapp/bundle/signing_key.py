@@ -51,7 +51,7 @@ def open_key(data_dir: Path) -> SigningKey:
     except OSError as cause:
         raise FolderUnwritable(
             f"The signing key {path} cannot be read or written: {cause.strerror}.",
-            "Give the user that runs Wayspeak the right to, or choose another folder with WAYSPEAK_DATA.",
+            "Allow the user that runs Wayspeak to, or choose another folder with WAYSPEAK_DATA.",
         ) from cause
 
 
@@ -75,6 +75,6 @@ def _read_key(path: Path) -> SigningKey:
     if len(seed) != SEED_BYTES:
         raise WebCode.KEY_DAMAGED(
             f"The signing key {path} has {len(seed)} bytes, wanted {SEED_BYTES}.",
-            "Put it back from a copy, or delete it: a new one is made, whose fingerprint is another.",
+            "Put it back from a copy, or delete it: a new one with another fingerprint is created.",
         )
     return SigningKey(Ed25519PrivateKey.from_private_bytes(seed))

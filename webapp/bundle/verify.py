@@ -122,7 +122,7 @@ def unpack(archive: bytes) -> dict[str, bytes]:
         members[name] = archive[begin : begin + size]
         at = begin + size
     if not members or pack(members) != archive:
-        raise ValueError("the archive was changed, or is none of Wayspeak's")
+        raise ValueError("the archive was changed, or is not Wayspeak's")
     return members
 
 
@@ -154,7 +154,7 @@ def find_problems(members: Mapping[str, bytes], fingerprint: str | None = None) 
     problems = _compare_manifest(members)
     key, signature = _read_hex(members[PUBLIC_KEY]), _read_hex(members[SIGNATURE])
     if not verify_signature(key, members[MANIFEST], signature):
-        problems.append("the signature of the manifest does not hold")
+        problems.append("the signature of the manifest is not valid")
     if fingerprint is not None and fingerprint.strip().lower() != find_fingerprint(members):
         problems.append("the bundle was signed with another key than the one asked for")
     return problems
@@ -177,10 +177,10 @@ def _compare_manifest(members: Mapping[str, bytes]) -> list[str]:
     wanted = write_manifest(members)
     if wanted == members[MANIFEST]:
         return []
-    told = set(members[MANIFEST].splitlines())
-    strange = [line for line in wanted.splitlines() if line not in told]
-    names = [line[66:].decode("utf-8", "replace") for line in strange]
-    return [f"{name} is not as the manifest lists it" for name in names] or ["the manifest lists what is not there"]
+    listed = set(members[MANIFEST].splitlines())
+    changed = [line for line in wanted.splitlines() if line not in listed]
+    names = [line[66:].decode("utf-8", "replace") for line in changed]
+    return [f"{name} is not as the manifest lists it" for name in names] or ["the manifest lists missing files"]
 
 
 def check(path: Path, fingerprint: str | None = None) -> list[str]:
@@ -207,13 +207,13 @@ def main(arguments: list[str]) -> int:
     for problem in problems:
         print(f"PROBLEM: {problem}")
     if problems:
-        print("The bundle does NOT hold.")
+        print("The bundle is NOT valid.")
         return 1
     members = read_folder(path) if path.is_dir() else unpack(path.read_bytes())
     print(f"All {len(members)} files are as they were signed.")
-    print(f"Signed with the key whose fingerprint is {find_fingerprint(members)}")
+    print(f"Fingerprint of the signing key: {find_fingerprint(members)}")
     if fingerprint is None:
-        print("Who holds that key is not told here: hold the fingerprint against one you were given by another way.")
+        print("The owner of that key is unknown here: compare the fingerprint with one from another source.")
     return 0
 
 

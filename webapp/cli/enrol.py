@@ -146,7 +146,9 @@ def ask_consent(
     try:
         return Consent(basis, purpose, term_days, notice_version, collector or _find_user())
     except ValueError as cause:
-        raise EngineError(f"This is no consent: {cause}.", "Correct it and enrol again; nothing was kept.") from cause
+        raise EngineError(
+            f"The consent is not valid: {cause}.", "Correct it and enrol again; nothing was kept."
+        ) from cause
 
 
 def ask(option: str, question: str, kind: Callable[[str], Value]) -> Value:

@@ -41,7 +41,7 @@ RESULTS = (SPEAKERS, FACES, EMBEDDINGS, TRACES, PHONEMES, RESULT)  # the last on
 OF_PEOPLE = (SPEAKERS, FACES, EMBEDDINGS)
 NEW = ".new-"  # prefix of the name of a temporary folder
 FORGOTTEN = JobError(
-    "FORGOTTEN", "Somebody who was found here, or of whom this clip was, has been forgotten.", "Ask again, if need be."
+    "FORGOTTEN", "A speaker found here, or the one in this clip, has been erased.", "Analyse again, if needed."
 )
 SIGHTINGS = TypeAdapter(tuple[FaceEmbedding, ...], config=ConfigDict(arbitrary_types_allowed=True))
 ELSEWHERE: dict[str, bool | dict[str, bool]] = {
@@ -110,7 +110,7 @@ def read_examination(folder: Path) -> AnalysisResult:
         told, lips = _read_json(folder / SPEAKERS), _read_json(folder / PHONEMES)
         error, lack = _read_error(told), _read_error(lips)
     except (OSError, ValueError, TypeError, LookupError, SafetensorError, cv2.error) as cause:
-        raise Code.REPORT_DAMAGED("The result of this job is not whole.", "Ask for it again.") from cause
+        raise Code.REPORT_DAMAGED("The result of this job is incomplete or damaged.", "Run the job again.") from cause
     searches, verifications = read_answers(told) if told and error is None else (None, None)
     try:
         traces = Traces.read(folder / TRACES)
@@ -163,7 +163,7 @@ def _read_picture(path: Path) -> np.ndarray:
     """Read (96, 96, 3) uint8 RGB; raise ValueError if it is not an image."""
     picture = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
     if picture is None:
-        raise ValueError(f"{path.name} is no picture")
+        raise ValueError(f"{path.name} is not an image")
     return np.ascontiguousarray(picture[..., ::-1])
 
 

@@ -16,8 +16,8 @@ NOBODY: dict[str, Any] = {"worker": None, "leased_until": None}
 LOST = JobError.of(
     WebCode.WORKER_LOST(
         f"The program ended {MAX_TRIES} times while it had this file, so it is not tried again.",
-        "Others go on. The file may need more memory than there is, or be made to do harm: do not open it elsewhere "
-        "before it was looked at.",
+        "Other jobs go on. The file may need too much memory, or may be malicious: do not open it elsewhere "
+        "without inspecting it.",
     )
 )
 

@@ -37,7 +37,7 @@ class NewJob:
 
     def __post_init__(self) -> None:
         if (self.path is None) == (self.url is None):
-            raise ValueError("a job wants a path or a URL, and not both")
+            raise ValueError("a job needs either a path or a URL")
 
 
 @dataclass(frozen=True, slots=True)

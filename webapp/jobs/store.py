@@ -70,7 +70,7 @@ class JobStore:
         """Submit a new job with another request on the stored file of a job."""
         old, source = self.get(job_id), self.input(job_id)
         if old.sha256 is not None and not source.exists():
-            raise WebCode.UNKNOWN_JOB("The file of this job is not kept any more.", "Hand it in again.")
+            raise WebCode.UNKNOWN_JOB("The file of this job no longer exists.", "Submit it again.")
         new = NewJob(old.owner, old.name, question, source if old.sha256 else None, None if old.sha256 else old.url)
         with self.database.read() as connection:
             self._intake.admit(connection, new.owner, None, old.size_bytes, self._clock())
@@ -148,7 +148,7 @@ class JobStore:
     def folder(self, job_id: str) -> Path:
         """Return the folder of a job; raise ValueError for an invalid id, so that no path leads elsewhere."""
         if len(job_id) != 32 or not set(job_id) <= set("0123456789abcdef"):
-            raise ValueError(f"{job_id[:40]!r} is no job")
+            raise ValueError(f"{job_id[:40]!r} is not a job id")
         return self.root / job_id
 
     def input(self, job_id: str) -> Path:
@@ -161,7 +161,7 @@ class JobStore:
         if job.state != JobState.DONE:
             raise WebCode.JOB_NOT_DONE(
                 f"The job is {job.state}, so it has no result.",
-                "Wait until it is done." if job.state.is_open else "Ask for it again.",
+                "Wait until it is done." if job.state.is_open else "Run it again.",
             )
         return folders.read_examination(self.folder(job_id))
 
@@ -312,5 +312,5 @@ class JobStore:
     def _expect(connection: Connection, job_id: str) -> Row[Any]:
         row = connection.execute(select(JobRow.__table__).where(JobRow.id == job_id)).first()
         if row is None:
-            raise WebCode.UNKNOWN_JOB("There is no such job.", "It may have been deleted; look at the list.")
+            raise WebCode.UNKNOWN_JOB("There is no such job.", "It may have been deleted; see the list.")
         return row

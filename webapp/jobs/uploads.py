@@ -49,20 +49,20 @@ class UploadStore:
         )
         if connection.execute(query).scalar_one() >= allowed:
             raise WebCode.QUEUE_FULL(
-                f"{allowed} of your jobs wait already.", "Wait until some are done, or cancel some."
+                f"{allowed} of your jobs are waiting already.", "Wait until some are done, or cancel some."
             )
         if limits.max_hourly is not None:
             query = select(func.count()).where(own, JobRow.created_at > now - HOUR)
             if connection.execute(query).scalar_one() >= limits.max_hourly:
                 raise WebCode.QUOTA_USED(
-                    f"You have handed in {limits.max_hourly} jobs within an hour.", "Try again later."
+                    f"You have submitted {limits.max_hourly} jobs within an hour.", "Try again later."
                 )
         used = connection.execute(select(func.coalesce(func.sum(JobRow.size_bytes), 0)).where(own)).scalar_one()
         if size and used + size > limits.max_bytes:
             raise WebCode.QUOTA_USED(
                 f"Your files take {used / 2**20:.0f} MB, and this one has {size / 2**20:.0f}; "
                 f"{limits.max_bytes / 2**20:.0f} are allowed.",
-                "Delete jobs that are not needed any more.",
+                "Delete jobs that you no longer need.",
             )
 
     def check_room(self, size: int = 0) -> None:

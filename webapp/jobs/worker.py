@@ -177,7 +177,7 @@ class Worker:
         if type(error).__name__ in NO_MEMORY:
             self._examiner = None  # free the memory; the networks are loaded again
             return WebCode.OUT_OF_MEMORY(
-                "There is not enough memory to examine this file.", "Cut it, or export it at 720p."
+                "There is not enough memory to analyse this file.", "Cut it, or export it at 720p."
             )
         _log.error("a job failed", exc_info=error)
         return WebCode.INTERNAL_ERROR("Something went wrong inside Wayspeak.", "Try again; the log shows the cause.")

@@ -40,11 +40,11 @@ class Asked:
         """Return the request; raise EngineError if a field is missing."""
         if self.whom == EVERYBODY and not self.reason.strip():
             raise EngineError(
-                "Everybody enrolled is to be searched, and no reason is given.",
+                "A search among all enrolled speakers needs a reason.",
                 "Write a case number or the like, but no name: it is kept on record.",
             )
         if self.whom == ONE and not self.speaker:
-            raise EngineError("One person is to be compared with, and none was chosen.", "Choose who it is.")
+            raise EngineError("No person was chosen to compare with.", "Choose one from the list.")
         return AnalysisRequest(
             **({"method": self.method} if self.method else {}),
             reason=self.reason.strip() if self.whom == EVERYBODY else None,

@@ -109,14 +109,14 @@ def hand_in(
     strangers = [one for one in given if not one.lower().startswith(("http://", "https://"))]
     if strangers:
         raise WebCode.BAD_BATCH(
-            f"{strangers[0][:80]!r} is no link.", "Write links that begin with http:// or https://."
+            f"{strangers[0][:80]!r} is not a link.", "Write links that begin with http:// or https://."
         )
     sources = read_sources([*given, *([listing] if listing else []), *uploads]) if given or listing or paths else []
     local = [one for one in sources if one.path is not None and str(one.path) not in uploads]
     if local:
         raise WebCode.BAD_BATCH(
             f"The list names a file, {clean(local[0].written)[:80]}.",
-            "List links alone, and upload the files themselves.",
+            "List links only, and upload the files themselves.",
         )
     if not sources:
         raise WebCode.BAD_BATCH("Nothing was given.", "Write links, or upload videos or a list.")

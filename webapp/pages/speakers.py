@@ -154,7 +154,7 @@ def _wire_changes(
     def merge(chosen: str | None, other: str | None, wanted: str, request: gr.Request) -> tuple[Any, ...]:
         require_role(request, Role.ENROLLER)
         if not other:
-            raise EngineError("Nobody was chosen to be merged.", "Choose who is the same person.")
+            raise EngineError("No person was chosen to merge.", "Choose the one who is the same person.")
         return show(context.gallery.merge(speakers_events.find_speaker(context, chosen).id, other).name, wanted)
 
     def unmerge(name: str, wanted: str, request: gr.Request) -> tuple[Any, ...]:
@@ -174,8 +174,8 @@ def _wire_changes(
         speaker = speakers_events.find_speaker(context, chosen)
         if confirmed.strip() != speaker.name:
             raise EngineError(
-                "The name that was written is not the one that is chosen.",
-                "Write the name exactly; forgetting is for good.",
+                "The written name is not that of the chosen person.",
+                "Write the name exactly; it cannot be undone.",
             )
         done = speakers.describe_receipt(speaker.name, context.gallery.forget(speaker.id))
         return (*show(None, wanted), done, "")

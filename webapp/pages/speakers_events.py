@@ -48,7 +48,7 @@ class ConsentForm:
     def sign(self) -> Consent:
         """Return the consent; raise EngineError that names the missing field."""
         if not self.is_told:
-            raise EngineError("Nobody has confirmed that the notice was shown to the person.", "Tick that box.")
+            raise EngineError("It is not confirmed that the notice was shown to the person.", "Tick that box.")
         if not self.basis or not self.purpose.strip() or not self.term_days:
             raise EngineError("The consent lacks its basis, its purpose or its term.", "Fill all three in.")
         release = None if self.release is None else _hash(Path(self.release))
@@ -62,7 +62,7 @@ class ConsentForm:
                 release_sha256=release,
             )
         except ValueError as cause:
-            raise EngineError(f"This is no consent: {cause}.", "Correct the field; nothing was kept.") from cause
+            raise EngineError(f"The consent is not valid: {cause}.", "Correct the field; nothing was kept.") from cause
 
 
 def list_people(context: AppContext, text: str = "") -> list[list[Any]]:
@@ -135,12 +135,10 @@ def enrol(
 def take_samples(looks: Sequence[Look], session: str) -> list[NewSample]:
     """Return the samples of the accepted clips; raise EngineError if there is none, or a job is still open."""
     if any(one.job.state.is_open for one in looks):
-        raise EngineError("Some clips have not been looked at yet.", "Wait until the table is complete.")
+        raise EngineError("Some clips have not been analysed yet.", "Wait until the table is complete.")
     samples = [to_sample(one.face, session) for one in looks if one.face is not None and not one.note]
     if not samples:
-        raise EngineError(
-            "There is no clip that somebody can be enrolled from.", "Upload clips and look at them first."
-        )
+        raise EngineError("None of the clips can be enrolled.", "Upload clips and analyse them first.")
     return samples
 
 

@@ -182,7 +182,7 @@ def test_a_changed_role_counts_from_the_next_login(store: AccountStore) -> None:
 
 @pytest.mark.parametrize("name", ["", "local", "two words", "../x", "a" * 65, "-a", "ä", "<b>"])
 def test_a_name_that_cannot_be_one_is_refused(store: AccountStore, name: str) -> None:
-    with raises(WebCode.BAD_ACCOUNT, match="cannot be the name"):
+    with raises(WebCode.BAD_ACCOUNT, match="not a valid account name"):
         store.add(name, PASSWORD, Role.VIEWER)
 
 

@@ -172,7 +172,7 @@ def test_a_clip_without_a_face_is_told_by_both(examine: Examine) -> None:
 
 
 def test_a_method_that_is_not_there_is_told(examine: Examine) -> None:
-    with pytest.raises(EngineError, match="is not there"):
+    with pytest.raises(EngineError, match="is not available"):
         examine(AnalysisRequest(Method(Model.AVHUBERT_LARGE).title))
 
 

@@ -27,7 +27,7 @@ def test_credentials_that_hold_and_that_do_not(plain: Path, tmp_path: Path) -> N
     (tmp_path / "signed.mp4").write_bytes(signed)
     found = examine_credentials(tmp_path / "signed.mp4")
     assert (found.state, found.signer, found.generator) == (CredentialState.VALID, "A <tester>", "test camera")
-    assert "not that what is shown is true" in found.words and "Signed by: A <tester>." in found.words
+    assert "not that the content is true" in found.words and "Signed by: A <tester>." in found.words
     at = signed.index(b"mdat") + 100  # within pictures or sound
     (tmp_path / "changed.mp4").write_bytes(signed[:at] + bytes([signed[at] ^ 1]) + signed[at + 1 :])
     changed = examine_credentials(tmp_path / "changed.mp4")
@@ -38,13 +38,13 @@ def test_credentials_that_hold_and_that_do_not(plain: Path, tmp_path: Path) -> N
 def test_files_of_other_kinds_are_not_read_at_all(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(content)
     found = examine_credentials(tmp_path / "x")
-    assert found.state is CredentialState.NOT_EXAMINED and "this kind" in found.words
+    assert found.state is CredentialState.NOT_EXAMINED and "file type" in found.words
 
 
 def test_a_damaged_file_is_no_disaster(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"\0\0\0\x18ftypisom" + b"\xff" * 2000)
     assert examine_credentials(tmp_path / "x").state in (CredentialState.NONE, CredentialState.INVALID)
-    assert "not kept" in examine_credentials(tmp_path / "nowhere").words
+    assert "no longer exists" in examine_credentials(tmp_path / "nowhere").words
 
 
 @pytest.mark.parametrize(
@@ -52,8 +52,8 @@ def test_a_damaged_file_is_no_disaster(tmp_path: Path) -> None:
     [
         ("import sys; sys.exit(3)", "failed on this file"),
         ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "failed on this file"),
-        ("print('no json')", "makes no sense"),
-        ('print(\'{"state": "fine", "signer": "", "generator": ""}\')', "makes no sense"),
+        ("print('no json')", "invalid answer"),
+        ('print(\'{"state": "fine", "signer": "", "generator": ""}\')', "invalid answer"),
         ("import time; time.sleep(60)", "too long"),
     ],
 )
@@ -76,7 +76,7 @@ def test_without_the_library_that_is_said(plain: Path, monkeypatch: pytest.Monke
 def test_the_process_can_open_nothing_once_it_reads(
     plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In the place of the reading: try to open a file and a socket, and tell how that went."""
+    """Replace the reading by attempts to open a file and a socket, and report their errors."""
     probe = tmp_path / "probe.py"
     probe.write_text(
         "import json, socket, sys\n"

@@ -52,4 +52,4 @@ def test_a_changed_bundle_does_not_hold(run: Run, tmp_path: Path) -> None:
     data[len(data) // 2] ^= 4
     bundle.write_bytes(data)
     code, told = run(bundle)
-    assert code == 1 and "does NOT hold" in told
+    assert code == 1 and "is NOT valid" in told

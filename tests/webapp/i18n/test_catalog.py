@@ -35,7 +35,7 @@ from webapp.views import speakers
 from webapp.views.plots import plot_curve, plot_timeline
 
 ROOT = Path(__file__).parents[3]
-GERMAN = ROOT / "webapp" / "texts" / "de.json"
+GERMAN = ROOT / "webapp" / "i18n" / "de.json"
 ALL_TITLES = [
     Method(model, mode, second).title
     for model in Model
@@ -151,7 +151,7 @@ def find_all_said(names: set[str]) -> Iterator[tuple[str, str, set[str]]]:
     """File, expression and texts of every call in the room of the page."""
     for path in sorted((ROOT / "webapp").rglob("*.py")):
         source = path.read_text("utf-8")
-        if path.parent.name == "texts" or not re.search(r"\b(say|label)\(", source):
+        if path.parent.name == "i18n" or not re.search(r"\b(say|label)\(", source):
             continue
         name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
         for expression, texts in find_said(source, importlib.import_module(name), names).items():

@@ -79,7 +79,7 @@ def test_an_empty_reason_is_none(question: dict[str, str]) -> None:
 
 @pytest.mark.parametrize("job_id", ["", "..", "../" * 11, "a" * 31, "A" * 32, "/etc/passwd"])
 def test_no_id_leads_elsewhere(store: JobStore, job_id: str) -> None:
-    with pytest.raises(ValueError, match="is no job"):
+    with pytest.raises(ValueError, match="is not a job id"):
         store.folder(job_id)
     for ask in (store.get, store.cancel, store.delete, store.read_result):
         with raises(WebCode.UNKNOWN_JOB):
@@ -255,7 +255,7 @@ def test_the_same_file_is_asked_something_else(store: JobStore, tmp_path: Path) 
     assert again.question.speaker == "Ada" and again.state == JobState.QUEUED and again.id != first.id
     assert store.input(again.id).read_bytes() == b"a.mp4"
     store.input(again.id).unlink()
-    with raises(WebCode.UNKNOWN_JOB, match="not kept"):
+    with raises(WebCode.UNKNOWN_JOB, match="no longer exists"):
         store.rerun(again.id, AnalysisRequest())
 
 

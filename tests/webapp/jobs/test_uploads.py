@@ -41,7 +41,7 @@ def test_so_many_may_wait_of_each_and_of_batches_apart(database: AppDatabase, tm
     store = make_store(database, tmp_path, max_queued=2, max_batch=3)
     for number in range(2):
         hand_in(store, tmp_path, f"{number}.mp4")
-    with raises(WebCode.QUEUE_FULL, match="2 of your jobs wait") as told:
+    with raises(WebCode.QUEUE_FULL, match="2 of your jobs are waiting") as told:
         hand_in(store, tmp_path, "c.mp4")
     assert told.value.code == "QUEUE_FULL" and told.value.hint
     for _ in range(3):

@@ -40,8 +40,8 @@ def test_every_file_is_a_job_and_the_link_one_more(context: AppContext, tmp_path
     ("asked", "words"),
     [
         (Asked(), "No video was chosen"),
-        (Asked(("a.mp4",), whom=EVERYBODY, reason="  "), "no reason is given"),
-        (Asked(("a.mp4",), whom=ONE), "none was chosen"),
+        (Asked(("a.mp4",), whom=EVERYBODY, reason="  "), "needs a reason"),
+        (Asked(("a.mp4",), whom=ONE), "No person was chosen"),
     ],
 )
 def test_a_form_that_lacks_something_is_refused_and_nothing_is_kept(

@@ -32,7 +32,7 @@ def test_links_a_list_and_uploads_are_one_batch(context: AppContext, tmp_path: P
 
 @pytest.mark.parametrize("line", ["/etc/passwd", "file:///etc/passwd", "clip.mp4", "-x"])
 def test_a_line_names_no_file(context: AppContext, line: str) -> None:
-    with raises(WebCode.BAD_BATCH, match="no link"):
+    with raises(WebCode.BAD_BATCH, match="not a link"):
         batches.hand_in(context, OWNER, line, None, [], AnalysisRequest())
     assert context.jobs.list() == []
 

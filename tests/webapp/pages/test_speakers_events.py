@@ -53,7 +53,7 @@ def test_clips_become_jobs_of_one_batch(context: AppContext, tmp_path: Path) -> 
     looks = speakers_events.read_looks(context, ids)
     assert [one.note for one in looks] == ["waiting", "waiting"]
     assert "waiting" in speakers_events.show_looks(looks)
-    with pytest.raises(EngineError, match="not been looked at yet"):
+    with pytest.raises(EngineError, match="not been analysed yet"):
         speakers_events.take_samples(looks, "")
     with pytest.raises(EngineError, match="No clip was chosen"):
         speakers_events.look_at(context, OWNER, [])
@@ -106,9 +106,9 @@ def test_what_cannot_be_enrolled_says_why_and_the_rest_goes_on(context: AppConte
     two = replace(make_examination("two.mp4"), analysis=both, searches=None, verifications=None)
     looks = look(context, tmp_path, see(1, 1), short, two)
     assert [bool(one.note) for one in looks] == [False, True, True]
-    assert "speech is heard for 0.5 s" in looks[1].note and "none alone is clearly the speaker" in looks[2].note
+    assert "has 0.5 s of speech" in looks[1].note and "none alone is clearly the speaker" in looks[2].note
     assert len(speakers_events.take_samples(looks, "")) == 1
-    with pytest.raises(EngineError, match="no clip that somebody can be enrolled from"):
+    with pytest.raises(EngineError, match="None of the clips can be enrolled"):
         speakers_events.take_samples(looks[1:], "")
 
 
