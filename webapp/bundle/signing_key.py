@@ -18,7 +18,7 @@ SEED_BYTES = 32
 
 @dataclass(frozen=True, slots=True)
 class SigningKey:
-    """An Ed25519 key; a signature proves that this installation wrote the data, and nothing else."""
+    """An Ed25519 key; a signature shows that this installation wrote the data, and nothing else."""
 
     _key: Ed25519PrivateKey
 

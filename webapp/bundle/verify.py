@@ -4,7 +4,7 @@ The check compares each file with its SHA-256 in `manifest.sha256`, verifies the
 compares the archive, byte for byte, with the only valid way to pack these files. An unpacked bundle can be checked too:
 `python verify.py FOLDER`.
 
-A signature proves that the holder of the key wrote the bundle and that nothing was changed since. It does not prove who
+A signature shows that the holder of the key wrote the bundle and that nothing was changed since. It does not show who
 that is, nor that the contents are right: compare the fingerprint with one from another source, with `--fingerprint`. A
 bundle must not vouch for itself: take this file from Wayspeak rather than from the bundle.
 """
