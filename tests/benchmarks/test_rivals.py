@@ -33,4 +33,4 @@ def test_a_rival_that_is_not_installed_is_told() -> None:
 
 
 def test_a_part_is_loaded_without_its_package() -> None:
-    assert load_part("engine", "shots.py").SMALL == (64, 36)
+    assert load_part("engine", "faces/shots.py").SMALL == (64, 36)
