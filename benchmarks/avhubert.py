@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 from torch.nn import functional as F  # noqa: N812
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from engine.consistency.speechforensics import REACH, find_paper_offset
+from engine.consistency.speechforensics import MAX_OFFSET, find_speechforensics_offset
 from engine.faces.mouth_crops import CROP, normalise_for_avhubert
 from engine.models.avhubert import CONFIGS, AVHubert, load_avhubert
 from engine.types import FPS
@@ -60,10 +60,10 @@ def encode_plainly(model: AVHubert, mouths: np.ndarray, rows: np.ndarray) -> Sid
 
 def score_plainly(video: np.ndarray, audio: np.ndarray) -> float:
     """SpeechForensics' score of features (T, D) each: one comparison per frame, the best mean of 31 offsets."""
-    seen, heard = torch.from_numpy(video), F.pad(torch.from_numpy(audio), (0, 0, REACH, REACH))
+    seen, heard = torch.from_numpy(video), F.pad(torch.from_numpy(audio), (0, 0, MAX_OFFSET, MAX_OFFSET))
     found = []
     for frame in range(len(seen)):
-        offered = heard[frame : frame + 2 * REACH + 1]
+        offered = heard[frame : frame + 2 * MAX_OFFSET + 1]
         found.append(F.cosine_similarity(seen[[frame]].repeat(len(offered), 1), offered))
     return float(torch.stack(found).mean(0).max())
 
@@ -108,7 +108,7 @@ def check_agreement(ours: Sides, plain: Sides) -> None:
         cosine = F.cosine_similarity(torch.from_numpy(fast), torch.from_numpy(slow)).mean().item()
         if not cosine > LEAST_COSINE:
             raise RuntimeError(f"features of both ways have a mean cosine of {cosine:.4f}, wanted {LEAST_COSINE}")
-    fast_score, slow_score = find_paper_offset(*plain)[0], score_plainly(*plain)
+    fast_score, slow_score = find_speechforensics_offset(*plain)[0], score_plainly(*plain)
     if abs(fast_score - slow_score) > 1e-5:
         raise RuntimeError(f"the score is {fast_score:.6f} and by the loop {slow_score:.6f}, wanted the same")
 
@@ -120,7 +120,9 @@ def measure_size(size: str, n_frames: int, repeats: int, device: str) -> dict[st
     features = encode_plainly(plain, *clip)
     check_agreement(ours.features(*clip), features)
     encode = compare_costs(lambda: encode_plainly(plain, *clip), lambda: ours.features(*clip), repeats, device)
-    score = compare_costs(lambda: score_plainly(*features), lambda: find_paper_offset(*features), repeats, device)
+    score = compare_costs(
+        lambda: score_plainly(*features), lambda: find_speechforensics_offset(*features), repeats, device
+    )
     return {"encode": encode, "score": score, "encode and score": (encode[0] + score[0], encode[1] + score[1])}
 
 

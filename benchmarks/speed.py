@@ -79,7 +79,7 @@ def measure_steps(engine: Engine, path: Path) -> tuple[float, Counter[str], Coun
     spent_s["lips"] = seen.timings_s["lips"]  # type: ignore[assignment]
     for track in seen.tracks:
         with stopwatch(spent_s, "encode"):
-            encoded = engine.expert.encode(*engine.expert.encoder.read(track, seen.audio))
+            encoded = engine.expert.encode(*engine.expert.select_inputs(track, seen.audio))
         with stopwatch(spent_s, "score"):
             measure_consistency(encoded, track.seen, engine.options.consistency)
     with stopwatch(spent_s, "total, end to end"):

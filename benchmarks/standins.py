@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from engine.consistency.scorers import CompactEncoder, ConsistencyScorer
+from engine.consistency.scorers import ConsistencyScorer
 from engine.datasets.manifest import Row
 from engine.errors import EngineError
 from engine.evaluation.consistency import Judged
@@ -61,7 +61,7 @@ def load_stand_ins(rows: Sequence[Row], run: Path, extractor: FeatureExtractor) 
         members = sorted((run / "checkpoints").glob(f"held-out-{fold}-[0-9].checkpoint"))
         if members:  # none where no clip of the fold is long enough to be judged
             net = CompactConsistency.of([_load(path).member for path in members])
-            expert = ConsistencyScorer(shipped.expert.model, CompactEncoder(net), shipped.expert.recipe)
+            expert = ConsistencyScorer(shipped.expert.model, net, shipped.expert.recipe)
             engines[fold] = Engine(extractor, expert, shipped.recipe, shipped.options, calibration=shipped.calibration)
     if not engines:
         raise EngineError(f"{run} has no checkpoints of networks with a fold left out.", "Train with --validate.")

@@ -11,18 +11,18 @@ from engine.consistency.gates import (
     Gated,
     GateOptions,
     combine,
+    gate_agreement,
     gate_clip,
-    gate_experts,
     gate_offset,
-    gate_rivals,
+    gate_speakers,
     gate_track,
     soften,
-    sum_up,
+    summarise,
 )
 from engine.consistency.methods import Method
 from engine.consistency.model_specs import SPECS
 from engine.consistency.offsets import Consistency, ConsistencyOptions
-from engine.consistency.scorers import ConsistencyScorer, OpinionOptions, compare_opinions, load_encoder, locate_model
+from engine.consistency.scorers import ConsistencyScorer, OpinionOptions, compare_models, load_encoder, locate_model
 from engine.faces.tracking import FaceOptions
 from engine.features.extractor import MOUTHS_VERSION, ROWS_VERSION, FeatureExtractor, time_step
 from engine.features.records import ClipFeatures, FaceFeatures, measure_clip, measure_track
@@ -156,7 +156,7 @@ class Engine:
         with time_step("score", timings, on_step, len(faces)):
             scored = [self._score(seen, face, clip) for face in faces]
         reports = _report(_settle_rivals(scored, options), self.calibration)
-        status, reasons = sum_up(clip, [(one.consistency.status, one.consistency.reasons) for one in reports])
+        status, reasons = summarise(clip, [(one.consistency.status, one.consistency.reasons) for one in reports])
         timings["total"] = sum(timings.values())
         return Analysis(
             name=seen.name,
@@ -200,7 +200,7 @@ class Engine:
         if found is None:
             return _Scored(face, (Status.NOT_EVALUATED, (Reason.NOT_ENOUGH_SPEECH,)), plain.speech_s)
         second = self._ask_second(seen, face, found)
-        limits = combine(gated, self._gate_offset(found), gate_experts(second is None or second.agrees))
+        limits = combine(gated, self._gate_offset(found), gate_agreement(second is None or second.agrees))
         return _Scored(face, limits, plain.speech_s, found, second)
 
     def _gate_face(self, clip: Gated, own: Gated) -> Gated:
@@ -223,14 +223,14 @@ class Engine:
         found = other.measure(seen, face) if other else None
         if other is None or found is None:
             return None
-        compared = compare_opinions(first, found, (self.expert.model, other.model), self.options.opinions)
+        compared = compare_models(first, found, (self.expert.model, other.model), self.options.opinions)
         return SecondOpinion(
             model=other.model,
             recipe=other.recipe,
             score=found.score,
             offset_s=found.offset_s,
-            clarity=found.clarity,
-            first_clarity=first.clarity,
+            clarity=found.prominence,
+            first_clarity=first.prominence,
             agrees=compared.agrees,
             text=compared.text,
             curve=found.curve,
@@ -246,13 +246,13 @@ def _write_recipe(extractor: FeatureExtractor, files: Sequence[Path], mode: Mode
 def _gate_unheard_faces(seen: ClipFeatures, options: GateOptions) -> tuple[Gated, ...]:
     """Say in paper mode, which compares one face, that another is seen with it."""
     spans = [(track.start, track.end) for track in seen.tracks]
-    return gate_rivals(spans, [None] * len(spans), options)
+    return gate_speakers(spans, [None] * len(spans), options)
 
 
 def _settle_rivals(scored: list[_Scored], options: GateOptions) -> list[_Scored]:
     """Add what the other faces in the picture mean for each."""
     scores = [one.measured.score if one.measured else None for one in scored]
-    rivals = gate_rivals([(one.face.start, one.face.end) for one in scored], scores, options)
+    rivals = gate_speakers([(one.face.start, one.face.end) for one in scored], scores, options)
     return [replace(one, gated=combine(one.gated, rival)) for one, rival in zip(scored, rivals, strict=True)]
 
 

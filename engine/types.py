@@ -267,7 +267,7 @@ class SecondOpinion:
     recipe: str
     score: Score
     offset_s: Seconds  # positive: the sound comes late
-    clarity: Annotated[float, Rounded(3)]  # of its own curve, see `opinions.measure_clarity`
+    clarity: Annotated[float, Rounded(3)]  # of its own curve, see `offsets.measure_prominence`
     first_clarity: Annotated[float, Rounded(3)]  # of the first model's curve
     agrees: bool
     text: str  # why

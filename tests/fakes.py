@@ -164,12 +164,6 @@ class FakeVoice:
 class FakeEncoder:
     """Embeds the shape of the last frames' opening, and of their loudness, in 8 numbers."""
 
-    needs_mouths = False
-
-    def read(self, track: "FaceFeatures", heard: "AudioFeatures") -> tuple[np.ndarray, np.ndarray]:
-        """What the compact model reads."""
-        return track.lips, heard.rows[track.start : track.end]
-
     def embed_whole(self, face: np.ndarray, sound: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """As `encode`, each as long as it is."""
         return _embed(face[:, JAW_COLUMN]), _embed(sound.mean(1))
@@ -181,15 +175,7 @@ class FakeEncoder:
 
 
 class FakeMouthReader(FakeEncoder):
-    """Reads mouths, whose grey says how far they are open, and filterbank rows, whose spread follows loudness."""
-
-    needs_mouths = True
-
-    def read(self, track: "FaceFeatures", heard: "AudioFeatures") -> tuple[np.ndarray, np.ndarray]:
-        """What AV-HuBERT reads; ValueError where it was not cut."""
-        if track.mouths is None or heard.filterbank is None:
-            raise ValueError("the mouths were not cut")
-        return track.mouths, heard.rows[track.start : track.end]
+    """Embeds the grey of mouth crops, which is their opening, and the loudness of audio rows."""
 
     def embed_whole(self, face: np.ndarray, sound: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """As `encode`, each as long as it is."""
@@ -204,10 +190,18 @@ class FakeMouthReader(FakeEncoder):
 def make_expert(
     mode: Mode = Mode.STRICT, model: Model = Model.COMPACT, encoder: FakeEncoder | None = None
 ) -> "ConsistencyScorer":
-    """An expert that needs no weights."""
+    """A scorer that needs no weights."""
+    from engine.consistency.model_specs import SPECS
     from engine.consistency.scorers import ConsistencyScorer
 
-    return ConsistencyScorer(model, encoder or FakeEncoder(), f"fake-{model}", mode)
+    class FakeMouthScorer(ConsistencyScorer):
+        """Pairs mouth crops with log-mel rows, since the normalised filterbank does not follow loudness."""
+
+        def select_inputs(self, face: "FaceFeatures", audio: "AudioFeatures") -> tuple[np.ndarray, np.ndarray]:
+            return super().select_inputs(face, audio)[0], audio.rows[face.start : face.end]
+
+    scorer = FakeMouthScorer if SPECS[model].needs_mouths else ConsistencyScorer
+    return scorer(model, encoder or FakeEncoder(), f"fake-{model}", mode)
 
 
 def _embed(signal: np.ndarray) -> np.ndarray:

@@ -1,8 +1,8 @@
-"""When the evidence is too little or too poor to speak: pure rules on plain numbers, each with its reason.
+"""Quality gates: refuse or limit a score where the evidence is too little or too poor, each with its reason.
 
-A refusal (NOT_EVALUATED) leaves no score; a limit (LIMITED) leaves the score with its reason beside it. The start
-values follow the practice of speaker recognition services (4 s of net speech to answer, 10 s to answer fully) and of
-SyncNet (faces of 100 pixels); bounds belong to the good side, so exactly 4.0 s of speech is enough.
+A refusal (NOT_EVALUATED) removes the score; a limit (LIMITED) keeps the score and adds the reason. The defaults follow
+speaker recognition services (4 s of net speech for an answer, 10 s for a full one) and SyncNet (faces of 100 pixels).
+Bounds are inclusive: exactly 4.0 s of speech is enough.
 """
 
 from collections.abc import Sequence
@@ -15,34 +15,34 @@ if TYPE_CHECKING:  # it imports torch
     from engine.features.records import ClipQuality, FaceQuality
 
 Gated = tuple[Status, tuple[Reason, ...]]
-"""How far the question can be answered, and what stands in the way."""
+"""Status and the reasons for it."""
 
 _SEVERITY = {Status.EVALUATED: 0, Status.LIMITED: 1, Status.NOT_EVALUATED: 2, Status.FAILED: 3}
 
 
 @dataclass(frozen=True, slots=True)
 class GateOptions:
-    """The bounds; they enter the recipe."""
+    """Bounds of the gates; they enter the recipe."""
 
     recipe_name: ClassVar = "GateOptions"
 
     silence_dbfs: float = -60.0
     min_length_s: float = 1.0
-    min_speech_s: float = 4.0  # heard while the face is seen; below it nothing is said
-    full_speech_s: float = 10.0  # below it the answer is limited
-    min_mouth_seen: float = 0.6  # share of the voiced frames
+    min_speech_s: float = 4.0  # while the face is visible; less is refused
+    full_speech_s: float = 10.0  # less is limited
+    min_mouth_seen: float = 0.6  # share of the voiced frames with visible lips
     min_face_px: float = 48.0
     full_face_px: float = 100.0
-    min_mouth_motion: float = 0.01  # stills: below 0.001; forty talkers: 0.015 and more
+    min_mouth_motion: float = 0.01  # stills: below 0.001; forty speakers: 0.015 and more
     max_drift_frames: float = 3.0  # 120 ms
     # of several faces one is the speaker when it alone reaches this score and leads all others by the margin; in 6 s of
-    # corpora never trained on, 99 of 100 strangers' voices stay below 0.31 and 9 of 10 own voices reach 0.32
+    # corpora outside the training set, 99 of 100 other voices stay below 0.31 and 9 of 10 own voices reach 0.32
     clear_score: float = 0.35
     clear_margin: float = 0.1
 
 
 def gate_clip(clip: "ClipQuality", options: GateOptions) -> Gated:
-    """Judge the clip as a whole; what is refused here is refused for every face in it."""
+    """Gate the clip as a whole; a refusal holds for every face in it."""
     refusals = {
         Reason.NO_AUDIO: not clip.has_audio,
         Reason.SILENT: clip.has_audio and clip.level_dbfs < options.silence_dbfs,
@@ -56,7 +56,7 @@ def gate_clip(clip: "ClipQuality", options: GateOptions) -> Gated:
 
 
 def gate_track(track: "FaceQuality", options: GateOptions) -> Gated:
-    """Judge whether one face offers enough to be scored."""
+    """Gate one face by its length, speech, visibility, size and mouth motion."""
     too_short = track.length_s < options.min_length_s
     enough_speech = track.speech_s >= options.min_speech_s
     refusals = {
@@ -64,7 +64,7 @@ def gate_track(track: "FaceQuality", options: GateOptions) -> Gated:
         Reason.NOT_ENOUGH_SPEECH: not too_short and not enough_speech,
         Reason.FACE_LOST: track.mouth_seen < options.min_mouth_seen,
         Reason.LOW_RES: track.face_px < options.min_face_px,
-        # a mouth at rest during a second of speech means little, during seconds of it that another person speaks
+        # a still mouth during one second of speech means little; during seconds of it another person speaks
         Reason.STILL_FACE: enough_speech and track.mouth_motion < options.min_mouth_motion,
     }
     limits = {
@@ -77,9 +77,9 @@ def gate_track(track: "FaceQuality", options: GateOptions) -> Gated:
 def gate_offset(
     offset_frames: float, search_frames: int, drift_frames: float, beyond: bool, options: GateOptions
 ) -> Gated:
-    """Judge the offset found: at the edge of the search the true one may lie beyond; a moving one is no offset.
+    """Gate the offset: at the edge of the search the true one may lie beyond, and a drifting one is no offset.
 
-    `beyond`: a wider search found that the sound fits clearly better outside.
+    `beyond`: a wider search found a clearly better offset outside the range.
     """
     limits = {
         Reason.OFFSET_BEYOND_SEARCH: beyond or abs(offset_frames) >= search_frames,
@@ -88,47 +88,47 @@ def gate_offset(
     return _settle({}, limits)
 
 
-def gate_rivals(
+def gate_speakers(
     spans: Sequence[tuple[int, int]], scores: Sequence[float | None], options: GateOptions
 ) -> tuple[Gated, ...]:
-    """Judge each face among those seen at the same time: MULTI_FACE unless exactly one is clearly the speaker.
+    """Gate each face among those visible at the same time: MULTI_FACE unless exactly one is clearly the speaker.
 
-    `spans` are first and last-plus-one frame numbers; a score is None where the face was refused.
+    `spans` are [first, end) frame numbers; the score of a refused face is None.
     """
     return tuple(_settle({}, {Reason.MULTI_FACE: _is_contested(i, spans, scores, options)}) for i in range(len(spans)))
 
 
 def combine(*gated: Gated) -> Gated:
-    """Take the worst status, and the reasons that bear it in their order."""
+    """Return the worst status with its reasons, in order."""
     status = max((status for status, _ in gated), key=_SEVERITY.__getitem__, default=Status.EVALUATED)
     kept = [reason for own, reasons in gated if own == status for reason in reasons]
     return status, tuple(dict.fromkeys(kept))
 
 
 def soften(*gated: Gated) -> Gated:
-    """Turn refusals into limits, for a method that knows none: every reason stays."""
+    """Turn refusals into limits with every reason kept, for a method without refusals."""
     reasons = tuple(dict.fromkeys(reason for _, own in gated for reason in own))
     return (Status.LIMITED if reasons else Status.EVALUATED), reasons
 
 
-def gate_experts(agrees: bool) -> Gated:
-    """Judge what a second model says: a contradiction limits the answer of the first."""
+def gate_agreement(agrees: bool) -> Gated:
+    """Limit the result of the first model where the second contradicts it."""
     return _settle({}, {Reason.EXPERTS_DISAGREE: not agrees})
 
 
-def sum_up(clip: Gated, tracks: Sequence[Gated]) -> Gated:
-    """Give the status of the whole analysis: that of its best face, no better than the clip's.
+def summarise(clip: Gated, tracks: Sequence[Gated]) -> Gated:
+    """Combine the gates of an analysis: the status of its best face, no better than the clip's.
 
-    The clip's own reasons are always kept and those of the best faces follow: only EVALUATED needs no explanation.
+    The reasons are the clip's, then those of the best faces.
     """
     best = min((status for status, _ in tracks), key=_SEVERITY.__getitem__, default=clip[0])
-    theirs = [reason for status, reasons in tracks if status == best for reason in reasons]
+    of_best = [reason for status, reasons in tracks if status == best for reason in reasons]
     status = max(clip[0], best, key=_SEVERITY.__getitem__)
-    return status, tuple(dict.fromkeys([*clip[1], *theirs]))
+    return status, tuple(dict.fromkeys([*clip[1], *of_best]))
 
 
 def _settle(refusals: dict[Reason, bool], limits: dict[Reason, bool]) -> Gated:
-    """Refuse where any refusal holds, else limit where any limit holds."""
+    """Return the refusals that hold, else the limits that hold."""
     for status, rules in ((Status.NOT_EVALUATED, refusals), (Status.LIMITED, limits)):
         fired = tuple(reason for reason, holds in rules.items() if holds)
         if fired:

@@ -1,9 +1,9 @@
-"""What the lips do while speech sounds are heard that should close or round them: evidence to look at, no verdict.
+"""Lip closure and rounding at the phonemes that require them: evidence for review, not a verdict.
 
-m, b and p close the lips; w, r and the rounded vowels make the mouth narrower (Jeffers & Barley 1971, "Speechreading",
-whose classes are what lip readers tell apart). Lips are judged against the same face: closed is a fraction of how far
-they open within a quarter of a second, narrow is narrower than most of the time. Random moments pass such a test often,
-so each count stands beside the one that the same lips would give to sounds heard at any other time of the speech.
+m, b and p close the lips; w, r and the rounded vowels make the mouth narrower (Jeffers & Barley 1971, "Speechreading":
+the classes that lip readers distinguish). The reference is the same face: closed is a fraction of the widest opening
+within a quarter of a second, narrow is below a quantile of the width. Random moments pass such a test often, so each
+count comes with the miss rate of the same lips at all other times of the speech.
 """
 
 from collections.abc import Iterable, Sequence
@@ -24,98 +24,98 @@ if TYPE_CHECKING:  # reports are read where there is no torch
     from engine.speech.phonemes import SoundRecogniser
 
 CORNERS = (LIPS.index(61), LIPS.index(291))
-"""Rows of the corners of the mouth among the points of `lips.describe_lips`."""
+"""Rows of the mouth corners in `landmark_features.LIPS`."""
 CLOSING = frozenset("M B P".split())
 ROUNDING = frozenset("W UW UH OW AO OY R ER".split())
 EXAMPLES = {
     **{"M": "m (my)", "B": "b (by)", "P": "p (pie)", "W": "w (we)", "R": "r (red)", "UW": "oo (food)"},
     **{"UH": "oo (book)", "OW": "o (go)", "AO": "aw (law)", "OY": "oy (boy)", "ER": "er (bird)"},
 }
-"""What each of these sounds is, for who does not read ARPAbet."""
-MIN_FRAMES = FPS  # a face that is measured in fewer has no own measure of open and narrow
+"""Each ARPAbet name as a letter and an example word."""
+MIN_FRAMES = FPS  # of a track; fewer are no reference for open and narrow
 COVERAGE = 0.95
 Share = Annotated[float, Rounded(4)]
 
 
 class Gesture(StrEnum):
-    """What a sound asks of the lips."""
+    """Lip gesture that a phoneme requires."""
 
     CLOSED = "closed"
     ROUNDED = "rounded"
 
 
 class ClosureOutcome(StrEnum):
-    """Whether the lips did it."""
+    """Outcome of one gesture."""
 
     MADE = "made"
     MISSED = "missed"
-    UNSEEN = "not seen"  # the face is not measured throughout, and where it is, the lips did not do it
+    UNSEEN = "not seen"  # frames without landmarks, and no gesture in the others
 
 
 @dataclass(frozen=True, slots=True)
 class ArticulationOptions:
-    """What counts as closed and as rounded."""
+    """Thresholds of closed and rounded."""
 
-    closed_share: float = 0.2  # of the widest gap within `around_s` before and after: less is closed
-    closed_gap: float = 0.01  # of the distance of the eyes: less is closed whatever is around it
+    closed_share: float = 0.2  # closed below this share of the widest gap within +-`around_s`
+    closed_gap: float = 0.01  # always closed below this share of the eye distance
     around_s: float = 0.24
-    narrow_share: float = 0.3  # of the measured time: the narrowest so much is rounded
-    tolerance_s: float = 0.02  # before a sound begins and after it ends
+    narrow_share: float = 0.3  # quantile of the width below which the mouth is rounded
+    tolerance_s: float = 0.02  # before and after the phoneme
 
 
 @dataclass(frozen=True, slots=True)
 class Articulation:
-    """One sound that should move the lips, and what they did."""
+    """One phoneme that requires a lip gesture, and its outcome."""
 
     sound: str  # ARPAbet: M, B, P, W, UW ...
     start_s: Seconds
     end_s: Seconds
     wanted: Gesture
-    measured: Share | None  # least gap, or width of the mouth, over the distance of the eyes; None: nothing was seen
+    measured: Share | None  # least gap or mouth width over the eye distance; None without landmarks
     outcome: ClosureOutcome
-    by_chance: Share  # how often the same lips miss a sound as long as this at another time of the speech
+    by_chance: Share  # miss rate of the same lips for this length at other times of the speech
 
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """How many sounds of a kind the lips missed, of those that could be seen."""
+    """Count of missed gestures among the visible ones."""
 
     n: int
     n_missed: int
     n_unseen: int  # in addition to n
-    share: Share | None  # missed; None where nothing could be seen
-    ci: tuple[Share, Share] | None  # 95 % of that share (Wilson 1927), sounds taken as independent
-    by_chance: Share | None  # the share that would be missed if the sounds came at any other time
+    share: Share | None  # missed; None where none was visible
+    ci: tuple[Share, Share] | None  # 95 % Wilson (1927) interval of the share, phonemes taken as independent
+    by_chance: Share | None  # share expected at other times of the speech
 
 
 @dataclass(frozen=True, slots=True)
 class ArticulationReport:
-    """One face against the sounds that are heard: every one that should move the lips, in order."""
+    """Outcomes of one face at every phoneme that requires a gesture, in order."""
 
     language: str
-    start_s: Seconds  # what was looked at
+    start_s: Seconds  # of the analysed segment
     end_s: Seconds
     sounds: tuple[Articulation, ...]
 
     @property
     def closed(self) -> Tally:
-        """Sounds that close the lips: m, b, p."""
+        """Count the phonemes that close the lips: m, b, p."""
         return count(one for one in self.sounds if one.wanted == Gesture.CLOSED)
 
     @property
     def rounded(self) -> Tally:
-        """Sounds that round them."""
+        """Count the phonemes that round the lips."""
         return count(one for one in self.sounds if one.wanted == Gesture.ROUNDED)
 
     @property
     def both(self) -> Tally:
-        """All of them."""
+        """Count all phonemes."""
         return count(self.sounds)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Lips:
-    """Frame by frame of one track: whether the lips do it, and by what number that was told."""
+    """One gesture per frame of a track, and the measurement behind it."""
 
     does: np.ndarray  # (T,) bool
     value: np.ndarray  # (T,) float
@@ -129,9 +129,9 @@ def check_faces(
     span_s: tuple[float, float] | None = None,
     on_step: OnStep = lambda name, completed, total: None,
 ) -> tuple[ArticulationReport, ...]:
-    """Recognise what is said while a face is there, and hold each face against it; one report a face, in order.
+    """Recognise phonemes while a face is visible and check each face against them; one report per face, in order.
 
-    `audio` (640 T,) float32 at 16 kHz and `voiced` (T,) bool are the clip's; `span_s` looks at a part of it alone.
+    `audio` (640 T,) float32 at 16 kHz and `voiced` (T,) bool belong to the clip; `span_s` restricts the analysis.
     """
     first, last = span_s or (0.0, np.inf)
     wanted = np.zeros(len(voiced), bool)
@@ -150,19 +150,19 @@ def check_lips(
     language: str = "en",
     options: ArticulationOptions = ArticulationOptions(),
 ) -> ArticulationReport:
-    """Hold a face against the sounds that are heard while it is there.
+    """Check the lips of a face at each phoneme within its track.
 
-    `voiced` (T of the clip,) bool says where somebody speaks: chance is counted there alone. `span_s` keeps the sounds
-    within it; what is closed and narrow for this face is told from all of its track.
+    `voiced` (T of the clip,) bool: the expected miss rate counts these frames only. `span_s` keeps the phonemes within
+    it; the references for closed and narrow come from the whole track.
     """
     first, last = span_s or (0.0, np.inf)
     start_s, end_s = max(first, track.start / FPS), min(last, track.end / FPS)
     lips = {Gesture.CLOSED: _find_closed(track, options), Gesture.ROUNDED: _find_narrow(track, options)}
-    heard = np.zeros(len(track.seen), bool)
-    spoken = voiced[track.start : track.end]
-    heard[: len(spoken)] = spoken
+    spoken = np.zeros(len(track.seen), bool)
+    voiced = voiced[track.start : track.end]
+    spoken[: len(voiced)] = voiced
     found = [
-        _check(track, sound, gesture, lips[gesture], heard, options)
+        _check(track, sound, gesture, lips[gesture], spoken, options)
         for sound in sounds
         if (gesture := find_gesture(sound)) is not None and start_s <= sound.start_s and sound.end_s <= end_s
     ]
@@ -170,15 +170,15 @@ def check_lips(
 
 
 def find_gesture(sound: Sound) -> Gesture | None:
-    """Tell what a sound asks of the lips; None where it is nothing that could be seen missing."""
+    """Return the gesture that a phoneme requires; None where its absence would not be visible."""
     if sound.name in CLOSING:
         return Gesture.CLOSED
     return Gesture.ROUNDED if sound.name in ROUNDING else None
 
 
 def count(articulations: Iterable[Articulation]) -> Tally:
-    """Sum sounds up."""
-    from scipy.stats import binomtest  # here: it takes long to import, and most pages count nothing
+    """Count outcomes."""
+    from scipy.stats import binomtest  # here: slow to import, and most pages need no counts
 
     listed = list(articulations)
     seen = [one for one in listed if one.outcome != ClosureOutcome.UNSEEN]
@@ -210,7 +210,7 @@ def _find_narrow(track: "FaceFeatures", options: ArticulationOptions) -> _Lips:
 
 
 def _check(
-    track: "FaceFeatures", sound: Sound, gesture: Gesture, lips: _Lips, heard: np.ndarray, options: ArticulationOptions
+    track: "FaceFeatures", sound: Sound, gesture: Gesture, lips: _Lips, spoken: np.ndarray, options: ArticulationOptions
 ) -> Articulation:
     begin = int(np.floor((sound.start_s - options.tolerance_s) * FPS + 0.5)) - track.start
     end = max(int(np.ceil((sound.end_s + options.tolerance_s) * FPS - 0.5)) - track.start, begin + 1)
@@ -218,25 +218,25 @@ def _check(
     seen = track.seen[span]
     outcome = _judge(lips.does[span], seen, whole=len(seen) == end - begin, usable=track.seen.sum() >= MIN_FRAMES)
     measured = float(lips.value[span][seen].min()) if seen.any() else None
-    by_chance = _miss_by_chance(lips.does, track.seen, heard, end - begin)
+    by_chance = _miss_by_chance(lips.does, track.seen, spoken, end - begin)
     return Articulation(sound.name, sound.start_s, sound.end_s, gesture, measured, outcome, by_chance)
 
 
 def _judge(does: np.ndarray, seen: np.ndarray, whole: bool, usable: bool) -> ClosureOutcome:
-    """A gesture that any measured picture shows was made; one is missed only where every picture was measured."""
+    """Return MADE where any frame shows the gesture, MISSED only where every frame has landmarks."""
     if usable and (does & seen).any():
         return ClosureOutcome.MADE
     return ClosureOutcome.MISSED if usable and whole and seen.all() else ClosureOutcome.UNSEEN
 
 
-def _miss_by_chance(does: np.ndarray, seen: np.ndarray, heard: np.ndarray, length: int) -> float:
-    """Share of all spans of this length, measured and in speech throughout, in which the lips do not do it.
+def _miss_by_chance(does: np.ndarray, seen: np.ndarray, spoken: np.ndarray, length: int) -> float:
+    """Share of the segments of this length, within landmarks and speech, without the gesture.
 
-    Where there is none, of all that are measured; 1 where there is none of these either.
+    Of all segments with landmarks where speech has none; 1 where there is none at all.
     """
     if length > len(does):
         return 1.0
-    spans = np.lib.stride_tricks.sliding_window_view(np.stack([~does, seen, heard]), length, axis=1)
-    missed, measured, spoken = (row.all(axis=1) for row in spans)
-    usable = measured & spoken if (measured & spoken).any() else measured
+    spans = np.lib.stride_tricks.sliding_window_view(np.stack([~does, seen, spoken]), length, axis=1)
+    missed, measured, in_speech = (row.all(axis=1) for row in spans)
+    usable = measured & in_speech if (measured & in_speech).any() else measured
     return float(missed[usable].mean()) if usable.any() else 1.0

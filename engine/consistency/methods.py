@@ -1,4 +1,4 @@
-"""Which method judges a clip: a model, a mode, and whether another model is heard beside it. Imports no torch."""
+"""Method of an analysis: model, mode and optional second model, without importing torch."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ TITLES = {model: spec.title for model, spec in SPECS.items()}
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """What a person chooses; EngineError where a model would be its own second."""
+    """Model, mode and second model; EngineError where the second is the first."""
 
     model: Model = Model.COMPACT
     mode: Mode = Mode.STRICT
@@ -27,21 +27,21 @@ class Method:
 
     @property
     def models(self) -> tuple[Model, ...]:
-        """Both, or the one."""
+        """The model, then the second one if any."""
         return (self.model, self.second) if self.second else (self.model,)
 
     @property
     def title(self) -> str:
-        """What a list of choices calls it."""
+        """Name in a list of methods."""
         mode = "as in the paper" if self.mode == Mode.PAPER else "by time"
-        beside = f"; second: {TITLES[self.second]}" if self.second else ""
-        return f"{TITLES[self.model]}, {mode}{beside}"
+        second = f"; second: {TITLES[self.second]}" if self.second else ""
+        return f"{TITLES[self.model]}, {mode}{second}"
 
 
 def choose_method(model: Model | None, mode: Mode, second: Model | None, data_dir: Path) -> Method:
-    """Fill in the model that is not named: compact, and in paper mode the largest of its models that is there.
+    """Fill in a missing model: compact, or in paper mode the largest SpeechForensics model with accepted weights.
 
-    Where paper mode finds none: WeightsMissing or LicenceNotAccepted, each with what to do.
+    WeightsMissing or LicenceNotAccepted, with the next step, where paper mode has no model.
     """
     if model is None:
         model = _find_paper_model(data_dir) if mode == Mode.PAPER else Model.COMPACT
@@ -49,16 +49,16 @@ def choose_method(model: Model | None, mode: Mode, second: Model | None, data_di
 
 
 def list_methods(data_dir: Path) -> tuple[Method, ...]:
-    """The methods whose weights are there and whose licence is accepted, the default first; nothing is hashed."""
+    """List the methods with weights present and licence accepted, the default first, without hashing the weights."""
     return (Method(), *(method for model in _find_optional(data_dir) for method in _methods_of(model)))
 
 
 def list_lacking(data_dir: Path) -> dict[Model, EngineError]:
-    """The models that are not there (WeightsMissing) or whose licence is not accepted (LicenceNotAccepted)."""
+    """Map each unavailable model to its cause: WeightsMissing or LicenceNotAccepted."""
     lacking: dict[Model, EngineError] = {}
-    there = _find_optional(data_dir)
+    available = _find_optional(data_dir)
     for model, spec in SPECS.items():
-        if not spec.weight.is_optional or model in there:
+        if not spec.weight.is_optional or model in available:
             continue
         try:
             registry.locate_accepted(spec.weight, data_dir)
@@ -73,7 +73,7 @@ def _methods_of(model: Model) -> tuple[Method, ...]:
 
 
 def _find_optional(data_dir: Path) -> tuple[Model, ...]:
-    """The models beyond the default that are there and whose licence is accepted."""
+    """List the optional models with weights present and licence accepted."""
     return tuple(
         model
         for model, spec in SPECS.items()
@@ -82,9 +82,9 @@ def _find_optional(data_dir: Path) -> tuple[Model, ...]:
 
 
 def _find_paper_model(data_dir: Path) -> Model:
-    """Take the largest that is there and accepted; else say what is lacking: a licence rather than a file."""
-    there = [model for model in _find_optional(data_dir) if SPECS[model].in_paper_mode]
-    if there:
-        return there[0]
+    """Return the largest available model of paper mode; else raise its cause, a licence before a file."""
+    available = [model for model in _find_optional(data_dir) if SPECS[model].in_paper_mode]
+    if available:
+        return available[0]
     lacking = [error for model, error in list_lacking(data_dir).items() if SPECS[model].in_paper_mode]
     raise next((error for error in lacking if isinstance(error, LicenceNotAccepted)), lacking[0])

@@ -1,4 +1,8 @@
-"""One row per consistency model: all that differs between them. Importing it imports no torch."""
+"""Table of consistency models: weights, loader, options and licence of each, without importing torch.
+
+A new model is a network with `encode` and `embed_whole` (`scorers.FeatureEncoder`) in `engine/models`, a row here, its
+name in `engine.types.Model` and its weight file in `engine/weights/registry.py`.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -17,37 +21,35 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """A consistency model: its weights, how to load it, its options and what its licence allows."""
+    """Weights, loader, inputs, options and licence of a consistency model."""
 
     title: str
     weight: WeightFile
-    load: Callable[[Path, str], "FeatureEncoder"]  # of the verified weights and a device
-    options: ConsistencyOptions = PLAIN_MEAN  # of strict mode; those of ConsistencyOptions were fitted to compact
-    # how high a speaker's score is was measured for compact alone: with another, no face is named as the speaker
+    load: Callable[[Path, str], "FeatureEncoder"]  # (verified weights, device)
+    options: ConsistencyOptions = PLAIN_MEAN  # strict mode; the defaults were fitted to compact
+    # the score of an active speaker was measured for compact only: other models name no face as the speaker
     gates: GateOptions = field(default_factory=lambda: GateOptions(clear_score=inf))
-    needs_mouths: bool = False  # reads mouth crops and the filterbank, which an extractor cuts only when asked to
-    research_only: bool = False  # the licence allows non-commercial research alone, of the scores too
-    in_paper_mode: bool = False  # a model of SpeechForensics: offered in paper mode
-    names_sources: bool = False  # the sidecar names the sources that it was trained on
+    needs_mouths: bool = False  # inputs: mouth crops and filterbank; else lip landmarks and log-mel
+    research_only: bool = False  # the licence restricts weights and scores to non-commercial research
+    in_paper_mode: bool = False  # a SpeechForensics model: offered in paper mode
+    names_sources: bool = False  # the sidecar lists the training sources
 
     @property
     def names_speaker(self) -> bool:
-        """Whether one of several faces can be named as the speaker."""
+        """Whether the model can name one of several faces as the speaker."""
         return self.gates.clear_score < inf
 
 
 def _load_compact(path: Path, device: str) -> "FeatureEncoder":
-    from engine.consistency.scorers import CompactEncoder
     from engine.models.compact import load_compact
 
-    return CompactEncoder(load_compact(path, device))
+    return load_compact(path, device)
 
 
 def _load_avhubert(path: Path, device: str) -> "FeatureEncoder":
-    from engine.consistency.scorers import AVHubertEncoder
     from engine.models.avhubert import load_avhubert
 
-    return AVHubertEncoder(load_avhubert(path, device))
+    return load_avhubert(path, device)
 
 
 def _avhubert(size: str) -> ModelSpec:
@@ -73,4 +75,4 @@ SPECS: Mapping[Model, ModelSpec] = {
     Model.AVHUBERT_LARGE: _avhubert("large"),
     Model.AVHUBERT_BASE: _avhubert("base"),
 }
-"""The default first, then the larger ones before the smaller."""
+"""The default first, then by size, largest first."""

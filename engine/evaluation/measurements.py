@@ -203,7 +203,7 @@ def measure_observation(row: Row, seen: ClipFeatures, engine: Engine, min_second
 
 def _take_face(row: Row, seen: ClipFeatures, face: FaceFeatures, engine: Engine) -> TrialClip:
     expert = engine.expert
-    lips, speech = expert.encoder.read(face, seen.audio)
+    lips, speech = expert.select_inputs(face, seen.audio)
     return TrialClip(
         name=row.written,
         speaker=row.person,

@@ -90,7 +90,9 @@ class ClipFeatures:
     tracks: tuple[FaceFeatures, ...]
     cuts: tuple[int, ...]  # first frame of each new shot
     timings_s: dict[str, float]
-    first_mouths: np.ndarray | None = None  # (T, 96, 96) uint8 of `paper.follow_first_face`; None: no face, or not cut
+    first_mouths: np.ndarray | None = (
+        None  # (T, 96, 96) uint8 of `speechforensics.select_first_face`; None: no face, or not cut
+    )
 
     @property
     def has_mouths(self) -> bool:

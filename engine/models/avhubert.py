@@ -274,6 +274,10 @@ class AVHubert(nn.Module):
         lips, speech = (F.normalize(torch.from_numpy(side)).numpy() for side in self.features(mouths, rows, chunk))
         return Encoded(0, lips, speech, np.ones(len(lips), np.float32), np.ones(len(speech), np.float32))
 
+    def embed_whole(self, mouths: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Embed each side alone in one pass: (T, D) and (T', D) of any lengths."""
+        return self.features(mouths, rows, chunk=None)
+
     def halve(self, dtype: torch.dtype = torch.float16) -> "AVHubert":
         """Keep the weights of projections and convolutions in half precision; norms and sums stay in float32.
 

@@ -105,6 +105,12 @@ class CompactConsistency(nn.Module):
         heard = [_run(member.speech, voices, member.reach) for member in self._all()]
         return Encoded(0, _join(seen), _join(heard), _mean_weight(seen), _mean_weight(heard))
 
+    def embed_whole(self, lips: np.ndarray, speech: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Embed each side alone: unit rows (T, D) and (T', D) of any lengths."""
+        no_speech = np.zeros((len(lips), N_SPEECH), np.float32)
+        no_lips = np.zeros((len(speech), N_FEATURES), np.float32)
+        return self.encode(lips, no_speech).lips, self.encode(no_lips, speech).speech
+
     def _all(self) -> list[CompactMember]:
         return [member for member in self.members if isinstance(member, CompactMember)]
 

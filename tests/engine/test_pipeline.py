@@ -283,7 +283,7 @@ def make_engine(monkeypatch):
 
     def make(clip: Clip, *experts: ConsistencyScorer, **options) -> Engine:
         monkeypatch.setattr(extractor, "open_clip", lambda path, limits, sha256=None: clip)
-        cut_mouths = any(expert.encoder.needs_mouths for expert in experts)
+        cut_mouths = any(SPECS[expert.model].needs_mouths for expert in experts)
         first, *second = experts
         seer = FeatureExtractor(FakeNets(), FakeVoice(), "seen", cut_mouths=cut_mouths)  # type: ignore[arg-type]
         return Engine(seer, first, "fake", options.get("options"), *second)
@@ -386,10 +386,9 @@ def test_second_opinion_stands_beside_the_first(make_engine):
 class Deceived(FakeMouthReader):
     """Sees another person's mouth."""
 
-    def read(self, track, heard):
-        face, sound = super().read(track, heard)
+    def embed_whole(self, face, sound):
         other = (255 * OTHER[: len(face), None, None]).astype(np.uint8)
-        return np.broadcast_to(other, face.shape), sound
+        return super().embed_whole(np.broadcast_to(other, face.shape), sound)
 
 
 def test_experts_that_contradict_each_other_limit_the_answer_and_leave_the_score(make_engine):

@@ -17,7 +17,7 @@ from pathlib import Path
 from safetensors.torch import save_file
 
 from engine.calibration.trials import GatherOptions, Origin, ScoredTrials, join_trials
-from engine.consistency.scorers import CompactEncoder, ConsistencyScorer
+from engine.consistency.scorers import ConsistencyScorer
 from engine.datasets.manifest import Row
 from engine.errors import Code
 from engine.evaluation.calibration_trials import gather_consistency
@@ -233,7 +233,7 @@ def score_held_out(
     for fold, trainees in train_held_out("held-out", clips, options, shop).items():
         net = CompactConsistency.of([trainee.member for trainee in trainees])
         engine = Engine(
-            extractor, ConsistencyScorer(Model.COMPACT, CompactEncoder(net), f"held-out-{fold}"), f"held-out-{fold}"
+            extractor, ConsistencyScorer(Model.COMPACT, net, f"held-out-{fold}"), f"held-out-{fold}"
         )
         own = [row for row in rows if fold_of.get(corpora[row.number]) == fold]
         found = measure_rows(own, engine, cache)

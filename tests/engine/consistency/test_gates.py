@@ -6,13 +6,13 @@ import pytest
 from engine.consistency.gates import (
     GateOptions,
     combine,
+    gate_agreement,
     gate_clip,
-    gate_experts,
     gate_offset,
-    gate_rivals,
+    gate_speakers,
     gate_track,
     soften,
-    sum_up,
+    summarise,
 )
 from engine.features.records import ClipQuality, FaceQuality
 from engine.types import Reason, Status
@@ -120,7 +120,7 @@ def test_shot_cuts(cuts, wanted):
 
 
 @pytest.mark.parametrize("reason", [Reason.TRUNCATED, Reason.FPS_VFR])
-def test_what_the_container_told_limits_the_clip(reason):
+def test_reasons_of_the_container_limit_the_clip(reason):
     assert gate_clip(replace(CLIP, reasons=(reason,)), OPTIONS) == _limited(reason)
 
 
@@ -145,23 +145,23 @@ def test_drift(drift, wanted):
 
 
 def _statuses(spans, scores):
-    return [gated[0] for gated in gate_rivals(spans, scores, OPTIONS)]
+    return [gated[0] for gated in gate_speakers(spans, scores, OPTIONS)]
 
 
 CLEAR, MARGIN = OPTIONS.clear_score, OPTIONS.clear_margin
 
 
-def test_faces_one_after_the_other_are_no_rivals():
-    assert gate_rivals([(0, 100), (100, 200)], [0.0, 0.0], OPTIONS) == (FINE, FINE)
+def test_faces_one_after_the_other_are_not_contested():
+    assert gate_speakers([(0, 100), (100, 200)], [0.0, 0.0], OPTIONS) == (FINE, FINE)
 
 
-def test_one_common_frame_makes_rivals():
-    assert gate_rivals([(0, 101), (100, 200)], [0.0, 0.0], OPTIONS) == (_limited(Reason.MULTI_FACE),) * 2
+def test_one_common_frame_makes_faces_contested():
+    assert gate_speakers([(0, 101), (100, 200)], [0.0, 0.0], OPTIONS) == (_limited(Reason.MULTI_FACE),) * 2
 
 
 def test_one_clear_speaker_settles_it_for_all():
-    assert gate_rivals([(0, 100), (0, 100)], [CLEAR, CLEAR - MARGIN], OPTIONS) == (FINE, FINE)
-    assert gate_rivals([(0, 100), (0, 100)], [CLEAR, None], OPTIONS) == (FINE, FINE)
+    assert gate_speakers([(0, 100), (0, 100)], [CLEAR, CLEAR - MARGIN], OPTIONS) == (FINE, FINE)
+    assert gate_speakers([(0, 100), (0, 100)], [CLEAR, None], OPTIONS) == (FINE, FINE)
 
 
 def test_two_who_both_fit_stay_contested():
@@ -189,11 +189,11 @@ def test_combination_is_as_bad_as_its_worst_part_and_names_each_reason_once():
 
 def test_analysis_is_as_good_as_its_best_face_but_no_better_than_the_clip():
     refused, limited = _refused(Reason.LOW_RES), _limited(Reason.EDITED)
-    assert sum_up(FINE, [FINE, refused]) == FINE
-    assert sum_up(limited, [FINE, refused]) == limited
-    assert sum_up(FINE, [refused, refused]) == refused
-    assert sum_up(_refused(Reason.NO_FACE), []) == _refused(Reason.NO_FACE)
-    assert sum_up(limited, [refused]) == (Status.NOT_EVALUATED, (Reason.EDITED, Reason.LOW_RES))
+    assert summarise(FINE, [FINE, refused]) == FINE
+    assert summarise(limited, [FINE, refused]) == limited
+    assert summarise(FINE, [refused, refused]) == refused
+    assert summarise(_refused(Reason.NO_FACE), []) == _refused(Reason.NO_FACE)
+    assert summarise(limited, [refused]) == (Status.NOT_EVALUATED, (Reason.EDITED, Reason.LOW_RES))
 
 
 def test_sound_found_beyond_the_search_limits_whatever_was_found_inside() -> None:
@@ -209,6 +209,6 @@ def test_softened_refusals_are_limits_and_every_reason_stays():
     assert soften((Status.EVALUATED, ())) == (Status.EVALUATED, ())
 
 
-def test_experts_that_contradict_each_other_limit_the_answer():
-    assert gate_experts(True) == (Status.EVALUATED, ())
-    assert gate_experts(False) == (Status.LIMITED, (Reason.EXPERTS_DISAGREE,))
+def test_contradicting_models_limit_the_answer():
+    assert gate_agreement(True) == (Status.EVALUATED, ())
+    assert gate_agreement(False) == (Status.LIMITED, (Reason.EXPERTS_DISAGREE,))

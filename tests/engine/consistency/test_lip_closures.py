@@ -1,4 +1,4 @@
-"""Lips are held against the sounds: what is made, missed or not seen, and what chance would do."""
+"""Lip gestures at phonemes: made, missed or not seen, and the expected miss rate."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ PURSED = (45, 78, 110)  # at which the mouth is narrow, for four
 
 
 def make_track(start: int = 0, unseen: slice = slice(0)) -> FaceFeatures:
-    """A face whose lips close and purse at known times, and else stay apart and wide."""
+    """A face with lips that close and purse at known times, and else stay apart and wide."""
     gap, width = np.full(N, 0.15), 0.7 + 0.02 * np.sin(np.arange(N))
     for frame in CLOSURES:
         gap[frame : frame + 3] = 0.012
@@ -39,7 +39,7 @@ def make_track(start: int = 0, unseen: slice = slice(0)) -> FaceFeatures:
     return FaceFeatures(start, lips, seen, gap.astype(np.float32), 100.0, blank, np.zeros((N, 1), np.float32))
 
 
-def hear(name: str, frame: float, n_frames: float = 2) -> Sound:
+def make_sound(name: str, frame: float, n_frames: float = 2) -> Sound:
     return Sound(name, frame / FPS, (frame + n_frames) / FPS)
 
 
@@ -52,8 +52,8 @@ def get_sound(one: Articulation) -> Sound:
 
 
 def test_closures_in_time_are_made_and_others_missed() -> None:
-    timely = [hear(name, frame) for name, frame in zip("MBPMB", CLOSURES, strict=True)]
-    late = [hear("P", frame + 12) for frame in CLOSURES]
+    timely = [make_sound(name, frame) for name, frame in zip("MBPMB", CLOSURES, strict=True)]
+    late = [make_sound("P", frame + 12) for frame in CLOSURES]
     report = check_lips(make_track(), sorted(timely + late, key=lambda one: one.start_s), talk())
     made = {get_sound(one) for one in report.sounds if one.outcome == ClosureOutcome.MADE}
     assert made == set(timely)
@@ -63,13 +63,13 @@ def test_closures_in_time_are_made_and_others_missed() -> None:
     assert report.closed.ci[0] < 0.5 < report.closed.ci[1]
 
 
-def test_what_was_measured_is_told() -> None:
-    report = check_lips(make_track(), [hear("M", CLOSURES[0]), hear("M", CLOSURES[0] + 12)], talk())
+def test_report_has_the_measurement() -> None:
+    report = check_lips(make_track(), [make_sound("M", CLOSURES[0]), make_sound("M", CLOSURES[0] + 12)], talk())
     assert [round(one.measured, 3) for one in report.sounds] == [0.012, 0.15]
 
 
-def test_rounding_is_told_by_the_width_of_the_mouth() -> None:
-    sounds = [hear("W", PURSED[0]), hear("UW", PURSED[1]), hear("OW", PURSED[2])]
+def test_rounding_follows_the_mouth_width() -> None:
+    sounds = [make_sound("W", PURSED[0]), make_sound("UW", PURSED[1]), make_sound("OW", PURSED[2])]
     report = check_lips(make_track(), sounds, talk())
     assert [one.outcome for one in report.sounds] == [ClosureOutcome.MADE] * 3
     assert all(0.49 < one.measured < 0.51 for one in report.sounds)
@@ -78,12 +78,12 @@ def test_rounding_is_told_by_the_width_of_the_mouth() -> None:
 
 @pytest.mark.parametrize(("shift", "made"), [(-3, False), (-1, True), (0, True), (1, True), (5, False)])
 def test_a_frame_off_is_in_time_and_five_are_not(shift: int, made: bool) -> None:
-    report = check_lips(make_track(), [hear("B", CLOSURES[1] + shift)], talk())
+    report = check_lips(make_track(), [make_sound("B", CLOSURES[1] + shift)], talk())
     assert (report.sounds[0].outcome == ClosureOutcome.MADE) is made
 
 
 def test_the_clock_is_the_clips_wherever_the_face_comes_in() -> None:
-    moved = [hear("M", CLOSURES[0] + 40), hear("M", CLOSURES[0])]
+    moved = [make_sound("M", CLOSURES[0] + 40), make_sound("M", CLOSURES[0])]
     report = check_lips(make_track(start=40), moved, talk(N + 40))
     assert [one.outcome for one in report.sounds] == [ClosureOutcome.MADE]  # the second is before the face
     assert (report.start_s, report.end_s) == (40 / FPS, (N + 40) / FPS)
@@ -91,14 +91,14 @@ def test_the_clock_is_the_clips_wherever_the_face_comes_in() -> None:
 
 def test_what_is_not_measured_is_not_called_missed() -> None:
     track = make_track(unseen=slice(CLOSURES[0] - 5, CLOSURES[0] + 8))
-    report = check_lips(track, [hear("M", CLOSURES[0]), hear("M", CLOSURES[1])], talk())
+    report = check_lips(track, [make_sound("M", CLOSURES[0]), make_sound("M", CLOSURES[1])], talk())
     assert [one.outcome for one in report.sounds] == [ClosureOutcome.UNSEEN, ClosureOutcome.MADE]
     assert (report.both.n, report.both.n_unseen) == (1, 1)
     assert report.sounds[0].measured is None
 
 
 def test_a_gesture_that_is_partly_seen_counts_as_made_alone() -> None:
-    sounds = [hear("M", CLOSURES[2]), hear("M", CLOSURES[2] + 12)]
+    sounds = [make_sound("M", CLOSURES[2]), make_sound("M", CLOSURES[2] + 12)]
     for sound, wanted in zip(sounds, (ClosureOutcome.MADE, ClosureOutcome.UNSEEN), strict=True):
         last = round(sound.end_s * FPS)
         track = make_track(unseen=slice(last - 1, last + 1))
@@ -106,22 +106,22 @@ def test_a_gesture_that_is_partly_seen_counts_as_made_alone() -> None:
 
 
 def test_a_face_that_is_hardly_seen_says_nothing() -> None:
-    report = check_lips(make_track(unseen=slice(20, N)), [hear("M", 5), hear("W", 10)], talk())
+    report = check_lips(make_track(unseen=slice(20, N)), [make_sound("M", 5), make_sound("W", 10)], talk())
     assert {one.outcome for one in report.sounds} == {ClosureOutcome.UNSEEN}
     assert report.both.share is None and report.both.n_unseen == 2
 
 
-def test_chance_is_counted_where_somebody_speaks() -> None:
+def test_chance_counts_frames_of_speech() -> None:
     voiced = np.zeros(N, bool)
-    voiced[CLOSURES[0] : CLOSURES[0] + 3] = True  # the lips are closed whenever somebody speaks
-    sound = hear("M", CLOSURES[0], 1)
+    voiced[CLOSURES[0] : CLOSURES[0] + 3] = True  # the lips are closed in all speech
+    sound = make_sound("M", CLOSURES[0], 1)
     assert check_lips(make_track(), [sound], voiced).closed.by_chance == 0
     assert check_lips(make_track(), [sound], talk()).closed.by_chance > 0.8
 
 
 def test_chance_is_what_sounds_at_random_times_come_to() -> None:
     frames = np.random.default_rng(0).uniform(5, N - 10, 2000)
-    report = check_lips(make_track(), [hear("M", frame) for frame in frames], talk())
+    report = check_lips(make_track(), [make_sound("M", frame) for frame in frames], talk())
     assert report.closed.share == pytest.approx(report.closed.by_chance, abs=0.03)
 
 
@@ -136,15 +136,15 @@ def test_a_mouth_that_stays_shut_misses_no_closure_and_all_roundings() -> None:
         track.thumbnail,
         track.motion,
     )
-    report = check_lips(shut, [hear("M", 50), hear("W", 80)], talk())
+    report = check_lips(shut, [make_sound("M", 50), make_sound("W", 80)], talk())
     assert (report.closed.share, report.rounded.share) == (0.0, 1.0)
     assert (report.closed.by_chance, report.rounded.by_chance) == (0.0, 1.0)
 
 
 def test_a_span_keeps_the_sounds_within_it() -> None:
-    sounds = [hear("M", frame) for frame in CLOSURES]
+    sounds = [make_sound("M", frame) for frame in CLOSURES]
     report = check_lips(make_track(), sounds, talk(), span_s=(2.0, 3.7))
-    assert [get_sound(one) for one in report.sounds] == [hear("M", 61)]
+    assert [get_sound(one) for one in report.sounds] == [make_sound("M", 61)]
     assert (report.start_s, report.end_s) == (2.0, 3.7)
 
 
@@ -170,25 +170,25 @@ def test_the_interval_is_wilsons() -> None:
     assert report.both.by_chance == pytest.approx(0.6)
 
 
-class Ear:
-    """Hears what it is told to, and notes where it was asked to listen."""
+class FakeRecogniser:
+    """Returns given phonemes and records the frames of the request."""
 
     language = "en"
 
     def __init__(self, *sounds: Sound):
-        self.sounds, self.listened = sounds, np.zeros(0, bool)
+        self.sounds, self.requested = sounds, np.zeros(0, bool)
 
     def recognise(self, audio, voiced, on_step) -> tuple[Sound, ...]:
-        self.listened = voiced
+        self.requested = voiced
         return self.sounds
 
 
-def test_each_face_is_held_against_what_is_heard_while_one_is_there() -> None:
-    ear, length = Ear(hear("M", CLOSURES[0]), hear("M", CLOSURES[0] + 300)), N + 300
+def test_each_face_is_checked_while_visible() -> None:
+    recogniser, length = FakeRecogniser(make_sound("M", CLOSURES[0]), make_sound("M", CLOSURES[0] + 300)), N + 300
     tracks = [make_track(), make_track(start=300)]
-    reports = check_faces(ear, np.zeros(640 * length, np.float32), talk(length), tracks)
+    reports = check_faces(recogniser, np.zeros(640 * length, np.float32), talk(length), tracks)
     assert [len(one.sounds) for one in reports] == [1, 1]
     assert [one.closed.n_missed for one in reports] == [0, 0]
-    assert ear.listened.sum() == 2 * N and not ear.listened[N:300].any()
-    check_faces(ear, np.zeros(640 * length, np.float32), talk(length), tracks, (1.0, 2.0))
-    assert np.flatnonzero(ear.listened).tolist() == list(range(25, 50))
+    assert recogniser.requested.sum() == 2 * N and not recogniser.requested[N:300].any()
+    check_faces(recogniser, np.zeros(640 * length, np.float32), talk(length), tracks, (1.0, 2.0))
+    assert np.flatnonzero(recogniser.requested).tolist() == list(range(25, 50))

@@ -1,4 +1,4 @@
-"""Which methods there are, and which one a person gets who names less than all of it."""
+"""Lists of methods, and the defaults for missing choices."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from engine.weights.licences import AV_HUBERT, accept_licence
 
 
 def put(data_dir: Path, *sizes: str, accepted: bool = True) -> Path:
-    """Files of that name; nothing here reads them."""
+    """Write files of that name, which no test reads."""
     folder = data_dir / registry.FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     for size in sizes:

@@ -1,4 +1,4 @@
-"""The table of consistency models: a row for each, and nothing that follows from not being the default."""
+"""Table of consistency models: one row each, and no property that follows from not being the default."""
 
 from math import inf
 from pathlib import Path
@@ -33,7 +33,7 @@ def test_rows_are_those_of_the_models():
 
 
 def test_another_model_is_of_no_research_licence_and_in_no_paper_mode(monkeypatch, tmp_path: Path):
-    """Being another than the default says nothing of a licence, of mouths or of SpeechForensics."""
+    """A third model needs no licence, no mouth crops and no paper mode."""
     third = ModelSpec(title="Third", weight=COMPACT, load=SPECS[Model.COMPACT].load)
     assert not (third.research_only or third.needs_mouths or third.in_paper_mode or third.names_speaker)
 

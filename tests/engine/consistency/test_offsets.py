@@ -1,4 +1,4 @@
-"""Similarity over offsets on rows whose truth is known: random unit rows, the same on both sides, moved in time."""
+"""Scores and offsets of random unit rows, equal on both sides and shifted by a known offset."""
 
 import time
 import tracemalloc
@@ -13,8 +13,8 @@ from engine.consistency.offsets import (
     Consistency,
     ConsistencyOptions,
     FramePairs,
-    measure_clarity,
     measure_consistency,
+    measure_prominence,
 )
 from engine.types import FPS, Encoded, SyncCurve
 
@@ -61,7 +61,7 @@ def test_a_planted_offset_is_found_positive_where_the_sound_is_late(late: int) -
 
 
 @pytest.mark.parametrize("late", [-40, 30])
-def test_sound_beyond_the_search_is_told_by_the_wider_one(late: int) -> None:
+def test_wider_search_finds_an_offset_beyond_the_first(late: int) -> None:
     assert measure(delayed(200, late)).beyond_s == pytest.approx(late / FPS)
 
 
@@ -94,7 +94,7 @@ def test_the_curve_equals_a_slow_weighted_mean() -> None:
 
 def test_offsets_with_too_few_pairs_have_no_value() -> None:
     curve = measure(delayed(20, 0)).curve
-    few = np.abs(np.arange(-15, 16)) > 10  # 20 frames give 20 - |k| pairs, 10 are wanted
+    few = np.abs(np.arange(-15, 16)) > 10  # 20 frames have 20 - |k| pairs, 10 are required
     assert np.array_equal(np.isnan(curve.similarity), few)
     assert curve.pairs.tolist() == [20 - abs(k) for k in range(-15, 16)]
 
@@ -245,20 +245,20 @@ def test_plain_mean_searches_no_further() -> None:
     assert measure(delayed(200, 30), None, PLAIN_MEAN).beyond_s is None
 
 
-def test_clarity_stands_high_over_a_true_offset_and_low_over_noise() -> None:
-    assert measure(delayed(250, 4, noise=1.0)).clarity > 5
-    assert measure(pair(draw(250, 1), draw(250, 2))).clarity < 4
+def test_prominence_is_high_at_a_true_offset_and_low_for_noise() -> None:
+    assert measure(delayed(250, 4, noise=1.0)).prominence > 5
+    assert measure(pair(draw(250, 1), draw(250, 2))).prominence < 4
 
 
-def test_clarity_has_no_scale_and_asks_for_a_background() -> None:
+def test_prominence_has_no_scale_and_needs_a_background() -> None:
     values = np.random.default_rng(0).normal(size=101)
     values[50] = 6.0
     curve = SyncCurve(np.arange(-50, 51) / FPS, values, np.full(101, 50))
     scaled = replace(curve, similarity=0.01 * values - 3)
-    assert measure_clarity(curve, 0, 5) == pytest.approx(measure_clarity(scaled, 0, 5), rel=1e-6)
+    assert measure_prominence(curve, 0, 5) == pytest.approx(measure_prominence(scaled, 0, 5), rel=1e-6)
     away = np.delete(values, np.arange(45, 56))
-    assert measure_clarity(curve, 0, 5) == pytest.approx((6.0 - away.mean()) / away.std())
+    assert measure_prominence(curve, 0, 5) == pytest.approx((6.0 - away.mean()) / away.std())
     short = replace(curve, similarity=np.where(np.abs(np.arange(-50, 51)) < 10, values, np.nan))
-    assert measure_clarity(short, 0, 5) == 0.0
+    assert measure_prominence(short, 0, 5) == 0.0
     flat = replace(curve, similarity=np.zeros(101))
-    assert measure_clarity(flat, 0, 5) == 0.0
+    assert measure_prominence(flat, 0, 5) == 0.0

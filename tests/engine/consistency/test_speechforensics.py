@@ -1,4 +1,4 @@
-"""SpeechForensics' score: the reference's numbers, its way with two lengths, its one face."""
+"""SpeechForensics score: reference numbers, unequal lengths, the first face."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from engine.consistency.speechforensics import (
-    compare_as_paper,
-    count_sound,
-    find_paper_offset,
-    follow_first_face,
-    measure_as_paper,
+    correlate_offsets,
+    count_audio_frames,
+    find_speechforensics_offset,
+    measure_speechforensics,
     resample_rows,
+    select_first_face,
 )
 from engine.faces.landmark_features import N_MOTION
 from engine.features.crop_plan import MAX_FRAMES, choose_first_face, join_rows
@@ -29,11 +29,11 @@ def test_curve_and_score_are_those_of_the_reference(file: Path, tag: str) -> Non
         video, audio = golden[f"{tag}.video_features"], golden[f"{tag}.audio_features"]
         curve, score = golden[f"{tag}.offset_similarity"], float(golden[f"{tag}.score"])
     assert (len(video), len(audio)) == (30, 32)  # so that rows have to be repeated
-    np.testing.assert_allclose(compare_as_paper(video, audio).similarity, curve, atol=1e-6)
-    found = measure_as_paper(video, audio)
+    np.testing.assert_allclose(correlate_offsets(video, audio).similarity, curve, atol=1e-6)
+    found = measure_speechforensics(video, audio)
     assert found.score == pytest.approx(score, abs=1e-6)
     assert found.offset_s == pytest.approx((int(curve.argmax()) - 15) / 25)
-    assert find_paper_offset(video, audio) == (found.score, round(found.offset_s * 25))
+    assert find_speechforensics_offset(video, audio) == (found.score, round(found.offset_s * 25))
 
 
 def rows(n_frames: int, seed: int = 0) -> np.ndarray:
@@ -45,27 +45,27 @@ def test_offset_is_positive_where_the_sound_comes_late_and_its_zeros_cost(late: 
     own = rows(120)
     sound = np.roll(own, late, axis=0)[max(0, late) :][: 120 - abs(late)]
     sound = np.pad(sound, ((max(0, late), max(0, -late)), (0, 0)))  # nothing of the other end comes round
-    found = measure_as_paper(own, sound)
+    found = measure_speechforensics(own, sound)
     assert found.offset_s == pytest.approx(late / 25)
     assert found.score == pytest.approx(1 - abs(late) / 120)
     assert found.curve.pairs[15 + late] == 120 - abs(late)
 
 
 def test_figures_that_the_paper_lacks_are_absent() -> None:
-    found = measure_as_paper(rows(60), rows(60, 1))
+    found = measure_speechforensics(rows(60), rows(60, 1))
     assert (found.dynamic_score, found.drift_s, found.beyond_s, found.windows) == (None, None, None, ())
 
 
 def test_scale_of_a_feature_is_nothing_to_the_score() -> None:
     video, audio = rows(80), rows(80, 1)
     loud = audio * np.linspace(0.1, 9, 80, dtype=np.float32)[:, None]
-    assert measure_as_paper(video, loud).score == pytest.approx(measure_as_paper(video, audio).score)
+    assert measure_speechforensics(video, loud).score == pytest.approx(measure_speechforensics(video, audio).score)
 
 
-def test_clarity_tells_agreement_from_noise() -> None:
+def test_prominence_separates_agreement_from_noise() -> None:
     own = rows(150)
-    assert measure_as_paper(own, own + rows(150, 1)).clarity > 4
-    assert measure_as_paper(own, rows(150, 2)).clarity < 4
+    assert measure_speechforensics(own, own + rows(150, 1)).prominence > 4
+    assert measure_speechforensics(own, rows(150, 2)).prominence < 4
 
 
 @pytest.mark.parametrize(("n_rows", "length"), [(30, 32), (32, 30), (5, 5), (1, 4), (7, 1)])
@@ -80,12 +80,12 @@ def test_only_the_first_50_seconds_count() -> None:
     video, audio = rows(1400), rows(1400, 1)
     other = np.concatenate([audio[:MAX_FRAMES], rows(150, 2)])
     assert MAX_FRAMES == 1250
-    assert measure_as_paper(video, audio).score == measure_as_paper(video, other).score
+    assert measure_speechforensics(video, audio).score == measure_speechforensics(video, other).score
 
 
 def test_sound_ends_with_its_last_frame() -> None:
-    assert count_sound(np.array([False, True, False, True, False])) == 4
-    assert count_sound(np.zeros(5, bool)) == 0
+    assert count_audio_frames(np.array([False, True, False, True, False])) == 4
+    assert count_audio_frames(np.zeros(5, bool)) == 0
 
 
 def make_track(start: int, length: int, face_px: float, value: float, unseen: tuple[int, ...] = ()) -> FaceFeatures:
@@ -120,7 +120,7 @@ def test_frames_without_a_face_lie_on_a_line_and_the_ends_stand_still() -> None:
 
 def test_first_face_spans_the_clip_for_50_seconds_at_most() -> None:
     long = make_observation(1300, make_track(100, 900, 150.0, 1.0), make_track(1100, 200, 90.0, 3.0))
-    first = follow_first_face(long)
+    first = select_first_face(long)
     assert first is not None
     assert (first.start, first.end, first.face_px) == (0, MAX_FRAMES, 150.0)
     assert not first.seen[:100].any() and first.seen[100:1000].all() and not first.seen[1000:1100].any()
@@ -132,10 +132,10 @@ def test_first_face_spans_the_clip_for_50_seconds_at_most() -> None:
 def test_first_face_brings_the_mouths_that_were_cut_for_it() -> None:
     mouths = np.zeros((30, 96, 96), np.uint8)
     seen = replace(make_observation(30, make_track(0, 30, 100.0, 1.0)), first_mouths=mouths)
-    first = follow_first_face(seen)
+    first = select_first_face(seen)
     assert first is not None and first.mouths is mouths
 
 
 def test_no_face_is_no_first_face() -> None:
-    assert follow_first_face(make_observation(30)) is None
-    assert follow_first_face(make_observation(30, make_track(0, 10, 50.0, 1.0, unseen=tuple(range(10))))) is None
+    assert select_first_face(make_observation(30)) is None
+    assert select_first_face(make_observation(30, make_track(0, 10, 50.0, 1.0, unseen=tuple(range(10))))) is None
