@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from engine.calibration.apply import check_consistency, find_calibration, judge_consistency
+from engine.calibration.apply import apply_calibration, check_consistency, find_calibration
 from engine.calibration.records import Calibration, Task
 from engine.consistency.gates import (
     Gated,
@@ -274,7 +274,7 @@ def _report_consistency(scored: _Scored, calibration: Calibration | None) -> Con
     (status, reasons), found = scored.gated, scored.measured
     told: dict[str, Any] = {"llr": None}
     if calibration is not None and found is not None:
-        told |= judge_consistency(calibration, found.score, scored.speech_s, scored.face.face_px, reasons)
+        told |= apply_calibration(calibration, found.score, scored.speech_s, scored.face.face_px, reasons)
     return ConsistencyReport(
         status=status,
         reasons=reasons,

@@ -1,4 +1,4 @@
-"""What a score means: scores of trials whose truth is known become log10 likelihood ratios, bounded and measured.
+"""Calibration: scores to bounded log10 likelihood ratios, fitted and validated on labelled trials.
 
-`records.Calibration` is what is kept, approved and applied; importing it imports neither torch nor scikit-learn.
+`records.Calibration` is stored, approved and applied; importing it imports neither torch nor scikit-learn.
 """

@@ -1,4 +1,4 @@
-"""From scored trials to a record that somebody else may approve: parameters of all trials, figures of held-out ones."""
+"""Build a draft record from scored trials: parameters fitted to all trials, metrics of held-out ones."""
 
 from dataclasses import dataclass, replace
 from importlib import metadata
@@ -16,7 +16,7 @@ from engine.calibration.records import (
     Policy,
     Task,
     seal,
-    tell_time,
+    utc_now,
 )
 from engine.calibration.trials import ScoredTrials
 from engine.calibration.validation import RESAMPLES, HeldOutRatios, choose_threshold, cross_validate, measure
@@ -25,9 +25,9 @@ from engine.errors import Code
 
 SPEECH, FACE = "log speech seconds", "log face size"  # natural logarithms; the width of a face is in pixels
 PROBE, ENROLLED = "log probe seconds", "log enrolled seconds"
-LEAST_LLR = STARTS[0]  # below it there is no support, so neither zone begins there
+LEAST_LLR = STARTS[0]  # lower ratios support neither hypothesis, so no zone begins below
 QUALITIES = {
-    Task.CONSISTENCY: (SPEECH,),  # face size as well made held-out figures worse, see docs/calibration.md
+    Task.CONSISTENCY: (SPEECH,),  # adding the face size made held-out metrics worse, see docs/calibration.md
     Task.VERIFICATION: (PROBE, ENROLLED),
     Task.IDENTIFICATION: (PROBE, ENROLLED),
 }
@@ -40,17 +40,17 @@ POPULATION = {
 
 @dataclass(frozen=True, slots=True)
 class DraftOptions:
-    """What a person decides."""
+    """Choices of the author."""
 
     author: str
     kind: CalibratorKind = CalibratorKind.LOGISTIC
-    qualities: tuple[str, ...] | None = None  # of the trials'; None: what is best for the task
+    qualities: tuple[str, ...] | None = None  # a subset of the trials' covariates; None: default of the task
     version: str = "1.0.0"
     false_support: float = 0.05
     false_against: float = 0.05
     seed: int = 0
     resamples: int = RESAMPLES
-    population: str = ""  # empty: what the trials of the task are, in general words
+    population: str = ""  # empty: general description of the task's trials
     supersedes: str = ""
     notebook_sha256: str = ""
     note: str = ""
@@ -59,17 +59,17 @@ class DraftOptions:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Draft:
-    """A record, with the held-out trials that its figures are of, for plots."""
+    """A draft record and the held-out trials behind its metrics, for plots."""
 
     record: Calibration
     held: HeldOutRatios
 
 
 def draft(trials: ScoredTrials, options: DraftOptions) -> Draft:
-    """Fit, measure on held-out sources, and write it all down; BAD_SCORES where there is too little for that."""
+    """Fit, validate on held-out sources and build the record; BAD_SCORES for too few trials."""
     if not options.author.strip():
         raise Code.BAD_SCORES(
-            "A calibration needs an author.", "Name who made it with --author; another person approves it."
+            "A calibration needs an author.", "Name the author with --author; another person approves it."
         )
     conformal = _fit_conformal(trials, options.seed)
     trials = choose_qualities(trials, QUALITIES[trials.task] if options.qualities is None else options.qualities)
@@ -98,7 +98,7 @@ def draft(trials: ScoredTrials, options: DraftOptions) -> Draft:
         author=options.author.strip(),
         approver="",
         status=CalibrationStatus.DRAFT,
-        created=options.created or tell_time(),
+        created=options.created or utc_now(),
         supersedes=options.supersedes,
         notebook_sha256=options.notebook_sha256,
         note=options.note,
@@ -107,7 +107,7 @@ def draft(trials: ScoredTrials, options: DraftOptions) -> Draft:
 
 
 def choose_qualities(trials: ScoredTrials, names: tuple[str, ...]) -> ScoredTrials:
-    """Keep the named qualities alone; BAD_SCORES where one was not measured."""
+    """Keep the named quality covariates; BAD_SCORES where one is missing."""
     lacking = sorted(set(names) - set(trials.quality_names))
     if lacking:
         raise Code.BAD_SCORES(
@@ -118,7 +118,7 @@ def choose_qualities(trials: ScoredTrials, names: tuple[str, ...]) -> ScoredTria
 
 
 def _choose_policy(held: HeldOutRatios, fitted: Fitted, options: DraftOptions) -> Policy:
-    """Place the zones by what held-out trials did; a zone that the wished rate leaves no room for lies out of reach."""
+    """Set the zone thresholds by the target error rates on held-out trials; out of reach where a rate allows none."""
     same = held.trials.same
     beyond = max(fitted.bounds.upper_llr, LEAST_LLR) + 1, max(-fitted.bounds.lower_llr, LEAST_LLR) + 1
     supported = choose_threshold(held.llrs[~same], options.false_support)
@@ -146,7 +146,7 @@ def _count(held: HeldOutRatios) -> Counts:
 
 
 def _fit_conformal(trials: ScoredTrials, seed: int) -> Conformal | None:
-    """From the trials of real clips with their own voice, where their length is told."""
+    """Fit to same-source trials with a known length of speech."""
     if trials.task != Task.CONSISTENCY or SPEECH not in trials.quality_names:
         return None
     seconds = np.exp(trials.qualities[:, trials.quality_names.index(SPEECH)])

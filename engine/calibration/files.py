@@ -1,10 +1,8 @@
-"""Calibration records as files.
+"""Calibration record files, and the fixed rules that approve the shipped records.
 
-Who approves the records that come with the program: fixed rules, since no second person looks at them.
-
-The author chooses clips, options and words; whoever approves must be somebody else. For a release that is this file: it
-looks at held-out figures alone, which the author's choices cannot argue with, and it is no judgement of whether a
-record suits a use. Whoever relies on ratios in earnest calibrates on recordings of their own and has a person approve.
+The approver must not be the author, who chooses clips, options and texts. For a release these rules approve: they
+check held-out metrics only, which the author's choices do not affect, and do not assess fitness for a use. Casework
+needs a calibration on recordings of the case and the approval of a person.
 """
 
 from collections.abc import Iterator
@@ -16,76 +14,76 @@ from engine.calibration.validation import ALL
 from engine.errors import Code, FolderUnwritable
 
 SHIPPED = Path(__file__).parent / "shipped"
-"""Approved records that come with the program; the drafts they were approved from are in `docs/calibration-drafts`."""
+"""Shipped approved records; their drafts are in `docs/calibration-drafts`."""
 
 
 def read_record(path: Path) -> Calibration:
-    """Read a record; BAD_CALIBRATION where there is none, or it was changed since it was sealed."""
+    """Read a record; BAD_CALIBRATION for a missing, invalid or modified file."""
     try:
         text = path.read_text("utf-8")
     except OSError as cause:
         raise Code.BAD_CALIBRATION(f"The record {path} cannot be read: {cause.strerror}.", "Check its name.") from cause
     except UnicodeDecodeError as cause:
         raise Code.BAD_CALIBRATION(
-            f"The record {path} is no text in UTF-8.", "Make it with `wayspeak calibrate`."
+            f"The record {path} is not UTF-8 text.", "Make it with `wayspeak calibrate`."
         ) from cause
     return from_json(text)
 
 
 def write_record(record: Calibration, path: Path) -> None:
-    """Write a record, or say why that cannot be."""
+    """Write a record; FolderUnwritable on a file error."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(to_json(record), encoding="utf-8")
     except OSError as cause:
-        raise FolderUnwritable(f"{path} cannot be written: {cause.strerror}.", "Choose another place.") from cause
+        raise FolderUnwritable(f"{path} cannot be written: {cause.strerror}.", "Choose another folder.") from cause
 
 
 @cache
 def list_shipped() -> tuple[Calibration, ...]:
-    """Read the records that come with the program once, in the order of their file names."""
+    """Read the shipped records once, in the order of their file names."""
     return tuple(read_record(path) for path in sorted(SHIPPED.glob("*.json")))
 
 
 APPROVER = "Wayspeak release rules 1"
 MIN_PEOPLE = 15
-MAX_MISCALIBRATION = 0.05  # bits: what is lost by calibration, told as the lower end of its interval
+MAX_MISCALIBRATION = 0.05  # bits: lower end of the interval of Cllr_cal
 RATIOS = (10, 100)
 
 
 def approve_by_rules(record: Calibration, created: str = "") -> Calibration:
-    """Give the approved record; BAD_CALIBRATION names every rule that it does not keep."""
+    """Return the approved record; BAD_CALIBRATION names every broken rule."""
     broken = list(find_broken_rules(record))
     if broken:
         raise Code.BAD_CALIBRATION(
-            f"The calibration {record.id[:12]} does not keep the rules of a release: {'; '.join(broken)}.",
-            "Calibrate on more people, or let a person look at it and approve it.",
+            f"The calibration {record.id[:12]} breaks the release rules: {'; '.join(broken)}.",
+            "Calibrate on more people, or let a person review and approve it.",
         )
     return record.approve(APPROVER, created)
 
 
 def find_broken_rules(record: Calibration) -> Iterator[str]:
-    """Say in words which rules a record does not keep, on all held-out trials together."""
+    """Describe each rule that a record breaks, on all held-out trials together."""
     found = {one.name: one for one in record.metrics if one.condition == ALL}
     if not record.population or not record.note:
-        yield "it does not say whom it stands for and where it is weak"
+        yield "population or limitations are missing"
     if record.counts.people < MIN_PEOPLE:
-        yield f"it is of {record.counts.people} people, wanted {MIN_PEOPLE} at least"
+        yield f"it has {record.counts.people} people, fewer than {MIN_PEOPLE}"
     if not _high(found, "cllr") < 1:
-        yield "Cllr may be 1 or more: as good as saying nothing"
+        yield "Cllr may be 1 or more: no better than no calibration"
     if not _low(found, "cllr_cal") <= MAX_MISCALIBRATION:
-        yield f"Cllr_cal is surely above {MAX_MISCALIBRATION}"
+        yield f"Cllr_cal is significantly above {MAX_MISCALIBRATION}"
     for ratio in RATIOS:
-        for name, what in (
+        for name, side in (
             (f"different_lr_from_{ratio}", "for the first"),
             (f"same_lr_to_1/{ratio}", "for the second"),
         ):
             if not _low(found, name) <= 1 / ratio:
-                yield f"ratios of {ratio} and more {what} hypothesis mislead in more than 1 of {ratio}"
+                yield f"ratios of {ratio} and more {side} hypothesis mislead in more than 1 of {ratio}"
 
 
 def _high(found: dict[str, Metric], name: str) -> float:
-    """Upper end of the interval; infinite where there is none, so that no rule is kept by silence."""
+    """Upper end of the interval; infinite without one, so that a missing metric breaks the rule."""
     metric = found.get(name)
     return float("inf") if metric is None or metric.high is None else metric.high
 

@@ -1,8 +1,6 @@
-"""Calibrators fitted to trials whose truth is known: affine logistic regression, or isotonic with trials enough.
+"""Fit calibrators and LR bounds to labelled trials: affine logistic regression, or isotonic for many trials.
 
-How far likelihood ratios may go: bounds that the number of trials, and what misled among them, can back.
-
-Two published methods and a count of people; the narrowest is taken on either side.
+The bounds are the narrowest of two published methods and a count of person pairs, on each side.
 """
 
 from dataclasses import dataclass
@@ -17,7 +15,7 @@ from engine.errors import Code
 from engine.metrics import LN_10, pool_violators
 
 STEP, FINE_STEP = 0.01, 0.001  # of log10 LR
-EXTREME = 9.0  # no likelihood ratio is looked at beyond
+EXTREME = 9.0  # log10 LRs are clipped to this
 METHOD = (
     "the narrowest of ELUB (Vergeer et al. 2016), invariance verification (Alberink et al. 2025) and the number of "
     "different pairs of people"
@@ -25,10 +23,10 @@ METHOD = (
 
 
 def find_bounds(llrs: np.ndarray, same: np.ndarray, people: np.ndarray) -> Bounds:
-    """Bound log10 LRs (N,) of trials whose truth is `same` (N,) bool; ValueError where a hypothesis has none.
+    """Bound log10 LRs (N,) of trials labelled `same` (N,) bool; ValueError where a hypothesis has none.
 
-    Trials of the same two `people` (N, 2) are not independent, so no bound is further away than the log10 of the
-    different pairs of people on the other side, and one.
+    Trials of the same two `people` (N, 2) are not independent, so no bound exceeds log10(1 + the number of distinct
+    pairs of people on the other side).
     """
     if same.all() or not same.any():
         raise ValueError("bounds need trials of both hypotheses")
@@ -39,22 +37,22 @@ def find_bounds(llrs: np.ndarray, same: np.ndarray, people: np.ndarray) -> Bound
 
 
 def bound_by_utility(llrs: np.ndarray, same: np.ndarray) -> tuple[float, float]:
-    """Empirical lower and upper bound (ELUB): where using the ratios costs no more than ignoring them.
+    """Empirical lower and upper bound (ELUB): the range where using the ratios costs no more than ignoring them.
 
-    Vergeer, van Es, de Jongh, Alberink and Stoel, Science & Justice 56 (2016) 482-491. One misleading trial, as strong
-    as can be, is added to either side; a threshold t costs the refused of the first hypothesis and t times the accepted
-    of the second. No bound is further away than the log10 of the trials on the other side and one.
+    Vergeer, van Es, de Jongh, Alberink and Stoel, Science & Justice 56 (2016) 482-491. One maximally misleading trial
+    is added to each side; a threshold t costs the rejected trials of the first hypothesis and t times the accepted ones
+    of the second. No bound exceeds log10(1 + the number of trials on the other side).
     """
-    held = np.clip(llrs, -EXTREME, EXTREME)
+    clipped = np.clip(llrs, -EXTREME, EXTREME)
     n_same, n_different = int(same.sum()), int((~same).sum())
-    lowest = max(float(held.min()), -np.log10(n_same + 1))
-    highest = min(float(held.max()), np.log10(n_different + 1))
+    lowest = max(float(clipped.min()), -np.log10(n_same + 1))
+    highest = min(float(clipped.max()), np.log10(n_different + 1))
     first, last = min(0, int(np.floor(lowest / STEP))), max(0, int(np.floor(highest / STEP)) + 1)
     steps = np.arange(first, last + 1) * STEP
-    refused = (np.searchsorted(np.sort(held[same]), steps, "right") + 1) / (n_same + 1)
-    accepted = (n_different - np.searchsorted(np.sort(held[~same]), steps, "right") + 1) / (n_different + 1)
-    used = refused + 10**steps * accepted
-    ignored = np.where(steps >= 0, 1.0, 10**steps)  # every ratio is 1: accepted below a threshold of 1, refused from it
+    rejected = (np.searchsorted(np.sort(clipped[same]), steps, "right") + 1) / (n_same + 1)
+    accepted = (n_different - np.searchsorted(np.sort(clipped[~same]), steps, "right") + 1) / (n_different + 1)
+    used = rejected + 10**steps * accepted
+    ignored = np.where(steps >= 0, 1.0, 10**steps)  # every ratio is 1: accepted below a threshold of 1, else rejected
     worse = ignored < used
     lower = max([*(steps[worse & (steps <= 0)] + STEP), steps[0]])
     upper = min([*(steps[worse & (steps >= 0)] - STEP), steps[-1]])
@@ -62,36 +60,36 @@ def bound_by_utility(llrs: np.ndarray, same: np.ndarray) -> tuple[float, float]:
 
 
 def bound_by_invariance(llrs: np.ndarray, same: np.ndarray) -> tuple[float, float]:
-    """Bounds by invariance verification: as far as the share beyond a ratio is at least that ratio times as common.
+    """Bounds by invariance verification: the range where the tail beyond each ratio is at least that ratio as common.
 
-    Alberink, Leegwater, Malmborg, Nordgaard, Sjerps and van der Ham, 2025, as in the package lir. Shares are estimated
-    with Jeffreys's prior, so that none is 0 or 1. From 0 outwards, the last step before the first that fails.
+    Alberink, Leegwater, Malmborg, Nordgaard, Sjerps and van der Ham, 2025, as in the package lir. Tail probabilities
+    use Jeffreys's prior, so that none is 0 or 1. The bound is the last step from 0 outwards before the first failure.
     """
-    held = np.clip(llrs, -EXTREME, EXTREME)
-    first, last = (round(edge / FINE_STEP) for edge in (min(0.0, float(held.min())), max(0.0, float(held.max()))))
+    clipped = np.clip(llrs, -EXTREME, EXTREME)
+    first, last = (round(edge / FINE_STEP) for edge in (min(0.0, float(clipped.min())), max(0.0, float(clipped.max()))))
     steps = np.arange(first, last + 1) * FINE_STEP
     above = []
     for kind in (same, ~same):
-        n_above = kind.sum() - np.searchsorted(np.sort(held[kind]), steps, "left")
+        n_above = kind.sum() - np.searchsorted(np.sort(clipped[kind]), steps, "left")
         above.append((n_above + 0.5) / (kind.sum() + 1))
     high = np.log10(above[0] / above[1]) - steps
     low = steps - np.log10((1 - above[0]) / (1 - above[1]))
     fails_high, fails_low = np.flatnonzero((high < 0) & (steps > 0)), np.flatnonzero((low < 0) & (steps < 0))
-    upper = steps[fails_high[0] - 1] if len(fails_high) else float(held[same].max())
-    lower = steps[fails_low[-1] + 1] if len(fails_low) else float(held[~same].min())
+    upper = steps[fails_high[0] - 1] if len(fails_high) else float(clipped[same].max())
+    lower = steps[fails_low[-1] + 1] if len(fails_low) else float(clipped[~same].min())
     return min(float(lower), 0.0), max(float(upper), 0.0)
 
 
-EFFECTIVE_PRIOR = 0.5  # both hypotheses weigh the same in fitting, so the log-odds are the likelihood ratio
-PENALTY = 1.0  # on standardised inputs; it keeps parted scores from an endless slope, and says little else
-MIN_EACH, MIN_EACH_ISOTONIC = 20, 200  # trials of either hypothesis
-MIN_PEOPLE = 4  # on either side of the truth
-MIN_SPREAD = 0.05  # of a quality, in natural logarithms: below it there is nothing to learn of it
+EFFECTIVE_PRIOR = 0.5  # equal weight of both hypotheses, so that the log-odds are the log LR
+PENALTY = 1.0  # on standardised inputs; it bounds the slope of perfectly separated scores
+MIN_EACH, MIN_EACH_ISOTONIC = 20, 200  # trials of each hypothesis
+MIN_PEOPLE = 4  # of each hypothesis
+MIN_SPREAD = 0.05  # deviation of a quality, natural logarithm; below it the quality is ignored
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fitted:
-    """A calibrator with what of the trials it looks at, and how far it may be believed."""
+    """A fitted calibrator, its covariates and its LR bounds."""
 
     kind: CalibratorKind
     parameters: Logistic | Isotonic
@@ -105,9 +103,9 @@ class Fitted:
 
 
 def fit(trials: ScoredTrials, kind: CalibratorKind = CalibratorKind.LOGISTIC) -> Fitted:
-    """Fit a calibrator and its bounds; BAD_SCORES where there are too few trials or people for it.
+    """Fit a calibrator and its bounds; BAD_SCORES for too few trials or people.
 
-    The logistic one looks at all qualities of the trials, the isotonic one at none.
+    The logistic calibrator uses all qualities of the trials, the isotonic one none.
     """
     check_enough(trials, MIN_EACH_ISOTONIC if kind == CalibratorKind.ISOTONIC else MIN_EACH)
     parameters: Logistic | Isotonic
@@ -120,22 +118,22 @@ def fit(trials: ScoredTrials, kind: CalibratorKind = CalibratorKind.LOGISTIC) ->
 
 
 def check_enough(trials: ScoredTrials, n_each: int = MIN_EACH) -> None:
-    """Raise BAD_SCORES where either hypothesis has too few trials, or trials of too few people."""
-    for kind, name in ((trials.same, "hold"), (~trials.same, "do not hold")):
+    """Raise BAD_SCORES where a hypothesis has too few trials or people."""
+    for kind, name in ((trials.same, "same"), (~trials.same, "different")):
         people = set(trials.people[kind].ravel())
         if kind.sum() < n_each or len(people) < MIN_PEOPLE:
             raise Code.BAD_SCORES(
-                f"Of trials in which the two sides {name} together there are {kind.sum()}, of {len(people)} people; "
-                f"wanted {n_each} of {MIN_PEOPLE} at least.",
+                f"There are {kind.sum()} {name}-source trials of {len(people)} people; "
+                f"{n_each} of {MIN_PEOPLE} people are required.",
                 "Add clips of other people; the logistic calibrator needs fewer trials than the isotonic one.",
             )
 
 
 def fit_logistic(trials: ScoredTrials) -> tuple[Logistic, tuple[str, ...]]:
-    """Fit with the products of score and qualities, and name the qualities.
+    """Fit with the products of score and qualities; return the calibrator and the names of its qualities.
 
-    The products go where the likelihood ratio would fall while the score rises, and then the qualities; where it falls
-    even so, the scores say nothing, and every likelihood ratio is 1.
+    Where the likelihood ratio would fall while the score rises, the products are dropped, then the qualities; where it
+    still falls, the scores carry no evidence and every likelihood ratio is 1.
     """
     names = tuple(name for name in trials.quality_names if _varies(trials, name))
     for chosen, with_products in ((names, True), (names, False), ((), False)):
@@ -146,19 +144,19 @@ def fit_logistic(trials: ScoredTrials) -> tuple[Logistic, tuple[str, ...]]:
 
 
 def fit_isotonic(trials: ScoredTrials) -> Isotonic:
-    """Pool adjacent violators; a pool with one hypothesis alone is given half a trial of the other, to stay finite."""
+    """Pool adjacent violators; a pool of one hypothesis counts half a trial of the other, to stay finite."""
     counted = np.where(trials.same, 0.5 / trials.same.sum(), 0.5 / (~trials.same).sum())
     posterior, _ = pool_violators(trials.scores, trials.same, counted)
     least, most = 0.5 / trials.same.sum(), 0.5 / (~trials.same).sum()
-    held = np.clip(posterior, least, 1 - most)
-    llrs = np.log10(held / (1 - held))
+    posterior = np.clip(posterior, least, 1 - most)
+    llrs = np.log10(posterior / (1 - posterior))
     steps = np.unique(trials.scores)
     kept = _find_ends(llrs)
     return Isotonic(_plain(steps[kept]), _plain(llrs[kept]))
 
 
 def pick_qualities(trials: ScoredTrials, names: tuple[str, ...]) -> np.ndarray:
-    """(N, Q) the named columns."""
+    """(N, Q) columns of the named qualities."""
     return trials.qualities[:, [trials.quality_names.index(name) for name in names]]
 
 
@@ -166,8 +164,9 @@ def _fit_logistic(trials: ScoredTrials, names: tuple[str, ...], with_products: b
     qualities = pick_qualities(trials, names)
     columns = np.column_stack([trials.scores, qualities])
     centre, scale = columns.mean(axis=0), np.maximum(columns.std(axis=0), 1e-12)
-    told = (columns - centre) / scale
-    inputs = np.column_stack([told, told[:, :1] * told[:, 1:]]) if with_products else told
+    inputs = (columns - centre) / scale
+    if with_products:
+        inputs = np.column_stack([inputs, inputs[:, :1] * inputs[:, 1:]])
     model = LogisticRegression(
         C=PENALTY, class_weight="balanced", solver="newton-cholesky", tol=1e-10
     )  # exact in a few steps
@@ -197,7 +196,7 @@ def _varies(trials: ScoredTrials, name: str) -> bool:
 
 
 def _find_ends(llrs: np.ndarray) -> np.ndarray:
-    """(K,) bool: the first and the last of each run of one value; what lies between is on the line of both."""
+    """(K,) bool: first and last of each run of equal values, which interpolation needs."""
     new = np.append(True, llrs[1:] != llrs[:-1])
     last = np.append(llrs[1:] != llrs[:-1], True)
     return new | last

@@ -1,7 +1,7 @@
-"""The record of a calibration: what turns scores of one recipe into log10 likelihood ratios, and what backs that.
+"""Calibration record: parameters that turn scores of one recipe into log10 LRs, with metrics and provenance.
 
-Records are never changed: approving or retiring one writes another that supersedes it. Its id is the hash of all it
-says, so a record that was tampered with is refused. Importing this imports neither torch nor scikit-learn.
+Records are immutable: approval or retirement writes a new record that supersedes the old one. The id is the hash of
+the content, so a modified record is refused. Importing this imports neither torch nor scikit-learn.
 """
 
 import hashlib
@@ -29,22 +29,22 @@ HASH = re.compile(r"[0-9a-f]{64}")
 
 
 class Task(StrEnum):
-    """What question the scores answer."""
+    """Question that the scores answer."""
 
     CONSISTENCY = "consistency"  # do this face and this voice belong to the same speech?
     VERIFICATION = "verification"  # are these two samples of one person's way of speaking?
-    IDENTIFICATION = "identification"  # is the first candidate of a search the person looked for?
+    IDENTIFICATION = "identification"  # is the first candidate of a search the person in the probe?
 
 
 class CalibratorKind(StrEnum):
-    """How scores become likelihood ratios."""
+    """Kind of calibrator."""
 
     LOGISTIC = "logistic"
     ISOTONIC = "isotonic"
 
 
 class CalibrationStatus(StrEnum):
-    """A draft judges nothing; an approved one does until it is retired."""
+    """Only an approved record is applied, until it is retired."""
 
     DRAFT = "draft"
     APPROVED = "approved"
@@ -53,65 +53,65 @@ class CalibrationStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What the data support: no log10 LR beyond is ever told."""
+    """LR bounds that the data support; log10 LRs are clipped to them."""
 
     lower_llr: float
     upper_llr: float
-    method: str  # how each of the two came about
+    method: str  # that set the bounds
 
     def __post_init__(self) -> None:
         if not self.lower_llr <= 0 <= self.upper_llr:
-            raise ValueError(f"bounds from {self.lower_llr} to {self.upper_llr}, wanted 0 between them")
+            raise ValueError(f"bounds from {self.lower_llr} to {self.upper_llr} do not include 0")
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Three zones: supported from one log10 LR on, against from another down, inconclusive between."""
+    """Thresholds of the three zones: supported, inconclusive, against."""
 
     supported_llr: float
     against_llr: float
-    false_support: float  # wished share of the second hypothesis's trials that are called supported
-    false_against: float  # wished share of the first hypothesis's trials that are called against
+    false_support: float  # target rate of second-hypothesis trials reported as supported
+    false_against: float  # target rate of first-hypothesis trials reported as against
 
     def __post_init__(self) -> None:
         if not self.against_llr < self.supported_llr:
             raise ValueError(
-                f"against at {self.against_llr} and supported at {self.supported_llr}: wanted room between"
+                f"the against threshold {self.against_llr} is not below the supported one {self.supported_llr}"
             )
         if not (0 < self.false_support < 1 and 0 < self.false_against < 1):
-            raise ValueError("a wished rate is not between 0 and 1")
+            raise ValueError("a target error rate is not between 0 and 1")
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What stands behind a calibration."""
+    """Sizes of the data behind a calibration."""
 
-    same: int  # trials in which the first hypothesis holds
+    same: int  # trials of the first hypothesis
     different: int
     people: int
-    sources: int  # that were held out in turn
+    sources: int  # held out in turn
     clips: int
-    abstained: int  # clips or samples that the gates refused
-    gallery_size: int  # people among whom each search was made; 0: no search
+    abstained: int  # clips or samples refused by the gates
+    gallery_size: int  # people in each search; 0: no search
 
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A figure on trials whose sources were held out."""
+    """A metric of held-out trials."""
 
     name: str
-    condition: str  # `all`, or the trials that it is of
+    condition: str  # `all`, or a condition of the trials
     value: float
-    low: float | None  # 95 % interval; None where it cannot be told
+    low: float | None  # 95 % interval; None where it cannot be estimated
     high: float | None
-    over: str  # what was resampled: people, sources; empty without an interval
+    over: str  # resampled units: people or sources; empty without an interval
     n_same: int
     n_different: int
 
 
 @dataclass(frozen=True, slots=True)
 class Stratum:
-    """Scores of real clips of about one length of speech, one of each person."""
+    """Scores of real clips within a range of speech length, one per person."""
 
     from_s: float
     to_s: float | None  # None: no end
@@ -119,13 +119,13 @@ class Stratum:
 
     @property
     def smallest_p(self) -> float:
-        """No clip can be told to be stranger than this."""
+        """Smallest possible p-value of this stratum."""
         return 1 / (len(self.scores) + 1)
 
 
 @dataclass(frozen=True, slots=True)
 class Conformal:
-    """What real clips score, by length of speech: finite-sample p-values of being as real clips are."""
+    """Scores of real clips by length of speech, for finite-sample p-values."""
 
     strata: tuple[Stratum, ...]
 
@@ -133,32 +133,32 @@ class Conformal:
 @with_config(ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, str_max_length=MAX_TEXT))
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """See the head of this file. `llrs` applies it; `approve` and `retire` give the record that supersedes it."""
+    """Calibration record; `llrs` applies it, `approve` and `retire` return the record that supersedes it."""
 
-    id: str  # SHA-256 of all the rest
+    id: str  # SHA-256 of the other fields
     version: str  # 1.2.3, of the task
     task: Task
-    recipe: str  # of the scores it is for
-    scored_by: str  # words: the weights of the recipe, or others of the same training that stand for them
-    population: str  # words: who and what the second hypothesis was drawn from
+    recipe: str  # of the scores
+    scored_by: str  # text: the weights of the recipe, or substitutes of the same training
+    population: str  # text: population of the second hypothesis
     calibrator: CalibratorKind
     parameters: Logistic | Isotonic
-    effective_prior: float  # of the first hypothesis in fitting; its log-odds were taken off
-    qualities: tuple[str, ...]  # names of the columns that `llrs` wants
+    effective_prior: float  # of the first hypothesis in fitting; its log-odds are subtracted
+    qualities: tuple[str, ...]  # names of the covariates that `llrs` requires
     bounds: Bounds
     policy: Policy
     counts: Counts
     metrics: tuple[Metric, ...]
-    conformal: Conformal | None  # for consistency alone
+    conformal: Conformal | None  # consistency only
     manifest_sha256: str
     code_version: str
     seed: int
     author: str
-    approver: str  # empty until it is approved; never the author
+    approver: str  # empty before approval; never the author
     status: CalibrationStatus
     created: str  # ISO 8601, UTC
-    supersedes: str  # id of the record before; empty for the first
-    notebook_sha256: str  # empty where no notebook made it
+    supersedes: str  # id of the previous record; empty for the first
+    notebook_sha256: str  # empty without a notebook
     note: str
 
     def __post_init__(self) -> None:
@@ -166,12 +166,12 @@ class Calibration:
 
     @property
     def is_approved(self) -> bool:
-        """It judges."""
+        """Whether the record may be applied."""
         return self.status == CalibrationStatus.APPROVED
 
     @property
     def threshold_llr(self) -> float:
-        """From this log10 LR on the first hypothesis is supported."""
+        """Least log10 LR reported as supported."""
         return self.policy.supported_llr
 
     def llrs(
@@ -182,22 +182,23 @@ class Calibration:
         recipe: str | None = None,
         gallery_size: int = 0,
     ) -> np.ndarray:
-        """(N,) log10 LR within the bounds, of scores (N,) with qualities (N, Q), by the names in `qualities`.
+        """(N,) log10 LR within the bounds, of scores (N,) with covariates (N, Q) in the order of `self.qualities`.
 
-        Raises RECIPE_MISMATCH where the scores' `recipe` is told and another; ValueError for shapes or numbers that
-        cannot be. In a gallery larger than the calibration's the first candidate is a stranger's more often, at most by
-        as many times as there are more people (Boole's inequality): the log10 of that is taken off. A smaller one adds
-        nothing.
+        Raises RECIPE_MISMATCH for scores of another `recipe`, ValueError for wrong shapes or non-finite numbers. In a
+        gallery larger than the calibration's, a wrong first candidate is more frequent by at most the ratio of the
+        sizes (Boole's inequality): its log10 is subtracted. A smaller gallery changes nothing.
         """
         if recipe is not None:
             self.check_recipe(recipe)
         values = np.asarray(scores, np.float64)
-        told = np.zeros((len(values), 0)) if qualities is None else np.asarray(qualities, np.float64)
-        if values.ndim != 1 or told.shape != (len(values), len(self.qualities)):
-            raise ValueError(f"scores {values.shape} with qualities {told.shape}, wanted (N, {len(self.qualities)})")
-        if not (np.isfinite(values).all() and np.isfinite(told).all()):
+        covariates = np.zeros((len(values), 0)) if qualities is None else np.asarray(qualities, np.float64)
+        if values.ndim != 1 or covariates.shape != (len(values), len(self.qualities)):
+            raise ValueError(
+                f"scores {values.shape} with qualities {covariates.shape}, expected (N, {len(self.qualities)})"
+            )
+        if not (np.isfinite(values).all() and np.isfinite(covariates).all()):
             raise ValueError("a score or a quality is not a finite number")
-        llrs = self.parameters.apply(values, told)
+        llrs = self.parameters.apply(values, covariates)
         if self.counts.gallery_size and gallery_size > self.counts.gallery_size:
             llrs = llrs - math.log10(gallery_size / self.counts.gallery_size)
         return np.clip(llrs, self.bounds.lower_llr, self.bounds.upper_llr)
@@ -211,45 +212,45 @@ class Calibration:
             )
 
     def approve(self, approver: str, created: str = "") -> "Calibration":
-        """Give the approved record; BAD_CALIBRATION where it is no draft, or the approver is its author."""
+        """Return the approved record; BAD_CALIBRATION where it is no draft or the approver is the author."""
         self._expect(CalibrationStatus.DRAFT, "approved")
         if not approver.strip() or _fold(approver) == _fold(self.author):
             raise Code.BAD_CALIBRATION(
-                f"{approver.strip() or 'Nobody'} cannot approve a calibration by {self.author}.",
-                "Let another person look at it and approve it.",
+                f"A calibration by {self.author} cannot be approved by {approver.strip() or 'an empty name'}.",
+                "Let another person review and approve it.",
             )
         return self._succeed(status=CalibrationStatus.APPROVED, approver=approver.strip(), created=created)
 
     def retire(self, note: str, created: str = "") -> "Calibration":
-        """Give the retired record, with the reason; results keep the id of the approved one."""
+        """Return the retired record with the reason; results keep the id of the approved one."""
         self._expect(CalibrationStatus.APPROVED, "retired")
         return self._succeed(status=CalibrationStatus.RETIRED, note=note, created=created)
 
-    def _expect(self, status: CalibrationStatus, what: str) -> None:
+    def _expect(self, status: CalibrationStatus, action: str) -> None:
         if self.status != status:
             raise Code.BAD_CALIBRATION(
-                f"A calibration that is {self.status} cannot be {what}.", f"Wanted one that is {status}."
+                f"A calibration that is {self.status} cannot be {action}.", f"Use one that is {status}."
             )
 
     def _succeed(self, **changes: Any) -> "Calibration":
-        changes["created"] = changes["created"] or tell_time()
+        changes["created"] = changes["created"] or utc_now()
         return seal(replace(self, id="", supersedes=self.id, **changes))
 
 
 def seal(record: Calibration) -> Calibration:
-    """Give the record its id, with all numbers of the types that a file would give."""
+    """Return the record with its id, and with numbers of the types that a file has."""
     plain = _build(asdict(record))
     return replace(plain, id=_hash(plain))
 
 
 def to_json(record: Calibration) -> str:
-    """Write a record, the same text for the same record."""
+    """Serialise a record deterministically."""
     return json.dumps({"schema": SCHEMA} | asdict(record), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def from_json(text: str) -> Calibration:
-    """Read what `to_json` wrote; BAD_CALIBRATION where it is anything else, or was changed since it was sealed."""
-    hint = "Make the calibration anew with `wayspeak calibrate`."
+    """Read the output of `to_json`; BAD_CALIBRATION for any other or a modified text."""
+    hint = "Make a new calibration with `wayspeak calibrate`."
     try:
         if len(text) > MAX_CHARS:
             raise ValueError(f"it is {len(text)} characters long, more than {MAX_CHARS}")
@@ -264,13 +265,13 @@ def from_json(text: str) -> Calibration:
     return record
 
 
-def tell_time() -> str:
-    """Now, in UTC, to the second."""
+def utc_now() -> str:
+    """Return the current UTC time, ISO 8601 to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def choose_current(records: Iterable[Calibration], task: Task, recipe: str) -> Calibration | None:
-    """Give the newest approved record of a task and recipe that no other supersedes; None where there is none."""
+    """Return the newest approved, not superseded record of a task and recipe; None where there is none."""
     known = list(records)
     superseded = {one.supersedes for one in known}
     found = [
@@ -284,7 +285,7 @@ def choose_current(records: Iterable[Calibration], task: Task, recipe: str) -> C
 
 
 def _build(found: dict[str, Any]) -> Calibration:
-    """Validate as JSON, where lists become tuples and strings enum members, and nothing else is converted."""
+    """Validate as JSON: lists become tuples and strings enum members, and no other type is converted."""
     return RECORD.validate_json(json.dumps(found))
 
 
@@ -292,16 +293,16 @@ def _refuse_doubled(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in pairs:
         if name in found:
-            raise ValueError(f"the key {name[:40]!r} stands there twice")
+            raise ValueError(f"the key {name[:40]!r} is repeated")
         found[name] = value
     return found
 
 
 def _hash(record: Calibration) -> str:
-    """SHA-256 of all that a record says, its id apart."""
-    said = asdict(record)
-    del said["id"]
-    return hashlib.sha256(json.dumps(said, sort_keys=True, allow_nan=False).encode()).hexdigest()
+    """SHA-256 of a record without its id."""
+    content = asdict(record)
+    del content["id"]
+    return hashlib.sha256(json.dumps(content, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
 def _check(record: Calibration) -> None:
@@ -319,13 +320,13 @@ def _check(record: Calibration) -> None:
     if not VERSION.fullmatch(record.version) or not HASH.fullmatch(record.manifest_sha256):
         raise ValueError(f"version {record.version!r} of manifest {record.manifest_sha256!r}")
     if any(one and not HASH.fullmatch(one) for one in (record.id, record.supersedes, record.notebook_sha256)):
-        raise ValueError("an id or a hash is no SHA-256")
+        raise ValueError("an id or a hash is not a SHA-256")
     if datetime.fromisoformat(record.created).tzinfo is None:
-        raise ValueError(f"created at {record.created!r}, wanted a time with its zone")
+        raise ValueError(f"created at {record.created!r}, expected a time with a zone")
 
 
 def _fold(name: str) -> str:
-    """One person under one name, however it is spaced or capitalised."""
+    """Normalise case and spaces, to compare names of people."""
     return " ".join(name.casefold().split())
 
 

@@ -1,7 +1,4 @@
-"""Scores whose truth is known, and whose they are: what a calibration is fitted to and measured on.
-
-What scored trials are gathered into, whatever is scored.
-"""
+"""Labelled, scored trials: input of calibration, with their file format."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -16,34 +13,34 @@ from engine.errors import Code, FolderUnwritable
 
 FORMAT = "wayspeak scores 1"
 COLUMNS = ("score", "same", "person", "other", "source", "other_source", "condition")
-HINT = "Write the scores anew with --keep-scores, or with `wayspeak train consistency --validate --scores FILE`."
+HINT = "Write new scores with --keep-scores, or with `wayspeak train consistency --validate --scores FILE`."
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ScoredTrials:
-    """N scores; a trial is of two sides, such as a face and a voice, and no two of one side are independent."""
+    """N scored trials of two sides, such as a face and a voice; trials that share a side are not independent."""
 
     task: Task
-    recipe: str  # of what scored; a calibration is for this recipe alone
-    scored_by: str  # words: the very weights of the recipe, or others that stand for them
+    recipe: str  # of the scores; a calibration holds for this recipe only
+    scored_by: str  # text: the weights of the recipe, or substitutes
     manifest_sha256: str
     scores: np.ndarray  # (N,) float64
     same: np.ndarray  # (N,) bool: the first hypothesis holds
-    people: np.ndarray  # (N, 2) str: of either side
-    sources: np.ndarray  # (N, 2) str: what is held out together, a corpus or a person
-    conditions: np.ndarray  # (N,) str: such as the length of the pieces
+    people: np.ndarray  # (N, 2) str: of each side
+    sources: np.ndarray  # (N, 2) str: unit held out together, a corpus or a person
+    conditions: np.ndarray  # (N,) str: such as the segment length
     quality_names: tuple[str, ...]
     qualities: np.ndarray  # (N, Q) float64
     n_clips: int
-    n_abstained: int = 0  # clips or samples that were refused by the gates, so that nothing is said of them
-    gallery_size: int = 0  # people among whom each search was made; 0: no search
+    n_abstained: int = 0  # clips or samples refused by the gates
+    gallery_size: int = 0  # people in each search; 0: no search
 
     def __post_init__(self) -> None:
         n, q = len(self.scores), len(self.quality_names)
         shapes = {"same": (n,), "people": (n, 2), "sources": (n, 2), "conditions": (n,), "qualities": (n, q)}
         for name, shape in shapes.items():
             if getattr(self, name).shape != shape:
-                raise ValueError(f"{name} has shape {getattr(self, name).shape}, wanted {shape}")
+                raise ValueError(f"{name} has shape {getattr(self, name).shape}, expected {shape}")
         if not (np.isfinite(self.scores).all() and np.isfinite(self.qualities).all()):
             raise ValueError("a score or a quality is not a finite number")
 
@@ -51,13 +48,13 @@ class ScoredTrials:
         return len(self.scores)
 
     def take(self, rows: np.ndarray) -> "ScoredTrials":
-        """Keep some trials, by number or by mask."""
+        """Select trials by index or mask."""
         names = ("scores", "same", "people", "sources", "conditions", "qualities")
         return replace(self, **{name: getattr(self, name)[rows] for name in names})
 
 
 def write_trials(trials: ScoredTrials, path: Path) -> None:
-    """Write all of it as JSON; it names people and sources as the manifest does."""
+    """Write the trials as JSON, with people and sources as in the manifest."""
     rows = [
         [float(score), bool(same), *map(str, people), *map(str, sources), str(condition), *map(float, qualities)]
         for score, same, people, sources, condition, qualities in zip(
@@ -73,11 +70,11 @@ def write_trials(trials: ScoredTrials, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f'{text[:-2]},\n "trials": [\n{lines}\n ]\n}}\n', encoding="utf-8")
     except OSError as cause:
-        raise FolderUnwritable(f"{path} cannot be written: {cause.strerror}.", "Choose another place.") from cause
+        raise FolderUnwritable(f"{path} cannot be written: {cause.strerror}.", "Choose another folder.") from cause
 
 
 def read_trials(path: Path) -> ScoredTrials:
-    """Read what `write_trials` wrote; BAD_SCORES says what is wrong with any other file."""
+    """Read the output of `write_trials`; BAD_SCORES describes the fault of any other file."""
     try:
         found = json.loads(path.read_text("utf-8"), parse_constant=_refuse_constant)
         return _build(found)
@@ -88,9 +85,9 @@ def read_trials(path: Path) -> ScoredTrials:
 
 
 def join_trials(parts: Sequence[ScoredTrials]) -> ScoredTrials:
-    """Put trials of one task, recipe and set of qualities together; ValueError where they are not of one.
+    """Concatenate trials of one task, recipe and set of qualities; ValueError for several.
 
-    Of galleries of several sizes the smallest is told, which is the careful one.
+    The gallery size is the smallest one, which is conservative.
     """
     first = parts[0]
     kinds = {(one.task, one.recipe, one.scored_by, one.quality_names) for one in parts}
@@ -104,7 +101,7 @@ def join_trials(parts: Sequence[ScoredTrials]) -> ScoredTrials:
 
 def _build(found: dict[str, Any]) -> ScoredTrials:
     if found["format"] != FORMAT or tuple(found["columns"][: len(COLUMNS)]) != COLUMNS:
-        raise ValueError(f"it is of the format {found['format']!r}, wanted {FORMAT!r}")
+        raise ValueError(f"it has the format {found['format']!r}, expected {FORMAT!r}")
     names, rows = tuple(map(str, found["columns"][len(COLUMNS) :])), found["trials"]
     if any(len(row) != len(COLUMNS) + len(names) for row in rows):
         raise ValueError("a row is not as long as the list of columns")
@@ -133,7 +130,7 @@ def _refuse_constant(name: str) -> float:
     raise ValueError(f"{name} is no number")
 
 
-LEAST = 0.04  # of a quality: a frame, so that its logarithm is there
+LEAST = 0.04  # of a quality before its logarithm: one frame, in seconds
 THEMSELVES = "the weights that the recipe names"
 LENGTHS_S = (4.0, 6.0, 10.0)
 POOLS_S = (5.0, 10.0, 20.0)
@@ -141,7 +138,7 @@ POOLS_S = (5.0, 10.0, 20.0)
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What is known of all trials."""
+    """Provenance of all trials."""
 
     recipe: str
     manifest_sha256: str
@@ -149,13 +146,13 @@ class Origin:
 
 
 @dataclass(frozen=True, slots=True)
-class GatherOptions:
-    """Which trials are made."""
+class TrialOptions:
+    """Options of the trial collection."""
 
-    lengths_s: tuple[float, ...] = LENGTHS_S  # of speech, beside the whole clips
-    pools_s: tuple[float, ...] = POOLS_S  # of samples of people
-    min_speech_s: float = 4.0  # the gates refuse what has less
-    per_face: int = 10  # voices of others
+    lengths_s: tuple[float, ...] = LENGTHS_S  # segments of speech, in addition to whole clips
+    pools_s: tuple[float, ...] = POOLS_S  # pooled samples of people
+    min_speech_s: float = 4.0  # the gates refuse less
+    per_face: int = 10  # voices of other people
     same_session: bool = False
     seed: int = 0
 
@@ -168,10 +165,10 @@ class ScoredTrial:
     same: bool
     people: tuple[str, str]
     condition: str
-    raw: tuple[float, ...]  # qualities before their logarithm
+    raw: tuple[float, ...]  # qualities before the logarithm
 
 
-def lay_trials(
+def build_trials(
     task: Task,
     rows: Sequence[ScoredTrial],
     origin: Origin,
@@ -180,7 +177,7 @@ def lay_trials(
     n_clips: int,
     n_abstained: int,
 ) -> ScoredTrials:
-    """Lay trials into columns; `names` of the qualities, `source_of` each person what is held out together."""
+    """Build columns from trials; `names` of the qualities, `source_of` maps a person to the unit held out with it."""
     people = np.array([one.people for one in rows], str).reshape(len(rows), 2)
     return ScoredTrials(
         task=task,

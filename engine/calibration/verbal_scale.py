@@ -1,8 +1,8 @@
-"""Likelihood ratios in words: how strongly, for which hypothesis, and where nothing should be said.
+"""Verbal scale of likelihood ratios, zones and the two hypotheses.
 
-The words are those of the ENFSI guideline for evaluative reporting (version 3.0, 2015), mirrored for the second
-hypothesis. A likelihood ratio speaks of the evidence; how likely a hypothesis is also depends on what else is known.
-All texts are English and serve as keys for translation; `{...}` is filled in after that.
+The scale is that of the ENFSI guideline for evaluative reporting (version 3.0, 2015), mirrored for the second
+hypothesis. A likelihood ratio describes the evidence; the probability of a hypothesis depends on other knowledge too.
+All texts are English and are keys for translation; `{...}` is filled in afterwards.
 """
 
 import math
@@ -14,7 +14,7 @@ from engine.calibration.records import Policy, Task
 
 
 class Zone(StrEnum):
-    """What a report says."""
+    """Zone of a report."""
 
     SUPPORTED = "supported"
     INCONCLUSIVE = "inconclusive"
@@ -22,7 +22,7 @@ class Zone(StrEnum):
 
 
 class Band(StrEnum):
-    """Strength of support, in order."""
+    """Strength of support, ascending."""
 
     NONE = "no support for one over the other"
     WEAK = "weak support"
@@ -39,7 +39,7 @@ STARTS = (math.log10(2), 1.0, 2.0, 3.0, 4.0, 6.0)
 
 @dataclass(frozen=True, slots=True)
 class Hypotheses:
-    """The two explanations that are weighed."""
+    """The two competing hypotheses."""
 
     first: str
     second: str
@@ -101,7 +101,7 @@ BEHIND = "Calibration {version} ({id}), made by {author}, approved by {approver}
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """A likelihood ratio in words; `template` with its parts, so that each can be translated."""
+    """Verbal statement of a likelihood ratio: `template` and its fields, each to be translated."""
 
     template: str
     band: Band
@@ -111,27 +111,26 @@ class Statement:
 
     @property
     def text(self) -> str:
-        """In English."""
-        parts = {"ratio": self.ratio, "likelier": self.likelier, "other": self.other}
-        return self.template.format(band=self.band.value, **parts)
+        """English text."""
+        return self.template.format(band=self.band.value, ratio=self.ratio, likelier=self.likelier, other=self.other)
 
 
 def find_band(llr: float) -> Band:
-    """Give the strength of a log10 LR, for whichever hypothesis it speaks; ValueError where it is not finite."""
+    """Return the strength of a log10 LR of either sign; ValueError where it is not finite."""
     if not math.isfinite(llr):
         raise ValueError(f"a log10 likelihood ratio of {llr}")
     return list(Band)[bisect_right(STARTS, abs(llr))]
 
 
 def find_zone(llr: float, policy: Policy) -> Zone:
-    """Tell what is reported; the bounds belong to the outer zones."""
+    """Return the zone of a log10 LR; thresholds belong to the outer zones."""
     if llr >= policy.supported_llr:
         return Zone.SUPPORTED
     return Zone.AGAINST if llr <= policy.against_llr else Zone.INCONCLUSIVE
 
 
 def state(llr: float, task: Task) -> Statement:
-    """Put a log10 LR into words that name both hypotheses, the likelier first."""
+    """Return the statement of a log10 LR with both hypotheses, the likelier first."""
     band, pair = find_band(llr), HYPOTHESES[task]
     likelier, other = (pair.first, pair.second) if llr >= 0 else (pair.second, pair.first)
     template = NO_STRENGTH if band == Band.NONE else STRENGTH
@@ -139,12 +138,12 @@ def state(llr: float, task: Task) -> Statement:
 
 
 def name_ratio(llr: float) -> str:
-    """Give the ratio behind a log10 LR of either sign, such as `250`: to two digits, at least 1."""
+    """Format the ratio of a log10 LR of either sign, such as `250`: two digits, at least 1."""
     return _round(10 ** abs(llr))
 
 
 def _round(ratio: float) -> str:
-    """Two digits: a likelihood ratio is not known to more."""
+    """Round to two digits, the precision of a likelihood ratio."""
     digits = 1 - math.floor(math.log10(ratio))
     rounded = round(ratio, digits)
     return f"{rounded:.1f}".removesuffix(".0") if rounded < 10 else f"{rounded:,.0f}".replace(",", " ")

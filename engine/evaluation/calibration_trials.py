@@ -11,7 +11,7 @@ import numpy as np
 
 from engine.calibration.builder import FACE, SPEECH
 from engine.calibration.records import Task
-from engine.calibration.trials import GatherOptions, Origin, ScoredTrial, ScoredTrials, lay_trials
+from engine.calibration.trials import Origin, ScoredTrial, ScoredTrials, TrialOptions, build_trials
 from engine.consistency.scorers import ConsistencyScorer
 from engine.evaluation.measurements import Measurements
 from engine.evaluation.trials import MIN_FRAMES, Compare, Encode, Trial, TrialClip, try_other_voices, try_own_voices
@@ -82,7 +82,7 @@ WHOLE = "whole"
 
 
 def gather_consistency(
-    found: Measurements, expert: ConsistencyScorer, corpora: Mapping[int, str], origin: Origin, options: GatherOptions
+    found: Measurements, expert: ConsistencyScorer, corpora: Mapping[int, str], origin: Origin, options: TrialOptions
 ) -> ScoredTrials:
     """Hold the faces of real clips against their own and other voices, in whole and in spans of speech.
 
@@ -104,4 +104,4 @@ def gather_consistency(
         for one in trials
         if one.speech_s >= options.min_speech_s
     ]
-    return lay_trials(Task.CONSISTENCY, rows, origin, (SPEECH, FACE), source, len(clips), len(real) - len(clips))
+    return build_trials(Task.CONSISTENCY, rows, origin, (SPEECH, FACE), source, len(clips), len(real) - len(clips))

@@ -7,7 +7,7 @@ be found again; what is done to sound is heard alone, beside the faces that were
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from engine.calibration.apply import judge_consistency
+from engine.calibration.apply import apply_calibration
 from engine.calibration.verbal_scale import Zone
 from engine.datasets.manifest import Row, Skipped
 from engine.errors import EngineError
@@ -173,7 +173,7 @@ def _sum_up(
 def _count_doubted(measured: Sequence[tuple[MeasuredRow, Engine]], seed: int) -> Share | None:
     """Judge scores by the calibration alone, which takes too little speech for the least that it knows."""
     judged = [
-        (one.row.person, judge_consistency(engine.calibration, one.score, *_weigh_speech(one), reasons=())["zone"])
+        (one.row.person, apply_calibration(engine.calibration, one.score, *_weigh_speech(one), reasons=())["zone"])
         for one, engine in measured
         if one.row.is_real and engine.calibration is not None
     ]

@@ -18,7 +18,7 @@ from rich.table import Table
 from engine.calibration.builder import DraftOptions, draft
 from engine.calibration.files import approve_by_rules, read_record, write_record
 from engine.calibration.records import Calibration, CalibratorKind, Metric, Task
-from engine.calibration.trials import POOLS_S, GatherOptions, Origin, ScoredTrials, read_trials, write_trials
+from engine.calibration.trials import POOLS_S, Origin, ScoredTrials, TrialOptions, read_trials, write_trials
 from engine.calibration.validation import RESAMPLES
 from engine.calibration.verbal_scale import HYPOTHESES
 from engine.consistency.methods import choose_method
@@ -113,7 +113,7 @@ def calibrate(
     if scores is not None:
         trials = read_scores(scores, task, model, mode, settings)
     else:
-        gather = GatherOptions(pools_s=tuple(pool or POOLS_S), same_session=same_session, seed=seed)
+        gather = TrialOptions(pools_s=tuple(pool or POOLS_S), same_session=same_session, seed=seed)
         reading = Reading(cache, 0.0, limit, workers)
         trials, remark = gather_trials(manifest, task, model, mode, gather, settings, reading)
         options = replace(options, note=" ".join(filter(None, (note, remark))))
@@ -158,7 +158,7 @@ def gather_trials(
     task: Task,
     model: Model | None,
     mode: Mode,
-    options: GatherOptions,
+    options: TrialOptions,
     settings: Settings,
     reading: Reading,
 ) -> tuple[ScoredTrials, str]:
@@ -181,7 +181,7 @@ def gather_trials(
 
 
 def _gather_people(
-    rows: list[Row], task: Task, origin: Origin, options: GatherOptions, settings: Settings, reading: Reading
+    rows: list[Row], task: Task, origin: Origin, options: TrialOptions, settings: Settings, reading: Reading
 ) -> tuple[ScoredTrials, str]:
     people = IdentityOptions(IdentityTask(task), same_session=options.same_session, seed=options.seed)
     check_manifest(rows, people)

@@ -15,7 +15,7 @@ from scipy.stats import norm
 
 from engine.calibration.files import write_record
 from engine.calibration.records import Calibration, Task
-from engine.calibration.trials import GatherOptions, ScoredTrials
+from engine.calibration.trials import ScoredTrials, TrialOptions
 from engine.datasets.manifest import read_manifest
 from engine.evaluation.consistency import EvaluationOptions
 from engine.evaluation.measurements import Reading, score_clips
@@ -55,7 +55,7 @@ def gather(sources: Sources, settings: Settings) -> tuple[ScoredTrials, str]:
     """Make the trials that `wayspeak calibrate` makes, and what their figures must not be read without."""
     if sources.scores:
         return read_scores(Path(sources.scores), sources.task, None, Mode.STRICT, settings), ""
-    options = GatherOptions(seed=sources.seed)
+    options = TrialOptions(seed=sources.seed)
     manifest = Path(sources.manifest)
     return gather_trials(manifest, sources.task, None, Mode.STRICT, options, settings, sources.reading)
 

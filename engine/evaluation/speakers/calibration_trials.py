@@ -7,7 +7,7 @@ import numpy as np
 
 from engine.calibration.builder import ENROLLED, PROBE
 from engine.calibration.records import Task
-from engine.calibration.trials import GatherOptions, Origin, ScoredTrial, ScoredTrials, lay_trials
+from engine.calibration.trials import Origin, ScoredTrial, ScoredTrials, TrialOptions, build_trials
 from engine.datasets.manifest import Row
 from engine.evaluation.speakers.comparisons import Search, choose_pairs, pair_samples, search
 from engine.evaluation.speakers.embeddings import EmbeddedRows
@@ -15,7 +15,7 @@ from engine.evaluation.speakers.samples import Sample, may_meet, pool_rows
 
 
 def gather_people(
-    embedded: EmbeddedRows, manifest: Sequence[Row], task: Task, origin: Origin, options: GatherOptions
+    embedded: EmbeddedRows, manifest: Sequence[Row], task: Task, origin: Origin, options: TrialOptions
 ) -> ScoredTrials:
     """Hold samples of real clips against samples and against people, or look them up; by samples of several lengths.
 
@@ -35,7 +35,7 @@ def gather_people(
             rows += bench.pair(f"{pool_s:g} s", options.per_face, rng)
             rows += bench.hold_against_people(f"{pool_s:g} s, enrolled", options.per_face, rng)
     speakers = {one.row.speaker: one.row.speaker for one in embedded.rows}
-    scored = lay_trials(task, rows, origin, (PROBE, ENROLLED), speakers, len(embedded.rows), n_abstained)
+    scored = build_trials(task, rows, origin, (PROBE, ENROLLED), speakers, len(embedded.rows), n_abstained)
     return replace(scored, gallery_size=max(sizes) if task == Task.IDENTIFICATION else 0)
 
 

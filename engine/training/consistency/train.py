@@ -16,7 +16,7 @@ from pathlib import Path
 
 from safetensors.torch import save_file
 
-from engine.calibration.trials import GatherOptions, Origin, ScoredTrials, join_trials
+from engine.calibration.trials import Origin, ScoredTrials, TrialOptions, join_trials
 from engine.consistency.scorers import ConsistencyScorer
 from engine.datasets.manifest import Row
 from engine.errors import Code
@@ -220,7 +220,7 @@ def score_held_out(
     shop: TrainingContext,
     extractor: FeatureExtractor,
     cache: FeatureCache,
-    gather: GatherOptions | None = None,
+    gather: TrialOptions | None = None,
 ) -> ScoredTrials:
     """Make the trials of each fold of aligned `clips` by the networks trained without it, which are taken up again.
 
@@ -237,5 +237,5 @@ def score_held_out(
         )
         own = [row for row in rows if fold_of.get(corpora[row.number]) == fold]
         found = measure_rows(own, engine, cache)
-        parts.append(gather_consistency(found, engine.expert, corpora, origin, gather or GatherOptions()))
+        parts.append(gather_consistency(found, engine.expert, corpora, origin, gather or TrialOptions()))
     return join_trials(parts)

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from engine.calibration.records import Task
-from engine.calibration.trials import GatherOptions, Origin, ScoredTrials, join_trials, write_trials
+from engine.calibration.trials import Origin, ScoredTrials, TrialOptions, join_trials, write_trials
 from engine.datasets.manifest import Row, Skipped
 from engine.evaluation.speakers.calibration_trials import gather_people
 from engine.evaluation.speakers.comparisons import SamplePairs, Search, pair_samples, search
@@ -342,14 +342,14 @@ def embed_left_out(model: DVP, nature: Nature, clips: Sequence[SpokenClip]) -> E
 
 
 def score_left_out(
-    folds: Sequence[EmbeddedRows], task: Task, manifest_sha256: str, gather: GatherOptions | None = None
+    folds: Sequence[EmbeddedRows], task: Task, manifest_sha256: str, gather: TrialOptions | None = None
 ) -> ScoredTrials:
     """Make the trials of people by the networks trained without them: nobody meets those of another fold.
 
     They have no recipe: a calibration from them is for the network that they stand for. A search was made among the
     people of the smallest fold at least.
     """
-    origin, options = Origin("", manifest_sha256, STYLE_STAND_INS), gather or GatherOptions()
+    origin, options = Origin("", manifest_sha256, STYLE_STAND_INS), gather or TrialOptions()
     return join_trials([gather_people(own, [one.row for one in own.rows], task, origin, options) for own in folds])
 
 

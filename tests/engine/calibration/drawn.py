@@ -1,4 +1,4 @@
-"""Drawn trials: scores of people from sources, whose likelihood ratios are known or nearly so."""
+"""Synthetic trials of people and sources with known or nearly known likelihood ratios."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Which record is in force, and what it says of a score: bounded, in words, or nothing."""
+"""Records in force, likelihood ratios and zones, and conformal p-values in finite samples."""
 
 from dataclasses import replace
 
@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from engine.calibration import apply
-from engine.calibration.apply import check_consistency, find_calibration, judge_consistency
+from engine.calibration.apply import (
+    apply_calibration,
+    check_consistency,
+    find_calibration,
+    find_stratum,
+    fit_conformal,
+    p_value,
+)
 from engine.calibration.records import Calibration, Conformal, Stratum, Task, seal
 from engine.calibration.verbal_scale import Band, Zone
 from engine.errors import Code
@@ -22,7 +29,7 @@ def record() -> Calibration:
 
 @pytest.fixture
 def ship(monkeypatch: pytest.MonkeyPatch, record: Calibration) -> Calibration:
-    """Let the record be what comes with the program."""
+    """Make the record the only shipped one."""
     monkeypatch.setattr(apply, "list_shipped", lambda: (record,))
     return record
 
@@ -48,13 +55,13 @@ def test_who_retires_what_comes_with_the_program_is_left_with_raw_scores(ship: C
 
 def test_a_likelihood_ratio_within_the_bounds_with_its_words_and_its_record(record: Calibration) -> None:
     for score in (-50.0, 1.5, 50.0):
-        found = judge_consistency(record, score, 6.0, 150.0, (Reason.EDITED,))
+        found = apply_calibration(record, score, 6.0, 150.0, (Reason.EDITED,))
         wanted = record.llrs(np.array([score]), np.log([[6.0]]))[0]
         assert found["llr"] == pytest.approx(wanted)
         assert record.bounds.lower_llr <= found["llr"] <= record.bounds.upper_llr
         assert found["band"] in set(Band) and found["calibration"].id == record.id
     assert found["llr"] == record.bounds.upper_llr and found["zone"] == Zone.SUPPORTED
-    assert judge_consistency(record, -50.0, 6.0, 150.0, ())["zone"] == Zone.AGAINST
+    assert apply_calibration(record, -50.0, 6.0, 150.0, ())["zone"] == Zone.AGAINST
 
 
 BARRING = {Reason.OFFSET_BEYOND_SEARCH, Reason.EXPERTS_DISAGREE}
@@ -66,17 +73,17 @@ def test_two_reasons_bar_a_ratio() -> None:
 
 @pytest.mark.parametrize("reason", sorted(BARRING))
 def test_what_no_trial_was_like_has_no_ratio(record: Calibration, reason: Reason) -> None:
-    found = judge_consistency(record, 50.0, 6.0, 150.0, (Reason.EDITED, reason))
+    found = apply_calibration(record, 50.0, 6.0, 150.0, (Reason.EDITED, reason))
     assert set(found) == {"calibration", "zone"} and found["zone"] == Zone.INCONCLUSIVE
 
 
 def test_the_p_value_is_of_clips_with_as_much_speech(record: Calibration) -> None:
     strata = (Stratum(4.0, 6.0, (0.0, 1.0, 2.0)), Stratum(6.0, None, ()))
     told = seal(replace(record, id="", conformal=Conformal(strata)))
-    found = judge_consistency(told, 1.5, 5.0, 150.0, ())
+    found = apply_calibration(told, 1.5, 5.0, 150.0, ())
     assert (found["p_value"], found["smallest_p"]) == (0.75, 0.25)
     for seconds in (3.0, 8.0):  # below all strata; in one without a clip
-        assert "p_value" not in judge_consistency(told, 1.5, seconds, 150.0, ())
+        assert "p_value" not in apply_calibration(told, 1.5, seconds, 150.0, ())
 
 
 def test_what_cannot_judge_face_and_voice_is_refused(record: Calibration) -> None:
@@ -87,3 +94,63 @@ def test_what_cannot_judge_face_and_voice_is_refused(record: Calibration) -> Non
         check_consistency(make_record(), RECIPE)
     with raises(Code.BAD_CALIBRATION, match="log probe seconds"):
         check_consistency(make_record(draw_search()).approve("Bob"), RECIPE)
+
+
+def make(*scores: float) -> Conformal:
+    return Conformal((Stratum(4.0, 10.0, tuple(sorted(scores))), Stratum(10.0, None, ())))
+
+
+def test_the_p_value_counts_scores_that_are_no_higher() -> None:
+    conformal = make(0.1, 0.2, 0.2, 0.4)
+    assert [p_value(conformal, score, 5.0) for score in (0.05, 0.1, 0.2, 0.3, 0.5)] == [0.2, 0.4, 0.8, 0.8, 1.0]
+
+
+def test_no_clip_is_stranger_than_the_number_of_clips_allows() -> None:
+    conformal = make(*np.linspace(0, 1, 19))
+    assert p_value(conformal, -99.0, 5.0) == conformal.strata[0].smallest_p == 1 / 20
+    assert conformal.strata[1].smallest_p == 1 and p_value(conformal, -99.0, 12.0) == 1.0
+
+
+def test_the_edge_belongs_to_the_stratum_that_begins_there_and_too_little_speech_to_none() -> None:
+    conformal = make(0.5)
+    assert find_stratum(conformal, 4.0) is conformal.strata[0] and find_stratum(conformal, 10.0) is conformal.strata[1]
+    assert find_stratum(conformal, 3.99) is None and p_value(conformal, 0.5, 3.99) is None
+
+
+def test_real_clips_are_called_strange_no_more_often_than_was_asked_for() -> None:
+    # finite-sample validity: P(p <= a) <= a for each n, also where n is small, scores have ties and a heavy tail
+    rng, n_runs = np.random.default_rng(0), 4000
+    for n, digits in ((9, 1), (19, 6), (50, 2)):
+        scores = rng.standard_t(2, (n_runs, n + 1)).round(digits)
+        p = np.array([p_value(make(*run[:-1]), float(run[-1]), 5.0) for run in scores])
+        for rate in (0.05, 0.1, 0.2, 0.5):
+            assert (p <= rate).mean() <= rate + 3 * (rate * (1 - rate) / n_runs) ** 0.5
+        if digits == 6 and n == 19:  # and where it can be exact, it is
+            assert (p <= 0.05).mean() == pytest.approx(0.05, abs=0.012)
+
+
+def test_each_length_is_held_to_its_own_clips() -> None:
+    # short clips score lower; a p-value over all lengths would call them strange far too often
+    rng, n = np.random.default_rng(1), 400
+    seconds = np.where(np.arange(2 * n) < n, 5.0, 12.0)
+    scores = rng.normal(np.where(seconds < 10, 0.0, 4.0))
+    people = np.array([f"p{row}" for row in range(2 * n)])
+    half = np.arange(2 * n) % 2 == 0
+    by_length = fit_conformal(scores[half], seconds[half], people[half])
+    at_once = fit_conformal(scores[half], seconds[half], people[half], edges_s=(4.0,))
+    short = [(float(score), 5.0) for score in scores[~half & (seconds < 10)]]
+    assert np.mean([(p_value(by_length, *one) or 0) <= 0.1 for one in short]) < 0.16
+    assert np.mean([(p_value(at_once, *one) or 0) <= 0.1 for one in short]) > 0.17
+
+
+def test_each_person_gives_one_score_to_a_stratum_drawn_by_the_seed() -> None:
+    scores, seconds = np.arange(12.0), np.array([4.0, 5.0, 7.0] * 4)
+    people = np.repeat(["ada", "bob", "eve", "kim"], 3)
+    found = fit_conformal(scores, seconds, people, seed=3)
+    assert [len(one.scores) for one in found.strata] == [4, 4, 0]
+    assert set(found.strata[1].scores) == {2.0, 5.0, 8.0, 11.0}
+    assert all(low in (0, 1, 3, 4, 6, 7, 9, 10) for low in found.strata[0].scores)
+    assert fit_conformal(scores, seconds, people, seed=3) == found
+    assert any(fit_conformal(scores, seconds, people, seed=seed) != found for seed in range(9))
+    with pytest.raises(ValueError, match="rising"):
+        fit_conformal(scores, seconds, people, edges_s=(4.0, 4.0))

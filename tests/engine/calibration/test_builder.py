@@ -1,4 +1,4 @@
-"""Drafts: parameters of all trials, figures of held-out ones, zones from wished rates, and the same again."""
+"""Draft records: parameters of all trials, metrics of held-out ones, zones from target error rates, determinism."""
 
 import json
 from dataclasses import replace
@@ -85,7 +85,7 @@ def test_real_clips_are_kept_for_p_values_of_consistency_alone() -> None:
     kept = [score for stratum in record.conformal.strata for score in stratum.scores]
     assert set(kept) <= set(trials.scores[trials.same])
     assert all(len(stratum.scores) <= 36 for stratum in record.conformal.strata)
-    assert make_record(trials, qualities=()).conformal == record.conformal  # whatever the calibrator looks at
+    assert make_record(trials, qualities=()).conformal == record.conformal  # with any calibrator
     assert make_record(draw_search()).conformal is None
 
 

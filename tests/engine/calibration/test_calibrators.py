@@ -1,4 +1,4 @@
-"""Parameters turn scores into log10 LRs: by hand, monotone, within what was seen."""
+"""Calibrators: hand-computed values, monotonicity, clipping to the fitted range."""
 
 import numpy as np
 import pytest
@@ -38,7 +38,7 @@ def test_parameters_that_do_not_belong_together_are_refused() -> None:
     with pytest.raises(ValueError, match="scale"):
         Logistic(0.0, 1.0, (0.5,), (0.25,), (0.0, 2.0), (1.0, 0.5), (3.0,), (1.0,))
     for scores, llrs in (((0.0, 0.0), (0.0, 1.0)), ((), ()), ((0.0,), (0.0, 1.0))):
-        with pytest.raises(ValueError, match=r"rise|as many"):
+        with pytest.raises(ValueError, match=r"rise|scores for"):
             Isotonic(scores, llrs)
 
 

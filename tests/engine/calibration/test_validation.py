@@ -1,4 +1,4 @@
-"""Held-out figures: nobody is judged by his own trials, and right ratios are found to be right."""
+"""Held-out metrics: no trial is scored by a fit to its own sources, and calibrated ratios measure as calibrated."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -26,7 +26,7 @@ def find(metrics: tuple[Metric, ...], name: str, condition: str = "all") -> Metr
 
 @pytest.fixture
 def watch(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[tuple[ScoredTrials, ScoredTrials]]]:
-    """Validate, and give what each fit was fitted to with what it judged."""
+    """Validate, and return the training and scored trials of each fit."""
     fit, seen = validation.fit, list[tuple[ScoredTrials, ScoredTrials]]()
 
     def fit_watched(trials: ScoredTrials, kind: CalibratorKind) -> object:
@@ -80,14 +80,14 @@ def test_a_calibration_that_knew_the_answers_would_look_better_than_it_is() -> N
 def test_nothing_can_be_held_out_of_three_people() -> None:
     trials = draw_trials(30, 4)
     names = np.array(["a", "b", "c"])[np.unique(trials.people, return_inverse=True)[1].reshape(-1, 2) % 3]
-    with raises(Code.BAD_SCORES, match="of 3 people"):
+    with raises(Code.BAD_SCORES, match="have 3 people"):
         cross_validate(replace(trials, people=names, sources=names), CalibratorKind.LOGISTIC)
 
 
 def test_figures_are_those_of_the_ratios_and_lie_within_their_intervals() -> None:
     trials = draw_trials(gap=2.0)
     llrs, same = (2 * trials.scores - 2) / LN_10, trials.same
-    told = measure(HeldOutRatios(trials, llrs, "sources"), POLICY, n=200)
+    found = measure(HeldOutRatios(trials, llrs, "sources"), POLICY, n=200)
     wanted = {
         "cllr": cllr(llrs, same),
         "cllr_min": cllr_min(llrs, same),
@@ -101,14 +101,14 @@ def test_figures_are_those_of_the_ratios_and_lie_within_their_intervals() -> Non
         "same_inconclusive": ((llrs[same] > -0.5) & (llrs[same] < 0.5)).mean(),
     }
     for name, value in wanted.items():
-        metric = find(told, name)
+        metric = find(found, name)
         assert metric.value == pytest.approx(value)
         assert metric.low is not None and metric.high is not None
         assert name in FITTED or metric.low - 1e-9 <= metric.value <= metric.high + 1e-9, name
         assert metric.over in ("people", "sources")
-    assert {one.condition for one in told} == {"all", "4 s", "whole"}
-    parts = [find(told, "cllr", name) for name in ("4 s", "whole")]
-    assert sum(one.n_same for one in parts) == find(told, "cllr").n_same == same.sum()
+    assert {one.condition for one in found} == {"all", "4 s", "whole"}
+    parts = [find(found, "cllr", name) for name in ("4 s", "whole")]
+    assert sum(one.n_same for one in parts) == find(found, "cllr").n_same == same.sum()
 
 
 def test_the_interval_of_what_calibration_costs_takes_off_what_its_own_fit_adds() -> None:
@@ -127,9 +127,9 @@ def test_the_interval_of_what_calibration_costs_takes_off_what_its_own_fit_adds(
 def test_right_ratios_mislead_no_more_often_than_they_say_within_the_interval() -> None:
     trials = draw_trials(20, 4, gap=2.0)
     llrs = (2 * trials.scores - 2) / LN_10
-    told = measure(HeldOutRatios(trials, llrs, "sources"), POLICY, n=100)
+    found = measure(HeldOutRatios(trials, llrs, "sources"), POLICY, n=100)
     for k in (10, 100):
-        low = find(told, f"different_lr_from_{k}").low
+        low = find(found, f"different_lr_from_{k}").low
         assert low is not None and low <= 1 / k
     wrong = measure(HeldOutRatios(trials, llrs + 1.5, "sources"), POLICY, n=100)
     low = find(wrong, "different_lr_from_10").low
@@ -160,11 +160,11 @@ def test_the_wider_of_the_two_intervals_is_told() -> None:
 def test_searches_tell_what_is_missed_at_a_share_of_false_alarms_and_others_do_not() -> None:
     trials = draw_search()
     llrs = trials.scores / 3
-    told = measure(HeldOutRatios(trials, llrs, "people"), POLICY, n=20)
+    found = measure(HeldOutRatios(trials, llrs, "people"), POLICY, n=20)
     top = np.sort(llrs[~trials.same])[::-1]
     for fpir in (0.01, 0.1):
         threshold = top[int(fpir * len(top))]
-        assert find(told, f"fnir_at_fpir_{fpir:g}").value == pytest.approx((llrs[trials.same] <= threshold).mean())
+        assert find(found, f"fnir_at_fpir_{fpir:g}").value == pytest.approx((llrs[trials.same] <= threshold).mean())
     plain = measure(HeldOutRatios(draw_trials(), draw_trials().scores, "people"), POLICY, n=20)
     assert not any(one.name.startswith("fnir") for one in plain)
 

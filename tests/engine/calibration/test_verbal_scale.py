@@ -1,4 +1,4 @@
-"""Likelihood ratios in words: every edge, both hypotheses, and nothing said where there is nothing to say."""
+"""Verbal scale: every threshold, both hypotheses, and no statement for a ratio that is not finite."""
 
 import math
 
@@ -46,16 +46,16 @@ def test_a_mirrored_ratio_is_said_in_the_same_words_the_other_way_round() -> Non
 
 
 @pytest.mark.parametrize(
-    ("ratio", "told"), [(2.0, "2"), (3.46, "3.5"), (9.96, "10"), (47.3, "47"), (251.0, "250"), (31_622.0, "32 000")]
+    ("ratio", "wanted"), [(2.0, "2"), (3.46, "3.5"), (9.96, "10"), (47.3, "47"), (251.0, "250"), (31_622.0, "32 000")]
 )
-def test_no_more_digits_are_told_than_are_known(ratio: float, told: str) -> None:
-    assert state(math.log10(ratio), Task.VERIFICATION).ratio == told
+def test_ratio_has_two_digits(ratio: float, wanted: str) -> None:
+    assert state(math.log10(ratio), Task.VERIFICATION).ratio == wanted
 
 
 def test_three_zones_whose_edges_are_decisions() -> None:
     policy = Policy(0.5, -0.75, 0.05, 0.05)
-    told = {llr: find_zone(llr, policy) for llr in (0.5, 0.499, 0.0, -0.749, -0.75, -3.0)}
-    assert list(told.values()) == [Zone.SUPPORTED, *[Zone.INCONCLUSIVE] * 3, Zone.AGAINST, Zone.AGAINST]
+    wanted = {llr: find_zone(llr, policy) for llr in (0.5, 0.499, 0.0, -0.749, -0.75, -3.0)}
+    assert list(wanted.values()) == [Zone.SUPPORTED, *[Zone.INCONCLUSIVE] * 3, Zone.AGAINST, Zone.AGAINST]
 
 
 def test_what_is_no_number_has_no_band() -> None:

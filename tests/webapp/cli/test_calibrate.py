@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
-from engine.calibration.apply import tell_p
+from engine.calibration.apply import p_value
 from engine.calibration.files import APPROVER, read_record, write_record
 from engine.calibration.records import Calibration, CalibrationStatus, Task
 from engine.calibration.trials import read_trials, write_trials
@@ -74,7 +74,7 @@ def test_from_a_manifest_to_a_draft_that_means_something(
     assert own > 1 and other < -0.5
     with raises(Code.RECIPE_MISMATCH):
         record.llrs(np.zeros(1), np.zeros((1, len(record.qualities))), recipe="drawn")
-    assert record.conformal is not None and tell_p(record.conformal, -1.0, 5.0) == 1 / (PEOPLE + 1)
+    assert record.conformal is not None and p_value(record.conformal, -1.0, 5.0) == 1 / (PEOPLE + 1)
     found = json.loads((tmp_path / "new" / "record.json").read_text("utf-8"))
     assert found["schema"] == 1 and found["status"] == "draft" and "person 1" not in json.dumps(found)
     assert "another person than Ada approves" in result.stdout and "held-out trials" in result.stderr

@@ -7,7 +7,7 @@ import pytest
 
 from engine.calibration.builder import DraftOptions, draft
 from engine.calibration.records import Task
-from engine.calibration.trials import GatherOptions, read_trials
+from engine.calibration.trials import TrialOptions, read_trials
 from engine.features.records import ClipFeatures
 from engine.training.consistency.train import STAND_INS
 from engine.training.style.validation import STYLE_STAND_INS, score_left_out
@@ -59,7 +59,7 @@ def test_people_meet_those_of_their_own_fold_alone_and_can_be_calibrated(task: T
         drawn = draw_people(n_people, 3, per_session=2, noise=1.5, seed=fold)
         named = [replace(one, row=replace(one.row, speaker=f"{fold} {one.row.speaker}")) for one in drawn]
         folds.append(gather(*named))
-    trials = score_left_out(folds, task, "ab" * 32, GatherOptions(pools_s=(1.0, 2.0)))
+    trials = score_left_out(folds, task, "ab" * 32, TrialOptions(pools_s=(1.0, 2.0)))
     assert (trials.recipe, trials.scored_by, trials.n_clips) == ("", STYLE_STAND_INS, 16 * 6)
     assert trials.gallery_size == (4 if task == Task.IDENTIFICATION else 0)
     assert all(one.split()[0] == other.split()[0] for one, other in trials.people)
