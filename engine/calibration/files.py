@@ -9,8 +9,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from engine.calibration.records import Calibration, Metric, from_json, to_json
-from engine.calibration.validation import ALL
+from engine.calibration.records import ALL, Calibration, Metric, from_json, to_json
 from engine.errors import Code, FolderUnwritable
 
 SHIPPED = Path(__file__).parent / "shipped"

@@ -24,6 +24,7 @@ from engine.json_fields import explain
 SCHEMA = 1
 MAX_CHARS = 4_000_000  # of a document
 MAX_TEXT = 20_000  # characters of one text in it
+ALL = "all"  # condition of a metric of all trials
 VERSION = re.compile(r"\d{1,6}\.\d{1,6}\.\d{1,6}")
 HASH = re.compile(r"[0-9a-f]{64}")
 

@@ -7,7 +7,7 @@ from math import nan
 import numpy as np
 
 from engine.calibration.fitting import fit
-from engine.calibration.records import CalibratorKind, Metric, Policy, Task
+from engine.calibration.records import ALL, CalibratorKind, Metric, Policy, Task
 from engine.calibration.trials import ScoredTrials
 from engine.errors import Code
 from engine.metrics import WeightedScores, act_dcf, bootstrap_rows, cllr, cllr_min, share_from
@@ -15,7 +15,6 @@ from engine.metrics import WeightedScores, act_dcf, bootstrap_rows, cllr, cllr_m
 MAX_FOLDS = 10
 MIN_SOURCES = 4  # with fewer, people are held out
 RESAMPLES = 1000
-ALL = "all"
 FPIRS = (0.01, 0.1)
 TARGETS = (0.05, 0.01)
 SHARES = ("same_", "different_")  # metrics that are shares of the trials of one hypothesis

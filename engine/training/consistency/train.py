@@ -232,9 +232,7 @@ def score_held_out(
     origin = Origin("", hash_file(manifest), STAND_INS)
     for fold, trainees in train_held_out("held-out", clips, options, shop).items():
         net = CompactConsistency.of([trainee.member for trainee in trainees])
-        engine = Engine(
-            extractor, ConsistencyScorer(Model.COMPACT, net, f"held-out-{fold}"), f"held-out-{fold}"
-        )
+        engine = Engine(extractor, ConsistencyScorer(Model.COMPACT, net, f"held-out-{fold}"), f"held-out-{fold}")
         own = [row for row in rows if fold_of.get(corpora[row.number]) == fold]
         found = measure_rows(own, engine, cache)
         parts.append(gather_consistency(found, engine.expert, corpora, origin, gather or TrialOptions()))

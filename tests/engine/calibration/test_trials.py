@@ -62,8 +62,8 @@ def test_arrays_that_do_not_belong_together_and_numbers_that_are_none_are_refuse
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda found: found | {"format": "wayspeak scores 9"}, "wanted 'wayspeak scores 1'"),
-        (lambda found: found | {"columns": ["score"]}, "wanted 'wayspeak scores 1'"),
+        (lambda found: found | {"format": "wayspeak scores 9"}, "expected 'wayspeak scores 1'"),
+        (lambda found: found | {"columns": ["score"]}, "expected 'wayspeak scores 1'"),
         (lambda found: found | {"task": "palmistry"}, "palmistry"),
         (lambda found: {name: value for name, value in found.items() if name != "recipe"}, "recipe"),
         (lambda found: found | {"trials": [found["trials"][0][:-1]]}, "not as long"),
