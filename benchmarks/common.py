@@ -17,6 +17,7 @@ import psutil
 from skimage import data
 
 from engine.media.sandbox.process import start_server
+from engine.media.scan import WORKER_MODULE
 from engine.types import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
 
 WIDTH, HEIGHT = 1280, 720
@@ -116,7 +117,7 @@ def measure(work: Callable[[], object]) -> Spent:
 
 def read_processor_s() -> float:
     """Processor time so far of this process, of the server, and of the decoders that it has buried."""
-    server = psutil.Process(start_server(os.getpid())._process.pid)
+    server = psutil.Process(start_server(WORKER_MODULE)._process.pid)
     while server.children():
         time.sleep(0.002)
     there = server.cpu_times()

@@ -18,7 +18,8 @@ from engine.media.audio import StretchBuilder
 from engine.media.clip import _plan_pictures, open_clip
 from engine.media.containers import identify_container
 from engine.media.demux import scan_file
-from engine.media.sandbox.process import Decoder
+from engine.media.sandbox.process import WorkerProcess
+from engine.media.scan import WORKER_MODULE
 from engine.media.video import stream_pictures
 from engine.settings import MediaLimits
 
@@ -43,7 +44,7 @@ def read_there(path: Path) -> int:
 
 def start_and_end(path: Path) -> int:
     """Fork a process that confines itself and does nothing."""
-    with Decoder(path, "probe", {}, b"", LIMITS) as decoder:
+    with WorkerProcess(WORKER_MODULE, path, "probe", {}, b"", LIMITS) as decoder:
         decoder.receive()
     return 0
 

@@ -137,7 +137,7 @@ def main(
     def try_bytes(data: bytes) -> None:
         try:
             TARGETS[target](data)
-        except (EngineError, ipc.Garbled):
+        except (EngineError, ipc.InvalidMessage):
             return
 
     runs = ["-runs=0"] if minutes == 0 else [f"-max_total_time={round(60 * minutes)}"]

@@ -6,8 +6,13 @@ starts late or has gaps keeps them: that is the very thing to be measured.
 Items made by a thread before they are asked for.
 """
 
+import contextlib
+import fcntl
 import functools
 import hashlib
+import mmap
+import os
+import tempfile
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,9 +26,9 @@ import numpy as np
 from engine.media.audio import Stretch, StretchBuilder, place_sound
 from engine.media.containers import identify_container, is_whole
 from engine.media.limits import check_duration, check_file
-from engine.media.sandbox.process import Decoder, garbled
-from engine.media.scan import PicturePlan, Scan, read_scan, read_sound
-from engine.media.worker import play
+from engine.media.sandbox.ipc import Message
+from engine.media.sandbox.process import WorkerProcess, invalid_message
+from engine.media.scan import SLOTS, WORKER_MODULE, PicturePlan, Scan, read_scan, read_sound
 from engine.settings import MediaLimits
 from engine.types import FPS, Clip, Frame, Reason
 
@@ -34,6 +39,7 @@ MAX_MISSING_S = 0.5
 MAX_LAST_PICTURE_S = 1.0  # a longer last picture is a writer's mistake, not something to watch
 IRREGULAR = 0.25  # an interval this far off the median one, as a share of it
 MAX_IRREGULAR_SHARE = 0.2
+SEALS = ("F_SEAL_SHRINK", "F_SEAL_GROW", "F_SEAL_SEAL")  # memory that its other user cuts short would end this process
 COUNTED_CONTAINERS = ("matroska", "avi")  # the duration is in the header alone; MP4 tells of every picture
 
 
@@ -94,13 +100,13 @@ def open_pictures(path: Path, limits: MediaLimits = DEFAULT_LIMITS) -> OwnPictur
 def _scan(path: Path, demuxer: str, limits: MediaLimits) -> tuple[Scan, tuple[Stretch, ...]]:
     """One pass over the packets, by a confined process; the sound comes as it is decoded, and is resampled here."""
     sound = StretchBuilder(limits.max_duration_s)
-    with Decoder(path, "scan", {"demuxer": demuxer}, b"", limits) as decoder:
+    with WorkerProcess(WORKER_MODULE, path, "scan", {"demuxer": demuxer}, b"", limits) as decoder:
         try:
             while (message := decoder.receive()).kind == "sound":
                 sound.add(read_sound(message.note, message.data, limits))
             scan = read_scan(message.note, message.data, limits)
         except (KeyError, TypeError, ValueError, OverflowError) as cause:
-            raise garbled(str(cause)) from cause
+            raise invalid_message(str(cause)) from cause
     return scan, sound.finish()
 
 
@@ -148,6 +154,59 @@ def _is_short(scan: Scan, stretches: tuple[Stretch, ...]) -> bool:
     picture_end_s = float(scan.times[-1]) * scan.unit_s + scan.last_duration_s
     sound_ends_s = [stretch.end_s for stretch in stretches]
     return scan.declared_end_s > max(picture_end_s, *sound_ends_s, 0.0) + MAX_MISSING_S
+
+
+def play(path: Path, plan: PicturePlan, limits: MediaLimits) -> Generator[Frame, None, tuple[Reason, ...]]:
+    """Exactly `plan.n_frames` frames; what `pictures.stream_pictures` yields and returns, decoded elsewhere."""
+    width, height = plan.shape.size_px
+    with _share_memory(SLOTS * width * height * 3) as (memory, shared):
+        slots = np.frombuffer(shared, np.uint8).reshape(SLOTS, height, width, 3)
+        note, data = plan.write()
+        with WorkerProcess(WORKER_MODULE, path, "stream", note, data, limits, memory) as decoder:
+            image: np.ndarray | None = None
+            n_taken = 0
+            for index in range(plan.n_frames):
+                is_new = _read_frame(decoder.receive())
+                if is_new:
+                    image = slots[n_taken % SLOTS].copy()  # (H, W, 3) uint8
+                    n_taken += 1
+                    decoder.send("taken")
+                if image is None:
+                    raise invalid_message("the first picture repeats none")
+                yield Frame(index, image, is_new)
+            return _read_end(decoder.receive())
+
+
+def _read_frame(message: Message) -> bool:
+    if message.kind != "frame":
+        raise invalid_message(f"{message.kind[:20]!r} where a picture is due")
+    return bool(message.note.get("is_new"))
+
+
+def _read_end(message: Message) -> tuple[Reason, ...]:
+    try:
+        if message.kind == "end":
+            return tuple(Reason(name) for name in message.note["reasons"])
+    except (KeyError, TypeError, ValueError) as cause:
+        raise invalid_message("reasons that are none") from cause
+    raise invalid_message(f"{message.kind[:20]!r} after the last picture")
+
+
+@contextlib.contextmanager
+def _share_memory(size: int) -> Iterator[tuple[int, mmap.mmap]]:
+    """Memory under a descriptor that another process can be handed; its size is fixed."""
+    if hasattr(os, "memfd_create"):
+        memory = os.memfd_create("pictures", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    else:
+        with tempfile.TemporaryFile() as file:
+            memory = os.dup(file.fileno())
+    try:
+        os.ftruncate(memory, size)
+        if hasattr(os, "memfd_create"):
+            fcntl.fcntl(memory, fcntl.F_ADD_SEALS, sum(getattr(fcntl, name) for name in SEALS))
+        yield memory, mmap.mmap(memory, size, prot=mmap.PROT_READ)
+    finally:
+        os.close(memory)
 
 
 Item = TypeVar("Item")

@@ -18,7 +18,8 @@ from av.stream import Stream
 from engine.errors import Code, EngineError
 from engine.media.containers import check_picture_codec, check_sound_codec, identify_container
 from engine.media.limits import check_duration, check_file, check_streams
-from engine.media.sandbox.process import Decoder, garbled
+from engine.media.sandbox.process import WorkerProcess, invalid_message
+from engine.media.scan import WORKER_MODULE
 from engine.media.video import open_container
 from engine.settings import MediaLimits
 
@@ -120,11 +121,14 @@ def merge(picture: Path, sound: Path, merged: BinaryIO, limits: MediaLimits) -> 
     for path in (picture, sound):
         check_file(path, limits)
     note = {"demuxers": [identify_container(picture), identify_container(sound)]}
-    with sound.open("rb") as other, Decoder(picture, "merge", note, b"", limits, other.fileno()) as decoder:
+    with (
+        sound.open("rb") as other,
+        WorkerProcess(WORKER_MODULE, picture, "merge", note, b"", limits, other.fileno()) as decoder,
+    ):
         while (message := decoder.receive()).kind == "piece":
             place = message.note.get("at")
             if not isinstance(place, int) or place < 0:
-                raise garbled(f"a piece at {str(place)[:20]}")
+                raise invalid_message(f"a piece at {str(place)[:20]}")
             if place + len(message.data) > limits.max_bytes:
                 raise Code.FILE_TOO_LARGE(
                     f"Picture and sound together have more than the {math.floor(limits.max_bytes / 2**20)} MB allowed.",
@@ -133,4 +137,4 @@ def merge(picture: Path, sound: Path, merged: BinaryIO, limits: MediaLimits) -> 
             merged.seek(place)
             merged.write(message.data)
     if message.kind != "end":
-        raise garbled(f"{message.kind[:20]!r} where a piece is due")
+        raise invalid_message(f"{message.kind[:20]!r} where a piece is due")

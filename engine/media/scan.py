@@ -12,6 +12,8 @@ import numpy as np
 from engine.settings import MediaLimits
 from engine.types import FPS, SAMPLE_RATE
 
+WORKER_MODULE = "engine.media.worker"  # module with the jobs of the confined process
+SLOTS = 4  # pictures in shared memory: decoded, and not yet taken
 MAX_PERIOD = 2000  # the exact resampler's filters grow with rate / gcd(rate, 16000)
 UPRIGHT = (1, 0, 0, 1)
 TURNS = {(a, 0, 0, d) for a in (-1, 1) for d in (-1, 1)} | {(0, b, c, 0) for b in (-1, 1) for c in (-1, 1)}

@@ -5,7 +5,6 @@ process of `engine.media.sandbox`: classes of published fairseq checkpoints are 
 the file is refused before anything is loaded. The tensors come back in safetensors format, which holds no code.
 """
 
-import codecs
 import io
 import json
 import pickletools
@@ -19,15 +18,15 @@ from typing import BinaryIO
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load, load_file, save
+from safetensors.torch import load, load_file
 from torch import Tensor
 from torch.serialization import safe_globals
 
 from engine.errors import Code, EngineError
-from engine.media.sandbox.ipc import MAX_DATA, Link
-from engine.media.sandbox.process import Decoder, garbled
+from engine.media.sandbox.process import WorkerProcess, invalid_message
 from engine.settings import MediaLimits
 
+WORKER_MODULE = "engine.weights.checkpoint_worker"  # with the job of the confined process
 MAX_PICKLE = 8 * 1024 * 1024  # bytes, without the storages of the tensors
 MAX_ENTRIES = 65_536
 MAX_TENSORS = 4096
@@ -125,12 +124,12 @@ def _read_confined(path: Path, container: str) -> Checkpoint:
         max_memory_bytes=MAX_SHARING * n_bytes + SPARE_BYTES, max_cpu_s=MAX_CPU_S, max_stall_s=MAX_STALL_S
     )
     try:
-        with Decoder(path, "checkpoint", {"file": path.name}, b"", limits) as process:
+        with WorkerProcess(WORKER_MODULE, path, "checkpoint", {"file": path.name}, b"", limits) as process:
             head = process.receive()
             norm_first, inert = map(bool, head.note["norm_first"]), json.loads(head.data)
             tensors = _receive_tensors(process, MAX_SHARING * n_bytes)
         if not all(PLAIN_NAME.fullmatch(name) for name in inert):
-            raise garbled("a class of no plain name")
+            raise invalid_message("a class of no plain name")
         _check_names(tensors, path.name)
         return Checkpoint(tensors, tuple(norm_first), tuple(inert), container)
     except EngineError as cause:
@@ -138,43 +137,23 @@ def _read_confined(path: Path, container: str) -> Checkpoint:
             raise
         raise Code.CHECKPOINT_REFUSED(f"{path.name} cannot be read. {cause.message}", DOWNLOAD) from cause
     except (KeyError, TypeError, ValueError, SafetensorError) as cause:  # the process was taken over
-        raise Code.CHECKPOINT_REFUSED(f"{path.name} cannot be read. {garbled(str(cause)).message}", DOWNLOAD) from cause
+        raise Code.CHECKPOINT_REFUSED(
+            f"{path.name} cannot be read. {invalid_message(str(cause)).message}", DOWNLOAD
+        ) from cause
 
 
-def _receive_tensors(process: Decoder, max_bytes: int) -> dict[str, Tensor]:
+def _receive_tensors(process: WorkerProcess, max_bytes: int) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
     written, n_bytes = bytearray(), 0
     while (message := process.receive()).kind != "end":
         written += message.data
         n_bytes += len(message.data)
         if n_bytes > max_bytes + SPARE_BYTES:
-            raise garbled(f"more than {max_bytes} bytes of tensors")
+            raise invalid_message(f"more than {max_bytes} bytes of tensors")
         if message.kind == "tensor":  # its last piece
             tensors |= load(bytes(written))
             written.clear()
     return tensors
-
-
-def send_checkpoint(link: Link, stream: BinaryIO, file: str) -> None:
-    """Read the torch file `stream` and send its tensors one by one; for the confined process."""
-    found = load_checkpoint(stream, file)
-    link.send("checkpoint", {"norm_first": found.norm_first}, json.dumps(found.inert).encode())
-    for name, tensor in found.tensors.items():
-        written = save({name: tensor.contiguous()})
-        pieces = [written[start : start + MAX_DATA] for start in range(0, len(written), MAX_DATA)]
-        for piece in pieces[:-1]:
-            link.send("piece", data=piece)
-        link.send("tensor", data=pieces[-1])
-    link.send("end")
-
-
-def warm_up() -> None:
-    """Import what is imported at the first load: a confined process can open no file to do so."""
-    codecs.lookup("cp437")  # of names in zip archives
-    for is_zip in (True, False):
-        written = io.BytesIO()
-        torch.save({"model": {"w": torch.zeros(1)}, "bytes": b"\x80"}, written, _use_new_zipfile_serialization=is_zip)
-        save(load_checkpoint(written, "warm-up").tensors)
 
 
 def load_checkpoint(stream: BinaryIO, file: str) -> Checkpoint:

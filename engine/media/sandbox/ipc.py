@@ -11,11 +11,10 @@ from typing import Any
 
 HEAD = struct.Struct("<II")  # bytes of the note, bytes of the data
 STATUS = struct.Struct("<i")  # how a decoder ended, over its leash: exit status, or minus the signal
-SLOTS = 4  # pictures in shared memory: decoded, and not yet taken
 MAX_NOTE, MAX_DATA = 2**16, 2**24
 
 
-class Garbled(Exception):
+class InvalidMessage(Exception):
     """What came over the link is no message."""
 
 
@@ -42,22 +41,22 @@ class Link:
             self._channel.sendall(data)
 
     def receive(self) -> Message | None:
-        """Wait for the next message; None: the other side has ended. Raises Garbled and TimeoutError."""
+        """Wait for the next message; None: the other side has ended. Raises InvalidMessage and TimeoutError."""
         head = self._read(HEAD.size)
         if head is None:
             return None
         n_note, n_data = HEAD.unpack(head)
         if n_note > MAX_NOTE or n_data > MAX_DATA:
-            raise Garbled(f"a message of {n_note} and {n_data} bytes")
+            raise InvalidMessage(f"a message of {n_note} and {n_data} bytes")
         note, data = self._read(n_note), self._read(n_data)
         if note is None or data is None:
             return None
         try:
             kind, fields = json.loads(note)
         except (ValueError, TypeError, RecursionError) as cause:
-            raise Garbled("a message that is no JSON pair") from cause
+            raise InvalidMessage("a message that is no JSON pair") from cause
         if not isinstance(kind, str) or not isinstance(fields, dict):
-            raise Garbled("a message of the wrong shape")
+            raise InvalidMessage("a message of the wrong shape")
         return Message(kind, fields, data)
 
     def close(self) -> None:

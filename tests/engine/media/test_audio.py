@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from engine.errors import Code
-from engine.media.audio import BlockResampler, SoundReader, Stretch, StretchBuilder, mix_down, place_sound, torchaudio
+from engine.media.audio import BlockResampler, Stretch, StretchBuilder, place_sound, torchaudio
+from engine.media.demux import SoundReader, mix_down
 from engine.settings import MediaLimits
 from engine.types import SAMPLE_RATE
 from tests.raising import raises

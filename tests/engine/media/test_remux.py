@@ -143,14 +143,14 @@ def speak(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         ours, theirs = socket.socketpair()
         Link(theirs).send(kind, note, data)
         theirs.close()
-        start = remux.Decoder
+        start = remux.WorkerProcess
 
-        def begin(*arguments: object) -> remux.Decoder:
+        def begin(*arguments: object) -> remux.WorkerProcess:
             decoder = start(*arguments)  # type: ignore[arg-type]
             decoder._link = Link(ours)
             return decoder
 
-        monkeypatch.setattr(remux, "Decoder", begin)
+        monkeypatch.setattr(remux, "WorkerProcess", begin)
 
     return say
 
@@ -163,7 +163,7 @@ def test_nonsense_instead_of_pieces_is_an_error(
 ) -> None:
     _, picture, sound = write_parts(tmp_path, "mp4")
     speak(kind, note)
-    with raises(Code.DECODER_FAILED, match="makes no sense"):
+    with raises(Code.DECODER_FAILED, match="invalid message"):
         merge(picture, sound, io.BytesIO(), LIMITS)
 
 

@@ -587,7 +587,7 @@ def test_memory_is_limited(tmp_path, n_bytes, monkeypatch):
 
 @pytest.mark.parametrize("depth", [60, 200_000], ids=["for ever", "crash"])
 def test_key_whose_hash_never_ends_is_refused(tmp_path, depth, monkeypatch):
-    monkeypatch.setattr(checkpoint_reader, "MAX_CPU_S", 4)  # of it, 2 for the import of torch
+    monkeypatch.setattr(checkpoint_reader, "MAX_CPU_S", 2)
     doubled = b"}" + b")" + b"q\x00h\x00\x86" * depth + b"Ns."
     path = zip_up(tmp_path / "a.pt", _add(doubled), data__0=DATA)
 
@@ -619,7 +619,7 @@ def test_process_that_was_taken_over_is_not_believed(tmp_path, monkeypatch, mess
         def __exit__(self, *_: object) -> None:
             pass
 
-    monkeypatch.setattr(checkpoint_reader, "Decoder", Process)
+    monkeypatch.setattr(checkpoint_reader, "WorkerProcess", Process)
     monkeypatch.setattr(checkpoint_reader, "SPARE_BYTES", 2**24)
     path = zip_up(tmp_path / "a.pt", _good_pickle(), data__0=DATA)
 
@@ -632,11 +632,12 @@ def test_process_that_was_taken_over_is_not_believed(tmp_path, monkeypatch, mess
 def test_torch_starts_no_thread_before_the_confinement():
     """A filter of system calls holds the thread that installs it, and those that it starts later."""
     code = (
-        "import os, engine.media.sandbox.fork_server; from engine.weights.checkpoint_reader import warm_up; warm_up()\n"
+        "import os, engine.media.sandbox.fork_server; from engine.weights.checkpoint_worker import load_libraries\n"
+        "load_libraries()\n"
     )
     code += "print(len(os.listdir('/proc/self/task')))"
     done = subprocess.run(
-        [sys.executable, "-c", code], env=process._write_environment(), capture_output=True, text=True, check=True
+        [sys.executable, "-c", code], env=process._make_environment(), capture_output=True, text=True, check=True
     )
 
     assert done.stdout.strip() == "1"

@@ -1,6 +1,5 @@
 """A decoder that crashes, hangs or is forgotten harms nobody; what it says is doubted."""
 
-import os
 import signal
 import socket
 import subprocess
@@ -16,7 +15,8 @@ from engine.errors import Code, EngineError
 from engine.media.clip import open_clip
 from engine.media.sandbox import process as module
 from engine.media.sandbox.ipc import HEAD, Link
-from engine.media.sandbox.process import Decoder, start_server
+from engine.media.sandbox.process import WorkerProcess, start_server
+from engine.media.scan import WORKER_MODULE
 from engine.settings import MediaLimits
 from tests.clips import Film, write_clip
 from tests.raising import raises
@@ -39,11 +39,11 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def said(film: Path) -> Callable[[bytes], Decoder]:
+def said(film: Path) -> Callable[[bytes], WorkerProcess]:
     """A decoder in whose place the test speaks."""
 
-    def speak(data: bytes) -> Decoder:
-        one = Decoder(film, "probe", {}, b"", MediaLimits())
+    def speak(data: bytes) -> WorkerProcess:
+        one = WorkerProcess(WORKER_MODULE, film, "probe", {}, b"", MediaLimits())
         ours, theirs = socket.socketpair()
         theirs.sendall(data)
         theirs.close()
@@ -54,7 +54,7 @@ def said(film: Path) -> Callable[[bytes], Decoder]:
 
 
 def find_decoders() -> list[psutil.Process]:
-    return psutil.Process(start_server(os.getpid())._process.pid).children()
+    return psutil.Process(start_server(WORKER_MODULE)._process.pid).children()
 
 
 def wait_until(is_so: Callable[[], bool]) -> bool:
@@ -116,11 +116,11 @@ def test_each_pass_has_a_process_of_its_own(film: Path) -> None:
 
 
 def test_a_killed_server_is_replaced(film: Path) -> None:
-    server = start_server(os.getpid())
+    server = start_server(WORKER_MODULE)
     server._process.kill()
     server._process.wait()
     assert open_clip(film).n_frames == 100
-    assert start_server(os.getpid()) is not server
+    assert start_server(WORKER_MODULE) is not server
 
 
 def test_whoever_is_killed_leaves_no_process_behind(film: Path) -> None:
@@ -132,7 +132,7 @@ def test_whoever_is_killed_leaves_no_process_behind(film: Path) -> None:
 
 def test_a_decoder_sees_no_environment_of_the_engines(film: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WAYSPEAK_SECRET", "hidden")
-    assert not any("SECRET" in name or "WAYSPEAK" in name for name in module._write_environment())
+    assert not any("SECRET" in name or "WAYSPEAK" in name for name in module._make_environment())
 
 
 def write(kind: str, **note: object) -> bytes:
@@ -153,12 +153,12 @@ def write(kind: str, **note: object) -> bytes:
         HEAD.pack(4000, 0) + b"[" * 4000,
     ],
 )
-def test_garbage_is_no_message(said: Callable[[bytes], Decoder], data: bytes) -> None:
-    with said(data) as one, raises(Code.DECODER_FAILED, match="makes no sense"):
+def test_garbage_is_no_message(said: Callable[[bytes], WorkerProcess], data: bytes) -> None:
+    with said(data) as one, raises(Code.DECODER_FAILED, match="invalid message"):
         one.receive()
 
 
-def test_errors_of_ours_are_raised_as_they_are(said: Callable[[bytes], Decoder]) -> None:
+def test_errors_of_ours_are_raised_as_they_are(said: Callable[[bytes], WorkerProcess]) -> None:
     with said(write("error", code="CODEC_REFUSED", message="found", hint="do")) as one:
         with raises(Code.CODEC_REFUSED) as caught:
             one.receive()
@@ -166,23 +166,23 @@ def test_errors_of_ours_are_raised_as_they_are(said: Callable[[bytes], Decoder])
 
 
 @pytest.mark.parametrize("code", ["SystemExit", "MemoryFault", "__builtins__", "", "annotations", "__class__"])
-def test_other_errors_are_not_looked_up(said: Callable[[bytes], Decoder], code: str) -> None:
+def test_other_errors_are_not_looked_up(said: Callable[[bytes], WorkerProcess], code: str) -> None:
     with said(write("error", code=code, message="x" * 5000)) as one, pytest.raises(EngineError) as caught:
         one.receive()
     assert caught.value.code == Code.DECODER_FAILED and len(caught.value.message) < 500
 
 
-def test_want_of_memory_is_told(said: Callable[[bytes], Decoder]) -> None:
+def test_want_of_memory_is_told(said: Callable[[bytes], WorkerProcess]) -> None:
     with said(write("error", code="MemoryError")) as one, raises(Code.DECODING_TOO_LARGE, match="1536 MB"):
         one.receive()
 
 
 @pytest.mark.parametrize("kind", ["sound", "scan", "frame", "end", "other"])
 def test_nonsense_instead_of_a_scan_is_an_error(
-    film: Path, said: Callable[[bytes], Decoder], monkeypatch: pytest.MonkeyPatch, kind: str
+    film: Path, said: Callable[[bytes], WorkerProcess], monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    monkeypatch.setattr("engine.media.clip.Decoder", lambda *_: said(write(kind, unit_s="x")))
-    with raises(Code.DECODER_FAILED, match="makes no sense"):
+    monkeypatch.setattr("engine.media.clip.WorkerProcess", lambda *_: said(write(kind, unit_s="x")))
+    with raises(Code.DECODER_FAILED, match="invalid message"):
         open_clip(film)
 
 
@@ -191,9 +191,9 @@ def test_nonsense_instead_of_a_scan_is_an_error(
     [write("sound"), write("frame", is_new=False), write("end", reasons=[]), write("frame", is_new=True) * 101],
 )
 def test_nonsense_instead_of_pictures_is_an_error(
-    film: Path, said: Callable[[bytes], Decoder], monkeypatch: pytest.MonkeyPatch, spoken: bytes
+    film: Path, said: Callable[[bytes], WorkerProcess], monkeypatch: pytest.MonkeyPatch, spoken: bytes
 ) -> None:
     clip = open_clip(film)
-    monkeypatch.setattr("engine.media.worker.Decoder", lambda *_: said(spoken))
-    with raises(Code.DECODER_FAILED, match="makes no sense"):
+    monkeypatch.setattr("engine.media.clip.WorkerProcess", lambda *_: said(spoken))
+    with raises(Code.DECODER_FAILED, match="invalid message"):
         list(clip.read_frames())
