@@ -1,13 +1,11 @@
-"""Whole faces cut out upright, at one size and in one place, with the points that move while somebody speaks.
+"""Crop aligned faces and other planned regions in a second pass over the frames of a clip.
 
-Five points of the face, averaged over five frames, give a similarity transform to the mean face, as for the mouths
-(`engine/faces/mouth_crops.py`), here onto 64 x 64 pixels in which the outer eye corners are 37 apart. The average is
-centred, so a face does not lag behind its frame, and short, so a nod stays a nod of the crop.
+Five points of the face, averaged over five frames, define a similarity transform to the mean face, as for the mouths
+(`engine/faces/mouth_crops.py`), here onto 64 x 64 pixels with the outer eye corners 37 apart. The average is centred,
+so a crop does not lag behind its frame, and short, so a nod stays visible in the crop.
 
-A second look at the pictures of a clip: whatever has to be cut out of them, all of it in one pass.
-
-Where to cut is known only once a face has been followed to its end, so the frames are streamed a second time, one held
-at once. What is cut stays in memory: a mouth takes 9 kB a frame, 14 MB a minute and face.
+Transforms are known only after tracking, so the frames are streamed a second time, one at a time. All crops stay in
+memory: a mouth takes 9 kB per frame, 14 MB per minute and face.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -20,15 +18,15 @@ from engine.faces.mouth_crops import SQUARE, STABLE_POINTS, align_to_mean_face, 
 from engine.types import FaceTrack, Frame
 
 Cut = Callable[[np.ndarray, np.ndarray], np.ndarray]
-"""`cut(image (H, W, 3) uint8 RGB, transform (2, 3)) -> crop`, of the same shape each time."""
+"""`cut(image (H, W, 3) uint8 RGB, transform (2, 3)) -> crop`, of constant shape."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CropPlan:
-    """One crop from each of a run of frames."""
+    """One crop from each of a range of frames."""
 
     start: int  # frame number of row 0
-    transforms: np.ndarray  # (T, 2, 3) float64: from the pixels of the picture to those of the crop
+    transforms: np.ndarray  # (T, 2, 3) float64: from frame pixels to crop pixels
     shape: tuple[int, ...]  # of a crop
     cut: Cut
 
@@ -41,9 +39,9 @@ class CropPlan:
 def cut_crops(
     frames: Iterable[Frame], plans: Sequence[CropPlan], on_frame: Callable[[int], None] = lambda index: None
 ) -> list[np.ndarray]:
-    """Carry out all plans in one pass: an array (T, *shape) uint8 for each; `on_frame(index)` is called after each.
+    """Crop all plans in one pass and return one array (T, *shape) uint8 per plan; call `on_frame(index)` per frame.
 
-    Frames are read as far as the last plan reaches; ValueError where one that is planned is missing.
+    Frames are read up to the end of the last plan; ValueError if a planned frame is missing.
     """
     crops = [np.empty((len(plan.transforms), *plan.shape), np.uint8) for plan in plans]
     last, due = max((plan.end for plan in plans), default=0), sum(len(plan.transforms) for plan in plans)
@@ -57,20 +55,20 @@ def cut_crops(
         if frame.index + 1 >= last:
             break
     if due:
-        raise ValueError(f"{due} of the frames to be cut from are missing")
+        raise ValueError(f"{due} of the planned frames are missing")
     return crops
 
 
 SIZE = 64
 CORNER = (SQUARE // 4, SQUARE // 4 + 4)  # of the crop on the square of the mean face, x and y
 SCALE = 0.5  # from that square to the crop
-AROUND = 2  # frames before and after whose points are averaged with this one's
+AROUND = 2  # frames before and after that are averaged with this one
 
-# A picture that is made smaller than this is smoothed first, by so much in pixels of the crop, or it would glitter.
+# Below this scale the frame is blurred first, by so many pixels of the crop, against aliasing.
 FINE_SCALE, BLUR = 0.6, 0.45
 BLUR_REACH = 4  # sigmas: OpenCV's kernel for bytes ends at 3
 
-# Vertices of the face mesh, by what they lie on; the order of the rows of points.
+# Vertices of the face mesh by facial part, in the order of the rows of points.
 # fmt: off
 LIPS = (
     61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 185, 40, 39, 37, 0, 267, 269, 270, 409,
@@ -89,7 +87,7 @@ N_POINTS = len(POINTS)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AlignedFaces:
-    """One face through one shot, upright."""
+    """Aligned crops and points of one face through one shot."""
 
     pictures: np.ndarray  # (T, 64, 64) uint8 grey; black beyond the border of the frame
     points: np.ndarray  # (T, 108, 2) float32, pixels of the crop: x and y of `POINTS`
@@ -102,21 +100,21 @@ class AlignedFaces:
             raise ValueError(f"points are {self.points.dtype} {self.points.shape}, wanted float32 (T, {N_POINTS}, 2)")
 
     def __len__(self) -> int:
-        """Count the frames."""
+        """Return the number of frames."""
         return len(self.points)
 
     def __getitem__(self, frames: slice) -> "AlignedFaces":
-        """Cut some of the frames."""
+        """Return a range of the frames."""
         return AlignedFaces(self.pictures[frames], self.points[frames])
 
 
 def plan_faces(track: FaceTrack) -> CropPlan:
-    """Plan the upright pictures of a track."""
+    """Plan the aligned crops of a track."""
     return CropPlan(track.start, place_faces(track.landmarks), (SIZE, SIZE), cut_face)
 
 
 def place_faces(landmarks: np.ndarray) -> np.ndarray:
-    """Where each frame's face is: landmarks (T, 478, 3) in pixels to transforms (T, 2, 3) onto the crop."""
+    """Return transforms (T, 2, 3) onto the crop for landmarks (T, 478, 3) in pixels."""
     stable = stable_points(landmarks)[:, : len(STABLE_POINTS)]
     held = np.pad(stable, ((AROUND, AROUND), (0, 0), (0, 0)), mode="edge")
     smooth = np.lib.stride_tricks.sliding_window_view(held, 2 * AROUND + 1, axis=0).mean(axis=-1)  # (T, 5, 2)
@@ -126,22 +124,22 @@ def place_faces(landmarks: np.ndarray) -> np.ndarray:
 
 
 def place_points(landmarks: np.ndarray, transforms: np.ndarray) -> np.ndarray:
-    """`POINTS` of landmarks (T, 478, 3), in pixels of the crops of `transforms` (T, 2, 3): (T, 108, 2) float32."""
+    """Map `POINTS` of landmarks (T, 478, 3) by `transforms` (T, 2, 3) to crop pixels, (T, 108, 2) float32."""
     points = landmarks[:, POINTS, :2].astype(np.float64)
     placed = np.einsum("tij,tpj->tpi", transforms[:, :, :2], points) + transforms[:, None, :, 2]
     return placed.astype(np.float32)
 
 
 def cut_face(image: np.ndarray, transform: np.ndarray) -> np.ndarray:
-    """Cut one face: (H, W, 3) uint8 RGB and a (2, 3) of `place_faces` to (64, 64) uint8 grey.
+    """Crop one face: (H, W, 3) uint8 RGB and a (2, 3) of `place_faces` to (64, 64) uint8 grey.
 
-    Only the part of the picture that shows in the crop is looked at: smoothing a whole frame takes far longer.
+    Only the part of the frame that the crop shows is processed: blurring a whole frame takes far longer.
     """
     scale = float(np.hypot(transform[0, 0], transform[1, 0]))
     sigma = BLUR / scale if scale < FINE_SCALE else 0.0
-    (left, top), (right, bottom) = _find_part(image, transform, sigma)
+    (left, top), (right, bottom) = _find_source(image, transform, sigma)
     if left >= right or top >= bottom:
-        return np.zeros((SIZE, SIZE), np.uint8)  # the face has left the picture
+        return np.zeros((SIZE, SIZE), np.uint8)  # the face is outside the frame
     grey = cv2.cvtColor(np.ascontiguousarray(image[top:bottom, left:right]), cv2.COLOR_RGB2GRAY)
     smooth = cv2.GaussianBlur(grey, (0, 0), sigma) if sigma else grey
     moved = transform.copy()
@@ -149,8 +147,8 @@ def cut_face(image: np.ndarray, transform: np.ndarray) -> np.ndarray:
     return cv2.warpAffine(smooth, moved, (SIZE, SIZE), flags=cv2.INTER_LINEAR)
 
 
-def _find_part(image: np.ndarray, transform: np.ndarray, sigma: float) -> tuple[np.ndarray, np.ndarray]:
-    """First and last corner (x, y) of the pixels that have a part in the crop, within the picture."""
+def _find_source(image: np.ndarray, transform: np.ndarray, sigma: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return the first and last corner (x, y) of the frame pixels that the crop depends on."""
     corners = np.array([(0, 0), (SIZE, 0), (0, SIZE), (SIZE, SIZE)], np.float64)
     there = np.linalg.solve(transform[:, :2], (corners - transform[:, 2]).T).T  # (4, 2)
     margin = np.ceil(BLUR_REACH * sigma) + 2

@@ -1,12 +1,9 @@
-"""How the lower face moves, as rows of numbers: lips and chin in the head's own axes, and the mouth's blendshapes.
+"""Features from face landmarks: lip shape without the head pose, and facial motion with the head pose.
 
-The head's pose is taken out in space (a similarity transform of points that speech does not move), so that a nod or a
-turn is not taken for an opening mouth. Nothing is centred or scaled here: the model does that.
-
-How a face and its head move, as rows of numbers that say little of whose face it is.
-
-Expression as 52 blendshapes, which the network reads off any face on one scale, and the head's pose. Nothing is centred
-or scaled here: the model does that.
+Lip features are lip and chin points in head coordinates plus mouth blendshapes. The pose is removed in 3D by a
+similarity transform of points that speech does not move, so that a nod or a turn does not look like an opening mouth.
+Motion features are 52 blendshapes, which have one scale for all faces, plus the head pose; they carry little identity.
+The models centre and scale both.
 """
 
 from dataclasses import dataclass
@@ -45,11 +42,11 @@ STABLE_SHAPE = np.array(
         [0.0002, -0.3403, -0.2742],
     ]
 )
-"""Their mean shape over the training clips, x to the right, y down; the outer eye corners are 1 apart."""
+"""Mean shape over the training clips, x to the right, y down; the outer eye corners are 1 apart."""
 
 
 def describe_lips(track: FaceTrack) -> np.ndarray:
-    """(T, 130) float32: x and y of 40 lip and 11 chin points over the eyes' distance, then 28 blendshapes."""
+    """Return (T, 130) float32: x, y of 40 lip and 11 chin points over the eye distance, then 28 blendshapes."""
     points = find_poses(track.landmarks).align(track.landmarks[:, LIPS + CHIN])[:, :, :2]
     shapes = track.blendshapes[:, MOUTH_SHAPES]
     return np.hstack([points.reshape(len(points), -1), shapes]).astype(np.float32)
@@ -57,30 +54,30 @@ def describe_lips(track: FaceTrack) -> np.ndarray:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HeadPoses:
-    """How a head lies in each picture: `landmarks = aligned @ rotation.T / scale + centre`."""
+    """Head pose per frame: `landmarks = aligned @ rotation.T / scale + centre`."""
 
-    centre: np.ndarray  # (T, 1, 3) float64, pixels: the middle of the stable points
-    rotation: np.ndarray  # (T, 3, 3), from the picture to the head's own axes when multiplied from the right
+    centre: np.ndarray  # (T, 1, 3) float64, pixels: mean of the stable points
+    rotation: np.ndarray  # (T, 3, 3), from image to head axes when multiplied from the right
     scale: np.ndarray  # (T,), one over the distance of the outer eye corners in pixels
 
     def align(self, landmarks: np.ndarray) -> np.ndarray:
-        """(T, P, 3): points of the picture in the head's own axes, the outer eye corners 1 apart."""
+        """Return image points (T, P, 3) in head coordinates, the outer eye corners 1 apart."""
         turned = np.einsum("tpi,tij->tpj", landmarks.astype(np.float64) - self.centre, self.rotation)
         return turned * self.scale[:, None, None]
 
     def restore(self, aligned: np.ndarray, row: int) -> np.ndarray:
-        """(P, 3) pixels: points in the head's own axes as they lie in one picture."""
+        """Return points (P, 3) in head coordinates as pixels of one frame."""
         placed: np.ndarray = aligned @ self.rotation[row].T / self.scale[row] + self.centre[row]
         return placed
 
 
 def align_heads(landmarks: np.ndarray) -> np.ndarray:
-    """(T, 478, 3): each frame turned, scaled and moved so that its stable points lie on the mean shape best."""
+    """Align landmarks (T, 478, 3) to the mean shape of the stable points, per frame."""
     return find_poses(landmarks).align(landmarks)
 
 
 def find_poses(landmarks: np.ndarray) -> HeadPoses:
-    """Pose of each frame's landmarks (T, 478, 3): least squares by Umeyama 1991 (IEEE PAMI 13(4))."""
+    """Estimate the pose of landmarks (T, 478, 3): least squares by Umeyama 1991 (IEEE PAMI 13(4))."""
     stable = landmarks[:, STABLE].astype(np.float64)  # (T, 12, 3)
     centre = stable.mean(1, keepdims=True)
     stable = stable - centre
@@ -97,7 +94,7 @@ N_MOTION = N_SHAPES + N_POSE
 
 
 def describe_motion(track: FaceTrack) -> np.ndarray:
-    """(T, 58) float32: 52 blendshapes, then turn (3, radians), place (2, eye distances) and log size of the head."""
+    """Return (T, 58) float32: 52 blendshapes, head rotation (3, rad), position (2, eye distances) and log size."""
     poses = find_poses(track.landmarks)
     eye_px = 1 / poses.scale  # (T,)
     turn = Rotation.from_matrix(poses.rotation).as_rotvec()

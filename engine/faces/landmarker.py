@@ -1,6 +1,6 @@
-"""The three nets of Google's `face_landmarker.task` on LiteRT: find faces, place 478 landmarks, read 52 blendshapes.
+"""Run the three networks of Google's `face_landmarker.task` on LiteRT: detection, 478 landmarks, 52 blendshapes.
 
-The arithmetic around them (anchors, regions of interest) is that published with MediaPipe (Apache-2.0):
+The arithmetic around them (anchors, regions of interest) follows MediaPipe (Apache-2.0):
 BlazeFace (Bazarevsky et al. 2019), Attention Mesh (Grishchenko et al. 2020), Blendshapes V2 model card (2022).
 """
 
@@ -24,7 +24,7 @@ DETECTOR_PX = 128
 MESH_PX = 256
 N_LANDMARKS = 478
 RIGHT_EYE, LEFT_EYE = 33, 263  # outer corners, of the person's right and left eye
-MUTING = threading.Lock()  # there is one standard error, and several threads may load a network
+MUTING = threading.Lock()  # standard error is global, and several threads may load a network
 
 BLENDSHAPES = tuple(
     """_neutral browDownLeft browDownRight browInnerUp browOuterUpLeft browOuterUpRight cheekPuff cheekSquintLeft
@@ -49,14 +49,14 @@ BLENDSHAPE_LANDMARKS = np.array(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Region:
-    """A rotated square of the image, the input of the mesh net."""
+    """Rotated square of the image, the input of the mesh network."""
 
     centre: np.ndarray  # (2,) float, pixels
     side_px: float
     angle: float  # radians, of the line from the person's right to left eye
 
     def to_image(self) -> np.ndarray:
-        """The (2, 3) affine map from mesh-net pixels to image pixels."""
+        """Return the (2, 3) affine map from mesh input pixels to image pixels."""
         cos, sin = np.cos(self.angle), np.sin(self.angle)
         linear = np.array([[cos, -sin], [sin, cos]]) * (self.side_px / MESH_PX)
         shift = self.centre - linear @ np.array([MESH_PX / 2, MESH_PX / 2])
@@ -65,14 +65,14 @@ class Region:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Detection:
-    """One face found, in image pixels."""
+    """One detected face, in image pixels."""
 
     score: float
     box: np.ndarray  # (4,) x0 y0 x1 y1
     eyes: np.ndarray  # (2, 2) the person's right and left eye
 
     def region(self) -> Region:
-        """The square that the mesh net wants: 1.5 times the box, turned upright by the eyes."""
+        """Return the mesh input region: 1.5 times the box, rotated upright by the eyes."""
         side = 1.5 * float(max(self.box[2] - self.box[0], self.box[3] - self.box[1]))
         centre = (self.box[:2] + self.box[2:]) / 2
         return Region(centre, side, _angle(self.eyes[0], self.eyes[1]))
@@ -80,18 +80,18 @@ class Detection:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Mesh:
-    """One face's landmarks in image pixels."""
+    """Landmarks of one face in image pixels."""
 
     presence: float  # [0, 1]
     landmarks: np.ndarray  # (478, 3) float32, z on the scale of x
 
     def box(self) -> np.ndarray:
-        """(4,) float32 x0 y0 x1 y1 around the landmarks."""
+        """Return the bounding box (4,) float32 x0 y0 x1 y1."""
         points = self.landmarks[:, :2]
         return np.concatenate([points.min(0), points.max(0)]).astype(np.float32)
 
     def region(self) -> Region:
-        """Where to look in the next frame: 1.5 times the box in the face's own axes."""
+        """Return the mesh input region of the next frame: 1.5 times the box in face axes."""
         points = self.landmarks[:, :2].astype(np.float64)
         angle = _angle(points[RIGHT_EYE], points[LEFT_EYE])
         cos, sin = np.cos(angle), np.sin(angle)
@@ -102,28 +102,28 @@ class Mesh:
 
 
 class FaceNets:
-    """The three networks; any number of threads may ask."""
+    """The three networks; thread-safe."""
 
     def __init__(self, models: dict[str, bytes], threads: int = 1):
-        self._detector = _Twins(models["face_detector.tflite"], threads)
-        self._mesh = _Twins(models["face_landmarks_detector.tflite"], threads)
-        self._blendshapes = _Twins(models["face_blendshapes.tflite"], threads)
+        self._detector = _InterpreterPool(models["face_detector.tflite"], threads)
+        self._mesh = _InterpreterPool(models["face_landmarks_detector.tflite"], threads)
+        self._blendshapes = _InterpreterPool(models["face_blendshapes.tflite"], threads)
         self._anchors = _anchors()
 
     @classmethod
     def load(cls, task_path: Path, threads: int = 1) -> "FaceNets":
-        """Read the nets from the bundle; `WeightsDamaged` where it is not one."""
+        """Load the networks from the bundle; raises WeightsDamaged if it is not one."""
         try:
             with zipfile.ZipFile(task_path) as bundle:
                 models = {name: bundle.read(name) for name in bundle.namelist() if name.endswith(".tflite")}
             return cls(models, threads)
         except (zipfile.BadZipFile, KeyError, ValueError) as cause:
             raise WeightsDamaged(
-                f"{task_path.name} does not hold the three face nets", "Reinstall the landmark package."
+                f"{task_path.name} does not contain the three face networks", "Reinstall the landmark package."
             ) from cause
 
     def find_faces(self, image: np.ndarray, min_score: float = 0.5) -> list[Detection]:
-        """Faces of an RGB image, best first, seen whole and in overlapping squares (small faces of wide pictures)."""
+        """Detect faces of an RGB image, best first, in the whole and in overlapping squares (for small faces)."""
         found = [
             detection for tile in _tiles(image.shape[1], image.shape[0]) for detection in self._detect(image, tile)
         ]
@@ -131,7 +131,7 @@ class FaceNets:
         return _suppress(sorted(found, key=lambda detection: -detection.score))
 
     def place_landmarks(self, image: np.ndarray, region: Region) -> Mesh:
-        """The landmarks of the face in a region of an RGB image."""
+        """Return the landmarks of the face in a region of an RGB image."""
         to_image = region.to_image()
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         crop = cv2.warpAffine(image, to_image, (MESH_PX, MESH_PX), flags=flags)
@@ -142,7 +142,7 @@ class FaceNets:
         return Mesh(_sigmoid(float(presence.ravel()[0])), np.hstack([planar, depth]).astype(np.float32))
 
     def read_blendshapes(self, landmarks: np.ndarray) -> np.ndarray:
-        """(52,) float32 in [0, 1] of (478, 3) landmarks in pixels, in the order of `BLENDSHAPES`."""
+        """Return (52,) float32 in [0, 1] for (478, 3) landmarks in pixels, in the order of `BLENDSHAPES`."""
         return self._blendshapes.run(landmarks[None, BLENDSHAPE_LANDMARKS, :2].astype(np.float32))[0].reshape(52)
 
     def _detect(self, image: np.ndarray, tile: tuple[int, int, int]) -> list[Detection]:
@@ -162,8 +162,8 @@ class FaceNets:
         ]
 
 
-class _Twins:
-    """One network for any number of threads: as many interpreters as were ever busy at the same time."""
+class _InterpreterPool:
+    """Thread-safe network: grows to as many interpreters as run at the same time."""
 
     def __init__(self, model: bytes, threads: int):
         self._model, self._threads = model, threads
@@ -180,7 +180,7 @@ class _Twins:
 
 
 class _Net:
-    """One interpreter with one input; outputs in the model's order, the largest first."""
+    """One LiteRT interpreter with one input; outputs sorted by size, largest first."""
 
     def __init__(self, model: bytes, threads: int):
         from ai_edge_litert.interpreter import Interpreter
@@ -200,12 +200,12 @@ class _Net:
 
 @contextmanager
 def _mute_runtime() -> Iterator[None]:
-    """Keep the runtime's own greeting off standard error, which belongs to the program's one line of error."""
+    """Suppress the runtime's startup message on standard error, which is reserved for error messages."""
     with MUTING:
         sys.stderr.flush()
         kept = os.dup(2)
-        with Path(os.devnull).open("wb") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
+        with Path(os.devnull).open("wb") as null:
+            os.dup2(null.fileno(), 2)
         try:
             yield
         finally:
@@ -214,7 +214,7 @@ def _mute_runtime() -> Iterator[None]:
 
 
 def _anchors() -> np.ndarray:
-    """(896, 2) anchor centres in detector pixels: 16x16 cells of 2 and 8x8 cells of 6."""
+    """Return (896, 2) anchor centres in detector pixels: 16x16 cells of 2 and 8x8 cells of 6."""
     grids = []
     for cells, repeats in ((16, 2), (8, 6)):
         y, x = np.divmod(np.arange(cells * cells), cells)
@@ -223,7 +223,7 @@ def _anchors() -> np.ndarray:
 
 
 def _tiles(width: int, height: int) -> list[tuple[int, int, int]]:
-    """(x0, y0, side) of the whole picture and, where it is far from square, of overlapping squares."""
+    """Return (x0, y0, side) of the whole frame and, if it is far from square, of overlapping squares."""
     long, short = max(width, height), min(width, height)
     whole = [(0, 0, long)]
     if long < 1.2 * short:
@@ -233,7 +233,7 @@ def _tiles(width: int, height: int) -> list[tuple[int, int, int]]:
 
 
 def _letterbox(image: np.ndarray) -> np.ndarray:
-    """The image at the top left of a black 128x128 square."""
+    """Scale the image into the top left of a black 128x128 square."""
     height, width = image.shape[:2]
     scale = DETECTOR_PX / max(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
@@ -251,7 +251,7 @@ def _suppress(detections: list[Detection], max_overlap: float = 0.3) -> list[Det
 
 
 def overlap(a: np.ndarray, b: np.ndarray) -> float:
-    """Intersection over union of two x0 y0 x1 y1 boxes."""
+    """Return the intersection over union of two x0 y0 x1 y1 boxes."""
     inner = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])
     if (inner <= 0).any():
         return 0.0

@@ -1,18 +1,18 @@
-"""Where a shot ends: content difference of successive small pictures in HSV, against a threshold and the recent ones.
+"""Detect shot cuts: HSV difference of successive downscaled frames against a threshold and the recent differences.
 
-As PySceneDetect's content and adaptive detectors have it.
+Follows PySceneDetect's content and adaptive detectors.
 """
 
 import cv2
 import numpy as np
 
 SMALL = (64, 36)  # pixels, width and height
-MAX_STEP = 256  # pixels whose sum stays below 2 ** 16
-N_RECENT = 12  # differences within a shot that tell what is usual
+MAX_STEP = 256  # pixels that can be summed below 2 ** 16
+N_RECENT = 12  # differences within a shot in the running mean
 
 
 class ShotCuts:
-    """Sees the pictures of a clip in turn."""
+    """Detector of shot cuts; takes the frames of a clip in order."""
 
     def __init__(self, least_difference: float, least_ratio: float):
         self._least_difference, self._least_ratio = least_difference, least_ratio
@@ -20,14 +20,14 @@ class ShotCuts:
         self._recent: list[float] = []
 
     def is_cut(self, image: np.ndarray) -> bool:
-        """Tell whether this RGB picture (H, W, 3) uint8 is the first of a new shot."""
+        """Return whether this RGB frame (H, W, 3) uint8 is the first of a new shot."""
         hsv = cv2.cvtColor(shrink(image, SMALL), cv2.COLOR_RGB2HSV).astype(np.float32)
         if self._before is None:
             self._before = hsv
             return False
-        apart = np.abs(hsv - self._before)
-        apart[..., 0] = np.minimum(apart[..., 0], 180 - apart[..., 0])  # hue is a circle of 180
-        difference = float(apart.mean())
+        change = np.abs(hsv - self._before)
+        change[..., 0] = np.minimum(change[..., 0], 180 - change[..., 0])  # hue is periodic with 180
+        difference = float(change.mean())
         usual = float(np.mean(self._recent)) if self._recent else 0.0
         self._before = hsv
         cut = difference > self._least_difference and difference > self._least_ratio * usual
@@ -36,9 +36,9 @@ class ShotCuts:
 
 
 def shrink(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The picture (H, W, 3) uint8 at another width and height, every pixel the mean of the area it stands for.
+    """Downscale an image (H, W, 3) uint8 to (width, height) by area averaging.
 
-    What OpenCV makes of it, to the bit; where whole pixels go into each, as with 360p and 1080p, in half the time.
+    Bit-identical to OpenCV's INTER_AREA, in half the time at integer factors such as from 360p and 1080p.
     """
     (height, width), (columns, rows) = image.shape[:2], size
     down, across = height // rows, width // columns
@@ -49,7 +49,7 @@ def shrink(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     for at in range(1, down):
         lines += bands[:, at]
     parts = lines.reshape(rows, columns, across, 3)
-    sums = parts[:, :, 0].astype(np.uint32)  # plain additions: a product of matrices would wake threads of its own
+    sums = parts[:, :, 0].astype(np.uint32)  # plain additions: a matrix product would start threads
     for at in range(1, across):
         sums += parts[:, :, at]
     return np.rint(sums.astype(np.float32) * np.float32(1 / (down * across))).astype(np.uint8)

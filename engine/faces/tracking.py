@@ -1,8 +1,7 @@
-"""Tracks of every face: found every few frames, followed from frame to frame, ended by shot cuts.
+"""Track faces: detect every few frames, follow landmarks from frame to frame, end tracks at shot cuts.
 
-Tracking is pure: frames in, tracks out; nothing is kept between calls. A face is followed from where it was a frame
-ago, so its landmarks wait for each other. All else is done beside them, by threads: shot cuts and due looks for new
-faces ahead of them, blendshapes after them, other faces with them.
+Tracking keeps no state between calls. Landmarks of a face depend on the previous frame, so they run in sequence.
+Threads run the rest in parallel: shot cuts and scheduled detection ahead, blendshapes behind, other faces alongside.
 """
 
 import os
@@ -28,22 +27,22 @@ MAX_THREADS = 4  # a fifth face in one picture is rare
 
 @dataclass(frozen=True, slots=True)
 class FaceOptions:
-    """What changes the tracks; enters the recipe."""
+    """Options that change the tracks; part of the recipe."""
 
     recipe_name: ClassVar = "FaceOptions"
 
-    detect_every: int = 5  # frames between looks for new faces
-    min_presence: float = 0.5  # of the mesh net
-    max_gap: int = 12  # frames a face may be unseen within one track
+    detect_every: int = 5  # frames between detections
+    min_presence: float = 0.5  # of the mesh network
+    max_gap: int = 12  # frames a face may be missing within one track
     min_length: int = 10  # frames; shorter tracks are dropped
-    max_faces: int = 8  # the largest at any time
+    max_faces: int = 8  # at a time, the largest
     cut_difference: float = 27.0  # mean HSV difference of a cut, PySceneDetect's content threshold
-    cut_ratio: float = 3.0  # and how far above the recent differences
+    cut_ratio: float = 3.0  # and ratio to the recent differences
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Faces:
-    """All that was found in a clip."""
+    """Tracks and shot cuts of a clip."""
 
     tracks: tuple[FaceTrack, ...]  # by first frame, then by size
     cuts: tuple[int, ...]  # first frame of each new shot
@@ -51,10 +50,10 @@ class Faces:
 
 @dataclass(slots=True, eq=False)
 class _Trail:
-    """A track while it grows: one mesh a frame, None where the face was not seen."""
+    """Growing track: one mesh per frame, None where the face is missing."""
 
     start: int
-    last: Mesh  # seen last; of this frame exactly when nothing is missed
+    last: Mesh  # last seen; of this frame if `missed` is 0
     meshes: list[Mesh | None] = field(default_factory=list)
     blendshapes: list[Future[np.ndarray] | None] = field(default_factory=list)
     missed: int = 0  # frames since `last`
@@ -63,16 +62,16 @@ class _Trail:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Glance:
-    """What can be told of a frame before any face is followed into it."""
+class _ScannedFrame:
+    """A frame with its shot cut and detections, before tracking."""
 
     frame: Frame
     is_cut: bool  # first of a new shot
-    found: list[Detection] | None  # None: no look was due
+    found: list[Detection] | None  # None: no detection was due
 
 
-class _Crew:
-    """The networks, and the threads that run them."""
+class _NetworkThreads:
+    """The networks and the threads that run them."""
 
     def __init__(self, nets: FaceNets, pool: ThreadPoolExecutor):
         self._nets, self._pool = nets, pool
@@ -84,13 +83,13 @@ class _Crew:
         return self._nets.place_landmarks(image, region)
 
     def place_all(self, image: np.ndarray, regions: Sequence[Region]) -> list[Mesh]:
-        """The landmarks of several faces, side by side; of one without the way to a thread and back."""
+        """Place the landmarks of several faces in parallel; of one face in this thread."""
         if len(regions) < 2:
             return [self.place(image, region) for region in regions]
         return list(self._pool.map(lambda region: self._nets.place_landmarks(image, region), regions))
 
     def read(self, mesh: Mesh) -> Future[np.ndarray]:
-        """The blendshapes, which nothing waits for before the end."""
+        """Start computing blendshapes; they are awaited at the end."""
         return self._pool.submit(self._nets.read_blendshapes, mesh.landmarks)
 
 
@@ -100,7 +99,7 @@ def track_faces(
     options: FaceOptions | None = None,
     on_frame: Callable[[int], None] = lambda index: None,
 ) -> Faces:
-    """Follow every face through the frames; `on_frame(index)` is called after each."""
+    """Track every face; call `on_frame(index)` after each frame."""
     options = options or FaceOptions()
     active: list[_Trail] = []
     ended: list[_Trail] = []
@@ -108,15 +107,15 @@ def track_faces(
     threads = min(os.cpu_count() or 1, MAX_THREADS)
     with (
         ThreadPoolExecutor(threads, thread_name_prefix="faces") as pool,
-        closing(read_ahead(_look_ahead(frames, nets, options))) as glances,
+        closing(read_ahead(_scan_frames(frames, nets, options))) as scanned_frames,
     ):
-        crew = _Crew(nets, pool)
-        for glance in glances:
-            frame = glance.frame
-            if glance.is_cut:
+        networks = _NetworkThreads(nets, pool)
+        for scanned in scanned_frames:
+            frame = scanned.frame
+            if scanned.is_cut:
                 cuts.append(frame.index)
                 ended, active = ended + active, []
-            active = _follow(glance, active, crew, options) if frame.is_new else _hold(active)
+            active = _follow(scanned, active, networks, options) if frame.is_new else _hold(active)
             ended += [trail for trail in active if trail.missed > options.max_gap]
             active = [trail for trail in active if trail.missed <= options.max_gap]
             on_frame(frame.index)
@@ -124,16 +123,16 @@ def track_faces(
     return Faces(tuple(sorted(tracks, key=lambda track: (track.start, -_width(track)))), tuple(cuts))
 
 
-def _look_ahead(frames: Iterable[Frame], nets: FaceNets, options: FaceOptions) -> Iterator[_Glance]:
+def _scan_frames(frames: Iterable[Frame], nets: FaceNets, options: FaceOptions) -> Iterator[_ScannedFrame]:
     shots = ShotCuts(options.cut_difference, options.cut_ratio)
     for frame in frames:
         is_due = frame.is_new and frame.index % options.detect_every == 0
         is_cut = frame.is_new and shots.is_cut(frame.image)
-        yield _Glance(frame, is_cut, nets.find_faces(frame.image) if is_due else None)
+        yield _ScannedFrame(frame, is_cut, nets.find_faces(frame.image) if is_due else None)
 
 
 def _hold(active: list[_Trail]) -> list[_Trail]:
-    """The picture stood still, so did the faces; one that was not seen is not seen for longer."""
+    """Repeat the last meshes for a repeated frame; a missing face stays missing."""
     for trail in active:
         trail.meshes.append(trail.meshes[-1])
         trail.blendshapes.append(trail.blendshapes[-1])
@@ -141,34 +140,36 @@ def _hold(active: list[_Trail]) -> list[_Trail]:
     return active
 
 
-def _follow(glance: _Glance, active: list[_Trail], crew: _Crew, options: FaceOptions) -> list[_Trail]:
-    """Place each trail in this frame, look for new faces when due or needed; the old trails and the begun."""
-    frame, found = glance.frame, glance.found
-    _place(frame, active, crew, options)
+def _follow(
+    scanned: _ScannedFrame, active: list[_Trail], networks: _NetworkThreads, options: FaceOptions
+) -> list[_Trail]:
+    """Follow each trail, detect new faces when due or needed, and return old and new trails."""
+    frame, found = scanned.frame, scanned.found
+    _place(frame, active, networks, options)
     if found is None and (not active or any(trail.missed for trail in active)):
-        found = crew.find(frame.image)
-    return active if found is None else active + _discover(frame, found, active, crew, options)
+        found = networks.find(frame.image)
+    return active if found is None else active + _discover(frame, found, active, networks, options)
 
 
-def _place(frame: Frame, active: list[_Trail], crew: _Crew, options: FaceOptions) -> None:
-    """Append this frame's mesh to each trail, found where its face was last, or None.
+def _place(frame: Frame, active: list[_Trail], networks: _NetworkThreads, options: FaceOptions) -> None:
+    """Append this frame's mesh to each trail, placed from its last region, or None.
 
-    A face belongs to one trail, to the one that it continues best: a trail that slid onto a neighbour misses.
+    A face belongs to the one trail that it continues best: a trail that slid onto a neighbour misses.
     """
-    meshes = crew.place_all(frame.image, [trail.last.region() for trail in active])
+    meshes = networks.place_all(frame.image, [trail.last.region() for trail in active])
     steadiness = [overlap(mesh.box(), trail.last.box()) for mesh, trail in zip(meshes, active, strict=True)]
     taken: list[Mesh] = []
     for i in sorted(range(len(active)), key=lambda i: -steadiness[i]):
         plausible = meshes[i].presence >= options.min_presence and steadiness[i] > 0.2
         if plausible and not _is_taken(meshes[i], taken):
             taken.append(meshes[i])
-            _append(active[i], meshes[i], frame, crew)
+            _append(active[i], meshes[i], frame, networks)
         else:
             _miss(active[i])
 
 
 def _is_taken(mesh: Mesh, taken: list[Mesh]) -> bool:
-    """One of the others is the same face: two heads seldom share half of their boxes, and then one hides the other."""
+    """Return whether one of the others is the same face: boxes of two visible heads seldom overlap by half."""
     return any(overlap(mesh.box(), other.box()) > 0.5 for other in taken)
 
 
@@ -178,9 +179,9 @@ def _miss(trail: _Trail) -> None:
     trail.missed += 1
 
 
-def _append(trail: _Trail, mesh: Mesh, frame: Frame, crew: _Crew) -> None:
+def _append(trail: _Trail, mesh: Mesh, frame: Frame, networks: _NetworkThreads) -> None:
     trail.meshes.append(mesh)
-    trail.blendshapes.append(crew.read(mesh))
+    trail.blendshapes.append(networks.read(mesh))
     trail.last, trail.missed = mesh, 0
     box = mesh.box()
     if box[2] - box[0] > 1.1 * trail.thumbnail_px:
@@ -188,40 +189,40 @@ def _append(trail: _Trail, mesh: Mesh, frame: Frame, crew: _Crew) -> None:
 
 
 def _discover(
-    frame: Frame, found: list[Detection], active: list[_Trail], crew: _Crew, options: FaceOptions
+    frame: Frame, found: list[Detection], active: list[_Trail], networks: _NetworkThreads, options: FaceOptions
 ) -> list[_Trail]:
-    """Give found faces back to trails that lost them; begin trails for the others, the largest first."""
-    begun: list[_Trail] = []
+    """Assign detections to trails that lost their face; start trails for the others, the largest first."""
+    started: list[_Trail] = []
     for detection in sorted(found, key=lambda detection: -_side(detection.box)):
-        trails = active + begun
+        trails = active + started
         owner = _owner(detection, trails)
         if (owner is None and len(trails) >= options.max_faces) or (owner is not None and not owner.missed):
-            continue  # no need to know its landmarks
-        mesh = crew.place(frame.image, detection.region())
+            continue  # its landmarks are not needed
+        mesh = networks.place(frame.image, detection.region())
         if mesh.presence < options.min_presence or _is_taken(mesh, [t.last for t in trails if not t.missed]):
             continue
         if owner is None:
             owner = _Trail(frame.index, mesh)
-            begun.append(owner)
+            started.append(owner)
         else:
             owner.meshes.pop()
             owner.blendshapes.pop()
-        _append(owner, mesh, frame, crew)
-    return begun
+        _append(owner, mesh, frame, networks)
+    return started
 
 
 def _owner(detection: Detection, trails: list[_Trail]) -> _Trail | None:
-    """The nearest trail of about the detection's size, if it is near enough; a face not seen may have gone further.
+    """Return the nearest trail of similar size within reach; a missing face may have moved further.
 
     The detector's box spans brows to chin, a trail's box all landmarks: centres and sizes agree only roughly.
     """
     near: list[tuple[float, _Trail]] = []
     for trail in trails:
         box, side = trail.last.box(), _side(trail.last.box())
-        apart = float(np.abs(_centre(detection.box) - _centre(box)).max())
-        alike = 0.5 < _side(detection.box) / side < 2.0
-        if alike and apart < side * (1.0 if trail.missed else 0.5):
-            near.append((apart, trail))
+        distance = float(np.abs(_centre(detection.box) - _centre(box)).max())
+        similar = 0.5 < _side(detection.box) / side < 2.0
+        if similar and distance < side * (1.0 if trail.missed else 0.5):
+            near.append((distance, trail))
     return min(near, key=lambda pair: pair[0])[1] if near else None
 
 
@@ -234,7 +235,7 @@ def _centre(box: np.ndarray) -> np.ndarray:
 
 
 def _finish(trail: _Trail, options: FaceOptions) -> list[FaceTrack]:
-    """The trail as a record, its gaps interpolated, its unseen end cut off; none if it is too short."""
+    """Convert a trail to a track with interpolated gaps, without its missing end; none if it is too short."""
     length = max((i + 1 for i, mesh in enumerate(trail.meshes) if mesh is not None), default=0)
     if length < options.min_length:
         return []
@@ -246,12 +247,12 @@ def _finish(trail: _Trail, options: FaceOptions) -> list[FaceTrack]:
 
 
 def _interpolate(known: Sequence[np.ndarray | None]) -> np.ndarray:
-    """(T, ...) float32: the known rows, the first and the last among them, and straight lines between these."""
-    told = {i: row for i, row in enumerate(known) if row is not None}
-    rows = np.empty((len(known), *told[0].shape), np.float32)  # the one copy: ten minutes are 86 MB a face
-    for i, row in told.items():
+    """Interpolate missing rows linearly, (T, ...) float32; the first and the last row are known."""
+    present = {i: row for i, row in enumerate(known) if row is not None}
+    rows = np.empty((len(known), *present[0].shape), np.float32)  # the only copy: ten minutes are 86 MB per face
+    for i, row in present.items():
         rows[i] = row
-    for left, right in pairwise(told):
+    for left, right in pairwise(present):
         share = (np.arange(1, right - left) / (right - left)).astype(np.float32)
         share = share.reshape(-1, *[1] * (rows.ndim - 1))
         rows[left + 1 : right] = rows[left] * (1 - share) + rows[right] * share
@@ -259,7 +260,7 @@ def _interpolate(known: Sequence[np.ndarray | None]) -> np.ndarray:
 
 
 def _thumbnail(image: np.ndarray, box: np.ndarray) -> np.ndarray:
-    """(96, 96, 3) uint8: the square around the box, black beyond the picture."""
+    """Return (96, 96, 3) uint8: the square around the box, black outside the frame."""
     centre, side = _centre(box), 1.3 * _side(box)
     scale = side / 96
     to_image = np.array([[scale, 0, centre[0] - side / 2], [0, scale, centre[1] - side / 2]])

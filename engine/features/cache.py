@@ -1,10 +1,7 @@
-"""Observations kept on disk by the hash of the file they were made from, so that no clip is decoded twice.
+"""Cache clip features on disk by the SHA-256 of the file, one folder per recipe; fill it with several processes.
 
-One folder per recipe: what other weights or options have seen is never taken for what these would see. Mouths and
-upright faces stand in files of their own beside the rows: an observation that was kept without them serves whoever
-needs none, and counts as absent for whoever does.
-
-Clips observed ahead into the cache, by several processes side by side.
+Mouths and aligned faces are stored in separate files next to the rows: an entry without them serves readers that need
+none, and is a miss for readers that do.
 """
 
 import json
@@ -18,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
-from functools import cache as remember
+from functools import cache as memoize
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -35,7 +32,7 @@ from engine.settings import Settings
 from engine.types import OnStep, Reason
 from engine.weights.registry import hash_file
 
-LAYOUT = 2  # of the files; others count as absent
+LAYOUT = 2  # version of the files; others are a miss
 TRACK_ARRAYS = ("lips", "seen", "gap", "thumbnail", "motion")
 DAMAGED = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error)
 
@@ -43,123 +40,125 @@ Arrays = Mapping[str, np.ndarray]
 
 
 class ExtractsFeatures(Protocol):
-    """What `extract_cached` needs of an `FeatureExtractor`."""
+    """The methods of `FeatureExtractor` that `extract_cached` needs."""
 
     recipe: str
 
     def extract(self, path: Path, on_step: OnStep = ...) -> ClipFeatures:
-        """See and hear the whole file."""
+        """Extract features from a file."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """What of an observation stands in a file of its own."""
+    """Features that are stored in a separate file."""
 
     name: str  # `<sha256>.<name>.npz`
     version: int
     is_there: Callable[[ClipFeatures], bool]
     pack: Callable[[ClipFeatures], Arrays]
-    unpack: Callable[[Arrays, ClipFeatures], ClipFeatures]  # adds it; ValueError where it is of other tracks
+    unpack: Callable[[Arrays, ClipFeatures], ClipFeatures]  # adds it; ValueError if it belongs to other tracks
 
-    def beside(self, rows: Path) -> Path:
-        """Where it stands."""
+    def path(self, rows: Path) -> Path:
+        """Return the path of the separate file."""
         return rows.with_suffix(f".{self.name}.npz")
 
-    def take(self, seen: ClipFeatures) -> dict[str, Any]:
-        """Arrays to write; ValueError where the observation lacks it."""
-        if not self.is_there(seen):
-            raise ValueError(f"the {self.name} of {seen.name} were not cut, and this cache keeps them")
-        return {**self.pack(seen), "record": _write_record(self._describe(seen))}
+    def pack_checked(self, features: ClipFeatures) -> dict[str, Any]:
+        """Return the arrays to write; ValueError if the features lack it."""
+        if not self.is_there(features):
+            raise ValueError(f"the {self.name} of {features.name} were not cut, and this cache keeps them")
+        return {**self.pack(features), "record": _write_record(self._describe(features))}
 
-    def add(self, arrays: Arrays, seen: ClipFeatures) -> ClipFeatures:
-        """Add it to its observation; ValueError where it is of another one, or of another version."""
-        if json.loads(arrays["record"].tobytes()) != self._describe(seen):
+    def add(self, arrays: Arrays, features: ClipFeatures) -> ClipFeatures:
+        """Add it to the features; ValueError if it is of another clip or version."""
+        if json.loads(arrays["record"].tobytes()) != self._describe(features):
             raise ValueError(f"{self.name} of another version or of another clip")
-        return self.unpack(arrays, seen)
+        return self.unpack(arrays, features)
 
-    def _describe(self, seen: ClipFeatures) -> dict[str, Any]:
-        return {"version": self.version, "sha256": seen.sha256}
+    def _describe(self, features: ClipFeatures) -> dict[str, Any]:
+        return {"version": self.version, "sha256": features.sha256}
 
 
-def _pack_mouths(seen: ClipFeatures) -> Arrays:
-    assert seen.audio.filterbank is not None
-    arrays = {"filterbank": seen.audio.filterbank}
-    arrays |= {f"mouths_{number}": track.mouths for number, track in enumerate(seen.tracks) if track.mouths is not None}
-    if seen.first_mouths is not None:
-        arrays["first"] = seen.first_mouths
+def _pack_mouths(features: ClipFeatures) -> Arrays:
+    assert features.audio.filterbank is not None
+    arrays = {"filterbank": features.audio.filterbank}
+    arrays |= {
+        f"mouths_{number}": track.mouths for number, track in enumerate(features.tracks) if track.mouths is not None
+    }
+    if features.first_mouths is not None:
+        arrays["first"] = features.first_mouths
     return arrays
 
 
-def _unpack_mouths(arrays: Arrays, seen: ClipFeatures) -> ClipFeatures:
-    mouths = [arrays[f"mouths_{number}"] for number in range(len(seen.tracks))]
-    if any(own.shape != (len(track.seen), CROP, CROP) for own, track in zip(mouths, seen.tracks, strict=True)):
+def _unpack_mouths(arrays: Arrays, features: ClipFeatures) -> ClipFeatures:
+    mouths = [arrays[f"mouths_{number}"] for number in range(len(features.tracks))]
+    if any(own.shape != (len(track.seen), CROP, CROP) for own, track in zip(mouths, features.tracks, strict=True)):
         raise ValueError("mouths that do not belong to their tracks")
-    tracks = tuple(replace(track, mouths=own) for own, track in zip(mouths, seen.tracks, strict=True))
-    heard = replace(seen.audio, filterbank=arrays["filterbank"])
-    return replace(seen, audio=heard, tracks=tracks, first_mouths=arrays["first"] if seen.tracks else None)
+    tracks = tuple(replace(track, mouths=own) for own, track in zip(mouths, features.tracks, strict=True))
+    audio = replace(features.audio, filterbank=arrays["filterbank"])
+    return replace(features, audio=audio, tracks=tracks, first_mouths=arrays["first"] if features.tracks else None)
 
 
-def _pack_faces(seen: ClipFeatures) -> Arrays:
-    faces = [(number, track.faces) for number, track in enumerate(seen.tracks) if track.faces is not None]
+def _pack_faces(features: ClipFeatures) -> Arrays:
+    faces = [(number, track.faces) for number, track in enumerate(features.tracks) if track.faces is not None]
     pictures = {f"pictures_{number}": face.pictures for number, face in faces}
     return pictures | {f"points_{number}": face.points for number, face in faces}
 
 
-def _unpack_faces(arrays: Arrays, seen: ClipFeatures) -> ClipFeatures:
-    faces = [AlignedFaces(arrays[f"pictures_{i}"], arrays[f"points_{i}"]) for i in range(len(seen.tracks))]
-    if any(len(own.points) != len(track.seen) for own, track in zip(faces, seen.tracks, strict=True)):
+def _unpack_faces(arrays: Arrays, features: ClipFeatures) -> ClipFeatures:
+    faces = [AlignedFaces(arrays[f"pictures_{i}"], arrays[f"points_{i}"]) for i in range(len(features.tracks))]
+    if any(len(own.points) != len(track.seen) for own, track in zip(faces, features.tracks, strict=True)):
         raise ValueError("faces that do not belong to their tracks")
-    tracks = tuple(replace(track, faces=own) for own, track in zip(faces, seen.tracks, strict=True))
-    return replace(seen, tracks=tracks)
+    tracks = tuple(replace(track, faces=own) for own, track in zip(faces, features.tracks, strict=True))
+    return replace(features, tracks=tracks)
 
 
-MOUTHS = _Part("mouths", MOUTHS_VERSION, lambda seen: seen.has_mouths, _pack_mouths, _unpack_mouths)
-FACES = _Part("faces", FACES_VERSION, lambda seen: seen.has_faces, _pack_faces, _unpack_faces)
+MOUTHS = _Part("mouths", MOUTHS_VERSION, lambda features: features.has_mouths, _pack_mouths, _unpack_mouths)
+FACES = _Part("faces", FACES_VERSION, lambda features: features.has_faces, _pack_faces, _unpack_faces)
 
 
 class FeatureCache:
-    """One .npz a clip in `folder/<recipe>`, others for its mouths and faces; a damaged one is absent and written anew.
+    """One .npz per clip in `folder/<recipe>`, others for its mouths and faces; a damaged file is a miss.
 
-    `with_mouths`, `with_faces`: gives and takes observations for which these were cut, and no others.
+    With `with_mouths` or `with_faces` it loads and saves only features that include these crops.
     """
 
     def __init__(self, folder: Path, recipe: str, with_mouths: bool = False, with_faces: bool = False):
         if not re.fullmatch(r"[\w+.-]*\w[\w+.-]*", recipe, re.ASCII):
-            raise ValueError(f"a recipe names a folder of the cache, and {recipe!r} cannot")
+            raise ValueError(f"{recipe!r} is no valid folder name of the cache")
         self.recipe, self.folder = recipe, folder / recipe
         self.with_mouths, self.with_faces = with_mouths, with_faces
 
     def load(self, sha256: str) -> ClipFeatures | None:
-        """Give what was seen and heard in the file of this hash; None where that, or what is wanted with it, is new."""
+        """Return the features of the file with this hash; None on a miss."""
         path = self._place(sha256)
         if not path.is_file():
             return None
         try:
             with np.load(path, allow_pickle=False) as arrays:
-                seen = _unpack(arrays)
+                features = _unpack(arrays)
             for part in self._parts:
-                with np.load(part.beside(path), allow_pickle=False) as arrays:
-                    seen = part.add(arrays, seen)
+                with np.load(part.path(path), allow_pickle=False) as arrays:
+                    features = part.add(arrays, features)
         except DAMAGED:
             return None
-        return seen if seen.sha256 == sha256 else None
+        return features if features.sha256 == sha256 else None
 
-    def save(self, observation: ClipFeatures) -> Path:
-        """Write it whole or not at all, also when the machine stops meanwhile; raises OSError where it cannot.
+    def save(self, features: ClipFeatures) -> Path:
+        """Write the features atomically (fsync) and return the path of the rows.
 
-        Gives the path of the rows. ValueError where mouths or faces are wanted and the observation has none.
+        Raises OSError, and ValueError if mouths or faces are required and missing.
         """
-        path = self._place(observation.sha256)
+        path = self._place(features.sha256)
         self.folder.mkdir(parents=True, exist_ok=True)
         for part in self._parts:
-            self._write(part.beside(path), part.take(observation))
-        self._write(path, _pack(observation))
+            self._write(part.path(path), part.pack_checked(features))
+        self._write(path, _pack(features))
         return path
 
     @property
     def _parts(self) -> tuple[_Part, ...]:
-        """What stands beside the rows."""
+        """The separate files of this cache."""
         wanted = ((self.with_mouths, MOUTHS), (self.with_faces, FACES))
         return tuple(part for is_wanted, part in wanted if is_wanted)
 
@@ -177,26 +176,26 @@ class FeatureCache:
 
     def _place(self, sha256: str) -> Path:
         if not re.fullmatch("[0-9a-f]{64}", sha256):
-            raise ValueError(f"{sha256!r} is no SHA-256 in hexadecimal")
+            raise ValueError(f"{sha256!r} is not a hexadecimal SHA-256")
         return self.folder / f"{sha256}.npz"
 
 
 def extract_cached(
     path: Path, extractor: ExtractsFeatures, cache: FeatureCache, on_step: OnStep = lambda name, completed, total: None
 ) -> ClipFeatures:
-    """Observe a file, decoding it only where the cache does not know its content; the name is always this path's.
+    """Return the features of a file from the cache, or extract and cache them; `name` is that of this path.
 
-    Raises EngineError for a file that cannot be read, OSError where the cache cannot be written, and ValueError where
-    extractor and cache are of two recipes.
+    Raises EngineError if the file cannot be read, OSError if the cache cannot be written, and ValueError if the recipes
+    of extractor and cache differ.
     """
     if extractor.recipe != cache.recipe:
         raise ValueError(f"the cache is of recipe {cache.recipe}, the extractor of {extractor.recipe}")
     known = cache.load(_hash(path)) if path.is_file() else None
     if known is not None:
         return replace(known, name=path.name)
-    seen = extractor.extract(path, on_step)
-    cache.save(seen)
-    return seen
+    features = extractor.extract(path, on_step)
+    cache.save(features)
+    return features
 
 
 def _hash(path: Path) -> str:
@@ -209,27 +208,27 @@ def _hash(path: Path) -> str:
 
 
 def _write_record(record: dict[str, Any]) -> np.ndarray:
-    """JSON as an array, so that nothing is pickled."""
+    """Encode JSON as a uint8 array, so that nothing is pickled."""
     return np.frombuffer(json.dumps(record, default=np.generic.item).encode(), np.uint8)
 
 
-def _pack(seen: ClipFeatures) -> dict[str, Any]:
-    """Arrays by name; everything else in the array `record`."""
+def _pack(features: ClipFeatures) -> dict[str, Any]:
+    """Return the arrays by name; all other fields are JSON in the array `record`."""
     record = {
         "layout": LAYOUT,
-        "name": seen.name,
-        "sha256": seen.sha256,
-        "n_frames": seen.n_frames,
-        "size_px": seen.size_px,
-        "source_fps": seen.source_fps,
-        "reasons": seen.reasons,
-        "level_dbfs": seen.audio.level_dbfs,
-        "cuts": seen.cuts,
-        "timings_s": seen.timings_s,
-        "tracks": [{"start": track.start, "face_px": track.face_px} for track in seen.tracks],
+        "name": features.name,
+        "sha256": features.sha256,
+        "n_frames": features.n_frames,
+        "size_px": features.size_px,
+        "source_fps": features.source_fps,
+        "reasons": features.reasons,
+        "level_dbfs": features.audio.level_dbfs,
+        "cuts": features.cuts,
+        "timings_s": features.timings_s,
+        "tracks": [{"start": track.start, "face_px": track.face_px} for track in features.tracks],
     }
-    arrays = {"rows": seen.audio.rows, "voiced": seen.audio.voiced, "present": seen.audio.present}
-    for number, track in enumerate(seen.tracks):
+    arrays = {"rows": features.audio.rows, "voiced": features.audio.voiced, "present": features.audio.present}
+    for number, track in enumerate(features.tracks):
         arrays |= {f"{name}_{number}": getattr(track, name) for name in TRACK_ARRAYS}
     return arrays | {"record": _write_record(record)}
 
@@ -239,8 +238,8 @@ def _unpack(arrays: Arrays) -> ClipFeatures:
     if record["layout"] != LAYOUT:
         raise ValueError(f"layout {record['layout']}, wanted {LAYOUT}")
     if any(arrays[f"motion_{number}"].shape[1] != N_MOTION for number in range(len(record["tracks"]))):
-        raise ValueError("motion told in other columns")
-    heard = AudioFeatures(arrays["rows"], arrays["voiced"], arrays["present"], record["level_dbfs"])
+        raise ValueError("motion has other columns")
+    audio = AudioFeatures(arrays["rows"], arrays["voiced"], arrays["present"], record["level_dbfs"])
     tracks = tuple(
         FaceFeatures(
             start=plain["start"],
@@ -260,7 +259,7 @@ def _unpack(arrays: Arrays) -> ClipFeatures:
         size_px=(record["size_px"][0], record["size_px"][1]),
         source_fps=record["source_fps"],
         reasons=tuple(Reason(reason) for reason in record["reasons"]),
-        audio=heard,
+        audio=audio,
         tracks=tracks,
         cuts=tuple(record["cuts"]),
         timings_s=record["timings_s"],
@@ -275,15 +274,15 @@ def decode_ahead(
     workers: int,
     on_row: OnStep = lambda step, completed, total: None,
 ) -> None:
-    """Fill the cache with what is not in it, by several processes of one thread each.
+    """Extract the features of uncached files into the cache, with `workers` processes of one thread each.
 
-    Files that fail are left for whoever observes them next to name.
+    Files that fail are skipped; the next extraction raises their error.
     """
     missing = [path for path in paths if path.is_file() and cache.load(hash_file(path)) is None]
     if not missing:
         return
     alone = replace(settings, threads=1)
-    # spawned, since a fork would take over the locks of the networks' threads as they happen to be
+    # spawned: a fork copies the locks of the networks' threads in their current state
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
         futures = [pool.submit(_extract_in_worker, path, alone, face_options, cache) for path in missing]
         for done, future in enumerate(futures):
@@ -292,22 +291,22 @@ def decode_ahead(
                 future.result()
             except BrokenProcessPool as cause:
                 raise EngineError(
-                    "A process that decoded clips ended without a word; it may have run out of memory.",
+                    "A process that decoded clips ended without an error message; it may have run out of memory.",
                     "Use fewer --workers.",
                 ) from cause
     on_row("decode", len(missing), len(missing))
 
 
-@remember
+@memoize
 def _load_extractor(
     settings: Settings, face_options: FaceOptions, cut_mouths: bool, cut_faces: bool
 ) -> FeatureExtractor:
-    """Load the networks once in each process."""
+    """Load the networks once per process."""
     return FeatureExtractor.load(settings, face_options, cut_mouths, cut_faces)
 
 
 def _extract_in_worker(path: Path, settings: Settings, face_options: FaceOptions, cache: FeatureCache) -> None:
-    """Observe one file into the cache, in a process of its own."""
+    """Extract one file into the cache, in a worker process."""
     try:
         extractor = _load_extractor(settings, face_options, cache.with_mouths, cache.with_faces)
         extract_cached(path, extractor, cache)

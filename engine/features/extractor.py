@@ -1,4 +1,4 @@
-"""From a file to its observation: the networks that see faces and hear speech, and nothing that judges."""
+"""Extract features from a media file: face tracks, lip and motion features, audio features; no scoring."""
 
 import time
 from collections.abc import Generator, Iterator, Sequence
@@ -20,18 +20,18 @@ from engine.weights import registry
 from engine.weights.recipes import write_recipe
 
 MOUTHS_VERSION = 1
-"""Raise it when the same file, weights and options would give other mouths or filterbanks."""
+"""Increase when the same file, weights and options yield other mouths or filterbanks."""
 FACES_VERSION = 1
-"""Raise it when they would give other upright faces or points."""
+"""Increase when they yield other aligned faces or points."""
 ROWS_VERSION = 2
-"""Raise it when the same file, weights and options would give other rows: media, lips or speech were changed."""
+"""Increase when they yield other feature rows: media, faces or speech changed."""
 
 
 class FeatureExtractor:
-    """Holds the networks that see and hear; one `observe` at a time.
+    """Face and voice networks; run one extraction at a time.
 
-    `recipe` names their weights, their options and the version of the rows: observations of two recipes never mix. The
-    model that compares face and voice has no part in it and need not be installed.
+    `recipe` names their weights, their options and the version of the rows: features of two recipes never mix. The
+    consistency model is not part of it and need not be installed.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class FeatureExtractor:
         self.faces, self.voice = faces, voice
         self.recipe, self.files = recipe, tuple(files)  # the weight files behind the networks
         self.face_options, self.limits = face_options or FaceOptions(), limits or MediaLimits()
-        # what is cut adds to an observation and changes nothing else in it, so the recipe is the same
+        # crops are additional and change no other feature, so the recipe stays the same
         self.cut_mouths, self.cut_faces = cut_mouths, cut_faces
 
     @classmethod
@@ -59,7 +59,7 @@ class FeatureExtractor:
         cut_mouths: bool = False,
         cut_faces: bool = False,
     ) -> "FeatureExtractor":
-        """Load both networks; WeightsMissing and WeightsDamaged say which file and what to do."""
+        """Load both networks; raises WeightsMissing or WeightsDamaged."""
         face_options = face_options or FaceOptions()
         files = (registry.face_landmarker(settings.data_dir), registry.silero_vad(settings.data_dir))
         if settings.threads:
@@ -75,9 +75,9 @@ class FeatureExtractor:
         sha256: str | None = None,
         keep_audio: bool = False,
     ) -> ClipFeatures:
-        """See and hear the whole file, judging nothing; raises EngineError for a file that cannot be read.
+        """Extract features from a file; raises EngineError if it cannot be read.
 
-        `sha256` is the hash of the file where it is known; with `keep_audio` its sound stays in the observation.
+        `sha256` is the hash of the file if known; with `keep_audio` the features keep the samples.
         """
         timings: dict[str, float] = {}
         with time_step("read", timings, on_step):
@@ -91,22 +91,22 @@ class FeatureExtractor:
         timings: dict[str, float] | None = None,
         keep_audio: bool = False,
     ) -> ClipFeatures:
-        """See and hear an opened clip; `timings` are of what was done before."""
+        """Extract features from an open clip; `timings` are of earlier steps."""
         timings = {} if timings is None else timings
         with time_step("speech", timings, on_step):
-            heard = extract_audio(clip, self.voice, self.cut_mouths, keep_audio)
-        seen, planned = self._look(clip, heard, timings, on_step)
+            audio = extract_audio(clip, self.voice, self.cut_mouths, keep_audio)
+        features, planned = self._extract_faces(clip, audio, timings, on_step)
         if not (self.cut_mouths or self.cut_faces):
-            return seen
+            return features
         step = "mouths" if self.cut_mouths else "crops"
         with time_step(step, timings, on_step, clip.n_frames), closing(read_ahead(clip.read_frames())) as frames:
             crops = cut_crops(frames, planned.plans, lambda index: on_step(step, index + 1, clip.n_frames))
-            return add_crops(seen, planned, crops)
+            return add_crops(features, planned, crops)
 
-    def _look(
-        self, clip: Clip, heard: AudioFeatures, timings: dict[str, float], on_step: OnStep
+    def _extract_faces(
+        self, clip: Clip, audio: AudioFeatures, timings: dict[str, float], on_step: OnStep
     ) -> tuple[ClipFeatures, PlannedCrops]:
-        """Follow the faces; what is to be cut in a second pass is planned here, and their landmarks end here."""
+        """Track the faces and plan the crops of the second pass; the landmarks are not kept."""
         late: list[Reason] = []
         with time_step("faces", timings, on_step, clip.n_frames):
             found = track_faces(
@@ -117,24 +117,24 @@ class FeatureExtractor:
             )
         with time_step("lips", timings, on_step):
             tracks = tuple(extract_face(track) for track in found.tracks)
-        seen = ClipFeatures(
+        features = ClipFeatures(
             name=clip.path.name,
             sha256=clip.sha256,
             n_frames=clip.n_frames,
             size_px=clip.size_px,
             source_fps=clip.source_fps,
             reasons=tuple(dict.fromkeys([*clip.reasons, *late])),
-            audio=heard,
+            audio=audio,
             tracks=tracks,
             cuts=found.cuts,
             timings_s=timings,
         )
-        return seen, plan_crops(found.tracks, seen, self.cut_mouths, self.cut_faces)
+        return features, plan_crops(found.tracks, features, self.cut_mouths, self.cut_faces)
 
 
 @contextmanager
 def time_step(name: str, timings: dict[str, float], on_step: OnStep, total: int = 1) -> Iterator[None]:
-    """Announce a step, and keep its wall-clock seconds."""
+    """Report a step and store its wall-clock seconds."""
     on_step(name, 0, total)
     began = time.perf_counter()
     yield
@@ -143,6 +143,6 @@ def time_step(name: str, timings: dict[str, float], on_step: OnStep, total: int 
 
 
 def _note_end(frames: Iterator[Frame], late: list[Reason]) -> Iterator[Frame]:
-    """Pass the frames on; what only decoding them could show, told after the last one, goes into `late`."""
-    told = yield from cast(Generator[Frame, None, tuple[Reason, ...] | None], frames)
-    late += told or ()
+    """Yield the frames, then append to `late` the reasons that the generator returns, known only after decoding."""
+    reasons = yield from cast(Generator[Frame, None, tuple[Reason, ...] | None], frames)
+    late += reasons or ()

@@ -1,7 +1,7 @@
-"""Rows of sound on the picture's clock: one row of numbers for each video frame.
+"""Audio features with one row per video frame.
 
-Two recipes, never mixed: `filterbank_rows` is what AV-HuBERT was trained on, `log_mel` is what the compact model reads.
-Both work in blocks, so the spectra of a long clip are never held at once.
+`filterbank_rows` is the input of AV-HuBERT, `log_mel` that of the compact model; they never mix. Both work in blocks,
+so that memory does not grow with the spectra of a long clip.
 """
 
 import functools
@@ -24,15 +24,13 @@ LAYER_NORM_EPSILON = 1e-5
 
 MEL_BANDS = 40
 MEL_RANGE_HZ = (60.0, 7600.0)
-MEL_FLOOR = (
-    1e-6  # power; white noise of some -80 dBFS in one band: below it a difference is the codec's, not the voice's
-)
+MEL_FLOOR = 1e-6  # power, about -80 dBFS of white noise in one band: differences below it are codec noise
 
 _BLOCK_STEPS = 4 * 1500  # one minute
 
 
 def filterbank_rows(audio: np.ndarray) -> np.ndarray:
-    """AV-HuBERT's audio input: log filterbanks of 10 ms steps, stacked by four, each row normalised.
+    """Compute AV-HuBERT audio input: log filterbanks of 10 ms steps, stacked by four, each row normalised.
 
     `audio` is (N,) float in [-1, 1] at 16 kHz; the result is (T, 104) float32 with T = ceil(steps / 4), which is
     N / 640 for a whole number of video frames. Follows facebookresearch/av_hubert `hubert_dataset.py`: zeros fill the
@@ -42,24 +40,24 @@ def filterbank_rows(audio: np.ndarray) -> np.ndarray:
 
 
 def stack_filterbank(audio: np.ndarray) -> np.ndarray:
-    """(T, 104) float64: what `filterbank_rows` normalises."""
+    """Return the rows (T, 104) float64 that `filterbank_rows` normalises."""
     steps = log_filterbank(audio)
     steps = np.pad(steps, ((0, -len(steps) % STEPS_PER_FRAME), (0, 0)))
     return steps.reshape(-1, STEPS_PER_FRAME * FILTERS)
 
 
 def normalise_rows(rows: np.ndarray) -> np.ndarray:
-    """Bring every row to mean 0 and about deviation 1: (T, 104) to the same, float32."""
+    """Normalise each row (T, 104) to mean 0 and deviation of about 1, float32."""
     centred = rows - rows.mean(axis=1, keepdims=True)
     deviation = np.sqrt(np.square(centred).mean(axis=1, keepdims=True) + LAYER_NORM_EPSILON)
     return (centred / deviation).astype(np.float32)  # (T, 104)
 
 
 def log_filterbank(audio: np.ndarray) -> np.ndarray:
-    """Log filterbank energies, (steps, 26) float64, equal to `logfbank` of python_speech_features 0.6 by default.
+    """Compute log filterbank energies (steps, 26) float64, equal to `logfbank` of python_speech_features 0.6.
 
-    The published models read 16-bit samples, so `audio` in [-1, 1] is rounded to them first: exact silence then stays
-    exact silence (the log of the float64 epsilon) whatever the decoder left behind.
+    The published models read 16-bit samples, so `audio` in [-1, 1] is rounded to 16 bits first: digital silence stays
+    the log of the float64 epsilon, whatever residue the decoder leaves.
     """
     if len(audio) == 0:
         return np.zeros((0, FILTERS))
@@ -91,24 +89,24 @@ def _to_int16_scale(audio: np.ndarray) -> np.ndarray:
 
 @functools.cache
 def _triangular_filters() -> np.ndarray:
-    """(26, 257): triangles on bins spaced evenly in mel from 0 Hz to 8 kHz, peaks of 1."""
+    """Return (26, 257) triangles on bins spaced evenly in mel from 0 Hz to 8 kHz, peaks of 1."""
     top = 2595 * np.log10(1 + SAMPLE_RATE / 2 / 700)
     corners_hz = 700 * (10 ** (np.linspace(0, top, FILTERS + 2) / 2595) - 1)
     bins = np.floor((FFT_SIZE + 1) * corners_hz / SAMPLE_RATE)
     low, peak, high = bins[:-2, None], bins[1:-1, None], bins[2:, None]
     bin_numbers = np.arange(FFT_SIZE // 2 + 1)
     rising, falling = (bin_numbers - low) / (peak - low), (high - bin_numbers) / (high - peak)
-    # The reference fills [low, peak) and [peak, high), which are these triangles: both sides end in 0 or meet in 1.
+    # The reference fills [low, peak) and [peak, high), which equals these triangles: both sides end in 0 or meet in 1.
     return np.clip(np.minimum(rising, falling), 0, None)
 
 
 @torch.inference_mode()
 def log_mel(audio: np.ndarray) -> np.ndarray:
-    """Natural log of the power in 40 mel bands, four steps of 10 ms for each video frame: (T, 160) float32.
+    """Compute the natural log of the power in 40 mel bands, four 10 ms steps per video frame: (T, 160) float32.
 
     `audio` is (N,) float in [-1, 1] at 16 kHz, T = N // 640. Row t covers samples [640 t, 640 (t + 1)): its steps are
-    centred 5, 15, 25 and 35 ms into the frame, under windows of 25 ms, so it hears 7.5 ms of either neighbour. Column
-    `40 * step + band`. Nothing is normalised over the clip.
+    centred 5, 15, 25 and 35 ms into the frame, under windows of 25 ms, so it overlaps 7.5 ms of either neighbour. Column
+    `40 * step + band`. There is no normalisation over the clip.
     """
     margin = (FFT_SIZE - STEP) // 2  # the transform of a step begins this many samples before the step
     n_frames = len(audio) // SAMPLES_PER_FRAME

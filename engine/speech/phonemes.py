@@ -1,8 +1,8 @@
-"""Speech sounds and their times, recognised in the sound alone by CMU PocketSphinx and the English model it ships.
+"""Recognise phonemes and their times in the audio with CMU PocketSphinx and its English model.
 
-The recogniser knows phones and which follow which, and no words (its `allphone` mode, which tells no probabilities): it
-is fast, and often wrong. With words it costs two and a half times as much and parts own from other speech no better,
-see docs/phonemes.md. The model is of US English; other languages are refused rather than heard as English.
+The recogniser uses a phone language model and no lexicon (`allphone` mode, without probabilities): it is fast and often
+wrong. A lexicon takes two and a half times as long and discriminates own from other speech no better, see
+docs/phonemes.md. The model is of US English; other languages are refused rather than recognised as English.
 """
 
 from dataclasses import dataclass
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
     from pocketsphinx import Decoder
 
 LANGUAGES = {"en": "English"}
-SPHINX_FPS = 100  # of the recogniser's own frames
-MAX_PAUSE_S = 1.0  # speech on the two sides of a longer one is recognised apart
-MAX_UTTERANCE_S = 20.0  # what is recognised at once; memory grows with it
-PAD_S = 0.2  # of sound before and after speech, in which the recogniser settles
-MAX_SOUND_S = 0.6  # no sound of speech lasts longer: the recogniser has lost its way
-NOISES = ("SIL", "+")  # how the names of what is no speech begin
+SPHINX_FPS = 100  # frame rate of the recogniser
+MAX_PAUSE_S = 1.0  # a longer pause separates utterances
+MAX_UTTERANCE_S = 20.0  # recognised at once; memory grows with it
+PAD_S = 0.2  # of audio before and after speech, in which the recogniser settles
+MAX_SOUND_S = 0.6  # no phoneme lasts longer: a recognition error
+NOISES = ("SIL", "+")  # prefixes of non-speech names
 
 
 @dataclass(frozen=True, slots=True)
 class Sound:
-    """One speech sound."""
+    """One recognised phoneme."""
 
     name: str  # ARPAbet: M, B, P, W, UW ...
     start_s: float
@@ -36,14 +36,14 @@ class Sound:
 
 
 class SoundRecogniser:
-    """Holds the recogniser of one language; one `recognise` at a time."""
+    """Phoneme recogniser of one language; run one `recognise` at a time."""
 
     def __init__(self, decoder: "Decoder", language: str):
         self._decoder, self.language = decoder, language
 
     @classmethod
     def load(cls, language: str = "en") -> Self:
-        """Load the model of the language, named as ISO 639-1 does; LANGUAGE_UNKNOWN, RECOGNISER_MISSING."""
+        """Load the model of an ISO 639-1 language; raises LANGUAGE_UNKNOWN or RECOGNISER_MISSING."""
         check_language(language)
         try:
             from pocketsphinx import Decoder, get_model_path
@@ -55,7 +55,7 @@ class SoundRecogniser:
         decoder = Decoder(
             hmm=f"{model}/en-us",
             allphone=f"{model}/en-us-phone.lm.bin",
-            lw=2.0,  # weight of which phones follow which, and beams: as the project's own tutorial has them
+            lw=2.0,  # weight of the phone language model and beams: as in the tutorial of PocketSphinx
             beam=1e-20,
             pbeam=1e-20,
             loglevel="FATAL",
@@ -65,9 +65,9 @@ class SoundRecogniser:
     def recognise(
         self, audio: np.ndarray, voiced: np.ndarray, on_step: OnStep = lambda name, completed, total: None
     ) -> tuple[Sound, ...]:
-        """Give the sounds in order, on the clock of `audio`, (640 T,) float32 at 16 kHz; noises are left out.
+        """Return the phonemes in order, without noises, on the clock of `audio` (640 T,) float32 at 16 kHz.
 
-        `voiced` (T,) bool says where somebody speaks; nothing else is listened to.
+        `voiced` (T,) bool marks the frames with speech; only these are recognised.
         """
         found: list[Sound] = []
         utterances = split_utterances(voiced)
@@ -79,7 +79,7 @@ class SoundRecogniser:
 
     def _recognise_utterance(self, audio: np.ndarray, start_s: float) -> list[Sound]:
         pcm = np.round(np.clip(audio, -1, 1) * np.iinfo(np.int16).max).astype(np.int16)
-        self._decoder.reinit_feat()  # forgets the noise of the utterance before: the same sound, the same answer
+        self._decoder.reinit_feat()  # resets the noise estimate, so that results do not depend on earlier utterances
         self._decoder.start_utt()
         self._decoder.process_raw(pcm.tobytes(), full_utt=True)
         self._decoder.end_utt()
@@ -91,19 +91,19 @@ class SoundRecogniser:
 
 
 def check_language(language: str) -> None:
-    """Raise LANGUAGE_UNKNOWN for any that no model is there for."""
+    """Raise LANGUAGE_UNKNOWN for a language without a model."""
     if language not in LANGUAGES:
         known = ", ".join(f"{code} ({name})" for code, name in LANGUAGES.items())
         raise Code.LANGUAGE_UNKNOWN(
             f"The sounds of the language {language!r} are not known, only those of {known}.",
-            "Leave the speech sounds out: those of another language would be heard as English ones.",
+            "Leave the speech sounds out: those of another language would be recognised as English.",
         )
 
 
 def split_utterances(voiced: np.ndarray) -> list[tuple[int, int]]:
-    """Part a clip into pieces to recognise: first frame and the one after the last, in order, none longer than 20 s.
+    """Split a clip into utterances of at most 20 s: (first frame, frame after the last), in order.
 
-    Pieces end in pauses, and within speech only where it goes on for longer than that.
+    Utterances end in pauses, and within speech only if it lasts longer than that.
     """
     edges = np.flatnonzero(np.diff(np.concatenate([[False], voiced, [False]]).astype(np.int8)))
     joined: list[list[int]] = []
@@ -130,6 +130,6 @@ def _longest() -> int:
 
 
 def _cut(start: int, end: int) -> list[tuple[int, int]]:
-    """Part a stretch evenly into pieces that are not too long."""
+    """Split a segment evenly into pieces below the limit."""
     marks = np.linspace(start, end, -(-(end - start) // _longest()) + 1).round().astype(int).tolist()
     return list(pairwise(marks))

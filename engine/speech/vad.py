@@ -1,4 +1,4 @@
-"""Where somebody speaks, and how loud it is."""
+"""Voice activity detection with silero-vad, and audio level."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,29 +15,29 @@ from engine.weights import registry
 
 @dataclass(frozen=True, slots=True)
 class VoiceOptions:
-    """What counts as speech; the defaults are silero-vad's own."""
+    """Options of voice activity detection; the defaults are those of silero-vad."""
 
     recipe_name: ClassVar = "VoiceOptions"
 
     threshold: float = 0.5  # probability of speech in 32 ms
     min_speech_ms: int = 250  # shorter bursts are dropped
     min_silence_ms: int = 100  # shorter pauses are bridged
-    pad_ms: int = 30  # added on both sides of a stretch of speech
+    pad_ms: int = 30  # added on both sides of a speech segment
 
 
 class VoiceDetector:
-    """silero-vad (MIT, code and weights) with the network its package ships; one call at a time."""
+    """silero-vad (MIT, code and weights) with the network of its package; run one call at a time."""
 
     def __init__(
-        self, network: torch.nn.Module, find_stretches: Callable[..., list[dict[str, int]]], options: VoiceOptions
+        self, network: torch.nn.Module, find_segments: Callable[..., list[dict[str, int]]], options: VoiceOptions
     ):
         self._network = network
-        self._find_stretches = find_stretches
+        self._find_segments = find_segments
         self.options = options
 
     @classmethod
     def load(cls, path: Path | None = None, options: VoiceOptions = VoiceOptions()) -> "VoiceDetector":
-        """Load the network, by default the verified one that the installed package carries."""
+        """Load the network, by default the verified file of the installed package."""
         path = path or registry.silero_vad()
         threads = torch.get_num_threads()
         from silero_vad import utils_vad  # here, because importing it sets torch to one thread for the whole process
@@ -46,17 +46,17 @@ class VoiceDetector:
         return cls(utils_vad.init_jit_model(str(path)), utils_vad.get_speech_timestamps, options)
 
     def find_speech(self, audio: np.ndarray) -> np.ndarray:
-        """(T,) bool for each video frame: speech fills at least half of it.
+        """Return (T,) bool: speech fills at least half of the video frame.
 
-        `audio` is (N,) float32 in [-1, 1] at 16 kHz, T = N // 640. Any voice counts, whoever's and in whatever
-        language; song may count too.
+        `audio` is (N,) float32 in [-1, 1] at 16 kHz, T = N // 640. Voices of all speakers and languages count; singing
+        may count too.
         """
         n_frames = len(audio) // SAMPLES_PER_FRAME
         if n_frames == 0:
             return np.zeros(0, bool)
         spoken = np.zeros(n_frames * SAMPLES_PER_FRAME, bool)
         with _one_thread():
-            stretches = self._find_stretches(
+            segments = self._find_segments(
                 torch.from_numpy(np.array(audio, np.float32)),
                 self._network,
                 sampling_rate=SAMPLE_RATE,
@@ -65,17 +65,17 @@ class VoiceDetector:
                 min_silence_duration_ms=self.options.min_silence_ms,
                 speech_pad_ms=self.options.pad_ms,
             )
-        for stretch in stretches:
-            spoken[stretch["start"] : stretch["end"]] = True
+        for segment in segments:
+            spoken[segment["start"] : segment["end"]] = True
         return spoken.reshape(n_frames, SAMPLES_PER_FRAME).mean(axis=1) >= 0.5
 
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Keep torch to one thread for a while.
+    """Limit torch to one thread within the context.
 
-    The network takes tens of thousands of tiny steps. Two threads on two busy cores wait for each other at every one:
-    85 s for 20 s of sound instead of 0.8.
+    The network runs tens of thousands of tiny steps. Two threads on two busy cores wait for each other at every step:
+    85 s for 20 s of audio instead of 0.8.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -86,6 +86,6 @@ def _one_thread() -> Iterator[None]:
 
 
 def level_dbfs(audio: np.ndarray) -> float:
-    """Root mean square in dB of full scale: 0 for a constant 1, -3 for a full sine, -inf for nothing or all zeros."""
+    """Return the RMS level in dBFS: 0 for a constant 1, -3 for a full-scale sine, -inf for no audio or all zeros."""
     power = float(np.mean(np.square(audio, dtype=np.float64))) if len(audio) else 0.0
     return float(10 * np.log10(power)) if power > 0 else float("-inf")
