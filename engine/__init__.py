@@ -1,4 +1,4 @@
-"""Wayspeak's engine: media -> faces -> crops and speech -> encoders -> scores -> report."""
+"""Engine of Wayspeak: media -> faces and speech -> features -> scores -> calibration -> report."""
 
 from engine.errors import EngineError
 from engine.types import Analysis, Reason, Status

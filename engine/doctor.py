@@ -1,9 +1,7 @@
-"""What is installed, what is missing, and what to do about it: `wayspeak doctor`.
+"""Check the installation for `wayspeak doctor`: packages, device, weights, FFmpeg.
 
-Which FFmpeg the packages bring with them, and whether it is one without the known hole.
-
-PyAV and OpenCV each carry their own, so both are asked. CVE-2026-8461 (writing past the end while MagicYUV is decoded)
-is closed in 7.1.5, 8.0.3 and 8.1.2.
+PyAV and OpenCV each bundle FFmpeg, so both are checked for CVE-2026-8461 (out-of-bounds write while decoding MagicYUV),
+fixed in 7.1.5, 8.0.3 and 8.1.2.
 """
 
 import ctypes
@@ -30,7 +28,7 @@ OPTIONAL = ("gradio", "plotly")
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line of the examination."""
+    """One line of the report."""
 
     topic: str
     mark: str  # ok, optional, warning or missing
@@ -38,7 +36,7 @@ class Finding:
 
 
 def examine(settings: Settings) -> tuple[Finding, ...]:
-    """Look at everything an analysis needs; nothing is downloaded and nothing is changed."""
+    """Check everything an analysis needs; downloads and changes nothing."""
     return (
         *_examine_host(settings),
         *(_examine_package(name, "missing") for name in NEEDED),
@@ -52,7 +50,7 @@ def examine(settings: Settings) -> tuple[Finding, ...]:
 
 
 def is_healthy(findings: tuple[Finding, ...]) -> bool:
-    """Tell whether nothing needed is missing; warnings do not count."""
+    """Return whether nothing required is missing; warnings do not count."""
     return all(finding.mark != "missing" for finding in findings)
 
 
@@ -74,8 +72,8 @@ def _examine_package(name: str, otherwise: str) -> Finding:
     version = _version(name)
     if version:
         return Finding(name, "ok", version)
-    what = "needed" if otherwise == "missing" else "needed for the page alone"
-    return Finding(name, otherwise, f"not installed; {what}: run `make run`, or `pip install -e '.[cpu,app]'`")
+    need = "needed" if otherwise == "missing" else "needed for the page alone"
+    return Finding(name, otherwise, f"not installed; {need}: run `make run`, or `pip install -e '.[cpu,app]'`")
 
 
 def _examine_faiss() -> Iterator[Finding]:
@@ -90,7 +88,7 @@ def _examine_faiss() -> Iterator[Finding]:
 
 
 def _examine_fetching() -> Finding:
-    """Tell of yt-dlp, under which nothing is fetched that an older one would let in."""
+    """Check yt-dlp; versions with known vulnerabilities are refused."""
     try:
         check_system()
     except EngineError as error:
@@ -99,13 +97,13 @@ def _examine_fetching() -> Finding:
 
 
 def _examine_ffmpeg() -> Iterator[Finding]:
-    """Tell of each FFmpeg that a package brings; a package that is missing is told of elsewhere."""
-    parts = (
+    """Check each bundled FFmpeg; missing packages are reported elsewhere."""
+    bundled = (
         ("FFmpeg in PyAV", find_pyav, "update it: `pip install -U av`"),
         ("FFmpeg in OpenCV", find_opencv, "Wayspeak opens no video with it; update it when a newer one is out"),
     )
-    for topic, find, hint in parts:
-        with suppress(ImportError):  # PackageNotFoundError is one, too
+    for topic, find, hint in bundled:
+        with suppress(ImportError):  # includes PackageNotFoundError
             found = find()
             if is_safe(read_version(found)):
                 yield Finding(topic, "ok", found)
@@ -118,7 +116,7 @@ def _examine_ffmpeg() -> Iterator[Finding]:
 def _examine_device(wanted: str) -> Finding:
     if importlib.util.find_spec("torch") is None:
         return Finding("device", "missing", "unknown without torch")
-    import torch  # here: the rest of the examination works without it
+    import torch  # here: the other checks work without it
 
     has_cuda = torch.cuda.is_available()
     if wanted == "cpu" or (wanted == "auto" and not has_cuda):
@@ -155,39 +153,39 @@ def _version(name: str) -> str | None:
         return None
 
 
-CLOSED_IN = ((7, 1, 5), (8, 0, 3), (8, 1, 2))  # by branch; every later branch has it
+CLOSED_IN = ((7, 1, 5), (8, 0, 3), (8, 1, 2))  # by branch; later branches have the fix
 
 Version = tuple[int, ...]
 
 
 def read_version(text: str) -> Version:
-    """Numbers of a version as FFmpeg tells it, `8.1.2` or `n8.1.2-10-gabc`; empty where it tells none."""
+    """Parse an FFmpeg version such as `8.1.2` or `n8.1.2-10-gabc`; empty if there is none."""
     found = re.match(r"n?(\d+(?:\.\d+)+)", text)
     return tuple(int(part) for part in found.group(1).split(".")) if found else ()
 
 
 def is_safe(version: Version) -> bool:
-    """Tell whether the hole is closed in this version; one that is not known is not safe."""
+    """Return whether this version has the fix; an unknown version is unsafe."""
     branch = version[:2]
     fixed = [closed for closed in CLOSED_IN if closed[:2] <= branch]
     return bool(fixed) and (branch > fixed[-1][:2] or version >= fixed[-1])
 
 
 def find_pyav() -> str:
-    """FFmpeg's version inside PyAV. Raises ImportError."""
+    """Return the FFmpeg version of PyAV; raises ImportError."""
     import av
 
     return str(getattr(av, "ffmpeg_version_info", ""))
 
 
 def find_opencv(package: str = "opencv-python-headless") -> str:
-    """FFmpeg's version inside OpenCV's package; empty where it carries none. Raises PackageNotFoundError."""
+    """Return the FFmpeg version of the OpenCV package, empty if it has none; raises PackageNotFoundError."""
     for file in metadata.files(package) or ():
         if file.name.startswith("libavutil"):
             try:
-                tell = ctypes.CDLL(str(file.locate())).av_version_info
+                version_info = ctypes.CDLL(str(file.locate())).av_version_info
             except (OSError, AttributeError):
                 return ""
-            tell.restype = ctypes.c_char_p
-            return (tell() or b"").decode("ascii", "replace")
+            version_info.restype = ctypes.c_char_p
+            return (version_info() or b"").decode("ascii", "replace")
     return ""

@@ -1,22 +1,22 @@
-"""Errors that a person can act on: the message states what was found and what was wanted, the hint what to do."""
+"""Errors for users: the message states what was found and what was expected, the hint what to do."""
 
 from enum import StrEnum, auto
 
 
 class ErrorCode(StrEnum):
-    """Public error codes; each value is the member's name. Each package has its own."""
+    """Public error codes; each value is the name of the member. Each package defines its own."""
 
     @staticmethod
     def _generate_next_value_(name: str, start: int, count: int, last_values: list[str]) -> str:
         return name
 
     def __call__(self, message: str, hint: str = "") -> "EngineError":
-        """Make an error of this code."""
+        """Create an error with this code."""
         return EngineError(message, hint, self)
 
 
 class Code(ErrorCode):
-    """The engine's codes, without those of the classes below, which callers catch."""
+    """Error codes of the engine, except those of the classes below, which callers catch."""
 
     # Media files
     UNREADABLE_VIDEO = auto()  # cannot be decoded: empty, damaged, not a video, or of a refused format
@@ -36,27 +36,27 @@ class Code(ErrorCode):
     # Models and data
     WEIGHTS_PRESENT = auto()  # other weights of that name exist already
     CHECKPOINT_REFUSED = auto()  # a foreign checkpoint is hostile, damaged, or of another model
-    BAD_MANIFEST = auto()  # an evaluation or training manifest lacks a column or names a missing file
-    UNMARKED_FRAME = auto()  # a manipulated frame without its watermark was about to be written
-    BAD_SCORES = auto()  # a file of scores is not one, or has too few scores for a calibration
+    BAD_MANIFEST = auto()  # an evaluation or training manifest lacks a column or refers to a missing file
+    UNMARKED_FRAME = auto()  # refused to write a manipulated frame without its watermark
+    BAD_SCORES = auto()  # a score file is invalid, or has too few scores for a calibration
     BAD_CALIBRATION = auto()  # a calibration record is damaged, of another schema, or breaks a rule of its life cycle
-    RECIPE_MISMATCH = auto()  # a score of one recipe was about to be read by the calibration of another
-    RECOGNISER_MISSING = auto()  # the speech sound recogniser is not installed
-    LANGUAGE_UNKNOWN = auto()  # the speech sounds of this language are not known
+    RECIPE_MISMATCH = auto()  # refused to apply a calibration of one recipe to a score of another
+    RECOGNISER_MISSING = auto()  # the phoneme recogniser is not installed
+    LANGUAGE_UNKNOWN = auto()  # no phoneme model for this language
     NOBODY_SEEN = auto()  # no face is visible for a second
     MANY_FACES = auto()  # several faces, and none of them is clearly the speaker
-    REPORT_DAMAGED = auto()  # a report is incomplete, or not one of ours
+    REPORT_DAMAGED = auto()  # a report is incomplete or of another format
 
-    # Videos of the web
+    # Videos from the web
     BAD_URL = auto()  # not a plain http or https URL: another scheme, a user name, an ambiguous spelling
-    ADDRESS_FORBIDDEN = auto()  # a URL, or an address it led to, is not a public address of the web
+    ADDRESS_FORBIDDEN = auto()  # a URL, or an address it leads to, is not public
     SITE_UNREACHABLE = auto()  # the site's name is unknown, or it does not answer
     LOGIN_NEEDED = auto()  # the site requires a login, or rejects programs
     NO_MEDIA = auto()  # no video at the URL, or none in one piece
     PLAYLIST_GIVEN = auto()  # the URL leads to several videos
     LIVE_MEDIA = auto()  # the URL leads to a live stream
-    UPCOMING_MEDIA = auto()  # the URL leads to a video that is announced and not yet available
-    UNFINISHED_MEDIA = auto()  # the URL leads to a stream that has just ended and is not yet a video
+    UPCOMING_MEDIA = auto()  # the URL leads to an announced video
+    UNFINISHED_MEDIA = auto()  # the URL leads to a stream that has just ended
     MEDIA_TOO_LONG = auto()  # the site states a length above the limit
     FETCH_TOO_SLOW = auto()  # the site sends too slowly
     FETCH_TIMEOUT = auto()  # fetching took longer than allowed
@@ -65,10 +65,9 @@ class Code(ErrorCode):
 
 
 class EngineError(Exception):
-    """Something the person can act on.
+    """An error for the user.
 
-    `code` is stable and machine-readable, `message` states what was found and what was wanted,
-    `hint` states what to do next.
+    `code` is stable and machine-readable, `message` states what was found and what was expected, `hint` what to do.
     """
 
     code = "ENGINE_ERROR"
@@ -78,40 +77,40 @@ class EngineError(Exception):
         self.message = message
         self.hint = hint
         if code:
-            self.code = str(code)  # a plain str: databases and serialisers need no knowledge of the enum
+            self.code = str(code)  # a plain str, so that databases and serialisers need not know the enum
 
 
 class WeightsMissing(EngineError):
-    """A model file is not where it should be."""
+    """A model file is missing."""
 
     code = "WEIGHTS_MISSING"
 
 
 class WeightsDamaged(EngineError):
-    """A model file's hash, keys or shapes are not the recorded ones."""
+    """Hash, keys or shapes of a model file differ from the record."""
 
     code = "WEIGHTS_DAMAGED"
 
 
 class WeightsForbidden(EngineError):
-    """A model file may not be used for this: its licence forbids it."""
+    """The licence of a model file forbids this use."""
 
     code = "WEIGHTS_FORBIDDEN"
 
 
 class LicenceNotAccepted(EngineError):
-    """A model file is present, and its licence has not been accepted."""
+    """The licence of a model file has not been accepted."""
 
     code = "LICENCE_NOT_ACCEPTED"
 
 
 class FolderUnwritable(EngineError):
-    """A folder cannot be written, or its disk is full."""
+    """A folder is not writable, or its disk is full."""
 
     code = "FOLDER_UNWRITABLE"
 
 
 class NotForgeable(EngineError):
-    """A clip cannot be manipulated in this way: no face, no room for the watermark, no other person."""
+    """A clip cannot be manipulated in this way: no face, no space for the watermark, no other person."""
 
     code = "NOT_FORGEABLE"

@@ -1,7 +1,7 @@
-"""How fields of frozen records are written as JSON and read back; importing this imports no pydantic.
+"""JSON formats for fields of frozen dataclasses; imports pydantic only on use.
 
-A record that is written, read and shown has one definition: its dataclass. `Annotated` fields carry these marks, and a
-`pydantic.TypeAdapter` of the dataclass writes and reads it.
+The dataclass is the only definition of a record: `Annotated` fields carry these formats, and a `pydantic.TypeAdapter`
+of the dataclass writes and reads it.
 """
 
 import math
@@ -13,7 +13,7 @@ import numpy as np
 
 @dataclass(frozen=True, slots=True)
 class Rounded:
-    """Write a number with so many decimal digits; null where it is not finite."""
+    """Write a number with `digits` decimals; null if it is not finite."""
 
     digits: int
 
@@ -24,13 +24,13 @@ class Rounded:
         return {**handler(source), "serialization": written}
 
     def write(self, value: float) -> float | None:
-        """Round to a plain float, never -0.0; None where it is not finite."""
+        """Round to a float, never -0.0; None if it is not finite."""
         return round(float(value), self.digits) + 0.0 if math.isfinite(value) else None
 
 
 @dataclass(frozen=True, slots=True)
 class ArrayField:
-    """Write a one-dimensional array as a list: floats rounded, not finite ones as null, which is read as NaN."""
+    """Write a 1-D array as a list: floats rounded, non-finite values as null, which is read as NaN."""
 
     dtype: type[np.generic]
     digits: int = 0
@@ -52,7 +52,7 @@ class ArrayField:
 
 
 def explain(error: Exception) -> str:
-    """Say where in a document the first fault is, and what it is."""
+    """Describe the first error of a document with its location."""
     from pydantic import ValidationError
 
     if not isinstance(error, ValidationError):

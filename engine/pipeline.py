@@ -1,4 +1,4 @@
-"""The way from a file to a report: media -> speech and faces -> encoders -> scores -> gates -> analysis."""
+"""Analyse a file: features -> gates -> scores -> calibration -> Analysis."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -47,12 +47,12 @@ __all__ = [
 ]
 
 NO_EVIDENCE = {Reason.NO_AUDIO, Reason.NO_FACE}
-"""What even paper mode cannot do without."""
+"""Reasons that refuse a clip in paper mode too."""
 
 
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
-    """Every option that changes a result, stage by stage; all of it enters the recipe."""
+    """All options that change a result, by stage; all are part of the recipe."""
 
     recipe_name: ClassVar = "EngineOptions"
 
@@ -63,14 +63,14 @@ class EngineOptions:
 
     @classmethod
     def of(cls, model: Model) -> "EngineOptions":
-        """The options for a model."""
+        """Return the options of a model."""
         spec = SPECS[model]
         return cls(consistency=spec.options, gates=spec.gates)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Scored:
-    """A face after its own gates: what was measured, or why nothing was."""
+    """A face after its gates: measurement, or reasons for none."""
 
     face: FaceFeatures
     gated: Gated
@@ -80,9 +80,9 @@ class _Scored:
 
 
 class Engine:
-    """Holds the networks; one `analyse` at a time.
+    """All networks of an analysis; run one `analyse` at a time.
 
-    `recipe` names the weights, the mode and the options: results of two recipes are never compared.
+    `recipe` names the weights, the mode and the options: results of two recipes are not comparable.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class Engine:
     ):
         self.extractor, self.expert, self.second = extractor, expert, second
         self.recipe, self.options = recipe, options or EngineOptions.of(expert.model)
-        self.calibration: Calibration | None = None  # of the first model's scores; None: they stay raw
+        self.calibration: Calibration | None = None  # of the scores of the first model; None: raw scores
         self.apply(calibration)
 
     @classmethod
@@ -108,10 +108,10 @@ class Engine:
         cut_faces: bool = False,
         calibrations: Iterable[Calibration] = (),
     ) -> "Engine":
-        """Load every network once; with `cut_faces` it observes what an embedder needs, too.
+        """Load every network once; with `cut_faces` also extract the face crops of the style embedder.
 
-        `calibrations` are those that the user keeps, if any: see `calibration.judging.find_calibration`.
-        WeightsMissing, WeightsDamaged and LicenceNotAccepted say which file and what to do.
+        `calibrations` are those of the user, see `calibration.apply.find_calibration`. Raises WeightsMissing,
+        WeightsDamaged and LicenceNotAccepted.
         """
         method = method or Method()
         options = options or EngineOptions.of(method.model)
@@ -132,38 +132,38 @@ class Engine:
         return cls(extractor, experts[0], recipe, options, next(iter(experts[1:]), None), in_force)
 
     def apply(self, calibration: Calibration | None) -> None:
-        """Put a record in force, or none; RECIPE_MISMATCH for another recipe, BAD_CALIBRATION for what cannot judge."""
+        """Set the calibration in force, or none; raises RECIPE_MISMATCH or BAD_CALIBRATION."""
         if calibration is not None:
             check_consistency(calibration, self.expert.recipe)
         self.calibration = calibration
 
     def analyse(self, path: Path, on_step: OnStep = lambda name, completed, total: None) -> Analysis:
-        """Tell for every face in the file whether it belongs to the speech that is heard; in paper mode for one.
+        """Score for every face (in paper mode for one) whether it belongs to the speech.
 
-        Raises EngineError for a file that cannot be read; a file that can be read always gives an Analysis.
+        Raises EngineError if the file cannot be read; a readable file always yields an Analysis.
         """
         return self.judge(self.extract(path, on_step), on_step)
 
     def extract(self, path: Path, on_step: OnStep = lambda name, completed, total: None) -> ClipFeatures:
-        """See and hear the whole file, judging nothing."""
+        """Extract features without scoring."""
         return self.extractor.extract(path, on_step)
 
-    def judge(self, seen: ClipFeatures, on_step: OnStep = lambda name, completed, total: None) -> Analysis:
-        """Score every face that its gates let through, and say of the others why not."""
-        timings, options = dict(seen.timings_s), self.options.gates
-        clip = self._gate_clip(seen)
-        faces = self.expert.choose_faces(seen)
+    def judge(self, features: ClipFeatures, on_step: OnStep = lambda name, completed, total: None) -> Analysis:
+        """Score every face that passes its gates, with reasons for the others."""
+        timings, options = dict(features.timings_s), self.options.gates
+        clip = self._gate_clip(features)
+        faces = self.expert.choose_faces(features)
         with time_step("score", timings, on_step, len(faces)):
-            scored = [self._score(seen, face, clip) for face in faces]
-        reports = _report(_settle_rivals(scored, options), self.calibration)
+            scored = [self._score(features, face, clip) for face in faces]
+        reports = _report(_gate_speakers(scored, options), self.calibration)
         status, reasons = summarise(clip, [(one.consistency.status, one.consistency.reasons) for one in reports])
         timings["total"] = sum(timings.values())
         return Analysis(
-            name=seen.name,
-            sha256=seen.sha256,
-            duration_s=seen.duration_s,
-            size_px=seen.size_px,
-            source_fps=seen.source_fps,
+            name=features.name,
+            sha256=features.sha256,
+            duration_s=features.duration_s,
+            size_px=features.size_px,
+            source_fps=features.source_fps,
             status=status,
             reasons=reasons,
             recipe=self.recipe,
@@ -173,40 +173,40 @@ class Engine:
             mode=self.expert.mode,
         )
 
-    def refuses(self, seen: ClipFeatures) -> bool:
-        """Tell whether the gates would let no face be scored; nothing is scored to tell it."""
-        clip, options = self._gate_clip(seen), self.options.gates
-        faces = self.expert.choose_faces(seen)
-        gated = [self._gate_face(clip, gate_track(measure_track(seen, face), options)) for face in faces]
+    def refuses(self, features: ClipFeatures) -> bool:
+        """Return whether the gates refuse every face, without scoring."""
+        clip, options = self._gate_clip(features), self.options.gates
+        faces = self.expert.choose_faces(features)
+        gated = [self._gate_face(clip, gate_track(measure_track(features, face), options)) for face in faces]
         return all(status == Status.NOT_EVALUATED for status, _ in gated)
 
     @property
     def _is_paper(self) -> bool:
         return self.expert.mode == Mode.PAPER
 
-    def _gate_clip(self, seen: ClipFeatures) -> Gated:
-        """Judge the clip as a whole; in paper mode a refusal is a limit, unless there is nothing to compare."""
-        clip = gate_clip(measure_clip(seen), self.options.gates)
+    def _gate_clip(self, features: ClipFeatures) -> Gated:
+        """Apply the gates of the clip; in paper mode a refusal is only a limit, unless there is nothing to compare."""
+        clip = gate_clip(measure_clip(features), self.options.gates)
         if not self._is_paper or NO_EVIDENCE & set(clip[1]):
             return clip
-        return soften(clip, *_gate_unheard_faces(seen, self.options.gates))
+        return soften(clip, *_gate_other_faces(features, self.options.gates))
 
-    def _score(self, seen: ClipFeatures, face: FaceFeatures, clip: Gated) -> _Scored:
-        plain = measure_track(seen, face)
-        gated = self._gate_face(clip, gate_track(plain, self.options.gates))
+    def _score(self, features: ClipFeatures, face: FaceFeatures, clip: Gated) -> _Scored:
+        quality = measure_track(features, face)
+        gated = self._gate_face(clip, gate_track(quality, self.options.gates))
         if gated[0] == Status.NOT_EVALUATED:
-            return _Scored(face, gated, plain.speech_s)
-        found = self.expert.measure(seen, face)
+            return _Scored(face, gated, quality.speech_s)
+        found = self.expert.measure(features, face)
         if found is None:
-            return _Scored(face, (Status.NOT_EVALUATED, (Reason.NOT_ENOUGH_SPEECH,)), plain.speech_s)
-        second = self._ask_second(seen, face, found)
+            return _Scored(face, (Status.NOT_EVALUATED, (Reason.NOT_ENOUGH_SPEECH,)), quality.speech_s)
+        second = self._score_second(features, face, found)
         limits = combine(gated, self._gate_offset(found), gate_agreement(second is None or second.agrees))
-        return _Scored(face, limits, plain.speech_s, found, second)
+        return _Scored(face, limits, quality.speech_s, found, second)
 
     def _gate_face(self, clip: Gated, own: Gated) -> Gated:
-        """Put a face's own gates to those of its clip.
+        """Combine the gates of a face with those of its clip.
 
-        What refuses the whole clip is the whole reason: without sound, too little speech says nothing of the face.
+        If the clip is refused, only its reasons count: without audio, "too little speech" is no fact about the face.
         """
         if clip[0] == Status.NOT_EVALUATED:
             return clip
@@ -217,10 +217,10 @@ class Engine:
         drift = round((found.drift_s or 0.0) * FPS)
         return gate_offset(round(found.offset_s * FPS), reach, drift, found.beyond_s is not None, self.options.gates)
 
-    def _ask_second(self, seen: ClipFeatures, face: FaceFeatures, first: Consistency) -> SecondOpinion | None:
-        """Hear the second model on a face that the first has scored; None where there is none, or too little for it."""
+    def _score_second(self, features: ClipFeatures, face: FaceFeatures, first: Consistency) -> SecondOpinion | None:
+        """Score a face with the second model; None without one, or with too little speech for it."""
         other = self.second
-        found = other.measure(seen, face) if other else None
+        found = other.measure(features, face) if other else None
         if other is None or found is None:
             return None
         compared = compare_models(first, found, (self.expert.model, other.model), self.options.opinions)
@@ -238,19 +238,19 @@ class Engine:
 
 
 def _write_recipe(extractor: FeatureExtractor, files: Sequence[Path], mode: Mode, options: object) -> str:
-    """Name what saw and heard, the models, the mode and the options."""
+    """Build the recipe of extractor, models, mode and options."""
     versions = (ROWS_VERSION, MOUTHS_VERSION)
     return write_recipe([*extractor.files, *files], (options, extractor.voice.options, *versions), [mode])
 
 
-def _gate_unheard_faces(seen: ClipFeatures, options: GateOptions) -> tuple[Gated, ...]:
-    """Say in paper mode, which compares one face, that another is seen with it."""
-    spans = [(track.start, track.end) for track in seen.tracks]
+def _gate_other_faces(features: ClipFeatures, options: GateOptions) -> tuple[Gated, ...]:
+    """Gate simultaneous faces in paper mode, which scores only one face."""
+    spans = [(track.start, track.end) for track in features.tracks]
     return gate_speakers(spans, [None] * len(spans), options)
 
 
-def _settle_rivals(scored: list[_Scored], options: GateOptions) -> list[_Scored]:
-    """Add what the other faces in the picture mean for each."""
+def _gate_speakers(scored: list[_Scored], options: GateOptions) -> list[_Scored]:
+    """Add to each face the gates about simultaneous faces."""
     scores = [one.measured.score if one.measured else None for one in scored]
     rivals = gate_speakers([(one.face.start, one.face.end) for one in scored], scores, options)
     return [replace(one, gated=combine(one.gated, rival)) for one, rival in zip(scored, rivals, strict=True)]
@@ -272,9 +272,9 @@ def _report(scored: list[_Scored], calibration: Calibration | None) -> tuple[Tra
 
 def _report_consistency(scored: _Scored, calibration: Calibration | None) -> ConsistencyReport:
     (status, reasons), found = scored.gated, scored.measured
-    told: dict[str, Any] = {"llr": None}
+    calibrated: dict[str, Any] = {"llr": None}
     if calibration is not None and found is not None:
-        told |= apply_calibration(calibration, found.score, scored.speech_s, scored.face.face_px, reasons)
+        calibrated |= apply_calibration(calibration, found.score, scored.speech_s, scored.face.face_px, reasons)
     return ConsistencyReport(
         status=status,
         reasons=reasons,
@@ -286,5 +286,5 @@ def _report_consistency(scored: _Scored, calibration: Calibration | None) -> Con
         windows=found.windows if found else (),
         curve=found.curve if found else None,
         second=scored.second,
-        **told,
+        **calibrated,
     )

@@ -1,11 +1,11 @@
-"""The records that travel between the stages. Importing them imports no torch.
+"""Records passed between the stages; importing them imports no torch.
 
 Letters: `T` frames at 25 Hz, `N` samples at 16 kHz, `D` feature size, `K` half the offset search.
-All times are seconds on the media clock, whose zero is the first video frame's presentation time.
+All times are seconds on the media clock; zero is the presentation time of the first video frame.
 
-`Analysis` and what it holds are also the report: `engine/reports/json.py` writes and reads JSON by these fields, in
-this order. A new field of a report is a line here, its value in `engine/pipeline.py`, and where people see it a line
-of a view; a default keeps reports of earlier versions readable.
+`Analysis` and its parts are also the report: `engine/reports/json.py` writes and reads JSON by these fields, in this
+order. To add a field, add a line here, its value in `engine/pipeline.py` and, if visible, a line of a view; a default
+keeps older reports readable.
 """
 
 from collections.abc import Callable, Iterator
@@ -26,11 +26,11 @@ Seconds = Annotated[float, Rounded(3)]
 Score = Annotated[float, Rounded(6)]
 
 OnStep = Callable[[str, int, int], None]
-"""`on_step(name, completed, total)`: the one hook of the engine; total 0 means not known."""
+"""`on_step(name, completed, total)`: progress callback of the engine; total 0 means unknown."""
 
 
 class Status(StrEnum):
-    """How far a question could be answered."""
+    """Status of a result."""
 
     EVALUATED = "EVALUATED"
     LIMITED = "LIMITED"
@@ -39,7 +39,7 @@ class Status(StrEnum):
 
 
 class Model(StrEnum):
-    """Consistency models: one row each in `engine/consistency/model_specs.py`; the recipe names the weights."""
+    """Consistency models, specified in `engine/consistency/model_specs.py`; the recipe names the weights."""
 
     COMPACT = "compact"
     AVHUBERT_BASE = "avhubert-base"
@@ -47,24 +47,24 @@ class Model(StrEnum):
 
 
 class Mode(StrEnum):
-    """How features become a score."""
+    """Scoring mode."""
 
-    STRICT = "strict"  # by time: real pairs only, every face, long clips in windows
-    PAPER = "paper"  # SpeechForensics to the letter: one face, one score, `engine/consistency/speechforensics.py`
+    STRICT = "strict"  # aligned in time: real pairs only, every face, long clips in windows
+    PAPER = "paper"  # SpeechForensics as published: one face, one score, see `engine/consistency/speechforensics.py`
 
 
 class Reason(StrEnum):
-    """Why a result is limited or absent: code, text of the page, what to do next, and whether it bars a ratio.
+    """Reason for a limited or missing result: code, text and next step of the page, and whether it excludes an LLR.
 
-    The rule behind each stands in `engine/consistency/gates.py`.
+    The rules are in `engine/consistency/gates.py`.
     """
 
-    text: str  # a key of the catalogues, as the next step is
+    text: str  # a key of the translations, like `next_step`
     next_step: str
-    bars_llr: bool  # no trial behind a calibration was like this, so that it can say nothing
+    bars_llr: bool  # excluded, since no calibration trial is like this
 
     def __new__(cls, code: str, text: str = "", next_step: str = "", bars_llr: bool = False) -> "Reason":
-        """Make a member equal to its code, by which alone `Reason(code)` finds it."""
+        """Create a member with its code as value, so that `Reason(code)` finds it."""
         member = str.__new__(cls, code)
         member._value_ = code
         member.text, member.next_step, member.bars_llr = text, next_step, bars_llr
@@ -161,28 +161,28 @@ def _freeze(*arrays: np.ndarray) -> None:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
-    """One picture on the 25 Hz clock."""
+    """One frame on the 25 Hz clock."""
 
     index: int
     image: np.ndarray  # (H, W, 3) uint8 RGB, upright (rotation metadata applied)
-    is_new: bool  # False: the source had no newer picture for this time, the last one is held
+    is_new: bool  # False: repeats the last frame, the source has no newer one
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Clip:
-    """A media file on one clock: sample 0 is the time of frame 0; frames are streamed, never all held."""
+    """A media file on one clock: sample 0 is at the time of frame 0; frames are streamed."""
 
     path: Path
     sha256: str
-    duration_s: float  # of the picture, n_frames / 25
+    duration_s: float  # of the video, n_frames / 25
     n_frames: int  # at 25 Hz
     size_px: tuple[int, int]  # width, height, upright
-    source_fps: float  # mean of the source
+    source_fps: float  # mean rate of the source
     has_audio: bool
     audio: np.ndarray  # (N,) float32 in [-1, 1], 16 kHz mono, N == 640 * n_frames
-    audio_present: np.ndarray  # (T,) bool: the file has sound for the whole of this frame
-    reasons: tuple[Reason, ...]  # what reading the container found: FPS_VFR, TRUNCATED
-    read_frames: Callable[[], Iterator[Frame]]  # each call streams all n_frames frames anew
+    audio_present: np.ndarray  # (T,) bool: the file has audio for the whole frame
+    reasons: tuple[Reason, ...]  # found while reading the container: FPS_VFR, TRUNCATED
+    read_frames: Callable[[], Iterator[Frame]]  # each call streams all n_frames frames
 
     def __post_init__(self) -> None:
         if self.audio.shape != (self.n_frames * SAMPLES_PER_FRAME,):
@@ -194,14 +194,14 @@ class Clip:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FaceTrack:
-    """One face through one shot."""
+    """Track of one face through one shot."""
 
     start: int  # frame number of row 0
     boxes: np.ndarray  # (T, 4) float32, pixels, x0 y0 x1 y1 around the landmarks
     landmarks: np.ndarray  # (T, 478, 3) float32, pixels; z on the scale of x, smaller is nearer
-    blendshapes: np.ndarray  # (T, 52) float32 in [0, 1], the order of `faces.BLENDSHAPES`
-    seen: np.ndarray  # (T,) bool: False means interpolated over a short gap
-    thumbnail: np.ndarray  # (96, 96, 3) uint8 RGB, the largest seen face
+    blendshapes: np.ndarray  # (T, 52) float32 in [0, 1], in the order of `landmarker.BLENDSHAPES`
+    seen: np.ndarray  # (T,) bool: False: interpolated over a short gap
+    thumbnail: np.ndarray  # (96, 96, 3) uint8 RGB, the largest view
 
     def __post_init__(self) -> None:
         length = len(self.boxes)
@@ -219,7 +219,7 @@ class FaceTrack:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MouthCrops:
-    """Aligned grey mouths of a track."""
+    """Aligned grey mouth crops of a track."""
 
     start: int
     frames: np.ndarray  # (T, 96, 96) uint8
@@ -227,31 +227,31 @@ class MouthCrops:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Encoded:
-    """Face and voice of a track in one space, frame by frame; neither is ever stretched to the other."""
+    """Embeddings of video and audio of a track, one row per frame each, without time warping."""
 
     start: int
     lips: np.ndarray  # (T, D) float32, unit rows
     speech: np.ndarray  # (T, D) float32, unit rows
-    lips_weight: np.ndarray  # (T,) float32 > 0: how much there is to compare, told from the face alone
-    speech_weight: np.ndarray  # (T,) float32 > 0: the same, told from the voice alone
+    lips_weight: np.ndarray  # (T,) float32 > 0: weight, from the video only
+    speech_weight: np.ndarray  # (T,) float32 > 0: weight, from the audio only
 
     def __post_init__(self) -> None:
         if self.lips.shape != self.speech.shape or self.lips_weight.shape != self.speech_weight.shape:
-            raise ValueError(f"lips {self.lips.shape} and speech {self.speech.shape} are not of one clock")
+            raise ValueError(f"lips {self.lips.shape} and speech {self.speech.shape} differ in shape")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SyncCurve:
-    """Similarity of face and voice over the offset of the voice."""
+    """Similarity of video and audio over the audio offset."""
 
-    offsets_s: Annotated[np.ndarray, ArrayField(np.float32, 3)]  # (2K+1,) float32; positive: the sound comes late
-    similarity: Annotated[np.ndarray, ArrayField(np.float32, 6)]  # (2K+1,) float32, mean over the real pairs alone
+    offsets_s: Annotated[np.ndarray, ArrayField(np.float32, 3)]  # (2K+1,) float32; positive: audio is late
+    similarity: Annotated[np.ndarray, ArrayField(np.float32, 6)]  # (2K+1,) float32, mean over real pairs
     pairs: Annotated[np.ndarray, ArrayField(np.int64)]  # (2K+1,) int, number of frame pairs behind each value
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Window:
-    """One step of the timeline."""
+    """One segment of the timeline."""
 
     start_s: Seconds
     end_s: Seconds
@@ -261,30 +261,30 @@ class Window:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SecondOpinion:
-    """What another model says of the same face and voice; the two scores are on scales of their own."""
+    """Score of a second model for the same face and voice, on its own scale."""
 
     model: Model
     recipe: str
     score: Score
-    offset_s: Seconds  # positive: the sound comes late
-    clarity: Annotated[float, Rounded(3)]  # of its own curve, see `offsets.measure_prominence`
+    offset_s: Seconds  # positive: audio is late
+    clarity: Annotated[float, Rounded(3)]  # z-score of the peak of this model's curve
     first_clarity: Annotated[float, Rounded(3)]  # of the first model's curve
     agrees: bool
-    text: str  # why
+    text: str  # explanation
     curve: SyncCurve
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DynamicEmbedding:
-    """How a person speaks, told from the motion of one face."""
+    """Embedding of the speaking style from the motion of one face."""
 
-    vector: np.ndarray = field(repr=False)  # (D,) float32, unit length; in no log
-    seconds: float  # of the face that went in
-    spread: float  # of its windows around the vector: 0 where they all say the same
-    recipe: str  # embeddings of two recipes are never compared
-    n_windows: int  # behind the vector
+    vector: np.ndarray = field(repr=False)  # (D,) float32, unit length; never logged
+    seconds: float  # duration of the face track used
+    spread: float  # of its windows around the vector: 0 if they are equal
+    recipe: str  # embeddings of two recipes are not comparable
+    n_windows: int  # averaged in the vector
     evidence: float  # log-odds that the motion is natural, mean over the windows
-    is_natural: bool  # False: it was tampered with, as far as that can be told, and names nobody
+    is_natural: bool  # False: probably manipulated, and not usable for identification
 
     def __post_init__(self) -> None:
         if self.vector.ndim != 1 or self.vector.dtype != np.float32:
@@ -301,62 +301,64 @@ class DynamicEmbedding:
 
 @dataclass(frozen=True, slots=True)
 class CalibrationNote:
-    """The calibration record behind a likelihood ratio: who stands for it, how far it goes, where its zones begin."""
+    """Calibration record of a likelihood ratio: author, approver, LR bounds and zone limits."""
 
     id: str  # SHA-256 of the record
     version: str
     author: str
     approver: str
-    bounds_llr: tuple[Score, Score]  # no log10 likelihood ratio beyond these two is ever told
-    supported_llr: Score  # zones begin at these two
+    bounds_llr: tuple[Score, Score]  # reported log10 likelihood ratios are within these bounds
+    supported_llr: Score  # limits of the zones
     against_llr: Score
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class ConsistencyReport:
-    """Do this face and this voice belong to the same speech?"""
+    """Audio-visual consistency of one face with the speech."""
 
     status: Status
     reasons: tuple[Reason, ...]
     score: Score | None  # higher is more consistent; None exactly when NOT_EVALUATED
-    offset_s: Seconds | None  # positive: the sound comes late
-    dynamic_score: Score | None  # the same, along one path of slowly changing offset; None in paper mode
+    offset_s: Seconds | None  # positive: audio is late
+    dynamic_score: Score | None  # score along a path of slowly changing offset; None in paper mode
     drift_s: Seconds | None  # last minus first offset of that path; None in paper mode
-    llr: Score | None  # log10 likelihood ratio, within the calibration's bounds; None where nothing may be said
-    calibration: CalibrationNote | None = None  # None: none of this recipe is in force, the score is raw
-    zone: str | None = None  # `calibration.bands.Zone`: supported, inconclusive or against; None without a calibration
-    band: str | None = None  # `calibration.bands.Band`, the ENFSI words for the strength of `llr`; None without one
-    p_value: Score | None = None  # chance of so low a score from a real clip of this length; None without real clips
-    smallest_p: Score | None = None  # no clip of this length can be told to be stranger
-    speech_s: Seconds  # seconds in which speech is heard and the face is seen
+    llr: Score | None  # log10 likelihood ratio within the LR bounds; None if not applicable
+    calibration: CalibrationNote | None = None  # None: no calibration of this recipe, the score is raw
+    zone: str | None = None  # `calibration.verbal_scale.Zone`: supported, inconclusive or against; None if uncalibrated
+    band: str | None = None  # `calibration.verbal_scale.Band`: ENFSI verbal scale of `llr`; None if uncalibrated
+    p_value: Score | None = (
+        None  # probability of a score this low for a real clip of this length; None without real clips
+    )
+    smallest_p: Score | None = None  # smallest possible p-value for this length
+    speech_s: Seconds  # seconds with speech and a visible face
     windows: tuple[Window, ...]
     curve: SyncCurve | None
-    second: SecondOpinion | None = None  # None where none was asked for, or nothing was scored
+    second: SecondOpinion | None = None  # None if not requested or not scored
 
     def __post_init__(self) -> None:
         if (self.score is None) != (self.status in (Status.NOT_EVALUATED, Status.FAILED)):
             raise ValueError(f"status {self.status} with score {self.score}")
         if self.calibration is None and (self.llr, self.zone, self.band, self.p_value) != (None, None, None, None):
-            raise ValueError("a likelihood ratio, a zone or a p-value without the calibration that tells it")
+            raise ValueError("a likelihood ratio, a zone or a p-value without a calibration")
         if self.score is None and self.calibration is not None:
             raise ValueError("a calibration without a score")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrackReport:
-    """All that is said of one face track."""
+    """Result of one face track."""
 
     id: int
     start_s: Seconds
     end_s: Seconds
     face_px: Annotated[float, Rounded(1)]  # median face width in pixels
-    thumbnail: np.ndarray  # (96, 96, 3) uint8 RGB; in no JSON
+    thumbnail: np.ndarray  # (96, 96, 3) uint8 RGB; not in JSON
     consistency: ConsistencyReport
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Analysis:
-    """What the page shows, the command line prints and a notebook tabulates."""
+    """Result of one file."""
 
     __pydantic_config__: ClassVar[dict[str, bool]] = {"arbitrary_types_allowed": True}  # thumbnails
 
@@ -367,7 +369,7 @@ class Analysis:
     source_fps: Annotated[float, Rounded(3)]
     status: Status
     reasons: tuple[Reason, ...]
-    recipe: str  # weights and every option that changes a result
+    recipe: str  # weights and all options that change a result
     model: Model = Model.COMPACT
     mode: Mode = Mode.STRICT
     timings_s: dict[str, Seconds]

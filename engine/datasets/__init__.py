@@ -1,1 +1,1 @@
-"""Read clip manifests and public corpora."""
+"""Clip manifests and public datasets."""

@@ -1,9 +1,7 @@
-"""A list of clips with what is known about each: the CSV that evaluation and training read.
+"""Read clip manifests: CSV files with one clip per row, for evaluation and training.
 
-Text in the cells of a CSV that a spreadsheet may open: none is taken for a formula.
-
-A cell that begins like a formula is one to spreadsheets, whatever quotes stand around it, and the words of a stranger
-(a file's name, a title) may begin so. An apostrophe before it makes it text (OWASP, CSV injection).
+Also escapes cells against CSV injection (OWASP): spreadsheets evaluate a cell that begins like a formula, even in
+quotes, and untrusted text such as a file name or title may begin so. A leading apostrophe makes it text.
 """
 
 import csv
@@ -19,12 +17,12 @@ GUARD = "'"
 
 
 def guard_cell(text: str) -> str:
-    """The text as it is to be written; `read_cell` gives it back. A plain number stays one."""
+    """Escape text for a CSV cell; `read_cell` reverses it. A plain number stays a number."""
     return f"{GUARD}{text}" if _is_formula(text.lstrip(GUARD)) and not _is_number(text) else text
 
 
 def read_cell(text: str) -> str:
-    """What was meant by a cell that `guard_cell` wrote."""
+    """Unescape a cell that `guard_cell` wrote."""
     return text[1:] if text.startswith(GUARD) and _is_formula(text.lstrip(GUARD)) else text
 
 
@@ -42,9 +40,9 @@ def _is_number(text: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A row of the manifest that gave nothing."""
+    """A row of the manifest without a result."""
 
-    path: str  # as it stands in the manifest
+    path: str  # as written in the manifest
     reason: str
 
 
@@ -53,37 +51,37 @@ REAL = "real"
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One clip of a manifest; an empty cell and an absent column are the same."""
+    """One clip of a manifest; an empty cell equals a missing column."""
 
     number: int  # 1 is the first row below the header
     path: Path  # resolved against the manifest's folder
-    label: str  # `real`, or what else it is
+    label: str  # `real` or another class
     speaker: str = ""
     source: str = ""
     method: str = ""
     offset_s: float | None = None  # positive: the sound comes late
-    sample: str | None = None  # rows of one sample are pooled
+    sample: str | None = None  # rows with the same sample are pooled
     has_audio: str | None = None  # 1 or 0
     audio_in_sync: str | None = None  # yes or no
     language: str | None = None
-    session: str | None = None  # two of one speaker are of another day, look or place
-    face_owner: str | None = None  # of a forged clip: whose face is seen
-    motion_owner: str | None = None  # of a forged clip: who moved
-    enrol: bool | None = None  # may be enrolled alone, or be looked up alone; None: both
-    donor_path: Path | None = None  # of a forged clip: where its face is from
-    driver_path: Path | None = None  # of a forged clip: where its motion is from
-    written: str = field(default="", compare=False)  # the path as it stands in the manifest
+    session: str | None = None  # sessions of one speaker differ in day, appearance or place
+    face_owner: str | None = None  # of a manipulated clip: speaker of the face
+    motion_owner: str | None = None  # of a manipulated clip: speaker of the motion
+    enrol: bool | None = None  # True: enrolment only, False: probe only, None: both
+    donor_path: Path | None = None  # of a manipulated clip: source of the face
+    driver_path: Path | None = None  # of a manipulated clip: source of the motion
+    written: str = field(default="", compare=False)  # the path as written in the manifest
 
     @property
     def is_real(self) -> bool:
-        """Labelled as it was filmed, by anyone's spelling of the word."""
+        """Return whether the label is `real` in any case."""
         return self.label.lower() == REAL
 
     @property
     def person(self) -> str:
-        """Who may not be parted between two halves, nor taken for another.
+        """Return the group of the clip for splits and comparisons.
 
-        The speaker; where that is not told, everybody unknown of the source counts as one, since they may be.
+        It is the speaker; all clips of a source without a speaker form one group, since they may show the same person.
         """
         if self.speaker:
             return self.speaker
@@ -94,10 +92,10 @@ OPTIONAL = ("sample", "has_audio", "audio_in_sync", "language", "session", "face
 
 
 def read_manifest(path: Path, required: Sequence[str] = ("path", "label"), check_files: bool = False) -> list[Row]:
-    """Read all rows of a CSV; columns that no field is named after are ignored.
+    """Read all rows of a CSV; columns without a field are ignored.
 
-    Raises BAD_MANIFEST: no such file, a required column that is missing, a row with a value that cannot be used, and,
-    with `check_files`, a row whose file is not there.
+    Raises BAD_MANIFEST for a missing manifest, a missing required column, an invalid value, and, with `check_files`, a
+    missing clip.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -106,16 +104,16 @@ def read_manifest(path: Path, required: Sequence[str] = ("path", "label"), check
         raise Code.BAD_MANIFEST(f"The manifest {path} cannot be read: {cause.strerror}.", "Check its name.") from cause
     except (UnicodeDecodeError, csv.Error) as cause:
         raise Code.BAD_MANIFEST(
-            f"The manifest {path} is not a CSV file in UTF-8: {cause}.", "Export it anew."
+            f"The manifest {path} is not a CSV file in UTF-8: {cause}.", "Export it again."
         ) from cause
     if not rows:
-        raise Code.BAD_MANIFEST(f"The manifest {path} has a header and no rows.", "Add one row per clip.")
+        raise Code.BAD_MANIFEST(f"The manifest {path} has a header but no rows.", "Add one row per clip.")
     missing = [row for row in rows if check_files and not row.path.is_file()]
     if missing:
         raise Code.BAD_MANIFEST(
-            f"{path}: row {missing[0].number} names the file {missing[0].path}, which is not there "
+            f"{path}: row {missing[0].number} names the file {missing[0].path}, which does not exist "
             f"({len(missing)} of {len(rows)} are missing).",
-            "Paths are taken from the manifest's folder.",
+            "Paths are relative to the folder of the manifest.",
         )
     return rows
 
@@ -151,14 +149,14 @@ def _read_row(path: Path, number: int, cells: dict[str | None, str | None]) -> R
         method=plain.get("method", ""),
         offset_s=_read_offset(path, number, plain.get("offset_s", "")),
         enrol=_read_enrol(path, number, plain.get("enrol", "")),
-        donor_path=_read_place(path, plain.get("donor_path", "")),
-        driver_path=_read_place(path, plain.get("driver_path", "")),
+        donor_path=_read_path(path, plain.get("donor_path", "")),
+        driver_path=_read_path(path, plain.get("driver_path", "")),
         written=plain["path"],
         **{name: plain.get(name) or None for name in OPTIONAL},
     )
 
 
-def _read_place(path: Path, text: str) -> Path | None:
+def _read_path(path: Path, text: str) -> Path | None:
     return path.parent / text if text else None
 
 

@@ -1,8 +1,8 @@
-"""Public collections as they lie on disk, turned into the rows of a manifest: nothing is renamed, copied or converted.
+"""Read public datasets in their released folder layout as manifest rows; no file is renamed, copied or converted.
 
-Folders and lists are those of the releases: FaceForensics++ (Roessler et al. 2019), FakeAVCeleb v1.2 (Khalid et al.
+Layouts and lists follow the releases: FaceForensics++ (Roessler et al. 2019), FakeAVCeleb v1.2 (Khalid et al.
 2021), KoDF (Kwon et al. 2021), LAV-DF and AV-Deepfake1M (Cai et al. 2022, 2023), IDForge v1 (Xu et al. 2024); and the
-lists of SpeechForensics (Liang et al. 2024), a path and a 1 for real or a 0 a line.
+lists of SpeechForensics (Liang et al. 2024) with one path and 1 (real) or 0 per line.
 """
 
 import csv
@@ -19,18 +19,23 @@ from engine.errors import Code
 FAKE = "fake"
 ABSENT = "the list names it, and the file is not there"
 COMPRESSIONS = ("raw", "c0", "c23", "c40")
-SWAPPING = ("Deepfakes", "FaceSwap", "FaceShifter", "DeepFakeDetection")  # the target moves behind the source's face
-DRIVING = ("Face2Face", "NeuralTextures")  # the target's face moves as the source does
+SWAPPING = (
+    "Deepfakes",
+    "FaceSwap",
+    "FaceShifter",
+    "DeepFakeDetection",
+)  # the face of the source, the motion of the target
+DRIVING = ("Face2Face", "NeuralTextures")  # the face of the target, the motion of the source
 KODF_METHODS = ("audio-driven", "dffs", "dfl", "fo", "fsgan")
-SOUND_ONLY = ("rvc_", "tts_")  # of IDForge: the picture is as it was filmed
+SOUND_ONLY = ("rvc_", "tts_")  # of IDForge: the video is real
 VIDEO = (".mp4", ".avi", ".mov", ".mkv", ".webm")
 
 Describe = Callable[[PurePosixPath], Row | None]
-"""Tell of a path inside the collection what clip it is; None where it is none of it."""
+"""Map a path inside the dataset to a row; None if it is not a clip of the dataset."""
 
 
 class Layout(StrEnum):
-    """Which collection lies in a folder."""
+    """Folder layout of a dataset."""
 
     FACEFORENSICS = "faceforensics"
     FAKEAVCELEB = "fakeavceleb"
@@ -42,7 +47,7 @@ class Layout(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """The clips of a collection: those that are there, and those that are named alone."""
+    """Clips of a dataset: existing rows, and listed clips without a file."""
 
     rows: tuple[Row, ...]
     absent: tuple[Skipped, ...] = ()
@@ -50,34 +55,32 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What of a collection is read."""
+    """Selection of clips of a dataset."""
 
-    list_file: Path | None = None  # of SpeechForensics' format; None: the collection's own lists, else all files
-    split: str = ""  # of collections that have several; empty: all
-    compression: str = ""  # of FaceForensics++; empty: the one that is there
+    list_file: Path | None = None  # in SpeechForensics' format; None: the lists of the dataset, else all files
+    split: str = ""  # for datasets with splits; empty: all
+    compression: str = ""  # of FaceForensics++; empty: the only one present
 
 
 def read_layout(folder: Path, layout: Layout | None = None, choice: Choice | None = None) -> Listing:
-    """List the clips of a collection; BAD_MANIFEST where it is not what it should be, or has no clip.
+    """List the clips of a dataset; raises BAD_MANIFEST if it is damaged or has no clip.
 
-    Without `layout` it is guessed from what lies in the folder.
+    Without `layout` it is detected from the content of the folder.
     """
     if not folder.is_dir():
-        raise Code.BAD_MANIFEST(f"{folder} is no folder.", "Name the folder of the collection, or a manifest.")
-    choice, layout = choice or Choice(), layout or guess_layout(folder)
+        raise Code.BAD_MANIFEST(f"{folder} is not a folder.", "Name the folder of the dataset, or a manifest.")
+    choice, layout = choice or Choice(), layout or detect_layout(folder)
     found = list(_read_list(folder, layout, choice) if choice.list_file else READERS[layout](folder, choice))
     if not found:
-        raise Code.BAD_MANIFEST(
-            f"{folder} has no clip that lies as those of {layout} do.", "See `--layout` and `--split`."
-        )
+        raise Code.BAD_MANIFEST(f"{folder} has no clip in the layout of {layout}.", "See `--layout` and `--split`.")
     numbered = [replace(row, number=number) for number, row in enumerate(found, start=1)]
     rows = [row for row in numbered if row.path.is_file()]
     absent = [Skipped(row.written, ABSENT) for row in numbered if not row.path.is_file()]
     return Listing(tuple(rows), tuple(absent))
 
 
-def guess_layout(folder: Path) -> Layout:
-    """Tell which collection lies in a folder; BAD_MANIFEST where it looks like none, or like several."""
+def detect_layout(folder: Path) -> Layout:
+    """Detect the dataset of a folder; raises BAD_MANIFEST if none or several match."""
     marks = {
         Layout.FACEFORENSICS: _has(folder, "original_sequences") and _has(folder, "manipulated_sequences"),
         Layout.FAKEAVCELEB: _has(folder, "RealVideo-RealAudio"),
@@ -86,17 +89,17 @@ def guess_layout(folder: Path) -> Layout:
         Layout.AVDEEPFAKE1M: any(folder.glob("*_metadata.json")),
         Layout.IDFORGE: _find_idforge(folder) is not None,
     }
-    seen = [layout for layout, is_there in marks.items() if is_there]
-    if len(seen) != 1:
-        looks = f"like {' and like '.join(seen)}" if seen else "like none of the collections that are known"
-        raise Code.BAD_MANIFEST(f"{folder} looks {looks}.", f"Name it by --layout: {', '.join(Layout)}.")
-    return seen[0]
+    found = [layout for layout, is_present in marks.items() if is_present]
+    if len(found) != 1:
+        matches = f"matches {' and '.join(found)}" if found else "matches no known dataset"
+        raise Code.BAD_MANIFEST(f"{folder} {matches}.", f"Name it by --layout: {', '.join(Layout)}.")
+    return found[0]
 
 
 def describe_faceforensics(path: PurePosixPath) -> Row | None:
     """`original_sequences/youtube/c23/videos/033.mp4`, `manipulated_sequences/Deepfakes/c23/videos/033_097.mp4`.
 
-    SpeechForensics' lists say `real/...` and `fake/...` instead. The sound of a forged clip is its first number's.
+    SpeechForensics' lists use `real/...` and `fake/...` instead. A fake has the audio of its first number.
     """
     parts, stem = path.parts, path.stem
     if parts[0] in ("original_sequences", "real"):
@@ -112,7 +115,7 @@ def describe_faceforensics(path: PurePosixPath) -> Row | None:
 
 
 def describe_fakeavceleb(path: PurePosixPath) -> Row | None:
-    """`FakeVideo-RealAudio/African/men/id00076/00109_3.mp4`; the method stands in `meta_data.csv` alone."""
+    """`FakeVideo-RealAudio/African/men/id00076/00109_3.mp4`; the method is only in `meta_data.csv`."""
     parts = path.parts
     if len(parts) < 3 or not parts[0].endswith(("-RealAudio", "-FakeAudio")):
         return None
@@ -121,9 +124,9 @@ def describe_fakeavceleb(path: PurePosixPath) -> Row | None:
 
 
 def describe_kodf(path: PurePosixPath) -> Row | None:
-    """`original_videos/138311/138311_034.mp4`, `fo/20201024/181240/181240_181240_4_0023.mp4`; all speak Korean.
+    """`original_videos/138311/138311_034.mp4`, `fo/20201024/181240/181240_181240_4_0023.mp4`; all in Korean.
 
-    The latter lie under `synthesized_videos` in some releases.
+    The latter are under `synthesized_videos` in some releases.
     """
     parts = path.parts[1:] if path.parts[0] == "synthesized_videos" else path.parts
     if parts[0] == "original_videos":
@@ -132,7 +135,7 @@ def describe_kodf(path: PurePosixPath) -> Row | None:
 
 
 def describe_idforge(path: PurePosixPath) -> Row | None:
-    """`pristine/id00/id00_03/...mp4` against `lip_tts_textgen/id00/id00_03/...mp4`; the first folder is the task."""
+    """`pristine/id00/id00_03/...mp4` or `lip_tts_textgen/id00/id00_03/...mp4`; the first folder is the task."""
     parts = path.parts
     if len(parts) < 2:
         return None
@@ -149,8 +152,8 @@ def _read_faceforensics(folder: Path, choice: Choice) -> Iterator[Row]:
         levels &= {choice.compression}
     if len(levels) > 1:
         raise Code.BAD_MANIFEST(
-            f"{folder} holds its clips at several compressions: {', '.join(sorted(levels))}.",
-            "Name one by --compression; figures of two would be mixed.",
+            f"{folder} has several compressions: {', '.join(sorted(levels))}.",
+            "Name one by --compression; results of two would mix.",
         )
     wanted = _read_splits(folder, choice.split)
     for row in rows:
@@ -161,15 +164,15 @@ def _read_faceforensics(folder: Path, choice: Choice) -> Iterator[Row]:
 
 
 def _read_splits(folder: Path, split: str) -> set[str] | None:
-    """Stems of the official split: pairs of numbers, either of which is a real clip."""
+    """Return the stems of the official split: pairs of numbers, each of them also a real clip."""
     if not split:
         return None
-    pairs = _read_json(_place(folder, (f"splits/{split}.json", f"{split}.json")))
+    pairs = _read_json(_find_list(folder, (f"splits/{split}.json", f"{split}.json")))
     return {name for one, other in pairs for name in (one, other, f"{one}_{other}", f"{other}_{one}")}
 
 
 def _read_fakeavceleb(folder: Path, choice: Choice) -> Iterator[Row]:
-    """By `meta_data.csv` where it is there: `path` is the file's name and the column without a name its folder."""
+    """Read `meta_data.csv` if present: `path` is the file name and the column without a name its folder."""
     listed = folder / "meta_data.csv"
     if not listed.is_file():
         tops = sorted(place.name for place in folder.iterdir() if place.name.endswith(("-RealAudio", "-FakeAudio")))
@@ -177,7 +180,7 @@ def _read_fakeavceleb(folder: Path, choice: Choice) -> Iterator[Row]:
         return
     with listed.open(encoding="utf-8-sig", newline="") as file:
         for cells in csv.DictReader(file):
-            place = PurePosixPath((cells.get("") or "").strip() or _place_cells(cells))
+            place = PurePosixPath((cells.get("") or "").strip() or _join_folders(cells))
             inside = PurePosixPath(*place.parts[1:]) if place.parts[:1] == ("FakeAVCeleb",) else place
             row = describe_fakeavceleb(inside / cells["path"].strip())
             if row is not None:
@@ -185,7 +188,7 @@ def _read_fakeavceleb(folder: Path, choice: Choice) -> Iterator[Row]:
                 yield replace(row, path=folder / row.path, speaker=cells["source"].strip(), method=method)
 
 
-def _place_cells(cells: Mapping[str, str]) -> str:
+def _join_folders(cells: Mapping[str, str]) -> str:
     return "/".join(cells[name].strip() for name in ("type", "race", "gender", "source"))
 
 
@@ -195,14 +198,14 @@ def _read_kodf(folder: Path, choice: Choice) -> Iterator[Row]:
 
 def _read_lavdf(folder: Path, choice: Choice) -> Iterator[Row]:
     """`metadata.json`: `file`, `split`, `modify_video`, `modify_audio`."""
-    for item in _read_json(_place(folder, ("metadata.json", "metadata.min.json"))):
+    for item in _read_json(_find_list(folder, ("metadata.json", "metadata.min.json"))):
         if choice.split in ("", item.get("split", "")):
             kinds = [name for name in ("video", "audio") if item[f"modify_{name}"]]
             yield _list_item(folder, item["file"], "LAV-DF", " and ".join(kinds), str(item.get("original") or ""))
 
 
 def _read_avdeepfake1m(folder: Path, choice: Choice) -> Iterator[Row]:
-    """`train_metadata.json`, `val_metadata.json`: `file`, `modify_type`; clips lie in a folder named by the split."""
+    """`train_metadata.json`, `val_metadata.json`: `file`, `modify_type`; clips are in a folder named by the split."""
     for listed in sorted(folder.glob(f"{choice.split or '*'}_metadata.json")):
         split = listed.name.removesuffix("_metadata.json")
         for item in _read_json(listed):
@@ -214,7 +217,7 @@ def _read_avdeepfake1m(folder: Path, choice: Choice) -> Iterator[Row]:
 
 
 def _read_idforge(folder: Path, choice: Choice) -> Iterator[Row]:
-    """`train.csv`, `val.csv`, `test.csv` without a header: a path a line, whose first folder is the task."""
+    """`train.csv`, `val.csv`, `test.csv` without a header: a path per line, with the task as first folder."""
     home = _find_idforge(folder) or folder
     splits = (choice.split,) if choice.split else ("train", "val", "test")
     listed = [home / f"{split}.csv" for split in splits if (home / f"{split}.csv").is_file()]
@@ -245,18 +248,18 @@ DESCRIBERS: Mapping[Layout, Describe] = {
 
 
 def _read_list(folder: Path, layout: Layout, choice: Choice) -> Iterator[Row]:
-    """Read lines of a path and a 1 for real or a 0; BAD_MANIFEST for a line that is none, or contradicts its folder."""
+    """Read lines of a path and 1 (real) or 0; BAD_MANIFEST for an invalid line, or one that contradicts its folder."""
     assert choice.list_file is not None
     describe = DESCRIBERS.get(layout)
     if describe is None:
-        raise Code.BAD_MANIFEST(f"{layout} has lists of its own.", "Leave out --list.")
+        raise Code.BAD_MANIFEST(f"{layout} has its own lists.", "Leave out --list.")
     for number, line in enumerate(_read_lines(choice.list_file), start=1):
         place, _, mark = line.rpartition(" ")
         row = describe(PurePosixPath(place)) if place and mark in ("0", "1") else None
         if row is None or row.is_real != (mark == "1"):
             raise Code.BAD_MANIFEST(
                 f"{choice.list_file}: line {number} is {line!r}, wanted a path of {layout} and 1 for real or 0.",
-                "It is the format of SpeechForensics' test lists.",
+                "This is the format of SpeechForensics' test lists.",
             )
         yield replace(row, path=folder / row.path)
 
@@ -270,12 +273,12 @@ def _walk(folder: Path, tops: Iterable[str], describe: Describe) -> Iterator[Row
 
 
 def _row(path: PurePosixPath, label: str, speaker: str, source: str, method: str = "", **more: Any) -> Row:
-    """A row whose path is still inside the collection."""
+    """Build a row with the path relative to the dataset."""
     return Row(0, Path(path), label, speaker, source, method, written=path.as_posix(), **more)
 
 
 def _list_item(folder: Path, file: str, source: str, method: str, original: str, person: str = "") -> Row:
-    """A clip of a list without people: clips made from one original are kept together."""
+    """Build a row of a list without speakers: clips of one original share a group."""
     row = _row(PurePosixPath(file), FAKE if method else REAL, person or original or file, source, method)
     return replace(row, path=folder / file)
 
@@ -293,10 +296,10 @@ def _find_idforge(folder: Path) -> Path | None:
     return next((home for home in homes if (home / "pristine").is_dir()), None)
 
 
-def _place(folder: Path, names: Iterable[str]) -> Path:
+def _find_list(folder: Path, names: Iterable[str]) -> Path:
     found = next((folder / name for name in names if (folder / name).is_file()), None)
     if found is None:
-        raise Code.BAD_MANIFEST(f"{folder} has none of {', '.join(names)}.", "The collection's own list is needed.")
+        raise Code.BAD_MANIFEST(f"{folder} has none of {', '.join(names)}.", "The list of the dataset is needed.")
     return found
 
 
@@ -304,11 +307,11 @@ def _read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as cause:
-        raise Code.BAD_MANIFEST(f"{path} cannot be read as JSON: {cause}.", "Download it anew.") from cause
+        raise Code.BAD_MANIFEST(f"{path} cannot be read as JSON: {cause}.", "Download it again.") from cause
 
 
 def _read_lines(path: Path) -> list[str]:
     try:
         return [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as cause:
-        raise Code.BAD_MANIFEST(f"{path} cannot be read: {cause}.", "Download it anew.") from cause
+        raise Code.BAD_MANIFEST(f"{path} cannot be read: {cause}.", "Download it again.") from cause

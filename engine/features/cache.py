@@ -125,7 +125,7 @@ class FeatureCache:
 
     def __init__(self, folder: Path, recipe: str, with_mouths: bool = False, with_faces: bool = False):
         if not re.fullmatch(r"[\w+.-]*\w[\w+.-]*", recipe, re.ASCII):
-            raise ValueError(f"{recipe!r} is no valid folder name of the cache")
+            raise ValueError(f"the recipe {recipe!r} is not a valid folder name")
         self.recipe, self.folder = recipe, folder / recipe
         self.with_mouths, self.with_faces = with_mouths, with_faces
 

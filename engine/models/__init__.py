@@ -1,1 +1,1 @@
-"""One file per model."""
+"""Neural networks, one file per model."""

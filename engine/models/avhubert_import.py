@@ -1,8 +1,8 @@
-"""Bringing a published AV-HuBERT checkpoint in: from the file as it is published to weights that Wayspeak loads.
+"""Import a published AV-HuBERT checkpoint as weights that Wayspeak loads.
 
-Everything is checked before anything is written: the file holds nothing foreign, its tensors are those of the network,
-all of them finite; the licence is accepted. Then the converted file is written beside its place, loaded once, strictly,
-and only then put into its place, with a record of where it came from and of all that was left out.
+All checks come before any write: the file holds no foreign code, its tensors are those of the network and finite, the
+licence is accepted. The converted file is written to a temporary folder, loaded strictly once and only then moved into
+place, with a record of its origin and of all dropped tensors.
 """
 
 import json
@@ -35,23 +35,23 @@ PUBLISHED = {
     "lrs3_vox/avsr": "base_noise_pt_noise_ft_30h base_noise_pt_noise_ft_433h "
     "large_noise_pt_noise_ft_30h large_noise_pt_noise_ft_433h",
 }
-SPARE_BYTES = 16 * 1024 * 1024  # for the record and whatever else the machine writes meanwhile
+SPARE_BYTES = 16 * 1024 * 1024  # for the record and other writes on the same disk
 ROOM = "Make room there, or set WAYSPEAK_DATA to a folder that can be written."
-NORM_FIRST_KEPT = "encoder.norm_first"  # in our own
+NORM_FIRST_KEPT = "encoder.norm_first"  # in converted files
 
 Agree = Callable[[Licence], bool]
-"""`agree(licence)`: show the terms and tell whether they are accepted."""
+"""`agree(licence)`: show the terms and return whether the user accepts them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What an import brought in."""
+    """Result of an import."""
 
     weight: WeightFile
     path: Path
-    dropped: tuple[str, ...]  # names of the checkpoint's tensors that are not needed
+    dropped: tuple[str, ...]  # names of unused tensors of the checkpoint
     inert: tuple[str, ...]  # classes the checkpoint names; none was imported or called
-    is_new: bool  # False: the very same file had been brought in before
+    is_new: bool  # False: the same file was imported before
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,11 +64,11 @@ class _Network:
 def import_weights(path: Path, data_dir: Path, agree: Agree, replace_old: bool = False) -> Imported:
     """Convert a published file, pre-trained or fine-tuned, into the weights folder.
 
-    Raises CHECKPOINT_REFUSED, LicenceNotAccepted, WEIGHTS_PRESENT where other weights are there and are not to be
-    replaced, FolderUnwritable. Whatever it raises, no file was written but an acceptance of the licence.
+    Raises CHECKPOINT_REFUSED, LicenceNotAccepted, FolderUnwritable, and WEIGHTS_PRESENT if other weights exist and
+    `replace_old` is False. On error, nothing is written except an acceptance of the licence.
     """
     if not path.is_file():
-        raise Code.CHECKPOINT_REFUSED(f"{path} is no file.", "Name the file as it was downloaded.")
+        raise Code.CHECKPOINT_REFUSED(f"{path} is not a file.", "Name the downloaded file.")
     original = {"name": path.name, "n_bytes": path.stat().st_size, "sha256": hash_file(path)}
     known = _find_same(original["sha256"], data_dir)
     if known is not None:
@@ -79,7 +79,7 @@ def import_weights(path: Path, data_dir: Path, agree: Agree, replace_old: bool =
     weight = AVHUBERT[network.size]
     target = data_dir / FOLDER / weight.file
     if target.exists() and not replace_old:
-        raise Code.WEIGHTS_PRESENT(f"{target} is there already and is another.", "Add --replace to replace it.")
+        raise Code.WEIGHTS_PRESENT(f"{target} exists already and differs.", "Add --replace to replace it.")
     terms_sha256 = _settle_licence(data_dir, agree)
     record = {
         "original": original,
@@ -96,7 +96,7 @@ def import_weights(path: Path, data_dir: Path, agree: Agree, replace_old: bool =
 
 
 def _find_same(sha256: object, data_dir: Path) -> Imported | None:
-    """The import of this very file, if it is there and sound."""
+    """Return the earlier import of the same file, if it is present and verified."""
     for weight in AVHUBERT.values():
         target = data_dir / FOLDER / weight.file
         try:
@@ -112,20 +112,20 @@ def _find_same(sha256: object, data_dir: Path) -> Imported | None:
 
 
 def _settle_licence(data_dir: Path, agree: Agree) -> str:
-    """Give the hash of the accepted terms; they are asked for once."""
+    """Return the hash of the accepted terms; the user is asked once."""
     acceptance = find_acceptance(AV_HUBERT, data_dir)
     if acceptance is None:
         if not agree(AV_HUBERT):
-            raise LicenceNotAccepted(f"The {AV_HUBERT.title} was not accepted.", "Nothing was brought in.")
+            raise LicenceNotAccepted(f"The {AV_HUBERT.title} was not accepted.", "Nothing was imported.")
         acceptance = accept_licence(AV_HUBERT, data_dir)
     return acceptance.terms_sha256
 
 
 def _convert(checkpoint: Checkpoint, file: str) -> _Network:
-    """The network under our names, in float32; CHECKPOINT_REFUSED where it is another, or holds what is no number."""
+    """Convert to our names and float32; CHECKPOINT_REFUSED for another network or non-finite values."""
     try:
-        state, dropped = rename_checkpoint(checkpoint.tensors, _tell_norm_first(checkpoint))
-        size = _tell_size(state)
+        state, dropped = rename_checkpoint(checkpoint.tensors, _find_norm_first(checkpoint))
+        size = _find_size(state)
         _match(state)
     except (ValueError, RuntimeError, TypeError) as cause:
         raise Code.CHECKPOINT_REFUSED(f"{file} is not AV-HuBERT: {_compare(checkpoint, cause)}.", DOWNLOAD) from cause
@@ -137,8 +137,8 @@ def _convert(checkpoint: Checkpoint, file: str) -> _Network:
 
 
 def _match(state: dict[str, Tensor]) -> None:
-    """Raise ValueError unless every tensor of the network is there, in its shape and kind of number."""
-    with torch.device("meta"):  # shapes alone, no memory
+    """Raise ValueError unless every tensor of the network is present, with its shape and kind of number."""
+    with torch.device("meta"):  # shapes only, no memory
         wanted = AVHubert(config_of(state)).state_dict()
     odd = [name for name in wanted if _describe(wanted[name]) != _describe(state.get(name))]
     if odd:
@@ -149,28 +149,28 @@ def _describe(tensor: Tensor | None) -> tuple[object, ...]:
     return () if tensor is None else (tensor.shape, tensor.is_floating_point())
 
 
-def _tell_size(state: dict[str, Tensor]) -> str:
-    """The name of the size; how many units the heads tell apart, and where the norms stand, is the file's own."""
+def _find_size(state: dict[str, Tensor]) -> str:
+    """Return the name of the size; the number of cluster units and `norm_first` may vary."""
     found = config_of(state)
     for size in AVHUBERT:
         if found == replace(CONFIGS[size], n_clusters=found.n_clusters, norm_first=found.norm_first):
             return size
-    raise ValueError(f"{found} is of no published size")
+    raise ValueError(f"{found} is not a published size")
 
 
-def _tell_norm_first(checkpoint: Checkpoint) -> bool:
-    """What the file's configuration says of the place of the norms; where it says nothing, as every published one."""
+def _find_norm_first(checkpoint: Checkpoint) -> bool:
+    """Return `norm_first` of the file's configuration; without one True, as in every published file."""
     kept = checkpoint.tensors.get(NORM_FIRST_KEPT)
     if kept is not None:
         return bool(kept)
-    said = set(checkpoint.norm_first)
-    if len(said) > 1:
-        raise ValueError(f"its configuration says both of {NORM_FIRST}")
-    return said.pop() if said else True
+    values = set(checkpoint.norm_first)
+    if len(values) > 1:
+        raise ValueError(f"its configuration has two values of {NORM_FIRST}")
+    return values.pop() if values else True
 
 
 def _compare(checkpoint: Checkpoint, cause: Exception) -> str:
-    """How far the checkpoint is from the nearest size: what it lacks or has in another shape, else what was said."""
+    """Describe the difference to the nearest size: missing tensors or other shapes, else the error."""
     found = {
         _name_officially(name.removeprefix(FINE_TUNED)): tensor.shape for name, tensor in checkpoint.tensors.items()
     }
@@ -197,7 +197,7 @@ def _name_officially(name: str) -> str:
 
 
 def _find_source(stem: str) -> str:
-    """Where a file of this name is published; a name proves nothing, so the record holds the hash beside it."""
+    """Return where a file of this name is published; names prove nothing, so the record also holds the hash."""
     places = [f"{PUBLISHED_AT}/{folder}/{stem}.pt" for folder, stems in PUBLISHED.items() if stem in stems.split()]
     return f"supplied by the user; by its name {' or '.join(places)}" if places else "supplied by the user"
 
@@ -212,7 +212,7 @@ def _describe_licence(weight: WeightFile) -> dict[str, str]:
 
 
 def _write(state: dict[str, Tensor], record: dict[str, Any], weight: WeightFile, target: Path) -> None:
-    """Put weights and record into their places, or leave everything as it was."""
+    """Write weights and record atomically, or leave everything unchanged."""
     n_bytes = sum(tensor.nbytes for tensor in state.values())
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -225,7 +225,7 @@ def _write(state: dict[str, Tensor], record: dict[str, Any], weight: WeightFile,
             load_avhubert(weights)
             sidecar = weights.with_suffix(".json")
             sidecar.write_text(json.dumps({"sha256": hash_file(weights)} | record, indent=2) + "\n", encoding="utf-8")
-            weights.chmod(sidecar.stat().st_mode)  # safetensors lets nobody else read, whatever the umask says
+            weights.chmod(sidecar.stat().st_mode)  # safetensors makes files private, whatever the umask
             _put_both(weights, sidecar, target)
     except (OSError, SafetensorError) as cause:
         raise FolderUnwritable(f"{target.parent} cannot be written: {cause}.", ROOM) from cause
@@ -236,5 +236,5 @@ def _put_both(weights: Path, sidecar: Path, target: Path) -> None:
     try:
         sidecar.replace(target.with_suffix(".json"))
     except OSError:
-        target.unlink()  # weights that nobody knows the origin of are worse than none
+        target.unlink()  # weights without a record of their origin are worse than none
         raise

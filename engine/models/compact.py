@@ -1,9 +1,9 @@
-"""The compact consistency model: a visual and an audio stream into one space, frame by frame.
+"""Compact consistency model: a visual and an audio stream embed frames in one space.
 
-Ours: code MIT, weights trained by `wayspeak train consistency` (see docs/compact-model.md). After the first stage of
-SpeechForensics (Liang et al., NeurIPS 2024, https://arxiv.org/abs/2508.09913) at a small
-scale. Each stream is a stack of residual dilated convolutions over time; in training they see real frames only (no
-zero padding), so no stream can tell where in a window it stands. Members trained from different seeds form one space.
+Code MIT, weights trained by `wayspeak train consistency` (see docs/compact-model.md). A small version of the first
+stage of SpeechForensics (Liang et al., NeurIPS 2024, https://arxiv.org/abs/2508.09913). Each stream is a stack of
+residual dilated convolutions over time; in training they see real frames only (no zero padding), so that no stream can
+learn the position within a window. Ensemble members of different seeds form one space.
 """
 
 from collections.abc import Sequence
@@ -22,12 +22,12 @@ from engine.types import Encoded
 
 N_BANDS = 40
 N_SPEECH = 4 * N_BANDS
-CENTRE_WINDOW = 500  # frames over which the mean is taken out: what a speaker and a camera have of their own
-POINT_SCALE, SHAPE_SCALE, MEL_SCALE = 10.0, 4.0, 1 / 3  # bring all inputs to about unit spread
+CENTRE_WINDOW = 500  # frames of the running mean that is subtracted: it removes speaker and camera
+POINT_SCALE, SHAPE_SCALE, MEL_SCALE = 10.0, 4.0, 1 / 3  # scale all inputs to about unit variance
 
 
 class Block(nn.Module):
-    """A residual convolution of three taps, `dilation` frames apart; its output is shorter by two dilations."""
+    """Residual dilated convolution with three taps; the output is shorter by two dilations."""
 
     def __init__(self, width: int, dilation: int, dropout: float):
         super().__init__()
@@ -67,7 +67,7 @@ class Stream(nn.Module):
 
 
 class CompactMember(nn.Module):
-    """A visual and an audio stream trained together."""
+    """Visual and audio stream, trained together."""
 
     def __init__(
         self, width: int = 144, dim: int = 96, dilations: tuple[int, ...] = (1, 2, 4, 8), dropout: float = 0.1
@@ -75,11 +75,11 @@ class CompactMember(nn.Module):
         super().__init__()
         self.lips = Stream(N_FEATURES, width, dim, dilations, dropout)
         self.speech = Stream(N_SPEECH, width, dim, dilations, dropout)
-        self.reach = sum(dilations)  # R: frames on each side that an output frame sees
+        self.reach = sum(dilations)  # R: receptive field on each side, frames
 
 
 class CompactConsistency(nn.Module):
-    """The members side by side: the cosine in the joint space is the mean of theirs."""
+    """Ensemble: the cosine in the joint space is the mean of the cosines of its members."""
 
     def __init__(self, n_members: int = 2, **sizes: int):
         super().__init__()
@@ -87,7 +87,7 @@ class CompactConsistency(nn.Module):
 
     @classmethod
     def of(cls, members: Sequence[CompactMember]) -> "CompactConsistency":
-        """Put trained members side by side."""
+        """Build an ensemble from trained members."""
         model = cls(0)
         model.members.extend(members)
         return model.eval()
@@ -96,14 +96,14 @@ class CompactConsistency(nn.Module):
     def encode(self, lips: np.ndarray, speech: np.ndarray) -> Encoded:
         """Embed a track.
 
-        `lips` (T, 130) of `lips.describe_lips`, `speech` (T, 160) of `speech.log_mel`, the same T frames.
+        `lips` (T, 130) of `describe_lips` and `speech` (T, 160) of `log_mel` cover the same T frames.
         """
         device = next(self.parameters()).device
         faces = torch.from_numpy(centre_lips(lips)).to(device)[None]
         voices = torch.from_numpy(centre_speech(speech)).to(device)[None]
-        seen = [_run(member.lips, faces, member.reach) for member in self._all()]
-        heard = [_run(member.speech, voices, member.reach) for member in self._all()]
-        return Encoded(0, _join(seen), _join(heard), _mean_weight(seen), _mean_weight(heard))
+        visual = [_run(member.lips, faces, member.reach) for member in self._all()]
+        audio = [_run(member.speech, voices, member.reach) for member in self._all()]
+        return Encoded(0, _join(visual), _join(audio), _mean_weight(visual), _mean_weight(audio))
 
     def embed_whole(self, lips: np.ndarray, speech: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Embed each side alone: unit rows (T, D) and (T', D) of any lengths."""
@@ -116,7 +116,7 @@ class CompactConsistency(nn.Module):
 
 
 def load_compact(path: Path, device: str = "cpu") -> CompactConsistency:
-    """Load the weights strictly; `WeightsDamaged` where keys or shapes are not this model's."""
+    """Load the weights strictly; raises WeightsDamaged if keys or shapes differ from the model."""
     try:
         state = {name: tensor.float() for name, tensor in load_file(path).items()}
         n_members = 1 + max(int(name.split(".")[1]) for name in state)
@@ -125,26 +125,26 @@ def load_compact(path: Path, device: str = "cpu") -> CompactConsistency:
         model.load_state_dict(state, strict=True)
     except (SafetensorError, RuntimeError, ValueError, IndexError, KeyError) as cause:
         raise WeightsDamaged(
-            f"{path.name} does not hold the compact model: {cause}", "Reinstall Wayspeak, or train the model anew."
+            f"{path.name} does not hold the compact model: {cause}", "Reinstall Wayspeak, or train the model again."
         ) from cause
     return model.eval().to(device)
 
 
 def centre_lips(lips: np.ndarray) -> np.ndarray:
-    """(T, 130) float32: the rows less the face's own mean, on about unit spread."""
+    """Subtract the running mean of the face and scale to about unit variance, (T, 130) float32."""
     scale = np.full(N_FEATURES, POINT_SCALE, np.float32)
     scale[-len(MOUTH_SHAPES) :] = SHAPE_SCALE
     return ((lips - _running_mean(lips)) * scale).astype(np.float32)
 
 
 def centre_speech(speech: np.ndarray) -> np.ndarray:
-    """(T, 160) float32: the log-mel rows less the voice's and the channel's mean spectrum, on about unit spread."""
+    """Subtract the running mean spectrum (voice, channel) and scale to about unit variance, (T, 160) float32."""
     bands = speech.reshape(-1, N_BANDS)
     return ((bands - _running_mean(bands, 4 * CENTRE_WINDOW)) * MEL_SCALE).astype(np.float32).reshape(-1, N_SPEECH)
 
 
 def _running_mean(rows: np.ndarray, window: int = CENTRE_WINDOW) -> np.ndarray:
-    """Mean over the `window` rows around each row; of all rows where there are fewer."""
+    """Return the mean over the `window` rows around each row; over all rows if there are fewer."""
     if len(rows) <= window:
         return rows.mean(0, keepdims=True)
     sums = np.concatenate([np.zeros((1, rows.shape[1])), np.cumsum(rows, axis=0, dtype=np.float64)])
@@ -153,7 +153,7 @@ def _running_mean(rows: np.ndarray, window: int = CENTRE_WINDOW) -> np.ndarray:
 
 
 def _run(stream: Stream, rows: torch.Tensor, reach: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Run a stream over (1, T, F) with the first and the last row held, so that every frame has an output."""
+    """Run a stream over (1, T, F) with edge padding, so that every frame has an output."""
     held = F.pad(rows.transpose(1, 2), (reach, reach), mode="replicate").transpose(1, 2)
     hidden, embedding, weight = stream(held)
     return hidden, embedding, weight

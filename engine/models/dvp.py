@@ -1,15 +1,15 @@
-"""DVP: an embedding of how a person moves while speaking, not of what they look like.
+"""DVP: speaker embedding from the speaking style (facial motion), not from appearance.
 
-After "Dynamic Visual Speaking Patterns: You Are the Way You Speak" (OpenReview archive, 2025, id jGPFCNbqfV), of which
-only the abstract is public: what follows from it is ours. Code MIT; weights trained by `wayspeak train dynamics` (see
-docs/dynamics-model.md). The three parts:
+After "Dynamic Visual Speaking Patterns: You Are the Way You Speak" (OpenReview archive, 2025, id jGPFCNbqfV). Only its
+abstract is public; the design is ours. Code MIT; weights trained by `wayspeak train dynamics` (see
+docs/dynamics-model.md). Its components:
 
-1. Input: windows whose motion was distorted are pushed away from every speaker (`training/distortions.py`), and a
-   second outlet tells how natural the motion is.
-2. Feature: pictures become 8 x 8 block cosines over time less their mean, beside blendshapes and head pose.
-3. Learning: a gradient reversal layer against a head that reads the face's appearance off the embedding.
+1. Input: windows with augmented motion are pushed away from every speaker (`engine/training/style/augmentation.py`); a
+   second head estimates how natural the motion is.
+2. Features: 8 x 8 block DCT of face crops over time minus the mean, plus points, blendshapes and head pose.
+3. Training: gradient reversal against a head that predicts the appearance of the face from the embedding.
 
-AV-HuBERT has no part in it: its licence forbids that.
+It does not use AV-HuBERT, the licence of which forbids biometric processing.
 """
 
 import json
@@ -31,49 +31,47 @@ from engine.models.compact import Block
 from engine.weights.licences import Use, load_for
 
 BLOCK = 8
-N_COSINES = 6  # of each block, the lowest
+N_COSINES = 6  # lowest DCT coefficients per block
 N_BANDS = (SIZE // BLOCK) ** 2 * N_COSINES
-N_PIXELS = 16 * 16  # of a face shrunk: what stands in for the cosines when that part is off
+N_PIXELS = 16 * 16  # of a downscaled face: input if `frequency` is False
 MIN_FRAMES = 25
-SPECTRUM = 64  # frames, zeros behind the window: as many temporal frequencies as the window has frames
+SPECTRUM = 64  # frames after zero padding: as many temporal frequencies as the window has frames
 
 
 @dataclass(frozen=True, slots=True)
 class DVPOptions:
-    """The size of the network and which parts of the feature it has."""
+    """Network sizes and feature components."""
 
     width: int = 96
     dim: int = 64
     dilations: tuple[int, ...] = (1, 2, 4)
     dropout: float = 0.15
-    n_shapes: int = (
-        0  # of the principal directions of the blendshapes; the net that reads them colours them by the face
-    )
-    n_points: int = 12  # of those of the landmarks
-    n_bands: int = 8  # of those of the pictures
+    n_shapes: int = 0  # principal components of the blendshapes; off, since they leak identity
+    n_points: int = 12  # principal components of the points
+    n_bands: int = 8  # principal components of the crops
     window: int = 31  # frames
-    frequency: bool = True  # block cosines; off: pixels
-    centred: bool = True  # the window's mean is taken out; off: the face at rest stays in
-    spectrum: bool = False  # sizes of the window's temporal frequencies in place of its frames
-    n_appearance: int = 16  # numbers that the adversary must read off the embedding
+    frequency: bool = True  # block DCT; off: pixels
+    centred: bool = True  # subtract the mean of the window; off: keeps the neutral face
+    spectrum: bool = False  # magnitudes of temporal frequencies instead of frames
+    n_appearance: int = 16  # values that the adversary predicts from the embedding
 
     @property
     def n_rows(self) -> int:
-        """Numbers a frame that the network reads."""
+        """Input size per frame."""
         return self.n_shapes + self.n_points + N_POSE + self.n_bands
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StyleWindowSet:
-    """The windows of a track."""
+    """Embeddings of the windows of a track."""
 
     vectors: np.ndarray  # (n, D) float32, unit rows
     evidence: np.ndarray  # (n,) float32: log-odds that the motion is natural
-    starts: np.ndarray  # (n,) int: first row of each
+    starts: np.ndarray  # (n,) int: first row of each window
 
 
 class ReverseGradient(torch.autograd.Function):
-    """Ganin and Lempitsky 2015: forwards the identity, backwards the gradient times minus `strength`."""
+    """Gradient reversal (Ganin and Lempitsky 2015): identity forward, gradient times `-strength` backward."""
 
     @staticmethod
     def forward(context: Any, x: torch.Tensor, strength: float) -> torch.Tensor:
@@ -86,7 +84,7 @@ class ReverseGradient(torch.autograd.Function):
 
 
 class Pooling(nn.Module):
-    """Attentive statistics over time (Okabe et al. 2018): (B, T, W) -> (B, 2W)."""
+    """Attentive statistics pooling over time (Okabe et al. 2018): (B, T, W) -> (B, 2W)."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -102,7 +100,7 @@ class Pooling(nn.Module):
 
 
 class StyleMember(nn.Module):
-    """One network: rows of a window to a unit vector, evidence of natural motion, and what it tells of the face."""
+    """One network: rows of a window to a unit vector, evidence of natural motion, and predicted appearance."""
 
     def __init__(self, options: DVPOptions):
         super().__init__()
@@ -132,7 +130,7 @@ class StyleMember(nn.Module):
 
 
 class DVP(nn.Module):
-    """The members side by side, and what turns motion and pictures into their rows."""
+    """Ensemble with the projections from motion and face crops to its input rows."""
 
     shape_basis: torch.Tensor  # (52, n_shapes)
     point_basis: torch.Tensor  # (216, n_points)
@@ -153,7 +151,7 @@ class DVP(nn.Module):
 
     @classmethod
     def of(cls, members: Sequence[StyleMember], bases: "DVP") -> "DVP":
-        """Put trained members side by side, with the bases that they were trained on."""
+        """Build an ensemble from trained members and the projections they were trained on."""
         model = cls(bases.options, 0)
         model.members.extend(members)
         for name, buffer in bases.named_buffers(recurse=False):
@@ -161,33 +159,33 @@ class DVP(nn.Module):
         return model.eval()
 
     def describe(self, motion: np.ndarray, faces: AlignedFaces) -> np.ndarray:
-        """(T, R) float32: rows of `motion` (T, 58) and of the upright faces of as many frames, on about unit spread."""
-        looks = describe_pictures(faces.pictures, self.options.frequency)
+        """Project `motion` (T, 58) and the aligned faces of T frames to rows (T, R) float32 of about unit variance."""
+        crops = describe_pictures(faces.pictures, self.options.frequency)
         points = faces.points.reshape(len(faces.points), -1)
         parts = [
             motion[:, :N_SHAPES] @ self.shape_basis.cpu().numpy(),
             motion[:, N_SHAPES:] * self.pose_scale.cpu().numpy(),
             points @ self.point_basis.cpu().numpy(),
-            looks @ self.band_basis.cpu().numpy(),
+            crops @ self.band_basis.cpu().numpy(),
         ]
         return np.hstack(parts).astype(np.float32)
 
     @torch.inference_mode()
-    def look(self, windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Embed windows of rows (n, T, R): unit vectors (n, D) and evidence (n,)."""
+    def embed_windows(self, windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Embed windows (n, T, R) as unit vectors (n, D) and evidence (n,)."""
         device = self.band_basis.device
         vectors, evidence = [], []
         for first in range(0, len(windows), 256):
             batch = torch.from_numpy(windows[first : first + 256]).to(device)
-            told = [member(batch) for member in self.members]
-            vectors.append(torch.cat([one[0] for one in told], dim=-1) / len(told) ** 0.5)
-            evidence.append(torch.stack([one[1] for one in told]).mean(0))
+            outputs = [member(batch) for member in self.members]
+            vectors.append(torch.cat([one[0] for one in outputs], dim=-1) / len(outputs) ** 0.5)
+            evidence.append(torch.stack([one[1] for one in outputs]).mean(0))
         return torch.cat(vectors).cpu().numpy(), torch.cat(evidence).cpu().numpy()
 
     def embed(self, motion: np.ndarray, faces: AlignedFaces, seen: np.ndarray) -> StyleWindowSet:
         """Embed a track of T frames, window by window; `seen` (T,) bool.
 
-        A window counts where 25 of its frames are seen; a track shorter than that gives none.
+        A window counts if the face is visible in 25 of its frames; a shorter track yields no window.
         """
         length = min(self.options.window, len(seen))
         starts = place_windows(len(seen), length)
@@ -196,23 +194,23 @@ class DVP(nn.Module):
             dim = self.options.dim * len(self.members)
             return StyleWindowSet(np.zeros((0, dim), np.float32), np.zeros(0, np.float32), starts)
         rows = [self.describe(motion[s : s + length], faces[s : s + length]) for s in starts]
-        vectors, evidence = self.look(np.stack([fill_window(own, self.options.window) for own in rows]))
+        vectors, evidence = self.embed_windows(np.stack([fill_window(own, self.options.window) for own in rows]))
         return StyleWindowSet(vectors, evidence, starts)
 
 
 def place_windows(n_frames: int, length: int) -> np.ndarray:
-    """First frames of as many windows side by side as fit, spread evenly; none where not one fits."""
+    """Return first frames of as many disjoint windows as fit, spread evenly; none if none fits."""
     n = n_frames // length if length else 0
     return np.linspace(0, n_frames - length, n).round().astype(int) if n else np.zeros(0, int)
 
 
 def fill_window(rows: np.ndarray, length: int) -> np.ndarray:
-    """(length, R): rows (T, R), mirrored at the end where they are fewer."""
+    """Pad rows (T, R) to (length, R) by reflection at the end."""
     return rows if len(rows) >= length else np.pad(rows, ((0, length - len(rows)), (0, 0)), mode="reflect")
 
 
 def describe_pictures(pictures: np.ndarray, frequency: bool = True) -> np.ndarray:
-    """Turn upright faces (T, 64, 64) uint8 into (T, 384) block cosines, or (T, 256) pixels, at one brightness."""
+    """Compute (T, 384) block DCT, or (T, 256) pixels, of standardised aligned faces (T, 64, 64) uint8."""
     plain = pictures.astype(np.float32)
     plain = (plain - plain.mean()) / (plain.std() + 1e-3)
     n_frames, n_blocks = len(plain), SIZE // BLOCK
@@ -224,7 +222,7 @@ def describe_pictures(pictures: np.ndarray, frequency: bool = True) -> np.ndarra
 
 
 def load_dvp(path: Path, device: str = "cpu") -> DVP:
-    """Load the weights strictly; WeightsDamaged where they are not this model's, WeightsForbidden where not allowed."""
+    """Load the weights strictly; raises WeightsDamaged if they do not fit, WeightsForbidden by their licence."""
     state = load_for(Use.SPEAKER, path)
     try:
         with safe_open(path, "pt") as file:
@@ -235,14 +233,14 @@ def load_dvp(path: Path, device: str = "cpu") -> DVP:
         )
     except (SafetensorError, RuntimeError, ValueError, KeyError, TypeError) as cause:
         raise WeightsDamaged(
-            f"{path.name} does not hold the model of speaking styles: {cause}",
-            "Reinstall Wayspeak, or train the model anew.",
+            f"{path.name} does not contain the speaking style model: {cause}",
+            "Reinstall Wayspeak, or train the model again.",
         ) from cause
     return model.eval().to(device)
 
 
 def write_options(options: DVPOptions) -> dict[str, str]:
-    """Write the options as the header of a safetensors file keeps them."""
+    """Encode the options as metadata of a safetensors file."""
     return {"options": json.dumps(asdict(options))}
 
 
@@ -252,7 +250,7 @@ def _read_options(metadata: dict[str, str]) -> DVPOptions:
 
 
 def _make_cosines() -> np.ndarray:
-    """(64, 6): the lowest two-dimensional cosines of an 8 x 8 block, orthonormal, as in JPEG."""
+    """Return the lowest 2-D DCT basis of an 8 x 8 block (64, 6), orthonormal, as in JPEG."""
     at, order = np.arange(BLOCK), np.arange(3)[:, None]
     waves = np.cos(np.pi * (at + 0.5) * order / BLOCK) * np.where(order == 0, 1, 2**0.5) / BLOCK**0.5  # (3, 8)
     lowest = ((0, 0), (0, 1), (1, 0), (1, 1), (0, 2), (2, 0))

@@ -105,8 +105,8 @@ def log_mel(audio: np.ndarray) -> np.ndarray:
     """Compute the natural log of the power in 40 mel bands, four 10 ms steps per video frame: (T, 160) float32.
 
     `audio` is (N,) float in [-1, 1] at 16 kHz, T = N // 640. Row t covers samples [640 t, 640 (t + 1)): its steps are
-    centred 5, 15, 25 and 35 ms into the frame, under windows of 25 ms, so it overlaps 7.5 ms of either neighbour. Column
-    `40 * step + band`. There is no normalisation over the clip.
+    centred 5, 15, 25 and 35 ms into the frame, under windows of 25 ms, so it overlaps 7.5 ms of either neighbour.
+    Column `40 * step + band`. There is no normalisation over the clip.
     """
     margin = (FFT_SIZE - STEP) // 2  # the transform of a step begins this many samples before the step
     n_frames = len(audio) // SAMPLES_PER_FRAME

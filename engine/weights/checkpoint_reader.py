@@ -1,4 +1,4 @@
-"""Read the model tensors of a foreign checkpoint, and nothing else of the file.
+"""Read the model tensors of an untrusted checkpoint, and nothing else of the file.
 
 A torch checkpoint is a pickle, and a pickle is a program. It is read by `torch.load(weights_only=True)` in a confined
 process of `engine.media.sandbox`: classes of published fairseq checkpoints are replaced by `Inert`, any other name in
@@ -35,24 +35,24 @@ MAX_SHARING = 2  # bytes of tensors for each byte of the file: tensors may share
 MAX_CPU_S, MAX_STALL_S = 600, 600.0
 SPARE_BYTES = 2**30  # of memory, for the content of the pickle and one copied tensor
 MAX_NAMED = 5  # names in one message
-DOWNLOAD = "Download the published file anew."
+DOWNLOAD = "Download the published file again."
 ZIP, PICKLE = b"PK\x03\x04", b"\x80"  # first bytes of the file
 NORM_FIRST = "layer_norm_first"  # in the configuration of published files
 PLAIN_NAME = re.compile(r"[A-Za-z0-9_.]{1,200}")
 
-MADE = frozenset(  # the only names in the file that are more than an `Inert`
+MADE = frozenset(  # the only names in the file that are not replaced by `Inert`
     ["collections.OrderedDict", "collections.defaultdict"]
     + [f"torch._utils._rebuild_{kind}" for kind in ("tensor", "tensor_v2", "parameter")]
     + [f"torch.{kind}Storage" for kind in "Double Float Half BFloat16 Long Int Short Char Byte Bool".split()]
 )
-# Published files also hold the configuration, dictionaries, a tokenizer and figures of the training.
+# Published files also hold the configuration, dictionaries, a tokenizer and training statistics.
 INERT_PACKAGES = frozenset(
     "fairseq omegaconf hydra sentencepiece avhubert av_hubert "
     "hubert hubert_asr hubert_pretraining hubert_dataset hubert_criterion".split()
 )
 PLAIN = "object bool int long float complex str unicode bytes bytearray list tuple dict set frozenset".split()
 DTYPES = "float64 float32 float16 bfloat16 int64 int32 int16 int8 uint8 bool".split()
-INERT_NAMES = frozenset(  # torch itself builds a few of them, such as a set
+INERT_NAMES = frozenset(  # torch builds a few of them itself, such as a set
     [f"{module}.{name}" for module in ("builtins", "__builtin__") for name in PLAIN]
     + [f"numpy.{core}.multiarray.{name}" for core in ("core", "_core") for name in ("scalar", "_reconstruct")]
     + [f"numpy.{core}.numeric._frombuffer" for core in ("core", "_core")]
@@ -66,7 +66,7 @@ INERT_NAMES = frozenset(  # torch itself builds a few of them, such as a set
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Checkpoint:
-    """The model tensors of a file."""
+    """Model tensors of a file."""
 
     tensors: dict[str, Tensor]
     norm_first: tuple[bool, ...]  # values of `layer_norm_first` anywhere in the configuration
@@ -75,7 +75,7 @@ class Checkpoint:
 
 
 class Inert:
-    """Stand-in for a class or function of the file: accepts any arguments and state, and ignores them."""
+    """Substitute for a class or function of the file: accepts any arguments and state, and ignores them."""
 
     def __new__(cls, *_: object, **__: object) -> "Inert":
         return super().__new__(cls)
@@ -87,10 +87,10 @@ class Inert:
 def read_checkpoint(path: Path) -> Checkpoint:
     """Read the state dict of a torch or safetensors file: under `model`, or the file itself.
 
-    Raises CHECKPOINT_REFUSED where the file is damaged, of another kind, or holds what no published checkpoint does.
+    Raises CHECKPOINT_REFUSED if the file is damaged, of another format, or holds what no published checkpoint does.
     """
-    if not path.is_file():  # a pipe would wait for ever
-        raise Code.CHECKPOINT_REFUSED(f"{path} is no file.", "Name the published file.")
+    if not path.is_file():  # a pipe would block forever
+        raise Code.CHECKPOINT_REFUSED(f"{path} is not a file.", "Name the published file.")
     try:
         with path.open("rb") as stream:
             begin = stream.read(9)
@@ -102,7 +102,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 
 def name_some(names: Iterable[str]) -> str:
-    """List at most five names, those escaped that would not print as they are, and the number of the others."""
+    """List at most five names, escaped if not printable, and the number of the others."""
     names = list(names)
     shown = [name if name.isprintable() and len(name) <= 120 else f"{ascii(name)[:120]}..." for name in names]
     more = len(names) - MAX_NAMED
@@ -113,7 +113,7 @@ def _read_safetensors(path: Path) -> Checkpoint:
     try:
         tensors = load_file(path)
     except (SafetensorError, ValueError, RuntimeError) as cause:
-        raise Code.CHECKPOINT_REFUSED(f"{path.name} is no whole safetensors file: {cause}.", DOWNLOAD) from cause
+        raise Code.CHECKPOINT_REFUSED(f"{path.name} is not a complete safetensors file: {cause}.", DOWNLOAD) from cause
     _check_names(tensors, path.name)
     return Checkpoint(tensors, (), (), "safetensors")
 
@@ -150,7 +150,7 @@ def _receive_tensors(process: WorkerProcess, max_bytes: int) -> dict[str, Tensor
         n_bytes += len(message.data)
         if n_bytes > max_bytes + SPARE_BYTES:
             raise invalid_message(f"more than {max_bytes} bytes of tensors")
-        if message.kind == "tensor":  # its last piece
+        if message.kind == "tensor":  # the last piece
             tensors |= load(bytes(written))
             written.clear()
     return tensors
@@ -172,11 +172,13 @@ def load_checkpoint(stream: BinaryIO, file: str) -> Checkpoint:
             _scan_legacy(stream, names, file)
     except (zipfile.BadZipFile, EOFError, RuntimeError, ValueError, OverflowError) as cause:
         _refuse_unknown(names, file)
-        raise Code.CHECKPOINT_REFUSED(f"{file} is not whole: {name_some([str(cause)])}.", DOWNLOAD) from cause
+        raise Code.CHECKPOINT_REFUSED(f"{file} is not complete: {name_some([str(cause)])}.", DOWNLOAD) from cause
     _refuse_unknown(names, file)
     content = _unpickle(stream, names, file)
     if begin != ZIP and stream.tell() != n_bytes:
-        raise Code.CHECKPOINT_REFUSED(f"{file} is not whole: its storages do not fill its {n_bytes} bytes.", DOWNLOAD)
+        raise Code.CHECKPOINT_REFUSED(
+            f"{file} is not complete: its storages do not fill its {n_bytes} bytes.", DOWNLOAD
+        )
     tensors = _find_state(content, n_bytes, file)
     norm_first = tuple(_find_settings(content, NORM_FIRST))
     container = "torch zip" if begin == ZIP else "torch legacy"
@@ -190,9 +192,13 @@ def _scan_zip(stream: BinaryIO, n_bytes: int, names: set[str], file: str) -> Non
         twice = [name for name, count in Counter(info.filename for info in infos).items() if count > 1]
         outside = [info.filename for info in infos if {"..", "/"} & set(PurePosixPath(info.filename).parts)]
         packed = [info.filename for info in infos if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1]
-        for what, found in (("names twice", twice), ("names outside itself", outside), ("packs or encrypts", packed)):
+        for problem, found in (
+            ("names twice", twice),
+            ("names outside itself", outside),
+            ("packs or encrypts", packed),
+        ):
             if found:
-                raise Code.CHECKPOINT_REFUSED(f"{file} {what}: {name_some(found)}.", DOWNLOAD)
+                raise Code.CHECKPOINT_REFUSED(f"{file} {problem}: {name_some(found)}.", DOWNLOAD)
         if len(infos) > MAX_ENTRIES or sum(info.file_size for info in infos) > n_bytes:
             raise Code.CHECKPOINT_REFUSED(f"{file} claims more than its {n_bytes} bytes hold.", DOWNLOAD)
         roots = [info for info in infos if PurePosixPath(info.filename).name == "data.pkl"]
@@ -205,7 +211,7 @@ def _scan_zip(stream: BinaryIO, n_bytes: int, names: set[str], file: str) -> Non
         pickled = io.BytesIO(archive.read(roots[0]))
         _scan_pickle(pickled, names)
         if pickled.read(1):
-            raise ValueError("it goes on behind the end of its pickle")
+            raise ValueError("it continues after the end of its pickle")
         if damaged := archive.testzip():
             raise zipfile.BadZipFile(f"bad CRC-32 of {damaged}")
 
@@ -251,16 +257,18 @@ def _is_known(name: str) -> bool:
 
 
 def _unpickle(stream: BinaryIO, names: set[str], file: str) -> object:
-    stand_ins = [(Inert, name) for name in INERT_NAMES | (names - MADE)]
+    substitutes = [(Inert, name) for name in INERT_NAMES | (names - MADE)]
     stream.seek(0)
     try:
-        with safe_globals([(_make_dict, "collections.defaultdict"), *stand_ins]):
+        with safe_globals([(_make_dict, "collections.defaultdict"), *substitutes]):
             return torch.load(stream, "cpu", weights_only=True)
     except MemoryError:
         raise
-    except Exception as cause:  # torch checks little itself, so anything may come out
-        said = str(cause).rpartition("WeightsUnpickler error:")[2].strip().partition("\n")[0]
-        raise Code.CHECKPOINT_REFUSED(f"{file} is damaged, or no checkpoint: {name_some([said])}.", DOWNLOAD) from cause
+    except Exception as cause:  # torch validates little, so any exception may occur
+        reason = str(cause).rpartition("WeightsUnpickler error:")[2].strip().partition("\n")[0]
+        raise Code.CHECKPOINT_REFUSED(
+            f"{file} is damaged, or not a checkpoint: {name_some([reason])}.", DOWNLOAD
+        ) from cause
 
 
 def _make_dict(*_: object) -> dict[object, object]:
@@ -274,7 +282,9 @@ def _find_state(content: object, n_bytes: int, file: str) -> dict[str, Tensor]:
     _check_names(state, file)
     others = [name for name, value in state.items() if not isinstance(value, Tensor) or value.dim() > MAX_DIMS]
     if others:
-        raise Code.CHECKPOINT_REFUSED(f"{file} holds under `model` what is no tensor: {name_some(others)}.", DOWNLOAD)
+        raise Code.CHECKPOINT_REFUSED(
+            f"{file} holds values under `model` that are no tensors: {name_some(others)}.", DOWNLOAD
+        )
     total = sum(tensor.nbytes for tensor in state.values())
     if total > MAX_SHARING * n_bytes:
         raise Code.CHECKPOINT_REFUSED(f"{file} claims {total} bytes of tensors out of {n_bytes}.", DOWNLOAD)

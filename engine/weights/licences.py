@@ -1,12 +1,11 @@
-"""Licences that must be accepted before a model file is used: their terms in plain words, and that they were accepted.
+"""Licences of model files: terms, acceptance and permitted uses.
 
-An acceptance is kept in the data folder with the time and the hash of the words that were shown; of who accepted,
-nothing is kept. Where the words change, they must be accepted again.
+An acceptance is stored in the data folder with the time and the hash of the summary shown, without the person. If the
+summary changes, it must be accepted again.
 
-What model files may be used for, told from the files themselves: a rename or a copy changes nothing.
-
-The licence of AV-HuBERT forbids biometric processing, of what the model computes too, so nothing that tells speakers
-apart may load its weights. Whatever loads weights for that goes through `load_for(Use.SPEAKER, path)`.
+Permitted uses are read from the files themselves, so that renaming or copying does not change them. The licence of
+AV-HuBERT forbids biometric processing, including of its output, so speaker recognition must not load its weights: all
+code of speaker recognition loads weights through `load_for(Use.SPEAKER, path)`.
 """
 
 import hashlib
@@ -25,17 +24,17 @@ FILE = "licences.json"  # in the data folder
 
 @dataclass(frozen=True, slots=True)
 class Licence:
-    """Terms of somebody else, summed up; the text at `url` is what counts."""
+    """Summary of a third-party licence; the text at `url` is binding."""
 
-    name: str  # what `wayspeak weights accept` is told
+    name: str  # argument of `wayspeak weights accept`
     title: str
     terms: tuple[str, ...]
     url: str
-    notice: str  # goes along with every copy
+    notice: str  # required with every copy
 
     @property
     def summary(self) -> str:
-        """What is shown before somebody accepts."""
+        """Text shown before acceptance."""
         points = "\n".join(f"  - {term}" for term in self.terms)
         return (
             f"{self.title}, in short:\n{points}\nThis is a summary, not advice. What counts is the text at {self.url}"
@@ -43,7 +42,7 @@ class Licence:
 
     @property
     def sha256(self) -> str:
-        """Hash of what is shown."""
+        """SHA-256 of the summary."""
         return hashlib.sha256(self.summary.encode()).hexdigest()
 
 
@@ -67,16 +66,16 @@ LICENCES = {licence.name: licence for licence in (AV_HUBERT,)}
 
 @dataclass(frozen=True, slots=True)
 class Acceptance:
-    """That the terms were accepted on this machine."""
+    """Record of an acceptance on this machine."""
 
     accepted: str  # time in UTC, ISO 8601
     licence: str
     url: str
-    terms_sha256: str  # of the words that were shown
+    terms_sha256: str  # of the summary shown
 
 
 def accept_licence(licence: Licence, data_dir: Path) -> Acceptance:
-    """Keep that the terms as they are now were accepted; FolderUnwritable where that cannot be kept."""
+    """Store the acceptance of the current terms; raises FolderUnwritable."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
     acceptance = Acceptance(now, licence.title, licence.url, licence.sha256)
     records = _read_records(data_dir) | {licence.name: asdict(acceptance)}
@@ -92,7 +91,7 @@ def accept_licence(licence: Licence, data_dir: Path) -> Acceptance:
 
 
 def find_acceptance(licence: Licence, data_dir: Path) -> Acceptance | None:
-    """Give the acceptance of the terms as they are now; None where there is none that can be read."""
+    """Return the acceptance of the current terms; None if there is none or it is unreadable."""
     try:
         acceptance = Acceptance(**_read_records(data_dir)[licence.name])
     except (KeyError, TypeError):
@@ -101,7 +100,7 @@ def find_acceptance(licence: Licence, data_dir: Path) -> Acceptance | None:
 
 
 def require_acceptance(licence: Licence, data_dir: Path) -> Acceptance:
-    """Give the acceptance, or raise LicenceNotAccepted."""
+    """Return the acceptance, or raise LicenceNotAccepted."""
     acceptance = find_acceptance(licence, data_dir)
     if acceptance is None:
         raise LicenceNotAccepted(
@@ -112,7 +111,7 @@ def require_acceptance(licence: Licence, data_dir: Path) -> Acceptance:
 
 
 def _read_records(data_dir: Path) -> dict[str, Any]:
-    """Acceptances by licence; none where the file is missing or damaged, so that one is asked again."""
+    """Read acceptances by licence; empty if the file is missing or damaged, so that the user is asked again."""
     try:
         records = json.loads((data_dir / FILE).read_text("utf-8"))
     except (OSError, ValueError):
@@ -121,7 +120,7 @@ def _read_records(data_dir: Path) -> dict[str, Any]:
 
 
 def _replace(path: Path, text: str) -> None:
-    """Write the file whole or not at all."""
+    """Write the file atomically."""
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         unfinished.write_text(text, encoding="utf-8")
@@ -133,28 +132,25 @@ def _replace(path: Path, text: str) -> None:
 if TYPE_CHECKING:
     from torch import Tensor
 
-MARK = "uses"  # in the header of a safetensors file and in the sidecar: the uses that are allowed
+MARK = "uses"  # metadata key of safetensors file and sidecar: permitted uses
 AV_HUBERT_NAMES = ("feature_extractor_video.", "feature_extractor_audio.", "w2v_model.", "label_embs_concat")
 
 
 class Use(StrEnum):
-    """What for."""
+    """Use of model weights."""
 
-    CONSISTENCY = "consistency"  # do this face and this voice belong to the same speech
-    SPEAKER = "speaker"  # whose way of speaking is it: biometric processing
+    CONSISTENCY = "consistency"  # audio-visual speech consistency
+    SPEAKER = "speaker"  # speaker recognition, biometric processing
 
 
 def mark_uses(uses: frozenset[Use]) -> str:
-    """The text of the mark."""
+    """Return the metadata value for permitted uses."""
     return " ".join(sorted(uses))
 
 
 def load_for(use: Use, path: Path) -> "dict[str, Tensor]":
-    """Load a safetensors file for one use.
-
-    Raises WeightsMissing, WeightsDamaged, and WeightsForbidden as `check_use` does.
-    """
-    from safetensors.torch import load_file  # here: asking for permission needs no torch
+    """Load a safetensors file for one use; raises WeightsMissing, WeightsDamaged or WeightsForbidden."""
+    from safetensors.torch import load_file  # here: permission checks need no torch
 
     check_use(path, use)
     tensors: dict[str, Tensor] = load_file(path)
@@ -162,20 +158,20 @@ def load_for(use: Use, path: Path) -> "dict[str, Tensor]":
 
 
 def check_use(path: Path, use: Use) -> None:
-    """Raise WeightsForbidden unless this file may be used so, by its mark, its sidecar and the names of its tensors."""
+    """Raise WeightsForbidden unless metadata, sidecar and tensor names of the file permit this use."""
     if not path.is_file():
-        raise WeightsMissing(f"{path} is not there.", "Restore it.")
+        raise WeightsMissing(f"{path} does not exist.", "Restore it.")
     mark, names = _read_header(path)
     for allowed in (mark, _read_sidecar_mark(path)):
         if allowed is not None and use not in allowed.split():
             raise WeightsForbidden(
-                f"{path.name} may be used for {allowed or 'nothing'} alone, not for {use}: its licence forbids it.",
-                "Use weights whose licence allows it.",
+                f"{path.name} may be used for {allowed or 'nothing'} only, not for {use}: its licence forbids it.",
+                "Use weights with a licence that allows it.",
             )
     if use is Use.SPEAKER and any(known in name for name in names for known in AV_HUBERT_NAMES):
         raise WeightsForbidden(
-            f"{path.name} holds AV-HuBERT, whose licence forbids biometric processing.",
-            "Use weights whose licence allows it.",
+            f"{path.name} holds AV-HuBERT; its licence forbids biometric processing.",
+            "Use weights with a licence that allows it.",
         )
 
 
@@ -186,7 +182,7 @@ def _read_header(path: Path) -> tuple[str | None, list[str]]:
         with safe_open(path, framework="np") as file:
             return (file.metadata() or {}).get(MARK), list(file.keys())
     except (SafetensorError, OSError) as cause:
-        raise WeightsDamaged(f"{path.name} is no whole safetensors file: {cause}.", "Restore it.") from cause
+        raise WeightsDamaged(f"{path.name} is not a complete safetensors file: {cause}.", "Restore it.") from cause
 
 
 def _read_sidecar_mark(path: Path) -> str | None:

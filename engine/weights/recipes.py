@@ -1,9 +1,9 @@
-"""Recipe of a result: a string of the weight files by hash and of the options by digest.
+"""Recipe of a result: weight files by hash and options by digest, as one string.
 
-Calibrations, galleries and caches keep the recipe, and a value of another recipe is refused. The digest therefore
-depends on no name of the code: the text that is hashed is written from the names pinned here, in the form that
-`repr` of the option dataclasses had when the first calibrations were made. A class or a module can be renamed; a
-field can be added with one line in `ADDED_FIELDS`.
+Calibrations, galleries and caches store the recipe and refuse values of another one. The digest therefore does not
+depend on names in the code: the hashed text uses the names pinned here, in the form that `repr` of the option
+dataclasses had for the first calibrations. Classes and modules can be renamed; a new field needs one line in
+`ADDED_FIELDS`.
 """
 
 import hashlib
@@ -56,24 +56,24 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
     "EngineOptions": ("faces", "consistency", "gates", "opinions"),
     "EmbeddingOptions": ("lowest",),
 }
-"""Version 1: the fields that are always written, in this order, by the `recipe_name` of the class. Never change it."""
+"""Version 1: fields that are always written, in this order, by `recipe_name` of the class. Never change it."""
 ADDED_FIELDS: dict[str, dict[str, object]] = {}
-"""Fields added later, each with the value that reproduces the behaviour before it; written only where it differs."""
+"""Fields added later with the value of the earlier behaviour; written only if they differ from it."""
 
 
-def write_recipe(files: Sequence[Path], options: object, words: Sequence[str] = ()) -> str:
-    """Name each weight file by its hash, and all options by theirs; safe as the name of a folder."""
+def write_recipe(files: Sequence[Path], options: object, labels: Sequence[str] = ()) -> str:
+    """Build the recipe from weight files, labels and options; it is a valid folder name."""
     hashes = [f"{path.stem}-{registry.hash_file(path)[:12]}" for path in files]
-    return "+".join([*hashes, *words, f"options-{hash_options(options)}"])
+    return "+".join([*hashes, *labels, f"options-{hash_options(options)}"])
 
 
 def hash_options(options: object) -> str:
-    """Digest of options, 8 hexadecimal digits; TypeError for a type or a field that is not pinned."""
+    """Return the digest of options, 8 hexadecimal digits; TypeError for a type or field that is not pinned."""
     return hashlib.sha256(_describe(options).encode()).hexdigest()[:8]
 
 
 def _describe(value: object) -> str:
-    """Write a value as the text that is hashed."""
+    """Return the text of a value that is hashed."""
     if isinstance(value, tuple):
         return f"({', '.join(map(_describe, value))}{',' if len(value) == 1 else ''})"
     if isinstance(value, list):
@@ -86,7 +86,7 @@ def _describe(value: object) -> str:
 
 
 def _describe_options(options: object) -> str:
-    """Write an option dataclass by its pinned names."""
+    """Return the text of an option dataclass by its pinned names."""
     name = getattr(options, "recipe_name", "")
     pinned, added = FIELDS.get(name, ()), ADDED_FIELDS.get(name, {})
     values = {field.name: getattr(options, field.name) for field in fields(options)}  # type: ignore[arg-type]

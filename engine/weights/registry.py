@@ -1,8 +1,8 @@
-"""The one table of model files: where each is, what it must hash to, and under which licences it comes.
+"""Registry of model files: location, hash and licence of each.
 
-Nothing is downloaded here and nothing foreign is in the repository: the face landmarker and the voice detector are read
-from the packages that carry them, the compact model and that of speaking styles are ours, AV-HuBERT is brought in by
-whoever may use it. Each file is hashed before it is used, and given only for what its licence allows.
+Nothing is downloaded here, and the repository holds no third-party weights: the face landmarker and the voice activity
+detector come from Python packages, the compact and the speaking style model are ours, and users import AV-HuBERT. Each
+file is hashed before use and returned only for uses that its licence allows.
 """
 
 import hashlib
@@ -18,27 +18,27 @@ from engine.errors import WeightsDamaged, WeightsForbidden, WeightsMissing
 from engine.weights.licences import AV_HUBERT, Licence, Use, check_use, find_acceptance, require_acceptance
 
 SHIPPED = Path(__file__).parent / "shipped"
-FOLDER = "weights"  # beneath the data folder
+FOLDER = "weights"  # in the data folder
 
 
 @dataclass(frozen=True, slots=True)
 class WeightFile:
-    """One model file; our own has its hash and size in a sidecar that training writes."""
+    """One model file; the hash of our own files is in a sidecar that training writes."""
 
     name: str
     file: str
-    sha256: str  # empty: the sidecar `<stem>.json` beside the file holds it
-    n_bytes: int  # 0: not fixed
-    package: str  # the Python package that carries the file, empty for our own
+    sha256: str  # empty: in the sidecar `<stem>.json`
+    n_bytes: int  # 0: not checked
+    package: str  # Python package with the file, empty for our own
     folder: str  # within that package
-    source: str  # where people find out more
+    source: str  # URL or origin
     code_licence: str
     weight_licence: str
     purpose: str
-    hint: str  # what to do when it is missing or damaged
-    uses: frozenset[Use] = field(default=frozenset(Use))  # what the licence allows it for
-    licence: Licence | None = None  # to be accepted before use
-    is_optional: bool = False  # an analysis goes without it
+    hint: str  # shown if it is missing or damaged
+    uses: frozenset[Use] = field(default=frozenset(Use))  # allowed by the licence
+    licence: Licence | None = None  # must be accepted before use
+    is_optional: bool = False  # an analysis works without it
 
 
 FACE_LANDMARKER = WeightFile(
@@ -80,7 +80,7 @@ COMPACT = WeightFile(
     code_licence="MIT",
     weight_licence="MIT",
     purpose="tells whether lips and speech belong together",
-    hint="Restore engine/weights from the repository, or make the weights anew with `wayspeak train consistency`.",
+    hint="Restore engine/weights from the repository, or train the weights again with `wayspeak train consistency`.",
 )
 DYNAMICS = WeightFile(
     name="dynamics",
@@ -93,7 +93,7 @@ DYNAMICS = WeightFile(
     code_licence="MIT",
     weight_licence="MIT",
     purpose="tells people apart by how they move while speaking",
-    hint="Restore engine/weights from the repository, or make the weights anew with `wayspeak train dynamics`.",
+    hint="Restore engine/weights from the repository, or train the weights again with `wayspeak train dynamics`.",
     uses=frozenset({Use.SPEAKER}),
 )
 
@@ -124,7 +124,7 @@ WEIGHTS = (FACE_LANDMARKER, SILERO_VAD, COMPACT, DYNAMICS, *AVHUBERT.values())
 
 
 class WeightState(StrEnum):
-    """What `inspect_weight` found."""
+    """State of a model file."""
 
     VERIFIED = "verified"
     MISSING = "missing"
@@ -137,33 +137,33 @@ class WeightCheck:
 
     weight: WeightFile
     state: WeightState
-    detail: str  # the verified file, or what is wrong with it and what to do
+    detail: str  # path of the verified file, or error and hint
 
 
 def face_landmarker(data_dir: Path | None = None) -> Path:
-    """Give the verified `face_landmarker.task`, from the data folder or the package that carries it."""
+    """Return the verified `face_landmarker.task`, from the data folder or its package."""
     return locate_weight(FACE_LANDMARKER, data_dir)
 
 
 def silero_vad(data_dir: Path | None = None) -> Path:
-    """Give the verified model of the voice detector."""
+    """Return the verified model of the voice activity detector."""
     return locate_weight(SILERO_VAD, data_dir)
 
 
 def compact(data_dir: Path | None = None) -> Path:
-    """Give the verified weights of the compact consistency model."""
+    """Return the verified weights of the compact consistency model."""
     return locate_weight(COMPACT, data_dir)
 
 
 def dynamics(data_dir: Path | None = None) -> Path:
-    """Give the verified weights of the model of speaking styles, which nothing but telling people apart may use."""
+    """Return the verified weights of the speaking style model, allowed for speaker recognition only."""
     return locate_weight(DYNAMICS, data_dir, Use.SPEAKER)
 
 
 def locate_accepted(weight: WeightFile, data_dir: Path) -> Path:
-    """Give the verified weights once their licence, where they have one, is accepted.
+    """Return the verified weights if their licence, if any, is accepted.
 
-    Raises WeightsMissing with where they are published and under which licence, LicenceNotAccepted, WeightsDamaged.
+    Raises WeightsMissing (with source and licence), LicenceNotAccepted, WeightsDamaged.
     """
     if weight.licence and any(path.is_file() for path in _candidates(weight, data_dir)):
         require_acceptance(weight.licence, data_dir)  # before a large file is hashed
@@ -171,14 +171,14 @@ def locate_accepted(weight: WeightFile, data_dir: Path) -> Path:
 
 
 def is_accepted(weight: WeightFile, data_dir: Path) -> bool:
-    """Whether the file is there and its licence, where it has one, is accepted; nothing is hashed."""
+    """Return whether the file exists and its licence, if any, is accepted; does not hash it."""
     if weight.licence and find_acceptance(weight.licence, data_dir) is None:
         return False
     return any(path.is_file() for path in _candidates(weight, data_dir))
 
 
 def read_sidecar(path: Path, hint: str = COMPACT.hint) -> dict[str, Any]:
-    """Read what was written beside weights when they were trained or brought in: their `sha256`, and how they came."""
+    """Read the sidecar of weights, written by training or import: their `sha256` and origin."""
     sidecar = path.with_suffix(".json")
     if not sidecar.is_file():
         raise WeightsMissing(f"{sidecar.name}, the record of {path.name}, is not in {sidecar.parent}", hint)
@@ -192,14 +192,15 @@ def read_sidecar(path: Path, hint: str = COMPACT.hint) -> dict[str, Any]:
 
 
 def locate_weight(weight: WeightFile, data_dir: Path | None = None, use: Use = Use.CONSISTENCY) -> Path:
-    """Find the first place that holds the file, and verify it.
+    """Find the file in the candidate folders and verify it.
 
-    Raises WeightsMissing where no place holds it, WeightsDamaged where the file is not the recorded one, and
-    WeightsForbidden where the licence forbids this use, of the named file or of what lies there under its name.
+    Raises WeightsMissing, WeightsDamaged if it differs from the recorded one, and WeightsForbidden if the licence of
+    the registered file, or of the file found under its name, forbids this use.
     """
     if use not in weight.uses:
         raise WeightsForbidden(
-            f"{weight.name} may not be used for {use}: {weight.weight_licence}.", "Use weights whose licence allows it."
+            f"{weight.name} may not be used for {use}: {weight.weight_licence}.",
+            "Use weights with a licence that allows it.",
         )
     candidates = list(_candidates(weight, data_dir))
     for path in candidates:
@@ -212,7 +213,7 @@ def locate_weight(weight: WeightFile, data_dir: Path | None = None, use: Use = U
 
 
 def verify(path: Path, weight: WeightFile, data_dir: Path | None = None) -> Path:
-    """Give the path back if the file's size and SHA-256 are the recorded ones; else raise WeightsDamaged."""
+    """Return the path if size and SHA-256 match the record; else raise WeightsDamaged."""
     hint = _hint(weight, data_dir)
     wanted = weight.sha256 or read_sidecar(path, hint)["sha256"]
     n_bytes = path.stat().st_size
@@ -228,31 +229,31 @@ def verify(path: Path, weight: WeightFile, data_dir: Path | None = None) -> Path
 
 
 def inspect_weight(weight: WeightFile, data_dir: Path | None = None) -> WeightCheck:
-    """Tell the state of one file, never raising."""
+    """Return the state of one file; never raises."""
     try:
         path = locate_weight(weight, data_dir, min(weight.uses))
     except WeightsMissing as error:
         return WeightCheck(weight, WeightState.MISSING, f"{error.message}. {error.hint}")
-    except (WeightsDamaged, WeightsForbidden) as error:  # forbidden: other weights under this name
+    except (WeightsDamaged, WeightsForbidden) as error:  # forbidden: other weights with this name
         return WeightCheck(weight, WeightState.DAMAGED, f"{error.message}. {error.hint}")
     return WeightCheck(weight, WeightState.VERIFIED, str(path))
 
 
 def hash_file(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
+    """Return the hexadecimal SHA-256 of a file."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _candidates(weight: WeightFile, data_dir: Path | None) -> Iterator[Path]:
-    """Name the data folder first: whoever puts a file there means it."""
+    """Yield candidate paths; a file in the data folder has priority."""
     if data_dir is not None:
         yield data_dir / FOLDER / weight.file
     if not weight.package:
-        if weight.licence is None:  # what must be accepted is never shipped
+        if weight.licence is None:  # weights with a licence to accept are not shipped
             yield SHIPPED / weight.file
         return
-    # the package is found, not imported: its own imports may be absent, and its code is not ours to run
+    # the package is located, not imported: its dependencies may be missing, and its code must not run
     spec = importlib.util.find_spec(weight.package)
     for place in (spec.submodule_search_locations if spec else None) or ():
         yield Path(place) / weight.folder / weight.file

@@ -126,7 +126,7 @@ def test_rows_move_with_their_frames() -> None:
 
 def test_rows_of_two_lengths_are_refused() -> None:
     (lips, _), (_, speech) = draw_rows(50), draw_rows(49)
-    with pytest.raises(ValueError, match="not of one clock"):
+    with pytest.raises(ValueError, match="differ in shape"):
         make_model().encode(lips, speech)
 
 

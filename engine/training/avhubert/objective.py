@@ -51,15 +51,15 @@ class Pretraining(nn.Module):
     def forward(self, batch: PretrainingBatch) -> dict[str, torch.Tensor]:
         """Give the weighted sum as `loss`, its parts by name, and as `hit` the share of hidden units told rightly."""
         valid = None if batch.valid.all() else batch.valid  # without a mask attention is quicker
-        seen = self._ease(self.model.look(self._show(batch), valid))
-        heard = self._ease(self.model.hear(self._hide(batch).transpose(1, 2)))
+        seen = self._ease(self.model.embed_video(self._show(batch), valid))
+        heard = self._ease(self.model.embed_audio(self._hide(batch).transpose(1, 2)))
         squares = torch.stack([seen, heard]).float().square().mean((0, -1))  # (B, L)
         losses = {"penalty": _mean(squares, batch.valid)}
         fused: list[torch.Tensor] = []
         if self.options.predicts:
             fused.append(self.model.fuse(heard * _column(batch.has_rows), seen * _column(batch.has_mouths)))
         if self.options.alignment:
-            other = self._ease(self.model.hear(batch.other_rows.transpose(1, 2)))
+            other = self._ease(self.model.embed_audio(batch.other_rows.transpose(1, 2)))
             fused += [self.model.fuse(None, seen), self.model.fuse(other, None)]
         valid = None if valid is None else valid.repeat(len(fused), 1)
         hidden = list(self.model.contextualise(torch.cat(fused), valid).chunk(len(fused)))

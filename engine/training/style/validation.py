@@ -135,7 +135,7 @@ def ablations(options: DynamicsOptions) -> dict[str, DynamicsOptions]:
 def look_at(model: DVP, clips: Sequence[SpokenClip], windows: np.ndarray | None = None) -> list[ValidationEmbeddings]:
     """Embed the first window of each clip, or the windows of rows (n, L, R) that were made from these."""
     windows = cut_windows(model, clips) if windows is None else windows
-    vectors, evidence = model.look(windows)
+    vectors, evidence = model.embed_windows(windows)
     seconds = [min(clip.seconds, model.options.window / 25) for clip in clips]
     return [
         ValidationEmbeddings(clip.row, clip.sha256, vector, float(told), length)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.datasets.public import ABSENT, Choice, Layout, guess_layout, read_layout
+from engine.datasets.public import ABSENT, Choice, Layout, detect_layout, read_layout
 from engine.errors import Code
 from tests.raising import raises
 
@@ -169,10 +169,10 @@ def test_idforge_by_its_lists(tmp_path: Path) -> None:
 def test_a_folder_that_is_none_of_them_must_be_named(tmp_path: Path) -> None:
     put(tmp_path, "clips/1.mp4")
     with raises(Code.BAD_MANIFEST, match="none of the collections"):
-        guess_layout(tmp_path)
+        detect_layout(tmp_path)
     put(tmp_path, "original_videos/1/1_1.mp4", "metadata.json")
     with raises(Code.BAD_MANIFEST, match="like kodf and like lavdf"):
-        guess_layout(tmp_path)
+        detect_layout(tmp_path)
 
 
 def test_a_folder_without_a_clip_of_its_layout_is_refused(tmp_path: Path) -> None:

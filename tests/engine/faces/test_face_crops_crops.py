@@ -50,5 +50,5 @@ def test_nothing_planned_reads_nothing() -> None:
 
 
 def test_frames_that_are_missing_are_an_error() -> None:
-    with pytest.raises(ValueError, match="3 of the frames"):
+    with pytest.raises(ValueError, match="3 of the planned frames"):
         cut_crops(read_frames(6), [plan(4, 5)])

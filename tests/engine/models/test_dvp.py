@@ -68,7 +68,7 @@ def test_a_face_at_rest_says_nothing_when_centred_and_something_when_not() -> No
     rest = np.full((1, 1, SMALL.n_rows), 2.0, np.float32)
     for centred in (True, False):
         model = make_model(DVPOptions(width=16, dim=8, centred=centred))
-        one, other = (model.look(windows)[0] for windows in (rows, rows + rest))
+        one, other = (model.embed_windows(windows)[0] for windows in (rows, rows + rest))
         assert np.allclose(one, other, atol=1e-4) == centred
 
 

@@ -119,7 +119,7 @@ def test_attack_is_a_real_one(tmp_path, legacy):
 def test_second_pickle_behind_the_end_is_refused(tmp_path):
     marker = tmp_path / "marker"
     path = zip_up(tmp_path / "a.pt", pickle_plans({"w": Plan(Place("0", 12), (12,), (1,))}) + b"N.", data__0=DATA)
-    with raises(Code.CHECKPOINT_REFUSED, match="behind the end"):
+    with raises(Code.CHECKPOINT_REFUSED, match="after the end"):
         load_here(path)
     legacy = tmp_path / "b.pt"
     torch.save({"w": NUMBERS}, legacy, _use_new_zipfile_serialization=False)

@@ -67,7 +67,7 @@ def draw(source: StyleWindows, seed: int = 0) -> StyleBatch:
 
 def score_pairs(model: DVP, clips: list[SpokenClip]) -> tuple[np.ndarray, np.ndarray]:
     """Cosines of two windows of different days: of one person, and of two."""
-    vectors = model.look(cut_windows(model, clips))[0]
+    vectors = model.embed_windows(cut_windows(model, clips))[0]
     one, other = np.triu_indices(len(clips), 1)
     same = np.array([clips[i].speaker == clips[j].speaker for i, j in zip(one, other, strict=True)])
     day = np.array([clips[i].row.session == clips[j].row.session for i, j in zip(one, other, strict=True)])
@@ -166,7 +166,7 @@ def test_what_is_forged_has_no_part_in_the_bases_and_teaches_who_moves() -> None
 
     def follow(model: DVP) -> float:
         """Cosine of a forged clip with the one that drove it, less that with the one whose face it has."""
-        made, own = (model.look(cut_windows(model, clips))[0] for clips in (forged, people))
+        made, own = (model.embed_windows(cut_windows(model, clips))[0] for clips in (forged, people))
         places = {clip.row.path: number for number, clip in enumerate(people)}
         drivers, donors = (
             own[[places[getattr(clip.row, name)] for clip in forged]] for name in ("driver_path", "donor_path")
@@ -288,8 +288,8 @@ def test_strangers_are_told_apart_by_how_they_move(trained: DVP, strangers: list
 )
 def test_motion_that_was_distorted_is_less_natural(trained: DVP, strangers: list[SpokenClip], kind: Distortion) -> None:
     windows = cut_windows(trained, strangers)
-    untouched = trained.look(windows)[1]
-    distorted = trained.look(DISTORT[kind](windows, np.random.default_rng(0)))[1]
+    untouched = trained.embed_windows(windows)[1]
+    distorted = trained.embed_windows(DISTORT[kind](windows, np.random.default_rng(0)))[1]
     assert auc(untouched, distorted) > 0.75
     assert untouched.mean() > 0 > distorted.mean()
 
@@ -297,8 +297,8 @@ def test_motion_that_was_distorted_is_less_natural(trained: DVP, strangers: list
 def test_distorted_motion_is_nobodys(trained: DVP) -> None:
     known = make_windows(make_people(16))
     windows = cut_windows(trained, known)
-    untouched = trained.look(windows)[0]
-    distorted = trained.look(DISTORT[Distortion.REVERSED](windows, np.random.default_rng(0)))[0]
+    untouched = trained.embed_windows(windows)[0]
+    distorted = trained.embed_windows(DISTORT[Distortion.REVERSED](windows, np.random.default_rng(0)))[0]
     among = [float((own @ own.T)[~np.eye(len(own), dtype=bool)].mean()) for own in (untouched, distorted)]
     assert among[1] > among[0] + 0.2  # all of them lie about one direction, whoever moved
     speakers = np.array([clip.speaker for clip in known])
