@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from engine.datasets.manifest import Row, read_manifest
+from engine.datasets.manifest import Row, guard_cell, read_cell, read_manifest
 from engine.errors import Code
+from tests.payloads import PAYLOADS
 from tests.raising import raises
 
 
@@ -103,3 +104,22 @@ def test_a_missing_file_is_named_only_when_asked(tmp_path: Path) -> None:
     assert len(read_manifest(path)) == 2
     with raises(Code.BAD_MANIFEST, match=r"row 2 names the file .*b\.mp4.*1 of 2"):
         read_manifest(path, check_files=True)
+
+
+PLAIN = ["", "Ada Lovelace", "-0.2", "+1.5e3", "12", "a=b", "it's", "'quoted'", "…", "~/clip.mp4"]
+FORMULAS = ["=1+1", "-x.mp4", "@here", "+49 30 1234", "--", "-", "\t=1", "'=1", "''-2+3", "＝1+1"]
+
+
+@pytest.mark.parametrize("text", PLAIN)
+def test_plain_text_and_numbers_stay_as_they_are(text):
+    assert guard_cell(text) == read_cell(text) == text
+
+
+@pytest.mark.parametrize("text", FORMULAS)
+def test_what_begins_like_a_formula_is_text(text):
+    assert guard_cell(text) == f"'{text}"
+
+
+@pytest.mark.parametrize("text", [*PLAIN, *FORMULAS, *PAYLOADS])
+def test_what_was_written_is_read_back(text):
+    assert read_cell(guard_cell(text)) == text

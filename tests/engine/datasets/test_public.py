@@ -178,5 +178,5 @@ def test_a_folder_that_is_none_of_them_must_be_named(tmp_path: Path) -> None:
 def test_a_folder_without_a_clip_of_its_layout_is_refused(tmp_path: Path) -> None:
     with raises(Code.BAD_MANIFEST, match="no clip"):
         read_layout(tmp_path, Layout.KODF)
-    with raises(Code.BAD_MANIFEST, match="no folder"):
+    with raises(Code.BAD_MANIFEST, match="not a folder"):
         read_layout(tmp_path / "gone")

@@ -1,12 +1,26 @@
 """Upright faces: one size, one place, whatever the camera did, and the same as when the whole picture is smoothed."""
 
+from collections.abc import Iterator
+
 import cv2
 import numpy as np
 import pytest
 
-from engine.faces.face_crops import BLUR, N_POINTS, POINTS, SIZE, AlignedFaces, cut_face, place_faces, place_points
+from engine.faces.face_crops import (
+    BLUR,
+    N_POINTS,
+    POINTS,
+    SIZE,
+    AlignedFaces,
+    CropPlan,
+    cut_crops,
+    cut_face,
+    place_faces,
+    place_points,
+)
 from engine.faces.landmark_features import LIPS
 from engine.faces.mouth_crops import MEAN_FACE, MESH_POINTS
+from engine.types import Frame
 
 PLACES = (MEAN_FACE - (64, 68)) * 0.5  # of the stable points in the crop
 
@@ -100,3 +114,48 @@ def test_a_record_refuses_what_is_not_of_one_length_or_size() -> None:
             AlignedFaces(*wrong)
     with pytest.raises(ValueError, match="points are float64"):
         AlignedFaces(pictures, points.astype(np.float64))
+
+
+def read_frames(n_frames: int, read: list[int] | None = None) -> Iterator[Frame]:
+    for index in range(n_frames):
+        if read is not None:
+            read.append(index)
+        yield Frame(index, np.full((8, 8, 3), index, np.uint8), True)
+
+
+def cut_grey(image: np.ndarray, transform: np.ndarray) -> np.ndarray:
+    return image[:2, :2, 0] + int(transform[0, 0])
+
+
+def cut_colour(image: np.ndarray, transform: np.ndarray) -> np.ndarray:
+    return image[:4, :4]
+
+
+def plan(start: int, length: int, add: int = 0) -> CropPlan:
+    return CropPlan(start, np.full((length, 2, 3), float(add)), (2, 2), cut_grey)
+
+
+def test_plans_of_any_shape_are_carried_out_together() -> None:
+    grey, colour = plan(2, 5, 100), CropPlan(4, np.zeros((6, 2, 3)), (4, 4, 3), cut_colour)
+    one, other = cut_crops(read_frames(12), [grey, colour])
+    assert (one.shape, one.dtype, other.shape) == ((5, 2, 2), np.uint8, (6, 4, 4, 3))
+    np.testing.assert_array_equal(one[:, 0, 0], 100 + np.arange(2, 7))
+    np.testing.assert_array_equal(other[:, 3, 3, 2], np.arange(4, 10))
+
+
+def test_reading_ends_with_the_last_plan_and_each_frame_is_told() -> None:
+    read: list[int] = []
+    told: list[int] = []
+    cut_crops(read_frames(100, read), [plan(0, 3), plan(5, 2)], told.append)
+    assert read == told == [0, 1, 2, 3, 4, 5, 6]
+
+
+def test_nothing_planned_reads_nothing() -> None:
+    read: list[int] = []
+    assert cut_crops(read_frames(5, read), []) == []
+    assert read == []
+
+
+def test_frames_that_are_missing_are_an_error() -> None:
+    with pytest.raises(ValueError, match="3 of the planned frames"):
+        cut_crops(read_frames(6), [plan(4, 5)])

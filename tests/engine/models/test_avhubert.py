@@ -268,7 +268,7 @@ def test_chunks_stay_close_to_the_whole(tiny: AVHubert) -> None:
 def test_a_long_clip_passes_in_portions(tiny: AVHubert, monkeypatch: pytest.MonkeyPatch) -> None:
     n_frames = 2000
     sizes: dict[str, set[tuple[int, ...]]] = {"frames": set(), "windows": set()}
-    look, contextualise = tiny.look, tiny.contextualise
+    embed_video, contextualise = tiny.embed_video, tiny.contextualise
 
     def count_frames(video: torch.Tensor, valid: None = None) -> torch.Tensor:
         sizes["frames"].add(tuple(video.shape[:3]))
@@ -278,12 +278,12 @@ def test_a_long_clip_passes_in_portions(tiny: AVHubert, monkeypatch: pytest.Monk
         sizes["windows"].add(tuple(features.shape[:2]))
         return features
 
-    monkeypatch.setattr(tiny, "look", count_frames)
+    monkeypatch.setattr(tiny, "embed_video", count_frames)
     monkeypatch.setattr(tiny, "contextualise", count_windows)
     seen, heard = tiny.features(
         np.zeros((n_frames, 96, 96), np.uint8), np.zeros((n_frames, 104), np.float32), chunk=100
     )
-    assert look != count_frames != contextualise
+    assert embed_video != count_frames != contextualise
     assert len(seen) == len(heard) == n_frames
     assert max(frames for _, _, frames in sizes["frames"]) == FRAMES_AT_ONCE + 2 * STEM_REACH
     assert sizes["windows"] == {(CHUNKS_AT_ONCE, 100 + 2 * CONTEXT)}

@@ -91,7 +91,7 @@ def test_speaker_branch_is_refused_what_was_imported(tmp_path):
     imported = import_weights(save_as_fairseq(tmp_path / "a.pt", make_state()), tmp_path, accept)
     renamed = imported.path.rename(tmp_path / "dynamics.safetensors")
 
-    with pytest.raises(WeightsForbidden, match=r"dynamics\.safetensors may be used for consistency alone"):
+    with pytest.raises(WeightsForbidden, match=r"dynamics\.safetensors may be used for consistency only"):
         load_for(Use.SPEAKER, renamed)
 
 
@@ -110,7 +110,7 @@ def test_other_weights_are_replaced_only_when_asked(tmp_path):
     state = make_state()
     state["mask_emb"] += 1
     other = save_as_fairseq(tmp_path / "b.pt", state)
-    with raises(Code.WEIGHTS_PRESENT, match="there already") as caught:
+    with raises(Code.WEIGHTS_PRESENT, match="exists already") as caught:
         import_weights(other, tmp_path / "data", never)
     assert "--replace" in caught.value.hint
 
@@ -210,7 +210,7 @@ def test_configuration_that_contradicts_itself_is_refused(tmp_path):
     config = {"a": {"layer_norm_first": False}, "b": {"layer_norm_first": True}}
     path = save_as_fairseq(tmp_path / "a.pt", make_state(), cfg=config)
 
-    with raises(Code.CHECKPOINT_REFUSED, match="both of layer_norm_first"):
+    with raises(Code.CHECKPOINT_REFUSED, match="two values of layer_norm_first"):
         import_weights(path, tmp_path / "data", never)
 
 
@@ -276,7 +276,7 @@ def test_another_number_of_units_is_no_hindrance(tmp_path):
 
 
 def test_path_that_is_no_file_is_told(tmp_path):
-    with raises(Code.CHECKPOINT_REFUSED, match="no file"):
+    with raises(Code.CHECKPOINT_REFUSED, match="not a file"):
         import_weights(tmp_path / "nothing.pt", tmp_path, never)
 
 
