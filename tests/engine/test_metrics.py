@@ -116,26 +116,26 @@ def test_ranks_share_ties_fairly() -> None:
 
 def test_detection_waits_for_the_threshold_that_strangers_set() -> None:
     hits, tops = np.array([1, 1, 0, 1]), np.array([0.9, 0.5, 0.8, 0.3])
-    strangers = np.array([0.1, 0.2, 0.4, 0.6])
-    assert detection_rate(hits, tops, strangers, 0.0) == 1 / 4  # above 0.6: right, wrong
-    assert detection_rate(hits, tops, strangers, 0.24) == 1 / 4  # a quarter of them is one stranger, less is none
-    assert detection_rate(hits, tops, strangers, 0.25) == 2 / 4  # above 0.4
-    assert detection_rate(hits, tops, strangers, 0.5) == 3 / 4  # above 0.2
-    assert detection_rate(hits, tops, strangers, 1.0) == 3 / 4
-    same = np.full(4, 0.7)  # nobody stands out: to believe one is to believe all
+    unenrolled = np.array([0.1, 0.2, 0.4, 0.6])
+    assert detection_rate(hits, tops, unenrolled, 0.0) == 1 / 4  # above 0.6: right, wrong
+    assert detection_rate(hits, tops, unenrolled, 0.24) == 1 / 4  # a quarter of them is one, less is none
+    assert detection_rate(hits, tops, unenrolled, 0.25) == 2 / 4  # above 0.4
+    assert detection_rate(hits, tops, unenrolled, 0.5) == 3 / 4  # above 0.2
+    assert detection_rate(hits, tops, unenrolled, 1.0) == 3 / 4
+    same = np.full(4, 0.7)  # all scores are equal: to accept one is to accept all
     assert detection_rate(np.full(4, 0.25), same, same, 0.1) == 0.0
     assert detection_rate(np.full(4, 0.25), same, same, 1.0) == 0.25
-    for enrolled, unknown in ((tops[:0], strangers), (tops, strangers[:0])):
+    for enrolled, unknown in ((tops[:0], unenrolled), (tops, unenrolled[:0])):
         with pytest.raises(ValueError, match="wanted both"):
             detection_rate(hits[: len(enrolled)], enrolled, unknown, 0.1)
 
 
 def test_a_share_of_strangers_that_floats_cannot_write_is_that_share() -> None:
-    strangers = np.arange(100) / 100
+    unenrolled = np.arange(100) / 100
     for n in (1, 7, 29, 57):  # 0.29 * 100 is 28.999999999999996
-        just = strangers[-n] - 0.005  # above it stand n strangers
-        assert detection_rate(np.ones(1), np.array([just]), strangers, n / 100) == 1.0
-        assert detection_rate(np.ones(1), np.array([just - 0.01]), strangers, n / 100) == 0.0
+        just = unenrolled[-n] - 0.005  # n unenrolled are above it
+        assert detection_rate(np.ones(1), np.array([just]), unenrolled, n / 100) == 1.0
+        assert detection_rate(np.ones(1), np.array([just - 0.01]), unenrolled, n / 100) == 0.0
 
 
 def test_average_precision_by_hand() -> None:

@@ -52,7 +52,7 @@ def analyse(engine, monkeypatch):
 
 
 @pytest.fixture
-def observe(engine, monkeypatch):
+def extract(engine, monkeypatch):
     def run(clip: Clip):
         monkeypatch.setattr(extractor, "open_clip", lambda path, limits, sha256=None: clip)
         return engine.extract(FILE)
@@ -176,25 +176,25 @@ def test_face_that_looks_away_for_a_second_is_not_lost(analyse):
     assert Reason.FACE_LOST not in analysis.reasons
 
 
-def test_share_of_speech_with_a_face_is_taken_within_the_shot(observe):
+def test_share_of_speech_with_a_face_is_taken_within_the_shot(extract):
     first_shot_only = np.where(np.arange(SECONDS_12) < 150, MOUTH, np.nan)
-    seen = observe(make_clip([first_shot_only], make_voice(MOUTH), cuts=[150]))
+    seen = extract(make_clip([first_shot_only], make_voice(MOUTH), cuts=[150]))
 
     assert measure_clip(seen).mouth_seen == pytest.approx(0.5)
     assert measure_track(seen, seen.tracks[0]).mouth_seen == 1.0
 
 
-def test_sound_that_is_absent_is_neither_speech_nor_silence(observe):
+def test_sound_that_is_absent_is_neither_speech_nor_silence(extract):
     present = np.arange(SECONDS_12) >= 100
-    seen = observe(make_clip([MOUTH], make_voice(MOUTH) * np.repeat(present, SAMPLES_PER_FRAME), present=present))
+    seen = extract(make_clip([MOUTH], make_voice(MOUTH) * np.repeat(present, SAMPLES_PER_FRAME), present=present))
 
     assert measure_track(seen, seen.tracks[0]).speech_s == 8.0
     loud = make_voice(MOUTH)[100 * SAMPLES_PER_FRAME :]
     assert seen.audio.level_dbfs == pytest.approx(10 * np.log10(np.mean(loud.astype(float) ** 2)))
 
 
-def test_observation_is_judged_again_without_the_file(engine, observe):
-    seen = observe(make_clip([MOUTH], make_voice(MOUTH)))
+def test_observation_is_judged_again_without_the_file(engine, extract):
+    seen = extract(make_clip([MOUTH], make_voice(MOUTH)))
     strict = replace(engine.options, gates=replace(engine.options.gates, full_face_px=500.0))
     other = Engine(None, make_expert(), "other", strict)  # type: ignore[arg-type]
 
@@ -212,8 +212,8 @@ def test_observation_is_judged_again_without_the_file(engine, observe):
         (make_clip([], make_voice(MOUTH), n_frames=SECONDS_12), True),
     ],
 )
-def test_what_is_refused_can_be_told_without_scoring(engine, observe, clip, refused):
-    seen = observe(clip)
+def test_what_is_refused_can_be_told_without_scoring(engine, extract, clip, refused):
+    seen = extract(clip)
     assert engine.refuses(seen) is refused is (engine.judge(seen).status == Status.NOT_EVALUATED)
 
 
@@ -285,8 +285,8 @@ def make_engine(monkeypatch):
         monkeypatch.setattr(extractor, "open_clip", lambda path, limits, sha256=None: clip)
         cut_mouths = any(SPECS[expert.model].needs_mouths for expert in experts)
         first, *second = experts
-        seer = FeatureExtractor(FakeNets(), FakeVoice(), "seen", cut_mouths=cut_mouths)  # type: ignore[arg-type]
-        return Engine(seer, first, "fake", options.get("options"), *second)
+        loaded = FeatureExtractor(FakeNets(), FakeVoice(), "seen", cut_mouths=cut_mouths)  # type: ignore[arg-type]
+        return Engine(loaded, first, "fake", options.get("options"), *second)
 
     return make
 
@@ -420,10 +420,12 @@ def test_recipes_of_models_modes_and_seconds_differ(monkeypatch, tmp_path):
     for name in ("face", "voice", *Model):
         files[name] = tmp_path / f"{name}.bin"
         files[name].write_text(name)
-    seer = FeatureExtractor(FakeNets(), FakeVoice(), "seen", [files["face"], files["voice"]])  # type: ignore[arg-type]
+    loaded = FeatureExtractor(FakeNets(), FakeVoice(), "seen", [files["face"], files["voice"]])  # type: ignore[arg-type]
     cut: list[bool] = []
     monkeypatch.setattr(
-        FeatureExtractor, "load", lambda settings, options, cut_mouths, cut_faces: cut.append(cut_mouths) or seer
+        FeatureExtractor,
+        "load",
+        lambda settings, options, cut_mouths, cut_faces: cut.append(cut_mouths) or loaded,
     )
     monkeypatch.setattr(pipeline, "locate_model", lambda model, folder: files[model])
     encoders = {model: FakeMouthReader() if SPECS[model].needs_mouths else FakeEncoder() for model in Model}

@@ -1,4 +1,4 @@
-"""A manifest is read whole, or refused with the row or the column that is wrong."""
+"""Manifests: rows, errors with row and column, escaped cells."""
 
 from pathlib import Path
 

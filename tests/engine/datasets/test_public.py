@@ -1,4 +1,4 @@
-"""Collections as they lie on disk: what each folder and list is taken for."""
+"""Public datasets: layouts, lists, labels and speakers."""
 
 import json
 from pathlib import Path

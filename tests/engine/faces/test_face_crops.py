@@ -1,4 +1,4 @@
-"""Upright faces: one size, one place, whatever the camera did, and the same as when the whole picture is smoothed."""
+"""Aligned face crops: constant size and position, equal to blurring the whole frame; one pass for all plans."""
 
 from collections.abc import Iterator
 
@@ -28,7 +28,7 @@ PLACES = (MEAN_FACE - (64, 68)) * 0.5  # of the stable points in the crop
 def draw_face(
     n_frames: int = 9, eye_px: float = 90.0, turn: float = 0.0, at: tuple[float, float] = (0, 0)
 ) -> np.ndarray:
-    """(T, 478, 3) landmarks whose stable points are the mean face's, turned about and moved to a place."""
+    """Return landmarks (T, 478, 3) with the stable points of the mean face, rotated and moved."""
     rng = np.random.default_rng(1)
     scale = eye_px / np.linalg.norm(MEAN_FACE[4] - MEAN_FACE[1])
     landmarks = rng.uniform(-40, 40, (478, 2)) * scale
@@ -143,11 +143,11 @@ def test_plans_of_any_shape_are_carried_out_together() -> None:
     np.testing.assert_array_equal(other[:, 3, 3, 2], np.arange(4, 10))
 
 
-def test_reading_ends_with_the_last_plan_and_each_frame_is_told() -> None:
+def test_reading_ends_with_the_last_plan_and_each_frame_is_reported() -> None:
     read: list[int] = []
-    told: list[int] = []
-    cut_crops(read_frames(100, read), [plan(0, 3), plan(5, 2)], told.append)
-    assert read == told == [0, 1, 2, 3, 4, 5, 6]
+    reported: list[int] = []
+    cut_crops(read_frames(100, read), [plan(0, 3), plan(5, 2)], reported.append)
+    assert read == reported == [0, 1, 2, 3, 4, 5, 6]
 
 
 def test_nothing_planned_reads_nothing() -> None:

@@ -1,4 +1,4 @@
-"""Motion rows: what a head does stands in its own column, and who it is nowhere."""
+"""Landmark features: lips independent of pose; motion columns for rotation, position and size."""
 
 import numpy as np
 import pytest

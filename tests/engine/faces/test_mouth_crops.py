@@ -1,4 +1,4 @@
-"""Mouth crops: equal to the reference, upright and in their place, one frame at a time."""
+"""Mouth crops: equal to the reference, aligned, one frame at a time."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,7 +36,7 @@ def golden() -> dict[str, np.ndarray]:
 
 
 def golden_frames() -> Iterator[np.ndarray]:
-    """The 40 frames of the reference run, (320, 400, 3) uint8 RGB; its formula gives BGR."""
+    """The 40 frames of the reference run, (320, 400, 3) uint8 RGB; the formula yields BGR."""
     y, x = np.mgrid[:320, :400]
     for i in range(40):
         waves = [np.sin(x / (17 + 5 * c) + 0.1 * i) * np.cos(y / (23 + 3 * c) - 0.07 * i) for c in range(3)]
@@ -57,7 +57,7 @@ def noise_image(size: int = 256) -> np.ndarray:
 
 
 def track_of(landmarks68: np.ndarray, start: int) -> FaceTrack:
-    """A track whose mesh has the points that are used, NaN elsewhere, so that reading another would show."""
+    """Return a track with NaN in all unused mesh points, so that reading one of them shows."""
     length = len(landmarks68)
     mesh = np.full((length, 478, 3), np.nan, np.float32)
     mesh[:, MESH_POINTS, :2] = landmarks68[:, SUBSET]

@@ -144,7 +144,7 @@ def test_landmarks_are_placed_once_a_frame_for_a_face_that_is_followed() -> None
 @pytest.mark.parametrize("apart", [16.0, 25.0, 40.0, 70.0])
 @pytest.mark.parametrize("speed", [2.0, 4.0, 6.0])
 def test_faces_that_cross_keep_their_tracks(apart: float, speed: float) -> None:
-    """Told by their sizes, 60 and 44 pixels, which never change within a track."""
+    """Identified by their sizes, 60 and 44 pixels, constant within a track."""
     n_frames = int(200 / speed)
     scene = [[(60.0 + speed * i, 60.0, 60.0), (260.0 - speed * i, 60.0 + apart, 44.0)] for i in range(n_frames)]
     faces = track(scene)
@@ -299,7 +299,7 @@ def test_two_tracks_never_follow_one_face(seed: int) -> None:
 
 
 class SlippingNets(RectangleNets):
-    """Landmarks that slip from a small face to a large one beside it."""
+    """Landmarks that slip from a small face to a large neighbour."""
 
     def place_landmarks(self, image: np.ndarray, region: Region) -> Mesh:
         largest = max(self._faces(image), key=lambda face: face[2])

@@ -1,4 +1,4 @@
-"""The cache gives back exactly what was seen, never damaged, never of another recipe."""
+"""Feature cache: exact round trip, damaged files are a miss, recipes never mix."""
 
 import hashlib
 from dataclasses import fields, replace

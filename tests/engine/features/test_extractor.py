@@ -1,4 +1,4 @@
-"""The second pass: mouths of every face and of the paper's one, upright faces, and nothing else changed."""
+"""Second pass: mouths of every face and of the first face, aligned faces; other features unchanged."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -26,8 +26,8 @@ FILE = Path("drawn.mp4")
 def look(monkeypatch: pytest.MonkeyPatch):
     def run(clip: Clip, cut_mouths: bool = True, cut_faces: bool = False, **steps) -> ClipFeatures:
         monkeypatch.setattr(extractor, "open_clip", lambda path, limits, sha256=None: clip)
-        seer = FeatureExtractor(FakeNets(), FakeVoice(), "seen", cut_mouths=cut_mouths, cut_faces=cut_faces)  # type: ignore[arg-type]
-        return seer.extract(FILE, **steps)
+        made = FeatureExtractor(FakeNets(), FakeVoice(), "seen", cut_mouths=cut_mouths, cut_faces=cut_faces)  # type: ignore[arg-type]
+        return made.extract(FILE, **steps)
 
     return run
 

@@ -1,4 +1,4 @@
-"""AV-HuBERT on the reference's numbers, in batches, in chunks, in half precision, in training, and from files."""
+"""AV-HuBERT: reference values, batches, chunks, half precision, training, files."""
 
 import warnings
 from dataclasses import replace
@@ -109,7 +109,7 @@ def test_large_with_norms_before_the_branches_equals_the_reference(
     np.testing.assert_allclose(run(large2, what)[:: EVERY[name]], golden[name], rtol=0, atol=TOLERANCE)
 
 
-@pytest.mark.skipif(not FULL.is_dir(), reason="the full goldens are not beside this checkout")
+@pytest.mark.skipif(not FULL.is_dir(), reason="the full reference values are not available")
 @pytest.mark.parametrize(("tag", "n_layers"), [("base12", 2), ("large24", 2), ("base12", 12), ("large24", 24)])
 def test_the_full_goldens_are_reproduced(tag: str, n_layers: int) -> None:
     shapes = read_shapes((FULL / SHAPES).read_bytes())[tag]
@@ -143,7 +143,7 @@ def test_where_the_norms_stand_is_told_by_the_state_dict_alone(tiny: AVHubert, t
         assert config_of(state) == replace(TINY, norm_first=norm_first)
         save_file(state, tmp_path / "net.safetensors")
         features[norm_first] = run(load_avhubert(tmp_path / "net.safetensors"), "audio")
-        again, _ = rename_checkpoint(state)  # what is renamed already stays as it is
+        again, _ = rename_checkpoint(state)  # already renamed: unchanged
         assert bool(again[NORM_FIRST]) == norm_first
     np.testing.assert_allclose(features[True], run(tiny, "audio"), rtol=0, atol=1e-5)
     assert cosines(features[True], features[False]).max() < 0.95
@@ -216,7 +216,7 @@ def test_padded_clips_give_what_they_give_alone(tiny: AVHubert) -> None:
     assert not torch.allclose(unmasked[1, :23], batch[1, :23], atol=0.05)
 
 
-def test_there_must_be_something_to_see_or_to_hear(tiny: AVHubert) -> None:
+def test_both_modalities_missing_is_an_error(tiny: AVHubert) -> None:
     with pytest.raises(ValueError, match="wanted audio or video"):
         tiny(None, None)
     with pytest.raises(ValueError, match="both alike"):
@@ -265,7 +265,7 @@ def test_chunks_stay_close_to_the_whole(tiny: AVHubert) -> None:
         assert (nearest(chunked, whole) == np.arange(600)).all()  # though neighbours are nearly as much alike
 
 
-def test_a_long_clip_passes_in_portions(tiny: AVHubert, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_clip_passes_in_chunks(tiny: AVHubert, monkeypatch: pytest.MonkeyPatch) -> None:
     n_frames = 2000
     sizes: dict[str, set[tuple[int, ...]]] = {"frames": set(), "windows": set()}
     embed_video, contextualise = tiny.embed_video, tiny.contextualise
@@ -336,7 +336,7 @@ def test_every_parameter_learns(size: str) -> None:
     F.cross_entropy(logits[0], torch.arange(4)).backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None and parameter.grad.isfinite().all(), name
-        # what is added to every key alike changes no attention
+        # a constant added to every key does not change attention
         assert parameter.grad.any() or name.endswith("k_proj.bias"), name
 
 

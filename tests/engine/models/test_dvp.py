@@ -1,4 +1,4 @@
-"""DVP: what it reads, what it is blind to by construction, and its weights on disk."""
+"""DVP: inputs, invariances by construction, weight files."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Rows of sound: equal to the reference, on the picture's clock, and the same in blocks."""
+"""Filterbanks: equal to the reference, one row per video frame, independent of blocks."""
 
 from pathlib import Path
 
@@ -109,7 +109,7 @@ def test_log_mel_leaves_out_the_rest_of_an_unfinished_frame() -> None:
 
 def test_filterbank_rows_do_not_hear_a_gain() -> None:
     audio = noise(20)
-    # But for rounding to 16 bits, and for the last row, whose fourth step is the reference's padding.
+    # Except for rounding to 16 bits and the last row, in which the fourth step is padding of the reference.
     np.testing.assert_allclose(filterbank_rows(0.5 * audio)[:-1], filterbank_rows(audio)[:-1], atol=1e-3)
 
 

@@ -1,4 +1,4 @@
-"""Speech sounds are found where they are; what cannot be heard is said."""
+"""Phonemes are found at their times; unsupported input raises an error."""
 
 import sys
 
@@ -39,7 +39,7 @@ def everywhere(audio: np.ndarray) -> np.ndarray:
 
 
 def count_right(sounds: tuple[Sound, ...], said: Speech, late_s: float = 0.0) -> tuple[int, int]:
-    """Of the closures that are heard, how many were spoken within 50 ms, and how many there are."""
+    """Return how many recognised closures were spoken within 50 ms, and how many there are."""
     spoken = [(one.start_s + one.end_s) / 2 + late_s for one in said.phonemes if one.name in LIPS]
     heard = [(one.start_s + one.end_s) / 2 for one in sounds if one.name in {"M", "B", "P"}]
     return sum(any(abs(time - other) < 0.05 for other in spoken) for time in heard), len(heard)

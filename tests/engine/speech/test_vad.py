@@ -1,4 +1,4 @@
-"""Speech is found where it is, and nothing else is taken for it."""
+"""Voice activity detection: speech is found, other audio is not."""
 
 import csv
 import sys
@@ -130,7 +130,7 @@ def read_sound(path: Path) -> np.ndarray:
     return np.concatenate([chunk.to_ndarray()[0] for chunk in chunks])
 
 
-@pytest.mark.skipif(not DATA.is_dir(), reason="the clips are not beside this checkout")
+@pytest.mark.skipif(not DATA.is_dir(), reason="the clips are not available")
 def test_recorded_people_are_heard(detector: VoiceDetector) -> None:
     by_source: dict[str, Path] = {}
     with (DATA / "manifest.csv").open(encoding="utf-8") as file:

@@ -28,7 +28,7 @@ from tests.checkpoints import SMALL, make_state
 ROOT = Path(__file__).parents[3]
 
 
-def test_nothing_is_accepted_before_somebody_does(tmp_path):
+def test_nothing_is_accepted_by_default(tmp_path):
     assert find_acceptance(AV_HUBERT, tmp_path) is None
     with pytest.raises(LicenceNotAccepted, match="AV-HuBERT") as caught:
         require_acceptance(AV_HUBERT, tmp_path)
@@ -43,7 +43,7 @@ def test_acceptance_is_kept_once_for_all(tmp_path):
     assert [path.name for path in (tmp_path / "new" / "folder").iterdir()] == [licences.FILE]
 
 
-def test_acceptance_names_time_and_terms_and_nobody(tmp_path):
+def test_acceptance_records_time_and_terms_but_no_person(tmp_path):
     accept_licence(AV_HUBERT, tmp_path)
     record = json.loads((tmp_path / licences.FILE).read_text())
 
@@ -52,7 +52,7 @@ def test_acceptance_names_time_and_terms_and_nobody(tmp_path):
     assert record["av_hubert"]["accepted"].endswith("+00:00")
 
 
-def test_other_words_must_be_accepted_anew(tmp_path):
+def test_a_changed_summary_must_be_accepted_again(tmp_path):
     accept_licence(AV_HUBERT, tmp_path)
     changed = replace(AV_HUBERT, terms=(*AV_HUBERT.terms, "One thing more."))
 
@@ -237,7 +237,7 @@ def test_the_check_sees_roundabout_imports(tmp_path):
     (tmp_path / "engine/models/avhubert.py").write_text("")
 
     assert "engine.models.avhubert" in _reach(_find_branch(tmp_path), tmp_path)
-    assert (ROOT / "engine/models/avhubert.py").is_file()  # what is looked for is there to be found
+    assert (ROOT / "engine/models/avhubert.py").is_file()  # the target module exists
 
 
 def test_forbidden_uses_are_of_the_table_itself():

@@ -1,4 +1,4 @@
-"""The digest of options: the strings of the first calibrations, whatever the code is called."""
+"""Digests of options equal those of the first calibrations, independent of names in the code."""
 
 from dataclasses import dataclass, field, make_dataclass, replace
 from math import inf

@@ -1,4 +1,4 @@
-"""From a clip to a likelihood ratio: what a calibration says of own and other voices, and where nothing may be said."""
+"""Calibrated analysis: LRs of own and other voices, and results without an LR."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -35,8 +35,8 @@ def record() -> Calibration:
 
 @pytest.fixture
 def engine(record: Calibration) -> Engine:
-    seer = FeatureExtractor(FakeNets(), FakeVoice(), "seen")  # type: ignore[arg-type]
-    return Engine(seer, make_expert(), "fake", calibration=record)
+    feature_extractor = FeatureExtractor(FakeNets(), FakeVoice(), "seen")  # type: ignore[arg-type]
+    return Engine(feature_extractor, make_expert(), "fake", calibration=record)
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from engine.types import (
 from tests.engine.reports.test_lip_closures import make_report as make_articulations
 from tests.fakes import make_analysis, make_report, make_second
 
-WRITTEN = Path(__file__).parents[1] / "written"
+WRITTEN = Path(__file__).parents[2] / "written"
 
 
 def make_curve(*similarity: float) -> SyncCurve:

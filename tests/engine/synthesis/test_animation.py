@@ -1,4 +1,4 @@
-"""The puppet says what it is told: phonemes in order, lips that follow, one input changed at a time."""
+"""Synthetic talking heads: phonemes in order, lips that follow, independent inputs."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -39,7 +39,7 @@ def speech() -> Speech:
 
 
 def still(n_frames: int, **changed: float) -> Motion:
-    """A motionless face, but for what is named."""
+    """Return the motion of a still face except for the given values."""
     rows = {name: np.full(n_frames, changed.get(name, 0.0)) for name in ("open", "spread", "tuck", "blink")}
     return Motion(**rows, turn_deg=np.zeros((n_frames, 3)), shift=np.zeros((n_frames, 2)))
 
@@ -170,7 +170,7 @@ def test_a_picture_without_a_face_is_refused(nets: FaceNets) -> None:
 
 
 def test_the_clip_is_h264_and_aac_of_one_length(portrait: Portrait, speech: Speech, tmp_path: Path) -> None:
-    path = tmp_path / "puppet.mp4"
+    path = tmp_path / "head.mp4"
     write_clip(path, animate(portrait, still(25)), replace(speech, audio=speech.audio[: speech.rate_hz]))
     with av.open(str(path)) as clip:
         video, audio = clip.streams.video[0], clip.streams.audio[0]
@@ -183,7 +183,7 @@ def test_the_clip_is_h264_and_aac_of_one_length(portrait: Portrait, speech: Spee
 def test_the_engine_reads_the_clip_with_sound_and_picture_in_step(
     portrait: Portrait, speech: Speech, tmp_path: Path
 ) -> None:
-    path = tmp_path / "puppet.mp4"
+    path = tmp_path / "head.mp4"
     n_frames = int(speech.duration_s * FPS)
     write_clip(path, animate(portrait, still(n_frames)), speech)
     clip = open_clip(path)
@@ -197,5 +197,5 @@ def test_the_engine_reads_the_clip_with_sound_and_picture_in_step(
 
 def test_a_failed_clip_leaves_no_file_under_its_name(speech: Speech, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no frame"):
-        write_clip(tmp_path / "puppet.mp4", iter(()), speech)
-    assert not (tmp_path / "puppet.mp4").exists()
+        write_clip(tmp_path / "head.mp4", iter(()), speech)
+    assert not (tmp_path / "head.mp4").exists()

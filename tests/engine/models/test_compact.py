@@ -1,4 +1,4 @@
-"""The compact model with random weights in every layer, and the shipped one: rows, means, reach, files."""
+"""Compact model with random and with shipped weights: inputs, means, receptive field, files."""
 
 from collections.abc import Callable
 from pathlib import Path
