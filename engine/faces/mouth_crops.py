@@ -63,15 +63,6 @@ def stable_points(landmarks: np.ndarray) -> np.ndarray:
     return landmarks[:, MESH_POINTS, :2].astype(np.float64)
 
 
-def align_mouths(frames: Iterable[np.ndarray], landmarks68: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield a (96, 96) uint8 grey mouth for each (H, W, 3) uint8 RGB frame.
-
-    `landmarks68` is (T, 68, 2) in pixels, NaN in rows without a face; ValueError if frames and rows differ in number or
-    no row is finite.
-    """
-    return _cut_mouths(frames, interpolate_landmarks(landmarks68)[:, SUBSET])
-
-
 def interpolate_landmarks(landmarks: np.ndarray) -> np.ndarray:
     """Fill rows with NaN: linear in time between finite rows, the nearest finite row at the ends.
 

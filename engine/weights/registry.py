@@ -27,15 +27,15 @@ class WeightFile:
 
     name: str
     file: str
-    sha256: str  # empty: in the sidecar `<stem>.json`
-    n_bytes: int  # 0: not checked
-    package: str  # Python package with the file, empty for our own
-    folder: str  # within that package
-    source: str  # URL or origin
-    code_licence: str
-    weight_licence: str
     purpose: str
     hint: str  # shown if it is missing or damaged
+    sha256: str = ""  # empty: in the sidecar `<stem>.json`
+    n_bytes: int = 0  # 0: not checked
+    package: str = ""  # Python package with the file, empty for our own
+    folder: str = ""  # within that package
+    source: str = "this repository"  # URL or origin
+    code_licence: str = "MIT"
+    weight_licence: str = "MIT"
     uses: frozenset[Use] = field(default=frozenset(Use))  # allowed by the licence
     licence: Licence | None = None  # must be accepted before use
     is_optional: bool = False  # an analysis works without it
@@ -64,34 +64,18 @@ SILERO_VAD = WeightFile(
     package="silero_vad",
     folder="data",
     source="https://github.com/snakers4/silero-vad",
-    code_licence="MIT",
-    weight_licence="MIT",
     purpose="tells where speech is heard",
     hint="Run `pip install --force-reinstall --no-deps silero-vad==6.2.3`.",
 )
 COMPACT = WeightFile(
     name="compact",
     file="compact.safetensors",
-    sha256="",
-    n_bytes=0,
-    package="",
-    folder="",
-    source="this repository",
-    code_licence="MIT",
-    weight_licence="MIT",
     purpose="tells whether lips and speech belong together",
     hint="Restore engine/weights from the repository, or train the weights again with `wayspeak train consistency`.",
 )
 DYNAMICS = WeightFile(
     name="dynamics",
     file="dynamics.safetensors",
-    sha256="",
-    n_bytes=0,
-    package="",
-    folder="",
-    source="this repository",
-    code_licence="MIT",
-    weight_licence="MIT",
     purpose="tells people apart by how they move while speaking",
     hint="Restore engine/weights from the repository, or train the weights again with `wayspeak train dynamics`.",
     uses=frozenset({Use.SPEAKER}),
@@ -102,10 +86,6 @@ def _avhubert(size: str, published: str) -> WeightFile:
     return WeightFile(
         name=f"avhubert_{size}",
         file=f"avhubert_{size}.safetensors",
-        sha256="",
-        n_bytes=0,
-        package="",
-        folder="",
         source="https://facebookresearch.github.io/av_hubert/",
         code_licence="MIT (our own, after the paper)",
         weight_licence="AV-HuBERT licence: non-commercial research alone",

@@ -168,10 +168,10 @@ def test_idforge_by_its_lists(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_none_of_them_must_be_named(tmp_path: Path) -> None:
     put(tmp_path, "clips/1.mp4")
-    with raises(Code.BAD_MANIFEST, match="none of the collections"):
+    with raises(Code.BAD_MANIFEST, match="no known dataset"):
         detect_layout(tmp_path)
     put(tmp_path, "original_videos/1/1_1.mp4", "metadata.json")
-    with raises(Code.BAD_MANIFEST, match="like kodf and like lavdf"):
+    with raises(Code.BAD_MANIFEST, match="matches kodf and lavdf"):
         detect_layout(tmp_path)
 
 

@@ -1,6 +1,6 @@
 """Mouth crops: equal to the reference, aligned, one frame at a time."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import cv2
@@ -15,7 +15,7 @@ from engine.faces.mouth_crops import (
     MESH_POINTS,
     STABLE_POINTS,
     SUBSET,
-    align_mouths,
+    _cut_mouths,
     crop_mouths,
     interpolate_landmarks,
     normalise_for_avhubert,
@@ -33,6 +33,11 @@ MOUTH = (129.3, 157.8)  # of the mean face
 def golden() -> dict[str, np.ndarray]:
     with np.load(GOLDEN) as arrays:
         return dict(arrays)
+
+
+def align_mouths(frames: Iterable[np.ndarray], landmarks68: np.ndarray) -> Iterator[np.ndarray]:
+    """Crop mouths by 68 landmarks (T, 68, 2), NaN in rows without a face, as the reference does."""
+    return _cut_mouths(frames, interpolate_landmarks(landmarks68)[:, SUBSET])
 
 
 def golden_frames() -> Iterator[np.ndarray]:

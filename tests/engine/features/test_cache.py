@@ -229,29 +229,6 @@ def test_what_was_kept_with_mouths_serves_those_who_need_none(tmp_path: Path) ->
     assert_same(make_observation(), found)
 
 
-@pytest.mark.parametrize("damage", ["cut", "gone", "another clip's", "other tracks", "older"])
-def test_damaged_mouths_count_as_absent_and_their_rows_do_not(
-    tmp_path: Path, damage: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen, cache = with_mouths(make_observation()), FeatureCache(tmp_path, RECIPE, with_mouths=True)
-    path = cache.save(seen)
-    beside = path.with_suffix(".mouths.npz")
-    if damage == "cut":
-        beside.write_bytes(beside.read_bytes()[:-100])
-    elif damage == "gone":
-        beside.unlink()
-    elif damage == "another clip's":
-        other = cache.save(with_mouths(make_observation(b"another film"))).with_suffix(".mouths.npz")
-        beside.write_bytes(other.read_bytes())
-    elif damage == "other tracks":
-        cache.save(replace(seen, tracks=seen.tracks[::-1]))
-        FeatureCache(tmp_path, RECIPE).save(seen)
-    else:
-        monkeypatch.setattr("engine.features.cache.MOUTHS", replace(caching.MOUTHS, version=99))
-    assert cache.load(seen.sha256) is None
-    assert FeatureCache(tmp_path, RECIPE).load(seen.sha256) is not None
-
-
 def test_who_needs_mouths_looks_again_once(tmp_path: Path) -> None:
     class Cutting(CountingExtractor):
         def extract(self, path: Path, on_step: OnStep = lambda name, completed, total: None) -> ClipFeatures:
@@ -308,25 +285,28 @@ def test_mouths_and_faces_are_wanted_apart(tmp_path: Path) -> None:
     assert FeatureCache(tmp_path, RECIPE, with_mouths=True, with_faces=True).load(seen.sha256) is not None
 
 
+@pytest.mark.parametrize("part", ["mouths", "faces"])
 @pytest.mark.parametrize("damage", ["cut", "gone", "another clip's", "other tracks", "older"])
-def test_damaged_faces_count_as_absent_and_their_rows_do_not(
-    tmp_path: Path, damage: str, monkeypatch: pytest.MonkeyPatch
+def test_damaged_crops_count_as_absent_and_their_rows_do_not(
+    tmp_path: Path, damage: str, part: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen, cache = with_faces(make_observation()), FeatureCache(tmp_path, RECIPE, with_faces=True)
+    add = {"mouths": with_mouths, "faces": with_faces}[part]
+    seen = add(make_observation())
+    cache = FeatureCache(tmp_path, RECIPE, with_mouths=part == "mouths", with_faces=part == "faces")
     path = cache.save(seen)
-    beside = path.with_suffix(".faces.npz")
+    crops = path.with_suffix(f".{part}.npz")
     if damage == "cut":
-        beside.write_bytes(beside.read_bytes()[:-100])
+        crops.write_bytes(crops.read_bytes()[:-100])
     elif damage == "gone":
-        beside.unlink()
+        crops.unlink()
     elif damage == "another clip's":
-        other = cache.save(with_faces(make_observation(b"another film"))).with_suffix(".faces.npz")
-        beside.write_bytes(other.read_bytes())
+        other = cache.save(add(make_observation(b"another film"))).with_suffix(f".{part}.npz")
+        crops.write_bytes(other.read_bytes())
     elif damage == "other tracks":
         cache.save(replace(seen, tracks=seen.tracks[::-1]))
         FeatureCache(tmp_path, RECIPE).save(seen)
     else:
-        monkeypatch.setattr("engine.features.cache.FACES", replace(caching.FACES, version=99))
+        monkeypatch.setattr(caching, part.upper(), replace(getattr(caching, part.upper()), version=99))
     assert cache.load(seen.sha256) is None
     assert FeatureCache(tmp_path, RECIPE).load(seen.sha256) is not None
 

@@ -125,7 +125,7 @@ def test_second_pickle_behind_the_end_is_refused(tmp_path):
     torch.save({"w": NUMBERS}, legacy, _use_new_zipfile_serialization=False)
     with legacy.open("ab") as file:
         file.write(pickle_plans(Attack(marker)))
-    with raises(Code.CHECKPOINT_REFUSED, match="not whole"):
+    with raises(Code.CHECKPOINT_REFUSED, match="not complete"):
         load_here(legacy)
     assert not marker.exists()
 
@@ -185,14 +185,14 @@ def test_damaged_safetensors_are_refused(tmp_path):
     data = (tmp_path / "a.safetensors").read_bytes()
     (tmp_path / "a.safetensors").write_bytes(data[:-4])
 
-    with raises(Code.CHECKPOINT_REFUSED, match="no whole safetensors"):
+    with raises(Code.CHECKPOINT_REFUSED, match="not a complete safetensors"):
         read_checkpoint(tmp_path / "a.safetensors")
 
 
 def test_path_that_is_no_file_is_refused(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path, tmp_path / "nothing", tmp_path / "pipe"):
-        with raises(Code.CHECKPOINT_REFUSED, match="no file"):
+        with raises(Code.CHECKPOINT_REFUSED, match="not a file"):
             read_checkpoint(path)
 
 
@@ -319,7 +319,7 @@ def test_order_of_bytes_is_that_of_the_file(tmp_path):
         ([1, 2], "no tensors under `model`"),
         ({"model": {}}, "no tensors under `model`"),
         ({"model": [NUMBERS]}, "no tensors under `model`"),
-        ({"model": {"w": NUMBERS, "x": 5, "y": "text"}}, "no tensor: x, y"),
+        ({"model": {"w": NUMBERS, "x": 5, "y": "text"}}, "no tensors: x, y"),
         ({"model": {"w": NUMBERS, 5: NUMBERS}}, "names such as 5"),
         ({"model": {"w\x1b[2J": NUMBERS}}, "names such as"),
         ({"model": {f"w{n}": NUMBERS for n in range(5000)}}, "has 5000 tensors"),
@@ -461,7 +461,7 @@ CLAIMS = [  # of more bytes than there are
 
 @pytest.mark.parametrize("data", [text.encode("latin-1") for text in SHORT] + CLAIMS)
 def test_nonsense_is_damage(tmp_path, data):
-    with raises(Code.CHECKPOINT_REFUSED, match=r"file\.pt is (not whole|damaged, or no checkpoint): ."):
+    with raises(Code.CHECKPOINT_REFUSED, match=r"file\.pt is (not complete|damaged, or not a checkpoint): ."):
         _load_pickled(tmp_path, data)
 
 
@@ -501,7 +501,7 @@ def test_storage_that_is_none_is_damage(tmp_path, described):
     ],
 )
 def test_tensor_of_impossible_claims_is_damage(tmp_path, plan):
-    with raises(Code.CHECKPOINT_REFUSED, match=r"damaged|no tensor: w"):
+    with raises(Code.CHECKPOINT_REFUSED, match=r"damaged|no tensors: w"):
         _load_pickled(tmp_path, pickle_plans({"w": plan, "x": Plan(Place("0", 12), (2,), (1,))}))
 
 
@@ -535,7 +535,7 @@ def test_marks_without_end_are_damage(tmp_path):
 def test_legacy_pickle_longer_than_the_limit_is_refused(tmp_path):
     torch.save({"w": NUMBERS, "x": "x" * MAX_PICKLE}, tmp_path / "a.pt", _use_new_zipfile_serialization=False)
 
-    with raises(Code.CHECKPOINT_REFUSED, match="not whole"):
+    with raises(Code.CHECKPOINT_REFUSED, match="not complete"):
         load_here(tmp_path / "a.pt")
 
 
