@@ -1,4 +1,4 @@
-"""Sound of one clip put to the picture of another: swapped, moved, spoken by a machine, or replaced for a second."""
+"""Manipulate audio: swap, shift, synthesise, or replace a segment."""
 
 import math
 from dataclasses import dataclass, replace
@@ -9,7 +9,7 @@ from scipy.signal import resample_poly
 from engine.synthesis.tts import Speech, Voice, join, pause, speak
 from engine.types import SAMPLE_RATE
 
-FADE_S = 0.01  # at both ends of a part that is replaced, so that no click tells of it
+FADE_S = 0.01  # at both ends of a replaced segment, against clicks
 MAX_GAIN = 10.0
 QUIET = 1e-4  # RMS below which there is no level to match
 VOICES = tuple(f"en-us+{name}" for name in ("f2", "f3", "f5", "m1", "m3", "m7"))
@@ -25,10 +25,10 @@ TEXTS = (
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SpeechClip:
-    """Mono sound whose first sample is the time of the first picture."""
+    """Mono audio that begins at the time of the first frame."""
 
     samples: np.ndarray  # (N,) float32 in [-1, 1], 16 kHz
-    present: np.ndarray  # (N,) bool: False where the source has nothing
+    present: np.ndarray  # (N,) bool: False where the source has no audio
 
     def __post_init__(self) -> None:
         if self.samples.shape != self.present.shape:
@@ -36,12 +36,12 @@ class SpeechClip:
 
     @property
     def level(self) -> float:
-        """RMS of what is there."""
-        heard = self.samples[self.present]
-        return float(np.sqrt(np.mean(np.square(heard, dtype=np.float64)))) if len(heard) else 0.0
+        """RMS of the present samples."""
+        audible = self.samples[self.present]
+        return float(np.sqrt(np.mean(np.square(audible, dtype=np.float64)))) if len(audible) else 0.0
 
     def cut(self, first: int, length: int) -> "SpeechClip":
-        """Take exactly `length` samples from `first` on, which may be before the beginning; nothing is repeated."""
+        """Return exactly `length` samples from `first` on, which may be negative, padded with absent samples."""
         samples, present = np.zeros(length, np.float32), np.zeros(length, bool)
         start, stop = max(first, 0), min(first + length, len(self.samples))
         if start < stop:
@@ -51,12 +51,12 @@ class SpeechClip:
 
 
 def shift_sound(sound: SpeechClip, offset_s: float) -> SpeechClip:
-    """Let the sound come later by `offset_s`, earlier where negative; what is moved out is lost."""
+    """Delay the audio by `offset_s`, advance it where negative; samples beyond the ends are lost."""
     return sound.cut(-round(offset_s * SAMPLE_RATE), len(sound.samples))
 
 
 def match_level(sound: SpeechClip, wanted: SpeechClip | None) -> SpeechClip:
-    """Make a sound as loud as another, as far as it does not clip."""
+    """Match the RMS of another clip, without clipping."""
     if wanted is None or sound.level < QUIET or wanted.level < QUIET:
         return sound
     loudest = float(np.abs(sound.samples).max())
@@ -64,8 +64,8 @@ def match_level(sound: SpeechClip, wanted: SpeechClip | None) -> SpeechClip:
     return replace(sound, samples=(sound.samples * gain).astype(np.float32))
 
 
-def replace_part(sound: SpeechClip, other: SpeechClip, start_s: float, end_s: float) -> SpeechClip:
-    """Put what `other` has between two times in the place of what is there, with short fades."""
+def replace_segment(sound: SpeechClip, other: SpeechClip, start_s: float, end_s: float) -> SpeechClip:
+    """Replace the audio between two times by that of `other`, with short fades."""
     times = np.arange(len(sound.samples)) / SAMPLE_RATE
     share = np.clip(np.minimum(times - start_s, end_s - times) / FADE_S + 0.5, 0, 1).astype(np.float32)  # (N,)
     patch = other.cut(0, len(sound.samples))
@@ -73,8 +73,8 @@ def replace_part(sound: SpeechClip, other: SpeechClip, start_s: float, end_s: fl
     return SpeechClip(samples, np.where(share > 0.5, patch.present, sound.present))
 
 
-def speak_over(n_samples: int, chance: np.random.Generator) -> tuple[SpeechClip, str]:
-    """Sentences of a synthetic voice, drawn by chance, and the voice's name; as many as the length needs."""
+def synthesise_speech(n_samples: int, chance: np.random.Generator) -> tuple[SpeechClip, str]:
+    """Synthesise random sentences of a random voice to a length; return the audio and the voice name."""
     voice = Voice(str(chance.choice(VOICES)), int(chance.integers(135, 175)), int(chance.integers(40, 65)))
     parts: list[Speech] = []
     order = list(chance.permutation(len(TEXTS)))

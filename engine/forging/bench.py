@@ -1,4 +1,4 @@
-"""The forgery bench: from a manifest of clips to marked forgeries and controls whose truth is known by construction."""
+"""Forgery benchmark: marked manipulations and controls of the clips of a manifest, labelled by construction."""
 
 import csv
 import os
@@ -15,9 +15,9 @@ from engine.datasets.manifest import Row, Skipped, guard_cell
 from engine.errors import EngineError, FolderUnwritable, NotForgeable
 from engine.faces.landmarker import FaceNets
 from engine.forging.kinds import CONTROLS, LABELS, NEED_VOICE, Forgery, Kind
-from engine.forging.manipulations import check_take, shift_time, speak_over_take, swap
+from engine.forging.manipulations import check_source, replace_voice, shift_audio, swap
 from engine.forging.retiming import control
-from engine.forging.source_clips import SourceClip, load_take
+from engine.forging.source_clips import SourceClip, load_source_clip
 from engine.forging.watermark import plan_mark, write_marked_clip
 from engine.settings import MediaLimits
 
@@ -26,35 +26,35 @@ COLUMNS = (
     "offset_s edit_start_s edit_end_s has_audio donor_session detail"
 ).split()
 KEPT_TAKES = 12  # in memory
-MAX_TRIES = 6  # partners, before a clip is given up
+MAX_TRIES = 6  # donors per clip
 OnClip = Callable[[int, int], None]
 """`on_clip(done, total)`."""
 
 
 @dataclass(frozen=True, slots=True)
 class BenchOptions:
-    """What is made; the same options, seed and clips give the same files."""
+    """Options of a benchmark; equal options, seed and clips yield equal files."""
 
     kinds: tuple[Kind, ...]
     seed: int = 0
-    n_donors: int = 2  # people that each speaker meets: few, so that their clips can be pooled
-    offsets_s: tuple[float, ...] = (-0.48, -0.32, -0.2, 0.2, 0.32, 0.48)  # one of them by chance; positive: sound late
+    n_donors: int = 2  # donor people per speaker: few, so that their clips can be pooled
+    offsets_s: tuple[float, ...] = (-0.48, -0.32, -0.2, 0.2, 0.32, 0.48)  # one is drawn; positive: audio late
 
 
 @dataclass(slots=True, eq=False)
 class ForgingTools:
-    """The nets that find faces, and the takes found last."""
+    """Face networks and a cache of recent source clips."""
 
     nets: FaceNets
     limits: MediaLimits = field(default_factory=MediaLimits)
     _takes: OrderedDict[Row, SourceClip | EngineError] = field(default_factory=OrderedDict)
 
     def load(self, row: Row) -> SourceClip:
-        """Find the main face of a clip, once; raises what `load_take` raises."""
+        """Load a source clip once; raises the errors of `load_source_clip`."""
         found = self._takes.pop(row, None)
         if found is None:
             try:
-                found = load_take(row, self.nets, self.limits)
+                found = load_source_clip(row, self.nets, self.limits)
             except EngineError as error:
                 found = error
         self._takes[row] = found
@@ -73,14 +73,14 @@ def forge_clips(
     options: BenchOptions,
     on_clip: OnClip = lambda done, total: None,
 ) -> list[Skipped]:
-    """Forge each row in each kind into `folder`, and list them in its `forged.csv` and `manifest.csv`.
+    """Forge each row in each kind into `folder`, and list the results in its `forged.csv` and `manifest.csv`.
 
-    Only rows labelled real are forged; `pool` lends faces and voices. `manifest.csv` has the pool's real rows too, so
-    that what was forged can be held against what was filmed. Whatever could not be made is returned with its reason.
+    Only rows labelled real are forged; `pool` provides faces and voices. `manifest.csv` has the real rows of the pool
+    too, for comparison. Returns the clips that could not be forged, with reasons.
     """
     skipped = [Skipped(row.written, f"it is labelled {row.label}, not real") for row in rows if not row.is_real]
     wanted, real = [row for row in rows if row.is_real], [row for row in pool if row.is_real]
-    wanted.sort(key=lambda row: (row.speaker, row.session or "", row.number))  # who lends stays in memory
+    wanted.sort(key=lambda row: (row.speaker, row.session or "", row.number))  # keeps donors in the cache
     with _name_disk_errors(folder), _open_lists(folder, real) as add_line:
         for done, row in enumerate(wanted):
             on_clip(done, len(wanted))
@@ -99,10 +99,10 @@ def forge_clips(
 
 
 def order_partners(kind: Kind, row: Row, pool: Sequence[Row], options: BenchOptions) -> list[Row]:
-    """Clips of other people that may lend something to a row, in the order in which they are tried.
+    """Order the clips of other people as donors for a row.
 
-    A speaker meets few others, by session or sample in turn, the same in all kinds that need a face, and in all that
-    need a voice, and always in the same clips of theirs.
+    Each speaker has few donors, rotated by session or sample: the same people and clips for all kinds that need a
+    face, and the same for all that need a voice.
     """
     if not row.speaker:
         return []
@@ -124,17 +124,17 @@ def _plan(kind: Kind, row: Row, pool: Sequence[Row], studio: ForgingTools, optio
     if kind in CONTROLS:
         return control(kind, take, chance)
     if kind == Kind.TIME_SHIFT:
-        return shift_time(take, float(chance.choice(options.offsets_s)))
+        return shift_audio(take, float(chance.choice(options.offsets_s)))
     if kind == Kind.VOICE_OVER:
-        return speak_over_take(take, chance)
+        return replace_voice(take, chance)
     return _swap_with_first(kind, take, order_partners(kind, row, pool, options)[:MAX_TRIES], studio, chance)
 
 
 def _swap_with_first(
     kind: Kind, take: SourceClip, partners: Sequence[Row], studio: ForgingTools, chance: np.random.Generator
 ) -> Forgery:
-    """Take the first partner that can serve; NotForgeable with all reasons where none can."""
-    check_take(kind, take)
+    """Forge with the first usable donor; NotForgeable with all reasons where none is usable."""
+    check_source(kind, take)
     reasons: dict[str, None] = {}
     for partner in partners:
         try:
@@ -143,7 +143,7 @@ def _swap_with_first(
             reasons[reason.message] = None
     needed = "voice" if kind in NEED_VOICE else "face"
     raise NotForgeable(
-        f"Nobody else is there to lend {take.row.written} a {needed}. {' '.join(reasons)}".strip(),
+        f"There is no donor of a {needed} for {take.row.written}. {' '.join(reasons)}".strip(),
         "" if reasons else "Fill the column speaker, and add clips of other people.",
     )
 
@@ -155,7 +155,7 @@ def _write(forgery: Forgery, path: Path) -> None:
 
 
 def _describe_line(forgery: Forgery, name: str, row: Row, folder: Path) -> dict[str, str]:
-    """A line of the manifest; the speaker is whose motion is seen, as its session and source are."""
+    """Build a manifest line; speaker, session and source are those of the motion."""
     start, end = forgery.edit_s or ("", "")
     donor = forgery.donor
     return {
@@ -182,9 +182,9 @@ def _describe_line(forgery: Forgery, name: str, row: Row, folder: Path) -> dict[
 
 def _describe_original(row: Row, folder: Path) -> dict[str, str]:
     line = dict.fromkeys(COLUMNS, "")
-    told = {"label": row.label, "method": row.method, "speaker": row.speaker, "source": row.source}
-    told |= {"sample": row.sample or "", "session": row.session or "", "has_audio": row.has_audio or ""}
-    return line | told | {"path": _find_relative(row.path, folder)}
+    cells = {"label": row.label, "method": row.method, "speaker": row.speaker, "source": row.source}
+    cells |= {"sample": row.sample or "", "session": row.session or "", "has_audio": row.has_audio or ""}
+    return line | cells | {"path": _find_relative(row.path, folder)}
 
 
 def _guard(line: dict[str, str]) -> dict[str, str]:
@@ -197,7 +197,7 @@ def _find_relative(path: Path, folder: Path) -> str:
 
 @contextmanager
 def _open_lists(folder: Path, originals: Sequence[Row]) -> Iterator[Callable[[dict[str, str]], None]]:
-    """Begin both lists; each line is on disk as soon as its clip is."""
+    """Open both lists; each line is flushed with its clip."""
     folder.mkdir(parents=True, exist_ok=True)
     with (
         (folder / "forged.csv").open("w", encoding="utf-8", newline="") as forged,
@@ -227,5 +227,5 @@ def _name_disk_errors(folder: Path) -> Iterator[None]:
 
 
 def _draw_chance(seed: int, *names: str) -> np.random.Generator:
-    """Chance that depends on the names alone, not on what else is made."""
+    """Random generator seeded by the names only, independent of the other clips."""
     return np.random.default_rng([seed, *(zlib.crc32(str(name).encode()) for name in names)])

@@ -1,16 +1,10 @@
-"""A face of one clip on the head of another, frame by frame, as the graphics swaps of FaceForensics++ do.
+"""Swap faces and mouths frame by frame, as the graphics-based swaps of FaceForensics++.
 
-The donor's still face is bent after the landmarks of the target (Delaunay triangles, piecewise affine), matched in
-colour and blended by Poisson's equation (Perez et al. 2003, `cv2.seamlessClone`) within the oval. Its shape is the
-donor's, displaced as the target's is; the surroundings of the target's face are bent to meet it. What is seen through
-open lips is the target's.
+Face swap: the donor's still face is warped to the landmarks of the target (Delaunay triangles, piecewise affine),
+colour-matched and blended with Poisson's equation (Perez et al. 2003, `cv2.seamlessClone`) within the oval. Its shape
+is the donor's, displaced as the target's; the surroundings are warped to meet it; the mouth interior is the target's.
 
-The moving mouth of one clip in the face of another, at the place of its own, frame by frame.
-
-The driver's lips, their shape, their motion and what is between them replace those of the take; head, eyes and brows
-stay.
-
-Putting a piece of one picture into another: which part of a face, in which colours, and without a seam.
+Mouth swap: the driver's lips, with shape, motion and interior, replace those of the clip; head, eyes and brows stay.
 """
 
 from collections.abc import Iterator
@@ -25,36 +19,36 @@ from engine.synthesis import portrait
 from engine.synthesis.portrait import INNER_LIPS, LIP_STRIP, LOWER, N_MESH, OVAL, UPPER, Portrait
 from engine.synthesis.warping import Bent, Box, bend, order_by_depth, span_triangles
 
-INSET = 0.1  # of the oval's size: where the blending ends, inside of it
-FOREHEAD = 0.35  # how far the upper part of the mask comes down from the hairline to the brows
-RIM, MAX_APART = 0.16, 20.0  # of the mask's size; grey levels that the equation may carry inwards
-SPREAD = (0.7, 1.4)  # bounds of what colour matching may do to contrast
+INSET = 0.1  # of the oval's size: distance from the oval to the blending edge
+FOREHEAD = 0.35  # share from the hairline to the brows by which the mask is lowered
+RIM, MAX_APART = 0.16, 20.0  # of the mask's size; grey levels of difference allowed at the rim
+SPREAD = (0.7, 1.4)  # bounds of the contrast gain
 BROWS = np.array([70, 63, 105, 66, 107, 336, 296, 334, 293, 300])
 UPPER_OVAL = np.array([*range(7), *range(30, 36)])  # rows of OVAL above the eyes
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Colours:
-    """How one face's skin becomes another's: mean and spread in CIELAB (Reinhard et al. 2001)."""
+    """Colour transfer of skin: mean and deviation in CIELAB (Reinhard et al. 2001)."""
 
     gain: np.ndarray  # (3,)
     offset: np.ndarray  # (3,)
 
     def turn(self, image: np.ndarray) -> np.ndarray:
-        """(H, W, 3) uint8 RGB in the colours of the other."""
+        """Transfer (H, W, 3) uint8 RGB."""
         lab = cv2.cvtColor(image, cv2.COLOR_RGB2LAB).astype(np.float32) * self.gain + self.offset
         return cv2.cvtColor(np.clip(np.rint(lab), 0, 255).astype(np.uint8), cv2.COLOR_LAB2RGB)
 
 
 def match_colours(source: Portrait, target: Portrait) -> Colours:
-    """Compare the skin of two faces."""
+    """Fit the colour transfer from one face to another."""
     found, wanted = _read_skin(source), _read_skin(target)
     gain = np.clip(wanted.std(0) / np.maximum(found.std(0), 1.0), *SPREAD)
     return Colours(gain, wanted.mean(0) - found.mean(0) * gain)
 
 
 def outline_mask(points: np.ndarray) -> np.ndarray:
-    """(36, 2) pixels: the part of a face (468, 2+) that is replaced, from the brows to the chin."""
+    """(36, 2) pixels: outline of the replaced region of a face (468, 2+), from brows to chin."""
     oval = points[OVAL, :2].astype(np.float64)
     brows = points[BROWS, :2].mean(0)
     down = points[152, :2] - points[10, :2]
@@ -69,12 +63,12 @@ def outline_mask(points: np.ndarray) -> np.ndarray:
 def clone(patch: np.ndarray, frame: np.ndarray, outline: np.ndarray, box: Box) -> np.ndarray:
     """Blend `patch` (h, w, 3), which covers `box`, into a copy of the frame within an outline (P, 2) in pixels.
 
-    By Poisson's equation (Perez et al. 2003): the patch lends its gradients, the frame the colours of the rim.
+    Poisson's equation (Perez et al. 2003): gradients of the patch, colours of the frame at the rim.
     """
     x0, y0, x1, y1 = box
     mask = np.zeros((y1 - y0, x1 - x0), np.uint8)
     cv2.fillPoly(mask, [np.round(outline - [x0, y0]).astype(np.int32)], 255)
-    mask[[0, 1, -1, -2]] = 0  # the equation wants a rim that is known
+    mask[[0, 1, -1, -2]] = 0  # the equation needs a known rim
     mask[:, [0, 1, -1, -2]] = 0
     blended = frame.copy()
     if not mask.any():
@@ -83,13 +77,13 @@ def clone(patch: np.ndarray, frame: np.ndarray, outline: np.ndarray, box: Box) -
     left, top, width, height = cv2.boundingRect(mask)
     middle = (left + width // 2, top + height // 2)
     under = np.ascontiguousarray(frame[y0:y1, x0:x1])
-    solved = cv2.seamlessClone(patch, under, mask.copy(), middle, cv2.NORMAL_CLONE)  # it writes into its mask
-    np.copyto(blended[y0:y1, x0:x1], solved, where=mask[..., None] > 0)  # and rounds some pixels around it
+    solved = cv2.seamlessClone(patch, under, mask.copy(), middle, cv2.NORMAL_CLONE)  # writes into its mask
+    np.copyto(blended[y0:y1, x0:x1], solved, where=mask[..., None] > 0)  # and rounds pixels around it
     return blended
 
 
 def box_around(points: np.ndarray, frame: np.ndarray, margin: int = 6) -> Box:
-    """The pixels about points (P, 2), within the frame."""
+    """Bounding box of points (P, 2) with a margin, within the frame."""
     height, width = frame.shape[:2]
     x0, y0 = np.maximum(np.floor(points.min(0)).astype(int) - margin, 0)
     x1, y1 = np.minimum(np.ceil(points.max(0)).astype(int) + margin + 1, [width, height])
@@ -97,7 +91,7 @@ def box_around(points: np.ndarray, frame: np.ndarray, margin: int = 6) -> Box:
 
 
 def _calm_rim(patch: np.ndarray, under: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Take from the rim of a patch what is hair there and skin beneath: the equation would smear it inwards."""
+    """Clip large differences at the rim of a patch, such as hair over skin, which blending would smear inwards."""
     depth = cv2.distanceTransform(mask, cv2.DIST_L2, 3)
     nearness = np.clip(1 - depth / (RIM * np.sqrt(float((mask > 0).sum()))), 0, 1)[..., None]  # 1 on the rim
     apart = under.astype(np.float32) - patch
@@ -106,7 +100,7 @@ def _calm_rim(patch: np.ndarray, under: np.ndarray, mask: np.ndarray) -> np.ndar
 
 
 def _read_skin(portrait: Portrait) -> np.ndarray:
-    """(n, 3) float32 CIELAB of the part that is replaced, without the opening of the lips."""
+    """(n, 3) float32 CIELAB of the replaced region, without the mouth interior."""
     mask = np.zeros(portrait.image.shape[:2], np.uint8)
     cv2.fillPoly(mask, [np.round(outline_mask(portrait.landmarks)).astype(np.int32)], 1)
     cv2.fillPoly(mask, [np.round(portrait.landmarks[INNER_LIPS, :2]).astype(np.int32)], 0)
@@ -114,25 +108,25 @@ def _read_skin(portrait: Portrait) -> np.ndarray:
     return lab[mask > 0]
 
 
-RINGS, RING_SHARE = (1.3, 1.75), 0.4  # of the oval's size; how far the inner one goes along with the oval
+RINGS, RING_SHARE = (1.3, 1.75), 0.4  # of the oval's size; share of the oval's motion that the inner ring follows
 
 
 @dataclass(frozen=True)  # not slotted: what follows from the fields is kept
 class Donor:
-    """A still face that is put on others."""
+    """A still source face for swaps."""
 
     still: Portrait
     shape: FaceShape
 
     @cached_property
     def triangles(self) -> np.ndarray:
-        """(M, 3) over the face, the opening of the mouth left out."""
+        """(M, 3) triangles of the face, without the mouth opening."""
         opened = self.still.rest + self.still.basis[portrait.OPEN]
         return span_triangles(opened, opened[INNER_LIPS])
 
 
 def place_donor(take: SourceClip, donor: Donor) -> np.ndarray:
-    """(T, 468, 3) pixels: where the donor's points lie in each frame of the take."""
+    """(T, 468, 3) pixels: landmarks of the donor face in each frame of the clip."""
     motion = take.motion
     return np.stack(
         [take.poses.restore(donor.shape.move(motion.deform[row], motion.lids[row]), row) for row in range(len(motion))]
@@ -140,7 +134,7 @@ def place_donor(take: SourceClip, donor: Donor) -> np.ndarray:
 
 
 def swap_face(take: SourceClip, donor: Donor, span: range | None = None) -> Iterator[np.ndarray]:
-    """Yield the frames of a take, those of the span with the donor's face: (H, W, 3) uint8 RGB, as yet unmarked."""
+    """Yield (H, W, 3) uint8 RGB frames of a clip, without the mark; those of the span show the donor's face."""
     image = match_colours(donor.still, take.still).turn(donor.still.image)
     placed = place_donor(take, donor)
     around = span_triangles(_surround(take.still.landmarks[:N_MESH, :2], 0.0))
@@ -154,7 +148,7 @@ def swap_face(take: SourceClip, donor: Donor, span: range | None = None) -> Iter
 
 
 def _surround(face: np.ndarray, moved: np.ndarray | float) -> np.ndarray:
-    """(540, 2): a face (468, 2) and two rings about it; the inner one moves a little with the oval (36, 2)."""
+    """(540, 2): a face (468, 2) and two rings around it; the inner one partly follows the oval (36, 2)."""
     oval = face[OVAL]
     centre = oval.mean(0)
     inner, outer = (centre + size * (oval - centre) for size in RINGS)
@@ -162,7 +156,7 @@ def _surround(face: np.ndarray, moved: np.ndarray | float) -> np.ndarray:
 
 
 def _fit_surroundings(frame: np.ndarray, own: np.ndarray, points: np.ndarray, triangles: np.ndarray) -> np.ndarray:
-    """The frame with its face (468, 2) bent to another's shape, and what is about it bent along."""
+    """Warp a frame with its face (468, 2) to another shape, surroundings included."""
     fitted = frame.copy()
     target = _surround(own, points[OVAL] - own[OVAL])
     target[:N_MESH] = points
@@ -174,7 +168,7 @@ def _fit_surroundings(frame: np.ndarray, own: np.ndarray, points: np.ndarray, tr
 def _paint_face(
     fitted: np.ndarray, frame: np.ndarray, image: np.ndarray, donor: Donor, points: np.ndarray, own: np.ndarray
 ) -> np.ndarray:
-    """The donor's picture over a frame that fits it; the mouth's inside is from the frame as it was."""
+    """Blend the donor image over a fitted frame, with the mouth interior of the original frame."""
     outline = outline_mask(points)
     x0, y0, x1, y1 = box = box_around(outline, frame)
     patch = fitted[y0:y1, x0:x1].copy()
@@ -184,13 +178,13 @@ def _paint_face(
     return clone(patch, fitted, outline, box)
 
 
-NEAR, FAR = 0.06, 0.36  # eye distances from the lips: within the first all is the driver's, beyond the second nothing
+NEAR, FAR = 0.06, 0.36  # eye distances from the lips: driver only below the first, none beyond the second
 NOSE = (2, 98, 327)
-CUT = 0.35  # share of the driver at which the picture is cut and blended
+CUT = 0.35  # share of the driver at the blending edge
 
 
 def swap_mouth(take: SourceClip, driver: SourceClip) -> Iterator[np.ndarray]:
-    """Yield the frames of a take with the driver's mouth, while both last: (H, W, 3) uint8 RGB, as yet unmarked."""
+    """Yield (H, W, 3) uint8 RGB frames of a clip with the driver's mouth, without the mark, to the shorter end."""
     share = _share_of_driver(take.shape)
     triangles = _span_mouth(take, share)
     colours = match_colours(driver.still, take.still)
@@ -206,12 +200,12 @@ def swap_mouth(take: SourceClip, driver: SourceClip) -> Iterator[np.ndarray]:
 
 
 def count_shared(take: SourceClip, driver: SourceClip) -> int:
-    """Frames of the take until one of the two ends."""
+    """Count the frames of the clip to the shorter end."""
     return min(len(take), int((len(driver) - 1) * take.rate / driver.rate) + 1)
 
 
 def _pair_frames(take: SourceClip, driver: SourceClip) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
-    """Each frame of the take with the driver's of the same time and that one's number."""
+    """Yield each frame with the driver's frame of the same time and its number."""
     others = enumerate(driver.read_images())
     number, other = next(others)
     for row, frame in zip(range(count_shared(take, driver)), take.read_images(), strict=False):
@@ -222,7 +216,7 @@ def _pair_frames(take: SourceClip, driver: SourceClip) -> Iterator[tuple[np.ndar
 
 
 def _share_of_driver(shape: FaceShape) -> np.ndarray:
-    """(468,) from 0 far from the lips, on the oval and on the nose, to 1 on the lips."""
+    """(468,) share of the driver: 1 on the lips to 0 far away, on the oval and on the nose."""
     flat = shape.points[:, :2]
     lips = np.unique([*UPPER.ravel(), *LOWER.ravel()])
     apart = np.linalg.norm(flat[:, None] - flat[lips], axis=2).min(1)
@@ -234,14 +228,14 @@ def _share_of_driver(shape: FaceShape) -> np.ndarray:
 
 
 def _span_mouth(take: SourceClip, share: np.ndarray) -> np.ndarray:
-    """(M, 3) triangles about the mouth, its opening included: the driver's picture shows what is in there."""
+    """(M, 3) triangles around the mouth, opening included."""
     still = take.still
     triangles = span_triangles(still.rest + still.basis[portrait.OPEN])
     return triangles[(share[triangles] > 0).any(1)]
 
 
 def _place_mouth(take: SourceClip, driver: SourceClip, share: np.ndarray, row: int, number: int) -> np.ndarray:
-    """(468, 3) pixels: the take's points, those about the mouth giving way to the driver's."""
+    """(468, 3) pixels: landmarks of the clip, blended into the driver's around the mouth."""
     own = take.shape.points + take.motion.deform[row]
     lips = np.unique([*UPPER.ravel(), *LOWER.ravel()])
     apart = take.shape.points[lips].mean(0) - driver.shape.points[lips].mean(0)

@@ -1,4 +1,4 @@
-"""What is forged, how it is called, and the record of a forgery that is ready to be drawn."""
+"""Kinds of manipulation, their labels, and the plan of a forgery."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from engine.forging.source_clips import SourceClip
 
 
 class Kind(StrEnum):
-    """What is done to a clip."""
+    """Manipulation or control of a clip."""
 
     FACE_SWAP = "face-swap"
     REENACTMENT = "reenactment"
@@ -47,29 +47,29 @@ NEED_VOICE = (Kind.AUDIO_SWAP, Kind.PARTIAL_AUDIO)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Forgery:
-    """A forged clip that is ready to be drawn, and its truth."""
+    """Plan of a forged clip, ready to render, with its labels."""
 
     kind: Kind
-    driver: Row  # whose motion is seen
-    face: Row  # whose face is seen
-    voice: str  # whose voice is heard; empty: no sound
+    driver: Row  # source of the motion
+    face: Row  # source of the face
+    voice: str  # speaker of the audio; empty: no audio
     size_px: tuple[int, int]
     rate: Fraction
-    outlines: list[np.ndarray]  # (P, 2) pixels of every face in every frame: the mark keeps clear of them
-    draw: Callable[[], Iterator[np.ndarray]]  # (H, W, 3) uint8 RGB frames, as yet unmarked
+    outlines: list[np.ndarray]  # (P, 2) pixels of every face in every frame, kept clear of the mark
+    draw: Callable[[], Iterator[np.ndarray]]  # (H, W, 3) uint8 RGB frames without the mark
     sound: SpeechClip | None
-    donor: Row | None = None  # who lent something
-    offset_s: float | None = None  # positive: the sound comes late
-    edit_s: tuple[float, float] | None = None  # the part that is forged; None: all of it
-    detail: str = ""  # what else a reader of the manifest should know
+    donor: Row | None = None  # donor of a face or voice
+    offset_s: float | None = None  # positive: the audio is late
+    edit_s: tuple[float, float] | None = None  # forged segment; None: the whole clip
+    detail: str = ""  # text for the manifest
 
 
 def check_other_person(one: Row, other: Row) -> None:
-    """Raise NotForgeable unless two rows are told to be of two people."""
+    """Raise NotForgeable unless two rows name different speakers."""
     for row in (one, other):
         if not row.speaker:
             raise NotForgeable(
-                f"The speaker of {row.written} is not told, so nobody is known to be another person.",
+                f"The speaker of {row.written} is unknown, so the donor could be the same person.",
                 "Fill the column speaker.",
             )
     if one.person == other.person:
@@ -79,7 +79,7 @@ def check_other_person(one: Row, other: Row) -> None:
 
 
 def describe(kind: Kind, take: SourceClip) -> Forgery:
-    """Describe the take as it is."""
+    """Plan the clip without changes."""
     return Forgery(
         kind=kind,
         driver=take.row,

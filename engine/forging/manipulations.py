@@ -1,6 +1,6 @@
-"""Forgeries: a face, a mouth or a voice of somebody else, or the own voice at another time.
+"""Plan manipulations: face, mouth or voice of another person, or the own voice shifted in time.
 
-In all of them the take is whose motion is seen, and `other` lends what is not the take's.
+The motion is that of `take`; `other` is the donor.
 """
 
 import itertools
@@ -10,11 +10,11 @@ from dataclasses import replace
 import numpy as np
 
 from engine.errors import NotForgeable
-from engine.forging.audio import SpeechClip, match_level, replace_part, shift_sound, speak_over
+from engine.forging.audio import SpeechClip, match_level, replace_segment, shift_sound, synthesise_speech
 from engine.forging.face_swap import Donor, count_shared, match_colours, place_donor, swap_face, swap_mouth
 from engine.forging.kinds import Forgery, Kind, check_other_person, describe
-from engine.forging.reenactment import Performance, cut_mouths
-from engine.forging.source_clips import MIN_S, SourceClip, check_lender
+from engine.forging.reenactment import Reenactment, cut_mouths
+from engine.forging.source_clips import MIN_S, SourceClip, check_donor
 from engine.synthesis.portrait import OVAL
 from engine.types import SAMPLE_RATE
 
@@ -23,19 +23,19 @@ SYNTHETIC = "synthetic"
 
 
 def swap(kind: Kind, take: SourceClip, other: SourceClip, chance: np.random.Generator) -> Forgery:
-    """Plan a forgery with what `other` lends.
+    """Plan a forgery with the donor `other`.
 
-    Raises NotForgeable where the two are, or could be, one person, and where one of the clips cannot serve.
+    Raises NotForgeable where both are, or could be, one person, and where a clip is unusable.
     """
-    check_take(kind, take)
+    check_source(kind, take)
     check_other_person(take.row, other.row)
     if kind in _FACES:
-        check_lender(other)
+        check_donor(other)
     return (_FACES | _VOICES)[kind](take, other, chance)
 
 
-def check_take(kind: Kind, take: SourceClip) -> None:
-    """Raise NotForgeable where a take cannot serve, whoever lends."""
+def check_source(kind: Kind, take: SourceClip) -> None:
+    """Raise NotForgeable where a clip is unusable with any donor."""
     if kind in _FACES:
         take.check_frontal()
     if kind == Kind.PARTIAL_AUDIO:
@@ -46,17 +46,17 @@ def check_take(kind: Kind, take: SourceClip) -> None:
         )
 
 
-def shift_time(take: SourceClip, offset_s: float) -> Forgery:
-    """Plan the take with its own sound coming `offset_s` late; NotForgeable where it has none, or is too short."""
+def shift_audio(take: SourceClip, offset_s: float) -> Forgery:
+    """Plan the clip with its audio `offset_s` late; NotForgeable without audio, or for too short a clip."""
     sound = shift_sound(_need_sound(take), offset_s)
     if not sound.present.any():
         raise NotForgeable(f"{take.row.written} is too short for a shift of {offset_s:g} s.")
     return replace(describe(Kind.TIME_SHIFT, take), sound=sound, offset_s=offset_s)
 
 
-def speak_over_take(take: SourceClip, chance: np.random.Generator) -> Forgery:
-    """Plan the take with a synthetic voice, which says something else; EngineError without the synthesiser."""
-    sound, name = speak_over(round(take.seconds * SAMPLE_RATE), chance)
+def replace_voice(take: SourceClip, chance: np.random.Generator) -> Forgery:
+    """Plan the clip with synthetic speech of another text; EngineError without the synthesiser."""
+    sound, name = synthesise_speech(round(take.seconds * SAMPLE_RATE), chance)
     plain = describe(Kind.VOICE_OVER, take)
     return replace(plain, voice=SYNTHETIC, sound=match_level(sound, take.sound), detail=f"voice {name}")
 
@@ -89,7 +89,7 @@ def _swap_part_of_face(take: SourceClip, other: SourceClip, chance: np.random.Ge
 
 def _reenact(take: SourceClip, other: SourceClip, chance: np.random.Generator) -> Forgery:
     mouths = cut_mouths(take, match_colours(take.still, other.still))
-    performance = Performance(other.still, take.motion, mouths, np.arange(len(take)))
+    performance = Reenactment(other.still, take.motion, mouths, np.arange(len(take)))
     return replace(
         describe(Kind.REENACTMENT, take),
         face=other.row,
@@ -134,14 +134,14 @@ def _swap_part_of_audio(take: SourceClip, other: SourceClip, chance: np.random.G
     return replace(
         describe(Kind.PARTIAL_AUDIO, take),
         donor=other.row,
-        sound=replace_part(own, patch, start, end),
+        sound=replace_segment(own, patch, start, end),
         edit_s=(start, end),
         detail=f"voice of {other.row.speaker} in the edit",
     )
 
 
 def _draw_part(take: SourceClip, chance: np.random.Generator) -> tuple[float, float]:
-    """A span of EDIT_S somewhere in a take, seconds."""
+    """Draw a segment of EDIT_S, in seconds."""
     start = float(round(chance.uniform(0, take.seconds - EDIT_S) * take.rate) / take.rate)
     return start, start + EDIT_S
 

@@ -1,8 +1,7 @@
-"""A still picture moved by the motion of a clip: relative motion on another shape, and on the same one made anew.
+"""Reenact a still image with the motion of a clip, relative to the shape at rest.
 
-The still's face is displaced as the driver's is from its own rest, in eye distances; the head turns, shifts and grows
-as the driver's does about its mean; hair and background follow smoothly. What is seen between open lips is
-the driver's.
+The still's face is displaced as the driver's from its own rest, in eye distances; head pose, position and size follow
+the driver's about its mean; hair and background follow smoothly. The mouth interior is the driver's.
 """
 
 from collections.abc import Iterator
@@ -20,7 +19,7 @@ from engine.synthesis.animation import HeadMesh
 from engine.synthesis.portrait import INNER_LIPS, LIP_STRIP, OVAL, Portrait
 from engine.synthesis.warping import Bent, Box, bend
 
-MAX_TURN_RAD, MAX_SHIFT = np.deg2rad(30.0), 0.6  # approached, never passed; eye distances
+MAX_TURN_RAD, MAX_SHIFT = np.deg2rad(30.0), 0.6  # soft limits; eye distances
 MIN_SIZE, MAX_SIZE = 0.8, 1.25
 CORNERS = (78, 308)  # of the inner lips
 MOUTH_PX = (64, 96)  # height and width of a kept mouth
@@ -29,15 +28,15 @@ _CORNERS_IN_CROP = (16.0, 80.0)  # x, at half the height
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Mouths:
-    """What is seen between the lips of a clip, frame by frame."""
+    """Mouth interior of a clip, frame by frame."""
 
     images: np.ndarray  # (T, 64, 96, 3) uint8 RGB
     rims: np.ndarray  # (T, 20, 2) float64: INNER_LIPS in the pixels of each
 
 
 @dataclass(frozen=True)  # not slotted: what follows from the fields is kept
-class Performance:
-    """A still picture and what it shall do."""
+class Reenactment:
+    """A still image and its driving motion."""
 
     still: Portrait
     motion: HeadMotion
@@ -51,7 +50,7 @@ class Performance:
 
     @cached_property
     def points(self) -> np.ndarray:
-        """(T, V, 2) pixels: where the mesh's corners lie in each frame."""
+        """(T, V, 2) pixels: vertices of the mesh in each frame."""
         landmarks = self.still.landmarks[None]
         poses = find_poses(landmarks)
         shape = find_shape(poses.align(landmarks))
@@ -72,7 +71,7 @@ class Performance:
         return list(self.points[:, OVAL])
 
     def draw(self) -> Iterator[np.ndarray]:
-        """Yield (H, W, 3) uint8 RGB frames, as yet unmarked."""
+        """Yield (H, W, 3) uint8 RGB frames without the mark."""
         x0, y0, x1, y1 = self.mesh.box
         for points, number in zip(self.points, self.which, strict=True):
             frame = self.still.image.copy()
@@ -83,7 +82,7 @@ class Performance:
 
 
 def cut_mouths(take: SourceClip, colours: Colours | None = None) -> Mouths:
-    """Keep what is seen between the lips of every frame, in other colours where wanted; the frames are streamed."""
+    """Crop the mouth interior of every frame, with optional colour matching; frames are streamed."""
     transforms = _place_crops(take.landmarks[:, CORNERS, :2])  # (T, 2, 3)
     rims = take.landmarks[:, INNER_LIPS, :2]
     rims = np.einsum("tij,tpj->tpi", transforms[:, :, :2], rims) + transforms[:, None, :, 2]
@@ -99,7 +98,7 @@ def _cut_mouth(image: np.ndarray, transform: np.ndarray) -> np.ndarray:
 
 
 def _place_crops(corners: np.ndarray) -> np.ndarray:
-    """(T, 2, 3) similarities that take the lips' corners (T, 2, 2) to their places in the crop."""
+    """(T, 2, 3) similarity transforms of the mouth corners (T, 2, 2) to their positions in the crop."""
     right, left = corners[:, 0] @ (1, 1j), corners[:, 1] @ (1, 1j)  # (T,)
     x0, x1 = _CORNERS_IN_CROP
     a = (x1 - x0) / (left - right)
@@ -115,7 +114,7 @@ def _fill_mouth(
     covered: np.ndarray,
     box: Box,
 ) -> None:
-    """Draw a kept mouth where the bent face left its lips' opening free; changes the frame."""
+    """Draw a mouth interior into the open lips of the warped face, in place."""
     x0, y0, x1, y1 = box_around(rim, frame, margin=2)
     inner = bend(mouths.images[number], mouths.rims[number], rim, LIP_STRIP, (x0, y0, x1, y1))
     free = np.ones(frame.shape[:2], bool)
@@ -124,14 +123,14 @@ def _fill_mouth(
 
 
 def _find_room(still: Portrait, mesh: HeadMesh) -> float:
-    """How far the face may go, in eye distances, before it folds over what stands still at the edge."""
+    """Maximum shift, in eye distances, before the face folds over the fixed border."""
     oval, (x0, y0, x1, y1) = still.landmarks[OVAL, :2], mesh.box
     left = min(*(oval.min(0) - [x0, y0]), *([x1, y1] - oval.max(0)))
     return float(np.clip(0.6 * left / still.eye_px, 0.01, MAX_SHIFT))
 
 
 def _limit(motion: HeadMotion, max_shift: float) -> HeadMotion:
-    """A still shows one side of the head and has one background: let go of what it cannot follow."""
+    """Limit the motion to the range that one view and one background allow."""
     return HeadMotion(
         motion.deform,
         motion.lids,
@@ -142,7 +141,7 @@ def _limit(motion: HeadMotion, max_shift: float) -> HeadMotion:
 
 
 def _soften(vectors: np.ndarray, limit: float) -> np.ndarray:
-    """(T, n): short vectors as they are, long ones not beyond the limit."""
+    """(T, n): soft limit of the vector norms."""
     lengths = np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
     softened: np.ndarray = vectors * (limit * np.tanh(lengths / limit) / lengths)
     return softened

@@ -1,12 +1,8 @@
-"""Clips whose frames are right and whose time is wrong: the controls of everything that claims to measure motion.
+"""Controls for motion measures: clips of one person with wrong timing, or unchanged.
 
-Rough ones pick frames of the clip; smooth ones are weighted means over its time, so that no jump tells of them. Weights
-are (S, T): row s says how much of each of the T frames goes into frame s; each row's sum is 1.
-
-Controls: nobody else is in them; the time is wrong, or nothing at all.
-
-The rough ones show the clip's own frames at other times. The smooth ones move its own still by its own motion, weighted
-anew over time, so that no jump and no tremor tells of them; `rerendered` is the same with the time left right.
+Rough controls reorder the frames of the clip. Smooth ones reenact its still with weighted means of its motion over
+time, without jumps or jitter; `rerendered` is the same with correct timing. Weights are (S, T): row s holds the shares
+of the T frames in output frame s and sums to 1.
 """
 
 import tempfile
@@ -18,22 +14,22 @@ from scipy.ndimage import gaussian_filter1d
 
 from engine.errors import NotForgeable
 from engine.forging.kinds import Forgery, Kind, describe
-from engine.forging.reenactment import Performance, cut_mouths
+from engine.forging.reenactment import Reenactment, cut_mouths
 from engine.forging.source_clips import MIN_S, SourceClip
 
-SPEEDS = (0.5, 1.8)  # of a smooth warp, local
-LOW_PASS_S = 0.16  # deviation of the Gaussian: half the amplitude is left at 1.2 Hz
+SPEEDS = (0.5, 1.8)  # local range of a smooth warp
+LOW_PASS_S = 0.16  # deviation of the Gaussian: half amplitude at 1.2 Hz
 SEGMENT_S, FADE_S = 0.32, 0.12
-WALK_S, WALK_SPEED = 0.25, 1.5  # how long the walk keeps to a speed; their deviation, frames a frame
+WALK_S, WALK_SPEED = 0.25, 1.5  # correlation time of the speed; its deviation, frames per frame
 
 
 def pick_speed(n_frames: int, speed: float) -> np.ndarray:
-    """(S,) int: frame numbers that play a clip at another speed, left out or repeated."""
+    """(S,) int: frame numbers of a clip at another speed."""
     return np.minimum(np.floor(np.arange(int(n_frames / speed)) * speed + 1e-9).astype(int), n_frames - 1)
 
 
 def fit_speed(n_frames: int, speed: float, fewest: int) -> float:
-    """The speed, or the highest below it that leaves so many frames."""
+    """Return the speed, or the highest lower one that leaves `fewest` frames."""
     return max(1.0, min(speed, n_frames / fewest))
 
 
@@ -49,7 +45,7 @@ def interpolate(times: np.ndarray, n_frames: int) -> np.ndarray:
 
 
 def warp_smoothly(n_frames: int, rate: float, chance: np.random.Generator) -> np.ndarray:
-    """(T, T) weights: slower here, faster there, from the first frame to the last and never back."""
+    """(T, T) weights of a random monotone time warp."""
     speeds = _wander(n_frames - 1, 0.35 * rate, chance)
     low, high = SPEEDS
     speeds = np.exp(np.log(low) + (np.log(high) - np.log(low)) * (np.tanh(1.5 * speeds) + 1) / 2)
@@ -58,12 +54,12 @@ def warp_smoothly(n_frames: int, rate: float, chance: np.random.Generator) -> np
 
 
 def smooth_away(n_frames: int, rate: float) -> np.ndarray:
-    """(T, T) weights of a low-pass: a Gaussian over time."""
+    """(T, T) weights of a Gaussian low-pass over time."""
     return np.ascontiguousarray(gaussian_filter1d(np.eye(n_frames), LOW_PASS_S * rate, axis=0, mode="nearest"))
 
 
 def permute_segments(n_frames: int, rate: float, chance: np.random.Generator) -> np.ndarray:
-    """(T, T) weights: pieces in another order, faded into each other; few keep their neighbour."""
+    """(T, T) weights: segments in random order with cross-fades, few next to their neighbour."""
     count = max(2, round(n_frames / (SEGMENT_S * rate)))
     pieces = np.array_split(np.arange(n_frames), count)
     order = _derange(count, chance)
@@ -71,7 +67,7 @@ def permute_segments(n_frames: int, rate: float, chance: np.random.Generator) ->
     weights, at = np.zeros((n_frames, n_frames)), 0
     for number in order:
         piece = pieces[number]
-        reach = np.arange(-fade, len(piece) + fade)  # beyond its ends, where the neighbours fade
+        reach = np.arange(-fade, len(piece) + fade)  # with the fades at both ends
         shares = np.clip(np.minimum(reach + fade + 0.5, len(piece) + fade - 0.5 - reach) / (2 * fade), 0, 1)
         rows = at + reach
         inside = (rows >= 0) & (rows < n_frames)
@@ -82,7 +78,7 @@ def permute_segments(n_frames: int, rate: float, chance: np.random.Generator) ->
 
 
 def walk(n_frames: int, rate: float, chance: np.random.Generator) -> np.ndarray:
-    """(T, T) weights: a smooth walk to and fro through the frames, at about their own speed, slower at the ends."""
+    """(T, T) weights: a smooth random walk through the frames, at about their speed, slower at the ends."""
     span = max(n_frames - 1, 1)
     steps = np.concatenate([[0.0], WALK_SPEED * _wander(n_frames - 1, WALK_S * rate, chance)])
     angles = chance.uniform(-np.pi, np.pi) + 2 / span * np.cumsum(steps)
@@ -90,26 +86,26 @@ def walk(n_frames: int, rate: float, chance: np.random.Generator) -> np.ndarray:
 
 
 def _wander(n: int, deviation: float, chance: np.random.Generator) -> np.ndarray:
-    """(n,) smooth noise of mean 0 and deviation 1, as if it had no beginning."""
+    """(n,) stationary smooth noise of mean 0 and deviation 1."""
     margin = int(4 * deviation) + 1
     noise = gaussian_filter1d(chance.normal(size=n + 2 * margin), deviation)
     return noise[margin : margin + n] * np.sqrt(2 * np.sqrt(np.pi) * deviation)
 
 
 def _derange(count: int, chance: np.random.Generator) -> np.ndarray:
-    """An order in which no number follows the one before it, the best of some."""
+    """Draw a permutation with the fewest consecutive numbers of 50."""
     orders = [chance.permutation(count) for _ in range(50)]
     return min(orders, key=lambda order: int((np.diff(order) == 1).sum() + (order == np.arange(count)).sum()))
 
 
 FASTER, SLOWER = 1.5, 0.67
-LEAST_FASTER = 1.1  # below it a clip is too short to be played faster and still last a second
+LEAST_FASTER = 1.1  # a lower speed means that the clip is too short
 MAX_STORE_BYTES = 4 * 2**30
-_IN_TIME = (Kind.FROZEN, Kind.RERENDERED, Kind.SMOOTHED)  # their sound is still of their time
+_IN_TIME = (Kind.FROZEN, Kind.RERENDERED, Kind.SMOOTHED)  # the audio stays in time
 
 
 def control(kind: Kind, take: SourceClip, chance: np.random.Generator) -> Forgery:
-    """Plan a control; NotForgeable where the take is too short for it, or turned away too far to be drawn."""
+    """Plan a control; NotForgeable for too short a clip or too large a head turn."""
     plain = describe(kind, take)
     if kind == Kind.UNTOUCHED:
         return plain
@@ -118,7 +114,7 @@ def control(kind: Kind, take: SourceClip, chance: np.random.Generator) -> Forger
     if kind in (Kind.RERENDERED, Kind.SMOOTHED, Kind.SMOOTH_WARP, Kind.SMOOTH_SEGMENTS, Kind.SMOOTH_WALK):
         take.check_frontal()
         weights = _weigh_frames(kind, len(take), float(take.rate), chance)
-        performance = Performance(take.still, take.motion.weigh(weights), cut_mouths(take), weights.argmax(1))
+        performance = Reenactment(take.still, take.motion.weigh(weights), cut_mouths(take), weights.argmax(1))
         return replace(plain, outlines=performance.outline_face(), draw=performance.draw)
     order = _order_frames(kind, take, chance)
     speed = {Kind.FASTER: len(take) / len(order), Kind.SLOWER: SLOWER}.get(kind)
@@ -126,14 +122,14 @@ def control(kind: Kind, take: SourceClip, chance: np.random.Generator) -> Forger
 
 
 def play_frames(take: SourceClip, order: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield frames of a take in any order (S,); those that do not come in turn are kept in a temporary file."""
+    """Yield frames of a clip in any order (S,), through a temporary file unless the order is monotone."""
     if (np.diff(order) >= 0).all():
         yield from _play_in_turn(take, order)
         return
     width, height = take.size_px
     shape = (len(take), height, width, 3)
     if np.prod(shape) > MAX_STORE_BYTES:
-        raise NotForgeable(f"The pictures of {take.row.written} are too many and too large to be reordered.")
+        raise NotForgeable(f"The frames of {take.row.written} are too many and too large to be reordered.")
     with tempfile.TemporaryFile() as file:
         store = np.memmap(file, np.uint8, "w+", shape=shape)
         for number, image in enumerate(take.read_images()):

@@ -1,8 +1,7 @@
-"""A clip as the forgery bench needs it: its main face, frame by frame at the clip's own rate, and its sound.
+"""Source clips of forgeries: main face at the native frame rate, audio, shape at rest and motion.
 
-What a face does, apart from whose face it is: shape at rest, and motion away from it, in the head's own axes.
-
-Everything is measured in distances of the outer eye corners, so that one face's motion fits another's shape.
+Shape and motion are in head axes, in units of the outer eye distance, so that the motion of one face fits the shape of
+another.
 """
 
 from collections.abc import Iterator
@@ -25,15 +24,15 @@ from engine.settings import MediaLimits
 from engine.synthesis.portrait import LOWER_LIDS, N_MESH, OVAL, UPPER_LIDS, Portrait
 from engine.types import SAMPLE_RATE, SAMPLES_PER_FRAME, FaceTrack, Frame
 
-N_NEUTRAL = 15  # frames whose median is the shape at rest
-_FINE = 200.0  # pixels an eye distance has where lips are closed: the method is made for pictures
+N_NEUTRAL = 15  # frames in the median shape at rest
+_FINE = 200.0  # pixels per eye distance for closing the lips, a method for images
 _MOUTH_SHAPES = ("jawOpen", "mouthFunnel", "mouthPucker", "mouthSmileLeft", "mouthSmileRight", "mouthPressLeft")
 _LID_SHAPES = ("eyeBlinkLeft", "eyeBlinkRight")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FaceShape:
-    """A face that does nothing: lips just closed, eyes open."""
+    """Face at rest: lips just closed, eyes open."""
 
     points: np.ndarray  # (468, 3) float64, head axes, eye distances
     lids: np.ndarray  # (14, 3): from each point of the lower lids to its partner above
@@ -47,9 +46,9 @@ class FaceShape:
 
 @dataclass(frozen=True)  # not slotted: what follows from the fields is kept
 class HeadMotion:
-    """What a head and its face do, one row a frame."""
+    """Motion of head and face, one row per frame."""
 
-    deform: np.ndarray  # (T, 468, 3): away from the shape at rest, head axes, eye distances
+    deform: np.ndarray  # (T, 468, 3): displacement from the shape at rest, head axes, eye distances
     lids: np.ndarray  # (T, 14): 0 shut, 1 as open as at rest
     turn: np.ndarray  # (T, 3) rotation vectors in the picture's axes, radians, about the mean pose
     shift: np.ndarray  # (T, 2) eye distances, in the picture, from the mean place
@@ -61,17 +60,17 @@ class HeadMotion:
 
     @cached_property
     def linear(self) -> np.ndarray:
-        """(T, 3, 3): turn and size as what multiplies points from the right."""
+        """(T, 3, 3): turn and size as right-hand factors of points."""
         return Rotation.from_rotvec(self.turn).as_matrix() * self.size[:, None, None]
 
     def weigh(self, weights: np.ndarray) -> "HeadMotion":
-        """Another motion, each row a weighted mean (S, T) of the rows of this one: slowed, smoothed, reordered ..."""
+        """Return weighted means (S, T) of the rows: slowed, smoothed or reordered motion."""
         fields = (self.deform, self.lids, self.turn, self.shift, self.size)
         return HeadMotion(*(np.tensordot(weights, field, axes=1) for field in fields))
 
 
-def measure_unrest(track: FaceTrack, poses: HeadPoses) -> np.ndarray:
-    """(T,) from 0, a face seen from the front, at rest, its eyes open; 1 is a turn of 15 degrees, or half a blink."""
+def measure_deviation(track: FaceTrack, poses: HeadPoses) -> np.ndarray:
+    """(T,) deviation from a frontal face at rest with open eyes (0); 1 is a turn of 15 degrees or half a blink."""
     mouth, lids = (
         track.blendshapes[:, [BLENDSHAPES.index(name) for name in names]].astype(np.float64)
         for names in (_MOUTH_SHAPES, _LID_SHAPES)
@@ -81,13 +80,13 @@ def measure_unrest(track: FaceTrack, poses: HeadPoses) -> np.ndarray:
 
 
 def measure_turn(poses: HeadPoses) -> np.ndarray:
-    """(T,) degrees between the line of sight and where the head faces."""
+    """(T,) degrees between the line of sight and the facing direction."""
     turned: np.ndarray = np.degrees(np.arccos(np.clip(poses.rotation[:, 2, 2], -1, 1)))
     return turned
 
 
 def find_shape(aligned: np.ndarray) -> FaceShape:
-    """Shape at rest of neutral frames (K, 478, 3) in head axes: their median, the lips closed."""
+    """Shape at rest of neutral frames (K, 478, 3) in head axes: the median with closed lips."""
     median = np.median(aligned, axis=0)
     closed = Portrait(np.zeros((1, 1, 3), np.uint8), median * _FINE).rest / _FINE
     points = np.column_stack([closed, median[:N_MESH, 2]])
@@ -120,17 +119,17 @@ def _measure_lids(aligned: np.ndarray, shape: FaceShape) -> np.ndarray:
     return np.clip((opening * shape.lids).sum(2) / widths, 0.0, 1.5)
 
 
-MIN_S, MAX_S = 1.0, 60.0  # a longer face is cut
+MIN_S, MAX_S = 1.0, 60.0  # longer faces are cut
 MIN_SEEN = 0.9  # of its frames
 MIN_FACE_PX = 40.0  # width
-MIN_LENT_PX, MAX_UNREST = 60.0, 2.4  # of a face that is put on others
-MAX_TURN_DEG = 35.0  # of a face that is drawn anew, or drawn from, half of the time
-SMOOTH_FRAMES = 0.5  # deviation of a Gaussian: takes some of the tracker's tremor, and leaves closures and blinks
+MIN_LENT_PX, MAX_UNREST = 60.0, 2.4  # of a source face
+MAX_TURN_DEG = 35.0  # median of a face that is rendered or used as a source
+SMOOTH_FRAMES = 0.5  # deviation of a Gaussian: reduces tracker jitter, keeps closures and blinks
 
 
 @dataclass(frozen=True)  # not slotted: what follows from the fields is kept
 class SourceClip:
-    """The span of a clip in which its main face is seen."""
+    """Segment of a clip with its main face."""
 
     row: Row
     size_px: tuple[int, int]
@@ -156,38 +155,38 @@ class SourceClip:
 
     @cached_property
     def poses(self) -> HeadPoses:
-        """How the head lies in each frame."""
+        """Head pose in each frame."""
         return find_poses(self.landmarks)
 
     @cached_property
     def unrest(self) -> np.ndarray:
-        """(T,): how far each frame is from a face seen from the front, at rest, its eyes open."""
-        return measure_unrest(self.track, self.poses)
+        """(T,) deviation from a frontal face at rest with open eyes."""
+        return measure_deviation(self.track, self.poses)
 
     @cached_property
     def neutral(self) -> np.ndarray:
-        """(T,): frame numbers within the span, the most frontal, neutral and open-eyed first."""
+        """(T,) frame numbers, the most frontal and neutral first."""
         return np.argsort(self.unrest, kind="stable")
 
     @cached_property
     def shape(self) -> FaceShape:
-        """The face at rest."""
+        """Face at rest."""
         return find_shape(self.poses.align(self.landmarks)[self.neutral[:N_NEUTRAL]])
 
     @cached_property
     def motion(self) -> HeadMotion:
-        """What the head and its face do."""
+        """Motion of head and face."""
         return measure_motion(self.landmarks, self.shape)
 
     @cached_property
     def still(self) -> Portrait:
-        """The most frontal, neutral and open-eyed picture, with the face's landmarks in it."""
+        """The most frontal and neutral frame with its landmarks."""
         best = int(self.neutral[0])
         image = next(image for number, image in enumerate(self.read_images()) if number == best)
         return Portrait(image, self.landmarks[best].astype(np.float32))
 
     def read_frames(self) -> Iterator[Frame]:
-        """Stream the pictures of the span, numbered as in the clip; each call anew."""
+        """Stream the frames of the segment, numbered as in the clip; each call restarts."""
         for frame in read_ahead(self.pictures.read_frames()):
             if frame.index >= self.track.end:
                 return
@@ -195,12 +194,12 @@ class SourceClip:
                 yield frame
 
     def read_images(self) -> Iterator[np.ndarray]:
-        """Stream the pictures of the span, (H, W, 3) uint8 RGB, not to be written into."""
+        """Stream the images of the segment, (H, W, 3) uint8 RGB, read-only."""
         for frame in self.read_frames():
             yield frame.image
 
     def outline_faces(self) -> list[np.ndarray]:
-        """(36, 2) pixels: the outline of every face in every frame of the span."""
+        """(36, 2) pixels: outline of every face in every frame of the segment."""
         return [
             points[OVAL, :2]
             for face in self.faces
@@ -209,7 +208,7 @@ class SourceClip:
         ]
 
     def check_frontal(self) -> None:
-        """Raise NotForgeable where the face is turned away too far to be drawn."""
+        """Raise NotForgeable for too large a head turn."""
         turned = float(np.median(measure_turn(self.poses)))
         if turned > MAX_TURN_DEG:
             raise NotForgeable(
@@ -219,18 +218,18 @@ class SourceClip:
             )
 
 
-def check_lender(take: SourceClip) -> None:
-    """Raise NotForgeable where no frame of a take shows its face well enough to be put on others."""
+def check_donor(take: SourceClip) -> None:
+    """Raise NotForgeable where no frame is good enough for a source face."""
     take.check_frontal()
     width = float(np.median(take.track.boxes[:, 2] - take.track.boxes[:, 0]))
     if width < MIN_LENT_PX:
-        raise NotForgeable(f"The face of {take.row.written} is {width:.0f} pixels wide, too small to be lent.")
+        raise NotForgeable(f"The face of {take.row.written} is {width:.0f} pixels wide, too small for a donor.")
     if take.unrest.min() > MAX_UNREST:
         raise NotForgeable(f"No frame of {take.row.written} shows the face from the front, at rest, its eyes open.")
 
 
-def load_take(row: Row, nets: FaceNets, limits: MediaLimits | None = None) -> SourceClip:
-    """Find the main face of a clip; NotForgeable where there is none to speak of, EngineError for an unusable file."""
+def load_source_clip(row: Row, nets: FaceNets, limits: MediaLimits | None = None) -> SourceClip:
+    """Load a clip with its main face; NotForgeable without a usable face, EngineError for an unusable file."""
     limits = limits or MediaLimits()
     clip, pictures = open_clip(row.path, limits), open_pictures(row.path, limits)
     faces = track_faces(read_ahead(pictures.read_frames()), nets).tracks
@@ -247,7 +246,7 @@ def load_take(row: Row, nets: FaceNets, limits: MediaLimits | None = None) -> So
 
 
 def smooth(landmarks: np.ndarray) -> np.ndarray:
-    """(T, 478, 3) float64: each frame with a tenth of those beside it."""
+    """(T, 478, 3) float64: smoothed with a tenth of the neighbouring frames."""
     return gaussian_filter1d(landmarks.astype(np.float64), SMOOTH_FRAMES, axis=0, mode="nearest")
 
 
@@ -264,7 +263,7 @@ def _cut(track: FaceTrack, rate: Fraction) -> FaceTrack:
 
 
 def _weigh(track: FaceTrack) -> float:
-    """Prefer what is longest and largest in the picture."""
+    """Weight of a face: sum of its widths over time."""
     return float((track.boxes[:, 2] - track.boxes[:, 0]).sum())
 
 

@@ -1,13 +1,11 @@
-"""The mark of every forged picture: words in a corner for people, a pattern all over the rest for programs.
+"""Watermark of every forged frame: a visible caption and an invisible pattern; write marked clips only.
 
-Neither lies on a face. The pattern is dither modulation (Chen & Wornell 2001, IEEE Trans. Inf. Theory 47(4)): the mean
-grey of every square of 8 x 8 pixels is moved to the nearest of a ladder of values, and a fixed key says where the
-square's ladder begins. The picture itself does not disturb the reading, and an encoder keeps the mean of a square when
-it keeps anything. `find_watermark` needs the picture alone, in its own size.
+Neither covers a face. The pattern is dither modulation (Chen & Wornell 2001, IEEE Trans. Inf. Theory 47(4)): the mean
+grey of every 8 x 8 square is quantised to the nearest value of a ladder with a keyed offset. The image content does
+not disturb detection, and encoders preserve square means best. `find_watermark` needs only the image in its own size.
 
-The only way by which a forged picture reaches a file: every frame is checked for its mark, and the file once more.
-
-There is no switch. A frame without the mark raises, and nothing is left under the file's name.
+`write_marked_clip` is the only path of a forged frame to a file: it checks every frame, then the encoded file. There is
+no switch; a frame without the mark raises and leaves no file.
 """
 
 import zlib
@@ -28,21 +26,21 @@ from engine.types import SAMPLE_RATE
 
 WORDS = "FORGED FOR TESTING"
 CELL = 8  # pixels
-RUNG = 8.0  # grey levels between the ladder's values; a square is moved by half of it at most
-THRESHOLD = 20.7  # of `measure_watermark`: one unmarked picture of a thousand million
-WANTED = 35.0  # before the encoder has taken its part
-MARGIN = 0.08  # of the face's height, kept clear about it
+RUNG = 8.0  # grey levels between values of the ladder; a square changes by at most half
+THRESHOLD = 20.7  # of `measure_watermark`: false alarm rate 1e-9
+WANTED = 35.0  # before encoding
+MARGIN = 0.08  # of the face height, kept clear around it
 SMALLEST_FACE = 12  # pixels
 _LINES = ((WORDS,), ("FORGED", "FOR TESTING"), ("FORGED", "FOR", "TESTING"))
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _CAPITAL_PX = 22.0  # height of a capital at scale 1
-_SMALLEST_PX = 7.0  # of a capital that can be read
-_LIKENESS = 0.8  # of the words' pixels to those drawn
+_SMALLEST_PX = 7.0  # of a legible capital
+_LIKENESS = 0.8  # correlation of the caption's pixels with the drawn ones
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Caption:
-    """The words as they are drawn, and where."""
+    """Rendered caption and its position."""
 
     x0: int
     y0: int
@@ -50,26 +48,26 @@ class Caption:
 
     @property
     def area(self) -> tuple[slice, slice]:
-        """Rows and columns of the picture."""
+        """Rows and columns in the image."""
         height, width = self.image.shape
         return slice(self.y0, self.y0 + height), slice(self.x0, self.x0 + width)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Mark:
-    """The mark of one clip: the same in all its pictures."""
+    """Mark of one clip, equal in all frames."""
 
     caption: Caption
-    free: np.ndarray  # (H // 8, W // 8) bool: squares that neither a face nor the words touch
+    free: np.ndarray  # (H // 8, W // 8) bool: squares outside faces and caption
     size_px: tuple[int, int]
 
     @property
     def room(self) -> int:
-        """Squares that carry the pattern."""
+        """Number of squares with the pattern."""
         return int(self.free.sum())
 
     def stamp(self, image: np.ndarray) -> np.ndarray:
-        """Mark a picture (H, W, 3) uint8 RGB; NotForgeable where there is too little room for the pattern."""
+        """Mark an image (H, W, 3) uint8 RGB; NotForgeable for too little room for the pattern."""
         self._check_size(image)
         moves = np.where(self.free, np.rint(_climb(_measure_cells(image))), 0).astype(np.int16)
         pattern = cv2.resize(moves, None, fx=CELL, fy=CELL, interpolation=cv2.INTER_NEAREST)
@@ -84,15 +82,15 @@ class Mark:
         return marked
 
     def check(self, image: np.ndarray) -> None:
-        """Raise UNMARKED_FRAME where a picture lacks the pattern or the words."""
+        """Raise UNMARKED_FRAME where an image lacks the pattern or the caption."""
         self._check_size(image)
         if not find_watermark(image):
             raise Code.UNMARKED_FRAME(
-                "A forged picture lacks its invisible mark.", "Nothing forged is written without it."
+                "A forged frame lacks the invisible mark.", "Forged clips are written only with it."
             )
         if not self._shows_words(image):
             raise Code.UNMARKED_FRAME(
-                f"A forged picture lacks the words {WORDS!r}.", "Nothing forged is written without."
+                f"A forged frame lacks the caption {WORDS!r}.", "Forged clips are written only with it."
             )
 
     def _shows_words(self, image: np.ndarray) -> bool:
@@ -106,27 +104,27 @@ class Mark:
 
 
 def find_watermark(image: np.ndarray) -> bool:
-    """Tell whether a picture (H, W, 3) uint8 RGB carries the invisible mark."""
+    """Detect the invisible mark in an image (H, W, 3) uint8 RGB."""
     return measure_watermark(image) >= THRESHOLD
 
 
 def measure_watermark(image: np.ndarray) -> float:
-    """Minus the natural logarithm of the chance that an unmarked picture's squares agree so well with their ladders.
+    """Return -ln of the probability that the squares of an unmarked image agree as well with their ladders.
 
-    How far they all stand above the ladder does not matter: decoders make pictures a level or so lighter or darker.
+    A common offset from the ladder has no effect: decoders change the brightness by about a level.
     """
     cells = _measure_cells(image)
     if cells.size == 0:
         return 0.0
     agreement = np.exp(2j * np.pi * (cells - _read_key(cells)) / RUNG).sum()
-    return float(np.abs(agreement) ** 2 / cells.size)  # of directions drawn at random: exponential, mean 1 (Rayleigh)
+    return float(np.abs(agreement) ** 2 / cells.size)  # for random phases exponential with mean 1 (Rayleigh)
 
 
 def plan_mark(size_px: tuple[int, int], outlines: list[np.ndarray]) -> Mark:
-    """Choose where the mark of a clip goes, clear of its faces.
+    """Place the mark of a clip clear of its faces.
 
-    `size_px` is width and height, `outlines` are (P, 2) points of each face in each picture, in pixels. Raises
-    NotForgeable where no corner can take words that can be read.
+    `size_px` is width and height, `outlines` are (P, 2) points of each face in each frame, in pixels. Raises
+    NotForgeable where no corner has room for a legible caption.
     """
     width, height = size_px
     kept = _cover_faces(size_px, outlines)
@@ -138,7 +136,7 @@ def plan_mark(size_px: tuple[int, int], outlines: list[np.ndarray]) -> Mark:
 
 
 def _cover_faces(size_px: tuple[int, int], outlines: list[np.ndarray]) -> np.ndarray:
-    """(H, W) bool: where a face is in some picture, or close by."""
+    """(H, W) bool: area of the faces of all frames, with a margin."""
     covered = np.zeros((size_px[1], size_px[0]), np.uint8)
     tallest = float(SMALLEST_FACE)
     for points in outlines:
@@ -150,7 +148,7 @@ def _cover_faces(size_px: tuple[int, int], outlines: list[np.ndarray]) -> np.nda
 
 
 def _place_caption(kept: np.ndarray) -> Caption:
-    """Draw the words as large as suits the picture, in the corner that is farthest from every face."""
+    """Place the largest possible caption in the corner farthest from every face."""
     height, width = kept.shape
     apart = cv2.distanceTransform(np.pad(~kept, 1, constant_values=True).astype(np.uint8), cv2.DIST_L2, 3)[1:-1, 1:-1]
     largest = max(_SMALLEST_PX, height / 32)
@@ -164,7 +162,7 @@ def _place_caption(kept: np.ndarray) -> Caption:
         if not kept[best.area].any():
             return best
     raise NotForgeable(
-        f"No corner is free of the face, so the words {WORDS!r} cannot be put there.",
+        f"No corner is free of the face, so there is no room for the caption {WORDS!r}.",
         "Use a clip with more picture around the face.",
     )
 
@@ -191,14 +189,14 @@ def _measure_cells(image: np.ndarray) -> np.ndarray:
 
 
 def _climb(cells: np.ndarray) -> np.ndarray:
-    """How far each square is from the nearest value of its ladder that is neither black nor white."""
+    """Difference of each square to the nearest value of its ladder, black and white excluded."""
     foot = _read_key(cells)
     lowest, highest = np.ceil((1 - foot) / RUNG), np.floor((254 - foot) / RUNG)
     return foot + RUNG * np.clip(np.rint((cells - foot) / RUNG), lowest, highest) - cells
 
 
 def _read_key(cells: np.ndarray) -> np.ndarray:
-    """Where each square's ladder begins, in grey levels; the same square of a picture of any size has the same."""
+    """Offset of the ladder of each square, in grey levels, independent of the image size."""
     rows, columns = cells.shape
     return np.resize(_draw_key(), (max(rows, 512), 512))[:rows, np.arange(columns) % 512]
 
@@ -211,7 +209,7 @@ def _draw_key() -> np.ndarray:
 
 PICTURE_OPTIONS = {"preset": "veryfast", "threads": "1"}  # one thread: the same bytes each time
 QUALITY, FINE_QUALITY = "16", "10"  # x264's constant rate factors
-LITTLE_ROOM = 1000  # squares of the mark; with fewer each has to outlive the encoder better
+LITTLE_ROOM = 1000  # squares of the mark; fewer ones need a finer encoding
 SOUND_BITS_PER_S = 64_000
 CHUNK = 1024  # samples handed to the sound encoder at once
 TAG = f"{WORDS}: made by Wayspeak's forgery bench. Nobody in it did or said this."
@@ -220,10 +218,10 @@ TAG = f"{WORDS}: made by Wayspeak's forgery bench. Nobody in it did or said this
 def write_marked_clip(
     path: Path, frames: Iterable[np.ndarray], mark: Mark, rate: Fraction, sound: SpeechClip | None, about: str
 ) -> int:
-    """Write marked frames (H, W, 3) uint8 RGB as H.264, the sound as AAC, in MP4; returns how many frames there are.
+    """Write marked frames (H, W, 3) uint8 RGB as H.264 and audio as AAC in MP4; return the number of frames.
 
-    Raises UNMARKED_FRAME for a frame without the mark, NotForgeable where too little of it outlives the encoder,
-    ValueError where there is no frame. The file is whole or not there.
+    Raises UNMARKED_FRAME for a frame without the mark, NotForgeable where too little of it survives the encoder,
+    ValueError without frames. The file is complete or absent.
     """
     partial = path.with_name(path.name + ".part")
     try:
@@ -261,7 +259,7 @@ def _encode(
 
 
 def _cut_sound(sound: SpeechClip, length: int) -> Iterator[av.AudioFrame]:
-    """Frames of the sound from where it begins to where it ends, at most `length` samples after the first picture."""
+    """Yield the audio from its first to its last present sample, at most `length` samples from the first frame."""
     there = np.flatnonzero(sound.present[:length])
     if len(there) == 0:
         return
@@ -273,7 +271,7 @@ def _cut_sound(sound: SpeechClip, length: int) -> Iterator[av.AudioFrame]:
 
 
 def _check_file(path: Path, count: int) -> None:
-    """Read every picture back and look for its mark."""
+    """Decode every frame and detect its mark."""
     with av.open(str(path)) as written:
         found = [find_watermark(frame.to_ndarray(format="rgb24")) for frame in written.decode(video=0)]
     if len(found) != count:

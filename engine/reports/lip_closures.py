@@ -1,16 +1,11 @@
-"""What the lips did while speech was heard, as JSON and as lines for a terminal: told beside the score, not in it."""
+"""Lip closure report as JSON and as terminal lines, independent of the score."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import TypeAdapter
 
-from engine.consistency.lip_closures import (
-    EXAMPLES,
-    ArticulationReport,
-    Gesture,
-    Tally,
-)
+from engine.consistency.lip_closures import EXAMPLES, ArticulationReport, Gesture, Tally
 from engine.errors import Code
 from engine.json_fields import explain
 from engine.speech.phonemes import LANGUAGES
@@ -18,7 +13,7 @@ from engine.speech.phonemes import LANGUAGES
 SCHEMA_VERSION = 1
 REPORT, TALLY = TypeAdapter(ArticulationReport), TypeAdapter(Tally)
 TALLIES = ("closed", "rounded", "both")  # properties of a report
-FEW = 10  # sounds; a share of fewer says next to nothing
+FEW = 10  # sounds; a share of fewer carries little information
 CAUTIONS = (
     "The sounds were recognised by a model of {language}, which is often wrong; in another language it hears sounds "
     "that are not there.",
@@ -29,7 +24,7 @@ NAMES = {Gesture.CLOSED: "lips closed for m, b, p", Gesture.ROUNDED: "lips round
 
 
 def to_json(reports: Sequence[ArticulationReport]) -> dict[str, Any]:
-    """Write the reports of a clip's faces in their order, each with its counts, which are derived and so no fields."""
+    """Convert the reports of the faces of a clip, in order, each with its derived counts."""
     faces = []
     for number, report in enumerate(reports):
         written = REPORT.dump_python(report, mode="json")
@@ -40,17 +35,17 @@ def to_json(reports: Sequence[ArticulationReport]) -> dict[str, Any]:
 
 
 def from_json(report: Mapping[str, Any]) -> tuple[ArticulationReport, ...]:
-    """Read what `to_json` returned, numbers as rounded there; REPORT_DAMAGED where it is none."""
+    """Read the output of `to_json`, numbers rounded; REPORT_DAMAGED for any other content."""
     try:
         return tuple(REPORT.validate_python(face) for face in report["faces"])
     except (KeyError, TypeError, ValueError) as cause:
         raise Code.REPORT_DAMAGED(
-            f"What the lips did is not told whole: {explain(cause)}.", "Analyse the file again."
+            f"The lip closure report is damaged: {explain(cause)}.", "Analyse the file again."
         ) from cause
 
 
 def list_rows(report: ArticulationReport) -> list[tuple[str, ...]]:
-    """Lay out one row a sound: time, sound, what is wanted of the lips, what was measured, what came of it."""
+    """List one row per sound: time, sound, gesture, measurement, outcome."""
     return [
         (
             f"{one.start_s:.2f}",
@@ -64,7 +59,7 @@ def list_rows(report: ArticulationReport) -> list[tuple[str, ...]]:
 
 
 def summarise(report: ArticulationReport) -> list[str]:
-    """Say how many sounds the lips missed, and how many they would miss by chance."""
+    """Describe how many sounds the lips missed, and the expected miss rate."""
     lines = [
         f"{NAMES[gesture]}: {describe_tally(tally)}"
         for gesture, tally in ((Gesture.CLOSED, report.closed), (Gesture.ROUNDED, report.rounded))
@@ -75,7 +70,7 @@ def summarise(report: ArticulationReport) -> list[str]:
 
 
 def describe_tally(tally: Tally) -> str:
-    """Say in a line what a tally says."""
+    """Describe a count in one line."""
     unseen = f"; {tally.n_unseen} more could not be seen" if tally.n_unseen else ""
     if tally.share is None or tally.ci is None or tally.by_chance is None:
         return f"no such sound while the face was measured{unseen}"

@@ -1,4 +1,4 @@
-"""An analysis in a few plain lines for a terminal. It says what was measured, never whether a video is genuine."""
+"""Summarise an analysis as terminal text: measurements, never a verdict on authenticity."""
 
 from engine.calibration.records import Task
 from engine.calibration.verbal_scale import ABSTAINED, BEHIND, BOUNDS, P_VALUE, ZONE_WORDS, Zone, name_ratio, state
@@ -21,7 +21,7 @@ PAPER_MODE = (
 
 
 def summarise(analysis: Analysis) -> str:
-    """Write the whole analysis, one face after the other, as text of several lines."""
+    """Summarise the analysis, face by face, in several lines."""
     width, height = analysis.size_px
     lines = [
         f"{analysis.name}: {analysis.duration_s:.1f} s, {width} x {height}, {analysis.source_fps:.4g} frames a second",
@@ -36,13 +36,13 @@ def summarise(analysis: Analysis) -> str:
 
 
 def name_method(analysis: Analysis) -> str:
-    """Name the model, the mode, and whose second opinion was heard."""
+    """Name the model, the mode and the second model."""
     seconds = {track.consistency.second.model for track in analysis.tracks if track.consistency.second}
     return Method(analysis.model, analysis.mode, next(iter(seconds), None)).title
 
 
 def list_notes(analysis: Analysis) -> list[str]:
-    """Say what the method means for the result, beyond what holds of all."""
+    """List the notes that the method requires."""
     models = {analysis.model} | {
         track.consistency.second.model for track in analysis.tracks if track.consistency.second
     }
@@ -57,13 +57,13 @@ def _summarise_track(track: TrackReport) -> list[str]:
         f"{found.status}{_colon(found.reasons)}",
         *_explain(found.reasons, "  "),
         f"  {_measured(found)}",
-        *[f"  {line}" for line in weigh(found)],
+        *[f"  {line}" for line in describe_calibration(found)],
         *([f"  {_summarise_second(found.second)}"] if found.second else []),
     ]
 
 
-def weigh(found: ConsistencyReport) -> list[str]:
-    """Say what the calibration in force makes of a face, sentence by sentence; nothing where there is none."""
+def describe_calibration(found: ConsistencyReport) -> list[str]:
+    """Describe the calibrated result of a face, sentence by sentence; empty without a calibration."""
     note = found.calibration
     if note is None:
         return []
@@ -97,7 +97,7 @@ def _measured(found: ConsistencyReport) -> str:
 
 
 def place_sound(offset_s: float) -> str:
-    """Say where the sound fits best."""
+    """Describe the AV offset."""
     if abs(offset_s) < 0.02:
         return "best with the sound where it is"
     return f"best with the sound {abs(offset_s):.2f} s too {'late' if offset_s > 0 else 'early'}"

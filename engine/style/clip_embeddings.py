@@ -1,4 +1,4 @@
-"""From a clip to whoever is seen in it: how they move, for how long they speak, what they look like."""
+"""Speaking-style embeddings of the faces in a clip, with speech duration and thumbnail."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,63 +15,64 @@ from engine.types import FPS, DynamicEmbedding, OnStep
 
 
 class ClipEmbedder:
-    """Holds the networks that see, hear and embed; one clip at a time.
+    """Embed the faces of one clip at a time.
 
-    The one that judges whose voice is heard is loaded when several faces first make it needed.
+    The consistency engine, which finds the active speaker, is loaded for the first clip with several faces.
     """
 
-    def __init__(self, extractor: ExtractsFeatures, embedder: Embedder, load_judge: Callable[[], Engine]):
+    def __init__(self, extractor: ExtractsFeatures, embedder: Embedder, load_engine: Callable[[], Engine]):
         self.extractor, self.embedder = extractor, embedder
-        self._load_judge = load_judge
-        self._judge: Engine | None = None
+        self._load_engine = load_engine
+        self._engine: Engine | None = None
 
     @classmethod
     def load(cls, settings: Settings) -> "ClipEmbedder":
-        """Load what sees and embeds; WeightsMissing and WeightsDamaged say which file and what to do."""
+        """Load the networks; WeightsMissing and WeightsDamaged name the file and the next step."""
         embedder = load_dynamics(settings)
         return cls(FeatureExtractor.load(settings, cut_faces=True), embedder, lambda: Engine.load(settings))
 
     @property
     def recipe(self) -> str:
-        """Of the embeddings."""
+        """Recipe of the embeddings."""
         return self.embedder.recipe
 
-    def look(self, path: Path, on_step: OnStep = lambda name, completed, total: None) -> tuple[FaceEmbedding, ...]:
-        """Tell of every face that is seen for a second, in the order of time; NOBODY_SEEN where there is none."""
-        return self.tell_faces(self.extractor.extract(path, on_step))
+    def embed_clip(
+        self, path: Path, on_step: OnStep = lambda name, completed, total: None
+    ) -> tuple[FaceEmbedding, ...]:
+        """Embed every face visible for a second, in temporal order; NOBODY_SEEN where there is none."""
+        return self.embed_faces(self.extractor.extract(path, on_step))
 
     def find_speaker(self, path: Path, on_step: OnStep = lambda name, completed, total: None) -> FaceEmbedding:
-        """Tell of the one who speaks; NOBODY_SEEN, and MANY_FACES where none alone is clearly the speaker."""
-        seen = self.extractor.extract(path, on_step)
-        found = self.tell_faces(seen)
-        return choose_speaker(found, lambda: self._take_judge().judge(seen))
+        """Embed the active speaker; NOBODY_SEEN without a face, MANY_FACES without a single clear speaker."""
+        features = self.extractor.extract(path, on_step)
+        return choose_speaker(self.embed_faces(features), lambda: self._get_engine().judge(features))
 
-    def tell_faces(self, seen: ClipFeatures) -> tuple[FaceEmbedding, ...]:
-        """Tell of every face in an observation with cut faces that is seen for a second; NOBODY_SEEN for none."""
-        embedded = [self.embedder.embed(seen, track) for track in seen.tracks]
-        found = tuple(_describe(seen, face, own) for face, own in enumerate(embedded) if own is not None)
+    def embed_faces(self, features: ClipFeatures) -> tuple[FaceEmbedding, ...]:
+        """Embed every face visible for a second, from features with face crops; NOBODY_SEEN where there is none."""
+        embedded = [self.embedder.embed(features, track) for track in features.tracks]
+        found = tuple(_describe(features, face, own) for face, own in enumerate(embedded) if own is not None)
         if not found:
             raise Code.NOBODY_SEEN(
-                f"No face is seen for a second in {seen.name}.", "Choose a clip that shows the face from the front."
+                f"No face is seen for a second in {features.name}.", "Choose a clip that shows the face from the front."
             )
         return found
 
-    def _take_judge(self) -> Engine:
-        if self._judge is None:
-            self._judge = self._load_judge()
-        return self._judge
+    def _get_engine(self) -> Engine:
+        if self._engine is None:
+            self._engine = self._load_engine()
+        return self._engine
 
 
-def _describe(seen: ClipFeatures, face: int, embedding: DynamicEmbedding) -> FaceEmbedding:
-    track = seen.tracks[face]
-    has_sound = bool(seen.audio.present.any())
+def _describe(features: ClipFeatures, face: int, embedding: DynamicEmbedding) -> FaceEmbedding:
+    track = features.tracks[face]
+    has_sound = bool(features.audio.present.any())
     return FaceEmbedding(
-        name=seen.name,
-        sha256=seen.sha256,
+        name=features.name,
+        sha256=features.sha256,
         face=face,
         start_s=track.start / FPS,
         end_s=track.end / FPS,
-        speech_s=measure_track(seen, track).speech_s if has_sound else embedding.seconds,
+        speech_s=measure_track(features, track).speech_s if has_sound else embedding.seconds,
         face_px=track.face_px,
         thumbnail=track.thumbnail,
         embedding=embedding,

@@ -1,14 +1,12 @@
-"""Whose way of speaking is it: faces to embeddings of how they move, and whether that motion can be trusted.
+"""Embed the speaking style of a face from its motion, with evidence of natural motion; static baseline for evaluation.
 
-A motion that was tampered with (frozen, shuffled, reversed, warped) still has an embedding, and a close one to somebody
-by chance. Each window therefore carries evidence of natural motion too; where the evidence of a whole is far below what
-untouched clips give, the embedding is marked as not natural, and whoever looks it up must name nobody.
+Manipulated motion (frozen, shuffled, reversed, warped) has an embedding too, which can be near one of any person by
+chance. Each window therefore carries evidence of natural motion; where its mean is far below that of untouched clips,
+the embedding is marked as not natural and a search with it must return no candidate.
 
-The shape of a face at rest as an embedding: what a way of speaking must not be, to hold it against.
-
-A baseline for evaluations alone: it follows the face and not the motion, so a forged clip leads it to whose face is
-shown. Points of an upright face, averaged over a second, less those of a mean face, so that a cosine tells people apart
-and not faces from nothing.
+The static baseline, for evaluation only, embeds the shape of the face: in a manipulated clip it follows the visible
+face, not the motion. It is the mean of the aligned landmarks over a second less a mean face, so that the cosine
+separates people.
 """
 
 from collections.abc import Sequence
@@ -29,33 +27,33 @@ from engine.weights import registry
 from engine.weights.recipes import write_recipe
 
 VERSION = 1
-"""Raise it when the same weights, options and observation would give another embedding."""
-LOWEST = -2.6  # deviations: 1 in 200 untouched clips falls below
-NO_LENGTH = 1e-6  # of a mean of unit vectors: they cancel out, and no direction is left
+"""Increment when the same weights, options and features have another embedding."""
+LOWEST = -2.6  # z-score: 1 in 200 untouched clips is lower
+NO_LENGTH = 1e-6  # norm of a mean of unit vectors that cancel out
 
 
 @dataclass(frozen=True, slots=True)
 class Nature:
-    """What the evidence of untouched motion is like, and how far below that is too far.
+    """Distribution of the evidence of natural motion, with the threshold below it.
 
-    The mean over the n windows of an untouched clip is normal with the deviation sqrt(between**2 + within**2 / n):
-    what a clip has of its own does not vanish in its windows.
+    The mean over the n windows of an untouched clip is normal with the deviation sqrt(between**2 + within**2 / n),
+    since windows of one clip are correlated.
     """
 
     mean: float  # log-odds
-    between: float  # deviation of clips
-    within: float  # deviation of the windows of a clip
+    between: float  # deviation between clips
+    within: float  # deviation of windows within a clip
     lowest: float = LOWEST  # deviations below the mean
 
     def admits(self, evidence: float, n_windows: int) -> bool:
-        """Tell whether this mean evidence of so many windows is that of natural motion."""
+        """Whether the mean evidence of `n_windows` windows is that of natural motion."""
         deviation = (self.between**2 + self.within**2 / n_windows) ** 0.5
         return evidence - self.mean >= self.lowest * deviation
 
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingOptions:
-    """What changes an embedding besides the weights."""
+    """Options of an embedding; they enter the recipe."""
 
     recipe_name: ClassVar = "EmbeddingOptions"
 
@@ -63,20 +61,20 @@ class EmbeddingOptions:
 
 
 class Dynamics:
-    """Holds the network; tells how the person of a track moves while speaking."""
+    """Embed the speaking style of a face with DVP."""
 
     def __init__(self, model: DVP, recipe: str, nature: Nature, trained_on: frozenset[str] = frozenset()):
         self.model, self.recipe, self.nature = model, recipe, nature
         self.trained_on = trained_on  # speakers
 
-    def embed(self, observation: ClipFeatures, track: FaceFeatures) -> DynamicEmbedding | None:
-        """Embed one face; None where it is seen for less than a second. ValueError where no faces were cut."""
+    def embed(self, features: ClipFeatures, track: FaceFeatures) -> DynamicEmbedding | None:
+        """Embed one face; None where it is visible for less than a second, ValueError without face crops."""
         if track.faces is None:
-            raise ValueError("the faces of this observation were not cut: extract with `cut_faces`")
+            raise ValueError("these features have no face crops: extract them with `cut_faces`")
         return self.embed_motion(track.motion, track.faces, track.seen)
 
     def embed_motion(self, motion: np.ndarray, faces: AlignedFaces, seen: np.ndarray) -> DynamicEmbedding | None:
-        """Embed `motion` (T, 58) and as many upright faces, where they are `seen` (T,) bool; None as above."""
+        """Embed `motion` (T, 58) and T aligned faces, in frames `seen` (T,) bool; None as in `embed`."""
         found = self.model.embed(motion, faces, seen)
         length = min(self.model.options.window, len(seen))
         n_frames = sum(int(seen[start : start + length].sum()) for start in found.starts)
@@ -84,7 +82,7 @@ class Dynamics:
 
 
 def load_dynamics(settings: Settings, options: EmbeddingOptions | None = None) -> Dynamics:
-    """Load the model; WeightsMissing, WeightsDamaged and WeightsForbidden say which file and what to do."""
+    """Load the model; WeightsMissing, WeightsDamaged and WeightsForbidden name the file and the next step."""
     path = registry.dynamics(settings.data_dir)
     options = options or EmbeddingOptions()
     model = load_dvp(path)  # small: a GPU would be slower
@@ -97,9 +95,9 @@ def load_dynamics(settings: Settings, options: EmbeddingOptions | None = None) -
 def join_windows(
     vectors: np.ndarray, evidence: np.ndarray, seconds: float, recipe: str, nature: Nature
 ) -> DynamicEmbedding | None:
-    """Make one embedding of windows (n, D) of length 1 with evidence (n,); None where there are none or they cancel.
+    """Average unit window embeddings (n, D) with evidence (n,); None for no window or a zero mean.
 
-    Its vector is their mean, of length 1 again; its spread is 1 less the length that the mean had.
+    The vector is the normalised mean; the spread is 1 less the norm of the mean.
     """
     if not len(vectors):
         return None
@@ -108,23 +106,23 @@ def join_windows(
 
 
 def pool_embeddings(embeddings: Sequence[DynamicEmbedding], nature: Nature) -> DynamicEmbedding | None:
-    """Pool embeddings of one person as if their windows were those of one clip; None where they cancel out.
+    """Pool embeddings of one person as if all windows were of one clip; None where they cancel out.
 
-    ValueError where there are none, or they are of two recipes.
+    ValueError for no embedding or several recipes.
     """
     recipes = {one.recipe for one in embeddings}
     if len(recipes) != 1:
-        raise ValueError(f"{len(embeddings)} embeddings of {len(recipes)} recipes cannot be pooled, wanted 1 recipe")
+        raise ValueError(f"{len(embeddings)} embeddings of {len(recipes)} recipes cannot be pooled")
     counts = np.array([one.n_windows for one in embeddings])
-    weight = np.array([weigh(one) for one in embeddings])
+    weight = np.array([sum_length(one) for one in embeddings])
     mean = weight @ np.array([one.vector for one in embeddings], np.float64) / counts.sum()  # of all windows
     evidence = float(counts @ np.array([one.evidence for one in embeddings]) / counts.sum())
     seconds = sum(one.seconds for one in embeddings)
     return _finish(mean, int(counts.sum()), evidence, seconds, recipes.pop(), nature)
 
 
-def weigh(embedding: DynamicEmbedding) -> float:
-    """Length of the sum of the windows: what turns the vector back into that sum."""
+def sum_length(embedding: DynamicEmbedding) -> float:
+    """Norm of the sum of the window embeddings, the weight of the vector in a pool."""
     return embedding.n_windows * (1 - embedding.spread)
 
 
@@ -146,15 +144,15 @@ def _finish(
 
 
 def _read_speakers(path: Path) -> frozenset[str]:
-    """Name the speakers that training put on record beside the weights."""
+    """Read the training speakers from the sidecar of the weights."""
     return frozenset(registry.read_sidecar(path, registry.DYNAMICS.hint).get("speakers", ()))
 
 
 STATIC_VERSION = 1
-"""Raise it when the same observation would give another embedding."""
-ANY = Nature(mean=0.0, between=0.0, within=0.0)  # evidence is always 0, and nothing is refused
+"""Increment when the same features have another embedding."""
+ANY = Nature(mean=0.0, between=0.0, within=0.0)  # evidence is always 0: no embedding is refused
 
-# `alignedfaces.POINTS` on the mean of 122 people of the development clips, each counted once, pixels of the crop.
+# `face_crops.POINTS`: mean of 122 people of the development clips, equal weights, pixels of the crop.
 # fmt: off
 MEAN_SHAPE = np.array((
     (21.86, 44.17), (22.79, 45.81), (24.14, 47.42), (26.30, 49.26), (29.26, 50.46), (32.73, 50.86), (36.31, 50.43),
@@ -178,24 +176,24 @@ MEAN_SHAPE = np.array((
 
 
 class StaticFace:
-    """Tells what the face looks like; its motion has no part in it."""
+    """Embed the mean shape of a face, without its motion."""
 
     nature = ANY
 
     def __init__(self) -> None:
         self.recipe = write_recipe([], (STATIC_VERSION, FACES_VERSION, MEAN_SHAPE.tobytes()), ["static"])
 
-    def embed(self, observation: ClipFeatures, track: FaceFeatures) -> DynamicEmbedding | None:
-        """Embed one face; None where it is seen for less than a second. ValueError where no faces were cut."""
+    def embed(self, features: ClipFeatures, track: FaceFeatures) -> DynamicEmbedding | None:
+        """Embed one face; None where it is visible for less than a second, ValueError without face crops."""
         if track.faces is None:
-            raise ValueError("the faces of this observation were not cut: extract with `cut_faces`")
+            raise ValueError("these features have no face crops: extract them with `cut_faces`")
         shapes = _average_seconds(track.faces, track.seen)  # (n, 216)
         vectors = shapes / np.maximum(np.linalg.norm(shapes, axis=1, keepdims=True), 1e-9)
         return join_windows(vectors, np.zeros(len(vectors)), int(track.seen.sum()) / FPS, self.recipe, ANY)
 
 
 def _average_seconds(faces: AlignedFaces, seen: np.ndarray) -> np.ndarray:
-    """(n, 216) float64: the mean points of each whole second that is seen, less the mean shape."""
+    """(n, 216) float64: mean points of each whole visible second, less the mean shape."""
     points = faces.points[seen].astype(np.float64)
     n_seconds = len(points) // FPS
     parts = np.array_split(points, n_seconds) if n_seconds else []
@@ -204,30 +202,30 @@ def _average_seconds(faces: AlignedFaces, seen: np.ndarray) -> np.ndarray:
 
 
 class Embedder(Protocol):
-    """Tells how the person of a track speaks, or for comparison what the face looks like."""
+    """Embedder of speaking style, or of the face shape as a baseline."""
 
     @property
     def recipe(self) -> str:
-        """Weights and every option that changes an embedding."""
+        """Hash of the weights and every option of an embedding."""
         ...
 
     @property
     def nature(self) -> Nature:
-        """What evidence makes a motion natural; pooled embeddings are judged by it anew."""
+        """Distribution of the evidence of natural motion, for pooled embeddings too."""
         ...
 
-    def embed(self, observation: ClipFeatures, track: FaceFeatures) -> DynamicEmbedding | None:
-        """Embed one face; None where it is seen for too short a time."""
+    def embed(self, features: ClipFeatures, track: FaceFeatures) -> DynamicEmbedding | None:
+        """Embed one face; None where it is visible for too short a time."""
         ...
 
 
 class EmbedderName(StrEnum):
-    """What is embedded."""
+    """Name of an embedder."""
 
-    DYNAMICS = "dynamics"  # the way of speaking
-    STATIC = "static"  # the mean shape of the face: what a way of speaking must not be
+    DYNAMICS = "dynamics"  # speaking style
+    STATIC = "static"  # mean shape of the face, a baseline
 
 
 def load_embedder(name: EmbedderName, settings: Settings) -> Embedder:
-    """Load what embeds; WeightsMissing and WeightsDamaged say which file and what to do."""
+    """Load an embedder; WeightsMissing and WeightsDamaged name the file and the next step."""
     return StaticFace() if name == EmbedderName.STATIC else load_dynamics(settings)

@@ -1,4 +1,4 @@
-"""The record of somebody who is seen in a clip. Importing it imports no torch."""
+"""Embedded face of a clip, and the choice of the active speaker, without importing torch."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,37 +9,36 @@ from engine.consistency.gates import GateOptions
 from engine.errors import Code
 from engine.types import Analysis, DynamicEmbedding, Reason
 
-BYSTANDER = 0.1  # of the seconds of the face that is seen longest: who is seen for less does not count as another
+BYSTANDER = 0.1  # share of the longest face; shorter faces are bystanders
 CLEAR = GateOptions().clear_score
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FaceEmbedding:
-    """Somebody who is seen in a clip."""
+    """Embedding of one face of a clip, with its times and speech."""
 
     name: str  # of the file
     sha256: str
-    face: int  # among all that are seen in the clip, from 0, as an analysis counts them
+    face: int  # index from 0 among all faces of the clip, as in an analysis
     start_s: float
     end_s: float
-    speech_s: float  # heard while the face is seen; without any sound, all the time that it is seen
+    speech_s: float  # while the face is visible; without audio, its whole visible time
     face_px: float
     thumbnail: np.ndarray  # (96, 96, 3) uint8 RGB
     embedding: DynamicEmbedding
-    has_sound: bool = True  # False: nobody can tell when there was speech
+    has_sound: bool = True  # False: the time of speech is unknown
 
 
 def choose_speaker(faces: Sequence[FaceEmbedding], judge: Callable[[], Analysis]) -> FaceEmbedding:
-    """The one who speaks, among all faces of a clip, at least one; MANY_FACES where none alone is clearly the speaker.
+    """Return the active speaker among the faces of a clip, at least one; MANY_FACES without a single clear speaker.
 
-    Whoever is seen for a moment beside another does not count; among the rest the mouth has to fit the voice, which
-    is asked of the judge only then.
+    Bystanders are ignored; among several others the consistency analysis, computed by `judge` only then, decides.
     """
     longest = max(one.embedding.seconds for one in faces)
     leading = [one for one in faces if one.embedding.seconds >= BYSTANDER * longest]
     if len(leading) > 1:
-        heard = find_heard(judge())
-        leading = [one for one in leading if one.face in heard]
+        speaking = find_speaking(judge())
+        leading = [one for one in leading if one.face in speaking]
     if len(leading) != 1:
         raise Code.MANY_FACES(
             f"{len(faces)} faces are seen in {faces[0].name}, and none alone is clearly the speaker.",
@@ -48,8 +47,8 @@ def choose_speaker(faces: Sequence[FaceEmbedding], judge: Callable[[], Analysis]
     return leading[0]
 
 
-def find_heard(analysis: Analysis) -> set[int]:
-    """The faces whose mouths clearly fit the voice, each the only one of those seen with it."""
+def find_speaking(analysis: Analysis) -> set[int]:
+    """Return the faces clearly consistent with the voice, each the only one of those visible with it."""
     return {
         track.id
         for track in analysis.tracks

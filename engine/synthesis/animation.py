@@ -1,7 +1,6 @@
-"""A still portrait that speaks: landmarks moved by a motion, the picture bent after them, the inner mouth drawn.
+"""Render synthetic talking heads: move the landmarks, warp the image, draw the mouth interior.
 
-Portrait, motion and voice are separate: who is seen, how they move and what is heard vary independently.
-The bending is piecewise affine over a triangle mesh of the landmarks.
+Portrait, motion and voice vary independently. The warp is piecewise affine over a triangle mesh of the landmarks.
 """
 
 from collections.abc import Iterator
@@ -21,14 +20,14 @@ from engine.types import FPS
 
 
 def animate(portrait: Portrait, motion: Motion) -> Iterator[np.ndarray]:
-    """Yield (H, W, 3) uint8 RGB frames at 25 Hz, one a row of the motion."""
+    """Yield (H, W, 3) uint8 RGB frames at 25 fps, one per row of the motion."""
     mesh = HeadMesh(portrait)
     for row in range(len(motion)):
         yield _draw_frame(portrait, mesh, _place_points(portrait, motion, row), motion, row)
 
 
 def write_clip(path: Path, frames: Iterator[np.ndarray], speech: Speech) -> None:
-    """Write frames at 25 Hz and the speech as H.264 and AAC, whole or not at all."""
+    """Write frames at 25 fps and the speech as H.264 and AAC; the file is complete or absent."""
     partial = path.with_name(path.name + ".part")
     with av.open(str(partial), "w", format="mp4", options={"movflags": "faststart"}) as out:
         sound = out.add_stream("aac", rate=speech.rate_hz, layout="mono", bit_rate=96_000)
@@ -58,7 +57,7 @@ def _sound_frames(speech: Speech) -> Iterator[av.AudioFrame]:
 
 
 def _place_points(portrait: Portrait, motion: Motion, row: int) -> np.ndarray:
-    """(468, 2) pixels of this frame, the head not yet turned."""
+    """(468, 2) pixels of this frame, before the head turn."""
     opened = float(motion.open[row])
     amounts = np.zeros(5)
     amounts[[portraits.OPEN, portraits.SPREAD, portraits.TUCK]] = max(opened, 0.0), motion.spread[row], motion.tuck[row]
@@ -69,7 +68,7 @@ def _place_points(portrait: Portrait, motion: Motion, row: int) -> np.ndarray:
 
 
 class HeadMesh:
-    """Triangles over face, hair and surroundings, and where their corners lie in the picture."""
+    """Triangle mesh of face, hair and surroundings, with its vertices in the image."""
 
     def __init__(self, portrait: Portrait):
         face = portrait.landmarks[: portraits.N_MESH]
@@ -91,13 +90,13 @@ class HeadMesh:
         self.triangles = span_triangles(opened, opened[portraits.INNER_LIPS])  # (M, 3)
 
     def place(self, face: np.ndarray, linear: np.ndarray, shift: np.ndarray) -> np.ndarray:
-        """(V, 2): `face` (468, 3) and the hair turned by `linear` (2, 3) and shifted, the surroundings as they were."""
+        """(V, 2): `face` (468, 3) and the hair turned by `linear` (2, 3) and shifted, the surroundings fixed."""
         solid = np.vstack([face, self.hair]) - self.centre
         return np.vstack([solid @ linear.T + self.centre[:2] + shift, self.edge])
 
 
 def _turn_head(turn_deg: np.ndarray) -> np.ndarray:
-    """(2, 3): what yaw, pitch and roll do to x and y."""
+    """(2, 3): projection of yaw, pitch and roll to x and y."""
     yaw, pitch, roll = np.deg2rad(turn_deg)
     turned = np.array([[np.cos(yaw), 0, np.sin(yaw)], [0, np.cos(pitch), -np.sin(pitch)]])
     return np.array([[np.cos(roll), -np.sin(roll)], [np.sin(roll), np.cos(roll)]]) @ turned
@@ -118,7 +117,7 @@ def _draw_frame(portrait: Portrait, mesh: HeadMesh, points: np.ndarray, motion: 
 
 
 def _draw_inner_mouth(portrait: Portrait, mesh: HeadMesh, target: np.ndarray, opened: float) -> np.ndarray:
-    """(h, w, 3) uint8: the cavity, tongue and teeth; the upper teeth stay with the skull, the lower with the jaw."""
+    """(h, w, 3) uint8: cavity, tongue and teeth; upper teeth fixed to the skull, lower ones to the jaw."""
     x0, y0, x1, y1 = mesh.box
     canvas = np.full((y1 - y0, x1 - x0, 3), (52, 16, 18), np.uint8)
     eye_px = portrait.eye_px

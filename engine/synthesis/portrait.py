@@ -1,6 +1,6 @@
-"""A portrait and how each point of its face can move: landmarks, a closed rest, and five displacement fields.
+"""Portrait with a linear face model: landmarks, shape at rest and five displacement fields.
 
-All motion is linear: a frame's points are the rest plus amounts times fields, in the face's own axes and size.
+The points of a frame are the rest plus amounts times fields, in the axes and size of the face.
 """
 
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ LOWER = np.array(
     ]
 )
 INNER_LIPS = np.array([*UPPER[3], *LOWER[3, -2:0:-1]])
-"""The rim of the mouth's opening, once around."""
+"""Rim of the mouth opening, in order."""
 _UPPER_ROW, _LOWER_ROW = np.arange(11), np.array([0, *range(19, 10, -1), 10])  # rows of INNER_LIPS, corner to corner
 LIP_STRIP = np.array(
     [
@@ -41,7 +41,7 @@ LIP_STRIP = np.array(
         )
     ]
 )
-"""(20, 3) triangles over the mouth's opening, corners being rows of INNER_LIPS."""
+"""(20, 3) triangles of the mouth opening, as rows of INNER_LIPS."""
 OVAL = np.array(
     [
         10,
@@ -105,37 +105,37 @@ N_MESH = 468  # the ten iris points would fold under a closing lid
 OPEN, SPREAD, TUCK, PRESS, BLINK = range(5)
 
 
-@dataclass(frozen=True)  # not slotted: what follows from the fields is kept
+@dataclass(frozen=True)  # not slotted: cached properties
 class Portrait:
-    """A face in a picture, and how each of its points moves."""
+    """Image of a face with landmarks and displacement fields."""
 
     image: np.ndarray  # (H, W, 3) uint8 RGB
     landmarks: np.ndarray  # (478, 3) float32, pixels
 
     @property
     def eye_px(self) -> float:
-        """Distance of the outer eye corners, the unit of all motion."""
+        """Outer eye distance in pixels, the unit of all motion."""
         return float(np.linalg.norm(self.landmarks[LEFT_EYE, :2] - self.landmarks[RIGHT_EYE, :2]))
 
     @cached_property
     def axes(self) -> np.ndarray:
-        """(2, 2) rows: unit vectors to the picture's right along the eyes, and down the face."""
+        """(2, 2) rows: unit vectors along the eyes to the right of the image, and down the face."""
         along = (self.landmarks[LEFT_EYE, :2] - self.landmarks[RIGHT_EYE, :2]) / self.eye_px
         return np.array([along, [-along[1], along[0]]], dtype=np.float64)
 
     @cached_property
     def rest(self) -> np.ndarray:
-        """(468, 2) pixels: the face with its lips just closed, whatever the picture shows."""
+        """(468, 2) pixels: the face with just closed lips."""
         return self.landmarks[:N_MESH, :2] + _close_lips(self)
 
     @cached_property
     def basis(self) -> np.ndarray:
-        """(5, 468, 2) pixels: what one unit of open, spread, tuck, press and blink adds to each point."""
+        """(5, 468, 2) pixels: displacement by one unit of open, spread, tuck, press and blink."""
         return np.stack([_open_lips(self), _spread_lips(self), _tuck_lip(self), _press_lips(self), _shut_lids(self)])
 
     @cached_property
     def sides(self) -> np.ndarray:
-        """(468,) -1 on the person's right to 1 on their left: the corners of the mouth and beyond; 0 in the middle."""
+        """(468,) from -1 at the person's right mouth corner and beyond to 1 at the left one; 0 in the middle."""
         corners = self.rest[[61, 291]]
         half = np.linalg.norm(corners[1] - corners[0]) / 2
         sides: np.ndarray = np.clip((self.rest - corners.mean(0)) @ self.axes[0] / half, -1, 1)
@@ -143,7 +143,7 @@ class Portrait:
 
 
 def find_portrait(image: np.ndarray, nets: FaceNets) -> Portrait:
-    """Find the one face of an RGB picture; `EngineError` where there is none."""
+    """Find the face in an RGB image; `EngineError` where there is none."""
     faces = nets.find_faces(image)
     if not faces:
         raise EngineError("No face was found in the portrait.", "Use a picture of one face seen from the front.")
@@ -152,18 +152,18 @@ def find_portrait(image: np.ndarray, nets: FaceNets) -> Portrait:
     return Portrait(image, mesh.landmarks)
 
 
-# How lips, jaw and lids move. All fields are displacements of the 468 points in pixels.
+# Displacement fields of lips, jaw and lids: the 468 points in pixels.
 
 
 def _in_face(portrait: Portrait, x: np.ndarray | float, y: np.ndarray | float) -> np.ndarray:
-    """(..., 2) pixels of displacements given in eye distances along the face's own axes."""
+    """(..., 2) pixels of displacements given in eye distances along the face axes."""
     x, y = np.broadcast_arrays(np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64))
     return portrait.eye_px * (x[..., None] * portrait.axes[0] + y[..., None] * portrait.axes[1])
 
 
 def _extend(portrait: Portrait, moved: dict[int, np.ndarray]) -> np.ndarray:
     """(468, 2): the given points' displacements, zero at the still points, smooth in between."""
-    from scipy.interpolate import RBFInterpolator  # here: it takes long to import, and the page moves no portrait
+    from scipy.interpolate import RBFInterpolator  # here: slow to import, and the page renders no portrait
 
     still = {int(point): np.zeros(2) for point in _STILL if int(point) not in moved}
     controls = {**still, **moved}
@@ -184,7 +184,7 @@ def _jaw(portrait: Portrait, down: float) -> dict[int, np.ndarray]:
 
 
 def _close_lips(portrait: Portrait) -> np.ndarray:
-    """(468, 2): what brings the inner lip edges together, the lower lip doing most of it."""
+    """(468, 2): closes the inner lip edges, mostly with the lower lip."""
     down = portrait.axes[1]
     gap = (portrait.landmarks[LOWER[3], :2] - portrait.landmarks[UPPER[3], :2]) @ down / portrait.eye_px  # (11,)
     upper = np.array([0.55, 0.7, 0.9, 1.0])[:, None] * 0.35 * gap

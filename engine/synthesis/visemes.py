@@ -1,8 +1,8 @@
-"""Phonemes to face motion: what lips, jaw, lids and head do while somebody says this in a given manner.
+"""Phonemes to motion of lips, jaw, lids and head with given speaking manner parameters.
 
-Each phoneme asks for a mouth; neighbours blend by dominance, so that a vowel colours the consonants about it while
-a closure is always reached (Cohen & Massaro 1993, "Modeling coarticulation in synthetic visual speech").
-Motion knows no picture and no sound: the same motion can move any portrait, another manner the same words.
+Each phoneme has a target mouth shape; neighbours blend by dominance, so that vowels colour adjacent consonants while
+closures are always reached (Cohen & Massaro 1993, "Modeling coarticulation in synthetic visual speech"). Motion is
+independent of portrait and audio.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from engine.synthesis.tts import Phoneme
 from engine.types import FPS
 
 # IPA sound -> (open, spread, tuck, strength): open -0.3 pressed to 1 wide; spread -1 rounded to 1 wide;
-# tuck 0 to 1, lower lip under the upper teeth; strength, how firmly the sound insists on it.
+# tuck 0 to 1, lower lip under the upper teeth; strength, dominance of the target.
 _MOUTHS: dict[str, tuple[float, float, float, float]] = {
     **dict.fromkeys("aɑ", (0.95, 0.2, 0.0, 1.0)),
     "æ": (0.85, 0.5, 0.0, 1.0),
@@ -44,14 +44,14 @@ NOD_SIGMA = 2.0  # frames: the head is slower than the jaw
 
 @dataclass(frozen=True, slots=True)
 class Manner:
-    """How somebody moves while speaking; two manners say the same words visibly differently."""
+    """Speaking manner parameters: they change the motion of the same phonemes."""
 
     openness: float = 1.0  # gain of jaw and lips
     roundness: float = 1.0  # gain of spreading and rounding
-    blend_s: float = 0.045  # reach of a sound into its neighbours
-    lead_s: float = 0.05  # lips ahead of the sound
+    blend_s: float = 0.045  # reach of a phoneme into its neighbours
+    lead_s: float = 0.05  # lips before audio
     head_deg: float = 2.5  # size of head turns
-    head_hz: float = 0.35  # and their pace
+    head_hz: float = 0.35  # rate of head turns
     blinks_per_min: float = 14.0
     seed: int = 0  # of head and blinks
     lag_s: float = 0.0  # lips after jaw
@@ -61,7 +61,7 @@ class Manner:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Motion:
-    """What a face does, one row a frame at 25 Hz."""
+    """Face motion, one row per frame at 25 fps."""
 
     open: np.ndarray  # (T,) -0.3 lips pressed, 0 closed, 1 wide open
     spread: np.ndarray  # (T,) -1 rounded, 1 wide
@@ -77,20 +77,20 @@ class Motion:
 
 
 def move_face(phonemes: tuple[Phoneme, ...], n_frames: int, manner: Manner | None = None) -> Motion:
-    """Move lips with the phonemes, head and lids on their own, as the manner has it."""
+    """Generate motion: lips follow the phonemes, head and lids are random."""
     manner = manner or Manner()
     times_s = np.arange(n_frames) / FPS + manner.lead_s
     jaw = _blend_mouths(phonemes, times_s, manner.blend_s)  # (T, 3)
     lips = _blend_mouths(phonemes, times_s - manner.lag_s, manner.blend_s) if manner.lag_s else jaw
     opened = np.clip(jaw[:, 0] * manner.openness, -0.3, 1.2)
-    chance = np.random.default_rng(manner.seed)
-    turn, shift = _move_head(n_frames, manner, chance)
+    rng = np.random.default_rng(manner.seed)
+    turn, shift = _move_head(n_frames, manner, rng)
     turn[:, 1] += manner.nod_deg * gaussian_filter1d(opened, NOD_SIGMA)
     return Motion(
         open=opened,
         spread=np.clip(lips[:, 1] * manner.roundness, -1.2, 1.2),
         tuck=np.clip(lips[:, 2], 0.0, 1.0),
-        blink=_blink(n_frames, manner, chance),
+        blink=_blink(n_frames, manner, rng),
         turn_deg=turn,
         shift=shift,
         skew=manner.skew,
@@ -109,30 +109,30 @@ def _blend_mouths(phonemes: tuple[Phoneme, ...], times_s: np.ndarray, blend_s: f
 
 
 def _split(phoneme: Phoneme) -> list[tuple[float, float, tuple[float, float, float, float]]]:
-    """Give (start_s, end_s, mouth) of each sound: two for a diphthong, one mouth at rest for a pause."""
+    """Return (start_s, end_s, mouth) of each sound: two for a diphthong, the rest shape for a pause."""
     mouths = [_MOUTHS[sound] for sound in phoneme.name if sound in _MOUTHS] or [_REST]
     edges = np.linspace(phoneme.start_s, phoneme.end_s, len(mouths) + 1)
     return [(float(a), float(b), mouth) for a, b, mouth in zip(edges, edges[1:], mouths, strict=False)]
 
 
-def _move_head(n_frames: int, manner: Manner, chance: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """(T, 3) degrees and (T, 2) eye distances: slow waves of unrelated pace."""
+def _move_head(n_frames: int, manner: Manner, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """(T, 3) degrees and (T, 2) eye distances: sums of slow sine waves."""
     times_s = np.arange(n_frames) / FPS
-    hz = manner.head_hz * chance.uniform(0.4, 1.6, size=(5, 3))
-    phase = chance.uniform(0, 2 * np.pi, size=(5, 3))
-    size = chance.uniform(0.3, 1.0, size=(5, 3))
+    hz = manner.head_hz * rng.uniform(0.4, 1.6, size=(5, 3))
+    phase = rng.uniform(0, 2 * np.pi, size=(5, 3))
+    size = rng.uniform(0.3, 1.0, size=(5, 3))
     waves = (size * np.sin(2 * np.pi * hz * times_s[:, None, None] + phase)).sum(2) / size.sum(1)  # (T, 5) within 1
     turn = waves[:, :3] * manner.head_deg * np.array([1.6, 1.0, 0.8])
     return turn, waves[:, 3:] * 0.012 * manner.head_deg
 
 
-def _blink(n_frames: int, manner: Manner, chance: np.random.Generator) -> np.ndarray:
-    """(T,): lids shut within two frames and open again within four, at chance times."""
+def _blink(n_frames: int, manner: Manner, rng: np.random.Generator) -> np.ndarray:
+    """(T,) blinks at random times: closed within two frames, open within four."""
     closing = np.array([0.5, 1.0, 1.0, 0.7, 0.35, 0.1])
     lids = np.zeros(n_frames + len(closing))
     at = 0.0
     while manner.blinks_per_min > 0:
-        at += 0.6 + chance.exponential(60.0 / manner.blinks_per_min)
+        at += 0.6 + rng.exponential(60.0 / manner.blinks_per_min)
         if at * FPS >= n_frames:
             break
         frame = int(at * FPS)

@@ -1,7 +1,4 @@
-"""A picture bent after the points of a triangle mesh, piecewise affine.
-
-Who bends a face says where its points lie in the picture and where they shall lie; nothing here knows of faces.
-"""
+"""Piecewise affine warp of an image over a triangle mesh, independent of faces."""
 
 from dataclasses import dataclass
 
@@ -15,18 +12,18 @@ Box = tuple[int, int, int, int]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Bent:
-    """The part of a frame that was drawn anew."""
+    """Warped region of a frame."""
 
     image: np.ndarray  # (h, w, 3) uint8
-    covered: np.ndarray  # (h, w) bool: a triangle lies there; elsewhere `image` means nothing
+    covered: np.ndarray  # (h, w) bool: inside a triangle; elsewhere `image` is undefined
 
     def paint(self, part: np.ndarray) -> None:
-        """Put what was drawn over a picture's part of the same box, (h, w, 3) uint8; the rest of it stays."""
+        """Copy the covered pixels into a region of the same box, (h, w, 3) uint8."""
         np.copyto(part, self.image, where=self.covered[..., None])
 
 
 def span_triangles(points: np.ndarray, hole: np.ndarray | None = None) -> np.ndarray:
-    """(M, 3) corners of the Delaunay triangles over points (V, 2), without those in the polygon `hole` (P, 2)."""
+    """(M, 3) Delaunay triangles of points (V, 2), without those in the polygon `hole` (P, 2)."""
     triangles = Delaunay(points).simplices
     if hole is None:
         return triangles
@@ -36,7 +33,7 @@ def span_triangles(points: np.ndarray, hole: np.ndarray | None = None) -> np.nda
 
 
 def bend(image: np.ndarray, source: np.ndarray, target: np.ndarray, triangles: np.ndarray, box: Box) -> Bent:
-    """Move points `source` (V, 2) of the image to `target` (V, 2), drawing the pixels of `box` alone.
+    """Warp points `source` (V, 2) of the image to `target` (V, 2), within `box`.
 
     `triangles` (M, 3) are painted in their order, so a later one hides an earlier one.
     """
@@ -53,12 +50,12 @@ def bend(image: np.ndarray, source: np.ndarray, target: np.ndarray, triangles: n
 
 
 def order_by_depth(triangles: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """The triangles over points (V, 3), the farthest first."""
+    """Sort the triangles of points (V, 3), farthest first."""
     return triangles[np.argsort(-points[triangles, 2].mean(1), kind="stable")]
 
 
 def _paint_owners(target: np.ndarray, triangles: np.ndarray, box: Box) -> np.ndarray:
-    """(h, w) int32: which triangle covers each pixel of the box, -1 where none does."""
+    """(h, w) int32: index of the triangle at each pixel of the box, -1 for none."""
     x0, y0, x1, y1 = box
     owner = np.full((y1 - y0, x1 - x0), -1, np.int32)
     corners = np.round((target[triangles] - [x0, y0]) * 16).astype(np.int32)
@@ -72,7 +69,7 @@ def _map_back(source: np.ndarray, target: np.ndarray, triangles: np.ndarray) -> 
     to, back = target[triangles].astype(np.float64), source[triangles].astype(np.float64)
     edges_to = np.stack([to[:, 1] - to[:, 0], to[:, 2] - to[:, 0]], axis=2)
     edges_back = np.stack([back[:, 1] - back[:, 0], back[:, 2] - back[:, 0]], axis=2)
-    flat = np.abs(np.linalg.det(edges_to)) < 1e-3  # a closed lid or lip: covers no pixel
+    flat = np.abs(np.linalg.det(edges_to)) < 1e-3  # closed lids or lips cover no pixel
     edges_to[flat] = np.eye(2)
     linear = edges_back @ np.linalg.inv(edges_to)
     offset = back[:, 0] - (linear @ to[:, 0, :, None])[..., 0]

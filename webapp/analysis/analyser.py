@@ -193,6 +193,6 @@ class Analyser:
         if isinstance(self._embedder, EngineError):
             raise self._embedder
         on_step("embed", 0, 1)
-        faces = ClipEmbedder(engine.extractor, self._embedder, lambda: engine).tell_faces(seen)
+        faces = ClipEmbedder(engine.extractor, self._embedder, lambda: engine).embed_faces(seen)
         on_step("embed", 1, 1)
         return faces

@@ -209,7 +209,7 @@ def describe_face(face: FaceEmbedding) -> str:
 
 def _look(watcher: ClipEmbedder, clip: Path) -> tuple[FaceEmbedding, ...]:
     with show_progress() as on_step:
-        return watcher.look(clip, on_step)
+        return watcher.embed_clip(clip, on_step)
 
 
 @contextmanager

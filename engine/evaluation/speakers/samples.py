@@ -10,7 +10,7 @@ from scipy.sparse import csr_array
 
 from engine.datasets.manifest import Row, Skipped
 from engine.evaluation.speakers.embeddings import EmbeddedRow
-from engine.style.embedder import Nature, pool_embeddings, weigh
+from engine.style.embedder import Nature, pool_embeddings, sum_length
 
 _Piece = list[EmbeddedRow]  # that stay together
 
@@ -159,7 +159,7 @@ def _pool(kind: _Kind, rows: Sequence[EmbeddedRow], places: Mapping[Path, Row], 
         motion_placed=all(origin.motion_placed for origin in origins),
         face_placed=all(origin.face_placed for origin in origins),
         vector=pooled.vector.astype(np.float64),
-        weight=weigh(pooled),
+        weight=sum_length(pooled),
         seconds=pooled.seconds,
         is_natural=pooled.is_natural,
         names=tuple(one.row.written for one in rows),

@@ -1,4 +1,4 @@
-"""Clips of two made-up people, the astronaut and a stranger with another face, who move as they are told."""
+"""Synthetic clips of two people, the astronaut and one with another face, with given motion."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ TINT = np.array([0.8, 0.95, 1.15])
 
 @dataclass(frozen=True)
 class Part:
-    """What somebody does in a clip."""
+    """Motion and voice of a clip."""
 
     seconds: float = 1.4
     syllables_hz: float = 2.6

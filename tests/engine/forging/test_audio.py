@@ -1,4 +1,4 @@
-"""Sound moved, swapped and patched: what was there, where it was, how loud, and nothing invented."""
+"""Audio manipulation: position, level and presence of the samples."""
 
 import numpy as np
 import pytest
@@ -7,9 +7,9 @@ from engine.forging.audio import (
     SAMPLE_RATE,
     SpeechClip,
     match_level,
-    replace_part,
+    replace_segment,
     shift_sound,
-    speak_over,
+    synthesise_speech,
 )
 
 
@@ -56,7 +56,7 @@ def test_matching_never_clips_nor_raises_silence() -> None:
 
 def test_a_part_is_replaced_and_the_rest_stays_to_the_sample() -> None:
     own, other = tone(hz=200), tone(hz=770)
-    mixed = replace_part(own, other, 0.5, 1.5)
+    mixed = replace_segment(own, other, 0.5, 1.5)
     inside = slice(round(0.51 * SAMPLE_RATE), round(1.49 * SAMPLE_RATE))
     assert np.array_equal(mixed.samples[inside], other.samples[inside])
     for outside in (slice(0, round(0.49 * SAMPLE_RATE)), slice(round(1.51 * SAMPLE_RATE), None)):
@@ -64,8 +64,8 @@ def test_a_part_is_replaced_and_the_rest_stays_to_the_sample() -> None:
     assert np.abs(np.diff(mixed.samples)).max() < 1.3 * np.abs(np.diff(other.samples)).max(), "it clicks"
 
 
-def test_what_the_patch_lacks_is_told_as_absent() -> None:
-    mixed = replace_part(tone(2.0), tone(1.0), 0.5, 1.5)
+def test_missing_samples_of_the_patch_are_absent() -> None:
+    mixed = replace_segment(tone(2.0), tone(1.0), 0.5, 1.5)
     assert (
         mixed.present[:SAMPLE_RATE].all()
         and not mixed.present[round(1.01 * SAMPLE_RATE) : round(1.49 * SAMPLE_RATE)].any()
@@ -73,12 +73,12 @@ def test_what_the_patch_lacks_is_told_as_absent() -> None:
 
 
 def test_a_synthetic_voice_speaks_for_as_long_as_is_asked() -> None:
-    sound, name = speak_over(5 * SAMPLE_RATE, np.random.default_rng(3))
+    sound, name = synthesise_speech(5 * SAMPLE_RATE, np.random.default_rng(3))
     assert len(sound.samples) == 5 * SAMPLE_RATE and sound.present.all() and name.startswith("en-us+")
     per_second = np.square(sound.samples.reshape(5, -1)).mean(1)
     assert (per_second > 1e-5).all()
-    again, same = speak_over(5 * SAMPLE_RATE, np.random.default_rng(3))
-    other, _ = speak_over(5 * SAMPLE_RATE, np.random.default_rng(4))
+    again, same = synthesise_speech(5 * SAMPLE_RATE, np.random.default_rng(3))
+    other, _ = synthesise_speech(5 * SAMPLE_RATE, np.random.default_rng(4))
     loudness = [np.sqrt(np.square(one.samples).reshape(250, -1).mean(1)) for one in (sound, again, other)]
     assert same == name and np.corrcoef(loudness[0], loudness[1])[0, 1] > 0.9
     assert np.corrcoef(loudness[0], loudness[2])[0, 1] < 0.6

@@ -1,4 +1,4 @@
-"""The bench from manifest to folder: what is made is marked and told truly, what is not is named."""
+"""Forgery benchmark from manifest to folder: marks, labels, and reasons of skipped clips."""
 
 import csv
 from dataclasses import replace
@@ -59,7 +59,7 @@ def read_lines(path: Path) -> dict[str, dict[str, str]]:
         }
 
 
-def test_who_owns_what_is_told(made: tuple[Path, dict[str, str]]) -> None:
+def test_owners_are_labelled(made: tuple[Path, dict[str, str]]) -> None:
     lines = read_lines(made[0] / "forged.csv")
     swap = lines["one face-swap astronaut"]
     assert list(swap) == COLUMNS
@@ -99,7 +99,7 @@ def test_every_frame_of_every_clip_is_marked(made: tuple[Path, dict[str, str]]) 
         assert len(found) == 30 and all(found), path.name
 
 
-def test_the_sound_of_a_shifted_clip_is_late_by_what_is_told(made: tuple[Path, dict[str, str]], source: Path) -> None:
+def test_the_audio_of_a_shifted_clip_is_late_by_the_label(made: tuple[Path, dict[str, str]], source: Path) -> None:
     line = read_lines(made[0] / "forged.csv")["one time-shift astronaut"]
     own, moved = open_clip(source / "one.mp4"), open_clip(made[0] / line["path"])
     loudness = [np.sqrt(np.square(clip.audio).reshape(-1, 160).mean(1)) for clip in (own, moved)]
@@ -116,7 +116,7 @@ def test_the_sound_of_a_shifted_clip_is_late_by_what_is_told(made: tuple[Path, d
         ("bar.mp4 (frozen)", "No face is seen in bar.mp4"),
         ("old.mp4", "labelled fake, not real"),
         ("one.mp4 (partial-face)", "lasts 1.20 s"),
-        ("two.mp4 (face-swap)", "Nobody else is there to lend two.mp4 a face"),
+        ("two.mp4 (face-swap)", "There is no donor of a face for two.mp4"),
     ],
 )
 def test_what_was_left_out_is_named_with_its_reason(made: tuple[Path, dict[str, str]], name: str, reason: str) -> None:

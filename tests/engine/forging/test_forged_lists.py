@@ -1,4 +1,4 @@
-"""The lists of the bench are opened in spreadsheets: names that strangers chose do nothing there."""
+"""Lists of the benchmark quote foreign names against formulas of spreadsheets."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Faces, mouths and voices of others: the motion stays its owner's, the face becomes the donor's, the rest stays."""
+"""Swaps of face, mouth and voice: motion of the driver, face of the donor, the rest unchanged."""
 
 from dataclasses import dataclass, replace
 
@@ -12,8 +12,8 @@ from engine.faces.landmark_features import align_heads
 from engine.faces.tracking import track_faces
 from engine.forging.face_swap import Donor, outline_mask, swap_face
 from engine.forging.kinds import Forgery, Kind
-from engine.forging.manipulations import SYNTHETIC, shift_time, speak_over_take, swap
-from engine.forging.source_clips import SourceClip, find_shape, load_take
+from engine.forging.manipulations import SYNTHETIC, replace_voice, shift_audio, swap
+from engine.forging.source_clips import SourceClip, find_shape, load_source_clip
 from engine.synthesis.portrait import N_MESH, OVAL, UPPER_LIDS
 from engine.types import SAMPLE_RATE, FaceTrack, Frame
 from tests.engine.forging.actors import Part, draw_astronaut, draw_stranger, film, load_nets
@@ -26,7 +26,7 @@ def chance(seed: int = 0) -> np.random.Generator:
 
 
 def follow(images: list[np.ndarray]) -> FaceTrack:
-    """Find the face of drawn frames anew."""
+    """Detect the face of drawn frames."""
     (track,) = track_faces([Frame(i, image, True) for i, image in enumerate(images)], load_nets()).tracks
     assert track.seen.all() and len(track.boxes) == len(images)
     return track
@@ -60,12 +60,12 @@ def mean_face(images: list[np.ndarray], landmarks: np.ndarray) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def takes(tmp_path_factory: pytest.TempPathFactory) -> tuple[SourceClip, SourceClip]:
-    """The astronaut, who moves, and the stranger, who lends."""
+    """The astronaut, the driver, and the other person, the donor."""
     folder = tmp_path_factory.mktemp("takes")
     own = film(folder / "own.mp4", draw_astronaut(), Part(seconds=2.2))
     other = film(folder / "other.mp4", draw_stranger(), Part(seconds=1.8, syllables_hz=4.1, phase=2.0, tone_hz=500))
     rows = (Row(1, own, "real", speaker="astronaut", written="own.mp4"), Row(2, other, "real", "stranger"))
-    return load_take(rows[0], load_nets()), load_take(rows[1], load_nets())
+    return load_source_clip(rows[0], load_nets()), load_source_clip(rows[1], load_nets())
 
 
 @dataclass(frozen=True)
@@ -203,8 +203,8 @@ def loudest_hz(samples: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("offset_s", [-0.2, 0.32])
-def test_shifted_time_is_told(takes: tuple[SourceClip, SourceClip], offset_s: float) -> None:
-    forgery = shift_time(takes[0], offset_s)
+def test_shifted_time_is_labelled(takes: tuple[SourceClip, SourceClip], offset_s: float) -> None:
+    forgery = shift_audio(takes[0], offset_s)
     assert forgery.offset_s == offset_s and forgery.sound is not None and takes[0].sound is not None
     own, moved = takes[0].sound.samples, forgery.sound.samples
     lag = round(offset_s * SAMPLE_RATE)
@@ -212,7 +212,7 @@ def test_shifted_time_is_told(takes: tuple[SourceClip, SourceClip], offset_s: fl
 
 
 def test_a_voice_over_is_of_nobody(takes: tuple[SourceClip, SourceClip]) -> None:
-    forgery = speak_over_take(takes[0], chance())
+    forgery = replace_voice(takes[0], chance())
     assert forgery.voice == SYNTHETIC and forgery.face.speaker == forgery.driver.speaker == "astronaut"
     assert forgery.sound is not None and len(forgery.sound.samples) == round(takes[0].seconds * SAMPLE_RATE)
 
@@ -228,7 +228,7 @@ def test_nobody_lends_to_themselves(takes: tuple[SourceClip, SourceClip], kind: 
 def test_nobody_who_is_not_named_lends_or_borrows(takes: tuple[SourceClip, SourceClip], which: int) -> None:
     pair = list(takes)
     pair[which] = replace(pair[which], row=replace(pair[which].row, speaker=""))
-    with pytest.raises(NotForgeable, match="not told"):
+    with pytest.raises(NotForgeable, match="is unknown"):
         swap(Kind.FACE_SWAP, *pair, chance())
 
 
@@ -237,11 +237,11 @@ def test_silent_clips_and_short_ones_are_refused(takes: tuple[SourceClip, Source
     with pytest.raises(NotForgeable, match="no sound"):
         swap(Kind.AUDIO_SWAP, takes[0], silent, chance())
     with pytest.raises(NotForgeable, match="no sound"):
-        shift_time(silent, 0.2)
+        shift_audio(silent, 0.2)
     with pytest.raises(NotForgeable, match=r"1\.80 s"):
         swap(Kind.PARTIAL_FACE, short, takes[0], chance())
     with pytest.raises(NotForgeable, match="too short for a shift"):
-        shift_time(short, 2.0)
+        shift_audio(short, 2.0)
 
 
 def test_shut_eyes_never_cross(takes: tuple[SourceClip, SourceClip]) -> None:

@@ -12,7 +12,7 @@ from engine.faces.landmark_features import align_heads
 from engine.faces.tracking import track_faces
 from engine.forging.kinds import CONTROLS, FORGERIES, LABELS, Kind
 from engine.forging.retiming import control, play_frames
-from engine.forging.source_clips import SourceClip, load_take
+from engine.forging.source_clips import SourceClip, load_source_clip
 from engine.types import Frame
 from tests.engine.forging.actors import Part, draw_astronaut, film, load_nets
 
@@ -22,7 +22,7 @@ SMOOTH = (Kind.RERENDERED, Kind.SMOOTHED, Kind.SMOOTH_WARP, Kind.SMOOTH_SEGMENTS
 @pytest.fixture(scope="module")
 def take(tmp_path_factory: pytest.TempPathFactory) -> SourceClip:
     path = film(tmp_path_factory.mktemp("takes") / "one.mp4", draw_astronaut(), Part(seconds=1.6))
-    return load_take(Row(1, path, "real", speaker="astronaut", written="one.mp4"), load_nets())
+    return load_source_clip(Row(1, path, "real", speaker="astronaut", written="one.mp4"), load_nets())
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +83,7 @@ def test_where_time_is_wrong_there_is_no_sound(take: SourceClip, kind: Kind) -> 
 
 def test_a_clip_too_short_to_be_hurried_is_refused(tmp_path: Path) -> None:
     path = film(tmp_path / "short.mp4", draw_astronaut(), Part(seconds=1.08))
-    short = load_take(Row(1, path, "real", written="short.mp4"), load_nets())
+    short = load_source_clip(Row(1, path, "real", written="short.mp4"), load_nets())
     with pytest.raises(NotForgeable, match="too short to be played faster"):
         control(Kind.FASTER, short, np.random.default_rng(0))
 
@@ -100,7 +100,7 @@ def test_a_smoothed_clip_moves_less(take: SourceClip, rendered: np.ndarray) -> N
 
 @pytest.fixture(scope="module")
 def rendered(take: SourceClip) -> np.ndarray:
-    """(T,) lips of the clip, drawn anew."""
+    """(T,) lips of the rendered clip."""
     return gap(draw(Kind.RERENDERED, take))
 
 

@@ -1,4 +1,4 @@
-"""The main face of a clip, or why it is of no use."""
+"""Main face of a source clip, or the reason of its refusal."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pytest
 
 from engine.datasets.manifest import Row
 from engine.errors import Code, NotForgeable
-from engine.forging.source_clips import SourceClip, load_take, smooth
+from engine.forging.source_clips import SourceClip, load_source_clip, smooth
 from engine.types import FPS, SAMPLE_RATE
 from tests.clips import Film, write_clip
 from tests.engine.forging.actors import Part, draw_astronaut, film, load_nets
@@ -17,7 +17,7 @@ from tests.raising import raises
 @pytest.fixture(scope="module")
 def take(tmp_path_factory: pytest.TempPathFactory) -> SourceClip:
     path = film(tmp_path_factory.mktemp("takes") / "one.mp4", draw_astronaut())
-    return load_take(Row(1, path, "real", speaker="astronaut", written="one.mp4"), load_nets())
+    return load_source_clip(Row(1, path, "real", speaker="astronaut", written="one.mp4"), load_nets())
 
 
 def test_a_take_spans_the_face_at_the_clips_rate(take: SourceClip) -> None:
@@ -49,19 +49,19 @@ def test_smoothing_takes_the_tremor_and_leaves_the_closure() -> None:
 def test_a_clip_without_a_face_is_refused_by_name(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "bar.mp4", Film())
     with pytest.raises(NotForgeable, match=r"No face is seen in bar\.mp4"):
-        load_take(Row(1, path, "real", written="bar.mp4"), load_nets())
+        load_source_clip(Row(1, path, "real", written="bar.mp4"), load_nets())
 
 
 def test_a_face_that_is_seen_too_briefly_is_refused(tmp_path: Path) -> None:
     path = film(tmp_path / "brief.mp4", draw_astronaut(), Part(seconds=0.8))
     with pytest.raises(NotForgeable, match=r"0\.80 s"):
-        load_take(Row(1, path, "real", written="brief.mp4"), load_nets())
+        load_source_clip(Row(1, path, "real", written="brief.mp4"), load_nets())
 
 
-def test_a_file_that_is_no_video_is_told_as_such(tmp_path: Path) -> None:
+def test_a_file_that_is_no_video_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text.mp4").write_text("no video")
     with raises(Code.UNREADABLE_VIDEO):
-        load_take(Row(1, tmp_path / "text.mp4", "real"), load_nets())
+        load_source_clip(Row(1, tmp_path / "text.mp4", "real"), load_nets())
 
 
 def test_a_face_from_the_side_is_not_drawn(take: SourceClip, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Motion apart from shape: what was done can be done again, by the same face and by another."""
+"""Motion independent of shape: replayed by the same face and by another."""
 
 import numpy as np
 import pytest
@@ -9,9 +9,9 @@ from engine.faces.landmarker import BLENDSHAPES
 from engine.forging.source_clips import (
     HeadMotion,
     find_shape,
+    measure_deviation,
     measure_motion,
     measure_turn,
-    measure_unrest,
 )
 from engine.synthesis.portrait import LOWER, LOWER_LIDS, N_MESH, UPPER, UPPER_LIDS
 from engine.types import FaceTrack
@@ -75,7 +75,7 @@ def test_moving_turning_and_nearing_the_head_does_not_deform_the_face(
     assert np.allclose(elsewhere.size, motion.size)
 
 
-def test_pose_is_told_about_its_mean(motion: HeadMotion) -> None:
+def test_pose_is_relative_to_its_mean(motion: HeadMotion) -> None:
     assert np.abs(motion.shift.mean(0)).max() < 1e-9
     assert motion.size.mean() == pytest.approx(1.0)
     assert np.abs(Rotation.from_rotvec(motion.turn).mean().as_rotvec()).max() < 1e-6
@@ -118,6 +118,6 @@ def test_a_neutral_frame_is_the_most_restful() -> None:
     points[3] = (points[3] - points[3].mean(0)) @ turn.T + points[3].mean(0)
     boxes = np.zeros((5, 4), np.float32)
     track = FaceTrack(0, boxes, points, shapes, seen, np.zeros((96, 96, 3), np.uint8))
-    order = np.argsort(measure_unrest(track, find_poses(points))).tolist()
+    order = np.argsort(measure_deviation(track, find_poses(points))).tolist()
     assert order[0] == 4 and order[-1] == 2
     assert measure_turn(find_poses(points))[3] - measure_turn(find_poses(points))[4] > 12

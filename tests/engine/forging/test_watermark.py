@@ -41,7 +41,7 @@ def outline(x: float, y: float, radius: float) -> np.ndarray:
 
 
 def encode(images: list[np.ndarray], crf: int) -> list[np.ndarray]:
-    """What is left after H.264."""
+    """The image after H.264."""
     file = io.BytesIO()
     with av.open(file, "w", format="mp4") as out:
         stream = out.add_stream("libx264", rate=Fraction(25), options={"crf": str(crf), "preset": "veryfast"})
@@ -60,7 +60,7 @@ def mark() -> Mark:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_a_marked_picture_is_told_from_the_same_unmarked(mark: Mark, seed: int) -> None:
+def test_a_marked_image_differs_from_the_unmarked_one(mark: Mark, seed: int) -> None:
     scene = draw_scene(seed)
     assert not find_watermark(scene)
     assert find_watermark(mark.stamp(scene))
@@ -165,7 +165,7 @@ def test_a_picture_whose_words_were_painted_over_does_not_pass(mark: Mark, cover
     marked, area = mark.stamp(draw_scene()), mark.caption.area
     covers = {"black": np.zeros_like(marked), "scene": draw_scene(), "noise": draw_scene(9)}
     marked[area] = covers[cover][area]
-    with raises(Code.UNMARKED_FRAME, match="words"):
+    with raises(Code.UNMARKED_FRAME, match="caption"):
         mark.check(marked)
 
 

@@ -69,7 +69,7 @@ def test_one_frame_without_the_words_and_there_is_no_file(mark: Mark, tmp_path: 
     frames = list(draw(mark))
     frames[5] = frames[5].copy()
     frames[5][mark.caption.area] = 128
-    with raises(Code.UNMARKED_FRAME, match="words"):
+    with raises(Code.UNMARKED_FRAME, match="caption"):
         write_marked_clip(tmp_path / "forged.mp4", frames, mark, Fraction(25), None, "test")
     assert list(tmp_path.iterdir()) == []
 

@@ -1,4 +1,4 @@
-"""What the lips did, as JSON and as lines."""
+"""Lip closure reports as JSON and as lines."""
 
 import json
 
@@ -12,11 +12,11 @@ from tests.raising import raises
 
 def make_report(n_made: int = 6, n_missed: int = 3, n_unseen: int = 1) -> ArticulationReport:
     outcomes = [ClosureOutcome.MADE] * n_made + [ClosureOutcome.MISSED] * n_missed + [ClosureOutcome.UNSEEN] * n_unseen
-    told = [
+    found = [
         Articulation("MBP"[i % 3], i / 4, i / 4 + 0.08, Gesture.CLOSED, _measure(outcome), outcome, 0.75)
         for i, outcome in enumerate(outcomes)
     ]
-    return ArticulationReport("en", 0.0, 8.0, (*told, *_round()))
+    return ArticulationReport("en", 0.0, 8.0, (*found, *_round()))
 
 
 def _measure(outcome: ClosureOutcome) -> float | None:
@@ -29,9 +29,9 @@ def _round() -> tuple[Articulation, ...]:
 
 def test_json_is_read_back_as_it_was() -> None:
     reports = (make_report(), ArticulationReport("en", 1.0, 2.0, ()))
-    laid = json.loads(json.dumps(to_json(reports), allow_nan=False))
-    assert from_json(laid) == reports
-    assert to_json(from_json(laid)) == laid
+    written = json.loads(json.dumps(to_json(reports), allow_nan=False))
+    assert from_json(written) == reports
+    assert to_json(from_json(written)) == written
 
 
 def test_json_tells_counts_share_interval_and_chance() -> None:
@@ -54,10 +54,10 @@ def test_what_is_not_whole_is_refused(damage: dict) -> None:
 
 
 def test_an_outcome_that_is_not_known_is_refused() -> None:
-    laid = to_json([make_report()])
-    laid["faces"][0]["sounds"][0]["outcome"] = "fine"
+    written = to_json([make_report()])
+    written["faces"][0]["sounds"][0]["outcome"] = "fine"
     with raises(Code.REPORT_DAMAGED):
-        from_json(laid)
+        from_json(written)
 
 
 def test_rows_say_what_was_heard_wanted_measured_and_done() -> None:

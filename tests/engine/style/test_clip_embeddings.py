@@ -1,4 +1,4 @@
-"""Who is seen in a clip, and whom of several an enrolment may take."""
+"""Embeddings of the faces of a clip, and the choice of the speaker for an enrolment."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -22,7 +22,7 @@ CLIP = Path("talk.mp4")
 
 
 def draw_track(start: int = 0, n_frames: int = 100, seed: int = 0) -> FaceFeatures:
-    """A face whose motion says which one it is."""
+    """A face with its seed as motion."""
     rows = np.zeros((n_frames, 1), np.float32)
     picture = np.full((96, 96, 3), (200, 40, 10 * seed), np.uint8)
     motion = np.full((n_frames, 1), seed, np.float32)
@@ -37,7 +37,7 @@ def observe(*tracks: FaceFeatures, voiced: slice = slice(None)) -> ClipFeatures:
 
 
 class FakeExtractor:
-    """Sees what it is given."""
+    """Returns given features."""
 
     recipe = "fake"
 
@@ -50,7 +50,7 @@ class FakeExtractor:
 
 
 class FakeEmbedder:
-    """Gives each face a direction of its own; none where it is seen for less than a second."""
+    """Returns a distinct direction for each face; None for less than a second."""
 
     recipe, nature = "fake-dynamics", Nature(0.0, 1.0, 1.0)
 
@@ -62,7 +62,7 @@ class FakeEmbedder:
 
 
 class FakeJudge:
-    """Scores the faces of a clip as it is told."""
+    """Returns given scores for the faces of a clip."""
 
     def __init__(self, scores: Sequence[float | None], reasons: Sequence[Reason | None] = ()):
         reports = [
@@ -77,33 +77,33 @@ class FakeJudge:
 
 
 def never() -> FakeJudge:
-    raise AssertionError("nobody had to be told apart")
+    raise AssertionError("no judge was needed")
 
 
-def make_watcher(seen: ClipFeatures, load_judge: Callable[[], FakeJudge] = never) -> ClipEmbedder:
+def make_embedder(seen: ClipFeatures, load_judge: Callable[[], FakeJudge] = never) -> ClipEmbedder:
     return ClipEmbedder(FakeExtractor(seen), FakeEmbedder(), load_judge)
 
 
-def test_every_face_is_told_with_its_time_and_its_number() -> None:
-    watcher = make_watcher(observe(draw_track(0, 10, 1), draw_track(50, 100, 2), draw_track(500, 30, 3)))
-    found = watcher.look(CLIP)
+def test_every_face_has_its_time_and_number() -> None:
+    embedder = make_embedder(observe(draw_track(0, 10, 1), draw_track(50, 100, 2), draw_track(500, 30, 3)))
+    found = embedder.embed_clip(CLIP)
     assert [(one.face, one.start_s, one.end_s) for one in found] == [(1, 2.0, 6.0), (2, 20.0, 21.2)]
     assert [int(one.embedding.vector.argmax()) for one in found] == [2, 3]
     assert {(one.name, one.sha256, one.face_px) for one in found} == {("talk.mp4", "ab" * 32, 120.0)}
-    assert watcher.recipe == "fake-dynamics"
+    assert embedder.recipe == "fake-dynamics"
 
 
 @pytest.mark.parametrize("tracks", [(), (draw_track(0, 24),)])
-def test_a_clip_without_a_face_for_a_second_is_told(tracks: tuple[FaceFeatures, ...]) -> None:
-    watcher = make_watcher(observe(*tracks))
-    for look in (watcher.look, watcher.find_speaker):
+def test_a_clip_without_a_face_for_a_second_is_refused(tracks: tuple[FaceFeatures, ...]) -> None:
+    embedder = make_embedder(observe(*tracks))
+    for embed in (embedder.embed_clip, embedder.find_speaker):
         with raises(Code.NOBODY_SEEN, match=r"talk\.mp4"):
-            look(CLIP)
+            embed(CLIP)
 
 
 def test_one_face_is_the_speaker_and_a_bystander_does_not_count() -> None:
-    watcher = make_watcher(observe(draw_track(0, 300, 1), draw_track(10, 29, 2)))
-    assert watcher.find_speaker(CLIP).face == 0
+    embedder = make_embedder(observe(draw_track(0, 300, 1), draw_track(10, 29, 2)))
+    assert embedder.find_speaker(CLIP).face == 0
 
 
 @pytest.mark.parametrize(
@@ -123,12 +123,12 @@ def test_of_several_faces_the_one_whose_mouth_clearly_fits_the_voice_is_taken(
     scores: list[float | None], reasons: list[Reason], speaker: int | None
 ) -> None:
     seen = observe(draw_track(0, 100, 1), draw_track(0, 90, 2))
-    watcher = make_watcher(seen, lambda: FakeJudge(scores, reasons))
+    embedder = make_embedder(seen, lambda: FakeJudge(scores, reasons))
     if speaker is None:
         with raises(Code.MANY_FACES, match="2 faces are seen"):
-            watcher.find_speaker(CLIP)
+            embedder.find_speaker(CLIP)
     else:
-        assert watcher.find_speaker(CLIP).face == speaker
+        assert embedder.find_speaker(CLIP).face == speaker
 
 
 def test_the_judge_is_loaded_once_and_not_before_it_is_needed() -> None:
@@ -138,26 +138,26 @@ def test_the_judge_is_loaded_once_and_not_before_it_is_needed() -> None:
         loaded.append(1)
         return FakeJudge([0.6, 0.1])
 
-    watcher = make_watcher(observe(draw_track(0, 100, 1), draw_track(0, 90, 2)), load)
-    watcher.look(CLIP)
+    embedder = make_embedder(observe(draw_track(0, 100, 1), draw_track(0, 90, 2)), load)
+    embedder.embed_clip(CLIP)
     assert loaded == []
-    assert [watcher.find_speaker(CLIP).face for _ in range(2)] == [0, 0] and loaded == [1]
+    assert [embedder.find_speaker(CLIP).face for _ in range(2)] == [0, 0] and loaded == [1]
 
 
 def test_without_sound_all_the_time_that_the_face_is_seen_counts() -> None:
     seen = observe(draw_track(100, 400, 1), voiced=slice(0, 0))
     silent = replace(seen, audio=replace(seen.audio, present=np.zeros_like(seen.audio.present)))
-    (mute,) = make_watcher(silent).look(CLIP)
+    (mute,) = make_embedder(silent).embed_clip(CLIP)
     assert not mute.has_sound and to_sample(mute).embedding.seconds == mute.speech_s == 16.0
-    (unspoken,) = make_watcher(seen).look(CLIP)
+    (unspoken,) = make_embedder(seen).embed_clip(CLIP)
     assert unspoken.has_sound and unspoken.speech_s == 0
 
 
 def test_a_sample_counts_the_seconds_with_speech() -> None:
     seen = observe(draw_track(100, 400, 1), voiced=slice(0, 300))
-    (sighting,) = make_watcher(seen).look(CLIP)
-    sample = to_sample(sighting, "monday")
-    assert (sighting.embedding.seconds, sighting.speech_s, sample.embedding.seconds) == (16.0, 8.0, 8.0)
+    (face,) = make_embedder(seen).embed_clip(CLIP)
+    sample = to_sample(face, "monday")
+    assert (face.embedding.seconds, face.speech_s, sample.embedding.seconds) == (16.0, 8.0, 8.0)
     assert (sample.source_name, sample.source_hash, sample.session) == ("talk.mp4", "ab" * 32, "monday")
     assert sample.thumbnail is not None and sample.face_px == 120.0
     picture = cv2.imdecode(np.frombuffer(sample.thumbnail, np.uint8), cv2.IMREAD_COLOR)
@@ -166,15 +166,15 @@ def test_a_sample_counts_the_seconds_with_speech() -> None:
 
 @pytest.mark.parametrize(("n_voiced", "is_enough"), [(24, False), (25, True), (0, False)])
 def test_a_second_of_speech_is_wanted_of_each_clip(n_voiced: int, is_enough: bool) -> None:
-    (sighting,) = make_watcher(observe(draw_track(0, 400, 1), voiced=slice(0, n_voiced))).look(CLIP)
+    (face,) = make_embedder(observe(draw_track(0, 400, 1), voiced=slice(0, n_voiced))).embed_clip(CLIP)
     if is_enough:
-        assert to_sample(sighting).embedding.seconds == 1.0
+        assert to_sample(face).embedding.seconds == 1.0
     else:
-        with raises(WebCode.NOT_ENOUGH_SPEECH, match=r"talk\.mp4 speech is heard for"):
-            to_sample(sighting)
+        with raises(WebCode.NOT_ENOUGH_SPEECH, match=r"talk\.mp4 has"):
+            to_sample(face)
 
 
-def test_steps_are_told() -> None:
-    told: list[str] = []
-    make_watcher(observe(draw_track())).look(CLIP, lambda name, completed, total: told.append(name))
-    assert told == ["read"]
+def test_steps_are_reported() -> None:
+    found: list[str] = []
+    make_embedder(observe(draw_track())).embed_clip(CLIP, lambda name, completed, total: found.append(name))
+    assert found == ["read"]

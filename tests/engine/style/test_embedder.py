@@ -1,6 +1,7 @@
-"""Windows become embeddings, embeddings are pooled, and a motion that is far from natural is told."""
+"""Window embeddings are averaged and pooled, unnatural motion is marked; the static baseline follows the shape."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,19 +10,22 @@ import torch
 from safetensors.torch import save_file
 
 from engine.errors import WeightsDamaged, WeightsForbidden, WeightsMissing
-from engine.faces.face_crops import N_POINTS, SIZE, AlignedFaces
+from engine.faces.face_crops import N_POINTS, POINTS, SIZE, AlignedFaces
 from engine.faces.landmark_features import N_MOTION
+from engine.faces.mouth_crops import MEAN_FACE
 from engine.features.records import AudioFeatures, ClipFeatures, FaceFeatures
 from engine.models.dvp import DVP, DVPOptions, write_options
 from engine.settings import Settings
 from engine.style.embedder import (
+    MEAN_SHAPE,
     Dynamics,
     EmbeddingOptions,
     Nature,
+    StaticFace,
     join_windows,
     load_dynamics,
     pool_embeddings,
-    weigh,
+    sum_length,
 )
 from engine.types import DynamicEmbedding
 from engine.weights import registry
@@ -70,7 +74,7 @@ def observe(track: FaceFeatures) -> ClipFeatures:
 
 @pytest.fixture(scope="module")
 def model() -> DVP:
-    """A network that nobody trained."""
+    """An untrained network."""
     torch.manual_seed(0)
     made = DVP(SIZES, 2)
     made.natural.copy_(torch.tensor([2.0, 0.6, 0.8]))
@@ -118,7 +122,7 @@ def test_of_untouched_clips_hardly_any_is_refused_and_none_that_is_far_off_is_le
         assert not any(NATURE.admits(one - 6.5, n) for one in evidence[:1000])
 
 
-def test_windows_are_averaged_and_their_spread_told() -> None:
+def test_windows_are_averaged_with_their_spread() -> None:
     vectors, evidence = draw_windows(7)
     found = join(vectors, evidence)
     mean = vectors.mean(0, dtype=np.float64)
@@ -149,7 +153,7 @@ def test_pooling_is_as_if_all_windows_were_of_one_clip_in_any_order_and_grouping
         assert (pooled.n_windows, pooled.is_natural) == (12, whole.is_natural)
         assert pooled.spread == pytest.approx(whole.spread, abs=1e-6)
         assert (pooled.evidence, pooled.seconds) == (pytest.approx(whole.evidence), pytest.approx(whole.seconds))
-        assert weigh(pooled) == pytest.approx(np.linalg.norm(vectors.sum(0)), abs=1e-4)
+        assert sum_length(pooled) == pytest.approx(np.linalg.norm(vectors.sum(0)), abs=1e-4)
 
 
 def test_the_rule_is_applied_anew_to_what_is_pooled() -> None:
@@ -175,10 +179,10 @@ def test_a_face_is_embedded_from_its_windows(model: DVP) -> None:
     track = draw_track(70)
     found = Dynamics(model, "r", NATURE).embed(observe(track), track)
     assert found is not None and track.faces is not None
-    told = model.embed(track.motion, track.faces, track.seen)
-    np.testing.assert_allclose(found.vector @ told.vectors.mean(0), 1 - found.spread, atol=1e-5)
+    embedded = model.embed(track.motion, track.faces, track.seen)
+    np.testing.assert_allclose(found.vector @ embedded.vectors.mean(0), 1 - found.spread, atol=1e-5)
     assert (found.n_windows, found.seconds, found.recipe) == (2, 62 / 25, "r")
-    assert found.evidence == pytest.approx(told.evidence.mean(), abs=1e-6)
+    assert found.evidence == pytest.approx(embedded.evidence.mean(), abs=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -196,7 +200,7 @@ def test_less_than_a_second_of_a_face_gives_no_embedding(
 
 def test_an_observation_without_faces_is_a_mistake(model: DVP) -> None:
     track = draw_track(has_faces=False)
-    with pytest.raises(ValueError, match="extract with `cut_faces`"):
+    with pytest.raises(ValueError, match="no face crops"):
         Dynamics(model, "r", NATURE).embed(observe(track), track)
 
 
@@ -235,3 +239,63 @@ def test_weights_that_are_missing_damaged_or_of_another_use_are_refused(
     write_weights(tmp_path, model).write_bytes(b"cut")
     with pytest.raises(WeightsDamaged):
         load_dynamics(settings)
+
+
+def draw_person(person: int, n_frames: int = 60, seed: int = 0, talk: float = 1.0) -> FaceFeatures:
+    """A face of its own shape with independently moving points."""
+    shape = MEAN_SHAPE + np.random.default_rng(1000 + person).normal(size=(N_POINTS, 2))
+    motion = talk * np.random.default_rng(seed).normal(size=(n_frames, N_POINTS, 2))
+    track = draw_track(n_frames, seed)
+    assert track.faces is not None
+    return replace(track, faces=AlignedFaces(track.faces.pictures, (shape + motion).astype(np.float32)))
+
+
+def embed(track: FaceFeatures) -> np.ndarray:
+    found = StaticFace().embed(observe(track), track)
+    assert found is not None
+    return found.vector
+
+
+def test_one_shape_is_one_person_however_it_moves() -> None:
+    ada, again, ben = (embed(draw_person(*who)) for who in ((1, 60, 0), (1, 75, 1), (2, 60, 0)))
+    assert ada @ again > 0.95
+    assert abs(ada @ ben) < 0.3
+    still, reversed_ = draw_person(1), draw_person(1)
+    assert still.faces is not None and reversed_.faces is not None
+    turned = AlignedFaces(reversed_.faces.pictures, reversed_.faces.points[::-1].copy())
+    np.testing.assert_allclose(embed(replace(reversed_, faces=turned)), embed(still), atol=1e-5)
+
+
+def test_the_mean_shape_is_an_upright_face_in_its_place() -> None:
+    assert MEAN_SHAPE.shape == (N_POINTS, 2)
+    corners = (MEAN_FACE - (64, 68)) * 0.5
+    for vertex, row in ((33, 1), (133, 2), (362, 3), (263, 4), (2, 0)):
+        assert np.abs(MEAN_SHAPE[POINTS.index(vertex)] - corners[row]).max() < 2.0
+    left, right = MEAN_SHAPE[POINTS.index(61)], MEAN_SHAPE[POINTS.index(291)]
+    assert left[0] < 32 < right[0] and abs(left[1] - right[1]) < 1
+    assert MEAN_SHAPE[POINTS.index(152)][1] > 60 > 20 > MEAN_SHAPE[POINTS.index(105)][1]  # chin below, brow above
+
+
+def test_all_is_natural_and_nothing_is_refused() -> None:
+    track = draw_person(1, 60)
+    found = StaticFace().embed(observe(track), track)
+    assert found is not None
+    assert (found.is_natural, found.evidence, found.n_windows, found.seconds) == (True, 0.0, 2, 2.4)
+    assert found.recipe == StaticFace().recipe and StaticFace().nature.admits(found.evidence, 100)
+    assert 0 < found.spread < 0.1
+
+
+def test_frames_that_were_not_seen_have_no_part_in_it() -> None:
+    track = draw_person(1, 60)
+    assert track.faces is not None
+    points, seen = track.faces.points.copy(), np.arange(60) < 40
+    points[~seen] = 999
+    hidden = replace(track, seen=seen, faces=AlignedFaces(track.faces.pictures, points))
+    assert embed(hidden) @ embed(track) > 0.98
+    assert StaticFace().embed(observe(hidden), replace(hidden, seen=np.arange(60) < 24)) is None
+
+
+def test_the_static_baseline_refuses_features_without_faces() -> None:
+    track = draw_track(has_faces=False)
+    with pytest.raises(ValueError, match="no face crops"):
+        StaticFace().embed(observe(track), track)

@@ -1,4 +1,4 @@
-"""Manners: what makes the same words look different."""
+"""Speaking manner parameters change the motion of equal phonemes."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""A picture bent after its points: what does not move stays, what moves arrives, what has no triangle is told."""
+"""Warp of an image: fixed points stay, moved points arrive, uncovered pixels are marked."""
 
 import numpy as np
 
@@ -11,7 +11,7 @@ BOX = (0, 0, SIDE, SIDE)
 
 
 def ramp() -> np.ndarray:
-    """(40, 40, 3) uint8: red tells x, green tells y."""
+    """(40, 40, 3) uint8: red encodes x, green encodes y."""
     y, x = np.mgrid[0:SIDE, 0:SIDE]
     return np.stack([5 * x, 5 * y, np.zeros_like(x)], axis=-1).astype(np.uint8)
 
@@ -41,7 +41,7 @@ def test_a_part_of_the_picture_is_drawn_as_the_whole_would_be() -> None:
     assert np.array_equal(part.image, whole.image[5:25, 10:30])
 
 
-def test_a_hole_has_no_triangle_and_its_pixels_are_told() -> None:
+def test_a_hole_has_no_triangle_and_its_pixels_are_uncovered() -> None:
     ring = 20 + 8 * np.array([(np.cos(a), np.sin(a)) for a in np.linspace(0, 2 * np.pi, 12, endpoint=False)])
     points = np.vstack([CORNERS, ring])
     whole, pierced = span_triangles(points), span_triangles(points, ring)

@@ -51,18 +51,20 @@ def draw_sighting(path: Path, face: int = 0) -> FaceEmbedding:
 
 
 class FakeWatcher:
-    """Sees who the name of a file says."""
+    """Returns the faces that the file name lists."""
 
     recipe = RECIPE
 
-    def look(self, path: Path, on_step: OnStep = lambda name, completed, total: None) -> tuple[FaceEmbedding, ...]:
+    def embed_clip(
+        self, path: Path, on_step: OnStep = lambda name, completed, total: None
+    ) -> tuple[FaceEmbedding, ...]:
         if path.stem.startswith("broken"):
             raise Code.UNREADABLE_VIDEO("The file is empty, wanted a video", "Fetch it again.")
         names = path.stem.split("+")
         return tuple(draw_sighting(path.with_stem(name), face) for face, name in enumerate(names))
 
     def find_speaker(self, path: Path, on_step: OnStep = lambda name, completed, total: None) -> FaceEmbedding:
-        found = self.look(path)
+        found = self.embed_clip(path)
         if len(found) > 1:
             raise Code.MANY_FACES(f"2 faces are seen in {path.name}.", "Cut it.")
         return found[0]
