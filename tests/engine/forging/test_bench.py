@@ -173,19 +173,19 @@ def test_unnamed_people_and_silent_clips_are_no_partners() -> None:
     assert len(order_partners(Kind.FACE_SWAP, rows[0], silent, BenchOptions(()))) == 2
 
 
-def test_a_clip_is_looked_at_once_even_where_it_is_of_no_use(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    looked: list[str] = []
+def test_a_clip_is_loaded_once_even_where_it_is_unusable(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[str] = []
 
     def refuse(row: Row, nets: object, limits: object) -> SourceClip:
-        looked.append(row.written)
+        loaded.append(row.written)
         raise EngineError("no use")
 
-    monkeypatch.setattr("engine.forging.bench.load_take", refuse)
+    monkeypatch.setattr("engine.forging.bench.load_source_clip", refuse)
     studio, rows = ForgingTools(load_nets()), people()
     for row in (rows[0], rows[1], rows[0]):
         with pytest.raises(EngineError, match="no use"):
             studio.load(row)
-    assert looked == ["0-0.mp4", "0-1.mp4"]
+    assert loaded == ["0-0.mp4", "0-1.mp4"]
 
 
 def test_a_folder_that_cannot_be_written_is_named(source: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import av
 import numpy as np
 import pytest
 
-from engine import evaluation
+from engine import evaluation, forging
 from engine.errors import Code, NotForgeable
 from engine.forging import watermark
 from engine.forging.audio import SpeechClip
@@ -132,24 +132,26 @@ def test_an_odd_size_is_kept(tmp_path: Path) -> None:
 
 
 def opens_containers(source: str) -> bool:
-    """Does a module import what could write a video?"""
+    """Whether a module imports a writer of video."""
     names = [
         alias.name if isinstance(node, ast.Import) else f"{node.module}.{alias.name}"
         for node in ast.walk(ast.parse(source))
         if isinstance(node, ast.Import | ast.ImportFrom)
         for alias in node.names
     ]
-    return any(name.split(".")[0] == "av" or name.endswith((".write_clip", ".puppets")) for name in names)
+    return any(name.split(".")[0] == "av" or name.endswith((".write_clip", "synthesis.animation")) for name in names)
 
 
 def test_no_other_module_of_the_bench_could_write_a_video() -> None:
-    (folder,) = evaluation.__path__
-    modules = {path.name: path.read_text("utf-8") for path in Path(folder).glob("*.py")}
-    assert {"forge.py", "swaps.py", "faceswap.py", "controls.py"} <= set(modules)
-    in_memory = modules.pop("perturbations.py")  # degrades clips on their way into a measurement, and keeps none
+    folders = [Path(folder) for room in (evaluation, forging) for folder in room.__path__]
+    modules = {
+        f"{path.parent.name}/{path.name}": path.read_text("utf-8") for one in folders for path in one.glob("*.py")
+    }
+    assert {f"forging/{name}.py" for name in ("bench", "manipulations", "face_swap", "retiming")} <= set(modules)
+    in_memory = modules.pop("evaluation/perturbations.py")  # degrades clips in memory for a measurement
     assert set(re.findall(r"av\.open\(([^,)]+)", in_memory)) == {"coded"}
     assert in_memory.count("coded = io.BytesIO()") + in_memory.count("coded = [], io.BytesIO()") == 2
-    assert [name for name, source in modules.items() if opens_containers(source)] == ["marked_clips.py"]
+    assert [name for name, source in modules.items() if opens_containers(source)] == ["forging/watermark.py"]
     assert not any("VideoWriter" in source or "imwrite" in source for source in modules.values())
 
 
