@@ -1,4 +1,4 @@
-"""Forgery benchmark from manifest to folder: marks, labels, and reasons of skipped clips."""
+"""Forgery benchmark from manifest to folder: marks, labels, quoted lists, and reasons of skipped clips."""
 
 import csv
 from dataclasses import replace
@@ -11,13 +11,14 @@ from typer.testing import CliRunner
 
 from engine.datasets.manifest import Row, read_manifest
 from engine.errors import EngineError, FolderUnwritable
-from engine.forging.bench import COLUMNS, BenchOptions, ForgingTools, forge_clips, order_partners
+from engine.forging.bench import COLUMNS, BenchOptions, ForgingTools, _open_lists, forge_clips, order_partners
 from engine.forging.kinds import CONTROLS, FORGERIES, Kind
 from engine.forging.source_clips import SourceClip
 from engine.forging.watermark import WORDS, find_watermark
 from engine.media.clip import open_clip
 from tests.clips import Film, write_clip
 from tests.engine.forging.actors import Part, draw_astronaut, draw_stranger, film, load_nets
+from tests.payloads import PAYLOADS, check_csv
 from webapp.cli.forge import read_kinds, read_offsets, spread_rows
 from webapp.cli.main import app
 
@@ -244,3 +245,26 @@ def test_the_command_fails_where_nothing_can_be_made(source: Path, tmp_path: Pat
 def test_help_is_the_commands_own() -> None:
     done = CliRunner().invoke(app, ["forge", "--help"])
     assert done.exit_code == 0 and "--kinds" in done.output
+
+
+def write_lists(folder: Path, text: str) -> Path:
+    original = Row(number=1, path=folder / "a.mp4", label="real", speaker=text, source=text, method="")
+    with _open_lists(folder, [original]) as add_line:
+        add_line(dict.fromkeys(COLUMNS, text) | {"path": "b.mp4", "label": "fake", "offset_s": "-0.2"})
+    return folder / "manifest.csv"
+
+
+def read(path: Path) -> str:
+    with path.open(encoding="utf-8", newline="") as file:
+        return file.read()
+
+
+def test_names_are_no_formulas(tmp_path: Path) -> None:
+    check_csv(lambda text: read(write_lists(tmp_path, text)))
+    check_csv(lambda text: read(write_lists(tmp_path, text).with_name("forged.csv")))
+
+
+def test_names_are_read_back_as_they_were(tmp_path: Path) -> None:
+    for text in PAYLOADS:
+        first = read_manifest(write_lists(tmp_path, text))[0]
+        assert first.speaker == first.source == text
