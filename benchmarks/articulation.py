@@ -18,11 +18,11 @@ from rich.table import Table
 from engine.datasets.manifest import Row
 from engine.errors import EngineError
 from engine.evaluation.lip_closures import (
-    ArticulationFigures,
-    ArticulationTrials,
-    ClosureAnswer,
-    Talk,
-    evaluate_articulation,
+    ClosureClip,
+    ClosureResult,
+    LipClosureOptions,
+    LipClosureResults,
+    evaluate_lip_closures,
 )
 from engine.evaluation.measurements import MIN_TRACK, choose_rows, read_rows
 from engine.features.cache import FeatureCache, extract_cached
@@ -41,7 +41,7 @@ class Listener:
         self.extractor, self.cache, self.recogniser = extractor, cache, recogniser
         self.heard_s = self.took_s = 0.0
 
-    def listen(self, row: Row) -> Talk | str:
+    def listen(self, row: Row) -> ClosureClip | str:
         """Give the face that is measured longest with the sounds of its clip, or why there is none."""
         try:
             seen = extract_cached(row.path, self.extractor, self.cache)
@@ -55,10 +55,10 @@ class Listener:
         sounds = self.recogniser.recognise(audio, seen.audio.voiced)
         self.took_s += time.process_time() - began
         self.heard_s += len(audio) / SAMPLE_RATE
-        return Talk(row, max(faces, key=lambda track: int(track.seen.sum())), seen.audio.voiced, sounds)
+        return ClosureClip(row, max(faces, key=lambda track: int(track.seen.sum())), seen.audio.voiced, sounds)
 
 
-def print_figures(figures: Sequence[ArticulationFigures], console: Console) -> None:
+def print_figures(figures: Sequence[LipClosureResults], console: Console) -> None:
     """Print a table for each length and kind."""
     for one in figures:
         title = f"{one.kind}, {one.seconds:g} s of speech; {one.n_too_few} samples had too few sounds"
@@ -71,7 +71,7 @@ def print_figures(figures: Sequence[ArticulationFigures], console: Console) -> N
     console.print("AUC by how far fewer are missed than by chance; in the first row, by the share missed alone.")
 
 
-def _lay(told: ClosureAnswer, n_trials: int) -> tuple[str, ...]:
+def _lay(told: ClosureResult, n_trials: int) -> tuple[str, ...]:
     ci = "-" if told.parting.ci is None else f"{told.parting.ci[0]:.3f} to {told.parting.ci[1]:.3f}"
     shares = ["-" if value is None else f"{value:.1%}" for value in (told.share, told.by_chance)]
     sounds = "-" if told.n_sounds is None else f"{told.n_sounds:.1f}"
@@ -104,7 +104,7 @@ def main(
                 unheard.append((row.written, found))
             else:
                 talks.append(found)
-    figures = evaluate_articulation(talks, ArticulationTrials(tuple(map(float, seconds.split(","))), seed=seed))
+    figures = evaluate_lip_closures(talks, LipClosureOptions(tuple(map(float, seconds.split(","))), seed=seed))
     print_figures(figures, console)
     people = len({talk.row.person for talk in talks if talk.row.is_real})
     console.print(f"{len(talks)} clips, of {people} people with real ones; {len(useless)} rows of no use for it.")

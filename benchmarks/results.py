@@ -22,9 +22,15 @@ from benchmarks.standins import StandIns, choose_one_each, load_stand_ins
 from engine.datasets.manifest import Row, read_manifest
 from engine.errors import EngineError
 from engine.evaluation.bench import ConsistencyBenchmark, EvaluationOptions
-from engine.evaluation.consistency import Judged, evaluate_judged, evaluate_planted
-from engine.evaluation.measurements import MeasuredRow, choose_rows, measure_observation
-from engine.evaluation.robustness import RobustnessOptions, RobustnessReport, Step, Watch, measure_robustness
+from engine.evaluation.consistency import ScoredRows, evaluate_planted, evaluate_scored_rows
+from engine.evaluation.measurements import MeasuredRow, choose_rows, measure_features
+from engine.evaluation.robustness import (
+    PerturbedExtractor,
+    RobustnessOptions,
+    RobustnessReport,
+    Step,
+    measure_robustness,
+)
 from engine.features.cache import FeatureCache, extract_cached
 from engine.features.extractor import FeatureExtractor
 from engine.settings import Settings
@@ -67,7 +73,7 @@ class Hall:
         except EngineError as error:
             sys.stderr.write(f"{row.written}: {error.message}\n")
             return None
-        told = measure_observation(row, seen, self.stand_ins.choose(row), min_seconds)
+        told = measure_features(row, seen, self.stand_ins.choose(row), min_seconds)
         return None if isinstance(told, str) else told
 
 
@@ -121,7 +127,7 @@ def measure_dubbed(hall: Hall, measured: Measured) -> Measured:
     judged = hall.stand_ins.deal(found)
     return replace(
         measured,
-        dubbed=evaluate_judged(judged, False, EvaluationOptions(in_depth=True)),
+        dubbed=evaluate_scored_rows(judged, False, EvaluationOptions(in_depth=True)),
         offsets=evaluate_planted(judged),
         dubbed_of=count(found),
     )
@@ -134,13 +140,13 @@ def measure_forged(hall: Hall, measured: Measured) -> Measured:
     options = EvaluationOptions(seconds=(), trim_silence=True, in_depth=True, first_s=())
     long = [one for one in found if len(one.clip.mask) >= FORGED_S * 25]
     begun = [
-        Judged(one.engine, ConsistencyBenchmark(one.engine, one.rows, True, options).begin(SHORT_S))
+        ScoredRows(one.engine, ConsistencyBenchmark(one.engine, one.rows, True, options).measure_prefixes(SHORT_S))
         for one in hall.stand_ins.deal(found)
     ]
     return replace(
         measured,
-        forged=evaluate_judged(hall.stand_ins.deal(long), True, options),
-        forged_short=evaluate_judged(begun, True, replace(options, trim_silence=False, in_depth=False)),
+        forged=evaluate_scored_rows(hall.stand_ins.deal(long), True, options),
+        forged_short=evaluate_scored_rows(begun, True, replace(options, trim_silence=False, in_depth=False)),
         forged_of=count(long),
         forged_short_of=count(found),
     )
@@ -149,7 +155,7 @@ def measure_forged(hall: Hall, measured: Measured) -> Measured:
 def measure_worse(hall: Hall, seconds: float, people: int, steps: Sequence[Step]) -> RobustnessReport:
     """Make the first seconds of one clip of each of so many people worse."""
     rows = choose_one_each([one.row for one in hall.measure(in_sync(hall.rows), seconds)], people)
-    watch, options = Watch(hall.extractor, hall.keep, seconds), RobustnessOptions(tuple(steps), seconds)
+    watch, options = PerturbedExtractor(hall.extractor, hall.keep, seconds), RobustnessOptions(tuple(steps), seconds)
     with show_counts() as on_step:
         return measure_robustness(rows, hall.stand_ins.choose, watch, options, on_step)
 

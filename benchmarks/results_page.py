@@ -8,8 +8,8 @@ import jinja2
 import plotly.graph_objects as go
 
 from benchmarks.results_records import Measured
-from engine.evaluation.plots import draw_consistency, plot_robustness, write_pictures
-from engine.evaluation.results import Against, Discrimination, Share, Trimmed
+from engine.evaluation.plots import plot_consistency, plot_robustness, write_pictures
+from engine.evaluation.results import Discrimination, MethodResult, Share, Trimmed
 from engine.evaluation.robustness import PerturbationResult
 from webapp.cli.robustness import name_step
 
@@ -28,10 +28,10 @@ def draw_results(measured: Measured, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     figures: dict[str, go.Figure] = {}
     if measured.dubbed:
-        drawn = draw_consistency(measured.dubbed)
+        drawn = plot_consistency(measured.dubbed)
         figures |= {name: drawn[name] for name in ("windows", "lengths", "ablations")}
     if measured.forged:
-        drawn = draw_consistency(measured.forged)
+        drawn = plot_consistency(measured.forged)
         figures |= {name: drawn[name] for name in ("scores", "methods")}
     for name, report in (("picture", measured.picture), ("sound", measured.sound)):
         if report:
@@ -66,7 +66,7 @@ def _load() -> jinja2.Environment:
     return found
 
 
-def order_methods(methods: Mapping[str, Against]) -> list[tuple[str, Against]]:
+def order_methods(methods: Mapping[str, MethodResult]) -> list[tuple[str, MethodResult]]:
     """Sort methods by AUC, those of few clips last."""
     return sorted(methods.items(), key=lambda item: (item[1].n < FEW, item[1].auc or 0.0))
 
@@ -76,7 +76,7 @@ def find_highest(outcomes: Sequence[PerturbationResult], field: str) -> Perturba
     return max(outcomes, key=lambda one: share.share if (share := getattr(one, field)) else 0.0)
 
 
-def measure_move(trimmed: Trimmed, plain: Mapping[str, Against]) -> float:
+def measure_move(trimmed: Trimmed, plain: Mapping[str, MethodResult]) -> float:
     """Measure by how much the AUC of any method moves when silence is cut away."""
     pairs = [(one.auc, trimmed.per_method[name].auc) for name, one in plain.items() if name in trimmed.per_method]
     return max((abs(after - before) for before, after in pairs if before is not None and after is not None), default=0)
@@ -96,13 +96,13 @@ def name_done(one: PerturbationResult) -> str:
     return f"{step['perturbation']} ({step['strength']:g}{unit})"
 
 
-def name_auc(one: Discrimination | Against) -> str:
+def name_auc(one: Discrimination | MethodResult) -> str:
     """Format an AUC with its interval, in short."""
     ci = f" ({one.ci[0]:.2f} to {one.ci[1]:.2f})" if one.ci else ""
     return f"{number(one.auc, 2)}{ci}"
 
 
-def name_interval(one: Discrimination | Against) -> str:
+def name_interval(one: Discrimination | MethodResult) -> str:
     """Format the interval of an AUC, and over what it was resampled where that is not people."""
     over = "" if one.ci_over == "people" else " (over clips)"
     return "-" if one.ci is None else f"{one.ci[0]:.3f} to {one.ci[1]:.3f}{over}"

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from engine.evaluation.results import ConsistencyFigures, OffsetFigures
+from engine.evaluation.results import ConsistencyResults, OffsetResults
 from engine.evaluation.robustness import RobustnessReport
 
 
@@ -21,12 +21,12 @@ class Measured:
 
     manifest_sha256: str = ""
     recipe: str = ""  # of the network that the judging ones stand in for
-    dubbed: ConsistencyFigures | None = None  # against swapped voices
+    dubbed: ConsistencyResults | None = None  # against swapped voices
     dubbed_of: Subset = Subset()
-    offsets: OffsetFigures | None = None  # planted
-    forged: ConsistencyFigures | None = None  # against forged clips of 3 s or more
+    offsets: OffsetResults | None = None  # planted
+    forged: ConsistencyResults | None = None  # against forged clips of 3 s or more
     forged_of: Subset = Subset()
-    forged_short: ConsistencyFigures | None = None  # the first 2 s of all
+    forged_short: ConsistencyResults | None = None  # the first 2 s of all
     forged_short_of: Subset = Subset()
     picture: RobustnessReport | None = None  # made worse
     sound: RobustnessReport | None = None

@@ -8,15 +8,15 @@ from pathlib import Path
 import torch
 
 from engine.consistency.scorers import ConsistencyScorer
-from engine.datasets.manifest import Row
+from engine.datasets.manifest import Row, find_corpora
 from engine.errors import EngineError
-from engine.evaluation.consistency import Judged
+from engine.evaluation.consistency import ScoredRows
 from engine.evaluation.measurements import MeasuredRow
 from engine.features.extractor import FeatureExtractor
 from engine.models.compact import CompactConsistency
 from engine.pipeline import Engine
 from engine.settings import Settings
-from engine.training.clips import choose_rows, find_corpora
+from engine.training.clips import choose_rows
 from engine.training.consistency.ensemble import MemberOptions, MemberState
 
 
@@ -37,10 +37,10 @@ class StandIns:
         folds = sorted(self.engines)
         return self.engines[self.fold_of.get(row.source, folds[row.number % len(folds)])]
 
-    def deal(self, rows: Sequence[MeasuredRow]) -> list[Judged]:
+    def deal(self, rows: Sequence[MeasuredRow]) -> list[ScoredRows]:
         """Put measured rows to who judged them."""
         return [
-            Judged(engine, own)
+            ScoredRows(engine, own)
             for engine in self.engines.values()
             if (own := [one for one in rows if self.choose(one.row) is engine])
         ]

@@ -118,6 +118,22 @@ def read_manifest(path: Path, required: Sequence[str] = ("path", "label"), check
     return rows
 
 
+def find_corpora(rows: Sequence[Row]) -> list[str]:
+    """Name each row's corpus: one source, or one first part of the speakers' names (`GRID_s1`), is one corpus."""
+    parent: dict[str, str] = {}
+
+    def root(key: str) -> str:
+        while parent.setdefault(key, key) != key:
+            key = parent[key]
+        return key
+
+    for row in rows:
+        family = row.speaker.split("_")[0]
+        if family:
+            parent[root(f"speakers {family}")] = root(f"source {row.source}")
+    return [root(f"source {row.source}").removeprefix("source ") for row in rows]
+
+
 def _read_rows(path: Path, lines: Iterable[str], required: set[str]) -> list[Row]:
     reader = csv.DictReader(lines, strict=True)
     found = [name.strip() for name in reader.fieldnames or ()]

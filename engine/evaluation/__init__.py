@@ -1,1 +1,1 @@
-"""What the scores are worth: measured on clips with known truth."""
+"""Evaluate consistency scores and speaker embeddings on labelled clips."""

@@ -1,13 +1,10 @@
-"""Real faces held against their own and other voices by one network: whole clips, windows, parts taken away.
+"""Score real faces with their own and other voices by one network: whole clips, windows, ablations, trimmed silence.
 
-What a score rests on: the same clips tried again with a part of the face, of the sound, or of time taken away.
+Ablations score the same clips with a feature group of the face, the audio or time removed. The network was trained with
+all features, so removing one that others carry too costs nothing here.
 
-The network is the one that was trained with all of it, so a part that others tell as well costs nothing here.
-
-The silence before and after the sound of a clip: some collections of forgeries can be told by it alone.
-
-In FakeAVCeleb and AV-Deepfake1M the sound of forged clips begins with a brief silence (Smeu et al., CVPR 2025), by
-which a detector is flattered that looks at no face. A figure without it is told from the rows that were kept.
+In FakeAVCeleb and AV-Deepfake1M the audio of forged clips begins with a brief silence (Smeu et al., CVPR 2025), which
+alone separates them from real clips; scores without leading and trailing silence show the effect.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -19,18 +16,18 @@ import numpy as np
 from engine.consistency.offsets import find_offset
 from engine.consistency.scorers import ConsistencyScorer
 from engine.evaluation.measurements import MeasuredRow
-from engine.evaluation.results import Discrimination, HasScore, part
+from engine.evaluation.results import Discrimination, HasScore, measure_discrimination
 from engine.evaluation.trials import (
     MIN_FRAMES,
     Compare,
     Encode,
     Trial,
     TrialClip,
-    cut_span,
+    cut_segment,
     cut_windows,
+    score_other_voices,
+    score_own_voices,
     shuffle_faces,
-    try_other_voices,
-    try_own_voices,
 )
 from engine.faces.landmark_features import CHIN, LIPS, N_FEATURES
 from engine.models.compact import N_BANDS, N_SPEECH
@@ -43,7 +40,7 @@ SHAPES = slice(2 * len(LIPS + CHIN), N_FEATURES)
 
 
 class Ablation(StrEnum):
-    """What is done to a clip. After the first four, own and other voices should not be told apart."""
+    """A feature group removed from a clip. After the first four, the AUC of own against other voices should be 0.5."""
 
     STILL = "faces held still"
     SHUFFLED = "faces' frames in random order"
@@ -58,15 +55,15 @@ class Ablation(StrEnum):
 
 
 Change = Callable[[np.ndarray, np.random.Generator], np.ndarray]
-"""From rows (T, ...) to as many others."""
+"""Map feature frames (T, ...) to changed ones of the same shape."""
 
 
 def ablate(clips: Sequence[TrialClip], kind: Ablation, encode: Encode, seed: int = 0) -> list[TrialClip]:
-    """Take away from every clip, and embed anew what is left; ValueError where the model's rows have no such part."""
+    """Remove a feature group from every clip and embed the rest; raise ValueError if the model has no such features."""
     rng, changed = np.random.default_rng(seed), []
     for clip in clips:
         if kind not in list_ablations(clip):
-            raise ValueError(f"rows of shape {clip.lips.shape} and {clip.speech.shape} have no part as in {kind!r}")
+            raise ValueError(f"rows of shape {clip.lips.shape} and {clip.speech.shape} cannot be ablated by {kind!r}")
         lips = FACE[kind](clip.lips, rng) if kind in FACE else clip.lips
         speech = SOUND[kind](clip.speech, rng) if kind in SOUND else clip.speech
         changed.append(replace(clip, lips=lips, speech=speech, encoded=encode(lips, speech)))
@@ -74,7 +71,7 @@ def ablate(clips: Sequence[TrialClip], kind: Ablation, encode: Encode, seed: int
 
 
 def list_ablations(clip: TrialClip) -> tuple[Ablation, ...]:
-    """Give what can be done to a clip: the last six are for the numbers of the compact model."""
+    """Return the ablations that apply to a clip: the last six need the features of the compact model."""
     of_time = (Ablation.STILL, Ablation.SHUFFLED, Ablation.BACKWARDS, Ablation.ELSEWHERE)
     is_compact = clip.lips.shape[1:] == (N_FEATURES,) and clip.speech.shape[1:] == (N_SPEECH,)
     return tuple(Ablation) if is_compact else of_time
@@ -85,7 +82,7 @@ def _still(rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _hold(*parts: slice) -> Change:
-    """Keep columns where they are on average: the network takes their mean away, and nothing is left of them."""
+    """Set columns to their mean over time, which the network subtracts: nothing of them is left."""
 
     def change(rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         held = rows.copy()
@@ -97,7 +94,7 @@ def _hold(*parts: slice) -> Change:
 
 
 def _level(rows: np.ndarray) -> np.ndarray:
-    """(T, 160): the mean over the bands of each step of 10 ms, in every band."""
+    """Return (T, 160): the mean over the bands of each 10 ms step, repeated in every band."""
     steps = rows.reshape(len(rows), -1, N_BANDS)
     return np.repeat(steps.mean(axis=2, keepdims=True), N_BANDS, axis=2).reshape(rows.shape).astype(rows.dtype)
 
@@ -119,15 +116,15 @@ SOUND: dict[Ablation, Change] = {
 
 
 QUIET = 15.0
-"""Times the floor: the mean power in the bands below which a step of 10 ms is silent. White noise that hardly reaches
-0.0005, the threshold of Smeu et al., has so much; see the test."""
+"""Mean band power, in multiples of the floor, below which a 10 ms step is silent. White noise that just reaches 0.0005,
+the threshold of Smeu et al., has this power; see the test."""
 
 
 def find_sound(speech: np.ndarray) -> tuple[int, int]:
-    """First frame with sound, and the one after the last; (0, 0) where all is silent.
+    """Return the first frame with sound and the one after the last; (0, 0) if all is silent.
 
-    `speech` (T, 160) are rows of `speech.log_mel`. Rows of AV-HuBERT are normalised one by one and tell no level: for
-    (T, 104) every frame counts as sound but those in which all numbers are alike.
+    `speech` (T, 160) is from `log_mel`. AV-HuBERT frames (T, 104) are normalised one by one and carry no level: every
+    frame counts as sound unless all its values are equal.
     """
     if speech.shape[1] == STEPS_PER_FRAME * FILTERS:
         loud = np.ptp(speech, axis=1) > 0
@@ -139,15 +136,15 @@ def find_sound(speech: np.ndarray) -> tuple[int, int]:
 
 
 def measure_leading_silence(clip: TrialClip) -> float:
-    """Seconds before the first sound; the whole length where there is none."""
+    """Return the seconds before the first sound; the whole length if there is none."""
     first, last = find_sound(clip.speech)
     return (first if last else len(clip.mask)) / FPS
 
 
 def trim_silence(clip: TrialClip, encode: Encode) -> TrialClip | None:
-    """Cut the silence at both ends away, and one frame more where there was some; None where too little is left.
+    """Cut the silence at both ends, and one frame more where there was some; None if too little is left.
 
-    Face and sound are cut alike and embedded anew, so that nothing of what was cut leaks in.
+    Face and audio are cut alike and embedded again, so that nothing of the removed frames leaks in.
     """
     first, last = find_sound(clip.speech)
     first += 1 if first else 0
@@ -155,43 +152,45 @@ def trim_silence(clip: TrialClip, encode: Encode) -> TrialClip | None:
     if last - first < MIN_FRAMES:
         return None
     span = slice(first, last)
-    return clip if last - first == len(clip.mask) else cut_span(clip, span, span, encode)
+    return clip if last - first == len(clip.mask) else cut_segment(clip, span, span, encode)
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluationOptions:
-    """What changes the figures."""
+    """Options that change the results."""
 
-    seconds: tuple[float, ...] = (1.0, 2.0, 3.0, 5.0)  # lengths of the windows
-    swap: bool = False  # hold real faces against other voices though the manifest has other labels
+    seconds: tuple[float, ...] = (1.0, 2.0, 3.0, 5.0)  # window lengths
+    swap: bool = False  # score swapped voices although the manifest has other labels
     voices_per_face: int = 10
-    trim_silence: bool = False  # tell as well what is left where leading and trailing silence is cut away
+    trim_silence: bool = False  # also evaluate without leading and trailing silence
     seed: int = 0
-    in_depth: bool = False  # tell as well what the figures rest on
-    first_s: tuple[float, ...] = (1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 10.0)  # in depth: so much of each clip's beginning
+    in_depth: bool = False  # also evaluate ablations, prefixes and zero offset
+    first_s: tuple[float, ...] = (1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 10.0)  # in depth: prefixes of the clips
 
 
 @dataclass(frozen=True, slots=True)
 class Sides:
-    """What is told apart."""
+    """Scores of real clips or own voices, and of the others."""
 
     real: Sequence[HasScore] = field(default_factory=list)
     other: Sequence[HasScore] = field(default_factory=list)
 
 
-def part_sides(sides: Iterable[Sides], seed: int) -> Discrimination:
-    """Part what several benches tried, all of it together."""
+def measure_sides(sides: Iterable[Sides], seed: int) -> Discrimination:
+    """Measure discrimination over the pooled scores of several benchmarks."""
     every = list(sides)
-    return part([one for side in every for one in side.real], [one for side in every for one in side.other], seed)
+    return measure_discrimination(
+        [one for side in every for one in side.real], [one for side in every for one in side.other], seed
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ConsistencyBenchmark:
-    """Clips and the network that judges them; it may be one of several, each of which never saw its clips."""
+    """Clips and the network that scores them: the only one, or one of several held-out networks."""
 
     engine: Engine
     rows: Sequence[MeasuredRow]
-    has_others: bool  # False: real faces are held against other voices of these very clips
+    has_others: bool  # False: real faces are scored with other voices of the same clips
     options: EvaluationOptions
 
     @property
@@ -203,62 +202,64 @@ class ConsistencyBenchmark:
         return [one.clip for one in self.rows if not one.row.is_real]
 
     def swap(self, clips: Sequence[TrialClip] | None = None, compare: Compare | None = None) -> list[Trial]:
-        """Hold faces against other voices; by default those of the real clips."""
+        """Score faces with other voices; by default those of the real clips."""
         found = self.real if clips is None else clips
         compare = compare or self.engine.expert.compare
-        return try_other_voices(found, compare, self.options.voices_per_face, self.options.seed)
+        return score_other_voices(found, compare, self.options.voices_per_face, self.options.seed)
 
-    def try_windows(self, length_s: float, compare: Compare | None = None) -> Sides:
-        """Try all windows of a length."""
+    def score_windows(self, length_s: float, compare: Compare | None = None) -> Sides:
+        """Score all windows of a length."""
         n_frames = round(length_s * FPS)
-        return self._try(lambda clips: cut_windows(clips, n_frames, self.engine.expert.encode), compare)
+        return self._score_sides(lambda clips: cut_windows(clips, n_frames, self.engine.expert.encode), compare)
 
-    def try_first(self, length_s: float) -> Sides:
-        """Try the beginnings of all clips that are so long."""
+    def score_prefixes(self, length_s: float) -> Sides:
+        """Score the first `length_s` seconds of all clips that are long enough."""
         first = slice(0, round(length_s * FPS))
         encode = self.engine.expert.encode
-        return self._try(
-            lambda clips: [cut_span(clip, first, first, encode) for clip in clips if len(clip.mask) >= first.stop]
+        return self._score_sides(
+            lambda clips: [cut_segment(clip, first, first, encode) for clip in clips if len(clip.mask) >= first.stop]
         )
 
-    def try_shuffled(self) -> Sides:
-        """Try faces whose frames are out of order: nothing should be told of them."""
-        return self._try(lambda clips: shuffle_faces(clips, self.engine.expert.encode, self.options.seed))
+    def score_shuffled(self) -> Sides:
+        """Score faces with shuffled frames, as a control."""
+        return self._score_sides(lambda clips: shuffle_faces(clips, self.engine.expert.encode, self.options.seed))
 
-    def try_ablated(self, kind: Ablation) -> Sides:
-        """Try what is left without a part."""
-        return self._try(lambda clips: ablate(clips, kind, self.engine.expert.encode, self.options.seed))
+    def score_ablated(self, kind: Ablation) -> Sides:
+        """Score clips with a feature group removed."""
+        return self._score_sides(lambda clips: ablate(clips, kind, self.engine.expert.encode, self.options.seed))
 
     def list_ablations(self) -> tuple[Ablation, ...]:
-        """Give the parts that can be taken away from these clips."""
+        """Return the ablations that apply to these clips."""
         return list_ablations(self.rows[0].clip) if self.rows else ()
 
-    def trim(self) -> list[MeasuredRow]:
-        """Score the rows without leading and trailing silence; those that are then too short are left out."""
+    def measure_trimmed(self) -> list[MeasuredRow]:
+        """Score the rows without leading and trailing silence; rows that get too short are left out."""
         cut = [(one, trim_silence(one.clip, self.engine.expert.encode)) for one in self.rows]
         return self._score((one, clip) for one, clip in cut if clip is not None)
 
-    def begin(self, length_s: float) -> list[MeasuredRow]:
-        """Score the beginnings of the rows that are so long."""
+    def measure_prefixes(self, length_s: float) -> list[MeasuredRow]:
+        """Score the first `length_s` seconds of the rows that are long enough."""
         first, encode = slice(0, round(length_s * FPS)), self.engine.expert.encode
         long = [one for one in self.rows if len(one.clip.mask) >= first.stop]
-        return self._score((one, cut_span(one.clip, first, first, encode)) for one in long)
+        return self._score((one, cut_segment(one.clip, first, first, encode)) for one in long)
 
     def _score(self, cut: Iterable[tuple[MeasuredRow, TrialClip]]) -> list[MeasuredRow]:
         compare = self.engine.expert.compare
         tried = [(one, clip, compare(clip.encoded, clip.mask)) for one, clip in cut]
         return [replace(one, clip=clip, score=found[0]) for one, clip, found in tried if found is not None]
 
-    def _try(
+    def _score_sides(
         self, change: Callable[[Sequence[TrialClip]], Sequence[TrialClip]], compare: Compare | None = None
     ) -> Sides:
         real, compare = change(self.real), compare or self.engine.expert.compare
-        own = try_own_voices(real, compare)
-        return Sides(own, try_own_voices(change(self.others), compare) if self.has_others else self.swap(real, compare))
+        own = score_own_voices(real, compare)
+        return Sides(
+            own, score_own_voices(change(self.others), compare) if self.has_others else self.swap(real, compare)
+        )
 
 
-def hold_in_time(expert: ConsistencyScorer) -> Compare | None:
-    """Compare at no offset instead of the best; None in paper mode, whose comparison knows no other."""
+def compare_at_zero_offset(expert: ConsistencyScorer) -> Compare | None:
+    """Return a comparison at offset 0 instead of the best offset; None in paper mode, which has no fixed offset."""
     if expert.mode == Mode.PAPER:
         return None
     options = replace(expert.options, max_offset=0)

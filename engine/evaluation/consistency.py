@@ -1,4 +1,4 @@
-"""How well real clips are told from others, and how often a planted offset is found."""
+"""Measure how well scores discriminate real clips from others, and how often the AV offset is found."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,38 +10,36 @@ from engine.evaluation.bench import (
     ConsistencyBenchmark,
     EvaluationOptions,
     Sides,
-    hold_in_time,
+    compare_at_zero_offset,
     measure_leading_silence,
-    part_sides,
+    measure_sides,
 )
 from engine.evaluation.measurements import MeasuredRow
 from engine.evaluation.results import (
-    ConsistencyFigures,
+    ConsistencyResults,
     Depth,
     Discrimination,
     HasScore,
     OffsetError,
-    OffsetFigures,
+    OffsetResults,
     Trimmed,
+    compare_methods,
     count_hits,
     count_planted,
-    part,
-    part_methods,
+    measure_discrimination,
 )
 from engine.evaluation.trials import Trial, TrialClip, plant_offsets
 from engine.metrics import auc
 from engine.pipeline import Engine
 from engine.types import FPS
 
-__all__ = ["SWAPPED", "EvaluationOptions", "Judged", "evaluate_consistency", "evaluate_judged", "evaluate_offset"]
-
 SWAPPED = "swapped voice"
-"""The method of trials that hold a real face against the voice of another real clip."""
+"""Method name of trials with a real face and the voice of another real clip."""
 
 
 @dataclass(frozen=True, slots=True)
 class PooledScore:
-    """A sample: the mean of its rows."""
+    """Mean score of the rows of one sample."""
 
     score: float
     group: str
@@ -51,8 +49,8 @@ class PooledScore:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Judged:
-    """Rows and who judged them."""
+class ScoredRows:
+    """Rows and the engine that scored them."""
 
     engine: Engine
     rows: Sequence[MeasuredRow]
@@ -60,48 +58,50 @@ class Judged:
 
 def evaluate_consistency(
     rows: Sequence[MeasuredRow], has_others: bool, engine: Engine, options: EvaluationOptions
-) -> ConsistencyFigures:
-    """Hold real clips against all others; against swapped voices where the manifest has no others."""
-    return evaluate_judged([Judged(engine, rows)], has_others, options)
+) -> ConsistencyResults:
+    """Compare real clips with all others, or with swapped voices if the manifest has no others."""
+    return evaluate_scored_rows([ScoredRows(engine, rows)], has_others, options)
 
 
-def evaluate_judged(judged: Sequence[Judged], has_others: bool, options: EvaluationOptions) -> ConsistencyFigures:
-    """Do the same where several networks judged, each its own rows; voices are swapped among the rows of one."""
+def evaluate_scored_rows(
+    judged: Sequence[ScoredRows], has_others: bool, options: EvaluationOptions
+) -> ConsistencyResults:
+    """Evaluate rows that several engines scored; voices are swapped among the rows of one engine."""
     benches = [ConsistencyBenchmark(one.engine, one.rows, has_others, options) for one in judged]
     rows = [row for one in judged for row in one.rows]
     pooled = pool_samples(rows)
     real, labelled = _split(pooled)
     swapped = [one for bench in benches for one in bench.swap()] if options.swap or not has_others else []
     methods: dict[str, list[HasScore]] = {SWAPPED: [*swapped]} if swapped else {}
-    methods.update(_sort_methods(labelled))
-    return ConsistencyFigures(
+    methods.update(_group_by_method(labelled))
+    return ConsistencyResults(
         others="labelled" if has_others else SWAPPED,
-        parting=part(real, labelled if has_others else swapped, options.seed),
-        per_method=part_methods(real, methods, options.seed),
+        parting=measure_discrimination(real, labelled if has_others else swapped, options.seed),
+        per_method=compare_methods(real, methods, options.seed),
         by_seconds={
-            f"{length:g}": part_sides((bench.try_windows(length) for bench in benches), options.seed)
+            f"{length:g}": measure_sides((bench.score_windows(length) for bench in benches), options.seed)
             for length in options.seconds
         },
-        control=part_sides((bench.try_shuffled() for bench in benches), options.seed),
-        per_language=_part_languages(
+        control=measure_sides((bench.score_shuffled() for bench in benches), options.seed),
+        per_language=_compare_languages(
             pooled, [one.clip for one in rows if one.row.is_real], swapped, rows, options.seed
         ),
-        trimmed=_part_trimmed(benches, rows) if options.trim_silence else None,
-        depth=_look_deeper(benches, {REAL: real, **methods}) if options.in_depth else None,
+        trimmed=_evaluate_trimmed(benches, rows) if options.trim_silence else None,
+        depth=_evaluate_in_depth(benches, {REAL: real, **methods}) if options.in_depth else None,
     )
 
 
-def evaluate_offset(rows: Sequence[MeasuredRow], engine: Engine, options: EvaluationOptions) -> OffsetFigures:
-    """Compare offsets with the manifest's own; where it has none, with those planted into the real clips."""
-    told = [(one, one.row.offset_s) for one in rows if one.row.offset_s is not None]
-    if told:
-        errors = [OffsetError(abs(one.offset_s - offset_s) * FPS, one.row.person) for one, offset_s in told]
-        return OffsetFigures("offset_s", count_hits(errors, options.seed), None, {}, len(errors))
-    return evaluate_planted([Judged(engine, rows)], options.seed)
+def evaluate_offset(rows: Sequence[MeasuredRow], engine: Engine, options: EvaluationOptions) -> OffsetResults:
+    """Compare offsets with `offset_s` of the manifest, or, without one, with offsets planted into the real clips."""
+    known = [(one, one.row.offset_s) for one in rows if one.row.offset_s is not None]
+    if known:
+        errors = [OffsetError(abs(one.offset_s - offset_s) * FPS, one.row.person) for one, offset_s in known]
+        return OffsetResults("offset_s", count_hits(errors, options.seed), None, {}, len(errors))
+    return evaluate_planted([ScoredRows(engine, rows)], options.seed)
 
 
-def evaluate_planted(judged: Sequence[Judged], seed: int = 0) -> OffsetFigures:
-    """Plant offsets into the real clips, and compare with what is found."""
+def evaluate_planted(judged: Sequence[ScoredRows], seed: int = 0) -> OffsetResults:
+    """Plant offsets into the real clips and compare the estimates with them."""
     planted = [
         found
         for one in judged
@@ -112,7 +112,7 @@ def evaluate_planted(judged: Sequence[Judged], seed: int = 0) -> OffsetFigures:
         )
     ]
     shifts = sorted({one.planted for one in planted})
-    return OffsetFigures(
+    return OffsetResults(
         truth="planted",
         hits=count_planted(planted, seed=seed),
         within_1_frame_own=count_planted(planted, relative_to_own=True, seed=seed),
@@ -122,7 +122,7 @@ def evaluate_planted(judged: Sequence[Judged], seed: int = 0) -> OffsetFigures:
 
 
 def pool_samples(rows: Sequence[MeasuredRow]) -> list[PooledScore]:
-    """Take the mean score of the rows of one sample, label and method; a row without a sample stands alone."""
+    """Average the scores of each sample, label and method; a row without a sample is one by itself."""
     pools: dict[tuple[str, str, str], list[MeasuredRow]] = {}
     for one in rows:
         sample = f"sample {one.row.sample}" if one.row.sample else f"row {one.row.number}"
@@ -139,71 +139,71 @@ def pool_samples(rows: Sequence[MeasuredRow]) -> list[PooledScore]:
     ]
 
 
-def _sort_methods(labelled: Sequence[PooledScore]) -> dict[str, list[HasScore]]:
+def _group_by_method(labelled: Sequence[PooledScore]) -> dict[str, list[HasScore]]:
     methods: dict[str, list[HasScore]] = {}
     for one in labelled:
         methods.setdefault(one.method, []).append(one)
     return methods
 
 
-def _part_languages(
+def _compare_languages(
     pooled: Sequence[PooledScore],
     clips: Sequence[TrialClip],
     swapped: Sequence[Trial],
     rows: Sequence[MeasuredRow],
     seed: int,
 ) -> dict[str, Discrimination]:
-    """Part real clips and others of each language that the manifest names; by swapped voices where it has no others."""
+    """Compare real clips with others for each language of the manifest, or with swapped voices if it has no others."""
     spoken = {one.clip.name: one.row.language for one in rows}
     parted = {}
     for language in sorted({one.language for one in pooled if one.language}):
         own = [one for one in pooled if one.language == language]
         others: list[HasScore] = [one for one in own if not one.is_real]
         others = others or [one for one in swapped if spoken.get(one.face) == language]
-        parted[language] = part([one for one in own if one.is_real], others, seed)
+        parted[language] = measure_discrimination([one for one in own if one.is_real], others, seed)
     return parted
 
 
-def _part_trimmed(benches: Sequence[ConsistencyBenchmark], rows: Sequence[MeasuredRow]) -> Trimmed:
-    told = [(bench, bench.trim()) for bench in benches]
-    left = [one for _, some in told for one in some]
+def _evaluate_trimmed(benches: Sequence[ConsistencyBenchmark], rows: Sequence[MeasuredRow]) -> Trimmed:
+    trimmed = [(bench, bench.measure_trimmed()) for bench in benches]
+    left = [one for _, some in trimmed for one in some]
     has_others, seed = benches[0].has_others, benches[0].options.seed
     real, labelled = _split(pool_samples(left))
-    swapped = [] if has_others else [one for bench, some in told for one in bench.swap(_take_real(some))]
-    methods: dict[str, list[HasScore]] = _sort_methods(labelled) if has_others else {SWAPPED: [*swapped]}
+    swapped = [] if has_others else [one for bench, some in trimmed for one in bench.swap(_take_real(some))]
+    methods: dict[str, list[HasScore]] = _group_by_method(labelled) if has_others else {SWAPPED: [*swapped]}
     silences = _measure_silences(rows)
     return Trimmed(
-        parting=part(real, labelled if has_others else swapped, seed),
-        per_method=part_methods(real, methods, seed),
+        parting=measure_discrimination(real, labelled if has_others else swapped, seed),
+        per_method=compare_methods(real, methods, seed),
         silence_s={name: float(np.mean(lengths)) for name, lengths in silences.items()},
-        by_silence_alone=_part_silences(silences),
+        by_silence_alone=_compare_silences(silences),
         n_too_short=len(rows) - len(left),
     )
 
 
-def _look_deeper(benches: Sequence[ConsistencyBenchmark], scores: Mapping[str, Sequence[HasScore]]) -> Depth:
-    """Tell the scores themselves, and what is left at other lengths, at no offset, and without a part."""
+def _evaluate_in_depth(benches: Sequence[ConsistencyBenchmark], scores: Mapping[str, Sequence[HasScore]]) -> Depth:
+    """Collect the scores, and the results for prefixes, at offset 0 and for each ablation."""
     options = benches[0].options
-    can_hold = all(hold_in_time(bench.engine.expert) is not None for bench in benches)
+    can_hold = all(compare_at_zero_offset(bench.engine.expert) is not None for bench in benches)
     return Depth(
         scores={name: tuple(round(one.score, 4) for one in some) for name, some in scores.items()},
         by_first_s={
-            f"{length:g}": part_sides((bench.try_first(length) for bench in benches), options.seed)
+            f"{length:g}": measure_sides((bench.score_prefixes(length) for bench in benches), options.seed)
             for length in options.first_s
         },
         at_no_offset={
-            f"{length:g}": part_sides((_try_at_no_offset(bench, length) for bench in benches), options.seed)
+            f"{length:g}": measure_sides((_score_at_zero_offset(bench, length) for bench in benches), options.seed)
             for length in (options.seconds if can_hold else ())
         },
         ablations={
-            str(kind): part_sides((bench.try_ablated(kind) for bench in benches), options.seed)
+            str(kind): measure_sides((bench.score_ablated(kind) for bench in benches), options.seed)
             for kind in benches[0].list_ablations()
         },
     )
 
 
-def _try_at_no_offset(bench: ConsistencyBenchmark, length_s: float) -> Sides:
-    return bench.try_windows(length_s, hold_in_time(bench.engine.expert))
+def _score_at_zero_offset(bench: ConsistencyBenchmark, length_s: float) -> Sides:
+    return bench.score_windows(length_s, compare_at_zero_offset(bench.engine.expert))
 
 
 def _take_real(rows: Sequence[MeasuredRow]) -> list[TrialClip]:
@@ -215,7 +215,7 @@ def _split(pooled: Sequence[PooledScore]) -> tuple[list[PooledScore], list[Poole
 
 
 def _measure_silences(rows: Sequence[MeasuredRow]) -> dict[str, list[float]]:
-    """Seconds of silence before the sound of each clip, by method; those of real clips come first."""
+    """Return the leading silence of each clip in seconds, by method; real clips come first."""
     found: dict[str, list[float]] = {}
     for one in sorted(rows, key=lambda one: not one.row.is_real):
         name = REAL if one.row.is_real else one.row.method or one.row.label
@@ -223,7 +223,7 @@ def _measure_silences(rows: Sequence[MeasuredRow]) -> dict[str, list[float]]:
     return found
 
 
-def _part_silences(silences: dict[str, list[float]]) -> float | None:
-    """AUC of others against real by the leading silence alone: 1 where it is longer in all others."""
+def _compare_silences(silences: dict[str, list[float]]) -> float | None:
+    """Return the AUC of others against real by the leading silence alone: 1 if it is longer in all others."""
     others = [length for name, lengths in silences.items() if name != REAL for length in lengths]
     return auc(others, silences[REAL]) if others and silences.get(REAL) else None

@@ -1,4 +1,4 @@
-"""The clips of a manifest, measured one by one: a score and an offset each, or why there is none."""
+"""Measure the clips of a manifest: one score and AV offset for each row, or the reason why there is none."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,32 +24,32 @@ from engine.style.embedder import load_embedder
 from engine.types import FPS, Model, OnStep
 from engine.weights import registry
 
-MIN_TRACK = FPS  # frames of a face that is scored
+MIN_TRACK = FPS  # frames: shorter face tracks are not scored
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MeasuredRow:
-    """A row with the score of its best face, through no gate."""
+    """A row with the score of its best face; gates are not applied."""
 
     row: Row
     score: float
-    offset_s: float  # positive: the sound comes late
-    refused: bool  # the gates would not have scored any face of it
-    clip: TrialClip  # that face and the sound of its time
+    offset_s: float  # positive: audio is late
+    refused: bool  # the gates refuse all faces of the clip
+    clip: TrialClip  # the best face and its audio
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Measurements:
-    """All rows of a manifest: each is in one of the two."""
+    """All rows of a manifest: each one is measured or skipped."""
 
     measured: tuple[MeasuredRow, ...]
     skipped: tuple[Skipped, ...]
-    has_others: bool  # some row is labelled other than real, be it measured or not
+    has_others: bool  # a row, measured or skipped, has another label than real
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
-    """Which clips are looked at, and how; nothing that changes a figure of those that are."""
+class ReadOptions:
+    """Options for reading clips: which ones, from which cache; the results of a clip do not depend on them."""
 
     cache: Path | None
     min_seconds: float
@@ -64,7 +64,7 @@ class Reading:
     def decode(
         self, rows: Sequence[Row], settings: Settings, options: FaceOptions, store: FeatureCache, on_row: OnStep
     ) -> None:
-        """Fill the cache ahead where there are processes for it; else each clip is decoded when its turn comes."""
+        """Fill the cache with several worker processes; with one worker, clips are decoded when they are measured."""
         if self.workers > 1:
             decode_ahead([row.path for row in rows], settings, options, store, self.workers, on_row)
 
@@ -72,7 +72,7 @@ class Reading:
 def read_rows(
     paths: Sequence[Path], layout: Layout | None = None, choice: Choice | None = None
 ) -> tuple[list[Row], list[Skipped]]:
-    """Read manifests and the folders of collections, numbered on, and what is named there without being there."""
+    """Read manifests and dataset folders; return their rows, numbered consecutively, and the files that are missing."""
     rows: list[Row] = []
     absent: list[Skipped] = []
     for path in paths:
@@ -88,14 +88,14 @@ def read_rows(
 def choose_rows(
     rows: Sequence[Row], limit: int = 0, refuse: Callable[[Row], str | None] | None = None
 ) -> tuple[list[Row], list[Skipped]]:
-    """Part the rows worth decoding from those whose own cells say otherwise.
+    """Split rows into usable ones and ones to skip, from their cells alone.
 
-    `limit` keeps that many, spread evenly over the manifest; 0 keeps all. `refuse` says what is wrong with a row, None
-    where nothing is; by default a sound that is absent or out of sync.
+    `limit` keeps so many usable rows, spread evenly over the manifest; 0 keeps all. `refuse` returns why a row cannot
+    be used, or None; by default, audio that is missing or out of sync.
     """
-    told = [(row, (refuse or _read_cells)(row)) for row in rows]
-    usable = [row for row, reason in told if reason is None]
-    skipped = [Skipped(row.written, reason) for row, reason in told if reason is not None]
+    checked = [(row, (refuse or _check_cells)(row)) for row in rows]
+    usable = [row for row, reason in checked if reason is None]
+    skipped = [Skipped(row.written, reason) for row, reason in checked if reason is not None]
     if 0 < limit < len(usable):
         usable = [usable[i] for i in np.linspace(0, len(usable) - 1, limit).round().astype(int)]
     return usable, skipped
@@ -108,13 +108,13 @@ def measure_rows(
     min_seconds: float = 0.0,
     on_row: OnStep = lambda step, completed, total: None,
 ) -> Measurements:
-    """Measure every row; what cannot be read or scored is skipped with its reason, never silently."""
+    """Measure every row; rows that cannot be read or scored are skipped with a reason."""
     measured: list[MeasuredRow] = []
     skipped: list[Skipped] = []
     for done, row in enumerate(rows):
         on_row("measure", done, len(rows))
         try:
-            found = measure_observation(row, extract_cached(row.path, engine.extractor, cache), engine, min_seconds)
+            found = measure_features(row, extract_cached(row.path, engine.extractor, cache), engine, min_seconds)
         except EngineError as error:
             found = error.message
         if isinstance(found, str):
@@ -129,10 +129,10 @@ def score_clips(
     rows: Sequence[Row],
     engine: Engine,
     settings: Settings,
-    reading: Reading,
+    reading: ReadOptions,
     on_row: OnStep = lambda step, completed, total: None,
 ) -> Measurements:
-    """See, hear and score the clips of all rows that can be used."""
+    """Extract features of all usable rows and score them."""
     usable, useless = choose_rows(rows, reading.limit)
     store = reading.open_cache(settings, engine.extractor.recipe, SPECS[engine.expert.model].needs_mouths)
     with name_disk_errors():
@@ -141,14 +141,14 @@ def score_clips(
     return replace(found, skipped=(*useless, *found.skipped))
 
 
-def embed_people(
+def embed_clips(
     rows: Sequence[Row],
     options: IdentityOptions,
     settings: Settings,
-    reading: Reading,
+    reading: ReadOptions,
     on_row: OnStep = lambda step, completed, total: None,
 ) -> EmbeddedRows:
-    """See and embed the clips of all rows that can be used."""
+    """Extract features of all usable rows and embed their faces."""
     usable, useless = choose_rows(rows, reading.limit, lambda row: name_unusable(row, options.task))
     embedder, extractor = load_embedder(options.embedder, settings), FeatureExtractor.load(settings, cut_faces=True)
     store = reading.open_cache(settings, extractor.recipe, with_faces=True)
@@ -159,7 +159,7 @@ def embed_people(
 
 
 def read_trained_sources(settings: Settings, model: Model) -> frozenset[str]:
-    """Name the sources that the installed model was trained on, as far as its record tells; a foreign one has none."""
+    """Return the sources that the installed model was trained on, from its sidecar; empty for imported weights."""
     spec = SPECS[model]
     if not spec.names_sources:
         return frozenset()
@@ -169,15 +169,15 @@ def read_trained_sources(settings: Settings, model: Model) -> frozenset[str]:
 
 @contextmanager
 def name_disk_errors() -> Iterator[None]:
-    """Say of a cache that cannot be written what to do."""
+    """Turn an OSError of the cache into an EngineError with a hint."""
     try:
         yield
     except OSError as cause:
         raise EngineError(f"The cache cannot be written: {cause}.", "Choose another folder with --cache.") from cause
 
 
-def _read_cells(row: Row) -> str | None:
-    """Say why a row is of no use, as far as the manifest knows."""
+def _check_cells(row: Row) -> str | None:
+    """Return why a row cannot be used according to the manifest, or None."""
     if row.has_audio == "0":
         return "the manifest says that it has no sound"
     if row.is_real and row.audio_in_sync == "no":
@@ -185,25 +185,27 @@ def _read_cells(row: Row) -> str | None:
     return None
 
 
-def measure_observation(row: Row, seen: ClipFeatures, engine: Engine, min_seconds: float = 0.0) -> MeasuredRow | str:
-    """Score the face that fits the sound best, or say why none can be."""
-    if not seen.audio.present.any():
+def measure_features(row: Row, features: ClipFeatures, engine: Engine, min_seconds: float = 0.0) -> MeasuredRow | str:
+    """Score the face with the highest score, or return why no face can be scored."""
+    if not features.audio.present.any():
         return "it has no sound"
-    if seen.duration_s < min_seconds:
+    if features.duration_s < min_seconds:
         return f"it is shorter than {min_seconds:g} s"
-    faces = [face for face in engine.expert.choose_faces(seen) if len(face.seen) >= MIN_TRACK]
+    faces = [face for face in engine.expert.choose_faces(features) if len(face.seen) >= MIN_TRACK]
     if not faces:
         return "no face is seen for a second"
-    found = [(result, face) for face in faces if (result := engine.expert.measure(seen, face)) is not None]
+    found = [(result, face) for face in faces if (result := engine.expert.measure(features, face)) is not None]
     if not found:
         return "face and sound are there together for too short a time"
     best, face = max(found, key=lambda pair: pair[0].score)
-    return MeasuredRow(row, best.score, best.offset_s, engine.refuses(seen), _take_face(row, seen, face, engine))
+    return MeasuredRow(
+        row, best.score, best.offset_s, engine.refuses(features), _make_trial(row, features, face, engine)
+    )
 
 
-def _take_face(row: Row, seen: ClipFeatures, face: FaceFeatures, engine: Engine) -> TrialClip:
+def _make_trial(row: Row, features: ClipFeatures, face: FaceFeatures, engine: Engine) -> TrialClip:
     expert = engine.expert
-    lips, speech = expert.select_inputs(face, seen.audio)
+    lips, speech = expert.select_inputs(face, features.audio)
     return TrialClip(
         name=row.written,
         speaker=row.person,
@@ -211,8 +213,8 @@ def _take_face(row: Row, seen: ClipFeatures, face: FaceFeatures, engine: Engine)
         group=row.person,
         lips=lips,
         speech=speech,
-        mask=expert.mask(seen, face),
+        mask=expert.mask(features, face),
         encoded=expert.encode(lips, speech),
-        voiced=seen.audio.voiced[face.start : face.end],
+        voiced=features.audio.voiced[face.start : face.end],
         face_px=face.face_px,
     )

@@ -1,8 +1,8 @@
-"""What happens to a clip on its way: seven things to its picture, seven to its sound, each at five levels.
+"""Perturb clips: seven perturbations of the image and seven of the audio, each at five levels.
 
-Picture: those of DeeperForensics (Jiang et al., CVPR 2020), with its parameters, which SpeechForensics (Liang et al.,
-NeurIPS 2024, figure 2) uses too. Sound: levels of our own, from hardly to be heard to barely to be understood. Chance
-depends on the clip, the kind and the level alone.
+Image: the perturbations of DeeperForensics (Jiang et al., CVPR 2020) with its parameters, as SpeechForensics (Liang et
+al., NeurIPS 2024, figure 2) uses them. Audio: levels of our own, from barely audible to barely intelligible. The random
+seed depends on the clip, the kind and the level alone.
 """
 
 import io
@@ -22,15 +22,15 @@ from scipy.signal import butter, fftconvolve, istft, resample, sosfiltfilt, stft
 from engine.types import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME, Clip, Frame
 
 VERSION = 1
-"""Raise it when the same clip, kind and level would give another picture or sound."""
-BLOCK = 8  # pixels of a grey block's side
-SHORT_SIDE = 256  # pixels of the picture for which the number of blocks is meant
-CODED_CHUNK = 1024  # samples handed to an encoder at once
-MAX_LAG_S = 0.2  # by which an encoder may delay the sound
+"""Increase it when the same clip, kind and level would produce other images or audio."""
+BLOCK = 8  # side of a grey block in pixels
+SHORT_SIDE = 256  # side in pixels of the image that the number of blocks refers to
+CODED_CHUNK = 1024  # samples per encoder call
+MAX_LAG_S = 0.2  # longest delay of an encoder
 
 
 class Perturbation(StrEnum):
-    """What is done."""
+    """Kind of perturbation."""
 
     SATURATION = "saturation"
     CONTRAST = "contrast"
@@ -49,15 +49,15 @@ class Perturbation(StrEnum):
 
 
 LEVELS: dict[Perturbation, tuple[float, ...]] = {
-    Perturbation.SATURATION: (0.4, 0.3, 0.2, 0.1, 0.0),  # of the colour is left
-    Perturbation.CONTRAST: (0.85, 0.725, 0.6, 0.475, 0.35),  # of the brightness is left
+    Perturbation.SATURATION: (0.4, 0.3, 0.2, 0.1, 0.0),  # share of the colour kept
+    Perturbation.CONTRAST: (0.85, 0.725, 0.6, 0.475, 0.35),  # share of the brightness kept
     Perturbation.BLOCKS: (16, 32, 48, 64, 80),  # grey blocks
     Perturbation.PICTURE_NOISE: (0.001, 0.002, 0.005, 0.01, 0.05),  # variance
-    Perturbation.BLUR: (7, 9, 13, 17, 21),  # pixels of the kernel, six deviations
-    Perturbation.PIXELATION: (2, 3, 4, 5, 6),  # times smaller, and back
+    Perturbation.BLUR: (7, 9, 13, 17, 21),  # kernel size in pixels, six standard deviations
+    Perturbation.PIXELATION: (2, 3, 4, 5, 6),  # downsampling factor
     Perturbation.COMPRESSION: (30, 32, 35, 38, 40),  # CRF of H.264
-    Perturbation.SOUND_NOISE: (20, 15, 10, 5, 0),  # dB of the sound over white noise
-    Perturbation.REVERBERATION: (0.2, 0.4, 0.6, 0.9, 1.3),  # seconds until it is 60 dB down
+    Perturbation.SOUND_NOISE: (20, 15, 10, 5, 0),  # SNR in dB, white noise
+    Perturbation.REVERBERATION: (0.2, 0.4, 0.6, 0.9, 1.3),  # RT60 in seconds
     Perturbation.MP3: (64, 32, 24, 16, 8),  # kbit/s
     Perturbation.AAC: (64, 32, 24, 16, 8),
     Perturbation.OPUS: (64, 32, 16, 8, 6),
@@ -85,7 +85,7 @@ ENCODERS = {  # container, encoder
 
 
 def perturb(clip: Clip, kind: Perturbation, level: int) -> Clip:
-    """Give the clip with its picture or its sound perturbed, level 1 to 5; nothing of its timing is moved."""
+    """Perturb the images or the audio of a clip at level 1 to 5; its timing stays."""
     strength = LEVELS[kind][level - 1]
     seed = zlib.crc32(f"{clip.sha256} {kind} {level}".encode())
     if kind in OF_SOUND:
@@ -102,7 +102,7 @@ def perturb(clip: Clip, kind: Perturbation, level: int) -> Clip:
 
 
 def cut_clip(clip: Clip, seconds: float) -> Clip:
-    """Keep the first seconds."""
+    """Keep the first `seconds` of a clip."""
     n_frames = min(clip.n_frames, round(seconds * FPS))
 
     def read_frames() -> Iterator[Frame]:
@@ -122,7 +122,7 @@ def cut_clip(clip: Clip, seconds: float) -> Clip:
 
 
 def perturb_picture(image: np.ndarray, kind: Perturbation, strength: float, rng: np.random.Generator) -> np.ndarray:
-    """Perturb one picture (H, W, 3) uint8 RGB."""
+    """Perturb one image (H, W, 3) uint8 RGB."""
     height, width = image.shape[:2]
     if kind == Perturbation.SATURATION:
         grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None].astype(np.float32)
@@ -138,11 +138,11 @@ def perturb_picture(image: np.ndarray, kind: Perturbation, strength: float, rng:
     if kind == Perturbation.PIXELATION:
         small = cv2.resize(image, (max(1, width // int(strength)), max(1, height // int(strength))))
         return cv2.resize(small, (width, height))
-    raise ValueError(f"{kind} is nothing that is done to one picture")
+    raise ValueError(f"{kind} is not a perturbation of one image")
 
 
 def compress_frames(frames: Iterator[Frame], crf: int) -> Iterator[Frame]:
-    """Encode the pictures as H.264 and decode them again; odd sides lose a pixel in between and get it back."""
+    """Encode frames as H.264 and decode them again; odd sides lose a pixel, which is padded afterwards."""
     kept, coded = [], io.BytesIO()
     with av.open(coded, "w", format="matroska") as container:
         stream = container.add_stream("libx264", rate=FPS, options={"crf": str(crf)})
@@ -167,7 +167,7 @@ def compress_frames(frames: Iterator[Frame], crf: int) -> Iterator[Frame]:
 
 
 def perturb_sound(audio: np.ndarray, kind: Perturbation, strength: float, seed: int = 0) -> np.ndarray:
-    """Perturb sound (N,) float32 at 16 kHz; as long as before, and no later."""
+    """Perturb audio (N,) float32 at 16 kHz; length and timing stay."""
     rng, sound = np.random.default_rng(seed), audio.astype(np.float64)
     if not sound.any():
         return audio
@@ -183,7 +183,7 @@ def perturb_sound(audio: np.ndarray, kind: Perturbation, strength: float, seed: 
     elif kind in ENCODERS:
         changed = _align(_code(audio, *ENCODERS[kind], int(strength)), sound)
     else:
-        raise ValueError(f"{kind} is nothing that is done to sound")
+        raise ValueError(f"{kind} is not a perturbation of audio")
     return np.clip(changed, -1, 1).astype(np.float32)
 
 
@@ -201,7 +201,7 @@ def _cover(image: np.ndarray, n_blocks: int, rng: np.random.Generator) -> np.nda
 
 
 def _add_noise(image: np.ndarray, variance: float, rng: np.random.Generator) -> np.ndarray:
-    """Noise in YCbCr of limited range, as DeeperForensics adds it: 219 steps of light and 224 of colour."""
+    """Add noise in limited-range YCbCr, as DeeperForensics does: 219 steps of luma and 224 of chroma."""
     turned = cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2YCrCb)
     noise = rng.standard_normal(image.shape, np.float32) * np.float32(np.sqrt(variance))
     turned = turned + noise * np.array([255 / 219, 255 / 224, 255 / 224], np.float32)
@@ -209,7 +209,7 @@ def _add_noise(image: np.ndarray, variance: float, rng: np.random.Generator) -> 
 
 
 def _reverberate(sound: np.ndarray, rt60_s: float, rng: np.random.Generator) -> np.ndarray:
-    """Noise that decays, after the direct sound, as loud as it in all (Moorer 1979); the level stays."""
+    """Convolve with decaying noise after the direct sound, of the same energy (Moorer 1979); the level stays."""
     time_s = np.arange(round(rt60_s * SAMPLE_RATE)) / SAMPLE_RATE
     tail = rng.normal(size=len(time_s)) * 10 ** (-3 * time_s / rt60_s)
     tail /= np.sqrt(np.square(tail).sum())
@@ -219,7 +219,7 @@ def _reverberate(sound: np.ndarray, rt60_s: float, rng: np.random.Generator) -> 
 
 
 def _raise_pitch(sound: np.ndarray, semitones: float) -> np.ndarray:
-    """Stretch time by a phase vocoder (Flanagan & Golden 1966), and play it as much faster."""
+    """Stretch time by a phase vocoder (Flanagan & Golden 1966) and resample to the original length."""
     size, hop, factor = 1024, 256, 2 ** (semitones / 12)
     spectrum = stft(sound, nperseg=size, noverlap=size - hop)[2]  # (bins, steps)
     places = np.arange(0, spectrum.shape[1] - 1, 1 / factor)
@@ -234,7 +234,7 @@ def _raise_pitch(sound: np.ndarray, semitones: float) -> np.ndarray:
 
 
 def _code(audio: np.ndarray, container_name: str, encoder: str, kbits: int) -> np.ndarray:
-    """Encode sound and decode it again: (M,) float64, with the encoder's delay."""
+    """Encode and decode audio; return (M,) float64 with the delay of the encoder."""
     coded = io.BytesIO()
     with av.open(coded, "w", format=container_name) as container:
         stream = cast(AudioStream, container.add_stream(encoder, rate=SAMPLE_RATE, layout="mono"))
@@ -255,7 +255,7 @@ def _code(audio: np.ndarray, container_name: str, encoder: str, kbits: int) -> n
 
 
 def _align(changed: np.ndarray, sound: np.ndarray) -> np.ndarray:
-    """Take out the delay of an encoder, which players take out as well, found by correlation; as long as `sound`."""
+    """Remove the delay of an encoder, as players do, by cross-correlation; return as many samples as `sound`."""
     reach = round(MAX_LAG_S * SAMPLE_RATE)
     padded = np.pad(changed, (reach, max(0, len(sound) + reach - len(changed))))
     likeness = fftconvolve(padded[: len(sound) + 2 * reach], sound[::-1], "valid")

@@ -1,4 +1,4 @@
-"""Figures of an evaluation, by Plotly, which nothing else of the engine needs. Pure, but for `write_figures`."""
+"""Plots of an evaluation, by Plotly (no other module of the engine needs it). Only `write_plots` has side effects."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,7 +9,7 @@ from plotly.io import write_images
 
 from engine.errors import EngineError
 from engine.evaluation.perturbations import OF_PICTURE, OF_SOUND, Perturbation
-from engine.evaluation.results import Against, ConsistencyFigures, Discrimination
+from engine.evaluation.results import ConsistencyResults, Discrimination, MethodResult
 from engine.evaluation.robustness import PerturbationResult, RobustnessReport
 
 N_BINS = 40
@@ -17,12 +17,12 @@ COLOURS = ("#2f7ed8", "#c2571a", "#4c9f70", "#a8559f", "#8a6d3b", "#5c5f66", "#b
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot", "solid")
 GRID, TEXT = "rgba(128,128,128,0.28)", "#808080"
 SIZE_PX, SCALE = (960, 420), 1.25
-N_METHODS, N_COLUMNS = 12, 3  # of the histograms beside each other
-Tried = Discrimination | Against
+N_METHODS, N_COLUMNS = 12, 3  # grid of histograms
+Tried = Discrimination | MethodResult
 
 
-def draw_consistency(figures: ConsistencyFigures) -> dict[str, go.Figure]:
-    """Draw what an evaluation tells, by the names that the files get; more of one that looked in depth."""
+def plot_consistency(figures: ConsistencyResults) -> dict[str, go.Figure]:
+    """Plot the results of an evaluation; return the plots by file name."""
     drawn = {"methods": plot_conditions(figures.per_method, "Real clips against each method")}
     windows = {"best offset": figures.by_seconds}
     if figures.per_language:
@@ -34,21 +34,21 @@ def draw_consistency(figures: ConsistencyFigures) -> dict[str, go.Figure]:
         drawn["lengths"] = plot_lengths(figures.depth.by_first_s, "The beginnings of clips", "seconds")
         whole = {"nothing taken away": figures.parting} if figures.others != "labelled" else {}
         drawn["ablations"] = plot_conditions(whole | figures.depth.ablations, "Without a part")
-    drawn["windows"] = plot_partings(windows, "Windows", "seconds")
+    drawn["windows"] = plot_discrimination(windows, "Windows", "seconds")
     return drawn
 
 
 def plot_scores(scores: Mapping[str, np.ndarray]) -> go.Figure:
-    """Draw a histogram a kind, (n,) scores each, on one set of bins and each of one area: few are seen beside many."""
+    """Plot one histogram per kind, (n,) scores each, with common bins and unit area: small kinds stay visible."""
     bins, figure = _share_bins(list(scores.values()), N_BINS), go.Figure()
     for number, (name, values) in enumerate(scores.items()):
         figure.add_trace(_draw_histogram(values, bins, f"{name} ({len(values)})", COLOURS[number % len(COLOURS)]))
     figure.update_layout(barmode="overlay")
-    return dress(figure, "Scores", "score", "density")
+    return style_figure(figure, "Scores", "score", "density")
 
 
 def plot_methods(scores: Mapping[str, Sequence[float]]) -> go.Figure:
-    """Draw for each method, the most frequent first, a histogram of its scores over that of the first kind."""
+    """Plot for each method, the most frequent first, a histogram of its scores over that of the first kind."""
     (first, real), *methods = ((name, np.asarray(values, float)) for name, values in scores.items())
     methods = sorted(methods, key=lambda one: -len(one[1]))[:N_METHODS]
     n_rows = max(1, -(-len(methods) // N_COLUMNS))
@@ -61,72 +61,72 @@ def plot_methods(scores: Mapping[str, Sequence[float]]) -> go.Figure:
         for colour, (name, some) in zip(COLOURS, ((first, real), ("method", values)), strict=False):
             trace = _draw_histogram(some, bins, name, colour).update(showlegend=number == 0)
             figure.add_trace(trace, row=number // N_COLUMNS + 1, col=number % N_COLUMNS + 1)
-    figure = dress(figure, f"Scores: {first} ({len(real)}) and each method", "", "")
+    figure = style_figure(figure, f"Scores: {first} ({len(real)}) and each method", "", "")
     figure.update_layout(barmode="overlay", height=150 + 170 * n_rows, legend={"y": -0.12})
     return figure
 
 
 def plot_conditions(partings: Mapping[str, Tried], title: str) -> go.Figure:
-    """Draw the AUC of each condition beside its name, with its 95 % interval, in their order from above."""
-    told = [
+    """Plot the AUC of each condition with its 95 % interval, in order from the top."""
+    points = [
         (name, one.auc, one.ci or (one.auc, one.auc), _count(one))
         for name, one in partings.items()
         if one.auc is not None
     ]
-    told.reverse()  # axes begin below
-    points = go.Scatter(
-        x=[round(value, 4) for _, value, _, _ in told],
-        y=[f"{name} ({n})" for name, _, _, n in told],
+    points.reverse()  # axes start at the bottom
+    trace = go.Scatter(
+        x=[round(value, 4) for _, value, _, _ in points],
+        y=[f"{name} ({n})" for name, _, _, n in points],
         error_x={
-            "array": [round(max(high - value, 0.0), 4) for _, value, (_, high), _ in told],
-            "arrayminus": [round(max(value - low, 0.0), 4) for _, value, (low, _), _ in told],
+            "array": [round(max(high - value, 0.0), 4) for _, value, (_, high), _ in points],
+            "arrayminus": [round(max(value - low, 0.0), 4) for _, value, (low, _), _ in points],
         },
         mode="markers",
         marker={"color": COLOURS[0], "size": 9},
         name="AUC",
     )
-    figure = dress(go.Figure(points), title, "AUC", "")
+    figure = style_figure(go.Figure(trace), title, "AUC", "")
     figure.add_vline(x=0.5, line={"color": TEXT, "dash": "dot", "width": 1})
-    figure.update_layout(height=150 + 30 * len(told), showlegend=False)
+    figure.update_layout(height=150 + 30 * len(points), showlegend=False)
     figure.update_yaxes(automargin=True)
     figure.update_xaxes(range=[-0.02, 1.02])
     return figure
 
 
 def plot_lengths(partings: Mapping[str, Discrimination], title: str, what: str) -> go.Figure:
-    """Draw the AUC with its 95 % interval for each length or condition, in their order; what has none is left out."""
-    return plot_partings({"AUC": partings}, title, what)
+    """Plot the AUC with its 95 % interval for each length or condition, in order; those without an AUC are left out."""
+    return plot_discrimination({"AUC": partings}, title, what)
 
 
-def plot_partings(lines: Mapping[str, Mapping[str, Discrimination]], title: str, what: str) -> go.Figure:
-    """Draw several lines of AUC with their 95 % intervals over one set of lengths or conditions."""
+def plot_discrimination(lines: Mapping[str, Mapping[str, Discrimination]], title: str, what: str) -> go.Figure:
+    """Plot several lines of AUC with 95 % intervals over one set of lengths or conditions."""
     figure, lowest = go.Figure(), 0.4
     for number, (name, partings) in enumerate(lines.items()):
-        told = {key: (one.auc, one.ci or (one.auc, one.auc)) for key, one in partings.items() if one.auc is not None}
-        lowest = min([lowest, *(low for _, (low, _) in told.values())])
-        colour, dash = style(number)
+        values = {key: (one.auc, one.ci or (one.auc, one.auc)) for key, one in partings.items() if one.auc is not None}
+        lowest = min([lowest, *(low for _, (low, _) in values.values())])
+        colour, dash = line_style(number)
         points = go.Scatter(
-            x=list(told),
-            y=[round(value, 4) for value, _ in told.values()],
+            x=list(values),
+            y=[round(value, 4) for value, _ in values.values()],
             error_y={
-                "array": [round(max(high - value, 0.0), 4) for value, (_, high) in told.values()],
-                "arrayminus": [round(max(value - low, 0.0), 4) for value, (low, _) in told.values()],
+                "array": [round(max(high - value, 0.0), 4) for value, (_, high) in values.values()],
+                "arrayminus": [round(max(value - low, 0.0), 4) for value, (low, _) in values.values()],
             },
             mode="lines+markers",
             line={"color": colour, "dash": dash},
             name=name,
         )
         figure.add_trace(points)
-    figure = dress(figure, title, what, "AUC")
+    figure = style_figure(figure, title, what, "AUC")
     figure.update_xaxes(type="category")
     figure.update_yaxes(range=[lowest, 1.02])
     return figure
 
 
 def plot_robustness(report: RobustnessReport) -> go.Figure:
-    """Draw the AUC and what is called against over the levels, a line for each thing done; level 0 is the clip itself.
+    """Plot the AUC and the share in the zone `against` over the levels, one line per perturbation.
 
-    What is called against is told of every score, gates aside: of short clips the product would say nothing.
+    Level 0 is unperturbed. The share counts every score without gates, since the gates refuse short clips.
     """
     groups = {"picture": OF_PICTURE, "sound": OF_SOUND}
     there = {name: kinds for name, kinds in groups.items() if any(one.step.kind in kinds for one in report.outcomes)}
@@ -140,18 +140,18 @@ def plot_robustness(report: RobustnessReport) -> go.Figure:
                 ordered = sorted([*plain, *outcomes], key=lambda one: one.step.level)
                 for row, trace in enumerate(_trace(kind, ordered, number), start=1):
                     figure.add_trace(trace, row=row, col=column)
-    figure = dress(figure, f"{report.n_clips} clips of up to {report.seconds:g} s made worse", "", "")
+    figure = style_figure(figure, f"{report.n_clips} clips of up to {report.seconds:g} s made worse", "", "")
     figure.update_layout(height=640)
     figure.update_xaxes(title="level", dtick=1, row=2)
     lowest = min([0.5, *(one.parting.auc for one in report.outcomes if one.parting.auc is not None)])
     highest = max([0.5, *(one.doubted.share for one in report.outcomes if one.doubted)])
-    figure.update_yaxes(range=[lowest - 0.02, 1.02], row=1)  # from chance on, so that little looks little
+    figure.update_yaxes(range=[lowest - 0.02, 1.02], row=1)  # starts at chance, so that small losses look small
     figure.update_yaxes(range=[-0.02, highest + 0.02], row=2)
     return figure
 
 
-def dress(figure: go.Figure, title: str, x: str, y: str) -> go.Figure:
-    """Titles, and colours that read on light and on dark."""
+def style_figure(figure: go.Figure, title: str, x: str, y: str) -> go.Figure:
+    """Set titles, and colours that are readable on light and dark backgrounds."""
     figure.update_layout(
         title=title,
         height=380,
@@ -166,15 +166,15 @@ def dress(figure: go.Figure, title: str, x: str, y: str) -> go.Figure:
     return figure
 
 
-def style(number: int) -> tuple[str, str]:
-    """Colour and dash, so that neither has to be told by colour alone."""
+def line_style(number: int) -> tuple[str, str]:
+    """Return colour and dash, so that lines differ in more than colour."""
     return COLOURS[number % len(COLOURS)], DASHES[number % len(DASHES)]
 
 
-def write_figures(figures: Mapping[str, go.Figure], folder: Path) -> None:
-    """Write each as NAME.html, which needs the plotly.min.js beside it and nothing from the web, and as NAME.png.
+def write_plots(figures: Mapping[str, go.Figure], folder: Path) -> None:
+    """Write each plot as NAME.html, which loads plotly.min.js from the same folder, and as NAME.png.
 
-    Raises EngineError where nothing can be written, or kaleido or a browser for it is missing; .html is there then.
+    Raises EngineError if the folder cannot be written, or if kaleido or a browser is missing (after the .html files).
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -186,7 +186,7 @@ def write_figures(figures: Mapping[str, go.Figure], folder: Path) -> None:
 
 
 def write_pictures(figures: Mapping[str, go.Figure], folder: Path) -> None:
-    """Write each as NAME.png, by kaleido and an installed Chrome or Chromium; EngineError where one is missing."""
+    """Write each plot as NAME.png with kaleido and Chrome or Chromium; raise EngineError if one is missing."""
     width, height = SIZE_PX
     try:
         write_images(
@@ -197,16 +197,16 @@ def write_pictures(figures: Mapping[str, go.Figure], folder: Path) -> None:
             scale=SCALE,
         )
     except (OSError, ValueError, ImportError, RuntimeError) as cause:
-        told = str(cause).strip().splitlines()
+        reason = str(cause).strip().splitlines()
         raise EngineError(
-            f"The PNGs in {folder} were not drawn: {told[0] if told else 'no reason is told'}",
+            f"The PNGs in {folder} were not drawn: {reason[0] if reason else 'unknown reason'}",
             "They need `pip install 'wayspeak[figures]'` and Chrome or Chromium; .html needs neither.",
         ) from cause
 
 
 def _trace(kind: Perturbation, outcomes: Sequence[PerturbationResult], number: int) -> tuple[go.Scatter, go.Scatter]:
-    """The line of AUC, with its name in the legend, and that of what is called against."""
-    colour, dash = style(number)
+    """Return the line of the AUC, with its legend entry, and the line of the share in the zone `against`."""
+    colour, dash = line_style(number)
     levels = [one.step.level for one in outcomes]
     aucs = [one.parting.auc for one in outcomes]
     alarms = [one.doubted.share if one.doubted else None for one in outcomes]
@@ -230,4 +230,4 @@ def _draw_histogram(values: np.ndarray, bins: dict[str, float], name: str, colou
 
 
 def _count(one: Tried) -> str:
-    return f"{one.n}" if isinstance(one, Against) else f"{one.n_real}, {one.n_other}"
+    return f"{one.n}" if isinstance(one, MethodResult) else f"{one.n_real}, {one.n_other}"

@@ -1,4 +1,4 @@
-"""What an evaluation says: figures with their intervals, from scored clips and trials."""
+"""Results of consistency and offset evaluations, with 95 % bootstrap intervals, from scored clips and trials."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -10,11 +10,11 @@ from engine.datasets.manifest import Skipped
 from engine.evaluation.trials import PlantedOffset
 from engine.metrics import auc, average_precision, bootstrap_interval, bootstrap_mean, eer, rank_auc
 
-WITHIN_FRAMES = 1.0 + 1e-6  # rounding of seconds to frames aside
+WITHIN_FRAMES = 1.0 + 1e-6  # tolerates the rounding of seconds to frames
 
 
 class HasScore(Protocol):
-    """A score, and whose it is: a clip's or a trial's."""
+    """The score of a clip or a trial, with its bootstrap group."""
 
     @property
     def score(self) -> float:
@@ -23,26 +23,26 @@ class HasScore(Protocol):
 
     @property
     def group(self) -> str:
-        """Of clips that an interval keeps together: one person's."""
+        """The person; clips of one person are resampled together."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Discrimination:
-    """How well real clips and others are told apart; nothing where one side is empty."""
+    """How well scores discriminate real clips and others; all None if one side is empty."""
 
     auc: float | None
     eer: float | None
     average_precision: float | None  # of real
     ci: tuple[float, float] | None  # 95 %, of the AUC
-    ci_over: str | None  # `people`; `clips` where one side is all of one person
+    ci_over: str | None  # `people`; `clips` if one side is all of one person
     n_real: int
     n_other: int
 
 
 @dataclass(frozen=True, slots=True)
-class Against:
-    """All real clips against those of one method."""
+class MethodResult:
+    """Real clips against the clips of one method."""
 
     auc: float | None
     n: int
@@ -54,7 +54,7 @@ class Against:
 
 @dataclass(frozen=True, slots=True)
 class Hits:
-    """How often an offset was found within one frame."""
+    """Share of offsets estimated within one frame."""
 
     within_1_frame: float | None
     ci: tuple[float, float] | None  # 95 %
@@ -65,7 +65,7 @@ class Hits:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """How often something was so."""
+    """A share with its 95 % interval."""
 
     share: float
     ci: tuple[float, float] | None  # 95 %
@@ -75,213 +75,128 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class OffsetError:
-    """Frames between the true and the found offset of one clip."""
+    """Error in frames between the true and the estimated offset of one clip."""
 
     frames: float
     group: str
 
 
 @dataclass(frozen=True, slots=True)
-class ConsistencyFigures:
-    """The answer to `--task consistency`."""
+class ConsistencyResults:
+    """Results of `--task consistency`."""
 
-    others: str  # what the real clips are held against: `labelled` clips or `swapped voice`
+    others: str  # compared with the real clips: `labelled` clips or `swapped voice`
     parting: Discrimination
-    per_method: dict[str, Against]
+    per_method: dict[str, MethodResult]
     by_seconds: dict[str, Discrimination]
-    control: Discrimination  # the faces' frames shuffled in time
-    per_language: dict[str, Discrimination]  # real clips of a language against the others of it
-    trimmed: "Trimmed | None" = None  # None: was not asked for
-    depth: "Depth | None" = None  # None: was not asked for
+    control: Discrimination  # face frames shuffled in time
+    per_language: dict[str, Discrimination]  # real clips against others of the same language
+    trimmed: "Trimmed | None" = None  # None: not requested
+    depth: "Depth | None" = None  # None: not requested
 
 
 @dataclass(frozen=True, slots=True)
 class Trimmed:
-    """The same clips with the silence before and after the sound cut away: what a silence gave away is gone."""
+    """Results for the same clips without leading and trailing silence."""
 
     parting: Discrimination
-    per_method: dict[str, Against]
-    silence_s: dict[str, float]  # `real` and each method: mean of what was cut from the beginning
-    by_silence_alone: float | None  # AUC of the leading silence itself: 0.5 means that it tells nothing
-    n_too_short: int  # clips of which too little is left to be compared
+    per_method: dict[str, MethodResult]
+    silence_s: dict[str, float]  # `real` and each method: mean leading silence
+    by_silence_alone: float | None  # AUC of the leading silence itself; 0.5: not informative
+    n_too_short: int  # clips with too few frames left to compare
 
 
 @dataclass(frozen=True, slots=True)
 class Depth:
-    """What the figures rest on."""
+    """Scores, and results for prefixes, at offset 0 and for each ablation."""
 
     scores: dict[str, tuple[float, ...]]  # `real` and each method
-    by_first_s: dict[str, Discrimination]  # the beginnings of the clips that are so long
-    at_no_offset: dict[str, Discrimination]  # windows by seconds, compared as they lie; nothing in paper mode
-    ablations: dict[str, Discrimination]  # without a part of the face, of the sound, or of time
+    by_first_s: dict[str, Discrimination]  # prefixes of the clips that are long enough
+    at_no_offset: dict[str, Discrimination]  # windows by seconds, compared at offset 0; empty in paper mode
+    ablations: dict[str, Discrimination]  # without a feature group of the face, the audio or time
 
 
 @dataclass(frozen=True, slots=True)
-class OffsetFigures:
-    """The answer to `--task offset`."""
+class OffsetResults:
+    """Results of `--task offset`."""
 
     truth: str  # `offset_s` of the manifest, or `planted`
     hits: Hits
-    within_1_frame_own: Hits | None  # planted offsets on top of the clip's own
+    within_1_frame_own: Hits | None  # planted offsets relative to the clip's own
     by_shift: dict[str, Hits]  # planted frames
     n_clips: int
 
 
 @dataclass(frozen=True, slots=True)
-class Recognition:
-    """How well people are told apart: pair by pair, and by looking each sample up among all who are enrolled."""
-
-    eer: float | None
-    min_dcf: float | None  # P_target 0.05; 1 is as good as not listening
-    min_dcf_p01: float | None  # P_target 0.01
-    auc: float | None
-    rank1: float | None
-    rank5: float | None
-    chance_rank1: float | None  # what guessing would give
-    n_pairs: int
-    n_genuine: int
-    n_impostor: int
-    n_probes: int  # that were looked up and are enrolled
-    n_probe_speakers: int
-    ci: dict[str, tuple[float, float] | None]  # 95 %, over speakers
-
-
-@dataclass(frozen=True, slots=True)
-class OpenSet:
-    """Who is named where not everybody is enrolled; keys are the share of strangers who are taken for somebody."""
-
-    dir: dict[str, float | None]  # share of the enrolled who are named, and rightly
-    supported: dict[str, bool]  # whether there are strangers enough to speak of so small a share
-    smallest_fpir: float | None  # that they support: 3 over their number, the 95 % bound after no error
-    n_mated: int  # looked up while enrolled
-    n_nonmated: int  # looked up while not enrolled
-    n_nonmated_speakers: int
-    ci: dict[str, tuple[float, float] | None]  # 95 %, over speakers
-
-
-@dataclass(frozen=True, slots=True)
-class Following:
-    """Whether forged clips are taken for the motion's owner or for the face's."""
-
-    rank1_face: float | None  # the face's owner comes first
-    decided: float | None  # share in which either of the two comes first
-    follows_motion: float | None  # of these, the motion's owner
-    rank1_untouched: float | None  # of the same motion owners' real samples, each owner as often as among the forged
-    kept: float | None  # rank-1 of the forged over that
-    n_owners: int  # of motions
-    ci: dict[str, tuple[float, float] | None]  # 95 %, over the motion's owners
-
-
-@dataclass(frozen=True, slots=True)
-class Identified:
-    """What is told of one set of probes; nothing of what the task does not ask."""
-
-    recognition: Recognition
-    n_refused: int  # probes that were held against somebody, and whose motion is not natural: they name nobody
-    n_tried: int  # probes that were held against somebody
-    open_set: OpenSet | None = None
-    following: Following | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class IdentityFigures:
-    """The answer to `--task verification`, `identification` and `ios`."""
-
-    whole: Identified  # untouched probes; for `ios` all forged ones
-    per_method: dict[str, Identified]  # probes of each method against untouched enrolment
-
-
-@dataclass(frozen=True, slots=True)
 class Report:
-    """All that an evaluation says."""
+    """Report of a consistency or offset evaluation."""
 
     recipe: str
-    figures: ConsistencyFigures | OffsetFigures
-    n_rows: int  # that were measured
-    n_refused_by_gates: int  # of these: the product would have said nothing of them
-    n_from_trained_sources: int  # of these: the model knows clips of their source, which flatters it
+    figures: ConsistencyResults | OffsetResults
+    n_rows: int  # measured
+    n_refused_by_gates: int  # of these: the product would not score them
+    n_from_trained_sources: int  # of these: from sources in the training data, which biases the results upwards
     skipped: tuple[Skipped, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class IdentityReport:
-    """All that an evaluation of people says."""
-
-    task: str
-    embedder: str
-    recipe: str  # of what embeds
-    observer_recipe: str  # of what saw the faces
-    figures: IdentityFigures
-    pool_s: float | None
-    across_sessions: bool  # every genuine pair is known to be of two sessions
-    n_rows: int  # that went into samples
-    n_samples: int  # of untouched clips
-    n_speakers: int  # of these
-    n_trained_speakers: int  # of these: the embedder was trained on them, which flatters it
-    n_made_samples: int  # of other clips
-    gated: bool  # False: motion that is not natural was taken as if it were
-    not_enrolled: tuple[str, ...]  # untouched clips whose motion is not natural, as they stand in the manifest
-    seconds: float | None  # median of a sample
-    remarks: tuple[str, ...]  # what the figures must not be read without
-    skipped: tuple[Skipped, ...]
-
-
-def part(real: Sequence[HasScore], other: Sequence[HasScore], seed: int = 0) -> Discrimination:
-    """Measure how well the scores tell real from other."""
+def measure_discrimination(real: Sequence[HasScore], other: Sequence[HasScore], seed: int = 0) -> Discrimination:
+    """Measure how well the scores discriminate real and other."""
     if not real or not other:
         return Discrimination(None, None, None, None, None, len(real), len(other))
     yes, no = [one.score for one in real], [one.score for one in other]
     labels = [True] * len(yes) + [False] * len(no)
     groups = [one.group for one in (*real, *other)]
-    ci, over = _settle(groups, lambda named: bootstrap_interval(rank_auc, yes + no, labels, named, seed=seed))
+    ci, over = _bootstrap(groups, lambda named: bootstrap_interval(rank_auc, yes + no, labels, named, seed=seed))
     return Discrimination(auc(yes, no), eer(yes, no), average_precision(yes, no), ci, over, len(yes), len(no))
 
 
-def part_methods(real: Sequence[HasScore], methods: dict[str, list[HasScore]], seed: int = 0) -> dict[str, Against]:
-    """Hold all real clips against those of each method."""
-    parted = {name: part(real, methods[name], seed) for name in sorted(methods)}
+def compare_methods(
+    real: Sequence[HasScore], methods: dict[str, list[HasScore]], seed: int = 0
+) -> dict[str, MethodResult]:
+    """Compare all real clips with those of each method."""
+    compared = {name: measure_discrimination(real, methods[name], seed) for name in sorted(methods)}
     return {
-        name: Against(one.auc, one.n_other, one.ci, one.ci_over, one.eer, one.average_precision)
-        for name, one in parted.items()
+        name: MethodResult(one.auc, one.n_other, one.ci, one.ci_over, one.eer, one.average_precision)
+        for name, one in compared.items()
     }
 
 
 def count_hits(errors: Iterable[OffsetError], seed: int = 0) -> Hits:
-    """Count the offsets that were found within one frame."""
+    """Count the offsets that were estimated within one frame."""
     errors = list(errors)
     if not errors:
         return Hits(None, None, None, 0, None)
     hits = [float(error.frames <= WITHIN_FRAMES) for error in errors]
-    ci, over = _settle([error.group for error in errors], lambda named: bootstrap_mean(hits, named, seed=seed))
+    ci, over = _bootstrap([error.group for error in errors], lambda named: bootstrap_mean(hits, named, seed=seed))
     return Hits(float(np.mean(hits)), ci, over, len(hits), float(np.median([error.frames for error in errors])))
 
 
 def share_with_interval(hits: Sequence[bool], groups: Sequence[str], seed: int = 0) -> Share | None:
-    """Give the share of hits with its 95 % interval over people; None of none."""
+    """Return the share of hits with its 95 % interval over people; None without any."""
     if not hits:
         return None
     values = [float(hit) for hit in hits]
-    ci, over = _settle(groups, lambda named: bootstrap_mean(values, named, seed=seed))
-    if ci is not None and len(set(hits)) == 1:  # resampling cannot tell how rare is what never happened
-        edge = min(1.0, 3 / len(hits))  # the 95 % bound after no event in n (rule of three)
+    ci, over = _bootstrap(groups, lambda named: bootstrap_mean(values, named, seed=seed))
+    if ci is not None and len(set(hits)) == 1:  # resampling cannot bound the rate of an event that never occurred
+        edge = min(1.0, 3 / len(hits))  # 95 % bound after no event in n (rule of three)
         ci, over = ((1 - edge, 1.0) if hits[0] else (0.0, edge)), "clips"
     return Share(float(np.mean(values)), ci, over, len(values))
 
 
 def count_planted(planted: Sequence[PlantedOffset], relative_to_own: bool = False, seed: int = 0) -> Hits:
-    """Count them against the planted offset alone, or on top of the clip's own."""
+    """Count errors against the planted offset alone, or relative to the clip's own estimated offset."""
     return count_hits(
         (OffsetError(one.own_error if relative_to_own else one.error, one.group) for one in planted), seed
     )
 
 
-def _settle(
+def _bootstrap(
     groups: Sequence[str], measure: Callable[[Sequence[str]], tuple[float, float]]
 ) -> tuple[tuple[float, float] | None, str | None]:
-    """Take the interval over people; over clips where there is one person alone; none where there is one clip."""
+    """Bootstrap over people; over clips if there is one person only; (None, None) if there is one clip only."""
     for over, named in (("people", groups), ("clips", [str(i) for i in range(len(groups))])):
         try:
             return measure(named), over
-        except ValueError:  # all of one group: its spread cannot be told
+        except ValueError:  # one group only: it has no spread
             continue
     return None, None

@@ -1,7 +1,7 @@
-"""What is left of telling own from other voices, and how often a real clip is wrongly doubted, when clips get worse.
+"""Measure discrimination and false alarms under perturbations of increasing strength.
 
-Each clip is cut to its first seconds, perturbed, and seen and heard anew. What is done to a picture needs every face to
-be found again; what is done to sound is heard alone, beside the faces that were found in the clip as it is.
+Each clip is cut to its first seconds and perturbed, and its features are extracted again. Image perturbations need new
+face tracks; audio perturbations reuse the face features of the unperturbed clip.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -12,32 +12,32 @@ from engine.calibration.verbal_scale import Zone
 from engine.datasets.manifest import Row, Skipped
 from engine.errors import EngineError
 from engine.evaluation.consistency import pool_samples
-from engine.evaluation.measurements import MeasuredRow, measure_observation
+from engine.evaluation.measurements import MeasuredRow, measure_features
 from engine.evaluation.perturbations import OF_SOUND, VERSION, Perturbation, cut_clip, perturb
-from engine.evaluation.results import Discrimination, Share, part, share_with_interval
-from engine.evaluation.trials import try_other_voices
+from engine.evaluation.results import Discrimination, Share, measure_discrimination, share_with_interval
+from engine.evaluation.trials import score_other_voices
 from engine.features.cache import FeatureCache
 from engine.features.extractor import FeatureExtractor
 from engine.features.records import ClipFeatures, extract_audio
 from engine.media.clip import open_clip
 from engine.pipeline import Engine
-from engine.types import FPS, Clip, OnStep
+from engine.types import FPS, OnStep
 from engine.weights.registry import hash_file
 
 ChooseEngine = Callable[[Row], Engine]
-"""Who judges a clip: one engine for all, or one that never saw its corpus."""
+"""Return the engine that scores a clip: the same for all, or a held-out one that never saw its corpus."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What is done to the clips."""
+    """A perturbation at one level."""
 
-    kind: Perturbation | None = None  # None: nothing
+    kind: Perturbation | None = None  # None: unperturbed
     level: int = 0  # 1 to 5
 
     @property
     def key(self) -> str:
-        """Safe as a part of a folder's name."""
+        """Name that is safe in a folder name."""
         return f"{self.kind.name.lower()}-{self.level}" if self.kind else "untouched"
 
 
@@ -46,52 +46,52 @@ UNTOUCHED = Step()
 
 @dataclass(frozen=True, slots=True)
 class RobustnessOptions:
-    """What is tried."""
+    """Perturbations to evaluate, and how."""
 
     steps: tuple[Step, ...]
-    seconds: float = 4.0  # of each clip, from its beginning
+    seconds: float = 4.0  # the first seconds of each clip
     voices_per_face: int = 10
     seed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class PerturbationResult:
-    """What is left under one step."""
+    """Results for one perturbation step."""
 
     step: Step
-    parting: Discrimination  # real clips against the others, or against swapped voices
-    false_alarms: Share | None  # share of real clips whose zone is `against`; None: no calibration is in force
-    n_silent_on: int  # real clips of which nothing was said: the gates refuse them, or no face is found any more
+    parting: Discrimination  # real clips against the others or swapped voices
+    false_alarms: Share | None  # share of real clips in the zone `against`; None: no approved calibration
+    n_silent_on: int  # real clips without a zone: refused by the gates, or no face was found
     skipped: tuple[Skipped, ...]
-    doubted: Share | None = None  # the same of all real clips that have a score, as if no gate refused any
+    doubted: Share | None = None  # like `false_alarms`, over all scored real clips, without gates
 
 
 @dataclass(frozen=True, slots=True)
 class RobustnessReport:
-    """All that was tried."""
+    """Results of all steps."""
 
     recipe: str
-    calibration: str | None  # its id; None: none is in force
+    calibration: str | None  # its id; None: no approved calibration
     others: str  # `labelled` or `swapped voice`
     seconds: float
     n_clips: int
-    outcomes: tuple[PerturbationResult, ...]  # untouched first
+    outcomes: tuple[PerturbationResult, ...]  # unperturbed first
 
 
 def measure_robustness(
     rows: Sequence[Row],
     choose: ChooseEngine,
-    watch: "Watch",
+    extractor: "PerturbedExtractor",
     options: RobustnessOptions,
     on_step: OnStep = lambda step, completed, total: None,
 ) -> RobustnessReport:
-    """Try every step on every clip; what was seen under a step once is kept, so a stopped run goes on where it was."""
+    """Evaluate every step on every clip; cached features let a stopped run resume where it was."""
     has_others = any(not row.is_real for row in rows)
     steps = (UNTOUCHED, *options.steps)
     outcomes = []
     for number, step in enumerate(steps):
-        found = [(row, _try(row, step, watch)) for row in _count(rows, on_step, step, number, len(steps))]
-        outcomes.append(_sum_up(step, found, choose, has_others, options))
+        found = [(row, _extract(row, step, extractor)) for row in _count(rows, on_step, step, number, len(steps))]
+        outcomes.append(_summarise(step, found, choose, has_others, options))
     engine = choose(rows[0])
     record = engine.calibration
     others = "labelled" if has_others else "swapped voice"
@@ -99,44 +99,39 @@ def measure_robustness(
     return RobustnessReport(engine.recipe, identity, others, options.seconds, len(rows), tuple(outcomes))
 
 
-class Watch:
-    """Sees and hears clips under a step, each once: what was seen is kept by file, step and length."""
+class PerturbedExtractor:
+    """Extracts features of perturbed clips, cached by file, step and length."""
 
     def __init__(self, extractor: FeatureExtractor, open_cache: Callable[[str], FeatureCache], seconds: float):
         self.extractor, self.open_cache, self.seconds = extractor, open_cache, seconds
 
-    def see(self, row: Row, step: Step) -> ClipFeatures:
-        """Observe one clip; raises EngineError for a file that cannot be read, OSError where nothing can be kept."""
-        store = self.open_cache(f"{self.extractor.recipe}+first-{self.seconds:g}s+{step.key}-v{VERSION}")
+    def extract(self, row: Row, step: Step) -> ClipFeatures:
+        """Extract the features of one clip; raise EngineError if it cannot be read, OSError if it cannot be cached."""
+        cache = self.open_cache(f"{self.extractor.recipe}+first-{self.seconds:g}s+{step.key}-v{VERSION}")
         digest = hash_file(row.path) if row.path.is_file() else ""
-        known = store.load(digest) if digest else None
-        if known is not None:
-            return known
+        cached = cache.load(digest) if digest else None
+        if cached is not None:
+            return cached
         clip = cut_clip(open_clip(row.path, self.extractor.limits), self.seconds)
-        seen = self._hear(row, clip, step) if step.kind in OF_SOUND else self._look(clip, step)
-        store.save(seen)
-        return seen
-
-    def _look(self, clip: Clip, step: Step) -> ClipFeatures:
-        return self.extractor.extract_clip(perturb(clip, step.kind, step.level) if step.kind else clip)
-
-    def _hear(self, row: Row, clip: Clip, step: Step) -> ClipFeatures:
-        assert step.kind is not None
-        seen = self.see(row, UNTOUCHED)
-        heard = extract_audio(
-            perturb(clip, step.kind, step.level), self.extractor.voice, seen.audio.filterbank is not None
-        )
-        return replace(seen, audio=heard)
+        perturbed = perturb(clip, step.kind, step.level) if step.kind else clip
+        if step.kind in OF_SOUND:
+            features = self.extract(row, UNTOUCHED)
+            with_filterbank = features.audio.filterbank is not None
+            features = replace(features, audio=extract_audio(perturbed, self.extractor.voice, with_filterbank))
+        else:
+            features = self.extractor.extract_clip(perturbed)
+        cache.save(features)
+        return features
 
 
-def _try(row: Row, step: Step, watch: Watch) -> ClipFeatures | str:
+def _extract(row: Row, step: Step, extractor: PerturbedExtractor) -> ClipFeatures | str:
     try:
-        return watch.see(row, step)
+        return extractor.extract(row, step)
     except EngineError as error:
         return error.message
 
 
-def _sum_up(
+def _summarise(
     step: Step,
     found: Sequence[tuple[Row, ClipFeatures | str]],
     choose: ChooseEngine,
@@ -145,24 +140,24 @@ def _sum_up(
 ) -> PerturbationResult:
     measured: list[tuple[MeasuredRow, Engine]] = []
     skipped: list[Skipped] = []
-    zones: list[tuple[str, str | None]] = []  # group, zone of real clips that something is said of
+    zones: list[tuple[str, str | None]] = []  # person, and `against` or None, of real clips with a zone
     n_silent_on, calibrated = 0, False
-    for row, seen in found:
+    for row, features in found:
         engine = choose(row)
         calibrated = calibrated or engine.calibration is not None
-        told = seen if isinstance(seen, str) else measure_observation(row, seen, engine)
-        if isinstance(told, str):
-            skipped.append(Skipped(row.written, told))
+        result = features if isinstance(features, str) else measure_features(row, features, engine)
+        if isinstance(result, str):
+            skipped.append(Skipped(row.written, result))
         else:
-            measured.append((told, engine))
+            measured.append((result, engine))
         if row.is_real:
-            said = [] if isinstance(seen, str) else _read_zones(seen, engine)
-            n_silent_on += not said
-            zones += [(row.person, str(Zone.AGAINST) if Zone.AGAINST in said else None)] if said else []
+            zones_of_row = [] if isinstance(features, str) else _read_zones(features, engine)
+            n_silent_on += not zones_of_row
+            zones += [(row.person, str(Zone.AGAINST) if Zone.AGAINST in zones_of_row else None)] if zones_of_row else []
     alarms = share_with_interval([zone is not None for _, zone in zones], [group for group, _ in zones], options.seed)
     return PerturbationResult(
         step=step,
-        parting=_part(measured, has_others, options),
+        parting=_measure_discrimination(measured, has_others, options),
         false_alarms=alarms if calibrated else None,
         n_silent_on=n_silent_on,
         skipped=tuple(skipped),
@@ -171,40 +166,40 @@ def _sum_up(
 
 
 def _count_doubted(measured: Sequence[tuple[MeasuredRow, Engine]], seed: int) -> Share | None:
-    """Judge scores by the calibration alone, which takes too little speech for the least that it knows."""
+    """Classify scores by the calibration alone; less speech than it knows counts as its minimum."""
     judged = [
-        (one.row.person, apply_calibration(engine.calibration, one.score, *_weigh_speech(one), reasons=())["zone"])
+        (one.row.person, apply_calibration(engine.calibration, one.score, *_measure_speech(one), reasons=())["zone"])
         for one, engine in measured
         if one.row.is_real and engine.calibration is not None
     ]
     return share_with_interval([zone == Zone.AGAINST for _, zone in judged], [person for person, _ in judged], seed)
 
 
-def _weigh_speech(one: MeasuredRow) -> tuple[float, float]:
-    """Seconds in which speech is heard and the face is seen, and the face's width in pixels."""
+def _measure_speech(one: MeasuredRow) -> tuple[float, float]:
+    """Return the seconds of speech with a visible face, and the face width in pixels."""
     clip = one.clip
     spoken = clip.mask if clip.voiced is None else clip.mask & clip.voiced
     return int(spoken.sum()) / FPS, clip.face_px
 
 
 def _read_zones(seen: ClipFeatures, engine: Engine) -> list[str]:
-    """Zones of the faces that the calibration says something of."""
+    """Return the zones of the faces that have one."""
     return [one.consistency.zone for one in engine.judge(seen).tracks if one.consistency.zone is not None]
 
 
-def _part(
+def _measure_discrimination(
     measured: Sequence[tuple[MeasuredRow, Engine]], has_others: bool, options: RobustnessOptions
 ) -> Discrimination:
-    """Part real clips from the others; from swapped voices, among the clips of one engine, where there are none."""
+    """Compare real clips with the others or, without any, with swapped voices among the clips of one engine."""
     pooled = pool_samples([one for one, _ in measured])
     real = [one for one in pooled if one.is_real]
     if has_others:
-        return part(real, [one for one in pooled if not one.is_real], options.seed)
+        return measure_discrimination(real, [one for one in pooled if not one.is_real], options.seed)
     swapped = []
     for engine in {id(engine): engine for _, engine in measured}.values():
         own = [one.clip for one, judge in measured if judge is engine]
-        swapped += try_other_voices(own, engine.expert.compare, options.voices_per_face, options.seed)
-    return part(real, swapped, options.seed)
+        swapped += score_other_voices(own, engine.expert.compare, options.voices_per_face, options.seed)
+    return measure_discrimination(real, swapped, options.seed)
 
 
 def _count(rows: Sequence[Row], on_step: OnStep, step: Step, number: int, total: int) -> Iterator[Row]:

@@ -1,6 +1,6 @@
-"""What a manifest's scores look like before anything is fitted to them, and where a wished error rate would put a line.
+"""Summarise the scores of a manifest before a calibration is fitted, and thresholds for target error rates.
 
-The figures are those of `wayspeak evaluate`, by the same code.
+The results are computed by the code of `wayspeak evaluate`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,10 +11,11 @@ import numpy as np
 from engine.calibration.trials import ScoredTrials
 from engine.calibration.validation import HeldOutRatios, choose_threshold
 from engine.datasets.manifest import Skipped
-from engine.evaluation.consistency import SWAPPED, EvaluationOptions, evaluate_consistency, pool_samples
+from engine.evaluation.bench import EvaluationOptions
+from engine.evaluation.consistency import SWAPPED, evaluate_consistency, pool_samples
 from engine.evaluation.measurements import MeasuredRow, Measurements
-from engine.evaluation.results import Discrimination, part
-from engine.evaluation.trials import Trial, try_other_voices
+from engine.evaluation.results import Discrimination, measure_discrimination
+from engine.evaluation.trials import Trial, score_other_voices
 from engine.metrics import ErrorCurve, WeightedScores
 from engine.pipeline import Engine
 from engine.types import FPS
@@ -28,16 +29,16 @@ RATES = (0.01, 0.02, 0.05, 0.1, 0.2)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Overview:
-    """Scores as they are; higher is more consistent, or more alike."""
+    """Raw scores and discrimination; higher scores are more consistent or more similar."""
 
-    scores: Mapping[str, np.ndarray]  # (n,) by method; the first is of real clips, or of same people
-    lengths: Mapping[str, Discrimination]  # by seconds of a whole clip or sample
-    windows: Mapping[str, Discrimination]  # by seconds of the windows that clips are cut into; empty for people
-    languages: Mapping[str, Discrimination]  # empty for people
+    scores: Mapping[str, np.ndarray]  # (n,) by method; first real clips, or same speakers
+    lengths: Mapping[str, Discrimination]  # by seconds of whole clips or samples
+    windows: Mapping[str, Discrimination]  # by seconds of windows; empty for speakers
+    languages: Mapping[str, Discrimination]  # empty for speakers
     skipped: tuple[Skipped, ...] = ()
 
     def trace_errors(self) -> dict[str, ErrorCurve]:
-        """Both errors at every threshold, of the first kind of scores against each of the others that is there."""
+        """Return both error rates at every threshold, of the first kind of scores against each other kind."""
         names = list(self.scores)
         curves = {name: _trace(self.scores[names[0]], self.scores[name]) for name in names[1:]}
         return {name: curve for name, curve in curves.items() if curve is not None}
@@ -45,50 +46,54 @@ class Overview:
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """Where a line must lie so that of held-out trials of the second hypothesis at most a share lies above it."""
+    """Threshold above which at most a share `rate` of the held-out trials of the second hypothesis lies."""
 
     rate: float
-    llr: float  # infinite: there are too few trials for so small a rate
-    supported: float  # share of the trials of the first hypothesis that reach it
+    llr: float  # infinite: too few trials for so small a rate
+    supported: float  # share of the trials of the first hypothesis at or above it
 
 
-def look_over_clips(found: Measurements, engine: Engine, options: EvaluationOptions | None = None) -> Overview:
-    """Hold real clips against forged ones by method, length, window and language; without any, against swapped voices.
+def summarise_clips(found: Measurements, engine: Engine, options: EvaluationOptions | None = None) -> Overview:
+    """Compare real clips with forged ones, or swapped voices without any, by method, length, window and language.
 
-    Lengths are those of the clips' faces, in classes; a language is that of the face.
+    Lengths are classes of the length of the face track; the language is that of the face.
     """
     options = options or EvaluationOptions()
     figures = evaluate_consistency(found.measured, found.has_others, engine, options)
     pooled = pool_samples(found.measured)
     real = [one for one in found.measured if one.row.is_real]
-    swapped = try_other_voices([one.clip for one in real], engine.expert.compare, options.voices_per_face, options.seed)
+    swapped = score_other_voices(
+        [one.clip for one in real], engine.expert.compare, options.voices_per_face, options.seed
+    )
     scores = {REAL: np.array([one.score for one in pooled if one.is_real])}
     for method in sorted({one.method for one in pooled if not one.is_real}):
         scores[method] = np.array([one.score for one in pooled if one.method == method and not one.is_real])
     scores[SWAPPED] = np.array([one.score for one in swapped])
     return Overview(
         scores={name: values for name, values in scores.items() if len(values)},
-        lengths=_part_by({one.row.written: _name_length(one) for one in real}, real, swapped, options.seed),
+        lengths=_by_class({one.row.written: _name_length(one) for one in real}, real, swapped, options.seed),
         windows=figures.by_seconds,
-        languages=_part_by({one.row.written: one.row.language or UNKNOWN for one in real}, real, swapped, options.seed),
+        languages=_by_class(
+            {one.row.written: one.row.language or UNKNOWN for one in real}, real, swapped, options.seed
+        ),
         skipped=found.skipped,
     )
 
 
-def look_over_trials(trials: ScoredTrials, seed: int = 0) -> Overview:
-    """Hold trials of the first hypothesis against those of the second, by their condition."""
+def summarise_trials(trials: ScoredTrials, seed: int = 0) -> Overview:
+    """Compare trials of the first hypothesis with those of the second, by condition."""
     rows = [_Row(float(score), str(people[0])) for score, people in zip(trials.scores, trials.people, strict=True)]
     lengths = {}
     for name in dict.fromkeys(map(str, trials.conditions)):
         there = trials.conditions == name
         same, different = ([rows[i] for i in np.flatnonzero(there & kind)] for kind in (trials.same, ~trials.same))
-        lengths[name] = part(same, different, seed)
+        lengths[name] = measure_discrimination(same, different, seed)
     scores = {SAME: trials.scores[trials.same], DIFFERENT: trials.scores[~trials.same]}
     return Overview(scores=scores, lengths=lengths, windows={}, languages={})
 
 
 def list_thresholds(held: HeldOutRatios, rates: Sequence[float] = RATES) -> list[Threshold]:
-    """Give a line for each wished rate, by the log10 LR that calibrations told which did not see the trials."""
+    """Return the threshold for each target error rate, from log10 LRs of calibrations that did not see the trials."""
     same = held.trials.same
     lines = [choose_threshold(held.llrs[~same], rate) for rate in rates]
     return [
@@ -98,18 +103,18 @@ def list_thresholds(held: HeldOutRatios, rates: Sequence[float] = RATES) -> list
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """A score, and whose it is."""
+    """A score and its bootstrap group."""
 
     score: float
     group: str
 
 
-def _part_by(
+def _by_class(
     classes: Mapping[str, str], real: Sequence[MeasuredRow], swapped: Sequence[Trial], seed: int
 ) -> dict[str, Discrimination]:
-    """Hold own voices against others' among the faces of each class; `classes` are by the name of the face's clip."""
+    """Compare own with swapped voices among the faces of each class; `classes` maps clip names to classes."""
     return {
-        name: part(
+        name: measure_discrimination(
             [_Row(one.score, one.row.person) for one in real if classes[one.row.written] == name],
             [one for one in swapped if classes[one.face] == name],
             seed,
@@ -119,13 +124,13 @@ def _part_by(
 
 
 def _name_length(one: MeasuredRow) -> str:
-    """The class of a face's length, which double: up to 4 s, 4 to 8, 8 to 16 and so on; named by its longest."""
+    """Return the length class of a face track, named by its upper bound: up to 4 s, 4 to 8 s, 8 to 16 s and so on."""
     seconds = len(one.clip.mask) / FPS
     return f"{SHORTEST_S * 2 ** max(0, int(np.ceil(np.log2(seconds / SHORTEST_S)))):g}"
 
 
 def _order(name: str) -> tuple[float, str]:
-    """Lengths by their number, words after them."""
+    """Sort lengths by value, then names."""
     return (float(name), "") if name.isdigit() else (np.inf, name)
 
 

@@ -1,4 +1,4 @@
-"""The figures of an evaluation, for people and for programs."""
+"""Results of an evaluation as tables on the terminal and as JSON."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
@@ -10,40 +10,39 @@ from rich.table import Table
 
 from engine.datasets.manifest import Skipped
 from engine.evaluation.results import (
-    Against,
-    ConsistencyFigures,
+    ConsistencyResults,
     Depth,
     Discrimination,
     Hits,
-    Identified,
-    IdentityReport,
-    OffsetFigures,
+    MethodResult,
+    OffsetResults,
     Report,
     Trimmed,
 )
+from engine.evaluation.speakers.results import IdentityReport, ProbeResults
 
-MAX_NAMED = 20  # files on the terminal, of those skipped for one reason; the JSON names all
+MAX_NAMED = 20  # files per reason on the terminal; the JSON has all
 
 Interval = tuple[float, float] | None
 
 
 def to_json(report: Report | IdentityReport) -> dict[str, Any]:
-    """Lay the figures out as the JSON of `wayspeak evaluate`; null where a figure cannot be told."""
+    """Build the JSON of `wayspeak evaluate`; values that cannot be computed are null."""
     if isinstance(report, IdentityReport):
-        return _lay_identity(report)
+        return _build_identity(report)
     figures = report.figures
-    own = _lay_consistency(figures) if isinstance(figures, ConsistencyFigures) else _lay_offset(figures)
+    own = _build_consistency(figures) if isinstance(figures, ConsistencyResults) else _build_offset(figures)
     rest = asdict(report)
     del rest["figures"]
     return own | rest
 
 
 def print_report(report: Report | IdentityReport, console: Console) -> None:
-    """Print the tables."""
+    """Print the report as tables."""
     if isinstance(report, IdentityReport):
         _print_identity(report, console)
         return
-    if isinstance(report.figures, ConsistencyFigures):
+    if isinstance(report.figures, ConsistencyResults):
         _print_consistency(report.figures, console)
     else:
         _print_offset(report.figures, console)
@@ -57,7 +56,7 @@ def print_report(report: Report | IdentityReport, console: Console) -> None:
 
 
 def _print_skipped(skipped: Sequence[Skipped], console: Console) -> None:
-    """Name the files by what they were skipped for, so that many of one kind do not hide the others."""
+    """Print skipped files grouped by reason, so that frequent reasons do not hide the others."""
     by_reason: dict[str, list[str]] = {}
     for one in skipped:
         by_reason.setdefault(one.reason, []).append(one.path)
@@ -69,48 +68,48 @@ def _print_skipped(skipped: Sequence[Skipped], console: Console) -> None:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def _lay_consistency(figures: ConsistencyFigures) -> dict[str, Any]:
-    laid = asdict(figures)
-    return {"task": "consistency", "others": laid.pop("others")} | laid.pop("parting") | laid
+def _build_consistency(figures: ConsistencyResults) -> dict[str, Any]:
+    built = asdict(figures)
+    return {"task": "consistency", "others": built.pop("others")} | built.pop("parting") | built
 
 
-def _lay_offset(figures: OffsetFigures) -> dict[str, Any]:
-    laid = asdict(figures)
-    own = laid.pop("within_1_frame_own") or {}
+def _build_offset(figures: OffsetResults) -> dict[str, Any]:
+    built = asdict(figures)
+    own = built.pop("within_1_frame_own") or {}
     return (
-        {"task": "offset", "truth": laid.pop("truth")}
-        | laid.pop("hits")
+        {"task": "offset", "truth": built.pop("truth")}
+        | built.pop("hits")
         | {
             "within_1_frame_own": own.get("within_1_frame"),
             "ci_own": own.get("ci"),
             "median_error_frames_own": own.get("median_error_frames"),
         }
-        | laid
+        | built
     )
 
 
-def _lay_identity(report: IdentityReport) -> dict[str, Any]:
+def _build_identity(report: IdentityReport) -> dict[str, Any]:
     rest = {field.name: getattr(report, field.name) for field in fields(report)}
     figures = rest.pop("figures")
-    told = {name: rest.pop(name) for name in ("task", "embedder", "recipe")}
-    methods = {name: _lay_identified(one) for name, one in figures.per_method.items()}
+    found = {name: rest.pop(name) for name in ("task", "embedder", "recipe")}
+    methods = {name: _build_identified(one) for name, one in figures.per_method.items()}
     skipped = [asdict(one) for one in rest.pop("skipped")]
-    return told | _lay_identified(figures.whole) | {"per_method": methods} | rest | {"skipped": skipped}
+    return found | _build_identified(figures.whole) | {"per_method": methods} | rest | {"skipped": skipped}
 
 
-def _lay_identified(one: Identified) -> dict[str, Any]:
-    """Lay all figures of one set of probes side by side, their intervals in one place."""
-    laid = asdict(one.recognition) | {"refused": one.n_refused, "n_tried": one.n_tried}
-    intervals = laid.pop("ci")
+def _build_identified(one: ProbeResults) -> dict[str, Any]:
+    """Merge all results of one set of probes, with their intervals under `ci`."""
+    built = asdict(one.recognition) | {"refused": one.n_refused, "n_tried": one.n_tried}
+    intervals = built.pop("ci")
     if one.open_set is not None:
         more = asdict(one.open_set)
         intervals |= {f"dir_{name}": ci for name, ci in more.pop("ci").items()}
-        laid |= more
+        built |= more
     if one.following is not None:
         more = asdict(one.following)
         intervals |= more.pop("ci")
-        laid |= more
-    return laid | {"ci": intervals}
+        built |= more
+    return built | {"ci": intervals}
 
 
 def _print_identity(report: IdentityReport, console: Console) -> None:
@@ -137,63 +136,63 @@ def _print_identity(report: IdentityReport, console: Console) -> None:
     console.print(f"recipe {report.recipe}", highlight=False, soft_wrap=True)
 
 
-def _print_recognition(probes: Mapping[str, Identified], console: Console, title: str) -> None:
+def _print_recognition(probes: Mapping[str, ProbeResults], console: Console, title: str) -> None:
     names = ("probes", "EER", "95 %", "minDCF 5 %", "1 %", "AUC", "rank-1", "95 %", "rank-5", "pairs", "n")
     table = Table(*names, title=title)
     for name, one in probes.items():
-        told = one.recognition
+        found = one.recognition
         table.add_row(
             escape(name),
-            _name(told.eer),
-            _name_interval(told.ci["eer"]),
-            _name(told.min_dcf),
-            _name(told.min_dcf_p01),
-            _name(told.auc),
-            _name(told.rank1),
-            _name_interval(told.ci["rank1"]),
-            _name(told.rank5),
-            f"{told.n_genuine}+{told.n_impostor}",
-            str(told.n_probes),
+            _name(found.eer),
+            _name_interval(found.ci["eer"]),
+            _name(found.min_dcf),
+            _name(found.min_dcf_p01),
+            _name(found.auc),
+            _name(found.rank1),
+            _name_interval(found.ci["rank1"]),
+            _name(found.rank5),
+            f"{found.n_genuine}+{found.n_impostor}",
+            str(found.n_probes),
         )
     console.print(table)
 
 
-def _print_open_set(probes: Mapping[str, Identified], console: Console) -> None:
-    table = Table("probes", "FPIR", "DIR", "95 %", "enrolled", "strangers", title="Named, with strangers about")
+def _print_open_set(probes: Mapping[str, ProbeResults], console: Console) -> None:
+    table = Table("probes", "FPIR", "DIR", "95 %", "mated", "non-mated", title="Open-set identification")
     for name, one in probes.items():
-        told = one.open_set
-        for fpir, rate in (told.dir if told else {}).items():
-            if told is not None:
-                mark = "" if told.supported[fpir] else " (too few strangers)"
-                numbers = (str(told.n_mated), f"{told.n_nonmated}{mark}")
-                table.add_row(escape(name), f"{float(fpir):.0%}", _name(rate), _name_interval(told.ci[fpir]), *numbers)
+        found = one.open_set
+        for fpir, rate in (found.dir if found else {}).items():
+            if found is not None:
+                mark = "" if found.supported[fpir] else " (too few)"
+                numbers = (str(found.n_mated), f"{found.n_nonmated}{mark}")
+                table.add_row(escape(name), f"{float(fpir):.0%}", _name(rate), _name_interval(found.ci[fpir]), *numbers)
     console.print(table)
 
 
-def _print_following(probes: Mapping[str, Identified], console: Console) -> None:
+def _print_following(probes: Mapping[str, ProbeResults], console: Console) -> None:
     names = ("probes", "motion first", "face first", "decided", "for the motion", "95 %", "kept", "95 %", "owners")
     table = Table(*names, title="Who a forged face is taken for")
     for name, one in probes.items():
-        told = one.following
-        if told is not None:
+        found = one.following
+        if found is not None:
             table.add_row(
                 escape(name),
                 _name(one.recognition.rank1),
-                _name(told.rank1_face),
-                _name(told.decided),
-                _name(told.follows_motion),
-                _name_interval(told.ci["follows_motion"]),
-                _name(told.kept),
-                _name_interval(told.ci["kept"]),
-                str(told.n_owners),
+                _name(found.rank1_face),
+                _name(found.decided),
+                _name(found.follows_motion),
+                _name_interval(found.ci["follows_motion"]),
+                _name(found.kept),
+                _name_interval(found.ci["kept"]),
+                str(found.n_owners),
             )
     console.print(table)
 
 
-def _print_refused(probes: Mapping[str, Identified], not_enrolled: Sequence[str], console: Console) -> None:
-    """Say who names nobody, method by method, and whom of the untouched this leaves out."""
-    told = "; ".join(f"{name} {one.n_refused} of {one.n_tried}" for name, one in probes.items())
-    lines = [f"Refused, since their motion is not natural: {told}."]
+def _print_refused(probes: Mapping[str, ProbeResults], not_enrolled: Sequence[str], console: Console) -> None:
+    """Print how many probes are refused for unnatural motion, by method, and the clips that are not enrolled for it."""
+    found = "; ".join(f"{name} {one.n_refused} of {one.n_tried}" for name, one in probes.items())
+    lines = [f"Refused, since their motion is not natural: {found}."]
     if not_enrolled:
         more = f" and {len(not_enrolled) - MAX_NAMED} more, named in the JSON" if len(not_enrolled) > MAX_NAMED else ""
         lines.append(f"Not enrolled for that ({len(not_enrolled)}): {', '.join(not_enrolled[:MAX_NAMED])}{more}")
@@ -201,7 +200,7 @@ def _print_refused(probes: Mapping[str, Identified], not_enrolled: Sequence[str]
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def _print_consistency(figures: ConsistencyFigures, console: Console) -> None:
+def _print_consistency(figures: ConsistencyResults, console: Console) -> None:
     swapped = figures.others != "labelled"
     against = "the voice of another real clip" if swapped else "all clips labelled otherwise"
     table = Table("", "AUC", "95 %", "EER", "real", "other", title=f"Real clips against {against}")
@@ -225,7 +224,7 @@ def _print_consistency(figures: ConsistencyFigures, console: Console) -> None:
 
 
 def _print_depth(depth: Depth, console: Console) -> None:
-    """Print what is left of other lengths, at no offset, and without a part."""
+    """Print the results for prefixes, at offset 0 and for each ablation."""
     table = Table("", "AUC", "95 %", "EER", "real", "other", title="What the figures rest on")
     named = (
         {f"first {length} s": one for length, one in depth.by_first_s.items()}
@@ -237,7 +236,7 @@ def _print_depth(depth: Depth, console: Console) -> None:
     console.print(table)
 
 
-def _draw_methods(per_method: Mapping[str, Against], title: str) -> Table:
+def _draw_methods(per_method: Mapping[str, MethodResult], title: str) -> Table:
     table = Table("method", "AUC", "95 %", "EER", "AP of real", "n", title=title)
     for name, one in per_method.items():
         numbers = (_name(one.eer), _name(one.average_precision), str(one.n))
@@ -246,7 +245,7 @@ def _draw_methods(per_method: Mapping[str, Against], title: str) -> Table:
 
 
 def _print_trimmed(trimmed: Trimmed, console: Console) -> None:
-    """Print what is left without silence, and what the silence alone would tell."""
+    """Print the results without silence, and by the leading silence alone."""
     console.print(_draw_methods(trimmed.per_method, "The same, leading and trailing silence cut away"))
     lengths = "; ".join(f"{name} {length:.2f} s" for name, length in trimmed.silence_s.items())
     alone = "" if trimmed.by_silence_alone is None else f" By that alone: AUC {trimmed.by_silence_alone:.3f}."
@@ -256,7 +255,7 @@ def _print_trimmed(trimmed: Trimmed, console: Console) -> None:
         console.print(f"{trimmed.n_too_short} clips are too short without their silence.")
 
 
-def _print_offset(figures: OffsetFigures, console: Console) -> None:
+def _print_offset(figures: OffsetResults, console: Console) -> None:
     planted = figures.truth == "planted"
     title = f"Offsets {'planted into' if planted else 'known of'} {figures.n_clips} clips"
     table = Table("", "within 1 frame", "95 %", "median error", "n", title=title)

@@ -1,6 +1,6 @@
-"""Trials with a known answer, made from real clips: own voices, swapped voices, windows, planted offsets, a control.
+"""Build trials with known truth from real clips: own voices, swapped voices, windows, planted offsets, a control.
 
-Nothing is padded or stretched to make one: what must be of one length is cut to the shorter.
+Nothing is padded or stretched: face and audio of a trial are cut to the shorter of the two.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -12,9 +12,9 @@ from engine.consistency.offsets import find_offset
 from engine.types import FPS, Encoded
 
 Encode = Callable[[np.ndarray, np.ndarray], Encoded]
-"""`encode(lips (T, ...), speech (T, S)) -> Encoded`: what takes the rows' means out and embeds them."""
+"""`encode(lips (T, ...), speech (T, S)) -> Encoded`: subtract the means over time and embed both."""
 Compare = Callable[[Encoded, np.ndarray], tuple[float, int] | None]
-"""`compare(encoded, mask (T,) bool) -> (score, offset in frames)`; None where there is too little to compare."""
+"""`compare(encoded, mask (T,) bool) -> (score, offset in frames)`; None if there are too few frames to compare."""
 
 SHIFTS = tuple(range(-12, 13))  # frames
 MIN_FRAMES = 25
@@ -22,96 +22,96 @@ MIN_FRAMES = 25
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrialClip:
-    """One face with the sound of its time."""
+    """One face track with the audio of the same time."""
 
-    name: str  # of the file; windows of one file share it
-    speaker: str  # never compared with a voice of the same
+    name: str  # of the file; windows of a file share it
+    speaker: str  # swapped voices are of other speakers
     source: str
-    group: str  # of clips that an interval keeps together
-    lips: np.ndarray  # (T, ...): what the model reads of the face, numbers or pictures
+    group: str  # resampled together by the bootstrap
+    lips: np.ndarray  # (T, ...): visual input of the model, landmarks or images
     speech: np.ndarray  # (T, S) float32
-    mask: np.ndarray  # (T,) bool: frames that are compared
-    encoded: Encoded  # of these very rows
-    voiced: np.ndarray | None = None  # (T,) bool: somebody is heard to speak; None: was not listened for
-    face_px: float = 0.0  # median width of the face; 0: was not measured
+    mask: np.ndarray  # (T,) bool: frames to compare
+    encoded: Encoded  # of the same frames
+    voiced: np.ndarray | None = None  # (T,) bool: VAD; None: not computed
+    face_px: float = 0.0  # median face width; 0: not measured
 
     def __post_init__(self) -> None:
         if not len(self.lips) == len(self.speech) == len(self.mask) == len(self.encoded.lips):
-            raise ValueError(f"{self.name}: lips, speech, mask and encoded rows are not of one length")
+            raise ValueError(f"{self.name}: lips, speech, mask and encoded rows differ in length")
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """A face held against a voice."""
+    """The score of a face and a voice."""
 
-    face: str  # name of the clip it is from
+    face: str  # name of its clip
     voice: str
-    group: str  # the face's
+    group: str  # of the face
     score: float
-    offset: int  # frames; positive: the sound comes late
-    voice_group: str = ""  # the voice's
-    speech_s: float = 0.0  # heard while face and sound are compared; without `voiced`: compared at all
+    offset: int  # frames; positive: audio is late
+    voice_group: str = ""  # of the voice
+    speech_s: float = 0.0  # voiced and compared; without `voiced`: compared
     face_px: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class PlantedOffset:
-    """A clip whose sound was moved, and what was found."""
+    """A planted AV offset and the estimated ones."""
 
     name: str
     group: str
-    planted: int  # frames; positive: the sound comes late
-    own: int  # found in the clip as it is
+    planted: int  # frames; positive: audio is late
+    own: int  # estimated for the unchanged clip
     found: int
 
     @property
     def error(self) -> int:
-        """Frames from the planted offset, as if the clip itself had none."""
+        """Absolute error in frames, assuming that the clip itself has no offset."""
         return abs(self.found - self.planted)
 
     @property
     def own_error(self) -> int:
-        """Frames from the planted offset on top of the clip's own."""
+        """Absolute error in frames, relative to the estimated offset of the clip itself."""
         return abs(self.found - self.planted - self.own)
 
 
-def try_own_voices(clips: Sequence[TrialClip], compare: Compare = find_offset) -> list[Trial]:
-    """Hold every face against its own voice; clips with too little to compare give no trial."""
-    return [trial for clip in clips if (trial := _try(clip, clip, compare)) is not None]
+def score_own_voices(clips: Sequence[TrialClip], compare: Compare = find_offset) -> list[Trial]:
+    """Score every face with its own voice; clips with too few frames to compare are left out."""
+    return [trial for clip in clips if (trial := _score(clip, clip, compare)) is not None]
 
 
-def try_other_voices(
+def score_other_voices(
     clips: Sequence[TrialClip], compare: Compare = find_offset, per_face: int = 10, seed: int = 0
 ) -> list[Trial]:
-    """Hold every face against the voices of up to `per_face` clips of other speakers, drawn at random.
+    """Score every face with the voices of up to `per_face` clips of other speakers, drawn at random.
 
-    The source may be the same. Both clips are encoded whole, so their means are those of the whole clips, and the
-    encodings are cut to the shorter length, from the start; a trial is never of less than MIN_FRAMES frames.
+    The source may be the same. Both clips are encoded whole, so their means are those of the whole clips; the
+    encodings are cut to the shorter length, from the start. Trials have at least MIN_FRAMES frames.
     """
     rng, trials = np.random.default_rng(seed), []
     for face in clips:
         others = [clip for clip in clips if clip.speaker != face.speaker]
         drawn = rng.permutation(len(others))[:per_face]
-        trials += [trial for which in drawn if (trial := _try(face, others[which], compare)) is not None]
+        trials += [trial for which in drawn if (trial := _score(face, others[which], compare)) is not None]
     return trials
 
 
 def cut_windows(clips: Sequence[TrialClip], n_frames: int, encode: Encode) -> list[TrialClip]:
-    """Cut every clip into its whole windows of `n_frames`, one after the other.
+    """Cut every clip into consecutive full windows of `n_frames`.
 
-    Each is encoded by itself: nothing of the clip around it, not even its mean, leaks in.
+    Each window is encoded by itself, so that nothing outside it (such as the mean of the clip) leaks in.
     """
     return [
-        cut_span(clip, slice(first, first + n_frames), slice(first, first + n_frames), encode)
+        cut_segment(clip, slice(first, first + n_frames), slice(first, first + n_frames), encode)
         for clip in clips
         for first in range(0, len(clip.mask) - n_frames + 1, n_frames)
     ]
 
 
 def shuffle_faces(clips: Sequence[TrialClip], encode: Encode, seed: int = 0) -> list[TrialClip]:
-    """Put the frames of every face in a random order: shapes stay, motion goes, and so must the ability to tell.
+    """Shuffle the frames of every face: mouth shapes stay, motion is lost.
 
-    What an AUC of own against other voices keeps above 0.5 here, means and spreads of the embeddings gave away.
+    A control: an AUC of own against other voices above 0.5 comes from means and variances of the embeddings.
     """
     rng, shuffled = np.random.default_rng(seed), []
     for clip in clips:
@@ -126,9 +126,9 @@ def plant_offsets(
     shifts: Sequence[int] = SHIFTS,
     compare: Compare = find_offset,
 ) -> Iterator[PlantedOffset]:
-    """Move every clip's sound by each shift, encode anew what is left, and search for the offset.
+    """Shift the audio of every clip by each shift, encode the overlap again, and estimate the offset.
 
-    Clips that would be left with less than MIN_FRAMES frames, or with too few to compare, give nothing.
+    Clips with an overlap below MIN_FRAMES frames, or with too few frames to compare, are left out.
     """
     longest = max(map(abs, shifts), default=0)
     for clip in clips:
@@ -136,21 +136,21 @@ def plant_offsets(
         if own is None or len(clip.mask) - longest < MIN_FRAMES:
             continue
         for shift in shifts:
-            moved = move_sound(clip, shift, encode)
-            found = compare(moved.encoded, moved.mask)
+            shifted = shift_sound(clip, shift, encode)
+            found = compare(shifted.encoded, shifted.mask)
             if found is not None:
                 yield PlantedOffset(clip.name, clip.group, shift, own[1], found[1])
 
 
-def move_sound(clip: TrialClip, shift: int, encode: Encode) -> TrialClip:
-    """Let the sound come `shift` frames later (earlier where negative), both sides cut by as much."""
+def shift_sound(clip: TrialClip, shift: int, encode: Encode) -> TrialClip:
+    """Delay the audio by `shift` frames (negative: advance it) and cut both sides to the overlap."""
     length = len(clip.mask) - abs(shift)
     face, sound = max(0, shift), max(0, -shift)
-    return cut_span(clip, slice(face, face + length), slice(sound, sound + length), encode)
+    return cut_segment(clip, slice(face, face + length), slice(sound, sound + length), encode)
 
 
-def cut_span(clip: TrialClip, face: slice, sound: slice, encode: Encode) -> TrialClip:
-    """Give a piece of the face beside an equally long piece of the sound, encoded by itself."""
+def cut_segment(clip: TrialClip, face: slice, sound: slice, encode: Encode) -> TrialClip:
+    """Cut a segment of the face and an equally long one of the audio, encoded by itself."""
     lips, speech = clip.lips[face], clip.speech[sound]
     return replace(
         clip,
@@ -162,7 +162,7 @@ def cut_span(clip: TrialClip, face: slice, sound: slice, encode: Encode) -> Tria
     )
 
 
-def _try(face: TrialClip, voice: TrialClip, compare: Compare) -> Trial | None:
+def _score(face: TrialClip, voice: TrialClip, compare: Compare) -> Trial | None:
     length = min(len(face.mask), len(voice.mask))
     if length < MIN_FRAMES:
         return None

@@ -1,1 +1,1 @@
-"""How our own weights are made."""
+"""Train the weights of this project from clips."""

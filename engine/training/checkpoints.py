@@ -1,11 +1,8 @@
-"""Where a run of pre-training stands: network, optimiser, scaler and step, so that it can be taken up bit for bit.
+"""Checkpoints of training runs: safetensors files with recipe and record as JSON in the header, written atomically.
 
-There is no state of any random generator to keep: whatever chance does in a step is a function of the seed and the
-number of the micro-batch alone. The order of the data is that number too.
-
-Files of a run: tensors in safetensors with a record as JSON in the header, written whole or not at all.
-
-Nothing is pickled. A record names the recipe it was made by, and a file of another recipe is refused.
+A checkpoint holds network, optimiser, gradient scaler and step, so that a run resumes bit for bit. It holds no state of
+a random generator: every random number of a step is a function of the seed and the micro-batch number, as is the order
+of the data. Nothing is pickled. A file of another recipe is refused.
 """
 
 import json
@@ -26,7 +23,7 @@ Record = dict[str, Any]
 
 
 def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], recipe: Record, record: Record) -> None:
-    """Replace the file at once, or leave the old one, also when the machine stops meanwhile."""
+    """Replace the file atomically; the old one stays if writing fails or the machine stops. Raises FolderUnwritable."""
     header = {"recipe": json.dumps(recipe, sort_keys=True), "record": json.dumps(record, sort_keys=True)}
     partial = path.with_suffix(".partial")
     try:
@@ -42,8 +39,8 @@ def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], recipe: Recor
 
 
 def read_tensors(path: Path, recipe: Record) -> tuple[dict[str, torch.Tensor], Record]:
-    """Give the tensors and the record; CHECKPOINT_REFUSED for a file of another recipe, naming what differs."""
-    hint = f"Delete {path.parent} to start anew, or choose another folder."
+    """Return tensors and record; raise CHECKPOINT_REFUSED, with differences, for a damaged file or another recipe."""
+    hint = f"Delete {path.parent} to start again, or choose another folder."
     try:
         with safe_open(path, "pt") as file:
             header = file.metadata() or {}
@@ -57,7 +54,7 @@ def read_tensors(path: Path, recipe: Record) -> tuple[dict[str, torch.Tensor], R
 
 
 def _compare(wanted: Any, found: Any, name: str = "") -> list[str]:
-    """Say what differs, field by field."""
+    """List the differences, field by field."""
     if isinstance(wanted, dict) and isinstance(found, dict):
         names = sorted(wanted.keys() | found.keys())
         return [text for key in names for text in _compare(wanted.get(key), found.get(key), f"{name}.{key}".strip("."))]
@@ -76,7 +73,7 @@ def save_checkpoint(
     step: int,
     trend: Record,
 ) -> None:
-    """Write where the run stands after `step` steps; without its optimiser when it is finished."""
+    """Write the state of the run after `step` steps; a finished run has no optimiser state."""
     tensors = {MODEL + name: one for name, one in model.state_dict().items()}
     if optimiser is not None:
         for name, parameter in model.named_parameters():
@@ -87,9 +84,9 @@ def save_checkpoint(
 def load_checkpoint(
     path: Path, model: nn.Module, optimiser: torch.optim.Optimizer, scaler: torch.amp.GradScaler, recipe: Record
 ) -> tuple[int, Record]:
-    """Take up a run where it stands; give the steps that are done and the trend so far, (0, {}) where there is no file.
+    """Restore a run; return the finished steps and the trend so far, or (0, {}) without a file.
 
-    CHECKPOINT_REFUSED where the file is damaged or of another recipe.
+    Raises CHECKPOINT_REFUSED if the file is damaged or of another recipe.
     """
     if not path.is_file():
         return 0, {}
@@ -99,7 +96,7 @@ def load_checkpoint(
     for name, tensor in tensors.items():
         if name.startswith(OPTIMISER):
             owner, key = name.removeprefix(OPTIMISER).rsplit("/", 1)
-            place = "cpu" if key == "step" else parameters[owner].device  # as AdamW itself has it
+            place = "cpu" if key == "step" else parameters[owner].device  # as AdamW keeps it
             optimiser.state[parameters[owner]][key] = tensor.clone().to(place)
     scaler.load_state_dict(record["scaler"])
     return int(record["step"]), record["trend"]

@@ -1,4 +1,4 @@
-"""Real clips to train on: which rows of a manifest, which belong together, and their rows of numbers."""
+"""Training clips: usable rows of a manifest, their main face and audio, and splits by corpus."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -12,11 +12,11 @@ from engine.errors import Code
 from engine.features.records import ClipFeatures, FaceFeatures
 from engine.models.compact import N_BANDS
 
-MIN_FRAMES = 28  # shorter clips hold hardly a full window
+MIN_FRAMES = 28  # shorter clips hardly hold a full window
 
 
 class Spoken(Protocol):
-    """What a split needs to know of a clip."""
+    """The properties of a clip that a split needs."""
 
     @property
     def corpus(self) -> str:
@@ -31,15 +31,15 @@ class Spoken(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrainingClip:
-    """The main face of a clip and the sound of its time."""
+    """The main face of a clip and the audio of the same time."""
 
     name: str
     source: str
     speaker: str
     corpus: str  # clips of one corpus are never on both sides of a split
-    lips: np.ndarray  # (T, 130) float32, `lips.describe_lips`
+    lips: np.ndarray  # (T, 130) float32 landmark features
     mel: np.ndarray  # (4T, 40) float32, log-mel steps of 10 ms
-    real: np.ndarray  # (T,) bool: face seen and sound there
+    real: np.ndarray  # (T,) bool: face and audio are present
 
     @property
     def seconds(self) -> float:
@@ -48,7 +48,7 @@ class TrainingClip:
 
 
 def read_usable_rows(manifest: Path) -> list[Row]:
-    """Read the rows to train on; BAD_MANIFEST where there is none."""
+    """Read the rows to train on; raise BAD_MANIFEST if there are none."""
     rows = choose_rows(read_manifest(manifest, required=("path", "label", "source", "speaker", "audio_in_sync")))
     if not rows:
         raise Code.BAD_MANIFEST(
@@ -59,21 +59,21 @@ def read_usable_rows(manifest: Path) -> list[Row]:
 
 
 def check_faces(clips: Sequence[Spoken], rows: Sequence[Row], manifest: Path) -> None:
-    """Raise BAD_MANIFEST where no clip is left of the rows."""
+    """Raise BAD_MANIFEST if none of the rows became a clip."""
     if not clips:
         raise Code.BAD_MANIFEST(
-            f"{manifest.name}: none of the {len(rows)} clips that are real and in sync shows a face beside its sound",
+            f"{manifest.name}: none of the {len(rows)} clips that are real and in sync shows a face with audio",
             f"Training needs {MIN_FRAMES} frames of both.",
         )
 
 
 def choose_rows(rows: Iterable[Row]) -> list[Row]:
-    """Keep real clips that have sound in sync; nothing made or driven by a machine is ever trained on."""
+    """Keep real clips with audio in sync; synthetic or reenacted clips are never trained on."""
     return [row for row in rows if row.label == "real" and row.has_audio == "1" and row.audio_in_sync == "yes"]
 
 
 def build_clip(observation: ClipFeatures, row: Row, corpus: str) -> TrainingClip | None:
-    """Take the face that is longest and largest in the picture; None where there is too little of it."""
+    """Build a clip from the main face; None if it has fewer than MIN_FRAMES frames with audio."""
     if not observation.tracks:
         return None
     track = choose_face(observation.tracks)
@@ -86,28 +86,12 @@ def build_clip(observation: ClipFeatures, row: Row, corpus: str) -> TrainingClip
 
 
 def choose_face(tracks: Sequence[FaceFeatures]) -> FaceFeatures:
-    """Take the face that is longest and largest in the picture."""
+    """Choose the main face: the largest product of length and face width."""
     return max(tracks, key=lambda one: len(one.seen) * one.face_px)
 
 
-def find_corpora(rows: Sequence[Row]) -> list[str]:
-    """Name each row's corpus: one source, or one first part of the speakers' names (`GRID_s1`), is one corpus."""
-    parent: dict[str, str] = {}
-
-    def root(key: str) -> str:
-        while parent.setdefault(key, key) != key:
-            key = parent[key]
-        return key
-
-    for row in rows:
-        family = row.speaker.split("_")[0]
-        if family:
-            parent[root(f"speakers {family}")] = root(f"source {row.source}")
-    return [root(f"source {row.source}").removeprefix("source ") for row in rows]
-
-
 def split_folds(clips: Sequence[Spoken], n_folds: int) -> dict[str, int]:
-    """Give each corpus a fold, the largest first, each into the fold that has least."""
+    """Assign corpora to folds by length, the longest first, each to the shortest fold."""
     seconds: dict[str, float] = {}
     for clip in clips:
         seconds[clip.corpus] = seconds.get(clip.corpus, 0.0) + clip.seconds
@@ -119,7 +103,7 @@ def split_folds(clips: Sequence[Spoken], n_folds: int) -> dict[str, int]:
 
 
 def shift_sound(clip: TrainingClip, frames: int) -> TrainingClip:
-    """Undo a sound that comes `frames` late (early where negative): both sides are cut, nothing is padded."""
+    """Remove an AV offset of `frames` (positive: audio is late) by cutting both sides; nothing is padded."""
     length = len(clip.real) - abs(frames)
     if frames == 0 or length < MIN_FRAMES:
         return clip

@@ -15,12 +15,12 @@ from engine.datasets.manifest import Row
 from engine.errors import EngineError
 from engine.evaluation.perturbations import Perturbation
 from engine.evaluation.results import (
-    Against,
-    ConsistencyFigures,
+    ConsistencyResults,
     Depth,
     Discrimination,
     Hits,
-    OffsetFigures,
+    MethodResult,
+    OffsetResults,
     Share,
     Trimmed,
 )
@@ -38,10 +38,13 @@ def parted(auc: float, n: int = 9) -> Discrimination:
 
 
 def measure() -> Measured:
-    against = {"puppet": Against(0.21, 7, (0.1, 0.3), "clips", 0.8, 0.5), "dub": Against(0.97, 4, None, None, 0.1, 0.9)}
+    against = {
+        "puppet": MethodResult(0.21, 7, (0.1, 0.3), "clips", 0.8, 0.5),
+        "dub": MethodResult(0.97, 4, None, None, 0.1, 0.9),
+    }
     depth = Depth({"real": (0.5,)}, {"4": parted(0.95)}, {"1": parted(0.61)}, {"faces held still": parted(0.5)})
     trimmed = Trimmed(parted(0.7), {"puppet": replace(against["puppet"], auc=0.33)}, {"real": 0.0, "dub": 0.2}, 0.6, 1)
-    figures = ConsistencyFigures(
+    figures = ConsistencyResults(
         "swapped voice", parted(0.99), against, {"1": parted(0.71)}, parted(0.5), {"en": parted(1.0, 8)}, trimmed, depth
     )
     outcomes = tuple(
@@ -56,7 +59,7 @@ def measure() -> Measured:
         recipe="drawn",
         dubbed=figures,
         dubbed_of=Subset(9, 8, ("lab",)),
-        offsets=OffsetFigures("planted", hits, hits, {}, 9),
+        offsets=OffsetResults("planted", hits, hits, {}, 9),
         forged=figures,
         forged_short=figures,
         sound=RobustnessReport("drawn", "id", "swapped voice", 4.0, 9, outcomes),

@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
 from rich.box import SIMPLE
 from rich.console import Console
@@ -18,28 +17,19 @@ from rich.table import Table
 from engine.calibration.builder import DraftOptions, draft
 from engine.calibration.files import approve_by_rules, read_record, write_record
 from engine.calibration.records import Calibration, CalibratorKind, Metric, Task
-from engine.calibration.trials import POOLS_S, Origin, ScoredTrials, TrialOptions, read_trials, write_trials
+from engine.calibration.trials import POOLS_S, TrialOptions, write_trials
 from engine.calibration.validation import RESAMPLES
 from engine.calibration.verbal_scale import HYPOTHESES
-from engine.consistency.methods import choose_method
-from engine.datasets.manifest import Row, read_manifest
 from engine.errors import Code
-from engine.evaluation.calibration_trials import gather_consistency
-from engine.evaluation.measurements import Reading, embed_people, read_trained_sources, score_clips
-from engine.evaluation.speakers.calibration_trials import gather_people
-from engine.evaluation.speakers.identity import IdentityOptions, IdentityTask, check_manifest
-from engine.pipeline import Engine
+from engine.evaluation.calibration_trials import choose_trials, collect_trials, read_scores
+from engine.evaluation.measurements import ReadOptions
 from engine.settings import Settings
-from engine.style.embedder import load_embedder
-from engine.training.clips import find_corpora
 from engine.types import Mode, Model
-from engine.weights.registry import hash_file
 from webapp.cli.output import show_counts
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 File = Annotated[Path, typer.Argument(help="A record that `wayspeak calibrate` wrote.", show_default=False)]
 Out = Annotated[Path, typer.Option(help="Where the record goes that takes its place.")]
-KNOWN = "{n} of the clips are of {what} that the model was trained on, which flatters the figures."
 COLUMNS = {
     "Cllr": "cllr",
     "min": "cllr_min",
@@ -113,9 +103,14 @@ def calibrate(
     if scores is not None:
         trials = read_scores(scores, task, model, mode, settings)
     else:
+        if manifest is None:
+            raise Code.BAD_MANIFEST(
+                "There is neither a manifest nor a file of scores.", "Name a manifest, or --scores FILE."
+            )
         gather = TrialOptions(pools_s=tuple(pool or POOLS_S), same_session=same_session, seed=seed)
-        reading = Reading(cache, 0.0, limit, workers)
-        trials, remark = gather_trials(manifest, task, model, mode, gather, settings, reading)
+        reading = ReadOptions(cache, 0.0, limit, workers)
+        with show_counts() as on_row:
+            trials, remark = collect_trials(manifest, task, model, mode, gather, settings, reading, on_row)
         options = replace(options, note=" ".join(filter(None, (note, remark))))
     if keep_scores is not None:
         write_trials(trials, keep_scores)
@@ -123,76 +118,6 @@ def calibrate(
     write_record(record, out)
     print_record(record, Console(stderr=True))
     typer.echo(f"{out} written: a draft, which another person than {record.author} approves.")
-
-
-def read_scores(path: Path, task: Task, model: Model | None, mode: Mode, settings: Settings) -> ScoredTrials:
-    """Read kept scores; those of networks that stand for the installed one are given its recipe."""
-    trials = read_trials(path)
-    if trials.task != task:
-        raise Code.BAD_SCORES(
-            f"The scores in {path} are for {trials.task}, not for {task}.", f"Use --task {trials.task}."
-        )
-    return trials if trials.recipe else replace(trials, recipe=name_recipe(task, model, mode, settings))
-
-
-def choose_trials(trials: ScoredTrials, word: str) -> ScoredTrials:
-    """Keep the trials whose condition has the word; BAD_SCORES where none has."""
-    chosen = np.array([word in condition for condition in trials.conditions], bool)
-    if not chosen.any():
-        known = ", ".join(sorted(set(trials.conditions)))
-        raise Code.BAD_SCORES(
-            f"No trial has {word!r} in its condition; there are {known}.", "Give --only a word of these."
-        )
-    return trials.take(chosen)
-
-
-def name_recipe(task: Task, model: Model | None, mode: Mode, settings: Settings) -> str:
-    """Name what scores now: the weights that are installed, and every option that changes a score."""
-    if task == Task.CONSISTENCY:
-        return Engine.load(settings, choose_method(model, mode, None, settings.data_dir)).expert.recipe
-    return load_embedder(IdentityOptions(IdentityTask(task)).embedder, settings).recipe
-
-
-def gather_trials(
-    manifest: Path | None,
-    task: Task,
-    model: Model | None,
-    mode: Mode,
-    options: TrialOptions,
-    settings: Settings,
-    reading: Reading,
-) -> tuple[ScoredTrials, str]:
-    """Score the real clips of a manifest, and say what the figures must not be read without."""
-    if manifest is None:
-        raise Code.BAD_MANIFEST(
-            "There is neither a manifest nor a file of scores.", "Name a manifest, or --scores FILE."
-        )
-    rows, digest = [row for row in read_manifest(manifest) if row.is_real], hash_file(manifest)
-    if task == Task.CONSISTENCY:
-        engine = Engine.load(settings, choose_method(model, mode, None, settings.data_dir))
-        with show_counts() as on_row:
-            found = score_clips(rows, engine, settings, reading, on_row)
-        corpora = {row.number: corpus for row, corpus in zip(rows, find_corpora(rows), strict=True)}
-        known = read_trained_sources(settings, engine.expert.model)
-        n_known = sum(one.row.source in known for one in found.measured)
-        trials = gather_consistency(found, engine.expert, corpora, Origin(engine.expert.recipe, digest), options)
-        return trials, _remark(n_known, "sources")
-    return _gather_people(rows, task, Origin("", digest), options, settings, reading)
-
-
-def _gather_people(
-    rows: list[Row], task: Task, origin: Origin, options: TrialOptions, settings: Settings, reading: Reading
-) -> tuple[ScoredTrials, str]:
-    people = IdentityOptions(IdentityTask(task), same_session=options.same_session, seed=options.seed)
-    check_manifest(rows, people)
-    with show_counts() as on_row:
-        embedded = embed_people(rows, people, settings, reading, on_row)
-    trials = gather_people(embedded, rows, task, replace(origin, recipe=embedded.recipe), options)
-    return trials, _remark(sum(one.row.speaker in embedded.trained_on for one in embedded.rows), "people")
-
-
-def _remark(n: int, what: str) -> str:
-    return KNOWN.format(n=n, what=what) if n else ""
 
 
 def _check_rate(rate: float) -> float:

@@ -17,22 +17,24 @@ from engine.consistency.methods import Method, choose_method
 from engine.datasets.manifest import Row, Skipped
 from engine.datasets.public import Choice, Layout
 from engine.errors import Code, EngineError
-from engine.evaluation.consistency import EvaluationOptions, evaluate_consistency, evaluate_offset
+from engine.evaluation.bench import EvaluationOptions
+from engine.evaluation.consistency import evaluate_consistency, evaluate_offset
 from engine.evaluation.measurements import (
     Measurements,
-    Reading,
-    embed_people,
+    ReadOptions,
+    embed_clips,
     read_rows,
     read_trained_sources,
     score_clips,
 )
-from engine.evaluation.results import ConsistencyFigures, IdentityReport, OffsetFigures, Report
+from engine.evaluation.results import ConsistencyResults, OffsetResults, Report
 from engine.evaluation.speakers.identity import (
     IdentityOptions,
     IdentityTask,
     check_manifest,
     evaluate_identity,
 )
+from engine.evaluation.speakers.results import IdentityReport
 from engine.evaluation.tables import print_report, to_json
 from engine.pipeline import Engine
 from engine.settings import Settings
@@ -125,7 +127,7 @@ def evaluate(
     session against itself, and look up clips with another label method by method. A clip whose motion is not natural
     names nobody, which counts against an untouched one; --no-gate tells what the embedding alone would do.
     """
-    settings, reading = Settings.from_env(), Reading(cache, min_seconds, limit, workers)
+    settings, reading = Settings.from_env(), ReadOptions(cache, min_seconds, limit, workers)
     deep = in_depth or figures is not None
     if deep and task != Task.CONSISTENCY:
         raise typer.BadParameter("--in-depth and --figures are for --task consistency")
@@ -145,8 +147,8 @@ def evaluate(
     if not report.n_rows:
         sys.stderr.write("wayspeak: no clip of the manifest could be measured; see why above.\n")
         raise typer.Exit(1)
-    if figures and drawings and isinstance(report, Report) and isinstance(report.figures, ConsistencyFigures):
-        drawings.write_figures(drawings.draw_consistency(report.figures), figures)
+    if figures and drawings and isinstance(report, Report) and isinstance(report.figures, ConsistencyResults):
+        drawings.write_plots(drawings.plot_consistency(report.figures), figures)
 
 
 def load_drawings() -> ModuleType:
@@ -170,7 +172,7 @@ def measure_clips(
     options: EvaluationOptions,
     method: Method,
     settings: Settings,
-    reading: Reading,
+    reading: ReadOptions,
 ) -> Report:
     """Measure faces against voices."""
     wanted, unwanted = select_rows(rows, task)
@@ -182,12 +184,12 @@ def measure_clips(
 
 
 def measure_people(
-    rows: Sequence[Row], options: IdentityOptions, settings: Settings, reading: Reading
+    rows: Sequence[Row], options: IdentityOptions, settings: Settings, reading: ReadOptions
 ) -> IdentityReport:
     """Measure how people are told by what is embedded of their faces."""
     check_manifest(rows, options)
     with show_counts() as on_row:
-        embedded = embed_people(rows, options, settings, reading, on_row)
+        embedded = embed_clips(rows, options, settings, reading, on_row)
     return evaluate_identity(embedded, rows, options)
 
 
@@ -213,7 +215,7 @@ def build_report(
 ) -> Report:
     """Work out the figures of what was measured."""
     rows = found.measured
-    figures: ConsistencyFigures | OffsetFigures
+    figures: ConsistencyResults | OffsetResults
     if task == Task.CONSISTENCY:
         figures = evaluate_consistency(rows, found.has_others, engine, options)
     else:

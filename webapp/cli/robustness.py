@@ -20,10 +20,10 @@ from engine.evaluation.perturbations import LEVELS, OF_PICTURE, OF_SOUND, UNITS,
 from engine.evaluation.results import Share
 from engine.evaluation.robustness import (
     PerturbationResult,
+    PerturbedExtractor,
     RobustnessOptions,
     RobustnessReport,
     Step,
-    Watch,
     measure_robustness,
 )
 from engine.features.cache import FeatureCache
@@ -64,7 +64,7 @@ def robustness(
     usable, useless = choose_rows(rows, limit)
     check_rows(usable)
     folder, with_mouths = cache or settings.data_dir / "cache", SPECS[engine.expert.model].needs_mouths
-    watch = Watch(engine.extractor, lambda recipe: FeatureCache(folder, recipe, with_mouths), seconds)
+    watch = PerturbedExtractor(engine.extractor, lambda recipe: FeatureCache(folder, recipe, with_mouths), seconds)
     options = RobustnessOptions(steps, seconds, seed=seed)
     with name_disk_errors(), show_counts() as on_row:
         report = measure_robustness(usable, lambda row: engine, watch, options, on_row)
@@ -74,7 +74,7 @@ def robustness(
     if json is not None:
         write_output(jsonlib.dumps(to_json(report), indent=2, ensure_ascii=False) + "\n", json)
     if figures and drawings:
-        drawings.write_figures({"robustness": drawings.plot_robustness(report)}, figures)
+        drawings.write_plots({"robustness": drawings.plot_robustness(report)}, figures)
 
 
 def read_steps(what: str, levels: str) -> tuple[Step, ...]:

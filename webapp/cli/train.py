@@ -24,15 +24,15 @@ from engine.settings import Settings
 from engine.training.avhubert import validation as avhubert_validation
 from engine.training.avhubert.dataset import PreprocessedDataset
 from engine.training.avhubert.train import TRAININGS, AVHubertTraining, plan_iterations, save_avhubert, train_avhubert
-from engine.training.avhubert.trainer import Losses, RunContext, join_crew
+from engine.training.avhubert.trainer import Losses, RunContext, join_process_group
 from engine.training.avhubert.validation import Objective, choose_losses
 from engine.training.consistency import train
 from engine.training.consistency.train import (
     TrainingContext,
     TrainingOptions,
     align_clips,
+    build_training_clips,
     list_held_out,
-    observe_clips,
     save_compact,
     score_held_out,
     train_members,
@@ -41,12 +41,12 @@ from engine.training.style import validation as style_validation
 from engine.training.style.speakers import gather_spoken_clips, read_spoken_rows, split_speakers
 from engine.training.style.train import DynamicsOptions
 from engine.training.style.validation import (
-    ablations,
-    keep_folds,
-    measure_looks,
+    list_ablations,
+    measure_folds,
+    save_folds,
     train_final,
     train_in_turn,
-    write_left_out,
+    write_held_out,
 )
 from engine.weights.registry import hash_file
 from webapp.cli.output import show_counts
@@ -88,7 +88,7 @@ def train_consistency(
     options = TrainingOptions(seed=seed, n_members=members)
     options = replace(options, members=replace(options.members, steps=steps))
     with show_counts(TimeElapsedColumn()) as report:
-        clips = observe_clips(manifest, extractor, kept, lambda done, total: report("clips", done, total))
+        clips = build_training_clips(manifest, extractor, kept, lambda done, total: report("clips", done, total))
         shop = TrainingContext(out / "checkpoints", _pick_device(settings), workers, report)
         aligned = align_clips(clips, options, shop)
         if validate:
@@ -161,15 +161,15 @@ def train_dynamics(
             )
         out.mkdir(parents=True, exist_ok=True)
         if validate:
-            variants = {"model": options, **(ablations(options) if ablate else {})}
+            variants = {"model": options, **(list_ablations(options) if ablate else {})}
             parts, models = train_in_turn(
                 clips, folds, measured, variants, workers, curve, lambda done, total: report("trainings", done, total)
             )
             if keep:
-                keep_folds(models, parts["model"], clips, folds, options, out)
+                save_folds(models, parts["model"], clips, folds, options, out)
             if scores is not None:
-                write_left_out(models, parts["model"], clips, folds, hash_file(manifest), scores)
-            figures = {name: measure_looks(looks, options.seed) for name, looks in parts.items()}
+                write_held_out(models, parts["model"], clips, folds, hash_file(manifest), scores)
+            figures = {name: measure_folds(looks, options.seed) for name, looks in parts.items()}
             (out / "validation.json").write_text(json.dumps(figures, indent=2) + "\n")
         else:
             train_final(clips, folds, options, out, lambda name, member, step: report(f"{name} {member + 1}", step))
@@ -207,7 +207,7 @@ def pretrain_avhubert(
     settings = Settings.from_env()
     note = TextColumn("{task.fields[note]}")
     with (
-        join_crew(_pick_device(settings)) as crew,
+        join_process_group(_pick_device(settings)) as crew,
         show_counts(TimeElapsedColumn(), note, disable=not crew.leads) as report,
     ):
 

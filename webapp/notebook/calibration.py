@@ -17,17 +17,17 @@ from engine.calibration.files import write_record
 from engine.calibration.records import Calibration, Task
 from engine.calibration.trials import ScoredTrials, TrialOptions
 from engine.datasets.manifest import read_manifest
-from engine.evaluation.consistency import EvaluationOptions
-from engine.evaluation.measurements import Reading, score_clips
-from engine.evaluation.plots import COLOURS, TEXT, dress, plot_lengths, plot_scores, style
+from engine.evaluation.bench import EvaluationOptions
+from engine.evaluation.calibration_trials import collect_trials, read_scores
+from engine.evaluation.measurements import ReadOptions, score_clips
+from engine.evaluation.plots import COLOURS, TEXT, line_style, plot_lengths, plot_scores, style_figure
 from engine.evaluation.results import Discrimination
-from engine.evaluation.score_overview import Overview, look_over_clips, look_over_trials
+from engine.evaluation.score_overview import Overview, summarise_clips, summarise_trials
 from engine.metrics import ErrorCurve, trace_reliability, trace_tippett
 from engine.pipeline import Engine
 from engine.settings import Settings
 from engine.types import Mode
 from gallery_db.gallery import Gallery
-from webapp.cli.calibrate import gather_trials, read_scores
 from webapp.cli.output import show_counts
 
 __all__ = ["plot_det", "plot_lengths", "plot_reliability", "plot_roc", "plot_scores", "plot_tippett"]
@@ -46,9 +46,9 @@ class Sources:
     seed: int = 0
 
     @property
-    def reading(self) -> Reading:
+    def reading(self) -> ReadOptions:
         """How clips are read."""
-        return Reading(Path(self.cache) if self.cache else None, 0.0, 0, self.workers)
+        return ReadOptions(Path(self.cache) if self.cache else None, 0.0, 0, self.workers)
 
 
 def gather(sources: Sources, settings: Settings) -> tuple[ScoredTrials, str]:
@@ -57,17 +57,18 @@ def gather(sources: Sources, settings: Settings) -> tuple[ScoredTrials, str]:
         return read_scores(Path(sources.scores), sources.task, None, Mode.STRICT, settings), ""
     options = TrialOptions(seed=sources.seed)
     manifest = Path(sources.manifest)
-    return gather_trials(manifest, sources.task, None, Mode.STRICT, options, settings, sources.reading)
+    with show_counts() as on_row:
+        return collect_trials(manifest, sources.task, None, Mode.STRICT, options, settings, sources.reading, on_row)
 
 
 def look_over(sources: Sources, settings: Settings) -> Overview:
     """Look at all clips of a manifest, forged ones too; of people, and of kept scores, at the trials."""
     if sources.scores or sources.task != Task.CONSISTENCY:
-        return look_over_trials(gather(sources, settings)[0], sources.seed)
+        return summarise_trials(gather(sources, settings)[0], sources.seed)
     engine = Engine.load(settings)
     with show_counts() as on_row:
         found = score_clips(read_manifest(Path(sources.manifest)), engine, settings, sources.reading, on_row)
-    return look_over_clips(found, engine, EvaluationOptions(sources.windows_s, seed=sources.seed))
+    return summarise_clips(found, engine, EvaluationOptions(sources.windows_s, seed=sources.seed))
 
 
 def keep_records(
@@ -117,8 +118,8 @@ def plot_roc(curves: Mapping[str, ErrorCurve]) -> go.Figure:
     figure = go.Figure(_line([0, 1], [0, 1], "chance", TEXT, "dot"))
     for number, (name, curve) in enumerate(curves.items()):
         label = f"{name}: AUC {curve.auc():.3f}"
-        figure.add_trace(_line(curve.accepted, 1 - curve.refused, label, *style(number)))
-    return dress(figure, "ROC", "of the others accepted", "of the first accepted")
+        figure.add_trace(_line(curve.accepted, 1 - curve.refused, label, *line_style(number)))
+    return style_figure(figure, "ROC", "of the others accepted", "of the first accepted")
 
 
 def plot_det(curves: Mapping[str, ErrorCurve]) -> go.Figure:
@@ -126,8 +127,8 @@ def plot_det(curves: Mapping[str, ErrorCurve]) -> go.Figure:
     figure = go.Figure()
     for number, (name, curve) in enumerate(curves.items()):
         accepted, refused = curve.trace_det()
-        figure.add_trace(_line(accepted, refused, f"{name}: EER {curve.eer():.1%}", *style(number)))
-    figure = dress(figure, "DET", "of the others accepted", "of the first refused")
+        figure.add_trace(_line(accepted, refused, f"{name}: EER {curve.eer():.1%}", *line_style(number)))
+    figure = style_figure(figure, "DET", "of the others accepted", "of the first refused")
     places = {"tickvals": norm.ppf(TICKS).tolist(), "ticktext": [f"{share:.1%}" for share in TICKS]}
     figure.update_xaxes(**places)
     figure.update_yaxes(**places)
@@ -147,7 +148,7 @@ def plot_tippett(llrs: np.ndarray, same: np.ndarray) -> go.Figure:
         ]
     )
     figure.add_vline(x=0, line={"color": TEXT, "dash": "dot", "width": 1})
-    return dress(figure, "Tippett", "log10 likelihood ratio", "share at least so high")
+    return style_figure(figure, "Tippett", "log10 likelihood ratio", "share at least so high")
 
 
 def plot_reliability(llrs: np.ndarray, same: np.ndarray) -> go.Figure:
@@ -156,7 +157,7 @@ def plot_reliability(llrs: np.ndarray, same: np.ndarray) -> go.Figure:
     points = _line(traced.said, traced.found, "trials in bins of one size", COLOURS[0], "solid")
     points.update(mode="lines+markers", customdata=traced.counts, hovertemplate="%{customdata} trials<extra></extra>")
     figure = go.Figure([_line([0, 1], [0, 1], "as said", TEXT, "dot"), points])
-    return dress(figure, "Reliability", "said, at even odds", "so")
+    return style_figure(figure, "Reliability", "said, at even odds", "so")
 
 
 def _line(

@@ -1,4 +1,4 @@
-"""Scored trials of people from embedded samples, by the code that `wayspeak evaluate` runs."""
+"""Collect scored speaker trials from embedded samples, scored as `wayspeak evaluate` does."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,15 +11,15 @@ from engine.calibration.trials import Origin, ScoredTrial, ScoredTrials, TrialOp
 from engine.datasets.manifest import Row
 from engine.evaluation.speakers.comparisons import Search, choose_pairs, pair_samples, search
 from engine.evaluation.speakers.embeddings import EmbeddedRows
-from engine.evaluation.speakers.samples import Sample, may_meet, pool_rows
+from engine.evaluation.speakers.samples import Sample, find_comparable, pool_rows
 
 
-def gather_people(
+def collect_speaker_trials(
     embedded: EmbeddedRows, manifest: Sequence[Row], task: Task, origin: Origin, options: TrialOptions
 ) -> ScoredTrials:
-    """Hold samples of real clips against samples and against people, or look them up; by samples of several lengths.
+    """Score samples of real clips with other samples and with speakers, or search for them, at several sample lengths.
 
-    Samples whose motion is not natural name nobody and are not enrolled: they have no part in it.
+    Samples with unnatural motion are left out: the product neither enrols nor identifies them.
     """
     rng, rows = np.random.default_rng(options.seed), list[ScoredTrial]()
     n_abstained, sizes = 0, [0]
@@ -27,13 +27,15 @@ def gather_people(
         pooled = pool_rows(embedded.rows, manifest, embedded.nature, pool_s, options.seed).samples
         real = [one for one in pooled if one.is_real and one.is_natural]
         n_abstained += sum(one.is_real and not one.is_natural for one in pooled)
-        bench = TrialSampler(real, may_meet(real, real, any(row.session for row in manifest), options.same_session))
+        sampler = TrialSampler(
+            real, find_comparable(real, real, any(row.session for row in manifest), options.same_session)
+        )
         if task == Task.IDENTIFICATION:
-            rows += bench.look_up(f"{pool_s:g} s")
+            rows += sampler.identify(f"{pool_s:g} s")
             sizes.append(len({one.speaker for one in real}) - 1)
         else:
-            rows += bench.pair(f"{pool_s:g} s", options.per_face, rng)
-            rows += bench.hold_against_people(f"{pool_s:g} s, enrolled", options.per_face, rng)
+            rows += sampler.pair(f"{pool_s:g} s", options.per_face, rng)
+            rows += sampler.pair_with_speakers(f"{pool_s:g} s, enrolled", options.per_face, rng)
     speakers = {one.row.speaker: one.row.speaker for one in embedded.rows}
     scored = build_trials(task, rows, origin, (PROBE, ENROLLED), speakers, len(embedded.rows), n_abstained)
     return replace(scored, gallery_size=max(sizes) if task == Task.IDENTIFICATION else 0)
@@ -41,13 +43,13 @@ def gather_people(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrialSampler:
-    """Samples of one length, each held against the others that it may meet."""
+    """Draws trials among samples of one length that may be compared."""
 
     samples: Sequence[Sample]
     allowed: np.ndarray  # (n, n) bool
 
     def pair(self, name: str, per_probe: int, rng: np.random.Generator) -> list[ScoredTrial]:
-        """Sample against sample: all pairs of one person, of two so many for each probe."""
+        """Score pairs of samples: all genuine ones, and up to `per_probe` impostor pairs of each probe."""
         pairs = pair_samples(self.samples, self.samples, self.allowed, once=True)
         probes, _ = chosen = choose_pairs(self.allowed, once=True)
         sides = [[self.samples[int(which)] for which in side] for side in chosen]
@@ -59,22 +61,22 @@ class TrialSampler:
                 name,
                 (sides[0][row].seconds, sides[1][row].seconds),
             )
-            for row in _thin(probes, pairs.genuine, per_probe, rng).tolist()
+            for row in _sample_impostors(probes, pairs.genuine, per_probe, rng).tolist()
         ]
 
-    def hold_against_people(self, name: str, per_probe: int, rng: np.random.Generator) -> list[ScoredTrial]:
-        """Sample against person: all samples of theirs that it may meet, pooled."""
+    def pair_with_speakers(self, name: str, per_probe: int, rng: np.random.Generator) -> list[ScoredTrial]:
+        """Score samples with speakers, pooling all samples of the speaker that may be compared."""
         found = search(self.samples, self.samples, self.allowed)
         probes, columns = np.nonzero(~np.isnan(found.scores))
         speakers = np.array(found.speakers)[columns]
         genuine = np.array([one.speaker for one in self.samples])[probes] == speakers
         return [
             self._score(found, int(probes[row]), int(columns[row]), bool(genuine[row]), name)
-            for row in _thin(probes, genuine, per_probe, rng)
+            for row in _sample_impostors(probes, genuine, per_probe, rng)
         ]
 
-    def look_up(self, name: str) -> list[ScoredTrial]:
-        """Each sample's own person while enrolled, and its first candidate while not."""
+    def identify(self, name: str) -> list[ScoredTrial]:
+        """Score each sample with its own speaker, and with the first candidate when that speaker is not enrolled."""
         found, scored = search(self.samples, self.samples, self.allowed), []
         own = found.place([one.speaker for one in self.samples])
         for probe, column in enumerate(own):
@@ -95,8 +97,8 @@ class TrialSampler:
         return ScoredTrial(score, same, (one.speaker, person), name, (one.seconds, enrolled_s))
 
 
-def _thin(probes: np.ndarray, genuine: np.ndarray, per_probe: int, rng: np.random.Generator) -> np.ndarray:
-    """(K,) rows: all that are genuine, and of the others up to so many of each probe, drawn at random."""
+def _sample_impostors(probes: np.ndarray, genuine: np.ndarray, per_probe: int, rng: np.random.Generator) -> np.ndarray:
+    """Return (K,) rows: all genuine ones, and up to `per_probe` others of each probe, drawn at random."""
     drawn = rng.permutation(len(probes))
     drawn = drawn[~genuine[drawn]]
     order = drawn[np.argsort(probes[drawn], kind="stable")]

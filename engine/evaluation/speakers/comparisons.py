@@ -1,4 +1,4 @@
-"""Samples held against samples, and looked up among all who are enrolled: scores, and nothing that judges them."""
+"""Score samples by cosine similarity: pair by pair, and in 1:N searches of the gallery."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,14 +9,14 @@ from engine.evaluation.speakers.samples import Sample
 from engine.style.embedder import NO_LENGTH
 
 DECIMALS = 6
-"""Cosines that differ by less are ties: embeddings are float32, and an order that rounding makes is luck."""
+"""Cosines that differ by less are ties: embeddings are float32, and rounding must not decide a rank."""
 REFUSED = -2.0
-"""In place of each cosine of a probe whose motion is not natural: below all there are, and the same for everybody."""
+"""Score of a probe with unnatural motion: below every cosine and the same for all candidates."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SamplePairs:
-    """Two samples each, or a sample and a person."""
+    """Pairs of two samples, or of a sample and a speaker."""
 
     scores: np.ndarray  # (P,) cosine, or REFUSED
     genuine: np.ndarray  # (P,) bool: both of one speaker
@@ -27,19 +27,19 @@ class SamplePairs:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Search:
-    """Probes looked up in the gallery that each of them may meet."""
+    """Scores of probes searched in the part of the gallery that each may be compared with."""
 
     probes: tuple[Sample, ...]
-    speakers: tuple[str, ...]  # who is enrolled
-    scores: np.ndarray  # (P, S) cosine, or REFUSED; NaN where the probe may meet no sample of that speaker
+    speakers: tuple[str, ...]  # enrolled
+    scores: np.ndarray  # (P, S) cosine, or REFUSED; NaN: no sample of that speaker may be compared
 
     @property
     def refused(self) -> np.ndarray:
-        """(P,) bool: the probe names nobody."""
+        """(P,) bool: no speaker is returned, since the motion is not natural."""
         return ~_natural(self.probes)
 
     def place(self, names: Sequence[str]) -> np.ndarray:
-        """(P,) column of each name; -1 where that speaker is not enrolled, or not for this probe."""
+        """Return (P,) column of each name; -1 if that speaker is not enrolled, or not for this probe."""
         columns = {speaker: column for column, speaker in enumerate(self.speakers)}
         found = np.array([columns.get(name, -1) for name in names], int)
         rows = np.flatnonzero(found >= 0)
@@ -48,18 +48,18 @@ class Search:
 
 
 def search(probes: Sequence[Sample], gallery: Sequence[Sample], allowed: np.ndarray) -> Search:
-    """Look every probe up; a person is what the samples that `allowed` (P, G) leaves are pooled to."""
+    """Search every probe; each speaker is the pooled samples that `allowed` (P, G) keeps."""
     speakers = tuple(sorted({one.speaker for one in gallery}))
     scores = np.full((len(probes), len(speakers)), np.nan)
     vectors, weight = _stack(gallery), np.array([one.weight for one in gallery])
-    looked_up = _stack(probes)
+    queries = _stack(probes)
     for column, speaker in enumerate(speakers):
         own = [place for place, one in enumerate(gallery) if one.speaker == speaker]
         weights = allowed[:, own] * weight[own]
         means = weights @ vectors[own]  # (P, D)
         lengths = np.linalg.norm(means, axis=1)
         there = lengths > NO_LENGTH * weights.sum(axis=1)
-        scores[there, column] = (means[there] * looked_up[there]).sum(axis=1) / lengths[there]
+        scores[there, column] = (means[there] * queries[there]).sum(axis=1) / lengths[there]
     scores[~_natural(probes)[:, None] & ~np.isnan(scores)] = REFUSED
     return Search(tuple(probes), speakers, scores.round(DECIMALS))
 
@@ -67,7 +67,7 @@ def search(probes: Sequence[Sample], gallery: Sequence[Sample], allowed: np.ndar
 def pair_samples(
     probes: Sequence[Sample], gallery: Sequence[Sample], allowed: np.ndarray, once: bool = False
 ) -> SamplePairs:
-    """Hold every probe against every sample that `allowed` (P, G) leaves, in the order of `choose_pairs`."""
+    """Score every probe with every sample that `allowed` (P, G) keeps, in the order of `choose_pairs`."""
     rows, columns = choose_pairs(allowed, once)
     scores = (_stack(probes) @ _stack(gallery).T)[rows, columns] if len(rows) else np.zeros(0)
     scores[~_natural(probes)[rows]] = REFUSED
@@ -75,9 +75,9 @@ def pair_samples(
 
 
 def choose_pairs(allowed: np.ndarray, once: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """Number probes and samples of the gallery, pair by pair, that `allowed` (P, G) leaves.
+    """Return the probe and gallery indices of the pairs that `allowed` (P, G) keeps.
 
-    `once`: the gallery is the first of the probes, and two samples of it are one pair, whichever of them is looked up.
+    `once`: the gallery is the start of the probes, and two of its samples are one pair, whichever one is the probe.
     """
     if once:
         both = allowed[: allowed.shape[1]]
@@ -87,7 +87,7 @@ def choose_pairs(allowed: np.ndarray, once: bool = False) -> tuple[np.ndarray, n
 
 
 def pair_candidates(search: Search) -> SamplePairs:
-    """Hold every probe against every person it was looked up among."""
+    """Return the pairs of every probe and every candidate of its search."""
     rows, columns = np.nonzero(~np.isnan(search.scores))
     speakers = [one.speaker for one in search.probes]
     return _pair(speakers, search.speakers, rows, columns, search.scores[rows, columns])
@@ -104,10 +104,10 @@ def _pair(
 
 
 def _natural(samples: Sequence[Sample]) -> np.ndarray:
-    """(n,) bool."""
+    """Return (n,) bool."""
     return np.array([one.is_natural for one in samples], bool)
 
 
 def _stack(samples: Sequence[Sample]) -> np.ndarray:
-    """(n, D) float64."""
+    """Return (n, D) float64."""
     return np.array([one.vector for one in samples]) if samples else np.zeros((0, 1))

@@ -1,4 +1,4 @@
-"""The clips of a manifest as embeddings of whoever is seen in them."""
+"""Embed the main face of each clip of a manifest."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,14 +22,14 @@ class EmbeddedRow:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EmbeddedRows:
-    """All rows that were tried: each is in one of the two."""
+    """All rows: each one is embedded or skipped."""
 
     rows: tuple[EmbeddedRow, ...]
     skipped: tuple[Skipped, ...]
     recipe: str  # of the embedder
     observer_recipe: str
     nature: Nature  # the embedder's
-    trained_on: frozenset[str] = frozenset()  # speakers whom the embedder knows from its training
+    trained_on: frozenset[str] = frozenset()  # speakers in the training data of the embedder
 
 
 def embed_rows(
@@ -40,7 +40,7 @@ def embed_rows(
     min_seconds: float = 0.0,
     on_row: OnStep = lambda step, completed, total: None,
 ) -> EmbeddedRows:
-    """Embed every row, with its sound or without; what gives nothing is skipped with its reason, never silently."""
+    """Embed every row; rows that cannot be embedded are skipped with a reason. Clips need no audio."""
     embedded: list[EmbeddedRow] = []
     skipped: list[Skipped] = []
     for done, row in enumerate(rows):
@@ -54,20 +54,20 @@ def embed_rows(
         else:
             embedded.append(found)
     on_row("embed", len(rows), len(rows))
-    trained_on = frozenset(getattr(embedder, "trained_on", ()))  # not every embedder was trained
+    trained_on = frozenset(getattr(embedder, "trained_on", ()))  # missing for embedders without training
     recipes = (embedder.recipe, extractor.recipe)
     return EmbeddedRows(tuple(embedded), tuple(skipped), *recipes, embedder.nature, trained_on)
 
 
-def _embed_row(row: Row, seen: ClipFeatures, embedder: Embedder, min_seconds: float) -> EmbeddedRow | str:
-    """Embed the longest track, or say why there is nothing to embed."""
-    if seen.duration_s < min_seconds:
+def _embed_row(row: Row, features: ClipFeatures, embedder: Embedder, min_seconds: float) -> EmbeddedRow | str:
+    """Embed the longest face track, or return why that is not possible."""
+    if features.duration_s < min_seconds:
         return f"it is shorter than {min_seconds:g} s"
-    if not seen.tracks:
+    if not features.tracks:
         return "no face is seen"
-    found = embedder.embed(seen, max(seen.tracks, key=lambda track: len(track.seen)))
+    found = embedder.embed(features, max(features.tracks, key=lambda track: len(track.seen)))
     if found is None:
         return "its longest face track is too short"
     if found.recipe != embedder.recipe:
         raise ValueError(f"an embedding of recipe {found.recipe} from an embedder of recipe {embedder.recipe}")
-    return EmbeddedRow(row, seen.sha256, found)
+    return EmbeddedRow(row, features.sha256, found)

@@ -1,4 +1,4 @@
-"""Whose way of speaking is it: people told apart, looked up, and found behind a forged face."""
+"""Evaluate speaker embeddings: verification, identification, and identification of forged clips by motion (IOS)."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -8,85 +8,87 @@ import numpy as np
 
 from engine.datasets.manifest import Row
 from engine.errors import Code
-from engine.evaluation.results import Identified, IdentityFigures, IdentityReport, OpenSet
 from engine.evaluation.speakers.comparisons import SamplePairs, Search, pair_candidates, pair_samples, search
 from engine.evaluation.speakers.embeddings import EmbeddedRows
 from engine.evaluation.speakers.metrics import (
     RESAMPLES,
-    Strangers,
-    find_strangers,
-    tell_following,
-    tell_open_set,
-    tell_recognition,
+    UnenrolledProbes,
+    measure_following,
+    measure_open_set,
+    measure_recognition,
+    score_unenrolled,
 )
-from engine.evaluation.speakers.samples import Sample, may_meet, name_speaker, pool_rows
+from engine.evaluation.speakers.results import IdentityReport, IdentityResults, OpenSet, ProbeResults
+from engine.evaluation.speakers.samples import Sample, find_comparable, name_speaker, pool_rows
 from engine.style.embedder import EmbedderName
 
-FEW = 10  # people, behind intervals that then are said to be of few
+FEW = 10  # intervals over fewer people get a remark
 
 
 class IdentityTask(StrEnum):
-    """What is asked about people."""
+    """Speaker evaluation task."""
 
-    VERIFICATION = "verification"  # are these two samples of one person?
-    IDENTIFICATION = "identification"  # who of the enrolled is it, if anybody?
-    IOS = "ios"  # who moved the face of a forged clip?
+    VERIFICATION = "verification"  # are two samples of one person?
+    IDENTIFICATION = "identification"  # which enrolled speaker is it, if any?
+    IOS = "ios"  # who is the person of the motion in a forged clip?
 
 
 @dataclass(frozen=True, slots=True)
 class IdentityOptions:
-    """What changes the figures."""
+    """Options that change the results."""
 
     task: IdentityTask
     embedder: EmbedderName = EmbedderName.DYNAMICS
-    pool_s: float | None = None  # least seconds of a sample; None: as the manifest has it
-    same_session: bool = False  # let samples of one session meet
-    gate: bool = True  # who is told not to move naturally names nobody and is not enrolled
+    pool_s: float | None = None  # minimum seconds of a sample; None: as in the manifest
+    same_session: bool = False  # compare samples of one session
+    gate: bool = True  # samples with unnatural motion are neither enrolled nor identified
     seed: int = 0
-    resamples: int = RESAMPLES  # behind each interval
+    resamples: int = RESAMPLES  # per interval
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SpeakerBenchmark:
-    """Everybody who is enrolled, and how probes are held against them throughout one evaluation."""
+    """The gallery of one evaluation, and how probes are compared with it."""
 
-    real: tuple[Sample, ...]  # untouched: the gallery, then those that are not enrolled since they seem not to be
+    real: tuple[Sample, ...]  # the gallery, then real samples with unnatural motion
     gallery: tuple[Sample, ...]
     has_sessions: bool
     options: IdentityOptions
 
     @property
     def is_across(self) -> bool:
-        """No sample meets another one of its speaker's session, as far as the manifest knows."""
+        """Samples are compared across sessions only, as far as the manifest has them."""
         return self.has_sessions and not self.options.same_session
 
     def allow(self, probes: Sequence[Sample]) -> np.ndarray:
-        return may_meet(probes, self.gallery, self.has_sessions, self.options.same_session)
+        return find_comparable(probes, self.gallery, self.has_sessions, self.options.same_session)
 
     def search(self, probes: Sequence[Sample]) -> Search:
         return search(probes, self.gallery, self.allow(probes))
 
     def pair(self, probes: Sequence[Sample], found: Search) -> SamplePairs:
-        """Give the pairs that the task is about: of samples, or of a sample and a person."""
+        """Return the pairs of the task: of two samples, or of a sample and a speaker."""
         if self.options.task != IdentityTask.VERIFICATION:
             return pair_candidates(found)
         return pair_samples(probes, self.gallery, self.allow(probes), once=probes is self.real)
 
-    def tell(self, probes: Sequence[Sample], strangers: Strangers | None, untouched: Search | None) -> Identified:
-        """Work out all figures of one set of probes."""
+    def measure(
+        self, probes: Sequence[Sample], nonmated: UnenrolledProbes | None, untouched: Search | None
+    ) -> ProbeResults:
+        """Compute all results of one set of probes."""
         found, how = self.search(probes), (self.options.seed, self.options.resamples)
         tried = ~np.isnan(found.scores).all(axis=1)
-        return Identified(
-            tell_recognition(self.pair(probes, found), found, *how),
+        return ProbeResults(
+            measure_recognition(self.pair(probes, found), found, *how),
             int((found.refused & tried).sum()),
             int(tried.sum()),
-            None if strangers is None else tell_open_set(found, strangers, *how),
-            None if untouched is None else tell_following(found, untouched, *how),
+            None if nonmated is None else measure_open_set(found, nonmated, *how),
+            None if untouched is None else measure_following(found, untouched, *how),
         )
 
 
 def check_manifest(rows: Sequence[Row], options: IdentityOptions) -> None:
-    """Refuse, as BAD_MANIFEST, rows that cannot answer whatever is found in the clips."""
+    """Raise BAD_MANIFEST if the task cannot be evaluated on these rows, whatever the clips contain."""
     real = [row for row in rows if row.is_real and row.speaker]
     if not any(row.is_real for row in rows):
         raise Code.BAD_MANIFEST("The manifest has no row with the label real.", "Only untouched clips are enrolled.")
@@ -105,12 +107,12 @@ def check_manifest(rows: Sequence[Row], options: IdentityOptions) -> None:
             "No speaker of the manifest has clips of two sessions, and clips of one session are not compared."
             if across
             else "No speaker of the manifest has two clips.",
-            "Add clips of another day, or see what --same-session gives." if across else "Nothing can be compared.",
+            "Add clips of another day, or use --same-session." if across else "Nothing can be compared.",
         )
 
 
 def name_unusable(row: Row, task: IdentityTask) -> str | None:
-    """Say why the cells of a row make it of no use for the task; None where they do not."""
+    """Return why a row cannot be used for the task according to its cells, or None."""
     if not name_speaker(row):
         return "it names no speaker"
     if task != IdentityTask.IOS or row.is_real:
@@ -121,14 +123,14 @@ def name_unusable(row: Row, task: IdentityTask) -> str | None:
 
 
 def evaluate_identity(embedded: EmbeddedRows, manifest: Sequence[Row], options: IdentityOptions) -> IdentityReport:
-    """Work out the figures of what was embedded; of the whole manifest the cells alone are read."""
+    """Compute the results of the embedded rows; only the cells of the whole manifest are read."""
     pooled = pool_rows(embedded.rows, manifest, embedded.nature, options.pool_s, options.seed)
     samples = [replace(one, is_natural=one.is_natural or not options.gate) for one in pooled.samples]
     gallery = tuple(one for one in samples if one.is_real and one.is_natural)
     refused = tuple(one for one in samples if one.is_real and not one.is_natural)
     real, made = gallery + refused, tuple(one for one in samples if not one.is_real)
     bench = SpeakerBenchmark(real, gallery, _has_sessions(manifest), options)
-    figures = _tell_figures(bench, made)
+    figures = _evaluate_tasks(bench, made)
     speakers = {one.speaker for one in real}
     return IdentityReport(
         task=options.task,
@@ -151,22 +153,22 @@ def evaluate_identity(embedded: EmbeddedRows, manifest: Sequence[Row], options: 
     )
 
 
-def _tell_figures(bench: SpeakerBenchmark, made: Sequence[Sample]) -> IdentityFigures:
+def _evaluate_tasks(bench: SpeakerBenchmark, made: Sequence[Sample]) -> IdentityResults:
     own = bench.search(bench.real)
     task = bench.options.task
-    strangers = find_strangers(own) if task == IdentityTask.IDENTIFICATION else None
+    nonmated = score_unenrolled(own) if task == IdentityTask.IDENTIFICATION else None
     untouched = own if task == IdentityTask.IOS else None
     methods: dict[str, list[Sample]] = {}
     for one in made:
         methods.setdefault(one.method, []).append(one)
-    return IdentityFigures(
-        whole=bench.tell(made if task == IdentityTask.IOS else bench.real, strangers, untouched),
-        per_method={name: bench.tell(methods[name], strangers, untouched) for name in sorted(methods)},
+    return IdentityResults(
+        whole=bench.measure(made if task == IdentityTask.IOS else bench.real, nonmated, untouched),
+        per_method={name: bench.measure(methods[name], nonmated, untouched) for name in sorted(methods)},
     )
 
 
-def _remark(bench: SpeakerBenchmark, made: Sequence[Sample], figures: IdentityFigures) -> Iterator[str]:
-    """Say what the figures must not be read without."""
+def _remark(bench: SpeakerBenchmark, made: Sequence[Sample], figures: IdentityResults) -> Iterator[str]:
+    """Yield the limitations of the results."""
     whole = figures.whole.recognition
     if not bench.options.gate:
         yield "NOT GATED: motion that is told not to be natural was enrolled and looked up all the same."
@@ -188,10 +190,10 @@ def _remark(bench: SpeakerBenchmark, made: Sequence[Sample], figures: IdentityFi
         yield "No sample could be held against another one of its speaker."
     if whole.n_probe_speakers < FEW:
         yield f"The intervals are over {whole.n_probe_speakers} people alone: more people would change them."
-    yield from _remark_strangers(figures.whole.open_set)
+    yield from _remark_open_set(figures.whole.open_set)
 
 
-def _remark_strangers(found: OpenSet | None) -> Iterator[str]:
+def _remark_open_set(found: OpenSet | None) -> Iterator[str]:
     for name, is_supported in (found.supported if found else {}).items():
         if found and not is_supported:
             yield (
@@ -206,7 +208,7 @@ def _has_sessions(rows: Sequence[Row]) -> bool:
 
 
 def _has_genuine(usable: Sequence[Row], options: IdentityOptions) -> bool:
-    """Some speaker has an untouched clip and another one that it may be held against."""
+    """Return whether a speaker has a real clip and another one to compare it with."""
     across = _has_sessions(usable) and not options.same_session
     enrolled: dict[str, set[str]] = {}
     anywhere: dict[str, set[str]] = {}
@@ -214,7 +216,7 @@ def _has_genuine(usable: Sequence[Row], options: IdentityOptions) -> bool:
         place = (row.session or "") if across else str(row.path)
         if row.is_real and place:
             enrolled.setdefault(row.speaker, set()).add(place)
-        # a forged clip may be placed by the clip that drives it, which is looked up later
+        # the session of a forged clip may follow from its driving clip, which is found later
         anywhere.setdefault(name_speaker(row), set()).add(place or str(row.driver_path or ""))
     return any(len(places | anywhere[name]) - ("" in anywhere[name]) > 1 for name, places in enrolled.items())
 

@@ -1,4 +1,4 @@
-"""Samples of a person: clips pooled to one embedding, and which of them may be held against which."""
+"""Pool clips of a speaker into samples with one embedding, and find which samples may be compared."""
 
 import zlib
 from collections.abc import Hashable, Iterable, Mapping, Sequence
@@ -12,36 +12,36 @@ from engine.datasets.manifest import Row, Skipped
 from engine.evaluation.speakers.embeddings import EmbeddedRow
 from engine.style.embedder import Nature, pool_embeddings, sum_length
 
-_Piece = list[EmbeddedRow]  # that stay together
+_Piece = list[EmbeddedRow]  # never split
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sample:
-    """One or more clips of one person, pooled."""
+    """One or more pooled clips of one speaker."""
 
-    speaker: str  # of a forged one: who moved
-    face_owner: str  # whose face is seen; the speaker's own, but for forged ones
-    method: str  # how it was made; empty for an untouched one
-    enrol: bool | None  # only to be enrolled, only to be looked up, or either
-    sessions: frozenset[tuple[str, str]]  # speaker and session of all that went into it
-    files: frozenset[str]  # all that went into it, by path and by content
-    motion_placed: bool  # the session of every motion is told
-    face_placed: bool  # the session of every face is told
+    speaker: str  # of a forged sample: the person of the motion
+    face_owner: str  # the person of the face; the speaker, except in forged samples
+    method: str  # of the forgery; empty: real
+    enrol: bool | None  # True: enrolment only; False: probe only; None: either
+    sessions: frozenset[tuple[str, str]]  # speaker and session of all source clips
+    files: frozenset[str]  # all source files, by path and by content hash
+    motion_placed: bool  # the session of every motion is known
+    face_placed: bool  # the session of every face is known
     vector: np.ndarray  # (D,) float64, unit length
-    weight: float  # of the vector where it is pooled with others
+    weight: float  # of the vector when pooled with others
     seconds: float
-    is_natural: bool  # False: the motion was tampered with, and names nobody
-    names: tuple[str, ...]  # of its clips, as they stand in the manifest
+    is_natural: bool  # False: the motion was manipulated; no speaker is returned
+    names: tuple[str, ...]  # of its clips, as written in the manifest
 
     @property
     def is_real(self) -> bool:
-        """Untouched: may be enrolled."""
+        """Not forged; may be enrolled."""
         return not self.method
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Pooled:
-    """All rows that were embedded: each is in a sample or skipped."""
+class PooledSamples:
+    """All embedded rows: each one is in a sample or skipped."""
 
     samples: tuple[Sample, ...]
     skipped: tuple[Skipped, ...]
@@ -49,7 +49,7 @@ class Pooled:
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """What the clips of one sample have in common."""
+    """Properties shared by the clips of one sample."""
 
     speaker: str
     face_owner: str
@@ -59,7 +59,7 @@ class _Kind:
 
 @dataclass(frozen=True, slots=True)
 class _Origin:
-    """Sessions and files of a clip, and of those that it was made from."""
+    """Sessions and files of a clip and of its source clips."""
 
     sessions: frozenset[tuple[str, str]]
     files: frozenset[str]
@@ -68,30 +68,30 @@ class _Origin:
 
 
 def name_speaker(row: Row) -> str:
-    """Name who moves in a clip: of a forged one the motion's owner, where that is told."""
+    """Return the person of the motion: of a forged clip, the motion owner if the manifest names one."""
     return row.speaker if row.is_real else row.motion_owner or row.speaker
 
 
 def name_face(row: Row) -> str:
-    """Name whose face is seen in a clip."""
+    """Return the person of the face."""
     return row.speaker if row.is_real else row.face_owner or name_speaker(row)
 
 
 def name_method(row: Row) -> str:
-    """Name how a clip was made: nothing for an untouched one."""
+    """Return the forgery method; empty for a real clip."""
     return "" if row.is_real else row.method or row.label
 
 
 def pool_rows(
     embedded: Sequence[EmbeddedRow], manifest: Sequence[Row], nature: Nature, pool_s: float | None = None, seed: int = 0
-) -> Pooled:
-    """Pool embeddings to samples, as if all their windows were of one clip (`dynamics.pool_embeddings`).
+) -> PooledSamples:
+    """Pool embeddings into samples, as if all their windows were of one clip (`pool_embeddings`).
 
-    Rows of one `sample` cell, speaker and method are one sample, any other row is one by itself. With `pool_s` these
-    are joined further until they are that long: within a session where it is long enough for that; shorter sessions are
-    joined whole, so that no two of their samples share one. What is left at the end goes to the last sample; where
-    there is none to go to, it is skipped. The order is drawn by the seed, from the names of sessions and files: clips
-    made from others are pooled as those are.
+    Rows with the same `sample` cell, speaker and method are one sample; any other row is one by itself. With `pool_s`
+    these are joined further until they have so many seconds: within a session if it is long enough; shorter sessions
+    are joined whole, so that no two of their samples share a session. The remainder joins the last sample, or is
+    skipped if there is none. The order is drawn by the seed from the names of sessions and files, so that clips made
+    from others are pooled in the same order.
     """
     places = {row.path.resolve(): row for row in manifest}
     kinds: dict[_Kind, list[EmbeddedRow]] = {}
@@ -111,16 +111,16 @@ def pool_rows(
         skipped += [
             Skipped(one.row.written, f"of its kind there is less than a sample of {pool_s:g} s") for one in rest
         ]
-    return Pooled(tuple(samples), tuple(skipped))
+    return PooledSamples(tuple(samples), tuple(skipped))
 
 
-def may_meet(
+def find_comparable(
     probes: Sequence[Sample], gallery: Sequence[Sample], has_sessions: bool, same_session: bool = False
 ) -> np.ndarray:
-    """(P, G) bool: which sample may be looked up with which one enrolled.
+    """Return (P, G) bool: which probe may be compared with which enrolled sample.
 
-    Never where both were made from one file. Unless `same_session`, not where they share a session of one speaker, nor,
-    if the manifest tells sessions (`has_sessions`), where it fails to tell that of either and both are of one speaker.
+    Never if both were made from one file. Unless `same_session`, not if they share a session of one speaker, nor, if
+    the manifest has sessions (`has_sessions`), if the session of either is unknown and both are of one speaker.
     """
     apart = ~_share([one.files for one in probes], [one.files for one in gallery])
     if not same_session:
@@ -137,7 +137,7 @@ def _name_kind(row: Row) -> _Kind:
 
 
 def _gather_samples(rows: Sequence[EmbeddedRow]) -> list[_Piece]:
-    """Put the rows of one `sample` cell together."""
+    """Group rows by their `sample` cell."""
     pieces: dict[str, _Piece] = {}
     for one in rows:
         pieces.setdefault(f"sample {one.row.sample}" if one.row.sample else f"row {one.row.number}", []).append(one)
@@ -167,7 +167,7 @@ def _pool(kind: _Kind, rows: Sequence[EmbeddedRow], places: Mapping[Path, Row], 
 
 
 def _trace_origin(one: EmbeddedRow, places: Mapping[Path, Row]) -> _Origin:
-    """Find the sessions of the clip itself, of the clip that drives it, and of the one whose face it shows."""
+    """Find the sessions and files of the clip itself, its driving clip and its face donor."""
     row = one.row
     driver, donor = _find(row.driver_path, places), _find(row.donor_path, places)
     motion = {(name_speaker(row), row.session)} if row.session else set()
@@ -189,7 +189,7 @@ def _find(path: Path | None, places: Mapping[Path, Row]) -> Row | None:
 def _join(
     pieces: Sequence[_Piece], speaker: str, places: Mapping[Path, Row], pool_s: float, seed: int
 ) -> tuple[list[_Piece], _Piece]:
-    """Join pieces of one kind to samples of `pool_s`, and give what is too little for one."""
+    """Join pieces of one kind into samples of `pool_s` seconds; return them and the remainder that is too short."""
     sessions: dict[str, list[_Piece]] = {}
     for piece in sorted(pieces, key=lambda piece: min(_draw(seed, _name_origin(one, places)) for one in piece)):
         sessions.setdefault(" ".join(sorted({one.row.session or "" for one in piece})), []).append(piece)
@@ -204,7 +204,7 @@ def _join(
 
 
 def _fill(pieces: Iterable[_Piece], pool_s: float) -> tuple[list[_Piece], _Piece]:
-    """Join pieces in order until each pool is long enough; what remains goes to the last one, or is all there is."""
+    """Join pieces in order until each pool is long enough; the remainder joins the last pool or is returned."""
     pools: list[_Piece] = []
     filling: _Piece = []
     for piece in pieces:
@@ -219,22 +219,22 @@ def _fill(pieces: Iterable[_Piece], pool_s: float) -> tuple[list[_Piece], _Piece
 
 
 def _name_origin(one: EmbeddedRow, places: Mapping[Path, Row]) -> str:
-    """Name the clip that drives this one, or itself."""
+    """Return the name of the driving clip, or of the clip itself."""
     return (_find(one.row.driver_path, places) or one.row).written
 
 
 def _draw(seed: int, name: str) -> tuple[int, str]:
-    """Give a name its place in an order drawn by the seed, the same whatever other names there are."""
+    """Return a sort key drawn by the seed, independent of all other names."""
     return zlib.crc32(f"{seed} {name}".encode()), name
 
 
 def _both(some: Sequence[bool], others: Sequence[bool]) -> np.ndarray:
-    """(P, G) bool."""
+    """Return (P, G) bool: both are true."""
     return np.outer(np.array(some, bool), np.array(others, bool))
 
 
 def _share(some: Sequence[Iterable[Hashable]], others: Sequence[Iterable[Hashable]]) -> np.ndarray:
-    """(P, G) bool: which sets have a member in common."""
+    """Return (P, G) bool: which sets intersect."""
     columns: dict[Hashable, int] = {}
     for members in (*some, *others):
         for member in members:

@@ -1,12 +1,10 @@
-"""Micro-batches of windows for AV-HuBERT: cut, varied, masked; each a function of its number alone.
+"""Micro-batches of windows for pre-training AV-HuBERT: cut, augmented and masked; each depends on its number alone.
 
-So a run that was stopped goes on as if it had not been, several processes share the work and draw nothing twice, and
-loaders may run ahead.
+Runs therefore resume identically, several processes share the work without overlap, and loaders can prefetch.
 
-What is hidden in training, and what is shown instead: spans of sound, spans of pictures, a whole modality.
-
-As in AV-HuBERT (Shi et al. 2022): masked sound is replaced by a learnt row, masked pictures by others of the same clip,
-so that a wrong mouth has to be noticed. Which modality is left out is drawn for each window, there for each batch.
+Masking follows AV-HuBERT (Shi et al. 2022): masked audio is replaced by a learnt vector, masked images by others of the
+same clip, so that the network has to notice a wrong mouth. The dropped modality is drawn per window; in AV-HuBERT, per
+batch.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from engine.faces.mouth_crops import AVHUBERT_CROP, CROP
 from engine.speech.filterbanks import FILTERS, STEPS_PER_FRAME, normalise_rows
-from engine.training.avhubert.preprocessing import Cut, PreprocessedClip, cut_reel, read_energies
+from engine.training.avhubert.preprocessing import Cut, PreprocessedClip, read_energies, read_window
 from engine.training.consistency.windows import share_clips, vary_spectrum
 
 MIN_SPANS = 2
@@ -28,25 +26,25 @@ MIN_SPANS = 2
 
 @dataclass(frozen=True, slots=True)
 class MaskOptions:
-    """How much is masked; the defaults are the published ones of the last iteration."""
+    """Masking options; defaults are the published ones of the last iteration."""
 
-    sound_share: float = 0.8  # of the frames, if spans did not overlap
+    sound_share: float = 0.8  # of the frames, not counting overlaps
     sound_span: int = 10  # frames
     picture_share: float = 0.3
     picture_span: int = 5
-    modality_dropout: float = 0.5  # chance that one modality is left out
-    sound_dropout: float = 0.5  # chance that it is then the sound
+    modality_dropout: float = 0.5  # probability that one modality is dropped
+    sound_dropout: float = 0.5  # probability that this is the audio
 
     def __post_init__(self) -> None:
         shares = (self.sound_share, self.picture_share, self.modality_dropout, self.sound_dropout)
         if not all(0 <= share <= 1 for share in shares) or min(self.sound_span, self.picture_span) < 1:
-            raise ValueError(f"shares from 0 to 1 and spans of at least one frame are wanted, found {self}")
+            raise ValueError(f"shares must be from 0 to 1 and spans at least one frame, found {self}")
 
 
 def draw_spans(lengths: Sequence[int], width: int, share: float, span: int, rng: np.random.Generator) -> np.ndarray:
-    """(B, width) bool: in each row spans of `span` frames within its length, as many as fill `share` of it.
+    """Return (B, width) bool: in each row, as many spans of `span` frames as fill `share` of its length.
 
-    Spans may overlap, so less than that share is masked. At least two a row, none where the row is no longer than one.
+    Spans may overlap, so that a smaller share is masked. Rows have at least two spans, or none if not longer than one.
     """
     masked = np.zeros((len(lengths), width), bool)
     for row, length in zip(masked, lengths, strict=True):
@@ -58,10 +56,9 @@ def draw_spans(lengths: Sequence[int], width: int, share: float, span: int, rng:
 
 
 def replace_spans(masked: np.ndarray, lengths: Sequence[int], rng: np.random.Generator) -> np.ndarray:
-    """(B, L) int64: the frame that is shown at each place, another of the same window where it is masked.
+    """Return (B, L) int64: the index of the frame shown at each position, another one of the window where masked.
 
-    Each masked run shows a run of equal length that does not touch it; where there is no room for one, the clip's first
-    frames.
+    Each masked run shows a run of equal length that does not overlap it, or the first frames if there is no room.
     """
     shown = np.tile(np.arange(masked.shape[1]), (len(masked), 1))
     for row, mask, length in zip(shown, masked, lengths, strict=True):
@@ -74,73 +71,73 @@ def replace_spans(masked: np.ndarray, lengths: Sequence[int], rng: np.random.Gen
 
 
 def drop_modalities(size: int, options: MaskOptions, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """(B,) and (B,) bool: whether each window has its picture, and its sound; never neither."""
+    """Return (B,) and (B,) bool: whether each window has images and audio; at least one of them."""
     dropped = rng.random(size) < options.modality_dropout
     sound = rng.random(size) < options.sound_dropout
     return ~(dropped & ~sound), ~(dropped & sound)
 
 
 def _runs(mask: np.ndarray) -> list[tuple[int, int]]:
-    """Start and end of every run of True."""
+    """Return start and end of every run of True."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8)))
     return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
 
 
 @dataclass(frozen=True, slots=True)
 class BatchOptions:
-    """How windows are drawn and what is done to them; the variations are the published ones by default."""
+    """Options for drawing and augmenting windows; augmentations are the published ones by default."""
 
-    size: int = 8  # windows of a micro-batch: what is compared with one another
+    size: int = 8  # windows per micro-batch, which are compared with each other
     length: int = 400  # frames
-    max_shift: int = 0  # frames by which the sound of the alignment may be cut elsewhere than the picture
-    max_share: float = 0.4  # of the windows that one corpus may give
-    flip: float = 0.5  # chance that a mouth is mirrored
-    turn_deg: float = 0.0  # how far a mouth may be turned,
-    zoom: float = 0.0  # enlarged or made smaller, as a share,
-    light: float = 0.0  # and made brighter, darker, harder or softer
-    tract: tuple[float, float] | None = None  # vocal tract length; None: the voice as it is
+    max_shift: int = 0  # largest shift in frames of the audio window for the alignment loss
+    max_share: float = 0.4  # largest share of windows of one corpus
+    flip: float = 0.5  # probability of mirroring
+    turn_deg: float = 0.0  # largest rotation
+    zoom: float = 0.0  # largest relative zoom
+    light: float = 0.0  # largest change of brightness and contrast
+    tract: tuple[float, float] | None = None  # vocal tract length; None: unchanged
     masks: MaskOptions = field(default_factory=MaskOptions)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PretrainingBatch:
-    """A micro-batch: B windows of L frames."""
+    """A micro-batch of B windows with L frames."""
 
     mouths: torch.Tensor  # (B, L, 88, 88) uint8
     rows: torch.Tensor  # (B, L, 104) float32, as `speech.filterbank_rows`
-    valid: torch.Tensor  # (B, L) bool: False beyond the end of a clip shorter than the window
-    real: torch.Tensor  # (B, L) bool: face seen and sound there
-    units: torch.Tensor  # (B, L) int64: cluster of each frame
-    shown: torch.Tensor  # (B, L) int64: which frame's mouth is shown at each place
-    mouths_masked: torch.Tensor  # (B, L) bool: where that is another's
+    valid: torch.Tensor  # (B, L) bool: False beyond the end of the clip
+    real: torch.Tensor  # (B, L) bool: face and audio are present
+    units: torch.Tensor  # (B, L) int64: unit of each frame
+    shown: torch.Tensor  # (B, L) int64: index of the mouth shown at each position
+    mouths_masked: torch.Tensor  # (B, L) bool: another mouth is shown
     rows_masked: torch.Tensor  # (B, L) bool
-    has_mouths: torch.Tensor  # (B,) bool: False where masked prediction has the sound alone
+    has_mouths: torch.Tensor  # (B,) bool: False: masked prediction uses audio only
     has_rows: torch.Tensor  # (B,) bool
-    other_rows: torch.Tensor  # (B, L, 104) float32: sound cut `shift` frames later than the picture
+    other_rows: torch.Tensor  # (B, L, 104) float32: audio `shift` frames later than the images
     shift: torch.Tensor  # (B,) int64
 
     def to(self, device: torch.device) -> "PretrainingBatch":
-        """Move everything to a device."""
+        """Move all tensors to a device."""
         moved = {one.name: getattr(self, one.name).to(device, non_blocking=True) for one in fields(self)}
         return replace(self, **moved)
 
 
 class BatchSource(Dataset[PretrainingBatch]):
-    """`source[i]` is micro-batch i; it depends on i, the reels, their units, the options and the seed alone."""
+    """`source[i]` is micro-batch i; it depends on i, the clips, their units, the options and the seed alone."""
 
     def __init__(
-        self, reels: Sequence[PreprocessedClip], units: Sequence[np.ndarray], options: BatchOptions, seed: int
+        self, clips: Sequence[PreprocessedClip], units: Sequence[np.ndarray], options: BatchOptions, seed: int
     ):
-        for reel, its in zip(reels, units, strict=True):
-            if len(its) != reel.length:
-                raise ValueError(f"{reel.name} has {reel.length} frames and units for {len(its)}")
-        self._reels, self._units, self._options, self._seed = reels, units, options, seed
-        self._shares = share_clips(reels, options.max_share)
+        for clip, its in zip(clips, units, strict=True):
+            if len(its) != clip.length:
+                raise ValueError(f"{clip.name} has {clip.length} frames and units for {len(its)}")
+        self._clips, self._units, self._options, self._seed = clips, units, options, seed
+        self._shares = share_clips(clips, options.max_share)
 
     def __getitem__(self, number: int) -> PretrainingBatch:
         rng, options = np.random.default_rng([self._seed, number]), self._options
-        chosen = rng.choice(len(self._reels), size=options.size, p=self._shares)
-        windows = [self._draw(self._reels[i], self._units[i], rng) for i in chosen]
+        chosen = rng.choice(len(self._clips), size=options.size, p=self._shares)
+        windows = [self._draw(self._clips[i], self._units[i], rng) for i in chosen]
         lengths = [int(window["valid"].sum()) for window in windows]
         masks = options.masks
         mouths_masked = draw_spans(lengths, options.length, masks.picture_share, masks.picture_span, rng)
@@ -152,15 +149,15 @@ class BatchSource(Dataset[PretrainingBatch]):
             mouths_masked=torch.from_numpy(mouths_masked), **{k: torch.from_numpy(v) for k, v in arrays.items()}
         )
 
-    def _draw(self, reel: PreprocessedClip, units: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        """Cut one window; its sound for the alignment begins elsewhere, so that no place in a window tells another."""
-        length = min(self._options.length, reel.length)
-        room = reel.length - length
+    def _draw(self, clip: PreprocessedClip, units: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        """Cut one window; the audio for alignment is shifted, so that the position in the window is not informative."""
+        length = min(self._options.length, clip.length)
+        room = clip.length - length
         first = int(rng.integers(0, room + 1))
         earliest, latest = max(0, first - self._options.max_shift), min(room, first + self._options.max_shift)
         elsewhere = int(rng.integers(earliest, latest + 1))
-        cut = cut_reel(reel, first, first + length)
-        sound = np.concatenate([cut.energies, read_energies(reel, elsewhere, elsewhere + length)])
+        cut = read_window(clip, first, first + length)
+        sound = np.concatenate([cut.energies, read_energies(clip, elsewhere, elsewhere + length)])
         rows = normalise_rows(_vary_voice(sound, rng, self._options))
         window = {
             "mouths": _vary_mouths(cut, rng, self._options),
@@ -176,7 +173,7 @@ class BatchSource(Dataset[PretrainingBatch]):
 
 
 def load_batches(source: BatchSource, numbers: range, workers: int) -> Iterator[PretrainingBatch]:
-    """Yield the micro-batches of these numbers, in order; `workers` processes run ahead, 0: none."""
+    """Yield the micro-batches of these numbers, in order, prefetched by `workers` processes (0: none)."""
     return iter(DataLoader(source, batch_size=None, sampler=numbers, num_workers=workers, collate_fn=_keep))
 
 
@@ -185,7 +182,7 @@ def _keep(batch: Any) -> Any:
 
 
 def _vary_mouths(cut: Cut, rng: np.random.Generator, options: BatchOptions) -> np.ndarray:
-    """(L, 88, 88) uint8: cut from the crop at a random place, one for the window; mirrored, turned, zoomed, lit."""
+    """Return (L, 88, 88) uint8: one random crop, mirror, rotation, zoom and lighting per window."""
     angle, zoom = rng.uniform(-1, 1) * options.turn_deg, np.exp(rng.uniform(-1, 1) * options.zoom)
     corner = rng.integers(0, CROP - AVHUBERT_CROP + 1, 2)
     mirror = rng.random() < options.flip
@@ -204,7 +201,7 @@ def _vary_mouths(cut: Cut, rng: np.random.Generator, options: BatchOptions) -> n
 
 
 def _vary_voice(energies: np.ndarray, rng: np.random.Generator, options: BatchOptions) -> np.ndarray:
-    """(S, 104): another vocal tract and a noise floor, where that is wanted."""
+    """Return (S, 104): vary vocal tract and noise floor if `tract` is set."""
     if options.tract is None:
         return energies
     steps = energies.reshape(-1, FILTERS)

@@ -1,7 +1,7 @@
-"""`wayspeak train avhubert`: SpeechForensics' first stage at full size, from reels to weights for `load_avhubert`.
+"""Pre-train AV-HuBERT, the first stage of SpeechForensics, from preprocessed clips (`wayspeak train avhubert`).
 
-In every iteration: find the units, clusters of cepstra in the first and of the last network's features after it; train
-on them. After AV-HuBERT (Shi et al. 2022); docs/avhubert-training.md says where this differs.
+Every iteration clusters MFCCs (the first) or features of the last network into units, and trains on them. Follows
+AV-HuBERT (Shi et al. 2022); docs/avhubert-training.md lists the differences.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from engine.training.avhubert.batches import BatchOptions, BatchSource, MaskOpti
 from engine.training.avhubert.clusters import ClusterOptions, Describe, describe_by, describe_cepstra, fit_clusters
 from engine.training.avhubert.objective import LossOptions, Pretraining
 from engine.training.avhubert.preprocessing import PreprocessedClip
-from engine.training.avhubert.trainer import RunContext, StepOptions, Trend, take_steps
+from engine.training.avhubert.trainer import RunContext, StepOptions, Trend, train_steps
 from engine.training.checkpoints import Record, read_tensors, write_tensors
 from engine.training.consistency.losses import AlignmentWeights
 from engine.weights.licences import MARK, Use, mark_uses
@@ -31,12 +31,12 @@ LICENCE = "MIT: our code, trained on the clips named here; not Meta's weights an
 
 @dataclass(frozen=True, slots=True)
 class AVHubertTraining:
-    """How a network is trained; every number that changes it, and all of it stands in its sidecar."""
+    """All options that determine the weights; stored in the sidecar."""
 
     config: AVHubertConfig
     seed: int = 1
     iterations: tuple[ClusterOptions, ...] = (ClusterOptions(),)
-    anew: bool = True  # each iteration begins with random weights, as published; else with the last one's
+    anew: bool = True  # each iteration starts from random weights, as published; otherwise from the last ones
     steps: StepOptions = field(default_factory=StepOptions)
     batches: BatchOptions = field(default_factory=BatchOptions)
     losses: LossOptions = field(default_factory=LossOptions)
@@ -55,7 +55,7 @@ def _full_size(size: str, layers: tuple[int, ...], micro_batches: int) -> AVHube
 
 
 TRAININGS = {
-    "tiny": AVHubertTraining(  # some ten minutes of one CPU core for half an hour of clips
+    "tiny": AVHubertTraining(  # about ten minutes on one CPU core for half an hour of clips
         CONFIGS["tiny"],
         iterations=(ClusterOptions(50), ClusterOptions(50, layer=3)),
         anew=False,
@@ -80,48 +80,48 @@ TRAININGS = {
 def plan_iterations(
     usual: tuple[ClusterOptions, ...], count: int | None, units: Sequence[int]
 ) -> tuple[ClusterOptions, ...]:
-    """Give `count` iterations of the usual kind, the last one repeated where more are asked for, with these units.
+    """Return `count` iterations of the usual plan, repeating the last one, with the given numbers of units.
 
-    One number of units holds for all; EngineError where several are neither as many as the iterations.
+    A single number of units is used for all iterations. Raises EngineError if there are several but not `count`.
     """
     count = count or (len(units) if len(units) > 1 else len(usual))
     plan = [usual[min(i, len(usual) - 1)] for i in range(count)]
     if len(units) > 1 and len(units) != count:
-        raise EngineError(f"{len(units)} numbers of units for {count} iterations.", "Give one, or one for each.")
+        raise EngineError(f"{len(units)} numbers of units for {count} iterations.", "Pass one or one per iteration.")
     if units:
         plan = [replace(one, n_units=units[i % len(units)]) for i, one in enumerate(plan)]
     return tuple(plan)
 
 
 def train_avhubert(
-    reels: Sequence[PreprocessedClip], options: AVHubertTraining, shop: RunContext
+    clips: Sequence[PreprocessedClip], options: AVHubertTraining, context: RunContext
 ) -> tuple[AVHubert, list[Trend]]:
-    """Train all iterations, taking up what is in the shop's folder; give the network and each iteration's losses."""
+    """Train all iterations, resuming from the folder of the run; return the network and the losses per iteration."""
     model, trends = None, []
     for number, clusters in enumerate(options.iterations):
-        recipe = _describe_run(reels, options, number)
-        units = _find_units(reels, clusters, options.seed + number, shop, recipe, model)
-        model = _begin(options, number, model)
-        trainee = Pretraining(model, options.losses)
-        source = BatchSource(reels, units, options.batches, options.seed + number)
+        recipe = _describe_run(clips, options, number)
+        units = _find_units(clips, clusters, options.seed + number, context, recipe, model)
+        model = _initialise(options, number, model)
+        pretraining = Pretraining(model, options.losses)
+        source = BatchSource(clips, units, options.batches, options.seed + number)
         name = f"iteration-{number}"
-        trends.append(take_steps(trainee, source, options.steps, options.seed + number, shop, name, recipe))
+        trends.append(train_steps(pretraining, source, options.steps, options.seed + number, context, name, recipe))
     if model is None:
-        raise ValueError("no iteration is asked for")
+        raise ValueError("there are no iterations")
     return model.eval(), trends
 
 
-def begin_untrained(options: AVHubertTraining) -> AVHubert:
-    """Give the network as training begins with it, to be compared with what comes of it."""
-    return _begin(options, 0, None).eval()
+def build_untrained(options: AVHubertTraining) -> AVHubert:
+    """Return the untrained network, as a baseline."""
+    return _initialise(options, 0, None).eval()
 
 
 def save_avhubert(
-    model: AVHubert, path: Path, options: AVHubertTraining, reels: Sequence[PreprocessedClip], trends: Sequence[Trend]
+    model: AVHubert, path: Path, options: AVHubertTraining, clips: Sequence[PreprocessedClip], trends: Sequence[Trend]
 ) -> None:
-    """Write the weights and beside them the record of how they were made.
+    """Write the weights and a sidecar with options and training data.
 
-    Both are marked for the comparison of face and voice alone: whoever trains for another use says so there.
+    Both are marked for consistency use only.
     """
     uses = mark_uses(frozenset({Use.CONSISTENCY}))
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -135,18 +135,18 @@ def save_avhubert(
         MARK: uses,
         "options": asdict(options),
         "trained_on": {
-            "clips": len(reels),
-            "seconds": round(sum(reel.seconds for reel in reels)),
-            "speakers": len({reel.speaker for reel in reels}),
-            "sources": sorted({reel.source for reel in reels}),
+            "clips": len(clips),
+            "seconds": round(sum(clip.seconds for clip in clips)),
+            "speakers": len({clip.speaker for clip in clips}),
+            "sources": sorted({clip.source for clip in clips}),
         },
-        "losses_first_and_last": [trend.sum_up() for trend in trends],
+        "losses_first_and_last": [trend.summarise() for trend in trends],
     }
     path.with_suffix(".json").write_text(json.dumps(record, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def _begin(options: AVHubertTraining, number: int, last: AVHubert | None) -> AVHubert:
-    """The network as an iteration begins with it: its heads are always new, since its units are."""
+def _initialise(options: AVHubertTraining, number: int, last: AVHubert | None) -> AVHubert:
+    """Return the initial network of an iteration; its heads are always new, as its units are."""
     torch.manual_seed(options.seed + number)
     model = AVHubert(replace(options.config, n_clusters=options.iterations[number].n_units))
     if last is not None and not options.anew:
@@ -156,26 +156,26 @@ def _begin(options: AVHubertTraining, number: int, last: AVHubert | None) -> AVH
 
 
 def _find_units(
-    reels: Sequence[PreprocessedClip],
+    clips: Sequence[PreprocessedClip],
     options: ClusterOptions,
     seed: int,
-    shop: RunContext,
+    context: RunContext,
     recipe: Record,
     model: AVHubert | None,
 ) -> list[np.ndarray]:
-    """(T,) int16 a reel; from the file of this run where there is one."""
-    path = shop.folder / f"units-{recipe['iteration']}.safetensors"
+    """Return (T,) int16 units per clip, from the file of this run if there is one."""
+    path = context.folder / f"units-{recipe['iteration']}.safetensors"
     if path.is_file():
         tensors, _ = read_tensors(path, recipe)
-        return [tensors[f"reel/{i}"].numpy() for i in range(len(reels))]
+        return [tensors[f"reel/{i}"].numpy() for i in range(len(clips))]
     describe = _choose_description(options, model)
-    clusters = shop.crew.share(lambda: fit_clusters(reels, describe, options, seed))
-    units = shop.crew.divide(reels, lambda reel: clusters.assign(describe(reel)))
-    if shop.crew.leads:
+    clusters = context.group.share(lambda: fit_clusters(clips, describe, options, seed))
+    units = context.group.divide(clips, lambda clip: clusters.assign(describe(clip)))
+    if context.group.leads:
         tensors = {f"reel/{i}": torch.from_numpy(one) for i, one in enumerate(units)}
         tensors |= {name: torch.from_numpy(one) for name, one in clusters.arrays().items()}
         write_tensors(path, tensors, recipe, {})
-    shop.crew.wait()
+    context.group.wait()
     return units
 
 
@@ -183,11 +183,11 @@ def _choose_description(options: ClusterOptions, model: AVHubert | None) -> Desc
     if options.layer is None:
         return describe_cepstra
     if model is None:
-        raise ValueError("the first iteration has no network whose features could be clustered")
+        raise ValueError("the first iteration has no network with features to cluster")
     return describe_by(model, options.layer)
 
 
-def _describe_run(reels: Sequence[PreprocessedClip], options: AVHubertTraining, number: int) -> Record:
-    """What the weights of an iteration are a function of."""
-    clips = hashlib.sha256(repr([(reel.path.stem, reel.late, reel.corpus) for reel in reels]).encode()).hexdigest()
-    return {"options": asdict(options), "clips": clips, "iteration": number}
+def _describe_run(clips: Sequence[PreprocessedClip], options: AVHubertTraining, number: int) -> Record:
+    """Return everything that determines the weights of an iteration."""
+    digest = hashlib.sha256(repr([(clip.path.stem, clip.late, clip.corpus) for clip in clips]).encode()).hexdigest()
+    return {"options": asdict(options), "clips": digest, "iteration": number}

@@ -1,7 +1,4 @@
-"""Training one member of the compact model: seeded, resumable bit for bit, the same on a CPU and a GPU.
-
-Several members trained side by side, one process each where there are cores for it.
-"""
+"""Train the members of the compact model: seeded, resumable bit for bit, one process each if there are enough cores."""
 
 import hashlib
 import multiprocessing
@@ -29,20 +26,20 @@ SAVE_EVERY = 100  # steps
 
 @dataclass(frozen=True, slots=True)
 class MemberOptions:
-    """How a member is trained."""
+    """Options for training a member."""
 
     steps: int = 400
     batch: int = 32  # windows
     learning_rate: float = 2e-3
     weight_decay: float = 0.05
     dropout: float = 0.2
-    aligned: bool = True  # frame-wise audio-visual alignment
+    aligned: bool = True  # frame-wise audio-visual alignment loss
     masked: bool = True  # masked prediction of cluster units
     windows: WindowOptions = field(default_factory=WindowOptions)
 
 
 class MemberState(nn.Module):
-    """A member with the heads that only training needs."""
+    """A member with its training heads."""
 
     def __init__(self, options: MemberOptions):
         super().__init__()
@@ -60,90 +57,90 @@ def train_member(
     device: str = "cpu",
     on_step: Callable[[int], None] = lambda step: None,
 ) -> MemberState:
-    """Train from the start, or from the checkpoint where one of the same options, seed and clips is there."""
+    """Train a member, resuming from the checkpoint if it has the same options, seed and clips."""
     torch.manual_seed(seed)
-    trainee = MemberState(options).to(device)
+    state = MemberState(options).to(device)
     optimiser = torch.optim.AdamW(
-        trainee.parameters(), options.learning_rate, weight_decay=options.weight_decay, betas=(0.9, 0.98)
+        state.parameters(), options.learning_rate, weight_decay=options.weight_decay, betas=(0.9, 0.98)
     )
-    warm_up = 0.1 if options.steps > 10 else 0.15  # a warm-up of one step, 0.1 of 10, makes torch divide by zero
+    warm_up = 0.1 if options.steps > 10 else 0.15  # a warm-up of one step (0.1 of 10) makes torch divide by zero
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, options.learning_rate, total_steps=options.steps, pct_start=warm_up
     )
-    run = _MemberRun(trainee, optimiser, schedule, checkpoint, _name(clips, options, seed))
+    run = _MemberRun(state, optimiser, schedule, checkpoint, _name(clips, options, seed))
     step, units = run.restore()
     source = ConsistencyWindows(clips, options.windows)
     units = units or cluster_mfcc(clips, seed)
     while step < options.steps:
         if step == options.steps // 2 and options.masked:
-            units = cluster_hidden(clips, trainee.eval().member, seed)
-        rng = np.random.default_rng([seed, step])  # chance depends on the step alone, so a resumed run is the same run
+            units = cluster_hidden(clips, state.eval().member, seed)
+        rng = np.random.default_rng([seed, step])  # depends on the step alone: a resumed run is identical
         torch.manual_seed(seed * 1_000_003 + step)
         _take_step(run, source.draw(options.batch, rng, units), options, rng, device)
         step += 1
         on_step(step)
         if step % SAVE_EVERY == 0 or step == options.steps:
             run.save(step, units)
-    return trainee.eval()
+    return state.eval()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _MemberRun:
-    trainee: MemberState
+    state: MemberState
     optimiser: torch.optim.Optimizer
     schedule: torch.optim.lr_scheduler.OneCycleLR
     checkpoint: Path
     name: str
 
     def save(self, step: int, units: Sequence[np.ndarray]) -> None:
-        """Replace the checkpoint at once, or leave the old one."""
-        state = {
+        """Replace the checkpoint atomically."""
+        saved = {
             "name": self.name,
             "step": step,
-            "trainee": self.trainee.state_dict(),
+            "trainee": self.state.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "schedule": self.schedule.state_dict(),
             "units": [torch.from_numpy(one) for one in units],
         }
         self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
         partial = self.checkpoint.with_suffix(".partial")
-        torch.save(state, partial)
+        torch.save(saved, partial)
         partial.replace(self.checkpoint)
 
     def restore(self) -> tuple[int, list[np.ndarray] | None]:
-        """Take up the checkpoint; (0, None) where there is none of this run."""
+        """Restore the checkpoint; return (0, None) if there is none of this run."""
         if not self.checkpoint.is_file():
             return 0, None
-        state = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
-        if state["name"] != self.name:
+        saved = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
+        if saved["name"] != self.name:
             return 0, None
-        self.trainee.load_state_dict(state["trainee"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.schedule.load_state_dict(state["schedule"])
-        return int(state["step"]), [one.numpy() for one in state["units"]]
+        self.state.load_state_dict(saved["trainee"])
+        self.optimiser.load_state_dict(saved["optimiser"])
+        self.schedule.load_state_dict(saved["schedule"])
+        return int(saved["step"]), [one.numpy() for one in saved["units"]]
 
 
 def _take_step(
     run: _MemberRun, windows: WindowBatch, options: MemberOptions, rng: np.random.Generator, device: str
 ) -> None:
-    trainee = run.trainee.train()
+    state = run.state.train()
     lips, speech = torch.from_numpy(windows.lips).to(device), torch.from_numpy(windows.speech).to(device)
     real, units = torch.from_numpy(windows.real).to(device), torch.from_numpy(windows.units).to(device)
-    member, loss = trainee.member, torch.zeros((), device=device)
+    member, loss = state.member, torch.zeros((), device=device)
     if options.aligned:
-        inner = slice(member.reach, real.shape[1] - member.reach)  # only frames that saw a full reach of real frames
-        loss = loss + trainee.alignment(member.lips(lips), member.speech(speech), real[:, inner])
+        inner = slice(member.reach, real.shape[1] - member.reach)  # frames with a receptive field of real frames
+        loss = loss + state.alignment(member.lips(lips), member.speech(speech), real[:, inner])
     if options.masked:
-        loss = loss + trainee.prediction(member, lips, speech, real, units, rng)
+        loss = loss + state.prediction(member, lips, speech, real, units, rng)
     run.optimiser.zero_grad()
     loss.backward()
-    nn.utils.clip_grad_norm_(trainee.parameters(), 1.0)
+    nn.utils.clip_grad_norm_(state.parameters(), 1.0)
     run.optimiser.step()
     run.schedule.step()
 
 
 def _name(clips: Sequence[TrainingClip], options: MemberOptions, seed: int) -> str:
-    """Hash what a run is a function of."""
+    """Hash everything that determines a run."""
     digest = hashlib.sha256(repr((options, seed)).encode())
     for clip in clips:
         digest.update(clip.name.encode() + clip.lips.tobytes() + clip.mel.tobytes())
@@ -156,7 +153,7 @@ OnProgress = Callable[[str, int], None]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MemberTraining:
-    """One member to train."""
+    """A member to train: name, clips, options and seed."""
 
     name: str
     clips: tuple[TrainingClip, ...]
@@ -164,24 +161,24 @@ class MemberTraining:
     seed: int
 
 
-def run_jobs(
+def train_all(
     jobs: Sequence[MemberTraining], folder: Path, device: str, workers: int, on_progress: OnProgress
 ) -> list[MemberState]:
-    """Train all, in the order given; finished and half-finished ones are taken up from `folder`."""
+    """Train all members and return them in order; finished and interrupted ones resume from `folder`."""
     workers = 1 if device != "cpu" else min(workers, len(jobs))
     if workers <= 1:
         return [_train(job, folder, device, on_progress) for job in jobs]
     context = multiprocessing.get_context("spawn")
-    # the manager ends first: where one job fails, the others' next report fails too, and the pool waits for nobody
+    # the manager exits first: if one job fails, the next report of the others fails too and the pool can shut down
     with ProcessPoolExecutor(workers, mp_context=context) as pool, context.Manager() as manager:
         progress = manager.Queue()
         threads = max(1, (os.cpu_count() or 1) // workers)
-        futures = [pool.submit(_train_apart, job, folder, threads, progress) for job in jobs]
+        futures = [pool.submit(_train_in_process, job, folder, threads, progress) for job in jobs]
         _relay(futures, progress, on_progress)
-    return [_train(job, folder, device, lambda name, step: None) for job in jobs]  # done: only loads the checkpoint
+    return [_train(job, folder, device, lambda name, step: None) for job in jobs]  # loads the checkpoints
 
 
-def _train_apart(job: MemberTraining, folder: Path, threads: int, progress: Any) -> None:
+def _train_in_process(job: MemberTraining, folder: Path, threads: int, progress: Any) -> None:
     torch.set_num_threads(threads)
     _train(job, folder, "cpu", lambda name, step: progress.put((name, step)))
 
@@ -194,7 +191,7 @@ def _train(job: MemberTraining, folder: Path, device: str, on_progress: OnProgre
 
 
 def _relay(futures: Sequence[Future[None]], progress: Any, on_progress: OnProgress) -> None:
-    """Hand on what the processes report until all are done; raise what the first to fail raised."""
+    """Forward the progress reports until all processes are done; re-raise the first exception."""
     try:
         while True:
             done, waiting = wait(futures, timeout=0)

@@ -1,4 +1,4 @@
-"""The two tasks of SpeechForensics' first stage: frame-wise alignment and masked prediction of units."""
+"""Losses of the first stage of SpeechForensics: frame-wise alignment and masked prediction of units."""
 
 from dataclasses import dataclass
 
@@ -11,25 +11,25 @@ from engine.models.compact import Block, CompactMember
 
 Streamed = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # hidden (B, T, W), embedding (B, T, D), weight (B, T)
 
-CLIP_OFFSETS = 12  # frames each way over which a whole window is compared
-NEIGHBOUR = 0.1  # how much the next frame's sound also counts as right
+CLIP_OFFSETS = 12  # offsets in frames, both ways, at which whole windows are compared
+NEIGHBOUR = 0.1  # target weight of the audio of neighbouring frames
 
 
 @dataclass(frozen=True, slots=True)
 class AlignmentWeights:
-    """How much each part of the alignment counts; 0 switches it off."""
+    """Weights of the terms of the alignment loss; 0 switches one off."""
 
-    within: float = 0.5  # a frame's sound against the window's other frames
-    across: float = 0.5  # against all frames of the batch: a face may be told from a voice by who it is
-    offset: float = 0.5  # whole windows: which offset is right
-    windows: float = 0.5  # whole windows: own sound against others', which who it is may tell too
+    within: float = 0.5  # audio of a frame against the other frames of the window
+    across: float = 0.5  # against all frames of the batch, which speaker identity can solve as well
+    offset: float = 0.5  # whole windows: the correct offset
+    windows: float = 0.5  # whole windows: own against other audio, which speaker identity can solve as well
 
 
 class AlignmentLoss(nn.Module):
-    """A frame's sound against the window's other frames, against all frames, and whole windows against each other.
+    """Symmetric InfoNCE (van den Oord et al. 2018) within windows, across the batch, and over whole windows.
 
-    InfoNCE both ways (van den Oord et al. 2018). The last part is the product's own question: the best mean similarity
-    over offsets, own voice against others', and which offset is right.
+    The last term is the task of inference: the best mean similarity over offsets, for own against other voices, and the
+    correct offset.
     """
 
     def __init__(self, weights: AlignmentWeights = AlignmentWeights()) -> None:
@@ -39,7 +39,7 @@ class AlignmentLoss(nn.Module):
         self.clip_scale = nn.Parameter(torch.tensor(3.6), requires_grad=weights.offset + weights.windows > 0)
 
     def forward(self, lips: Streamed, speech: Streamed, real: torch.Tensor) -> torch.Tensor:
-        """Give the mean loss; `real` (B, T) bool."""
+        """Return the mean loss; `real` (B, T) bool marks frames with face and audio."""
         weights, loss = self.weights, lips[1].new_zeros(())
         if weights.within:
             loss = loss + weights.within * self._within(lips[1], speech[1], real)
@@ -77,7 +77,7 @@ class AlignmentLoss(nn.Module):
 def compare_windows(
     lips: torch.Tensor, lips_weight: torch.Tensor, speech: torch.Tensor, speech_weight: torch.Tensor
 ) -> torch.Tensor:
-    """(B, B, 2K+1): weighted mean similarity of every window's face with every window's sound at every offset."""
+    """Return (B, B, 2K+1): weighted mean similarity of the face and audio of every pair of windows at every offset."""
     length, columns = lips.shape[1], []
     face, voice = lips * lips_weight[..., None], speech * speech_weight[..., None]
     for offset in range(-CLIP_OFFSETS, CLIP_OFFSETS + 1):
@@ -89,10 +89,10 @@ def compare_windows(
 
 
 class MaskedPrediction(nn.Module):
-    """Tell the unit of each frame from a face, a voice or both, with spans of the input masked out.
+    """Predict the unit of each frame from face, voice or both, with spans of the input masked.
 
-    The two streams' hidden rows are added, an absent one left out (modality dropout), and two further blocks look
-    around: what one modality tells of a frame must be told in the same words as the other's.
+    The hidden features of both streams are added, without dropped ones (modality dropout), and two further blocks add
+    context: both modalities must represent a frame alike.
     """
 
     CONTEXT = (1, 2)
@@ -108,20 +108,20 @@ class MaskedPrediction(nn.Module):
         self, member: CompactMember, lips: torch.Tensor, speech: torch.Tensor, real: torch.Tensor, units: torch.Tensor,
         rng: np.random.Generator,
     ) -> torch.Tensor:  # fmt: skip
-        """Give the mean cross-entropy over the real frames; `units` (B, L) int64."""
+        """Return the mean cross-entropy over the real frames; `units` (B, L) int64."""
         size, length = real.shape
         lips = torch.where(_spans(size, length, 0.3, 5, rng).to(lips.device), self.lips_mask, lips)
         speech = torch.where(_spans(size, length, 0.5, 8, rng).to(speech.device), self.speech_mask, speech)
         kept = torch.from_numpy(rng.choice(3, size, p=[0.4, 0.3, 0.3])).to(lips.device)[:, None, None]
         hidden = member.lips(lips)[0] * (kept != 1) + member.speech(speech)[0] * (kept != 0)
-        told = self.units(self.context(hidden))
+        logits = self.units(self.context(hidden))
         reach = member.reach + sum(self.CONTEXT)
         inner = slice(reach, length - reach)
-        return F.cross_entropy(told[real[:, inner]], units[:, inner][real[:, inner]])
+        return F.cross_entropy(logits[real[:, inner]], units[:, inner][real[:, inner]])
 
 
 def _spans(size: int, length: int, share: float, span: int, rng: np.random.Generator) -> torch.Tensor:
-    """(B, L, 1) bool: about `share` of the frames (overlaps apart), in spans."""
+    """Return (B, L, 1) bool: spans that cover about `share` of the frames, not counting overlaps."""
     masked = np.zeros((size, length, 1), bool)
     for row, count in zip(masked, rng.poisson(share * length / span, size), strict=True):
         for start in rng.integers(0, length, count):

@@ -1,6 +1,6 @@
-"""Speech units: clusters of sound that the masked frames are to be told by, as in HuBERT and AV-HuBERT.
+"""Speech units, the targets of masked prediction: clusters of audio features, as in HuBERT and AV-HuBERT.
 
-First of MFCCs, then of what the network itself has learnt (Hsu et al. 2021, Shi et al. 2022).
+First of MFCCs, then of features of the network itself (Hsu et al. 2021, Shi et al. 2022).
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ N_CEPSTRA = 13
 
 
 def cluster_mfcc(clips: Sequence[TrainingClip], seed: int) -> list[np.ndarray]:
-    """(T,) int64 a clip: clusters of 13 cepstra and their differences at 25 Hz."""
+    """Return (T,) int64 per clip: clusters of 13 MFCCs and their differences at 25 Hz."""
     k, n = np.arange(N_CEPSTRA)[:, None], np.arange(N_BANDS)[None]
     cosines = np.cos(np.pi / N_BANDS * (n + 0.5) * k)  # DCT-II
     rows = []
@@ -30,7 +30,7 @@ def cluster_mfcc(clips: Sequence[TrainingClip], seed: int) -> list[np.ndarray]:
 
 @torch.inference_mode()
 def cluster_hidden(clips: Sequence[TrainingClip], member: CompactMember, seed: int) -> list[np.ndarray]:
-    """(T,) int64 a clip: clusters of what the audio stream has learnt."""
+    """Return (T,) int64 per clip: clusters of the hidden features of the audio stream."""
     rows = []
     for clip in clips:
         mel = torch.from_numpy((clip.mel - clip.mel.mean(0)) * MEL_SCALE).reshape(1, -1, N_SPEECH).float()

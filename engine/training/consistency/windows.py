@@ -1,4 +1,4 @@
-"""Windows of real clips, varied so that a small network learns speech and not these few people, rooms and cameras."""
+"""Draw augmented windows of real clips, so that a small network learns speech and not few people, rooms and cameras."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,24 +14,24 @@ class WindowOptions:
     """How windows are drawn."""
 
     length: int = 75  # frames
-    max_share: float = 0.4  # of the windows that one corpus may give
-    speed: tuple[float, float] = (0.8, 1.25)  # face and voice together
-    tract: tuple[float, float] = (0.85, 1.18)  # vocal tract length: the mel axis stretched
-    mouth: tuple[float, float] = (0.6, 1.5)  # how far the lips move
+    max_share: float = 0.4  # largest share of windows of one corpus
+    speed: tuple[float, float] = (0.8, 1.25)  # of face and voice together
+    tract: tuple[float, float] = (0.85, 1.18)  # vocal tract length: scale of the mel axis
+    mouth: tuple[float, float] = (0.6, 1.5)  # amplitude of lip motion
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WindowBatch:
-    """A batch: B windows of L frames."""
+    """A batch of B windows with L frames."""
 
     lips: np.ndarray  # (B, L, 130) float32
     speech: np.ndarray  # (B, L, 160) float32
     real: np.ndarray  # (B, L) bool
-    units: np.ndarray  # (B, L) int64, cluster of each frame's sound
+    units: np.ndarray  # (B, L) int64: unit of each frame
 
 
 class ConsistencyWindows:
-    """Draws batches of windows; a batch is a function of the clips, the options and its random generator alone."""
+    """Draws batches of windows; a batch depends only on the clips, the options and its random generator."""
 
     def __init__(self, clips: Sequence[TrainingClip], options: WindowOptions):
         self._clips, self._options = clips, options
@@ -39,7 +39,7 @@ class ConsistencyWindows:
         self._shares = share_clips(clips, options.max_share)
 
     def draw(self, size: int, rng: np.random.Generator, units: Sequence[np.ndarray]) -> WindowBatch:
-        """Draw `size` windows; `units` holds one (T,) int array a clip."""
+        """Draw `size` windows; `units` has one (T,) int array per clip."""
         chosen = rng.choice(len(self._clips), size=size, p=self._shares)
         parts = [self._cut(self._clips[i], self._lips[i], units[i], rng) for i in chosen]
         lips, speech, real, labels = (np.stack(part) for part in zip(*parts, strict=True))
@@ -61,12 +61,12 @@ class ConsistencyWindows:
 
 
 def share_clips(clips: Sequence[Spoken], max_share: float) -> np.ndarray:
-    """(C,) chance of each clip: by its seconds, up to 8, no corpus above `max_share` where there are enough of them."""
+    """Return (C,) sampling probabilities: by seconds, up to 8, no corpus above `max_share` if there are enough."""
     weights = np.array([min(clip.seconds, 8.0) for clip in clips])
     corpora = np.array([clip.corpus for clip in clips])
     names = np.unique(corpora)
     cap = max(max_share, 1 / len(names))
-    for _ in range(100):  # to cut one corpus raises the others' shares, so another may then be above
+    for _ in range(100):  # reducing one corpus raises the shares of the others, so that another may exceed the cap
         before = weights.copy()
         for inside in (corpora == name for name in names):
             own, total = weights[inside].sum(), weights.sum()
@@ -78,7 +78,7 @@ def share_clips(clips: Sequence[Spoken], max_share: float) -> np.ndarray:
 
 
 def _sample(rows: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """Rows at fractional positions, linearly; the last row held beyond the end."""
+    """Interpolate rows linearly at fractional positions; the last row is repeated beyond the end."""
     at = np.clip(at, 0, len(rows) - 1.001)
     below = at.astype(int)
     share = (at - below)[:, None].astype(np.float32)
@@ -86,7 +86,7 @@ def _sample(rows: np.ndarray, at: np.ndarray) -> np.ndarray:
 
 
 def _vary_voice(mel: np.ndarray, mean: np.ndarray, rng: np.random.Generator, options: WindowOptions) -> np.ndarray:
-    """(4L, 40): another vocal tract, a noise floor, another level and tone, a band lost."""
+    """Return (4L, 40): vary vocal tract, noise floor, level and mean spectrum, and mask a band, each at random."""
     mel, mean = vary_spectrum(mel, mean, rng, options.tract)
     mel = (mel - (mel.mean(0) if rng.random() < 0.5 else mean)) * (MEL_SCALE * rng.uniform(0.8, 1.25))
     if rng.random() < 0.3:
@@ -98,9 +98,9 @@ def _vary_voice(mel: np.ndarray, mean: np.ndarray, rng: np.random.Generator, opt
 def vary_spectrum(
     steps: np.ndarray, mean: np.ndarray, rng: np.random.Generator, tract: tuple[float, float]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Another vocal tract, the band axis stretched within `tract`, and a noise floor, each by chance.
+    """Scale the band axis within `tract` (vocal tract length) and add a noise floor, each at random.
 
-    `steps` (S, bands) log power and `mean` (bands,) of the whole voice; both are given back changed.
+    `steps` (S, bands) is log power and `mean` (bands,) its mean over the clip; returns both, changed.
     """
     n_bands = len(mean)
     if rng.random() < 0.7:
@@ -115,7 +115,7 @@ def vary_spectrum(
 
 
 def _vary_face(lips: np.ndarray, rng: np.random.Generator, options: WindowOptions) -> np.ndarray:
-    """(L, 130): another amplitude, jitter of the landmarks, smoothing, and uneven features."""
+    """Return (L, 130): vary the amplitude, add landmark jitter, smooth, and scale features, each at random."""
     lips = lips * rng.uniform(*options.mouth)
     if rng.random() < 0.5:
         lips = lips - lips.mean(0)

@@ -1,13 +1,12 @@
-"""Windows that keep the face and lose the way of speaking: the negatives of the first part of DVP.
+"""Augment windows for style training: negatives with changed timing, and identity swaps with unchanged motion.
 
-Each distortion takes windows (B, T, R) float32 and a random generator and gives as many back. Time is rearranged,
-smoothed or re-drawn; whose rows they are stays. Several leave no jump behind: a network that has merely learnt to spot
-jumps fails on those.
+Each temporal augmentation maps windows (B, T, R) float32 and a random generator to windows of the same shape: the face
+stays, the motion is rearranged, smoothed or redrawn. Several leave no discontinuities, so that a network that only
+detects those fails on them.
 
-The same motion on another face: identity and dynamics parted, for the way of speaking is the motion's alone.
-
-A still face of one clip is bent, piecewise affine, after the landmarks of another: either onto that clip's own shape,
-as a face swap does, or keeping the still face's shape, as reenactment does. All in the pixels of upright faces.
+An identity swap warps a still face of one clip, piecewise affine, by the landmarks of another clip: either onto the
+shape of that clip, as a face swap does, or keeping the shape of the still face, as reenactment does. All coordinates
+are pixels of aligned face crops.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,51 +20,51 @@ from scipy.spatial import Delaunay
 from engine.faces.face_crops import SIZE, AlignedFaces
 from engine.synthesis.warping import bend, span_triangles
 
-Distort = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+Augment = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
 
-class Distortion(StrEnum):
-    """What is done to time."""
+class Augmentation(StrEnum):
+    """Temporal augmentation."""
 
     SHUFFLED = "shuffled"
     FROZEN = "frozen"
     REVERSED = "reversed"
     HASTENED = "hastened"
     SLOWED = "slowed"
-    SMOOTHED = "smoothed"  # a temporal low-pass
+    SMOOTHED = "smoothed"  # temporal low-pass
     SWAPPED = "swapped segments"
-    PHASES = "random phases"  # the spectra of all rows, and those between them, stay
-    WANDERING = "wandering"  # a smooth random walk through the window's own frames
-    WARPED = "warped"  # smoothly slower here and faster there
-    SMOOTH_SHUFFLED = "smoothed shuffle"  # shuffled, smoothed until no jump is left, as wide as before
+    PHASES = "random phases"  # power and cross spectra of all features stay
+    WANDERING = "wandering"  # smooth random walk through the frames of the window
+    WARPED = "warped"  # smoothly varying speed
+    SMOOTH_SHUFFLED = "smoothed shuffle"  # shuffled, smoothed without jumps, original variance
 
 
 TRAINED = (
-    Distortion.SHUFFLED,
-    Distortion.FROZEN,
-    Distortion.REVERSED,
-    Distortion.HASTENED,
-    Distortion.SLOWED,
-    Distortion.SMOOTHED,
-    Distortion.SWAPPED,
-    Distortion.PHASES,
+    Augmentation.SHUFFLED,
+    Augmentation.FROZEN,
+    Augmentation.REVERSED,
+    Augmentation.HASTENED,
+    Augmentation.SLOWED,
+    Augmentation.SMOOTHED,
+    Augmentation.SWAPPED,
+    Augmentation.PHASES,
 )
-"""What training makes; the others are kept for measuring, so that they are new to the network."""
+"""Used in training; the others are for validation only, so that they are new to the network."""
 
 
-def distort(windows: np.ndarray, kinds: Sequence[Distortion], rng: np.random.Generator) -> np.ndarray:
-    """Give each window (B, T, R) one of the kinds by chance."""
+def augment(windows: np.ndarray, kinds: Sequence[Augmentation], rng: np.random.Generator) -> np.ndarray:
+    """Apply one of the kinds, drawn at random, to each window (B, T, R)."""
     chosen = rng.integers(0, len(kinds), len(windows))
     distorted = windows.copy()
     for number, kind in enumerate(kinds):
         own = np.flatnonzero(chosen == number)
         if len(own):
-            distorted[own] = DISTORT[kind](windows[own], rng)
+            distorted[own] = AUGMENT[kind](windows[own], rng)
     return distorted
 
 
 def resample(windows: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """Take windows (B, T, R) at fractional frames (B, S), linearly; beyond the ends the last frame is held."""
+    """Interpolate windows (B, T, R) linearly at fractional frames (B, S), clamped to the window."""
     places = np.clip(places, 0, windows.shape[1] - 1)
     below = np.floor(places).astype(int)
     above = np.minimum(below + 1, windows.shape[1] - 1)
@@ -76,7 +75,7 @@ def resample(windows: np.ndarray, places: np.ndarray) -> np.ndarray:
 
 
 def smooth(windows: np.ndarray, deviation: float) -> np.ndarray:
-    """Low-pass (B, T, R) over time by a Gaussian of `deviation` frames, the ends mirrored."""
+    """Filter (B, T, R) over time by a Gaussian with a standard deviation in frames, mirrored at the ends."""
     reach = round(3 * deviation)
     kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / deviation) ** 2)
     kernel /= kernel.sum()
@@ -102,14 +101,14 @@ def _reverse(windows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _hasten(windows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """1.3 to 2.2 times as fast; what lies behind the end comes back from it."""
+    """Speed up by 1.3 to 2.2, reflected at the end."""
     last = windows.shape[1] - 1
     places = np.arange(last + 1) * rng.uniform(1.3, 2.2, (len(windows), 1)) % (2 * last)
     return resample(windows, np.where(places > last, 2 * last - places, places))
 
 
 def _slow(windows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """0.45 to 0.77 times as fast, from somewhere within the window."""
+    """Slow down to 0.45 to 0.77 of the speed, from a random start in the window."""
     last = windows.shape[1] - 1
     speed = rng.uniform(0.45, 0.77, (len(windows), 1))
     return resample(windows, (rng.random((len(windows), 1)) * (1 - speed)) * last + np.arange(last + 1) * speed)
@@ -157,7 +156,7 @@ def _smooth_shuffle(windows: np.ndarray, rng: np.random.Generator) -> np.ndarray
 
 
 def _join_knots(knots: np.ndarray, length: int) -> np.ndarray:
-    """(B, length): a curve through knots (B, K) that is level at each."""
+    """Return (B, length): a curve through knots (B, K) with zero slope at each."""
     at = np.linspace(0, knots.shape[1] - 1, length)
     below = np.minimum(at.astype(int), knots.shape[1] - 2)
     share = at - below
@@ -166,18 +165,18 @@ def _join_knots(knots: np.ndarray, length: int) -> np.ndarray:
     return curve
 
 
-DISTORT: dict[Distortion, Distort] = {
-    Distortion.SHUFFLED: _shuffle,
-    Distortion.FROZEN: _freeze,
-    Distortion.REVERSED: _reverse,
-    Distortion.HASTENED: _hasten,
-    Distortion.SLOWED: _slow,
-    Distortion.SMOOTHED: _low_pass,
-    Distortion.SWAPPED: _swap_segments,
-    Distortion.PHASES: _draw_phases,
-    Distortion.WANDERING: _wander,
-    Distortion.WARPED: _warp,
-    Distortion.SMOOTH_SHUFFLED: _smooth_shuffle,
+AUGMENT: dict[Augmentation, Augment] = {
+    Augmentation.SHUFFLED: _shuffle,
+    Augmentation.FROZEN: _freeze,
+    Augmentation.REVERSED: _reverse,
+    Augmentation.HASTENED: _hasten,
+    Augmentation.SLOWED: _slow,
+    Augmentation.SMOOTHED: _low_pass,
+    Augmentation.SWAPPED: _swap_segments,
+    Augmentation.PHASES: _draw_phases,
+    Augmentation.WANDERING: _wander,
+    Augmentation.WARPED: _warp,
+    Augmentation.SMOOTH_SHUFFLED: _smooth_shuffle,
 }
 
 
@@ -187,16 +186,16 @@ _PIXELS = np.stack(np.meshgrid(np.arange(SIZE), np.arange(SIZE)), axis=-1).astyp
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StillFace:
-    """One picture of a face."""
+    """One frame of a face."""
 
     picture: np.ndarray  # (64, 64) uint8
     points: np.ndarray  # (108, 2) float32, pixels
 
 
-def recast(still: StillFace, motion: np.ndarray, keep_shape: bool) -> AlignedFaces:
-    """Move the still face by landmarks (T, 108, 2).
+def swap_identity(still: StillFace, motion: np.ndarray, keep_shape: bool) -> AlignedFaces:
+    """Animate a still face by landmarks (T, 108, 2).
 
-    `keep_shape`: the still face's own shape is moved; else it takes on that of the landmarks.
+    `keep_shape` keeps the shape of the still face; otherwise it takes the shape of the landmarks.
     """
     away = motion - np.median(motion, axis=0)
     rest = still.points if keep_shape else np.median(motion, axis=0)
@@ -210,7 +209,7 @@ def recast(still: StillFace, motion: np.ndarray, keep_shape: bool) -> AlignedFac
 
 
 def _place(still: StillFace, corners: np.ndarray) -> np.ndarray:
-    """Bend the still face so that its points lie at the first of the corners (V, 2)."""
+    """Warp the still face so that its points lie at the corners (V, 2)."""
     own = np.vstack([still.points, _RIM])
     colour = np.repeat(still.picture[..., None], 3, axis=2)
     bent = bend(colour, own, corners, span_triangles(own), (0, 0, SIZE, SIZE))
@@ -219,7 +218,7 @@ def _place(still: StillFace, corners: np.ndarray) -> np.ndarray:
 
 
 def _weigh_corners(corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(4096, 3) weights and numbers of the corners (V, 2) of the triangle that each pixel lies in."""
+    """Return (4096, 3) barycentric weights and corner indices of the triangle of each pixel."""
     mesh = Delaunay(corners)
     pixels = _PIXELS.reshape(-1, 2).astype(np.float64)
     found = mesh.find_simplex(pixels)
@@ -231,6 +230,6 @@ def _weigh_corners(corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _shift(picture: np.ndarray, field: np.ndarray) -> np.ndarray:
-    """Move each pixel's content by a field (64, 64, 2), small beside the triangles."""
+    """Shift pixels by a field (64, 64, 2) that is small relative to the triangles."""
     source = _PIXELS - field
     return cv2.remap(picture, source[..., 0], source[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)

@@ -1,4 +1,4 @@
-"""People to learn ways of speaking from: what is kept of each clip, and who is left out in turn."""
+"""Clips for training speaking style: main face and motion, held-out folds of speakers, and PCA bases."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,30 +20,30 @@ from engine.training.clips import choose_face
 from engine.training.style.augmentation import StillFace
 from engine.types import OnStep
 
-MAX_FRAMES = 500  # of a clip: 20 s
+MAX_FRAMES = 500  # per clip: 20 s
 MIN_FRAMES = 25
-MIN_CLIPS, MIN_SESSIONS = 18, 4  # of a person who is left out and measured
-STILL = 1e-3  # deviation, over the widest one: what moves less says nothing, and must not be blown up to unit spread
+MIN_CLIPS, MIN_SESSIONS = 18, 4  # of a held-out speaker
+STILL = 1e-3  # relative standard deviation: smaller motion is noise and is not scaled to unit variance
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SpokenClip:
-    """The main face of a clip."""
+    """The main face of a clip with its motion."""
 
     row: Row
     sha256: str
     speaker: str
     motion: np.ndarray  # (T, 58) float32, `motion.describe_motion`
-    faces: AlignedFaces  # of the same frames
+    faces: AlignedFaces  # same frames
 
     @property
     def is_own_face(self) -> bool:
-        """Not forged: who moves is who is seen."""
+        """Motion and face are of the same person."""
         return self.row.face_owner in (None, "", self.speaker)
 
     @property
     def people(self) -> frozenset[str]:
-        """Who moves and who is seen."""
+        """The persons of motion and face."""
         return frozenset({self.speaker, self.row.face_owner or self.speaker})
 
     @property
@@ -52,30 +52,30 @@ class SpokenClip:
         return len(self.motion) / 25
 
     def still(self, frame: int) -> StillFace:
-        """One picture of it."""
+        """Return one frame of the face."""
         return StillFace(self.faces.pictures[frame], self.faces.points[frame])
 
 
-def build_spoken_clip(seen: ClipFeatures, row: Row) -> SpokenClip | None:
-    """Keep the longest run of frames in which the main face is seen; None where it is shorter than a second.
+def build_spoken_clip(features: ClipFeatures, row: Row) -> SpokenClip | None:
+    """Keep the longest run of frames with the main face; None if it is shorter than a second.
 
-    A clip whose speaker is not told is taken for a person of its own; a forged clip is the motion's owner's.
+    A clip without a speaker counts as a person of its own; the speaker of a forged clip is the motion owner.
     """
-    if not seen.tracks:
+    if not features.tracks:
         return None
-    track = choose_face(seen.tracks)
+    track = choose_face(features.tracks)
     if track.faces is None:
-        raise ValueError(f"the faces of {seen.name} were not cut: extract with `cut_faces`")
+        raise ValueError(f"the faces of {features.name} were not cropped: extract features with `cut_faces`")
     span = find_longest_run(track.seen)
     kept = slice(span.start, min(span.stop, span.start + MAX_FRAMES))
     if kept.stop - kept.start < MIN_FRAMES:
         return None
     speaker = row.motion_owner or row.speaker or f"clip {row.number}"
-    return SpokenClip(row, seen.sha256, speaker, track.motion[kept], track.faces[kept])
+    return SpokenClip(row, features.sha256, speaker, track.motion[kept], track.faces[kept])
 
 
 def read_spoken_rows(manifest: Path, forged: Sequence[Path]) -> list[Row]:
-    """Read the real rows of a manifest, and of others those where one person moves another's face."""
+    """Read the real rows of a manifest, and the rows of other manifests with motion and face of different people."""
     rows = [row for row in read_manifest(manifest, required=("path", "label", "speaker", "session")) if row.is_real]
     for path in forged:
         made = read_manifest(path, required=("path", "label", "face_owner", "motion_owner"))
@@ -89,9 +89,9 @@ def gather_spoken_clips(
     folder: Path,
     workers: int,
     on_step: OnStep = lambda step, completed, total: None,
-    on_skip: Callable[[str], None] = lambda told: None,
+    on_skip: Callable[[str], None] = lambda reason: None,
 ) -> list[SpokenClip]:
-    """Build a clip of every row; what cannot be read or shows no face for a second is named and left out."""
+    """Build a clip from every row; rows that cannot be read or show no face for a second go to `on_skip`."""
     extractor = FeatureExtractor.load(settings, cut_faces=True)
     kept = FeatureCache(folder, extractor.recipe, with_faces=True)
     decode_ahead([row.path for row in rows], settings, extractor.face_options, kept, workers, on_step)
@@ -107,7 +107,7 @@ def gather_spoken_clips(
 
 
 def find_longest_run(flags: np.ndarray) -> slice:
-    """The longest run of True in (T,) bool."""
+    """Return the longest run of True in (T,) bool."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]]).astype(int)))
     runs = edges.reshape(-1, 2)
     first, last = runs[np.argmax(runs[:, 1] - runs[:, 0])] if len(runs) else (0, 0)
@@ -115,7 +115,7 @@ def find_longest_run(flags: np.ndarray) -> slice:
 
 
 def split_speakers(clips: Sequence[SpokenClip], n_folds: int, seed: int) -> list[frozenset[str]]:
-    """Share out the speakers who have clips and sessions enough to be measured; all others are always trained on."""
+    """Split speakers with enough clips and sessions into folds; all others are always trained on."""
     sessions: dict[str, list[str]] = {}
     for clip in clips:
         if clip.is_own_face and clip.row.speaker and clip.row.session:
@@ -126,12 +126,12 @@ def split_speakers(clips: Sequence[SpokenClip], n_folds: int, seed: int) -> list
 
 
 def fit_bases(clips: Sequence[SpokenClip], options: DVPOptions) -> DVP:
-    """Find the principal directions of motion within clips, of unit spread; a model of no members carries them.
+    """Compute PCA bases of the motion within clips, of unit variance, as a model without members.
 
-    Each clip counts by at most 50 frames, so that long ones do not rule.
+    At most about 50 frames per clip are used, so that long clips do not dominate.
     """
     model = DVP(options, 0)
-    motion, points, looks = [], [], []
+    motion, points, pictures = [], [], []
     for clip in clips:
         step = max(1, len(clip.motion) // 50)
         own = clip.motion[::step]
@@ -139,8 +139,8 @@ def fit_bases(clips: Sequence[SpokenClip], options: DVPOptions) -> DVP:
         shape = clip.faces.points[::step].reshape(len(own), -1)
         points.append(shape - shape.mean(0))
         seen = describe_pictures(clip.faces.pictures, options.frequency)[::step]
-        looks.append(seen - seen.mean(0) if options.centred else seen)
-    moved, seen = np.concatenate(motion), np.concatenate(looks)
+        pictures.append(seen - seen.mean(0) if options.centred else seen)
+    moved, seen = np.concatenate(motion), np.concatenate(pictures)
     if not options.centred:
         seen = seen - seen.mean(0)
     model.shape_basis = torch.from_numpy(_find_directions(moved[:, :N_SHAPES], options.n_shapes))
@@ -158,7 +158,7 @@ def _build(row: Row, extractor: FeatureExtractor, cache: FeatureCache) -> Spoken
 
 
 def _find_directions(rows: np.ndarray, n: int) -> np.ndarray:
-    """(F, n) float32: what projects rows (N, F) on their first principal directions, each of unit spread."""
+    """Return (F, n) float32: projection of rows (N, F) onto their first principal components, of unit variance."""
     values, vectors = np.linalg.eigh(rows.T.astype(np.float64) @ rows / len(rows))
     leading = np.argsort(values)[::-1][:n]
     directions: np.ndarray = vectors[:, leading].astype(np.float32) * _invert(np.sqrt(np.maximum(values[leading], 0)))
@@ -166,6 +166,6 @@ def _find_directions(rows: np.ndarray, n: int) -> np.ndarray:
 
 
 def _invert(deviations: np.ndarray) -> np.ndarray:
-    """(n,) float32: one over each, 0 where nothing moves."""
+    """Return (n,) float32: inverse of each deviation, 0 without motion."""
     moving = deviations > STILL * deviations.max(initial=0)
     return np.where(moving, 1 / np.where(moving, deviations, 1), 0).astype(np.float32)

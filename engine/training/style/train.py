@@ -1,4 +1,4 @@
-"""Training of DVP: speakers told apart by their motion, distorted motion pushed away, appearance unlearnt."""
+"""Train DVP: classify speakers by motion, push augmented motion away, and unlearn appearance by gradient reversal."""
 
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -12,34 +12,34 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
 from engine.models.dvp import DVP, DVPOptions, StyleMember, fill_window, place_windows, write_options
-from engine.training.style.augmentation import TRAINED, Distortion, distort, recast
+from engine.training.style.augmentation import TRAINED, Augmentation, augment, swap_identity
 from engine.training.style.speakers import SpokenClip, fit_bases
 from engine.weights.licences import MARK, Use, mark_uses
 from engine.weights.registry import hash_file
 
 PAIR_SCALE = 10.0
-SHRUNK = 8  # pixels each way of the picture in the code of an appearance
+SHRUNK = 8  # side in pixels of the image in an appearance code
 
 
 @dataclass(frozen=True, slots=True)
 class DynamicsOptions:
-    """How DVP is trained; stands in its sidecar. Each of the three parts can be left out."""
+    """Options for training DVP; stored in its sidecar. Each of the three parts can be switched off."""
 
     model: DVPOptions = field(default_factory=DVPOptions)  # part 2: `frequency`, `centred`
-    negatives: tuple[Distortion, ...] = TRAINED  # part 1; empty: none
-    adversary: float = 1.0  # part 3: strength of the reversed gradient at the end; 0: none
-    recasts: int = 2500  # windows whose motion is put on another face
-    pairs: int = 48  # a step, of one motion on two faces
-    pair_weight: float = 3.0  # of telling which of them is whose
+    negatives: tuple[Augmentation, ...] = TRAINED  # part 1; empty: off
+    adversary: float = 1.0  # part 3: final weight of the reversed gradient; 0: off
+    recasts: int = 2500  # identity swaps: windows with their motion on another face
+    pairs: int = 48  # per step, of one motion on two faces
+    pair_weight: float = 3.0  # of matching the two
     seed: int = 1
     n_members: int = 1
-    steps: int = 500  # more learn faces again
+    steps: int = 500  # more steps learn appearance again
     batch: int = 64
     learning_rate: float = 2e-3
     scale: float = 20.0
     margin: float = 0.2
-    null_weight: float = 1.0  # of pushing distorted motion to the class of nobody
-    evidence_weight: float = 1.0  # of telling natural from distorted motion
+    null_weight: float = 1.0  # of classifying augmented motion as the null class
+    evidence_weight: float = 1.0  # of classifying natural and augmented motion
 
 
 OnStep = Callable[[int, int], None]
@@ -51,9 +51,9 @@ def train_dvp(
     device: str = "cpu",
     on_step: OnStep = lambda member, step: None,
 ) -> DVP:
-    """Train all members on the clips; the same clips, options and machine give the same weights.
+    """Train all members on the clips; the same clips, options and machine produce the same weights.
 
-    Those whose face is another's are drawn beside the speaker's own; all else is told by own faces alone.
+    Clips with the face of another person are used in pairs with their driving clip only.
     """
     own = [clip for clip in clips if clip.is_own_face]
     bases = fit_bases(own, options.model)
@@ -66,7 +66,7 @@ def train_dvp(
 
 
 def save_dvp(model: DVP, path: Path, options: DynamicsOptions, clips: Sequence[SpokenClip]) -> None:
-    """Write the weights in half precision and the sidecar that names their hash and how they were made."""
+    """Write the weights in half precision, and a sidecar with their hash, options and training data."""
     uses = {MARK: mark_uses(frozenset({Use.SPEAKER}))}
     state = {
         name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in model.state_dict().items()
@@ -90,7 +90,7 @@ def save_dvp(model: DVP, path: Path, options: DynamicsOptions, clips: Sequence[S
 def train_member(
     source: "StyleWindows", options: DynamicsOptions, number: int, device: str, on_step: Callable[[int], None]
 ) -> StyleMember:
-    """Train one network: additive-margin softmax (Wang et al. 2018) over speakers and nobody."""
+    """Train one network: additive-margin softmax (Wang et al. 2018) over speakers and a null class."""
     torch.manual_seed(options.seed * 1000 + number)
     rng = np.random.default_rng([options.seed, number])
     member = StyleMember(options.model).to(device)
@@ -100,7 +100,7 @@ def train_member(
         optimiser, options.learning_rate, total_steps=options.steps, pct_start=0.1 if options.steps > 10 else 0.15
     )
     for step in range(options.steps):
-        loss = _find_loss(member, classes, source, options, step / options.steps, rng)
+        loss = _compute_loss(member, classes, source, options, step / options.steps, rng)
         optimiser.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(member.parameters(), 1.0)
@@ -112,25 +112,25 @@ def train_member(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StyleBatch:
-    """B windows of L frames."""
+    """A batch of B windows with L frames."""
 
     rows: np.ndarray  # (B, L, R) float32
-    speakers: np.ndarray  # (B,) int: who moves
-    appearance: np.ndarray  # (B, A) float32: of the face that is seen
+    speakers: np.ndarray  # (B,) int: person of the motion
+    appearance: np.ndarray  # (B, A) float32: code of the face
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pair:
-    """The same moments of one motion, on another's face and on its owner's."""
+    """The same frames of one motion on another face and on the owner's face."""
 
     made: np.ndarray  # (L, R) float32
     own: np.ndarray  # (L, R) float32
-    speaker: int  # who moves
-    appearance: np.ndarray  # (A,) float32: of the face that is seen
+    speaker: int  # person of the motion
+    appearance: np.ndarray  # (A,) float32: code of the face
 
 
 class StyleWindows:
-    """Draws windows, every speaker about as often; and pairs of one motion on two faces."""
+    """Draws windows balanced over speakers, and pairs of one motion on two faces."""
 
     def __init__(self, clips: Sequence[SpokenClip], bases: DVP, options: DynamicsOptions):
         own = [clip for clip in clips if clip.is_own_face]
@@ -138,25 +138,25 @@ class StyleWindows:
         self._rows = [bases.describe(clip.motion, clip.faces) for clip in own]
         names = sorted({clip.speaker for clip in own})
         self.n_speakers = len(names)
-        self._who = np.array([names.index(clip.speaker) for clip in own])
-        self._own = [np.flatnonzero(self._who == number) for number in range(len(names))]
-        self._shares = _share_speakers(own, self._own)
+        self._speakers = np.array([names.index(clip.speaker) for clip in own])
+        self._own = [np.flatnonzero(self._speakers == number) for number in range(len(names))]
+        self._shares = _weigh_speakers(own, self._own)
         forged = [clip for clip in clips if not clip.is_own_face]
-        looks = _code_appearances([*own, *forged], options.model.n_appearance)
-        self._looks = looks[: len(own)]
+        appearances = _code_appearances([*own, *forged], options.model.n_appearance)
+        self._appearances = appearances[: len(own)]
         self.pairs = [
-            *self._pair_forged(forged, looks[len(own) :], bases),
-            *self._make_recasts(bases, np.random.default_rng([options.seed, 999])),
+            *self._pair_forged(forged, appearances[len(own) :], bases),
+            *self._swap_identities(bases, np.random.default_rng([options.seed, 999])),
         ]
 
     def draw(self, rng: np.random.Generator) -> StyleBatch:
-        """Draw a batch; a function of the clips, the options and the generator alone."""
+        """Draw a batch; it depends only on the clips, the options and the generator."""
         speakers = rng.choice(self.n_speakers, self._options.batch, p=self._shares)
-        windows, looks = zip(*(self._cut(int(rng.choice(self._own[one])), rng) for one in speakers), strict=True)
-        return StyleBatch(np.stack(windows), speakers, np.stack(looks))
+        windows, appearances = zip(*(self._cut(int(rng.choice(self._own[one])), rng) for one in speakers), strict=True)
+        return StyleBatch(np.stack(windows), speakers, np.stack(appearances))
 
     def draw_pairs(self, rng: np.random.Generator) -> tuple[StyleBatch, np.ndarray]:
-        """Draw a batch on others' faces, and the same on their owners' (B, L, R)."""
+        """Draw a batch of motion on other faces, and the same motion on the owners' faces (B, L, R)."""
         drawn = [self.pairs[number] for number in rng.integers(0, len(self.pairs), self._options.pairs)]
         batch = StyleBatch(
             np.stack([pair.made for pair in drawn]),
@@ -168,12 +168,12 @@ class StyleWindows:
     def _cut(self, number: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         rows = self._rows[number]
         start = rng.integers(0, max(1, len(rows) - self._length + 1))
-        return fill_window(rows[start : start + self._length], self._length), self._looks[number]
+        return fill_window(rows[start : start + self._length], self._length), self._appearances[number]
 
-    def _pair_forged(self, forged: Sequence[SpokenClip], looks: np.ndarray, bases: DVP) -> Iterator[Pair]:
-        """Pair forged clips with those that drove them, window by window; some have other frames, and none."""
+    def _pair_forged(self, forged: Sequence[SpokenClip], appearances: np.ndarray, bases: DVP) -> Iterator[Pair]:
+        """Pair the windows of forged clips and their driving clips; clips of different length are left out."""
         drivers = {clip.row.path: number for number, clip in enumerate(self._clips)}
-        for clip, look in zip(forged, looks, strict=True):
+        for clip, appearance in zip(forged, appearances, strict=True):
             number = drivers.get(clip.row.driver_path) if clip.row.driver_path else None
             if number is None or len(self._rows[number]) != len(clip.motion):
                 continue
@@ -181,10 +181,10 @@ class StyleWindows:
             for start in place_windows(len(own), min(self._length, len(own))):
                 span = slice(start, start + self._length)
                 cut = [fill_window(rows[span], self._length) for rows in (made, own)]
-                yield Pair(cut[0], cut[1], int(self._who[number]), look)
+                yield Pair(cut[0], cut[1], int(self._speakers[number]), appearance)
 
-    def _make_recasts(self, bases: DVP, rng: np.random.Generator) -> Iterator[Pair]:
-        """Put the motion of windows on the faces of others."""
+    def _swap_identities(self, bases: DVP, rng: np.random.Generator) -> Iterator[Pair]:
+        """Swap identities: put the motion of random windows on the faces of other clips."""
         for _ in range(self._options.recasts):
             number = int(rng.choice(self._own[rng.choice(self.n_speakers, p=self._shares)]))
             other = int(rng.integers(len(self._clips)))
@@ -192,14 +192,14 @@ class StyleWindows:
             start = rng.integers(0, max(1, len(clip.motion) - self._length + 1))
             span = slice(start, start + self._length)
             still = face.still(int(rng.integers(len(face.faces))))
-            moved = recast(still, clip.faces.points[span], bool(rng.random() < 0.5))
+            moved = swap_identity(still, clip.faces.points[span], bool(rng.random() < 0.5))
             made = fill_window(bases.describe(clip.motion[span], moved), self._length)
             own = fill_window(self._rows[number][span], self._length)
-            yield Pair(made, own, int(self._who[number]), self._looks[other])
+            yield Pair(made, own, int(self._speakers[number]), self._appearances[other])
 
 
 def vary(windows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Change how far (B, T, R) moves by a tenth, and add noise, sometimes much."""
+    """Scale the motion of (B, T, R) by about 10 % and add noise of random level."""
     mean = windows.mean(1, keepdims=True)
     reach = np.exp(rng.normal(0, 0.1, (len(windows), 1, 1)))
     noise = rng.normal(0, 0.05, windows.shape) * np.exp(rng.normal(0, 0.7, (len(windows), 1, 1)))
@@ -207,9 +207,9 @@ def vary(windows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def measure_natural(evidence: Sequence[np.ndarray]) -> torch.Tensor:
-    """(3,): mean evidence of untouched motion, its standard deviation between sessions, and within them.
+    """Return (3,): mean evidence of real motion, and its standard deviation between and within sessions.
 
-    `evidence` holds the windows' (n,) of one session of one person each; one-way analysis of variance.
+    `evidence` has one (n,) array of windows per session of a person; one-way analysis of variance.
     """
     means, counts = np.array([one.mean() for one in evidence]), np.array([len(one) for one in evidence])
     residuals = np.concatenate([one - one.mean() for one in evidence])
@@ -218,7 +218,7 @@ def measure_natural(evidence: Sequence[np.ndarray]) -> torch.Tensor:
     return torch.tensor([float(means.mean()), between**0.5, inside**0.5])
 
 
-def _find_loss(
+def _compute_loss(
     member: StyleMember,
     classes: torch.Tensor,
     source: "StyleWindows",
@@ -226,44 +226,44 @@ def _find_loss(
     progress: float,
     rng: np.random.Generator,
 ) -> torch.Tensor:
-    """Draw and judge a batch; all of it goes through the network at once, since its norms see whole batches."""
+    """Return the loss of one batch; all of it passes the network at once, since its norms use batch statistics."""
     batch, device, parts = source.draw(rng), classes.device, {}
     parts["own"] = batch.rows
     if options.negatives:
-        parts["distorted"] = distort(batch.rows, options.negatives, rng)
+        parts["augmented"] = augment(batch.rows, options.negatives, rng)
     if source.pairs and options.pairs:
         made, parts["driver"] = source.draw_pairs(rng)
         parts["made"] = made.rows
     rows = torch.from_numpy(np.concatenate([vary(part, rng) for part in parts.values()])).to(device)
     sizes = [len(part) for part in parts.values()]
-    told = [dict(zip(parts, one.split(sizes), strict=True)) for one in member(rows, _schedule(options, progress))]
-    vectors, evidence, appearance = told
+    outputs = [dict(zip(parts, one.split(sizes), strict=True)) for one in member(rows, _schedule(options, progress))]
+    vectors, evidence, appearance = outputs
     directions = F.normalize(classes, dim=-1).T
     loss = _margin_loss(vectors["own"] @ directions, batch.speakers, options)
     if options.adversary:
         loss = loss + _unlearn(appearance["own"], batch)
-    if "distorted" in parts:
-        nobody = np.full(len(batch.rows), directions.shape[1] - 1)
-        loss = loss + options.null_weight * _margin_loss(vectors["distorted"] @ directions, nobody, options)
-        both = torch.cat([evidence["own"], evidence["distorted"]])
+    if "augmented" in parts:
+        null_class = np.full(len(batch.rows), directions.shape[1] - 1)
+        loss = loss + options.null_weight * _margin_loss(vectors["augmented"] @ directions, null_class, options)
+        both = torch.cat([evidence["own"], evidence["augmented"]])
         natural = torch.arange(len(both), device=device) < len(batch.rows)
         loss = loss + options.evidence_weight * F.binary_cross_entropy_with_logits(both, natural.float())
     if "made" in parts:
         loss = loss + _margin_loss(vectors["made"] @ directions, made.speakers, options)
         if options.adversary:
             loss = loss + _unlearn(appearance["made"], made)
-        near = PAIR_SCALE * vectors["made"] @ vectors["driver"].T  # each motion finds itself on its owner's face
+        near = PAIR_SCALE * vectors["made"] @ vectors["driver"].T  # each motion must match itself on the owner's face
         loss = loss + options.pair_weight * F.cross_entropy(near, torch.arange(len(near), device=device))
     return loss
 
 
-def _unlearn(told: torch.Tensor, batch: StyleBatch) -> torch.Tensor:
-    """How badly the face seen is read off the vectors, to which the gradient comes back reversed."""
-    return 0.5 * F.mse_loss(told, torch.from_numpy(batch.appearance).to(told.device))
+def _unlearn(predicted: torch.Tensor, batch: StyleBatch) -> torch.Tensor:
+    """Return the error of predicting appearance from the vectors; the gradient is reversed in the network."""
+    return 0.5 * F.mse_loss(predicted, torch.from_numpy(batch.appearance).to(predicted.device))
 
 
 def _schedule(options: DynamicsOptions, progress: float) -> float:
-    """Strength of the reversed gradient, as Ganin and Lempitsky let it grow."""
+    """Return the weight of the reversed gradient, with the schedule of Ganin and Lempitsky."""
     return float(options.adversary * (2 / (1 + np.exp(-10 * progress)) - 1))
 
 
@@ -273,14 +273,14 @@ def _margin_loss(near: torch.Tensor, wanted: np.ndarray, options: DynamicsOption
     return F.cross_entropy(options.scale * (near - options.margin * right), labels)
 
 
-def _share_speakers(clips: Sequence[SpokenClip], own: Sequence[np.ndarray]) -> np.ndarray:
-    """(K,) chance of each speaker: by seconds up to ten, since one short clip shows little of a person."""
+def _weigh_speakers(clips: Sequence[SpokenClip], own: Sequence[np.ndarray]) -> np.ndarray:
+    """Return (K,) sampling probabilities: by seconds, up to ten, since one short clip shows little of a speaker."""
     seconds = np.array([min(10.0, sum(clips[number].seconds for number in numbers)) for numbers in own])
     return seconds / seconds.sum()
 
 
 def _code_appearances(clips: Sequence[SpokenClip], n: int) -> np.ndarray:
-    """(C, n) float32 of unit spread: principal coordinates of one frame's landmarks and shrunk picture."""
+    """Return (C, n) float32 of unit variance: PCA of the landmarks and the downscaled image of one frame."""
     frames = [len(clip.faces.pictures) // 2 for clip in clips]
     points = np.stack([clip.faces.points[frame].ravel() for clip, frame in zip(clips, frames, strict=True)])
     side = clips[0].faces.pictures.shape[1] // SHRUNK

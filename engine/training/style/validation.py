@@ -1,6 +1,6 @@
-"""What a training of DVP is worth on speakers it left out: untouched, distorted in time, or with another's face.
+"""Validate DVP on held-out speakers: real clips, temporal augmentations, identity swaps and forged clips.
 
-Scores of people by networks that never saw them, for a calibration of the network that was trained on all.
+Held-out networks also score speaker trials, for a calibration of the final network.
 """
 
 import multiprocessing
@@ -16,27 +16,27 @@ import torch
 from engine.calibration.records import Task
 from engine.calibration.trials import Origin, ScoredTrials, TrialOptions, join_trials, write_trials
 from engine.datasets.manifest import Row, Skipped
-from engine.evaluation.speakers.calibration_trials import gather_people
+from engine.evaluation.speakers.calibration_trials import collect_speaker_trials
 from engine.evaluation.speakers.comparisons import SamplePairs, Search, pair_samples, search
 from engine.evaluation.speakers.embeddings import EmbeddedRow, EmbeddedRows
-from engine.evaluation.speakers.metrics import tell_following, tell_recognition
-from engine.evaluation.speakers.samples import Sample, may_meet, pool_rows
+from engine.evaluation.speakers.metrics import measure_following, measure_recognition
+from engine.evaluation.speakers.samples import Sample, find_comparable, pool_rows
 from engine.models.dvp import DVP, fill_window
 from engine.style.embedder import Dynamics, Nature, join_windows
-from engine.training.style.augmentation import DISTORT, Distortion, recast
+from engine.training.style.augmentation import AUGMENT, Augmentation, swap_identity
 from engine.training.style.speakers import SpokenClip
 from engine.training.style.train import DynamicsOptions, measure_natural, save_dvp, train_dvp
 
 UNTOUCHED, FACE_SWAP, REENACTMENT = "", "face swap", "reenactment"
 N_FOLDS = 4
-FEWER = (6, 12)  # speakers of the learning curve
+FEWER = (6, 12)  # numbers of speakers of the learning curve
 SAMPLE_S = 9.9  # eight clips of 1.24 s
 Figures = dict[str, object]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ValidationEmbeddings:
-    """The first window of a clip, as a network sees it."""
+    """Embedding of the first window of a clip."""
 
     row: Row
     sha256: str
@@ -45,11 +45,11 @@ class ValidationEmbeddings:
     seconds: float
 
 
-Looks = dict[str, list[ValidationEmbeddings]]
-"""By method; the empty one is untouched."""
-Held = tuple[DVP, Looks]  # a network and what it makes of the people it never saw
+EmbeddingsByMethod = dict[str, list[ValidationEmbeddings]]
+"""By method; the empty one is real."""
+Held = tuple[DVP, EmbeddingsByMethod]  # a network and its embeddings of held-out speakers
 OnProgress = Callable[[str, int, int], None]
-"""`on_step(training, member, steps done)`."""
+"""`on_step(training name, member, finished steps)`."""
 
 
 def train_final(
@@ -59,13 +59,13 @@ def train_final(
     out: Path,
     on_step: OnProgress,
 ) -> None:
-    """Train on everybody; how natural untouched motion looks is measured by a training that left one fold out."""
+    """Train on all speakers; the statistics of natural motion are measured by a network without one fold."""
     held_out = [clip for clip in clips if clip.is_own_face and clip.speaker in folds[0]]
     scout = train_dvp(
         [clip for clip in clips if not clip.people & folds[0]], options, on_step=partial(on_step, "scout")
     )
     model = train_dvp(clips, options, on_step=partial(on_step, "final"))
-    model.natural = measure_natural(group_evidence(look_at(scout, held_out)))
+    model.natural = measure_natural(group_evidence(embed_first_windows(scout, held_out)))
     save_dvp(model, out / "dynamics.safetensors", options, clips)
 
 
@@ -77,48 +77,48 @@ def train_in_turn(
     workers: int,
     curve: bool,
     on_done: Callable[[int, int], None] = lambda done, total: None,
-) -> tuple[dict[str, list[Looks]], list[DVP]]:
-    """Train each variant without each fold; give what all make of theirs, and the networks of `model`."""
+) -> tuple[dict[str, list[EmbeddingsByMethod]], list[DVP]]:
+    """Train each variant without each fold; return the embeddings of held-out folds, and the networks of `model`."""
     jobs = [
-        (name, partial(_train_and_look, clips, folds, own, fold))
+        (name, partial(_train_and_embed, clips, folds, own, fold))
         for name, own in variants.items()
         for fold in range(measured)
     ]
     if curve:
         jobs += [
-            (f"{n} speakers", partial(_train_and_look, clips, folds, variants["model"], fold, n))
+            (f"{n} speakers", partial(_train_and_embed, clips, folds, variants["model"], fold, n))
             for n in FEWER
             for fold in range(measured)
         ]
     on_done(0, len(jobs))
-    parts: dict[str, list[Looks]] = {}
+    parts: dict[str, list[EmbeddingsByMethod]] = {}
     models: list[DVP] = []
     trained = zip(jobs, _call_all([call for _, call in jobs], workers), strict=True)
-    for done, ((name, _), (model, looks)) in enumerate(trained, start=1):
-        parts.setdefault(name, []).append(looks)
+    for done, ((name, _), (model, embeddings)) in enumerate(trained, start=1):
+        parts.setdefault(name, []).append(embeddings)
         models += [model] if name == "model" else []
         on_done(done, len(jobs))
     return parts, models
 
 
-def keep_folds(
+def save_folds(
     models: Sequence[DVP],
-    looks: Sequence[Looks],
+    embeddings: Sequence[EmbeddingsByMethod],
     clips: Sequence[SpokenClip],
     folds: Sequence[frozenset[str]],
     options: DynamicsOptions,
     out: Path,
 ) -> None:
-    """Write the weights of each fold, which never saw its speakers."""
-    for fold, (model, natural) in enumerate(zip(models, tell_natures(looks), strict=True)):
+    """Write the weights of the network of each fold, which never saw its speakers."""
+    for fold, (model, natural) in enumerate(zip(models, fit_natures(embeddings), strict=True)):
         model.natural = natural
         path = out / f"fold-{fold}" / "weights" / "dynamics.safetensors"
         path.parent.mkdir(parents=True, exist_ok=True)
         save_dvp(model, path, options, [clip for clip in clips if not clip.people & folds[fold]])
 
 
-def ablations(options: DynamicsOptions) -> dict[str, DynamicsOptions]:
-    """Each of the three parts off, all off, and what else is worth knowing."""
+def list_ablations(options: DynamicsOptions) -> dict[str, DynamicsOptions]:
+    """Return the ablations by name: each of the three parts off, all off, and further variants."""
     spatial = replace(options.model, frequency=False, centred=False)
     return {
         "no negatives": replace(options, negatives=()),
@@ -132,68 +132,77 @@ def ablations(options: DynamicsOptions) -> dict[str, DynamicsOptions]:
     }
 
 
-def look_at(model: DVP, clips: Sequence[SpokenClip], windows: np.ndarray | None = None) -> list[ValidationEmbeddings]:
-    """Embed the first window of each clip, or the windows of rows (n, L, R) that were made from these."""
+def embed_first_windows(
+    model: DVP, clips: Sequence[SpokenClip], windows: np.ndarray | None = None
+) -> list[ValidationEmbeddings]:
+    """Embed the first window of each clip, or windows (n, L, R) made from them."""
     windows = cut_windows(model, clips) if windows is None else windows
     vectors, evidence = model.embed_windows(windows)
     seconds = [min(clip.seconds, model.options.window / 25) for clip in clips]
     return [
-        ValidationEmbeddings(clip.row, clip.sha256, vector, float(told), length)
-        for clip, vector, told, length in zip(clips, vectors, evidence, seconds, strict=True)
+        ValidationEmbeddings(clip.row, clip.sha256, vector, float(score), length)
+        for clip, vector, score, length in zip(clips, vectors, evidence, seconds, strict=True)
     ]
 
 
-def look_at_all(model: DVP, clips: Sequence[SpokenClip], seed: int) -> Looks:
-    """Look at clips untouched, in every distortion, and with the faces of others; and at those forged before."""
+def embed_all_methods(model: DVP, clips: Sequence[SpokenClip], seed: int) -> EmbeddingsByMethod:
+    """Embed real clips, all their augmentations and identity swaps, and forged clips."""
     rng = np.random.default_rng(seed)
     forged = [clip for clip in clips if not clip.is_own_face]
     clips = [clip for clip in clips if clip.is_own_face]
     windows = cut_windows(model, clips)
-    looks = {UNTOUCHED: look_at(model, clips, windows)}
-    for kind in Distortion:
-        looks[kind] = _label(look_at(model, clips, DISTORT[kind](windows, rng)), kind)
+    embeddings = {UNTOUCHED: embed_first_windows(model, clips, windows)}
+    for kind in Augmentation:
+        embeddings[kind] = _label(embed_first_windows(model, clips, AUGMENT[kind](windows, rng)), kind)
     for method, keep_shape in ((FACE_SWAP, False), (REENACTMENT, True)):
-        faces = _cast(clips, rng)
-        made = np.stack([_recast(model, *pair, keep_shape) for pair in zip(clips, faces, strict=True)])
-        looks[method] = [
+        faces = _choose_donors(clips, rng)
+        made = np.stack([_swap_identity(model, *pair, keep_shape) for pair in zip(clips, faces, strict=True)])
+        embeddings[method] = [
             replace(
                 one, row=replace(one.row, face_owner=face.speaker, motion_owner=clip.speaker, donor_path=face.row.path)
             )
-            for one, clip, face in zip(_label(look_at(model, clips, made), method), clips, faces, strict=True)
+            for one, clip, face in zip(
+                _label(embed_first_windows(model, clips, made), method), clips, faces, strict=True
+            )
         ]
     for method in sorted({clip.row.method for clip in forged}):
-        looks[f"forged: {method}"] = look_at(model, [clip for clip in forged if clip.row.method == method])
-    return looks
+        embeddings[f"forged: {method}"] = embed_first_windows(
+            model, [clip for clip in forged if clip.row.method == method]
+        )
+    return embeddings
 
 
 def cut_windows(model: DVP, clips: Sequence[SpokenClip]) -> np.ndarray:
-    """(n, L, R): rows of the first window of each clip."""
+    """Return (n, L, R): features of the first window of each clip."""
     length = model.options.window
     rows = [model.describe(clip.motion[:length], clip.faces[:length]) for clip in clips]
     return np.stack([fill_window(own, length) for own in rows])
 
 
-def group_evidence(looks: Sequence[ValidationEmbeddings]) -> list[np.ndarray]:
-    """Evidence of the windows of each session of each person."""
+def group_evidence(embeddings: Sequence[ValidationEmbeddings]) -> list[np.ndarray]:
+    """Group the evidence of windows by session and speaker."""
     groups: dict[tuple[str, str | None], list[float]] = {}
-    for look in looks:
-        groups.setdefault((look.row.speaker, look.row.session), []).append(look.evidence)
+    for embedding in embeddings:
+        groups.setdefault((embedding.row.speaker, embedding.row.session), []).append(embedding.evidence)
     return [np.array(own) for own in groups.values()]
 
 
-def tell_natures(folds: Sequence[Looks]) -> list[torch.Tensor]:
-    """Tell each fold (3,) what the evidence of natural motion is like in the others, as `DVP.natural` has it."""
+def fit_natures(folds: Sequence[EmbeddingsByMethod]) -> list[torch.Tensor]:
+    """Return (3,) for each fold: statistics of natural motion in the other folds, as in `DVP.natural`."""
     others = [[other for other in folds if other is not own] or [own] for own in folds]
-    return [measure_natural(group_evidence([look for fold in group for look in fold[UNTOUCHED]])) for group in others]
+    return [
+        measure_natural(group_evidence([embedding for fold in group for embedding in fold[UNTOUCHED]]))
+        for group in others
+    ]
 
 
-def measure_looks(folds: Sequence[Looks], seed: int) -> Figures:
-    """Work out all figures over the folds, by the embedding alone and with unnatural motion naming nobody.
+def measure_folds(folds: Sequence[EmbeddingsByMethod], seed: int) -> Figures:
+    """Compute all results over the folds, by the embedding alone and with unnatural motion refused.
 
-    What natural motion looks like is told to each fold by the others.
+    The statistics of natural motion of each fold come from the other folds.
     """
-    natures = tell_natures(folds)
-    figures: Figures = {"speakers": len({look.row.speaker for own in folds for look in own[UNTOUCHED]})}
+    natures = fit_natures(folds)
+    figures: Figures = {"speakers": len({embedding.row.speaker for own in folds for embedding in own[UNTOUCHED]})}
     for gated in (False, True):
         benches = [
             FoldBenchmark.of(own, Nature(*nature.tolist()), gated, seed)
@@ -210,31 +219,31 @@ def measure_looks(folds: Sequence[Looks], seed: int) -> Figures:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FoldBenchmark:
-    """The samples of one fold."""
+    """Samples of one fold."""
 
     samples: dict[str, tuple[Sample, ...]]  # by method
 
     @classmethod
-    def of(cls, looks: Looks, nature: Nature, gated: bool, seed: int) -> "FoldBenchmark":
+    def of(cls, embeddings: EmbeddingsByMethod, nature: Nature, gated: bool, seed: int) -> "FoldBenchmark":
         used = nature if gated else replace(nature, lowest=-np.inf)
-        manifest = [look.row for look in looks[UNTOUCHED]]
-        return cls({method: _pool(own, manifest, used, seed) for method, own in looks.items()})
+        manifest = [embedding.row for embedding in embeddings[UNTOUCHED]]
+        return cls({method: _pool(own, manifest, used, seed) for method, own in embeddings.items()})
 
     def search(self, method: str) -> tuple[Search, SamplePairs]:
         probes, gallery = self.samples[method], self.samples[UNTOUCHED]
-        allowed = may_meet(probes, gallery, has_sessions=True)
+        allowed = find_comparable(probes, gallery, has_sessions=True)
         return search(probes, gallery, allowed), pair_samples(probes, gallery, allowed, once=method == UNTOUCHED)
 
 
 def _measure_method(benches: Sequence[FoldBenchmark], method: str, seed: int) -> Figures:
     found, pairs = zip(*(bench.search(method) for bench in benches), strict=True)
-    told = asdict(tell_recognition(_join_pairs(pairs), _join_searches(found), seed))
+    results = asdict(measure_recognition(_join_pairs(pairs), _join_searches(found), seed))
     samples = [sample for bench in benches for sample in bench.samples[method]]
-    told["refused"] = float(np.mean([not sample.is_natural for sample in samples])) if samples else None
+    results["refused"] = float(np.mean([not sample.is_natural for sample in samples])) if samples else None
     if any(sample.face_owner != sample.speaker for sample in samples):
         untouched = _join_searches([bench.search(UNTOUCHED)[0] for bench in benches])
-        told["following"] = asdict(tell_following(_join_searches(found), untouched, seed))
-    return told
+        results["following"] = asdict(measure_following(_join_searches(found), untouched, seed))
+    return results
 
 
 def _join_pairs(parts: Sequence[SamplePairs]) -> SamplePairs:
@@ -251,7 +260,7 @@ def _join_pairs(parts: Sequence[SamplePairs]) -> SamplePairs:
 
 
 def _join_searches(parts: Sequence[Search]) -> Search:
-    """Put searches of separate galleries together: nobody meets those of another fold."""
+    """Join searches of separate galleries; speakers are never compared across folds."""
     names = tuple(sorted({name for part in parts for name in part.speakers}))
     blocks = []
     for part in parts:
@@ -262,22 +271,24 @@ def _join_searches(parts: Sequence[Search]) -> Search:
 
 
 def _pool(
-    looks: Sequence[ValidationEmbeddings], manifest: Sequence[Row], nature: Nature, seed: int
+    embeddings: Sequence[ValidationEmbeddings], manifest: Sequence[Row], nature: Nature, seed: int
 ) -> tuple[Sample, ...]:
     rows = []
-    for look in looks:
-        found = join_windows(look.vector[None], np.array([look.evidence]), look.seconds, "validation", nature)
+    for embedding in embeddings:
+        found = join_windows(
+            embedding.vector[None], np.array([embedding.evidence]), embedding.seconds, "validation", nature
+        )
         if found is not None:
-            rows.append(EmbeddedRow(look.row, look.sha256, found))
+            rows.append(EmbeddedRow(embedding.row, embedding.sha256, found))
     return pool_rows(rows, manifest, nature, SAMPLE_S, seed).samples
 
 
-def _label(looks: Sequence[ValidationEmbeddings], method: str) -> list[ValidationEmbeddings]:
-    return [replace(one, row=replace(one.row, label="distorted", method=str(method))) for one in looks]
+def _label(embeddings: Sequence[ValidationEmbeddings], method: str) -> list[ValidationEmbeddings]:
+    return [replace(one, row=replace(one.row, label="distorted", method=str(method))) for one in embeddings]
 
 
-def _cast(clips: Sequence[SpokenClip], rng: np.random.Generator) -> list[SpokenClip]:
-    """Give each speaker one other person of the fold, whose face all clips of that speaker wear."""
+def _choose_donors(clips: Sequence[SpokenClip], rng: np.random.Generator) -> list[SpokenClip]:
+    """Choose for each speaker one other speaker of the fold as face donor of all clips."""
     speakers = sorted({clip.speaker for clip in clips})
     shift = int(rng.integers(1, len(speakers)))
     other = {name: speakers[(number + shift) % len(speakers)] for number, name in enumerate(speakers)}
@@ -286,34 +297,34 @@ def _cast(clips: Sequence[SpokenClip], rng: np.random.Generator) -> list[SpokenC
     return [donors[other[clip.speaker]] for clip in clips]
 
 
-def _recast(model: DVP, clip: SpokenClip, face: SpokenClip, keep_shape: bool) -> np.ndarray:
+def _swap_identity(model: DVP, clip: SpokenClip, face: SpokenClip, keep_shape: bool) -> np.ndarray:
     length = model.options.window
-    made = recast(face.still(len(face.faces) // 2), clip.faces.points[:length], keep_shape)
+    made = swap_identity(face.still(len(face.faces) // 2), clip.faces.points[:length], keep_shape)
     return fill_window(model.describe(clip.motion[:length], made), length)
 
 
-def _train_and_look(
+def _train_and_embed(
     clips: Sequence[SpokenClip],
     folds: Sequence[frozenset[str]],
     options: DynamicsOptions,
     fold: int,
     n: int | None = None,
 ) -> Held:
-    """Train without a fold, or on `n` of the measured speakers alone where that is given; look at the fold."""
+    """Train without a fold, or on `n` speakers of the other folds only, and embed the fold."""
     torch.set_num_threads(1)
     others = sorted(name for number, own in enumerate(folds) if number != fold for name in own)
     chosen = {clip.speaker for clip in clips} - folds[fold] if n is None else set(others[:n])
     model = train_dvp([clip for clip in clips if clip.people <= chosen], options)
-    return model, look_at_all(model, [clip for clip in clips if clip.people <= folds[fold]], options.seed)
+    return model, embed_all_methods(model, [clip for clip in clips if clip.people <= folds[fold]], options.seed)
 
 
 def _call_all(calls: Sequence[Callable[[], Held]], workers: int) -> Iterator[Held]:
-    """Give what each call does in turn, side by side where there are workers for it."""
+    """Yield the results of the calls in order, computed by `workers` processes."""
     if workers == 1:
         for call in calls:
             yield call()
         return
-    # spawned, since a fork would take over the locks of the extractor's threads as they happen to be
+    # spawn: a fork would copy locks held by threads of the feature extractor
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
         futures = [pool.submit(call) for call in calls]
         try:
@@ -324,11 +335,11 @@ def _call_all(calls: Sequence[Callable[[], Held]], workers: int) -> Iterator[Hel
                 future.cancel()
 
 
-STYLE_STAND_INS = "networks of the same training, each of which never saw the people whom it embedded"
+EMBEDDED_BY = "networks of the same training, each of which never saw the people whom it embedded"
 
 
-def embed_left_out(model: DVP, nature: Nature, clips: Sequence[SpokenClip]) -> EmbeddedRows:
-    """Embed all windows of the untouched `clips` of people whom `model` never saw, as the product does."""
+def embed_held_out(model: DVP, nature: Nature, clips: Sequence[SpokenClip]) -> EmbeddedRows:
+    """Embed all windows of the real `clips` of held-out speakers, as inference does."""
     dynamics, rows, skipped = Dynamics(model, "held-out", nature), [], []
     for clip in clips:
         if not clip.is_own_face:
@@ -341,32 +352,34 @@ def embed_left_out(model: DVP, nature: Nature, clips: Sequence[SpokenClip]) -> E
     return EmbeddedRows(tuple(rows), tuple(skipped), "held-out", "held-out", nature)
 
 
-def score_left_out(
+def score_held_out(
     folds: Sequence[EmbeddedRows], task: Task, manifest_sha256: str, gather: TrialOptions | None = None
 ) -> ScoredTrials:
-    """Make the trials of people by the networks trained without them: nobody meets those of another fold.
+    """Collect the speaker trials of the folds; speakers are never compared across folds.
 
-    They have no recipe: a calibration from them is for the network that they stand for. A search was made among the
-    people of the smallest fold at least.
+    The trials have no recipe: a calibration from them is for the network trained on all speakers. The gallery size is
+    that of the smallest fold.
     """
-    origin, options = Origin("", manifest_sha256, STYLE_STAND_INS), gather or TrialOptions()
-    return join_trials([gather_people(own, [one.row for one in own.rows], task, origin, options) for own in folds])
+    origin, options = Origin("", manifest_sha256, EMBEDDED_BY), gather or TrialOptions()
+    return join_trials(
+        [collect_speaker_trials(own, [one.row for one in own.rows], task, origin, options) for own in folds]
+    )
 
 
-def write_left_out(
+def write_held_out(
     models: Sequence[DVP],
-    looks: Sequence[Looks],
+    embeddings: Sequence[EmbeddingsByMethod],
     clips: Sequence[SpokenClip],
     folds: Sequence[frozenset[str]],
     manifest_sha256: str,
     folder: Path,
 ) -> None:
-    """Hold the people of each fold against each other, by the network that never saw them."""
+    """Score the speakers of each fold with each other by the network that never saw them, and write the trials."""
     rows = [
-        embed_left_out(model, Nature(*natural.tolist()), [clip for clip in clips if clip.people <= own])
+        embed_held_out(model, Nature(*natural.tolist()), [clip for clip in clips if clip.people <= own])
         for model, natural, own in zip(
-            models, tell_natures(looks), folds, strict=False
+            models, fit_natures(embeddings), folds, strict=False
         )  # not every fold may be measured
     ]
     for task in (Task.VERIFICATION, Task.IDENTIFICATION):
-        write_trials(score_left_out(rows, task, manifest_sha256), folder / f"{task}.json")
+        write_trials(score_held_out(rows, task, manifest_sha256), folder / f"{task}.json")

@@ -12,8 +12,8 @@ from engine.calibration.verbal_scale import state
 from engine.pipeline import Engine
 from engine.settings import Settings
 from engine.style.embedder import load_dynamics
-from engine.training.consistency.train import STAND_INS
-from engine.training.style.validation import STYLE_STAND_INS
+from engine.training.consistency.train import SCORED_BY
+from engine.training.style.validation import EMBEDDED_BY
 
 DRAFTS = Path(__file__).parents[3] / "docs" / "calibration-drafts"
 RECORDS = list_shipped()
@@ -44,7 +44,7 @@ def test_each_file_is_written_again_as_it_was_sealed(path: Path) -> None:
 @pytest.mark.parametrize("task", Task)
 def test_each_tells_its_population_and_was_approved_by_rules_that_it_keeps(task: Task) -> None:
     record = APPROVED[task]
-    assert record.population and record.note and record.scored_by in (STAND_INS, STYLE_STAND_INS)
+    assert record.population and record.note and record.scored_by in (SCORED_BY, EMBEDDED_BY)
     assert record.approver == APPROVER != record.author
     assert not list(find_broken_rules(record))
 

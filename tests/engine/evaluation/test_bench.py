@@ -6,8 +6,14 @@ import numpy as np
 import pytest
 
 from engine.datasets.manifest import Row
-from engine.evaluation.bench import ConsistencyBenchmark, EvaluationOptions, Sides, hold_in_time, part_sides
-from engine.evaluation.consistency import Judged, evaluate_judged, evaluate_planted
+from engine.evaluation.bench import (
+    ConsistencyBenchmark,
+    EvaluationOptions,
+    Sides,
+    compare_at_zero_offset,
+    measure_sides,
+)
+from engine.evaluation.consistency import ScoredRows, evaluate_planted, evaluate_scored_rows
 from engine.evaluation.measurements import MeasuredRow
 from engine.evaluation.trials import Trial, TrialClip
 from engine.features.extractor import FeatureExtractor
@@ -42,40 +48,40 @@ def rows() -> list[MeasuredRow]:
 
 
 def test_no_offset_finds_what_is_in_time_alone(rows: list[MeasuredRow]) -> None:
-    compare, clip = hold_in_time(make_expert()), rows[0].clip
+    compare, clip = compare_at_zero_offset(make_expert()), rows[0].clip
     assert compare is not None
     held, best = compare(clip.encoded, clip.mask), make_expert().compare(clip.encoded, clip.mask)
     assert held is not None and best is not None
     assert held[1] == 0 and best[1] == 5 and held[0] < best[0] - 0.2
-    assert hold_in_time(make_expert(Mode.PAPER)) is None
+    assert compare_at_zero_offset(make_expert(Mode.PAPER)) is None
 
 
 def test_beginnings_are_of_the_clips_that_are_so_long(rows: list[MeasuredRow]) -> None:
     bench = ConsistencyBenchmark(make_engine(), [*rows, make_row(9, n_frames=60)], False, OPTIONS)
-    begun = bench.begin(3.0)
+    begun = bench.measure_prefixes(3.0)
     assert [one.row.number for one in begun] == [0, 1, 2, 3] and {len(one.clip.mask) for one in begun} == {75}
-    sides = bench.try_first(3.0)
+    sides = bench.score_prefixes(3.0)
     assert len(sides.real) == 4 and len(sides.other) == 12
     assert [trial.score for trial in sides.real] == pytest.approx([one.score for one in begun])
-    assert not bench.try_first(30.0).real
+    assert not bench.score_prefixes(30.0).real
 
 
 def test_others_are_the_labelled_clips_where_there_are_some(rows: list[MeasuredRow]) -> None:
     forged = make_row(7, label="fake")
     bench = ConsistencyBenchmark(make_engine(), [*rows, forged], True, OPTIONS)
-    sides = bench.try_windows(2.0)
+    sides = bench.score_windows(2.0)
     assert len(sides.real) == 8 and {trial.face for trial in sides.other if isinstance(trial, Trial)} == {"7.mp4"}
-    assert part_sides([sides, Sides()], 0).n_other == 2
+    assert measure_sides([sides, Sides()], 0).n_other == 2
 
 
 def test_several_networks_swap_voices_among_their_own_clips_alone(rows: list[MeasuredRow]) -> None:
-    judged = [Judged(make_engine(), rows[:2]), Judged(make_engine(), rows[2:])]
-    found = evaluate_judged(judged, False, OPTIONS)
+    judged = [ScoredRows(make_engine(), rows[:2]), ScoredRows(make_engine(), rows[2:])]
+    found = evaluate_scored_rows(judged, False, OPTIONS)
     assert (found.parting.n_real, found.parting.n_other) == (4, 4)  # each face with the one other voice of its network
     assert found.depth is not None and found.depth.by_first_s["3"].n_other == 4
     assert len(found.depth.scores["real"]) == 4 and len(found.depth.scores["swapped voice"]) == 4
     assert found.by_seconds["2"].n_real == 8
-    together = evaluate_judged([Judged(make_engine(), rows)], False, EvaluationOptions(seconds=()))
+    together = evaluate_scored_rows([ScoredRows(make_engine(), rows)], False, EvaluationOptions(seconds=()))
     assert together.parting.n_other == 12
     planted = evaluate_planted(judged)
     assert planted.n_clips == 4 and planted.within_1_frame_own is not None

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from engine.evaluation.calibration_trials import count_speech_s, find_spans, try_other_spans, try_own_spans
+from engine.evaluation.calibration_trials import count_speech_s, find_segments, score_other_segments, score_own_segments
 from engine.evaluation.trials import TrialClip
 from engine.types import Encoded
 from tests.fakes import make_mouth
@@ -30,17 +30,17 @@ def make_clip(name: str, n_frames: int, speaker: str = "", silent: slice | None 
 
 def test_spans_hold_exactly_so_much_speech_and_what_is_left_is_dropped() -> None:
     spoken = np.ones(130, bool)
-    assert find_spans(spoken, 2.0) == [slice(0, 50), slice(50, 100)]
+    assert find_segments(spoken, 2.0) == [slice(0, 50), slice(50, 100)]
     spoken[10:40] = False
-    assert find_spans(spoken, 2.0) == [slice(0, 80), slice(80, 130)]
-    assert find_spans(spoken, 4.0) == [slice(0, 130)]
-    assert find_spans(spoken, 4.04) == [] == find_spans(np.zeros(500, bool), 1.0)
+    assert find_segments(spoken, 2.0) == [slice(0, 80), slice(80, 130)]
+    assert find_segments(spoken, 4.0) == [slice(0, 130)]
+    assert find_segments(spoken, 4.04) == [] == find_segments(np.zeros(500, bool), 1.0)
 
 
 def test_pauses_and_an_unseen_face_make_a_span_longer_and_are_no_speech() -> None:
     clip = make_clip("a", 300, silent=slice(20, 70), unseen=slice(60, 90))
     assert count_speech_s(clip) == 9.2
-    first, second = try_own_spans([clip], 4.0, encode, compare)
+    first, second = score_own_segments([clip], 4.0, encode, compare)
     assert (first.offset, second.offset) == (170, 100)
     assert (first.score, first.speech_s, first.face_px) == (1.0, 4.0, 120.0)
     assert (first.group, first.voice_group) == ("a", "a")
@@ -48,24 +48,24 @@ def test_pauses_and_an_unseen_face_make_a_span_longer_and_are_no_speech() -> Non
 
 def test_each_face_meets_other_people_alone_and_no_more_than_was_asked_for() -> None:
     clips = [make_clip(name, 260) for name in "abcdef"] + [make_clip("a2", 260, speaker="a")]
-    trials = try_other_spans(clips, 4.0, encode, compare, per_face=3)
+    trials = score_other_segments(clips, 4.0, encode, compare, per_face=3)
     assert len(trials) == 21 and all(one.group != one.voice_group for one in trials)
     assert all(one.score < 0.1 and one.offset == 100 and one.speech_s == 4.0 for one in trials)
-    assert {one.voice_group for one in try_other_spans(clips, 4.0, encode, compare)} == set("abcdef")
-    assert trials == try_other_spans(clips, 4.0, encode, compare, per_face=3)
-    assert trials != try_other_spans(clips, 4.0, encode, compare, per_face=3, seed=1)
+    assert {one.voice_group for one in score_other_segments(clips, 4.0, encode, compare)} == set("abcdef")
+    assert trials == score_other_segments(clips, 4.0, encode, compare, per_face=3)
+    assert trials != score_other_segments(clips, 4.0, encode, compare, per_face=3, seed=1)
 
 
 def test_what_both_have_together_must_be_long_enough() -> None:
     long, short = make_clip("long", 300), make_clip("short", 110)
     quiet = make_clip("quiet", 300, silent=slice(0, 250))
-    pairs = {(one.group, one.voice_group) for one in try_other_spans([long, short, quiet], 4.0, encode, compare)}
+    pairs = {(one.group, one.voice_group) for one in score_other_segments([long, short, quiet], 4.0, encode, compare)}
     assert pairs == {("long", "short"), ("short", "long"), ("quiet", "long"), ("quiet", "short")}
-    assert try_own_spans([quiet], 4.0, encode, compare) == []
+    assert score_own_segments([quiet], 4.0, encode, compare) == []
 
 
 def test_a_clip_that_nobody_listened_to_is_no_clip_without_speech() -> None:
     mouth = make_mouth(200)[:, None]
     clip = TrialClip("a", "a", "lab", "a", mouth, mouth, np.ones(200, bool), encode(mouth, mouth))
-    with pytest.raises(ValueError, match="nobody told"):
+    with pytest.raises(ValueError, match="has no voice activity"):
         count_speech_s(clip)

@@ -8,17 +8,23 @@ import pytest
 
 from engine.consistency.lip_closures import CORNERS
 from engine.datasets.manifest import Row
-from engine.evaluation.lip_closures import ArticulationTrials, Talk, evaluate_articulation, join, move
+from engine.evaluation.lip_closures import (
+    ClosureClip,
+    LipClosureOptions,
+    delay_sound,
+    evaluate_lip_closures,
+    join_clips,
+)
 from engine.faces.landmark_features import N_FEATURES
 from engine.features.records import FaceFeatures
 from engine.speech.phonemes import Sound
 from engine.types import FPS
 
 N = 150  # frames
-QUICK = ArticulationTrials((10.0,), ("both",), (0.2,), voices_per_face=2)
+QUICK = LipClosureOptions((10.0,), ("both",), (0.2,), voices_per_face=2)
 
 
-def make_talk(person: str, number: int, label: str = "real", obeys: bool = True) -> Talk:
+def make_talk(person: str, number: int, label: str = "real", obeys: bool = True) -> ClosureClip:
     """Six seconds with a closure or a rounding every ten frames or so, which the lips make, or make at other times."""
     chance = np.random.default_rng([number, *person.encode()])
     frames = np.cumsum(chance.integers(8, 15, 11)) + 2
@@ -32,17 +38,17 @@ def make_talk(person: str, number: int, label: str = "real", obeys: bool = True)
     blank = np.zeros((96, 96, 3), np.uint8)
     track = FaceFeatures(0, lips, np.ones(N, bool), gap, 100.0, blank, np.zeros((N, 1), np.float32))
     row = Row(number, Path(f"{person}{number}.mp4"), label, person, method="" if label == "real" else "dub")
-    return Talk(row, track, np.ones(N, bool), sounds)
+    return ClosureClip(row, track, np.ones(N, bool), sounds)
 
 
 @pytest.fixture(scope="module")
-def talks() -> list[Talk]:
+def talks() -> list[ClosureClip]:
     real = [make_talk(person, number) for person in "abcdef" for number in range(4)]
     return real + [make_talk(person, number, "fake", obeys=False) for person in "abc" for number in range(4)]
 
 
-def test_own_is_parted_from_foreign_moved_and_dubbed(talks: list[Talk]) -> None:
-    (both,) = evaluate_articulation(talks, QUICK)
+def test_own_is_parted_from_foreign_moved_and_dubbed(talks: list[ClosureClip]) -> None:
+    (both,) = evaluate_lip_closures(talks, QUICK)
     assert both.own.share == 0.0
     assert both.own.by_chance > 0.5
     assert both.foreign.parting.auc > 0.95 and both.own.parting.auc > 0.95
@@ -53,45 +59,47 @@ def test_own_is_parted_from_foreign_moved_and_dubbed(talks: list[Talk]) -> None:
     assert both.own.parting.ci is not None and both.own.parting.ci_over == "people"
 
 
-def test_each_gesture_is_told_by_itself(talks: list[Talk]) -> None:
-    figures = evaluate_articulation(talks[:8], ArticulationTrials((10.0,), ("closed", "rounded"), (), 1))
+def test_each_gesture_is_told_by_itself(talks: list[ClosureClip]) -> None:
+    figures = evaluate_lip_closures(talks[:8], LipClosureOptions((10.0,), ("closed", "rounded"), (), 1))
     assert [(one.kind, one.own.n_sounds) for one in figures] == [("closed", 12.0), ("rounded", 10.0)]
 
 
 def test_lips_that_know_nothing_of_the_sound_part_nothing() -> None:
     idle = [make_talk(person, number, obeys=False) for person in "abcdefghij" for number in range(8)]
-    (both,) = evaluate_articulation(idle, replace(QUICK, shifts_s=()))
+    (both,) = evaluate_lip_closures(idle, replace(QUICK, shifts_s=()))
     assert 0.3 < both.foreign.parting.auc < 0.7
 
 
-def test_clips_are_joined_by_person_until_they_are_long_enough(talks: list[Talk]) -> None:
-    samples = join(talks, 10.0, 8)
+def test_clips_are_joined_by_person_until_they_are_long_enough(talks: list[ClosureClip]) -> None:
+    samples = join_clips(talks, 10.0, 8)
     assert [len(sample) for sample in samples] == [2] * 18
     assert all(len({(one.row.person, one.row.label) for one in sample}) == 1 for sample in samples)
-    assert [len(sample) for sample in join(talks, 6.0, 8)] == [1] * 36
-    assert join(talks, 25.0, 8) == []
+    assert [len(sample) for sample in join_clips(talks, 6.0, 8)] == [1] * 36
+    assert join_clips(talks, 25.0, 8) == []
 
 
-def test_nobody_of_whom_there_is_much_stands_for_all(talks: list[Talk]) -> None:
-    assert [sample[0].row.person for sample in join(talks[:8], 5.0, 3)] == ["a"] * 3 + ["b"] * 3
+def test_nobody_of_whom_there_is_much_stands_for_all(talks: list[ClosureClip]) -> None:
+    assert [sample[0].row.person for sample in join_clips(talks[:8], 5.0, 3)] == ["a"] * 3 + ["b"] * 3
 
 
-def test_moving_moves_sounds_and_speech_alike(talks: list[Talk]) -> None:
+def test_moving_moves_sounds_and_speech_alike(talks: list[ClosureClip]) -> None:
     talk = talks[0]
-    talk = Talk(talk.row, talk.track, np.arange(N) < 50, talk.sounds)
-    late = move(talk, 0.4)
+    talk = ClosureClip(talk.row, talk.track, np.arange(N) < 50, talk.sounds)
+    late = delay_sound(talk, 0.4)
     assert late.sounds[0].start_s == pytest.approx(talk.sounds[0].start_s + 0.4)
     assert np.flatnonzero(late.voiced).tolist() == list(range(10, 60))
 
 
 def test_samples_with_too_few_sounds_are_counted_and_no_trial() -> None:
-    few = [Talk(one.row, one.track, one.voiced, one.sounds[:3]) for one in (make_talk(name, 0) for name in "abc")]
-    (figures,) = evaluate_articulation([*few, make_talk("d", 0)], replace(QUICK, seconds=(5.0,)))
+    few = [
+        ClosureClip(one.row, one.track, one.voiced, one.sounds[:3]) for one in (make_talk(name, 0) for name in "abc")
+    ]
+    (figures,) = evaluate_lip_closures([*few, make_talk("d", 0)], replace(QUICK, seconds=(5.0,)))
     assert figures.n_too_few == 3
     assert figures.own.parting.n_real == 1
 
 
 def test_one_person_alone_has_no_foreign_voice() -> None:
-    (figures,) = evaluate_articulation([make_talk("a", number) for number in range(4)], QUICK)
+    (figures,) = evaluate_lip_closures([make_talk("a", number) for number in range(4)], QUICK)
     assert figures.foreign.parting.auc is None and figures.foreign.share is None
     assert figures.own.share == 0.0

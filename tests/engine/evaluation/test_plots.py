@@ -9,7 +9,7 @@ import pytest
 from engine.errors import EngineError
 from engine.evaluation import plots
 from engine.evaluation.perturbations import Perturbation
-from engine.evaluation.results import Against, ConsistencyFigures, Depth, Discrimination, Share
+from engine.evaluation.results import ConsistencyResults, Depth, Discrimination, MethodResult, Share
 from engine.evaluation.robustness import UNTOUCHED, PerturbationResult, RobustnessReport, Step
 
 
@@ -18,9 +18,9 @@ def parted(auc: float | None) -> Discrimination:
     return Discrimination(auc, 0.2, 0.8, ci, "people", 9, 30)
 
 
-def figures(depth: Depth | None) -> ConsistencyFigures:
-    against = {"dub": Against(0.9, 4, (0.7, 1.0), "people"), "puppet": Against(0.2, 3, None, None)}
-    return ConsistencyFigures(
+def figures(depth: Depth | None) -> ConsistencyResults:
+    against = {"dub": MethodResult(0.9, 4, (0.7, 1.0), "people"), "puppet": MethodResult(0.2, 3, None, None)}
+    return ConsistencyResults(
         others="swapped voice",
         parting=parted(0.95),
         per_method=against,
@@ -38,7 +38,7 @@ def look_deep() -> Depth:
 
 
 def test_every_figure_of_an_evaluation_is_drawn() -> None:
-    plain, deep = plots.draw_consistency(figures(None)), plots.draw_consistency(figures(look_deep()))
+    plain, deep = plots.plot_consistency(figures(None)), plots.plot_consistency(figures(look_deep()))
     assert set(plain) == {"methods", "languages", "windows"}
     assert set(deep) == {*plain, "scores", "lengths", "ablations"}
     assert [line.name for line in deep["windows"].data] == ["best offset", "no offset"]
@@ -52,7 +52,7 @@ def test_conditions_stand_beside_their_names_from_above_with_their_intervals() -
     assert list(points.y) == ["b (9, 30)", "a (9, 30)"] and list(points.x) == [0.4, 0.9]  # axes begin below
     assert list(points.error_x.arrayminus) == pytest.approx([0.1, 0.1])
     assert list(points.error_x.array) == pytest.approx([0.05, 0.05])
-    (points,) = plots.plot_conditions({"one": Against(0.0, 3, None, None)}, "t").data
+    (points,) = plots.plot_conditions({"one": MethodResult(0.0, 3, None, None)}, "t").data
     assert list(points.x) == [0.0] and list(points.error_x.array) == [0.0]
 
 
@@ -80,7 +80,7 @@ def test_robustness_is_drawn_over_its_levels_from_the_clip_as_it_is() -> None:
 
 
 def test_pages_and_pictures_are_written_and_need_nothing_from_the_web(tmp_path: Path) -> None:
-    plots.write_figures({"one": plots.plot_lengths({"1": parted(0.7)}, "t", "s")}, tmp_path / "made")
+    plots.write_plots({"one": plots.plot_lengths({"1": parted(0.7)}, "t", "s")}, tmp_path / "made")
     page = (tmp_path / "made" / "one.html").read_text()
     assert (tmp_path / "made" / "plotly.min.js").is_file() and 'src="http' not in page
     head = (tmp_path / "made" / "one.png").read_bytes()[:24]
@@ -97,7 +97,7 @@ def test_a_missing_browser_is_told_and_the_pages_stay(
 
     monkeypatch.setattr(plots, "write_images", write_images)
     with pytest.raises(EngineError) as told:
-        plots.write_figures({"one": go.Figure()}, tmp_path)
+        plots.write_plots({"one": go.Figure()}, tmp_path)
     assert "wayspeak[figures]" in told.value.hint and "more" not in told.value.message
     assert (tmp_path / "one.html").is_file()
 
@@ -105,4 +105,4 @@ def test_a_missing_browser_is_told_and_the_pages_stay(
 def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(EngineError, match="cannot be written"):
-        plots.write_figures({"one": go.Figure()}, tmp_path / "file")
+        plots.write_plots({"one": go.Figure()}, tmp_path / "file")

@@ -8,9 +8,10 @@ import pytest
 from engine.calibration.records import CalibratorKind
 from engine.calibration.validation import cross_validate
 from engine.datasets.manifest import read_manifest
-from engine.evaluation.consistency import SWAPPED, EvaluationOptions
+from engine.evaluation.bench import EvaluationOptions
+from engine.evaluation.consistency import SWAPPED
 from engine.evaluation.measurements import measure_rows
-from engine.evaluation.score_overview import UNKNOWN, list_thresholds, look_over_clips, look_over_trials
+from engine.evaluation.score_overview import UNKNOWN, list_thresholds, summarise_clips, summarise_trials
 from engine.features.cache import FeatureCache
 from engine.metrics import auc
 from engine.pipeline import Engine
@@ -30,7 +31,7 @@ def test_clips_are_parted_by_method_length_window_and_language(tmp_path: Path) -
     engine = Engine(DrawnExtractor(), make_expert(), "drawn")  # type: ignore[arg-type]
     cache = FeatureCache(tmp_path / "cache", RECIPE)
     found = measure_rows(read_manifest(tmp_path / "clips.csv"), engine, cache)
-    seen = look_over_clips(found, engine, EvaluationOptions(seconds=(2.0, 3.0)))
+    seen = summarise_clips(found, engine, EvaluationOptions(seconds=(2.0, 3.0)))
     assert list(seen.scores) == ["real", "dub", SWAPPED]
     assert [len(values) for values in seen.scores.values()] == [8, 3, 56]
     assert seen.scores["real"].min() > seen.scores["dub"].max()
@@ -42,7 +43,7 @@ def test_clips_are_parted_by_method_length_window_and_language(tmp_path: Path) -
 
 def test_trials_are_parted_by_their_condition() -> None:
     trials = draw_trials()
-    seen = look_over_trials(trials)
+    seen = summarise_trials(trials)
     assert list(seen.scores) == ["same", "different"] and set(seen.lengths) == set(trials.conditions)
     short = trials.take(np.flatnonzero(trials.conditions == "4 s"))
     assert seen.lengths["4 s"].auc == pytest.approx(auc(short.scores[short.same], short.scores[~short.same]))

@@ -10,11 +10,11 @@ from engine.evaluation.trials import (
     Trial,
     TrialClip,
     cut_windows,
-    move_sound,
     plant_offsets,
+    score_other_voices,
+    score_own_voices,
+    shift_sound,
     shuffle_faces,
-    try_other_voices,
-    try_own_voices,
 )
 from engine.metrics import bootstrap_interval, rank_auc
 from engine.types import Encoded
@@ -68,42 +68,42 @@ def test_the_score_and_the_offset_are_the_products_own() -> None:
 
 
 def test_own_voices_score_above_others(clips: list[TrialClip]) -> None:
-    own, other = try_own_voices(clips), try_other_voices(clips)
+    own, other = score_own_voices(clips), score_other_voices(clips)
     assert (len(own), len(other)) == (8, 8 * 7)
     assert all(trial.face == trial.voice and trial.offset == 0 for trial in own)
     assert min(scores(own)) > max(scores(other))
 
 
 def test_rows_that_are_the_same_on_both_sides_score_one() -> None:
-    (trial,) = try_own_voices([make_clip(0, noise=0)])
+    (trial,) = score_own_voices([make_clip(0, noise=0)])
     assert trial.score == pytest.approx(1.0)
     assert trial.offset == 0
 
 
 def test_no_face_meets_a_voice_of_its_own_speaker() -> None:
     clips = [make_clip(seed, speaker="Ada" if seed < 3 else "Ben") for seed in range(5)]
-    trials = try_other_voices(clips)
+    trials = score_other_voices(clips)
     people = {clip.name: clip.speaker for clip in clips}
     assert len(trials) == 3 * 2 * 2
     assert all(people[trial.face] != people[trial.voice] for trial in trials)
     assert {trial.group for trial in trials} == {"Ada", "Ben"}
-    assert try_other_voices(clips[:3]) == []
+    assert score_other_voices(clips[:3]) == []
 
 
 def test_other_voices_are_drawn_by_the_seed_and_no_more_than_asked(clips: list[TrialClip]) -> None:
-    pairs = [[(t.face, t.voice) for t in try_other_voices(clips, per_face=2, seed=seed)] for seed in (0, 0, 1)]
+    pairs = [[(t.face, t.voice) for t in score_other_voices(clips, per_face=2, seed=seed)] for seed in (0, 0, 1)]
     assert len(pairs[0]) == len(set(pairs[0])) == 16
     assert pairs[0] == pairs[1] != pairs[2]
 
 
 def test_the_longer_side_is_cut_and_never_padded() -> None:
     long, short = make_clip(1, 120), make_clip(2, 60)
-    (one, other) = try_other_voices([long, short])
+    (one, other) = score_other_voices([long, short])
     cut = make_clip(1, 120)
     whole = Encoded(0, cut.encoded.lips[:60], short.encoded.speech, np.ones(60), np.ones(60))
     assert find_offset(whole, np.ones(60, bool)) == (pytest.approx(one.score), one.offset)
     assert other.face == "2.mp4"
-    assert try_other_voices([long, make_clip(3, 20)]) == []
+    assert score_other_voices([long, make_clip(3, 20)]) == []
 
 
 def test_windows_are_whole_and_know_nothing_of_what_is_around(clips: list[TrialClip]) -> None:
@@ -119,7 +119,7 @@ def test_windows_are_whole_and_know_nothing_of_what_is_around(clips: list[TrialC
     np.testing.assert_array_equal(windows[1].lips, clips[0].lips[25:50])
     np.testing.assert_array_equal(windows[1].encoded.lips, encode(clips[0].lips[25:50], clips[0].speech[25:50]).lips)
     assert cut_windows(clips, 500, encode) == []
-    other = try_other_voices(windows)
+    other = score_other_voices(windows)
     assert len(other) == 6 * 3  # with the windows of the other clip alone
 
 
@@ -137,11 +137,11 @@ def test_moving_the_sound_cuts_both_sides_and_keeps_the_mask_true() -> None:
     mask = np.ones(50, bool)
     mask[10] = False
     holed = TrialClip("a", "a", "", "a", clip.lips, clip.speech, mask, clip.encoded)
-    late = move_sound(holed, 3, encode)
+    late = shift_sound(holed, 3, encode)
     np.testing.assert_array_equal(late.lips, clip.lips[3:])
     np.testing.assert_array_equal(late.speech, clip.speech[:-3])
     assert np.flatnonzero(~late.mask).tolist() == [7, 10]  # the face's hole and the sound's
-    early = move_sound(holed, -3, encode)
+    early = shift_sound(holed, -3, encode)
     np.testing.assert_array_equal(early.lips, clip.lips[:-3])
     np.testing.assert_array_equal(early.speech, clip.speech[3:])
 
@@ -170,7 +170,7 @@ def test_shuffled_faces_cannot_be_told_from_others() -> None:
     holds = []
     for seed in range(4):
         clips = shuffle_faces([make_clip(1000 * seed + i) for i in range(40)], encode, seed)
-        trials = try_own_voices(clips) + try_other_voices(clips, per_face=3)
+        trials = score_own_voices(clips) + score_other_voices(clips, per_face=3)
         is_own = [trial.face == trial.voice for trial in trials]
         low, high = bootstrap_interval(rank_auc, scores(trials), is_own, [trial.group for trial in trials], n=100)
         holds.append(low <= 0.5 <= high)

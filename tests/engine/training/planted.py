@@ -15,7 +15,7 @@ from engine.models.compact import N_BANDS, CompactMember
 from engine.speech.filterbanks import FILTERS, STEPS_PER_FRAME
 from engine.training.avhubert.batches import BatchOptions
 from engine.training.avhubert.clusters import ClusterOptions
-from engine.training.avhubert.preprocessing import N_CEPSTRA, PreprocessedClip, write_reel
+from engine.training.avhubert.preprocessing import N_CEPSTRA, PreprocessedClip, write_clip
 from engine.training.avhubert.train import AVHubertTraining
 from engine.training.avhubert.trainer import StepOptions
 from engine.training.clips import TrainingClip
@@ -61,7 +61,7 @@ def make_motion(rng: np.random.Generator, n_frames: int) -> np.ndarray:
     return motion - np.apply_along_axis(partial(np.convolve, v=np.ones(25) / 25, mode="same"), 0, motion)
 
 
-def make_reel(
+def make_clip_file(
     folder: Path, seed: int, n_frames: int = 100, corpus: str = "lab", late: int = 0, told: int | None = None
 ) -> PreprocessedClip:
     """A reel whose sound comes `late` frames after the mouth; `told` is what its file says of that."""
@@ -81,15 +81,15 @@ def make_reel(
         "present": np.ones(n_frames, bool),
     }
     path = folder / f"{corpus}-{seed}.safetensors"
-    write_reel(path, arrays, told)
+    write_clip(path, arrays, told)
     return PreprocessedClip(path, f"{seed}.mp4", corpus, f"{corpus}_{seed}", corpus, n_frames)
 
 
-def make_reels(
+def make_clip_files(
     folder: Path, n: int = 6, first: int = 0, corpora: Sequence[str] = ("lab", "hall")
 ) -> list[PreprocessedClip]:
     """Reels of 4 s and more, in turn of each corpus."""
-    return [make_reel(folder, first + i, 100 + 5 * (i % 6), corpora[i % len(corpora)]) for i in range(n)]
+    return [make_clip_file(folder, first + i, 100 + 5 * (i % 6), corpora[i % len(corpora)]) for i in range(n)]
 
 
 def draw_mouth(high: float, wide: float) -> np.ndarray:
@@ -118,4 +118,4 @@ def make_row(source: str = "lab", speaker: str = "", **cells: Any) -> Row:
 
 def shrink_members(monkeypatch: pytest.MonkeyPatch, width: int = 24, dim: int = 12) -> None:
     """Let everything that is trained in this process be small."""
-    monkeypatch.setattr(ensemble, "Member", partial(CompactMember, width=width, dim=dim))
+    monkeypatch.setattr(ensemble, "CompactMember", partial(CompactMember, width=width, dim=dim))

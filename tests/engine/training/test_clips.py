@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from engine.datasets.manifest import find_corpora
 from engine.faces.landmark_features import N_FEATURES, N_MOTION
 from engine.features.records import AudioFeatures, ClipFeatures, FaceFeatures
 from engine.models.compact import N_BANDS, N_SPEECH
-from engine.training.clips import MIN_FRAMES, build_clip, choose_rows, find_corpora, shift_sound, split_folds
+from engine.training.clips import MIN_FRAMES, build_clip, choose_rows, shift_sound, split_folds
 from tests.engine.training.planted import make_clip, make_row
 
 

@@ -14,6 +14,7 @@ from engine.calibration.files import APPROVER, read_record, write_record
 from engine.calibration.records import Calibration, CalibrationStatus, Task
 from engine.calibration.trials import read_trials, write_trials
 from engine.errors import Code
+from engine.evaluation import calibration_trials
 from engine.pipeline import Engine
 from engine.weights.registry import hash_file
 from tests.engine.calibration.drawn import CREATED, draw_search, draw_trials, make_record
@@ -21,7 +22,6 @@ from tests.engine.evaluation.films import DrawnExtractor, draw_film
 from tests.engine.evaluation.speakers.people import draw_people, gather
 from tests.fakes import make_expert
 from tests.raising import raises
-from webapp.cli import calibrate
 from webapp.cli.calibrate import app as life
 from webapp.cli.main import app
 
@@ -34,7 +34,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result
     engine = Engine(DrawnExtractor(), make_expert(), "drawn")  # type: ignore[arg-type]
     monkeypatch.setenv("WAYSPEAK_DATA", str(tmp_path / "data"))
     monkeypatch.setattr(Engine, "load", lambda settings, method: engine)
-    monkeypatch.setattr(calibrate, "read_trained_sources", lambda settings, model: frozenset({"lab 1"}))
+    monkeypatch.setattr(calibration_trials, "read_trained_sources", lambda settings, model: frozenset({"lab 1"}))
 
     def invoke(*arguments: object, author: str = "Ada") -> Result:
         plain = ["calibrate", "--author", author, "--resamples", "20", *map(str, arguments)]
@@ -117,7 +117,7 @@ def test_people_are_calibrated_by_their_embeddings(
     rows = [f"{one.row.path},real,{one.row.speaker},lab,{one.row.session}" for one in people]
     manifest.write_text("\n".join([HEADER, *rows]) + "\n")
     known = replace(gather(*people), trained_on=frozenset({"p0", "p1"}))
-    monkeypatch.setattr(calibrate, "embed_people", lambda *arguments: known)
+    monkeypatch.setattr(calibration_trials, "embed_clips", lambda *arguments: known)
     arguments = (manifest, "--task", task, "--pool", "2", "--pool", "4", "--out", tmp_path / "r.json")
     record = read(run(*arguments), tmp_path / "r.json")
     assert (record.task, record.recipe, record.conformal) == (task, "drawn", None)

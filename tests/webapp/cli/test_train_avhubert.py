@@ -17,7 +17,7 @@ from engine.training.avhubert import dataset, validation
 from engine.training.avhubert.train import TRAININGS
 from engine.training.avhubert.trainer import ProcessGroup
 from engine.weights.registry import hash_file
-from tests.engine.training.planted import make_reel, make_training
+from tests.engine.training.planted import make_clip_file, make_training
 from webapp.cli import train
 from webapp.cli.main import app, main
 
@@ -26,7 +26,7 @@ HEADER = "path,label,has_audio,audio_in_sync,speaker,source"
 
 
 class NoMaker:
-    """Knows its recipe; its reels are all there, but for files that cannot be read."""
+    """Knows its recipe; its clips are all there, but for files that cannot be read."""
 
     recipe = "drawn-0123"
 
@@ -41,10 +41,10 @@ class Bench:
     def add(self, seed: int, source: str, n_frames: int = 110) -> str:
         video = self.folder / f"{seed}.mp4"
         video.write_text(str(seed))
-        reel = make_reel(self.folder / "drawn", seed, n_frames, told=0)
+        clip = make_clip_file(self.folder / "drawn", seed, n_frames, told=0)
         place = self.folder / "reels" / NoMaker.recipe
         place.mkdir(parents=True, exist_ok=True)
-        reel.path.replace(place / f"{hash_file(video)}.safetensors")
+        clip.path.replace(place / f"{hash_file(video)}.safetensors")
         return f"{video.name},real,1,yes,{source}_{seed},{source}"
 
     def add_all(self) -> list[str]:
@@ -72,7 +72,7 @@ class Bench:
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     monkeypatch.setenv("WAYSPEAK_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("WAYSPEAK_DEVICE", "cpu")
-    monkeypatch.setattr(dataset.ReelMaker, "load", lambda settings: NoMaker())
+    monkeypatch.setattr(dataset.Preprocessor, "load", lambda settings: NoMaker())
     monkeypatch.setattr(train, "TRAININGS", TRAININGS | {"tiny": make_training(steps=2)})
     return Bench(tmp_path)
 
@@ -117,9 +117,9 @@ def test_a_fold_can_be_chosen_and_is_not_trained_on(bench: Bench, monkeypatch: p
     trained: list[set[str]] = []
     trains = validation.train_avhubert
 
-    def note(reels: list, *rest: object) -> object:
-        trained.append({reel.corpus for reel in reels})
-        return trains(reels, *rest)  # type: ignore[arg-type]
+    def note(clips: list, *rest: object) -> object:
+        trained.append({clip.corpus for clip in clips})
+        return trains(clips, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(validation, "train_avhubert", note)
     result = bench.run(bench.add_all(), "--validate", "--fold", "1", "--iterations", "1", "--steps", "1")
@@ -181,9 +181,9 @@ def test_processes_that_do_not_lead_cut_nothing_and_keep_quiet(bench: Bench) -> 
     rows, told = bench.add_all(), list[str]()
     (bench.folder / "broken.mp4").write_text("broken")
     (bench.folder / "clips.csv").write_text("\n".join([HEADER, *rows, "broken.mp4,real,1,yes,,lab"]) + "\n")
-    shop = dataset.PreprocessedDataset(bench.folder / "reels", Settings(bench.folder), on_skip=told.append)
-    leading = shop.gather_with(ProcessGroup(torch.device("cpu")), bench.folder / "clips.csv")
+    context = dataset.PreprocessedDataset(bench.folder / "reels", Settings(bench.folder), on_skip=told.append)
+    leading = context.gather_with(ProcessGroup(torch.device("cpu")), bench.folder / "clips.csv")
     assert len(told) == 1 and "broken.mp4" in told[0]
     following = ProcessGroup(torch.device("cpu"), rank=1, size=1)
-    assert shop.gather_with(following, bench.folder / "clips.csv") == leading
+    assert context.gather_with(following, bench.folder / "clips.csv") == leading
     assert len(told) == 1

@@ -224,7 +224,7 @@ def test_a_fold_is_judged_by_members_that_never_saw_its_corpora(
         seen.update({job.name: {clip.corpus for clip in job.clips} for job in jobs})
         return [job.name for job in jobs]
 
-    monkeypatch.setattr("engine.training.consistency.train.run_jobs", note)
+    monkeypatch.setattr("engine.training.consistency.train.train_all", note)
     clips = [*make_clips(9, corpora=["a", "b", "c"]), make_clip(90, 40, "short")]
     options = TrainingOptions(n_folds=4, n_members=2)
     trained = train_held_out("held-out", clips, options, make_shop(tmp_path))

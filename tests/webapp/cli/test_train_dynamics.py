@@ -17,7 +17,7 @@ from typer.testing import CliRunner, Result
 from engine.calibration.records import Task
 from engine.calibration.trials import read_trials
 from engine.errors import Code
-from engine.evaluation.speakers.metrics import tell_following, tell_recognition
+from engine.evaluation.speakers.metrics import measure_following, measure_recognition
 from engine.faces.face_crops import AlignedFaces
 from engine.faces.tracking import FaceOptions
 from engine.features.cache import FeatureCache
@@ -27,10 +27,17 @@ from engine.models.dvp import DVP, StyleMember, load_dvp
 from engine.settings import Settings
 from engine.style.embedder import Nature, load_dynamics
 from engine.training.style import speakers, validation
-from engine.training.style.augmentation import Distortion, StillFace
+from engine.training.style.augmentation import Augmentation, StillFace
 from engine.training.style.speakers import SpokenClip, fit_bases, read_spoken_rows
 from engine.training.style.train import DynamicsOptions, save_dvp, train_dvp
-from engine.training.style.validation import STYLE_STAND_INS, UNTOUCHED, Looks, _call_all, ablations, look_at
+from engine.training.style.validation import (
+    EMBEDDED_BY,
+    UNTOUCHED,
+    EmbeddingsByMethod,
+    _call_all,
+    embed_first_windows,
+    list_ablations,
+)
 from engine.weights.licences import MARK
 from engine.weights.registry import DYNAMICS, FOLDER, hash_file, verify
 from tests.engine.training.style.planted_people import (
@@ -104,9 +111,9 @@ def bench(tmp_path: Path, people: list[SpokenClip], monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(train, "gather_spoken_clips", lambda *arguments: made.clips)
     options = partial(DynamicsOptions, model=MINI, recasts=6, batch=16, learning_rate=8e-3)
     monkeypatch.setattr(train, "DynamicsOptions", options)
-    for tell in (tell_recognition, tell_following):
+    for tell in (measure_recognition, measure_following):
         monkeypatch.setattr(validation, tell.__name__, partial(tell, n=5))
-    monkeypatch.setattr(validation, "recast", hold_still)  # what faces look like is no matter here
+    monkeypatch.setattr(validation, "swap_identity", hold_still)  # what faces look like is no matter here
     return made
 
 
@@ -125,7 +132,7 @@ def test_weights_are_written_and_loaded_as_they_are_used(tmp_path: Path, people:
     assert verify(path, DYNAMICS) == path
     loaded = load_dvp(path)
     assert loaded.options == MINI and len(loaded.members) == 2
-    one, other = (look_at(own, people[:4]) for own in (loaded, model))
+    one, other = (embed_first_windows(own, people[:4]) for own in (loaded, model))
     np.testing.assert_allclose([a.vector for a in one], [b.vector for b in other], atol=0.01)  # half precision
     used = load_dynamics(Settings(tmp_path))
     assert used.nature == Nature(1.5, 0.5, 0.75) and used.trained_on == {"p0", "p1"}
@@ -184,10 +191,10 @@ def test_natural_motion_is_told_by_a_training_that_did_not_see_it(
 
     def watch_looking(model: DVP, clips: list[SpokenClip]) -> list[object]:
         judged.append((int(model.number), {clip.speaker for clip in clips}))  # type: ignore[arg-type]
-        return look_at(model, clips)  # type: ignore[return-value]
+        return embed_first_windows(model, clips)  # type: ignore[return-value]
 
     monkeypatch.setattr(validation, "train_dvp", watch_training)
-    monkeypatch.setattr(validation, "look_at", watch_looking)
+    monkeypatch.setattr(validation, "embed_first_windows", watch_looking)
     assert bench.run().exit_code == 0
     (number, held_out), everybody = judged[0], {clip.speaker for clip in bench.clips}
     assert len(judged) == 1 and number == 1 and len(held_out) == 2
@@ -208,7 +215,7 @@ def test_validation_measures_and_ships_nothing(bench: Bench) -> None:
     assert list(figures) == ["model"]
     assert figures["model"]["speakers"] == N_PEOPLE
     gated = figures["model"]["gated"]
-    assert set(gated) == {"untouched", *map(str, Distortion), "face swap", "reenactment"}
+    assert set(gated) == {"untouched", *map(str, Augmentation), "face swap", "reenactment"}
     for told in gated.values():  # of 20 clips on 4 days there are two samples of two days each
         assert told["n_probes"] == 2 * N_PEOPLE and told["n_probe_speakers"] == N_PEOPLE
     assert gated["untouched"]["n_genuine"] == N_PEOPLE and gated["untouched"]["n_impostor"] == 4 * 4
@@ -234,7 +241,7 @@ def test_the_scores_of_people_left_out_are_written_for_either_task(bench: Bench)
     found = {task: read_trials(folder / f"{task}.json") for task in (Task.VERIFICATION, Task.IDENTIFICATION)}
     fold_of = {name: number for number, fold in enumerate(speakers.split_speakers(bench.clips, 4, 0)) for name in fold}
     for task, trials in found.items():
-        assert (trials.task, trials.recipe, trials.scored_by) == (task, "", STYLE_STAND_INS)
+        assert (trials.task, trials.recipe, trials.scored_by) == (task, "", EMBEDDED_BY)
         assert trials.manifest_sha256 == hash_file(bench.folder / "clips.csv")
         assert trials.n_clips == N_PEOPLE * N_CLIPS
         assert set(trials.people.ravel()) == set(fold_of)
@@ -257,17 +264,17 @@ def test_what_is_left_out_is_never_trained_on_and_the_curve_has_as_many_as_it_sa
         seen.append((options, {clip.speaker for clip in clips}, set()))
         return options
 
-    def note_looking(model: DynamicsOptions, clips: list[SpokenClip], seed: int) -> Looks:
+    def note_looking(model: DynamicsOptions, clips: list[SpokenClip], seed: int) -> EmbeddingsByMethod:
         seen[-1][2].update(clip.speaker for clip in clips)
         return {UNTOUCHED: []}
 
     monkeypatch.setattr(validation, "train_dvp", note_training)
-    monkeypatch.setattr(validation, "look_at_all", note_looking)
-    monkeypatch.setattr(train, "measure_looks", lambda looks, seed: {"folds": len(looks)})
+    monkeypatch.setattr(validation, "embed_all_methods", note_looking)
+    monkeypatch.setattr(train, "measure_folds", lambda looks, seed: {"folds": len(looks)})
     monkeypatch.setattr(validation, "FEWER", (3, 5))
     result = bench.run("--validate", "--ablate", "--curve")
     assert result.exit_code == 0, result.output
-    variants = ["model", *ablations(DynamicsOptions())]
+    variants = ["model", *list_ablations(DynamicsOptions())]
     assert json.loads(result.stdout) == {name: {"folds": 4} for name in [*variants, "3 speakers", "5 speakers"]}
     everybody = {clip.speaker for clip in bench.clips}
     for number, (options, trained, measured) in enumerate(seen):
@@ -294,7 +301,7 @@ def test_two_workers_do_what_one_does_and_in_its_order() -> None:
 
 def test_each_ablation_changes_what_it_says() -> None:
     plain = DynamicsOptions()
-    found = ablations(plain)
+    found = list_ablations(plain)
     assert found["no negatives"] == replace(plain, negatives=())
     assert found["no adversary"] == replace(plain, adversary=0.0)
     assert found["no pairs"] == replace(plain, pairs=0)
@@ -389,14 +396,14 @@ def test_forged_clips_of_people_left_out_are_never_trained_on(bench: Bench, monk
     def note_training(clips: list[SpokenClip], options: DynamicsOptions) -> list[SpokenClip]:
         return clips
 
-    def note_looking(model: list[SpokenClip], clips: list[SpokenClip], seed: int) -> Looks:
+    def note_looking(model: list[SpokenClip], clips: list[SpokenClip], seed: int) -> EmbeddingsByMethod:
         trained, measured = (set().union(*(clip.people for clip in some)) for some in (model, clips))
         seen.append((trained, measured, sum(not clip.is_own_face for clip in clips)))
         return {UNTOUCHED: []}
 
     monkeypatch.setattr(validation, "train_dvp", note_training)
-    monkeypatch.setattr(validation, "look_at_all", note_looking)
-    monkeypatch.setattr(train, "measure_looks", lambda looks, seed: {})
+    monkeypatch.setattr(validation, "embed_all_methods", note_looking)
+    monkeypatch.setattr(train, "measure_folds", lambda looks, seed: {})
     assert bench.run("--validate").exit_code == 0
     assert len(seen) == 4
     for trained, measured, n_forged in seen:

@@ -10,7 +10,7 @@ from engine.calibration.files import read_record
 from engine.calibration.records import Task
 from engine.calibration.trials import write_trials
 from engine.errors import Code
-from engine.evaluation.score_overview import look_over_trials
+from engine.evaluation.score_overview import summarise_trials
 from engine.settings import Settings
 from gallery_db.gallery import Gallery
 from tests.engine.calibration.drawn import RECIPE, draw_search, draw_trials, make_record
@@ -53,5 +53,5 @@ def test_tables_hold_every_figure_and_say_where_there_is_none() -> None:
     lines = show(tabulate_metrics(record)).splitlines()
     assert sum("cllr_cal" in line for line in lines) == len({one.condition for one in record.metrics})
     assert f"{record.metrics[0].value:.3f}" in "".join(lines)
-    lengths = show(tabulate_partings(look_over_trials(draw_trials()).lengths, "length"))
+    lengths = show(tabulate_partings(summarise_trials(draw_trials()).lengths, "length"))
     assert "whole" in lengths and "4 s" in lengths and "length" in lengths

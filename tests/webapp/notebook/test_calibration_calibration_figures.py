@@ -5,7 +5,7 @@ import pytest
 
 from engine.calibration.records import CalibratorKind
 from engine.calibration.validation import HeldOutRatios, cross_validate
-from engine.evaluation.score_overview import look_over_trials
+from engine.evaluation.score_overview import summarise_trials
 from engine.metrics import trace_tippett
 from tests.engine.calibration.drawn import draw_trials
 from webapp.notebook import calibration as figures
@@ -24,7 +24,7 @@ def test_histograms_share_bins_and_name_how_many_there_are() -> None:
 
 
 def test_error_curves_are_labelled_with_their_own_figures() -> None:
-    curves = look_over_trials(draw_trials()).trace_errors()
+    curves = summarise_trials(draw_trials()).trace_errors()
     roc, det = figures.plot_roc(curves), figures.plot_det(curves)
     (curve,) = curves.values()
     assert roc.data[1].name == f"different: AUC {curve.auc():.3f}" and det.data[0].name.endswith(f"{curve.eer():.1%}")
@@ -34,7 +34,7 @@ def test_error_curves_are_labelled_with_their_own_figures() -> None:
 
 def test_lengths_carry_their_intervals_and_what_has_none_is_left_out() -> None:
     trials = draw_trials()
-    partings = dict(look_over_trials(trials).lengths)
+    partings = dict(summarise_trials(trials).lengths)
     figure = figures.plot_lengths(partings, "t", "s")
     assert list(figure.data[0].x) == list(partings) and len(partings) == 2
     found = partings["whole"]

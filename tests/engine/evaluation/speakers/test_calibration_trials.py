@@ -8,7 +8,7 @@ import pytest
 from engine.calibration.builder import ENROLLED, PROBE
 from engine.calibration.records import Task
 from engine.calibration.trials import Origin, ScoredTrials, TrialOptions
-from engine.evaluation.speakers.calibration_trials import gather_people
+from engine.evaluation.speakers.calibration_trials import collect_speaker_trials
 from engine.evaluation.speakers.embeddings import EmbeddedRow
 from tests.engine.evaluation.speakers.people import RECIPE, draw_people, embed, gather, make_row
 
@@ -17,7 +17,7 @@ ORIGIN = Origin(RECIPE, "ab" * 32)
 
 def gather_drawn(people: list[EmbeddedRow], task: Task, *pools_s: float, **options: object) -> ScoredTrials:
     plain = TrialOptions(pools_s=pools_s or (1.0,), **options)  # type: ignore[arg-type]
-    return gather_people(gather(*people), [one.row for one in people], task, ORIGIN, plain)
+    return collect_speaker_trials(gather(*people), [one.row for one in people], task, ORIGIN, plain)
 
 
 def take(trials: ScoredTrials, condition: str) -> ScoredTrials:

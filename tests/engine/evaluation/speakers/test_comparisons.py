@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from engine.evaluation.speakers.comparisons import REFUSED, pair_candidates, pair_samples, search
-from engine.evaluation.speakers.samples import Sample, may_meet, pool_rows
+from engine.evaluation.speakers.samples import Sample, find_comparable, pool_rows
 from tests.engine.evaluation.speakers.people import NATURE, draw_people, embed, make_row
 
 X, Y, Z = (1.0, 0, 0), (0, 1.0, 0), (0, 0, 1.0)
@@ -22,7 +22,7 @@ def three() -> tuple[Sample, ...]:
 
 def test_two_samples_are_one_pair_whoever_is_looked_up() -> None:
     samples = three()
-    allowed = may_meet(samples, samples, True)
+    allowed = find_comparable(samples, samples, True)
     both, once = pair_samples(samples, samples, allowed), pair_samples(samples, samples, allowed, once=True)
     assert len(both.scores) == 6
     assert once.scores.tolist() == pytest.approx([0.6, 0.0, 0.8])
@@ -42,7 +42,7 @@ def test_a_pair_that_may_meet_in_one_direction_alone_is_kept() -> None:
 
 def test_a_person_is_the_mean_of_what_a_probe_may_meet() -> None:
     samples = three()
-    found = search(samples, samples, may_meet(samples, samples, True))
+    found = search(samples, samples, find_comparable(samples, samples, True))
     assert found.speakers == ("Ada", "Ben")
     ada = np.array([1, 0, 0]) + 2 * np.array([0.6, 0.8, 0])
     wanted = [[0.6, 0.0], [0.6, 0.8], [ada[1] / np.linalg.norm(ada), nan]]
@@ -54,7 +54,7 @@ def test_a_person_is_the_mean_of_what_a_probe_may_meet() -> None:
 
 def test_people_are_paired_with_candidates() -> None:
     samples = three()
-    found = pair_candidates(search(samples, samples, may_meet(samples, samples, True)))
+    found = pair_candidates(search(samples, samples, find_comparable(samples, samples, True)))
     assert found.genuine.tolist() == [True, False, True, False, False]
     assert found.scores[:4].tolist() == pytest.approx([0.6, 0.0, 0.6, 0.8])
 
@@ -72,15 +72,15 @@ def test_rounding_makes_no_order() -> None:
     rows = [make_row(number, f"p{number % 4}", f"s{number}") for number in range(1, 21)]
     embedded = [embed(row, style + 1e-7 * rng.normal(size=96), rng.uniform(1, 3)) for row in rows]
     samples = pool_rows(embedded, rows, NATURE).samples
-    found = search(samples, samples, may_meet(samples, samples, True))
+    found = search(samples, samples, find_comparable(samples, samples, True))
     assert np.unique(found.scores).tolist() == [1.0]
-    assert np.unique(pair_samples(samples, samples, may_meet(samples, samples, True)).scores).tolist() == [1.0]
+    assert np.unique(pair_samples(samples, samples, find_comparable(samples, samples, True)).scores).tolist() == [1.0]
 
 
 def test_scores_are_cosines_of_the_embeddings() -> None:
     embedded = draw_people(3, 2, per_session=2)
     samples = pool_rows(embedded, [one.row for one in embedded], NATURE).samples
-    allowed = may_meet(samples, samples, True)
+    allowed = find_comparable(samples, samples, True)
     pairs = pair_samples(samples, samples, allowed)
     rows, columns = np.nonzero(allowed)
     wanted = [samples[row].vector @ samples[column].vector for row, column in zip(rows, columns, strict=True)]
@@ -99,17 +99,17 @@ def test_windows_weigh_in_a_gallery_of_several_samples() -> None:
 
 def test_an_empty_search_is_a_search() -> None:
     samples = three()
-    assert search([], samples, may_meet([], samples, True)).scores.shape == (0, 2)
-    assert search(samples, [], may_meet(samples, [], True)).scores.shape == (3, 0)
-    assert len(pair_samples([], samples, may_meet([], samples, True)).scores) == 0
-    assert len(pair_samples(samples, [], may_meet(samples, [], True)).scores) == 0
+    assert search([], samples, find_comparable([], samples, True)).scores.shape == (0, 2)
+    assert search(samples, [], find_comparable(samples, [], True)).scores.shape == (3, 0)
+    assert len(pair_samples([], samples, find_comparable([], samples, True)).scores) == 0
+    assert len(pair_samples(samples, [], find_comparable(samples, [], True)).scores) == 0
 
 
 def test_a_probe_that_is_refused_stands_below_everybody_alike() -> None:
     rows = [make_row(1, "Ada", "1"), make_row(2, "Ben", "1"), make_row(3, "Ada", "2"), make_row(4, "Ada", "1")]
     gallery = pool_rows([embed(rows[0], X), embed(rows[1], (-1.0, 0, 0))], rows, NATURE).samples
     probes = pool_rows([embed(rows[2], X, evidence=-9.0), embed(rows[3], X)], rows, NATURE).samples
-    allowed = may_meet(probes, gallery, True)
+    allowed = find_comparable(probes, gallery, True)
     found = search(probes, gallery, allowed)
     assert found.refused.tolist() == [True, False]
     np.testing.assert_array_equal(found.scores, [[REFUSED, REFUSED], [np.nan, -1]])
@@ -120,6 +120,6 @@ def test_a_probe_that_is_refused_stands_below_everybody_alike() -> None:
 def test_probes_beyond_the_gallery_are_paired_from_one_side() -> None:
     rows = [make_row(number, "Ada", f"s{number}") for number in (1, 2, 3)]
     samples = pool_rows([embed(row, X) for row in rows], rows, NATURE).samples
-    allowed = may_meet(samples, samples[:2], True)
+    allowed = find_comparable(samples, samples[:2], True)
     assert len(pair_samples(samples, samples[:2], allowed, once=True).scores) == 1 + 2
     assert len(pair_samples(samples, samples[:2], allowed).scores) == 2 + 2

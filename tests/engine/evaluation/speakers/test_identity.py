@@ -13,7 +13,6 @@ from typer.testing import CliRunner, Result
 from engine.datasets.manifest import Row
 from engine.errors import Code, EngineError
 from engine.evaluation import measurements
-from engine.evaluation.results import IdentityReport
 from engine.evaluation.speakers.embeddings import EmbeddedRow
 from engine.evaluation.speakers.identity import (
     IdentityOptions,
@@ -22,6 +21,7 @@ from engine.evaluation.speakers.identity import (
     evaluate_identity,
     name_unusable,
 )
+from engine.evaluation.speakers.results import IdentityReport
 from engine.faces.face_crops import N_POINTS, SIZE, AlignedFaces
 from engine.features.extractor import FeatureExtractor
 from engine.features.records import ClipFeatures, FaceFeatures
@@ -407,7 +407,7 @@ def test_the_command_writes_what_it_found(run: Callable[..., Result], tmp_path: 
     words = " ".join(result.stdout.split())
     for word in ("swap", "gone.mp4", "recipe mouth", "Rank-1 by chance: 0.250", "1 of the speakers were in"):
         assert word in words
-    assert ("strangers" in words) == (task == IdentityTask.IDENTIFICATION)
+    assert ("non-mated" in words) == (task == IdentityTask.IDENTIFICATION)
     assert ("forged face is taken for" in words) == (task == IdentityTask.IOS)
 
 

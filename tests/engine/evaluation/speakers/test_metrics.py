@@ -7,10 +7,15 @@ from math import nan
 import numpy as np
 import pytest
 
-from engine.evaluation.results import Recognition
 from engine.evaluation.speakers.comparisons import REFUSED, SamplePairs, Search, pair_samples, search
-from engine.evaluation.speakers.metrics import find_strangers, tell_following, tell_open_set, tell_recognition
-from engine.evaluation.speakers.samples import Sample, may_meet, pool_rows
+from engine.evaluation.speakers.metrics import (
+    measure_following,
+    measure_open_set,
+    measure_recognition,
+    score_unenrolled,
+)
+from engine.evaluation.speakers.results import Recognition
+from engine.evaluation.speakers.samples import Sample, find_comparable, pool_rows
 from tests.engine.evaluation.speakers.people import NATURE, draw_people, embed, make_row
 
 
@@ -37,15 +42,15 @@ def make_pairs(scores: Sequence[float], genuine: Sequence[bool]) -> SamplePairs:
 
 def recognise(embedded: list, seed: int = 0, n: int = 100) -> Recognition:
     samples = pool_rows(embedded, [one.row for one in embedded], NATURE).samples
-    allowed = may_meet(samples, samples, True)
-    return tell_recognition(
+    allowed = find_comparable(samples, samples, True)
+    return measure_recognition(
         pair_samples(samples, samples, allowed, once=True), search(samples, samples, allowed), seed, n
     )
 
 
 def test_errors_and_ranks_by_hand() -> None:
     pairs = make_pairs([5, 3, 4, 2, 1, 0], [True, True, False, False, False, False])
-    found = tell_recognition(
+    found = measure_recognition(
         pairs,
         make_search([[0.9, 0.1, 0.2], [0.5, 0.4, 0.6], [0.3, 0.3, 0.3], [nan, 0.1, 0.2]], ["Ada", "Ben", "Cy", "Ada"]),
     )
@@ -63,11 +68,11 @@ def test_errors_and_ranks_by_hand() -> None:
 def test_the_two_costs_part_where_an_error_is_dear() -> None:
     # of 50 genuine one is low; of 1000 impostors two stand above all others but below most genuine ones
     scores = [2.0] * 49 + [0.5] + [1.0] * 2 + [0.0] * 998
-    found = tell_recognition(make_pairs(scores, [True] * 50 + [False] * 1000), make_search([[1, 0]], ["Ada"]))
+    found = measure_recognition(make_pairs(scores, [True] * 50 + [False] * 1000), make_search([[1, 0]], ["Ada"]))
     # above 1: refused 0.02, accepted 0: 0.02 at either target; at 0.5: accepted 0.002, so 0.002 * 19 = 0.038, or 0.198
     assert found.min_dcf == pytest.approx(0.02) and found.min_dcf_p01 == pytest.approx(0.02)
     shuffled = [2.0] * 40 + [0.5] * 10 + [1.0] * 2 + [0.0] * 998
-    found = tell_recognition(make_pairs(shuffled, [True] * 50 + [False] * 1000), make_search([[1, 0]], ["Ada"]))
+    found = measure_recognition(make_pairs(shuffled, [True] * 50 + [False] * 1000), make_search([[1, 0]], ["Ada"]))
     assert found.min_dcf == pytest.approx(0.002 * 19) and found.min_dcf_p01 == pytest.approx(0.002 * 99)
 
 
@@ -100,14 +105,14 @@ def test_noise_is_told_by_chance() -> None:
 
 
 def test_a_single_person_has_figures_without_intervals() -> None:
-    found = tell_recognition(make_pairs([], []), make_search([[0.9, 0.1]] * 3, ["Ada"] * 3))
+    found = measure_recognition(make_pairs([], []), make_search([[0.9, 0.1]] * 3, ["Ada"] * 3))
     assert (found.eer, found.min_dcf, found.auc, found.n_pairs) == (None, None, None, 0)
     assert found.rank1 == 1.0
     assert set(found.ci.values()) == {None}
 
 
 def test_nothing_gives_nothing() -> None:
-    found = tell_recognition(make_pairs([], []), search([], [], np.zeros((0, 0), bool)))
+    found = measure_recognition(make_pairs([], []), search([], [], np.zeros((0, 0), bool)))
     assert (found.eer, found.rank1, found.rank5, found.chance_rank1, found.n_probes) == (None, None, None, None, 0)
 
 
@@ -126,10 +131,10 @@ def test_what_is_drawn_is_seeded() -> None:
 
 
 def test_strangers_are_everybody_looked_up_without_himself() -> None:
-    found = find_strangers(make_search([[0.9, 0.1, 0.2], [0.5, nan, 0.6], [nan, nan, 0.3]], ["Ada", "Ben", "Cy"]))
+    found = score_unenrolled(make_search([[0.9, 0.1, 0.2], [0.5, nan, 0.6], [nan, nan, 0.3]], ["Ada", "Ben", "Cy"]))
     assert found.scores.tolist() == [0.2, 0.6]  # Cy met nobody but himself
     assert found.speakers == ("Ada", "Ben")
-    unknown = find_strangers(make_search([[0.9, 0.1]], ["Eve"]))
+    unknown = score_unenrolled(make_search([[0.9, 0.1]], ["Eve"]))
     assert (unknown.scores.tolist(), unknown.speakers) == ([0.9], ("Eve",))
 
 
@@ -137,7 +142,7 @@ def test_detection_among_strangers_by_hand() -> None:
     # ten samples of Ada: eight look like her by 0.9, one like Ben by 0.95, and one hardly like anybody
     scores = [[0.9, 0.0]] * 8 + [[0.0, 0.95]] + [[0.1, 0.0]]
     found = make_search(scores, ["Ada"] * 10)
-    told = tell_open_set(found, find_strangers(found), n=100)
+    told = measure_open_set(found, score_unenrolled(found), n=100)
     # strangers: 0 nine times and 0.95; at 1 % none of the ten may pass, at 10 % one may
     assert told.dir == {"0.01": 0.0, "0.1": pytest.approx(0.9)}
     assert (told.n_mated, told.n_nonmated, told.n_nonmated_speakers) == (10, 10, 1)
@@ -148,24 +153,24 @@ def test_detection_among_strangers_by_hand() -> None:
 
 def test_three_hundred_strangers_support_one_percent() -> None:
     found = make_search([[0.9, 0.1], [0.1, 0.9]] * 150, ["Ada", "Ben"] * 150)
-    told = tell_open_set(found, find_strangers(found), n=100)
+    told = measure_open_set(found, score_unenrolled(found), n=100)
     assert told.supported == {"0.01": True, "0.1": True} and told.smallest_fpir == pytest.approx(0.01)
     fewer = make_search([[0.9, 0.1], [0.1, 0.9]] * 149, ["Ada", "Ben"] * 149)
-    assert tell_open_set(fewer, find_strangers(fewer), n=100).supported == {"0.01": False, "0.1": True}
+    assert measure_open_set(fewer, score_unenrolled(fewer), n=100).supported == {"0.01": False, "0.1": True}
 
 
 def test_everybody_is_detected_where_strangers_are_far_and_by_share_where_they_are_not() -> None:
     def look(noise: float) -> Search:
         embedded = draw_people(10, 3, noise=noise)
         samples = pool_rows(embedded, [one.row for one in embedded], NATURE).samples
-        return search(samples, samples, may_meet(samples, samples, True))
+        return search(samples, samples, find_comparable(samples, samples, True))
 
     clear, blind = look(0.05), look(np.inf)
-    assert tell_open_set(clear, find_strangers(clear)).dir == {"0.01": 1.0, "0.1": 1.0}
-    rates = tell_open_set(blind, find_strangers(blind)).dir
+    assert measure_open_set(clear, score_unenrolled(clear)).dir == {"0.01": 1.0, "0.1": 1.0}
+    rates = measure_open_set(blind, score_unenrolled(blind)).dir
     assert rates["0.1"] is not None and rates["0.1"] <= 0.15
     between = look(0.8)
-    told = tell_open_set(between, find_strangers(between))
+    told = measure_open_set(between, score_unenrolled(between))
     low, high = told.ci["0.1"] or (1, 0)
     assert low <= told.dir["0.1"] <= high  # type: ignore[operator]
     assert told.dir["0.01"] <= told.dir["0.1"]  # type: ignore[operator]
@@ -173,7 +178,7 @@ def test_everybody_is_detected_where_strangers_are_far_and_by_share_where_they_a
 
 def test_nobody_to_compare_with_gives_no_rate() -> None:
     found = make_search([[0.9]], ["Ada"])
-    told = tell_open_set(found, find_strangers(found), n=100)
+    told = measure_open_set(found, score_unenrolled(found), n=100)
     assert (told.dir, told.smallest_fpir, told.n_mated) == ({"0.01": None, "0.1": None}, None, 1)
 
 
@@ -187,7 +192,7 @@ def test_forged_faces_that_follow_the_motion() -> None:
     untouched = make_search(
         [[0.9, 0.1, 0.2], [0.1, 0.9, 0.2], [0.9, 0.1, 0.2], [0.1, 0.2, 0.9]], ["Ada", "Ben", "Ben", "Cy"]
     )
-    told = tell_following(forged, untouched)
+    told = measure_following(forged, untouched)
     # motion first: 1, 0, 0, 1/2, 1, 0; face first: 0, 1, 0, 1/2, 0, 1
     assert told.rank1_face == pytest.approx(2.5 / 6)
     assert told.decided == pytest.approx(5 / 6)
@@ -196,19 +201,19 @@ def test_forged_faces_that_follow_the_motion() -> None:
     assert told.rank1_untouched == pytest.approx((4 * 1 + 2 * 0.5) / 6)
     assert told.kept == pytest.approx(2.5 / 5)
     assert told.n_owners == 2
-    assert tell_recognition(make_pairs([], []), forged).rank1 == pytest.approx(2.5 / 6)
+    assert measure_recognition(make_pairs([], []), forged).rank1 == pytest.approx(2.5 / 6)
 
 
 def test_only_cases_in_which_both_could_come_first_are_decided() -> None:
     forged = make_search([[0.9, nan, 0.1], [0.9, 0.8, 0.1]], ["Ada", "Ada"], ["Ben", "Ben"])
-    told = tell_following(forged, make_search([[0.1, 0.9, 0.2]], ["Ben"]))
+    told = measure_following(forged, make_search([[0.1, 0.9, 0.2]], ["Ben"]))
     assert (told.decided, told.follows_motion, told.rank1_face) == (1.0, 1.0, 0.0)
     assert (told.kept, told.rank1_untouched, told.n_owners) == (None, None, 1)  # Ada has no untouched sample to look up
     assert set(told.ci.values()) == {None}
 
 
 def test_a_face_that_nobody_enrolled_decides_nothing() -> None:
-    told = tell_following(make_search([[0.9, 0.1]], ["Ada"], ["Eve"]), make_search([[0.9, 0.1]], ["Ada"]))
+    told = measure_following(make_search([[0.9, 0.1]], ["Ada"], ["Eve"]), make_search([[0.9, 0.1]], ["Ada"]))
     assert (told.decided, told.follows_motion, told.rank1_face) == (None, None, None)
     assert told.kept == 1.0
 
@@ -222,7 +227,7 @@ def test_owners_make_the_interval() -> None:
     scores = np.zeros((60, 4))
     for place, (one, other, ok) in enumerate(zip(speakers, faces, np.repeat(follows, 5), strict=True)):
         scores[place, names.index(one if ok else other)] = 1
-    told = tell_following(make_search(scores.tolist(), speakers, faces), make_search(np.eye(4).tolist(), names))
+    told = measure_following(make_search(scores.tolist(), speakers, faces), make_search(np.eye(4).tolist(), names))
     low, high = told.ci["follows_motion"] or (1, 0)
     assert told.follows_motion == pytest.approx(follows.mean())
     assert 0 <= low < follows.mean() < high <= 1
@@ -247,21 +252,21 @@ def refuse(found: Search, *places: int) -> Search:
 def test_a_refused_probe_names_nobody_and_counts_all_the_same() -> None:
     found = make_search([[0.9, 0.1], [0.2, 0.8], [0.7, 0.6], [0.1, 0.9]], ["Ada", "Ben", "Ada", "Ben"])
     pairs = make_pairs([0.9, 0.8, 0.7, 0.1], [True, True, False, False])
-    plain, told = (tell_recognition(pairs, one, n=20) for one in (found, refuse(found, 0)))
+    plain, told = (measure_recognition(pairs, one, n=20) for one in (found, refuse(found, 0)))
     assert (plain.rank1, told.rank1, told.rank5, told.n_probes) == (1.0, 0.75, 0.75, 4)
-    assert tell_recognition(pairs, refuse(found, 0, 1, 2, 3), n=20).rank5 == 0.0
-    strangers = find_strangers(refuse(found, 0))
+    assert measure_recognition(pairs, refuse(found, 0, 1, 2, 3), n=20).rank5 == 0.0
+    strangers = score_unenrolled(refuse(found, 0))
     assert strangers.scores.tolist() == [REFUSED, 0.2, 0.6, 0.1]
-    believed = tell_open_set(refuse(found, 0), strangers, n=20)
+    believed = measure_open_set(refuse(found, 0), strangers, n=20)
     assert (believed.dir["0.01"], believed.n_mated, believed.n_nonmated) == (0.75, 4, 4)
 
 
 def test_who_is_refused_follows_neither_the_motion_nor_the_face() -> None:
     untouched = make_search([[0.9, 0.1], [0.1, 0.9]], ["Ada", "Ben"])
     forged = make_search([[0.8, 0.3], [0.3, 0.7], [0.2, 0.8]], ["Ada", "Ben", "Ada"], ["Ben", "Ada", "Ben"])
-    plain, told = (tell_following(one, untouched, n=20) for one in (forged, refuse(forged, 0)))
+    plain, told = (measure_following(one, untouched, n=20) for one in (forged, refuse(forged, 0)))
     assert (plain.decided, plain.follows_motion, plain.kept) == (1.0, pytest.approx(2 / 3), pytest.approx(2 / 3))
     assert (told.decided, told.follows_motion, told.kept) == (pytest.approx(2 / 3), 0.5, pytest.approx(1 / 3))
     assert told.rank1_face == pytest.approx(1 / 3)
-    lost = tell_following(forged, refuse(untouched, 0), n=20)
+    lost = measure_following(forged, refuse(untouched, 0), n=20)
     assert lost.rank1_untouched == pytest.approx(1 / 3)  # two of the three forged are moved by Ada

@@ -7,18 +7,18 @@ import numpy as np
 import pytest
 
 from engine.evaluation.speakers.embeddings import EmbeddedRow
-from engine.evaluation.speakers.samples import Pooled, Sample, may_meet, pool_rows
+from engine.evaluation.speakers.samples import PooledSamples, Sample, find_comparable, pool_rows
 from tests.engine.evaluation.speakers.people import NATURE, draw_people, embed, make_row
 
 X, Y = (1.0, 0.0), (0.0, 1.0)
 
 
-def pool(embedded: Sequence[EmbeddedRow], pool_s: float | None = None, seed: int = 0) -> Pooled:
+def pool(embedded: Sequence[EmbeddedRow], pool_s: float | None = None, seed: int = 0) -> PooledSamples:
     return pool_rows(embedded, [one.row for one in embedded], NATURE, pool_s, seed)
 
 
 def meet(samples: Sequence[Sample], **how: bool) -> list[list[int]]:
-    return may_meet(samples, samples, **{"has_sessions": True, **how}).astype(int).tolist()
+    return find_comparable(samples, samples, **{"has_sessions": True, **how}).astype(int).tolist()
 
 
 def test_without_a_sample_every_row_is_one() -> None:
@@ -105,7 +105,7 @@ def test_pools_hold_every_clip_once_whatever_is_drawn() -> None:
         assert all(one.seconds >= 5 - 1e-6 for one in found.samples)
         if skipped:  # only what no sample could take
             assert sum(one.embedding.seconds for one in embedded if one.row.written in skipped) < 5
-        allowed = may_meet(found.samples, found.samples, has_sessions=True)
+        allowed = find_comparable(found.samples, found.samples, has_sessions=True)
         within = [[bool(one.sessions & other.sessions) for other in found.samples] for one in found.samples]
         assert np.array_equal(allowed, ~np.array(within, bool).reshape(allowed.shape))
 
@@ -167,7 +167,7 @@ def test_a_forged_clip_stands_in_the_sessions_of_its_motion_and_of_its_face() ->
     assert (two.speaker, two.method, two.sessions) == ("Ben", "fake", {("Ben", "b1")})
     assert (two.motion_placed, two.face_placed) == (True, False)
     real = pool([embed(ada, X), embed(make_row(5, "Ada", "a2"), X), embed(ben, Y)]).samples
-    assert may_meet([one, two], real, has_sessions=True).tolist() == [[False, True, False], [True, True, False]]
+    assert find_comparable([one, two], real, has_sessions=True).tolist() == [[False, True, False], [True, True, False]]
 
 
 def test_sessions_are_of_a_speaker_and_keep_only_his_samples_apart() -> None:
@@ -200,6 +200,6 @@ def test_enrolment_goes_one_way() -> None:
 
 def test_nobody_meets_nobody() -> None:
     samples = pool([embed(make_row(1, "Ada", "1"), X)]).samples
-    assert may_meet([], samples, True).shape == (0, 1)
-    assert may_meet(samples, [], True).shape == (1, 0)
-    assert may_meet([], [], True).shape == (0, 0)
+    assert find_comparable([], samples, True).shape == (0, 1)
+    assert find_comparable(samples, [], True).shape == (1, 0)
+    assert find_comparable([], [], True).shape == (0, 0)

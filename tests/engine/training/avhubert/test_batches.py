@@ -11,16 +11,16 @@ from safetensors.numpy import load_file, save_file
 
 from engine.speech.filterbanks import normalise_rows
 from engine.training.avhubert.batches import BatchOptions, BatchSource, MaskOptions, PretrainingBatch, load_batches
-from engine.training.avhubert.preprocessing import PreprocessedClip, cut_reel
-from tests.engine.training.planted import make_reel, make_reels
+from engine.training.avhubert.preprocessing import PreprocessedClip, read_window
+from tests.engine.training.planted import make_clip_file, make_clip_files
 
 PLAIN = BatchOptions(size=6, length=40, flip=0.0)
 VARIED = BatchOptions(size=6, length=40, max_shift=20, turn_deg=8, zoom=0.15, light=0.3, tract=(0.85, 1.18))
 
 
-def open_source(reels: Sequence[PreprocessedClip], options: BatchOptions = VARIED, seed: int = 1) -> BatchSource:
+def open_source(clips: Sequence[PreprocessedClip], options: BatchOptions = VARIED, seed: int = 1) -> BatchSource:
     """The unit of a frame is its number."""
-    return BatchSource(reels, [np.arange(reel.length, dtype=np.int16) for reel in reels], options, seed)
+    return BatchSource(clips, [np.arange(clip.length, dtype=np.int16) for clip in clips], options, seed)
 
 
 def same(one: PretrainingBatch, other: PretrainingBatch) -> bool:
@@ -28,30 +28,30 @@ def same(one: PretrainingBatch, other: PretrainingBatch) -> bool:
 
 
 @pytest.fixture(scope="module")
-def reels(tmp_path_factory: pytest.TempPathFactory) -> list[PreprocessedClip]:
-    return make_reels(tmp_path_factory.mktemp("reels"), 4)
+def clips(tmp_path_factory: pytest.TempPathFactory) -> list[PreprocessedClip]:
+    return make_clip_files(tmp_path_factory.mktemp("reels"), 4)
 
 
-def test_a_batch_is_a_function_of_its_number_and_the_seed(reels: list[PreprocessedClip]) -> None:
-    first = open_source(reels)
-    assert same(first[3], open_source(reels)[3])
-    assert not same(first[3], first[4]) and not same(first[3], open_source(reels, seed=2)[3])
+def test_a_batch_is_a_function_of_its_number_and_the_seed(clips: list[PreprocessedClip]) -> None:
+    first = open_source(clips)
+    assert same(first[3], open_source(clips)[3])
+    assert not same(first[3], first[4]) and not same(first[3], open_source(clips, seed=2)[3])
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_loaders_give_the_batches_asked_for_in_order(reels: list[PreprocessedClip], workers: int) -> None:
-    source = open_source(reels, replace(PLAIN, size=2))
+def test_loaders_give_the_batches_asked_for_in_order(clips: list[PreprocessedClip], workers: int) -> None:
+    source = open_source(clips, replace(PLAIN, size=2))
     loaded = list(load_batches(source, range(3, 12, 3), workers))
     assert len(loaded) == 3
     assert all(same(one, source[number]) for one, number in zip(loaded, (3, 6, 9), strict=True))
 
 
 def test_windows_are_of_one_time_in_face_sound_and_units(tmp_path: Path) -> None:
-    reel = replace(make_reel(tmp_path, 3, 90, late=4), late=4)
-    batch = open_source([reel], PLAIN)[0]
+    clip = replace(make_clip_file(tmp_path, 3, 90, late=4), late=4)
+    batch = open_source([clip], PLAIN)[0]
     for i in range(PLAIN.size):
         first = int(batch.units[i, 0])
-        cut = cut_reel(reel, first, first + 40)
+        cut = read_window(clip, first, first + 40)
         assert batch.units[i].tolist() == list(range(first, first + 40))
         assert np.array_equal(batch.rows[i].numpy(), normalise_rows(cut.energies))
         mouths = batch.mouths[i].numpy()
@@ -60,18 +60,18 @@ def test_windows_are_of_one_time_in_face_sound_and_units(tmp_path: Path) -> None
     assert len({int(first) for first in batch.units[:, 0]}) > 1
 
 
-def test_the_other_sound_begins_as_much_later_as_told(reels: list[PreprocessedClip]) -> None:
-    source = open_source(reels, replace(PLAIN, size=30, max_shift=20))
+def test_the_other_sound_begins_as_much_later_as_told(clips: list[PreprocessedClip]) -> None:
+    source = open_source(clips, replace(PLAIN, size=30, max_shift=20))
     batch = source[0]
     assert batch.shift.abs().max() <= 20 and (batch.shift > 0).any() and (batch.shift < 0).any()
     for rows, other, shift in zip(batch.rows, batch.other_rows, batch.shift.tolist(), strict=True):
         assert torch.equal(rows[max(0, shift) : 40 + min(0, shift)], other[max(0, -shift) : 40 - max(0, shift)])
-    assert open_source(reels, replace(PLAIN, max_shift=0))[0].shift.tolist() == [0] * 6
+    assert open_source(clips, replace(PLAIN, max_shift=0))[0].shift.tolist() == [0] * 6
 
 
 def test_a_clip_shorter_than_the_window_is_padded_and_said_to_be(tmp_path: Path) -> None:
-    reel = make_reel(tmp_path, 1, 30)
-    batch = open_source([reel], replace(VARIED, size=20))[0]
+    clip = make_clip_file(tmp_path, 1, 30)
+    batch = open_source([clip], replace(VARIED, size=20))[0]
     assert batch.valid[:, :30].all() and not batch.valid[:, 30:].any()
     for part in (batch.real, batch.mouths_masked, batch.rows_masked):
         assert not part[:, 30:].any()
@@ -80,55 +80,55 @@ def test_a_clip_shorter_than_the_window_is_padded_and_said_to_be(tmp_path: Path)
 
 
 def test_what_is_not_real_in_the_clip_is_not_real_in_the_window(tmp_path: Path) -> None:
-    reel = make_reel(tmp_path, 1, 60)
+    clip = make_clip_file(tmp_path, 1, 60)
     seen = np.arange(60) % 3 > 0
-    patched = open_source([reel], PLAIN)
+    patched = open_source([clip], PLAIN)
     batch = patched[0]
     assert batch.real.all()
-    save_file(load_file(reel.path) | {"seen": seen}, reel.path, {"late": ""})
+    save_file(load_file(clip.path) | {"seen": seen}, clip.path, {"late": ""})
     batch = patched[0]
     assert np.array_equal(batch.real.numpy(), seen[batch.units.numpy()])
 
 
-def test_faces_are_varied_and_the_motion_stays(reels: list[PreprocessedClip]) -> None:
-    plain, varied = open_source(reels, PLAIN)[0], open_source(reels, replace(VARIED, flip=1.0))[0]
+def test_faces_are_varied_and_the_motion_stays(clips: list[PreprocessedClip]) -> None:
+    plain, varied = open_source(clips, PLAIN)[0], open_source(clips, replace(VARIED, flip=1.0))[0]
     assert plain.mouths.shape == varied.mouths.shape == (6, 40, 88, 88) and varied.mouths.dtype == torch.uint8
     for i in range(6):
         motion = varied.mouths[i].float().mean((1, 2))
-        reel = next(one for one in reels if one.n_frames > int(varied.units[i, -1]))
-        assert motion.std() > 0.5, reel.name
+        clip = next(one for one in clips if one.n_frames > int(varied.units[i, -1]))
+        assert motion.std() > 0.5, clip.name
     still = varied.mouths.float().mean(1)
     assert (still[0] - still[1]).abs().mean() > 2
 
 
-def test_a_mirrored_mouth_is_the_same_seen_from_the_other_side(reels: list[PreprocessedClip]) -> None:
+def test_a_mirrored_mouth_is_the_same_seen_from_the_other_side(clips: list[PreprocessedClip]) -> None:
     options = replace(PLAIN, size=40)
-    plain, mirrored, some = (open_source(reels, replace(options, flip=flip))[0].mouths for flip in (0.0, 1.0, 0.5))
+    plain, mirrored, some = (open_source(clips, replace(options, flip=flip))[0].mouths for flip in (0.0, 1.0, 0.5))
     assert torch.equal(mirrored, plain.flip(-1))
     flipped = [not torch.equal(one, other) for one, other in zip(some, plain, strict=True)]
     assert 8 < sum(flipped) < 32
 
 
 def test_voices_are_varied_only_where_told(tmp_path: Path) -> None:
-    reel = make_reel(tmp_path, 1, 40)  # as long as a window, so there is one place to cut it
-    plain, varied = (open_source([reel], replace(PLAIN, tract=tract))[0] for tract in (None, (0.8, 1.2)))
-    own = torch.from_numpy(normalise_rows(cut_reel(reel, 0, 40).energies))
+    clip = make_clip_file(tmp_path, 1, 40)  # as long as a window, so there is one place to cut it
+    plain, varied = (open_source([clip], replace(PLAIN, tract=tract))[0] for tract in (None, (0.8, 1.2)))
+    own = torch.from_numpy(normalise_rows(read_window(clip, 0, 40).energies))
     assert all(torch.equal(rows, own) for rows in plain.rows)
     assert sum(torch.equal(rows, own) for rows in varied.rows) < 3
     assert varied.rows.mean(-1).abs().max() < 1e-4 and (varied.rows.std(-1) - 1).abs().max() < 0.02
 
 
-def test_masks_are_those_asked_for(reels: list[PreprocessedClip]) -> None:
+def test_masks_are_those_asked_for(clips: list[PreprocessedClip]) -> None:
     nothing = MaskOptions(sound_share=0, picture_share=0, modality_dropout=0)
-    batch = open_source(reels, replace(PLAIN, masks=nothing))[0]
+    batch = open_source(clips, replace(PLAIN, masks=nothing))[0]
     assert not batch.rows_masked.any() and not batch.mouths_masked.any()
     assert batch.has_mouths.all() and batch.has_rows.all()
     assert torch.equal(batch.shown, torch.arange(40).expand(6, 40))
-    batch = open_source(reels, replace(PLAIN, size=30))[0]
+    batch = open_source(clips, replace(PLAIN, size=30))[0]
     assert 0.4 < batch.rows_masked.float().mean() < 0.7 and 0.15 < batch.mouths_masked.float().mean() < 0.4
     assert not batch.has_mouths.all() and not batch.has_rows.all()
 
 
-def test_units_of_another_length_are_refused(reels: list[PreprocessedClip]) -> None:
+def test_units_of_another_length_are_refused(clips: list[PreprocessedClip]) -> None:
     with pytest.raises(ValueError, match="units for 7"):
-        BatchSource(reels[:1], [np.zeros(7, np.int16)], PLAIN, 1)
+        BatchSource(clips[:1], [np.zeros(7, np.int16)], PLAIN, 1)

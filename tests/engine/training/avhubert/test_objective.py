@@ -12,7 +12,7 @@ from engine.models.avhubert import AVHubert
 from engine.training.avhubert.batches import BatchOptions, BatchSource, PretrainingBatch
 from engine.training.avhubert.objective import LossOptions, Pretraining
 from engine.training.consistency.losses import AlignmentWeights
-from tests.engine.training.planted import MINI, make_reels
+from tests.engine.training.planted import MINI, make_clip_files
 
 UNITS = 12
 OPTIONS = BatchOptions(size=4, length=30, max_shift=8)
@@ -20,20 +20,20 @@ OPTIONS = BatchOptions(size=4, length=30, max_shift=8)
 
 @pytest.fixture(scope="module")
 def batch(tmp_path_factory: pytest.TempPathFactory) -> PretrainingBatch:
-    reels = make_reels(tmp_path_factory.mktemp("reels"), 4)
-    units = [np.random.default_rng(i).integers(0, UNITS, reel.length) for i, reel in enumerate(reels)]
+    reels = make_clip_files(tmp_path_factory.mktemp("reels"), 4)
+    units = [np.random.default_rng(i).integers(0, UNITS, clip.length) for i, clip in enumerate(reels)]
     return BatchSource(reels, units, OPTIONS, 1)[0]
 
 
-def make_trainee(**weights: object) -> Pretraining:
+def make_pretraining(**weights: object) -> Pretraining:
     torch.manual_seed(0)
     model = AVHubert(replace(MINI, n_clusters=UNITS, dropout=0.0))
     return Pretraining(model, LossOptions(**weights)).eval()  # type: ignore[arg-type]
 
 
-def compute(trainee: Pretraining, batch: PretrainingBatch) -> dict[str, float]:
+def compute(pretraining: Pretraining, batch: PretrainingBatch) -> dict[str, float]:
     with torch.no_grad():
-        return {name: float(one) for name, one in trainee(batch).items()}
+        return {name: float(one) for name, one in pretraining(batch).items()}
 
 
 def change(batch: PretrainingBatch, **parts: torch.Tensor) -> PretrainingBatch:
@@ -41,7 +41,7 @@ def change(batch: PretrainingBatch, **parts: torch.Tensor) -> PretrainingBatch:
 
 
 def test_the_loss_is_the_weighted_sum_of_its_parts(batch: PretrainingBatch) -> None:
-    told = compute(make_trainee(masked=2.0, unmasked=0.5, alignment=3.0, penalty=4.0), batch)
+    told = compute(make_pretraining(masked=2.0, unmasked=0.5, alignment=3.0, penalty=4.0), batch)
     wanted = 2 * told["masked"] + 0.5 * told["unmasked"] + 3 * told["alignment"] + 4 * told["penalty"]
     assert told["loss"] == pytest.approx(wanted, rel=1e-5)
     assert 0 <= told["hit"] <= 1
@@ -59,29 +59,29 @@ def test_the_loss_is_the_weighted_sum_of_its_parts(batch: PretrainingBatch) -> N
 def test_each_objective_can_be_switched_off_and_what_it_needs_stays(
     batch: PretrainingBatch, weights: dict[str, float], parts: set[str], still: set[str]
 ) -> None:
-    trainee = make_trainee(**weights)
-    told = trainee(batch)
+    pretraining = make_pretraining(**weights)
+    told = pretraining(batch)
     assert set(told) == parts
     told["loss"].backward()
-    moved = {name for name, one in trainee.named_parameters() if one.grad is not None and one.grad.abs().sum() > 0}
+    moved = {name for name, one in pretraining.named_parameters() if one.grad is not None and one.grad.abs().sum() > 0}
     assert not still & moved
-    resting = {name for name, one in trainee.named_parameters() if one.requires_grad} - moved
+    resting = {name for name, one in pretraining.named_parameters() if one.requires_grad} - moved
     assert {name for name in resting if "k_proj.bias" not in name} <= set()  # to add to all keys changes no attention
 
 
 def test_frames_that_are_not_real_teach_nothing(batch: PretrainingBatch) -> None:
-    trainee = make_trainee(penalty=0.0)
+    pretraining = make_pretraining(penalty=0.0)
     real = batch.real.clone()
     real[:, 10:20] = False
     held = change(batch, real=real)
     other = change(held, units=torch.where(real, batch.units, (batch.units + 1) % UNITS))
-    for name, one in trainee(held).items():
-        assert torch.equal(one, trainee(other)[name]), name
-    assert not torch.equal(trainee(batch)["masked"], trainee(held)["masked"])
+    for name, one in pretraining(held).items():
+        assert torch.equal(one, pretraining(other)[name]), name
+    assert not torch.equal(pretraining(batch)["masked"], pretraining(held)["masked"])
 
 
 def test_padding_teaches_nothing(batch: PretrainingBatch) -> None:
-    trainee = make_trainee(penalty=0.0)
+    pretraining = make_pretraining(penalty=0.0)
     valid = torch.arange(30).expand(4, 30) < 22
     short = change(
         batch,
@@ -99,42 +99,42 @@ def test_padding_teaches_nothing(batch: PretrainingBatch) -> None:
         other_rows=torch.where(valid[..., None], short.other_rows, noise),
         mouths=torch.where(valid[..., None, None], short.mouths, torch.full_like(short.mouths, 200)),
     )
-    assert compute(trainee, short) == pytest.approx(compute(trainee, other), abs=1e-5)
+    assert compute(pretraining, short) == pytest.approx(compute(pretraining, other), abs=1e-5)
 
 
 def test_hidden_frames_are_not_seen_and_hidden_sound_is_not_heard(batch: PretrainingBatch) -> None:
-    trainee = make_trainee(alignment=0.0, penalty=0.0)
+    pretraining = make_pretraining(alignment=0.0, penalty=0.0)
     swapped = batch.mouths.clone()
     unshown = torch.ones_like(batch.mouths_masked)
     unshown.scatter_(1, batch.shown, False)  # frames that stand nowhere
     assert unshown.any()
     swapped[unshown] = 0
     rows = torch.where(batch.rows_masked[..., None], torch.randn_like(batch.rows), batch.rows)
-    told, other = trainee(batch), trainee(change(batch, mouths=swapped, rows=rows))
+    told, other = pretraining(batch), pretraining(change(batch, mouths=swapped, rows=rows))
     assert all(torch.equal(told[name], other[name]) for name in told)
     with torch.no_grad():
-        trainee.model.mask_emb += 1
-    assert not torch.equal(trainee(batch)["masked"], told["masked"])
+        pretraining.model.mask_emb += 1
+    assert not torch.equal(pretraining(batch)["masked"], told["masked"])
 
 
 @pytest.mark.parametrize("part", ["mouths", "rows"])
 def test_a_modality_that_is_left_out_says_nothing(batch: PretrainingBatch, part: str) -> None:
-    trainee, nobody = make_trainee(alignment=0.0, penalty=0.0), torch.zeros(4, dtype=torch.bool)
+    pretraining, nobody = make_pretraining(alignment=0.0, penalty=0.0), torch.zeros(4, dtype=torch.bool)
     has = {"has_mouths": ~nobody, "has_rows": ~nobody}
     deprived = change(batch, **has | {f"has_{part}": nobody})
     other = change(deprived, **{part: getattr(batch, part).flip(0)})
-    assert compute(trainee, deprived)["masked"] == pytest.approx(compute(trainee, other)["masked"], abs=1e-6)
+    assert compute(pretraining, deprived)["masked"] == pytest.approx(compute(pretraining, other)["masked"], abs=1e-6)
     both, swapped = change(batch, **has), change(batch, **has | {part: getattr(batch, part).flip(0)})
-    assert not torch.equal(trainee(both)["masked"], trainee(swapped)["masked"])
+    assert not torch.equal(pretraining(both)["masked"], pretraining(swapped)["masked"])
 
 
 def test_the_alignment_compares_frames_of_one_time(batch: PretrainingBatch, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows that carry their own time must meet, whatever the shift."""
-    trainee, seen = make_trainee(masked=0.0), []
-    monkeypatch.setattr(trainee.alignment, "forward", lambda *streams: seen.extend(streams) or torch.zeros(()))
+    pretraining, seen = make_pretraining(masked=0.0), []
+    monkeypatch.setattr(pretraining.alignment, "forward", lambda *streams: seen.extend(streams) or torch.zeros(()))
     at = torch.arange(30.0).expand(4, 30)
     faces, voices = (F.one_hot(one.long() + 10, 64).float() for one in (at, at + batch.shift[:, None]))
-    trainee._align(faces, voices, batch)
+    pretraining._align(faces, voices, batch)
     lips, speech, real = seen
     assert torch.equal(lips[1][real], speech[1][real])
     expected = 30 - batch.shift.abs()
@@ -145,16 +145,16 @@ def test_the_alignment_compares_frames_of_one_time(batch: PretrainingBatch, monk
 def test_the_gradient_before_the_fusion_can_be_eased(batch: PretrainingBatch) -> None:
     gradients = []
     for share in (1.0, 0.1):
-        trainee = make_trainee(penalty=0.0, inlet_gradient=share)
-        trainee(batch)["loss"].backward()
-        model = trainee.model
+        pretraining = make_pretraining(penalty=0.0, inlet_gradient=share)
+        pretraining(batch)["loss"].backward()
+        model = pretraining.model
         gradients.append([model.feature_extractor_audio["proj"].weight.grad, model.post_extract_proj.weight.grad])
     before, after = ([float(one.norm()) for one in pair] for pair in zip(*gradients, strict=True))
     assert before[1] == pytest.approx(before[0] * 0.1, rel=1e-3) and after[1] == pytest.approx(after[0], rel=1e-3)
 
 
 def test_mouths_are_normalised_as_the_product_does(batch: PretrainingBatch) -> None:
-    shown = make_trainee(masked=0.0)._show(batch)
+    shown = make_pretraining(masked=0.0)._replace_mouths(batch)
     assert shown.shape == (4, 1, 30, 88, 88)
     wanted = (batch.mouths.numpy()[1, 7] / 255 - AVHUBERT_MEAN) / AVHUBERT_DEVIATION
     assert np.allclose(shown[1, 0, 7].numpy(), wanted, atol=1e-5)
@@ -165,6 +165,6 @@ def test_parts_of_the_alignment_can_be_left_out(batch: PretrainingBatch) -> None
         name: AlignmentWeights(**{"within": 0, "across": 0, "offset": 0, "windows": 0} | {name: 1.0})
         for name in ("within", "across", "offset", "windows")
     }
-    told = [compute(make_trainee(masked=0.0, alignment_parts=one), batch)["alignment"] for one in parts.values()]
-    whole = compute(make_trainee(masked=0.0, alignment_parts=AlignmentWeights(1, 1, 1, 1)), batch)["alignment"]
+    told = [compute(make_pretraining(masked=0.0, alignment_parts=one), batch)["alignment"] for one in parts.values()]
+    whole = compute(make_pretraining(masked=0.0, alignment_parts=AlignmentWeights(1, 1, 1, 1)), batch)["alignment"]
     assert min(told) > 0 and whole == pytest.approx(sum(told), rel=1e-4)

@@ -17,13 +17,13 @@ from engine.training.avhubert.preprocessing import (
     N_CEPSTRA,
     PreprocessedClip,
     Preprocessor,
-    cut_reel,
     describe_cepstra,
-    measure_reel,
     read_cepstra,
+    read_header,
+    read_window,
 )
 from engine.types import Clip
-from tests.engine.training.planted import make_reel
+from tests.engine.training.planted import make_clip_file
 from tests.fakes import FakeEncoder, FakeNets, make_clip, make_mouth, make_voice
 
 N_FRAMES = 120
@@ -45,7 +45,7 @@ def make(path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
         monkeypatch.setattr(preprocessing, "open_clip", lambda video: clip)
         maker.make(Path("drawn.mp4"), path)
         assert [one.name for one in path.parent.iterdir()] == [path.name]  # nothing half written is left
-        return measure_reel(path)
+        return read_header(path)
 
     return run
 
@@ -69,7 +69,7 @@ def test_mouths_and_sound_are_those_of_the_product(make: Make, path: Path, monke
     monkeypatch.setattr(preprocessing, "crop_mouths", note)
     clip = make_clip([MOUTH], make_voice(MOUTH))
     make(clip)
-    cut = cut_reel(open_reel(path, N_FRAMES), 0, N_FRAMES)
+    cut = read_window(open_reel(path, N_FRAMES), 0, N_FRAMES)
     assert np.array_equal(cut.mouths, crop_mouths(clip.read_frames(), tracks[0]).frames)
     assert cut.mouths.shape == (N_FRAMES, CROP, CROP) and cut.mouths.std() > 0
     assert np.allclose(normalise_rows(cut.energies), filterbank_rows(clip.audio), atol=1e-5)
@@ -80,7 +80,7 @@ def test_mouths_and_sound_are_those_of_the_product(make: Make, path: Path, monke
 def test_where_the_sound_is_missing_nothing_is_real(make: Make, path: Path) -> None:
     present = np.arange(N_FRAMES) < 80
     make(make_clip([MOUTH], make_voice(MOUTH), present=present))
-    assert np.array_equal(cut_reel(open_reel(path, N_FRAMES), 0, N_FRAMES).real, present)
+    assert np.array_equal(read_window(open_reel(path, N_FRAMES), 0, N_FRAMES).real, present)
 
 
 @pytest.mark.parametrize(
@@ -103,19 +103,24 @@ def test_the_main_face_is_taken(make: Make, path: Path) -> None:
 
 @pytest.mark.parametrize("late", [0, 5, -5])
 def test_a_cut_undoes_the_lateness(tmp_path: Path, late: int) -> None:
-    aligned, shifted = make_reel(tmp_path, 1), replace(make_reel(tmp_path, 1, corpus="hall", late=late), late=late)
+    aligned, shifted = (
+        make_clip_file(tmp_path, 1),
+        replace(make_clip_file(tmp_path, 1, corpus="hall", late=late), late=late),
+    )
     assert shifted.length == shifted.n_frames - abs(late) and shifted.seconds == shifted.length / 25
-    cut = cut_reel(shifted, 10, 40)
+    cut = read_window(shifted, 10, 40)
     face = 10 + max(0, -late)  # of an early sound the first frames of the face are cut off
-    assert np.array_equal(cut.mouths, cut_reel(aligned, face, face + 30).mouths)
-    heard, wanted = cut.energies, cut_reel(aligned, face, face + 30).energies
-    assert np.abs(heard - wanted).mean() < 0.5 < np.abs(heard - cut_reel(aligned, face + 2, face + 32).energies).mean()
+    assert np.array_equal(cut.mouths, read_window(aligned, face, face + 30).mouths)
+    heard, wanted = cut.energies, read_window(aligned, face, face + 30).energies
+    assert (
+        np.abs(heard - wanted).mean() < 0.5 < np.abs(heard - read_window(aligned, face + 2, face + 32).energies).mean()
+    )
 
 
 def test_a_cut_beyond_the_end_is_refused(tmp_path: Path) -> None:
-    reel = replace(make_reel(tmp_path, 1), late=3)
+    reel = replace(make_clip_file(tmp_path, 1), late=3)
     with pytest.raises(ValueError, match="which has 97"):
-        cut_reel(reel, 90, 98)
+        read_window(reel, 90, 98)
 
 
 def test_cepstra_hear_the_vowel_and_not_the_gain() -> None:

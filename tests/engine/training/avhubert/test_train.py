@@ -1,4 +1,4 @@
-"""The pre-training as a whole on planted reels: it learns, it is kept with its record, it goes on where it was."""
+"""The pre-training as a whole on planted clips: it learns, it is kept with its record, it goes on where it was."""
 
 import json
 from dataclasses import replace
@@ -19,37 +19,37 @@ from engine.training.avhubert.objective import LossOptions
 from engine.training.avhubert.preprocessing import PreprocessedClip
 from engine.training.avhubert.train import (
     TRAININGS,
-    begin_untrained,
+    build_untrained,
     plan_iterations,
     save_avhubert,
     train_avhubert,
 )
 from engine.training.avhubert.trainer import ProcessGroup, RunContext, StepOptions, Trend
-from engine.training.avhubert.validation import try_reels
+from engine.training.avhubert.validation import score_clips
 from engine.training.checkpoints import read_tensors
 from engine.training.consistency.losses import AlignmentWeights
 from engine.weights.licences import Use, check_use
 from engine.weights.registry import hash_file
-from tests.engine.training.planted import MINI, make_reels, make_training
+from tests.engine.training.planted import MINI, make_clip_files, make_training
 
 
 @pytest.fixture(scope="module")
-def reels(tmp_path_factory: pytest.TempPathFactory) -> list[PreprocessedClip]:
-    return make_reels(tmp_path_factory.mktemp("reels"), 6)
+def clips(tmp_path_factory: pytest.TempPathFactory) -> list[PreprocessedClip]:
+    return make_clip_files(tmp_path_factory.mktemp("reels"), 6)
 
 
-def make_shop(folder: Path) -> RunContext:
+def make_context(folder: Path) -> RunContext:
     return RunContext(folder, ProcessGroup(torch.device("cpu")))
 
 
-def rate(model: AVHubert, reels: list[PreprocessedClip]) -> float:
-    own, other = try_reels(model, reels).whole
-    assert len(own) == len(reels)
+def rate(model: AVHubert, clips: list[PreprocessedClip]) -> float:
+    own, other = score_clips(model, clips).whole
+    assert len(own) == len(clips)
     return auc([trial.score for trial in own], [trial.score for trial in other])
 
 
-def test_it_learns_what_is_planted(reels: list[PreprocessedClip], tmp_path: Path) -> None:
-    """On reels never seen, own against other voices; the loss falls."""
+def test_it_learns_what_is_planted(clips: list[PreprocessedClip], tmp_path: Path) -> None:
+    """On clips never seen, own against other voices; the loss falls."""
     options = replace(
         make_training(),
         config=replace(MINI, dropout=0.0),
@@ -58,69 +58,69 @@ def test_it_learns_what_is_planted(reels: list[PreprocessedClip], tmp_path: Path
         batches=BatchOptions(size=6, length=40, max_shift=12, masks=MaskOptions(sound_share=0.3)),
         losses=LossOptions(alignment_parts=AlignmentWeights(1, 1, 0.5, 0)),
     )
-    strangers = make_reels(tmp_path / "strangers", 8, first=500)
-    model, (trend,) = train_avhubert(reels, options, make_shop(tmp_path))
-    first, last = trend.sum_up()["loss"]
+    strangers = make_clip_files(tmp_path / "strangers", 8, first=500)
+    model, (trend,) = train_avhubert(clips, options, make_context(tmp_path))
+    first, last = trend.summarise()["loss"]
     assert last < first - 1
-    untrained, trained = rate(begin_untrained(options), strangers), rate(model, strangers)
+    untrained, trained = rate(build_untrained(options), strangers), rate(model, strangers)
     assert trained > max(0.95, untrained + 0.15), (untrained, trained)
 
 
 def test_every_iteration_has_units_of_its_own_and_goes_on_or_begins_anew(
-    reels: list[PreprocessedClip], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    clips: list[PreprocessedClip], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun: list[dict[str, torch.Tensor]] = []
-    begin = train._begin
+    begin = train._initialise
 
     def note(*arguments: object) -> AVHubert:
         model = begin(*arguments)  # type: ignore[arg-type]
         begun.append({name: one.clone() for name, one in model.state_dict().items()})
         return model
 
-    monkeypatch.setattr(train, "_begin", note)
+    monkeypatch.setattr(train, "_initialise", note)
     for anew in (True, False):
         begun.clear()
         options = make_training(steps=2, anew=anew)
-        shop = make_shop(tmp_path / str(anew))
-        _, trends = train_avhubert(reels, options, shop)
-        assert len(trends) == 2 and all(trend.sum_up()["loss"] for trend in trends)
-        recipes = [train._describe_run(reels, options, number) for number in range(2)]
-        units = [read_tensors(shop.folder / f"units-{i}.safetensors", one)[0] for i, one in enumerate(recipes)]
+        context = make_context(tmp_path / str(anew))
+        _, trends = train_avhubert(clips, options, context)
+        assert len(trends) == 2 and all(trend.summarise()["loss"] for trend in trends)
+        recipes = [train._describe_run(clips, options, number) for number in range(2)]
+        units = [read_tensors(context.folder / f"units-{i}.safetensors", one)[0] for i, one in enumerate(recipes)]
         assert [len(one["centres"]) for one in units] == [8, 6]
         assert units[0]["centres"].shape[1] == 39 and units[1]["centres"].shape[1] == MINI.width
-        labels = [units[1][f"reel/{i}"] for i in range(len(reels))]
-        assert [len(one) for one in labels] == [reel.length for reel in reels]
+        labels = [units[1][f"reel/{i}"] for i in range(len(clips))]
+        assert [len(one) for one in labels] == [clip.length for clip in clips]
         assert len(torch.cat(labels).unique()) == 6
-        path = shop.folder / "iteration-0.safetensors"
+        path = context.folder / "iteration-0.safetensors"
         kept = {name.removeprefix("model/model."): one for name, one in read_tensors(path, recipes[0])[0].items()}
         went_on = all(torch.equal(kept[name], one) for name, one in begun[1].items() if name not in HEADS)
         assert went_on != anew
 
 
-def test_a_run_stopped_in_its_second_iteration_goes_on_there(reels: list[PreprocessedClip], tmp_path: Path) -> None:
+def test_a_run_stopped_in_its_second_iteration_goes_on_there(clips: list[PreprocessedClip], tmp_path: Path) -> None:
     options = make_training(steps=3)
-    unbroken, trends = train_avhubert(reels, options, make_shop(tmp_path / "one"))
+    unbroken, trends = train_avhubert(clips, options, make_context(tmp_path / "one"))
 
     def stop(name: str, step: int, losses: object) -> None:
         if (name, step) == ("iteration-1", 2):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train_avhubert(reels, options, replace(make_shop(tmp_path / "other"), on_step=stop, save_every=1))
+        train_avhubert(clips, options, replace(make_context(tmp_path / "other"), on_step=stop, save_every=1))
     seen: list[tuple[str, int]] = []
-    shop = replace(make_shop(tmp_path / "other"), on_step=lambda name, step, losses: seen.append((name, step)))
-    resumed, again = train_avhubert(reels, options, shop)
+    context = replace(make_context(tmp_path / "other"), on_step=lambda name, step, losses: seen.append((name, step)))
+    resumed, again = train_avhubert(clips, options, context)
     assert seen == [("iteration-1", 3)]
-    assert [one.sum_up() for one in again] == [one.sum_up() for one in trends]
+    assert [one.summarise() for one in again] == [one.summarise() for one in trends]
     for name, one in unbroken.state_dict().items():
         assert torch.equal(one, resumed.state_dict()[name]), name
 
 
-def test_what_is_written_loads_and_tells_how_it_was_made(reels: list[PreprocessedClip], tmp_path: Path) -> None:
+def test_what_is_written_loads_and_tells_how_it_was_made(clips: list[PreprocessedClip], tmp_path: Path) -> None:
     options = make_training(steps=1)
-    model = begin_untrained(options)
+    model = build_untrained(options)
     path = tmp_path / "runs" / "avhubert_tiny.safetensors"
-    save_avhubert(model, path, options, reels, [Trend([{"loss": 2.0}], [{"loss": 1.0}])])
+    save_avhubert(model, path, options, clips, [Trend([{"loss": 2.0}], [{"loss": 1.0}])])
     loaded = load_avhubert(path)
     assert loaded.config == replace(MINI, n_clusters=8)
     mouths, rows = np.full((20, 96, 96), 90, np.uint8), np.random.default_rng(0).normal(size=(20, 104))
@@ -136,11 +136,11 @@ def test_what_is_written_loads_and_tells_how_it_was_made(reels: list[Preprocesse
 
 
 def test_what_is_written_is_ours_and_yet_not_for_telling_speakers(
-    reels: list[PreprocessedClip], tmp_path: Path
+    clips: list[PreprocessedClip], tmp_path: Path
 ) -> None:
     path = tmp_path / "avhubert_tiny.safetensors"
     options = make_training()
-    save_avhubert(begin_untrained(options), path, options, reels, [])
+    save_avhubert(build_untrained(options), path, options, clips, [])
     with safe_open(path, "pt") as file:
         assert file.metadata()["licence"].startswith("MIT")
     assert "not Meta's" in json.loads(path.with_suffix(".json").read_text())["licence"]
@@ -171,9 +171,11 @@ def test_iterations_are_planned_from_the_usual_ones() -> None:
 
 
 def test_without_iterations_or_a_network_to_ask_there_is_nothing_to_do(
-    reels: list[PreprocessedClip], tmp_path: Path
+    clips: list[PreprocessedClip], tmp_path: Path
 ) -> None:
-    with pytest.raises(ValueError, match="no iteration"):
-        train_avhubert(reels, replace(make_training(), iterations=()), make_shop(tmp_path))
+    with pytest.raises(ValueError, match="no iterations"):
+        train_avhubert(clips, replace(make_training(), iterations=()), make_context(tmp_path))
     with pytest.raises(ValueError, match="no network"):
-        train_avhubert(reels, replace(make_training(), iterations=(ClusterOptions(8, layer=1),)), make_shop(tmp_path))
+        train_avhubert(
+            clips, replace(make_training(), iterations=(ClusterOptions(8, layer=1),)), make_context(tmp_path)
+        )

@@ -24,10 +24,10 @@ from engine.training.avhubert.trainer import (
     RunContext,
     StepOptions,
     Trend,
-    spare_memory,
-    take_steps,
+    checkpoint_layers,
+    train_steps,
 )
-from tests.engine.training.planted import MINI, make_reels, make_training
+from tests.engine.training.planted import MINI, make_clip_files, make_training
 from tests.raising import raises
 
 ROOT = Path(__file__).parents[4]
@@ -36,7 +36,7 @@ ALONE = ProcessGroup(torch.device("cpu"))
 
 @pytest.fixture(scope="module")
 def reels(tmp_path_factory: pytest.TempPathFactory) -> list[PreprocessedClip]:
-    return make_reels(tmp_path_factory.mktemp("reels"), 4)
+    return make_clip_files(tmp_path_factory.mktemp("reels"), 4)
 
 
 def stop_at(last: int) -> Callable[[str, int, Losses], None]:
@@ -54,13 +54,15 @@ def same(one: torch.nn.Module, other: torch.nn.Module) -> bool:
     return all(torch.equal(first, second) for first, second in pairs)
 
 
-def run(reels: list[PreprocessedClip], folder: Path, options: StepOptions, **shop: object) -> tuple[Pretraining, Trend]:
+def run(
+    reels: list[PreprocessedClip], folder: Path, options: StepOptions, **context: object
+) -> tuple[Pretraining, Trend]:
     torch.manual_seed(0)
-    trainee = Pretraining(AVHubert(replace(MINI, n_clusters=8)), LossOptions())
-    units = [np.arange(reel.length, dtype=np.int16) % 8 for reel in reels]
+    pretraining = Pretraining(AVHubert(replace(MINI, n_clusters=8)), LossOptions())
+    units = [np.arange(clip.length, dtype=np.int16) % 8 for clip in reels]
     source = BatchSource(reels, units, BatchOptions(size=3, length=24, max_shift=6), 1)
-    trend = take_steps(trainee, source, options, 1, RunContext(folder, ALONE, **shop), "run", {"it": 0})  # type: ignore[arg-type]
-    return trainee, trend
+    trend = train_steps(pretraining, source, options, 1, RunContext(folder, ALONE, **context), "run", {"it": 0})  # type: ignore[arg-type]
+    return pretraining, trend
 
 
 @pytest.mark.parametrize("stop", [2, 3, 5])
@@ -78,23 +80,23 @@ def test_a_stopped_run_ends_bit_for_bit_where_an_unbroken_one_does(
     )
     assert seen[0] == stop // 2 * 2 + 1 and seen[-1] == 6  # it went on from the last checkpoint
     assert same(unbroken, resumed)
-    assert other.sum_up() == trend.sum_up()
+    assert other.summarise() == trend.summarise()
 
 
 def test_a_finished_run_is_not_run_again(reels: list[PreprocessedClip], tmp_path: Path) -> None:
     options = StepOptions(steps=2, micro_batches=1)
     first, trend = run(reels, tmp_path, options)
     second, again = run(reels, tmp_path, options, on_step=stop_at(1))
-    assert same(first, second) and again.sum_up() == trend.sum_up()
+    assert same(first, second) and again.summarise() == trend.summarise()
 
 
 def test_a_run_of_other_options_is_refused(reels: list[PreprocessedClip], tmp_path: Path) -> None:
-    shop = RunContext(tmp_path, ALONE)
-    train_avhubert(reels, make_training(steps=1), shop)
+    context = RunContext(tmp_path, ALONE)
+    train_avhubert(reels, make_training(steps=1), context)
     with raises(Code.CHECKPOINT_REFUSED, match=r"options\.losses\.penalty was 10\.0 and is 1\.0"):
-        train_avhubert(reels, make_training(steps=1, losses=LossOptions(penalty=1.0)), shop)
+        train_avhubert(reels, make_training(steps=1, losses=LossOptions(penalty=1.0)), context)
     with raises(Code.CHECKPOINT_REFUSED, match="clips was"):
-        train_avhubert(reels[:3], make_training(steps=1), shop)
+        train_avhubert(reels[:3], make_training(steps=1), context)
 
 
 def test_two_processes_hold_the_same_weights_and_those_of_one(tmp_path: Path) -> None:
@@ -109,7 +111,7 @@ def test_two_processes_hold_the_same_weights_and_those_of_one(tmp_path: Path) ->
     assert losses.shape == (2, 6) and torch.isfinite(losses).all()
     assert all(torch.equal(one, second[name]) for name, one in first.items())
     alone, trends = train_avhubert(
-        make_reels(tmp_path / "reels", 4),
+        make_clip_files(tmp_path / "reels", 4),
         make_training(steps=3, micro_batches=2),
         RunContext(tmp_path / "alone", ALONE),
     )
@@ -120,11 +122,11 @@ def test_two_processes_hold_the_same_weights_and_those_of_one(tmp_path: Path) ->
 
 
 def test_micro_batches_that_cannot_be_shared_are_refused(reels: list[PreprocessedClip], tmp_path: Path) -> None:
-    shop = RunContext(tmp_path, ProcessGroup(torch.device("cpu"), 0, 2))
-    trainee = Pretraining(AVHubert(MINI), LossOptions())
-    source = BatchSource(reels, [np.zeros(reel.length, np.int16) for reel in reels], BatchOptions(), 1)
-    with pytest.raises(EngineError, match="3 micro-batches cannot be shared by 2"):
-        take_steps(trainee, source, StepOptions(micro_batches=3), 1, shop, "run", {})
+    context = RunContext(tmp_path, ProcessGroup(torch.device("cpu"), 0, 2))
+    pretraining = Pretraining(AVHubert(MINI), LossOptions())
+    source = BatchSource(reels, [np.zeros(clip.length, np.int16) for clip in reels], BatchOptions(), 1)
+    with pytest.raises(EngineError, match="3 micro-batches cannot be divided among 2"):
+        train_steps(pretraining, source, StepOptions(micro_batches=3), 1, context, "run", {})
 
 
 def test_the_statistics_of_a_step_are_the_mean_of_its_micro_batches(
@@ -138,7 +140,7 @@ def test_the_statistics_of_a_step_are_the_mean_of_its_micro_batches(
     begun = Pretraining(AVHubert(replace(MINI, n_clusters=8)), LossOptions()).train()
     before = {key: one.clone() for key, one in begun.state_dict().items()}
     source = BatchSource(
-        reels, [np.arange(reel.length) % 8 for reel in reels], BatchOptions(size=3, length=24, max_shift=6), 1
+        reels, [np.arange(clip.length) % 8 for clip in reels], BatchOptions(size=3, length=24, max_shift=6), 1
     )
     found = []
     for number in range(3):
@@ -151,17 +153,17 @@ def test_the_statistics_of_a_step_are_the_mean_of_its_micro_batches(
 
 def test_sparing_memory_changes_no_gradient(reels: list[PreprocessedClip]) -> None:
     source = BatchSource(
-        reels, [np.arange(reel.length) % 8 for reel in reels], BatchOptions(size=3, length=24, max_shift=6), 1
+        reels, [np.arange(clip.length) % 8 for clip in reels], BatchOptions(size=3, length=24, max_shift=6), 1
     )
     gradients = []
     for spares in (False, True):
         torch.manual_seed(0)
-        trainee = Pretraining(AVHubert(replace(MINI, n_clusters=8)), LossOptions()).train()
+        pretraining = Pretraining(AVHubert(replace(MINI, n_clusters=8)), LossOptions()).train()
         if spares:
-            spare_memory(trainee.model)
+            checkpoint_layers(pretraining.model)
         torch.manual_seed(1)
-        trainee(source[0])["loss"].backward()
-        gradients.append([one.grad for one in trainee.parameters()])
+        pretraining(source[0])["loss"].backward()
+        gradients.append([one.grad for one in pretraining.parameters()])
     assert all(torch.equal(one, other) for one, other in zip(*gradients, strict=True))  # dropout included
 
 
@@ -195,5 +197,5 @@ def test_a_trend_shows_the_ends() -> None:
     trend = Trend()
     for step in range(50):
         trend.add({"loss": float(step)})
-    assert trend.sum_up() == {"loss": [9.5, 39.5]}
-    assert Trend().sum_up() == {}
+    assert trend.summarise() == {"loss": [9.5, 39.5]}
+    assert Trend().summarise() == {}

@@ -1,4 +1,4 @@
-"""Probation asks the product's question of reels, with pieces of one length and a control."""
+"""Probation asks the product's question of clips, with pieces of one length and a control."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -10,19 +10,19 @@ import pytest
 from engine.evaluation.trials import Trial
 from engine.models.avhubert import AVHubert
 from engine.speech.filterbanks import normalise_rows
-from engine.training.avhubert.preprocessing import PreprocessedClip, cut_reel
-from engine.training.avhubert.validation import HeldOutResult, sum_up_probation, try_reels
+from engine.training.avhubert.preprocessing import PreprocessedClip, read_window
+from engine.training.avhubert.validation import HeldOutResult, score_clips, summarise_held_out
 from engine.training.consistency.validation import MIN_WHOLE
 from engine.types import Encoded
-from tests.engine.training.planted import make_reel, make_reels
+from tests.engine.training.planted import make_clip_file, make_clip_files
 
 
 class Reader:
     """Reads how dark the mouth is, and the filter that goes with it best."""
 
-    def __init__(self, reels: list[PreprocessedClip]):
+    def __init__(self, clips: list[PreprocessedClip]):
         self.asked: list[int] = []
-        cuts = [cut_reel(reel, 0, reel.length) for reel in reels]
+        cuts = [read_window(clip, 0, clip.length) for clip in clips]
         dark = np.concatenate([self._look(cut.mouths) for cut in cuts])
         self._filters = np.linalg.lstsq(self._hear([normalise_rows(cut.energies) for cut in cuts]), dark, rcond=None)[0]
 
@@ -48,34 +48,37 @@ class Reader:
 
 
 @pytest.fixture(scope="module")
-def reels(tmp_path_factory: pytest.TempPathFactory) -> list[PreprocessedClip]:
+def clips(tmp_path_factory: pytest.TempPathFactory) -> list[PreprocessedClip]:
     folder = tmp_path_factory.mktemp("reels")
-    return [*(make_reel(folder, i, 210 + 10 * i) for i in range(6)), make_reel(folder, 9, MIN_WHOLE - 1)]
+    return [
+        *(make_clip_file(folder, i, 210 + 10 * i) for i in range(6)),
+        make_clip_file(folder, 9, MIN_WHOLE - 1),
+    ]
 
 
-def test_a_reader_of_the_motion_is_found_out_and_the_control_knows_nothing(reels: list[PreprocessedClip]) -> None:
-    reader = Reader(reels)
-    found = try_reels(cast(AVHubert, reader), reels)
-    figures = sum_up_probation([found])
+def test_a_reader_of_the_motion_is_found_out_and_the_control_knows_nothing(clips: list[PreprocessedClip]) -> None:
+    reader = Reader(clips)
+    found = score_clips(cast(AVHubert, reader), clips)
+    figures = summarise_held_out([found])
     assert reader.asked.count(MIN_WHOLE) == 2 * 12  # every piece by itself, in order and shuffled
-    assert min(reader.asked) == MIN_WHOLE  # the reel that is too short is not judged
+    assert min(reader.asked) == MIN_WHOLE  # the clip that is too short is not judged
     auc = {name: one["auc"] for name, one in figures.items() if isinstance(one, dict)}
     assert auc["whole"] > 0.9 and auc["pieces_of_4_s"] > 0.9 and 0.25 < auc["shuffled_pieces"] < 0.75, auc
     whole = figures["whole"]
     assert isinstance(whole, dict) and whole["n_own"] == 6 and whole["ci"][0] <= whole["auc"] <= whole["ci"][1]
 
 
-def test_pieces_are_held_against_other_speakers_alone(reels: list[PreprocessedClip]) -> None:
-    found = try_reels(cast(AVHubert, Reader(reels)), reels)
+def test_pieces_are_held_against_other_speakers_alone(clips: list[PreprocessedClip]) -> None:
+    found = score_clips(cast(AVHubert, Reader(clips)), clips)
     own, other = found.pieces
     assert len(own) == 12 and all(trial.face == trial.voice for trial in own)
     assert other and all(trial.face != trial.voice for trial in other)
 
 
 def test_reels_are_judged_as_they_were_published(tmp_path: Path) -> None:
-    planted = make_reels(tmp_path, 3)
-    late = [replace(make_reel(tmp_path / "late", i, 130, late=5), late=5) for i in range(3)]
-    (own, _) = try_reels(cast(AVHubert, Reader(planted)), late).whole
+    planted = make_clip_files(tmp_path, 3)
+    late = [replace(make_clip_file(tmp_path / "late", i, 130, late=5), late=5) for i in range(3)]
+    (own, _) = score_clips(cast(AVHubert, Reader(planted)), late).whole
     assert [trial.offset for trial in own] == [5, 5, 5]
 
 
@@ -84,5 +87,5 @@ def test_the_trials_of_all_folds_are_pooled() -> None:
         return [Trial(name, name, name, score, 0)], [Trial(name, "z", name, 0.5, 0)]
 
     folds = [HeldOutResult(*[tried(name, score)] * 3) for name, score in (("a", 0.9), ("b", 0.1))]
-    figures = sum_up_probation(folds)
+    figures = summarise_held_out(folds)
     assert [(one["auc"], one["n_own"], one["n_other"]) for one in figures.values()] == [(0.5, 2, 2)] * 3  # type: ignore[index]

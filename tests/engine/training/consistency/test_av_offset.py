@@ -8,7 +8,7 @@ import pytest
 
 from engine.models.compact import CompactConsistency
 from engine.training.clips import TrainingClip, shift_sound
-from engine.training.consistency.av_offset import MAX_SHIFT, MIN_AGREEING, estimate_lateness
+from engine.training.consistency.av_offset import MAX_SHIFT, MIN_AGREEING, estimate_av_offsets
 from engine.types import Encoded
 from tests.engine.training.planted import make_clip
 
@@ -42,7 +42,7 @@ def plant(seed: int, late: int, source: str = "lab", clear: bool = True, n_frame
 
 def estimate(clips: Sequence[TrainingClip], reader: Reader | None = None) -> list[int]:
     model = cast(CompactConsistency, reader or Reader())
-    return estimate_lateness(clips, [model] * len(clips))
+    return estimate_av_offsets(clips, [model] * len(clips))
 
 
 @pytest.mark.parametrize("late", [-MAX_SHIFT, -2, 0, 3, MAX_SHIFT])
@@ -76,7 +76,7 @@ def test_a_clip_with_too_few_real_frames_is_left_alone() -> None:
 
 def test_each_clip_is_heard_by_its_own_model() -> None:
     clips, readers = [plant(1, 2), plant(2, 3)], [Reader(), Reader(blind=True)]
-    assert estimate_lateness(clips, cast(list[CompactConsistency], readers)) == [2, 0]
+    assert estimate_av_offsets(clips, cast(list[CompactConsistency], readers)) == [2, 0]
     assert [reader.used for reader in readers] == [1, 1]
     with pytest.raises(ValueError):
-        estimate_lateness(clips, cast(list[CompactConsistency], readers[:1]))
+        estimate_av_offsets(clips, cast(list[CompactConsistency], readers[:1]))

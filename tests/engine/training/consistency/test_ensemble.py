@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from engine.evaluation.trials import TrialClip, cut_windows, try_other_voices, try_own_voices
+from engine.evaluation.trials import TrialClip, cut_windows, score_other_voices, score_own_voices
 from engine.metrics import auc
 from engine.models.compact import N_SPEECH, CompactConsistency
 from engine.training.consistency import ensemble
@@ -40,22 +40,22 @@ def stop_at(last: int) -> Callable[[int], None]:
     return on_step
 
 
-def rate(trainee: MemberState) -> tuple[float, float]:
+def rate(state: MemberState) -> tuple[float, float]:
     """AUC of own against other voices in windows of 1.2 s, and the alignment loss, on clips never trained on."""
-    model, tried, clips = CompactConsistency.of([trainee.member]), [], make_clips(10, first=500)
+    model, tried, clips = CompactConsistency.of([state.member]), [], make_clips(10, first=500)
     for clip in clips:
         speech = clip.mel.reshape(-1, N_SPEECH)
         encoded = model.encode(clip.lips, speech)
         tried.append(TrialClip(clip.name, clip.name, "", clip.name, clip.lips, speech, clip.real, encoded))
     windows = cut_windows(tried, 30, model.encode)
-    own, other = try_own_voices(windows), try_other_voices(windows)
+    own, other = score_own_voices(windows), score_other_voices(windows)
     batch = ConsistencyWindows(clips, WindowOptions()).draw(
         16, np.random.default_rng(0), [np.zeros(len(clip.real), np.int64) for clip in clips]
     )
     with torch.no_grad():
         faces, voices = torch.from_numpy(batch.lips), torch.from_numpy(batch.speech)
-        real = torch.from_numpy(batch.real)[:, trainee.member.reach : -trainee.member.reach]
-        loss = AlignmentLoss()(trainee.member.lips(faces), trainee.member.speech(voices), real)
+        real = torch.from_numpy(batch.real)[:, state.member.reach : -state.member.reach]
+        loss = AlignmentLoss()(state.member.lips(faces), state.member.speech(voices), real)
     return auc([trial.score for trial in own], [trial.score for trial in other]), float(loss)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from engine.training.consistency.ensemble import MemberOptions, MemberTraining, run_jobs
+from engine.training.consistency.ensemble import MemberOptions, MemberTraining, train_all
 from tests.engine.training.planted import make_clips
 
 TINY = MemberOptions(steps=2, batch=4)  # processes of their own train at full width
@@ -29,8 +29,8 @@ def test_two_processes_train_the_members_that_one_does(tmp_path: Path, monkeypat
     monkeypatch.setattr("os.cpu_count", lambda: 2)
     alone: list[tuple[str, int]] = []
     apart: list[tuple[str, int]] = []
-    one = run_jobs(make_jobs(), tmp_path / "one", "cpu", 1, lambda name, step: alone.append((name, step)))
-    two = run_jobs(make_jobs(), tmp_path / "two", "cpu", 2, lambda name, step: apart.append((name, step)))
+    one = train_all(make_jobs(), tmp_path / "one", "cpu", 1, lambda name, step: alone.append((name, step)))
+    two = train_all(make_jobs(), tmp_path / "two", "cpu", 2, lambda name, step: apart.append((name, step)))
     assert alone == [("member-0", 1), ("member-0", 2), ("member-1", 1), ("member-1", 2)]
     assert sorted(apart) == alone
     for first, second in zip(one, two, strict=True):
@@ -46,7 +46,7 @@ def test_a_failing_process_ends_the_others_and_says_what_failed(tmp_path: Path) 
     broken = replace(bad, clips=tuple(replace(clip, lips=clip.lips[:, 1:]) for clip in bad.clips))
     steps: list[int] = []
     with pytest.raises(ValueError, match="broadcast"):
-        run_jobs([endless, broken, endless], tmp_path, "cpu", 2, lambda name, step: steps.append(step))
+        train_all([endless, broken, endless], tmp_path, "cpu", 2, lambda name, step: steps.append(step))
     assert not (tmp_path / "member-1.checkpoint").exists()
 
 
@@ -54,5 +54,5 @@ def test_a_failure_in_the_only_process_surfaces_too(tmp_path: Path) -> None:
     good, bad = make_jobs()
     broken = replace(bad, clips=tuple(replace(clip, lips=clip.lips[:, 1:]) for clip in bad.clips))
     with pytest.raises(ValueError, match="broadcast"):
-        run_jobs([good, broken], tmp_path, "cpu", 1, lambda name, step: None)
+        train_all([good, broken], tmp_path, "cpu", 1, lambda name, step: None)
     assert (tmp_path / "member-0.checkpoint").exists()

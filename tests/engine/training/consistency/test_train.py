@@ -9,8 +9,8 @@ from engine.calibration.builder import DraftOptions, draft
 from engine.calibration.records import Task
 from engine.calibration.trials import TrialOptions, read_trials
 from engine.features.records import ClipFeatures
-from engine.training.consistency.train import STAND_INS
-from engine.training.style.validation import STYLE_STAND_INS, score_left_out
+from engine.training.consistency.train import SCORED_BY
+from engine.training.style.validation import EMBEDDED_BY, score_held_out
 from engine.weights.registry import hash_file
 from tests.engine.evaluation.speakers.people import draw_people, gather
 from tests.engine.training.planted import make_clip
@@ -41,7 +41,7 @@ def test_a_validation_keeps_the_scores_of_clips_by_networks_that_never_saw_them(
     result = bench.run([bench.add(clip) for clip in clips], "--validate", "--scores", str(bench.folder / "scores.json"))
     assert result.exit_code == 0, (result.output, result.exception)
     trials = read_trials(bench.folder / "scores.json")
-    assert (trials.task, trials.recipe, trials.scored_by) == (Task.CONSISTENCY, "", STAND_INS)
+    assert (trials.task, trials.recipe, trials.scored_by) == (Task.CONSISTENCY, "", SCORED_BY)
     assert trials.manifest_sha256 == hash_file(bench.folder / "clips.csv")
     assert (trials.n_clips, trials.n_abstained) == (8, 0)
     assert set(trials.people[trials.same, 0]) == {clip.speaker for clip in clips}
@@ -59,8 +59,8 @@ def test_people_meet_those_of_their_own_fold_alone_and_can_be_calibrated(task: T
         drawn = draw_people(n_people, 3, per_session=2, noise=1.5, seed=fold)
         named = [replace(one, row=replace(one.row, speaker=f"{fold} {one.row.speaker}")) for one in drawn]
         folds.append(gather(*named))
-    trials = score_left_out(folds, task, "ab" * 32, TrialOptions(pools_s=(1.0, 2.0)))
-    assert (trials.recipe, trials.scored_by, trials.n_clips) == ("", STYLE_STAND_INS, 16 * 6)
+    trials = score_held_out(folds, task, "ab" * 32, TrialOptions(pools_s=(1.0, 2.0)))
+    assert (trials.recipe, trials.scored_by, trials.n_clips) == ("", EMBEDDED_BY, 16 * 6)
     assert trials.gallery_size == (4 if task == Task.IDENTIFICATION else 0)
     assert all(one.split()[0] == other.split()[0] for one, other in trials.people)
     assert len({one.split()[0] for one in trials.people[:, 0]}) == 3

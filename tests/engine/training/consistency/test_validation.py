@@ -17,8 +17,8 @@ from engine.training.consistency.validation import (
     _limit_speakers,
     encode_by_context,
     encode_by_members,
-    sum_up,
-    try_fold,
+    score_fold,
+    summarise_folds,
 )
 from engine.types import Encoded
 from tests.engine.training.planted import make_clip, make_clips, shrink_members
@@ -46,11 +46,11 @@ def deaf(lips: np.ndarray, speech: np.ndarray) -> Encoded:
 
 @pytest.fixture(scope="module")
 def fold() -> HeldOutTrials:
-    return try_fold(make_clips(8), hear)
+    return score_fold(make_clips(8), hear)
 
 
 def test_a_perfect_ear_has_perfect_figures(fold: HeldOutTrials) -> None:
-    figures = sum_up([fold])
+    figures = summarise_folds([fold])
     whole, offsets = figures["whole"], figures["offsets"]
     assert isinstance(whole, dict) and isinstance(offsets, dict)
     assert (whole["auc"], whole["eer"], whole["n_own"], whole["n_other"]) == (1.0, 0.0, 8, 56)
@@ -64,22 +64,22 @@ def test_a_perfect_ear_has_perfect_figures(fold: HeldOutTrials) -> None:
 
 
 def test_shuffled_faces_and_deaf_models_are_worth_nothing(fold: HeldOutTrials) -> None:
-    shuffled = sum_up([fold])["shuffled"]
+    shuffled = summarise_folds([fold])["shuffled"]
     assert isinstance(shuffled, dict) and 0.2 < shuffled["auc"] < 0.8
-    whole = sum_up([try_fold(make_clips(8), deaf, fast=True)])["whole"]
+    whole = summarise_folds([score_fold(make_clips(8), deaf, fast=True)])["whole"]
     assert isinstance(whole, dict) and 0.2 < whole["auc"] < 0.8
 
 
 def test_folds_are_pooled_and_fast_figures_are_the_whole_clips_alone() -> None:
-    folds = [try_fold(make_clips(n, first=100 * n), hear, fast=True) for n in (4, 6)]
-    assert list(sum_up(folds)) == ["whole"]
-    whole = sum_up(folds)["whole"]
+    folds = [score_fold(make_clips(n, first=100 * n), hear, fast=True) for n in (4, 6)]
+    assert list(summarise_folds(folds)) == ["whole"]
+    whole = summarise_folds(folds)["whole"]
     assert isinstance(whole, dict) and (whole["n_own"], whole["n_other"]) == (4 + 6, 12 + 30)
 
 
 def test_short_clips_are_not_judged_whole_but_give_windows() -> None:
     clips = [make_clip(i, MIN_WHOLE if i < 3 else MIN_WHOLE - 1) for i in range(6)]
-    tried = try_fold(clips, hear)
+    tried = score_fold(clips, hear)
     assert {trial.face for trial in tried.whole[0]} == {"0.mp4", "1.mp4", "2.mp4"}
     assert {trial.face for trial in tried.windows[3][0]} == {f"{i}.mp4" for i in range(6)}
 
@@ -92,19 +92,19 @@ def test_nobodys_clips_outnumber_the_others_in_windows() -> None:
 
 def test_unknown_speakers_of_a_source_are_never_each_others_other_voice() -> None:
     clips = [make_clip(i, 120, source="web", speaker="") for i in range(4)] + [make_clip(9, 120, speaker="lab_9")]
-    tried = try_fold(clips, hear, fast=True)
+    tried = score_fold(clips, hear, fast=True)
     assert len(tried.whole[1]) == 8  # each of the four against the fifth, and back
     assert all("9.mp4" in (trial.face, trial.voice) for trial in tried.whole[1])
 
 
-def make_trainee(monkeypatch: pytest.MonkeyPatch, seed: int = 0) -> MemberState:
+def make_state(monkeypatch: pytest.MonkeyPatch, seed: int = 0) -> MemberState:
     shrink_members(monkeypatch)
     torch.manual_seed(seed)
-    trainee = MemberState(MemberOptions())
-    for tensor in trainee.parameters():
+    state = MemberState(MemberOptions())
+    for tensor in state.parameters():
         if tensor.ndim:
             torch.nn.init.normal_(tensor, std=0.3)
-    return trainee.eval()
+    return state.eval()
 
 
 def rows_of(clip: TrainingClip) -> tuple[np.ndarray, np.ndarray]:
@@ -112,23 +112,23 @@ def rows_of(clip: TrainingClip) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_the_context_layers_give_unit_rows_for_every_frame(monkeypatch: pytest.MonkeyPatch) -> None:
-    trainee, clip = make_trainee(monkeypatch), make_clip(0, 77)
-    encoded = encode_by_context([trainee])(*rows_of(clip))
+    state, clip = make_state(monkeypatch), make_clip(0, 77)
+    encoded = encode_by_context([state])(*rows_of(clip))
     assert encoded.lips.shape == encoded.speech.shape == (77, 24)
     for rows in (encoded.lips, encoded.speech):
         assert np.allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-5)
     assert (encoded.lips_weight == 1).all()
     with torch.no_grad():
-        for tensor in trainee.prediction.context[0].parameters():
+        for tensor in state.prediction.context[0].parameters():
             tensor.zero_()
-    assert not np.allclose(encode_by_context([trainee])(*rows_of(clip)).lips, encoded.lips, atol=1e-3)
+    assert not np.allclose(encode_by_context([state])(*rows_of(clip)).lips, encoded.lips, atol=1e-3)
     later = replace(clip, lips=clip.lips[:60], mel=clip.mel[:240], real=clip.real[:60])
-    assert len(encode_by_context([trainee])(*rows_of(later)).lips) == 60
+    assert len(encode_by_context([state])(*rows_of(later)).lips) == 60
 
 
 def test_members_embed_as_the_product_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    trainees, clip = [make_trainee(monkeypatch, seed) for seed in (0, 1)], make_clip(0, 50)
-    found = encode_by_members(trainees)(*rows_of(clip))
-    wanted = CompactConsistency.of([trainee.member for trainee in trainees]).encode(*rows_of(clip))
+    states, clip = [make_state(monkeypatch, seed) for seed in (0, 1)], make_clip(0, 50)
+    found = encode_by_members(states)(*rows_of(clip))
+    wanted = CompactConsistency.of([state.member for state in states]).encode(*rows_of(clip))
     assert found.lips.shape == (50, 24) and np.array_equal(found.lips, wanted.lips)
     assert np.array_equal(found.speech, wanted.speech)

@@ -3,10 +3,16 @@
 import numpy as np
 import pytest
 
-from engine.training.style.augmentation import DISTORT, Distortion, distort, resample, smooth
+from engine.training.style.augmentation import AUGMENT, Augmentation, augment, resample, smooth
 
-JUMPING = {Distortion.SHUFFLED, Distortion.SWAPPED}
-SMOOTH = {Distortion.WANDERING, Distortion.WARPED, Distortion.SLOWED, Distortion.SMOOTHED, Distortion.SMOOTH_SHUFFLED}
+JUMPING = {Augmentation.SHUFFLED, Augmentation.SWAPPED}
+SMOOTH = {
+    Augmentation.WANDERING,
+    Augmentation.WARPED,
+    Augmentation.SLOWED,
+    Augmentation.SMOOTHED,
+    Augmentation.SMOOTH_SHUFFLED,
+}
 
 
 def make_windows(n: int = 6, length: int = 31) -> np.ndarray:
@@ -21,39 +27,39 @@ def jump(windows: np.ndarray) -> float:
     return float((np.abs(np.diff(windows, axis=1)).max((1, 2)) / (windows.std(1).max(1) + 1e-6)).mean())
 
 
-@pytest.mark.parametrize("kind", list(Distortion))
-def test_shape_stays_and_chance_alone_decides(kind: Distortion) -> None:
+@pytest.mark.parametrize("kind", list(Augmentation))
+def test_shape_stays_and_chance_alone_decides(kind: Augmentation) -> None:
     windows = make_windows()
     kept = windows.copy()
-    first, second, third = (DISTORT[kind](windows, np.random.default_rng(seed)) for seed in (1, 1, 2))
+    first, second, third = (AUGMENT[kind](windows, np.random.default_rng(seed)) for seed in (1, 1, 2))
     assert first.shape == windows.shape
     assert first.dtype == np.float32
     assert np.isfinite(first).all()
     np.testing.assert_array_equal(windows, kept)
     np.testing.assert_array_equal(first, second)
     assert not np.allclose(first, windows)
-    if kind not in (Distortion.REVERSED, Distortion.SMOOTHED):
+    if kind not in (Augmentation.REVERSED, Augmentation.SMOOTHED):
         assert not np.array_equal(first, third)
 
 
-@pytest.mark.parametrize("kind", [Distortion.SHUFFLED, Distortion.REVERSED, Distortion.SWAPPED])
-def test_the_same_frames_in_another_order(kind: Distortion) -> None:
+@pytest.mark.parametrize("kind", [Augmentation.SHUFFLED, Augmentation.REVERSED, Augmentation.SWAPPED])
+def test_the_same_frames_in_another_order(kind: Augmentation) -> None:
     windows = make_windows()
-    moved = DISTORT[kind](windows, np.random.default_rng(0))
+    moved = AUGMENT[kind](windows, np.random.default_rng(0))
     np.testing.assert_array_equal(np.sort(moved, axis=1), np.sort(windows, axis=1))
 
 
 def test_a_frozen_window_is_one_of_its_frames() -> None:
     windows = make_windows()
-    frozen = DISTORT[Distortion.FROZEN](windows, np.random.default_rng(0))
+    frozen = AUGMENT[Augmentation.FROZEN](windows, np.random.default_rng(0))
     assert (frozen == frozen[:, :1]).all()
     assert all((frozen[i, 0] == windows[i]).all(1).any() for i in range(len(windows)))
 
 
 def test_speed_changes_as_told() -> None:
     ramp = np.tile(np.arange(31, dtype=np.float32)[None, :, None], (20, 1, 1))
-    fast = np.abs(np.diff(DISTORT[Distortion.HASTENED](ramp, np.random.default_rng(0))[:, :10, 0], axis=1))
-    slow = np.diff(DISTORT[Distortion.SLOWED](ramp, np.random.default_rng(0))[..., 0], axis=1)
+    fast = np.abs(np.diff(AUGMENT[Augmentation.HASTENED](ramp, np.random.default_rng(0))[:, :10, 0], axis=1))
+    slow = np.diff(AUGMENT[Augmentation.SLOWED](ramp, np.random.default_rng(0))[..., 0], axis=1)
     assert (fast > 1.29).all()
     assert (fast < 2.21).all()
     assert (slow > 0.44).all()
@@ -63,7 +69,8 @@ def test_speed_changes_as_told() -> None:
 def test_random_phases_keep_the_spectra() -> None:
     windows = make_windows()
     spectra = [
-        np.abs(np.fft.rfft(w, axis=1)) for w in (windows, DISTORT[Distortion.PHASES](windows, np.random.default_rng(0)))
+        np.abs(np.fft.rfft(w, axis=1))
+        for w in (windows, AUGMENT[Augmentation.PHASES](windows, np.random.default_rng(0)))
     ]
     np.testing.assert_allclose(spectra[0][:, :15], spectra[1][:, :15], atol=1e-3)
 
@@ -72,15 +79,15 @@ def test_smooth_ones_leave_no_jump() -> None:
     windows = make_windows(40)
     own = jump(windows)
     for kind in SMOOTH:
-        assert jump(DISTORT[kind](windows, np.random.default_rng(0))) < 2 * own, kind
+        assert jump(AUGMENT[kind](windows, np.random.default_rng(0))) < 2 * own, kind
     for kind in JUMPING:
-        assert jump(DISTORT[kind](windows, np.random.default_rng(0))) > 1.2 * own, kind
+        assert jump(AUGMENT[kind](windows, np.random.default_rng(0))) > 1.2 * own, kind
 
 
 def test_every_kind_is_drawn() -> None:
     windows = np.random.default_rng(0).normal(size=(300, 31, 2)).astype(np.float32)
-    kinds = (Distortion.FROZEN, Distortion.REVERSED)
-    made = distort(windows, kinds, np.random.default_rng(0))
+    kinds = (Augmentation.FROZEN, Augmentation.REVERSED)
+    made = augment(windows, kinds, np.random.default_rng(0))
     frozen = (made == made[:, :1]).all((1, 2))
     assert 100 < frozen.sum() < 200
     np.testing.assert_array_equal(made[~frozen], windows[~frozen, ::-1])

@@ -3,7 +3,7 @@
 import numpy as np
 
 from engine.faces.face_crops import SIZE
-from engine.training.style.augmentation import StillFace, recast
+from engine.training.style.augmentation import StillFace, swap_identity
 
 
 def make_points(width: float = 20.0, seed: int = 0) -> np.ndarray:
@@ -38,7 +38,7 @@ def test_the_picture_follows_the_landmarks() -> None:
     points = make_points()
     still = StillFace(draw_dot(points[53]), points)
     motion = make_motion(points)
-    made = recast(still, motion, keep_shape=True)
+    made = swap_identity(still, motion, keep_shape=True)
     assert made.pictures.shape == (9, SIZE, SIZE)
     found = np.array([find_dot(picture) for picture in made.pictures])
     wanted = motion[:, 53] - np.median(motion[:, 53], axis=0) + points[53]
@@ -50,7 +50,7 @@ def test_a_face_takes_on_the_shape_or_keeps_its_own() -> None:
     corner = 0
     still = StillFace(draw_dot(own[corner]), own)
     motion = np.repeat(other[None], 3, axis=0)
-    kept, taken = (find_dot(recast(still, motion, keep).pictures[0]) for keep in (True, False))
+    kept, taken = (find_dot(swap_identity(still, motion, keep).pictures[0]) for keep in (True, False))
     np.testing.assert_allclose(kept, own[corner], atol=0.7)
     np.testing.assert_allclose(taken, other[corner], atol=1.0)
 
@@ -58,6 +58,6 @@ def test_a_face_takes_on_the_shape_or_keeps_its_own() -> None:
 def test_a_motionless_clip_gives_a_motionless_face() -> None:
     points = make_points()
     still = StillFace(np.random.default_rng(0).integers(0, 256, (SIZE, SIZE)).astype(np.uint8), points)
-    made = recast(still, np.repeat(points[None], 4, axis=0), keep_shape=True)
+    made = swap_identity(still, np.repeat(points[None], 4, axis=0), keep_shape=True)
     assert (made.pictures == made.pictures[0]).all() and (made.points == made.points[0]).all()
     np.testing.assert_allclose(made.pictures[0].astype(int), still.picture.astype(int), atol=2)

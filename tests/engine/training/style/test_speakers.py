@@ -91,7 +91,7 @@ def test_who_is_not_told_is_a_person_of_its_own() -> None:
 
 def test_faces_that_were_not_cut_are_a_mistake() -> None:
     made = make_person_clip(1, n_frames=30)
-    with pytest.raises(ValueError, match=r"a\.mp4 were not cut: extract with `cut_faces`"):
+    with pytest.raises(ValueError, match=r"a\.mp4 were not cropped: extract features with `cut_faces`"):
         build_spoken_clip(observe(observe_person(made, flag(30), cut=False)), made.row)
 
 

@@ -12,7 +12,7 @@ import torch
 from engine.metrics import auc, eer
 from engine.models.dvp import DVP, StyleMember
 from engine.training.style import train
-from engine.training.style.augmentation import DISTORT, TRAINED, Distortion
+from engine.training.style.augmentation import AUGMENT, TRAINED, Augmentation
 from engine.training.style.speakers import SpokenClip, fit_bases
 from engine.training.style.train import (
     DynamicsOptions,
@@ -208,7 +208,7 @@ def test_the_adversary_grows_from_nothing_to_its_strength(
             strengths.append(strength)
             return super().forward(rows, strength)
 
-    monkeypatch.setattr(train, "Member", Watched)
+    monkeypatch.setattr(train, "StyleMember", Watched)
     options = replace(PLAIN, steps=10, adversary=0.4)
     train_member(make_source(people, options), options, 0, "cpu", lambda step: None)
     wanted = [0.4 * (2 / (1 + np.exp(-10 * step / 10)) - 1) for step in range(10)]
@@ -235,7 +235,7 @@ def test_a_part_that_is_off_is_not_trained(
             sizes.append(len(rows))
             return super().forward(rows, strength)
 
-    monkeypatch.setattr(train, "Member", Watched)
+    monkeypatch.setattr(train, "StyleMember", Watched)
     options = replace(PLAIN, steps=3, **change)  # type: ignore[arg-type]
     member = train_member(make_source(people, options), options, 0, "cpu", lambda step: None)
     for part in ("natural", "appearance", "outlet"):
@@ -247,7 +247,7 @@ def test_without_recasts_no_face_is_made(people: list[SpokenClip], monkeypatch: 
     def refuse(*arguments: object) -> None:
         raise AssertionError("a face was made")
 
-    monkeypatch.setattr(train, "recast", refuse)
+    monkeypatch.setattr(train, "swap_identity", refuse)
     draw(make_source(people, PLAIN))
     with pytest.raises(AssertionError, match="a face was made"):
         make_source(people, replace(PLAIN, recasts=1))
@@ -281,15 +281,17 @@ def test_strangers_are_told_apart_by_how_they_move(trained: DVP, strangers: list
 @pytest.mark.parametrize(
     "kind",
     [
-        *(kind for kind in TRAINED if kind != Distortion.SWAPPED),  # two cuts in a second leave most of it as it was
-        Distortion.WANDERING,  # this and the next are new to the network
-        Distortion.SMOOTH_SHUFFLED,
+        *(kind for kind in TRAINED if kind != Augmentation.SWAPPED),  # two cuts in a second leave most of it as it was
+        Augmentation.WANDERING,  # this and the next are new to the network
+        Augmentation.SMOOTH_SHUFFLED,
     ],
 )
-def test_motion_that_was_distorted_is_less_natural(trained: DVP, strangers: list[SpokenClip], kind: Distortion) -> None:
+def test_motion_that_was_distorted_is_less_natural(
+    trained: DVP, strangers: list[SpokenClip], kind: Augmentation
+) -> None:
     windows = cut_windows(trained, strangers)
     untouched = trained.embed_windows(windows)[1]
-    distorted = trained.embed_windows(DISTORT[kind](windows, np.random.default_rng(0)))[1]
+    distorted = trained.embed_windows(AUGMENT[kind](windows, np.random.default_rng(0)))[1]
     assert auc(untouched, distorted) > 0.75
     assert untouched.mean() > 0 > distorted.mean()
 
@@ -298,7 +300,7 @@ def test_distorted_motion_is_nobodys(trained: DVP) -> None:
     known = make_windows(make_people(16))
     windows = cut_windows(trained, known)
     untouched = trained.embed_windows(windows)[0]
-    distorted = trained.embed_windows(DISTORT[Distortion.REVERSED](windows, np.random.default_rng(0)))[0]
+    distorted = trained.embed_windows(AUGMENT[Augmentation.REVERSED](windows, np.random.default_rng(0)))[0]
     among = [float((own @ own.T)[~np.eye(len(own), dtype=bool)].mean()) for own in (untouched, distorted)]
     assert among[1] > among[0] + 0.2  # all of them lie about one direction, whoever moved
     speakers = np.array([clip.speaker for clip in known])

@@ -12,28 +12,28 @@ import pytest
 import torch
 
 from engine.datasets.manifest import Row
-from engine.evaluation.speakers.metrics import tell_following, tell_recognition
+from engine.evaluation.speakers.metrics import measure_following, measure_recognition
 from engine.faces.face_crops import AlignedFaces
 from engine.models.dvp import DVP, StyleMember
 from engine.training.style import validation
-from engine.training.style.augmentation import Distortion, recast
+from engine.training.style.augmentation import Augmentation, swap_identity
 from engine.training.style.speakers import SpokenClip, fit_bases
 from engine.training.style.validation import (
     FACE_SWAP,
     REENACTMENT,
     UNTOUCHED,
-    Looks,
+    EmbeddingsByMethod,
     ValidationEmbeddings,
     cut_windows,
+    embed_all_methods,
+    embed_first_windows,
     group_evidence,
-    look_at,
-    look_at_all,
-    measure_looks,
+    measure_folds,
 )
 from tests.engine.training.style.planted_people import MINI, forge, make_people
 
 N_PEOPLE, N_SESSIONS, PER_SESSION = 3, 4, 8
-FROZEN = str(Distortion.FROZEN)
+FROZEN = str(Augmentation.FROZEN)
 Direct = Callable[[int, int], int]
 """Of the motion's owner and the face's: whose direction the vector has."""
 
@@ -54,15 +54,15 @@ def model(clips: list[SpokenClip]) -> DVP:
 @pytest.fixture(autouse=True)
 def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
     """Intervals are the business of others."""
-    for tell in (tell_recognition, tell_following):
+    for tell in (measure_recognition, measure_following):
         monkeypatch.setattr(validation, tell.__name__, partial(tell, n=20))
 
 
-def draw_looks(first: int = 0, noise: float = 0.0, **methods: tuple[float, Direct]) -> Looks:
+def draw_looks(first: int = 0, noise: float = 0.0, **methods: tuple[float, Direct]) -> EmbeddingsByMethod:
     """Looks at three people who each have a direction; methods with the mean of their evidence and whose it is."""
     rng = np.random.default_rng(first)
     wanted: Mapping[str, tuple[float, Direct]] = {UNTOUCHED: (2.0, take_motion), **methods}
-    looks: Looks = {method: [] for method in wanted}
+    looks: EmbeddingsByMethod = {method: [] for method in wanted}
     for number in range(N_PEOPLE * N_SESSIONS * PER_SESSION):
         person, session = number // (N_SESSIONS * PER_SESSION), number // PER_SESSION % N_SESSIONS
         other = (person + 1) % N_PEOPLE
@@ -98,12 +98,12 @@ def mark(row: Row, method: str, donor: Row) -> Row:
     return replace(made, motion_owner=row.speaker, face_owner=donor.speaker, donor_path=donor.path)
 
 
-def measure(*folds: Looks) -> dict[str, Any]:
-    return measure_looks(folds, 1)
+def measure(*folds: EmbeddingsByMethod) -> dict[str, Any]:
+    return measure_folds(folds, 1)
 
 
 def test_the_first_window_of_each_clip_is_looked_at(model: DVP, clips: list[SpokenClip]) -> None:
-    looks = look_at(model, clips)
+    looks = embed_first_windows(model, clips)
     assert [look.row for look in looks] == [clip.row for clip in clips]
     assert [look.seconds for look in looks] == [31 / 25] * 8 + [26 / 25] * 4
     for look, clip in zip(looks[:8], clips, strict=False):
@@ -120,8 +120,8 @@ def test_a_shorter_clip_fills_a_window(model: DVP, clips: list[SpokenClip]) -> N
 
 
 def test_all_is_looked_at_and_what_was_made_says_so(model: DVP, clips: list[SpokenClip]) -> None:
-    looks = look_at_all(model, clips, 1)
-    assert list(looks) == [UNTOUCHED, *Distortion, FACE_SWAP, REENACTMENT]
+    looks = embed_all_methods(model, clips, 1)
+    assert list(looks) == [UNTOUCHED, *Augmentation, FACE_SWAP, REENACTMENT]
     assert [look.row for look in looks[UNTOUCHED]] == [clip.row for clip in clips]
     for method, own in looks.items():
         assert [look.row.session for look in own] == [clip.row.session for clip in clips]
@@ -138,10 +138,10 @@ def test_swaps_have_one_other_persons_face_and_their_own_motion(
 
     def watch(still: Any, points: np.ndarray, keep_shape: bool) -> AlignedFaces:
         made.append((still.picture, points, keep_shape))
-        return recast(still, points, keep_shape)
+        return swap_identity(still, points, keep_shape)
 
-    monkeypatch.setattr(validation, "recast", watch)
-    looks = look_at_all(model, clips, 1)
+    monkeypatch.setattr(validation, "swap_identity", watch)
+    looks = embed_all_methods(model, clips, 1)
     assert [keep_shape for *_, keep_shape in made] == [False] * 12 + [True] * 12
     swapped = [*looks[FACE_SWAP], *looks[REENACTMENT]]
     by_path = {clip.row.path: clip for clip in clips}
@@ -158,11 +158,11 @@ def test_swaps_have_one_other_persons_face_and_their_own_motion(
 
 def test_clips_that_were_forged_before_are_looked_at_as_they_are(model: DVP, clips: list[SpokenClip]) -> None:
     forged = [forge(clips[0], clips[4], "a.mp4"), forge(clips[4], clips[0], "b.mp4")]
-    looks = look_at_all(model, [*clips, *forged], 1)
+    looks = embed_all_methods(model, [*clips, *forged], 1)
     assert len(looks[UNTOUCHED]) == len(looks[FACE_SWAP]) == len(clips)
     made = looks["forged: face-swap"]
     assert [look.row for look in made] == [clip.row for clip in forged]
-    np.testing.assert_array_equal(made[0].vector, look_at(model, forged)[0].vector)
+    np.testing.assert_array_equal(made[0].vector, embed_first_windows(model, forged)[0].vector)
 
 
 def test_a_method_that_one_fold_has_alone_is_measured_there() -> None:
@@ -231,8 +231,8 @@ def test_a_swap_that_is_refused_follows_nobody() -> None:
 
 
 def test_people_with_too_little_for_a_sample_give_figures_that_say_so(model: DVP, clips: list[SpokenClip]) -> None:
-    figures = measure(look_at_all(model, clips, 1))
+    figures = measure(embed_all_methods(model, clips, 1))
     json.dumps(figures, allow_nan=False)
-    assert set(figures["gated"]) == {"untouched", *map(str, Distortion), FACE_SWAP, REENACTMENT}
+    assert set(figures["gated"]) == {"untouched", *map(str, Augmentation), FACE_SWAP, REENACTMENT}
     told = figures["gated"]["untouched"]
     assert (told["eer"], told["rank1"], told["refused"], told["n_probes"]) == (None, None, None, 0)

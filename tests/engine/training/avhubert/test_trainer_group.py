@@ -3,27 +3,27 @@
 import pytest
 import torch
 
-from engine.training.avhubert.trainer import ProcessGroup, join_crew
+from engine.training.avhubert.trainer import ProcessGroup, join_process_group
 
 
 def test_without_a_launcher_one_process_is_the_crew(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WORLD_SIZE", raising=False)
-    with join_crew("cpu") as crew:
-        assert crew == ProcessGroup(torch.device("cpu")) and crew.leads
-        assert crew.share(lambda: "found") == "found"
-        assert crew.divide([1, 2, 3], lambda item: item * 2) == [2, 4, 6]
+    with join_process_group("cpu") as group:
+        assert group == ProcessGroup(torch.device("cpu")) and group.leads
+        assert group.share(lambda: "found") == "found"
+        assert group.divide([1, 2, 3], lambda item: item * 2) == [2, 4, 6]
         tensors = [torch.ones(2)]
-        crew.average(tensors)
+        group.average(tensors)
         assert tensors[0].tolist() == [1, 1]
-        crew.wait()
+        group.wait()
     assert not torch.distributed.is_initialized()
 
 
 def test_the_work_of_several_comes_back_in_the_order_of_the_items(monkeypatch: pytest.MonkeyPatch) -> None:
     """Seven items on three processes, as each of them would do its share."""
     items = list(range(7))
-    crews = [ProcessGroup(torch.device("cpu"), rank, 3) for rank in range(3)]
-    parts = [[item * 10 for item in items[crew.rank :: 3]] for crew in crews]
+    groups = [ProcessGroup(torch.device("cpu"), rank, 3) for rank in range(3)]
+    parts = [[item * 10 for item in items[group.rank :: 3]] for group in groups]
     done: list[list[int]] = []
 
     def gather(out: list, own: list) -> None:
@@ -31,7 +31,7 @@ def test_the_work_of_several_comes_back_in_the_order_of_the_items(monkeypatch: p
         out[:] = parts
 
     monkeypatch.setattr(torch.distributed, "all_gather_object", gather)
-    for crew in crews:
-        assert crew.divide(items, lambda item: item * 10) == [item * 10 for item in items]
+    for group in groups:
+        assert group.divide(items, lambda item: item * 10) == [item * 10 for item in items]
     assert done == parts
-    assert [crew.leads for crew in crews] == [True, False, False]
+    assert [group.leads for group in groups] == [True, False, False]
