@@ -180,5 +180,5 @@ def test_shuffled_faces_cannot_be_told_from_others() -> None:
 
 def test_rows_of_two_lengths_are_refused() -> None:
     clip = make_clip(0)
-    with pytest.raises(ValueError, match=r"0\.mp4.*one length"):
+    with pytest.raises(ValueError, match=r"0\.mp4.*differ in length"):
         TrialClip("0.mp4", "a", "", "a", clip.lips[1:], clip.speech, clip.mask, clip.encoded)

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from engine.datasets.manifest import Row
-from engine.evaluation.speakers import embeddings
 from engine.evaluation.speakers.embeddings import embed_rows
 from engine.features.cache import FeatureCache
 from engine.features.records import ClipFeatures, FaceFeatures
 from engine.settings import Settings
+from engine.style import embedder
 from engine.style.embedder import EmbedderName, StaticFace, load_embedder
 from engine.types import DynamicEmbedding
 from tests.engine.evaluation.films import RECIPE, DrawnExtractor, draw_film
@@ -94,7 +94,7 @@ def test_an_embedding_of_another_recipe_is_a_mistake(tmp_path: Path) -> None:
 
 def test_embedders_are_loaded_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Settings] = []
-    monkeypatch.setattr(embeddings, "load_dynamics", lambda settings: asked.append(settings) or "the motion")
+    monkeypatch.setattr(embedder, "load_dynamics", lambda settings: asked.append(settings) or "the motion")
     settings = Settings(tmp_path)
     assert isinstance(load_embedder(EmbedderName.STATIC, settings), StaticFace)
     assert not asked
