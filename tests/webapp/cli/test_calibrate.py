@@ -135,8 +135,8 @@ def test_people_are_calibrated_by_their_embeddings(
         (("--scores", "absent.json"), Code.BAD_SCORES, "absent.json"),
         (("--scores", "s.json", "--task", "verification"), Code.BAD_SCORES, "for consistency, not for verification"),
         (("--scores", "s.json", "--qualities", "loudness"), Code.BAD_SCORES, "no quality loudness"),
-        (("--scores", "few.json"), Code.BAD_SCORES, "wanted 20 of 4"),
-        (("--scores", "s.json", "--calibrator", "isotonic"), Code.BAD_SCORES, "wanted 200 of 4"),
+        (("--scores", "few.json"), Code.BAD_SCORES, "20 of 4 people"),
+        (("--scores", "s.json", "--calibrator", "isotonic"), Code.BAD_SCORES, "200 of 4 people"),
     ],
 )
 def test_what_cannot_be_calibrated_is_refused_with_what_to_do(
