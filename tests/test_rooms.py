@@ -39,8 +39,6 @@ WEBAPP = {
 }
 """The rooms and flat modules of webapp from bottom to top, each with those that it imports."""
 EXCEPTIONS = {
-    ("engine.media.sandbox", "engine.media"),  # the fork server names its worker module
-    ("engine.media", "engine.weights"),  # the worker process also runs the checkpoint reader
     ("webapp.notebook", "webapp.cli"),  # to be removed: it uses the tables of the commands
 }
 
