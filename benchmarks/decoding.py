@@ -14,13 +14,13 @@ from typing import Annotated
 import typer
 
 from benchmarks.common import Spent, describe_machine, measure, write_portrait
-from engine.media.audio import StretchBuilder
-from engine.media.clip import _plan_pictures, open_clip
+from engine.media.audio import SegmentBuilder
+from engine.media.clip import _plan_frames, open_clip
 from engine.media.containers import identify_container
 from engine.media.demux import scan_file
 from engine.media.sandbox.process import WorkerProcess
 from engine.media.scan import WORKER_MODULE
-from engine.media.video import stream_pictures
+from engine.media.video import stream_frames
 from engine.settings import MediaLimits
 
 TARGET_SHARE, ANALYSIS_S = 0.05, 0.41
@@ -29,12 +29,12 @@ LIMITS = MediaLimits()
 
 def read_here(path: Path) -> int:
     """Decode in this process, as no product may."""
-    demuxer, sound = identify_container(path), StretchBuilder(LIMITS.max_duration_s)
+    demuxer, sound = identify_container(path), SegmentBuilder(LIMITS.max_duration_s)
     with io.FileIO(path) as file:
         scan = scan_file(file, demuxer, LIMITS, sound.add, lambda: None)
     sound.finish()
     with io.FileIO(path) as file:
-        return sum(1 for _ in stream_pictures(file, _plan_pictures(scan, demuxer, LIMITS), LIMITS, lambda: None))
+        return sum(1 for _ in stream_frames(file, _plan_frames(scan, demuxer, LIMITS), LIMITS, lambda: None))
 
 
 def read_there(path: Path) -> int:

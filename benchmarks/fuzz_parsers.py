@@ -89,7 +89,7 @@ def read_scan(data: bytes) -> None:
     except (ValueError, RecursionError):
         return
     if isinstance(note, dict):
-        for read in (scan.read_scan, scan.read_sound):
+        for read in (scan.read_scan, scan.read_audio_chunk):
             try:
                 read(note, rest, MediaLimits())
             except (KeyError, TypeError, ValueError, OverflowError):  # what `media` answers by DECODER_FAILED

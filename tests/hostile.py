@@ -96,7 +96,7 @@ def write_channels(path: Path, channels: int, rate_hz: int = 48_000) -> Path:
         write_silence(container, audio, rate_hz // 2)
     if channels not in (2, 8):
         data = bytearray(path.read_bytes())
-        place = data.index(MATROSKA_CHANNELS) + len(MATROSKA_CHANNELS)
+        place = data.index(MATROSKA_CHANNELS + b"\x02\xb5") + len(MATROSKA_CHANNELS)  # not in a random UID
         data[place] = channels
         path.write_bytes(data)
     return path

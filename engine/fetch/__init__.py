@@ -1,1 +1,1 @@
-"""Media from an address on the web: checked, fetched by a confined child through our own filtering proxy."""
+"""Fetch media from a URL: check the URL, download in a confined process through a filtering proxy."""

@@ -1,6 +1,6 @@
-"""`fetch` and `describe`: a URL becomes a file with its provenance, or an error that says what to do.
+"""Fetch the video at a URL with its provenance, or describe it; errors state what to do.
 
-What fetching gives. Importing it imports nothing of the network.
+Importing this module imports no network library.
 """
 
 import hashlib
@@ -21,10 +21,10 @@ from typing import BinaryIO
 from urllib.parse import urlsplit, urlunsplit
 
 from engine.errors import Code, EngineError, FolderUnwritable
-from engine.fetch.process import ChildMessage, run_job
+from engine.fetch.process import ChildResult, run_job
 from engine.fetch.proxy import Network, Proxy
 from engine.fetch.url_policy import check_url
-from engine.fetch.ytdlp_child import MAX_THUMBNAIL_BYTES, MEDIA, PICTURE, SOUND, THUMBNAIL, FetchRequest
+from engine.fetch.ytdlp_child import AUDIO, MAX_THUMBNAIL_BYTES, MEDIA, THUMBNAIL, VIDEO, FetchRequest
 from engine.media.containers import identify_container
 from engine.media.remux import merge
 from engine.settings import FetchLimits, MediaLimits
@@ -33,35 +33,37 @@ from engine.types import OnStep
 
 @dataclass(frozen=True, slots=True)
 class MediaDescription:
-    """What a site says of its video; nothing of it has been checked."""
+    """Metadata of a video as stated by the site; nothing of it is checked."""
 
-    title: str  # one printable line, to be escaped where it is shown
-    duration_s: float | None  # None where the site does not tell
-    extractor: str  # which of yt-dlp's extractors read the page
-    thumbnail: bytes  # JPEG, PNG, WebP or GIF as it came, told by its first bytes; empty where there is none
+    title: str  # one printable line, not escaped
+    duration_s: float | None  # None where the site does not state it
+    extractor: str  # name of the yt-dlp extractor
+    thumbnail: bytes  # JPEG, PNG, WebP or GIF, by its first bytes; empty where there is none
     thumbnail_type: str  # "image/jpeg" and so on
 
 
 @dataclass(frozen=True, slots=True)
 class FetchedMedia:
-    """A file that was fetched, and where it is from."""
+    """A fetched file and its provenance."""
 
-    path: Path  # of a name made here; nothing of it is the site's
-    sha256: str  # of the bytes as they were written
+    path: Path  # its name is generated here, never taken from the site
+    sha256: str  # of the file as written
     n_bytes: int
-    title: str  # one printable line, to be escaped where it is shown
-    duration_s: float | None  # as the site tells it; None where it does not
+    title: str  # one printable line, not escaped
+    duration_s: float | None  # as the site states it; None where it does not
     extractor: str
-    final_url: str  # where the media came from after all redirects, without query
-    fetched_at: datetime  # UTC, when it was complete
+    final_url: str  # URL of the media after all redirects, without query
+    fetched_at: datetime  # UTC, time of completion
     ytdlp_version: str
-    layers: tuple[str, ...]  # what confined the child, see `confinement.Layer`
-    parts_sha256: tuple[str, ...] = ()  # of picture and sound, where the site has them apart and this file holds both
+    layers: tuple[str, ...]  # confinement of the download, see `confine.Layer`
+    parts_sha256: tuple[
+        str, ...
+    ] = ()  # of video and audio, where the site has them as two files and this file is their merge
 
 
-MIN_YTDLP = (2026, 7, 4)  # the releases before have known holes, the last one closed in this one
+MIN_YTDLP = (2026, 7, 4)  # earlier releases have known vulnerabilities, the last one fixed in this release
 SUFFIXES = {"mov": ".mp4", "matroska": ".mkv", "avi": ".avi", "mpegts": ".ts", "mpeg": ".mpg"}
-PICTURES = ((b"\xff\xd8\xff", "image/jpeg"), (b"\x89PNG\r\n\x1a\n", "image/png"), (b"GIF8", "image/gif"))
+IMAGE_TYPES = ((b"\xff\xd8\xff", "image/jpeg"), (b"\x89PNG\r\n\x1a\n", "image/png"), (b"GIF8", "image/gif"))
 CHUNK = 1024 * 1024
 
 _log = logging.getLogger(__name__)
@@ -69,16 +71,16 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A file as it lies in the folder."""
+    """A file written to the folder."""
 
     path: Path
     sha256: str
     n_bytes: int
-    parts_sha256: tuple[str, ...]  # of the files it was made of; empty where it is as it came
+    parts_sha256: tuple[str, ...]  # of the two files it was merged from; empty for one file
 
 
 def ignore_step(name: str, completed: int, total: int) -> None:
-    """Nothing: the default of `on_step`."""
+    """Do nothing; the default of `on_step`."""
 
 
 def fetch(
@@ -89,26 +91,26 @@ def fetch(
     item: int = 0,
     network: Network | None = None,
 ) -> FetchedMedia:
-    """Fetch the one video at a URL into `folder`, under a name of our own; where there are several, `item` of them.
+    """Fetch the video at a URL into `folder`, under a generated name; of several, number `item`, from 1.
 
-    `on_step("fetch", bytes, total)` follows it. Raises BAD_URL and ADDRESS_FORBIDDEN before anything is opened, and
-    every code that `engine/fetch/process.py` lists; whatever is raised, nothing is left in the folder.
+    `on_step("fetch", bytes, total)` reports progress. Raises BAD_URL and ADDRESS_FORBIDDEN before anything is opened,
+    and the codes of `engine/fetch/process.py`; after an error nothing is left in the folder.
     """
     limits = limits or FetchLimits()
-    with _run(url, folder, limits, on_step, item, network, is_media_wanted=True) as (told, place):
-        parts = (place / PICTURE, place / SOUND) if (place / PICTURE).exists() else ()
+    with _run(url, folder, limits, on_step, item, network, is_media_wanted=True) as (result, place):
+        parts = (place / VIDEO, place / AUDIO) if (place / VIDEO).exists() else ()
         kept = _keep(parts or (place / MEDIA,), folder, limits.max_bytes)
     return FetchedMedia(
         path=kept.path,
         sha256=kept.sha256,
         n_bytes=kept.n_bytes,
-        title=told.title,
-        duration_s=told.duration_s,
-        extractor=told.extractor,
-        final_url=strip_url(told.url),
+        title=result.title,
+        duration_s=result.duration_s,
+        extractor=result.extractor,
+        final_url=strip_url(result.url),
         fetched_at=datetime.now(UTC),
-        ytdlp_version=told.version,
-        layers=told.layers,
+        ytdlp_version=result.version,
+        layers=result.layers,
         parts_sha256=kept.parts_sha256,
     )
 
@@ -116,18 +118,18 @@ def fetch(
 def describe(
     url: str, limits: FetchLimits | None = None, item: int = 0, network: Network | None = None
 ) -> MediaDescription:
-    """Say what is at a URL, with its picture, and fetch nothing more. Raises what `fetch` raises."""
+    """Fetch only the metadata and the thumbnail of the video at a URL. Raises what `fetch` raises."""
     with (
         tempfile.TemporaryDirectory(prefix="wayspeak-") as folder,
-        _run(url, Path(folder), limits or FetchLimits(), ignore_step, item, network, False) as (told, place),
+        _run(url, Path(folder), limits or FetchLimits(), ignore_step, item, network, False) as (result, place),
     ):
         thumbnail = _read_regular(place / THUMBNAIL)
-    kind = name_picture(thumbnail)
-    return MediaDescription(told.title, told.duration_s, told.extractor, thumbnail if kind else b"", kind)
+    kind = find_image_type(thumbnail)
+    return MediaDescription(result.title, result.duration_s, result.extractor, thumbnail if kind else b"", kind)
 
 
 def strip_url(url: str) -> str:
-    """A URL without user, query and fragment, for these carry tokens; empty where it is no web URL."""
+    """Remove user, query and fragment, which may hold tokens; return "" for a URL that is not http or https."""
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -137,15 +139,15 @@ def strip_url(url: str) -> str:
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
-def name_picture(data: bytes) -> str:
-    """Media type of a picture by its first bytes; empty for all that no page should show, SVG among it."""
+def find_image_type(data: bytes) -> str:
+    """Return the media type of an image from its first bytes; empty for any other type, such as SVG."""
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "image/webp"
-    return next((kind for start, kind in PICTURES if data.startswith(start)), "")
+    return next((kind for start, kind in IMAGE_TYPES if data.startswith(start)), "")
 
 
 def check_system() -> None:
-    """Raise FETCH_UNAVAILABLE where yt-dlp is missing or older than the last release that closed a known hole."""
+    """Raise FETCH_UNAVAILABLE where yt-dlp is missing or has known vulnerabilities."""
     if not hasattr(socket, "send_fds"):
         raise Code.FETCH_UNAVAILABLE("This system cannot confine a download.", "Download it yourself and upload it.")
     try:
@@ -169,8 +171,8 @@ def _run(
     item: int,
     network: Network | None,
     is_media_wanted: bool,
-) -> Iterator[tuple[ChildMessage, Path]]:
-    """Run a job in a folder of its own inside `folder`, and clear it away in the end."""
+) -> Iterator[tuple[ChildResult, Path]]:
+    """Run a job in a temporary folder inside `folder`, which is removed at exit."""
     if limits.allow_loopback:
         _log.warning("WAYSPEAK_ALLOW_LOOPBACK_FETCH is on: this machine's own services can be fetched from.")
     plain = check_url(url, limits.allow_loopback)
@@ -194,24 +196,24 @@ def _run(
                 cpu_s=limits.cpu_s,
                 memory_bytes=limits.memory_bytes,
             )
-            told = run_job(job, proxy, limits, on_step)
-        yield told, place
+            result = run_job(job, proxy, limits, on_step)
+        yield result, place
     finally:
         shutil.rmtree(place, ignore_errors=True)
 
 
 def _keep(sources: tuple[Path, ...], folder: Path, max_bytes: int) -> "Kept":
-    """Copy what came to a name of our own; picture and sound of two files are put into one on the way.
+    """Copy the download to a generated name, merging two files of video and audio.
 
-    The child is gone, so that nobody changes them now.
+    The child has ended, so the files cannot change meanwhile.
     """
     written = folder / f".{uuid.uuid4().hex}.part"
     try:
         with written.open("x+b") as writer:
             parts = tuple(_copy(source, None if len(sources) > 1 else writer, max_bytes) for source in sources)
             if len(sources) > 1:
-                picture, sound = sources
-                merge(picture, sound, writer, MediaLimits(max_bytes=max_bytes))
+                video, audio = sources
+                merge(video, audio, writer, MediaLimits(max_bytes=max_bytes))
             writer.seek(0)
             sha256 = hashlib.file_digest(writer, "sha256").hexdigest()
         demuxer = identify_container(written)
@@ -225,13 +227,13 @@ def _keep(sources: tuple[Path, ...], folder: Path, max_bytes: int) -> "Kept":
 
 
 def _copy(source: Path, writer: BinaryIO | None, max_bytes: int) -> str:
-    """Copy a file that the child has left, if it is one; its SHA-256. Raises FETCH_FAILED and MEDIA_TOO_LARGE."""
+    """Copy a regular file of the download; return its SHA-256. Raises FETCH_FAILED and MEDIA_TOO_LARGE."""
     sha256, n_bytes = hashlib.sha256(), 0
     with _open_regular(source) as reader:
         while chunk := reader.read(CHUNK):
             n_bytes += len(chunk)
             if n_bytes > max_bytes:
-                raise Code.MEDIA_TOO_LARGE("The video's file is larger than is taken.", "Cut the part that matters.")
+                raise Code.MEDIA_TOO_LARGE("The file is larger than allowed.", "Cut the part that matters.")
             sha256.update(chunk)
             if writer is not None:
                 writer.write(chunk)
@@ -239,14 +241,14 @@ def _copy(source: Path, writer: BinaryIO | None, max_bytes: int) -> str:
 
 
 def _open_regular(path: Path) -> BinaryIO:
-    """Open a file that the child has left, if it is one: a link could lead anywhere. Raises FETCH_FAILED."""
+    """Open a regular file of the download, never a link. Raises FETCH_FAILED."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as cause:
         raise Code.FETCH_FAILED("The download left no file.", "Download it yourself and upload it.") from cause
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise Code.FETCH_FAILED("The download left no plain file.", "Download it yourself and upload it.")
+        raise Code.FETCH_FAILED("The download left no regular file.", "Download it yourself and upload it.")
     return os.fdopen(descriptor, "rb")
 
 

@@ -1,8 +1,8 @@
-"""Our own forward proxy: the only way out for whoever fetches.
+"""Forward proxy that connects a download to public addresses only.
 
-It resolves a name once, checks every address that comes back, and connects to the checked literal; so it is with each
-redirect, manifest, segment and picture alike, for every one of them is a new request to it. Connections do not come in
-by an address but as connected sockets, handed over through a socket pair: a child without any network can still ask.
+It resolves a name once, checks every returned address, and connects to the checked literal address. Each redirect,
+manifest, segment and thumbnail is a new request, so each is checked. Clients connect not by an address but by sockets
+passed over a socket pair, so a child without network can use it.
 """
 
 import asyncio
@@ -23,19 +23,19 @@ from engine.settings import FetchLimits
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 MAX_HEAD_BYTES = 64 * 1024
-MAX_OPEN = 32  # connections at one time
-MAX_ALL = 10_000  # of one fetch: 15 minutes in pieces of a fifth of a second and twice that
-MAX_ADDRESSES = 4  # of one name that are tried
+MAX_OPEN = 32  # concurrent connections
+MAX_ALL = 10_000  # connections of one fetch: 15 minutes in segments of 0.2 s, and twice that
+MAX_ADDRESSES = 4  # tried per name
 CHUNK = 64 * 1024
 METHODS = ("GET", "HEAD", "POST")
-# Those of one connection, and those that tell a site who asks: nobody's session leaves, not even one that a site began.
-KEPT_BACK = frozenset(
+# Headers of one connection, and those that identify the client: no cookie is sent, not even one set by the site.
+DROPPED_HEADERS = frozenset(
     b"connection proxy-connection keep-alive proxy-authorization te trailer upgrade host cookie cookie2".split()
 )
 
 
 async def resolve_name(name: str, port: int) -> list[str]:
-    """Ask the system for all addresses of a name. Raises OSError."""
+    """Resolve all addresses of a name with the system resolver. Raises OSError."""
     loop = asyncio.get_running_loop()
     found = await loop.getaddrinfo(name, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
@@ -48,7 +48,7 @@ async def dial_address(address: str, port: int) -> Streams:
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """How names become addresses and addresses connections; tests put their own in its place."""
+    """Functions that resolve names and open connections; replaced in tests."""
 
     resolve: Callable[[str, int], Awaitable[list[str]]] = resolve_name
     dial: Callable[[str, int], Awaitable[Streams]] = dial_address
@@ -56,29 +56,29 @@ class Network:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a client asked for, and what it had sent beyond the head."""
+    """The request of a client, and the bytes it sent after the head."""
 
     is_tunnel: bool
     target: Target
-    head: bytes  # to be sent on; empty for a tunnel
+    head: bytes  # to forward; empty for a tunnel
     rest: bytes
 
 
 class Unanswered(Exception):
-    """A name is unknown or a host does not answer."""
+    """The name is unknown or the host does not answer."""
 
 
 class Proxy:
-    """A proxy with a thread and a loop of its own, for one fetch: `with Proxy(limits) as proxy: ...`."""
+    """A proxy for one fetch, with its own thread and event loop: `with Proxy(limits) as proxy: ...`."""
 
     def __init__(self, limits: FetchLimits, network: Network | None = None) -> None:
         self.limits = limits
         self.network = network or Network()
-        self.received_bytes = 0  # from all sites together
-        self.is_over = False  # more came than may come, and nothing more will
-        self.refusals: list[str] = []  # why, of every request that was refused
+        self.received_bytes = 0  # from all sites
+        self.is_over = False  # the byte limit is exceeded; nothing more is received
+        self.refusals: list[str] = []  # reasons of the refused requests
         self.unanswered: list[str] = []  # hosts
-        self.cut: list[str] = []  # hosts whose answer broke off, where the client cannot tell that from its end
+        self.cut: list[str] = []  # hosts with a truncated response that the client cannot detect
         self._ours, self.child_end = socket.socketpair()
         self._tasks: set[asyncio.Task[None]] = set()
         self._count = 0
@@ -96,16 +96,16 @@ class Proxy:
 
     @property
     def is_serving(self) -> bool:
-        """Tell whether it still answers: what comes to an end with it may be only a part."""
+        """Return True while it serves; a download that ends with it may be truncated."""
         return self._thread.is_alive() and not self._stop.is_set()
 
     def close(self) -> None:
-        """End every connection; who asks after that gets none."""
+        """Close all connections and accept no further ones."""
         self._stop.set()
         if self._loop is not None:
-            with contextlib.suppress(RuntimeError):  # it has ended by itself
+            with contextlib.suppress(RuntimeError):  # the loop has already ended
                 self._loop.call_soon_threadsafe(self._cancel)
-        self._thread.join(5)  # a name server that does not answer is not waited for
+        self._thread.join(5)  # do not wait for a name server that does not answer
         self.child_end.close()
 
     def _run(self) -> None:
@@ -128,14 +128,14 @@ class Proxy:
             task.cancel()
 
     def _accept(self) -> None:
-        """Take the sockets that the child hands over, one connection each."""
+        """Accept the sockets passed by the child, one per connection."""
         try:
             data, descriptors, _, _ = socket.recv_fds(self._ours, 1, 1)
         except BlockingIOError:
             return
         except OSError:
             data, descriptors = b"", []
-        if not data:  # the child is gone
+        if not data:  # the child has ended
             asyncio.get_running_loop().remove_reader(self._ours)
         for descriptor in descriptors:
             client = socket.socket(fileno=descriptor)
@@ -150,7 +150,7 @@ class Proxy:
     async def _serve_client(self, client: socket.socket) -> None:
         try:
             reader, writer = await asyncio.open_connection(sock=client, limit=CHUNK)
-        except (OSError, ValueError):  # no stream at all
+        except (OSError, ValueError):  # not a stream socket
             client.close()
             return
         try:
@@ -178,7 +178,7 @@ class Proxy:
                 site_writer.close()
 
     async def _read_request(self, reader: asyncio.StreamReader) -> Request:
-        """Read one head. Raises BAD_URL, ADDRESS_FORBIDDEN, h11.RemoteProtocolError and EOFError."""
+        """Read one request head. Raises BAD_URL, ADDRESS_FORBIDDEN, h11.RemoteProtocolError and EOFError."""
         parser = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD_BYTES)
         while (event := parser.next_event()) is h11.NEED_DATA:
             data = await reader.read(CHUNK)
@@ -188,31 +188,31 @@ class Proxy:
         if not isinstance(event, h11.Request):
             raise EOFError
         method, target = event.method.decode("ascii"), event.target.decode("ascii", "replace")
-        target = target.partition("#")[0]  # what follows is the client's own, and urllib sends it to a proxy
+        target = target.partition("#")[0]  # a fragment is not for servers, but urllib sends it to a proxy
         rest = parser.trailing_data[0]
         if method == "CONNECT":
             return Request(True, self._check_authority(target), b"", rest)
         if method not in METHODS or not target.lower().startswith("http://"):
-            raise Code.BAD_URL(f"The proxy was asked for {method} of something that is no http:// URL.")
+            raise Code.BAD_URL(f"The proxy received a request {method} for a URL other than http://.")
         checked = self._check_authority(target[7:].partition("/")[0].partition("?")[0])
         path = target[7:].partition("/")[2]
         return Request(False, checked, _write_head(event, f"/{path}", checked), rest)
 
     def _check_authority(self, authority: str) -> Target:
-        """Check `host[:port]` as a client spelled it. Raises BAD_URL and ADDRESS_FORBIDDEN."""
+        """Check `host[:port]` as sent by a client. Raises BAD_URL and ADDRESS_FORBIDDEN."""
         try:
             parts = urlsplit(f"//{authority}")
             host, port = parts.hostname or "", parts.port
         except ValueError as cause:
-            raise Code.BAD_URL("The proxy was asked for a host that cannot be read.") from cause
+            raise Code.BAD_URL("The proxy received a request for an invalid host.") from cause
         if parts.netloc != authority or "@" in authority:
-            raise Code.BAD_URL("The proxy was asked for a host that cannot be read.")
+            raise Code.BAD_URL("The proxy received a request for an invalid host.")
         return check_target(host, WEB_PORTS["http"] if port is None else port, self.limits.allow_loopback)
 
     async def _connect(self, target: Target) -> Streams:
-        """Connect to one of the addresses of a target, after all of them have been checked.
+        """Connect to one of the addresses of a target after checking all of them.
 
-        One address that is not public refuses the whole name: a public name has no business with a private address.
+        One address that is not public refuses the whole name: a public name has no reason to resolve to a private one.
         """
         for address in await self._find_addresses(target):
             with contextlib.suppress(OSError, TimeoutError):
@@ -231,16 +231,16 @@ class Proxy:
         for text in found:
             try:
                 check_address(ipaddress.ip_address(text), self.limits.allow_loopback)
-            except (EngineError, ValueError) as cause:  # ValueError: an address with a zone, and so a local one
+            except (EngineError, ValueError) as cause:  # ValueError: an address with a zone, hence local
                 raise Code.ADDRESS_FORBIDDEN(f"{target.host} has an address that is not public: {text}.") from cause
         return found[:MAX_ADDRESSES]
 
     async def _relay(self, request: Request, client: Streams, site: Streams) -> None:
-        """Pass bytes on both ways until the site has ended or either is silent for too long."""
+        """Relay bytes in both directions until the site closes or times out."""
         if request.is_tunnel:
             client[1].write(b"HTTP/1.1 200 Connection established\r\n\r\n")
         site[1].write(request.head + request.rest)
-        upward = asyncio.create_task(self._pass_up(client[0], site[1]))
+        upload = asyncio.create_task(self._relay_upload(client[0], site[1]))
         try:
             while data := await self._read_site(request, site[0]):
                 self._count_bytes(len(data))
@@ -249,24 +249,26 @@ class Proxy:
                 client[1].write(data)
                 await client[1].drain()
         finally:
-            upward.cancel()
+            upload.cancel()
 
     async def _read_site(self, request: Request, reader: asyncio.StreamReader) -> bytes:
         try:
             return await asyncio.wait_for(reader.read(CHUNK), 2 * self.limits.socket_s)
         except (OSError, TimeoutError):
-            if not request.is_tunnel:  # inside one, TLS tells
+            if not request.is_tunnel:  # in a tunnel, TLS detects it
                 self.cut.append(request.target.host)
             raise
 
     def _count_bytes(self, number: int) -> None:
         self.received_bytes += number
-        if self.received_bytes > self.limits.max_bytes * 1.04:  # pages, manifests and TLS come on top of the media
+        if (
+            self.received_bytes > self.limits.max_bytes * 1.04
+        ):  # allow for pages, manifests and TLS in addition to the media
             self.is_over = True
             for task in self._tasks:
                 task.cancel()
 
-    async def _pass_up(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _relay_upload(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
             while data := await reader.read(CHUNK):
                 writer.write(data)
@@ -277,7 +279,7 @@ def _write_head(request: h11.Request, path: str, target: Target) -> bytes:
     host = f"[{target.host}]" if ":" in target.host else target.host
     if target.port != WEB_PORTS["http"]:
         host = f"{host}:{target.port}"
-    kept = [(name, value) for name, value in request.headers.raw_items() if name.lower() not in KEPT_BACK]
+    kept = [(name, value) for name, value in request.headers.raw_items() if name.lower() not in DROPPED_HEADERS]
     first = request.method + b" " + path.encode("ascii", "replace") + b" HTTP/1.1"
     lines = [first, b"Host: " + host.encode("ascii")]
     lines += [name + b": " + value for name, value in kept]

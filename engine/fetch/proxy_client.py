@@ -1,4 +1,4 @@
-"""yt-dlp's requests through the proxy that the process was handed, and through nothing else. Imported in the child."""
+"""Send all requests of yt-dlp through the proxy socket of the process. Imported in the child only."""
 
 import http.client
 import socket
@@ -17,12 +17,12 @@ from yt_dlp.networking._urllib import (
     UrllibRH,
 )
 
-PROXY = "proxy.invalid:80"  # a name that is never looked up: connections are handed over, not dialled
+PROXY = "proxy.invalid:80"  # never resolved: connections are passed as sockets
 FORBIDDEN_HEADERS = ("Cookie", "Cookie2", "Ytdl-request-proxy", "Ytdl-socks-proxy")
 
 
 class TunnelConnection(http.client.HTTPConnection):
-    """A connection to the proxy: one end of a new socket pair, whose other end is sent to it."""
+    """A connection to the proxy: one end of a new socket pair; the other end is sent to the proxy."""
 
     control: socket.socket
 
@@ -37,7 +37,7 @@ class TunnelConnection(http.client.HTTPConnection):
 
 
 class SecureTunnelConnection(TunnelConnection, http.client.HTTPSConnection):
-    """The same with TLS inside, from here to the site."""
+    """A connection to the proxy with TLS to the site inside."""
 
     def connect(self) -> None:
         super().connect()
@@ -46,7 +46,7 @@ class SecureTunnelConnection(TunnelConnection, http.client.HTTPSConnection):
 
 
 class TunnelHandler(HTTPHandler):
-    """Opens http and https URLs through the proxy."""
+    """Open http and https URLs through the proxy."""
 
     def http_open(self, request: urllib.request.Request) -> Any:
         request.set_proxy(PROXY, "http")
@@ -58,7 +58,7 @@ class TunnelHandler(HTTPHandler):
 
 
 class TunnelRH(UrllibRH):
-    """The one request handler there is: no cookies, no other scheme, no other proxy."""
+    """The only request handler: no cookies, no other scheme, no other proxy."""
 
     _SUPPORTED_URL_SCHEMES = ("http", "https")
     RH_NAME = "tunnel"
@@ -84,7 +84,7 @@ class TunnelRH(UrllibRH):
 
 
 class TunnelledYoutubeDL(YoutubeDL):
-    """yt-dlp whose every request goes through the tunnel."""
+    """yt-dlp with all requests sent through the tunnel."""
 
     def build_request_director(
         self, handlers: Iterable[type[RequestHandler]], preferences: Any = None

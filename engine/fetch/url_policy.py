@@ -1,7 +1,7 @@
-"""Which addresses may be fetched from: a policy of our own, stricter than the `ipaddress` module's.
+"""Policy of the URLs and addresses to fetch from, stricter than that of the `ipaddress` module.
 
-`ipaddress` alone calls some addresses of clouds' metadata services global, and so it does multicast and forms that
-carry another address inside them. Everything here is refused that is not plainly a public host on a web port.
+`ipaddress` counts as global some metadata services of clouds, multicast, and addresses that embed another address. Here
+only a public host on a web port is accepted.
 """
 
 import ipaddress
@@ -57,26 +57,26 @@ REFUSED_NETWORKS = tuple(
         ("ff00::/8", "multicast"),
     )
 )
-PUBLIC_V6 = ipaddress.ip_network("2000::/3")  # nothing else has been given out, RFC 4291
+PUBLIC_V6 = ipaddress.ip_network("2000::/3")  # the only range allocated so far, RFC 4291
 LOCAL_SUFFIXES = ("localhost", "local", "internal", "intranet", "lan", "home", "corp", "private", "home.arpa", "onion")
 
 _LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
-_NUMBER = re.compile(r"\d+|0x[0-9a-f]*")  # a last label of this form makes the whole host an IPv4 address, WHATWG URL
+_NUMBER = re.compile(r"\d+|0x[0-9a-f]*")  # a last label of this form makes the host an IPv4 address (WHATWG URL)
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A host and a port that may be asked for; what the name resolves to has still to be checked."""
+    """An accepted host and port; the addresses of a name still have to be checked."""
 
     host: str  # lower-case ASCII, without brackets or trailing dot
     port: int
-    address: Address | None  # where the host is a literal, and then it has been checked
+    address: Address | None  # checked; None for a name
 
 
 def check_url(url: str, allow_loopback: bool = False) -> str:
-    """Give the URL in its plain form: host in lower-case ASCII, no spelling that could be read in two ways.
+    """Return the normalised URL: the host in lower-case ASCII, no ambiguous spelling.
 
-    Raises BAD_URL for all that is no plain http or https URL and ADDRESS_FORBIDDEN for hosts that are not public.
+    Raises BAD_URL for anything but a plain http or https URL, and ADDRESS_FORBIDDEN for hosts that are not public.
     """
     text = url.strip()
     if len(text) > MAX_URL_CHARS:
@@ -100,7 +100,7 @@ def check_url(url: str, allow_loopback: bool = False) -> str:
 
 
 def check_target(host: str, port: int, allow_loopback: bool = False) -> Target:
-    """Check a host as it is spelled and its port. Raises BAD_URL and ADDRESS_FORBIDDEN."""
+    """Check a host and its port. Raises BAD_URL and ADDRESS_FORBIDDEN."""
     if port not in WEB_PORTS.values() and not allow_loopback:
         raise Code.ADDRESS_FORBIDDEN(
             f"Port {port} is not a port of the web.", "Only the ports 80 and 443 are fetched from."
@@ -117,26 +117,26 @@ def check_target(host: str, port: int, allow_loopback: bool = False) -> Target:
 
 
 def check_address(address: Address, allow_loopback: bool = False) -> None:
-    """Raise ADDRESS_FORBIDDEN for an address that is not plainly public."""
+    """Raise ADDRESS_FORBIDDEN for an address that is not public."""
     kind = name_refusal(address)
     if kind and not (allow_loopback and kind == "loopback"):
         raise Code.ADDRESS_FORBIDDEN(f"The address {address} is not public ({kind}).", WANTED)
 
 
 def name_refusal(address: Address) -> str:
-    """Say why an address is refused; empty where it is public."""
+    """Return the reason to refuse an address; empty where it is public."""
     for network, kind in REFUSED_NETWORKS:
         if address.version == network.version and address in network:
             return kind
     if address.version == 6 and address not in PUBLIC_V6:
         return "reserved"
     if address.is_multicast or address.is_reserved or address.is_private or not address.is_global:
-        return "not global"  # whatever later versions of Python come to know
+        return "not global"  # ranges that later versions of Python add
     return ""
 
 
 def _read_address(host: str) -> Address | None:
-    """The literal a host is, None for a name; BAD_URL for a literal in any spelling but the plain one."""
+    """Return the address of a literal host, None for a name. Raises BAD_URL for a literal in an unusual spelling."""
     if "%" in host:  # an escape, or the zone of a link-local address
         raise Code.BAD_URL("The host has a percent sign in it.", WANTED)
     if ":" in host:
@@ -164,7 +164,7 @@ def _read_name(host: str) -> str:
 
 
 def _to_ascii(host: str) -> str:
-    """Lower-case ASCII; names in other scripts in their international form (UTS 46)."""
+    """Return the name in lower-case ASCII; other scripts as IDNA (UTS 46)."""
     if host.isascii():
         return host.lower()
     try:

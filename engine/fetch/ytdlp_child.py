@@ -1,7 +1,7 @@
-"""The child that runs yt-dlp: one job from standard input, messages as lines of JSON on standard output, then the end.
+"""Child process that runs yt-dlp for one job: request on standard input, messages as JSON lines on standard output.
 
-It is confined before yt-dlp is imported, and whatever it says is taken for what it is: the word of a process that
-reads hostile pages. Nothing it names becomes a path, and every text is cut to length by whoever reads it.
+It is confined before yt-dlp is imported. It reads hostile pages, so its messages are untrusted: no name in them becomes
+a path, and the parent bounds the length of every text.
 """
 
 import errno
@@ -16,20 +16,20 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-MEDIA, PICTURE, SOUND, THUMBNAIL = "media.bin", "picture.bin", "sound.bin", "thumbnail.bin"
-# In one piece where that is as sharp as faces need; else picture and sound apart, which are put together later.
+MEDIA, VIDEO, AUDIO, THUMBNAIL = "media.bin", "video.bin", "audio.bin", "thumbnail.bin"
+# One file where its resolution suffices for faces; else separate video and audio, which are merged later.
 FORMATS = "best[height>=720]/bestvideo*+bestaudio/best"
 NOWHERE = "/nonexistent"
 PROGRESS_S = 0.2
 MAX_THUMBNAIL_BYTES = 2 * 1024 * 1024
-MAX_LISTED = 10  # entries of a playlist that are looked at
+MAX_LISTED = 10  # entries read of a playlist
 MAX_TEXT_CHARS = 300
 
-Tell = Callable[..., None]  # tell(kind, **fields)
+Send = Callable[..., None]  # send(kind, **fields)
 
 STATUS_CODES = {"is_live": "LIVE_MEDIA", "is_upcoming": "UPCOMING_MEDIA", "post_live": "UNFINISHED_MEDIA"}
-# In the order they are tried; yt-dlp has exceptions of its own for few of these.
-WORDS = (
+# Tried in this order; yt-dlp has its own exceptions for few of these.
+ERROR_PATTERNS = (
     ("UPCOMING_MEDIA", r"will begin|premieres? (in|will)|not yet (started|begun|aired)|upcoming|scheduled"),
     (
         "LOGIN_NEEDED",
@@ -42,13 +42,13 @@ WORDS = (
 
 @dataclass(frozen=True, slots=True)
 class FetchRequest:
-    """What the child is to do."""
+    """The job of the child."""
 
     url: str
-    folder: str  # its own, and the only one it may write in
-    control: int  # descriptor of the socket that asks the proxy for connections
-    is_media_wanted: bool  # False: only describe, with the picture
-    item: int  # which video of several, from 1; 0: there must be one alone
+    folder: str  # the only folder it may write to
+    control: int  # descriptor of the socket that requests connections from the proxy
+    is_media_wanted: bool  # False: only the metadata and the thumbnail
+    item: int  # number of the video, from 1; 0: there must be exactly one
     max_bytes: int
     max_duration_s: float
     socket_s: float
@@ -60,7 +60,7 @@ class FetchRequest:
 
 
 class Refusal(Exception):
-    """What the site has is not taken; `code` is an EngineError's."""
+    """The video is refused; `code` is an error code of `engine.errors`."""
 
     def __init__(self, code: str, text: str = "", names: tuple[str, ...] = ()) -> None:
         super().__init__(code)
@@ -68,8 +68,8 @@ class Refusal(Exception):
 
 
 def main() -> None:
-    """Do one job."""
-    from engine.media.sandbox.confine import confine_fetch  # here: the parent takes the names alone, on any system
+    """Confine this process and do one job."""
+    from engine.media.sandbox.confine import confine_fetch  # here: the parent imports this module on any system
 
     messages = os.dup(1)
     silence = os.open(os.devnull, os.O_WRONLY)
@@ -77,64 +77,64 @@ def main() -> None:
     job = FetchRequest(**json.loads(sys.stdin.buffer.read()))
     layers = confine_fetch(Path(job.folder), job.memory_bytes, job.cpu_s, job.max_bytes)
 
-    def tell(kind: str, **fields: Any) -> None:
+    def send(kind: str, **fields: Any) -> None:
         os.write(messages, json.dumps({"kind": kind} | fields).encode() + b"\n")
 
     try:
-        from yt_dlp.version import __version__  # only now
+        from yt_dlp.version import __version__  # after the confinement
 
-        tell("begun", layers=[str(layer) for layer in layers], version=__version__)
-        _do(job, tell)
+        send("begun", layers=[str(layer) for layer in layers], version=__version__)
+        _do(job, send)
     except Refusal as refusal:
-        tell("refused", code=refusal.code, text=_clean(refusal.text), names=[_clean(name) for name in refusal.names])
+        send("refused", code=refusal.code, text=_clean(refusal.text), names=[_clean(name) for name in refusal.names])
     except BaseException as error:
         code, text = _classify(error)
-        tell("refused", code=code, text=_clean(text), names=[])
+        send("refused", code=code, text=_clean(text), names=[])
 
 
-def _do(job: FetchRequest, tell: Tell) -> None:
+def _do(job: FetchRequest, send: Send) -> None:
     from engine.fetch.proxy_client import TunnelConnection, TunnelledYoutubeDL
 
     TunnelConnection.control = socket.socket(fileno=job.control)
     log = _Log()
-    with TunnelledYoutubeDL(_choose_options(job, log, tell)) as downloader:
+    with TunnelledYoutubeDL(_choose_options(job, log, send)) as downloader:
         info = _find_video(downloader, job)
         _check_video(info, job)
-        tell("found", **_describe(info))
+        send("found", **_describe(info))
         if job.is_media_wanted:
             _download(downloader, info, Path(job.folder), log)
         else:
             _save_thumbnail(downloader, info, Path(job.folder))
-        tell("finished")
+        send("finished")
 
 
 def _download(downloader: Any, info: dict[str, Any], folder: Path, log: "_Log") -> None:
-    """Bring the one file, or the two that picture and sound are in."""
+    """Download one file, or two files of video and audio."""
     parts = _list_parts(info)
     if parts:
-        for part, name in zip(parts, (PICTURE, SOUND), strict=True):
+        for part, name in zip(parts, (VIDEO, AUDIO), strict=True):
             whole = {key: value for key, value in info.items() if key != "requested_formats"}
             downloader.dl(str(folder / name), whole | part)
     else:
         downloader.process_info(info)
-    for name in (PICTURE, SOUND) if parts else (MEDIA,):
-        if not (folder / name).is_file():  # it gives up on some without an error
+    for name in (VIDEO, AUDIO) if parts else (MEDIA,):
+        if not (folder / name).is_file():  # yt-dlp abandons some downloads without an error
             raise Refusal("MEDIA_TOO_LARGE" if "max-filesize" in log.last else "FETCH_FAILED", log.last)
 
 
 def _list_parts(info: dict[str, Any]) -> list[dict[str, Any]]:
-    """Picture and sound, where the site has them apart; empty where they are one. Raises Refusal for anything else."""
+    """Return the formats of video and audio, empty for one file. Raises Refusal for any other number."""
     parts = [part for part in info.get("requested_formats") or () if isinstance(part, dict)]
     if not parts:
         return []
-    parts.sort(key=lambda part: part.get("vcodec") == "none")  # None is not known
+    parts.sort(key=lambda part: part.get("vcodec") == "none")  # None: unknown
     if len(parts) != 2 or parts[1].get("acodec") == "none":
         raise Refusal("NO_MEDIA")
     return parts
 
 
 class _Log:
-    """Where yt-dlp writes; the last line is kept."""
+    """Log of yt-dlp; keeps the last line."""
 
     last = ""
 
@@ -144,15 +144,15 @@ class _Log:
     info = warning = error = debug
 
 
-def _choose_options(job: FetchRequest, log: _Log, tell: Tell) -> dict[str, Any]:
-    """Everything that yt-dlp could read, write or start besides the one file is off."""
+def _choose_options(job: FetchRequest, log: _Log, send: Send) -> dict[str, Any]:
+    """Return options that disable everything yt-dlp could read, write or start but the one file."""
     return {
         "quiet": True,
         "no_warnings": True,
         "noprogress": True,
         "logger": log,
         "color": "no_color",
-        "progress_hooks": [_make_hook(tell)],
+        "progress_hooks": [_make_hook(send)],
         "cachedir": False,
         "format": FORMATS,
         "format_sort": ["res:1080"],
@@ -186,21 +186,21 @@ def _choose_options(job: FetchRequest, log: _Log, tell: Tell) -> dict[str, Any]:
     }
 
 
-def _make_hook(tell: Tell) -> Callable[[dict[str, Any]], None]:
-    told_at = 0.0
+def _make_hook(send: Send) -> Callable[[dict[str, Any]], None]:
+    sent_at = 0.0
 
     def hook(progress: dict[str, Any]) -> None:
-        nonlocal told_at
-        if time.monotonic() - told_at >= PROGRESS_S:
-            told_at = time.monotonic()
+        nonlocal sent_at
+        if time.monotonic() - sent_at >= PROGRESS_S:
+            sent_at = time.monotonic()
             total = progress.get("total_bytes") or progress.get("total_bytes_estimate") or 0
-            tell("progress", done=int(progress.get("downloaded_bytes") or 0), total=int(total))
+            send("progress", done=int(progress.get("downloaded_bytes") or 0), total=int(total))
 
     return hook
 
 
 def _find_video(downloader: Any, job: FetchRequest) -> dict[str, Any]:
-    """The one video at a URL, not downloaded; a list of one is that one, of more the wanted one must have been said."""
+    """Return the metadata of the one video at a URL; of several videos the request must name one."""
     info = downloader.extract_info(job.url, download=False)
     if (info or {}).get("_type", "video") in ("playlist", "multi_video"):
         entries = [entry for entry in info.get("entries") or () if entry]
@@ -220,7 +220,7 @@ def _find_video(downloader: Any, job: FetchRequest) -> dict[str, Any]:
 
 
 def _check_video(info: dict[str, Any], job: FetchRequest) -> None:
-    """Refuse by what the site itself says of its video; what it does not say is limited while it comes."""
+    """Check the metadata against the limits; the rest is limited during the download."""
     status = "is_live" if info.get("is_live") else str(info.get("live_status"))
     if status in STATUS_CODES:
         raise Refusal(STATUS_CODES[status])
@@ -247,15 +247,15 @@ def _save_thumbnail(downloader: Any, info: dict[str, Any], folder: Path) -> None
     if not isinstance(url, str) or not url:
         return
     try:
-        picture = downloader.urlopen(url).read(MAX_THUMBNAIL_BYTES + 1)
-    except Exception:  # a video without its picture is described all the same
+        image = downloader.urlopen(url).read(MAX_THUMBNAIL_BYTES + 1)
+    except Exception:  # the thumbnail is optional
         return
-    if len(picture) <= MAX_THUMBNAIL_BYTES:
-        (folder / THUMBNAIL).write_bytes(picture)
+    if len(image) <= MAX_THUMBNAIL_BYTES:
+        (folder / THUMBNAIL).write_bytes(image)
 
 
 def _classify(error: BaseException) -> tuple[str, str]:
-    """An EngineError's code and the words behind it."""
+    """Return the error code of an exception and a text for the message."""
     from yt_dlp.networking.exceptions import HTTPError
     from yt_dlp.utils import UnsupportedError
 
@@ -271,27 +271,27 @@ def _classify(error: BaseException) -> tuple[str, str]:
         if isinstance(link, HTTPError):
             code = {401: "LOGIN_NEEDED", 402: "LOGIN_NEEDED", 403: "LOGIN_NEEDED", 404: "NO_MEDIA", 410: "NO_MEDIA"}
             return code.get(link.status, "FETCH_FAILED"), f"HTTP {link.status}"
-    words = (code for code, pattern in WORDS if re.search(pattern, text, re.IGNORECASE))
-    return next(words, "FETCH_FAILED"), text
+    codes = (code for code, pattern in ERROR_PATTERNS if re.search(pattern, text, re.IGNORECASE))
+    return next(codes, "FETCH_FAILED"), text
 
 
 def _unfold(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and those behind it."""
+    """Yield an exception and its causes."""
     seen: set[int] = set()
     while isinstance(error, BaseException) and id(error) not in seen:
         seen.add(id(error))
         yield error
-        yield from getattr(error, "unexpected_errors", ())  # of yt-dlp's request handlers
+        yield from getattr(error, "unexpected_errors", ())  # of yt-dlp request handlers
         behind = getattr(error, "exc_info", None) or (None, None)
         error = getattr(error, "cause", None) or behind[1] or error.__cause__
 
 
 def _read_duration(info: dict[str, Any]) -> float | None:
-    """Seconds that a site tells of, else those of all pieces of its manifest together."""
-    told = _read_number(info, "duration")
+    """Return the duration in seconds that the site states, else the total of the fragments of its manifest."""
+    stated = _read_number(info, "duration")
     pieces = (_list_parts(info) or [info])[0].get("fragments")
-    if told is not None or not isinstance(pieces, list):
-        return told
+    if stated is not None or not isinstance(pieces, list):
+        return stated
     return sum(_read_number(piece, "duration") or 0.0 for piece in pieces if isinstance(piece, dict)) or None
 
 
@@ -301,7 +301,7 @@ def _read_number(info: dict[str, Any], name: str) -> float | None:
 
 
 def _clean(text: str) -> str:
-    """One printable line of bounded length, without yt-dlp's marks and without what follows a URL's `?`."""
+    """Return one printable line of bounded length, without yt-dlp prefixes and without queries of URLs."""
     text = re.sub(r"^ERROR: (\[[^\]]+\] )?", "", " ".join(text.split()))
     text = re.sub(r"(https?://[^\s?#]+)[?#]\S*", r"\1", text)
     return "".join(letter for letter in text if letter.isprintable())[:MAX_TEXT_CHARS]

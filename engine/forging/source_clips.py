@@ -19,7 +19,7 @@ from engine.faces.landmark_features import HeadPoses, find_poses
 from engine.faces.landmarker import BLENDSHAPES, FaceNets
 from engine.faces.tracking import track_faces
 from engine.forging.audio import SpeechClip
-from engine.media.clip import OwnPictures, open_clip, open_pictures, read_ahead
+from engine.media.clip import SourceRateFrames, open_at_source_rate, open_clip, read_ahead
 from engine.settings import MediaLimits
 from engine.synthesis.portrait import LOWER_LIDS, N_MESH, OVAL, UPPER_LIDS, Portrait
 from engine.types import SAMPLE_RATE, SAMPLES_PER_FRAME, FaceTrack, Frame
@@ -134,7 +134,7 @@ class SourceClip:
     row: Row
     size_px: tuple[int, int]
     rate: Fraction  # pictures a second
-    pictures: OwnPictures
+    pictures: SourceRateFrames
     track: FaceTrack  # of the main face, at most MAX_S long
     faces: tuple[FaceTrack, ...]  # all of the clip
     sound: SpeechClip | None  # of the span; None: the clip has none in it
@@ -231,7 +231,7 @@ def check_donor(take: SourceClip) -> None:
 def load_source_clip(row: Row, nets: FaceNets, limits: MediaLimits | None = None) -> SourceClip:
     """Load a clip with its main face; NotForgeable without a usable face, EngineError for an unusable file."""
     limits = limits or MediaLimits()
-    clip, pictures = open_clip(row.path, limits), open_pictures(row.path, limits)
+    clip, pictures = open_clip(row.path, limits), open_at_source_rate(row.path, limits)
     faces = track_faces(read_ahead(pictures.read_frames()), nets).tracks
     if not faces:
         raise NotForgeable(f"No face is seen in {row.written}.", "Use a clip that shows one from the front.")

@@ -1,9 +1,8 @@
-"""A media file on one clock: 25 Hz pictures and 16 kHz mono sound, both placed by presentation time.
+"""Read a media file on one clock: 25 fps frames and 16 kHz mono audio, both placed by presentation time.
 
-The zero of the clock is the first picture's presentation time, edit lists and start times honoured. A sound stream that
-starts late or has gaps keeps them: that is the very thing to be measured.
-
-Items made by a thread before they are asked for.
+The clock starts at the presentation time of the first frame; edit lists and start times are honoured. An audio stream
+that starts late or has gaps keeps them, because they are part of the measured AV offset. A confined process decodes
+the file, see `engine/media/sandbox`.
 """
 
 import contextlib
@@ -23,41 +22,45 @@ from typing import TypeVar
 
 import numpy as np
 
-from engine.media.audio import Stretch, StretchBuilder, place_sound
+from engine.media.audio import AudioSegment, SegmentBuilder, place_audio
 from engine.media.containers import identify_container, is_whole
 from engine.media.limits import check_duration, check_file
 from engine.media.sandbox.ipc import Message
 from engine.media.sandbox.process import WorkerProcess, invalid_message
-from engine.media.scan import SLOTS, WORKER_MODULE, PicturePlan, Scan, read_scan, read_sound
+from engine.media.scan import SLOTS, WORKER_MODULE, FramePlan, Scan, read_audio_chunk, read_scan
 from engine.settings import MediaLimits
 from engine.types import FPS, Clip, Frame, Reason
 
 DEFAULT_LIMITS = MediaLimits()
 MIN_SOURCE_FPS = 15.0
-MAX_TOLERANCE_S = 0.5 / FPS  # how far ahead of a grid time a picture may be shown: half a frame of the coarser clock
+MAX_TOLERANCE_S = 0.5 / FPS  # a frame may be due this late after its grid time: half a frame of the coarser clock
 MAX_MISSING_S = 0.5
-MAX_LAST_PICTURE_S = 1.0  # a longer last picture is a writer's mistake, not something to watch
-IRREGULAR = 0.25  # an interval this far off the median one, as a share of it
+MAX_LAST_PICTURE_S = 1.0  # a longer last frame is an error of the muxer
+IRREGULAR = 0.25  # deviation of a frame interval from the median, as a share of the median
 MAX_IRREGULAR_SHARE = 0.2
-SEALS = ("F_SEAL_SHRINK", "F_SEAL_GROW", "F_SEAL_SEAL")  # memory that its other user cuts short would end this process
-COUNTED_CONTAINERS = ("matroska", "avi")  # the duration is in the header alone; MP4 tells of every picture
+SEALS = (
+    "F_SEAL_SHRINK",
+    "F_SEAL_GROW",
+    "F_SEAL_SEAL",
+)  # shared memory that the other process truncates would crash this one
+COUNTED_CONTAINERS = ("matroska", "avi")  # only the header has the duration; MP4 lists every frame
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class OwnPictures:
-    """The pictures of a file on a clock of the file's own rate."""
+class SourceRateFrames:
+    """The frames of a file at its own constant rate."""
 
-    rate: Fraction  # pictures a second: the mean of the source; 25 where its intervals are too unequal
+    rate: Fraction  # frames per second: the mean of the source; 25 where its intervals are too irregular
     n_frames: int  # at that rate
-    read_frames: Callable[[], Iterator[Frame]]  # each call streams all n_frames frames anew
+    read_frames: Callable[[], Iterator[Frame]]  # each call streams all n_frames frames again
 
 
 def open_clip(path: Path, limits: MediaLimits = DEFAULT_LIMITS, sha256: str | None = None) -> Clip:
-    """Read the whole sound and the times of all pictures; the pictures themselves are streamed by `read_frames()`.
+    """Read all audio and the times of all frames; `Clip.read_frames()` streams the frames.
 
-    Raises UNREADABLE_VIDEO (not a video, damaged beyond use), CODEC_REFUSED, DECODER_FAILED, NO_VIDEO (no moving
-    picture in it) and the codes of a limit exceeded. Confined processes alone decode the file, see `engine/sandbox`.
-    What can still be used is returned with its reasons: TRUNCATED, FPS_VFR. A known `sha256` spares hashing the file.
+    Raises UNREADABLE_VIDEO (not a video, damaged beyond use), CODEC_REFUSED, DECODER_FAILED, NO_VIDEO (no video
+    stream) and the codes of a limit exceeded. A file that is still usable is returned with its reasons: TRUNCATED,
+    FPS_VFR. A known `sha256` avoids hashing the file.
     """
     check_file(path, limits)
     if sha256 is None:
@@ -65,10 +68,10 @@ def open_clip(path: Path, limits: MediaLimits = DEFAULT_LIMITS, sha256: str | No
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     demuxer = identify_container(path)
     is_cut = not is_whole(path, demuxer)
-    scan, stretches = _scan(path, demuxer, limits)
-    plan = _plan_pictures(scan, demuxer, limits)
-    audio, present = place_sound(stretches, plan.zero * scan.unit_s, plan.n_frames)
-    is_cut = is_cut or scan.damaged or (demuxer in COUNTED_CONTAINERS and _is_short(scan, stretches))
+    scan, segments = _scan(path, demuxer, limits)
+    plan = _plan_frames(scan, demuxer, limits)
+    audio, present = place_audio(segments, plan.zero * scan.unit_s, plan.n_frames)
+    is_cut = is_cut or scan.damaged or (demuxer in COUNTED_CONTAINERS and _is_short(scan, segments))
     return Clip(
         path=path,
         sha256=sha256,
@@ -76,16 +79,16 @@ def open_clip(path: Path, limits: MediaLimits = DEFAULT_LIMITS, sha256: str | No
         n_frames=plan.n_frames,
         size_px=plan.shape.size_px,
         source_fps=_measure_rate(scan),
-        has_audio=bool(stretches),
+        has_audio=bool(segments),
         audio=audio,
         audio_present=present,
         reasons=(Reason.FPS_VFR,) * _is_irregular(scan) + (Reason.TRUNCATED,) * is_cut,
-        read_frames=functools.partial(play, path, plan, limits),
+        read_frames=functools.partial(stream_frames, path, plan, limits),
     )
 
 
-def open_pictures(path: Path, limits: MediaLimits = DEFAULT_LIMITS) -> OwnPictures:
-    """Find the pictures of a file as they follow each other in it, for whom the 25 Hz clock drops or repeats too many.
+def open_at_source_rate(path: Path, limits: MediaLimits = DEFAULT_LIMITS) -> SourceRateFrames:
+    """Open the frames of a file at its own rate, for uses where 25 fps would drop or repeat too many.
 
     Raises what `open_clip` raises.
     """
@@ -93,28 +96,28 @@ def open_pictures(path: Path, limits: MediaLimits = DEFAULT_LIMITS) -> OwnPictur
     demuxer = identify_container(path)
     scan, _ = _scan(path, demuxer, limits)
     rate = Fraction(FPS) if _is_irregular(scan) else Fraction(_measure_rate(scan)).limit_denominator(1001)
-    plan = _plan_pictures(scan, demuxer, limits, rate)
-    return OwnPictures(rate, plan.n_frames, functools.partial(play, path, plan, limits))
+    plan = _plan_frames(scan, demuxer, limits, rate)
+    return SourceRateFrames(rate, plan.n_frames, functools.partial(stream_frames, path, plan, limits))
 
 
-def _scan(path: Path, demuxer: str, limits: MediaLimits) -> tuple[Scan, tuple[Stretch, ...]]:
-    """One pass over the packets, by a confined process; the sound comes as it is decoded, and is resampled here."""
-    sound = StretchBuilder(limits.max_duration_s)
+def _scan(path: Path, demuxer: str, limits: MediaLimits) -> tuple[Scan, tuple[AudioSegment, ...]]:
+    """Read all packets once in a confined process; resample the audio here as it arrives."""
+    audio = SegmentBuilder(limits.max_duration_s)
     with WorkerProcess(WORKER_MODULE, path, "scan", {"demuxer": demuxer}, b"", limits) as decoder:
         try:
             while (message := decoder.receive()).kind == "sound":
-                sound.add(read_sound(message.note, message.data, limits))
+                audio.add(read_audio_chunk(message.note, message.data, limits))
             scan = read_scan(message.note, message.data, limits)
         except (KeyError, TypeError, ValueError, OverflowError) as cause:
             raise invalid_message(str(cause)) from cause
-    return scan, sound.finish()
+    return scan, audio.finish()
 
 
-def _plan_pictures(scan: Scan, demuxer: str, limits: MediaLimits, rate: Fraction = Fraction(FPS)) -> PicturePlan:
+def _plan_frames(scan: Scan, demuxer: str, limits: MediaLimits, rate: Fraction = Fraction(FPS)) -> FramePlan:
     times_s = (scan.times - scan.times[0]) * scan.unit_s  # (n,) float64
     span_s = float(times_s[-1]) + _measure_last(scan)
     check_duration(span_s, limits)
-    return PicturePlan(
+    return FramePlan(
         demuxer=demuxer,
         stream_index=scan.stream_index,
         shape=scan.shape,
@@ -127,21 +130,21 @@ def _plan_pictures(scan: Scan, demuxer: str, limits: MediaLimits, rate: Fraction
 
 
 def _measure_last(scan: Scan) -> float:
-    """Seconds for which the last picture is shown."""
+    """Return the duration of the last frame in seconds."""
     if 0 < scan.last_duration_s <= MAX_LAST_PICTURE_S:
         return scan.last_duration_s
     return float(np.median(np.diff(scan.times))) * scan.unit_s if len(scan.times) > 1 else 1 / FPS
 
 
 def _measure_rate(scan: Scan) -> float:
-    """Mean pictures per second."""
+    """Return the mean frame rate in frames per second."""
     if len(scan.times) == 1:
         return 1 / _measure_last(scan)
     return (len(scan.times) - 1) / (float(scan.times[-1] - scan.times[0]) * scan.unit_s)
 
 
 def _is_irregular(scan: Scan) -> bool:
-    """Too few pictures for lips, or intervals too unequal: a frozen call, a screen recording."""
+    """Return True where the frame rate is too low for lip motion, or irregular: a frozen call, a screen recording."""
     intervals = np.diff(scan.times)
     if _measure_rate(scan) < MIN_SOURCE_FPS or len(intervals) == 0:
         return _measure_rate(scan) < MIN_SOURCE_FPS
@@ -149,15 +152,15 @@ def _is_irregular(scan: Scan) -> bool:
     return bool(np.mean(np.abs(intervals - median) > IRREGULAR * median) > MAX_IRREGULAR_SHARE)
 
 
-def _is_short(scan: Scan, stretches: tuple[Stretch, ...]) -> bool:
-    """Does the header promise clearly more than could be read?"""
-    picture_end_s = float(scan.times[-1]) * scan.unit_s + scan.last_duration_s
-    sound_ends_s = [stretch.end_s for stretch in stretches]
-    return scan.declared_end_s > max(picture_end_s, *sound_ends_s, 0.0) + MAX_MISSING_S
+def _is_short(scan: Scan, segments: tuple[AudioSegment, ...]) -> bool:
+    """Return True where the header declares clearly more than could be read."""
+    video_end_s = float(scan.times[-1]) * scan.unit_s + scan.last_duration_s
+    audio_ends_s = [segment.end_s for segment in segments]
+    return scan.declared_end_s > max(video_end_s, *audio_ends_s, 0.0) + MAX_MISSING_S
 
 
-def play(path: Path, plan: PicturePlan, limits: MediaLimits) -> Generator[Frame, None, tuple[Reason, ...]]:
-    """Exactly `plan.n_frames` frames; what `pictures.stream_pictures` yields and returns, decoded elsewhere."""
+def stream_frames(path: Path, plan: FramePlan, limits: MediaLimits) -> Generator[Frame, None, tuple[Reason, ...]]:
+    """Yield and return what `engine.media.video.stream_frames` does, decoded in a confined process."""
     width, height = plan.shape.size_px
     with _share_memory(SLOTS * width * height * 3) as (memory, shared):
         slots = np.frombuffer(shared, np.uint8).reshape(SLOTS, height, width, 3)
@@ -172,14 +175,14 @@ def play(path: Path, plan: PicturePlan, limits: MediaLimits) -> Generator[Frame,
                     n_taken += 1
                     decoder.send("taken")
                 if image is None:
-                    raise invalid_message("the first picture repeats none")
+                    raise invalid_message("the first frame repeats an earlier one")
                 yield Frame(index, image, is_new)
             return _read_end(decoder.receive())
 
 
 def _read_frame(message: Message) -> bool:
     if message.kind != "frame":
-        raise invalid_message(f"{message.kind[:20]!r} where a picture is due")
+        raise invalid_message(f"{message.kind[:20]!r} where a frame is due")
     return bool(message.note.get("is_new"))
 
 
@@ -188,15 +191,15 @@ def _read_end(message: Message) -> tuple[Reason, ...]:
         if message.kind == "end":
             return tuple(Reason(name) for name in message.note["reasons"])
     except (KeyError, TypeError, ValueError) as cause:
-        raise invalid_message("reasons that are none") from cause
-    raise invalid_message(f"{message.kind[:20]!r} after the last picture")
+        raise invalid_message("unknown reasons") from cause
+    raise invalid_message(f"{message.kind[:20]!r} after the last frame")
 
 
 @contextlib.contextmanager
 def _share_memory(size: int) -> Iterator[tuple[int, mmap.mmap]]:
-    """Memory under a descriptor that another process can be handed; its size is fixed."""
+    """Yield the descriptor and a read-only map of memory of fixed size, to share with another process."""
     if hasattr(os, "memfd_create"):
-        memory = os.memfd_create("pictures", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        memory = os.memfd_create("frames", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     else:
         with tempfile.TemporaryFile() as file:
             memory = os.dup(file.fileno())
@@ -213,10 +216,9 @@ Item = TypeVar("Item")
 
 
 def read_ahead(items: Iterable[Item], depth: int = 4) -> Generator[Item, None, None]:
-    """Yield the items while a thread prepares up to `depth` more; its errors are raised here, its source is closed.
+    """Yield the items while a thread prefetches up to `depth` more; raise its errors here and close the source.
 
-    PyAV, OpenCV and LiteRT work outside the interpreter's lock, so a second core is busy while the reader keeps the
-    first one so.
+    PyAV, OpenCV and LiteRT release the GIL, so producer and consumer use two cores.
     """
     source = iter(items)
     end = object()
@@ -225,7 +227,7 @@ def read_ahead(items: Iterable[Item], depth: int = 4) -> Generator[Item, None, N
     try:
         while (item := pending.popleft().result()) is not end:
             pending.append(pool.submit(next, source, end))
-            yield item  # type: ignore[misc]  # `end` is no Item, and nothing else comes besides
+            yield item  # type: ignore[misc]  # the result is an Item, since `end` was compared above
     finally:
         pool.shutdown(cancel_futures=True)
         close = getattr(source, "close", None)

@@ -1,11 +1,8 @@
-"""What kind of file this is, told by its own bytes, so that a demuxer is chosen and never guessed.
+"""Identify the container of a file from its bytes, and list the allowed codecs.
 
-A demuxer that guesses opens a playlist named `.mp4` and then the files or addresses that the playlist names.
-
-The codings of picture and sound that are decoded; every other decoder is left alone.
-
-A decoder that hardly anybody uses is hardly looked after: CVE-2026-8461 wrote out of bounds in MagicYUV. The names are
-FFmpeg's, and those of the decoders that serve them.
+The demuxer is chosen here and never probed by FFmpeg: probing would open a playlist named `.mp4`, and then the files or
+URLs that the playlist names. Only widely used decoders are allowed, since rare ones are poorly maintained:
+CVE-2026-8461 was an out-of-bounds write in MagicYUV. Names of codecs and decoders are those of FFmpeg.
 """
 
 import re
@@ -14,7 +11,7 @@ from typing import BinaryIO
 
 from engine.errors import Code
 
-WANTED = "MP4, MOV, MKV, WebM, AVI or MPEG"
+ACCEPTED = "MP4, MOV, MKV, WebM, AVI or MPEG"
 HEAD_BYTES = 4096
 MAX_BOXES = 200_000  # of a fragmented file; a hostile one could hold 60 million empty boxes
 
@@ -23,7 +20,7 @@ STILL_BRANDS = (b"heic", b"heix", b"mif1", b"msf1", b"avif", b"avis", b"crx ")
 TS_PACKETS = ((0, 188), (4, 192))  # (first sync byte, packet length): broadcast and camera form
 RIFF_KINDS = {b"WEBP": "an image (WebP)", b"WAVE": "audio (WAV)"}
 
-# The first bytes of what people bring by mistake, and its name in the message.
+# First bytes of files uploaded by mistake, and the name of their kind in the message.
 OTHER_KINDS = (
     (b"\x89PNG", "an image (PNG)"),
     (b"\xff\xd8\xff", "an image (JPEG)"),
@@ -46,37 +43,37 @@ OTHER_KINDS = (
     (b"\xff\xfb", "audio (MP3)"),
     (b"\xff\xf1", "audio (AAC)"),
     (b"\xff\xf9", "audio (AAC)"),
-    (b"\0\0\x01\xb3", "a bare MPEG picture stream without timestamps"),
+    (b"\0\0\x01\xb3", "a bare MPEG video stream without timestamps"),
 )
 PLAYLIST_WORDS = (b"#extm3u", b"ffconcat", b"[playlist]", b"<mpd", b"<smil", b"<asx", b"v=0\r", b"v=0\n")
 
 
 def identify_container(path: Path) -> str:
-    """FFmpeg's name of the demuxer for this file, by its first bytes alone.
+    """Return the FFmpeg name of the demuxer for this file, from its first bytes.
 
-    Raises UNREADABLE_VIDEO for an empty file and for anything that is no video, naming what it seems to be, and
-    NO_VIDEO for a sound file.
+    Raises UNREADABLE_VIDEO for an empty file and any file that is not a video, naming its apparent kind, and
+    NO_VIDEO for an audio file.
     """
     with path.open("rb") as file:
         head = file.read(HEAD_BYTES)
     demuxer = _name_demuxer(head)
     if demuxer:
         return demuxer
-    found = _name_other(head)
+    found = _name_kind(head)
     if found.startswith("audio"):
         raise Code.NO_VIDEO(
-            f"The file is {found}; a video with a face is needed.", "Choose the video this sound belongs to."
+            f"The file is {found}; a video with a face is needed.", "Choose the video that this audio belongs to."
         )
     raise Code.UNREADABLE_VIDEO(
-        f"The file is {found}, not a video. Wanted: {WANTED}.",
+        f"The file is {found}, not a video. Accepted: {ACCEPTED}.",
         "Choose another file, or convert it to MP4 first; the name's ending does not matter.",
     )
 
 
 def is_whole(path: Path, demuxer: str) -> bool:
-    """Does the file hold all the bytes that its own structure announces?
+    """Return True where the file has all the bytes that its structure declares.
 
-    Raises UNREADABLE_VIDEO for an MP4 or MOV without its index. A file of which nothing is announced counts as whole.
+    Raises UNREADABLE_VIDEO for an MP4 or MOV without its index. A file that declares no size counts as whole.
     """
     with path.open("rb") as file:
         size = path.stat().st_size
@@ -92,11 +89,11 @@ def is_whole(path: Path, demuxer: str) -> bool:
 
 
 def _is_mov_whole(file: BinaryIO, end: int) -> bool:
-    """Walk the top-level boxes (ISO/IEC 14496-12, 4.2)."""
+    """Check the top-level boxes (ISO/IEC 14496-12, 4.2)."""
     has_index, position = False, 0
     for _ in range(MAX_BOXES):
         kind, size = _read_box(file, position, end)
-        if size < 8:  # the end, or something appended that is no box
+        if size < 8:  # the end, or appended data that is not a box
             break
         has_index = has_index or kind == b"moov"
         position += size
@@ -120,7 +117,7 @@ def _read_box(file: BinaryIO, position: int, end: int) -> tuple[bytes, int]:
 
 
 def _is_matroska_whole(file: BinaryIO, end: int) -> bool:
-    """Compare the Segment's size with the file's (RFC 8794, 4 and 6); a live recording announces none."""
+    """Compare the sizes of the Segment and the file (RFC 8794, 4 and 6); a live recording declares none."""
     file.seek(4)
     position, header_size = _read_ebml_size(file)
     file.seek(position + header_size)
@@ -131,7 +128,7 @@ def _is_matroska_whole(file: BinaryIO, end: int) -> bool:
 
 
 def _read_ebml_size(file: BinaryIO) -> tuple[int, int]:
-    """Where the content begins, and its length; 0 for an unknown one."""
+    """Return the position of the content and its length in bytes, 0 where unknown."""
     first = file.read(1)
     length = 9 - first[0].bit_length() if first and first[0] else 1
     value = int.from_bytes(first + file.read(length - 1), "big") & ((1 << 7 * length) - 1)
@@ -139,22 +136,22 @@ def _read_ebml_size(file: BinaryIO) -> tuple[int, int]:
 
 
 def _is_avi_whole(file: BinaryIO, end: int) -> bool:
-    """Compare the sizes of the RIFF chunks with the file's (large files have several); 0 was never completed."""
+    """Compare the sizes of the RIFF chunks (large files have several) with the file; 0 was never completed."""
     position = 0
     while position < end:
         file.seek(position)
         header = file.read(8)
-        if header[:4] != b"RIFF":  # the end, or something appended
+        if header[:4] != b"RIFF":  # the end, or appended data
             return True
         size = int.from_bytes(header[4:], "little")
         if size == 0:
             return False
         position += 8 + size
-    return position <= end + 1  # the last chunk's padding byte is often left out
+    return position <= end + 1  # the padding byte of the last chunk is often missing
 
 
 def _is_program_whole(file: BinaryIO, end: int) -> bool:
-    """Does the last packet of a program stream end within the file (ISO/IEC 13818-1, 2.4.3.6)?"""
+    """Return True where the last packet of a program stream ends within the file (ISO/IEC 13818-1, 2.4.3.6)."""
     start = max(0, end - 2**17)  # a packet has 65,541 bytes at most
     file.seek(start)
     tail = file.read()
@@ -163,7 +160,7 @@ def _is_program_whole(file: BinaryIO, end: int) -> bool:
 
 
 def _is_transport_whole(file: BinaryIO, end: int) -> bool:
-    """Is the file a number of whole packets?"""
+    """Return True where the file consists of whole packets."""
     head = file.read(HEAD_BYTES)
     return any(_is_transport(head, first, length) and end % length == 0 for first, length in TS_PACKETS)
 
@@ -185,7 +182,7 @@ def _is_transport(head: bytes, first: int, length: int) -> bool:
     return len(marks) >= 4 and marks.count(0x47) >= 0.8 * len(marks)  # a few may be damaged
 
 
-def _name_other(head: bytes) -> str:
+def _name_kind(head: bytes) -> str:
     if not head:
         return "empty (0 bytes)"
     if head[4:8] == b"ftyp":
@@ -209,8 +206,8 @@ def _is_text(head: bytes) -> bool:
     )
 
 
-PICTURE_CODECS = frozenset("h264 hevc vp8 vp9 av1 mpeg4 mpeg1video mpeg2video mjpeg h263".split())
-SOUND_CODECS = frozenset("aac mp3 mp2 ac3 eac3 opus vorbis flac alac amr_nb amr_wb".split())
+VIDEO_CODECS = frozenset("h264 hevc vp8 vp9 av1 mpeg4 mpeg1video mpeg2video mjpeg h263".split())
+AUDIO_CODECS = frozenset("aac mp3 mp2 ac3 eac3 opus vorbis flac alac amr_nb amr_wb".split())
 PCM_CODECS = frozenset(
     f"pcm_{kind}"
     for kind in (
@@ -218,26 +215,26 @@ PCM_CODECS = frozenset(
     )
 )
 DECODERS = frozenset("libdav1d libvpx libvpx-vp9 libopus libvorbis mp3float mp2float mpegvideo amrnb amrwb".split())
-WHITELIST = ",".join(sorted(PICTURE_CODECS | SOUND_CODECS | PCM_CODECS | DECODERS))
-"""What FFmpeg itself may open, when it looks into the streams of a file."""
+WHITELIST = ",".join(sorted(VIDEO_CODECS | AUDIO_CODECS | PCM_CODECS | DECODERS))
+# for FFmpeg itself, which opens decoders when it probes the streams of a file
 
 
-def check_picture_codec(name: str) -> None:
-    """Raises CODEC_REFUSED for a coding that is not decoded."""
-    if name not in PICTURE_CODECS:
+def check_video_codec(name: str) -> None:
+    """Raise CODEC_REFUSED for a codec that is not allowed."""
+    if name not in VIDEO_CODECS:
         raise Code.CODEC_REFUSED(
-            f"The picture is coded as {name!r}, which is not decoded here.", "Export the video as H.264 in MP4."
+            f"The video is coded as {name!r}, which is not supported.", "Export the video as H.264 in MP4."
         )
 
 
-def check_sound_codec(name: str) -> None:
-    """Raises CODEC_REFUSED for a coding that is not decoded."""
-    if not is_sound_allowed(name):
+def check_audio_codec(name: str) -> None:
+    """Raise CODEC_REFUSED for a codec that is not allowed."""
+    if not is_audio_codec_allowed(name):
         raise Code.CODEC_REFUSED(
-            f"The sound is coded as {name!r}, which is not decoded here.", "Export the sound as AAC, the video as MP4."
+            f"The audio is coded as {name!r}, which is not supported.", "Export the audio as AAC, the video as MP4."
         )
 
 
-def is_sound_allowed(name: str) -> bool:
-    """Tell whether sound of this coding is decoded."""
-    return name in SOUND_CODECS | PCM_CODECS
+def is_audio_codec_allowed(name: str) -> bool:
+    """Return True where this audio codec is allowed."""
+    return name in AUDIO_CODECS | PCM_CODECS

@@ -1,4 +1,4 @@
-"""Checks of what a file holds against what is allowed; each refusal has a type of its own."""
+"""Check the properties of a media file against `MediaLimits`; each limit has its own error code."""
 
 from pathlib import Path
 
@@ -6,11 +6,11 @@ from engine.errors import Code
 from engine.settings import MediaLimits
 from engine.types import FPS
 
-RATE_ROOM = 1.02  # cameras' clocks and rounded timestamps
+RATE_TOLERANCE = 1.02  # for camera clocks and rounded timestamps
 
 
 def check_file(path: Path, limits: MediaLimits) -> None:
-    """Raises UNREADABLE_VIDEO where there is no file, FILE_TOO_LARGE where there is too much of it."""
+    """Raise UNREADABLE_VIDEO where there is no file, and FILE_TOO_LARGE for more bytes than allowed."""
     if not path.is_file():
         raise Code.UNREADABLE_VIDEO(f"There is no file {path.name!r}.", "Check the name and the folder.")
     size = path.stat().st_size
@@ -22,16 +22,16 @@ def check_file(path: Path, limits: MediaLimits) -> None:
 
 
 def check_duration(duration_s: float, limits: MediaLimits) -> None:
-    """Raises TOO_LONG for a video longer than allowed."""
+    """Raise TOO_LONG for a video longer than allowed."""
     if duration_s > limits.max_duration_s + 0.5 / FPS:
         raise Code.TOO_LONG(
             f"The video lasts {duration_s:.0f} seconds; at most {limits.max_duration_s:.0f} are allowed.",
-            "Cut out the part to be looked at.",
+            "Cut out the part to be analysed.",
         )
 
 
 def check_pixels(width: int, height: int, limits: MediaLimits) -> None:
-    """Raises TOO_MANY_PIXELS for pictures larger than allowed."""
+    """Raise TOO_MANY_PIXELS for frames larger than allowed."""
     if width * height > limits.max_pixels:
         raise Code.TOO_MANY_PIXELS(
             f"The pictures have {width} x {height} pixels; at most {limits.max_pixels} pixels are allowed.",
@@ -39,17 +39,17 @@ def check_pixels(width: int, height: int, limits: MediaLimits) -> None:
         )
 
 
-def check_pictures(count: int, shown_s: float, limits: MediaLimits) -> None:
-    """Raises TOO_MANY_PICTURES, RATE_TOO_HIGH or TOO_LONG for what was counted so far, whatever the header says.
+def check_frames(count: int, shown_s: float, limits: MediaLimits) -> None:
+    """Raise TOO_MANY_PICTURES, RATE_TOO_HIGH or TOO_LONG for the frames counted so far, whatever the header says.
 
-    `shown_s` are the seconds from the first picture counted to the last. The rate is that of more than a second.
+    `shown_s` is the time in seconds from the first to the last of them. The rate is checked over more than a second.
     """
     if count > limits.max_source_frames:
         raise Code.TOO_MANY_PICTURES(
             f"The video has more than the {limits.max_source_frames} pictures allowed.",
             "Cut it into shorter parts, or export it at 25 or 30 pictures a second.",
         )
-    if count > RATE_ROOM * limits.max_rate_hz * (shown_s + 1):
+    if count > RATE_TOLERANCE * limits.max_rate_hz * (shown_s + 1):
         raise Code.RATE_TOO_HIGH(
             f"The video has more than the {limits.max_rate_hz:g} pictures a second that are allowed.",
             "Export it at 25 to 60 pictures a second.",
@@ -58,7 +58,7 @@ def check_pictures(count: int, shown_s: float, limits: MediaLimits) -> None:
 
 
 def check_streams(count: int, limits: MediaLimits) -> None:
-    """Raises TOO_MANY_STREAMS for more streams of picture and sound than allowed."""
+    """Raise TOO_MANY_STREAMS for more video and audio streams than allowed."""
     if count > limits.max_streams:
         raise Code.TOO_MANY_STREAMS(
             f"The file has {count} streams of picture and sound; at most {limits.max_streams} are allowed.",
@@ -66,8 +66,8 @@ def check_streams(count: int, limits: MediaLimits) -> None:
         )
 
 
-def check_sound(channels: int, rate_hz: int, limits: MediaLimits) -> None:
-    """Raises SOUND_TOO_LARGE for more channels, or samples a second, than allowed."""
+def check_audio(channels: int, rate_hz: int, limits: MediaLimits) -> None:
+    """Raise SOUND_TOO_LARGE for more channels or samples per second than allowed."""
     if channels > limits.max_channels or rate_hz > limits.max_sound_hz:
         raise Code.SOUND_TOO_LARGE(
             f"The sound has {channels} channels at {rate_hz} Hz; at most {limits.max_channels} channels at "

@@ -1,9 +1,7 @@
-"""The pictures of a file: when each is shown, and a stream of them on the 25 Hz clock, upright.
+"""Index the frame times of a file and stream its frames upright at a constant frame rate.
 
-Interlaced pictures: two moments in one, line by line. One of them is taken, or every moving edge is a comb.
-
-The two fields of a picture are half a picture's time apart, so a moving mouth is seen twice in it. The field that is
-shown first is kept and stretched over the lines of the other; that is the moment that the picture's time tells of.
+Deinterlacing: the two fields of an interlaced frame are half a frame interval apart, so moving edges would show as a
+comb. The field shown first, which is the one at the presentation time of the frame, is kept and scaled to full height.
 """
 
 import io
@@ -25,9 +23,9 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from engine.errors import Code
-from engine.media.containers import WHITELIST, check_picture_codec
-from engine.media.limits import check_pictures
-from engine.media.scan import UPRIGHT, PicturePlan, PictureShape
+from engine.media.containers import WHITELIST, check_video_codec
+from engine.media.limits import check_frames
+from engine.media.scan import UPRIGHT, FrameGeometry, FramePlan
 from engine.settings import MediaLimits
 from engine.types import Frame, Reason
 
@@ -36,48 +34,48 @@ TOP, BOTTOM = 0, 1  # the first line of each field
 
 
 def find_first_field(field_order: int) -> int:
-    """The line at which the field begins that is shown first; where nobody tells, it is the top one."""
+    """Return the first line of the field shown first; the top field where the order is unknown."""
     return BOTTOM if field_order in BOTTOM_FIRST else TOP
 
 
-def take_field(picture: VideoFrame, first_line: int) -> VideoFrame:
-    """Every other line of a picture, from `first_line` on: half its height, in its own pixel format and colours.
+def extract_field(frame: VideoFrame, first_line: int) -> VideoFrame:
+    """Extract every other line from `first_line` on: half the height, the same pixel format and colour space.
 
-    The lines of colour belong to the fields in turn as those of brightness do, so they are parted alike.
+    Chroma lines alternate between the fields as luma lines do, so they are split in the same way.
     """
-    field = VideoFrame(picture.width, (picture.height + 1 - first_line) // 2, picture.format.name)
-    for source, target in zip(picture.planes, field.planes, strict=True):
+    field = VideoFrame(frame.width, (frame.height + 1 - first_line) // 2, frame.format.name)
+    for source, target in zip(frame.planes, field.planes, strict=True):
         lines = _read_lines(source)[first_line::2][: target.height]
         copied = np.zeros((target.height, target.line_size), np.uint8)
         width = min(lines.shape[1], target.line_size)
         copied[: len(lines), :width] = lines[:, :width]
-        copied[len(lines) :] = copied[len(lines) - 1]  # of an odd number of lines of colour
+        copied[len(lines) :] = copied[len(lines) - 1]  # for an odd number of chroma lines
         target.update(copied.tobytes())
-    field.colorspace, field.color_range = picture.colorspace, picture.color_range
+    field.colorspace, field.color_range = frame.colorspace, frame.color_range
     return field
 
 
 def _read_lines(plane: VideoPlane) -> np.ndarray:
-    """(height, bytes of a line) uint8."""
+    """Return the lines of a plane, (height, bytes per line) uint8."""
     return np.frombuffer(memoryview(plane), np.uint8)[: plane.height * plane.line_size].reshape(
         plane.height, plane.line_size
     )
 
 
-# A file names others, or an address, only through a protocol, and none is allowed.
+# A file can refer to other files or URLs only through a protocol; none is allowed.
 CLOSED_OPTIONS = {"protocol_whitelist": "none", "format_whitelist": "mov,matroska,mpegts,mpeg,avi"}
 
-# A program stream has no list of its streams: sound that starts late is only found by reading that far.
+# An MPEG program stream has no list of its streams: audio that starts late is found only by reading that far.
 PROBE_OPTIONS = {"mpeg": {"probesize": "20000000", "analyzeduration": "30000000"}}
-MAX_ASPECT = 4.0  # a pixel more oblong than this is a damaged header
-MAX_THREADS = 4  # of a decoder: each holds pictures of its own
+MAX_ASPECT = 4.0  # a larger pixel aspect ratio means a damaged header
+MAX_THREADS = 4  # of a decoder: each keeps frames in memory
 MAX_DAMAGED_SHARE = 0.01
 MAX_COPIED_SHARE = 0.2
 MAX_MISSING_S = 0.5
 
 
 def open_container(file: io.FileIO, demuxer: str, max_pixels: int) -> InputContainer:
-    """Open with one demuxer that is handed the bytes and no protocol to fetch others by; close it after use."""
+    """Open with this demuxer and without any protocol, so that no other file or URL is read; close it after use."""
     try:
         return av.open(
             file,
@@ -97,33 +95,33 @@ def open_container(file: io.FileIO, demuxer: str, max_pixels: int) -> InputConta
 
 
 def bound_decoder(max_pixels: int) -> dict[str, str]:
-    """Decoder options against pictures far larger than the header said; room is left for the padding decoders add."""
+    """Return decoder options against frames far larger than in the header, with room for the padding of decoders."""
     return {"max_pixels": str(2 * max_pixels + 2**16), "codec_whitelist": WHITELIST}
 
 
 def read_packets(container: InputContainer, *streams: Stream) -> Generator[Packet, None, bool]:
-    """All packets of these streams, at the end one empty packet each; returns True when reading broke off."""
+    """Yield all packets of these streams, then one empty packet each; return True when reading broke off."""
     try:
         yield from container.demux(*streams)
-    except (av.FFmpegError, IndexError):  # IndexError: PyAV on a stream that shows up after the file was opened
+    except (av.FFmpegError, IndexError):  # IndexError: PyAV, for a stream that appears after opening
         return True
     return False
 
 
-class PictureIndex:
-    """Collects when pictures are shown, packet by packet, and decodes the first one only."""
+class FrameIndex:
+    """Collect the presentation times of all frames, packet by packet; decode only the first frame."""
 
     def __init__(self, stream: VideoStream, limits: MediaLimits):
         self.first: VideoFrame | None = None
         self.damaged = False  # a packet is flagged as incomplete
-        self.last_duration = 0  # of the picture shown last, in units of the stream; 0: not told
+        self.last_duration = 0  # of the frame shown last, in units of the stream; 0: unknown
         self._stream, self._limits = stream, limits
         self._times: list[int] = []
-        self._first_key: int | None = None  # place in `_times`
+        self._first_key: int | None = None  # index in `_times`
         self._earliest = self._latest = 0
 
     def add(self, packet: "Packet[VideoStream]") -> None:
-        """Note a packet. Raises the code of a limit as soon as it is exceeded, whatever the header says."""
+        """Add a packet. Raises the code of a limit as soon as it is exceeded, whatever the header says."""
         if self.first is None:
             self._decode_first(packet)
         time = packet.pts if packet.pts is not None else packet.dts
@@ -137,12 +135,12 @@ class PictureIndex:
         self._earliest = min(time, self._earliest) if self._times else time
         self._times.append(time)
         shown_s = float((self._latest - self._earliest) * (self._stream.time_base or 0))
-        check_pictures(len(self._times), shown_s, self._limits)
+        check_frames(len(self._times), shown_s, self._limits)
 
     def finish(self) -> np.ndarray:
-        """Presentation times in units of the stream, (n,) int64, sorted, each once.
+        """Return the unique presentation times in units of the stream, (n,) int64, sorted.
 
-        What precedes the first key picture, in the file or on the screen, cannot be decoded and does not count.
+        Frames before the first key frame, in decoding or presentation order, cannot be decoded and are left out.
         """
         first = self._first_key or 0
         times = np.array(self._times[first:], np.int64)
@@ -158,61 +156,61 @@ class PictureIndex:
         self.first = frames[0] if frames else None
 
 
-def shape_pictures(first: VideoFrame, stream: VideoStream) -> PictureShape:
-    """Read the pixel's aspect and the display matrix; the smaller side is stretched, so that no detail is lost."""
+def read_geometry(first: VideoFrame, stream: VideoStream) -> FrameGeometry:
+    """Read the pixel aspect ratio and the display matrix; the smaller side is scaled up, so that no detail is lost."""
     width, height = first.width, first.height
     aspect = float(stream.sample_aspect_ratio or 1)
     if 1 < aspect <= MAX_ASPECT:
         width = round(width * aspect)
     elif 1 / MAX_ASPECT <= aspect < 1:
         height = round(height / aspect)
-    return PictureShape((width, height), _read_turn(first))
+    return FrameGeometry((width, height), _read_turn(first))
 
 
-def stream_pictures(
+def stream_frames(
     file: io.FileIO,
-    plan: PicturePlan,
+    plan: FramePlan,
     limits: MediaLimits,
     on_packet: Callable[[], None],
     allot: Callable[[], np.ndarray] | None = None,
 ) -> Generator[Frame, None, tuple[Reason, ...]]:
-    """Exactly `plan.n_frames` frames, each the latest picture due at its time, whatever the source's rate.
+    """Yield exactly `plan.n_frames` frames, each the latest source frame due at its time, whatever the source rate.
 
-    `allot` gives the memory (H, W, 3) uint8 for each new one; it must stay as it is until the next one has been made.
+    `allot` returns the memory (H, W, 3) uint8 for each new image; it must not change until the next image is written.
 
-    Returns, after the last frame, what only decoding can show: TRUNCATED when pictures are damaged or the decoder
-    breaks off (the last picture is held to the end), FPS_VFR when over a fifth of the pictures only repeat the one
-    before. A caller gets it by `reasons = yield from clip.read_frames()`.
+    Return, after the last frame, the reasons found by decoding: TRUNCATED when frames are damaged or the decoder breaks
+    off (the last frame is repeated to the end), FPS_VFR when over a fifth of the source frames repeat the one before. A
+    caller receives them by `reasons = yield from clip.read_frames()`.
     """
     width, height = plan.shape.size_px
     allot = allot or (lambda: np.empty((height, width, 3), np.uint8))
-    reader = _PictureReader(plan, limits.max_pixels, on_packet, allot)
+    reader = _FrameReader(plan, limits.max_pixels, on_packet, allot)
     held: VideoFrame | None = None
     index = 0
     with open_container(file, plan.demuxer, limits.max_pixels) as container:
-        for picture in reader.decode(container):
+        for frame in reader.decode(container):
             while (
                 held is not None and index < plan.n_frames and reader.time_s > index / plan.rate_hz + plan.tolerance_s
             ):
-                yield reader.show(held, index)
+                yield reader.make_frame(held, index)
                 index += 1
             if index == plan.n_frames:
                 break
-            held = picture
+            held = frame
         if held is None:
-            raise Code.UNREADABLE_VIDEO("No picture of the video can be decoded.", "Export it again, as H.264 in MP4.")
+            raise Code.UNREADABLE_VIDEO("No frame of the video can be decoded.", "Export it again, as H.264 in MP4.")
         for last in range(index, plan.n_frames):
-            yield reader.show(held, last)
-    return reader.sum_up()
+            yield reader.make_frame(held, last)
+    return reader.find_reasons()
 
 
-class _PictureReader:
-    """Decodes and turns pictures, and remembers how that went."""
+class _FrameReader:
+    """Decode frames, convert them to upright RGB, and count the damaged and the repeated ones."""
 
     def __init__(
-        self, plan: PicturePlan, max_pixels: int, on_packet: Callable[[], None], allot: Callable[[], np.ndarray]
+        self, plan: FramePlan, max_pixels: int, on_packet: Callable[[], None], allot: Callable[[], np.ndarray]
     ):
-        self.time_s = 0.0  # of the picture decoded last
+        self.time_s = 0.0  # presentation time of the frame decoded last
         self._plan, self._max_pixels, self._on_packet, self._allot = plan, max_pixels, on_packet, allot
         self._reformatter = VideoReformatter()
         self._decoded = self._damaged = self._concealed = self._shown = self._copied = 0
@@ -221,10 +219,10 @@ class _PictureReader:
         self._image = np.zeros((0, 0, 3), np.uint8)
 
     def decode(self, container: InputContainer) -> Generator[VideoFrame, None, None]:
-        """Pictures in the order of presentation, over damaged packets; sets `time_s` to the time of each."""
+        """Yield frames in the order of presentation, skipping damaged packets; set `time_s` to the time of each."""
         stream = container.streams[self._plan.stream_index]
         assert isinstance(stream, VideoStream)
-        check_picture_codec(stream.codec_context.codec.canonical_name)
+        check_video_codec(stream.codec_context.codec.canonical_name)
         stream.thread_type = "AUTO"
         stream.codec_context.thread_count = min((os.cpu_count() or 1) + 1, MAX_THREADS)
         stream.codec_context.options = bound_decoder(self._max_pixels)
@@ -232,21 +230,21 @@ class _PictureReader:
         for packet in read_packets(container, stream):
             self._on_packet()
             yield from self._decode_packet(stream, packet)
-        yield from self._decode_packet(stream, None)  # what a broken-off file left in the decoder
+        yield from self._decode_packet(stream, None)  # frames of a truncated file that are still in the decoder
 
-    def show(self, picture: VideoFrame, index: int) -> Frame:
-        """The frame of a picture, converted when it is first shown."""
-        is_new = picture is not self._source
+    def make_frame(self, frame: VideoFrame, index: int) -> Frame:
+        """Make the frame with this index, converting the image when it is first used."""
+        is_new = frame is not self._source
         if is_new:
-            image = self._convert(picture)
-            # every fourth row finds a copy as surely as all of them
+            image = self._convert(frame)
+            # every fourth row suffices to detect a repeated image
             self._copied += self._shown > 0 and np.array_equal(image[::4], self._image[::4])
             self._shown += 1
-            self._source, self._image = picture, image
+            self._source, self._image = frame, image
         return Frame(index, self._image, is_new)
 
-    def sum_up(self) -> tuple[Reason, ...]:
-        """What decoding found."""
+    def find_reasons(self) -> tuple[Reason, ...]:
+        """Return the reasons found by decoding."""
         reasons = []
         if self._copied > MAX_COPIED_SHARE * self._shown:
             reasons.append(Reason.FPS_VFR)
@@ -258,32 +256,32 @@ class _PictureReader:
 
     def _decode_packet(self, stream: VideoStream, packet: Packet | None) -> Generator[VideoFrame, None, None]:
         try:
-            pictures = stream.decode(packet)
-        except av.EOFError:  # flushed before
+            frames = stream.decode(packet)
+        except av.EOFError:  # already flushed
             return
         except av.FFmpegError as error:
             if isinstance(error, MemoryError):
                 raise
-            self._damaged += 1  # a packet without a picture
+            self._damaged += 1  # a packet without a frame
             return
-        for picture in pictures:
-            self.time_s = self._read_time(picture, stream)
+        for frame in frames:
+            self.time_s = self._read_time(frame, stream)
             self._decoded += 1
-            self._concealed += picture.is_corrupt
-            yield picture
+            self._concealed += frame.is_corrupt
+            yield frame
 
-    def _read_time(self, picture: VideoFrame, stream: VideoStream) -> float:
-        if picture.pts is None or self._plan.demuxer == "avi":
-            # AVI holds no presentation times, and those guessed for reordered H.264 are wrong; but pictures come out
-            # in the order in which they are shown, so the n-th is due n-th, a lost one keeping its place
+    def _read_time(self, frame: VideoFrame, stream: VideoStream) -> float:
+        if frame.pts is None or self._plan.demuxer == "avi":
+            # AVI has no presentation times, and those guessed for reordered H.264 are wrong. Frames are decoded in the
+            # order of presentation, so the n-th has the n-th time; a lost frame keeps its place.
             return float(self._plan.times_s[min(self._decoded + self._damaged, len(self._plan.times_s) - 1)])
-        return float((picture.pts - self._plan.zero) * (stream.time_base or 0))
+        return float((frame.pts - self._plan.zero) * (stream.time_base or 0))
 
-    def _convert(self, picture: VideoFrame) -> np.ndarray:
+    def _convert(self, frame: VideoFrame) -> np.ndarray:
         width, height = self._plan.shape.scaled_px
-        if picture.interlaced_frame and picture.height > 1:
-            picture = take_field(picture, self._first_line)
-        (plane,) = self._reformatter.reformat(picture, width, height, "rgb24").planes
+        if frame.interlaced_frame and frame.height > 1:
+            frame = extract_field(frame, self._first_line)
+        (plane,) = self._reformatter.reformat(frame, width, height, "rgb24").planes
         lines = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
         image = self._allot()
         image[:] = turn_upright(lines[:height, : 3 * width].reshape(height, width, 3), self._plan.shape.turn)
@@ -291,7 +289,7 @@ class _PictureReader:
 
 
 def turn_upright(image: np.ndarray, turn: tuple[int, int, int, int]) -> np.ndarray:
-    """A view of the image (H, W, 3) after quarter turns and mirrorings; `turn` has the display matrix's signs."""
+    """Return a view of the image (H, W, 3) after quarter turns and flips; `turn` has the display matrix signs."""
     a, b, c, d = turn
     if turn == UPRIGHT:
         return image
@@ -300,9 +298,9 @@ def turn_upright(image: np.ndarray, turn: tuple[int, int, int, int]) -> np.ndarr
     return image[:: d or 1, :: a or 1]
 
 
-def _read_turn(picture: VideoFrame) -> tuple[int, int, int, int]:
-    """Signs of the display matrix (ISO/IEC 14496-12, 8.2.2), rounded to quarter turns and mirrorings."""
-    matrix = cast(SideDataContainer, picture.side_data).get(SideDataType.DISPLAYMATRIX)
+def _read_turn(frame: VideoFrame) -> tuple[int, int, int, int]:
+    """Read the signs of the display matrix (ISO/IEC 14496-12, 8.2.2), rounded to quarter turns and flips."""
+    matrix = cast(SideDataContainer, frame.side_data).get(SideDataType.DISPLAYMATRIX)
     if matrix is None:
         return UPRIGHT
     a, b, _, c, d, *_ = struct.unpack("=9i", bytes(matrix))

@@ -14,7 +14,7 @@ from engine.media.remux import merge_streams
 from engine.media.sandbox.ipc import Link, Message
 from engine.media.sandbox.job import Pulse, Worker
 from engine.media.scan import SLOTS, read_plan
-from engine.media.video import stream_pictures
+from engine.media.video import stream_frames
 from engine.settings import MediaLimits
 
 
@@ -51,7 +51,7 @@ def _stream(link: Link, file: io.FileIO, job: Message, limits: MediaLimits, shar
         slot: np.ndarray = slots[n_sent % SLOTS]
         return slot
 
-    frames = stream_pictures(file, plan, limits, Pulse(link), allot)
+    frames = stream_frames(file, plan, limits, Pulse(link), allot)
     while True:
         try:
             frame = next(frames)

@@ -1,13 +1,12 @@
-"""What a process gives up, for good, before it looks at the bytes of a stranger.
+"""Confine this process irrevocably before it reads untrusted bytes.
 
-The layers, each of which would do alone against the network: no further file or socket can be opened (RLIMIT_NOFILE 0),
-no system call is left that could (`syscalls`), and where the system lets an ordinary user make one, a network namespace
-without any interface. Memory, processor time and written files are limited by rlimits.
+A worker (`confine_worker`) keeps memory, threads and its open files. Each of three layers suffices alone against the
+network: RLIMIT_NOFILE 0 (no further file or socket), a seccomp filter that allows few system calls, and, where an
+unprivileged user may create one, a network namespace without interfaces. Rlimits bound memory, processor time and
+written files.
 
-What a child gives up before it runs yt-dlp: network, programs, memory, time, and every folder but its own.
-
-Each layer is put on where the system has it, and the child tells which are in force. The kernel's are the strong ones;
-the guard inside Python is there for systems that have none of them.
+A download (`confine_fetch`) keeps its folder and the sockets it was handed. The layers that the system supports are
+applied and reported: network namespace, Landlock, seccomp, and an audit hook in Python for systems without the others.
 """
 
 import ctypes
@@ -27,19 +26,19 @@ from engine.settings import MediaLimits
 
 PR_SET_PDEATHSIG = 1
 CLONE_NEWNS, CLONE_NEWIPC, CLONE_NEWUSER, CLONE_NEWNET = 0x20000, 0x8000000, 0x10000000, 0x40000000
-GRACE_S = 5  # after the signal that says that the processor time is used up
+GRACE_S = 5  # between SIGXCPU, sent when the processor time is used up, and SIGKILL
 
 
 class Guard(StrEnum):
-    """What holds a decoding process."""
+    """One layer of the confinement of a worker."""
 
-    LIMITS = "limits"  # memory, processor time, no written file, no newly opened one
+    LIMITS = "limits"  # memory, processor time, no file written, none opened
     NO_NETWORK = "network namespace"
     FEW_CALLS = "system calls"
 
 
 def leave_network() -> bool:
-    """Move this process, which must have one thread, into namespaces without a network; False where that is refused."""
+    """Move this process into namespaces without network; False where refused. The process must have one thread."""
     if platform.system() != "Linux":
         return False
     spaces = CLONE_NEWUSER | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWNS
@@ -47,54 +46,53 @@ def leave_network() -> bool:
 
 
 def die_with_parent(parent: int) -> None:
-    """Be killed when the parent ends, however it does; elsewhere than on Linux the closed link has to do."""
+    """Have the kernel kill this process when its parent ends; on other systems than Linux the closed link ends it."""
     if platform.system() == "Linux":
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:  # it had ended before
+    if os.getppid() != parent:  # it ended before the call above
         os._exit(1)
 
 
 def confine_worker(limits: MediaLimits) -> tuple[Guard, ...]:
-    """Give up everything but memory, threads and the files that are open; returns what holds."""
+    """Keep only memory, threads and the open files; return the layers in force."""
     signal.signal(signal.SIGXCPU, signal.SIG_DFL)
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_FSIZE, 0)
     _limit(resource.RLIMIT_CPU, limits.max_cpu_s, GRACE_S)
-    if platform.system() == "Linux":  # elsewhere it is not honoured, or refused
+    if platform.system() == "Linux":  # other systems ignore or refuse it
         _limit(resource.RLIMIT_AS, limits.max_memory_bytes)
-    _limit(resource.RLIMIT_NOFILE, 0)  # counts numbers, not files: what is open stays open
+    _limit(resource.RLIMIT_NOFILE, 0)  # bounds new descriptors: open files stay open
     return (Guard.LIMITS, Guard.FEW_CALLS) if filter_calls() else (Guard.LIMITS,)
 
 
-def _limit(what: int, amount: int, grace: int = 0) -> None:
-    """Lower a limit; one that is lower already stays."""
-    _, allowed = resource.getrlimit(what)
+def _limit(resource_kind: int, amount: int, grace: int = 0) -> None:
+    """Lower a limit; keep it where it is lower already."""
+    _, allowed = resource.getrlimit(resource_kind)
     if allowed == resource.RLIM_INFINITY:
         allowed = amount + grace
-    resource.setrlimit(what, (min(amount, allowed), min(amount + grace, allowed)))
+    resource.setrlimit(resource_kind, (min(amount, allowed), min(amount + grace, allowed)))
 
 
 REFUSED_EVENTS = frozenset(
     "socket.connect socket.bind socket.getaddrinfo socket.gethostbyname socket.gethostbyaddr socket.getnameinfo "
     "subprocess.Popen os.exec os.posix_spawn os.spawn os.fork os.forkpty os.system os.startfile pty.spawn".split()
 )
-SENDING_EVENTS = ("socket.sendto", "socket.sendmsg")  # harmless where they name no address
+SENDING_EVENTS = ("socket.sendto", "socket.sendmsg")  # harmless on a connected socket, which needs no address
 
 
 class Layer(StrEnum):
-    """One thing that holds the child."""
+    """One layer of the confinement of a download."""
 
-    NAMESPACE = "network namespace"  # it has no interface to send by
-    SECCOMP = "seccomp"  # it can make no socket and start no program
-    LANDLOCK = "landlock"  # it can write in its own folder alone
-    GUARD = "guard"  # Python refuses to connect and to start programs
+    NAMESPACE = "network namespace"  # without interfaces
+    SECCOMP = "seccomp"  # no new socket, no program
+    LANDLOCK = "landlock"  # writes only in its own folder
+    GUARD = "guard"  # Python audit hook: no connections, no programs
 
 
 def confine_fetch(folder: Path, memory_bytes: int, cpu_s: int, file_bytes: int) -> tuple[Layer, ...]:
-    """Confine this process for good; what it gives are the layers in force.
+    """Confine this process to `folder` and its open files; return the layers in force.
 
-    It keeps its open files, so what it may talk to is what it was handed. Call it before anything foreign is imported,
-    and while there is one thread: a namespace is not given to more.
+    Call it before third-party imports, and with one thread: the kernel refuses a namespace to more.
     """
     die_with_parent(os.getppid())
     _limit_resources(memory_bytes, cpu_s, file_bytes)
@@ -105,10 +103,10 @@ def confine_fetch(folder: Path, memory_bytes: int, cpu_s: int, file_bytes: int) 
 
 
 def _limit_resources(memory_bytes: int, cpu_s: int, file_bytes: int) -> None:
-    wanted = ((resource.RLIMIT_CPU, cpu_s), (resource.RLIMIT_FSIZE, file_bytes), (resource.RLIMIT_CORE, 0))
-    for kind, limit in wanted:
+    limits = ((resource.RLIMIT_CPU, cpu_s), (resource.RLIMIT_FSIZE, file_bytes), (resource.RLIMIT_CORE, 0))
+    for kind, limit in limits:
         resource.setrlimit(kind, (limit, limit))
-    with suppress(ValueError, OSError):  # macOS has the name alone
+    with suppress(ValueError, OSError):  # macOS defines it but does not support it
         resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
 
 

@@ -1,6 +1,6 @@
-"""Messages between the engine and a process that decodes: plain words and numbers, never a pickle.
+"""Messages between the engine and a confined process: JSON and raw bytes, never a pickle.
 
-Whoever decodes may have been taken over by what it decodes, so nothing it sends is trusted to be more than bytes.
+The file may have taken control of the confined process, so every message from it is untrusted input.
 """
 
 import json
@@ -9,18 +9,18 @@ import struct
 from dataclasses import dataclass
 from typing import Any
 
-HEAD = struct.Struct("<II")  # bytes of the note, bytes of the data
-STATUS = struct.Struct("<i")  # how a decoder ended, over its leash: exit status, or minus the signal
+HEAD = struct.Struct("<II")  # length of the note and of the data, in bytes
+STATUS = struct.Struct("<i")  # sent over the leash: exit status, or minus the signal number
 MAX_NOTE, MAX_DATA = 2**16, 2**24
 
 
 class InvalidMessage(Exception):
-    """What came over the link is no message."""
+    """The bytes received are not a valid message."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Message:
-    """One message."""
+    """One message: its kind, a JSON object, and raw bytes."""
 
     kind: str
     note: dict[str, Any]
@@ -28,20 +28,23 @@ class Message:
 
 
 class Link:
-    """One end of a connection."""
+    """One end of a connection that carries messages."""
 
     def __init__(self, channel: socket.socket):
-        self._channel, self._reader = channel, channel.makefile("rb", 2**16)  # a small message is one call
+        self._channel, self._reader = (
+            channel,
+            channel.makefile("rb", 2**16),
+        )  # buffered: one system call
 
     def send(self, kind: str, note: dict[str, Any] | None = None, data: bytes = b"") -> None:
-        """Send one message; waits while the other side does not read."""
+        """Send one message; block while the other end does not read."""
         written = json.dumps([kind, note or {}]).encode()
         self._channel.sendall(HEAD.pack(len(written), len(data)) + written)
         if data:
             self._channel.sendall(data)
 
     def receive(self) -> Message | None:
-        """Wait for the next message; None: the other side has ended. Raises InvalidMessage and TimeoutError."""
+        """Wait for the next message; None when the other end has closed. Raises InvalidMessage, TimeoutError."""
         head = self._read(HEAD.size)
         if head is None:
             return None
@@ -54,9 +57,9 @@ class Link:
         try:
             kind, fields = json.loads(note)
         except (ValueError, TypeError, RecursionError) as cause:
-            raise InvalidMessage("a message that is no JSON pair") from cause
+            raise InvalidMessage("not a JSON pair") from cause
         if not isinstance(kind, str) or not isinstance(fields, dict):
-            raise InvalidMessage("a message of the wrong shape")
+            raise InvalidMessage("not a kind and an object")
         return Message(kind, fields, data)
 
     def close(self) -> None:

@@ -1,16 +1,12 @@
-"""The writer of seccomp filters: a list of rules becomes classic BPF, which this process then puts on itself for good.
+"""Seccomp filters: compile rules to classic BPF and install them on this process.
 
-Linux, `Documentation/userspace-api/seccomp_filter.rst`. Needs no privilege, stays for the life of the process and all
-it starts, and cannot be taken off. A filter sees the number of a call and its arguments, not what they point at.
+Source: Linux, `Documentation/userspace-api/seccomp_filter.rst`. A filter needs no privilege, is inherited by all
+children and cannot be removed. It sees the number of a call and its arguments, not the memory they point to.
 
-The system calls that are left to a process which decodes: memory, threads, and what is already open.
-
-What is not named here is refused; of these refusals most matter: opening, creating and connecting anything, starting
-programs, and touching other processes.
-
-What a process that downloads may not do: make or connect a socket, start a program, touch another process.
-
-What is left to it for the network are the connected sockets it is handed, and pairs of them it makes itself.
+Two filters. A worker has an allow-list (`list_rules`): memory, threads, and files already open; it cannot open, create
+or connect anything, start programs, or affect other processes. A download has a deny-list (`RULES`): it cannot create
+or connect sockets, start programs, or affect other processes; it may use the connected sockets it was handed, and
+stream socket pairs of its own.
 """
 
 import ctypes
@@ -27,14 +23,14 @@ PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 38, 22, 2
 LOAD, AND, RETURN = 0x20, 0x54, 0x06  # BPF_LD|W|ABS, BPF_ALU|AND|K, BPF_RET|K
 EQUAL, AT_LEAST, ANY_BIT = 0x15, 0x35, 0x45  # BPF_JMP|JEQ|K, JGE, JSET
 NUMBER_AT, ARCH_AT, FIRST_ARGUMENT_AT = 0, 4, 16  # of struct seccomp_data, little-endian
-X32 = 0x40000000  # the numbers of x86-64's other interface begin here
+X32 = 0x40000000  # numbers of the x32 interface of x86-64 start here
 ALL_BITS = 0xFFFFFFFF
 
 ALLOW, KILL, FAIL = 0x7FFF0000, 0x80000000, 0x00050000
-REFUSE = FAIL | errno.EPERM  # so that a library's idle attempt is no crash
-UNKNOWN = FAIL | errno.ENOSYS  # as on an older system: the C library then tries another call
+REFUSE = FAIL | errno.EPERM  # an error, not a kill: libraries try some of these calls needlessly
+UNKNOWN = FAIL | errno.ENOSYS  # as on an older kernel: the C library then tries another call
 
-Call = tuple[int | None, int | None]  # its numbers on x86-64 and on 64-bit ARM; None: there is none
+Call = tuple[int | None, int | None]  # number on x86-64 and on 64-bit ARM; None: does not exist
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +45,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What becomes of a call: `answer` where all checks hold, else it is refused."""
+    """Return `answer` for a call where all checks hold, else refuse it."""
 
     call: Call
     answer: int
@@ -57,7 +53,7 @@ class Rule:
 
 
 def install_filter(rules: Sequence[Rule], otherwise: int) -> bool:
-    """Put a filter on this process for good; False where there is none for this system, or it is refused."""
+    """Install a filter on this process; False where the system does not support it or refuses."""
     arch = platform.machine()
     if platform.system() != "Linux" or arch not in AUDIT_ARCH:
         return False
@@ -72,7 +68,7 @@ def install_filter(rules: Sequence[Rule], otherwise: int) -> bool:
 
 
 def write_filter(arch: str, rules: Sequence[Rule], otherwise: int) -> bytes:
-    """Instructions of 8 bytes each; the first rule of a call counts, and every rule stands alone, so no jump is far."""
+    """Compile to instructions of 8 bytes; the first rule of a call applies. Jumps stay within a rule, hence short."""
     lines = [_write(LOAD, ARCH_AT), _write(EQUAL, AUDIT_ARCH[arch], 1, 0), _write(RETURN, KILL)]
     lines += [_write(LOAD, NUMBER_AT), _write(AT_LEAST, X32, 0, 1), _write(RETURN, REFUSE)]
     column = list(AUDIT_ARCH).index(arch)
@@ -84,7 +80,7 @@ def write_filter(arch: str, rules: Sequence[Rule], otherwise: int) -> bytes:
 
 
 def _write_body(rule: Rule) -> list[bytes]:
-    """Every check that fails leads to the refusal at the end."""
+    """Compile one rule: each failed check jumps to the refusal at its end."""
     if not rule.checks:
         return [_write(RETURN, rule.answer)]
     body = [_write(RETURN, rule.answer), _write(RETURN, REFUSE)]
@@ -96,7 +92,7 @@ def _write_body(rule: Rule) -> list[bytes]:
 
 
 def _write(code: int, value: int, if_true: int = 0, if_false: int = 0) -> bytes:
-    """One instruction: after a comparison, how many of the next ones are left out."""
+    """Encode one instruction; after a comparison `if_true` or `if_false` instructions are skipped."""
     return struct.pack("HBBI", code, if_true, if_false, value)  # struct sock_filter
 
 
@@ -144,7 +140,7 @@ PLAIN_CALLS: dict[str, Call] = {  # name: (x86-64, arm64)
     "exit_group": (231, 94),
 }
 CLONE: Call = (56, 220)
-CLONE3: Call = (435, 435)  # its flags lie in memory, where a filter cannot look; the C library goes back to `clone`
+CLONE3: Call = (435, 435)  # its flags are in memory, which a filter cannot read; the C library falls back to `clone`
 TGKILL: Call = (234, 131)
 PRCTL: Call = (157, 167)
 CLONE_THREAD = 0x10000
@@ -153,17 +149,17 @@ THREADS_ALONE = (Rule(CLONE3, UNKNOWN), Rule(CLONE, ALLOW, (Check(0, ANY_BIT, CL
 
 
 def filter_calls() -> bool:
-    """Leave this process, for good, no other call; False where the system has no such filter."""
+    """Install the allow-list of a worker; False where the system does not support it."""
     return install_filter(list_rules(os.getpid()), REFUSE)
 
 
 def list_rules(process: int) -> list[Rule]:
-    """What is left to a process of this number."""
+    """List the calls allowed to the worker with this process id."""
     return [
         *(Rule(numbers, ALLOW) for numbers in PLAIN_CALLS.values()),
         *THREADS_ALONE,
-        Rule(TGKILL, ALLOW, (Check(0, EQUAL, process),)),  # abort() of its own
-        Rule(PRCTL, ALLOW, (Check(0, EQUAL, PR_SET_NAME),)),  # of a thread
+        Rule(TGKILL, ALLOW, (Check(0, EQUAL, process),)),  # its own abort()
+        Rule(PRCTL, ALLOW, (Check(0, EQUAL, PR_SET_NAME),)),  # thread names
     ]
 
 
@@ -213,15 +209,15 @@ REFUSED: tuple[Call, ...] = (
     (265, 37),  # linkat
 )
 SOCKETPAIR: Call = (53, 199)
-KIND_BITS = 0xF  # of a socket's type; the others say how it is opened
+KIND_BITS = 0xF  # of a socket type; the other bits are flags
 RULES = (
     *(Rule(call, REFUSE) for call in REFUSED),
     *THREADS_ALONE,
-    # A datagram of a pair could be sent to any socket that has a name in the file system; a stream cannot.
+    # A datagram socket could send to any socket named in the file system; a stream socket cannot.
     Rule(SOCKETPAIR, ALLOW, (Check(0, EQUAL, socket.AF_UNIX), Check(1, EQUAL, socket.SOCK_STREAM, KIND_BITS))),
 )
 
 
 def refuse_connections() -> bool:
-    """Put the filter on this process; False where there is none for this system or machine."""
+    """Install the deny-list of a download; False where the system does not support it."""
     return install_filter(RULES, ALLOW)

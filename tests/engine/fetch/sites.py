@@ -1,4 +1,4 @@
-"""A web of our own on loopback: sites that say what a test wants, and names that resolve as it wants."""
+"""Fake web on loopback: sites with the responses of a test, and names that resolve as it sets."""
 
 import contextlib
 import ssl
@@ -28,7 +28,7 @@ class Site:
                 site.requests.append((self.path, {name.lower(): value for name, value in self.headers.items()}))
                 self.close_connection = True
                 answer = site.pages.get(self.path.partition("?")[0], say(b"nothing", status=404))
-                with contextlib.suppress(OSError):  # whoever asked has gone
+                with contextlib.suppress(OSError):  # the client has disconnected
                     answer(self)
 
             do_HEAD = do_POST = do_GET  # noqa: N815

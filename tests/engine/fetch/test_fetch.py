@@ -14,7 +14,7 @@ from engine import errors
 from engine.errors import Code, EngineError
 from engine.fetch import fetch as fetching
 from engine.fetch import process
-from engine.fetch.fetch import describe, fetch, name_picture, strip_url
+from engine.fetch.fetch import describe, fetch, find_image_type, strip_url
 from engine.fetch.proxy import Proxy
 from engine.settings import FetchLimits
 from tests.engine.fetch.sites import PUBLIC, drip, redirect, say
@@ -29,7 +29,7 @@ JPEG = b"\xff\xd8\xff\xe0 picture"
 QUICK = """import sys; sys.path += sys.argv[1:]
 from engine.fetch import ytdlp_child as downloader
 choose = downloader._choose_options
-downloader._choose_options = lambda *told: choose(*told) | {"allowed_extractors": ["generic", "html5"]}
+downloader._choose_options = lambda *arguments: choose(*arguments) | {"allowed_extractors": ["generic", "html5"]}
 downloader.main()"""
 
 
@@ -50,7 +50,7 @@ def fetch_all(folder, web, path, limits=LIMITS, **more):
 
 
 def refuse(folder, web, path, error, limits=LIMITS, **more):
-    """Fetch what is not taken: the error has this code, says what to do, and nothing is left."""
+    """Fetch a refused video: the error has this code and a hint, and nothing is left."""
     with pytest.raises(EngineError) as raised:
         fetch_all(folder, web, path, limits, **more)
     assert raised.value.code == error, f"{raised.value.code}: {raised.value.message}"
@@ -281,7 +281,7 @@ def test_child_that_dies_is_an_error(site, web, tmp_path, monkeypatch):
     refuse(tmp_path, web, "/a", Code.FETCH_FAILED)
 
 
-def test_child_is_gone_with_whoever_asked(site, web, tmp_path, monkeypatch):
+def test_child_ends_with_its_parent(site, web, tmp_path, monkeypatch):
     children = []
     start = process._start
     monkeypatch.setattr(process, "_start", lambda *arguments: children.append(start(*arguments)) or children[0])
@@ -341,7 +341,7 @@ def test_link_left_by_the_child_is_not_followed(tmp_path):
     with raises(Code.FETCH_FAILED):
         fetching._keep((tmp_path / "media.bin",), tmp_path, 1000)
     (tmp_path / "folder").mkdir()
-    with raises(Code.FETCH_FAILED, match="plain"):
+    with raises(Code.FETCH_FAILED, match="regular"):
         fetching._keep((tmp_path / "folder",), tmp_path, 1000)
 
 
@@ -378,4 +378,4 @@ def test_kept_url_has_no_token_in_it(url, plain):
     ],
 )
 def test_picture_is_told_by_its_bytes(data, kind):
-    assert name_picture(data) == kind
+    assert find_image_type(data) == kind

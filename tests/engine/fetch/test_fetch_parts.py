@@ -1,4 +1,4 @@
-"""Sites that have picture and sound apart: both come through the proxy, within one limit, and become one file."""
+"""Sites with separate video and audio: both come through the proxy, within one limit, and become one file."""
 
 import hashlib
 import json
@@ -84,7 +84,7 @@ def test_picture_and_sound_of_a_manifest_become_one_file(
     assert set(web.dialled) == {PUBLIC} and media.final_url.endswith("/a")
 
 
-def test_sound_of_a_stream_in_pieces_is_found_beside_it(
+def test_sound_of_a_stream_in_pieces_is_found_next_to_it(
     site: Site, web: Web, tmp_path: Path, parts: tuple[Path, Path, Path]
 ) -> None:
     serve(site, parts)
@@ -151,7 +151,7 @@ def test_parts_that_are_no_video_are_refused(
     refuse(tmp_path, web, code)
 
 
-def test_a_part_that_is_missing_is_told(site: Site, web: Web, tmp_path: Path, parts: tuple[Path, Path, Path]) -> None:
+def test_missing_part_is_reported(site: Site, web: Web, tmp_path: Path, parts: tuple[Path, Path, Path]) -> None:
     serve(site, parts)
     del site.pages["/s.m4a"]
     refuse(tmp_path, web, Code.NO_MEDIA)
@@ -189,7 +189,7 @@ def test_other_numbers_of_parts_are_refused(formats: list[dict[str, str]]) -> No
         _list_parts({"requested_formats": formats})
 
 
-def test_sizes_that_the_site_tells_are_added() -> None:
+def test_sizes_stated_by_the_site_are_added() -> None:
     parts = [VIDEO | {"filesize": 600, "url": "http://a.example/v"}, AUDIO | {"filesize": 401}]
     with pytest.raises(Refusal) as refused:
         _check_video({"requested_formats": parts}, JOB)

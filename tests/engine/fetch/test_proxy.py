@@ -235,7 +235,7 @@ def test_ytdlp_itself_can_open_http_alone(downloader, web, url):
     assert web.asked == []
 
 
-def test_no_cookie_leaves_whoever_sets_it(downloader, site):
+def test_no_cookie_is_sent(downloader, site):
     site.pages["/0"] = say(b"", Set_Cookie="session=secret; Path=/")
     site.pages["/1"] = redirect("http://www.example/2", 307)
     downloader.urlopen("http://www.example/0").read()

@@ -8,7 +8,7 @@ from engine.errors import Code
 from engine.fetch.url_policy import check_target, check_url, name_refusal
 from tests.raising import raises
 
-PORT = "PORT"  # where the canary listens
+PORT = "PORT"  # port of the canary
 CORPUS = tuple(
     """
 http://127.0.0.1:PORT/

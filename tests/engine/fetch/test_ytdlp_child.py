@@ -5,10 +5,10 @@ import pytest
 from yt_dlp.utils import DownloadError, ExtractorError, GeoRestrictedError, UnsupportedError, UserNotLive
 
 from engine.errors import Code
-from engine.fetch.process import REFUSALS, explain
+from engine.fetch.process import REFUSALS, make_error
 from engine.fetch.ytdlp_child import (
+    ERROR_PATTERNS,
     STATUS_CODES,
-    WORDS,
     FetchRequest,
     Refusal,
     _check_video,
@@ -81,15 +81,21 @@ def test_errors_behind_each_other_in_a_circle_come_to_an_end():
     assert _classify(first) == ("FETCH_FAILED", "a")
 
 
-def test_every_code_has_words_of_its_own_kind():
-    codes = {*STATUS_CODES.values(), *(code for code, _ in WORDS), "MEDIA_TOO_LONG", "MEDIA_TOO_LARGE", "FETCH_FAILED"}
+def test_every_code_has_a_text():
+    codes = {
+        *STATUS_CODES.values(),
+        *(code for code, _ in ERROR_PATTERNS),
+        "MEDIA_TOO_LONG",
+        "MEDIA_TOO_LARGE",
+        "FETCH_FAILED",
+    }
     assert codes <= set(REFUSALS)
-    for code, words in REFUSALS.items():
-        error = explain(code, "because", ("one", "two"))
-        assert error.code == code and words.hint and "{" not in error.message
-    assert "1: one. 2: two." in explain("PLAYLIST_GIVEN", names=("one", "two")).message
-    assert explain("no such code").code == Code.FETCH_FAILED
-    assert "{names}" in explain("FETCH_FAILED", "{names}", ("x",)).message  # the site's words are no template
+    for code, text in REFUSALS.items():
+        error = make_error(code, "because", ("one", "two"))
+        assert error.code == code and text.hint and "{" not in error.message
+    assert "1: one. 2: two." in make_error("PLAYLIST_GIVEN", names=("one", "two")).message
+    assert make_error("no such code").code == Code.FETCH_FAILED
+    assert "{names}" in make_error("FETCH_FAILED", "{names}", ("x",)).message  # the text of the site is no template
 
 
 @pytest.mark.parametrize(

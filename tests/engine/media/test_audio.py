@@ -1,5 +1,6 @@
-"""Mixing, resampling in blocks, and where the sound is put."""
+"""Downmixing, resampling in blocks, placement on the media clock, and torchaudio without its extension."""
 
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -9,8 +10,15 @@ import pytest
 import torch
 
 from engine.errors import Code
-from engine.media.audio import BlockResampler, Stretch, StretchBuilder, place_sound, torchaudio
-from engine.media.demux import SoundReader, mix_down
+from engine.media.audio import (
+    AudioSegment,
+    BlockResampler,
+    SegmentBuilder,
+    _make_absent_extension,
+    place_audio,
+    torchaudio,
+)
+from engine.media.demux import AudioDecoder, downmix
 from engine.settings import MediaLimits
 from engine.types import SAMPLE_RATE
 from tests.raising import raises
@@ -50,29 +58,29 @@ def test_a_finished_resampler_remembers_nothing() -> None:
     ],
 )
 def test_channels_are_averaged_by_their_weights(names: tuple[str, ...], weights: tuple[float, ...]) -> None:
-    assert mix_down(np.eye(len(names), dtype=np.float32), names) == pytest.approx(np.array(weights), abs=1e-4)
+    assert downmix(np.eye(len(names), dtype=np.float32), names) == pytest.approx(np.array(weights), abs=1e-4)
 
 
 def test_sound_goes_where_its_time_says() -> None:
-    audio, present = place_sound((Stretch(1.08, np.full(640, 0.5, np.float32)),), zero_s=1.0, n_frames=4)
+    audio, present = place_audio((AudioSegment(1.08, np.full(640, 0.5, np.float32)),), zero_s=1.0, n_frames=4)
     assert np.array_equal(np.flatnonzero(audio), np.arange(1280, 1920))
     assert present.tolist() == [False, False, True, False]
 
 
 def test_sound_outside_the_pictures_is_left_out() -> None:
     sound = np.arange(3200, dtype=np.float32) / 3200
-    audio, present = place_sound((Stretch(0.9, sound),), zero_s=1.0, n_frames=2)
+    audio, present = place_audio((AudioSegment(0.9, sound),), zero_s=1.0, n_frames=2)
     assert np.array_equal(audio, sound[1600:2880])
     assert present.all()
 
 
 def test_half_a_frame_of_sound_is_not_a_frame() -> None:
-    _, present = place_sound((Stretch(0.0, make_noise(960)),), zero_s=0.0, n_frames=2)
+    _, present = place_audio((AudioSegment(0.0, make_noise(960)),), zero_s=0.0, n_frames=2)
     assert present.tolist() == [True, False]
 
 
 def test_broken_numbers_do_not_pass() -> None:
-    audio, _ = place_sound((Stretch(0.0, np.array([np.nan, np.inf, -7.0], np.float32)),), 0.0, 1)
+    audio, _ = place_audio((AudioSegment(0.0, np.array([np.nan, np.inf, -7.0], np.float32)),), 0.0, 1)
     assert audio[:3].tolist() == [0.0, 1.0, -1.0]
 
 
@@ -89,10 +97,10 @@ def write_sound(path: Path, rate: int, starts: list[int], count: int = 1000) -> 
     return path
 
 
-def read_sound(path: Path, limits: MediaLimits | None = None) -> tuple[Stretch, ...]:
+def read_sound(path: Path, limits: MediaLimits | None = None) -> tuple[AudioSegment, ...]:
     limits = limits or MediaLimits(max_duration_s=60.0)
-    builder = StretchBuilder(limits.max_duration_s)
-    reader = SoundReader(builder.add, limits)
+    builder = SegmentBuilder(limits.max_duration_s)
+    reader = AudioDecoder(builder.add, limits)
     with av.open(str(path)) as container:
         for packet in container.demux(container.streams.audio[0]):
             reader.add(packet)
@@ -131,3 +139,53 @@ def test_more_sound_than_allowed_is_refused(tmp_path: Path) -> None:
 def test_sound_that_changes_to_more_than_allowed_is_refused_while_decoding(tmp_path: Path, limits: MediaLimits) -> None:
     with raises(Code.SOUND_TOO_LARGE, match="1 channels at 16000 Hz"):
         read_sound(write_sound(tmp_path / "tone.mkv", 16_000, [0]), limits)
+
+
+def tone(frequency_hz: float, rate_hz: int = SAMPLE_RATE, seconds: float = 1.0) -> torch.Tensor:
+    return torch.sin(2 * torch.pi * frequency_hz * torch.arange(int(rate_hz * seconds)) / rate_hz)
+
+
+def test_a_mel_spectrogram_puts_a_tone_into_its_band() -> None:
+    mel = torchaudio.transforms.MelSpectrogram(SAMPLE_RATE, 512, n_mels=40)
+    low, high = (mel(tone(frequency)).mean(dim=-1).argmax().item() for frequency in (300.0, 3000.0))
+    top_mel = 2595 * np.log10(1 + 8000 / 700)
+    for band, frequency in ((low, 300.0), (high, 3000.0)):
+        assert band == pytest.approx(41 * 2595 * np.log10(1 + frequency / 700) / top_mel - 1, abs=1)
+
+
+def test_mfcc_separates_two_tones_and_is_finite() -> None:
+    mfcc = torchaudio.transforms.MFCC(SAMPLE_RATE, 13, melkwargs={"n_fft": 512, "hop_length": 160, "n_mels": 40})
+    low, high = mfcc(tone(300.0)), mfcc(tone(3000.0))
+    assert low.shape == (13, 101)
+    assert torch.isfinite(low).all()
+    assert (low - high).abs().mean() > 5
+
+
+def test_resampling_keeps_a_tone_in_time_and_height() -> None:
+    resampled = torchaudio.functional.resample(tone(1000.0, 44_100), 44_100, SAMPLE_RATE)
+    assert resampled.shape == (SAMPLE_RATE,)
+    inner = slice(100, -100)
+    assert torch.allclose(resampled[inner], tone(1000.0)[inner], atol=5e-3)
+
+
+def test_kaldi_filterbank_has_a_row_for_every_10_ms() -> None:
+    bank = torchaudio.compliance.kaldi.fbank(tone(1000.0)[None], num_mel_bins=26, dither=0.0)
+    assert bank.shape == (98, 26)
+    assert torch.isfinite(bank).all()
+
+
+def test_alignment_without_the_extension_names_the_remedy() -> None:
+    def forced_align(emissions: object) -> None:
+        raise AssertionError("must not be reached")
+
+    with pytest.raises(RuntimeError, match=r"forced_align needs its compiled extension.*CUDA"):
+        _make_absent_extension().fail_if_no_align(forced_align)(object())
+
+
+def test_forced_align_works_or_is_refused_clearly() -> None:
+    arguments = torch.randn(1, 6, 4).log_softmax(-1), torch.tensor([[1, 2]], dtype=torch.int32)
+    if sys.modules["torchaudio._extension"]._IS_ALIGN_AVAILABLE:
+        assert torchaudio.functional.forced_align(*arguments)[0].shape == (1, 6)
+    else:
+        with pytest.raises(RuntimeError, match="compiled extension"):
+            torchaudio.functional.forced_align(*arguments)

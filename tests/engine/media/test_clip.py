@@ -1,7 +1,9 @@
-"""Every container, rate and layout on one clock; what cannot be read says why."""
+"""Every container, frame rate and channel layout on one clock; errors name the reason; prefetching."""
 
 import hashlib
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -12,7 +14,7 @@ import numpy as np
 import pytest
 
 from engine.errors import Code
-from engine.media.clip import open_clip, open_pictures
+from engine.media.clip import open_at_source_rate, open_clip, read_ahead
 from engine.settings import MediaLimits
 from engine.types import FPS, SAMPLE_RATE, Clip, Frame, Reason
 from tests.clips import (
@@ -43,7 +45,7 @@ Write = Callable[..., Path]
 
 
 @dataclass(frozen=True)
-class Watched:
+class ReadFrames:
     """All frames of a clip, and what its reader returned at the end."""
 
     frames: list[Frame]
@@ -64,13 +66,13 @@ def write(tmp_path_factory: pytest.TempPathFactory) -> Write:
     return write_once
 
 
-def watch(clip: Clip) -> Watched:
+def read_all(clip: Clip) -> ReadFrames:
     frames, reader = [], clip.read_frames()
     while True:
         try:
             frames.append(next(reader))
         except StopIteration as end:
-            return Watched(frames, end.value)
+            return ReadFrames(frames, end.value)
 
 
 def find_flash(clip: Clip) -> int:
@@ -80,7 +82,7 @@ def find_flash(clip: Clip) -> int:
 def find_beep(clip: Clip) -> int:
     """The frame in which the beep begins."""
     loud = np.abs(clip.audio) > 0.2
-    assert loud.any(), "no beep is heard"
+    assert loud.any(), "no beep found"
     return int(np.argmax(loud)) * FPS // SAMPLE_RATE
 
 
@@ -107,7 +109,7 @@ def test_flash_and_beep_meet_in_every_channel_layout(write: Write, suffix: str, 
 @pytest.mark.parametrize("rate", sorted(RATES))
 def test_every_frame_shows_the_picture_of_its_time(write: Write, rate: str) -> None:
     film = Film(rate=RATES[rate])
-    frames = watch(open_clip(write(".mp4", rate=RATES[rate]))).frames
+    frames = read_all(open_clip(write(".mp4", rate=RATES[rate]))).frames
     assert [frame.index for frame in frames] == list(range(40))
     errors = [read_time(frame.image, film) - frame.index / FPS for frame in frames]
     assert np.abs(errors).max() < 0.5 * max(FRAME_S, 1 / RATES[rate]) + 0.005
@@ -116,7 +118,7 @@ def test_every_frame_shows_the_picture_of_its_time(write: Write, rate: str) -> N
 @pytest.mark.parametrize("rate", sorted(RATES))
 def test_on_its_own_clock_every_picture_of_the_file_is_shown_once(write: Write, rate: str) -> None:
     film = Film(rate=RATES[rate], size_px=(480, 40))
-    own = open_pictures(write(".mp4", rate=film.rate, size_px=film.size_px))
+    own = open_at_source_rate(write(".mp4", rate=film.rate, size_px=film.size_px))
     assert own.rate == film.rate and own.n_frames == len(film.picture_times_s)
     frames = list(own.read_frames())
     assert [frame.index for frame in frames] == list(range(own.n_frames)) and all(frame.is_new for frame in frames)
@@ -126,7 +128,7 @@ def test_on_its_own_clock_every_picture_of_the_file_is_shown_once(write: Write, 
 
 def test_where_the_rate_varies_the_own_clock_is_the_engines(write: Write) -> None:
     times_s = tuple(np.cumsum([0.0, *[0.02, 0.08] * 15]))
-    own = open_pictures(write(".mp4", times_s=times_s, duration_s=1.6))
+    own = open_at_source_rate(write(".mp4", times_s=times_s, duration_s=1.6))
     assert own.rate == FPS
     assert own.n_frames == pytest.approx(times_s[-1] * FPS, abs=2)
 
@@ -134,7 +136,7 @@ def test_where_the_rate_varies_the_own_clock_is_the_engines(write: Write) -> Non
 @pytest.mark.parametrize(("suffix", "codec"), [(".mp4", "libx264"), (".mkv", "libx264"), (".avi", "libx264")])
 def test_pictures_stored_out_of_order_are_shown_in_order(write: Write, suffix: str, codec: str) -> None:
     path = write(suffix, codecs=(codec, CODECS[suffix][1]), picture_options=OUT_OF_ORDER)
-    times = [read_time(frame.image, Film()) for frame in watch(open_clip(path)).frames]
+    times = [read_time(frame.image, Film()) for frame in read_all(open_clip(path)).frames]
     assert np.abs(np.array(times) - np.arange(40) / FPS).max() < 0.01
 
 
@@ -151,17 +153,17 @@ def test_a_known_hash_is_taken_over(write: Write) -> None:
     assert open_clip(write(".mp4"), sha256="ab" * 32).sha256 == "ab" * 32
 
 
-def test_each_reading_starts_anew(write: Write) -> None:
+def test_each_reading_starts_again(write: Write) -> None:
     clip = open_clip(write(".mp4"))
-    first, second = watch(clip).frames, watch(clip).frames
+    first, second = read_all(clip).frames, read_all(clip).frames
     assert len(first) == len(second) == 40
     assert all(np.array_equal(a.image, b.image) for a, b in zip(first, second, strict=True))
 
 
 def test_a_held_picture_is_not_new(write: Write) -> None:
-    held = [frame.is_new for frame in watch(open_clip(write(".mp4", rate=RATES["23.976"]))).frames]
+    held = [frame.is_new for frame in read_all(open_clip(write(".mp4", rate=RATES["23.976"]))).frames]
     assert held.count(False) == 2  # 38 pictures over 40 frames
-    assert all(frame.is_new for frame in watch(open_clip(write(".mp4", rate=RATES["50"]))).frames)
+    assert all(frame.is_new for frame in read_all(open_clip(write(".mp4", rate=RATES["50"]))).frames)
 
 
 @pytest.mark.parametrize("turn", [90, 180, 270])
@@ -239,7 +241,7 @@ def test_silence_is_sound_that_is_there(write: Write) -> None:
 
 
 def vary_times(share: float) -> tuple[float, ...]:
-    """1.6 s of pictures at 30 a second, of whose intervals this share is three times as long."""
+    """Times of frames over 1.6 s at 30 fps, with this share of the intervals three times as long."""
     rng, times = np.random.default_rng(0), [0.0]
     while times[-1] < 1.6:
         times.append(times[-1] + (3 if rng.random() < share else 1) / 30)
@@ -247,13 +249,13 @@ def vary_times(share: float) -> tuple[float, ...]:
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".webm"])
-def test_a_varying_rate_keeps_time_and_is_told(write: Write, suffix: str) -> None:
+def test_a_varying_rate_keeps_time_and_is_reported(write: Write, suffix: str) -> None:
     times = vary_times(0.4)
     film = Film(times_s=times)
     clip = open_clip(write(suffix, times_s=times))
     assert Reason.FPS_VFR in clip.reasons
     due = np.array(times)
-    for frame in watch(clip).frames:
+    for frame in read_all(clip).frames:
         shown = read_time(frame.image, film)
         latest = due[due <= frame.index / FPS + 0.021].max()
         assert shown == pytest.approx(latest, abs=0.012)
@@ -267,15 +269,15 @@ def test_a_few_dropped_pictures_are_not_a_varying_rate(write: Write) -> None:
 
 
 @pytest.mark.parametrize(("rate", "reasons"), [(12, (Reason.FPS_VFR,)), (15, ())])
-def test_too_few_pictures_a_second_are_told(write: Write, rate: int, reasons: tuple[Reason, ...]) -> None:
+def test_too_few_pictures_a_second_are_reported(write: Write, rate: int, reasons: tuple[Reason, ...]) -> None:
     assert open_clip(write(".mp4", rate=Fraction(rate))).reasons == reasons
 
 
-def test_pictures_that_only_repeat_are_told_at_the_end(write: Write) -> None:
+def test_pictures_that_only_repeat_are_reported_at_the_end(write: Write) -> None:
     clip = open_clip(write(".mp4", repeat=2, picture_options=(("qp", "0"),)))
     assert clip.reasons == ()
-    assert watch(clip).reasons == (Reason.FPS_VFR,)
-    assert watch(open_clip(write(".mp4"))).reasons == ()
+    assert read_all(clip).reasons == (Reason.FPS_VFR,)
+    assert read_all(open_clip(write(".mp4"))).reasons == ()
 
 
 @pytest.mark.parametrize("suffix", sorted(CODECS))
@@ -286,7 +288,7 @@ def test_a_file_cut_short_says_so(write: Write, tmp_path: Path, suffix: str, sha
     assert open_clip(whole).reasons == ()
     clip = open_clip(write_half(whole, tmp_path / f"cut{suffix}", share))
     assert Reason.TRUNCATED in clip.reasons
-    assert len(watch(clip).frames) == clip.n_frames
+    assert len(read_all(clip).frames) == clip.n_frames
 
 
 def test_half_a_plain_mp4_has_no_index(write: Write, tmp_path: Path) -> None:
@@ -298,17 +300,17 @@ def test_half_a_fragmented_mp4_is_read_and_says_so(write: Write, tmp_path: Path)
     clip = open_clip(write_half(write(".mp4", options=FRAGMENTED), tmp_path / "half.mp4"))
     assert Reason.TRUNCATED in clip.reasons
     assert 10 <= clip.n_frames < 40
-    assert len(watch(clip).frames) == clip.n_frames
+    assert len(read_all(clip).frames) == clip.n_frames
 
 
-def test_damage_in_the_pictures_is_told_and_every_frame_is_given(write: Write, tmp_path: Path) -> None:
+def test_damage_in_the_pictures_is_reported_and_every_frame_is_returned(write: Write, tmp_path: Path) -> None:
     data = bytearray(write(".mp4", layout=None, options=(("movflags", "faststart"),)).read_bytes())
     start = data.index(b"mdat") + 2000
     for place in np.random.default_rng(0).integers(start, len(data), len(data) // 50):
         data[place] ^= 0xFF
     (tmp_path / "noise.mp4").write_bytes(data)
     clip = open_clip(tmp_path / "noise.mp4")
-    seen = watch(clip)
+    seen = read_all(clip)
     assert [frame.index for frame in seen.frames] == list(range(40))
     assert Reason.TRUNCATED in seen.reasons
 
@@ -321,7 +323,7 @@ def test_other_files_are_named(tmp_path: Path, data: bytes, found: str) -> None:
     (tmp_path / "clip.mp4").write_bytes(data)
     with raises(Code.UNREADABLE_VIDEO, match=found) as caught:
         open_clip(tmp_path / "clip.mp4")
-    assert "Wanted: MP4" in caught.value.message
+    assert "Accepted: MP4" in caught.value.message
     assert caught.value.hint
 
 
@@ -391,3 +393,53 @@ def test_frames_left_unread_end_the_process_that_decodes_them(write: Write) -> N
     assert len(list(folder.iterdir())) > before
     reader.close()
     assert len(list(folder.iterdir())) == before
+
+
+@pytest.mark.timeout(100)
+def test_reading_ahead_keeps_order_and_is_bounded():
+    taken: list[int] = []
+
+    def count() -> Iterator[int]:
+        for number in range(50):
+            taken.append(number)
+            yield number
+
+    items = read_ahead(count(), depth=3)
+    assert next(items) == 0
+    end = time.monotonic() + 60
+    while len(taken) < 4 and time.monotonic() < end:
+        time.sleep(0.01)
+    time.sleep(0.1)  # time to take more than it may
+    assert 4 <= len(taken) <= 5
+    assert list(items) == list(range(1, 50))
+
+
+@pytest.mark.timeout(100)
+def test_reading_ahead_that_is_abandoned_closes_its_source_and_its_thread():
+    closed = threading.Event()
+
+    def count() -> Iterator[int]:
+        try:
+            yield from range(1_000_000)
+        finally:
+            closed.set()
+
+    items = read_ahead(count())
+    next(items)
+    items.close()  # type: ignore[attr-defined]
+
+    assert closed.is_set()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("read-ahead")]
+
+
+@pytest.mark.timeout(100)
+def test_reading_ahead_works_while_the_reader_does():
+    started = [threading.Event() for _ in range(10)]
+
+    def count() -> Iterator[int]:
+        for number, event in enumerate(started):
+            event.set()
+            yield number
+
+    for number in read_ahead(count()):
+        assert all(event.wait(60) for event in started[: number + 2])  # the next one too, while this one is held

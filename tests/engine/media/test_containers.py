@@ -1,4 +1,4 @@
-"""Files are told by their own bytes, whatever their names say."""
+"""Containers are identified from the bytes of a file, whatever its name."""
 
 from pathlib import Path
 

@@ -49,12 +49,12 @@ def canary() -> Iterator[Canary]:
 
 @pytest.fixture(scope="module")
 def foreign(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A film of somebody else's, in a folder where its name is known."""
-    return write_clip(tmp_path_factory.mktemp("somebody") / "other.mp4", Film(duration_s=1.2, size_px=(64, 48)))
+    """A film of another user, in a folder with a known path."""
+    return write_clip(tmp_path_factory.mktemp("other-user") / "other.mp4", Film(duration_s=1.2, size_px=(64, 48)))
 
 
 def answer(path: Path, limits: MediaLimits | None = None) -> Clip | EngineError:
-    """Read the whole file, or be told why not; anything else raised is a failure of the test."""
+    """Read the whole file and return the clip, or its error; any other exception fails the test."""
     try:
         clip = open_clip(path, limits or MediaLimits())
         assert sum(1 for _ in clip.read_frames()) == clip.n_frames
@@ -110,13 +110,13 @@ def test_the_engine_decodes_nothing_itself_and_a_bomb_takes_little_memory(foreig
     done = subprocess.run(
         [sys.executable, "-c", READER, str(foreign), str(bomb)], capture_output=True, text=True, check=True
     )
-    shape, told = done.stdout.splitlines()
-    peak_gb, has_loaded_a_decoder = told.split()
+    shape, measured = done.stdout.splitlines()
+    peak_gb, has_loaded_a_decoder = measured.split()
     assert shape == "(48, 64, 3)" and has_loaded_a_decoder == "False"
     assert 0.01 < float(peak_gb) < 1.5
 
 
-def test_the_bomb_is_one_for_whoever_lets_it_in(tmp_path: Path) -> None:
+def test_memory_limit_stops_a_bomb_without_pixel_limit(tmp_path: Path) -> None:
     """Without the limit on pixels, the memory is what stops it; some decoders crash where others say so."""
     path = hostile.write_repeated(tmp_path / "bomb.mp4", (4096, 4096), np.arange(100) / 25, is_skipped=True)
     limits = MediaLimits(max_pixels=2**26, max_memory_bytes=400 * 2**20)
@@ -189,7 +189,7 @@ def test_common_codings_are_read(tmp_path: Path, suffix: str, codecs: tuple[str,
 
 def test_strange_sound_is_refused_and_not_taken_for_silence(tmp_path: Path) -> None:
     path = hostile.write_coded(tmp_path / "strange.avi", "mpeg4", "adpcm_ms")
-    with raises(Code.CODEC_REFUSED, match="sound is coded as 'adpcm_ms'"):
+    with raises(Code.CODEC_REFUSED, match="audio is coded as 'adpcm_ms'"):
         open_clip(path)
 
 

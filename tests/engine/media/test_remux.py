@@ -1,4 +1,4 @@
-"""Picture and sound of two files become one, packet by packet, in a process that can reach nothing else."""
+"""Video and audio of two files are merged packet by packet in a confined process."""
 
 import hashlib
 import io
@@ -55,7 +55,7 @@ def merge_into(path: Path, picture: Path, sound: Path, limits: MediaLimits = LIM
 
 
 def hash_packets(path: Path, kind: str) -> list[str]:
-    """What is coded, without the times."""
+    """Hash the coded packets without their times."""
     with av.open(str(path)) as container:
         stream = next(stream for stream in container.streams if stream.type == kind)
         return [hashlib.sha256(bytes(packet)).hexdigest() for packet in container.demux(stream) if packet.size]
@@ -68,7 +68,7 @@ def find_moments(clip: Clip) -> tuple[int, float]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_parts_become_one_film_and_nothing_is_coded_anew(tmp_path: Path, kind: str) -> None:
+def test_parts_become_one_film_and_nothing_is_encoded_again(tmp_path: Path, kind: str) -> None:
     whole, picture, sound = write_parts(tmp_path, kind)
     merged = merge_into(tmp_path / "merged", picture, sound)
 

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from engine.media.scan import PicturePlan, PictureShape, Scan, SoundPiece, read_plan, read_scan, read_sound
+from engine.media.scan import AudioChunk, FrameGeometry, FramePlan, Scan, read_audio_chunk, read_plan, read_scan
 from engine.settings import MediaLimits
 
 LIMITS = MediaLimits()
-SHAPE = PictureShape((160, 120), (0, 1, -1, 0))
+SHAPE = FrameGeometry((160, 120), (0, 1, -1, 0))
 SCAN = Scan(np.array([0, 40, 80], np.int64), 0.001, 0.04, SHAPE, 1, 0.12, False)
 
 
@@ -16,10 +16,10 @@ def test_a_turned_shape_swaps_its_sides() -> None:
 
 
 def test_a_plan_comes_back() -> None:
-    plan = PicturePlan("mov", 1, SHAPE, 7, np.array([0.0, 1 / 3]), 0.02, 9, 24000 / 1001)
+    plan = FramePlan("mov", 1, SHAPE, 7, np.array([0.0, 1 / 3]), 0.02, 9, 24000 / 1001)
     back = read_plan(*plan.write())
     assert np.array_equal(back.times_s, plan.times_s)
-    assert all(getattr(back, name) == getattr(plan, name) for name in PicturePlan.__slots__ if name != "times_s")
+    assert all(getattr(back, name) == getattr(plan, name) for name in FramePlan.__slots__ if name != "times_s")
 
 
 def test_a_scan_comes_back() -> None:
@@ -30,8 +30,8 @@ def test_a_scan_comes_back() -> None:
 
 @pytest.mark.parametrize("starts_s", [None, -0.02, 3.5])
 def test_sound_comes_back(starts_s: float | None) -> None:
-    piece = SoundPiece(np.array([0.5, -0.5], np.float32), 44_100, starts_s)
-    back = read_sound(*piece.write(), LIMITS)
+    piece = AudioChunk(np.array([0.5, -0.5], np.float32), 44_100, starts_s)
+    back = read_audio_chunk(*piece.write(), LIMITS)
     assert back.samples.tolist() == [0.5, -0.5] and (back.rate_hz, back.starts_s) == (44_100, starts_s)
 
 
@@ -69,9 +69,9 @@ def test_more_times_than_allowed_are_refused() -> None:
 
 @pytest.mark.parametrize("rate_hz", [0, -1, 191_999, 400_000])
 def test_sound_at_a_rate_that_would_cost_too_much_is_refused(rate_hz: int) -> None:
-    note, data = SoundPiece(np.zeros(2, np.float32), rate_hz, 0.0).write()
-    with pytest.raises(ValueError, match="sound at"):
-        read_sound(note, data, LIMITS)
+    note, data = AudioChunk(np.zeros(2, np.float32), rate_hz, 0.0).write()
+    with pytest.raises(ValueError, match="audio at"):
+        read_audio_chunk(note, data, LIMITS)
 
 
 def test_half_a_number_is_refused() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from engine.media.clip import open_clip
-from engine.media.video import BOTTOM, TOP, find_first_field, take_field
+from engine.media.video import BOTTOM, TOP, extract_field, find_first_field
 from engine.types import FPS
 
 SIZE_PX = (160, 120)
@@ -90,7 +90,7 @@ def test_other_films_keep_every_line(tmp_path: Path) -> None:
 def test_every_other_line_is_taken_in_every_layout(kind: str, height: int, first_line: int) -> None:
     rows = np.repeat(np.arange(height, dtype=np.uint8)[:, None, None] + 20, 64, axis=1).repeat(3, axis=2)
     picture = av.VideoFrame.from_ndarray(rows, "rgb24").reformat(format=kind)
-    field = take_field(picture, first_line)
+    field = extract_field(picture, first_line)
     luma, whole = (read_lines(frame) for frame in (field, picture))
 
     assert (field.width, field.height) == (64, (height + 1 - first_line) // 2) and field.format.name == kind
@@ -106,7 +106,7 @@ def test_lines_of_colour_belong_to_the_fields_in_turn() -> None:
     for first_line in (TOP, BOTTOM):
         planes = [
             np.frombuffer(plane, np.uint8).reshape(plane.height, -1)[:, 0].tolist()
-            for plane in take_field(picture, first_line).planes
+            for plane in extract_field(picture, first_line).planes
         ]
         assert planes == [[line + first_line for line in lines] for lines in ([0, 2, 4, 6], [50, 52], [100, 102])]
 

@@ -1,4 +1,4 @@
-"""A decoder that crashes, hangs or is forgotten harms nobody; what it says is doubted."""
+"""Crashes, stalls and abandoned processes stay without effect; messages are validated."""
 
 import signal
 import socket
@@ -39,8 +39,8 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def said(film: Path) -> Callable[[bytes], WorkerProcess]:
-    """A decoder in whose place the test speaks."""
+def replace_messages(film: Path) -> Callable[[bytes], WorkerProcess]:
+    """Start a process and replace its messages by bytes of the test."""
 
     def speak(data: bytes) -> WorkerProcess:
         one = WorkerProcess(WORKER_MODULE, film, "probe", {}, b"", MediaLimits())
@@ -81,7 +81,7 @@ def test_a_crash_is_an_error_of_the_files(film: Path, number: signal.Signals) ->
     assert open_clip(film).n_frames == 100  # the next one is served
 
 
-def test_used_up_processor_time_is_told(film: Path) -> None:
+def test_used_up_processor_time_is_reported(film: Path) -> None:
     frames = open_clip(film).read_frames()
     next(frames)
     find_decoder().send_signal(signal.SIGXCPU)
@@ -123,7 +123,7 @@ def test_a_killed_server_is_replaced(film: Path) -> None:
     assert start_server(WORKER_MODULE) is not server
 
 
-def test_whoever_is_killed_leaves_no_process_behind(film: Path) -> None:
+def test_killed_engine_leaves_no_process_behind(film: Path) -> None:
     done = subprocess.run([sys.executable, "-c", ORPHANS, str(film)], capture_output=True, text=True)
     numbers = [int(word) for word in done.stdout.split()]
     assert done.returncode == -signal.SIGKILL and len(numbers) == 2
@@ -153,47 +153,47 @@ def write(kind: str, **note: object) -> bytes:
         HEAD.pack(4000, 0) + b"[" * 4000,
     ],
 )
-def test_garbage_is_no_message(said: Callable[[bytes], WorkerProcess], data: bytes) -> None:
-    with said(data) as one, raises(Code.DECODER_FAILED, match="invalid message"):
+def test_garbage_is_no_message(replace_messages: Callable[[bytes], WorkerProcess], data: bytes) -> None:
+    with replace_messages(data) as one, raises(Code.DECODER_FAILED, match="invalid message"):
         one.receive()
 
 
-def test_errors_of_ours_are_raised_as_they_are(said: Callable[[bytes], WorkerProcess]) -> None:
-    with said(write("error", code="CODEC_REFUSED", message="found", hint="do")) as one:
+def test_errors_of_ours_are_raised_as_they_are(replace_messages: Callable[[bytes], WorkerProcess]) -> None:
+    with replace_messages(write("error", code="CODEC_REFUSED", message="found", hint="do")) as one:
         with raises(Code.CODEC_REFUSED) as caught:
             one.receive()
         assert (caught.value.message, caught.value.hint) == ("found", "do")
 
 
 @pytest.mark.parametrize("code", ["SystemExit", "MemoryFault", "__builtins__", "", "annotations", "__class__"])
-def test_other_errors_are_not_looked_up(said: Callable[[bytes], WorkerProcess], code: str) -> None:
-    with said(write("error", code=code, message="x" * 5000)) as one, pytest.raises(EngineError) as caught:
+def test_other_errors_are_not_looked_up(replace_messages: Callable[[bytes], WorkerProcess], code: str) -> None:
+    with replace_messages(write("error", code=code, message="x" * 5000)) as one, pytest.raises(EngineError) as caught:
         one.receive()
     assert caught.value.code == Code.DECODER_FAILED and len(caught.value.message) < 500
 
 
-def test_want_of_memory_is_told(said: Callable[[bytes], WorkerProcess]) -> None:
-    with said(write("error", code="MemoryError")) as one, raises(Code.DECODING_TOO_LARGE, match="1536 MB"):
+def test_lack_of_memory_is_reported(replace_messages: Callable[[bytes], WorkerProcess]) -> None:
+    with replace_messages(write("error", code="MemoryError")) as one, raises(Code.DECODING_TOO_LARGE, match="1536 MB"):
         one.receive()
 
 
 @pytest.mark.parametrize("kind", ["sound", "scan", "frame", "end", "other"])
 def test_nonsense_instead_of_a_scan_is_an_error(
-    film: Path, said: Callable[[bytes], WorkerProcess], monkeypatch: pytest.MonkeyPatch, kind: str
+    film: Path, replace_messages: Callable[[bytes], WorkerProcess], monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    monkeypatch.setattr("engine.media.clip.WorkerProcess", lambda *_: said(write(kind, unit_s="x")))
+    monkeypatch.setattr("engine.media.clip.WorkerProcess", lambda *_: replace_messages(write(kind, unit_s="x")))
     with raises(Code.DECODER_FAILED, match="invalid message"):
         open_clip(film)
 
 
 @pytest.mark.parametrize(
-    "spoken",
+    "data",
     [write("sound"), write("frame", is_new=False), write("end", reasons=[]), write("frame", is_new=True) * 101],
 )
 def test_nonsense_instead_of_pictures_is_an_error(
-    film: Path, said: Callable[[bytes], WorkerProcess], monkeypatch: pytest.MonkeyPatch, spoken: bytes
+    film: Path, replace_messages: Callable[[bytes], WorkerProcess], monkeypatch: pytest.MonkeyPatch, data: bytes
 ) -> None:
     clip = open_clip(film)
-    monkeypatch.setattr("engine.media.clip.WorkerProcess", lambda *_: said(spoken))
+    monkeypatch.setattr("engine.media.clip.WorkerProcess", lambda *_: replace_messages(data))
     with raises(Code.DECODER_FAILED, match="invalid message"):
         list(clip.read_frames())

@@ -1,4 +1,4 @@
-"""Both lists of system calls through the one writer: every answer, on both machines, by carrying the filter out."""
+"""Both seccomp filters on both architectures, executed by an interpreter of classic BPF."""
 
 import platform
 import signal
@@ -9,8 +9,6 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from engine.media.sandbox import seccomp
-from engine.media.sandbox import seccomp as decoding
-from engine.media.sandbox import seccomp as downloads
 from engine.media.sandbox.seccomp import ALLOW, ANY_BIT, EQUAL, KILL, REFUSE, UNKNOWN, Check, Rule
 
 MACHINES = (("x86_64", 0), ("aarch64", 1))
@@ -20,7 +18,7 @@ OPENAT, CONNECT, EXECVE = (257, 56), (42, 203), (59, 221)
 
 
 def run_filter(program: bytes, number: int, arguments: Sequence[int] = (), architecture: int = 0) -> int:
-    """Answer of a filter to one system call: its instructions, carried out."""
+    """Execute a filter for one system call and return its answer."""
     words = {seccomp.NUMBER_AT: number, seccomp.ARCH_AT: architecture}
     words |= {seccomp.FIRST_ARGUMENT_AT + 8 * place: value for place, value in enumerate(arguments)}
     lines = list(struct.iter_unpack("HBBI", program))
@@ -51,16 +49,16 @@ def answer_by(rules: Sequence[Rule], otherwise: int, machine: str) -> Callable[.
 
 @pytest.mark.parametrize(("machine", "column"), MACHINES)
 def test_a_download_can_make_no_socket_and_start_no_program(machine: str, column: int) -> None:
-    answer = answer_by(downloads.RULES, ALLOW, machine)
-    assert {CONNECT, EXECVE} <= set(downloads.REFUSED)
-    for call in downloads.REFUSED:
+    answer = answer_by(seccomp.RULES, ALLOW, machine)
+    assert {CONNECT, EXECVE} <= set(seccomp.REFUSED)
+    for call in seccomp.REFUSED:
         if call[column] is not None:
             assert answer(call[column]) == REFUSE
             assert answer(call[column], architecture=1) == KILL
     for harmless in ((0, 63), (1, 64), (44, 206), (46, 211), (47, 212), (231, 94), OPENAT):  # read, write, send, exit
         assert answer(harmless[column]) == ALLOW
         assert answer(harmless[column] | seccomp.X32) == REFUSE
-    pair = downloads.SOCKETPAIR[column]
+    pair = seccomp.SOCKETPAIR[column]
     assert answer(pair, socket.AF_UNIX, socket.SOCK_STREAM | 0o2000000) == ALLOW
     assert answer(pair, socket.AF_UNIX, socket.SOCK_DGRAM) == REFUSE
     assert answer(pair, socket.AF_INET, socket.SOCK_STREAM) == REFUSE
@@ -68,27 +66,27 @@ def test_a_download_can_make_no_socket_and_start_no_program(machine: str, column
 
 @pytest.mark.parametrize(("machine", "column"), MACHINES)
 def test_a_decoder_has_the_calls_of_the_list_alone(machine: str, column: int) -> None:
-    answer = answer_by(decoding.list_rules(PROCESS), REFUSE, machine)
-    for call in decoding.PLAIN_CALLS.values():
+    answer = answer_by(seccomp.list_rules(PROCESS), REFUSE, machine)
+    for call in seccomp.PLAIN_CALLS.values():
         assert answer(call[column]) == ALLOW
         assert answer(call[column], architecture=1) == KILL
-    named = {call[column] for call in decoding.PLAIN_CALLS.values()}
-    named |= {call[column] for call in (decoding.CLONE, decoding.CLONE3, decoding.TGKILL, decoding.PRCTL)}
+    named = {call[column] for call in seccomp.PLAIN_CALLS.values()}
+    named |= {call[column] for call in (seccomp.CLONE, seccomp.CLONE3, seccomp.TGKILL, seccomp.PRCTL)}
     assert not named & {OPENAT[column], CONNECT[column], EXECVE[column]}
     assert {answer(number) for number in range(600) if number not in named} == {REFUSE}
-    assert answer(decoding.TGKILL[column], PROCESS, 1, signal.SIGABRT) == ALLOW
-    assert answer(decoding.TGKILL[column], PROCESS + 1, 1, signal.SIGKILL) == REFUSE
-    assert answer(decoding.PRCTL[column], decoding.PR_SET_NAME) == ALLOW
-    assert answer(decoding.PRCTL[column], seccomp.PR_SET_SECCOMP) == REFUSE
+    assert answer(seccomp.TGKILL[column], PROCESS, 1, signal.SIGABRT) == ALLOW
+    assert answer(seccomp.TGKILL[column], PROCESS + 1, 1, signal.SIGKILL) == REFUSE
+    assert answer(seccomp.PRCTL[column], seccomp.PR_SET_NAME) == ALLOW
+    assert answer(seccomp.PRCTL[column], seccomp.PR_SET_SECCOMP) == REFUSE
 
 
 @pytest.mark.parametrize(("machine", "column"), MACHINES)
-@pytest.mark.parametrize("rules", [downloads.RULES, decoding.list_rules(PROCESS)], ids=["download", "decoder"])
+@pytest.mark.parametrize("rules", [seccomp.RULES, seccomp.list_rules(PROCESS)], ids=["download", "decoder"])
 def test_a_thread_may_be_started_and_a_process_may_not(machine: str, column: int, rules: Sequence[Rule]) -> None:
     answer = answer_by(rules, REFUSE, machine)
-    assert answer(decoding.CLONE[column], A_THREAD) == ALLOW
-    assert answer(decoding.CLONE[column], A_PROCESS) == REFUSE
-    assert answer(decoding.CLONE3[column]) == UNKNOWN
+    assert answer(seccomp.CLONE[column], A_THREAD) == ALLOW
+    assert answer(seccomp.CLONE[column], A_PROCESS) == REFUSE
+    assert answer(seccomp.CLONE3[column]) == UNKNOWN
 
 
 def test_every_check_of_a_rule_has_to_hold() -> None:
@@ -101,8 +99,8 @@ def test_every_check_of_a_rule_has_to_hold() -> None:
     assert answer_by([rule], KILL, "aarch64")(7) == KILL  # no such call there
 
 
-def test_a_system_without_filters_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unsupported_system_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(platform, "machine", lambda: "riscv64")
-    assert not seccomp.install_filter(downloads.RULES, ALLOW)
+    assert not seccomp.install_filter(seccomp.RULES, ALLOW)
     monkeypatch.setattr(platform, "system", lambda: "Darwin")
-    assert not decoding.filter_calls() and not downloads.refuse_connections()
+    assert not seccomp.filter_calls() and not seccomp.refuse_connections()
