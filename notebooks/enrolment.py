@@ -51,7 +51,7 @@ from webapp.notebook.enrolment import (
     tabulate_quality,
     try_people,
 )
-from webapp.views.plots import plot_people
+from webapp.views.plots import plot_speakers
 
 settings = Settings.from_env()
 consent = Consent(Basis(basis), purpose, term_days, notice or VERSION, collector)
@@ -75,7 +75,7 @@ display(tabulate_quality(seen.people))
 # Each point is a clip. The plane shows only part of the differences; the matrix below shows every similarity.
 
 # %%
-display(plot_people([(person.name, person.samples) for person in seen.people]))
+display(plot_speakers([(person.name, person.samples) for person in seen.people]))
 display(plot_similarities(*compare_clips(seen.people)))
 
 # %% [markdown]

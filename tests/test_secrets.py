@@ -15,8 +15,8 @@ from gallery_db.templates import Template
 from tests import clips
 from tests.engine.fetch.sites import Site, drip, redirect, say
 from tests.engine.fetch.test_fetch import QUICK
-from tests.webapp.jobs.fake_worker import FakeExaminer
-from tests.webapp.jobs.handed import ANY_DISK, make_sighting
+from tests.webapp.jobs.fake_worker import FakeAnalyser
+from tests.webapp.jobs.samples import ANY_DISK, make_sighting
 from webapp.jobs.records import Job, JobState, NewJob
 from webapp.jobs.store import JobStore
 from webapp.jobs.worker import Worker
@@ -102,7 +102,7 @@ def test_a_token_in_a_link_is_in_no_log_and_no_error(
 def examine_link(store: JobStore, site: Site, path: str) -> Job:
     """Have a worker do a job of a link."""
     job = store.enqueue(NewJob("ada", "a talk", url=write_link(site, path)))
-    assert Worker(store, FakeExaminer, "w1", beat_s=0.05).work(once=True) == 1
+    assert Worker(store, FakeAnalyser, "w1", beat_s=0.05).work(once=True) == 1
     return store.get(job.id)
 
 

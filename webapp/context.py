@@ -6,7 +6,7 @@ from typing import Self
 
 from engine.settings import Settings
 from gallery_db.gallery import Gallery
-from webapp.accounts.records import Visitor
+from webapp.accounts.records import User
 from webapp.bundle.signing_key import SigningKey, open_key
 from webapp.errors import WebCode
 from webapp.gallery import open_gallery
@@ -32,14 +32,14 @@ class AppContext:
         """Signing key of evidence bundles, read or created on first use."""
         return open_key(self.settings.data_dir)
 
-    def find_job(self, visitor: Visitor, job_id: str) -> Job:
+    def find_job(self, user: User, job_id: str) -> Job:
         """Return a job that the user may see; UNKNOWN_JOB for another user's too, so that its id stays secret."""
         try:
             self.jobs.folder(job_id)
         except ValueError:
             raise WebCode.UNKNOWN_JOB("There is no such job.", "See the list.") from None
         job = self.jobs.get(job_id)
-        if not visitor.owns(job.owner):
+        if not user.owns(job.owner):
             raise WebCode.UNKNOWN_JOB("There is no such job.", "It may have been deleted; see the list.")
         return job
 

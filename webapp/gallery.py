@@ -6,7 +6,7 @@ from engine.settings import Settings
 from gallery_db.erasure import Cleaner, Forgotten
 from gallery_db.gallery import Gallery
 from webapp.database import FILE
-from webapp.jobs.cleanup import forget_people
+from webapp.jobs.cleanup import erase_from_jobs
 from webapp.jobs.store import JobStore
 
 CACHE = "cache"  # cached features, in the data folder
@@ -37,7 +37,7 @@ def make_cleaner(settings: Settings) -> Cleaner:
             return 0
         store = JobStore.open(settings)
         try:
-            return forget_people(store, gone)
+            return erase_from_jobs(store, gone)
         finally:
             store.close()
 

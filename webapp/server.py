@@ -17,7 +17,7 @@ from engine.errors import EngineError
 from webapp.accounts import login
 from webapp.accounts.gradio_middleware import GradioMiddleware, GradioOwnership, list_paths, name_file
 from webapp.accounts.hosts import HostPolicy
-from webapp.accounts.middleware import AuthMiddleware, answer_error, find_visitor
+from webapp.accounts.middleware import AuthMiddleware, answer_error, find_user
 from webapp.accounts.store import AccountStore
 from webapp.api import files
 from webapp.api.app import make_api
@@ -57,16 +57,16 @@ def listen(host: str, port: int) -> socket.socket:
 def build_server(page: gr.Blocks, context: AppContext, host: str, port: int) -> FastAPI:
     """Build the app without serving it; raise PUBLIC_WITHOUT_ACCOUNTS if a login would be required."""
     accounts = AccountStore.open(context.settings)
-    doors = HostPolicy.from_env(host, bool(accounts.accounts()))
+    policy = HostPolicy.from_env(host, bool(accounts.accounts()))
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=_close_at_end(accounts))
     app.add_exception_handler(EngineError, answer_error)
     _add_health(app, accounts)
-    if doors.has_accounts:
+    if policy.has_accounts:
         app.include_router(login.make_router(accounts))
     app.include_router(files.make_router(context))
     app.mount("/api/v1", make_api(context))
-    _mount_page(app, page, launch_settings(context.settings, host, port), doors.has_accounts)
-    app.add_middleware(AuthMiddleware, doors=doors, accounts=accounts)  # added last, so that it runs first
+    _mount_page(app, page, launch_settings(context.settings, host, port), policy.has_accounts)
+    app.add_middleware(AuthMiddleware, policy=policy, accounts=accounts)  # added last, so that it runs first
     return app
 
 
@@ -80,10 +80,10 @@ def _mount_page(app: FastAPI, page: gr.Blocks, wanted: dict[str, Any], has_accou
         raise ValueError("a mounted page supports strict CORS only")
     page.state_session_capacity = wanted["state_session_capacity"]
     kept = {name: value for name, value in wanted.items() if name in taken}
-    name_user = (lambda request: find_visitor(request).name) if has_accounts else None
+    name_user = (lambda request: find_user(request).name) if has_accounts else None
     gr.mount_gradio_app(app, page, "/", auth_dependency=name_user, **kept)
     shared = {name_file(path) for path in list_paths(page.config)}
-    find_gradio_app(app).add_middleware(GradioMiddleware, belongings=GradioOwnership(shared))
+    find_gradio_app(app).add_middleware(GradioMiddleware, ownership=GradioOwnership(shared))
 
 
 def find_gradio_app(app: FastAPI) -> gr.routes.App:
@@ -95,7 +95,7 @@ def _add_health(app: FastAPI, accounts: AccountStore) -> None:
     @app.get("/healthz", include_in_schema=False)
     async def tell_health() -> JSONResponse:
         """Report that the server answers and can read its database, and nothing else."""
-        await run_in_threadpool(accounts.find_visitor, "")
+        await run_in_threadpool(accounts.find_user, "")
         return JSONResponse({"status": "ok"})
 
 

@@ -14,10 +14,10 @@ from starlette.testclient import TestClient
 from engine.reports.json import to_json, write_json
 from engine.settings import Settings
 from tests.fakes import make_analysis, make_report
-from tests.webapp.jobs.handed import hand_in, make_search, make_settings, make_sighting
+from tests.webapp.jobs.samples import hand_in, make_search, make_settings, make_sighting
 from webapp import server
 from webapp.accounts import store as accounts_store
-from webapp.accounts.middleware import find_visitor
+from webapp.accounts.middleware import find_user
 from webapp.accounts.records import Role
 from webapp.accounts.store import AccountStore
 from webapp.analysis.analyser import AnalysisResult
@@ -36,7 +36,7 @@ def make_page() -> gr.Blocks:
 
     def answer(path: str | None, words: str, request: gr.Request) -> tuple[str, str]:
         size = Path(path).stat().st_size if path else 0
-        return f"{find_visitor(request).name}: {words}, {size} bytes", path or ""
+        return f"{find_user(request).name}: {words}, {size} bytes", path or ""
 
     with gr.Blocks(analytics_enabled=False) as page:
         file, words = gr.File(type="filepath"), gr.Textbox()

@@ -12,7 +12,7 @@ from engine.types import Model
 from gallery_db.records import Receipt
 from tests.fakes import make_analysis
 from tests.payloads import check_html
-from tests.webapp.jobs.handed import START, make_search, make_sighting, make_verification
+from tests.webapp.jobs.samples import START, make_search, make_sighting, make_verification
 from webapp.accounts import login
 from webapp.analysis.records import AnalysisRequest, JobError
 from webapp.jobs.records import Job, JobState
@@ -72,7 +72,7 @@ WRITERS: dict[str, Callable[[str], str]] = {
     ),
     "name of a clip to play": lambda text: views.list_players([("files/a/input", text)]),
     "name of a speaker": lambda text: who_views.describe_verification(make_verification(name=text), make_sighting()),
-    "person": lambda text: speakers.describe_person(make_verification(name=text).speaker, (), START),
+    "person": lambda text: speakers.describe_speaker(make_verification(name=text).speaker, (), START),
     "receipt": lambda text: speakers.describe_receipt(text, Receipt(text, START, {text: 1}, True, (text,))),
     "where a login leads": write_login,
     "why a login failed": lambda text: write_login("/", Code.UNREADABLE_VIDEO(text, text)),

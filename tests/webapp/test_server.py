@@ -180,8 +180,8 @@ def test_a_public_address_without_accounts_is_refused(tmp_path: Path, monkeypatc
     monkeypatch.setenv("WAYSPEAK_ACCOUNTS", "1")
     assert HostPolicy.from_env("0.0.0.0", False).has_accounts and HostPolicy.from_env("0.0.0.0", False).knows("a.b")
     monkeypatch.setenv("WAYSPEAK_HOSTS", "Way.example, other.example")
-    doors = HostPolicy.from_env("0.0.0.0", True)
-    assert doors.knows("way.example:8443") and doors.knows("localhost") and not doors.knows("a.b")
+    policy = HostPolicy.from_env("0.0.0.0", True)
+    assert policy.knows("way.example:8443") and policy.knows("localhost") and not policy.knows("a.b")
 
 
 def test_loopback_and_origins_are_told_apart() -> None:

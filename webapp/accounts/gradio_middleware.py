@@ -29,7 +29,7 @@ class Kind(StrEnum):
     """Kinds of resource that a user can own."""
 
     FILE = "file"  # in Gradio's cache, by its path
-    VISIT = "visit"  # an open page, by its session hash
+    SESSION = "session"  # an open page, by its session hash
     RUN = "run"  # a started event, by its event id
 
 
@@ -42,41 +42,41 @@ class GradioOwnership:
         self._shared = frozenset(shared)
         self._lock = threading.Lock()
 
-    def give(self, kind: Kind, what: str, name: str) -> None:
+    def add(self, kind: Kind, resource: str, name: str) -> None:
         """Add a user to the owners of a resource."""
         with self._lock:
             kept = self._owners[kind]
-            kept[what] = kept.pop(what, frozenset()) | {name}
+            kept[resource] = kept.pop(resource, frozenset()) | {name}
             while len(kept) > MAX_KEPT:
                 kept.popitem(last=False)
 
-    def has(self, kind: Kind, what: str, name: str) -> bool:
+    def owns(self, kind: Kind, resource: str, name: str) -> bool:
         """Return whether the user owns the resource; a resource without owner belongs to no user."""
-        if kind is Kind.FILE and what in self._shared:
+        if kind is Kind.FILE and resource in self._shared:
             return True
         with self._lock:
-            return name in self._owners[kind].get(what, frozenset())
+            return name in self._owners[kind].get(resource, frozenset())
 
-    def take(self, kind: Kind, what: str, name: str) -> bool:
+    def claim(self, kind: Kind, resource: str, name: str) -> bool:
         """Return whether the user owns the resource; a resource without owner becomes the user's."""
         with self._lock:
-            owners = self._owners[kind].get(what)
+            owners = self._owners[kind].get(resource)
         if owners is None:
-            self.give(kind, what, name)
+            self.add(kind, resource, name)
             return True
         return name in owners
 
 
-def list_paths(told: Any) -> Iterator[str]:
+def list_paths(value: Any) -> Iterator[str]:
     """Yield every file that a request or a response names, as Gradio does: under the key `path`."""
-    if isinstance(told, dict):
-        if isinstance(told.get("path"), str):
-            yield told["path"]
-        for value in told.values():
-            yield from list_paths(value)
-    elif isinstance(told, list):
-        for value in told:
-            yield from list_paths(value)
+    if isinstance(value, dict):
+        if isinstance(value.get("path"), str):
+            yield value["path"]
+        for item in value.values():
+            yield from list_paths(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from list_paths(item)
 
 
 def scan_stream(chunk: bytes) -> Iterator[str]:
@@ -105,7 +105,7 @@ class Rule(Enum):
     SESSION = auto()  # belongs to one page session, and nothing in the answer needs recording
     FILE = auto()  # the file that the path names must be the user's
     UPLOAD = auto()  # the files sent become the user's
-    START = auto()  # files and page session in the body must be the user's; what the answer names becomes theirs
+    START = auto()  # files and page session in the body must be the user's; resource the answer names becomes theirs
     STOP = auto()  # as START, and the run that the body names must be the user's too
     EVENTS = auto()  # the files that the event stream names become the user's
 
@@ -139,8 +139,8 @@ _PATTERNS = [(method, compile_path(path)[0], rule) for (method, path), rule in A
 class GradioMiddleware:
     """Middleware of the Gradio app; without accounts there is one user, and only the allow-list applies."""
 
-    def __init__(self, app: ASGIApp, belongings: GradioOwnership):
-        self._app, self._belongings = app, belongings
+    def __init__(self, app: ASGIApp, ownership: GradioOwnership):
+        self._app, self._ownership = app, ownership
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -171,38 +171,38 @@ class GradioMiddleware:
         if "session_hash" in parameters:
             sessions.append(parameters["session_hash"])
         for session in sessions:
-            self._expect(Kind.VISIT, session, name)
+            self._expect(Kind.SESSION, session, name)
 
     def _check_body(self, rule: Rule, body: bytes, name: str) -> None:
         """Refuse a body that names a page session, run or file of another user."""
         if not body:
             return
         try:
-            told = json.loads(body)
+            value = json.loads(body)
         except (ValueError, RecursionError) as cause:
             raise WebCode.BAD_REQUEST("The request body is not JSON.", "Send JSON.") from cause
-        if not isinstance(told, dict):
+        if not isinstance(value, dict):
             raise WebCode.BAD_REQUEST("The request body is not a JSON object.", "Send an object.")
-        for visit in _strings(told.get("session_hash")):
-            self._expect(Kind.VISIT, visit, name)
+        for session in _strings(value.get("session_hash")):
+            self._expect(Kind.SESSION, session, name)
         if rule is Rule.STOP:
-            for run in _strings(told.get("event_id")):
+            for run in _strings(value.get("event_id")):
                 self._expect(Kind.RUN, run, name)
-        for path in list_paths(told):
+        for path in list_paths(value):
             self._expect_file(path, name)
 
-    def _expect(self, kind: Kind, what: str, name: str) -> None:
-        if not self._belongings.take(kind, what, name):
+    def _expect(self, kind: Kind, resource: str, name: str) -> None:
+        if not self._ownership.claim(kind, resource, name):
             raise _missing()
 
     def _expect_file(self, path: str, name: str) -> None:
         if is_web_address(path):
             raise WebCode.BAD_REQUEST("A file was given as a URL.", "Use the field for links, or upload the file.")
-        if name != LOCAL.name and not self._belongings.has(Kind.FILE, name_file(path), name):
+        if name != LOCAL.name and not self._ownership.owns(Kind.FILE, name_file(path), name):
             raise _missing()
 
     def _note_answer(self, send: Send, name: str) -> Send:
-        """Record what a response names as the user's before the response is sent."""
+        """Record resource a response names as the user's before the response is sent."""
         parts: list[bytes] = []
 
         async def forward(message: Message) -> None:
@@ -218,23 +218,23 @@ class GradioMiddleware:
         async def forward(message: Message) -> None:
             if message["type"] == "http.response.body":
                 for path in scan_stream(message.get("body", b"")):
-                    self._belongings.give(Kind.FILE, name_file(path), name)
+                    self._ownership.add(Kind.FILE, name_file(path), name)
             await send(message)
 
         return forward
 
     def _note(self, answer: bytes, name: str) -> None:
         try:
-            told = json.loads(answer)
+            value = json.loads(answer)
         except ValueError:
             return
-        paths = told if isinstance(told, list) else list(list_paths(told))
+        paths = value if isinstance(value, list) else list(list_paths(value))
         for path in paths:
             if isinstance(path, str):
-                self._belongings.give(Kind.FILE, name_file(path), name)
-        if isinstance(told, dict):
-            for run in _strings(told.get("event_id")):
-                self._belongings.give(Kind.RUN, run, name)
+                self._ownership.add(Kind.FILE, name_file(path), name)
+        if isinstance(value, dict):
+            for run in _strings(value.get("event_id")):
+                self._ownership.add(Kind.RUN, run, name)
 
 
 def find_rule(method: str, path: str) -> tuple[Rule, dict[str, str]]:
@@ -276,13 +276,13 @@ async def _read_body(receive: Receive) -> bytes:
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
-    told = False
+    is_sent = False
 
     async def again() -> Message:
-        nonlocal told
-        if told:
+        nonlocal is_sent
+        if is_sent:
             return await receive()
-        told = True
+        is_sent = True
         return {"type": "http.request", "body": body, "more_body": False}
 
     return again

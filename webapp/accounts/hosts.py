@@ -29,14 +29,14 @@ class HostPolicy:
     def from_env(cls, host: str, has_users: bool) -> "HostPolicy":
         """Turn accounts on if WAYSPEAK_ACCOUNTS=1 or a user exists; raise PUBLIC_WITHOUT_ACCOUNTS if required."""
         names = os.environ.get("WAYSPEAK_HOSTS", "")
-        doors = cls(
+        policy = cls(
             host=host,
             has_accounts=has_users or os.environ.get("WAYSPEAK_ACCOUNTS") == "1",
             hosts=frozenset(name.strip().lower() for name in names.split(",") if name.strip()),
             is_local_only=os.environ.get("WAYSPEAK_LOCAL_ONLY") == "1",
         )
-        doors.refuse_public()
-        return doors
+        policy.refuse_public()
+        return policy
 
     def refuse_public(self) -> None:
         """Raise PUBLIC_WITHOUT_ACCOUNTS if other machines could connect without a login."""

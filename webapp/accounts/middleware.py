@@ -14,35 +14,35 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from engine.errors import EngineError
 from engine.reports.json import error_to_json
 from webapp.accounts.hosts import HostPolicy, is_same_origin
-from webapp.accounts.records import LOCAL, LoginLocked, Role, Visitor
+from webapp.accounts.records import LOCAL, LoginLocked, Role, User
 from webapp.accounts.store import AccountStore
 from webapp.errors import WebCode
 
-__all__ = ["LOCAL", "SCOPE_KEY", "Role", "Visitor", "find_visitor", "require_role"]
+__all__ = ["LOCAL", "SCOPE_KEY", "Role", "User", "find_user", "require_role"]
 
-SCOPE_KEY = "wayspeak.visitor"
+SCOPE_KEY = "wayspeak.user"
 
 
-def find_visitor(request: Any) -> Visitor:
+def find_user(request: Any) -> User:
     """Return the user of a FastAPI or Gradio request; the local user without middleware, as on the command line."""
     inner = getattr(request, "__dict__", {}).get("request", request)  # Gradio's own wrapper would copy the whole scope
     scope = getattr(inner, "scope", None)
     found = scope.get(SCOPE_KEY) if isinstance(scope, dict) else None
-    if isinstance(found, Visitor):
+    if isinstance(found, User):
         return found
     name = getattr(request, "__dict__", {}).get("username")
-    return LOCAL if name is None else Visitor(str(name), Role.VIEWER)  # only the name is known: the lowest role
+    return LOCAL if name is None else User(str(name), Role.VIEWER)  # only the name is known: the lowest role
 
 
-def require_role(request: Any, role: Role) -> Visitor:
+def require_role(request: Any, role: Role) -> User:
     """Return the user of a request; raise NOT_ALLOWED if their role is too low."""
-    visitor = find_visitor(request)
-    if not visitor.may(role):
+    user = find_user(request)
+    if not user.may(role):
         raise WebCode.NOT_ALLOWED(
-            f"This needs the role {role}, and {visitor.name} has {visitor.role}.",
+            f"This needs the role {role}, and {user.name} has {user.role}.",
             "Ask an administrator: wayspeak users role.",
         )
-    return visitor
+    return user
 
 
 STATUS = {
@@ -136,10 +136,10 @@ HEADERS = {
 class AuthMiddleware:
     """Middleware of the whole app; `accounts` is None without accounts, and every request is the local user's."""
 
-    def __init__(self, app: ASGIApp, doors: HostPolicy, accounts: AccountStore | None):
-        if doors.has_accounts and accounts is None:
+    def __init__(self, app: ASGIApp, policy: HostPolicy, accounts: AccountStore | None):
+        if policy.has_accounts and accounts is None:
             raise ValueError("accounts are on without an account store")
-        self._app, self._doors, self._accounts = app, doors, accounts
+        self._app, self._doors, self._accounts = app, policy, accounts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -151,14 +151,14 @@ class AuthMiddleware:
         guarded = _add_headers(send)
         try:
             _refuse_foreign(HTTPConnection(scope), self._doors)
-            visitor = await self._find_visitor(HTTPConnection(scope))
+            user = await self._find_user(HTTPConnection(scope))
         except EngineError as error:
             await JsonError(error)(scope, receive, guarded)
             return
-        if visitor is None and scope["path"] not in OPEN_PATHS:
+        if user is None and scope["path"] not in OPEN_PATHS:
             await _send_to_login(scope)(scope, receive, guarded)
             return
-        await self._answer({**scope, SCOPE_KEY: visitor}, receive, guarded)
+        await self._answer({**scope, SCOPE_KEY: user}, receive, guarded)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Call the app; an unexpected exception becomes INTERNAL_ERROR unless the response has started."""
@@ -176,7 +176,7 @@ class AuthMiddleware:
                 raise
             await answer_error(Request(scope), error)(scope, receive, send)
 
-    async def _find_visitor(self, request: HTTPConnection) -> Visitor | None:
+    async def _find_user(self, request: HTTPConnection) -> User | None:
         if not self._doors.has_accounts or self._accounts is None:
             return LOCAL
         key = _read_key(request)
@@ -188,7 +188,7 @@ class AuthMiddleware:
                 )
             return found
         token = request.cookies.get(COOKIE)
-        return await run_in_threadpool(self._accounts.find_visitor, token) if token else None
+        return await run_in_threadpool(self._accounts.find_user, token) if token else None
 
 
 def _read_key(request: HTTPConnection) -> str | None:
@@ -197,10 +197,10 @@ def _read_key(request: HTTPConnection) -> str | None:
     return key.strip() if kind.lower() == "bearer" and _is_api(request.scope) else None
 
 
-def _refuse_foreign(request: HTTPConnection, doors: HostPolicy) -> None:
+def _refuse_foreign(request: HTTPConnection, policy: HostPolicy) -> None:
     """Raise FOREIGN_REQUEST for a foreign host name (DNS rebinding) and for a request of another site's page (CSRF)."""
     host = request.headers.get("host", "")
-    if not doors.knows(host):
+    if not policy.knows(host):
         raise WebCode.FOREIGN_REQUEST(
             "The host name of the request is not allowed.",
             "Use 127.0.0.1 or localhost, or add the name to WAYSPEAK_HOSTS.",

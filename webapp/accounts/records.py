@@ -22,7 +22,7 @@ class Role(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Visitor:
+class User:
     """The user of a request."""
 
     name: str  # also the owner of the jobs that they submit
@@ -37,7 +37,7 @@ class Visitor:
         return owner == self.name or self.role is Role.ADMIN
 
 
-LOCAL = Visitor("local", Role.ADMIN)
+LOCAL = User("local", Role.ADMIN)
 """The single user without accounts: the one at this machine."""
 
 

@@ -18,7 +18,7 @@ from argon2.exceptions import Argon2Error, InvalidHashError
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
 from engine.settings import Settings
-from webapp.accounts.records import LOCAL, Account, LoginLocked, Role, Visitor
+from webapp.accounts.records import LOCAL, Account, LoginLocked, Role, User
 from webapp.accounts.schema import AccountRow, KeyRow, LoginFailureRow, SessionRow
 from webapp.database import AppDatabase
 from webapp.errors import WebCode
@@ -127,7 +127,7 @@ class AccountStore:
             admit_login(connection, name, address, self._clock())
         with self.database.read() as connection:
             row = _find(connection, name)
-        known = _hash_of_nobody() if row is None or row.is_disabled else row.password_hash
+        known = _hash_for_unknown() if row is None or row.is_disabled else row.password_hash
         if not _verify(known, password) or row is None or row.is_disabled:
             raise WebCode.BAD_LOGIN("Name and password do not match.", "Try again; an administrator can set a new one.")
         token, now = secrets.token_urlsafe(32), self._clock()
@@ -143,7 +143,7 @@ class AccountStore:
         with self.database.write() as connection:
             connection.execute(delete(SessionRow).where(SessionRow.token_hash == _hash(token)))
 
-    def find_visitor(self, token: str) -> Visitor | None:
+    def find_user(self, token: str) -> User | None:
         """Return the user of a session; None for an unknown or ended one."""
         now, digest = self._clock(), _hash(token)
         query = (
@@ -159,7 +159,7 @@ class AccountStore:
         if now - row.seen_at > SEEN_EVERY:
             with self.database.write() as connection:
                 connection.execute(update(SessionRow).where(SessionRow.token_hash == digest).values(seen_at=now))
-        return Visitor(row.name, Role(row.role))
+        return User(row.name, Role(row.role))
 
     # API keys
 
@@ -178,7 +178,7 @@ class AccountStore:
             account = _expect(connection, name)
             return connection.execute(delete(KeyRow).where(KeyRow.account_id == account.id)).rowcount
 
-    def find_key_owner(self, key: str) -> Visitor | None:
+    def find_key_owner(self, key: str) -> User | None:
         """Return the user of a key; None for an unknown one."""
         query = (
             select(AccountRow.name, AccountRow.role)
@@ -187,7 +187,7 @@ class AccountStore:
         )
         with self.database.read() as connection:
             row = connection.execute(query).first()
-        return None if row is None else Visitor(row.name, Role(row.role))
+        return None if row is None else User(row.name, Role(row.role))
 
     def _change(self, name: str, values: dict[str, Any]) -> None:
         with self.database.write() as connection:
@@ -231,7 +231,7 @@ def _hash_password(password: str, name: str) -> str:
 
 
 @cache
-def _hash_of_nobody() -> str:
+def _hash_for_unknown() -> str:
     """Hash for unknown names, so that they take as long as a wrong password."""
     return _HASHER.hash(secrets.token_urlsafe())
 

@@ -23,8 +23,10 @@ from webapp.analysis.gallery_queries import GalleryClient
 from webapp.analysis.records import AnalysisRequest, JobError
 from webapp.analysis.signals import Traces
 
-if TYPE_CHECKING:  # it imports torch
+if TYPE_CHECKING:  # the page reads results and computes none
+    from engine.features.records import ClipFeatures
     from engine.pipeline import Engine
+    from engine.style.embedder import Embedder
 
 
 class Engines:
@@ -38,7 +40,7 @@ class Engines:
         self._default, self._load = default, load
         self._other: tuple[Method, Engine] | None = None
 
-    def take(self, method: Method) -> "Engine":
+    def get(self, method: Method) -> "Engine":
         """Return the engine of a method; raise EngineError if its weights cannot be loaded."""
         if method == Method():
             return self._default
@@ -56,20 +58,16 @@ def find_method(title: str | None, data_dir: Path) -> Method:
     raise EngineError(f"The method {title!r} is not available.", "Reload the page to update the list of methods.")
 
 
-if TYPE_CHECKING:
-    from engine.features.records import ClipFeatures
-
-
-class LipWatch:
+class LipClosureChecker:
     """Keep the phoneme recogniser of each requested language; one file at a time."""
 
     def __init__(self, load: Callable[[str], SoundRecogniser] = SoundRecogniser.load):
         self._load = load
         self._held: dict[str, SoundRecogniser] = {}
 
-    def watch(
+    def check(
         self,
-        seen: "ClipFeatures",
+        features: "ClipFeatures",
         language: str,
         on_step: OnStep = lambda name, completed, total: None,
     ) -> tuple[ArticulationReport, ...]:
@@ -77,17 +75,13 @@ class LipWatch:
 
         Raise ValueError without stored audio, LANGUAGE_UNKNOWN or RECOGNISER_MISSING.
         """
-        if seen.audio.samples is None:
+        if features.audio.samples is None:
             raise ValueError("these features have no audio: extract them with `keep_audio`")
         if language not in self._held:
             self._held[language] = self._load(language)
-        return check_faces(self._held[language], seen.audio.samples, seen.audio.voiced, seen.tracks, None, on_step)
-
-
-if TYPE_CHECKING:  # the page reads results and computes none
-    from engine.features.records import ClipFeatures
-    from engine.pipeline import Engine
-    from engine.style.embedder import Embedder
+        return check_faces(
+            self._held[language], features.audio.samples, features.audio.voiced, features.tracks, None, on_step
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -117,10 +111,10 @@ class AnalysisResult:
 class Analyser:
     """Keep the networks loaded and analyse one file at a time; an `on_step` that raises ends the analysis."""
 
-    def __init__(self, engines: Engines, embedder: "Embedder | EngineError", asker: GalleryClient, data_dir: Path):
+    def __init__(self, engines: Engines, embedder: "Embedder | EngineError", gallery: GalleryClient, data_dir: Path):
         """Take an EngineError in place of an embedder that is not available."""
-        self._lip_watch = LipWatch()
-        self._engines, self._embedder, self._asker, self._data_dir = engines, embedder, asker, data_dir
+        self._lips = LipClosureChecker()
+        self._engines, self._embedder, self._gallery, self._data_dir = engines, embedder, gallery, data_dir
 
     @classmethod
     def load(cls, settings: Settings) -> "Analyser":
@@ -140,7 +134,7 @@ class Analyser:
 
         return cls(Engines(load(Method()), load), embedder, GalleryClient(settings), settings.data_dir)
 
-    def examine(
+    def analyse(
         self,
         path: Path,
         name: str,
@@ -152,47 +146,49 @@ class Analyser:
 
         `sha256` is the hash of the file if it is known.
         """
-        engine = self._engines.take(find_method(question.method, self._data_dir))
-        listens = question.language is not None
-        seen = replace(engine.extractor.extract(path, on_step, sha256, keep_audio=listens), name=name)
+        engine = self._engines.get(find_method(question.method, self._data_dir))
+        keep_audio = question.language is not None
+        features = replace(engine.extractor.extract(path, on_step, sha256, keep_audio=keep_audio), name=name)
         self._calibrate(engine)
-        analysis = engine.judge(seen, on_step)
+        analysis = engine.judge(features, on_step)
         faces: tuple[FaceEmbedding, ...] = ()
         searches = verifications = error = None
         try:
-            faces = self._tell_faces(engine, seen, on_step)
-            searches, verifications = self._asker.ask(faces, question, on_step)
-        except EngineError as why:
-            error = JobError.of(why)
-        shown = replace(seen, tracks=engine.expert.choose_faces(seen))
-        articulations, lack = self._watch_lips(shown, question, on_step)
-        return AnalysisResult(analysis, faces, searches, verifications, error, Traces.of(shown), articulations, lack)
+            faces = self._embed_faces(engine, features, on_step)
+            searches, verifications = self._gallery.query(faces, question, on_step)
+        except EngineError as cause:
+            error = JobError.of(cause)
+        shown = replace(features, tracks=engine.expert.choose_faces(features))
+        articulations, lips_error = self._check_lips(shown, question, on_step)
+        return AnalysisResult(
+            analysis, faces, searches, verifications, error, Traces.of(shown), articulations, lips_error
+        )
 
-    def _watch_lips(
-        self, seen: "ClipFeatures", question: AnalysisRequest, on_step: OnStep
+    def _check_lips(
+        self, features: "ClipFeatures", question: AnalysisRequest, on_step: OnStep
     ) -> tuple[tuple[ArticulationReport, ...] | None, JobError | None]:
         if question.language is None:
             return None, None
         try:
-            return self._lip_watch.watch(seen, question.language, on_step), None
-        except EngineError as why:
-            return None, JobError.of(why)
+            return self._lips.check(features, question.language, on_step), None
+        except EngineError as cause:
+            return None, JobError.of(cause)
 
     def _calibrate(self, engine: "Engine") -> None:
         """Reload the calibration in force: a user may have approved or retired a record since the last file."""
         try:
-            kept = self._asker.read_calibrations()
+            kept = self._gallery.read_calibrations()
         except EngineError:  # a retired record cannot be ruled out, so scores stay raw
             engine.calibration = None
         else:
             engine.calibration = find_calibration(Task.CONSISTENCY, engine.expert.recipe, kept)
 
-    def _tell_faces(self, engine: "Engine", seen: "ClipFeatures", on_step: OnStep) -> tuple[FaceEmbedding, ...]:
+    def _embed_faces(self, engine: "Engine", features: "ClipFeatures", on_step: OnStep) -> tuple[FaceEmbedding, ...]:
         from engine.style.clip_embeddings import ClipEmbedder
 
         if isinstance(self._embedder, EngineError):
             raise self._embedder
         on_step("embed", 0, 1)
-        faces = ClipEmbedder(engine.extractor, self._embedder, lambda: engine).embed_faces(seen)
+        faces = ClipEmbedder(engine.extractor, self._embedder, lambda: engine).embed_faces(features)
         on_step("embed", 1, 1)
         return faces

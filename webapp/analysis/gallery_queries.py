@@ -30,18 +30,18 @@ if TYPE_CHECKING:
 
 N_CANDIDATES = 5
 SCHEMA_VERSION = 1  # of the JSON
-Answers = tuple[tuple[Search, ...] | None, tuple[Verification, ...] | None]
+GalleryAnswers = tuple[tuple[Search, ...] | None, tuple[Verification, ...] | None]
 """One search and one verification per face, in their order; None for what was not requested."""
 Records = TypeVar("Records")
 SEARCHES, VERIFICATIONS = TypeAdapter(tuple[Search, ...]), TypeAdapter(tuple[Verification, ...])
 
 
-def ask_gallery(
+def query_gallery(
     gallery: "Gallery",
     faces: Sequence[FaceEmbedding],
     question: AnalysisRequest,
     on_step: OnStep = lambda name, completed, total: None,
-) -> Answers:
+) -> GalleryAnswers:
     """Search the gallery for each face, and verify each against one speaker, as requested; may raise EngineError."""
     speaker = None if question.speaker is None else gallery.speaker(question.speaker)
     kept, searches, verifications = gallery.calibrations(), [], []
@@ -69,17 +69,17 @@ class GalleryClient:
         self._settings = settings
         self._gallery: Gallery | None = None
 
-    def ask(
+    def query(
         self,
         faces: Sequence[FaceEmbedding],
         question: AnalysisRequest,
         on_step: OnStep = lambda name, completed, total: None,
-    ) -> Answers:
+    ) -> GalleryAnswers:
         """Run the requested searches and verifications of the faces; raise EngineError on failure."""
         if not question.is_about_speakers:
             return None, None
         try:
-            return ask_gallery(self._open(), faces, question, on_step)
+            return query_gallery(self._open(), faces, question, on_step)
         except EngineError:
             self.close()
             raise
@@ -115,19 +115,19 @@ def write_answers(
     verifications: Sequence[Verification] | None = None,
 ) -> str:
     """Return the results of one clip's faces (at least one) as `identify --json` and `verify --json` print them."""
-    told = []
+    items = []
     for number, face in enumerate(faces):
         own = {} if searches is None else {"search": to_json(searches[number])}
         own |= {} if verifications is None else {"verification": to_json(verifications[number])}
-        told.append(_describe_face(face) | own)
+        items.append(_describe_face(face) | own)
     file = {"name": faces[0].name, "sha256": faces[0].sha256}
-    return write_json({"schema_version": SCHEMA_VERSION, "file": file, "faces": told})
+    return write_json({"schema_version": SCHEMA_VERSION, "file": file, "faces": items})
 
 
-def read_answers(told: Mapping[str, Any]) -> Answers:
+def read_answers(report: Mapping[str, Any]) -> GalleryAnswers:
     """Read the JSON of `write_answers`, numbers rounded as there; raise REPORT_DAMAGED if it is damaged."""
     try:
-        faces = told["faces"]
+        faces = report["faces"]
         return _read_all(faces, "search", SEARCHES), _read_all(faces, "verification", VERIFICATIONS)
     except (KeyError, TypeError, ValueError) as cause:
         raise Code.REPORT_DAMAGED(f"The speaker result is damaged: {explain(cause)}.", "Ask again.") from cause

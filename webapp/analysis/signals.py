@@ -51,13 +51,13 @@ class Traces:
     faces: tuple[FaceTrace, ...]  # in the order of the analysis's tracks
 
     @classmethod
-    def of(cls, seen: "ClipFeatures", faces: tuple[int, ...] | None = None) -> Self:
+    def of(cls, features: "ClipFeatures", faces: tuple[int, ...] | None = None) -> Self:
         """Take the signals from extracted features; `faces` are track numbers, by default all in order."""
-        tracks = seen.tracks if faces is None else tuple(seen.tracks[number] for number in faces)
+        tracks = features.tracks if faces is None else tuple(features.tracks[number] for number in faces)
         return cls(
-            bands=_split_steps(seen.audio.rows),
-            voiced=seen.audio.voiced,
-            present=seen.audio.present,
+            bands=_split_steps(features.audio.rows),
+            voiced=features.audio.voiced,
+            present=features.audio.present,
             faces=tuple(FaceTrace(track.start, track.gap, track.seen) for track in tracks),
         )
 
@@ -109,7 +109,7 @@ def _split_steps(rows: np.ndarray) -> np.ndarray:
 
 STEP_S = 0.2
 AROUND_S = 2.0  # s; windows centred this close count: 6 s, as when the gate's thresholds were measured
-NOBODY = -1
+NO_SPEAKER = -1
 Turn = tuple[float, float]
 """Start and end in seconds."""
 
@@ -126,15 +126,15 @@ def find_turns(
     options = options or GateOptions()
     n_steps = int(np.ceil(max(track.end_s for track in tracks) / STEP_S))
     times = (np.arange(n_steps) + 0.5) * STEP_S
-    scores = np.array([_follow(track, times) for track in tracks])  # (tracks, steps), -inf for unknown
+    scores = np.array([_average_scores(track, times) for track in tracks])  # (tracks, steps), -inf for unknown
     ranked = np.sort(scores, axis=0)
     best, second = ranked[-1], ranked[-2]
     clear = (best >= options.clear_score) & (best - np.where(np.isfinite(second), second, -1.0) >= options.clear_margin)
-    speaker = np.where(clear, scores.argmax(0), NOBODY)
+    speaker = np.where(clear, scores.argmax(0), NO_SPEAKER)
     return [_find_runs(speaker == face) for face in range(len(tracks))]
 
 
-def _follow(track: TrackReport, times: np.ndarray) -> np.ndarray:
+def _average_scores(track: TrackReport, times: np.ndarray) -> np.ndarray:
     """(T,) mean score of the windows around each time at which the track is visible."""
     windows = track.consistency.windows
     middles = np.array([(one.start_s + one.end_s) / 2 for one in windows])

@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 
 from engine.errors import EngineError
 from webapp.accounts.middleware import JsonError, answer_error, require_role
-from webapp.accounts.records import Role, Visitor
+from webapp.accounts.records import Role, User
 from webapp.api.schemas import ErrorView
 from webapp.errors import WebCode
 
@@ -18,8 +18,8 @@ KEY = HTTPBearer(auto_error=False, description="A key of `wayspeak users key add
 """For the schema only: the middleware in front of all routes has read the key already."""
 
 
-def _ask(role: Role) -> Callable[[Request], Visitor]:
-    def enter(request: Request) -> Visitor:
+def _ask(role: Role) -> Callable[[Request], User]:
+    def enter(request: Request) -> User:
         return require_role(request, role)
 
     return enter
@@ -29,9 +29,9 @@ def _needs(role: Role) -> Any:
     return Depends(_ask(role))
 
 
-AnyVisitor = Annotated[Visitor, _needs(Role.VIEWER)]
-Analyst = Annotated[Visitor, _needs(Role.ANALYST)]
-Enroller = Annotated[Visitor, _needs(Role.ENROLLER)]
+AnyUser = Annotated[User, _needs(Role.VIEWER)]
+Analyst = Annotated[User, _needs(Role.ANALYST)]
+Enroller = Annotated[User, _needs(Role.ENROLLER)]
 
 
 ERRORS: dict[int | str, dict[str, object]] = {

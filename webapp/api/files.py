@@ -7,9 +7,9 @@ from fastapi import APIRouter, Request
 from starlette.responses import FileResponse, Response
 
 from engine.errors import EngineError
-from webapp.accounts.middleware import find_visitor
+from webapp.accounts.middleware import find_user
 from webapp.bundle.bundle import make_bundle, to_windows_csv
-from webapp.bundle.contents import collect_exhibit
+from webapp.bundle.contents import collect_contents
 from webapp.bundle.report_html import POLICY, render_report
 from webapp.context import AppContext
 from webapp.errors import WebCode
@@ -31,11 +31,11 @@ def make_router(context: AppContext) -> APIRouter:
 
     @router.get("/{job_id}/{name}")
     def send_file(job_id: str, name: str, request: Request) -> Response:
-        return send(context, context.find_job(find_visitor(request), job_id), name)
+        return send(context, context.find_job(find_user(request), job_id), name)
 
     @router.get("/{job_id}/faces/{face}.png")
     def send_face(job_id: str, face: int, request: Request) -> Response:
-        job = context.find_job(find_visitor(request), job_id)
+        job = context.find_job(find_user(request), job_id)
         return _send(context.jobs.folder(job.id) / folders.FACES / f"{face}.png", "image/png", f"face-{face + 1}.png")
 
     return router
@@ -69,13 +69,13 @@ def _make_windows(context: AppContext, job: Job) -> Response:
 
 
 def _make_report(context: AppContext, job: Job) -> Response:
-    html = render_report(collect_exhibit(context.jobs, job.id))
+    html = render_report(collect_contents(context.jobs, job.id))
     headers = {**NEVER_KEPT, "Content-Security-Policy": f"{POLICY}; sandbox allow-modals"}  # printing is a modal
     return Response(html, media_type="text/html; charset=utf-8", headers=headers)
 
 
 def _make_bundle(context: AppContext, job: Job) -> Response:
-    archive = make_bundle(collect_exhibit(context.jobs, job.id), context.key)
+    archive = make_bundle(collect_contents(context.jobs, job.id), context.key)
     return _attach(archive, "application/zip", f"wayspeak-{job.id[:12]}.zip")
 
 

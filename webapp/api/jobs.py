@@ -17,8 +17,8 @@ from starlette.types import Message
 
 from engine.errors import Code
 from engine.fetch.url_policy import check_url
-from webapp.accounts.records import Visitor
-from webapp.api.dependencies import Analyst, AnyVisitor
+from webapp.accounts.records import User
+from webapp.api.dependencies import Analyst, AnyUser
 from webapp.api.files import send
 from webapp.api.schemas import JobId, JobList, JobView, NewLink, QuestionView
 from webapp.context import AppContext
@@ -49,7 +49,7 @@ def make_router(context: AppContext) -> APIRouter:
 def _add_list(router: APIRouter, context: AppContext) -> None:
     @router.get("")
     def list_jobs(
-        visitor: AnyVisitor,
+        user: AnyUser,
         state: Annotated[list[JobState] | None, Query()] = None,
         text: Annotated[str, Query(max_length=200)] = "",
         batch: Annotated[str | None, Query(max_length=64)] = None,
@@ -58,17 +58,17 @@ def _add_list(router: APIRouter, context: AppContext) -> None:
     ) -> JobList:
         """List your jobs, newest first; an administrator sees the jobs of all users."""
         if before is not None:
-            context.find_job(visitor, before)
-        owner = None if visitor.owns("") else visitor.name
+            context.find_job(user, before)
+        owner = None if user.owns("") else user.name
         found = context.jobs.list(owner, state, text, batch, limit, before)
         return JobList(
             jobs=[JobView.model_validate(one) for one in found], next=found[-1].id if len(found) == limit else None
         )
 
     @router.get("/{job_id}")
-    def get_job(job_id: JobId, visitor: AnyVisitor) -> JobView:
+    def get_job(job_id: JobId, user: AnyUser) -> JobView:
         """Return the state of a job."""
-        return JobView.model_validate(context.find_job(visitor, job_id))
+        return JobView.model_validate(context.find_job(user, job_id))
 
 
 def _add_changes(router: APIRouter, context: AppContext) -> None:
@@ -81,31 +81,31 @@ def _add_changes(router: APIRouter, context: AppContext) -> None:
     }
 
     @router.post("", status_code=202, openapi_extra={"requestBody": body})
-    async def create_job(request: Request, visitor: Analyst) -> JobView:
+    async def create_job(request: Request, user: Analyst) -> JobView:
         """Submit a file as a form, or a link as JSON; the response comes at once, the result later."""
         if request.headers.get("content-type", "").startswith("multipart/form-data"):
-            return JobView.model_validate(await _take_upload(context, visitor, request))
-        return JobView.model_validate(await _take_link(context, visitor, request))
+            return JobView.model_validate(await _take_upload(context, user, request))
+        return JobView.model_validate(await _take_link(context, user, request))
 
     @router.post("/{job_id}/cancel")
-    def cancel_job(job_id: JobId, visitor: Analyst) -> JobView:
+    def cancel_job(job_id: JobId, user: Analyst) -> JobView:
         """Cancel a job that waits or runs; a finished one stays as it is."""
-        return JobView.model_validate(context.jobs.cancel(context.find_job(visitor, job_id).id))
+        return JobView.model_validate(context.jobs.cancel(context.find_job(user, job_id).id))
 
     @router.post("/{job_id}/rerun", status_code=202)
-    def rerun_job(job_id: JobId, question: QuestionView, visitor: Analyst) -> JobView:
+    def rerun_job(job_id: JobId, question: QuestionView, user: Analyst) -> JobView:
         """Analyse the same file with another request, as a new job."""
-        return JobView.model_validate(context.jobs.rerun(context.find_job(visitor, job_id).id, question.ask()))
+        return JobView.model_validate(context.jobs.rerun(context.find_job(user, job_id).id, question.to_request()))
 
     @router.delete("/{job_id}", status_code=204)
-    def delete_job(job_id: JobId, visitor: Analyst) -> None:
+    def delete_job(job_id: JobId, user: Analyst) -> None:
         """Delete a job, its file and its results."""
-        context.jobs.delete(context.find_job(visitor, job_id).id)
+        context.jobs.delete(context.find_job(user, job_id).id)
 
 
 def _add_results(router: APIRouter, context: AppContext) -> None:
-    def give(job_id: str, visitor: Visitor, name: str) -> Response:
-        job = context.find_job(visitor, job_id)
+    def give(job_id: str, user: User, name: str) -> Response:
+        job = context.find_job(user, job_id)
         if job.state is not JobState.DONE:
             raise WebCode.JOB_NOT_DONE(
                 f"The job is {job.state}, so it has no result.", "Wait until it is done, or run it again."
@@ -118,43 +118,43 @@ def _add_results(router: APIRouter, context: AppContext) -> None:
     plain, binary = {"type": "object"}, {"type": "string", "format": "binary"}
 
     @router.get("/{job_id}/result", response_class=Response, responses=describe("application/json", plain))
-    def get_result(job_id: JobId, visitor: AnyVisitor) -> Response:
+    def get_result(job_id: JobId, user: AnyUser) -> Response:
         """Return the consistency result, byte for byte what `wayspeak analyse --json` writes."""
-        return give(job_id, visitor, "result.json")
+        return give(job_id, user, "result.json")
 
     @router.get("/{job_id}/speakers", response_class=Response, responses=describe("application/json", plain))
-    def get_speakers(job_id: JobId, visitor: AnyVisitor) -> Response:
+    def get_speakers(job_id: JobId, user: AnyUser) -> Response:
         """Return the speaker result, as `wayspeak identify --json` writes it; 409 if it was not requested."""
-        return give(job_id, visitor, "speakers.json")
+        return give(job_id, user, "speakers.json")
 
     @router.get("/{job_id}/windows", response_class=Response, responses=describe("text/csv", {"type": "string"}))
-    def get_windows(job_id: JobId, visitor: AnyVisitor) -> Response:
+    def get_windows(job_id: JobId, user: AnyUser) -> Response:
         """Return the timeline of every face as CSV."""
-        return give(job_id, visitor, "windows.csv")
+        return give(job_id, user, "windows.csv")
 
     @router.get("/{job_id}/report", response_class=Response, responses=describe("text/html", {"type": "string"}))
-    def get_report(job_id: JobId, visitor: AnyVisitor) -> Response:
+    def get_report(job_id: JobId, user: AnyUser) -> Response:
         """Return the printable report."""
-        return give(job_id, visitor, "report.html")
+        return give(job_id, user, "report.html")
 
     @router.get("/{job_id}/bundle", response_class=Response, responses=describe("application/zip", binary))
-    def get_bundle(job_id: JobId, visitor: AnyVisitor) -> Response:
+    def get_bundle(job_id: JobId, user: AnyUser) -> Response:
         """Return the signed evidence bundle; `wayspeak verify-bundle` checks it."""
-        return give(job_id, visitor, "bundle.zip")
+        return give(job_id, user, "bundle.zip")
 
 
-async def _take_link(context: AppContext, visitor: Visitor, request: Request) -> Job:
+async def _take_link(context: AppContext, user: User, request: Request) -> Job:
     body = await _limit(request, MAX_JSON).body()
     try:
         asked = NewLink.model_validate_json(body)
     except ValidationError as cause:
-        raise WebCode.INVALID(_tell(cause), "Send a form with a file, or JSON with a url.") from cause
+        raise WebCode.INVALID(_describe_errors(cause), "Send a form with a file, or JSON with a url.") from cause
     check_url(asked.url, context.settings.fetch_limits.allow_loopback)  # refused now rather than by the worker
-    new = NewJob(visitor.name, asked.name or asked.url, asked.question.ask(), url=asked.url)
+    new = NewJob(user.name, asked.name or asked.url, asked.question.to_request(), url=asked.url)
     return await run_in_threadpool(context.jobs.enqueue, new)
 
 
-async def _take_upload(context: AppContext, visitor: Visitor, request: Request) -> Job:
+async def _take_upload(context: AppContext, user: User, request: Request) -> Job:
     limited = _limit(request, context.settings.limits.max_bytes + FORM_ROOM)
     async with limited.form(max_files=1, max_fields=2) as form:
         file, question = form.get("file"), form.get("question")
@@ -163,14 +163,14 @@ async def _take_upload(context: AppContext, visitor: Visitor, request: Request) 
         try:
             asked = QuestionView.model_validate_json(question) if isinstance(question, str) else QuestionView()
         except ValidationError as cause:
-            raise WebCode.INVALID(_tell(cause), "Send the question as JSON.") from cause
-        return await run_in_threadpool(_enqueue, context, visitor, file, asked)
+            raise WebCode.INVALID(_describe_errors(cause), "Send the question as JSON.") from cause
+        return await run_in_threadpool(_enqueue, context, user, file, asked)
 
 
-def _enqueue(context: AppContext, visitor: Visitor, file: UploadFile, asked: QuestionView) -> Job:
+def _enqueue(context: AppContext, user: User, file: UploadFile, asked: QuestionView) -> Job:
     name = Path((file.filename or "").replace("\\", "/")).name or "upload"
     with _write_out(file) as path:
-        return context.jobs.enqueue(NewJob(visitor.name, name, asked.ask(), path))
+        return context.jobs.enqueue(NewJob(user.name, name, asked.to_request(), path))
 
 
 @contextmanager
@@ -199,6 +199,6 @@ def _limit(request: Request, max_bytes: int) -> Request:
     return Request(request.scope, counted)
 
 
-def _tell(error: ValidationError) -> str:
-    told = json.loads(error.json(include_url=False, include_context=False, include_input=False))
-    return "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in told[:5])[:600]
+def _describe_errors(error: ValidationError) -> str:
+    errors = json.loads(error.json(include_url=False, include_context=False, include_input=False))
+    return "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in errors[:5])[:600]

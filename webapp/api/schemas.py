@@ -17,7 +17,7 @@ JobId = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 Text = Annotated[str, Field(min_length=1, max_length=MAX_TEXT, pattern=r"\S")]
 
 
-class Given(BaseModel):
+class RequestModel(BaseModel):
     """A request; unknown fields are refused, so that a typing error does not go unnoticed."""
 
     model_config = ConfigDict(extra="forbid", from_attributes=True)
@@ -43,7 +43,7 @@ class ErrorView(BaseModel):
     error: ErrorWords
 
 
-class QuestionView(Given):
+class QuestionView(RequestModel):
     """What to compute in addition to audio-visual consistency, and the method."""
 
     method: str = Field(default_factory=lambda: Method().title, max_length=MAX_TEXT)
@@ -58,12 +58,12 @@ class QuestionView(Given):
         Field(description="Language of the phonemes to compare lip closures with. None: not computed."),
     ] = None
 
-    def ask(self) -> AnalysisRequest:
+    def to_request(self) -> AnalysisRequest:
         """Return the record."""
         return AnalysisRequest(self.method, self.reason, self.speaker, self.language)
 
 
-class NewLink(Given):
+class NewLink(RequestModel):
     """A job for a link."""
 
     url: str = Field(max_length=4000, pattern=r"^\s*[Hh][Tt][Tt][Pp][Ss]?://")
@@ -137,7 +137,7 @@ class SampleList(BaseModel):
     samples: list[SampleView]
 
 
-class ConsentView(Given):
+class ConsentView(RequestModel):
     """Legal basis, purpose and term for which a speaker's biometric data may be kept."""
 
     basis: Basis
@@ -159,14 +159,14 @@ class ConsentView(Given):
         )
 
 
-class FaceChoice(Given):
+class FaceChoice(RequestModel):
     """A face of a finished job."""
 
     job: JobId
     face: int | None = Field(None, ge=0, le=10_000, description="Its number; None: the speaking one.")
 
 
-class NewSpeaker(Given):
+class NewSpeaker(RequestModel):
     """An enrolment: a new speaker, or more clips of the speaker with that name."""
 
     name: str = Field(min_length=1, max_length=MAX_TEXT)
@@ -177,19 +177,19 @@ class NewSpeaker(Given):
     dry_run: bool = False
 
 
-class NewName(Given):
+class NewName(RequestModel):
     """A corrected name."""
 
     name: str = Field(min_length=1, max_length=MAX_TEXT)
 
 
-class Absorbed(Given):
+class Absorbed(RequestModel):
     """The speaker to merge into another."""
 
     absorbed: Id
 
 
-class Owner(Given):
+class Owner(RequestModel):
     """The speaker to whom the clip belongs."""
 
     speaker: Id

@@ -10,7 +10,7 @@ from engine.calibration.records import Calibration, to_json
 from engine.consistency.methods import list_lacking, list_methods
 from engine.doctor import examine, is_healthy
 from engine.weights.registry import WEIGHTS, inspect_weight
-from webapp.api.dependencies import AnyVisitor
+from webapp.api.dependencies import AnyUser
 from webapp.api.schemas import Plain
 from webapp.bundle.environment import PACKAGE, find_version
 from webapp.context import AppContext
@@ -24,12 +24,12 @@ def make_router(context: AppContext) -> APIRouter:
     router = APIRouter(tags=["installation"])
 
     @router.get("/calibrations")
-    def list_calibrations(visitor: AnyVisitor) -> Plain:
+    def list_calibrations(user: AnyUser) -> Plain:
         """List all calibration records, shipped ones first."""
-        return {"calibrations": [_sum_up(one) for one in _read_all(context)]}
+        return {"calibrations": [_summarise(one) for one in _read_all(context)]}
 
     @router.get("/calibrations/{calibration_id}")
-    def get_calibration(calibration_id: CalibrationId, visitor: AnyVisitor) -> Plain:
+    def get_calibration(calibration_id: CalibrationId, user: AnyUser) -> Plain:
         """Return one complete record."""
         for one in _read_all(context):
             if one.id == calibration_id:
@@ -37,7 +37,7 @@ def make_router(context: AppContext) -> APIRouter:
         raise WebCode.UNKNOWN_CALIBRATION("There is no such calibration.", "See the list.")
 
     @router.get("/models")
-    def list_models(visitor: AnyVisitor) -> Plain:
+    def list_models(user: AnyUser) -> Plain:
         """List methods and weights, and how to install the missing ones."""
         data_dir = context.settings.data_dir
         checks = [inspect_weight(weight, data_dir) for weight in WEIGHTS]
@@ -56,7 +56,7 @@ def make_router(context: AppContext) -> APIRouter:
         }
 
     @router.get("/health")
-    def get_health(visitor: AnyVisitor) -> Plain:
+    def get_health(user: AnyUser) -> Plain:
         """Return whether all required tools and weights are present, and the number of jobs per state."""
         findings = examine(context.settings)
         counts = {str(state): count for state, count in context.jobs.counts().items()}
@@ -72,10 +72,10 @@ def _read_all(context: AppContext) -> list[Calibration]:
     return [*list_shipped(), *context.gallery.calibrations()]
 
 
-def _sum_up(record: Calibration) -> Plain:
-    told = _write(record)
+def _summarise(record: Calibration) -> Plain:
+    fields = _write(record)
     names = ("id", "version", "task", "status", "recipe", "author", "approver", "created", "supersedes")
-    return {name: told.get(name) for name in names}
+    return {name: fields.get(name) for name in names}
 
 
 def _write(record: Calibration) -> Plain:

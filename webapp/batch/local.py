@@ -45,48 +45,52 @@ class Version:
         return row.recipe == self.recipe and (row.score is None or row.calibration == self.calibration)
 
 
-class Answers(Protocol):
+class BatchRunner(Protocol):
     """Analyse items, in any order and on any machine."""
 
     version: Version
 
-    def answer(self, sources: Sequence[Source]) -> Iterator[BatchRow]:
+    def run(self, sources: Sequence[Source]) -> Iterator[BatchRow]:
         """Yield one row per item as they finish."""
         ...
 
 
-class LocalAnswers:
+class LocalRunner:
     """Analyse one item after the other in this process."""
 
     def __init__(self, engine: "Engine", settings: Settings, on_step: OnStep = lambda name, completed, total: None):
         self._engine, self._settings, self._on_step = engine, settings, on_step
-        self.version = tell_version(engine)
+        self.version = read_version(engine)
 
-    def answer(self, sources: Sequence[Source]) -> Iterator[BatchRow]:
+    def run(self, sources: Sequence[Source]) -> Iterator[BatchRow]:
         """Yield the rows in order."""
         for source in sources:
-            seen = look_at(source, lambda path: self._engine.extract(path, self._on_step), self._settings)
-            yield judge_one(source, seen, self._engine)
+            features = extract_item(source, lambda path: self._engine.extract(path, self._on_step), self._settings)
+            yield score_item(source, features, self._engine)
 
 
 def load_engine(settings: Settings, method: Method) -> "Engine":
     """Load the engine with the calibration in force."""
     from engine.pipeline import Engine
 
-    asker = GalleryClient(settings)
+    gallery = GalleryClient(settings)
     try:
-        return Engine.load(settings, method, calibrations=asker.read_calibrations())
+        return Engine.load(settings, method, calibrations=gallery.read_calibrations())
     finally:
-        asker.close()
+        gallery.close()
 
 
-def tell_version(engine: "Engine") -> Version:
+def read_version(engine: "Engine") -> Version:
     """Return the recipe and the calibration of an engine."""
     return Version(engine.recipe, engine.calibration.id if engine.calibration else None)
 
 
 def run_batch(
-    sources: Sequence[Source], answers: Answers, folder: Path, resume: bool = False, on_row: OnRow = lambda row, n: None
+    sources: Sequence[Source],
+    runner: BatchRunner,
+    folder: Path,
+    resume: bool = False,
+    on_row: OnRow = lambda row, n: None,
 ) -> list[BatchRow]:
     """Analyse every item and write results.csv and results.jsonl into the folder; may raise FolderUnwritable.
 
@@ -96,12 +100,12 @@ def run_batch(
     with _translate(folder):
         folder.mkdir(parents=True, exist_ok=True)
         old = _read_old(folder) if resume else []
-        taken = {one.number: row for one in sources if (row := _take_over(one, old, answers.version)) is not None}
+        taken = {one.number: row for one in sources if (row := _find_reusable(one, old, runner.version)) is not None}
         (folder / PART).write_text(write_jsonl(old + list(taken.values())), "utf-8")
     rows = dict(taken)
     for row in taken.values():
         on_row(row, len(sources))
-    for row in answers.answer([one for one in sources if one.number not in taken]):
+    for row in runner.run([one for one in sources if one.number not in taken]):
         rows[row.number] = row
         with _translate(folder), (folder / PART).open("a", encoding="utf-8") as part:  # finished rows survive a crash
             part.write(write_jsonl([row]))
@@ -113,7 +117,7 @@ def run_batch(
     return ordered
 
 
-def look_at(
+def extract_item(
     source: Source,
     observe: Callable[[Path], "ClipFeatures"],
     settings: Settings,
@@ -139,14 +143,14 @@ def look_at(
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def judge_one(source: Source, seen: "ClipFeatures | BatchRow", engine: "Engine") -> BatchRow:
+def score_item(source: Source, features: "ClipFeatures | BatchRow", engine: "Engine") -> BatchRow:
     """Score an item's features; an error row is returned unchanged."""
-    if isinstance(seen, BatchRow):
-        return seen
+    if isinstance(features, BatchRow):
+        return features
     try:
-        return make_row(source, engine.judge(seen))
+        return make_row(source, engine.judge(features))
     except Exception as error:
-        return make_error_row(source, seen.name, seen.sha256, _tell_accident(source, error))
+        return make_error_row(source, features.name, features.sha256, _tell_accident(source, error))
 
 
 def _tell_accident(source: Source, error: Exception) -> JobError:
@@ -162,7 +166,7 @@ def _read_old(folder: Path) -> list[BatchRow]:
     return [row for path in files for row in read_jsonl(path.read_text("utf-8")) if row.has_result]
 
 
-def _take_over(source: Source, old: Sequence[BatchRow], version: Version) -> BatchRow | None:
+def _find_reusable(source: Source, old: Sequence[BatchRow], version: Version) -> BatchRow | None:
     """Find the earlier row of the same bytes; of a link, the row of the file it led to then."""
     made = [row for row in old if version.made(row)]
     if source.url is not None:

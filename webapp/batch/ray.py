@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from engine.consistency.methods import Method
 from engine.consistency.model_specs import SPECS
 from engine.settings import Settings
-from webapp.batch.local import judge_one, load_engine, look_at, tell_version
+from webapp.batch.local import extract_item, load_engine, read_version, score_item
 from webapp.batch.rows import BatchRow
 from webapp.batch.sources import Source
 from webapp.errors import WebCode
@@ -27,7 +27,7 @@ Record = dict[str, Any]
 """A row of Ray Data; its objects travel as Ray carries them, inside the operator's own cluster."""
 
 
-class Looking:
+class FeatureActor:
     """Actor that extracts features; it loads no consistency model."""
 
     def __init__(self, settings: Settings, method: Method):
@@ -38,10 +38,10 @@ class Looking:
 
     def __call__(self, record: Record) -> Record:
         """Extract the features of one item."""
-        return record | {"seen": look_at(record["source"], self._extractor.extract, self._settings)}
+        return record | {"features": extract_item(record["source"], self._extractor.extract, self._settings)}
 
 
-class Judging:
+class ScoringActor:
     """Actor that scores features."""
 
     def __init__(self, settings: Settings, method: Method):
@@ -49,36 +49,36 @@ class Judging:
 
     def __call__(self, batch: Record) -> Record:
         """Score several items."""
-        pairs = zip(batch["source"], batch["seen"], strict=True)
-        return {"row": [judge_one(source, seen, self._engine) for source, seen in pairs]}
+        pairs = zip(batch["source"], batch["features"], strict=True)
+        return {"row": [score_item(source, features, self._engine) for source, features in pairs]}
 
 
-class RayAnswers:
+class RayRunner:
     """Distribute items to the actors of a cluster."""
 
     def __init__(self, address: str, settings: Settings, method: Method):
         self._settings, self._method = settings, method
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no usage statistics are sent
         connect(address)
-        self.version = tell_version(load_engine(settings, method))
+        self.version = read_version(load_engine(settings, method))
 
-    def answer(self, sources: Sequence[Source]) -> Iterator[BatchRow]:
+    def run(self, sources: Sequence[Source]) -> Iterator[BatchRow]:
         """Yield the rows as they finish."""
         import ray
 
         if not sources:
             return
         resources = ray.cluster_resources()
-        n_looking = max(1, int(resources.get("CPU", 1)) - 1)
+        n_extractors = max(1, int(resources.get("CPU", 1)) - 1)
         n_gpus = int(resources.get("GPU", 0))
         arguments = (self._settings, self._method)
         items = ray.data.from_items([{"source": one} for one in sources], override_num_blocks=len(sources))
         done = items.map(
-            Looking,  # type: ignore[arg-type]  # an actor's class is taken too
+            FeatureActor,  # type: ignore[arg-type]  # an actor's class is taken too
             fn_constructor_args=arguments,
-            compute=ray.data.ActorPoolStrategy(min_size=1, max_size=min(n_looking, len(sources))),
+            compute=ray.data.ActorPoolStrategy(min_size=1, max_size=min(n_extractors, len(sources))),
         ).map_batches(
-            Judging,
+            ScoringActor,
             fn_constructor_args=arguments,
             batch_size=BATCH,
             num_gpus=1 if n_gpus else 0,
@@ -132,5 +132,5 @@ def _join(address: str) -> None:
         ray.init(address, log_to_driver=False)
     except (OSError, RuntimeError, ValueError) as cause:
         raise WebCode.RAY_MISSING(
-            f"No Ray cluster answers at {address}: {cause}.", "Start one: ray start --head."
+            f"No Ray cluster runner at {address}: {cause}.", "Start one: ray start --head."
         ) from cause

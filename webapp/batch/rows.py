@@ -25,7 +25,7 @@ from webapp.jobs.records import Job, JobState, NewJob
 from webapp.jobs.store import JobStore
 
 FAILED = "FAILED"
-MOST = 1000  # maximum number of listed jobs of one batch
+MAX_LISTED = 1000  # maximum number of listed jobs of one batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ def make_error_row(source: Source, name: str, sha256: str | None, error: JobErro
     return BatchRow(source.number, source.written, name, sha256, FAILED, error.code, error.message)
 
 
-def hand_in(
+def submit(
     store: JobStore, owner: str, sources: Sequence[Source], question: AnalysisRequest, batch: str
 ) -> list[BatchRow]:
     """Submit all items as jobs of one batch and return the rows of refused ones."""
@@ -85,7 +85,7 @@ def hand_in(
 
 def list_job_rows(store: JobStore, batch: str) -> list[BatchRow]:
     """Return the rows of all jobs of a batch in submission order."""
-    jobs = reversed(store.list(batch=batch, limit=MOST))
+    jobs = reversed(store.list(batch=batch, limit=MAX_LISTED))
     return [_make_job_row(store, number, job) for number, job in enumerate(jobs, start=1)]
 
 
@@ -152,8 +152,8 @@ def write_csv(rows: Iterable[BatchRow]) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([one.name for one in fields(BatchRow)])
     for row in rows:
-        told = asdict(row) | {"reasons": " ".join(row.reasons)}
-        writer.writerow(["" if cell is None else guard_cell(str(cell)) for cell in told.values()])
+        cells = asdict(row) | {"reasons": " ".join(row.reasons)}
+        writer.writerow(["" if cell is None else guard_cell(str(cell)) for cell in cells.values()])
     return text.getvalue()
 
 

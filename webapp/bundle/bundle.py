@@ -37,8 +37,8 @@ def to_windows_csv(analysis: Analysis) -> str:
         for window in track.consistency.windows:
             figures = (window.start_s, window.end_s, window.score, window.offset_s)
             places = (3, 3, 6, 3)  # decimals, as in the JSON
-            told = [f"{figure:.{n}f}" for figure, n in zip(figures, places, strict=True)]
-            writer.writerow([*clip, track.id + 1, *told])
+            values = [f"{figure:.{n}f}" for figure, n in zip(figures, places, strict=True)]
+            writer.writerow([*clip, track.id + 1, *values])
     return stream.getvalue()
 
 
@@ -49,7 +49,7 @@ DRAW = (
 )
 
 
-def render_figures(analysis: Analysis) -> str:
+def render_plots(analysis: Analysis) -> str:
     """Render all plots as one page with plotly inline; scripts are allowed by hash, requests are not."""
     scripts = (get_plotlyjs(), DRAW)
     hashes = " ".join(f"'sha256-{_hash(script)}'" for script in scripts)
@@ -62,7 +62,7 @@ def render_figures(analysis: Analysis) -> str:
     )
 
 
-def list_figures(track: TrackReport, analysis: Analysis) -> dict[str, go.Figure]:
+def list_plots(track: TrackReport, analysis: Analysis) -> dict[str, go.Figure]:
     """Return the plots of one face by name; none if nothing was scored."""
     found, figures = track.consistency, {}
     if found.windows:
@@ -88,7 +88,7 @@ def _drop_click(trace: go.Scatter) -> None:
 
 def _write_figures(track: TrackReport, analysis: Analysis) -> dict[str, Markup]:
     """Write each figure as JSON that cannot end the script element."""
-    figures = list_figures(track, analysis).items()
+    figures = list_plots(track, analysis).items()
     return {name: Markup(figure.to_json().replace("<", "\\u003c")) for name, figure in figures}  # noqa: S704
 
 
@@ -122,12 +122,12 @@ SPEAKERS = "speakers.json     whose way of speaking it is\n"
 PHONEMES = "phonemes.json     which phonemes should close or round the lips, and whether they did: no verdict\n"
 
 
-def write_bundle(exhibit: BundleContents, path: Path, key: SigningKey) -> None:
+def write_bundle(contents: BundleContents, path: Path, key: SigningKey) -> None:
     """Write the archive atomically; the same contents and key produce the same bytes.
 
     Raise FolderUnwritable without space or permission.
     """
-    archive = make_bundle(exhibit, key)
+    archive = make_bundle(contents, key)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         draft.write_bytes(archive)
@@ -137,31 +137,31 @@ def write_bundle(exhibit: BundleContents, path: Path, key: SigningKey) -> None:
         raise FolderUnwritable(f"{path} cannot be written: {cause.strerror}.", "Make room, and try again.") from cause
 
 
-def make_bundle(exhibit: BundleContents, key: SigningKey) -> bytes:
+def make_bundle(contents: BundleContents, key: SigningKey) -> bytes:
     """Return the signed archive."""
-    return verify.pack(sign_members(list_members(exhibit, key), key))
+    return verify.pack(sign_members(list_members(contents, key), key))
 
 
-def list_members(exhibit: BundleContents, key: SigningKey) -> dict[str, bytes]:
+def list_members(contents: BundleContents, key: SigningKey) -> dict[str, bytes]:
     """Return all files of the bundle by name, unsigned."""
-    optional = (SPEAKERS if exhibit.speakers is not None else "") + (PHONEMES if exhibit.phonemes is not None else "")
+    optional = (SPEAKERS if contents.speakers is not None else "") + (PHONEMES if contents.phonemes is not None else "")
     texts = {
         "README.txt": README.format(optional=optional, fingerprint=key.fingerprint),
-        "result.json": exhibit.result,
-        "windows.csv": to_windows_csv(exhibit.analysis),
-        "report.html": render_report(exhibit),
-        "figures.html": render_figures(exhibit.analysis),
-        "exhibit.json": _write(exhibit.describe()),
-        "environment.json": _write(exhibit.environment),
+        "result.json": contents.result,
+        "windows.csv": to_windows_csv(contents.analysis),
+        "report.html": render_report(contents),
+        "figures.html": render_plots(contents.analysis),
+        "exhibit.json": _write(contents.describe()),
+        "environment.json": _write(contents.environment),
         "verify.py": Path(verify.__file__).read_text("utf-8"),
-        **{f"models/{name}": text for name, text in exhibit.cards.items()},
-        **{f"calibrations/{number}.json": text for number, text in exhibit.calibrations.items()},
+        **{f"models/{name}": text for name, text in contents.cards.items()},
+        **{f"calibrations/{number}.json": text for number, text in contents.calibrations.items()},
     }
-    if exhibit.speakers is not None:
-        texts["speakers.json"] = exhibit.speakers
-    if exhibit.phonemes is not None:
-        texts["phonemes.json"] = exhibit.phonemes
-    pictures = {f"faces/{face}.png": path.read_bytes() for face, path in exhibit.thumbnails.items()}
+    if contents.speakers is not None:
+        texts["speakers.json"] = contents.speakers
+    if contents.phonemes is not None:
+        texts["phonemes.json"] = contents.phonemes
+    pictures = {f"faces/{face}.png": path.read_bytes() for face, path in contents.thumbnails.items()}
     return {name: text.encode() for name, text in texts.items()} | pictures
 
 

@@ -38,7 +38,7 @@ class CredentialState(StrEnum):
     NOT_EXAMINED = "not examined"
 
 
-WORDS = {
+TEXTS = {
     CredentialState.NONE: (
         "The file carries no Content Credentials. That means nothing: most platforms strip them, and most cameras "
         "write none."
@@ -69,16 +69,16 @@ class Credentials:
     generator: str = ""
 
     @property
-    def words(self) -> str:
+    def text(self) -> str:
         """Return the full explanation."""
         claims = [f"Signed by: {self.signer}." if self.signer else "", f"Made with: {self.generator}."]
-        told = " ".join(claim for claim in claims[: 1 + bool(self.generator)] if claim)
+        claimed = " ".join(claim for claim in claims[: 1 + bool(self.generator)] if claim)
         ending = f": {self.detail}." if self.detail else "." if self.state is CredentialState.NOT_EXAMINED else ""
-        return f"{WORDS[self.state]}{ending} {told}".strip()
+        return f"{TEXTS[self.state]}{ending} {claimed}".strip()
 
     def describe(self) -> dict[str, Any]:
         """Return the fields for `exhibit.json`."""
-        return {**asdict(self), "state": str(self.state), "words": self.words}
+        return {**asdict(self), "state": str(self.state), "words": self.text}
 
 
 def examine_credentials(path: Path, limits: MediaLimits | None = None) -> Credentials:
@@ -89,23 +89,23 @@ def examine_credentials(path: Path, limits: MediaLimits | None = None) -> Creden
         return Credentials(detail="this system cannot confine the process that would read them")
     try:
         with path.open("rb") as file:
-            kind = _tell_kind(file.read(HEAD_BYTES))
+            kind = _find_media_type(file.read(HEAD_BYTES))
             if kind is None:
                 return Credentials(detail="Content Credentials of this file type are not supported")
             file.seek(0)
-            return _ask(file, kind, limits or MediaLimits())
+            return _read_confined(file, kind, limits or MediaLimits())
     except OSError:
         return Credentials(detail="the file no longer exists")
 
 
-def _tell_kind(head: bytes) -> str | None:
+def _find_media_type(head: bytes) -> str | None:
     """Return the media type by the first bytes, since the file name is untrusted."""
     if head[4:8] == b"ftyp":
         return "video/quicktime" if head[8:12] == b"qt  " else "video/mp4"
     return "video/avi" if head[:4] == b"RIFF" and head[8:12] == b"AVI " else None
 
 
-def _ask(file: io.BufferedReader, kind: str, limits: MediaLimits) -> Credentials:
+def _read_confined(file: io.BufferedReader, kind: str, limits: MediaLimits) -> Credentials:
     bounded = replace(limits, max_cpu_s=MAX_CPU_S)
     command = [sys.executable, "-P", "-m", MODULE, str(file.fileno()), kind, str(os.getpid())]
     with _run(command, file.fileno()) as child:
@@ -140,9 +140,9 @@ def _run(command: list[str], media: int) -> Iterator[subprocess.Popen[bytes]]:
 def _read_answer(answer: bytes) -> Credentials:
     """Parse the untrusted answer of the process."""
     try:
-        told = json.loads(answer[:MAX_ANSWER])
-        state = CredentialState(told["state"])
-        signer, generator = (clean(str(told[name]))[:MAX_TEXT] for name in ("signer", "generator"))
+        fields = json.loads(answer[:MAX_ANSWER])
+        state = CredentialState(fields["state"])
+        signer, generator = (clean(str(fields[name]))[:MAX_TEXT] for name in ("signer", "generator"))
     except (ValueError, KeyError, TypeError):
         return Credentials(detail="the process that read them returned an invalid answer")
     return Credentials(state, "", signer, generator)

@@ -25,8 +25,8 @@ def main(media: int, kind: str, parent: int) -> None:
         leave_network()
         confine_worker(limits)
         with io.FileIO(media) as file:
-            told = read_credentials(file, kind, context)
-    sys.stdout.write(json.dumps(told))
+            fields = read_credentials(file, kind, context)
+    sys.stdout.write(json.dumps(fields))
 
 
 def read_credentials(file: io.FileIO, kind: str, context: Any) -> dict[str, str]:

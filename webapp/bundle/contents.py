@@ -60,7 +60,7 @@ class BundleContents:
         }
 
 
-def collect_exhibit(store: JobStore, job_id: str) -> BundleContents:
+def collect_contents(store: JobStore, job_id: str) -> BundleContents:
     """Collect the contents of a job; raise UNKNOWN_JOB, JOB_NOT_DONE or REPORT_DAMAGED."""
     found, job = store.read_result(job_id), store.get(job_id)
     folder = store.folder(job_id)
@@ -102,9 +102,9 @@ def _tell_speakers(found: AnalysisResult) -> Iterator[str]:
 def _list_used(found: AnalysisResult) -> set[str]:
     """Return the ids of all calibrations that the result used."""
     notes = [track.consistency.calibration for track in found.analysis.tracks]
-    told = [one.calibration_id for one in found.searches or ()]
-    told += [one.calibration_id for one in found.verifications or ()]
-    return {note.id for note in notes if note is not None} | {one for one in told if one is not None}
+    ids = [one.calibration_id for one in found.searches or ()]
+    ids += [one.calibration_id for one in found.verifications or ()]
+    return {note.id for note in notes if note is not None} | {one for one in ids if one is not None}
 
 
 def _find_calibrations(used: Iterable[str], store: JobStore) -> Iterator[Calibration]:

@@ -73,33 +73,33 @@ def _choose_ticks(low: float, high: float) -> list[float]:
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
-def render_report(exhibit: BundleContents) -> str:
+def render_report(contents: BundleContents) -> str:
     """Render results with both hypotheses, reasons, cautions and environment."""
-    analysis, asked = exhibit.analysis, exhibit.speakers or ""
+    analysis, asked = contents.analysis, contents.speakers or ""
     return render(
         "report.html",
         policy=POLICY,
-        exhibit=exhibit,
-        original=_describe_original(exhibit).items(),
+        contents=contents,
+        original=_describe_original(contents).items(),
         summary=views.describe_analysis(analysis, is_live=False),
         pair=HYPOTHESES[Task.CONSISTENCY],
         evidence=views.EVIDENCE,
         faces=[_describe_face(track, analysis.duration_s) for track in analysis.tracks],
         speaker_pair=HYPOTHESES[Task.IDENTIFICATION if '"search"' in asked else Task.VERIFICATION],
-        grounds=_describe_grounds(exhibit).items(),
+        grounds=_describe_grounds(contents).items(),
         cautions=CAUTION,
     )
 
 
-def _describe_original(exhibit: BundleContents) -> dict[str, str]:
-    origin = exhibit.origin or {}
+def _describe_original(contents: BundleContents) -> dict[str, str]:
+    origin = contents.origin or {}
     return {
-        "File": exhibit.name,
-        "Size": f"{exhibit.size_bytes} bytes",
-        "SHA-256": f"{exhibit.sha256} (taken while the file was copied, before any decoder saw it)",
+        "File": contents.name,
+        "Size": f"{contents.size_bytes} bytes",
+        "SHA-256": f"{contents.sha256} (taken while the file was copied, before any decoder saw it)",
         **{f"Origin, {key.replace('_', ' ')}": str(value) for key, value in origin.items()},
-        "Analysed": f"{exhibit.finished_at:%Y-%m-%d %H:%M:%S} UTC",
-        "Content Credentials (C2PA)": exhibit.credentials.words,
+        "Analysed": f"{contents.finished_at:%Y-%m-%d %H:%M:%S} UTC",
+        "Content Credentials (C2PA)": contents.credentials.text,
     }
 
 
@@ -113,11 +113,11 @@ def _describe_face(track: TrackReport, duration_s: float) -> dict[str, object]:
     }
 
 
-def _describe_grounds(exhibit: BundleContents) -> dict[str, str]:
-    environment = exhibit.environment
+def _describe_grounds(contents: BundleContents) -> dict[str, str]:
+    environment = contents.environment
     return {
-        "Recipe": exhibit.analysis.recipe,
-        "Calibration": ", ".join(sorted(exhibit.calibrations)) or "none was in force",
+        "Recipe": contents.analysis.recipe,
+        "Calibration": ", ".join(sorted(contents.calibrations)) or "none was in force",
         "Program": f"Wayspeak {environment.get('wayspeak')}, Python {environment.get('python')}",
         "System": str(environment.get("system")),
         **{f"Weights, {name}": digest for name, digest in environment.get("weights", {}).items()},

@@ -97,11 +97,11 @@ def pack(members: Mapping[str, bytes]) -> bytes:
     """Write an uncompressed ZIP, sorted by name, without free bits: the same members give the same bytes."""
     parts, central, offset = [], [], 0
     for name, data in sorted(members.items()):
-        told, crc, size = name.encode(), zlib.crc32(data), len(data)
-        shared = (VERSION, UTF8, STORED, TIME, DATE, crc, size, size, len(told), 0)
-        parts += [LOCAL_FIELDS.pack(LOCAL, *shared), told, data]
-        central += [CENTRAL_FIELDS.pack(CENTRAL, VERSION, *shared, 0, 0, 0, 0, offset), told]
-        offset += LOCAL_FIELDS.size + len(told) + size
+        path, crc, size = name.encode(), zlib.crc32(data), len(data)
+        shared = (VERSION, UTF8, STORED, TIME, DATE, crc, size, size, len(path), 0)
+        parts += [LOCAL_FIELDS.pack(LOCAL, *shared), path, data]
+        central += [CENTRAL_FIELDS.pack(CENTRAL, VERSION, *shared, 0, 0, 0, 0, offset), path]
+        offset += LOCAL_FIELDS.size + len(path) + size
     listing = b"".join(central)
     if offset + len(listing) > MAX_BYTES:
         raise ValueError(f"{offset} bytes are too many for one archive")

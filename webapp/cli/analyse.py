@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from engine.features.extractor import FeatureExtractor
     from engine.fetch.fetch import FetchedMedia
     from engine.speech.phonemes import SoundRecogniser
-    from webapp.batch.local import Answers
+    from webapp.batch.local import BatchRunner
     from webapp.batch.rows import BatchRow
 
 ModelOption = Annotated[
@@ -148,20 +148,20 @@ def batch(
     A bad item is a row that says why; the exit code is 1 then. At most 50 links. Timings stand in no row.
     """
     from engine.consistency.methods import choose_method
-    from webapp.batch.local import LocalAnswers, load_engine, run_batch
+    from webapp.batch.local import LocalRunner, load_engine, run_batch
     from webapp.batch.rows import write_csv
     from webapp.batch.sources import read_sources
 
     items = read_sources(sources)
     settings = Settings.from_env()
     method = choose_method(model, mode, second, settings.data_dir)
-    answers: Answers
+    answers: BatchRunner
     if ray is not None:
-        from webapp.batch.ray import RayAnswers
+        from webapp.batch.ray import RayRunner
 
-        answers = RayAnswers(ray, settings, method)
+        answers = RayRunner(ray, settings, method)
     else:
-        answers = LocalAnswers(load_engine(settings, method), settings)
+        answers = LocalRunner(load_engine(settings, method), settings)
     rows = run_batch(items, answers, out, resume, _show_row)
     if csv:
         sys.stdout.write(write_csv(rows))
@@ -195,11 +195,11 @@ def read_kept(settings: Settings) -> list["Calibration"]:
     """Read the calibrations that the users of the gallery keep; where there is no gallery, none is made."""
     from webapp.analysis.gallery_queries import GalleryClient
 
-    asker = GalleryClient(settings)
+    gallery = GalleryClient(settings)
     try:
-        return asker.read_calibrations()
+        return gallery.read_calibrations()
     finally:
-        asker.close()
+        gallery.close()
 
 
 def examine(

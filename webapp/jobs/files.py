@@ -38,13 +38,13 @@ INPUT, ORIGIN = "input.bin", "origin.json"
 RESULT, SPEAKERS, FACES, EMBEDDINGS = "result.json", "speakers.json", "faces", "embeddings.safetensors"
 TRACES, PHONEMES = "traces.safetensors", "phonemes.json"
 RESULTS = (SPEAKERS, FACES, EMBEDDINGS, TRACES, PHONEMES, RESULT)  # the last one marks a complete result
-OF_PEOPLE = (SPEAKERS, FACES, EMBEDDINGS)
+SPEAKER_FILES = (SPEAKERS, FACES, EMBEDDINGS)
 NEW = ".new-"  # prefix of the name of a temporary folder
 FORGOTTEN = JobError(
     "FORGOTTEN", "A speaker found here, or the one in this clip, has been erased.", "Analyse again, if needed."
 )
-SIGHTINGS = TypeAdapter(tuple[FaceEmbedding, ...], config=ConfigDict(arbitrary_types_allowed=True))
-ELSEWHERE: dict[str, bool | dict[str, bool]] = {
+FACE_EMBEDDINGS = TypeAdapter(tuple[FaceEmbedding, ...], config=ConfigDict(arbitrary_types_allowed=True))
+NOT_IN_JSON: dict[str, bool | dict[str, bool]] = {
     "name": True,
     "sha256": True,
     "thumbnail": True,
@@ -55,17 +55,17 @@ ERROR = TypeAdapter(JobError)
 
 
 @contextmanager
-def write_aside(folder: Path, examination: AnalysisResult) -> Iterator[Path]:
+def write_temporary(folder: Path, result: AnalysisResult) -> Iterator[Path]:
     """Write all result files into a temporary folder; what is not moved out is deleted at the end."""
     place = Path(tempfile.mkdtemp(prefix=NEW, dir=folder))
     try:
-        write_examination(place, examination)
+        write_result(place, result)
         yield place
     finally:
         shutil.rmtree(place, ignore_errors=True)
 
 
-def move_in(place: Path, folder: Path) -> None:
+def replace_results(place: Path, folder: Path) -> None:
     """Replace the results of an earlier attempt with the temporary ones."""
     clear_results(folder)
     for name in RESULTS:
@@ -79,7 +79,7 @@ def clear_results(folder: Path) -> None:
         _remove(folder / name)
 
 
-def write_examination(folder: Path, found: AnalysisResult) -> None:
+def write_result(folder: Path, found: AnalysisResult) -> None:
     """Write all result files into an empty folder."""
     (folder / RESULT).write_text(write_json(to_json(found.analysis)), "utf-8")
     error = found.speakers_error
@@ -91,7 +91,7 @@ def write_examination(folder: Path, found: AnalysisResult) -> None:
     for track in found.analysis.tracks:
         _write_picture(folder / FACES / f"{track.id}.png", track.thumbnail)
     if found.faces:
-        _write_sightings(folder / EMBEDDINGS, found.faces)
+        _write_embeddings(folder / EMBEDDINGS, found.faces)
     if found.traces is not None:
         found.traces.write(folder / TRACES)
     if found.articulations_error is not None:
@@ -100,30 +100,30 @@ def write_examination(folder: Path, found: AnalysisResult) -> None:
         (folder / PHONEMES).write_text(write_json(lip_closures.to_json(found.articulations)), "utf-8")
 
 
-def read_examination(folder: Path) -> AnalysisResult:
+def read_result(folder: Path) -> AnalysisResult:
     """Read the results; raise REPORT_DAMAGED for missing or damaged files. Erased results have an error instead."""
     try:
         report = json.loads((folder / RESULT).read_text("utf-8"))
         pictures = {int(path.stem): _read_picture(path) for path in (folder / FACES).glob("*.png")}
         analysis = from_json(report, pictures)
-        faces = _read_sightings(folder / EMBEDDINGS, analysis.name, analysis.sha256)
-        told, lips = _read_json(folder / SPEAKERS), _read_json(folder / PHONEMES)
-        error, lack = _read_error(told), _read_error(lips)
+        faces = _read_embeddings(folder / EMBEDDINGS, analysis.name, analysis.sha256)
+        answers, lips = _read_json(folder / SPEAKERS), _read_json(folder / PHONEMES)
+        error, lips_error = _read_error(answers), _read_error(lips)
     except (OSError, ValueError, TypeError, LookupError, SafetensorError, cv2.error) as cause:
         raise Code.REPORT_DAMAGED("The result of this job is incomplete or damaged.", "Run the job again.") from cause
-    searches, verifications = read_answers(told) if told and error is None else (None, None)
+    searches, verifications = read_answers(answers) if answers and error is None else (None, None)
     try:
         traces = Traces.read(folder / TRACES)
     except EngineError:
         traces = None
-    articulations = lip_closures.from_json(lips) if lips and lack is None else None
-    return AnalysisResult(analysis, faces, searches, verifications, error, traces, articulations, lack)
+    articulations = lip_closures.from_json(lips) if lips and lips_error is None else None
+    return AnalysisResult(analysis, faces, searches, verifications, error, traces, articulations, lips_error)
 
 
-def erase_people(folder: Path) -> int:
+def erase_speakers(folder: Path) -> int:
     """Remove speaker results, face images and embeddings, and return the number of files."""
-    files = [path for name in OF_PEOPLE for path in _list_files(folder / name)]
-    for name in OF_PEOPLE:
+    files = [path for name in SPEAKER_FILES for path in _list_files(folder / name)]
+    for name in SPEAKER_FILES:
         _remove(folder / name)
     if files and (folder / RESULT).exists():
         (folder / SPEAKERS).write_text(_write_error(FORGOTTEN), "utf-8")
@@ -134,8 +134,8 @@ def _read_json(path: Path) -> dict[str, Any] | None:
     return json.loads(path.read_text("utf-8")) if path.exists() else None
 
 
-def _read_error(told: dict[str, Any] | None) -> JobError | None:
-    return ERROR.validate_python(told["error"], extra="forbid") if told and "error" in told else None
+def _read_error(report: dict[str, Any] | None) -> JobError | None:
+    return ERROR.validate_python(report["error"], extra="forbid") if report and "error" in report else None
 
 
 def _write_error(error: JobError) -> str:
@@ -167,26 +167,26 @@ def _read_picture(path: Path) -> np.ndarray:
     return np.ascontiguousarray(picture[..., ::-1])
 
 
-def _write_sightings(path: Path, faces: tuple[FaceEmbedding, ...]) -> None:
-    written = SIGHTINGS.dump_python(faces, exclude={"__all__": ELSEWHERE})
-    told = [one | one.pop("embedding") for one in written]  # flat
+def _write_embeddings(path: Path, faces: tuple[FaceEmbedding, ...]) -> None:
+    written = FACE_EMBEDDINGS.dump_python(faces, exclude={"__all__": NOT_IN_JSON})
+    fields = [one | one.pop("embedding") for one in written]  # flat
     arrays = {
         "vectors": np.stack([face.embedding.vector for face in faces]),  # (n, D) float32
         "thumbnails": np.stack([face.thumbnail for face in faces]),  # (n, 96, 96, 3) uint8
     }
-    save_file(arrays, path, {"faces": json.dumps(told)})
+    save_file(arrays, path, {"faces": json.dumps(fields)})
 
 
-def _read_sightings(path: Path, name: str, sha256: str) -> tuple[FaceEmbedding, ...]:
+def _read_embeddings(path: Path, name: str, sha256: str) -> tuple[FaceEmbedding, ...]:
     if not path.exists():
         return ()
     with safe_open(path, framework="np") as file:
-        told = json.loads((file.metadata() or {})["faces"])
+        fields = json.loads((file.metadata() or {})["faces"])
         vectors, thumbnails = file.get_tensor("vectors"), file.get_tensor("thumbnails")
     source = {"name": name, "sha256": sha256}
-    return SIGHTINGS.validate_python(
+    return FACE_EMBEDDINGS.validate_python(
         [
             face | source | {"thumbnail": thumbnails[row], "embedding": face | {"vector": vectors[row].copy()}}
-            for row, face in enumerate(told)
+            for row, face in enumerate(fields)
         ]
     )

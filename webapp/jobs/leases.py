@@ -12,7 +12,7 @@ from webapp.jobs.schema import JobRow, write_error
 
 LEASE = timedelta(seconds=30)
 MAX_TRIES = 2  # a job that lost this many workers is set aside
-NOBODY: dict[str, Any] = {"worker": None, "leased_until": None}
+NO_LEASE: dict[str, Any] = {"worker": None, "leased_until": None}
 LOST = JobError.of(
     WebCode.WORKER_LOST(
         f"The program ended {MAX_TRIES} times while it had this file, so it is not tried again.",
@@ -28,11 +28,11 @@ def is_something_due(connection: Connection, now: datetime) -> bool:
     return connection.execute(query).first() is not None
 
 
-def take_back(connection: Connection, now: datetime) -> None:
+def requeue_lost(connection: Connection, now: datetime) -> None:
     """Requeue the jobs of lost workers at their old place; set aside those without attempts left."""
-    ended = {"state": JobState.SET_ASIDE, "finished_at": now, **write_error(LOST), **NOBODY}
+    ended = {"state": JobState.SET_ASIDE, "finished_at": now, **write_error(LOST), **NO_LEASE}
     connection.execute(update(JobRow).where(_is_lost(now), JobRow.tries >= MAX_TRIES).values(ended))
-    again = {"state": JobState.QUEUED, "step": "", "share": 0.0, **NOBODY}
+    again = {"state": JobState.QUEUED, "step": "", "share": 0.0, **NO_LEASE}
     connection.execute(update(JobRow).where(_is_lost(now)).values(again))
 
 

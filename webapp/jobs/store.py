@@ -22,7 +22,7 @@ from webapp.analysis.records import AnalysisRequest, JobError
 from webapp.database import AppDatabase
 from webapp.errors import WebCode
 from webapp.jobs import files as folders
-from webapp.jobs.leases import LEASE, NOBODY, choose_next, is_something_due, take_back
+from webapp.jobs.leases import LEASE, NO_LEASE, choose_next, is_something_due, requeue_lost
 from webapp.jobs.records import Job, JobState, NewJob
 from webapp.jobs.schema import JobRow, JobSpeakerRow, enter_job, read_job, write_error
 from webapp.jobs.uploads import UploadStore
@@ -81,7 +81,7 @@ class JobStore:
         """Cancel a job that waits or runs; its worker notices at the next step. A finished one stays as it is."""
         with self.database.write() as connection:
             self._expect(connection, job_id)
-            values = {"state": JobState.CANCELLED, "finished_at": self._clock(), **NOBODY}
+            values = {"state": JobState.CANCELLED, "finished_at": self._clock(), **NO_LEASE}
             connection.execute(update(JobRow).where(JobRow.id == job_id, JobRow.state.in_(OPEN)).values(values))
             return read_job(self._expect(connection, job_id))
 
@@ -163,7 +163,7 @@ class JobStore:
                 f"The job is {job.state}, so it has no result.",
                 "Wait until it is done." if job.state.is_open else "Run it again.",
             )
-        return folders.read_examination(self.folder(job_id))
+        return folders.read_result(self.folder(job_id))
 
     def read_speakers(self, job_id: str) -> str | None:
         """Return the JSON of the speaker result or of its error; None if not requested."""
@@ -181,7 +181,7 @@ class JobStore:
             if not is_something_due(connection, self._clock()):
                 return None
         with self.database.write() as connection:
-            take_back(connection, self._clock())
+            requeue_lost(connection, self._clock())
             row = choose_next(connection, self.settings.queue.max_running)
             if row is None:
                 return None
@@ -202,13 +202,13 @@ class JobStore:
         """Raise DISK_FULL if no space is left for files."""
         self._intake.check_room()
 
-    def beat(self, job_id: str, worker: str, step: str = "", share: float = 0.0) -> bool:
+    def renew(self, job_id: str, worker: str, step: str = "", share: float = 0.0) -> bool:
         """Renew the lease and record the progress; False: stop, the job was cancelled, deleted or taken over."""
         values = {"leased_until": self._clock() + LEASE, "step": step, "share": func.max(JobRow.share, share)}
         return self._update(job_id, worker, values)
 
     def keep_input(self, job_id: str, worker: str, media: FetchedMedia) -> bool:
-        """Move a fetched file into the job's folder as its input; False as in `beat`."""
+        """Move a fetched file into the job's folder as its input; False as in `renew`."""
         facts = {
             "title": media.title,
             "extractor": media.extractor,
@@ -231,28 +231,28 @@ class JobStore:
         folder = self.folder(job_id)
         if not folder.is_dir():
             return False  # deleted
-        with folders.write_aside(folder, found) as place, self.database.write() as connection:
+        with folders.write_temporary(folder, found) as place, self.database.write() as connection:
             row = connection.execute(self._held(select(JobRow.number), job_id, worker)).first()
             if row is None:
                 return False
-            folders.move_in(place, folder)
+            folders.replace_results(place, folder)
             named = [{"job_number": row.number, "speaker_id": one} for one in found.speaker_ids]
             connection.execute(delete(JobSpeakerRow).where(JobSpeakerRow.job_number == row.number))
             if named:
                 connection.execute(insert(JobSpeakerRow), named)
             values = {"state": JobState.DONE, "finished_at": self._clock(), "recipe": found.analysis.recipe}
             ended = {"step": "", "share": 1.0, "error_code": None, "error_message": None, "error_hint": None}
-            connection.execute(update(JobRow).where(JobRow.number == row.number).values(values | ended | NOBODY))
+            connection.execute(update(JobRow).where(JobRow.number == row.number).values(values | ended | NO_LEASE))
         return True
 
     def fail(self, job_id: str, worker: str, error: EngineError) -> bool:
-        """Finish the job with an error; False as in `beat`."""
-        values = {"state": JobState.FAILED, "finished_at": self._clock(), **write_error(JobError.of(error)), **NOBODY}
+        """Finish the job with an error; False as in `renew`."""
+        values = {"state": JobState.FAILED, "finished_at": self._clock(), **write_error(JobError.of(error)), **NO_LEASE}
         return self._update(job_id, worker, values)
 
     def release(self, job_id: str, worker: str) -> bool:
         """Put a job back into the queue without counting an attempt, as a terminating worker does."""
-        values = {"state": JobState.QUEUED, "tries": JobRow.tries - 1, "step": "", "share": 0.0, **NOBODY}
+        values = {"state": JobState.QUEUED, "tries": JobRow.tries - 1, "step": "", "share": 0.0, **NO_LEASE}
         return self._update(job_id, worker, values)
 
     def end_leases(self, worker: str) -> int:

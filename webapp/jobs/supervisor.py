@@ -23,7 +23,7 @@ SOON_S = 10.0
 _log = logging.getLogger(__name__)
 
 
-class _Place:
+class _Slot:
     """Slot of one worker and its successors."""
 
     def __init__(self, command: Sequence[str]):
@@ -55,7 +55,7 @@ class Supervisor:
 
     def __init__(self, store: JobStore, n_workers: int, command: Sequence[str] = COMMAND):
         self._store = store
-        self._places = [_Place(command) for _ in range(n_workers)]
+        self._places = [_Slot(command) for _ in range(n_workers)]
         self._is_left = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="supervisor", daemon=True)
 

@@ -15,7 +15,7 @@ from engine.errors import EngineError
 from engine.fetch.fetch import FetchedMedia, fetch
 from webapp.analysis.analyser import Analyser
 from webapp.errors import WebCode
-from webapp.jobs.cleanup import clear_up, sweep
+from webapp.jobs.cleanup import clean_folder, sweep
 from webapp.jobs.records import Job, JobStopped
 from webapp.jobs.store import JobStore
 
@@ -70,7 +70,7 @@ class Heartbeat:
         self._store, self._job_id, self._worker, self._beat_s = store, job_id, worker, beat_s
         self._progress = Progress()
         self._is_stopped, self._is_left = False, threading.Event()
-        self._thread = threading.Thread(target=self._beat, name="heart", daemon=True)
+        self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -92,7 +92,7 @@ class Heartbeat:
         while not self._is_left.wait(self._beat_s):
             try:
                 now = self._progress
-                self._is_stopped = not self._store.beat(self._job_id, self._worker, now.step, now.share)
+                self._is_stopped = not self._store.renew(self._job_id, self._worker, now.step, now.share)
             except Exception as error:  # the database is busy or full: the lease may outlast that
                 _log.warning("the lease of a job could not be renewed: %s", error)
 
@@ -110,7 +110,7 @@ class Worker:
     ):
         self.store, self.name = store, name or name_worker()
         self._load, self._fetch, self._beat_s = load, fetch_media, beat_s
-        self._examiner: Analyser | None = None
+        self._analyser: Analyser | None = None
 
     def work(self, once: bool = False, is_ended: Callable[[], bool] = lambda: False) -> int:
         """Take jobs until stopped, with `once` until none waits; return the number of jobs taken."""
@@ -123,7 +123,7 @@ class Worker:
             job = self.store.lease(self.name)
             if job is not None:
                 n_taken += 1
-                self._do(job)
+                self._run_job(job)
             elif once:
                 break
             else:
@@ -133,20 +133,20 @@ class Worker:
     def _warm_up(self) -> None:
         """Load the networks before the first job; on failure each job reports the error until it is fixed."""
         try:
-            self._take_examiner()
+            self._get_analyser()
         except EngineError as error:
             _log.warning("no job can be done yet: %s %s", error.message, error.hint)
 
-    def _take_examiner(self) -> Analyser:
-        if self._examiner is None:
-            self._examiner = self._load()
-        return self._examiner
+    def _get_analyser(self) -> Analyser:
+        if self._analyser is None:
+            self._analyser = self._load()
+        return self._analyser
 
-    def _do(self, job: Job) -> None:
+    def _run_job(self, job: Job) -> None:
         """Do one job; the worker survives every error except its own termination."""
         try:
-            with Heartbeat(self.store, job.id, self.name, self._beat_s) as heart:
-                self._answer(job, heart)
+            with Heartbeat(self.store, job.id, self.name, self._beat_s) as heartbeat:
+                self._answer(job, heartbeat)
         except JobStopped:
             _log.info("job %s was stopped", job.id)
         except EngineError as error:
@@ -157,25 +157,25 @@ class Worker:
             self.store.release(job.id, self.name)
             raise
 
-    def _answer(self, job: Job, heart: Heartbeat) -> None:
-        clear_up(self.store.folder(job.id))
-        path, brought = self._bring(job, heart)
-        found = self._take_examiner().examine(path, brought.name, job.question, heart.on_step, brought.sha256)
+    def _answer(self, job: Job, heartbeat: Heartbeat) -> None:
+        clean_folder(self.store.folder(job.id))
+        path, job_input = self._load_input(job, heartbeat)
+        found = self._get_analyser().analyse(path, job_input.name, job.question, heartbeat.on_step, job_input.sha256)
         self.store.finish(job.id, self.name, found)
 
-    def _bring(self, job: Job, heart: Heartbeat) -> tuple[Path, Job]:
+    def _load_input(self, job: Job, heartbeat: Heartbeat) -> tuple[Path, Job]:
         """Return the file, and the job with name and hash; a link is fetched first, and only once."""
         if job.url is not None and job.sha256 is None:
             self.store.check_room()
             folder = self.store.folder(job.id)
-            media = self._fetch(job.url, folder, self.store.settings.fetch_limits, heart.on_step)
+            media = self._fetch(job.url, folder, self.store.settings.fetch_limits, heartbeat.on_step)
             if not self.store.keep_input(job.id, self.name, media):
                 raise JobStopped
         return self.store.input(job.id), self.store.get(job.id)
 
     def _explain(self, error: Exception) -> EngineError:
         if type(error).__name__ in NO_MEMORY:
-            self._examiner = None  # free the memory; the networks are loaded again
+            self._analyser = None  # free the memory; the networks are loaded again
             return WebCode.OUT_OF_MEMORY(
                 "There is not enough memory to analyse this file.", "Cut it, or export it at 720p."
             )

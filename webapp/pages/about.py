@@ -21,7 +21,7 @@ LIMITS = (
 )
 
 
-def lay_out(app: gr.Blocks, context: AppContext) -> None:
+def build(app: gr.Blocks, context: AppContext) -> None:
     """Build the tab; the installation is inspected when the page is opened."""
     limits = gr.HTML(_list_limits())
     app.load(_list_limits, None, [limits], queue=False, **QUIET)

@@ -20,7 +20,7 @@ from webapp.i18n import say
 from webapp.i18n.catalog import label
 from webapp.jobs.records import JobState
 from webapp.pages import analyse_events, batches, speakers_events
-from webapp.pages.analyse_events import EVERYBODY, NOBODY, ONE, Asked, ShownJob
+from webapp.pages.analyse_events import EVERYBODY, NOBODY, ONE, AnalyseForm, ShownJob
 from webapp.pages.events import CLIP_TYPES, QUIET, SHOWN, find_owner, guard
 from webapp.views import analysis as views
 from webapp.views import jobs as job_views
@@ -31,11 +31,11 @@ EVERY_S = 1.0  # s, between polls of a running job
 AROUND_S = 2.0  # s shown around the chosen second in the plot of audio and mouth
 
 
-def lay_out(app: gr.Blocks, context: AppContext) -> gr.State:
+def build(app: gr.Blocks, context: AppContext) -> gr.State:
     """Build the tab and return the state with the id of the shown job."""
-    form = _lay_out_form()
-    batches.lay_out(app, context, form["method"])
-    screen = _lay_out_screen()
+    form = _build_form()
+    batches.build(app, context, form["method"])
+    screen = _build_screen()
     _wire_form(context, form, screen)
     _wire_jobs(app, context, form, screen)
 
@@ -46,10 +46,10 @@ def lay_out(app: gr.Blocks, context: AppContext) -> gr.State:
             return
         shown = analyse_events.read(context, job)
         assert shown.found is not None
-        _lay_out_tracks(shown.found.analysis)
+        _build_tracks(shown.found.analysis)
         for number, track in enumerate(shown.found.analysis.tracks):
-            lay_out_face(context, shown, number, track)
-        _lay_out_others(context, shown)
+            build_face(context, shown, number, track)
+        _build_others(context, shown)
 
     shown: gr.State = screen["job"]
     return shown
@@ -64,7 +64,7 @@ def take_example(settings: Settings, number: int) -> list[str] | None:
     return [save_file_to_cache(paths[number], get_upload_folder())]
 
 
-def _lay_out_form() -> dict[str, Any]:
+def _build_form() -> dict[str, Any]:
     parts: dict[str, Any] = {}
     with gr.Row(equal_height=False):
         with gr.Column(scale=2, min_width=320):
@@ -112,7 +112,7 @@ def _lay_out_form() -> dict[str, Any]:
     return parts
 
 
-def _lay_out_screen() -> dict[str, Any]:
+def _build_screen() -> dict[str, Any]:
     parts: dict[str, Any] = {}
     parts["open"] = gr.HTML("", elem_id="ws-open")
     with gr.Row():
@@ -171,8 +171,8 @@ def _wire_jobs(app: gr.Blocks, context: AppContext, form: dict[str, Any], screen
     def begin(files: list[str] | None, url: str, method: str, whom: str, reason: str, speaker: str | None,
               sounds: bool, request: gr.Request) -> tuple[Any, ...]:  # fmt: skip
         owner = require_role(request, Role.ANALYST).name
-        asked = Asked(tuple(files or ()), url, method, whom, reason, speaker, sounds)
-        return draw(analyse_events.hand_in(context, owner, asked)[0].id, owner, may_play=False)
+        asked = AnalyseForm(tuple(files or ()), url, method, whom, reason, speaker, sounds)
+        return draw(analyse_events.submit(context, owner, asked)[0].id, owner, may_play=False)
 
     def poll(number: str | None, version: tuple[str, str] | None, request: gr.Request) -> tuple[Any, ...]:
         now = draw(number, find_owner(request), may_play=False)
@@ -206,7 +206,7 @@ def _wire_jobs(app: gr.Blocks, context: AppContext, form: dict[str, Any], screen
     app.load(guard(load), None, [*outputs, form["method"], form["lacking"]], **QUIET)
 
 
-def _lay_out_tracks(analysis: Analysis) -> None:
+def _build_tracks(analysis: Analysis) -> None:
     """List the faces if there are several, and plot when the lips of each are in sync."""
     if len(analysis.tracks) < 2:
         return
@@ -219,7 +219,7 @@ def _lay_out_tracks(analysis: Analysis) -> None:
             gr.Plot(plot_turns(names, spans, turns), show_label=False, elem_classes=["ws-timeline", "ws-turns"])
 
 
-def lay_out_face(context: AppContext, shown: ShownJob, number: int, track: TrackReport) -> None:
+def build_face(context: AppContext, shown: ShownJob, number: int, track: TrackReport) -> None:
     """Show one face: status, plots over time, then the speaker result."""
     assert shown.found is not None
     analysis, found, traces = shown.found.analysis, track.consistency, shown.found.traces
@@ -237,7 +237,7 @@ def lay_out_face(context: AppContext, shown: ShownJob, number: int, track: Track
             if found.windows:
                 gr.HTML(views.list_windows(found.windows))
         if traces is not None:
-            _lay_out_seconds(context, shown, number, track)
+            _build_seconds(context, shown, number, track)
         lips = _describe_lips(shown.found, number)
         if lips:
             gr.HTML(lips)
@@ -245,7 +245,7 @@ def lay_out_face(context: AppContext, shown: ShownJob, number: int, track: Track
             gr.HTML(words)
 
 
-def _lay_out_seconds(context: AppContext, shown: ShownJob, number: int, track: TrackReport) -> None:
+def _build_seconds(context: AppContext, shown: ShownJob, number: int, track: TrackReport) -> None:
     """Show audio and mouth around a second, which can be chosen on the timeline too."""
     assert shown.found is not None and shown.found.traces is not None
     traces, duration_s = shown.found.traces, shown.found.analysis.duration_s
@@ -275,11 +275,11 @@ def _describe_lips(found: AnalysisResult, number: int) -> str:
     return describe_lips(report, found.articulations_error)
 
 
-def _lay_out_others(context: AppContext, shown: ShownJob) -> None:
+def _build_others(context: AppContext, shown: ShownJob) -> None:
     """Show the speaker results of faces that were not scored, as in SpeechForensics mode."""
     assert shown.found is not None
-    told = {track.id for track in shown.found.analysis.tracks}
-    for words in analyse_events.describe_others(context, shown, told):
+    with_track = {track.id for track in shown.found.analysis.tracks}
+    for words in analyse_events.describe_others(context, shown, with_track):
         with gr.Column(elem_classes="ws-card"):
             gr.HTML(words)
 

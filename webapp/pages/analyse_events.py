@@ -25,7 +25,7 @@ RECENT = 25  # number of recent jobs to choose from
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class AnalyseForm:
     """Form fields of the Analyse tab."""
 
     paths: tuple[str, ...] = ()
@@ -36,7 +36,7 @@ class Asked:
     speaker: str | None = None
     sounds: bool = False  # compare lip closures with English phonemes
 
-    def pose(self) -> AnalysisRequest:
+    def to_request(self) -> AnalysisRequest:
         """Return the request; raise EngineError if a field is missing."""
         if self.whom == EVERYBODY and not self.reason.strip():
             raise EngineError(
@@ -61,9 +61,9 @@ class ShownJob:
     found: AnalysisResult | None = None
 
 
-def hand_in(context: AppContext, owner: str, asked: Asked) -> list[Job]:
+def submit(context: AppContext, owner: str, asked: AnalyseForm) -> list[Job]:
     """Queue one job per file, or one for the link; raise EngineError if there is neither."""
-    question = asked.pose()
+    question = asked.to_request()
     url = asked.url.strip()
     if not asked.paths and not url:
         raise EngineError(
@@ -125,10 +125,10 @@ def describe_speaker(context: AppContext, shown: ShownJob, track: TrackReport) -
     return [words for place in places for words in _describe_place(context, shown.job.owner, shown.found, place)]
 
 
-def describe_others(context: AppContext, shown: ShownJob, told: set[int]) -> list[str]:
+def describe_others(context: AppContext, shown: ShownJob, with_track: set[int]) -> list[str]:
     """Show the speaker results of faces without a track in the analysis."""
     assert shown.found is not None
-    places = [place for place, face in enumerate(shown.found.faces) if face.face not in told]
+    places = [place for place, face in enumerate(shown.found.faces) if face.face not in with_track]
     return [words for place in places for words in _describe_place(context, shown.job.owner, shown.found, place)]
 
 

@@ -11,7 +11,7 @@ os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 import gradio as gr
 
 from engine.settings import Settings
-from webapp.accounts.middleware import LOCAL, Role, find_visitor
+from webapp.accounts.middleware import LOCAL, Role, find_user
 from webapp.context import AppContext
 from webapp.i18n import say
 from webapp.i18n.catalog import label, translations
@@ -32,15 +32,15 @@ def build_app(context: AppContext) -> gr.Blocks:
         app.load(_introduce, None, [title], queue=False, **QUIET)
         with gr.Tabs(elem_id="ws-tabs") as tabs:
             with gr.Tab(label("Analyse"), id="analyse"):
-                shown_job = analyse.lay_out(app, context)
+                shown_job = analyse.build(app, context)
             with gr.Tab(label("Speakers"), id="speakers"):
-                speakers.lay_out(app, context)
+                speakers.build(app, context)
             with gr.Tab(label("History"), id="history") as tab:
-                history.lay_out(app, context, shown_job, tabs, tab)
+                history.build(app, context, shown_job, tabs, tab)
             with gr.Tab(label("Calibration"), id="calibration"):
-                calibration.lay_out(app, context)
+                calibration.build(app, context)
             with gr.Tab(label("About"), id="about"):
-                about.lay_out(app, context)
+                about.build(app, context)
     return app.queue(**QUEUE)
 
 
@@ -73,9 +73,9 @@ def launch_settings(settings: Settings, host: str, port: int) -> dict[str, Any]:
 
 def _introduce(request: gr.Request | None = None) -> str:
     """Show the purpose of the page, and the user's name if accounts are on."""
-    visitor = find_visitor(request)
-    role = "" if visitor == LOCAL else say(ROLES[visitor.role])
-    return fill("pages.html", "header", visitor=visitor, role=role)
+    user = find_user(request)
+    role = "" if user == LOCAL else say(ROLES[user.role])
+    return fill("pages.html", "header", user=user, role=role)
 
 
 def _theme() -> gr.themes.Base:

@@ -29,7 +29,7 @@ BATCH = "batch-"  # prefix of these batches; those of the Speakers tab have anot
 HEADERS = ("", "Item", "State", "Error", "Score", "Offset, s", "Reasons")
 
 
-def lay_out(app: gr.Blocks, context: AppContext, method: gr.Dropdown) -> None:
+def build(app: gr.Blocks, context: AppContext, method: gr.Dropdown) -> None:
     """Build the accordion."""
     with gr.Accordion(label("Many at once"), open=False, elem_id="ws-batch"):
         with gr.Row(equal_height=False):
@@ -87,7 +87,7 @@ def lay_out(app: gr.Blocks, context: AppContext, method: gr.Dropdown) -> None:
     ) -> tuple[Any, ...]:
         owner = require_role(request, Role.ANALYST).name
         question = AnalysisRequest(title) if title else AnalysisRequest()
-        name, left_out = hand_in(context, owner, written, listing, paths or [], question)
+        name, left_out = submit(context, owner, written, listing, paths or [], question)
         return (*show(name, request), describe_refused(left_out))
 
     outputs = [chosen, table, as_csv, as_jsonl, timer]
@@ -97,7 +97,7 @@ def lay_out(app: gr.Blocks, context: AppContext, method: gr.Dropdown) -> None:
     start.click(guard(begin), [links, listed, files, method], [*outputs, refused], trigger_mode="once", **QUIET)
 
 
-def hand_in(
+def submit(
     context: AppContext, owner: str, links: str, listing: str | None, paths: Sequence[str], question: AnalysisRequest
 ) -> tuple[str, list[batch.BatchRow]]:
     """Submit all items as one batch; return its name and the rows of refused items, or raise BAD_BATCH.
@@ -106,10 +106,10 @@ def hand_in(
     """
     uploads = {str(Path(path)) for path in paths}
     given = [line.strip() for line in links.splitlines() if line.strip() and not line.strip().startswith("#")]
-    strangers = [one for one in given if not one.lower().startswith(("http://", "https://"))]
-    if strangers:
+    invalid = [one for one in given if not one.lower().startswith(("http://", "https://"))]
+    if invalid:
         raise WebCode.BAD_BATCH(
-            f"{strangers[0][:80]!r} is not a link.", "Write links that begin with http:// or https://."
+            f"{invalid[0][:80]!r} is not a link.", "Write links that begin with http:// or https://."
         )
     sources = read_sources([*given, *([listing] if listing else []), *uploads]) if given or listing or paths else []
     local = [one for one in sources if one.path is not None and str(one.path) not in uploads]
@@ -121,7 +121,7 @@ def hand_in(
     if not sources:
         raise WebCode.BAD_BATCH("Nothing was given.", "Write links, or upload videos or a list.")
     name = f"{BATCH}{datetime.now(UTC):%Y%m%d-%H%M%S}-{uuid4().hex[:8]}"
-    return name, batch.hand_in(context.jobs, owner, [_name_upload(one) for one in sources], question, name)
+    return name, batch.submit(context.jobs, owner, [_name_upload(one) for one in sources], question, name)
 
 
 def list_batches(context: AppContext, owner: str) -> list[tuple[str, str]]:

@@ -31,7 +31,7 @@ STATES = {
 }
 
 
-def lay_out(app: gr.Blocks, context: AppContext) -> None:
+def build(app: gr.Blocks, context: AppContext) -> None:
     """Build the tab."""
     introduction = gr.HTML(_introduce())
     app.load(_introduce, None, [introduction], queue=False, **QUIET)
@@ -64,8 +64,8 @@ def lay_out(app: gr.Blocks, context: AppContext) -> None:
         return fill(find_record(context, str(event.row_value[-1])).id)
 
     def agree(number: str | None, name: str, request: gr.Request) -> tuple[Any, ...]:
-        visitor = require_role(request, Role.ADMIN)
-        approved = find_record(context, number).approve(name.strip() if visitor == LOCAL else visitor.name)
+        user = require_role(request, Role.ADMIN)
+        approved = find_record(context, number).approve(name.strip() if user == LOCAL else user.name)
         keep_record(context, approved, number)
         return fill(approved.id)
 

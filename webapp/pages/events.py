@@ -9,7 +9,7 @@ from typing import Any, ParamSpec, TypeVar
 import gradio as gr
 
 from engine.errors import EngineError
-from webapp.accounts.middleware import find_visitor
+from webapp.accounts.middleware import find_user
 from webapp.i18n import say
 
 CLIP_TYPES = ["video", ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg"]
@@ -18,7 +18,7 @@ QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "undocumen
 """For events that finish immediately."""
 SHOWN: dict[str, Any] = {"api_visibility": "undocumented"}
 """For events that take a moment, with progress shown."""
-TOLD_S = 30.0  # display time of an error
+WARNING_S = 30.0  # display time of an error
 Given = ParamSpec("Given")
 Answer = TypeVar("Answer")
 _log = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ _log = logging.getLogger(__name__)
 
 def find_owner(request: gr.Request) -> str:
     """Return the name of the logged-in user, or of the local one."""
-    return find_visitor(request).name
+    return find_user(request).name
 
 
 def guard(act: Callable[Given, Answer]) -> Callable[Given, Answer]:
@@ -37,15 +37,15 @@ def guard(act: Callable[Given, Answer]) -> Callable[Given, Answer]:
         try:
             return act(*args, **kwargs)
         except EngineError as error:
-            words = _tell(error)
+            words = _describe(error)
         except Exception:
             _log.exception("an event of the page failed")
             words = say("Something went wrong inside Wayspeak. Try again; the log shows the cause.")
-        gr.Warning(words, duration=TOLD_S, title=say("That was not done"))
+        gr.Warning(words, duration=WARNING_S, title=say("That was not done"))
         return gr.skip()
 
     return guarded
 
 
-def _tell(error: EngineError) -> str:
+def _describe(error: EngineError) -> str:
     return f"{escape(error.message)} {escape(error.hint)} ({escape(error.code)})"

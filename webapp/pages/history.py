@@ -34,7 +34,7 @@ PAGE = 200  # rows
 WIDTHS: list[str | int] = ["150px", "220px", "120px", "240px", "80px", "100px", "120px"]
 
 
-def lay_out(app: gr.Blocks, context: AppContext, shown_job: gr.State, tabs: gr.Tabs, tab: gr.Tab) -> None:
+def build(app: gr.Blocks, context: AppContext, shown_job: gr.State, tabs: gr.Tabs, tab: gr.Tab) -> None:
     """Build the tab; opening a job shows it in the Analyse tab."""
     with gr.Row():
         text = gr.Textbox(label=label("Search in names, links and checksums"), elem_id="ws-history-text", scale=3)

@@ -13,12 +13,12 @@ from webapp.i18n.catalog import label
 from webapp.pages import speakers_events
 from webapp.pages.events import CLIP_TYPES, QUIET, SHOWN, find_owner, guard
 from webapp.views import speakers
-from webapp.views.plots import plot_people
+from webapp.views.plots import plot_speakers
 
 EVERY_S = 1.5  # s, between polls of running jobs
 
 
-def lay_out(app: gr.Blocks, context: AppContext) -> None:
+def build(app: gr.Blocks, context: AppContext) -> None:
     """Build the tab."""
     with gr.Row(equal_height=False):
         with gr.Column(scale=3, min_width=320):
@@ -36,12 +36,12 @@ def lay_out(app: gr.Blocks, context: AppContext) -> None:
             who = gr.Dropdown([], label=label("Person"), elem_id="ws-person", value=None, allow_custom_value=False)
             person = gr.HTML("", elem_id="ws-person-card")
             receipt = gr.HTML("", elem_id="ws-receipt")
-            changes = _lay_out_changes()
+            changes = _build_changes()
     with gr.Accordion(label("Enrol somebody"), open=False, elem_id="ws-enrol"):
-        enrolling = _lay_out_enrolment()
+        enrolling = _build_enrolment()
 
     def draw(names: list[str]) -> Any:
-        return plot_people([(one, context.gallery.samples(one)) for one in names]) if names else None
+        return plot_speakers([(one, context.gallery.samples(one)) for one in names]) if names else None
 
     def show(chosen: str | None, wanted: str | None) -> tuple[Any, ...]:
         names = speakers_events.list_names(context)
@@ -49,11 +49,11 @@ def lay_out(app: gr.Blocks, context: AppContext) -> None:
         others = [name for name in names if name != chosen]
         return (
             gr.update(
-                value=speakers_events.list_people(context, wanted or ""),
+                value=speakers_events.list_rows(context, wanted or ""),
                 headers=[say(head) for head in speakers.HEADERS],
             ),
             gr.update(choices=names, value=chosen),
-            speakers_events.show_person(context, chosen),
+            speakers_events.show_speaker(context, chosen),
             gr.update(value=draw(names), visible=bool(names)),
             gr.update(choices=others, value=None),
             gr.update(choices=speakers_events.list_clips(context, chosen), value=None),
@@ -67,14 +67,14 @@ def lay_out(app: gr.Blocks, context: AppContext) -> None:
 
     app.load(guard(lambda: show(None, "")), None, shown, **QUIET)
     text.submit(guard(show), [who, text], shown, **QUIET)
-    text.change(lambda wanted: speakers_events.list_people(context, wanted or ""), [text], [table], **QUIET)
+    text.change(lambda wanted: speakers_events.list_rows(context, wanted or ""), [text], [table], **QUIET)
     who.input(guard(show), [who, text], shown, **QUIET)
     table.select(guard(choose), [text], shown, **QUIET)
     _wire_changes(context, changes, show, shown, who, text, receipt)
     _wire_enrolment(context, enrolling, show, shown, who, text, app)
 
 
-def _lay_out_changes() -> dict[str, Any]:
+def _build_changes() -> dict[str, Any]:
     parts: dict[str, Any] = {}
     with gr.Accordion(label("Correct or forget"), open=False, elem_id="ws-changes"):
         with gr.Row():
@@ -98,7 +98,7 @@ def _lay_out_changes() -> dict[str, Any]:
     return parts
 
 
-def _lay_out_enrolment() -> dict[str, Any]:
+def _build_enrolment() -> dict[str, Any]:
     parts: dict[str, Any] = {}
     with gr.Row(equal_height=False):
         with gr.Column(min_width=320):
@@ -193,30 +193,30 @@ def _wire_enrolment(
     fields = [parts[name] for name in ("basis", "purpose", "term", "collector", "told", "release")]
 
     def look(paths: list[str] | None, request: gr.Request) -> tuple[Any, ...]:
-        ids = speakers_events.look_at(context, require_role(request, Role.ENROLLER).name, paths or [])
-        looks = speakers_events.read_looks(context, ids)
-        return ids, gr.update(active=True), speakers_events.show_clips(looks), speakers_events.show_looks(looks), ""
+        ids = speakers_events.submit_clips(context, require_role(request, Role.ENROLLER).name, paths or [])
+        clips = speakers_events.read_clips(context, ids)
+        return ids, gr.update(active=True), speakers_events.show_players(clips), speakers_events.show_table(clips), ""
 
     def poll(ids: list[str]) -> tuple[Any, ...]:
-        looks = speakers_events.read_looks(context, ids)
-        is_open = any(one.job.state.is_open for one in looks)
-        return gr.update(active=is_open), speakers_events.show_looks(looks)
+        clips = speakers_events.read_clips(context, ids)
+        is_open = any(one.job.state.is_open for one in clips)
+        return gr.update(active=is_open), speakers_events.show_table(clips)
 
     def attempt(name: str, ids: list[str], session: str, duplicate: bool, request: gr.Request) -> str:
         require_role(request, Role.ENROLLER)
-        looks = speakers_events.read_looks(context, ids)
-        return speakers.describe_admission(speakers_events.try_enrolment(context, name, looks, session, duplicate))
+        clips = speakers_events.read_clips(context, ids)
+        return speakers.describe_admission(speakers_events.try_enrolment(context, name, clips, session, duplicate))
 
     def enrol(
         request: gr.Request, name: str, ids: list[str], session: str, duplicate: bool, wanted: str, *form: Any
     ) -> tuple[Any, ...]:
         require_role(request, Role.ENROLLER)
-        looks = speakers_events.read_looks(context, ids)
-        done = speakers_events.enrol(context, name, looks, session, speakers_events.ConsentForm(*form), duplicate)
+        clips = speakers_events.read_clips(context, ids)
+        done = speakers_events.enrol(context, name, clips, session, speakers_events.ConsentForm(*form), duplicate)
         return (*show(done.speaker.name, wanted), speakers.describe_enrolment(done))
 
     def name_collector(request: gr.Request) -> str:
-        return speakers_events.find_user(find_owner(request))
+        return speakers_events.name_collector(find_owner(request))
 
     app.load(name_collector, None, [parts["collector"]], **QUIET)
     app.load(speakers.show_notice, None, [parts["notice"]], queue=False, **QUIET)

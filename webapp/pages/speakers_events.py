@@ -26,7 +26,7 @@ from webapp.views.analysis import list_players
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Look:
+class ClipState:
     """Analysis of one clip for enrolment."""
 
     job: Job
@@ -65,9 +65,9 @@ class ConsentForm:
             raise EngineError(f"The consent is not valid: {cause}.", "Correct the field; nothing was kept.") from cause
 
 
-def list_people(context: AppContext, text: str = "") -> list[list[Any]]:
+def list_rows(context: AppContext, text: str = "") -> list[list[Any]]:
     """Return the rows of the table."""
-    return views.list_people(context.gallery.speakers(), text, datetime.now(UTC))
+    return views.list_rows(context.gallery.speakers(), text, datetime.now(UTC))
 
 
 def list_names(context: AppContext) -> list[str]:
@@ -75,11 +75,11 @@ def list_names(context: AppContext) -> list[str]:
     return [one.name for one in context.gallery.speakers()]
 
 
-def show_person(context: AppContext, name: str | None) -> str:
+def show_speaker(context: AppContext, name: str | None) -> str:
     """Show one speaker, or how to choose one."""
     if not name:
         return fill("speakers.html", "nobody")
-    return views.describe_person(context.gallery.speaker(name), context.gallery.samples(name), datetime.now(UTC))
+    return views.describe_speaker(context.gallery.speaker(name), context.gallery.samples(name), datetime.now(UTC))
 
 
 def list_clips(context: AppContext, name: str | None) -> list[tuple[str, int]]:
@@ -88,7 +88,7 @@ def list_clips(context: AppContext, name: str | None) -> list[tuple[str, int]]:
     return [(f"{one.id}: {clean(one.source_name)}", one.id) for one in samples]
 
 
-def look_at(context: AppContext, owner: str, paths: Sequence[str]) -> list[str]:
+def submit_clips(context: AppContext, owner: str, paths: Sequence[str]) -> list[str]:
     """Submit clips for enrolment and return the ids of their jobs."""
     if not paths:
         raise EngineError("No clip was chosen.", "Upload clips of the person speaking; two of 10 s are enough.")
@@ -97,52 +97,52 @@ def look_at(context: AppContext, owner: str, paths: Sequence[str]) -> list[str]:
     return [context.jobs.enqueue(one).id for one in new]
 
 
-def read_looks(context: AppContext, ids: Sequence[str]) -> list[Look]:
+def read_clips(context: AppContext, ids: Sequence[str]) -> list[ClipState]:
     """Return the current state of each clip."""
-    return [_read_look(context, context.jobs.get(one)) for one in ids]
+    return [_read_clip(context, context.jobs.get(one)) for one in ids]
 
 
-def show_clips(looks: Sequence[Look]) -> str:
+def show_players(clips: Sequence[ClipState]) -> str:
     """Show a player per clip."""
-    return list_players([(analyse_events.address_input(one.job), clean(one.job.name)) for one in looks])
+    return list_players([(analyse_events.address_input(one.job), clean(one.job.name)) for one in clips])
 
 
-def show_looks(looks: Sequence[Look]) -> str:
+def show_table(clips: Sequence[ClipState]) -> str:
     """Show the clips as a table."""
-    if not looks:
+    if not clips:
         return ""
     return views.describe_quality(
-        [one.face for one in looks], [one.job.name for one in looks], [one.note for one in looks]
+        [one.face for one in clips], [one.job.name for one in clips], [one.note for one in clips]
     )
 
 
 def try_enrolment(
-    context: AppContext, name: str, looks: Sequence[Look], session: str, allow_duplicate: bool
+    context: AppContext, name: str, clips: Sequence[ClipState], session: str, allow_duplicate: bool
 ) -> Admission:
     """Check an enrolment without writing anything."""
-    return context.gallery.admit(clean_name(name), take_samples(looks, session), allow_duplicate=allow_duplicate)
+    return context.gallery.admit(clean_name(name), take_samples(clips, session), allow_duplicate=allow_duplicate)
 
 
 def enrol(
-    context: AppContext, name: str, looks: Sequence[Look], session: str, form: ConsentForm, allow_duplicate: bool
+    context: AppContext, name: str, clips: Sequence[ClipState], session: str, form: ConsentForm, allow_duplicate: bool
 ) -> Enrolment:
     """Enrol all accepted clips in one transaction."""
     consent = form.sign()
-    samples = take_samples(looks, session)
+    samples = take_samples(clips, session)
     return context.gallery.enrol(clean_name(name), samples, consent, allow_duplicate=allow_duplicate)
 
 
-def take_samples(looks: Sequence[Look], session: str) -> list[NewSample]:
+def take_samples(clips: Sequence[ClipState], session: str) -> list[NewSample]:
     """Return the samples of the accepted clips; raise EngineError if there is none, or a job is still open."""
-    if any(one.job.state.is_open for one in looks):
+    if any(one.job.state.is_open for one in clips):
         raise EngineError("Some clips have not been analysed yet.", "Wait until the table is complete.")
-    samples = [to_sample(one.face, session) for one in looks if one.face is not None and not one.note]
+    samples = [to_sample(one.face, session) for one in clips if one.face is not None and not one.note]
     if not samples:
         raise EngineError("None of the clips can be enrolled.", "Upload clips and analyse them first.")
     return samples
 
 
-def find_user(owner: str) -> str:
+def name_collector(owner: str) -> str:
     """Return the default collector of a consent."""
     if owner != "local":
         return owner
@@ -159,21 +159,21 @@ def find_speaker(context: AppContext, name: str | None) -> Speaker:
     return context.gallery.speaker(name)
 
 
-def _read_look(context: AppContext, job: Job) -> Look:
+def _read_clip(context: AppContext, job: Job) -> ClipState:
     if job.state.is_open:
         words = say("waiting") if job.state == JobState.QUEUED else f"{say('looking')}, {job.share:.0%}"
-        return Look(job, None, words)
+        return ClipState(job, None, words)
     if job.error is not None or job.state != JobState.DONE:
-        return Look(job, None, clean(job.error.message) if job.error else say("cancelled"))
+        return ClipState(job, None, clean(job.error.message) if job.error else say("cancelled"))
     found = context.jobs.read_result(job.id)
     if found.speakers_error is not None:
-        return Look(job, None, f"{clean(found.speakers_error.message)} {clean(found.speakers_error.hint)}")
+        return ClipState(job, None, f"{clean(found.speakers_error.message)} {clean(found.speakers_error.hint)}")
     try:
         face = choose_speaker(found.faces, lambda: found.analysis)
         to_sample(face)
     except EngineError as error:
-        return Look(job, None, f"{clean(error.message)} {clean(error.hint)}")
-    return Look(job, face, "")
+        return ClipState(job, None, f"{clean(error.message)} {clean(error.hint)}")
+    return ClipState(job, face, "")
 
 
 def _hash(path: Path) -> str:

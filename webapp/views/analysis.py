@@ -93,7 +93,7 @@ def describe_analysis(analysis: Analysis, is_live: bool = True) -> Markup:
         lead=_sum_up(analysis),
         uncalibrated=say(UNCALIBRATED) if raw else "",
         notes=[say(note) for note in list_notes(analysis)],
-        reasons=list_reasons(_of_the_clip(analysis)),
+        reasons=list_reasons(_list_clip_reasons(analysis)),
         cautions=[say(text) for text in (*CAUTION, EVIDENCE)],
         method=say(name_method(analysis)),
     )
@@ -120,8 +120,8 @@ def describe_face(track: TrackReport) -> Markup:
         name=name_face(track),
         picture=_picture(track.thumbnail),
         status=show_status(found.status),
-        calibrated=_weigh(found),
-        agreement=_word(found),
+        calibrated=_describe_calibrated(found),
+        agreement=_describe_numbers(found),
         second_model=found.second and TITLES[found.second.model],
         second_offset=found.second and _place(found.second.offset_s),
         reasons=list_reasons(found.reasons),
@@ -154,11 +154,11 @@ def show_status(status: Status) -> Markup:
     return fill("macros.html", "status", code=status.lower(), sign=sign, word=say(word))
 
 
-def tell_strength(llr: float, task: Task) -> str:
+def describe_strength(llr: float, task: Task) -> str:
     """Return the verbal scale of a log10 likelihood ratio, with both hypotheses, in the page's language."""
-    told = state(llr, task)
-    likelier, other, band = say(told.likelier), say(told.other), say(told.band.value)
-    return say(told.template, ratio=told.ratio, likelier=likelier, other=other, band=band)
+    verbal = state(llr, task)
+    likelier, other, band = say(verbal.likelier), say(verbal.other), say(verbal.band.value)
+    return say(verbal.template, ratio=verbal.ratio, likelier=likelier, other=other, band=band)
 
 
 def make_sentence(text: str) -> str:
@@ -166,7 +166,7 @@ def make_sentence(text: str) -> str:
     return f"{text[0].upper()}{text[1:]}."
 
 
-def _weigh(found: ConsistencyReport) -> Markup | str:
+def _describe_calibrated(found: ConsistencyReport) -> Markup | str:
     """Show the calibrated result of a face: zone, strength, both hypotheses, limits."""
     note = found.calibration
     if note is None:
@@ -175,7 +175,7 @@ def _weigh(found: ConsistencyReport) -> Markup | str:
     if found.llr is not None and found.zone is not None:
         zone = Zone(found.zone)
         sign, title = ZONE_SIGNS[zone], say(ZONE_TITLES[zone])
-        texts = [tell_strength(found.llr, Task.CONSISTENCY), say(ZONE_WORDS[zone])]
+        texts = [describe_strength(found.llr, Task.CONSISTENCY), say(ZONE_WORDS[zone])]
         if found.p_value is not None and found.smallest_p is not None:
             texts.append(say(P_VALUE, p=f"{found.p_value:.2g}", least=f"{found.smallest_p:.2g}"))
         texts.append(say(BOUNDS, most=name_ratio(note.bounds_llr[1]), least=name_ratio(note.bounds_llr[0])))
@@ -183,10 +183,10 @@ def _weigh(found: ConsistencyReport) -> Markup | str:
     return fill("analysis.html", "calibrated", zone=zone, sign=sign, title=title, texts=texts, grounds=grounds)
 
 
-def _of_the_clip(analysis: Analysis) -> tuple[Reason, ...]:
+def _list_clip_reasons(analysis: Analysis) -> tuple[Reason, ...]:
     """Return the reasons of the clip that no face repeats."""
-    told = {reason for track in analysis.tracks for reason in track.consistency.reasons}
-    return tuple(reason for reason in analysis.reasons if reason not in told)
+    repeated = {reason for track in analysis.tracks for reason in track.consistency.reasons}
+    return tuple(reason for reason in analysis.reasons if reason not in repeated)
 
 
 def _sum_up(analysis: Analysis) -> str:
@@ -206,7 +206,7 @@ def _sum_up(analysis: Analysis) -> str:
     return say("{faces}; compared with the sound, second by second: {n}.", faces=faces, n=scored)
 
 
-def _word(found: ConsistencyReport) -> str:
+def _describe_numbers(found: ConsistencyReport) -> str:
     """Show the numbers of a face without a judgement."""
     if found.score is None or found.offset_s is None:
         return say("Lips and sound were not compared; the reasons are below.")

@@ -11,7 +11,7 @@ from gallery_db.text import CAUTION, EXPLANATIONS, clean
 from webapp.analysis.records import AnalysisRequest, JobError
 from webapp.i18n import say
 from webapp.templates import fill
-from webapp.views.analysis import make_sentence, tell_strength
+from webapp.views.analysis import describe_strength, make_sentence
 from webapp.views.speakers import count_clips, embed_jpeg
 
 NEXT_STEPS = {
@@ -52,7 +52,7 @@ def describe_search(found: Search, face: FaceEmbedding, list_samples: ListSample
         "identification.html",
         "answer",
         lead=_conclude(found),
-        texts=[] if first is None or first.llr is None else [tell_strength(first.llr, Task.IDENTIFICATION)],
+        texts=[] if first is None or first.llr is None else [describe_strength(first.llr, Task.IDENTIFICATION)],
         face=_describe_face(face),
         reasons=_list_reasons(found.reasons),
         table=fill("identification.html", "candidates", rows=rows),
@@ -72,7 +72,7 @@ def describe_verification(found: Verification, face: FaceEmbedding) -> str:
     if found.similarity is not None:
         lead, texts = words[found.is_supported], [_measure(found.similarity, found.llr)]
     if found.llr is not None:
-        texts.append(tell_strength(found.llr, Task.VERIFICATION))
+        texts.append(describe_strength(found.llr, Task.VERIFICATION))
     return fill(
         "identification.html",
         "answer",

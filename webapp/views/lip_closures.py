@@ -44,9 +44,9 @@ def _sum_up(report: ArticulationReport) -> list[str]:
 
 def _tell(tally: Tally) -> str:
     if tally.share is None or tally.ci is None or tally.by_chance is None:
-        told = say("no such sound while the face was measured.")
+        text = say("no such sound while the face was measured.")
     else:
-        told = say(
+        text = say(
             "{missed} of {n} missed, {share} (95 %: {low} to {high}). At any other time of the speech the same lips "
             "would miss {chance}.",
             missed=tally.n_missed,
@@ -56,4 +56,4 @@ def _tell(tally: Tally) -> str:
             high=f"{tally.ci[1]:.0%}",
             chance=f"{tally.by_chance:.0%}",
         )
-    return f"{told} {say('{n} more could not be seen.', n=tally.n_unseen)}" if tally.n_unseen else told
+    return f"{text} {say('{n} more could not be seen.', n=tally.n_unseen)}" if tally.n_unseen else text

@@ -49,7 +49,7 @@ def plot_timeline(
     figure.update_xaxes(title=say("time in the video, s"), range=[0, max(duration_s, 1.0)])
     figure.update_yaxes(title=say("raw score"), range=_span([w.score for w in windows]))
     figure.update_layout(title=say("Consistency over time: click to play"), hovermode="closest")
-    return _lay_strip_under(_dress(figure), gates) if gates else _dress(figure)
+    return _add_strip(_style(figure), gates) if gates else _style(figure)
 
 
 def plot_seconds(traces: Traces, face: int, start_s: float, end_s: float) -> go.Figure:
@@ -75,7 +75,7 @@ def plot_seconds(traces: Traces, face: int, start_s: float, end_s: float) -> go.
         title=say("Sound and mouth, {start} to {end} s", start=f"{start_s:.1f}", end=f"{end_s:.1f}"),
         yaxis2=right | {"title": say("mouth opening"), "color": SECOND},
     )
-    figure = _dress(figure)
+    figure = _style(figure)
     figure.update_layout(margin_r=64)
     return figure
 
@@ -97,7 +97,7 @@ def plot_comparison(timelines: Sequence[tuple[str, Sequence[Window]]]) -> go.Fig
     figure.update_xaxes(title=say("time in the video, s"))
     figure.update_yaxes(title=say("raw score"), range=_span([w.score for _, windows in timelines for w in windows]))
     figure.update_layout(title=say("Consistency over time"))
-    figure = _dress(figure)
+    figure = _style(figure)
     figure.update_layout(showlegend=True, legend={"orientation": "h", "y": -0.25}, height=340)
     return figure
 
@@ -117,7 +117,7 @@ def plot_metrics(metrics: Sequence[Metric]) -> go.Figure:
         },
         hovertemplate="%{y}: %{x:.3f}<extra></extra>",
     )
-    figure = _dress(go.Figure(points))
+    figure = _style(go.Figure(points))
     figure.update_layout(
         title=say("Measured on what was held out, with 95 % intervals"),
         title_font_size=13,
@@ -127,7 +127,7 @@ def plot_metrics(metrics: Sequence[Metric]) -> go.Figure:
     return figure
 
 
-def plot_people(people: Sequence[tuple[str, Sequence[StoredSample]]]) -> go.Figure:
+def plot_speakers(people: Sequence[tuple[str, Sequence[StoredSample]]]) -> go.Figure:
     """Plot every enrolled clip as a point, speakers by colour, symbol and name; similar motion is close.
 
     The axes are the first two principal components; the axis title states their share of the variance.
@@ -155,7 +155,7 @@ def plot_people(people: Sequence[tuple[str, Sequence[StoredSample]]]) -> go.Figu
         title={"text": say("the plane shows {share} of the differences", share=f"{share:.0%}"), "font": {"size": 12}},
     )
     figure.update_yaxes(showticklabels=False)
-    figure = _dress(figure)
+    figure = _style(figure)
     figure.update_layout(
         title=say("Who moves alike: a point is a clip"),
         showlegend=True,
@@ -189,7 +189,7 @@ def plot_turns(names: Sequence[str], spans: Sequence[Turn], turns: Sequence[Sequ
         figure.add_trace(bar)
     figure.update_xaxes(title=say("time in the video, s"), range=[0, max(end for _, end in spans)])
     figure.update_yaxes(autorange="reversed", categoryorder="array", categoryarray=rows, automargin=True)
-    figure = _dress(figure)
+    figure = _style(figure)
     figure.update_layout(
         title=say("Whose lips fit, and when: click to play"),
         title_font_size=14,
@@ -219,7 +219,7 @@ def _list_bands(count: int) -> np.ndarray:
     return (700 * (10 ** (np.linspace(low, high, count + 2)[1:-1] / 2595) - 1)).round(0)
 
 
-def _lay_strip_under(figure: go.Figure, gates: Sequence[tuple[float, float, Gate]]) -> go.Figure:
+def _add_strip(figure: go.Figure, gates: Sequence[tuple[float, float, Gate]]) -> go.Figure:
     """Add one bar per run on a second axis below the points."""
     for kind, (colour, pattern) in GATES.items():
         runs = [(start, end) for start, end, own in gates if own == kind]
@@ -257,7 +257,7 @@ def plot_curve(curve: SyncCurve) -> go.Figure:
     figure.update_xaxes(title=say("sound offset, s (+ is late)"))
     figure.update_yaxes(title=say("mean similarity"), range=_span(_known(curve.similarity)))
     figure.update_layout(title=say("Similarity over the offset"))
-    return _dress(figure)
+    return _style(figure)
 
 
 def plot_curves(first: tuple[str, SyncCurve], second: tuple[str, SyncCurve]) -> go.Figure:
@@ -301,14 +301,14 @@ def _trace_curve(curve: SyncCurve, name: str, colour: str, mark: str) -> tuple[g
         mode="markers+text",
         marker={"size": 11, "symbol": "diamond", "color": mark},
         text=[f"{say('best')} {float(curve.offsets_s[best]):+.2f} s"],
-        textposition=f"top {_place_word(best, len(curve.similarity))}",
+        textposition=f"top {_place_label(best, len(curve.similarity))}",
         hoverinfo="skip",
         name=say("best"),
     )
     return line, point
 
 
-def _place_word(at: int, length: int) -> str:
+def _place_label(at: int, length: int) -> str:
     """Return on which side of a point a label stays within the figure."""
     return "right" if at < length / 4 else "left" if at > 3 * length / 4 else "center"
 
@@ -336,7 +336,7 @@ def _span(values: Sequence[float], margin: float = 0.12) -> list[float]:
     return [low - room, high + room]
 
 
-def _dress(figure: go.Figure) -> go.Figure:
+def _style(figure: go.Figure) -> go.Figure:
     """Set colours for light and dark mode, and margins for narrow screens."""
     figure.update_layout(
         height=300,

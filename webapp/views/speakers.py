@@ -36,7 +36,7 @@ def show_notice() -> str:
     return fill("speakers.html", "notice", heading=heading, text=rest)
 
 
-def list_people(speakers: Sequence[Speaker], text: str, now: datetime) -> list[list[Any]]:
+def list_rows(speakers: Sequence[Speaker], text: str, now: datetime) -> list[list[Any]]:
     """Return table rows, by name, of the speakers with this text in their name."""
     wanted = text.strip().casefold()
     found = [one for one in speakers if wanted in one.name.casefold()]
@@ -46,7 +46,7 @@ def list_people(speakers: Sequence[Speaker], text: str, now: datetime) -> list[l
     ]
 
 
-def describe_person(speaker: Speaker, samples: Sequence[StoredSample], now: datetime) -> str:
+def describe_speaker(speaker: Speaker, samples: Sequence[StoredSample], now: datetime) -> str:
     """Show one speaker with every clip: picture, seconds, session, consent."""
     total = count_clips(speaker.n_samples, speaker.seconds)
     cards = [(one, embed_jpeg(one.thumbnail) if one.thumbnail else "", _describe_sample(one)) for one in samples]
@@ -60,9 +60,9 @@ def count_clips(clips: int, seconds: float) -> str:
     return say("{clips} clips, {seconds} s of speech", clips=clips, seconds=f"{seconds:.1f}")
 
 
-def describe_quality(sightings: Sequence[FaceEmbedding | None], names: Sequence[str], notes: Sequence[str]) -> str:
+def describe_quality(faces: Sequence[FaceEmbedding | None], names: Sequence[str], notes: Sequence[str]) -> str:
     """Show a table of clips with picture and whether each can be enrolled."""
-    return fill("speakers.html", "quality", rows=zip(sightings, names, notes, strict=True))
+    return fill("speakers.html", "quality", rows=zip(faces, names, notes, strict=True))
 
 
 def describe_admission(found: Admission) -> str:

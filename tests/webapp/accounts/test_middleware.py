@@ -1,4 +1,4 @@
-"""Accounts at the doors of the real server: who is not logged in gets nothing, and nobody gets what is another's."""
+"""Accounts at the policy of the real server: who is not logged in gets nothing, and nobody gets what is another's."""
 
 import json
 import re
@@ -264,11 +264,11 @@ def test_a_body_that_is_no_object_or_too_long_is_refused(ada: TestClient) -> Non
 def test_what_is_nobodys_is_not_given_and_old_things_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("webapp.accounts.gradio_middleware.MAX_KEPT", 2)
     kept = GradioOwnership(["shared"])
-    assert kept.has(Kind.FILE, "shared", "ada") and not kept.has(Kind.FILE, "a", "ada")
-    assert kept.take(Kind.VISIT, "v", "ada") and not kept.take(Kind.VISIT, "v", "bob")
+    assert kept.owns(Kind.FILE, "shared", "ada") and not kept.owns(Kind.FILE, "a", "ada")
+    assert kept.claim(Kind.SESSION, "v", "ada") and not kept.claim(Kind.SESSION, "v", "bob")
     for name in ("a", "b", "c"):
-        kept.give(Kind.FILE, name, "ada")
-    assert [kept.has(Kind.FILE, name, "ada") for name in ("a", "b", "c")] == [False, True, True]
+        kept.add(Kind.FILE, name, "ada")
+    assert [kept.owns(Kind.FILE, name, "ada") for name in ("a", "b", "c")] == [False, True, True]
 
 
 def test_files_are_found_wherever_they_are_named() -> None:

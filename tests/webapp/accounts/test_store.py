@@ -13,8 +13,8 @@ from engine.errors import EngineError
 from engine.settings import Settings
 from tests.raising import raises
 from webapp.accounts import store as accounts_store
-from webapp.accounts.middleware import SCOPE_KEY, find_visitor, require_role
-from webapp.accounts.records import LOCAL, LoginLocked, Role, Visitor
+from webapp.accounts.middleware import SCOPE_KEY, find_user, require_role
+from webapp.accounts.records import LOCAL, LoginLocked, Role, User
 from webapp.accounts.store import IDLE, MAX_BY_ADDRESS, MAX_BY_NAME, SESSION, AccountStore
 from webapp.database import FILE
 from webapp.errors import WebCode
@@ -65,10 +65,10 @@ def store(tmp_path: Path, clock: Clock) -> Iterator[AccountStore]:
 
 def test_who_logs_in_is_known_by_the_token_until_logging_out(store: AccountStore) -> None:
     token = store.log_in(" Ada ", PASSWORD, "1.2.3.4")
-    assert store.find_visitor(token) == Visitor("ada", Role.ANALYST)
-    assert store.find_visitor(token + "x") is None and store.find_visitor("") is None
+    assert store.find_user(token) == User("ada", Role.ANALYST)
+    assert store.find_user(token + "x") is None and store.find_user("") is None
     store.log_out(token)
-    assert store.find_visitor(token) is None
+    assert store.find_user(token) is None
 
 
 def test_nothing_that_opens_a_door_is_kept(store: AccountStore, tmp_path: Path) -> None:
@@ -81,13 +81,13 @@ def test_nothing_that_opens_a_door_is_kept(store: AccountStore, tmp_path: Path) 
 def test_a_session_ends_when_idle_and_at_last_even_when_used(store: AccountStore, clock: Clock) -> None:
     idle = store.log_in("ada", PASSWORD, "a")
     clock.wait(IDLE)
-    assert store.find_visitor(idle) is None
+    assert store.find_user(idle) is None
     token, begun = store.log_in("ada", PASSWORD, "a"), clock.now
     while clock.now - begun < SESSION - IDLE / 2:
         clock.wait(IDLE / 2)
-        assert store.find_visitor(token) is not None
+        assert store.find_user(token) is not None
     clock.wait(IDLE / 2)
-    assert store.find_visitor(token) is None
+    assert store.find_user(token) is None
 
 
 def test_five_bad_logins_lock_a_name_for_five_minutes_even_for_the_right_password(
@@ -162,10 +162,10 @@ def test_a_good_login_clears_the_name(store: AccountStore) -> None:
 def test_a_new_password_and_a_closed_account_end_sessions_and_keys(store: AccountStore) -> None:
     token, key = store.log_in("ada", PASSWORD, "a"), store.add_key("ada")
     store.set_password("ada", "another sentence")
-    assert store.find_visitor(token) is None and store.find_key_owner(key) == Visitor("ada", Role.ANALYST)
+    assert store.find_user(token) is None and store.find_key_owner(key) == User("ada", Role.ANALYST)
     token = store.log_in("ada", "another sentence", "a")
     store.disable("ada")
-    assert store.find_visitor(token) is None and store.find_key_owner(key) is None
+    assert store.find_user(token) is None and store.find_key_owner(key) is None
     with raises(WebCode.BAD_LOGIN):
         store.log_in("ada", "another sentence", "a")
     store.disable("ada", False)
@@ -176,8 +176,8 @@ def test_a_new_password_and_a_closed_account_end_sessions_and_keys(store: Accoun
 def test_a_changed_role_counts_from_the_next_login(store: AccountStore) -> None:
     token = store.log_in("ada", PASSWORD, "a")
     store.set_role("ada", Role.VIEWER)
-    assert store.find_visitor(token) is None
-    assert store.find_visitor(store.log_in("ada", PASSWORD, "a")) == Visitor("ada", Role.VIEWER)
+    assert store.find_user(token) is None
+    assert store.find_user(store.log_in("ada", PASSWORD, "a")) == User("ada", Role.VIEWER)
 
 
 @pytest.mark.parametrize("name", ["", "local", "two words", "../x", "a" * 65, "-a", "ä", "<b>"])
@@ -203,22 +203,22 @@ def test_a_name_is_given_out_once(store: AccountStore) -> None:
 def test_each_role_covers_those_before_it_and_no_more() -> None:
     order = list(Role)
     for held in order:
-        may = [Visitor("ada", held).may(wanted) for wanted in order]
+        may = [User("ada", held).may(wanted) for wanted in order]
         assert may == [order.index(wanted) <= order.index(held) for wanted in order]
-    assert Visitor("ada", Role.ENROLLER).owns("ada") and not Visitor("ada", Role.ENROLLER).owns("bob")
-    assert Visitor("ada", Role.ADMIN).owns("bob")
+    assert User("ada", Role.ENROLLER).owns("ada") and not User("ada", Role.ENROLLER).owns("bob")
+    assert User("ada", Role.ADMIN).owns("bob")
 
 
 def test_a_request_that_no_guard_saw_is_the_local_users() -> None:
-    request = SimpleNamespace(scope={SCOPE_KEY: Visitor("ada", Role.VIEWER)})
-    assert find_visitor(request) == Visitor("ada", Role.VIEWER)
-    assert find_visitor(object()) == LOCAL and find_visitor(None) == LOCAL
-    assert find_visitor(SimpleNamespace(request=request)) == Visitor("ada", Role.VIEWER)
-    assert find_visitor(SimpleNamespace(username="bob", request=None)) == Visitor("bob", Role.VIEWER)
+    request = SimpleNamespace(scope={SCOPE_KEY: User("ada", Role.VIEWER)})
+    assert find_user(request) == User("ada", Role.VIEWER)
+    assert find_user(object()) == LOCAL and find_user(None) == LOCAL
+    assert find_user(SimpleNamespace(request=request)) == User("ada", Role.VIEWER)
+    assert find_user(SimpleNamespace(username="bob", request=None)) == User("bob", Role.VIEWER)
 
 
 def test_what_a_role_does_not_reach_is_refused() -> None:
-    request = SimpleNamespace(scope={SCOPE_KEY: Visitor("ada", Role.ANALYST)})
+    request = SimpleNamespace(scope={SCOPE_KEY: User("ada", Role.ANALYST)})
     assert require_role(request, Role.VIEWER).name == "ada"
     with raises(WebCode.NOT_ALLOWED, match="needs the role enroller, and ada has analyst"):
         require_role(request, Role.ENROLLER)

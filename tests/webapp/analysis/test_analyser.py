@@ -47,10 +47,10 @@ class PlantedEmbedder:
 class CountingExtractor(FeatureExtractor):
     """Counts how often a file is looked at."""
 
-    looks = 0
+    extractions = 0
 
     def extract(self, *arguments: object, **named: object) -> ClipFeatures:
-        CountingExtractor.looks += 1
+        CountingExtractor.extractions += 1
         return super().extract(*arguments, **named)  # type: ignore[arg-type]
 
 
@@ -62,7 +62,7 @@ def data_dir(tmp_path: Path) -> Path:
 @pytest.fixture
 def examine(monkeypatch: pytest.MonkeyPatch, data_dir: Path) -> Examine:
     """Examine a drawn clip; by default one face and its own voice."""
-    CountingExtractor.looks = 0
+    CountingExtractor.extractions = 0
 
     def run(
         question: AnalysisRequest | None = None,
@@ -75,12 +75,12 @@ def examine(monkeypatch: pytest.MonkeyPatch, data_dir: Path) -> Examine:
         monkeypatch.setattr(extractor, "open_clip", lambda path, limits, sha256=None: drawn)
         engine = Engine(CountingExtractor(FakeNets(), FakeVoice(), "seen"), make_expert(), "fake")  # type: ignore[arg-type]
         engines = Engines(engine, lambda method: pytest.fail("another engine was loaded"))
-        asker = GalleryClient(settings or Settings(data_dir))
-        examiner = Analyser(engines, embedder or PlantedEmbedder(), asker, data_dir)  # type: ignore[arg-type]
+        client = GalleryClient(settings or Settings(data_dir))
+        analyser = Analyser(engines, embedder or PlantedEmbedder(), client, data_dir)  # type: ignore[arg-type]
         try:
-            return examiner.examine(Path("input.bin"), "talk.mp4", question or AnalysisRequest(), **steps)  # type: ignore[arg-type]
+            return analyser.analyse(Path("input.bin"), "talk.mp4", question or AnalysisRequest(), **steps)  # type: ignore[arg-type]
         finally:
-            asker.close()
+            client.close()
 
     return run
 
@@ -103,7 +103,7 @@ def test_nothing_is_asked_of_a_gallery_and_none_is_made(examine: Examine, data_d
 def test_one_look_answers_both_questions(examine: Examine, enrolled: Gallery) -> None:
     first, _ = enrolled.speakers()
     found = examine(AnalysisRequest(reason="case 12", speaker=first.name))
-    assert CountingExtractor.looks == 1 and found.speakers_error is None
+    assert CountingExtractor.extractions == 1 and found.speakers_error is None
     assert found.searches is not None and found.verifications is not None
     (search,), (verification,) = found.searches, found.verifications
     assert search.candidates[0].name == verification.speaker.name == first.name
@@ -118,9 +118,9 @@ def test_every_face_has_an_answer_of_its_own(examine: Examine, enrolled: Gallery
 
 
 def test_steps_are_told_and_one_that_raises_ends_it(examine: Examine, enrolled: Gallery) -> None:
-    told: list[str] = []
-    examine(SEARCH, on_step=lambda name, completed, total: told.append(name))
-    assert list(dict.fromkeys(told)) == ["read", "speech", "faces", "lips", "score", "embed", "search"]
+    steps: list[str] = []
+    examine(SEARCH, on_step=lambda name, completed, total: steps.append(name))
+    assert list(dict.fromkeys(steps)) == ["read", "speech", "faces", "lips", "score", "embed", "search"]
 
     def stop(name: str, completed: int, total: int) -> None:
         if (name, completed) == ("faces", 10):
@@ -182,25 +182,25 @@ def test_sound_and_mouths_are_kept_for_the_eye(examine: Examine) -> None:
 
 
 def test_the_gallery_is_opened_anew_after_an_error(data_dir: Path) -> None:
-    asker = GalleryClient(Settings(data_dir))
+    client = GalleryClient(Settings(data_dir))
     with pytest.raises(EngineError, match="Zoe"):
-        asker.ask((), AnalysisRequest(speaker="Zoe"))
+        client.query((), AnalysisRequest(speaker="Zoe"))
     with Gallery.open(Settings(data_dir)) as gallery:
         enrol_people(gallery, [1])
         (only,) = gallery.speakers()
-    assert asker.ask((), AnalysisRequest(reason="x", speaker=only.name)) == ((), ())
-    assert asker.read_calibrations() == []
-    asker.close()
+    assert client.query((), AnalysisRequest(reason="x", speaker=only.name)) == ((), ())
+    assert client.read_calibrations() == []
+    client.close()
 
 
 def test_the_real_one_gives_what_the_command_line_gives(data_dir: Path, tmp_path: Path) -> None:
     path = write_clip(tmp_path / "talk.mp4", Film(duration_s=1.2))
-    examiner = Analyser.load(Settings(data_dir))
-    found = examiner.examine(path.rename(tmp_path / "input.bin"), "talk.mp4", AnalysisRequest())
+    analyser = Analyser.load(Settings(data_dir))
+    found = analyser.analyse(path.rename(tmp_path / "input.bin"), "talk.mp4", AnalysisRequest())
     path.write_bytes((tmp_path / "input.bin").read_bytes())
     alone = Engine.load(Settings(data_dir)).analyse(path)
     ours, theirs = (json.loads(write_json(to_json(one))) for one in (found.analysis, alone))
     assert ours.pop("timings_s") and theirs.pop("timings_s") and ours == theirs
     assert found.speakers_error is not None and found.speakers_error.code == "NOBODY_SEEN"
     with raises(Code.UNREADABLE_VIDEO):
-        examiner.examine(tmp_path / "gone.bin", "gone.mp4", AnalysisRequest())
+        analyser.analyse(tmp_path / "gone.bin", "gone.mp4", AnalysisRequest())

@@ -17,14 +17,14 @@ LARGE, PAPER = Method(Model.AVHUBERT_LARGE), Method(Model.AVHUBERT_LARGE, Mode.P
 def test_the_default_is_never_loaded_anew() -> None:
     default = FakeEngine()
     engines = Engines(default, lambda method: pytest.fail("loaded"))
-    assert engines.take(Method()) is default
+    assert engines.get(Method()) is default
 
 
 def test_each_is_loaded_when_first_asked_for_and_kept_until_another_is() -> None:
     loaded: list[Method] = []
     engines = Engines(FakeEngine(), lambda method: loaded.append(method) or FakeEngine())
     for method in (LARGE, LARGE, Method(), LARGE, PAPER, LARGE):
-        engines.take(method)
+        engines.get(method)
     assert loaded == [LARGE, PAPER, LARGE]
 
 
@@ -39,8 +39,8 @@ def test_the_last_is_let_go_before_the_next_is_loaded() -> None:
         return engine
 
     engines = Engines(FakeEngine(), load)
-    engines.take(LARGE)
-    engines.take(PAPER)
+    engines.get(LARGE)
+    engines.get(PAPER)
     assert len(alive) == 2
 
 
@@ -51,5 +51,5 @@ def test_one_that_cannot_be_loaded_leaves_the_default_at_work() -> None:
     engines = Engines(FakeEngine(), fail)
     for _ in range(2):
         with pytest.raises(WeightsMissing):
-            engines.take(LARGE)
-    assert engines.take(Method())
+            engines.get(LARGE)
+    assert engines.get(Method())

@@ -20,17 +20,17 @@ from tests.engine.reports.test_lip_closures import make_report
 from tests.fakes import FakeNets, FakeVoice, make_clip, make_mouth, make_voice
 from tests.raising import raises
 from tests.webapp.analysis.test_analyser import Examine, data_dir, examine  # noqa: F401 - fixtures
-from tests.webapp.jobs.handed import hand_in, make_examination, make_settings
-from tests.webapp.pages.desks import finish_job, open_context
-from webapp.analysis.analyser import LipWatch
+from tests.webapp.jobs.samples import hand_in, make_result, make_settings
+from tests.webapp.pages.contexts import finish_job, open_context
+from webapp.analysis.analyser import LipClosureChecker
 from webapp.analysis.records import AnalysisRequest, JobError
 from webapp.api.schemas import QuestionView
 from webapp.bundle.bundle import list_members
-from webapp.bundle.contents import collect_exhibit
+from webapp.bundle.contents import collect_contents
 from webapp.bundle.signing_key import open_key
 from webapp.jobs import files as folders
 from webapp.jobs.store import JobStore
-from webapp.pages.analyse_events import Asked
+from webapp.pages.analyse_events import AnalyseForm
 from webapp.views import jobs as job_views
 
 MOUTH = make_mouth(100)
@@ -56,11 +56,11 @@ def clip(monkeypatch: pytest.MonkeyPatch) -> Clip:
 def test_every_face_is_held_against_the_files_own_sound(clip: Clip) -> None:
     seen = FeatureExtractor(FakeNets(), FakeVoice(), "seen").extract_clip(clip, keep_audio=True)  # type: ignore[arg-type]
     loaded: list[str] = []
-    watch = LipWatch(lambda language: loaded.append(language) or Ear())  # type: ignore[arg-type,func-returns-value]
+    checker = LipClosureChecker(lambda language: loaded.append(language) or Ear())  # type: ignore[arg-type,func-returns-value]
     for _ in range(2):
-        reports = watch.watch(seen, "en")
-        heard = [[Sound(one.sound, one.start_s, one.end_s) for one in report.sounds] for report in reports]
-        assert heard == [list(SOUNDS)] * 2
+        reports = checker.check(seen, "en")
+        recognised = [[Sound(one.sound, one.start_s, one.end_s) for one in report.sounds] for report in reports]
+        assert recognised == [list(SOUNDS)] * 2
     assert all(one.outcome != ClosureOutcome.UNSEEN for one in reports[0].sounds)
     assert loaded == ["en"]
 
@@ -69,11 +69,11 @@ def test_an_observation_without_its_sound_is_refused(clip: Clip) -> None:
     seen = FeatureExtractor(FakeNets(), FakeVoice(), "seen").extract_clip(clip)  # type: ignore[arg-type]
     assert seen.audio.samples is None
     with pytest.raises(ValueError, match="keep_audio"):
-        LipWatch(lambda language: Ear()).watch(seen, "en")  # type: ignore[arg-type,return-value]
+        LipClosureChecker(lambda language: Ear()).check(seen, "en")  # type: ignore[arg-type,return-value]
 
 
 def test_an_examination_answers_it_where_it_is_asked(examine: Examine, clip: Clip, monkeypatch) -> None:  # noqa: F811
-    monkeypatch.setattr("webapp.analysis.analyser.LipWatch", lambda: LipWatch(lambda language: Ear()))  # type: ignore[arg-type,return-value]
+    monkeypatch.setattr("webapp.analysis.analyser.LipClosureChecker", lambda: LipClosureChecker(lambda language: Ear()))  # type: ignore[arg-type,return-value]
     plain = examine(clip=clip)
     assert (plain.articulations, plain.articulations_error) == (None, None)
     found = examine(ENGLISH, clip)
@@ -89,7 +89,7 @@ def test_why_it_is_absent_costs_no_other_answer(examine: Examine, clip: Clip, mo
     def fail(language: str) -> Ear:
         raise error
 
-    monkeypatch.setattr("webapp.analysis.analyser.LipWatch", lambda: LipWatch(fail))  # type: ignore[arg-type]
+    monkeypatch.setattr("webapp.analysis.analyser.LipClosureChecker", lambda: LipClosureChecker(fail))  # type: ignore[arg-type]
     found = examine(ENGLISH, clip)
     assert found.articulations is None and found.articulations_error == JobError.of(error)
     assert len(found.analysis.tracks) == 2
@@ -104,16 +104,18 @@ def test_a_stopped_job_stops_here_too(examine: Examine, clip: Clip, monkeypatch)
         def recognise(self, audio, voiced, on_step):
             on_step("sounds", 0, 1)
 
-    monkeypatch.setattr("webapp.analysis.analyser.LipWatch", lambda: LipWatch(lambda language: Slow()))  # type: ignore[arg-type,return-value]
+    monkeypatch.setattr(
+        "webapp.analysis.analyser.LipClosureChecker", lambda: LipClosureChecker(lambda language: Slow())
+    )  # type: ignore[arg-type,return-value]
     with pytest.raises(InterruptedError):
         examine(ENGLISH, clip, on_step=stop)
 
 
 def test_the_folder_keeps_it_as_the_command_line_writes_it(tmp_path: Path) -> None:
-    made = replace(make_examination(), articulations=(make_report(), make_report(0, 2, 0)))
-    folders.write_examination(tmp_path, made)
+    made = replace(make_result(), articulations=(make_report(), make_report(0, 2, 0)))
+    folders.write_result(tmp_path, made)
     assert (tmp_path / "phonemes.json").read_text("utf-8") == write_json(to_json(made.articulations or ()))
-    found = folders.read_examination(tmp_path)
+    found = folders.read_result(tmp_path)
     assert found.articulations == made.articulations and found.articulations_error is None
     folders.clear_results(tmp_path)
     assert list(tmp_path.iterdir()) == []
@@ -121,18 +123,18 @@ def test_the_folder_keeps_it_as_the_command_line_writes_it(tmp_path: Path) -> No
 
 def test_the_folder_keeps_why_it_is_absent(tmp_path: Path) -> None:
     error = JobError("RECOGNISER_MISSING", "None is there.", "Install it.")
-    folders.write_examination(tmp_path, replace(make_examination(), articulations_error=error))
-    found = folders.read_examination(tmp_path)
+    folders.write_result(tmp_path, replace(make_result(), articulations_error=error))
+    found = folders.read_result(tmp_path)
     assert (found.articulations, found.articulations_error) == (None, error)
     assert json.loads((tmp_path / "phonemes.json").read_text("utf-8"))["error"]["code"] == "RECOGNISER_MISSING"
 
 
 def test_a_damaged_table_is_told(tmp_path: Path) -> None:
-    folders.write_examination(tmp_path, replace(make_examination(), articulations=(make_report(),)))
+    folders.write_result(tmp_path, replace(make_result(), articulations=(make_report(),)))
     for content in ("{", '{"faces": [{}]}'):
         (tmp_path / "phonemes.json").write_text(content, "utf-8")
         with raises(Code.REPORT_DAMAGED):
-            folders.read_examination(tmp_path)
+            folders.read_result(tmp_path)
 
 
 def test_the_question_is_kept_with_the_job_and_another_language_is_refused(tmp_path: Path) -> None:
@@ -152,8 +154,8 @@ def test_the_evidence_bundle_has_it_where_it_was_asked_for(tmp_path: Path) -> No
         hand_in(store, tmp_path)
         taken = store.lease("worker")
         assert taken is not None
-        assert store.finish(taken.id, "worker", replace(make_examination(), articulations=articulations))
-        members = list_members(collect_exhibit(store, taken.id), key)
+        assert store.finish(taken.id, "worker", replace(make_result(), articulations=articulations))
+        members = list_members(collect_contents(store, taken.id), key)
         asked = articulations is not None
         assert ("phonemes.json" in members) is asked
         assert ("phonemes.json" in members["README.txt"].decode()) is asked
@@ -162,8 +164,8 @@ def test_the_evidence_bundle_has_it_where_it_was_asked_for(tmp_path: Path) -> No
 
 
 def test_the_form_asks_for_it_only_where_it_is_ticked() -> None:
-    assert Asked(("a.mp4",)).pose().language is None
-    assert Asked(("a.mp4",), sounds=True).pose() == ENGLISH
+    assert AnalyseForm(("a.mp4",)).pose().language is None
+    assert AnalyseForm(("a.mp4",), sounds=True).pose() == ENGLISH
 
 
 def test_the_interface_takes_and_tells_the_language_and_no_other() -> None:
@@ -176,7 +178,7 @@ def test_the_interface_takes_and_tells_the_language_and_no_other() -> None:
 def test_the_download_is_offered_where_it_was_asked_for(tmp_path: Path) -> None:
     context = open_context(tmp_path)
     asked = finish_job(
-        context, tmp_path, question=ENGLISH, found=replace(make_examination(), articulations=(make_report(),))
+        context, tmp_path, question=ENGLISH, found=replace(make_result(), articulations=(make_report(),))
     )
     assert "phonemes.json" in job_views.list_downloads(asked)
     assert "phonemes.json" not in job_views.list_downloads(finish_job(context, tmp_path, "other.mp4"))

@@ -1,4 +1,4 @@
-"""What is kept for the eye: sound and mouths on one clock, read back as written, damage told."""
+"""What is kept for the eye: sound and mouths on one clock, read back as written, damage steps."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.raising import raises
-from tests.webapp.jobs.handed import make_traces
+from tests.webapp.jobs.samples import make_traces
 from webapp.analysis.signals import FaceTrace, Gate, Traces
 from webapp.errors import WebCode
 
@@ -24,9 +24,9 @@ def test_traces_are_read_back_as_written(tmp_path: Path) -> None:
 def test_damage_is_told(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "t.safetensors"
     path.write_bytes(content)
-    with raises(WebCode.TRACES_UNREADABLE) as told:
+    with raises(WebCode.TRACES_UNREADABLE) as caught:
         Traces.read(path)
-    assert "again" in told.value.hint
+    assert "again" in caught.value.hint
     with raises(WebCode.TRACES_UNREADABLE):
         Traces.read(tmp_path / "nowhere")
 

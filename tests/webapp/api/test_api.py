@@ -17,7 +17,7 @@ from engine.style.records import FaceEmbedding
 from gallery_db.gallery import Gallery
 from gallery_db.records import Basis, Consent
 from tests.webapp import served
-from tests.webapp.jobs.handed import make_sighting
+from tests.webapp.jobs.samples import make_sighting
 from webapp.analysis.gallery_queries import to_sample
 from webapp.bundle import verify
 from webapp.bundle.signing_key import open_key
@@ -74,18 +74,18 @@ def test_a_file_is_handed_in_and_looked_after(client: TestClient, settings: Sett
     question = json.dumps({"reason": "case 7"})
     answer = client.post("/api/v1/jobs", files={"file": ("../dir/talk.mp4", b"film")}, data={"question": question})
     assert answer.status_code == 202, answer.text
-    told = answer.json()
-    assert (told["state"], told["name"], told["owner"], told["size_bytes"]) == ("QUEUED", "talk.mp4", "local", 4)
-    assert told["question"]["reason"] == "case 7" and told["sha256"] is not None
-    assert JobStore.open(settings).input(told["id"]).read_bytes() == b"film"
-    assert client.get(f"/api/v1/jobs/{told['id']}").json() == told
-    assert code_of(client.get(f"/api/v1/jobs/{told['id']}/result")) == "JOB_NOT_DONE"
-    assert client.post(f"/api/v1/jobs/{told['id']}/cancel").json()["state"] == "CANCELLED"
-    again = client.post(f"/api/v1/jobs/{told['id']}/rerun", json={"speaker": "Ada"})
+    job = answer.json()
+    assert (job["state"], job["name"], job["owner"], job["size_bytes"]) == ("QUEUED", "talk.mp4", "local", 4)
+    assert job["question"]["reason"] == "case 7" and job["sha256"] is not None
+    assert JobStore.open(settings).input(job["id"]).read_bytes() == b"film"
+    assert client.get(f"/api/v1/jobs/{job['id']}").json() == job
+    assert code_of(client.get(f"/api/v1/jobs/{job['id']}/result")) == "JOB_NOT_DONE"
+    assert client.post(f"/api/v1/jobs/{job['id']}/cancel").json()["state"] == "CANCELLED"
+    again = client.post(f"/api/v1/jobs/{job['id']}/rerun", json={"speaker": "Ada"})
     assert again.status_code == 202 and again.json()["question"]["speaker"] == "Ada"
-    assert again.json()["sha256"] == told["sha256"]
-    assert client.delete(f"/api/v1/jobs/{told['id']}").status_code == 204
-    assert client.get(f"/api/v1/jobs/{told['id']}").status_code == 404
+    assert again.json()["sha256"] == job["sha256"]
+    assert client.delete(f"/api/v1/jobs/{job['id']}").status_code == 204
+    assert client.get(f"/api/v1/jobs/{job['id']}").status_code == 404
 
 
 def test_a_link_is_handed_in_and_a_strange_one_is_refused_at_once(client: TestClient) -> None:
@@ -133,8 +133,8 @@ def test_a_bundle_of_a_job_holds_and_can_be_made_again(client: TestClient, job: 
     members = verify.unpack(one.content)
     assert verify.find_problems(members, open_key(settings.data_dir).fingerprint) == []
     assert client.get(f"/files/{job.id}/bundle.zip").content == one.content
-    told = json.loads(members["exhibit.json"])
-    assert told["original"]["sha256"] == job.sha256 and told["original"]["size_bytes"] == job.size_bytes
+    job = json.loads(members["exhibit.json"])
+    assert job["original"]["sha256"] == job.sha256 and job["original"]["size_bytes"] == job.size_bytes
     assert {"models/compact-model.md", "faces/0.png", "faces/1.png", "speakers.json"} <= set(members)
     assert "1. Ada" in members["report.html"].decode()
 
@@ -155,8 +155,8 @@ def test_files_are_given_as_what_they_are_and_run_by_nobody(client: TestClient, 
 def test_a_page_sent_as_a_video_is_not_shown_as_one(client: TestClient) -> None:
     page = b"<script>alert(1)</script>"
     for name in ("x.html", "x.svg", "x", "x.mp4.html"):
-        told = client.post("/api/v1/jobs", files={"file": (name, page)}).json()
-        answer = client.get(f"/files/{told['id']}/input")
+        job = client.post("/api/v1/jobs", files={"file": (name, page)}).json()
+        answer = client.get(f"/files/{job['id']}/input")
         assert answer.headers["content-type"] == "application/octet-stream"
         assert answer.headers["x-content-type-options"] == "nosniff"
 

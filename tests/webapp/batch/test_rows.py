@@ -15,16 +15,16 @@ from engine.settings import Settings
 from engine.types import Analysis, CalibrationNote, Reason
 from tests.fakes import make_analysis, make_report
 from tests.payloads import check_csv
-from tests.webapp.jobs.handed import hash_bytes, make_examination, make_settings, write_file
+from tests.webapp.jobs.samples import hash_bytes, make_result, make_settings, write_file
 from webapp.analysis.records import AnalysisRequest, JobError
-from webapp.batch.local import Version, judge_one, look_at, run_batch
+from webapp.batch.local import Version, extract_item, run_batch, score_item
 from webapp.batch.rows import (
     BatchRow,
-    hand_in,
     list_job_rows,
     make_error_row,
     make_row,
     read_jsonl,
+    submit,
     write_csv,
     write_jsonl,
 )
@@ -41,14 +41,14 @@ def make_calibrated(score: float = 0.5) -> Analysis:
     return make_analysis(report, name="a.mp4")
 
 
-class FakeAnswers:
+class FakeRunner:
     """Says of each file what its bytes say, and counts."""
 
     def __init__(self, version: Version | None = None):
         self.version = version or Version(make_analysis().recipe, None)
         self.looked: list[str] = []
 
-    def answer(self, sources: Sequence[Source]) -> Iterator[BatchRow]:
+    def run(self, sources: Sequence[Source]) -> Iterator[BatchRow]:
         for source in reversed(sources):
             self.looked.append(source.written)
             assert source.path is not None
@@ -116,7 +116,7 @@ def test_no_cell_is_a_formula() -> None:
 
 def test_every_item_has_its_row_in_the_order_given(clips: list[Source], tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
-    rows = run_batch(clips, FakeAnswers(), tmp_path / "out", on_row=lambda row, total: told.append((row.number, total)))
+    rows = run_batch(clips, FakeRunner(), tmp_path / "out", on_row=lambda row, total: told.append((row.number, total)))
     assert [(row.number, row.source, row.status) for row in rows] == [
         (1, "a.mp4", "EVALUATED"), (2, "gone.mp4", "FAILED"), (3, "b.mp4", "EVALUATED"), (4, "c.mp4", "EVALUATED"),
     ]  # fmt: skip
@@ -127,15 +127,15 @@ def test_every_item_has_its_row_in_the_order_given(clips: list[Source], tmp_path
 
 
 def test_what_is_there_is_kept_by_its_bytes_and_what_failed_is_tried_again(clips: list[Source], tmp_path: Path) -> None:
-    first = run_batch(clips, FakeAnswers(), tmp_path / "out")
+    first = run_batch(clips, FakeRunner(), tmp_path / "out")
     (tmp_path / "a.mp4").rename(tmp_path / "gone.mp4")
     write_file(tmp_path, "b.mp4", b"other bytes")
-    answers = FakeAnswers()
+    answers = FakeRunner()
     rows = run_batch(clips, answers, tmp_path / "out", resume=True)
     assert sorted(answers.looked) == ["a.mp4", "b.mp4"]
     assert (rows[1].source, rows[1].name, rows[1].sha256) == ("gone.mp4", "gone.mp4", first[0].sha256)
     assert rows[0].status == "FAILED" and rows[3] == first[3]
-    answers = FakeAnswers()
+    answers = FakeRunner()
     run_batch(clips, answers, tmp_path / "out")
     assert len(answers.looked) == 4
 
@@ -144,23 +144,23 @@ def test_what_is_there_is_kept_by_its_bytes_and_what_failed_is_tried_again(clips
 def test_results_of_another_recipe_or_calibration_are_made_anew(
     clips: list[Source], tmp_path: Path, version: Version
 ) -> None:
-    run_batch(clips, FakeAnswers(), tmp_path / "out")
-    answers = FakeAnswers(version)
+    run_batch(clips, FakeRunner(), tmp_path / "out")
+    answers = FakeRunner(version)
     run_batch(clips, answers, tmp_path / "out", resume=True)
     assert len(answers.looked) == 4
 
 
 def test_what_was_done_before_it_was_broken_off_is_not_lost(clips: list[Source], tmp_path: Path) -> None:
-    class Breaking(FakeAnswers):
-        def answer(self, sources: Sequence[Source]) -> Iterator[BatchRow]:
-            rows = super().answer(sources)
+    class Breaking(FakeRunner):
+        def run(self, sources: Sequence[Source]) -> Iterator[BatchRow]:
+            rows = super().run(sources)
             yield next(rows)
             yield next(rows)
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         run_batch(clips, Breaking(), tmp_path / "out")
-    answers = FakeAnswers()
+    answers = FakeRunner()
     rows = run_batch(clips, answers, tmp_path / "out", resume=True)
     assert sorted(answers.looked) == ["a.mp4", "gone.mp4"] and len(rows) == 4
 
@@ -168,8 +168,8 @@ def test_what_was_done_before_it_was_broken_off_is_not_lost(clips: list[Source],
 def test_a_link_is_not_fetched_again(tmp_path: Path) -> None:
     link = Source(1, "https://example.org/", url="https://example.org/")
 
-    class Fetched(FakeAnswers):
-        def answer(self, sources: Sequence[Source]) -> Iterator[BatchRow]:
+    class Fetched(FakeRunner):
+        def run(self, sources: Sequence[Source]) -> Iterator[BatchRow]:
             for source in sources:
                 self.looked.append(source.written)
                 yield make_row(source, make_analysis(name="A talk"))
@@ -182,7 +182,7 @@ def test_a_link_is_not_fetched_again(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_written_is_told(clips: list[Source], tmp_path: Path) -> None:
     with pytest.raises(FolderUnwritable):
-        run_batch(clips, FakeAnswers(), tmp_path / "a.mp4" / "out")
+        run_batch(clips, FakeRunner(), tmp_path / "a.mp4" / "out")
 
 
 def test_whatever_happens_to_an_item_is_a_row(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -196,9 +196,9 @@ def test_whatever_happens_to_an_item_is_a_row(tmp_path: Path, caplog: pytest.Log
         raise RuntimeError("a secret detail")
 
     rows = [
-        look_at(source, refuse, settings),  # type: ignore[arg-type]
-        look_at(source, stumble, settings),  # type: ignore[arg-type]
-        look_at(Source(1, "b.mp4", tmp_path / "b.mp4"), stumble, settings),  # type: ignore[arg-type]
+        extract_item(source, refuse, settings),  # type: ignore[arg-type]
+        extract_item(source, stumble, settings),  # type: ignore[arg-type]
+        extract_item(Source(1, "b.mp4", tmp_path / "b.mp4"), stumble, settings),  # type: ignore[arg-type]
     ]
     assert all(isinstance(row, BatchRow) and row.status == "FAILED" for row in rows)
     assert [row.error_code for row in rows if isinstance(row, BatchRow)] == [
@@ -206,7 +206,7 @@ def test_whatever_happens_to_an_item_is_a_row(tmp_path: Path, caplog: pytest.Log
     ]  # fmt: skip
     assert [getattr(row, "sha256", "") for row in rows] == [hash_bytes(b"not decoded")] * 2 + [None]
     assert "secret" in caplog.text and all("secret" not in str(row) for row in rows)
-    assert judge_one(source, rows[0], None) is rows[0]  # type: ignore[arg-type]
+    assert score_item(source, rows[0], None) is rows[0]  # type: ignore[arg-type]
 
 
 def test_a_link_is_fetched_and_its_file_goes_again(tmp_path: Path) -> None:
@@ -220,13 +220,13 @@ def test_a_link_is_fetched_and_its_file_goes_again(tmp_path: Path) -> None:
         assert path.read_bytes() == b"not decoded"
         return make_analysis()
 
-    seen = look_at(link, observe, Settings(tmp_path), fetch)  # type: ignore[arg-type]
+    seen = extract_item(link, observe, Settings(tmp_path), fetch)  # type: ignore[arg-type]
     assert getattr(seen, "name", "") == "A talk" and not folders[0].exists()
 
     def fail(*_: object) -> FetchedMedia:
         raise Code.SITE_UNREACHABLE("It does not answer.", "Try later.")
 
-    row = look_at(link, observe, Settings(tmp_path), fail)  # type: ignore[arg-type]
+    row = extract_item(link, observe, Settings(tmp_path), fail)  # type: ignore[arg-type]
     assert isinstance(row, BatchRow) and (row.error_code, row.name) == ("SITE_UNREACHABLE", link.written)
 
 
@@ -234,25 +234,25 @@ def test_the_page_s_jobs_give_the_same_rows(clips: list[Source], tmp_path: Path)
     there = [one for one in clips if one.path is not None and one.path.exists()]
     there = [replace(one, number=number) for number, one in enumerate(there, start=1)]
     store = JobStore.open(make_settings(tmp_path))
-    assert hand_in(store, "ada", there, AnalysisRequest(), "b1") == []
-    (refused,) = hand_in(store, "ada", [clips[1]], AnalysisRequest(), "b1")
+    assert submit(store, "ada", there, AnalysisRequest(), "b1") == []
+    (refused,) = submit(store, "ada", [clips[1]], AnalysisRequest(), "b1")
     assert (refused.error_code, refused.number, refused.source) == ("UNREADABLE_VIDEO", 2, "gone.mp4")
     assert {row.status for row in list_job_rows(store, "b1")} == {"QUEUED"}
     while (job := store.lease("w1")) is not None:
-        found = make_examination(job.name)
+        found = make_result(job.name)
         analysis = replace(make_analysis(name=job.name), sha256=str(job.sha256), timings_s={"total": 99.0})
         store.finish(job.id, "w1", replace(found, analysis=analysis))
     rows = list_job_rows(store, "b1")
     (store.folder(store.list()[0].id) / "result.json").rename(tmp_path / "aside.json")
     assert [row.error_code for row in list_job_rows(store, "b1")] == [None, None, "REPORT_DAMAGED"]
-    ours = run_batch(there, FakeAnswers(), tmp_path / "out")
+    ours = run_batch(there, FakeRunner(), tmp_path / "out")
     assert write_csv(rows) == write_csv(ours) and write_jsonl(rows) == write_jsonl(ours)
     store.close()
 
 
 def test_jobs_that_fail_or_wait_have_rows(clips: list[Source], tmp_path: Path) -> None:
     store = JobStore.open(make_settings(tmp_path))
-    hand_in(store, "ada", [clips[0], clips[2], clips[3]], AnalysisRequest(), "b1")
+    submit(store, "ada", [clips[0], clips[2], clips[3]], AnalysisRequest(), "b1")
     job = store.lease("w1")
     assert job is not None
     store.fail(job.id, "w1", Code.UNREADABLE_VIDEO("It is a text.", "Choose a video."))

@@ -55,9 +55,9 @@ def test_a_text_has_a_link_a_line(tmp_path: Path) -> None:
 def test_a_list_of_nothing_is_refused(tmp_path: Path, name: str, text: str | None) -> None:
     if text is not None:
         write(tmp_path, name, text)
-    with raises(WebCode.BAD_BATCH) as told:
+    with raises(WebCode.BAD_BATCH) as caught:
         read_sources([str(tmp_path / name)])
-    assert told.value.code == "BAD_BATCH" and told.value.hint
+    assert caught.value.code == "BAD_BATCH" and caught.value.hint
 
 
 def test_an_empty_folder_and_a_table_that_is_none_are_refused(tmp_path: Path) -> None:

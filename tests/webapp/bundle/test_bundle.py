@@ -13,9 +13,9 @@ from engine.errors import FolderUnwritable
 from engine.types import Analysis, Reason
 from tests.fakes import make_analysis, make_report
 from tests.payloads import check_csv, check_html
-from tests.webapp.bundle.exhibit import make_exhibit
+from tests.webapp.bundle.sample_contents import make_contents
 from webapp.bundle import environment, verify
-from webapp.bundle.bundle import COLUMNS, list_members, render_figures, to_windows_csv, write_bundle
+from webapp.bundle.bundle import COLUMNS, list_members, render_plots, to_windows_csv, write_bundle
 from webapp.bundle.contents import BundleContents
 from webapp.bundle.report_html import draw_curve, draw_timeline, render_report
 from webapp.bundle.signing_key import SigningKey, open_key
@@ -29,13 +29,13 @@ def key(tmp_path: Path) -> SigningKey:
 
 
 @pytest.fixture
-def exhibit(tmp_path: Path) -> BundleContents:
-    return make_exhibit(tmp_path)
+def contents(tmp_path: Path) -> BundleContents:
+    return make_contents(tmp_path)
 
 
-def test_everything_is_in_the_bundle_and_it_holds(exhibit: BundleContents, key: SigningKey, tmp_path: Path) -> None:
+def test_everything_is_in_the_bundle_and_it_holds(contents: BundleContents, key: SigningKey, tmp_path: Path) -> None:
     path = tmp_path / "bundle.zip"
-    write_bundle(exhibit, path, key)
+    write_bundle(contents, path, key)
     assert verify.check(path, key.fingerprint) == []
     members = verify.unpack(path.read_bytes())
     assert sorted(members) == sorted(
@@ -45,25 +45,25 @@ def test_everything_is_in_the_bundle_and_it_holds(exhibit: BundleContents, key: 
             verify.MANIFEST, verify.SIGNATURE, verify.PUBLIC_KEY,
         ]
     )  # fmt: skip
-    assert members["result.json"].decode() == exhibit.result
-    told = json.loads(members["exhibit.json"])
-    assert told["original"]["sha256"] == "ab" * 32 and told["original"]["size_bytes"] == 123_456
-    assert told["calibrations"] == ["c" * 64] and "before any decoder" in told["original"]["sha256_taken"]
+    assert members["result.json"].decode() == contents.result
+    fields = json.loads(members["exhibit.json"])
+    assert fields["original"]["sha256"] == "ab" * 32 and fields["original"]["size_bytes"] == 123_456
+    assert fields["calibrations"] == ["c" * 64] and "before any decoder" in fields["original"]["sha256_taken"]
     assert key.fingerprint in members["README.txt"].decode()
 
 
-def test_the_same_exhibit_gives_the_same_bytes(exhibit: BundleContents, key: SigningKey, tmp_path: Path) -> None:
+def test_the_same_exhibit_gives_the_same_bytes(contents: BundleContents, key: SigningKey, tmp_path: Path) -> None:
     one, other = tmp_path / "one.zip", tmp_path / "other.zip"
     for path in (one, other):
-        write_bundle(exhibit, path, key)
+        write_bundle(contents, path, key)
     assert one.read_bytes() == other.read_bytes()
 
 
 def test_random_flips_anywhere_in_a_whole_bundle_are_found(
-    exhibit: BundleContents, key: SigningKey, tmp_path: Path
+    contents: BundleContents, key: SigningKey, tmp_path: Path
 ) -> None:
     path, chance = tmp_path / "bundle.zip", random.Random(13)
-    write_bundle(exhibit, path, key)
+    write_bundle(contents, path, key)
     archive = bytearray(path.read_bytes())
     for _ in range(60):
         at, bit = chance.randrange(len(archive)), 1 << chance.randrange(8)
@@ -75,9 +75,9 @@ def test_random_flips_anywhere_in_a_whole_bundle_are_found(
     assert verify.check(path) == []
 
 
-def test_one_flip_in_each_member_is_found_and_named(exhibit: BundleContents, key: SigningKey, tmp_path: Path) -> None:
+def test_one_flip_in_each_member_is_found_and_named(contents: BundleContents, key: SigningKey, tmp_path: Path) -> None:
     path, chance = tmp_path / "bundle.zip", random.Random(17)
-    write_bundle(exhibit, path, key)
+    write_bundle(contents, path, key)
     members = verify.unpack(path.read_bytes())
     for name, data in members.items():
         changed = bytearray(data)
@@ -87,8 +87,8 @@ def test_one_flip_in_each_member_is_found_and_named(exhibit: BundleContents, key
         assert problems and (name in verify.UNLISTED or any(name in problem for problem in problems)), name
 
 
-def test_what_was_not_asked_and_not_calibrated_is_said(exhibit: BundleContents, key: SigningKey) -> None:
-    bare = replace(exhibit, speakers=None, calibrations={}, origin=None, thumbnails={})
+def test_what_was_not_asked_and_not_calibrated_is_said(contents: BundleContents, key: SigningKey) -> None:
+    bare = replace(contents, speakers=None, calibrations={}, origin=None, thumbnails={})
     members = list_members(bare, key)
     assert "speakers.json" not in members and "speakers.json" not in members["README.txt"].decode()
     assert "none was in force" in json.loads(members["exhibit.json"])["calibrations"]
@@ -96,14 +96,14 @@ def test_what_was_not_asked_and_not_calibrated_is_said(exhibit: BundleContents, 
     assert "This was not asked." in report and "none was in force" in report
 
 
-def test_no_room_leaves_nothing_half_written(exhibit: BundleContents, key: SigningKey, tmp_path: Path) -> None:
+def test_no_room_leaves_nothing_half_written(contents: BundleContents, key: SigningKey, tmp_path: Path) -> None:
     with pytest.raises(FolderUnwritable, match="cannot be written"):
-        write_bundle(exhibit, tmp_path / "nowhere" / "bundle.zip", key)
+        write_bundle(contents, tmp_path / "nowhere" / "bundle.zip", key)
 
 
-def test_the_report_tells_both_hypotheses_cautions_and_next_steps(exhibit: BundleContents) -> None:
+def test_the_report_tells_both_hypotheses_cautions_and_next_steps(contents: BundleContents) -> None:
     analysis = make_analysis(make_report(0.5, 0, Reason.EDITED))
-    report = render_report(replace(exhibit, analysis=analysis))
+    report = render_report(replace(contents, analysis=analysis))
     for words in (
         "<b>H1:</b> this face produced this speech",
         "<b>H2:</b> this face did not produce this speech",
@@ -115,21 +115,21 @@ def test_the_report_tells_both_hypotheses_cautions_and_next_steps(exhibit: Bundl
         "it does not show that what it says is",
         "None supported, of 3 enrolled speakers",
         "compact.safetensors",
-        exhibit.sha256,
+        contents.sha256,
     ):
         assert words in report, words
     assert not FORBIDDEN.search(report)
 
 
-def test_the_report_runs_nothing_and_loads_nothing(exhibit: BundleContents) -> None:
-    report = render_report(exhibit)
+def test_the_report_runs_nothing_and_loads_nothing(contents: BundleContents) -> None:
+    report = render_report(contents)
     assert "default-src 'none'; style-src 'unsafe-inline'; img-src data:" in unescape(report)
     assert "<script" not in report and "<button" not in report
     assert not re.search(r"(?:src|href)=\"(?!data:)|url\(|@import", report)
 
 
-def test_the_figures_may_run_what_is_theirs_and_load_nothing(exhibit: BundleContents) -> None:
-    page = render_figures(exhibit.analysis)
+def test_the_figures_may_run_what_is_theirs_and_load_nothing(contents: BundleContents) -> None:
+    page = render_plots(contents.analysis)
     policy = re.search(r'Content-Security-Policy" content="([^"]*)"', page)
     assert policy is not None and "default-src 'none'" in unescape(policy[1])
     assert "unsafe-eval" not in policy[1] and policy[1].count("sha256-") == 2
@@ -137,20 +137,20 @@ def test_the_figures_may_run_what_is_theirs_and_load_nothing(exhibit: BundleCont
     assert not re.search(r"<(?:script|link|img)[^>]+(?:src|href)=", page[:2000] + page[-2000:])
 
 
-def test_a_refused_face_has_no_figure_and_says_so(exhibit: BundleContents) -> None:
+def test_a_refused_face_has_no_figure_and_says_so(contents: BundleContents) -> None:
     refused = make_analysis(make_report(None, 0, Reason.NO_AUDIO))
-    assert "Nothing was compared" in render_figures(refused) and 'data-figure="' not in render_figures(refused)
-    assert "the file has no sound" in render_report(replace(exhibit, analysis=refused)).lower()
+    assert "Nothing was compared" in render_plots(refused) and 'data-figure="' not in render_plots(refused)
+    assert "the file has no sound" in render_report(replace(contents, analysis=refused)).lower()
 
 
 def test_nothing_in_a_name_becomes_markup_or_a_formula(tmp_path: Path) -> None:
-    check_html(lambda name: render_report(make_exhibit(tmp_path, name)))
+    check_html(lambda name: render_report(make_contents(tmp_path, name)))
     check_csv(lambda name: to_windows_csv(make_analysis(name=name)))
 
 
 def test_no_name_ends_the_elements_of_the_figures(tmp_path: Path) -> None:
     mean = "</script><script>alert(1)</script>"
-    page = render_figures(make_analysis(name=mean))
+    page = render_plots(make_analysis(name=mean))
     assert "<script>alert(1)" not in page and "&lt;script&gt;alert(1)" in page
 
 
@@ -176,10 +176,10 @@ def test_the_drawings_mark_what_is_known_alone() -> None:
 
 def test_cards_and_environment_are_those_of_this_installation(tmp_path: Path) -> None:
     assert set(environment.read_cards()) == set(environment.CARDS)
-    told = environment.describe_environment(tmp_path)
-    assert {"compact.safetensors", "dynamics.safetensors"} <= set(told["weights"])
-    assert {"numpy", "torch", "sqlalchemy"} <= set(told["packages"])
-    assert re.fullmatch(r"[0-9a-f]{64}", told["weights"]["compact.safetensors"])
+    fields = environment.describe_environment(tmp_path)
+    assert {"compact.safetensors", "dynamics.safetensors"} <= set(fields["weights"])
+    assert {"numpy", "torch", "sqlalchemy"} <= set(fields["packages"])
+    assert re.fullmatch(r"[0-9a-f]{64}", fields["weights"]["compact.safetensors"])
 
 
 def test_cards_that_are_nowhere_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

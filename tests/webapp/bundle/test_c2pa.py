@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.clips import Film, write_clip
-from tests.webapp.bundle.credentialed import sign_clip
+from tests.webapp.bundle.signed_clips import sign_clip
 from webapp.bundle import c2pa
-from webapp.bundle.c2pa import WORDS, Credentials, CredentialState, examine_credentials
+from webapp.bundle.c2pa import TEXTS, Credentials, CredentialState, examine_credentials
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +19,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_file_without_any_is_told_to_mean_nothing(plain: Path) -> None:
     found = examine_credentials(plain)
-    assert found.state is CredentialState.NONE and "means nothing" in found.words
+    assert found.state is CredentialState.NONE and "means nothing" in found.text
 
 
 def test_credentials_that_hold_and_that_do_not(plain: Path, tmp_path: Path) -> None:
@@ -27,24 +27,24 @@ def test_credentials_that_hold_and_that_do_not(plain: Path, tmp_path: Path) -> N
     (tmp_path / "signed.mp4").write_bytes(signed)
     found = examine_credentials(tmp_path / "signed.mp4")
     assert (found.state, found.signer, found.generator) == (CredentialState.VALID, "A <tester>", "test camera")
-    assert "not that the content is true" in found.words and "Signed by: A <tester>." in found.words
+    assert "not that the content is true" in found.text and "Signed by: A <tester>." in found.text
     at = signed.index(b"mdat") + 100  # within pictures or sound
     (tmp_path / "changed.mp4").write_bytes(signed[:at] + bytes([signed[at] ^ 1]) + signed[at + 1 :])
     changed = examine_credentials(tmp_path / "changed.mp4")
-    assert changed.state is CredentialState.INVALID and "do not hold" in changed.words
+    assert changed.state is CredentialState.INVALID and "do not hold" in changed.text
 
 
 @pytest.mark.parametrize("content", [b"", b"RIFF....WAVE", b"\x1aE\xdf\xa3" + b"x" * 90])
 def test_files_of_other_kinds_are_not_read_at_all(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(content)
     found = examine_credentials(tmp_path / "x")
-    assert found.state is CredentialState.NOT_EXAMINED and "file type" in found.words
+    assert found.state is CredentialState.NOT_EXAMINED and "file type" in found.text
 
 
 def test_a_damaged_file_is_no_disaster(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"\0\0\0\x18ftypisom" + b"\xff" * 2000)
     assert examine_credentials(tmp_path / "x").state in (CredentialState.NONE, CredentialState.INVALID)
-    assert "no longer exists" in examine_credentials(tmp_path / "nowhere").words
+    assert "no longer exists" in examine_credentials(tmp_path / "nowhere").text
 
 
 @pytest.mark.parametrize(
@@ -65,12 +65,12 @@ def test_whatever_the_process_does_is_told(
     monkeypatch.setattr(c2pa, "MODULE", "stand_in")
     monkeypatch.setattr(c2pa, "MAX_WALL_S", 3)
     monkeypatch.setattr(c2pa.engine, "__file__", str(tmp_path / "x" / "__init__.py"))
-    assert words in examine_credentials(plain).words
+    assert words in examine_credentials(plain).text
 
 
 def test_without_the_library_that_is_said(plain: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(c2pa.importlib.util, "find_spec", lambda name: None)
-    assert "c2pa-python is not installed" in examine_credentials(plain).words
+    assert "c2pa-python is not installed" in examine_credentials(plain).text
 
 
 def test_the_process_can_open_nothing_once_it_reads(
@@ -107,8 +107,8 @@ def test_the_process_can_open_nothing_once_it_reads(
 
 
 def test_every_state_has_its_words_and_none_claims_the_truth() -> None:
-    assert set(WORDS) == set(CredentialState)
+    assert set(TEXTS) == set(CredentialState)
     for state in CredentialState:
-        told = Credentials(state, signer="x", generator="y").describe()
-        assert json.dumps(told) and told["words"].endswith("Signed by: x. Made with: y.")
-        assert "authentic" not in told["words"]
+        fields = Credentials(state, signer="x", generator="y").describe()
+        assert json.dumps(fields) and fields["words"].endswith("Signed by: x. Made with: y.")
+        assert "authentic" not in fields["words"]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from engine.settings import Settings
-from webapp.accounts.records import Role, Visitor
+from webapp.accounts.records import Role, User
 from webapp.accounts.store import AccountStore
 from webapp.cli.main import main
 
@@ -43,7 +43,7 @@ def test_an_account_is_made_listed_changed_and_shut(run: Run, tmp_path: Path) ->
     assert store.log_in("ada", "another sentence", "a")
     run("role", "ada", "viewer")
     key = run("key", "add", "ada")[1].strip()
-    assert store.find_key_owner(key) == Visitor("ada", Role.VIEWER)
+    assert store.find_key_owner(key) == User("ada", Role.VIEWER)
     assert run("key", "revoke", "ada")[1].startswith("1 keys") and store.find_key_owner(key) is None
     run("disable", "ada")
     assert "disabled" in run("list")[1]

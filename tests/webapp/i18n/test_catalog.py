@@ -44,10 +44,10 @@ ALL_TITLES = [
     if second != model
 ]
 ELSEWHERE: dict[str, Iterable[str]] = {  # what a call says that its own file does not spell out
-    "told.template": (verbal_scale.STRENGTH, verbal_scale.NO_STRENGTH),
-    "told.likelier": [text for pair in verbal_scale.HYPOTHESES.values() for text in (pair.first, pair.second)],
-    "told.other": [text for pair in verbal_scale.HYPOTHESES.values() for text in (pair.first, pair.second)],
-    "told.band.value": [band.value for band in verbal_scale.Band],
+    "verbal.template": (verbal_scale.STRENGTH, verbal_scale.NO_STRENGTH),
+    "verbal.likelier": [text for pair in verbal_scale.HYPOTHESES.values() for text in (pair.first, pair.second)],
+    "verbal.other": [text for pair in verbal_scale.HYPOTHESES.values() for text in (pair.first, pair.second)],
+    "verbal.band.value": [band.value for band in verbal_scale.Band],
     "note.author": [one.author for one in list_shipped()],
     "note.approver": [one.approver for one in list_shipped() if one.approver],
     "example.title": [one.title for one in EXAMPLES],
@@ -318,7 +318,7 @@ def test_the_analysis_is_told_in_german_down_to_the_ratio() -> None:
 def test_who_speaks_is_told_in_german_with_its_capitals() -> None:
     with speak("de"):
         reasons = who_views._list_reasons((SearchReason.UNCALIBRATED,))
-        strength = views.tell_strength(2.5, Task.IDENTIFICATION)
+        strength = views.describe_strength(2.5, Task.IDENTIFICATION)
     assert "Die Ähnlichkeiten sind roh" in reasons and "Als Nächstes:" in reasons
     assert strength.startswith("Die Befunde sind") and "der erste Treffer ist die Person" in strength
 

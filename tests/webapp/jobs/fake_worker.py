@@ -14,7 +14,7 @@ from pathlib import Path
 from engine.errors import Code
 from engine.settings import Settings
 from engine.types import OnStep
-from tests.webapp.jobs.handed import ANY_DISK, make_examination
+from tests.webapp.jobs.samples import ANY_DISK, make_result
 from webapp.analysis.analyser import AnalysisResult
 from webapp.analysis.records import AnalysisRequest
 from webapp.jobs.store import JobStore
@@ -23,10 +23,10 @@ from webapp.jobs.worker import Worker
 STEP_S = 0.02
 
 
-class FakeExaminer:
+class FakeAnalyser:
     """Takes a file's word for what is to happen to it."""
 
-    def examine(
+    def analyse(
         self,
         path: Path,
         name: str,
@@ -48,20 +48,20 @@ class FakeExaminer:
         for completed in range(10_000 if word == "slow" else 3):
             time.sleep(STEP_S if word == "slow" else 0.0)
             on_step("faces", completed, 10_000)
-        made = make_examination(name)
+        made = make_result(name)
         return replace(made, analysis=replace(made.analysis, recipe=f"by {os.getpid()}"))
 
 
 def main() -> None:
-    """Work until told to end."""
+    """Work until terminated."""
     reader = argparse.ArgumentParser()
     reader.add_argument("data_dir", type=Path)
     reader.add_argument("--parent", type=int, default=0)
-    told = reader.parse_args()
+    arguments = reader.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    settings = Settings(told.data_dir, queue=ANY_DISK)
-    worker = Worker(JobStore.open(settings), FakeExaminer, beat_s=0.1)
-    worker.work(is_ended=(lambda: os.getppid() != told.parent) if told.parent else lambda: False)
+    settings = Settings(arguments.data_dir, queue=ANY_DISK)
+    worker = Worker(JobStore.open(settings), FakeAnalyser, beat_s=0.1)
+    worker.work(is_ended=(lambda: os.getppid() != arguments.parent) if arguments.parent else lambda: False)
 
 
 if __name__ == "__main__":

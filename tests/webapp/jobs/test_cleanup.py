@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.webapp.jobs.handed import hand_in, make_examination, make_settings
+from tests.webapp.jobs.samples import hand_in, make_result, make_settings
 from webapp.jobs.cleanup import STRAY_S, sweep
 from webapp.jobs.records import JobState
 from webapp.jobs.store import JobStore
@@ -50,7 +50,7 @@ def test_jobs_that_have_ended_go_with_their_folders(store: JobStore, tmp_path: P
 def test_what_is_half_done_goes_unless_its_job_is_open(store: JobStore, tmp_path: Path) -> None:
     done, runs = hand_in(store, tmp_path, "a.mp4"), hand_in(store, tmp_path, "b.mp4")
     assert [store.lease("w1"), store.lease("w1")] != [None, None]
-    store.finish(done.id, "w1", make_examination())
+    store.finish(done.id, "w1", make_result())
     for job in (done, runs):
         (store.folder(job.id) / ".new-xyz").mkdir()
         (store.folder(job.id) / ".new-xyz" / "result.json").write_text("{}")

@@ -11,7 +11,7 @@ import pytest
 from engine.settings import Settings
 from gallery_db.gallery import Gallery
 from tests.gallery_db.planted import make_consent, make_samples
-from tests.webapp.jobs.handed import hash_bytes, make_examination, make_search, make_settings, write_file
+from tests.webapp.jobs.samples import hash_bytes, make_result, make_search, make_settings, write_file
 from webapp.analysis.analyser import AnalysisResult
 from webapp.analysis.records import AnalysisRequest
 from webapp.cli.main import main
@@ -61,15 +61,15 @@ def find_bytes(folder: Path, *wanted: bytes) -> set[str]:
     return {str(path.relative_to(folder)) for path in files if any(one in path.read_bytes() for one in wanted)}
 
 
-def examine(*people: tuple[int, str]) -> AnalysisResult:
-    return replace(make_examination(), searches=(make_search(*people), make_search()), verifications=None)
+def analyse(*people: tuple[int, str]) -> AnalysisResult:
+    return replace(make_result(), searches=(make_search(*people), make_search()), verifications=None)
 
 
 def test_answers_that_name_somebody_go_with_them(
     settings: Settings, store: JobStore, gallery: Gallery, tmp_path: Path
 ) -> None:
-    both = do(store, tmp_path, b"a stranger's clip", examine((1, NAME), (2, OTHER)), AnalysisRequest(reason="case 12"))
-    other = do(store, tmp_path, b"another clip", examine((2, OTHER)), AnalysisRequest(reason="case 13"))
+    both = do(store, tmp_path, b"a stranger's clip", analyse((1, NAME), (2, OTHER)), AnalysisRequest(reason="case 12"))
+    other = do(store, tmp_path, b"another clip", analyse((2, OTHER)), AnalysisRequest(reason="case 13"))
     assert f"jobs/{both.id}/speakers.json" in find_bytes(settings.data_dir, NAME.encode())
     receipt = gallery.forget(NAME)
     assert receipt.removed[JOBS] == 4 and receipt.is_erased
@@ -85,8 +85,8 @@ def test_what_was_seen_in_clips_of_theirs_goes(
     settings: Settings, store: JobStore, gallery: Gallery, tmp_path: Path
 ) -> None:
     name = gallery.samples(NAME)[0].source_name
-    job = do(store, tmp_path, f"clip {name}".encode(), examine())
-    made = make_examination().faces[0]
+    job = do(store, tmp_path, f"clip {name}".encode(), analyse())
+    made = make_result().faces[0]
     traces = (made.embedding.vector.tobytes(), made.thumbnail.tobytes()[:600])
     assert find_bytes(settings.data_dir, *traces) == {f"jobs/{job.id}/embeddings.safetensors"}
     gallery.forget(NAME)
@@ -98,7 +98,7 @@ def test_a_name_that_was_asked_for_goes_however_it_was_spelled(
     settings: Settings, store: JobStore, gallery: Gallery, tmp_path: Path
 ) -> None:
     asked = AnalysisRequest(speaker=NAME.upper())
-    done = do(store, tmp_path, b"one", make_examination(), asked)
+    done = do(store, tmp_path, b"one", make_result(), asked)
     waits = store.enqueue(NewJob("eve", "clip.mp4", asked, write_file(tmp_path)))
     gallery.forget(NAME)
     assert find_bytes(settings.data_dir, NAME.upper().encode()) == set()
@@ -109,7 +109,7 @@ def test_of_lapsed_clips_of_somebody_who_stays_the_answers_go(
     store: JobStore, gallery: Gallery, tmp_path: Path
 ) -> None:
     gallery.enrol(OTHER, make_samples(2, 3)[2:], make_consent(10))
-    job = do(store, tmp_path, b"a clip", examine((2, OTHER)))
+    job = do(store, tmp_path, b"a clip", analyse((2, OTHER)))
     assert len(gallery.forget_overdue(datetime.now(UTC) + timedelta(days=20))) == 1
     assert store.read_result(job.id).speakers_error == folders.FORGOTTEN
     assert gallery.speaker(OTHER).n_samples == 2
@@ -123,9 +123,9 @@ def test_an_answer_that_was_on_its_way_does_not_come(store: JobStore, gallery: G
     for worker in ("w1", "w2"):
         assert store.lease(worker) is not None
     gallery.forget(NAME)
-    assert not store.beat(asking.id, "w1") and not store.finish(asking.id, "w1", examine((1, NAME)))
+    assert not store.renew(asking.id, "w1") and not store.finish(asking.id, "w1", analyse((1, NAME)))
     assert (store.get(asking.id).state, store.get(asking.id).tries) == (JobState.QUEUED, 0)
-    assert store.finish(plain.id, "w2", examine())
+    assert store.finish(plain.id, "w2", analyse())
 
 
 def test_without_jobs_nothing_is_made(settings: Settings, gallery: Gallery) -> None:
@@ -137,7 +137,7 @@ def test_the_command_line_forgets_in_jobs_too(
     settings: Settings, store: JobStore, gallery: Gallery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    do(store, tmp_path, b"a clip", examine((1, NAME)))
+    do(store, tmp_path, b"a clip", analyse((1, NAME)))
     monkeypatch.setenv("WAYSPEAK_DATA", str(settings.data_dir))
     monkeypatch.setattr(sys, "argv", ["wayspeak", "forget", NAME, "--yes"])
     with pytest.raises(SystemExit) as ended:

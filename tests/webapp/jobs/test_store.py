@@ -16,7 +16,7 @@ from engine.fetch.fetch import FetchedMedia
 from engine.reports.json import to_json, write_json
 from engine.settings import MediaLimits
 from tests.raising import raises
-from tests.webapp.jobs.handed import Clock, hand_in, hash_bytes, make_examination, make_settings, write_file
+from tests.webapp.jobs.samples import Clock, hand_in, hash_bytes, make_result, make_settings, write_file
 from webapp.analysis.records import AnalysisRequest
 from webapp.database import AppDatabase
 from webapp.errors import WebCode
@@ -65,10 +65,10 @@ def test_what_can_never_be_analysed_is_refused_and_leaves_nothing(store: JobStor
     assert store.list() == [] and not list(store.root.glob("*"))
 
 
-@pytest.mark.parametrize("told", [{}, {"path": Path("a"), "url": "https://example.org/"}])
-def test_a_job_has_a_file_or_a_link(told: dict[str, object]) -> None:
+@pytest.mark.parametrize("fields", [{}, {"path": Path("a"), "url": "https://example.org/"}])
+def test_a_job_has_a_file_or_a_link(fields: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="path or a URL"):
-        NewJob("ada", "a", **told)  # type: ignore[arg-type]
+        NewJob("ada", "a", **fields)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("question", [{"reason": " "}, {"speaker": ""}, {"reason": "x" * 501}])
@@ -93,8 +93,8 @@ def test_jobs_are_listed_by_owner_state_text_and_batch(store: JobStore, tmp_path
     link = store.enqueue(NewJob("ben", "talk", url="https://example.org/watch"))
     store.cancel(second.id)
 
-    def names(**told: object) -> list[str]:
-        return [job.name for job in store.list(**told)]  # type: ignore[arg-type]
+    def names(**fields: object) -> list[str]:
+        return [job.name for job in store.list(**fields)]  # type: ignore[arg-type]
 
     assert names() == ["talk", "monday.mp4", "tuesday.mp4", "Monday_100%.mp4"]
     assert names(owner="ada") == ["tuesday.mp4", "Monday_100%.mp4"]
@@ -114,11 +114,11 @@ def test_a_job_is_taken_followed_and_done(store: JobStore, tmp_path: Path, clock
     with raises(WebCode.JOB_NOT_DONE, match="QUEUED"):
         store.read_result(job.id)
     assert take(store) == job.id and store.lease("w2") is None
-    assert store.beat(job.id, "w1", "faces", 0.5)
+    assert store.renew(job.id, "w1", "faces", 0.5)
     now = store.get(job.id)
     assert (now.state, now.step, now.share, now.tries, now.started_at) == (JobState.RUNNING, "faces", 0.5, 1, clock.now)
-    assert store.beat(job.id, "w1", "crops", 0.4) and store.get(job.id).share == 0.5
-    made = make_examination(job.name)
+    assert store.renew(job.id, "w1", "crops", 0.4) and store.get(job.id).share == 0.5
+    made = make_result(job.name)
     clock.turn(7)
     assert store.finish(job.id, "w1", made)
     done = store.get(job.id)
@@ -154,7 +154,7 @@ def test_a_cancelled_job_stops_its_worker_and_keeps_no_result(store: JobStore, t
     assert take(store) == waiting.id
     for job in (waiting, running):
         assert store.cancel(job.id).state == JobState.CANCELLED
-    assert not store.beat(waiting.id, "w1") and not store.finish(waiting.id, "w1", make_examination())
+    assert not store.renew(waiting.id, "w1") and not store.finish(waiting.id, "w1", make_result())
     assert not store.fail(waiting.id, "w1", EngineError("x")) and store.lease("w1") is None
     assert [path.name for path in store.folder(waiting.id).iterdir()] == ["input.bin"]
     assert store.get(waiting.id).error is None
@@ -162,7 +162,7 @@ def test_a_cancelled_job_stops_its_worker_and_keeps_no_result(store: JobStore, t
 
 def test_what_has_ended_is_not_cancelled(store: JobStore, tmp_path: Path) -> None:
     job = hand_in(store, tmp_path)
-    store.finish(take(store), "w1", make_examination())
+    store.finish(take(store), "w1", make_result())
     assert store.cancel(job.id).state == JobState.DONE
 
 
@@ -171,7 +171,7 @@ def test_a_deleted_job_is_gone_whether_it_runs_or_not(store: JobStore, tmp_path:
     take(store)
     store.delete(job.id)
     assert not store.folder(job.id).exists() and store.list() == []
-    assert not store.beat(job.id, "w1") and not store.finish(job.id, "w1", make_examination())
+    assert not store.renew(job.id, "w1") and not store.finish(job.id, "w1", make_result())
     assert not store.folder(job.id).exists()
     with raises(WebCode.UNKNOWN_JOB):
         store.get(job.id)
@@ -183,14 +183,14 @@ def test_a_lost_worker_s_job_is_taken_up_once_and_its_late_result_does_not_count
     job = hand_in(store, tmp_path)
     take(store, "slow")
     clock.turn(29)
-    assert store.lease("other") is None and store.beat(job.id, "slow")
+    assert store.lease("other") is None and store.renew(job.id, "slow")
     clock.turn(29)
     assert store.lease("other") is None
     clock.turn(2)
     again = store.lease("other")
     assert again is not None and (again.id, again.tries) == (job.id, 2) and store.lease("third") is None
-    assert not store.beat(job.id, "slow") and not store.finish(job.id, "slow", make_examination("slow.mp4"))
-    assert store.finish(job.id, "other", make_examination("other.mp4"))
+    assert not store.renew(job.id, "slow") and not store.finish(job.id, "slow", make_result("slow.mp4"))
+    assert store.finish(job.id, "other", make_result("other.mp4"))
     assert store.read_result(job.id).analysis.name == "other.mp4"
     assert [path.name for path in store.folder(job.id).glob(".*")] == []
 
@@ -199,7 +199,7 @@ def test_a_worker_that_was_only_slow_keeps_its_job(store: JobStore, tmp_path: Pa
     job = hand_in(store, tmp_path)
     take(store)
     clock.turn(100)  # a machine that slept
-    assert store.beat(job.id, "w1") and store.lease("w2") is None and store.finish(job.id, "w1", make_examination())
+    assert store.renew(job.id, "w1") and store.lease("w2") is None and store.finish(job.id, "w1", make_result())
 
 
 def test_a_job_that_two_workers_were_lost_over_is_set_aside(store: JobStore, tmp_path: Path, clock: Clock) -> None:
@@ -233,7 +233,7 @@ def test_nobody_s_many_hold_up_another_s_one(store: JobStore, tmp_path: Path, cl
         job = store.lease("w1")
         assert job is not None
         order.append(job.name)
-        store.finish(job.id, "w1", make_examination())
+        store.finish(job.id, "w1", make_result())
     assert order == ["ada0", "ben0", "cem0", "ada1", "ben1", "ada2", "ada3"]
 
 
@@ -243,7 +243,7 @@ def test_of_one_owner_so_many_run_at_once(store: JobStore, tmp_path: Path) -> No
     assert store.lease("w3") is None
     hand_in(store, tmp_path, "b.mp4", "ben")
     assert store.get(take(store, "w3")).owner == "ben"
-    store.finish(jobs[0].id, "w0", make_examination())
+    store.finish(jobs[0].id, "w0", make_result())
     assert take(store, "w0") == jobs[2].id
 
 

@@ -14,7 +14,7 @@ import pytest
 import tests
 from engine.settings import Settings
 from tests.clips import Film, write_clip
-from tests.webapp.jobs.handed import make_settings, write_file
+from tests.webapp.jobs.samples import make_settings, write_file
 from tests.webapp.jobs.test_worker import hand_in, wait_for
 from webapp.jobs.records import JobState, NewJob
 from webapp.jobs.store import JobStore
@@ -45,7 +45,7 @@ def supervise(store: JobStore, n_workers: int = 1) -> Supervisor:
 HAND_IN_AND_GO = """
 import sys
 from pathlib import Path
-from tests.webapp.jobs.handed import ANY_DISK
+from tests.webapp.jobs.samples import ANY_DISK
 from engine.settings import Settings
 from webapp.jobs.records import NewJob
 from webapp.jobs.store import JobStore
@@ -106,7 +106,7 @@ def test_workers_told_to_end_give_back_what_they_have(store: JobStore, tmp_path:
 def test_workers_end_when_who_started_them_is_killed(store: JobStore) -> None:
     code = (
         "import sys, time, pathlib; from tests.webapp.jobs.test_supervisor import supervise\n"
-        "from tests.webapp.jobs.handed import ANY_DISK; from engine.settings import Settings\n"
+        "from tests.webapp.jobs.samples import ANY_DISK; from engine.settings import Settings\n"
         "from webapp.jobs.store import JobStore\n"
         "store = JobStore.open(Settings(pathlib.Path(sys.argv[1]), queue=ANY_DISK))\n"
         "with supervise(store) as supervisor:\n"

@@ -11,7 +11,7 @@ import pytest
 
 from engine.settings import QueueLimits
 from tests.raising import raises
-from tests.webapp.jobs.handed import ANY_DISK, Clock, hand_in, make_examination, make_settings
+from tests.webapp.jobs.samples import ANY_DISK, Clock, hand_in, make_result, make_settings
 from webapp.analysis.records import AnalysisRequest
 from webapp.database import AppDatabase
 from webapp.errors import WebCode
@@ -41,9 +41,9 @@ def test_so_many_may_wait_of_each_and_of_batches_apart(database: AppDatabase, tm
     store = make_store(database, tmp_path, max_queued=2, max_batch=3)
     for number in range(2):
         hand_in(store, tmp_path, f"{number}.mp4")
-    with raises(WebCode.QUEUE_FULL, match="2 of your jobs are waiting") as told:
+    with raises(WebCode.QUEUE_FULL, match="2 of your jobs are waiting") as caught:
         hand_in(store, tmp_path, "c.mp4")
-    assert told.value.code == "QUEUE_FULL" and told.value.hint
+    assert caught.value.code == "QUEUE_FULL" and caught.value.hint
     for _ in range(3):
         store.enqueue(NewJob("ada", "x", url=URL, batch="b1"))
     with raises(WebCode.QUEUE_FULL, match="3 of your jobs"):
@@ -74,9 +74,9 @@ def test_so_many_an_hour_where_that_is_limited(database: AppDatabase, tmp_path: 
 def test_so_many_bytes_of_each_until_they_delete(database: AppDatabase, tmp_path: Path) -> None:
     store = make_store(database, tmp_path, max_bytes=20)
     first, _ = hand_in(store, tmp_path, "10bytes.mp"), hand_in(store, tmp_path, "9bytes.mp")
-    with raises(WebCode.QUOTA_USED, match="MB") as told:
+    with raises(WebCode.QUOTA_USED, match="MB") as caught:
         hand_in(store, tmp_path, "more.mp4")
-    assert told.value.code == "QUOTA_USED"
+    assert caught.value.code == "QUOTA_USED"
     with raises(WebCode.QUOTA_USED):
         store.rerun(first.id, AnalysisRequest())
     store.enqueue(NewJob("ada", "a link", url=URL))
@@ -100,9 +100,9 @@ def test_some_of_the_disk_stays_free(
     if fits:
         assert hand_in(store, tmp_path, "abc").size_bytes == 3
     else:
-        with raises(WebCode.DISK_FULL) as told:
+        with raises(WebCode.DISK_FULL) as caught:
             hand_in(store, tmp_path, "abc")
-        assert told.value.code == "DISK_FULL" and "free" in told.value.message
+        assert caught.value.code == "DISK_FULL" and "free" in caught.value.message
         check_nothing_new(store, 0)
 
 
@@ -115,7 +115,7 @@ def test_the_defaults_are_those_that_were_asked_for() -> None:
 FILL = """
 import resource, sys
 from pathlib import Path
-from tests.webapp.jobs.handed import make_settings
+from tests.webapp.jobs.samples import make_settings
 from engine.errors import EngineError
 from webapp.jobs.records import NewJob
 from webapp.jobs.store import JobStore
@@ -153,4 +153,4 @@ def test_room_that_others_took_meanwhile_is_not_given_twice(
     with raises(WebCode.QUEUE_FULL):
         hand_in(store, tmp_path, "slow.mp4")
     check_nothing_new(store, 1)
-    assert store.finish(str(getattr(store.lease("w"), "id", "")), "w", make_examination())
+    assert store.finish(str(getattr(store.lease("w"), "id", "")), "w", make_result())

@@ -15,8 +15,8 @@ from engine.errors import Code, EngineError, WeightsMissing
 from engine.fetch.fetch import FetchedMedia
 from engine.settings import FetchLimits
 from engine.types import OnStep
-from tests.webapp.jobs.fake_worker import FakeExaminer
-from tests.webapp.jobs.handed import hash_bytes, make_settings, write_file
+from tests.webapp.jobs.fake_worker import FakeAnalyser
+from tests.webapp.jobs.samples import hash_bytes, make_settings, write_file
 from webapp.analysis.analyser import AnalysisResult
 from webapp.jobs.records import Job, JobState, NewJob
 from webapp.jobs.store import JobStore
@@ -36,7 +36,7 @@ def hand_in(store: JobStore, folder: Path, word: str) -> Job:
     return store.enqueue(NewJob("ada", f"{word}.mp4", path=write_file(folder, content=f"{word} file".encode())))
 
 
-def work(store: JobStore, load: Callable[[], FakeExaminer] = FakeExaminer, **named: object) -> int:
+def work(store: JobStore, load: Callable[[], FakeAnalyser] = FakeAnalyser, **named: object) -> int:
     return Worker(store, load, "w1", beat_s=0.02, **named).work(once=True)  # type: ignore[arg-type]
 
 
@@ -55,10 +55,10 @@ def test_each_job_ends_as_its_file_wants(store: JobStore, tmp_path: Path, caplog
 def test_the_hash_of_the_intake_is_passed_on(store: JobStore, tmp_path: Path) -> None:
     hashes: list[object] = []
 
-    class Noting(FakeExaminer):
-        def examine(self, *arguments: object, **named: object) -> AnalysisResult:
+    class Noting(FakeAnalyser):
+        def analyse(self, *arguments: object, **named: object) -> AnalysisResult:
             hashes.append(arguments[4])
-            return super().examine(*arguments, **named)  # type: ignore[arg-type]
+            return super().analyse(*arguments, **named)  # type: ignore[arg-type]
 
     job = hand_in(store, tmp_path, "good")
     assert work(store, Noting) == 1
@@ -89,8 +89,8 @@ def test_a_deleted_job_stops_and_nothing_of_it_comes_back(store: JobStore, tmp_p
 
 
 def test_told_to_end_it_gives_its_job_back(store: JobStore, tmp_path: Path) -> None:
-    class Ending(FakeExaminer):
-        def examine(self, *arguments: object, **named: object) -> None:  # type: ignore[override]
+    class Ending(FakeAnalyser):
+        def analyse(self, *arguments: object, **named: object) -> None:  # type: ignore[override]
             raise SystemExit(0)
 
     job = hand_in(store, tmp_path, "good")
@@ -103,11 +103,11 @@ def test_told_to_end_it_gives_its_job_back(store: JobStore, tmp_path: Path) -> N
 def test_what_is_missing_is_told_by_each_job_until_it_is_there(store: JobStore, tmp_path: Path) -> None:
     loads = []
 
-    def load() -> FakeExaminer:
+    def load() -> FakeAnalyser:
         loads.append(1)
         if len(loads) < 3:
             raise WeightsMissing("gone", "bring it")
-        return FakeExaminer()
+        return FakeAnalyser()
 
     jobs = [hand_in(store, tmp_path, "good") for _ in range(3)]
     assert work(store, load) == 3 and len(loads) == 3
@@ -174,7 +174,7 @@ def test_a_database_that_is_busy_does_not_stop_the_work(
 
     job = hand_in(store, tmp_path, "good")
     monkeypatch.setattr(store, "beat", fail)
-    monkeypatch.setattr(FakeExaminer, "examine", slowly(FakeExaminer.examine))
+    monkeypatch.setattr(FakeAnalyser, "analyse", slowly(FakeAnalyser.analyse))
     with caplog.at_level(logging.WARNING):
         assert work(store) == 1
     assert store.get(job.id).state == JobState.DONE and "could not be renewed" in caplog.text

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.webapp.pages.desks import open_context
+from tests.webapp.pages.contexts import open_context
 from webapp.context import AppContext
 
 

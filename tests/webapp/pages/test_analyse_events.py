@@ -9,8 +9,8 @@ from sqlalchemy import update
 from engine.consistency.methods import Method
 from engine.errors import Code, EngineError
 from tests.gallery_db.planted import enrol_people
-from tests.webapp.jobs.handed import hand_in, make_examination, write_file
-from tests.webapp.pages.desks import OWNER, finish_job
+from tests.webapp.jobs.samples import hand_in, make_result, write_file
+from tests.webapp.pages.contexts import OWNER, finish_job
 from tests.webapp.views.test_analysis import MEAN, Tags
 from webapp.analysis.examples import EXAMPLES
 from webapp.analysis.records import AnalysisRequest, JobError
@@ -18,7 +18,7 @@ from webapp.context import AppContext
 from webapp.jobs.records import JobState
 from webapp.jobs.schema import JobRow
 from webapp.pages import analyse_events
-from webapp.pages.analyse_events import EVERYBODY, ONE, Asked
+from webapp.pages.analyse_events import EVERYBODY, ONE, AnalyseForm
 from webapp.views import jobs as job_views
 
 ABOUT = AnalysisRequest(reason="case 12", speaker="Ada")
@@ -26,7 +26,7 @@ ABOUT = AnalysisRequest(reason="case 12", speaker="Ada")
 
 def test_every_file_is_a_job_and_the_link_one_more(context: AppContext, tmp_path: Path) -> None:
     paths = tuple(str(write_file(tmp_path, name, name.encode())) for name in ("a.mp4", "b.mp4"))
-    jobs = analyse_events.hand_in(context, OWNER, Asked(paths, " https://example.org/talk ", None))
+    jobs = analyse_events.submit(context, OWNER, AnalyseForm(paths, " https://example.org/talk ", None))
     assert [(job.name, job.url) for job in jobs] == [
         ("a.mp4", None),
         ("b.mp4", None),
@@ -39,25 +39,25 @@ def test_every_file_is_a_job_and_the_link_one_more(context: AppContext, tmp_path
 @pytest.mark.parametrize(
     ("asked", "words"),
     [
-        (Asked(), "No video was chosen"),
-        (Asked(("a.mp4",), whom=EVERYBODY, reason="  "), "needs a reason"),
-        (Asked(("a.mp4",), whom=ONE), "No person was chosen"),
+        (AnalyseForm(), "No video was chosen"),
+        (AnalyseForm(("a.mp4",), whom=EVERYBODY, reason="  "), "needs a reason"),
+        (AnalyseForm(("a.mp4",), whom=ONE), "No person was chosen"),
     ],
 )
 def test_a_form_that_lacks_something_is_refused_and_nothing_is_kept(
-    context: AppContext, asked: Asked, words: str
+    context: AppContext, asked: AnalyseForm, words: str
 ) -> None:
     with pytest.raises(EngineError, match=words) as refused:
-        analyse_events.hand_in(context, OWNER, asked)
+        analyse_events.submit(context, OWNER, asked)
     assert refused.value.hint
     assert context.jobs.list() == []
 
 
 def test_only_what_is_asked_for_is_asked() -> None:
-    form = Asked(method=Method().title, reason="case 12", speaker="Ada")
-    assert form.pose() == AnalysisRequest()
-    assert replace(form, whom=EVERYBODY).pose() == AnalysisRequest(reason="case 12")
-    assert replace(form, whom=ONE).pose() == AnalysisRequest(speaker="Ada")
+    form = AnalyseForm(method=Method().title, reason="case 12", speaker="Ada")
+    assert form.to_request() == AnalysisRequest()
+    assert replace(form, whom=EVERYBODY).to_request() == AnalysisRequest(reason="case 12")
+    assert replace(form, whom=ONE).to_request() == AnalysisRequest(speaker="Ada")
 
 
 def test_a_job_is_nobodys_but_its_owners(context: AppContext, tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def test_a_job_is_told_at_every_stage(context: AppContext, tmp_path: Path) -> No
     second = hand_in(context.jobs, tmp_path, "b.mp4", OWNER)
     assert "one job comes before" in analyse_events.show_job(context, second)
     context.jobs.lease("w")
-    context.jobs.beat(job.id, "w", "faces", 0.37)
+    context.jobs.renew(job.id, "w", "faces", 0.37)
     running = analyse_events.show_job(context, context.jobs.get(job.id))
     assert "Following faces · 37%" in running and 'value="0.370"' in running
     context.jobs.fail(job.id, "w", Code.UNREADABLE_VIDEO(f"{MEAN} is a text.", "Choose <b>another</b>."))
@@ -108,7 +108,7 @@ def test_both_answers_stand_at_each_face(context: AppContext, tmp_path: Path) ->
 
 def test_pictures_of_those_who_are_enrolled_stand_beside(context: AppContext, tmp_path: Path) -> None:
     (number,) = enrol_people(context.gallery, [3])
-    found = make_examination()
+    found = make_result()
     assert found.searches is not None
     candidate = replace(found.searches[0].candidates[0], speaker_id=number)
     search = replace(found.searches[0], candidates=(candidate,))
@@ -125,7 +125,7 @@ def test_pictures_of_those_who_are_enrolled_stand_beside(context: AppContext, tm
 
 
 def test_why_nobody_is_named_is_said(context: AppContext, tmp_path: Path) -> None:
-    plain = replace(make_examination(), searches=None, verifications=None)
+    plain = replace(make_result(), searches=None, verifications=None)
     shown = analyse_events.read(context, finish_job(context, tmp_path, found=plain))
     assert shown.found is not None
     assert (

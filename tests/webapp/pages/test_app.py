@@ -14,8 +14,8 @@ import pytest
 from engine.consistency.methods import Method
 from engine.settings import Settings
 from tests.fakes import make_analysis, make_report, make_second
-from tests.webapp.jobs.handed import make_examination
-from tests.webapp.pages.desks import finish_job, open_context
+from tests.webapp.jobs.samples import make_result
+from tests.webapp.pages.contexts import finish_job, open_context
 from webapp.pages import analyse, analyse_events
 from webapp.pages.app import build_app, launch_settings
 from webapp.pages.events import CLIP_TYPES
@@ -137,12 +137,12 @@ def test_the_default_method_is_chosen_at_first(app: gr.Blocks) -> None:
 
 def test_a_face_of_paper_mode_has_a_curve_and_no_timeline(tmp_path: Path) -> None:
     context = open_context(tmp_path)
-    plain = replace(make_examination(), searches=None, verifications=None, traces=None)
+    plain = replace(make_result(), searches=None, verifications=None, traces=None)
     for second, n_lines in ((None, 2), (make_second(), 4)):
         analysis = make_analysis(replace(make_report(), windows=(), second=second))
         job = finish_job(context, tmp_path, found=replace(plain, analysis=analysis))
         with gr.Blocks() as card:
-            analyse.lay_out_face(context, analyse_events.read(context, job), 0, analysis.tracks[0])
+            analyse.build_face(context, analyse_events.read(context, job), 0, analysis.tracks[0])
         (plot,) = [block for block in card.blocks.values() if isinstance(block, gr.Plot)]
         assert len(json.loads(plot.value["plot"])["data"]) == n_lines
 
@@ -152,6 +152,6 @@ def test_sound_and_mouth_of_a_face_can_be_looked_at(tmp_path: Path) -> None:
     shown = analyse_events.read(context, finish_job(context, tmp_path))
     assert shown.found is not None
     with gr.Blocks() as card:
-        analyse.lay_out_face(context, shown, 0, shown.found.analysis.tracks[0])
+        analyse.build_face(context, shown, 0, shown.found.analysis.tracks[0])
     plots = [json.loads(block.value["plot"]) for block in card.blocks.values() if isinstance(block, gr.Plot)]
     assert [len(plot["data"]) for plot in plots] == [2, 4, 2]  # timeline and its strip, two curves, sound and mouth

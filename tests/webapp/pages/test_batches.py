@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from tests.raising import raises
-from tests.webapp.jobs.handed import write_file
-from tests.webapp.pages.desks import OWNER, finish_job
+from tests.webapp.jobs.samples import write_file
+from tests.webapp.pages.contexts import OWNER, finish_job
 from webapp.analysis.records import AnalysisRequest, JobError
 from webapp.batch import rows as batch
 from webapp.batch.sources import Source
@@ -20,7 +20,7 @@ LINK = "https://example.org/talk"
 def test_links_a_list_and_uploads_are_one_batch(context: AppContext, tmp_path: Path) -> None:
     listing, upload = tmp_path / "list.csv", write_file(tmp_path, "upload.mp4", b"bytes")
     listing.write_text(f"url,note\n{LINK}/2,x\n", "utf-8")
-    name, refused = batches.hand_in(
+    name, refused = batches.submit(
         context, OWNER, f"{LINK}/1\n\n# no\n", str(listing), [str(upload)], AnalysisRequest()
     )
     assert refused == []
@@ -33,7 +33,7 @@ def test_links_a_list_and_uploads_are_one_batch(context: AppContext, tmp_path: P
 @pytest.mark.parametrize("line", ["/etc/passwd", "file:///etc/passwd", "clip.mp4", "-x"])
 def test_a_line_names_no_file(context: AppContext, line: str) -> None:
     with raises(WebCode.BAD_BATCH, match="not a link"):
-        batches.hand_in(context, OWNER, line, None, [], AnalysisRequest())
+        batches.submit(context, OWNER, line, None, [], AnalysisRequest())
     assert context.jobs.list() == []
 
 
@@ -43,13 +43,13 @@ def test_a_list_names_no_file(context: AppContext, tmp_path: Path, ending: str) 
     listing = tmp_path / f"list.{ending}"
     listing.write_text(f"path\n{secret}\n" if ending == "csv" else f"{secret}\n", "utf-8")
     with raises(WebCode.BAD_BATCH):
-        batches.hand_in(context, OWNER, "", str(listing), [], AnalysisRequest())
+        batches.submit(context, OWNER, "", str(listing), [], AnalysisRequest())
     assert context.jobs.list() == []
 
 
 def test_nothing_is_said_to_be_nothing(context: AppContext) -> None:
     with raises(WebCode.BAD_BATCH, match="Nothing was given"):
-        batches.hand_in(context, OWNER, "  \n", None, [], AnalysisRequest())
+        batches.submit(context, OWNER, "  \n", None, [], AnalysisRequest())
 
 
 def test_what_is_refused_is_named_in_words() -> None:

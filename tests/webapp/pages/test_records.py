@@ -9,8 +9,8 @@ from engine.calibration.files import read_record
 from engine.calibration.records import CalibrationStatus, Task
 from engine.errors import Code, EngineError
 from tests.fakes import make_analysis, make_report
-from tests.webapp.jobs.handed import hand_in, make_examination
-from tests.webapp.pages.desks import OWNER, finish_job
+from tests.webapp.jobs.samples import hand_in, make_result
+from tests.webapp.pages.contexts import OWNER, finish_job
 from tests.webapp.views.test_analysis import MEAN, Tags
 from webapp.context import AppContext
 from webapp.pages import about, calibration, history
@@ -108,4 +108,4 @@ def test_about_names_models_licences_and_limits(context: AppContext) -> None:
 
 
 def test_the_fixture_is_what_the_history_shows() -> None:
-    assert len(make_examination().analysis.tracks) == 2
+    assert len(make_result().analysis.tracks) == 2

@@ -14,15 +14,15 @@ from gallery_db.records import Basis
 from tests.fakes import make_analysis, make_report
 from tests.gallery_db.planted import draw_person, embed, enrol_people
 from tests.raising import raises
-from tests.webapp.jobs.handed import make_examination, make_sighting
-from tests.webapp.pages.desks import OWNER, finish_job
+from tests.webapp.jobs.samples import make_result, make_sighting
+from tests.webapp.pages.contexts import OWNER, finish_job
 from tests.webapp.views.test_analysis import Tags
 from webapp.analysis.analyser import AnalysisResult
 from webapp.context import AppContext
 from webapp.pages import speakers_events
-from webapp.pages.speakers_events import ConsentForm, Look
+from webapp.pages.speakers_events import ClipState, ConsentForm
 from webapp.views import speakers as speaker_views
-from webapp.views.plots import plot_people
+from webapp.views.plots import plot_speakers
 
 FORM = ConsentForm("consent", "a test of the page", 30, "Grace", True)
 
@@ -36,9 +36,9 @@ def see(person: int, clip: int, seconds: float = 12.0) -> AnalysisResult:
     return AnalysisResult(replace(analysis, sha256=face.sha256), (face,))
 
 
-def look(context: AppContext, folder: Path, *found: AnalysisResult) -> list[Look]:
+def look(context: AppContext, folder: Path, *found: AnalysisResult) -> list[ClipState]:
     jobs = [finish_job(context, folder, one.faces[0].name, found=one, batch="enrol-1") for one in found]
-    return speakers_events.read_looks(context, [job.id for job in jobs])
+    return speakers_events.read_clips(context, [job.id for job in jobs])
 
 
 def test_clips_become_jobs_of_one_batch(context: AppContext, tmp_path: Path) -> None:
@@ -46,29 +46,29 @@ def test_clips_become_jobs_of_one_batch(context: AppContext, tmp_path: Path) -> 
     for name in ("a.mp4", "b.mp4"):
         (tmp_path / name).write_bytes(name.encode())
         paths.append(str(tmp_path / name))
-    ids = speakers_events.look_at(context, OWNER, paths)
+    ids = speakers_events.submit_clips(context, OWNER, paths)
     jobs = [context.jobs.get(one) for one in ids]
     assert [job.name for job in jobs] == ["a.mp4", "b.mp4"]
     assert jobs[0].batch == jobs[1].batch and str(jobs[0].batch).startswith("enrol-")
-    looks = speakers_events.read_looks(context, ids)
-    assert [one.note for one in looks] == ["waiting", "waiting"]
-    assert "waiting" in speakers_events.show_looks(looks)
+    clips = speakers_events.read_clips(context, ids)
+    assert [one.note for one in clips] == ["waiting", "waiting"]
+    assert "waiting" in speakers_events.show_table(clips)
     with pytest.raises(EngineError, match="not been analysed yet"):
-        speakers_events.take_samples(looks, "")
+        speakers_events.take_samples(clips, "")
     with pytest.raises(EngineError, match="No clip was chosen"):
-        speakers_events.look_at(context, OWNER, [])
+        speakers_events.submit_clips(context, OWNER, [])
 
 
 def test_somebody_is_enrolled_from_what_was_seen(context: AppContext, tmp_path: Path) -> None:
-    looks = look(context, tmp_path, see(1, 1), see(1, 2))
-    assert speakers_events.try_enrolment(context, "Ada", looks, "", False).accepted.all()
+    clips = look(context, tmp_path, see(1, 1), see(1, 2))
+    assert speakers_events.try_enrolment(context, "Ada", clips, "", False).accepted.all()
     assert context.gallery.speakers() == []
-    done = speakers_events.enrol(context, "Ada", looks, "monday", FORM, False)
+    done = speakers_events.enrol(context, "Ada", clips, "monday", FORM, False)
     assert len(done.sample_ids) == 2 and not done.is_limited
     assert "2 clips of Ada were enrolled" in speaker_views.describe_enrolment(done)
-    (row,) = speakers_events.list_people(context)
+    (row,) = speakers_events.list_rows(context)
     assert row[:3] == ["Ada", 2, 24.0] and speakers_events.list_names(context) == ["Ada"]
-    shown = speakers_events.show_person(context, "Ada")
+    shown = speakers_events.show_speaker(context, "Ada")
     assert "1-1.mp4" in shown and "monday" in shown and "a test of the page" in shown
     assert shown.count("data:image/jpeg;base64,") == 2
     assert next(label for label, _ in speakers_events.list_clips(context, "Ada")).endswith("1-1.mp4")
@@ -87,9 +87,9 @@ def test_somebody_is_enrolled_from_what_was_seen(context: AppContext, tmp_path: 
 def test_nothing_is_kept_without_a_whole_consent(
     context: AppContext, tmp_path: Path, change: dict[str, object], words: str
 ) -> None:
-    looks = look(context, tmp_path, see(1, 1), see(1, 2))
+    clips = look(context, tmp_path, see(1, 1), see(1, 2))
     with pytest.raises(EngineError, match=words):
-        speakers_events.enrol(context, "Ada", looks, "", replace(FORM, **change), False)  # type: ignore[arg-type]
+        speakers_events.enrol(context, "Ada", clips, "", replace(FORM, **change), False)  # type: ignore[arg-type]
     assert context.gallery.speakers() == []
 
 
@@ -103,13 +103,13 @@ def test_of_a_release_the_checksum_is_kept(tmp_path: Path) -> None:
 
 def test_what_cannot_be_enrolled_says_why_and_the_rest_goes_on(context: AppContext, tmp_path: Path) -> None:
     short, both = see(1, 3, seconds=0.5), make_analysis(make_report(0.05), make_report(0.05), name="two.mp4")
-    two = replace(make_examination("two.mp4"), analysis=both, searches=None, verifications=None)
-    looks = look(context, tmp_path, see(1, 1), short, two)
-    assert [bool(one.note) for one in looks] == [False, True, True]
-    assert "has 0.5 s of speech" in looks[1].note and "none alone is clearly the speaker" in looks[2].note
-    assert len(speakers_events.take_samples(looks, "")) == 1
+    two = replace(make_result("two.mp4"), analysis=both, searches=None, verifications=None)
+    clips = look(context, tmp_path, see(1, 1), short, two)
+    assert [bool(one.note) for one in clips] == [False, True, True]
+    assert "has 0.5 s of speech" in clips[1].note and "none alone is clearly the speaker" in clips[2].note
+    assert len(speakers_events.take_samples(clips, "")) == 1
     with pytest.raises(EngineError, match="None of the clips can be enrolled"):
-        speakers_events.take_samples(looks[1:], "")
+        speakers_events.take_samples(clips[1:], "")
 
 
 def test_of_several_faces_the_one_whose_mouth_fits_speaks() -> None:
@@ -125,10 +125,10 @@ def test_the_table_is_searched_and_tells_who_is_overdue(context: AppContext) -> 
     enrol_people(context.gallery, [1, 2])
     speakers = context.gallery.speakers()
     now = datetime.now(UTC)
-    assert len(speaker_views.list_people(speakers, "", now)) == 2
-    (row,) = speaker_views.list_people(speakers, speakers[0].name.upper(), now)
+    assert len(speaker_views.list_rows(speakers, "", now)) == 2
+    (row,) = speaker_views.list_rows(speakers, speakers[0].name.upper(), now)
     assert row[0] == speakers[0].name and row[3] in ("complete", "limited: more clips are asked for")
-    late = speaker_views.list_people(speakers, "", now + timedelta(days=4000))
+    late = speaker_views.list_rows(speakers, "", now + timedelta(days=4000))
     assert {row[3] for row in late} == {"overdue: to be forgotten"}
 
 
@@ -142,7 +142,7 @@ def test_who_is_forgotten_gets_a_receipt(context: AppContext) -> None:
 def test_the_map_shows_every_clip_by_person(context: AppContext) -> None:
     enrol_people(context.gallery, [1, 2, 3])
     everybody = [(one.name, context.gallery.samples(one.id)) for one in context.gallery.speakers()]
-    figure = plot_people(everybody)
+    figure = plot_speakers(everybody)
     assert [trace.name for trace in figure.data] == [name for name, _ in everybody]
     assert len({trace.marker.symbol for trace in figure.data}) == 3
     first, second = (np.stack([trace.x, trace.y], 1) for trace in figure.data[:2])
@@ -151,4 +151,4 @@ def test_the_map_shows_every_clip_by_person(context: AppContext) -> None:
 
 def test_one_clip_alone_can_be_drawn(context: AppContext, tmp_path: Path) -> None:
     speakers_events.enrol(context, "Ada", look(context, tmp_path, see(1, 1)), "", FORM, False)
-    assert len(plot_people([("Ada", context.gallery.samples("Ada"))]).data) == 1
+    assert len(plot_speakers([("Ada", context.gallery.samples("Ada"))]).data) == 1

@@ -45,10 +45,10 @@ def write_file(folder: Path, name: str = "clip.mp4", content: bytes = b"not deco
     return path
 
 
-def hand_in(store: JobStore, folder: Path, name: str = "clip.mp4", owner: str = "ada", **told: object) -> Job:
-    question = told.pop("question", AnalysisRequest())
+def hand_in(store: JobStore, folder: Path, name: str = "clip.mp4", owner: str = "ada", **fields: object) -> Job:
+    question = fields.pop("question", AnalysisRequest())
     path = write_file(folder, name, name.encode())
-    return store.enqueue(NewJob(owner, name, question, path, **told))  # type: ignore[arg-type]
+    return store.enqueue(NewJob(owner, name, question, path, **fields))  # type: ignore[arg-type]
 
 
 def hash_bytes(content: bytes) -> str:
@@ -84,7 +84,7 @@ def make_traces() -> Traces:
     return Traces(bands, np.ones(250, bool), np.ones(250, bool), (face, face))
 
 
-def make_examination(name: str = "drawn.mp4") -> AnalysisResult:
+def make_result(name: str = "drawn.mp4") -> AnalysisResult:
     """Two faces, one of them judged by a second model, and both answers."""
     analysis = make_analysis(replace(make_report(0.4, 2), second=make_second()), make_report(None), name=name)
     pictures = [make_sighting(face).thumbnail for face in range(2)]

@@ -1,4 +1,4 @@
-"""An exhibit with everything in it, made without an engine."""
+"""An contents with everything in it, made without an engine."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -14,7 +14,7 @@ PNG = bytes.fromhex(
 )
 
 
-def make_exhibit(folder: Path, name: str = "drawn.mp4") -> BundleContents:
+def make_contents(folder: Path, name: str = "drawn.mp4") -> BundleContents:
     """Two faces, one with a second opinion; a search, a calibration, a card, and a link that it came from."""
     analysis = make_analysis(replace(make_report(0.61, 2), second=make_second()), make_report(0.2, -3), name=name)
     thumbnail = folder / "0.png"
