@@ -93,7 +93,7 @@ def find_gradio_app(app: FastAPI) -> gr.routes.App:
 
 def _add_health(app: FastAPI, accounts: AccountStore) -> None:
     @app.get("/healthz", include_in_schema=False)
-    async def tell_health() -> JSONResponse:
+    async def report_health() -> JSONResponse:
         """Report that the server answers and can read its database, and nothing else."""
         await run_in_threadpool(accounts.find_user, "")
         return JSONResponse({"status": "ok"})

@@ -1,4 +1,4 @@
-"""The real app in a process of its own, and Chromium to meet it with."""
+"""The real app in its own process, and a Chromium browser."""
 
 import atexit
 import json
@@ -50,12 +50,12 @@ class Served:
     address: str
     data_dir: Path
     examples: tuple[Path, ...]
-    tripwire: Path  # appears if anything runs ffmpeg
+    tripwire: Path  # created if anything runs ffmpeg
 
 
 @dataclass(slots=True)
 class Watch:
-    """What a page did that it should not."""
+    """Unwanted events of a page."""
 
     console: list[str] = field(default_factory=list)
     outside: list[str] = field(default_factory=list)
@@ -102,7 +102,7 @@ def launch() -> Iterator[Browser]:
 
 
 def open_page(browser: Browser, served: Served, size: tuple[int, int, str] = SIZES[0]) -> tuple[Page, Watch]:
-    """A fresh page that notes what it should not do."""
+    """Open a new page that records unwanted events."""
     width, height, scheme = size
     context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)  # type: ignore[arg-type]
     page, watch = context.new_page(), Watch()
@@ -123,7 +123,7 @@ def analyse_example(page: Page, name: str = "Example: own sound") -> None:
 
 
 def enrol(page: Page, name: str, clip: Path) -> None:
-    """Enrol somebody from one clip, by way of what is told when a field is lacking."""
+    """Enrol a speaker from one clip, after the error about a missing field."""
     page.get_by_role("tab", name="Speakers", exact=True).click()
     if not page.locator("#ws-clips").is_visible():
         page.locator("#ws-enrol button").first.click()
@@ -150,13 +150,13 @@ def enrol(page: Page, name: str, clip: Path) -> None:
 
 
 def read_result(page: Page) -> dict[str, Any]:
-    """The report that a link under the result leads to."""
+    """Return the report behind a link under the result."""
     with fetch(page, "result") as file:
         return dict(json.load(file))
 
 
 def fetch(page: Page, name: str) -> Any:
-    """What a link under the result leads to."""
+    """Return the file behind a link under the result."""
     address = page.locator(f"#ws-get-{name}").get_attribute("href")
     assert address and address.startswith("files/")
     return urllib.request.urlopen(page.url.partition("?")[0] + address, timeout=60)
@@ -164,7 +164,7 @@ def fetch(page: Page, name: str) -> Any:
 
 @cache
 def _draw_examples() -> Path:
-    """Draw the examples, which takes long, once for all servers of this process."""
+    """Draw the examples once for all servers of this process, since it takes long."""
     folder = tempfile.mkdtemp(prefix="wayspeak-examples-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return make_examples(Path(folder))[0]
@@ -175,7 +175,7 @@ def _is_outside(url: str) -> bool:
 
 
 def _lay_tripwire(folder: Path, mark: Path) -> Path:
-    """Programs named like FFmpeg's that leave a mark when run."""
+    """Write programs with FFmpeg's names that leave a mark when run."""
     folder.mkdir()
     for name in ("ffmpeg", "ffprobe"):
         (folder / name).write_text(f"#!/bin/sh\ntouch '{mark}'\nexit 1\n")

@@ -1,4 +1,4 @@
-"""The real app and Chromium; the app is started once in each process of tests."""
+"""The real app and Chromium; the app starts once per test process."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""Pictures of the page for the docs, of drawn faces only: `python -m tests.webapp.screenshots docs/screens`."""
+"""Screenshots for the docs, with drawn faces only: `python -m tests.webapp.screenshots docs/screens`."""
 
 import sys
 import tempfile
@@ -15,7 +15,7 @@ TALL = (1440, 1800, "light")
 
 
 def take_pictures(browser: Browser, served: Served, folder: Path) -> None:
-    """Enrol two, search both in a clip of one, and picture what a person sees."""
+    """Enrol two speakers, search a clip of one, and take screenshots."""
     (other,) = make_examples(served.data_dir, (OTHER,))
     page, _ = open_page(browser, served, TALL)
     enrol(page, "Eileen", served.examples[0])
@@ -49,7 +49,7 @@ def _save(page: Page, path: Path, is_whole: bool = True) -> None:
 
 
 def main() -> None:
-    """Write all pictures into the folder that is named."""
+    """Write all screenshots into the given folder."""
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as data, serve(Path(data)) as served, launch() as browser:

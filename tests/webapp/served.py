@@ -1,4 +1,4 @@
-"""A small page behind the real server, jobs with results that no engine made, and people who log in."""
+"""A small page behind the real server, jobs with fake results, and logged-in users."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,7 +32,7 @@ ADDRESS = f"http://{HOST}:{PORT}"
 
 
 def make_page() -> gr.Blocks:
-    """A page that takes a file and words, and gives back a file and who asked."""
+    """Build a page with a file and a text input that returns a file and the user's name."""
 
     def answer(path: str | None, words: str, request: gr.Request) -> tuple[str, str]:
         size = Path(path).stat().st_size if path else 0
@@ -46,12 +46,12 @@ def make_page() -> gr.Blocks:
 
 
 def build_server(page: gr.Blocks, settings: Settings, host: str, port: int) -> FastAPI:
-    """The server with stores of its own."""
+    """Build the server with its own stores."""
     return server.build_server(page, AppContext.open(settings), host, port)
 
 
 def make_accounts(settings: Settings, **roles: Role) -> None:
-    """Make accounts whose passwords cost little; all have the same."""
+    """Create accounts with one common password and cheap hashes."""
     accounts_store._HASHER = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
     store = AccountStore.open(settings)
     for name, role in roles.items():
@@ -60,7 +60,7 @@ def make_accounts(settings: Settings, **roles: Role) -> None:
 
 
 def make_key(settings: Settings, name: str) -> dict[str, str]:
-    """The headers with which a program comes in."""
+    """Return request headers with a new API key."""
     store = AccountStore.open(settings)
     key = store.add_key(name)
     store.close()
@@ -68,7 +68,7 @@ def make_key(settings: Settings, name: str) -> dict[str, str]:
 
 
 def finish_job(settings: Settings, folder: Path, owner: str = "local", n_faces: int = 2) -> Job:
-    """A job that a worker has done."""
+    """Return a finished job."""
     store = JobStore.open(settings)
     hand_in(store, folder, "talk.mp4", owner, question=AnalysisRequest(reason="case 7"))
     job = store.lease("worker")
@@ -83,19 +83,19 @@ def finish_job(settings: Settings, folder: Path, owner: str = "local", n_faces: 
 
 
 def write_result() -> str:
-    """What `finish_job` leaves as the first answer."""
+    """Return the consistency result of `finish_job`."""
     return write_json(to_json(make_analysis(make_report(0.6, 1), make_report(0.6, 1), name="talk.mp4")))
 
 
 @contextmanager
 def open_client(app: FastAPI, **headers: str) -> Iterator[TestClient]:
-    """A browser of its own, with its own cookies, at the address that is served; nothing is followed by itself."""
+    """Open a client with its own cookies that follows no redirects."""
     with TestClient(app, ADDRESS, follow_redirects=False, raise_server_exceptions=False, headers=headers) as client:
         yield client
 
 
 def list_routes(app: FastAPI) -> set[tuple[str, str]]:
-    """Every method and path of the app, the page's and the API's included."""
+    """Return every method and path of the app, including page and API."""
 
     def walk(routes: list[object], prefix: str) -> Iterator[tuple[str, str]]:
         for route in routes:
@@ -112,7 +112,7 @@ def list_routes(app: FastAPI) -> set[tuple[str, str]]:
 
 
 def visit(app: FastAPI, name: str) -> TestClient:
-    """Somebody who has logged in by the form; the app must be running already."""
+    """Return a client logged in through the form of a running app."""
     client = TestClient(app, ADDRESS, follow_redirects=False, raise_server_exceptions=False)
     answer = log_in(client, name)
     assert answer.status_code == 303, answer.text

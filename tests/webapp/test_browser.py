@@ -1,4 +1,4 @@
-"""The page as a person meets it, from a file to its result: the real app, the real engine, Chromium."""
+"""From a file to its result in Chromium, with the real app and engine."""
 
 import json
 import urllib.request
@@ -19,7 +19,7 @@ from engine.weights.licences import AV_HUBERT, accept_licence
 from engine.weights.registry import hash_file
 from tests.webapp.browsing import SIZES, SLOW_MS, Served, analyse_example, fetch, open_page, read_result
 
-pytestmark = pytest.mark.timeout(600)  # several analyses in one test, on whatever machine
+pytestmark = pytest.mark.timeout(600)  # several analyses in one test, also on slow machines
 
 
 @pytest.mark.parametrize("size", SIZES, ids=["desktop-light", "phone-dark"])
@@ -92,7 +92,7 @@ def test_a_button_of_the_table_moves_the_player_by_keyboard(browser: Browser, se
 
 
 def test_a_second_opinion_stands_beside_the_first(browser: Browser, served: Served) -> None:
-    """Weights appear while the app runs: the next page offers them. These are random, small, and nobody's."""
+    """Weights added while the app runs are offered by the next page; these are small and random."""
     page, _ = open_page(browser, served)
     expect(page.locator("#ws-lacking")).to_contain_text("AV-HuBERT LARGE and AV-HuBERT BASE: not here")
     page.context.close()
@@ -130,7 +130,7 @@ def test_paper_mode_shows_one_score_without_a_timeline(browser: Browser, served:
 
 @contextmanager
 def bring_avhubert(data_dir: Path) -> Iterator[None]:
-    """Put a small AV-HuBERT with random weights in the place of an imported one, licence accepted; take it away."""
+    """Install a small AV-HuBERT with random weights and accepted licence, and remove it at the end."""
     torch.manual_seed(0)
     config = AVHubertConfig(layers=1, width=64, ffn=32, heads=1, trunk=(2, 2, 2, 2))
     path = data_dir / "weights" / "avhubert_base.safetensors"

@@ -1,4 +1,4 @@
-"""The page as people meet it who enrol, search and forget, who log in beside others, or who cannot see it."""
+"""The page in Chromium: enrolment, search, erasure, several users, and accessibility."""
 
 import threading
 import urllib.error
@@ -29,11 +29,11 @@ from webapp.analysis.examples import make_examples
 SERIOUS = ("serious", "critical")
 OF_GRADIO = 'nested-interactive: <button class="icon-button'  # its button for another file holds a hidden input
 
-pytestmark = pytest.mark.timeout(600)  # several analyses in one test, on whatever machine
+pytestmark = pytest.mark.timeout(600)  # several analyses in one test, also on slow machines
 
 
 class Quiet(SimpleHTTPRequestHandler):
-    """Serves a folder and says nothing."""
+    """Serve a folder without logging."""
 
     def log_message(self, format: str, *args: object) -> None:
         pass
@@ -41,7 +41,7 @@ class Quiet(SimpleHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """The app for two who log in; a developer's flag lets it fetch from this machine."""
+    """Start the app with two users; a developer flag lets it fetch from this machine."""
     folder = tmp_path_factory.mktemp("shared")
     make_accounts(Settings(folder / "data"), ann=Role.ANALYST, ben=Role.ANALYST)
     with serve(folder, WAYSPEAK_ALLOW_LOOPBACK_FETCH="1") as served:
@@ -59,9 +59,9 @@ def site(shared: Served) -> Iterator[str]:
 
 
 def find_faults(page: Page) -> list[str]:
-    """What axe finds that keeps people out: the rule and where."""
+    """Return axe's accessibility violations: rule and element."""
     drawn = "![...document.querySelectorAll('[aria-label=\"Empty value\"]')].some(each => each.offsetParent)"
-    page.wait_for_function(drawn)  # until then Gradio shows a place holder
+    page.wait_for_function(drawn)  # Gradio shows a placeholder until then
     found = Axe().run(page).response["violations"]
     faults = [
         f"{one['id']}: {node['html'][:200]}" for one in found if one["impact"] in SERIOUS for node in one["nodes"]
@@ -70,7 +70,7 @@ def find_faults(page: Page) -> list[str]:
 
 
 def test_two_are_enrolled_one_is_found_and_forgotten(browser: Browser, served: Served) -> None:
-    """A clip that neither was enrolled from is searched; what is forgotten is gone from the page."""
+    """Search a clip that was not enrolled; an erased speaker disappears from the page."""
     (other,) = make_examples(served.data_dir, (OTHER,))
     page, watch = open_page(browser, served)
     enrol(page, "Eileen", served.examples[0])
@@ -113,7 +113,7 @@ def log_in(browser: Browser, served: Served, name: str) -> tuple[BrowserContext,
 
 
 def test_two_who_log_in_do_not_see_each_other(browser: Browser, shared: Served, site: str) -> None:
-    """One analyses a link, after a look at what is behind it; the other finds neither the job nor its files."""
+    """One user analyses a link after its preview; the other finds neither the job nor its files."""
     context, page = log_in(browser, shared, "ann")
     page.fill("#ws-link input, #ws-link textarea", site)
     page.click("#ws-link-look")

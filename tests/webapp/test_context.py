@@ -1,4 +1,4 @@
-"""The stores of the app are opened once, for the page and the API alike."""
+"""The app opens its stores once, for page and API."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The app's own database: from nothing and from every older version to the newest, and its errors in its own words."""
+"""The app's database: creation, migration from every older version, and errors."""
 
 import ast
 from pathlib import Path
@@ -92,7 +92,7 @@ def test_errors_within_a_block_are_told_too(tmp_path: Path) -> None:
 
 
 def test_a_released_migration_is_frozen_but_for_its_types() -> None:
-    """It must make tomorrow what it makes today, so of our modules it may import column types alone."""
+    """Its result must never change, so of our modules it may import column types only."""
     paths = list((HERE / "versions").glob("v*.py"))
     assert paths
     for path in paths:

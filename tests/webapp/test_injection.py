@@ -1,4 +1,4 @@
-"""What a stranger named, the page shows as text: no markup, no script, no address comes of it."""
+"""Untrusted names are shown as text: they produce no markup, script or URL."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -48,7 +48,7 @@ def write_login(target: str, error: EngineError | None = None) -> str:
     scope = {"type": "http", "method": "GET", "scheme": "http", "path": "/login", "headers": [], "query_string": b""}
     form = bytes(login._show_form(Request(scope), target, error).body).decode()
     start = form.index('name="form" value="')
-    return form[:start] + form[form.index(">", start) :]  # without the token, which is drawn anew each time
+    return form[:start] + form[form.index(">", start) :]  # without the random token
 
 
 WRITERS: dict[str, Callable[[str], str]] = {

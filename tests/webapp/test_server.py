@@ -1,4 +1,4 @@
-"""The server as it stands on a machine without accounts: what holds of the page, and what is kept out."""
+"""The server without accounts: headers of the page, and refused requests."""
 
 import json
 import socket

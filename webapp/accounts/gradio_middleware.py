@@ -23,6 +23,7 @@ from webapp.errors import WebCode
 
 MAX_KEPT = 20_000  # entries of each kind; the oldest are dropped first
 PATH_IN_STREAM = re.compile(rb'"path":\s*("(?:[^"\\]|\\.)*")')
+MAX_BODY = 8 * 1024 * 1024  # bytes of a request without upload
 
 
 class Kind(StrEnum):
@@ -93,9 +94,6 @@ def is_web_address(path: str) -> bool:
 def name_file(path: str) -> str:
     """Return the path under which a file is recorded, with links and dots resolved."""
     return str(Path(path).resolve())
-
-
-MAX_BODY = 8 * 1024 * 1024  # bytes of a request without upload
 
 
 class Rule(Enum):

@@ -21,30 +21,6 @@ from webapp.errors import WebCode
 __all__ = ["LOCAL", "SCOPE_KEY", "Role", "User", "find_user", "require_role"]
 
 SCOPE_KEY = "wayspeak.user"
-
-
-def find_user(request: Any) -> User:
-    """Return the user of a FastAPI or Gradio request; the local user without middleware, as on the command line."""
-    inner = getattr(request, "__dict__", {}).get("request", request)  # Gradio's own wrapper would copy the whole scope
-    scope = getattr(inner, "scope", None)
-    found = scope.get(SCOPE_KEY) if isinstance(scope, dict) else None
-    if isinstance(found, User):
-        return found
-    name = getattr(request, "__dict__", {}).get("username")
-    return LOCAL if name is None else User(str(name), Role.VIEWER)  # only the name is known: the lowest role
-
-
-def require_role(request: Any, role: Role) -> User:
-    """Return the user of a request; raise NOT_ALLOWED if their role is too low."""
-    user = find_user(request)
-    if not user.may(role):
-        raise WebCode.NOT_ALLOWED(
-            f"This needs the role {role}, and {user.name} has {user.role}.",
-            "Ask an administrator: wayspeak users role.",
-        )
-    return user
-
-
 STATUS = {
     "BAD_ACCOUNT": 422,
     "BAD_CONSENT": 422,
@@ -84,6 +60,48 @@ STATUS = {
     "WEIGHTS_MISSING": 503,
 }
 OTHERWISE = 422  # the request is valid but cannot be fulfilled
+COOKIE = "wayspeak_session"
+API = "/api/v1"
+OPEN_PATHS = frozenset({"/login", "/healthz"})
+"""Paths that need no login; the login page contains its own style sheet."""
+SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+PAGE_POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data: blob:; media-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; "
+    "worker-src 'self' blob:; object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
+)
+"""What Gradio's page needs, and nothing from other hosts; its scripts are inline and generated there."""
+HEADERS = {
+    "Content-Security-Policy": PAGE_POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",  # with no referrer at all, browsers hide the origin of our own forms too
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
+}
+
+
+def find_user(request: Any) -> User:
+    """Return the user of a FastAPI or Gradio request; the local user without middleware, as on the command line."""
+    inner = getattr(request, "__dict__", {}).get("request", request)  # Gradio's own wrapper would copy the whole scope
+    scope = getattr(inner, "scope", None)
+    found = scope.get(SCOPE_KEY) if isinstance(scope, dict) else None
+    if isinstance(found, User):
+        return found
+    name = getattr(request, "__dict__", {}).get("username")
+    return LOCAL if name is None else User(str(name), Role.VIEWER)  # only the name is known: the lowest role
+
+
+def require_role(request: Any, role: Role) -> User:
+    """Return the user of a request; raise NOT_ALLOWED if their role is too low."""
+    user = find_user(request)
+    if not user.may(role):
+        raise WebCode.NOT_ALLOWED(
+            f"This needs the role {role}, and {user.name} has {user.role}.",
+            "Ask an administrator: wayspeak users role.",
+        )
+    return user
 
 
 _log = logging.getLogger(__name__)
@@ -109,28 +127,6 @@ def answer_error(request: Request, error: Exception) -> JsonError:
     return JsonError(
         WebCode.INTERNAL_ERROR("Something went wrong inside Wayspeak.", "Try again; the terminal shows the cause.")
     )
-
-
-COOKIE = "wayspeak_session"
-API = "/api/v1"
-OPEN_PATHS = frozenset({"/login", "/healthz"})
-"""Paths that need no login; the login page contains its own style sheet."""
-SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
-PAGE_POLICY = (
-    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
-    "img-src 'self' data: blob:; media-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; "
-    "worker-src 'self' blob:; object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
-)
-"""What Gradio's page needs, and nothing from other hosts; its scripts are inline and generated there."""
-HEADERS = {
-    "Content-Security-Policy": PAGE_POLICY,
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "same-origin",  # with no referrer at all, browsers hide the origin of our own forms too
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
-}
 
 
 class AuthMiddleware:

@@ -26,6 +26,13 @@ from webapp.errors import WebCode
 WINDOW = timedelta(minutes=5)
 MAX_BY_NAME = 5
 MAX_BY_ADDRESS = 30
+SESSION = timedelta(hours=12)
+IDLE = timedelta(hours=2)
+SEEN_EVERY = timedelta(minutes=1)  # how often the last use of a session is recorded at most
+MIN_PASSWORD, MAX_PASSWORD = 12, 256
+NAME = re.compile(r"[a-z0-9][a-z0-9._@-]{0,63}")
+KEY_PREFIX = "wsk_"
+_HASHER = PasswordHasher()  # argon2id with the library's parameters: RFC 9106, low memory
 
 
 def admit_login(connection: Connection, name: str, address: str, now: datetime) -> None:
@@ -51,15 +58,6 @@ def clear_failures(connection: Connection, name: str, address: str) -> None:
 
 def _subject(kind: str, text: str) -> str:
     return hashlib.sha256(f"{kind}:{text}".encode("utf-8", "surrogateescape")).hexdigest()
-
-
-SESSION = timedelta(hours=12)
-IDLE = timedelta(hours=2)
-SEEN_EVERY = timedelta(minutes=1)  # how often the last use of a session is recorded at most
-MIN_PASSWORD, MAX_PASSWORD = 12, 256
-NAME = re.compile(r"[a-z0-9][a-z0-9._@-]{0,63}")
-KEY_PREFIX = "wsk_"
-_HASHER = PasswordHasher()  # argon2id with the library's parameters: RFC 9106, low memory
 
 
 def _now() -> datetime:

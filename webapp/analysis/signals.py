@@ -21,6 +21,11 @@ if TYPE_CHECKING:  # the page's process needs neither torch nor the networks
 
 STEPS_PER_FRAME = 4
 BANDS_HZ = (60.0, 7600.0)  # lower and upper edge of the mel bands
+STEP_S = 0.2
+AROUND_S = 2.0  # s; windows centred this close count: 6 s, as when the gate's thresholds were measured
+NO_SPEAKER = -1
+Turn = tuple[float, float]
+"""Start and end in seconds."""
 
 
 class Gate(StrEnum):
@@ -105,13 +110,6 @@ class Traces:
 def _split_steps(rows: np.ndarray) -> np.ndarray:
     """(T, 4 B) with the steps of a frame concatenated to (4 T, B) float16."""
     return rows.reshape(len(rows) * STEPS_PER_FRAME, -1).astype(np.float16)
-
-
-STEP_S = 0.2
-AROUND_S = 2.0  # s; windows centred this close count: 6 s, as when the gate's thresholds were measured
-NO_SPEAKER = -1
-Turn = tuple[float, float]
-"""Start and end in seconds."""
 
 
 def find_turns(

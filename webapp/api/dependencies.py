@@ -18,7 +18,7 @@ KEY = HTTPBearer(auto_error=False, description="A key of `wayspeak users key add
 """For the schema only: the middleware in front of all routes has read the key already."""
 
 
-def _ask(role: Role) -> Callable[[Request], User]:
+def _require(role: Role) -> Callable[[Request], User]:
     def enter(request: Request) -> User:
         return require_role(request, role)
 
@@ -26,7 +26,7 @@ def _ask(role: Role) -> Callable[[Request], User]:
 
 
 def _needs(role: Role) -> Any:
-    return Depends(_ask(role))
+    return Depends(_require(role))
 
 
 AnyUser = Annotated[User, _needs(Role.VIEWER)]

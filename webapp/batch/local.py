@@ -138,7 +138,7 @@ def extract_item(
     except EngineError as error:
         return make_error_row(source, name, sha256, JobError.of(error))
     except Exception as error:
-        return make_error_row(source, name, sha256, _tell_accident(source, error))
+        return make_error_row(source, name, sha256, _describe_failure(source, error))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -150,10 +150,10 @@ def score_item(source: Source, features: "ClipFeatures | BatchRow", engine: "Eng
     try:
         return make_row(source, engine.judge(features))
     except Exception as error:
-        return make_error_row(source, features.name, features.sha256, _tell_accident(source, error))
+        return make_error_row(source, features.name, features.sha256, _describe_failure(source, error))
 
 
-def _tell_accident(source: Source, error: Exception) -> JobError:
+def _describe_failure(source: Source, error: Exception) -> JobError:
     _log.error("%s could not be examined", source.written, exc_info=error)
     return JobError.of(
         WebCode.INTERNAL_ERROR("Something went wrong inside Wayspeak.", "Try again; the log shows the cause.")

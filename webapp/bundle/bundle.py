@@ -25,6 +25,35 @@ from webapp.templates import render
 from webapp.views.plots import plot_curve, plot_curves, plot_timeline
 
 COLUMNS = ("file", "sha256", "face", "start_s", "end_s", "score", "offset_s")
+DRAW = (
+    "for (const box of document.querySelectorAll('[data-figure]')) {"
+    " const figure = JSON.parse(document.getElementById(box.dataset.figure).textContent);"
+    " Plotly.newPlot(box, figure.data, figure.layout, {displaylogo: false, responsive: true}); }"
+)
+README = """An evidence bundle of Wayspeak. It states what was measured in one file, never whether that file is genuine.
+
+report.html       the printable report, without scripts and network access
+result.json       the result as JSON, as `wayspeak analyse --json` writes it
+{optional}windows.csv       the timeline of every face
+figures.html      the plots, without network access
+exhibit.json      name, size, SHA-256 and source of the original, and the calibration in force
+environment.json  versions of all programs, SHA-256 of all weights
+models/           model cards with known weaknesses
+manifest.sha256   the SHA-256 of every file here; `sha256sum -c manifest.sha256` reads it
+signature.ed25519 the signature of that list, with the key in public-key.ed25519
+
+The original file is not in the bundle. To identify it, compare its SHA-256 with the one in exhibit.json.
+
+To check the bundle, with Python 3.10 or newer and nothing else:
+
+    python verify.py BUNDLE.zip --fingerprint {fingerprint}
+
+Take verify.py from Wayspeak, or run `wayspeak verify-bundle BUNDLE.zip`: a bundle must not vouch for itself.
+The signature shows that the installation that holds the key wrote the bundle, and that nothing was changed since.
+It does not show that what it says is right, nor who runs that installation: ask them for the fingerprint.
+"""
+SPEAKERS = "speakers.json     speaker search and verification\n"
+PHONEMES = "phonemes.json     which phonemes should close or round the lips, and whether they did: no verdict\n"
 
 
 def to_windows_csv(analysis: Analysis) -> str:
@@ -40,13 +69,6 @@ def to_windows_csv(analysis: Analysis) -> str:
             values = [f"{figure:.{n}f}" for figure, n in zip(figures, places, strict=True)]
             writer.writerow([*clip, track.id + 1, *values])
     return stream.getvalue()
-
-
-DRAW = (
-    "for (const box of document.querySelectorAll('[data-figure]')) {"
-    " const figure = JSON.parse(document.getElementById(box.dataset.figure).textContent);"
-    " Plotly.newPlot(box, figure.data, figure.layout, {displaylogo: false, responsive: true}); }"
-)
 
 
 def render_plots(analysis: Analysis) -> str:
@@ -94,32 +116,6 @@ def _write_figures(track: TrackReport, analysis: Analysis) -> dict[str, Markup]:
 
 def _hash(script: str) -> str:
     return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-
-
-README = """An evidence bundle of Wayspeak. It states what was measured in one file, never whether that file is genuine.
-
-report.html       the printable report, without scripts and network access
-result.json       the result as JSON, as `wayspeak analyse --json` writes it
-{optional}windows.csv       the timeline of every face
-figures.html      the plots, without network access
-exhibit.json      name, size, SHA-256 and source of the original, and the calibration in force
-environment.json  versions of all programs, SHA-256 of all weights
-models/           model cards with known weaknesses
-manifest.sha256   the SHA-256 of every file here; `sha256sum -c manifest.sha256` reads it
-signature.ed25519 the signature of that list, with the key in public-key.ed25519
-
-The original file is not in the bundle. To identify it, compare its SHA-256 with the one in exhibit.json.
-
-To check the bundle, with Python 3.10 or newer and nothing else:
-
-    python verify.py BUNDLE.zip --fingerprint {fingerprint}
-
-Take verify.py from Wayspeak, or run `wayspeak verify-bundle BUNDLE.zip`: a bundle must not vouch for itself.
-The signature shows that the installation that holds the key wrote the bundle, and that nothing was changed since.
-It does not show that what it says is right, nor who runs that installation: ask them for the fingerprint.
-"""
-SPEAKERS = "speakers.json     whose way of speaking it is\n"
-PHONEMES = "phonemes.json     which phonemes should close or round the lips, and whether they did: no verdict\n"
 
 
 def write_bundle(contents: BundleContents, path: Path, key: SigningKey) -> None:

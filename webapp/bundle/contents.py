@@ -74,7 +74,7 @@ def collect_contents(store: JobStore, job_id: str) -> BundleContents:
         result=(folder / folders.RESULT).read_text("utf-8"),
         finished_at=job.finished_at or job.created_at,
         speakers=store.read_speakers(job_id),
-        speaker_lines=tuple(_tell_speakers(found)),
+        speaker_lines=tuple(_describe_speakers(found)),
         thumbnails=pictures,
         calibrations={one.id: to_json(one) for one in _find_calibrations(_list_used(found), store)},
         origin=json.loads(origin.read_text("utf-8")) if origin.exists() else None,
@@ -85,7 +85,7 @@ def collect_contents(store: JobStore, job_id: str) -> BundleContents:
     )
 
 
-def _tell_speakers(found: AnalysisResult) -> Iterator[str]:
+def _describe_speakers(found: AnalysisResult) -> Iterator[str]:
     if found.speakers_error is not None:
         yield f"{found.speakers_error.message} {found.speakers_error.hint}"
         return

@@ -24,6 +24,7 @@ STRAY_S = 3600.0  # minimum age of a folder without a job: a new file is copied 
 _OURS = re.compile(r"[0-9a-f]{32}(\.[a-z0-9]+)?")  # temporary file of a fetch
 
 _log = logging.getLogger(__name__)
+WAIT_S = 10.0  # wait for readers of the table
 
 
 def sweep(store: JobStore, now: float | None = None) -> int:
@@ -53,9 +54,6 @@ def clean_folder(folder: Path) -> None:
                 shutil.rmtree(path, ignore_errors=True)
             else:
                 path.unlink(missing_ok=True)
-
-
-WAIT_S = 10.0  # wait for readers of the table
 
 
 def erase_from_jobs(store: JobStore, gone: Forgotten) -> int:

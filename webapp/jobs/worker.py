@@ -33,6 +33,10 @@ SHARES = {
     "search": (0.98, 1.0),
 }
 """Start and end of each step on a scale from 0 to 1; an uploaded file starts at its reading."""
+BEAT_S = 1.0  # between lease renewals, which also report a cancellation
+POLL_S = 0.3  # between queries for a job
+SWEEP_S = 600.0  # between cleanups
+NO_MEMORY = ("MemoryError", "OutOfMemoryError")  # the second is torch's
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +53,6 @@ def measure_progress(name: str, completed: int, total: int) -> Progress:
     done = min(completed / total, 1.0) if total > 0 else 0.0
     return Progress(name, begin + (end - begin) * done)
 
-
-BEAT_S = 1.0  # between lease renewals, which also report a cancellation
-POLL_S = 0.3  # between queries for a job
-SWEEP_S = 600.0  # between cleanups
-NO_MEMORY = ("MemoryError", "OutOfMemoryError")  # the second is torch's
 
 _log = logging.getLogger(__name__)
 

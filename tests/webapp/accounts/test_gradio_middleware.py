@@ -1,4 +1,4 @@
-"""Gradio's routes: what the page needs is listed, and everything else is closed."""
+"""Gradio's routes: an allow-list, everything else is closed."""
 
 import re
 import tomllib
@@ -77,7 +77,7 @@ def client(app: FastAPI) -> Iterator[TestClient]:
 
 
 def request(client: TestClient, method: str, path: str) -> tuple[int, str]:
-    """Status and error code of the answer, each parameter of the path filled in."""
+    """Return status and error code of the response, with path parameters filled in."""
     answer = client.request(method, re.sub(r"\{[^}]*\}", "1", path), headers={"Origin": served.ADDRESS})
     is_json = answer.headers.get("content-type") == "application/json"
     error = answer.json().get("error") if is_json and answer.content else None

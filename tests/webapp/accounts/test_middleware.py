@@ -230,7 +230,7 @@ def test_an_upload_is_whose_it_is(ada: TestClient, bob: TestClient) -> None:
     folder, name = path.rsplit("/", 1)
     assert bob.get(f"/gradio_api/file={folder}/./{name}").status_code == 404
     assert join(bob, path, "visit-of-bob").status_code == 404  # type: ignore[attr-defined]
-    assert upload(bob, b"of ada") == path  # who has the same file has the same place
+    assert upload(bob, b"of ada") == path  # the same file has the same path
     assert bob.get(f"/gradio_api/file={path}").content == b"of ada"
 
 

@@ -1,4 +1,4 @@
-"""Accounts: what is kept, who comes in, who is kept out and for how long."""
+"""Account store: accounts, logins, locks, sessions and keys."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +23,7 @@ PASSWORD = "a sentence of mine"
 
 
 class Clock:
-    """A clock that is set by hand."""
+    """Clock set by the test."""
 
     def __init__(self) -> None:
         self.now = datetime(2026, 1, 1, tzinfo=UTC)
@@ -40,12 +40,12 @@ HASHER = accounts_store._HASHER
 
 @pytest.fixture(autouse=True)
 def _cheap_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The real ones take 64 MiB each, for good reason."""
+    """Use cheap hashes; the real ones take 64 MiB each."""
     monkeypatch.setattr(accounts_store, "_HASHER", PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
 
 
 def test_a_password_costs_whoever_guesses() -> None:
-    """OWASP's least for argon2id: 19 MiB and two passes."""
+    """OWASP's minimum for argon2id: 19 MiB and two passes."""
     assert HASHER.type.name == "ID" and HASHER.memory_cost >= 19 * 1024 and HASHER.time_cost >= 2
 
 

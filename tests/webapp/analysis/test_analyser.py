@@ -1,6 +1,8 @@
-"""One look at a file answers both questions; what the second lacks never holds up the first."""
+"""Features are extracted once for all results; a missing speaker result never blocks the consistency result."""
 
+import gc
 import json
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,12 +18,12 @@ from engine.pipeline import Engine
 from engine.reports.json import to_json, write_json
 from engine.settings import Settings
 from engine.style.embedder import Nature
-from engine.types import Clip, DynamicEmbedding, Model, Reason, Status
+from engine.types import Clip, DynamicEmbedding, Mode, Model, Reason, Status
 from gallery_db.database import FILE, FOLDER
 from gallery_db.gallery import Gallery
 from gallery_db.records import SearchReason
 from tests.clips import Film, write_clip
-from tests.fakes import FakeNets, FakeVoice, make_clip, make_expert, make_mouth, make_voice
+from tests.fakes import FakeEngine, FakeNets, FakeVoice, make_clip, make_expert, make_mouth, make_voice
 from tests.gallery_db.planted import RECIPE, draw_person, embed, enrol_people, make_consent, make_samples
 from tests.raising import raises
 from webapp.analysis.analyser import Analyser, AnalysisResult, Engines
@@ -36,7 +38,7 @@ Examine = Callable[..., AnalysisResult]
 
 
 class PlantedEmbedder:
-    """Every face moves as the planted person 1 does; one that is seen for less than a second is not embedded."""
+    """Embed every face as planted person 1, except those visible for less than a second."""
 
     recipe, nature = RECIPE, Nature(0.0, 1.0, 1.0)
 
@@ -45,7 +47,7 @@ class PlantedEmbedder:
 
 
 class CountingExtractor(FeatureExtractor):
-    """Counts how often a file is looked at."""
+    """Count feature extractions."""
 
     extractions = 0
 
@@ -61,7 +63,7 @@ def data_dir(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def examine(monkeypatch: pytest.MonkeyPatch, data_dir: Path) -> Examine:
-    """Examine a drawn clip; by default one face and its own voice."""
+    """Analyse a drawn clip; by default one face and its own voice."""
     CountingExtractor.extractions = 0
 
     def run(
@@ -204,3 +206,47 @@ def test_the_real_one_gives_what_the_command_line_gives(data_dir: Path, tmp_path
     assert found.speakers_error is not None and found.speakers_error.code == "NOBODY_SEEN"
     with raises(Code.UNREADABLE_VIDEO):
         analyser.analyse(tmp_path / "gone.bin", "gone.mp4", AnalysisRequest())
+
+
+LARGE, PAPER = Method(Model.AVHUBERT_LARGE), Method(Model.AVHUBERT_LARGE, Mode.PAPER)
+
+
+def test_the_default_is_never_loaded_anew() -> None:
+    default = FakeEngine()
+    engines = Engines(default, lambda method: pytest.fail("loaded"))
+    assert engines.get(Method()) is default
+
+
+def test_each_is_loaded_when_first_asked_for_and_kept_until_another_is() -> None:
+    loaded: list[Method] = []
+    engines = Engines(FakeEngine(), lambda method: loaded.append(method) or FakeEngine())
+    for method in (LARGE, LARGE, Method(), LARGE, PAPER, LARGE):
+        engines.get(method)
+    assert loaded == [LARGE, PAPER, LARGE]
+
+
+def test_the_last_is_let_go_before_the_next_is_loaded() -> None:
+    alive: list[weakref.ref[FakeEngine]] = []
+
+    def load(method: Method) -> FakeEngine:
+        gc.collect()
+        assert not [engine for engine in alive if engine() is not None]
+        engine = FakeEngine()
+        alive.append(weakref.ref(engine))
+        return engine
+
+    engines = Engines(FakeEngine(), load)
+    engines.get(LARGE)
+    engines.get(PAPER)
+    assert len(alive) == 2
+
+
+def test_one_that_cannot_be_loaded_leaves_the_default_at_work() -> None:
+    def fail(method: Method) -> FakeEngine:
+        raise WeightsMissing("gone", "bring it")
+
+    engines = Engines(FakeEngine(), fail)
+    for _ in range(2):
+        with pytest.raises(WeightsMissing):
+            engines.get(LARGE)
+    assert engines.get(Method())

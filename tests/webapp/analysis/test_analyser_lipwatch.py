@@ -1,4 +1,4 @@
-"""Speech sounds on a job's way: asked for, recognised, kept in its folder, read back; refused without harm."""
+"""Lip closures of a job: requested, recognised, stored in its folder, read back; errors do no harm."""
 
 import json
 from dataclasses import replace

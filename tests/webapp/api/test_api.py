@@ -1,4 +1,4 @@
-"""The API on a machine without accounts: jobs from both ways in to the bundle, speakers from enrolment to receipt."""
+"""The API without accounts: jobs from submission to bundle, speakers from enrolment to erasure receipt."""
 
 import json
 from collections.abc import Iterator
@@ -37,7 +37,7 @@ def settings(tmp_path: Path) -> Settings:
 
 @pytest.fixture(scope="module")
 def page() -> gr.Blocks:
-    """Nothing is asked of it here, so one does for all."""
+    """One page for all tests, which send no request to it."""
     return served.make_page()
 
 
@@ -58,7 +58,7 @@ def job(settings: Settings, tmp_path: Path) -> Job:
 
 
 def make_clip(face: int, digit: str) -> FaceEmbedding:
-    """A clip of somebody who moves nearly, and never quite, as in their others."""
+    """Make a clip of a speaker with similar, never identical motion."""
     seen = make_sighting(face)
     vector = seen.embedding.vector.copy()
     vector[int(digit)] += 0.2

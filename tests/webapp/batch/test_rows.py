@@ -1,4 +1,4 @@
-"""A row for each item, whatever happens to it; the same rows from wherever; nothing looked at twice."""
+"""One row per item, also for failures; the same rows from every runner; no item is analysed twice."""
 
 import csv
 import io
@@ -42,7 +42,7 @@ def make_calibrated(score: float = 0.5) -> Analysis:
 
 
 class FakeRunner:
-    """Says of each file what its bytes say, and counts."""
+    """Return the row that a file's content names, and count the calls."""
 
     def __init__(self, version: Version | None = None):
         self.version = version or Version(make_analysis().recipe, None)

@@ -1,4 +1,4 @@
-"""What a batch is about: files, folders and lists, in the order given."""
+"""Items of a batch: files, folders and lists, in the given order."""
 
 from pathlib import Path
 

@@ -15,7 +15,7 @@ PNG = bytes.fromhex(
 
 
 def make_contents(folder: Path, name: str = "drawn.mp4") -> BundleContents:
-    """Two faces, one with a second opinion; a search, a calibration, a card, and a link that it came from."""
+    """Make contents with two faces, a second model score, a search, a calibration, a card and a source link."""
     analysis = make_analysis(replace(make_report(0.61, 2), second=make_second()), make_report(0.2, -3), name=name)
     thumbnail = folder / "0.png"
     thumbnail.write_bytes(PNG)

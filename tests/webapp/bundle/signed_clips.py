@@ -1,4 +1,4 @@
-"""A picture-sound file that is signed as a camera would: Content Credentials with keys made for the test."""
+"""A video signed like a camera's: Content Credentials with test keys."""
 
 import io
 import json
@@ -21,7 +21,7 @@ CLAIM = {
 
 
 def sign_clip(clip: bytes, kind: str = "video/mp4", signer: str = "A tester") -> bytes:
-    """Give the clip with credentials that hold."""
+    """Return the clip with valid credentials."""
     root_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     root = _certify("A root", root_key, "A root", root_key, True)
     chain = _certify(signer, key, "A root", root_key, False) + root
@@ -36,7 +36,7 @@ def sign_clip(clip: bytes, kind: str = "video/mp4", signer: str = "A tester") ->
 def _certify(
     name: str, key: ec.EllipticCurvePrivateKey, by: str, with_key: ec.EllipticCurvePrivateKey, is_root: bool
 ) -> bytes:
-    """A certificate as C2PA wants it, in PEM."""
+    """Return a certificate for C2PA as PEM."""
     now = datetime.now(UTC)
     usage = dict.fromkeys(
         ("content_commitment", "key_encipherment", "data_encipherment", "key_agreement", "encipher_only",

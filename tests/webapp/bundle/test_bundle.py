@@ -1,4 +1,4 @@
-"""What is handed on: complete, the same each time, escaped, and without any way out to the network."""
+"""The bundle is complete, reproducible and escaped, and its pages send no request."""
 
 import json
 import random

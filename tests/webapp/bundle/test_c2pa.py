@@ -1,4 +1,4 @@
-"""Content Credentials: none, valid and invalid are told apart by a process that can reach nothing but the file."""
+"""A confined process distinguishes missing, valid and invalid Content Credentials."""
 
 import json
 import sys
@@ -28,7 +28,7 @@ def test_credentials_that_hold_and_that_do_not(plain: Path, tmp_path: Path) -> N
     found = examine_credentials(tmp_path / "signed.mp4")
     assert (found.state, found.signer, found.generator) == (CredentialState.VALID, "A <tester>", "test camera")
     assert "not that the content is true" in found.text and "Signed by: A <tester>." in found.text
-    at = signed.index(b"mdat") + 100  # within pictures or sound
+    at = signed.index(b"mdat") + 100  # within the media data
     (tmp_path / "changed.mp4").write_bytes(signed[:at] + bytes([signed[at] ^ 1]) + signed[at + 1 :])
     changed = examine_credentials(tmp_path / "changed.mp4")
     assert changed.state is CredentialState.INVALID and "do not hold" in changed.text

@@ -1,4 +1,4 @@
-"""The signing key: made once, kept private, never replaced in silence."""
+"""The signing key is created once, stays private, and is never replaced silently."""
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path

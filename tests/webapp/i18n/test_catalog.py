@@ -1,4 +1,4 @@
-"""The words of the page in every language: none lacking, none left over, none that promises what is not known."""
+"""Translations of the page: none missing, none unused, none that claims too much."""
 
 import ast
 import importlib
@@ -43,7 +43,7 @@ ALL_TITLES = [
     for second in (None, *Model)
     if second != model
 ]
-ELSEWHERE: dict[str, Iterable[str]] = {  # what a call says that its own file does not spell out
+ELSEWHERE: dict[str, Iterable[str]] = {  # texts of expressions that are not literals of the file
     "verbal.template": (verbal_scale.STRENGTH, verbal_scale.NO_STRENGTH),
     "verbal.likelier": [text for pair in verbal_scale.HYPOTHESES.values() for text in (pair.first, pair.second)],
     "verbal.other": [text for pair in verbal_scale.HYPOTHESES.values() for text in (pair.first, pair.second)],
@@ -69,7 +69,7 @@ FORBIDDEN = re.compile(
 
 
 def list_texts(value: object) -> set[str]:
-    """Every text in nested tables; the keys of mappings are not said."""
+    """Return every text in nested tables, without the keys of mappings."""
     if isinstance(value, str):
         return {str(value)}
     if isinstance(value, Mapping):
@@ -78,7 +78,7 @@ def list_texts(value: object) -> set[str]:
 
 
 class Scope:
-    """One function, or the whole of a file, in which a name may stand for texts."""
+    """Scope of a function or module in which names are resolved to texts."""
 
     def __init__(self, node: ast.AST, module: ModuleType | SimpleNamespace):
         self.module = module
@@ -90,7 +90,7 @@ class Scope:
                 self.bindings += [(target, one.value, False) for target in one.targets]
 
     def resolve(self, node: ast.expr) -> set[str]:
-        """All texts that an expression may be; empty where that cannot be told."""
+        """Return all texts that an expression may evaluate to; empty if unknown."""
         match node:
             case ast.Constant(value=str(text)):
                 return {text}
@@ -119,7 +119,7 @@ class Scope:
         return found or list_texts(getattr(self.module, name, None))
 
     def _resolve_column(self, source: ast.expr, at: int) -> set[str]:
-        """What stands at a place of every row of a literal table."""
+        """Return the texts in one column of a literal table."""
         if isinstance(source, ast.Name):
             source = next((value for target, value, _ in self.bindings if ast.unparse(target) == source.id), source)
         if isinstance(source, ast.Call) and isinstance(source.func, ast.Attribute) and source.func.attr == "items":
@@ -129,13 +129,13 @@ class Scope:
 
 
 def list_calls(tree: ast.AST, names: set[str]) -> list[ast.expr]:
-    """First arguments of every call of these names."""
+    """Return the first argument of every call of these names."""
     calls = [one for one in ast.walk(tree) if isinstance(one, ast.Call) and one.args]
     return [one.args[0] for one in calls if isinstance(one.func, ast.Name) and one.func.id in names]
 
 
 def find_said(source: str, module: ModuleType | SimpleNamespace, names: set[str]) -> dict[str, set[str]]:
-    """Texts by the expression that says them."""
+    """Return the translated texts by expression."""
     tree = ast.parse(source)
     functions = [one for one in tree.body if isinstance(one, ast.FunctionDef | ast.ClassDef)]
     found: dict[str, set[str]] = {}
@@ -148,7 +148,7 @@ def find_said(source: str, module: ModuleType | SimpleNamespace, names: set[str]
 
 
 def find_all_said(names: set[str]) -> Iterator[tuple[str, str, set[str]]]:
-    """File, expression and texts of every call in the room of the page."""
+    """Yield file, expression and texts of every call in webapp."""
     for path in sorted((ROOT / "webapp").rglob("*.py")):
         source = path.read_text("utf-8")
         if path.parent.name == "i18n" or not re.search(r"\b(say|label)\(", source):
@@ -162,7 +162,7 @@ def find_all_said(names: set[str]) -> Iterator[tuple[str, str, set[str]]]:
 
 
 def find_said_by_template(source: str, names: set[str]) -> dict[str, set[str]]:
-    """Texts of a template by the argument that says them; none where that is not a literal."""
+    """Return the texts of a template by argument; empty if it is not a literal."""
     calls = [one for one in ENVIRONMENT.parse(source).find_all(nodes.Call) if isinstance(one.node, nodes.Name)]
     said = [one.args[0] for one in calls if one.node.name in names]
     return {repr(one): {one.value} if isinstance(one, nodes.Const) else set() for one in said}
@@ -202,7 +202,7 @@ def f(x, n):
     found = find_said(source, module, {"say", "label"})
     assert set().union(*found.values()) - set("efghij") == set("abcdklm")
     assert set("efghij") <= found["text"] and found["each"] == {"k"}
-    assert found["unknown(x)"] == set()  # noticed, so that it cannot slip by
+    assert found["unknown(x)"] == set()  # an unresolved call is reported
 
 
 def test_the_collector_sees_what_a_template_says() -> None:

@@ -1,6 +1,6 @@
 """A worker without networks, as a process: `python -m tests.webapp.jobs.fake_worker DATA_FOLDER`.
 
-What it does with a file is what the file's first word says.
+The first line of a file states what the worker does with it.
 """
 
 import argparse
@@ -24,7 +24,7 @@ STEP_S = 0.02
 
 
 class FakeAnalyser:
-    """Takes a file's word for what is to happen to it."""
+    """Do what the file's content states."""
 
     def analyse(
         self,
@@ -34,7 +34,7 @@ class FakeAnalyser:
         on_step: OnStep = lambda name, completed, total: None,
         sha256: str | None = None,
     ) -> AnalysisResult:
-        """`slow` takes its time, `poison` ends the process, `bad` is no video, `broken` meets a mistake of ours."""
+        """`slow` takes long, `poison` ends the process, `bad` is not a video, `broken` raises an unexpected error."""
         word = path.read_bytes().split()[0].decode()
         on_step("read", 1, 1)
         if word == "poison":

@@ -1,4 +1,4 @@
-"""Jobs to test with: files that are handed in, and what is found in them without any network."""
+"""Jobs for tests: submitted files, and results made without networks."""
 
 import hashlib
 from dataclasses import replace
@@ -23,7 +23,7 @@ START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
 class Clock:
-    """A clock that stands until it is turned."""
+    """Clock that stands still until turned."""
 
     def __init__(self) -> None:
         self.now = START
@@ -85,7 +85,7 @@ def make_traces() -> Traces:
 
 
 def make_result(name: str = "drawn.mp4") -> AnalysisResult:
-    """Two faces, one of them judged by a second model, and both answers."""
+    """Make a result with two faces, one scored by a second model, a search and a verification."""
     analysis = make_analysis(replace(make_report(0.4, 2), second=make_second()), make_report(None), name=name)
     pictures = [make_sighting(face).thumbnail for face in range(2)]
     tracks = tuple(replace(one, thumbnail=picture) for one, picture in zip(analysis.tracks, pictures, strict=True))

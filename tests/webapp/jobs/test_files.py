@@ -1,4 +1,4 @@
-"""What an examination leaves in a job's folder, and how it is read back; and what is taken from it again."""
+"""Result files of a job: written, read, erased."""
 
 import json
 from dataclasses import asdict, replace

@@ -1,4 +1,4 @@
-"""Jobs are handed in, found again, taken by one worker at a time, and end once."""
+"""Jobs are submitted, listed, leased by one worker at a time, and finished once."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Workers as real processes: killed, poisoned, orphaned; no job is lost, and none is done twice."""
+"""Real worker processes, killed, crashed and orphaned: no job is lost or done twice."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""What is too much is refused with a word of its own, and leaves neither a file nor a row."""
+"""Uploads over a limit are refused with their own code and leave neither a file nor a row."""
 
 import shutil
 import subprocess

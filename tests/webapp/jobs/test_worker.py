@@ -1,4 +1,4 @@
-"""What a worker does with a job: the answer, the error, the stop; within this process and without networks."""
+"""Results, errors and stops of a worker in this process, without networks."""
 
 import hashlib
 import logging

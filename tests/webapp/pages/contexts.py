@@ -1,4 +1,4 @@
-"""An app context with databases of its own, and jobs that are done without any network."""
+"""An app context with its own databases, and jobs finished without networks."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ def finish_job(
     owner: str = OWNER,
     batch: str | None = None,
 ) -> Job:
-    """Hand a job in and let a worker have done it."""
+    """Submit a job and store its result."""
     job = hand_in(context.jobs, folder, name, owner, question=question, batch=batch)
     taken = context.jobs.lease("worker")
     assert taken is not None and taken.id == job.id

@@ -1,4 +1,4 @@
-"""What the Analyse tab does: jobs are handed in, followed, and shown to whoever owns them."""
+"""Events of the Analyse tab: jobs are submitted, followed, and shown to their owners."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The page's wiring, unlaunched: how it is served, what may run at once, and words it must never say."""
+"""The page without server: launch settings, concurrency, and claims it must never make."""
 
 import json
 import os
@@ -61,7 +61,7 @@ def test_queue_is_bounded_and_closed_and_the_cache_ages(app: gr.Blocks) -> None:
 
 
 def test_nothing_heavy_runs_in_the_page(app: gr.Blocks) -> None:
-    """Engines are the workers'."""
+    """Only the workers load engines."""
     heavy = "('torch', 'engine.pipeline', 'engine.features.extractor')"
     code = f"import sys, webapp.cli.serve, webapp.pages.app; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
@@ -70,7 +70,7 @@ def test_nothing_heavy_runs_in_the_page(app: gr.Blocks) -> None:
 
 def test_telemetry_is_off(app: gr.Blocks) -> None:
     assert os.environ["GRADIO_ANALYTICS_ENABLED"] == "False"
-    assert os.environ["HF_HUB_DISABLE_TELEMETRY"] in ("1", "True")  # Gradio may write it anew
+    assert os.environ["HF_HUB_DISABLE_TELEMETRY"] in ("1", "True")  # Gradio may set it again
     assert app.analytics_enabled is False
 
 

@@ -1,4 +1,4 @@
-"""Many at once: links and uploads become one batch; no list can name a file of the server's."""
+"""Links and uploads become one batch; no list can name a file of the server."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What the Speakers tab does: look at clips, enrol with consent, tell who is there."""
+"""Events of the Speakers tab: analyse clips, enrol with consent, list speakers."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -28,7 +28,7 @@ FORM = ConsentForm("consent", "a test of the page", 30, "Grace", True)
 
 
 def see(person: int, clip: int, seconds: float = 12.0) -> AnalysisResult:
-    """One face of a person who is drawn by number."""
+    """Make a result with one face of a planted speaker."""
     name = f"{person}-{clip}.mp4"
     embedding = embed(draw_person(person), 10 * person + clip, seconds=seconds)
     face = replace(make_sighting(0, name), embedding=embedding, speech_s=seconds, sha256=f"{person:032x}{clip:032x}")

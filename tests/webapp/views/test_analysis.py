@@ -1,4 +1,4 @@
-"""The words of the page: complete, escaped, honest."""
+"""Rendered analyses are complete, escaped and make no false claim."""
 
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -18,7 +18,7 @@ MEAN = '<img src=x onerror="alert(1)">.mp4'
 
 
 class Tags(HTMLParser):
-    """Collects tags, so that escaping is judged as a browser would."""
+    """Collect tags as a browser parses them, to test escaping."""
 
     def __init__(self, html: str):
         super().__init__()

@@ -1,4 +1,4 @@
-"""What the page says of lips and speech sounds: behind a fold, beside chance, with its warnings."""
+"""Rendered lip closures: collapsed, compared with chance, with warnings."""
 
 import re
 
