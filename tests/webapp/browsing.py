@@ -138,7 +138,7 @@ def enrol(page: Page, name: str, clip: Path) -> None:
     page.fill("#ws-name input, #ws-name textarea", name)
     if not page.locator("#ws-told input").is_checked():
         page.click("#ws-do-enrol")
-        expect(page.get_by_text("Nobody has confirmed that the notice was shown")).to_be_visible()
+        expect(page.get_by_text("It is not confirmed that the notice was shown")).to_be_visible()
         page.click("#ws-basis input")
         page.get_by_role("option", name="research").click()
         page.fill("#ws-purpose input, #ws-purpose textarea", "a test of the page")

@@ -14,7 +14,7 @@ from starlette.testclient import TestClient
 from engine.reports.json import to_json, write_json
 from engine.settings import Settings
 from tests.fakes import make_analysis, make_report
-from tests.webapp.jobs.samples import hand_in, make_search, make_settings, make_sighting
+from tests.webapp.jobs.samples import make_search, make_settings, make_sighting, submit
 from webapp import server
 from webapp.accounts import store as accounts_store
 from webapp.accounts.middleware import find_user
@@ -70,7 +70,7 @@ def make_key(settings: Settings, name: str) -> dict[str, str]:
 def finish_job(settings: Settings, folder: Path, owner: str = "local", n_faces: int = 2) -> Job:
     """Return a finished job."""
     store = JobStore.open(settings)
-    hand_in(store, folder, "talk.mp4", owner, question=AnalysisRequest(reason="case 7"))
+    submit(store, folder, "talk.mp4", owner, question=AnalysisRequest(reason="case 7"))
     job = store.lease("worker")
     assert job is not None and job.owner == owner
     analysis = make_analysis(*(make_report(0.6, 1) for _ in range(n_faces)), name="talk.mp4")

@@ -59,7 +59,7 @@ def clean_folder(folder: Path) -> None:
 def erase_from_jobs(store: JobStore, gone: Forgotten) -> int:
     """Erase speakers from job folders and table, also from unused pages, and return the number of removed files.
 
-    It affects jobs that analysed an erased clip, whose results name an erased speaker, or that requested one by name.
+    It affects jobs that analysed an erased clip, found an erased speaker, or requested one by name.
     Jobs and uploaded clips stay: their owners delete them. A job that is querying the gallery may have found the
     speaker already, so it starts again.
     """

@@ -56,7 +56,7 @@ ERROR = TypeAdapter(JobError)
 
 @contextmanager
 def write_temporary(folder: Path, result: AnalysisResult) -> Iterator[Path]:
-    """Write all result files into a temporary folder; what is not moved out is deleted at the end."""
+    """Write all result files into a temporary folder; files left in it are deleted at the end."""
     place = Path(tempfile.mkdtemp(prefix=NEW, dir=folder))
     try:
         write_result(place, result)

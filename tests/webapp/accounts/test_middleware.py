@@ -1,4 +1,4 @@
-"""Accounts at the policy of the real server: who is not logged in gets nothing, and nobody gets what is another's."""
+"""Accounts on the real server: nothing without login, and no access to another user's data."""
 
 import json
 import re

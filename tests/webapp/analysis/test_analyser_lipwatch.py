@@ -20,7 +20,7 @@ from tests.engine.reports.test_lip_closures import make_report
 from tests.fakes import FakeNets, FakeVoice, make_clip, make_mouth, make_voice
 from tests.raising import raises
 from tests.webapp.analysis.test_analyser import Examine, data_dir, examine  # noqa: F401 - fixtures
-from tests.webapp.jobs.samples import hand_in, make_result, make_settings
+from tests.webapp.jobs.samples import make_result, make_settings, submit
 from tests.webapp.pages.contexts import finish_job, open_context
 from webapp.analysis.analyser import LipClosureChecker
 from webapp.analysis.records import AnalysisRequest, JobError
@@ -139,9 +139,9 @@ def test_a_damaged_table_is_told(tmp_path: Path) -> None:
 
 def test_the_question_is_kept_with_the_job_and_another_language_is_refused(tmp_path: Path) -> None:
     store = JobStore.open(make_settings(tmp_path))
-    job = hand_in(store, tmp_path, question=ENGLISH)
+    job = submit(store, tmp_path, question=ENGLISH)
     assert store.get(job.id).question.language == "en"
-    assert hand_in(store, tmp_path, "other.mp4").question.language is None
+    assert submit(store, tmp_path, "other.mp4").question.language is None
     store.close()
     with raises(Code.LANGUAGE_UNKNOWN):
         AnalysisRequest(language="ar")
@@ -151,7 +151,7 @@ def test_the_evidence_bundle_has_it_where_it_was_asked_for(tmp_path: Path) -> No
     key = open_key(tmp_path / "key")
     store = JobStore.open(make_settings(tmp_path))
     for articulations in (None, (make_report(),)):
-        hand_in(store, tmp_path)
+        submit(store, tmp_path)
         taken = store.lease("worker")
         assert taken is not None
         assert store.finish(taken.id, "worker", replace(make_result(), articulations=articulations))

@@ -45,7 +45,7 @@ def write_file(folder: Path, name: str = "clip.mp4", content: bytes = b"not deco
     return path
 
 
-def hand_in(store: JobStore, folder: Path, name: str = "clip.mp4", owner: str = "ada", **fields: object) -> Job:
+def submit(store: JobStore, folder: Path, name: str = "clip.mp4", owner: str = "ada", **fields: object) -> Job:
     question = fields.pop("question", AnalysisRequest())
     path = write_file(folder, name, name.encode())
     return store.enqueue(NewJob(owner, name, question, path, **fields))  # type: ignore[arg-type]

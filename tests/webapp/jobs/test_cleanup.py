@@ -14,7 +14,7 @@ import pytest
 from engine.settings import Settings
 from gallery_db.gallery import Gallery
 from tests.gallery_db.planted import make_consent, make_samples
-from tests.webapp.jobs.samples import hand_in, hash_bytes, make_result, make_search, make_settings, write_file
+from tests.webapp.jobs.samples import hash_bytes, make_result, make_search, make_settings, submit, write_file
 from webapp.analysis.analyser import AnalysisResult
 from webapp.analysis.records import AnalysisRequest
 from webapp.cli.main import main
@@ -165,7 +165,7 @@ def test_folders_without_a_job_go_when_they_are_old(store: JobStore) -> None:
 
 
 def test_jobs_that_have_ended_go_with_their_folders(store: JobStore, tmp_path: Path) -> None:
-    waits, runs, done, gone = (hand_in(store, tmp_path, f"{number}.mp4", f"owner {number}") for number in range(4))
+    waits, runs, done, gone = (submit(store, tmp_path, f"{number}.mp4", f"owner {number}") for number in range(4))
     for job in (waits, runs, done, gone):
         assert job.state == JobState.QUEUED
     assert store.lease("w1") is not None
@@ -177,7 +177,7 @@ def test_jobs_that_have_ended_go_with_their_folders(store: JobStore, tmp_path: P
 
 
 def test_what_is_half_done_goes_unless_its_job_is_open(store: JobStore, tmp_path: Path) -> None:
-    done, runs = hand_in(store, tmp_path, "a.mp4"), hand_in(store, tmp_path, "b.mp4")
+    done, runs = submit(store, tmp_path, "a.mp4"), submit(store, tmp_path, "b.mp4")
     assert [store.lease("w1"), store.lease("w1")] != [None, None]
     store.finish(done.id, "w1", make_result())
     for job in (done, runs):
@@ -191,7 +191,7 @@ def test_what_is_half_done_goes_unless_its_job_is_open(store: JobStore, tmp_path
 
 
 def test_a_job_that_waits_for_days_keeps_its_file(store: JobStore, tmp_path: Path) -> None:
-    job = hand_in(store, tmp_path)
+    job = submit(store, tmp_path)
     long_ago = time.time() - 30 * 86_400
     for path in (store.input(job.id), store.folder(job.id)):
         os.utime(path, (long_ago, long_ago))

@@ -16,7 +16,7 @@ from engine.fetch.fetch import FetchedMedia
 from engine.reports.json import to_json, write_json
 from engine.settings import MediaLimits
 from tests.raising import raises
-from tests.webapp.jobs.samples import Clock, hand_in, hash_bytes, make_result, make_settings, write_file
+from tests.webapp.jobs.samples import Clock, hash_bytes, make_result, make_settings, submit, write_file
 from webapp.analysis.records import AnalysisRequest
 from webapp.database import AppDatabase
 from webapp.errors import WebCode
@@ -59,7 +59,7 @@ def test_a_file_is_copied_under_a_name_of_ours_and_hashed(store: JobStore, tmp_p
 def test_what_can_never_be_analysed_is_refused_and_leaves_nothing(store: JobStore, tmp_path: Path) -> None:
     small = JobStore(store.database, replace(store.settings, limits=MediaLimits(max_bytes=10)))
     with raises(Code.FILE_TOO_LARGE):
-        hand_in(small, tmp_path, "a long name.mp4")
+        submit(small, tmp_path, "a long name.mp4")
     with raises(Code.UNREADABLE_VIDEO):
         store.enqueue(NewJob("ada", "gone.mp4", path=tmp_path / "gone.mp4"))
     assert store.list() == [] and not list(store.root.glob("*"))
@@ -87,9 +87,9 @@ def test_no_id_leads_elsewhere(store: JobStore, job_id: str) -> None:
 
 
 def test_jobs_are_listed_by_owner_state_text_and_batch(store: JobStore, tmp_path: Path) -> None:
-    first = hand_in(store, tmp_path, "Monday_100%.mp4")
-    second = hand_in(store, tmp_path, "tuesday.mp4", batch="b1")
-    third = hand_in(store, tmp_path, "monday.mp4", owner="ben")
+    first = submit(store, tmp_path, "Monday_100%.mp4")
+    second = submit(store, tmp_path, "tuesday.mp4", batch="b1")
+    third = submit(store, tmp_path, "monday.mp4", owner="ben")
     link = store.enqueue(NewJob("ben", "talk", url="https://example.org/watch"))
     store.cancel(second.id)
 
@@ -110,7 +110,7 @@ def test_jobs_are_listed_by_owner_state_text_and_batch(store: JobStore, tmp_path
 
 
 def test_a_job_is_taken_followed_and_done(store: JobStore, tmp_path: Path, clock: Clock) -> None:
-    job = hand_in(store, tmp_path)
+    job = submit(store, tmp_path)
     with raises(WebCode.JOB_NOT_DONE, match="QUEUED"):
         store.read_result(job.id)
     assert take(store) == job.id and store.lease("w2") is None
@@ -136,7 +136,7 @@ def test_a_job_is_taken_followed_and_done(store: JobStore, tmp_path: Path, clock
 
 
 def test_why_a_job_failed_is_kept(store: JobStore, tmp_path: Path) -> None:
-    job = hand_in(store, tmp_path)
+    job = submit(store, tmp_path)
     take(store)
     assert store.fail(job.id, "w1", Code.UNREADABLE_VIDEO("It is a text.", "Choose a video."))
     failed = store.get(job.id)
@@ -150,7 +150,7 @@ def test_why_a_job_failed_is_kept(store: JobStore, tmp_path: Path) -> None:
 
 
 def test_a_cancelled_job_stops_its_worker_and_keeps_no_result(store: JobStore, tmp_path: Path) -> None:
-    waiting, running = hand_in(store, tmp_path, "a.mp4", "ada"), hand_in(store, tmp_path, "b.mp4", "ben")
+    waiting, running = submit(store, tmp_path, "a.mp4", "ada"), submit(store, tmp_path, "b.mp4", "ben")
     assert take(store) == waiting.id
     for job in (waiting, running):
         assert store.cancel(job.id).state == JobState.CANCELLED
@@ -161,13 +161,13 @@ def test_a_cancelled_job_stops_its_worker_and_keeps_no_result(store: JobStore, t
 
 
 def test_what_has_ended_is_not_cancelled(store: JobStore, tmp_path: Path) -> None:
-    job = hand_in(store, tmp_path)
+    job = submit(store, tmp_path)
     store.finish(take(store), "w1", make_result())
     assert store.cancel(job.id).state == JobState.DONE
 
 
 def test_a_deleted_job_is_gone_whether_it_runs_or_not(store: JobStore, tmp_path: Path) -> None:
-    job = hand_in(store, tmp_path)
+    job = submit(store, tmp_path)
     take(store)
     store.delete(job.id)
     assert not store.folder(job.id).exists() and store.list() == []
@@ -180,7 +180,7 @@ def test_a_deleted_job_is_gone_whether_it_runs_or_not(store: JobStore, tmp_path:
 def test_a_lost_worker_s_job_is_taken_up_once_and_its_late_result_does_not_count(
     store: JobStore, tmp_path: Path, clock: Clock
 ) -> None:
-    job = hand_in(store, tmp_path)
+    job = submit(store, tmp_path)
     take(store, "slow")
     clock.turn(29)
     assert store.lease("other") is None and store.renew(job.id, "slow")
@@ -196,14 +196,14 @@ def test_a_lost_worker_s_job_is_taken_up_once_and_its_late_result_does_not_count
 
 
 def test_a_worker_that_was_only_slow_keeps_its_job(store: JobStore, tmp_path: Path, clock: Clock) -> None:
-    job = hand_in(store, tmp_path)
+    job = submit(store, tmp_path)
     take(store)
     clock.turn(100)  # a machine that slept
     assert store.renew(job.id, "w1") and store.lease("w2") is None and store.finish(job.id, "w1", make_result())
 
 
 def test_a_job_that_two_workers_were_lost_over_is_set_aside(store: JobStore, tmp_path: Path, clock: Clock) -> None:
-    poison, other = hand_in(store, tmp_path, "a.mp4"), hand_in(store, tmp_path, "b.mp4")
+    poison, other = submit(store, tmp_path, "a.mp4"), submit(store, tmp_path, "b.mp4")
     for worker in ("w1", "w2"):
         assert take(store, worker) == poison.id
         assert store.end_leases(worker) == 1 and store.end_leases(worker) == 1
@@ -214,7 +214,7 @@ def test_a_job_that_two_workers_were_lost_over_is_set_aside(store: JobStore, tmp
 
 
 def test_a_job_given_back_counts_no_try(store: JobStore, tmp_path: Path) -> None:
-    job = hand_in(store, tmp_path)
+    job = submit(store, tmp_path)
     for _ in range(3):
         take(store)
         assert store.release(job.id, "w1")
@@ -223,10 +223,10 @@ def test_a_job_given_back_counts_no_try(store: JobStore, tmp_path: Path) -> None
 
 def test_nobody_s_many_hold_up_another_s_one(store: JobStore, tmp_path: Path, clock: Clock) -> None:
     for number in range(4):
-        hand_in(store, tmp_path, f"ada{number}", "ada")
-    hand_in(store, tmp_path, "ben0", "ben")
-    hand_in(store, tmp_path, "cem0", "cem")
-    hand_in(store, tmp_path, "ben1", "ben")
+        submit(store, tmp_path, f"ada{number}", "ada")
+    submit(store, tmp_path, "ben0", "ben")
+    submit(store, tmp_path, "cem0", "cem")
+    submit(store, tmp_path, "ben1", "ben")
     order = []
     for _ in range(7):
         clock.turn(1)
@@ -238,17 +238,17 @@ def test_nobody_s_many_hold_up_another_s_one(store: JobStore, tmp_path: Path, cl
 
 
 def test_of_one_owner_so_many_run_at_once(store: JobStore, tmp_path: Path) -> None:
-    jobs = [hand_in(store, tmp_path, f"{number}.mp4") for number in range(3)]
+    jobs = [submit(store, tmp_path, f"{number}.mp4") for number in range(3)]
     assert [take(store, f"w{number}") for number in range(2)] == [job.id for job in jobs[:2]]
     assert store.lease("w3") is None
-    hand_in(store, tmp_path, "b.mp4", "ben")
+    submit(store, tmp_path, "b.mp4", "ben")
     assert store.get(take(store, "w3")).owner == "ben"
     store.finish(jobs[0].id, "w0", make_result())
     assert take(store, "w0") == jobs[2].id
 
 
 def test_the_same_file_is_asked_something_else(store: JobStore, tmp_path: Path) -> None:
-    first = hand_in(store, tmp_path, "a.mp4")
+    first = submit(store, tmp_path, "a.mp4")
     again = store.rerun(first.id, AnalysisRequest(speaker="Ada"))
     store.delete(first.id)
     assert (again.name, again.sha256, again.size_bytes, again.owner) == ("a.mp4", first.sha256, first.size_bytes, "ada")
@@ -281,7 +281,7 @@ def test_a_link_is_kept_until_its_file_is_fetched(store: JobStore, tmp_path: Pat
 
 
 def test_many_threads_never_get_the_same_job(store: JobStore, tmp_path: Path) -> None:
-    ids = {hand_in(store, tmp_path, f"{number}.mp4", f"owner {number}").id for number in range(12)}
+    ids = {submit(store, tmp_path, f"{number}.mp4", f"owner {number}").id for number in range(12)}
     taken: list[str] = []
 
     def work(worker: str) -> None:

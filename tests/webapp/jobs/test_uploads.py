@@ -11,7 +11,7 @@ import pytest
 
 from engine.settings import QueueLimits
 from tests.raising import raises
-from tests.webapp.jobs.samples import ANY_DISK, Clock, hand_in, make_result, make_settings
+from tests.webapp.jobs.samples import ANY_DISK, Clock, make_result, make_settings, submit
 from webapp.analysis.records import AnalysisRequest
 from webapp.database import AppDatabase
 from webapp.errors import WebCode
@@ -40,48 +40,48 @@ def check_nothing_new(store: JobStore, n_jobs: int) -> None:
 def test_so_many_may_wait_of_each_and_of_batches_apart(database: AppDatabase, tmp_path: Path) -> None:
     store = make_store(database, tmp_path, max_queued=2, max_batch=3)
     for number in range(2):
-        hand_in(store, tmp_path, f"{number}.mp4")
+        submit(store, tmp_path, f"{number}.mp4")
     with raises(WebCode.QUEUE_FULL, match="2 of your jobs are waiting") as caught:
-        hand_in(store, tmp_path, "c.mp4")
+        submit(store, tmp_path, "c.mp4")
     assert caught.value.code == "QUEUE_FULL" and caught.value.hint
     for _ in range(3):
         store.enqueue(NewJob("ada", "x", url=URL, batch="b1"))
     with raises(WebCode.QUEUE_FULL, match="3 of your jobs"):
         store.enqueue(NewJob("ada", "x", url=URL, batch="b2"))
-    hand_in(store, tmp_path, "ben.mp4", "ben")
+    submit(store, tmp_path, "ben.mp4", "ben")
     check_nothing_new(store, 6)
     job = store.lease("w1")
     assert job is not None and job.batch is None
-    hand_in(store, tmp_path, "c.mp4")
+    submit(store, tmp_path, "c.mp4")
 
 
 def test_so_many_an_hour_where_that_is_limited(database: AppDatabase, tmp_path: Path) -> None:
     clock = Clock()
     store = make_store(database, tmp_path, clock, max_hourly=2)
     for _ in range(2):
-        hand_in(store, tmp_path)
+        submit(store, tmp_path)
         clock.turn(600)
     with raises(WebCode.QUOTA_USED, match="within an hour"):
-        hand_in(store, tmp_path)
+        submit(store, tmp_path)
     with raises(WebCode.QUOTA_USED):
         store.rerun(store.list()[0].id, AnalysisRequest())
     clock.turn(3600 - 1200)
-    hand_in(store, tmp_path)
+    submit(store, tmp_path)
     assert make_store(database, tmp_path).settings.queue.max_hourly is None
     check_nothing_new(store, 3)
 
 
 def test_so_many_bytes_of_each_until_they_delete(database: AppDatabase, tmp_path: Path) -> None:
     store = make_store(database, tmp_path, max_bytes=20)
-    first, _ = hand_in(store, tmp_path, "10bytes.mp"), hand_in(store, tmp_path, "9bytes.mp")
+    first, _ = submit(store, tmp_path, "10bytes.mp"), submit(store, tmp_path, "9bytes.mp")
     with raises(WebCode.QUOTA_USED, match="MB") as caught:
-        hand_in(store, tmp_path, "more.mp4")
+        submit(store, tmp_path, "more.mp4")
     assert caught.value.code == "QUOTA_USED"
     with raises(WebCode.QUOTA_USED):
         store.rerun(first.id, AnalysisRequest())
     store.enqueue(NewJob("ada", "a link", url=URL))
     store.delete(first.id)
-    hand_in(store, tmp_path, "more.mp4")
+    submit(store, tmp_path, "more.mp4")
     check_nothing_new(store, 3)
 
 
@@ -98,10 +98,10 @@ def test_some_of_the_disk_stays_free(
     disk = type(shutil.disk_usage("/"))(100, 100 - free, free)  # units of a byte: a disk of 100
     monkeypatch.setattr("shutil.disk_usage", lambda path: disk)
     if fits:
-        assert hand_in(store, tmp_path, "abc").size_bytes == 3
+        assert submit(store, tmp_path, "abc").size_bytes == 3
     else:
         with raises(WebCode.DISK_FULL) as caught:
-            hand_in(store, tmp_path, "abc")
+            submit(store, tmp_path, "abc")
         assert caught.value.code == "DISK_FULL" and "free" in caught.value.message
         check_nothing_new(store, 0)
 
@@ -146,11 +146,11 @@ def test_room_that_others_took_meanwhile_is_not_given_twice(
 
     def copy_slowly(source: Path, folder: Path) -> tuple[str, int]:
         monkeypatch.setattr(store._intake, "copy", copy)
-        hand_in(store, tmp_path, "quick.mp4")
+        submit(store, tmp_path, "quick.mp4")
         return copy(source, folder)
 
     monkeypatch.setattr(store._intake, "copy", copy_slowly)
     with raises(WebCode.QUEUE_FULL):
-        hand_in(store, tmp_path, "slow.mp4")
+        submit(store, tmp_path, "slow.mp4")
     check_nothing_new(store, 1)
     assert store.finish(str(getattr(store.lease("w"), "id", "")), "w", make_result())

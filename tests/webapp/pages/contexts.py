@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from gallery_db.gallery import Gallery
-from tests.webapp.jobs.samples import hand_in, make_result, make_settings
+from tests.webapp.jobs.samples import make_result, make_settings, submit
 from webapp.analysis.analyser import AnalysisResult
 from webapp.analysis.records import AnalysisRequest
 from webapp.context import AppContext
@@ -28,7 +28,7 @@ def finish_job(
     batch: str | None = None,
 ) -> Job:
     """Submit a job and store its result."""
-    job = hand_in(context.jobs, folder, name, owner, question=question, batch=batch)
+    job = submit(context.jobs, folder, name, owner, question=question, batch=batch)
     taken = context.jobs.lease("worker")
     assert taken is not None and taken.id == job.id
     assert context.jobs.finish(job.id, "worker", found or make_result(name))

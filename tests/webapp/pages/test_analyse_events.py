@@ -9,7 +9,7 @@ from sqlalchemy import update
 from engine.consistency.methods import Method
 from engine.errors import Code, EngineError
 from tests.gallery_db.planted import enrol_people
-from tests.webapp.jobs.samples import hand_in, make_result, write_file
+from tests.webapp.jobs.samples import make_result, submit, write_file
 from tests.webapp.pages.contexts import OWNER, finish_job
 from tests.webapp.views.test_analysis import MEAN, Tags
 from webapp.analysis.examples import EXAMPLES
@@ -69,14 +69,14 @@ def test_a_job_is_nobodys_but_its_owners(context: AppContext, tmp_path: Path) ->
 
 
 def test_the_batches_are_not_offered_one_by_one(context: AppContext, tmp_path: Path) -> None:
-    hand_in(context.jobs, tmp_path, owner=OWNER, batch="enrol-1")
+    submit(context.jobs, tmp_path, owner=OWNER, batch="enrol-1")
     assert analyse_events.list_recent(context, OWNER) == [] and analyse_events.list_open(context, OWNER) == []
 
 
 def test_a_job_is_told_at_every_stage(context: AppContext, tmp_path: Path) -> None:
-    job = hand_in(context.jobs, tmp_path, owner=OWNER)
+    job = submit(context.jobs, tmp_path, owner=OWNER)
     assert "Waiting for a free worker" in analyse_events.show_job(context, job)
-    second = hand_in(context.jobs, tmp_path, "b.mp4", OWNER)
+    second = submit(context.jobs, tmp_path, "b.mp4", OWNER)
     assert "one job comes before" in analyse_events.show_job(context, second)
     context.jobs.lease("w")
     context.jobs.renew(job.id, "w", "faces", 0.37)

@@ -9,7 +9,7 @@ from engine.calibration.files import read_record
 from engine.calibration.records import CalibrationStatus, Task
 from engine.errors import Code, EngineError
 from tests.fakes import make_analysis, make_report
-from tests.webapp.jobs.samples import hand_in, make_result
+from tests.webapp.jobs.samples import make_result, submit
 from tests.webapp.pages.contexts import OWNER, finish_job
 from tests.webapp.views.test_analysis import MEAN, Tags
 from webapp.context import AppContext
@@ -23,7 +23,7 @@ DRAFTS = Path(__file__).parents[3] / "docs" / "calibration-drafts"
 
 def test_the_history_tells_of_every_job_what_it_found(context: AppContext, tmp_path: Path) -> None:
     done = finish_job(context, tmp_path)
-    failed = hand_in(context.jobs, tmp_path, "bad.mp4", OWNER)
+    failed = submit(context.jobs, tmp_path, "bad.mp4", OWNER)
     context.jobs.lease("w")
     context.jobs.fail(failed.id, "w", Code.UNREADABLE_VIDEO("It is a text.", "Choose a video."))
     jobs = context.jobs.list(OWNER)
