@@ -132,5 +132,5 @@ def _join(address: str) -> None:
         ray.init(address, log_to_driver=False)
     except (OSError, RuntimeError, ValueError) as cause:
         raise WebCode.RAY_MISSING(
-            f"No Ray cluster runner at {address}: {cause}.", "Start one: ray start --head."
+            f"No Ray cluster answers at {address}: {cause}.", "Start one: ray start --head."
         ) from cause

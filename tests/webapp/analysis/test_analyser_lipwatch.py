@@ -164,13 +164,13 @@ def test_the_evidence_bundle_has_it_where_it_was_asked_for(tmp_path: Path) -> No
 
 
 def test_the_form_asks_for_it_only_where_it_is_ticked() -> None:
-    assert AnalyseForm(("a.mp4",)).pose().language is None
-    assert AnalyseForm(("a.mp4",), sounds=True).pose() == ENGLISH
+    assert AnalyseForm(("a.mp4",)).to_request().language is None
+    assert AnalyseForm(("a.mp4",), sounds=True).to_request() == ENGLISH
 
 
 def test_the_interface_takes_and_tells_the_language_and_no_other() -> None:
-    assert QuestionView(language="en").ask() == ENGLISH
-    assert QuestionView().ask().language is None
+    assert QuestionView(language="en").to_request() == ENGLISH
+    assert QuestionView().to_request().language is None
     with pytest.raises(ValidationError):
         QuestionView(language="ar")  # type: ignore[arg-type]
 

@@ -173,7 +173,7 @@ def test_a_database_that_is_busy_does_not_stop_the_work(
         raise EngineError("busy")
 
     job = hand_in(store, tmp_path, "good")
-    monkeypatch.setattr(store, "beat", fail)
+    monkeypatch.setattr(store, "renew", fail)
     monkeypatch.setattr(FakeAnalyser, "analyse", slowly(FakeAnalyser.analyse))
     with caplog.at_level(logging.WARNING):
         assert work(store) == 1
