@@ -7,20 +7,31 @@ import pytest
 
 from engine.datasets.manifest import Row
 from engine.evaluation.bench import (
+    CHIN_POINTS,
+    LIP_POINTS,
+    SHAPES,
+    Ablation,
     ConsistencyBenchmark,
     EvaluationOptions,
     Sides,
+    ablate,
     compare_at_zero_offset,
+    find_sound,
+    list_ablations,
+    measure_leading_silence,
     measure_sides,
+    trim_silence,
 )
 from engine.evaluation.consistency import ScoredRows, evaluate_planted, evaluate_scored_rows
 from engine.evaluation.measurements import MeasuredRow
 from engine.evaluation.trials import Trial, TrialClip
+from engine.faces.landmark_features import N_FEATURES
 from engine.features.extractor import FeatureExtractor
-from engine.models.compact import N_SPEECH
+from engine.models.compact import N_BANDS, N_SPEECH
 from engine.pipeline import Engine
-from engine.types import Mode
-from tests.fakes import JAW_COLUMN, FakeEncoder, FakeNets, FakeVoice, make_expert, make_mouth
+from engine.speech.filterbanks import filterbank_rows, log_mel
+from engine.types import SAMPLES_PER_FRAME, Encoded, Mode
+from tests.fakes import JAW_COLUMN, FakeEncoder, FakeNets, FakeVoice, make_expert, make_mouth, make_voice
 
 OPTIONS = EvaluationOptions(seconds=(2.0,), in_depth=True, first_s=(3.0, 30.0))
 
@@ -87,3 +98,126 @@ def test_several_networks_swap_voices_among_their_own_clips_alone(rows: list[Mea
     assert planted.n_clips == 4 and planted.within_1_frame_own is not None
     assert (planted.within_1_frame_own.within_1_frame or 0) > 0.9  # 17 frames late is beyond the search
     assert planted.hits.within_1_frame == 0.0  # they are late themselves
+
+
+def make_trial(silent: int = 0, after: int = 0, n_frames: int = 100) -> TrialClip:
+    mouth = make_mouth(n_frames, 3)
+    sound = make_voice(mouth)
+    sound[: silent * SAMPLES_PER_FRAME] = 0
+    sound[len(sound) - after * SAMPLES_PER_FRAME :] = 0
+    speech, lips = log_mel(sound), np.zeros((n_frames, -JAW_COLUMN), np.float32)
+    lips[:, JAW_COLUMN] = mouth
+    real = np.ones(n_frames, bool)
+    return TrialClip("a.mp4", "a", "lab", "a", lips, speech, real, FakeEncoder().encode(lips, speech), real)
+
+
+def test_silence_is_what_lies_below_the_published_threshold() -> None:
+    rng = np.random.default_rng(0)
+    for peak, is_silent in ((0.0002, True), (0.002, False)):
+        rows = log_mel(rng.uniform(-peak, peak, 20 * SAMPLES_PER_FRAME).astype(np.float32))
+        assert (find_sound(rows) == (0, 0)) == is_silent
+
+
+def test_rows_of_avhubert_tell_exact_silence_alone() -> None:
+    sound = make_voice(make_mouth(20, 1))
+    sound[: 6 * SAMPLES_PER_FRAME] = 0
+    assert find_sound(filterbank_rows(sound)) == (5, 20)  # the window of the step before reaches into the sound
+
+
+def test_both_ends_are_cut_from_face_and_sound() -> None:
+    clip = make_trial(silent=12, after=8)
+    assert measure_leading_silence(clip) == pytest.approx(0.44, abs=0.04)
+    cut = trim_silence(clip, FakeEncoder().encode)
+    assert cut is not None and cut.voiced is not None
+    assert len(cut.mask) == len(cut.lips) == len(cut.speech) == len(cut.voiced) == len(cut.encoded.lips)
+    assert 77 <= len(cut.mask) <= 80
+    assert np.array_equal(cut.speech, clip.speech[12 : 12 + len(cut.mask)])
+
+
+def test_a_clip_that_is_never_silent_stays_itself() -> None:
+    clip = make_trial()
+    assert trim_silence(clip, FakeEncoder().encode) is clip
+    assert measure_leading_silence(clip) == 0.0
+
+
+def test_too_little_sound_is_nothing() -> None:
+    assert trim_silence(make_trial(silent=80), FakeEncoder().encode) is None
+    silent = make_trial(silent=100)
+    assert trim_silence(silent, FakeEncoder().encode) is None
+    assert measure_leading_silence(silent) == 4.0
+
+
+OF_TIME = (Ablation.STILL, Ablation.SHUFFLED, Ablation.BACKWARDS, Ablation.ELSEWHERE)
+
+
+def keep(lips: np.ndarray, speech: np.ndarray) -> Encoded:
+    """An encoder that embeds nothing: the rows themselves are looked at."""
+    one = np.ones((len(lips), 1), np.float32)
+    return Encoded(0, one, one, one[:, 0], one[:, 0])
+
+
+def draw_clip(n_frames: int = 40, width: int = N_FEATURES) -> TrialClip:
+    rng = np.random.default_rng(1)
+    lips = rng.normal(size=(n_frames, width)).astype(np.float32)
+    speech = rng.normal(size=(n_frames, N_SPEECH)).astype(np.float32)
+    return TrialClip("a", "a", "", "a", lips, speech, np.ones(n_frames, bool), keep(lips, speech))
+
+
+def without(kind: Ablation) -> tuple[TrialClip, TrialClip]:
+    clip = draw_clip()
+    (changed,) = ablate([clip], kind, keep)
+    assert changed.lips.dtype == changed.speech.dtype == np.float32
+    return clip, changed
+
+
+def test_a_still_face_is_one_row() -> None:
+    clip, changed = without(Ablation.STILL)
+    assert np.ptp(changed.lips, axis=0).max() == 0 and np.array_equal(changed.speech, clip.speech)
+
+
+def test_frames_come_back_in_another_order() -> None:
+    clip, shuffled = without(Ablation.SHUFFLED)
+    assert not np.array_equal(shuffled.lips, clip.lips)
+    assert np.array_equal(np.sort(shuffled.lips[:, 0]), np.sort(clip.lips[:, 0]))
+    clip, backwards = without(Ablation.BACKWARDS)
+    assert np.array_equal(backwards.lips[::-1], clip.lips)
+
+
+def test_a_voice_of_another_time_is_the_same_voice() -> None:
+    clip, changed = without(Ablation.ELSEWHERE)
+    assert np.array_equal(changed.lips, clip.lips) and np.array_equal(changed.speech[20:], clip.speech[:20])
+
+
+@pytest.mark.parametrize(
+    ("kind", "gone"),
+    [
+        (Ablation.NO_LIPS, [LIP_POINTS]),
+        (Ablation.NO_CHIN, [CHIN_POINTS]),
+        (Ablation.NO_SHAPES, [SHAPES]),
+        (Ablation.ONLY_SHAPES, [LIP_POINTS, CHIN_POINTS]),
+    ],
+)
+def test_columns_of_a_part_stand_still_and_the_others_do_not(kind: Ablation, gone: list[slice]) -> None:
+    clip, changed = without(kind)
+    held = np.zeros(N_FEATURES, bool)
+    for columns in gone:
+        held[columns] = True
+    assert held.any() and not held.all()
+    assert np.ptp(changed.lips[:, held], axis=0).max() < 1e-6
+    assert np.array_equal(changed.lips[:, ~held], clip.lips[:, ~held])
+
+
+def test_loudness_and_what_is_left_without_it_make_the_sound() -> None:
+    clip, loud = without(Ablation.LOUDNESS)
+    steps = loud.speech.reshape(len(clip.speech), -1, N_BANDS)
+    assert np.ptp(steps, axis=2).max() < 1e-6
+    np.testing.assert_allclose(steps[:, :, 0], clip.speech.reshape(steps.shape).mean(axis=2), atol=1e-6)
+    _, rest = without(Ablation.NO_LOUDNESS)
+    np.testing.assert_allclose(rest.speech + loud.speech, clip.speech, atol=1e-6)
+
+
+def test_other_rows_have_time_and_no_parts() -> None:
+    clip = draw_clip(width=7)
+    assert list_ablations(clip) == OF_TIME and set(list_ablations(draw_clip())) == set(Ablation)
+    with pytest.raises(ValueError, match="blendshapes"):
+        ablate([clip], Ablation.NO_SHAPES, keep)
