@@ -33,7 +33,7 @@ from gallery_db.faiss_index import VectorIndex, build_snapshot
 from gallery_db.gallery import Gallery
 from gallery_db.records import Basis, Consent, NewSample
 from gallery_db.schema import GenerationRow, SpeakerRow, TemplateRow
-from gallery_db.search import REORDERED
+from gallery_db.search import MIN_CANDIDATES
 from gallery_db.templates import Generation
 from tests.gallery_db.servers import run_postgres
 
@@ -79,7 +79,7 @@ def draw_queries(vectors: np.ndarray, n_queries: int) -> np.ndarray:
 def prepare_index(vectors: np.ndarray) -> Searcher:
     """The index of the gallery, asked for as many as the gallery asks it for."""
     snapshot = build_snapshot(Generation("benchmark", 1), np.arange(len(vectors)), vectors, "cpu")
-    return lambda query: snapshot.search(query[None], REORDERED)[0][0][0]
+    return lambda query: snapshot.search(query[None], MIN_CANDIDATES)[0][0][0]
 
 
 def prepare_postgres(server: str, vectors: np.ndarray) -> Searcher:

@@ -1,4 +1,4 @@
-"""Who is enrolled: the database is the truth, FAISS is derived.
+"""Enrolled speakers: the database is authoritative, the FAISS index is derived from it.
 
 The records are in `gallery_db.records`; `from gallery_db.gallery import Gallery` opens one.
 """

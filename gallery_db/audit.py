@@ -1,8 +1,8 @@
-"""What was done, in a chain: each row holds the hash of the one before, so that no row changes unnoticed.
+"""Audit log as a hash chain: each row holds the hash of the previous one, so that changes are detected.
 
-A row names nobody. Its subject is a salted hash of the speaker's id, and the salt goes with the speaker: what is left
-after a forgetting leads back to nobody. Rows cut off the end leave a whole chain; whoever must exclude that notes the
-last hash elsewhere.
+A row contains no name. Its subject is a salted hash of the speaker's id, and the salt is deleted with the speaker: rows
+that remain after an erasure cannot be linked to a person. Rows removed from the end leave a valid chain; to exclude
+that, store the last hash elsewhere.
 """
 
 import hashlib
@@ -16,17 +16,17 @@ from sqlalchemy import Connection, insert, select
 
 from gallery_db.schema import AuditRow, SpeakerRow
 
-FIRST = "0" * 64  # what the first row follows
+FIRST = "0" * 64  # `previous` of the first row
 
 
 class Action(StrEnum):
-    """What there is to record."""
+    """Recorded action."""
 
     ENROL = "enrol"
     SEARCH = "search"
     VERIFY = "verify"
     FORGET = "forget"
-    EXPIRE = "expire"  # some samples of a speaker went with their consent
+    EXPIRE = "expire"  # some samples of a speaker were erased with their consent
     MERGE = "merge"
     UNMERGE = "unmerge"
     REASSIGN = "reassign"
@@ -40,12 +40,12 @@ class Action(StrEnum):
 
 
 def name_subject(speaker_id: int, salt: bytes) -> str:
-    """Give the id under which the audit knows a speaker: SHA-256 of salt and id."""
+    """Return the pseudonym of a speaker in the audit log: SHA-256 of salt and id."""
     return hashlib.sha256(salt + str(speaker_id).encode()).hexdigest()
 
 
 def find_subject(connection: Connection, speaker_id: int) -> str:
-    """Give the subject of a speaker who is there."""
+    """Return the pseudonym of an enrolled speaker."""
     salt = connection.execute(select(SpeakerRow.salt).where(SpeakerRow.id == speaker_id)).scalar_one()
     return name_subject(speaker_id, salt)
 
@@ -53,7 +53,7 @@ def find_subject(connection: Connection, speaker_id: int) -> str:
 def append(
     connection: Connection, action: Action, subject: str | None = None, detail: Mapping[str, Any] | None = None
 ) -> None:
-    """Add a row in the caller's transaction, which must be the one that writes."""
+    """Append a row in the caller's write transaction."""
     last = connection.execute(select(AuditRow.id, AuditRow.hash).order_by(AuditRow.id.desc()).limit(1)).one_or_none()
     number, previous = (last.id + 1, last.hash) if last else (1, FIRST)
     row = {
@@ -68,7 +68,7 @@ def append(
 
 
 def find_break(connection: Connection) -> int | None:
-    """Walk the chain and give the first row that does not belong; None where all do."""
+    """Return the number of the first row that breaks the chain, or None."""
     expected, previous = 1, FIRST
     for row in connection.execute(select(AuditRow.__table__).order_by(AuditRow.id)).mappings():
         if row["id"] != expected or row["previous"] != previous or row["hash"] != _seal(dict(row)):
@@ -78,8 +78,8 @@ def find_break(connection: Connection) -> int | None:
 
 
 def _seal(row: Mapping[str, Any]) -> str:
-    told = {key: row[key] for key in ("id", "action", "subject", "detail")} | {"at": row["at"].isoformat()}
-    return hashlib.sha256((row["previous"] + "|" + _write_canonical(told)).encode()).hexdigest()
+    content = {key: row[key] for key in ("id", "action", "subject", "detail")} | {"at": row["at"].isoformat()}
+    return hashlib.sha256((row["previous"] + "|" + _write_canonical(content)).encode()).hexdigest()
 
 
 def _write_canonical(value: Mapping[str, Any]) -> str:

@@ -1,7 +1,7 @@
-"""A gallery written whole into a file, and put back; SQLite's alone, since PostgreSQL brings its own.
+"""Back up and restore a SQLite gallery; PostgreSQL has its own tools.
 
-A backup remembers who has been forgotten since. So where the gallery it replaces can still be read, its forgettings are
-done again, its newer audit rows are kept, and no id it ever handed out is handed out anew.
+If the gallery that a backup replaces can still be read, its erasures are repeated on the backup, its newer audit rows
+are kept, and its ids are not reused.
 """
 
 import os
@@ -24,9 +24,9 @@ OWN_TOOLS = "Use pg_dump and pg_restore, or `wayspeak gallery export`."
 
 
 def write_backup(database: Database, path: Path) -> None:
-    """Write the gallery into a file, as it is at one moment, readable by this user alone."""
+    """Write a consistent copy of the gallery into a file that only this user can read."""
     if not database.is_sqlite:
-        raise GalleryError("A database server was asked for a backup into a file.", OWN_TOOLS)
+        raise GalleryError("A gallery on a database server cannot be backed up into a file.", OWN_TOOLS)
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         os.close(os.open(part, os.O_CREAT | os.O_EXCL, 0o600))
@@ -43,9 +43,9 @@ def write_backup(database: Database, path: Path) -> None:
 
 
 def restore_backup(path: Path, live: Path) -> int:
-    """Put a backup in the place of a gallery; gives how many speakers were forgotten again.
+    """Replace a gallery by a backup; return how many speakers were erased again.
 
-    FILE_REFUSED where it is no whole backup; GalleryNewer where it is of a newer version.
+    Raises FILE_REFUSED for a damaged backup, GalleryNewer for one of a newer version.
     """
     if not path.is_file():
         raise GalleryCode.FILE_REFUSED(f"There is no file {path}.", "Check the path.")
@@ -70,7 +70,7 @@ def restore_backup(path: Path, live: Path) -> int:
 
 
 def _copy(path: Path, part: Path) -> None:
-    """Copy a backup by SQLite itself, so that a log beside it is read too, and look whether it is whole."""
+    """Copy a backup with SQLite, so that its log is read too, and check its integrity."""
     os.close(os.open(part, os.O_CREAT | os.O_EXCL, 0o600))
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as source:
@@ -83,12 +83,12 @@ def _copy(path: Path, part: Path) -> None:
                 source.backup(target)
     except sqlite3.Error as cause:
         raise GalleryCode.FILE_REFUSED(
-            f"{path.name} is no backup of a gallery: {cause}.", "Choose another file."
+            f"{path.name} is not a backup of a gallery: {cause}.", "Choose another file."
         ) from cause
 
 
 def _open_whole(live: Path) -> Database | None:
-    """Open the gallery that is to be replaced; None where there is none that can be read."""
+    """Open the gallery to replace; None if it does not exist or cannot be read."""
     if not live.exists():
         return None
     try:
@@ -100,12 +100,12 @@ def _open_whole(live: Path) -> Database | None:
 
 
 def _carry_over(part: Path, before: Database | None) -> int:
-    """Bring the copy up to date in its own file: schema, audit, forgettings, ids and epoch."""
+    """Update the copy: schema, audit rows, erasures, ids and epoch."""
     try:
         copy = open_database(part)
     except GalleryDamaged as cause:
         raise GalleryCode.FILE_REFUSED(
-            f"The file is no backup of a gallery: {cause.message}", "Choose another file."
+            f"The file is not a backup of a gallery: {cause.message}", "Choose another file."
         ) from cause
     n_forgotten = 0
     traces: list[bytes] = []
@@ -132,13 +132,13 @@ def _subjects() -> Any:
 
 
 def _find_speakers(connection: Connection, subjects: set[str]) -> list[int]:
-    """Speakers of these subjects who were not merged into another, which is forgotten with all that is in it."""
+    """Return the speakers of these pseudonyms, without merged ones: they are erased with their target."""
     query = select(SpeakerRow.id, SpeakerRow.salt).where(SpeakerRow.merged_into_id.is_(None))
     return [row.id for row in connection.execute(query).all() if audit.name_subject(row.id, row.salt) in subjects]
 
 
 def _keep_audit(old: Connection, new: Connection) -> None:
-    """Add the rows that came after the backup, where the one chain continues the other."""
+    """Append the audit rows written after the backup, if one chain continues the other."""
     rows = select(AuditRow.__table__).order_by(AuditRow.id)
     last = new.execute(rows.order_by(None).order_by(AuditRow.id.desc()).limit(1)).one_or_none()
     same = last is None or old.execute(select(AuditRow.hash).where(AuditRow.id == last.id)).scalar() == last.hash
@@ -150,20 +150,20 @@ def _keep_audit(old: Connection, new: Connection) -> None:
 
 
 def _keep_numbers(old: Connection, new: Connection) -> None:
-    """Let ids go on from the highest that either of the two has handed out."""
+    """Continue ids from the highest of both databases."""
     query = text("SELECT name, seq FROM sqlite_sequence")
-    mine = {row.name: row.seq for row in new.execute(query)}
+    current = {row.name: row.seq for row in new.execute(query)}
     for name, number in old.execute(query):
-        if name not in mine:
+        if name not in current:
             new.execute(
                 text("INSERT INTO sqlite_sequence (name, seq) VALUES (:name, :seq)"), {"name": name, "seq": number}
             )
-        elif number > mine[name]:
+        elif number > current[name]:
             new.execute(text("UPDATE sqlite_sequence SET seq = :seq WHERE name = :name"), {"name": name, "seq": number})
 
 
 def _replace(part: Path, live: Path) -> None:
-    """Put a file where another one was, of which nothing can be used, its log included."""
+    """Replace an unreadable database file and its log."""
     _sync(part)
     for left in live.parent.glob(f"{live.name}-*"):
         left.unlink()
@@ -172,7 +172,7 @@ def _replace(part: Path, live: Path) -> None:
 
 
 def _copy_into(part: Path, live: Path) -> None:
-    """Write over a live gallery in one transaction of SQLite's: others see the one state or the other."""
+    """Overwrite a live gallery in one SQLite transaction: other processes see one state or the other."""
     with closing(sqlite3.connect(part)) as source, closing(sqlite3.connect(live)) as target:
         set_up_sqlite(target)
         source.backup(target)

@@ -1,4 +1,4 @@
-"""Calibration records of a gallery: added, never changed."""
+"""Calibration records of a gallery: append-only."""
 
 import json
 from datetime import datetime
@@ -12,18 +12,19 @@ from gallery_db.schema import CalibrationRow
 
 
 def add_calibration(connection: Connection, record: Calibration) -> None:
-    """Keep a record as it is. BAD_CALIBRATION where it is there already, or follows one that is not.
+    """Store a record; a shipped predecessor is stored with it.
 
-    What it follows is kept with it where that comes with the program.
+    Raises BAD_CALIBRATION if the record is stored already or its predecessor is neither stored nor shipped.
     """
     known = set(connection.execute(select(CalibrationRow.id)).scalars())
     if record.id in known:
-        raise Code.BAD_CALIBRATION(f"The calibration {record.id[:12]} is kept already.", "Nothing needs to be done.")
+        raise Code.BAD_CALIBRATION(f"The calibration {record.id[:12]} is stored already.", "Nothing needs to be done.")
     shipped = {one.id: one for one in list_shipped()}
     if record.supersedes and record.supersedes not in known and record.id not in shipped:  # drafts are not shipped
         if record.supersedes not in shipped:
             raise Code.BAD_CALIBRATION(
-                f"The calibration follows {record.supersedes[:12]}, which is not kept here.", "Keep that one first."
+                f"The calibration supersedes {record.supersedes[:12]}, which is not stored here.",
+                "Store that one first.",
             )
         add_calibration(connection, shipped[record.supersedes])
         known.add(record.supersedes)
@@ -47,6 +48,6 @@ def add_calibration(connection: Connection, record: Calibration) -> None:
 
 
 def read_calibrations(connection: Connection) -> list[Calibration]:
-    """Read all records, oldest first; BAD_CALIBRATION where one was changed since it was sealed."""
+    """Read all records, oldest first; raises BAD_CALIBRATION for a modified record."""
     query = select(CalibrationRow.record).order_by(CalibrationRow.valid_from, CalibrationRow.id)
     return [from_json(json.dumps(record)) for record in connection.execute(query).scalars()]

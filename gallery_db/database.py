@@ -1,7 +1,7 @@
-"""The database behind the gallery: SQLite in the data folder, or PostgreSQL by a URL.
+"""Connections and transactions of the gallery: SQLite in the data folder, or PostgreSQL by URL.
 
-Writers stand in line: by a lock and `BEGIN IMMEDIATE` in SQLite, by an advisory lock in PostgreSQL. What a writer has
-read stays true until it commits, and generations rise one by one.
+Writers are serialised: by a folder lock and `BEGIN IMMEDIATE` in SQLite, by an advisory lock in PostgreSQL. So data
+read by a writer stay valid until it commits, and generations increase one by one.
 """
 
 import os
@@ -25,61 +25,61 @@ from gallery_db.schema import VERSION
 
 try:
     import fcntl
-except ImportError:  # Windows: SQLite's own patience must do
+except ImportError:  # Windows: only SQLite's busy timeout
     fcntl = None  # type: ignore[assignment]
 
 FOLDER, FILE = "gallery", "gallery.db"
 BUSY_MS = 60_000  # eight writers on two busy cores have waited for more than ten seconds
-LONGEST_STREAK = 8  # writes of one process before others get a moment
-MOMENT_S = 0.006  # longer than the longest time between two looks
-LOCK = 0x57415953  # of PostgreSQL's advisory locks: any number, the same everywhere
+LONGEST_STREAK = 8  # consecutive writes of one process before it pauses for others
+MOMENT_S = 0.006  # longer than the longest polling interval of a waiting writer
+LOCK = 0x57415953  # key of PostgreSQL's advisory lock: arbitrary, but fixed
 MOUNTS = Path("/proc/self/mounts")
 NETWORK = {"nfs", "nfs4", "cifs", "smbfs", "smb3", "fuse.sshfs", "afs", "ncpfs", "ceph", "fuse.glusterfs", "lustre"}
 PRAGMAS = {
-    f"busy_timeout={BUSY_MS}": BUSY_MS,  # first: turning to WAL may have to wait for others
+    f"busy_timeout={BUSY_MS}": BUSY_MS,  # first: the switch to WAL may have to wait for others
     "journal_mode=wal": "wal",
     "synchronous=full": 2,
-    "foreign_keys=on": 1,  # SQLite's default is off, and an orphan would be accepted
-    "secure_delete=on": 1,  # what is deleted is overwritten
+    "foreign_keys=on": 1,  # off by default in SQLite, which would then accept orphans
+    "secure_delete=on": 1,  # deleted data are overwritten
     "temp_store=memory": 2,  # no copy of a face or a vector in a temporary folder
 }
 
 
 class Database:
-    """An open database of the newest schema."""
+    """Open database of the newest schema."""
 
     def __init__(self, engine: Engine, path: Path | None = None):
         self.engine = engine
         self.path = path  # None: not SQLite
-        self._line = Line(path) if path is not None else None
+        self._lock = WriterLock(path) if path is not None else None
         self._writer = engine.execution_options(wayspeak_writes=True)
-        snapshot = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}  # SQLite has nothing less
+        snapshot = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}  # SQLite always reads a snapshot
         self._reader = engine.execution_options(**snapshot)
 
     @property
     def is_sqlite(self) -> bool:
-        """Whether it is a file in the data folder."""
+        """Whether this is a SQLite file."""
         return self.engine.dialect.name == "sqlite"
 
     @property
     def name(self) -> str:
-        """Its URL without the password."""
+        """URL without the password."""
         return self.engine.url.render_as_string(hide_password=True)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """Give a connection that sees one state throughout."""
+        """Open a read transaction on one snapshot."""
         with translate_errors(self.name), self._reader.connect() as connection:
             yield connection
 
     @contextmanager
     def write(self, *, keep: bool = True) -> Iterator[Connection]:
-        """Give the only connection that writes; what it did is kept whole, or not at all where an error leaves.
+        """Open the only write transaction; commit at the end, roll back on an error.
 
-        Without `keep` it is not kept either way: whoever reads within the block sees what would be.
+        Without `keep` it is always rolled back: reads within the block see the result of the change.
         """
         with (
-            self._line.wait() if self._line is not None else nullcontext(),
+            self._lock.hold() if self._lock is not None else nullcontext(),
             translate_errors(self.name),
             self._writer.connect() as connection,
             connection.begin() as transaction,
@@ -92,7 +92,7 @@ class Database:
 
     @contextmanager
     def outside_transactions(self) -> Iterator[Connection]:
-        """Give a connection for what knows no transaction: VACUUM and the pragmas."""
+        """Open a connection in autocommit mode, for VACUUM and pragmas."""
         with (
             translate_errors(self.name),
             self.engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection,
@@ -100,41 +100,41 @@ class Database:
             yield connection
 
     def files(self) -> list[Path]:
-        """Every file that SQLite keeps for it."""
+        """List the files of the SQLite database, its log included."""
         if self.path is None:
             return []
         return [file for file in sorted(self.path.parent.glob(f"{self.path.name}*")) if file.is_file()]
 
     def measure_bytes(self, connection: Connection) -> int:
-        """How much room it takes."""
+        """Return the size on disk in bytes."""
         if self.is_sqlite:
             return sum(file.stat().st_size for file in self.files())
         return int(connection.execute(text("SELECT pg_database_size(current_database())")).scalar_one())
 
     def find_damage(self) -> list[str]:
-        """What `integrity_check` and `foreign_key_check` complain about; empty where SQLite is content."""
+        """Return the findings of `integrity_check` and `foreign_key_check`."""
         if not self.is_sqlite:
             return []
         with self.outside_transactions() as connection:
             rows = [str(row[0]) for row in connection.execute(text("PRAGMA integrity_check"))]
             orphans = connection.execute(text("PRAGMA foreign_key_check")).fetchall()
-        return [row for row in rows if row != "ok"] + [f"a row of {row[0]} belongs to nothing" for row in orphans]
+        return [row for row in rows if row != "ok"] + [f"a row of {row[0]} has no parent row" for row in orphans]
 
     def close(self) -> None:
-        """Let go of every connection; the last one out of a SQLite file empties its log."""
+        """Close all connections; the last one of a SQLite file empties its log."""
         self.engine.dispose()
 
 
 def open_database(where: Path | str) -> Database:
-    """Open the file or the URL, and bring its schema up to date.
+    """Open the file or URL and migrate its schema.
 
-    GALLERY_UNREACHABLE, FolderUnwritable, GalleryDamaged, GalleryNewer and GalleryBusy say what is wrong.
+    Raises GALLERY_UNREACHABLE, FolderUnwritable, GalleryDamaged, GalleryNewer or GalleryBusy.
     """
     return migrate(connect(where), VERSION, bring_up_to_date)
 
 
 def connect(where: Path | str) -> Database:
-    """Open the file or the URL as it is, whatever tables are in it."""
+    """Open the file or URL without reading or migrating its schema."""
     url, path = _locate(where)
     if path is not None:
         _prepare_file(path)
@@ -145,14 +145,14 @@ def connect(where: Path | str) -> Database:
     return Database(engine, path)
 
 
-def migrate(database: Database, version: str, bring: Callable[[Connection], None]) -> Database:
-    """Let `bring` bring the schema to this version, unless it is there; where that fails the database is closed."""
+def migrate(database: Database, version: str, upgrade: Callable[[Connection], None]) -> Database:
+    """Call `upgrade` unless the schema is of this version; closes the database on an error."""
     try:
         with database.read() as connection:
             is_current = read_version(connection) == version
         if not is_current:
             with database.write() as connection:
-                bring(connection)
+                upgrade(connection)
     except BaseException:
         database.close()
         raise
@@ -160,7 +160,7 @@ def migrate(database: Database, version: str, bring: Callable[[Connection], None
 
 
 def _locate(where: Path | str) -> tuple[URL, Path | None]:
-    """Read a path or a URL; PostgreSQL is always reached through psycopg 3."""
+    """Parse a path or URL; PostgreSQL always uses psycopg 3."""
     if isinstance(where, Path) or "://" not in where:
         path = Path(where).absolute()
         return URL.create("sqlite", database=str(path)), path
@@ -168,20 +168,20 @@ def _locate(where: Path | str) -> tuple[URL, Path | None]:
         url = make_url(where)
     except ArgumentError as cause:
         raise GalleryCode.GALLERY_UNREACHABLE(
-            "The database's URL cannot be read.", "Write postgresql://USER@HOST/NAME."
+            "The database URL is malformed.", "Write postgresql://USER@HOST/NAME."
         ) from cause
     if url.drivername.split("+")[0] in ("postgresql", "postgres"):
         return url.set(drivername="postgresql+psycopg"), None
     if url.drivername == "sqlite" and url.database:
         return url, Path(url.database).absolute()
     raise GalleryCode.GALLERY_UNREACHABLE(
-        f"A database of the kind {url.drivername} was found, wanted PostgreSQL or SQLite.",
-        "Write postgresql://USER@HOST/NAME, or leave it out for a file in the data folder.",
+        f"A database of the kind {url.drivername} is not supported, only PostgreSQL and SQLite.",
+        "Write postgresql://USER@HOST/NAME, or omit the URL for a file in the data folder.",
     )
 
 
 def _prepare_file(path: Path) -> None:
-    """Make folder and file readable by this user alone, before anything is in them; the log inherits that."""
+    """Create folder and file with access for this user only, before any data; the log inherits the mode."""
     try:
         if not path.parent.exists():
             path.parent.mkdir(parents=True, mode=0o700)
@@ -206,7 +206,7 @@ def _refuse_network(folder: Path) -> None:
 
 
 def find_file_system(folder: Path, mounts: Path) -> str:
-    """Name the file system that a folder is on, by the kernel's table of mounts; empty where there is no such table."""
+    """Return the file system type of a folder from the kernel's mount table; empty without such a table."""
     found = (0, "")
     try:
         lines = mounts.read_text("utf-8").splitlines()
@@ -229,14 +229,14 @@ def _refuse_foreign(path: Path) -> None:
 
 
 def set_up_sqlite(connection: sqlite3.Connection, _: object = None) -> None:
-    """Set what SQLite leaves off, and make sure that it took."""
-    connection.isolation_level = None  # transactions begin where we say
+    """Set the pragmas and verify them; raises GALLERY_UNREACHABLE."""
+    connection.isolation_level = None  # no implicit transactions
     for pragma, wanted in PRAGMAS.items():
         connection.execute(f"PRAGMA {pragma}")
         found = connection.execute(f"PRAGMA {pragma.split('=')[0]}").fetchone()[0]
         if found != wanted:
             raise GalleryCode.GALLERY_UNREACHABLE(
-                f"SQLite answers {found} to {pragma}.", "Use a local disk and Python's own SQLite module."
+                f"SQLite refused {pragma}: the value is {found}.", "Use a local disk and Python's own SQLite module."
             )
 
 
@@ -246,22 +246,22 @@ def _begin(connection: Connection) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("wayspeak_writes") else "BEGIN")
 
 
-class Line:
-    """Where the writers of a SQLite file wait for each other, and let each other pass.
+class WriterLock:
+    """Fair lock between the processes that write to a SQLite file.
 
-    SQLite would wait, too, but ever more patiently: of many writers, those who came first may wait longest, or in vain.
-    The lock is on the folder, since closing a file of SQLite's would drop SQLite's own locks; it ends with its process.
-    Whoever looks for a free lock from time to time never sees one that is taken again at once, so it is left free for a
-    moment by who had to wait, and now and then by who never has to.
+    SQLite backs off ever longer: of many writers, the first may wait longest, or in vain. The lock is on the folder,
+    since closing one of SQLite's files would drop SQLite's own locks; it is released when its process ends. A polling
+    writer never sees a lock that is retaken at once, so a writer that had to wait leaves it free for a moment
+    afterwards, and one that never waits does so after every `LONGEST_STREAK` writes.
     """
 
     def __init__(self, path: Path):
         self._path = path
-        self._streak = 0  # turns in a row without a wait
+        self._streak = 0  # consecutive writes without a wait
 
     @contextmanager
-    def wait(self) -> Iterator[None]:
-        """Hold the lock within the block; GalleryBusy where nobody lets it go."""
+    def hold(self) -> Iterator[None]:
+        """Hold the lock within the block; raises GalleryBusy after a timeout."""
         if fcntl is None:
             yield
             return
@@ -275,7 +275,7 @@ class Line:
             time.sleep(MOMENT_S)
 
     def _take(self, folder: int) -> bool:
-        """Lock the folder; whether that took a wait."""
+        """Lock the folder; return whether it had to wait."""
         end, waited = time.monotonic() + BUSY_MS / 1000, False
         while True:
             try:
@@ -285,48 +285,51 @@ class Line:
                 if time.monotonic() > end:
                     raise _busy(f"{self._path}") from None
             waited = True
-            time.sleep(random.uniform(0.001, 0.005))  # noqa: S311 - whoever waits has the same chance
+            time.sleep(random.uniform(0.001, 0.005))  # noqa: S311 - the same chance for all that wait
 
 
 def _busy(name: str) -> GalleryBusy:
-    return GalleryBusy(f"The gallery {name} was held by others for {BUSY_MS / 1000:g} s.", "Try again.")
+    return GalleryBusy(f"The gallery {name} was locked by other processes for {BUSY_MS / 1000:g} s.", "Try again.")
 
 
 @contextmanager
 def translate_errors(name: str) -> Iterator[None]:
-    """Say what a database's error means, where it means something that the person can act on."""
+    """Translate errors of the database that the user can act on into EngineErrors."""
     try:
         yield
     except (PoolTimeout, DBAPIError) as error:
-        told = _explain(name, error)
-        if told is None:
+        translated = _explain(name, error)
+        if translated is None:
             raise
-        raise told from error
+        raise translated from error
     except (NoSuchModuleError, ModuleNotFoundError) as error:
         raise GalleryCode.GALLERY_UNREACHABLE(
-            f"PostgreSQL was asked for, and a package for it is missing: {error}.",
+            f"A package for PostgreSQL is missing: {error}.",
             "Install it: pip install 'wayspeak[postgres]'.",
         ) from error
 
 
 def _explain(name: str, error: SQLAlchemyError) -> GalleryError | FolderUnwritable | None:
     cause: Any = error.orig if isinstance(error, DBAPIError) else error
-    words = str(cause).lower()
-    if isinstance(error, PoolTimeout) or "locked" in words or "busy" in words:
+    message = str(cause).lower()
+    if isinstance(error, PoolTimeout) or "locked" in message or "busy" in message:
         return _busy(name)
-    if "malformed" in words or "not a database" in words:
+    if "malformed" in message or "not a database" in message:
         return GalleryDamaged(
             f"The gallery {name} is damaged.", "Restore it from a backup: wayspeak gallery restore FILE."
         )
-    if "readonly" in words or "disk is full" in words or "unable to open" in words or "disk i/o" in words:
+    if "readonly" in message or "disk is full" in message or "unable to open" in message or "disk i/o" in message:
         return FolderUnwritable(
-            f"The gallery {name} cannot be written: {cause}", "Make room, or choose another folder with WAYSPEAK_DATA."
+            f"The gallery {name} cannot be written: {cause}",
+            "Free disk space, or choose another folder with WAYSPEAK_DATA.",
         )
     if isinstance(error, DBAPIError) and error.connection_invalidated:
-        return GalleryCode.GALLERY_UNREACHABLE(f"The database {name} went away.", "Start it, and try again.")
-    if isinstance(error, OperationalError) and not name.startswith("sqlite") and cause.sqlstate is None:
-        told = " ".join(str(cause).split())[:200]  # the server has not answered, or would not let anybody in
         return GalleryCode.GALLERY_UNREACHABLE(
-            f"The database {name} cannot be reached: {told}", "Start it, or correct its URL."
+            f"The connection to the database {name} was lost.", "Start it, and try again."
+        )
+    if isinstance(error, OperationalError) and not name.startswith("sqlite") and cause.sqlstate is None:
+        reason = " ".join(str(cause).split())[:200]  # the server did not answer, or refused the login
+        return GalleryCode.GALLERY_UNREACHABLE(
+            f"The database {name} cannot be reached: {reason}", "Start it, or correct its URL."
         )
     return None

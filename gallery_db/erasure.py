@@ -1,8 +1,8 @@
-"""Forgetting somebody: their rows go, then the bytes of these rows, then what was derived from them.
+"""Erase speakers: delete their rows, overwrite the bytes of these rows, clean caches of derived data.
 
-SQLite with `secure_delete` overwrites what is deleted, but the log still holds it until a truncating checkpoint, which
-readers hold up; and pages that were rearranged may keep a stale copy, which VACUUM removes. So the files are read after
-the checkpoint, and cleaned again until the bytes are gone or time is up. PostgreSQL keeps dead rows until VACUUM FULL.
+SQLite with `secure_delete` overwrites deleted data, but the log contains them until a truncating checkpoint, which open
+readers delay; and moved pages may contain a stale copy, which VACUUM removes. So the files are searched after the
+checkpoint, and cleaned again until the bytes are gone or time is up. PostgreSQL keeps dead rows until VACUUM FULL.
 """
 
 import time
@@ -29,38 +29,38 @@ from gallery_db.schema import (
 from gallery_db.speakers import drop_unused_consents, read_speakers
 from gallery_db.templates import renew_templates
 
-CHUNK = 2**24  # bytes of a file that are looked through at once
-NO_RESULTS = {"results": 0}  # a key of the receipt and of the audit; no version writes results
-TRACE = 64  # bytes of a vector or a picture that tell it from any other
+CHUNK = 2**24  # bytes of a file read at once
+NO_RESULTS = {"results": 0}  # key of the receipt and the audit log; no version writes results
+TRACE = 64  # bytes that identify a vector or picture
 ALWAYS = ("backups and exports that were made before", "what was printed, copied or sent")
 OF_SERVERS = ("the server's write-ahead log, replicas and dumps",)
 
 
 @dataclass(frozen=True, slots=True)
 class Forgotten:
-    """Who is forgotten, for the cleaners of caches."""
+    """Erased speaker, for the cleaners of caches."""
 
     subject: str
-    source_hashes: tuple[str, ...]  # of clips that no other speaker has
-    speaker_ids: tuple[int, ...] = ()  # whom answers may name: their own number, and those of all merged into them
-    names: tuple[str, ...] = ()  # of all these, as written and as folded; none where only clips of theirs went
+    source_hashes: tuple[str, ...]  # of clips without another speaker
+    speaker_ids: tuple[int, ...] = ()  # ids in search results: of the speaker and of all merged into it
+    names: tuple[str, ...] = ()  # of all these, as written and case-folded; empty if only clips were erased
 
 
 Cleaner = Callable[[Forgotten], int]
-"""Removes what a cache holds of somebody, and tells how many things that were."""
+"""Function that removes an erased speaker from a cache and returns the number of removed items."""
 
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """What went with a transaction."""
+    """Data deleted by a transaction."""
 
     forgotten: Forgotten
     rows: dict[str, int]  # per table
-    traces: tuple[bytes, ...]  # what must be in no file any more
+    traces: tuple[bytes, ...]  # bytes that must not remain in any file
 
 
 def forget_speaker(connection: Connection, speaker_id: int) -> Removed:
-    """Delete a speaker, those merged into them, and every row that speaks of them, in the caller's transaction."""
+    """Delete a speaker, all merged into it and all their rows, in the caller's transaction."""
     subject = audit.find_subject(connection, speaker_id)
     ids = _find_absorbed(connection, speaker_id)
     samples = connection.execute(select(SampleRow.id).where(SampleRow.speaker_id.in_(ids))).scalars().all()
@@ -74,12 +74,11 @@ def forget_speaker(connection: Connection, speaker_id: int) -> Removed:
     connection.execute(update(SpeakerRow).where(SpeakerRow.id.in_(ids)).values(merged_into_id=None))
     rows["speakers"] = connection.execute(delete(SpeakerRow).where(SpeakerRow.id.in_(ids))).rowcount
     audit.append(connection, Action.FORGET, subject, rows)
-    gone = Forgotten(subject, hashes, tuple(ids), tuple(names))
-    return Removed(gone, rows, (*found, *traces))
+    return Removed(Forgotten(subject, hashes, tuple(ids), tuple(names)), rows, (*found, *traces))
 
 
 def forget_samples(connection: Connection, speaker_id: int, sample_ids: Sequence[int]) -> Removed:
-    """Delete some samples of a speaker who stays."""
+    """Delete some samples of a speaker that remains enrolled."""
     subject = audit.find_subject(connection, speaker_id)
     rows = dict(NO_RESULTS)
     hashes, traces, counts = _delete_samples(connection, sample_ids)
@@ -92,24 +91,22 @@ def forget_samples(connection: Connection, speaker_id: int, sample_ids: Sequence
 
 
 def forget_lapsed(connection: Connection, now: datetime) -> list[Removed]:
-    """Delete what is kept on consents that have lapsed."""
+    """Delete the samples of expired consents."""
     removed = []
     for speaker in read_speakers(connection):
         if speaker.expires_at is None or speaker.expires_at > now:
             continue
         expiries = _read_expiries(connection, speaker.id)
-        lapsed = sorted(sample_id for sample_id, expires_at in expiries.items() if expires_at <= now)
-        whole = len(lapsed) == len(expiries)
+        expired = sorted(sample_id for sample_id, expires_at in expiries.items() if expires_at <= now)
+        whole = len(expired) == len(expiries)
         removed.append(
-            forget_speaker(connection, speaker.id) if whole else forget_samples(connection, speaker.id, lapsed)
+            forget_speaker(connection, speaker.id) if whole else forget_samples(connection, speaker.id, expired)
         )
     return removed
 
 
-def finish_forgetting(
-    database: Database, removed: Removed, cleaners: Mapping[str, Cleaner], timeout_s: float
-) -> Receipt:
-    """Clean files and caches of what was removed, and give the receipt."""
+def finish_erasure(database: Database, removed: Removed, cleaners: Mapping[str, Cleaner], timeout_s: float) -> Receipt:
+    """Clean caches and database files; return the receipt."""
     counts, remaining = dict(removed.rows), list(ALWAYS if database.is_sqlite else ALWAYS + OF_SERVERS)
     for name, clean in cleaners.items():
         try:
@@ -118,19 +115,21 @@ def finish_forgetting(
             remaining.append(f"{name}, which could not be cleaned: {error}")
     is_erased = erase(database, removed.traces, timeout_s)
     if not is_erased:
-        remaining.append("the database's files, which somebody reads all the time: close other programs, then check")
+        remaining.append(
+            "the database's files, which another program keeps open: close it, then run `wayspeak gallery check`"
+        )
     return Receipt(removed.forgotten.subject, datetime.now(UTC), counts, is_erased, tuple(remaining))
 
 
 def erase(database: Database, traces: Iterable[bytes], timeout_s: float) -> bool:
-    """Clean the files of what was deleted; whether none of these bytes is left, within so many seconds."""
+    """Overwrite deleted data in the files; return whether none of these bytes is left within the timeout."""
     if not database.is_sqlite:
         with database.outside_transactions() as connection:
             for table in Base.metadata.tables:
                 connection.execute(text(f'VACUUM FULL "{table}"'))
         return True
     wanted, end = [one for one in set(traces) if len(one) >= TRACE], time.monotonic() + timeout_s
-    short = [one for one in set(traces) if len(one) < TRACE]  # names: somebody else's may hold the same letters
+    short = [one for one in set(traces) if len(one) < TRACE]  # names: other names may contain them
     while True:
         if truncate_log(database):
             if not find_traces(database, wanted + short):
@@ -143,17 +142,17 @@ def erase(database: Database, traces: Iterable[bytes], timeout_s: float) -> bool
 
 
 def truncate_log(database: Database) -> bool:
-    """Empty SQLite's log into the database; False while a reader holds on to it."""
+    """Move SQLite's log into the database; return False while a reader blocks it."""
     with database.outside_transactions() as connection:
         connection.execute(text("PRAGMA busy_timeout=1000"))
         try:
             return connection.execute(text("PRAGMA wal_checkpoint(TRUNCATE)")).one()[0] == 0
         finally:
-            connection.invalidate()  # so that the next one waits as long as all do
+            connection.invalidate()  # the next connection has the usual timeout
 
 
 def find_traces(database: Database, traces: Sequence[bytes]) -> list[bytes]:
-    """Which of these bytes stand in any file of the database."""
+    """Return which of these byte strings occur in a file of the database."""
     left = [one for one in traces if one]
     longest = max(map(len, left), default=0)
     found: set[bytes] = set()
@@ -176,7 +175,7 @@ def _vacuum(database: Database) -> bool:
 
 
 def _find_absorbed(connection: Connection, speaker_id: int) -> list[int]:
-    """A speaker and all that were merged into them, and into those."""
+    """Return the ids of a speaker and of all merged into it, recursively."""
     ids, newest = [speaker_id], [speaker_id]
     while newest:
         newest = list(connection.execute(select(SpeakerRow.id).where(SpeakerRow.merged_into_id.in_(newest))).scalars())
@@ -190,7 +189,7 @@ def _read_names(connection: Connection, ids: Sequence[int]) -> list[str]:
 
 
 def _read_expiries(connection: Connection, speaker_id: int) -> dict[int, datetime]:
-    """When the first consent of each sample lapses."""
+    """Return when the first consent of each sample expires."""
     query = (
         select(EmbeddingRow.sample_id, func.min(ConsentRow.expires_at))
         .join(ConsentRow, EmbeddingRow.consent_id == ConsentRow.id)
@@ -204,7 +203,7 @@ def _read_expiries(connection: Connection, speaker_id: int) -> dict[int, datetim
 def _delete_samples(
     connection: Connection, sample_ids: Sequence[int]
 ) -> tuple[tuple[str, ...], tuple[bytes, ...], dict[str, int]]:
-    """Delete samples; gives the hashes of clips that are nobody's now, the traces they left, and counts."""
+    """Delete samples; return hashes of clips without another speaker, identifying bytes, and counts."""
     rows = connection.execute(
         select(SampleRow.source_hash, SampleRow.thumbnail).where(SampleRow.id.in_(sample_ids))
     ).all()
@@ -226,5 +225,5 @@ def _delete_samples(
 
 
 def _cut(picture: bytes) -> list[bytes]:
-    """Pieces of a JPEG's own data, one of every 2 kB: its first 600 bytes are tables that others share."""
+    """Return pieces of a JPEG, one per 2 kB; the first 600 bytes are tables that other files share."""
     return [picture[start : start + TRACE] for start in range(640, len(picture) - TRACE, 2048)]

@@ -1,8 +1,7 @@
-"""People in one portable file: vectors, consents and all else that is kept about them, under one checksum.
+"""Export speakers to one portable file and import them: vectors, consents and all other data, with a checksum.
 
-A safetensors file: the vectors of each recipe are a tensor, thumbnails are one more, and everything else is JSON in the
-header. The checksum covers every byte of the file but its own digits. Nothing in the file is run, and no part of it is
-believed before the whole is checked.
+The file is safetensors: one tensor of vectors per recipe, one tensor of thumbnails, and JSON in the header. The
+checksum covers every byte except its own digits and is verified before any content is used. Nothing is executed.
 """
 
 import hashlib
@@ -31,22 +30,22 @@ MAX_BYTES = 4 * 2**30
 THUMBNAILS = "thumbnails"
 UNSIGNED = "0" * 64
 _DIGEST = re.compile(rb'"sha256":"([0-9a-f]{64})"')
-_RESTORE = "Export again, or fetch the file again."
+_HINT = "Export again, or copy the file again."
 
 Json = dict[str, Any]
 
 
 def write_people(path: Path, people: Sequence[Person]) -> None:
-    """Write them to a file that this user alone can read, whole or not at all; FolderUnwritable where it cannot be."""
-    tensors, told = _pack(people)
-    header = {"kind": KIND, "format": str(FORMAT), "sha256": UNSIGNED, "people": json.dumps(told, ensure_ascii=True)}
+    """Write speakers atomically to a file that only this user can read; raises FolderUnwritable."""
+    tensors, records = _pack(people)
+    header = {"kind": KIND, "format": str(FORMAT), "sha256": UNSIGNED, "people": json.dumps(records, ensure_ascii=True)}
     content = save(tensors, header)
     digest = hashlib.sha256(content).hexdigest()
     _write_whole(path, content.replace(_sign(UNSIGNED), _sign(digest)))
 
 
 def read_people(path: Path, recipe: str | None = None) -> tuple[Person, ...]:
-    """Read them; FILE_REFUSED says what is wrong with the file, EMBEDDER_MISMATCH that it is of other recipes."""
+    """Read speakers; raises FILE_REFUSED for an invalid file, EMBEDDER_MISMATCH for other recipes than `recipe`."""
     content = _read_whole(path)
     header = _read_header(path, content)
     _check_format(path, header)
@@ -54,47 +53,45 @@ def read_people(path: Path, recipe: str | None = None) -> tuple[Person, ...]:
     try:
         people = tuple(_unpack(json.loads(header["people"]), load(content)))
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, SafetensorError) as cause:
-        raise GalleryCode.FILE_REFUSED(
-            f"{path.name} does not hold what it should: {_tell(cause)}.", _RESTORE
-        ) from cause
+        raise GalleryCode.FILE_REFUSED(f"{path.name} has invalid content: {_describe_cause(cause)}.", _HINT) from cause
     recipes = {sample.embedding.recipe for person in people for sample in person.samples}
     if recipe is not None and recipes - {recipe}:
         raise GalleryCode.EMBEDDER_MISMATCH(
             f"{path.name} is of the recipe {', '.join(sorted(recipes - {recipe}))}, wanted {recipe}.",
-            "Embeddings of two recipes are never compared: enrol the clips anew with these weights.",
+            "Embeddings of two recipes are never compared: enrol the clips again with these weights.",
         )
     return people
 
 
 def _pack(people: Sequence[Person]) -> tuple[dict[str, np.ndarray], list[Json]]:
-    """Give tensors, and everything else with the rows of the tensors in it."""
+    """Return the tensors, and the other data as JSON with row numbers of the tensors."""
     vectors: dict[str, list[np.ndarray]] = {}
     thumbnails = bytearray()
-    told = []
+    records = []
     for person in people:
         rows = []
         for sample in person.samples:
             own = vectors.setdefault(sample.embedding.recipe, [])
             rows.append(_describe(sample) | {"row": len(own), "thumbnail": _append(thumbnails, sample.thumbnail)})
             own.append(sample.embedding.vector)
-        told.append({"name": person.name, "created_at": person.created_at.isoformat(), "samples": rows})
+        records.append({"name": person.name, "created_at": person.created_at.isoformat(), "samples": rows})
     tensors = {f"vectors {recipe}": np.stack(own) for recipe, own in vectors.items()}
     if thumbnails:
         tensors[THUMBNAILS] = np.frombuffer(bytes(thumbnails), np.uint8)
-    return tensors, told
+    return tensors, records
 
 
-def _append(everything: bytearray, thumbnail: bytes | None) -> list[int] | None:
-    """Add a picture, and say from where to where it stands."""
+def _append(pictures: bytearray, thumbnail: bytes | None) -> list[int] | None:
+    """Append a picture and return its start and end."""
     if thumbnail is None:
         return None
-    start = len(everything)
-    everything += thumbnail
-    return [start, len(everything)]
+    start = len(pictures)
+    pictures += thumbnail
+    return [start, len(pictures)]
 
 
 def _describe(sample: StoredSample) -> Json:
-    """Everything about a sample that is no tensor."""
+    """Return the JSON of a sample, without its tensors."""
     embedding, consent = sample.embedding, sample.consent
     return {
         "id": sample.id,
@@ -114,19 +111,21 @@ def _describe(sample: StoredSample) -> Json:
     }
 
 
-def _unpack(told: list[Json], tensors: Mapping[str, np.ndarray]) -> Iterable[Person]:
-    """Make the records again; whatever is missing or of a wrong kind raises one of the common errors."""
+def _unpack(records: list[Json], tensors: Mapping[str, np.ndarray]) -> Iterable[Person]:
+    """Build the records; missing or wrong data raise ValueError, KeyError, TypeError, IndexError or AttributeError."""
     pictures = tensors.get(THUMBNAILS, np.zeros(0, np.uint8)).tobytes()
-    for person in told:
+    for person in records:
         samples = tuple(_unpack_sample(row, tensors, pictures) for row in person["samples"])
         yield Person(_text(person["name"]), datetime.fromisoformat(person["created_at"]), samples)
 
 
 def _unpack_sample(row: Json, tensors: Mapping[str, np.ndarray], pictures: bytes) -> StoredSample:
     if not row.get("consent"):
-        raise ValueError(f"the sample {row['source_name']} comes without a consent")
-    told = row["consent"]
-    consent = Consent(**(told | {"basis": Basis(told["basis"]), "given_at": datetime.fromisoformat(told["given_at"])}))
+        raise ValueError(f"the sample {row['source_name']} has no consent")
+    given = row["consent"]
+    consent = Consent(
+        **(given | {"basis": Basis(given["basis"]), "given_at": datetime.fromisoformat(given["given_at"])})
+    )
     vectors = tensors[f"vectors {row['recipe']}"]
     embedding = DynamicEmbedding(
         vector=np.ascontiguousarray(vectors[_index(row["row"], len(vectors))]),
@@ -149,12 +148,12 @@ def _unpack_sample(row: Json, tensors: Mapping[str, np.ndarray], pictures: bytes
         face_px=row["face_px"],
         thumbnail=None if row["thumbnail"] is None else pictures[slice(*row["thumbnail"])],
     )
-    sample.to_new()  # which checks hash, names, face and thumbnail
+    sample.to_new()  # validates hash, names, face and thumbnail
     return sample
 
 
 def _index(row: int, length: int) -> int:
-    """A row that exists, counted from the front."""
+    """Return a row number; raises IndexError, also for negative ones."""
     if not 0 <= row < length:
         raise IndexError(f"row {row} of {length}")
     return row
@@ -162,12 +161,12 @@ def _index(row: int, length: int) -> int:
 
 def _text(value: object) -> str:
     if not isinstance(value, str):
-        raise TypeError(f"{value!r:.70} where text was wanted")
+        raise TypeError(f"{value!r:.70} is not a text")
     return value
 
 
 def _read_header(path: Path, content: bytes) -> dict[str, str]:
-    """Read the header's own metadata; FILE_REFUSED where this is no such file."""
+    """Read the metadata of the header; raises FILE_REFUSED for another kind of file."""
     try:
         length = int.from_bytes(content[:8], "little")
         header = json.loads(content[8 : 8 + length])["__metadata__"]
@@ -176,7 +175,7 @@ def _read_header(path: Path, content: bytes) -> dict[str, str]:
         return {name: str(value) for name, value in header.items()}
     except (ValueError, KeyError, TypeError, RecursionError) as cause:
         raise GalleryCode.FILE_REFUSED(
-            f"{path.name} is no whole export of a gallery: {_tell(cause)}.", _RESTORE
+            f"{path.name} is not a complete export of a gallery: {_describe_cause(cause)}.", _HINT
         ) from cause
 
 
@@ -190,22 +189,22 @@ def _check_format(path: Path, header: dict[str, str]) -> None:
 
 
 def _check_digest(path: Path, content: bytes, header: dict[str, str]) -> None:
-    """Hash the file as it was before its digest was written into it."""
+    """Verify the checksum, which was computed before it was written into the file."""
     found = header.get("sha256", "")
     digests = _DIGEST.findall(content)
     unsigned = content.replace(_sign(found), _sign(UNSIGNED)) if digests == [found.encode()] else b""
     if hashlib.sha256(unsigned).hexdigest() != found:
-        raise GalleryCode.FILE_REFUSED(f"{path.name} is damaged or was changed: its checksum does not fit.", _RESTORE)
+        raise GalleryCode.FILE_REFUSED(f"{path.name} is damaged or was changed: its checksum does not fit.", _HINT)
 
 
 def _sign(digest: str) -> bytes:
     return f'"sha256":"{digest}"'.encode()
 
 
-def _tell(cause: Exception) -> str:
-    """Say it in one printable line."""
-    words = f"{cause}" if isinstance(cause, ValueError) else f"{type(cause).__name__} {cause}"
-    return re.sub(r"[^\x20-\x7e]", "?", words)[:200]
+def _describe_cause(cause: Exception) -> str:
+    """Return one line of printable ASCII."""
+    text = f"{cause}" if isinstance(cause, ValueError) else f"{type(cause).__name__} {cause}"
+    return re.sub(r"[^\x20-\x7e]", "?", text)[:200]
 
 
 def _read_whole(path: Path) -> bytes:
@@ -220,7 +219,7 @@ def _read_whole(path: Path) -> bytes:
 
 
 def _write_whole(path: Path, content: bytes) -> None:
-    """Write beside the place, then move: what stood there before stays until all of the new is on the disk."""
+    """Write to a temporary file, then rename: the old file stays until the new one is on disk."""
     try:
         descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:

@@ -1,11 +1,11 @@
-"""The index over templates: derived from their rows, held in memory alone, never older than they are.
+"""FAISS index of the templates, in memory only and never older than their rows.
 
 One index per recipe, one row per speaker. It is a flat inner product: FAISS scans all vectors, on the CPU in float16
-because a scan is bound by memory, and the best of these are compared again in float32, so that the result is that of
-an exact search. A snapshot never changes and a new generation builds another, so a search keeps the state it began
-with, and no vector stays in memory that is not in the rows. No file is written, so none can be damaged or left behind.
+because a scan is limited by memory bandwidth, and the best are compared again in float32, so the result equals an
+exact search. Snapshots are immutable and a new generation builds another one, so a search keeps its state, and no
+deleted vector stays in memory. No file is written, so none can be damaged or left behind.
 
-FAISS accepts NaN and a wrong width without an error, so vectors are checked before they reach it.
+FAISS accepts NaN and a wrong width without an error, so vectors are checked before.
 """
 
 import threading
@@ -21,19 +21,19 @@ from gallery_db.errors import GalleryDamaged
 from gallery_db.schema import TemplateRow
 from gallery_db.templates import Generation, read_generation
 
-UNIT = 1e-3  # how far from 1 the length of a stored vector may be
-N_SPARE = 100  # rows of the scan beyond k that are compared in float32
+UNIT = 1e-3  # tolerance of the length of a stored vector
+N_SPARE = 100  # rows of the scan beyond k that are compared again in float32
 ROUNDING = 1e-3  # bound on the error of a cosine in the scan: 2^-11 with float16 rows, 2^-10 where a GPU uses TF32
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Snapshot:
-    """All templates of one recipe in one generation."""
+    """Immutable index of all templates of one recipe in one generation."""
 
     generation: Generation
-    ids: np.ndarray  # (N,) int64, rising: row to speaker
-    vectors: np.ndarray = field(repr=False)  # (N, D) float32, unit length; in no log
-    index: Any  # of `faiss`, over the same rows; None where there are none
+    ids: np.ndarray  # (N,) int64, ascending: speaker of each row
+    vectors: np.ndarray = field(repr=False)  # (N, D) float32, unit length; never logged
+    index: Any  # `faiss` index of the same rows; None without rows
     backend: str
     lock: AbstractContextManager[Any]  # held while FAISS searches
 
@@ -44,13 +44,13 @@ class Snapshot:
 
     @property
     def width(self) -> int:
-        """D of the vectors; 0 where there are none."""
+        """Dimension D of the vectors; 0 without rows."""
         return self.vectors.shape[1]
 
     def search(self, vectors: np.ndarray, k: int) -> list[list[tuple[int, float]]]:
-        """Return the k nearest of each of (Q, D) unit vectors: speaker and cosine, best first, each speaker once.
+        """Return the k nearest speakers of each unit vector (Q, D): id and cosine, best first, each speaker once.
 
-        ValueError where the vectors are not of this width, or not finite.
+        Raises ValueError for vectors of another width or that are not finite.
         """
         vectors = check_vectors(vectors, self.width) if self.size else vectors
         k = min(k, self.size)
@@ -61,9 +61,9 @@ class Snapshot:
         return [self._rank(*one, k) for one in zip(vectors, rows, cosines[:, -1], strict=True)]
 
     def _rank(self, query: np.ndarray, rows: np.ndarray, worst: float, k: int) -> list[tuple[int, float]]:
-        """Rank rows of the scan by exact cosines, or all rows where the scan may have missed one of the k best.
+        """Rank rows of the scan by exact cosines, or all rows if the scan may have missed one of the k best.
 
-        `worst` is the lowest cosine of the scan: no other row has a higher one, but for rounding.
+        `worst` is the lowest cosine of the scan: no other row has a higher one, except for rounding.
         """
         cosines = self.vectors[rows] @ query
         if len(rows) < self.size and np.partition(cosines, -k)[-k] <= worst + ROUNDING:
@@ -74,16 +74,16 @@ class Snapshot:
 
 
 class VectorIndex:
-    """Keeps the newest snapshot of one recipe; any number of threads may ask."""
+    """Cache of the newest snapshot of one recipe; thread-safe."""
 
     def __init__(self, recipe: str, device: str = "auto"):
         self.recipe = recipe
-        self._device = device  # cpu: never a GPU
+        self._device = device  # cpu: no GPU
         self._lock = threading.Lock()
         self._snapshot: Snapshot | None = None
 
     def refresh(self, connection: Connection) -> Snapshot:
-        """Return a snapshot not older than what the connection sees. GalleryDamaged where a row is no vector."""
+        """Return a snapshot at least as new as the connection's; raises GalleryDamaged for an invalid vector."""
         now = read_generation(connection)
         with self._lock:
             last = self._snapshot
@@ -94,7 +94,7 @@ class VectorIndex:
 
 
 def read_templates(connection: Connection, recipe: str) -> tuple[np.ndarray, np.ndarray]:
-    """Read all speakers (N,) int64, rising, and vectors (N, D) float32 of a recipe."""
+    """Read the speakers (N,) int64, ascending, and unit vectors (N, D) float32 of a recipe."""
     query = (
         select(TemplateRow.speaker_id, type_coerce(TemplateRow.vector, LargeBinary), TemplateRow.dim)
         .where(TemplateRow.recipe == recipe)
@@ -114,33 +114,33 @@ def read_templates(connection: Connection, recipe: str) -> tuple[np.ndarray, np.
 
 
 def _fetch(connection: Connection, query: Executable) -> Sequence[tuple[int, bytes, int]]:
-    """Fetch as the driver gives it: a row object for each of 200,000 speakers would take as long as all else."""
+    """Fetch raw driver rows: row objects for 200,000 speakers would take as long as the rest of the search."""
     result = connection.execute(query)
     assert result.cursor is not None
     return result.cursor.fetchall()
 
 
 def _damaged(what: str) -> GalleryDamaged:
-    return GalleryDamaged(f"The gallery holds {what}.", "Mend it from the samples: wayspeak gallery check.")
+    return GalleryDamaged(f"The gallery contains {what}.", "Repair it from the samples: wayspeak gallery check.")
 
 
 def check_vectors(vectors: np.ndarray, width: int) -> np.ndarray:
-    """Return (Q, D) float32 in C order for FAISS; ValueError where it is not of this width, or not finite."""
+    """Return (Q, D) float32 in C order; raises ValueError for another width or values that are not finite."""
     if vectors.ndim != 2 or vectors.shape[1] != width:
         raise ValueError(f"vectors of shape {vectors.shape}, wanted (Q, {width})")
     if not np.isfinite(vectors).all():
-        raise ValueError("a vector with numbers that are not finite")
+        raise ValueError("a vector has values that are not finite")
     return np.ascontiguousarray(vectors, np.float32)
 
 
 def build_snapshot(generation: Generation, ids: np.ndarray, vectors: np.ndarray, device: str = "auto") -> Snapshot:
-    """Index unit vectors (N, D) of speakers (N,) int64: on a GPU where FAISS has one, unless the device is cpu."""
-    import faiss  # slow to import, and not needed before the first search
+    """Index unit vectors (N, D) of speakers (N,) int64, on a GPU if FAISS has one and the device is not cpu."""
+    import faiss  # slow to import, first needed by a search
 
     if not len(ids):
         return Snapshot(generation, ids, vectors, None, "faiss flat", nullcontext())
     if len(np.unique(ids)) != len(ids):
-        raise ValueError("a speaker twice in one index")
+        raise ValueError("a speaker occurs twice in one index")
     width = vectors.shape[1]
     vectors = check_vectors(vectors, width)
     if device != "cpu" and count_gpus() > 0:
@@ -155,7 +155,7 @@ def build_snapshot(generation: Generation, ids: np.ndarray, vectors: np.ndarray,
 
 
 def count_gpus() -> int:
-    """How many GPUs FAISS can use; 0 with its build for the CPU."""
+    """Return the number of GPUs that FAISS can use; 0 with its CPU build."""
     import faiss
 
     return int(faiss.get_num_gpus()) if hasattr(faiss, "StandardGpuResources") else 0
@@ -163,9 +163,9 @@ def count_gpus() -> int:
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Keep FAISS to one thread: on a busy machine its threads wait for each other longer than they work.
+    """Limit FAISS to one thread: on a busy machine its threads wait for each other longer than they work.
 
-    The number of threads is a setting of each calling thread, and changes no result.
+    The number of threads is a setting of the calling thread and changes no result.
     """
     import faiss
 

@@ -1,4 +1,4 @@
-"""The gallery: who is enrolled, who is found, who is forgotten. Each change is one transaction, or nothing at all."""
+"""Gallery of enrolled speakers: enrolment, search, verification and erasure, one transaction per change."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -9,22 +9,19 @@ from typing import Self
 from engine.calibration.records import Calibration as CalibrationRecord
 from engine.settings import Settings
 from engine.types import DynamicEmbedding
-from gallery_db import audit, calibrations, enrolment, erasure, integrity
-from gallery_db import export as portable
-from gallery_db import search as searching
-from gallery_db import speakers as merging
+from gallery_db import audit, calibrations, enrolment, erasure, export, integrity, search, speakers
 from gallery_db.audit import Action
 from gallery_db.backup import OWN_TOOLS, restore_backup, write_backup
 from gallery_db.database import FILE, FOLDER, Database, open_database
 from gallery_db.errors import GalleryCode, GalleryError
 from gallery_db.records import (
     MAX_TEXT,
-    Admission,
     Calibration,
     Check,
-    Clash,
     Consent,
     Enrolment,
+    EnrolmentCheck,
+    NameConflict,
     NewSample,
     Person,
     Receipt,
@@ -40,23 +37,23 @@ from gallery_db.search import NeighbourIndex
 from gallery_db.speakers import expect_speaker, find_speaker, read_samples, read_speakers
 from gallery_db.templates import read_generation
 
-FORGET_S = 60.0  # how long a forgetting waits for readers to leave
+FORGET_S = 60.0  # how long an erasure waits for readers to close
 
 
 class Gallery:
-    """An open gallery. Threads may share one; other processes may have the same database open."""
+    """Open gallery; threads may share it, and other processes may open the same database."""
 
     def __init__(self, database: Database, device: str = "auto"):
         self.database = database
-        self._finder = NeighbourIndex(device)
+        self._index = NeighbourIndex(device)
         self._cleaners: dict[str, erasure.Cleaner] = {}
 
     @classmethod
     def open(cls, where: Settings | Path | str, device: str = "auto") -> Self:
-        """Open the gallery of the settings, of a file, or of a database's URL; a new one where there is none.
+        """Open the gallery of the settings, of a file, or of a database URL; create it where it does not exist.
 
-        `device` is where a file is searched; the settings name their own. A GalleryError or FolderUnwritable says why
-        the gallery cannot be opened.
+        `device` selects the device that searches a SQLite gallery; the settings override it. Raises GalleryError or
+        FolderUnwritable.
         """
         if isinstance(where, Settings):
             device = where.device
@@ -64,17 +61,17 @@ class Gallery:
 
     @staticmethod
     def restore(where: Settings | Path, backup: Path) -> int:
-        """Put a backup in the place of a gallery, and give how many people were forgotten anew since it was made.
+        """Replace a gallery by a backup; return how many speakers erased since the backup were erased again.
 
-        FILE_REFUSED where it is no whole backup. Where others have the gallery open they go on with what was restored.
+        Raises FILE_REFUSED for a damaged backup. Processes that have the gallery open continue with the restored data.
         """
         place = _locate(where)
         if isinstance(place, str):
-            raise GalleryError("A database server was asked to take a backup from a file.", OWN_TOOLS)
+            raise GalleryError("A gallery on a database server cannot be restored from a file.", OWN_TOOLS)
         return restore_backup(backup, place)
 
     def close(self) -> None:
-        """Let go of the database."""
+        """Close the database connections."""
         self.database.close()
 
     def __enter__(self) -> Self:
@@ -86,50 +83,52 @@ class Gallery:
         self.close()
 
     def register_cleaner(self, name: str, clean: erasure.Cleaner) -> None:
-        """Let a cache know when somebody is forgotten."""
+        """Register a function that removes erased speakers from a cache."""
         self._cleaners[name] = clean
 
-    def admit(self, who: str | int, samples: Sequence[NewSample], *, allow_duplicate: bool = False) -> Admission:
-        """Say which samples an enrolment would accept."""
+    def admit(
+        self, speaker: str | int, samples: Sequence[NewSample], *, allow_duplicate: bool = False
+    ) -> EnrolmentCheck:
+        """Check which samples an enrolment would accept; write nothing."""
         with self.database.read() as connection:
-            found = find_speaker(connection, who)
-            return enrolment.judge_samples(connection, self._finder, found, samples, allow_duplicate)
+            found = find_speaker(connection, speaker)
+            return enrolment.check_samples(connection, self._index, found, samples, allow_duplicate)
 
     def enrol(
         self,
-        who: str | int,
+        speaker: str | int,
         samples: Sequence[NewSample],
         consent: Consent,
         *,
         allow_duplicate: bool = False,
         dry_run: bool = False,
     ) -> Enrolment:
-        """Add samples to the speaker of that name or id, who is made where nobody bears the name.
+        """Add samples to the speaker of this name or id; a new name creates a speaker.
 
-        EnrolmentRefused where not one sample is accepted: nothing is written then, and nothing in a dry run, which
-        gives what would be. UNKNOWN_SPEAKER for an id of nobody.
+        Raises EnrolmentRefused if no sample is accepted (nothing is written), UNKNOWN_SPEAKER for an unknown id. A dry
+        run returns the result of the enrolment and rolls it back.
         """
         recipe = enrolment.expect_one_recipe(samples)
-        with self.database.read() as connection:  # builds the index before others have to wait
-            self._finder.count(connection, recipe)
+        with self.database.read() as connection:  # builds the index before the write lock is taken
+            self._index.count(connection, recipe)
         with self.database.write(keep=not dry_run) as connection:
-            return enrolment.enrol(connection, self._finder, who, samples, consent, allow_duplicate)
+            return enrolment.enrol(connection, self._index, speaker, samples, consent, allow_duplicate)
 
     def speakers(self) -> list[Speaker]:
-        """Everybody, by name."""
+        """Return all speakers, sorted by name."""
         with self.database.read() as connection:
             return read_speakers(connection)
 
-    def speaker(self, who: str | int) -> Speaker:
-        """One speaker, by name or id; UNKNOWN_SPEAKER where nobody is."""
+    def speaker(self, speaker: str | int) -> Speaker:
+        """Return one speaker by name or id; raises UNKNOWN_SPEAKER."""
         with self.database.read() as connection:
-            (found,) = read_speakers(connection, [expect_speaker(connection, who)])
+            (found,) = read_speakers(connection, [expect_speaker(connection, speaker)])
         return found
 
-    def samples(self, who: str | int, recipe: str | None = None) -> list[StoredSample]:
-        """The samples of a speaker, in the order they were enrolled; of one recipe, or of all."""
+    def samples(self, speaker: str | int, recipe: str | None = None) -> list[StoredSample]:
+        """Return the samples of a speaker in enrolment order, of one recipe or of all."""
         with self.database.read() as connection:
-            return read_samples(connection, [expect_speaker(connection, who)], recipe)
+            return read_samples(connection, [expect_speaker(connection, speaker)], recipe)
 
     def search(
         self,
@@ -139,20 +138,20 @@ class Gallery:
         reason: str | None = None,
         calibration: Calibration | None = None,
     ) -> Search:
-        """Look for a speaker among everyone, open-set: that none is supported is an answer.
+        """Identify a speaker among all enrolled (1:N, open set: the result may be that none is supported).
 
-        `reason` goes on record for good and must not name anybody: a case number. SEARCH_WITHOUT_REASON without;
-        EMBEDDER_MISMATCH where others are enrolled, but none in this recipe.
+        `reason` is kept in the audit log and must contain no name: a case number. Raises SEARCH_WITHOUT_REASON for an
+        empty reason, EMBEDDER_MISMATCH if speakers are enrolled, but none in this recipe.
         """
         if not (reason or "").strip():
             raise GalleryCode.SEARCH_WITHOUT_REASON(
-                "A search among everyone was asked for without a reason.", "Give a case number or the like."
+                "A search among all speakers needs a reason.", "Give one, such as a case number."
             )
         if k < 1:
-            raise ValueError(f"{k} candidates wanted, 1 at least can be had")
-        judge = CandidateScorer(embedding.recipe, calibration)
+            raise ValueError(f"k is {k}, wanted 1 or more")
+        scorer = CandidateScorer(embedding.recipe, calibration)
         with self.database.read() as connection:
-            found = searching.search(connection, self._finder, embedding, k, judge)
+            found = search.search(connection, self._index, embedding, k, scorer)
         detail = {
             "reason": str(reason).strip()[:MAX_TEXT],
             "recipe": found.recipe,
@@ -161,109 +160,111 @@ class Gallery:
             "supported": found.is_supported,
         }
         with self.database.write() as connection:
-            there = [find_speaker(connection, one.speaker_id) for one in found.supported]
-            subject = audit.find_subject(connection, there[0]) if there and there[0] is not None else None
+            ids = [find_speaker(connection, one.speaker_id) for one in found.supported]
+            subject = audit.find_subject(connection, ids[0]) if ids and ids[0] is not None else None
             audit.append(connection, Action.SEARCH, subject, detail)
         return found
 
     def verify(
         self,
-        who: str | int,
+        speaker: str | int,
         embedding: DynamicEmbedding,
         *,
         calibration: Calibration | None = None,
     ) -> Verification:
-        """Hold an embedding against one speaker: the template, which decides, and each of their samples."""
-        judge = CandidateScorer(embedding.recipe, calibration)
+        """Compare an embedding with one speaker (1:1): with the template, which decides, and with each sample."""
+        scorer = CandidateScorer(embedding.recipe, calibration)
         with self.database.write() as connection:
-            speaker_id = expect_speaker(connection, who)
-            (speaker,) = read_speakers(connection, [speaker_id])
-            found = searching.verify(connection, speaker, embedding, judge)
+            speaker_id = expect_speaker(connection, speaker)
+            (stored,) = read_speakers(connection, [speaker_id])
+            found = search.verify(connection, stored, embedding, scorer)
             detail = {"recipe": found.recipe, "calibration": found.calibration_id, "supported": found.is_supported}
             audit.append(connection, Action.VERIFY, audit.find_subject(connection, speaker_id), detail)
         return found
 
     def keep_calibration(self, record: CalibrationRecord) -> None:
-        """Keep a calibration; BAD_CALIBRATION where it is there, or what it follows is not."""
+        """Store a calibration; raises BAD_CALIBRATION if it is stored already or its predecessor is not."""
         with self.database.write() as connection:
             calibrations.add_calibration(connection, record)
             detail = {"id": record.id, "status": str(record.status)}
             audit.append(connection, Action.CALIBRATION, None, detail)
 
     def calibrations(self) -> list[CalibrationRecord]:
-        """All that were kept, oldest first; `engine.calibration.records.choose_current` finds the one to use."""
+        """Return the stored calibrations, oldest first."""
         with self.database.read() as connection:
             return calibrations.read_calibrations(connection)
 
-    def forget(self, who: str | int, *, timeout_s: float = FORGET_S) -> Receipt:
-        """Delete all that is kept about a speaker, from the files too; waits so long for readers to let go."""
+    def forget(self, speaker: str | int, *, timeout_s: float = FORGET_S) -> Receipt:
+        """Erase a speaker from the database and its files; waits up to `timeout_s` for readers to close."""
         with self.database.write() as connection:
-            removed = erasure.forget_speaker(connection, expect_speaker(connection, who))
+            removed = erasure.forget_speaker(connection, expect_speaker(connection, speaker))
         return self._finish(removed, timeout_s)
 
     def forget_overdue(self, now: datetime | None = None, *, timeout_s: float = FORGET_S) -> list[Receipt]:
-        """Delete what is kept on consents that have lapsed; a speaker of whom nothing else is left goes whole."""
+        """Erase the samples of expired consents, and speakers without any other sample."""
         with self.database.write() as connection:
             removed = erasure.forget_lapsed(connection, now or datetime.now(UTC))
         return [self._finish(one, timeout_s) for one in removed]
 
     def merge(self, kept: str | int, absorbed: str | int) -> Speaker:
-        """Give all samples of one speaker to another: they are one person. `unmerge` undoes it."""
+        """Move all samples of one speaker to another (the same person); `unmerge` reverts it."""
         with self.database.write() as connection:
-            return merging.merge(connection, kept, absorbed)
+            return speakers.merge(connection, kept, absorbed)
 
     def unmerge(self, absorbed: str | int) -> Speaker:
-        """Take a speaker out of the one they were merged into, with the samples they brought."""
+        """Split a merged speaker off again, with the samples of that merge."""
         with self.database.write() as connection:
-            return merging.unmerge(connection, absorbed)
+            return speakers.unmerge(connection, absorbed)
 
     def reassign(self, sample_id: int, to: str | int) -> Speaker:
-        """Give a sample to another speaker, whose it is."""
+        """Move a sample to another speaker."""
         with self.database.write() as connection:
-            return merging.reassign(connection, sample_id, to)
+            return speakers.reassign(connection, sample_id, to)
 
-    def rename(self, who: str | int, name: str) -> Speaker:
-        """Change a name; NAME_TAKEN where it is somebody else's."""
+    def rename(self, speaker: str | int, name: str) -> Speaker:
+        """Change a name; raises NAME_TAKEN if another speaker has it."""
         with self.database.write() as connection:
-            return merging.rename(connection, who, name)
+            return speakers.rename(connection, speaker, name)
 
-    def export(self, path: Path, who: Sequence[str | int] | None = None) -> int:
-        """Write speakers, by default all, into one portable file; gives how many."""
+    def export(self, path: Path, only: Sequence[str | int] | None = None) -> int:
+        """Write speakers, by default all, into one portable file; return their number."""
         with self.database.read() as connection:
-            ids = None if who is None else {expect_speaker(connection, one) for one in who}
-            speakers = read_speakers(connection, ids)
-            people = [Person(one.name, one.created_at, tuple(read_samples(connection, [one.id]))) for one in speakers]
-        portable.write_people(path, people)
+            ids = None if only is None else {expect_speaker(connection, one) for one in only}
+            exported = read_speakers(connection, ids)
+            people = [Person(one.name, one.created_at, tuple(read_samples(connection, [one.id]))) for one in exported]
+        export.write_people(path, people)
         with self.database.write() as connection:
-            for one in speakers:
+            for one in exported:
                 if find_speaker(connection, one.id) is not None:
                     audit.append(connection, Action.EXPORT, audit.find_subject(connection, one.id))
         return len(people)
 
-    def import_(self, path: Path, on_clash: Clash = Clash.REFUSE, *, recipe: str | None = None) -> list[Enrolment]:
+    def import_(
+        self, path: Path, on_conflict: NameConflict = NameConflict.REFUSE, *, recipe: str | None = None
+    ) -> list[Enrolment]:
         """Enrol the speakers of a portable file, all or none.
 
-        FILE_REFUSED where the file is damaged; EMBEDDER_MISMATCH where it is not of `recipe`, or without that of one
-        that somebody here is enrolled in; NAME_TAKEN where a name is there already and clashes are refused.
+        Raises FILE_REFUSED for a damaged file, EMBEDDER_MISMATCH if the file is of another recipe than `recipe` (by
+        default: than all enrolled ones), NAME_TAKEN for a name that exists if conflicts are refused.
         """
-        people = portable.read_people(path, recipe)
+        people = export.read_people(path, recipe)
         with self.database.write() as connection:
-            return enrolment.import_people(connection, people, recipe, on_clash)
+            return enrolment.import_people(connection, people, recipe, on_conflict)
 
     def backup(self, path: Path) -> None:
-        """Write the whole gallery into a file while others use it; GalleryError with a database server."""
+        """Write a consistent copy of a SQLite gallery while it is in use; raises GalleryError for a database server."""
         write_backup(self.database, path)
 
     def stats(self) -> Stats:
-        """Count what is there."""
+        """Count speakers, samples and vectors."""
         with self.database.read() as connection:
-            speakers, now = read_speakers(connection), datetime.now(UTC)
+            enrolled, now = read_speakers(connection), datetime.now(UTC)
             return Stats(
-                n_speakers=len(speakers),
-                n_samples=sum(one.n_samples for one in speakers),
-                seconds=sum(one.seconds for one in speakers),
-                n_overdue=sum(one.expires_at is not None and one.expires_at <= now for one in speakers),
-                recipes=self._finder.read_stats(connection),
+                n_speakers=len(enrolled),
+                n_samples=sum(one.n_samples for one in enrolled),
+                seconds=sum(one.seconds for one in enrolled),
+                n_overdue=sum(one.expires_at is not None and one.expires_at <= now for one in enrolled),
+                recipes=self._index.read_stats(connection),
                 database=self.database.name,
                 bytes_on_disk=self.database.measure_bytes(connection),
                 version=VERSION,
@@ -271,13 +272,13 @@ class Gallery:
             )
 
     def check(self) -> Check:
-        """Look for damage everywhere, and mend what is derived: templates, the index, consents of nothing."""
-        self._finder.forget()
+        """Check files, audit chain and vectors; repair derived data: templates, the index, unused consents."""
+        self._index.clear()
         return integrity.check(self.database)
 
     def _finish(self, removed: erasure.Removed, timeout_s: float) -> Receipt:
-        self._finder.forget()  # at once, rather than with the next search
-        return erasure.finish_forgetting(self.database, removed, self._cleaners, timeout_s)
+        self._index.clear()  # at once, not with the next search
+        return erasure.finish_erasure(self.database, removed, self._cleaners, timeout_s)
 
 
 def _locate(where: Settings | Path | str) -> Path | str:

@@ -1,4 +1,4 @@
-"""Looking for damage, and mending what is derived from something whole."""
+"""Integrity check of the gallery, and repair of derived data."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -14,41 +14,43 @@ from gallery_db.schema import EmbeddingRow, SpeakerRow, TemplateRow
 from gallery_db.speakers import drop_unused_consents
 from gallery_db.templates import Template, compute_templates, renew_templates
 
-UNIT = 1e-5  # how far from 1 the length of an embedding may be
-CHUNK = 500  # speakers at a time
+UNIT = 1e-5  # tolerance of the length of an embedding
+CHUNK = 500  # speakers per query
 
 
 def check(database: Database) -> Check:
-    """Look at files, chain, vectors and templates; templates and consents are mended, what cannot be is told."""
+    """Check files, audit chain, vectors and templates; repair templates and consents, report other problems."""
     problems = database.find_damage()
     with database.write() as connection:
         broken = audit.find_break(connection)
         if broken is not None:
-            problems.append(f"row {broken} of the audit was changed, removed or added by something else")
+            problems.append(f"row {broken} of the audit was changed, removed or added by another program")
         damaged = dict(_find_damaged_vectors(connection))
-        problems += [f"sample {number}: {what}; forget it and enrol the clip again" for number, what in damaged.items()]
+        problems += [
+            f"sample {number}: {problem}; forget it and enrol the clip again" for number, problem in damaged.items()
+        ]
         mended = [] if damaged else _mend_templates(connection)
         n_consents = drop_unused_consents(connection)
         if n_consents:
-            mended.append(f"{n_consents} consents that nothing was kept on")
+            mended.append(f"{n_consents} consents without samples")
         if mended:
             audit.append(connection, Action.MEND, None, {"mended": mended})
     return Check(tuple(mended), tuple(problems))
 
 
 def _find_damaged_vectors(connection: Connection) -> Iterator[tuple[int, str]]:
-    """Samples whose vector is of another width than it says, not finite, or not of length 1."""
+    """Yield samples with a vector of wrong width, not finite, or not of length 1."""
     query = select(EmbeddingRow.sample_id, EmbeddingRow.dim, _raw(connection, EmbeddingRow.vector))
     for sample_id, width, raw in connection.execute(query.order_by(EmbeddingRow.id)):
         vector = _read(raw, width)
         if vector is None:
-            yield sample_id, f"its vector is not {width} numbers wide"
+            yield sample_id, f"its vector does not have {width} dimensions"
         elif not abs(float(np.linalg.norm(vector.astype(np.float64))) - 1) <= UNIT:
             yield sample_id, "its vector is not of length 1"
 
 
 def _mend_templates(connection: Connection) -> list[str]:
-    """Rewrite templates that are not what the samples make, or that nobody has any more."""
+    """Recompute templates that differ from their samples or have none."""
     ids = list(connection.execute(select(SpeakerRow.id).order_by(SpeakerRow.id)).scalars())
     wrong: list[int] = []
     for start in range(0, len(ids), CHUNK):
@@ -63,7 +65,7 @@ def _mend_templates(connection: Connection) -> list[str]:
     if not wrong:
         return []
     renew_templates(connection, wrong)
-    return [f"{len(set(wrong))} templates that were not what the samples make"]
+    return [f"{len(set(wrong))} templates that differed from their samples"]
 
 
 def _read_templates(
@@ -90,7 +92,7 @@ def _agree(wanted: Template | None, found: tuple[np.ndarray | None, int, float] 
 
 
 def _raw(connection: Connection, column: Any) -> Any:
-    """A vector as its bytes where they are what is stored: damaged ones can be looked at, too."""
+    """Select the stored bytes of a vector in SQLite, so that damaged ones can be read."""
     return type_coerce(column, LargeBinary) if connection.dialect.name == "sqlite" else column
 
 

@@ -1,14 +1,6 @@
-"""The records of the gallery: what is enrolled, found, verified and forgotten. Importing them imports no torch.
+"""Records of the gallery, and the consent notice with its version; importing them does not import torch.
 
-Times are UTC and know it; `D` is the width of an embedding. The seams between the files:
-
-- `admission.judge(new, stored, others, allow_duplicate=...) -> Admission` with `new: Sequence[NewSample]`,
-  `stored: Sequence[StoredSample]` of the speaker, none for a new one, and `others: Sequence[Neighbour]`, of one recipe;
-- `portable.write_people(path, people)` and `portable.read_people(path) -> tuple[Person, ...]`: a file and its records,
-  while `Gallery.export` and `Gallery.import_` read and write the database;
-- `Calibration` is what `Gallery.search` needs of a calibration.
-
-What somebody is told before they consent to being enrolled; its version is kept with the consent.
+Times are time-zone-aware UTC; `D` is the width of an embedding.
 """
 
 import re
@@ -22,14 +14,14 @@ import numpy as np
 
 from engine.types import DynamicEmbedding
 
-MAX_TERM_DAYS = 1095  # three years: Illinois' BIPA, 740 ILCS 14/15(a), the shortest of the laws looked at
+MAX_TERM_DAYS = 1095  # three years: Illinois' BIPA, 740 ILCS 14/15(a), the shortest term of the laws considered
 MAX_THUMBNAIL = 64 * 1024  # bytes
 MAX_TEXT = 500  # characters of a purpose, a reason, a file name
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class Basis(StrEnum):
-    """Why somebody's way of speaking may be kept (GDPR, articles 6, 9 and 85)."""
+    """Legal basis for keeping embeddings of a person (GDPR, articles 6, 9 and 85)."""
 
     CONSENT = "consent"
     LEGAL_CLAIM = "legal_claim"
@@ -39,29 +31,29 @@ class Basis(StrEnum):
 
 
 class RejectionReason(StrEnum):
-    """Why a sample is not enrolled."""
+    """Reason why a sample is not enrolled."""
 
     SAME_SOURCE = "SAME_SOURCE"  # this file is enrolled for this speaker already
-    OUTLIER = "OUTLIER"  # not this speaker, by the others
-    DISAGREEMENT = "DISAGREEMENT"  # two samples that disagree, and no third to tell which is wrong
+    OUTLIER = "OUTLIER"  # not this speaker, compared with the other samples
+    DISAGREEMENT = "DISAGREEMENT"  # two samples that disagree, without a majority
     NOT_NATURAL = "NOT_NATURAL"  # the motion was tampered with
     DUPLICATE_OF_ANOTHER = "DUPLICATE_OF_ANOTHER"  # too close to another enrolled speaker
-    CONSENT_LAPSED = "CONSENT_LAPSED"  # its term is over; only an import meets it
+    CONSENT_LAPSED = "CONSENT_LAPSED"  # its term has ended; only in imports
 
 
 class SearchReason(StrEnum):
-    """Why a search or a verification says less than it could."""
+    """Reason why a search or verification reports less evidence."""
 
-    UNCALIBRATED = "UNCALIBRATED"  # similarities are raw: nobody is told to be supported or not
+    UNCALIBRATED = "UNCALIBRATED"  # raw similarities: no speaker is supported or not supported
     GALLERY_EMPTY = "GALLERY_EMPTY"
-    NOT_NATURAL = "NOT_NATURAL"  # the motion was tampered with, and names nobody
-    AMBIGUOUS_TOP2 = "AMBIGUOUS_TOP2"  # the first two are too close to be told apart: neither is supported
-    PROBE_TOO_SHORT = "PROBE_TOO_SHORT"  # less than 4 s of the face: no calibration was made of so little
+    NOT_NATURAL = "NOT_NATURAL"  # the motion was tampered with: no candidate
+    AMBIGUOUS_TOP2 = "AMBIGUOUS_TOP2"  # the first two are too close: neither is supported
+    PROBE_TOO_SHORT = "PROBE_TOO_SHORT"  # less than 4 s of the face, shorter than all calibration samples
     ENROL_TOO_SHORT = "ENROL_TOO_SHORT"  # the first candidate's enrolment is limited
 
 
-class Clash(StrEnum):
-    """What an import does with a name that is there already."""
+class NameConflict(StrEnum):
+    """Action of an import for a name that exists."""
 
     REFUSE = "refuse"
     MERGE = "merge"  # add the samples to the speaker of that name
@@ -80,18 +72,18 @@ def _check_sha256(what: str, text: str) -> None:
 
 def _check_time(what: str, time: datetime) -> None:
     if time.utcoffset() != timedelta(0):
-        raise ValueError(f"{what} is {time}, wanted a time in UTC that says so")
+        raise ValueError(f"{what} is {time}, wanted a time-zone-aware time in UTC")
 
 
 @dataclass(frozen=True, slots=True)
 class Consent:
-    """Why, for what and for how long embeddings may be kept; none is stored without."""
+    """Legal basis, purpose and term for keeping embeddings; none is stored without it."""
 
     basis: Basis
     purpose: str
     term_days: int  # 1 to 1095
     notice_version: str  # of the text the person was shown
-    collector: str  # who asked
+    collector: str  # who asked for the consent
     given_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     release_sha256: str | None = None  # of the signed release, where there is one
 
@@ -107,17 +99,17 @@ class Consent:
 
     @property
     def expires_at(self) -> datetime:
-        """When what was kept on it must be gone."""
+        """Time by which the data of this consent must be erased."""
         return self.given_at + timedelta(days=self.term_days)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NewSample:
-    """One clip of a speaker, about to be enrolled."""
+    """Clip of a speaker to enrol."""
 
     source_hash: str  # SHA-256 of the file
     source_name: str  # file name, without its folders
-    session: str  # samples of one recording occasion share it
+    session: str  # shared by the samples of one recording occasion
     embedding: DynamicEmbedding
     face_px: float | None = None  # median face width in pixels
     thumbnail: bytes | None = None  # JPEG, 64 kB at most
@@ -136,20 +128,20 @@ class NewSample:
 
 @dataclass(frozen=True, slots=True)
 class Speaker:
-    """Somebody who is enrolled."""
+    """Enrolled speaker."""
 
-    id: int  # never handed out twice
+    id: int  # never reused
     name: str
     n_samples: int
     seconds: float  # of all samples
-    is_limited: bool  # less than 20 s, or one clip alone
+    is_limited: bool  # less than 20 s, or a single clip
     created_at: datetime
     expires_at: datetime | None  # when the first of their consents lapses; None without samples
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StoredSample:
-    """One clip of a speaker, as enrolled, in one recipe."""
+    """Enrolled clip of a speaker in one recipe."""
 
     id: int
     speaker_id: int
@@ -160,16 +152,16 @@ class StoredSample:
     consent: Consent
     created_at: datetime
     face_px: float | None = None
-    thumbnail: bytes | None = None  # None also where it was not asked for
+    thumbnail: bytes | None = None  # None also if it was not read
 
     def to_new(self) -> NewSample:
-        """Give what would enrol it again."""
+        """Return the sample to enrol it again."""
         return NewSample(self.source_hash, self.source_name, self.session, self.embedding, self.face_px, self.thumbnail)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Person:
-    """All that is kept about one speaker: what an export carries."""
+    """All stored data of one speaker, as exported."""
 
     name: str
     created_at: datetime
@@ -178,31 +170,31 @@ class Person:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Neighbour:
-    """Another speaker's template that lies near a new sample."""
+    """Template of another speaker near a new sample."""
 
     speaker_id: int
     name: str
-    vector: np.ndarray = field(repr=False)  # (D,) float32, unit length; in no log
+    vector: np.ndarray = field(repr=False)  # (D,) float32, unit length; never logged
 
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """A sample that was not accepted, and why."""
+    """Rejected sample with the reason."""
 
     source_name: str
     source_hash: str
     reason: RejectionReason
-    text: str  # for the person at the screen
+    text: str  # shown to the user
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Admission:
-    """Which of the new samples may be enrolled."""
+class EnrolmentCheck:
+    """Result of checking new samples before an enrolment."""
 
     accepted: np.ndarray  # (n,) bool, one per new sample
-    rejections: tuple[Rejection, ...]  # one for each that is not
+    rejections: tuple[Rejection, ...]  # one per rejected sample
     warnings: tuple[str, ...]
-    is_limited: bool  # of the speaker, once the accepted ones are in
+    is_limited: bool  # of the speaker with the accepted samples
 
     def __post_init__(self) -> None:
         if self.accepted.dtype != np.bool_ or self.accepted.ndim != 1:
@@ -214,9 +206,9 @@ class Admission:
 
 @dataclass(frozen=True, slots=True)
 class Enrolment:
-    """What an enrolment did."""
+    """Result of an enrolment."""
 
-    speaker: Speaker  # as it is now
+    speaker: Speaker  # after the enrolment
     is_new: bool
     sample_ids: tuple[int, ...]  # of the accepted
     rejected: tuple[Rejection, ...]
@@ -224,13 +216,13 @@ class Enrolment:
 
     @property
     def is_limited(self) -> bool:
-        """Whether there is still less of the speaker than is asked for."""
+        """Whether the speaker still has less than 20 s or two clips."""
         return self.speaker.is_limited
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A speaker who may be the one."""
+    """Candidate speaker of a search or verification."""
 
     speaker_id: int
     name: str
@@ -244,25 +236,25 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """Who among everyone it may be."""
+    """Result of a 1:N identification."""
 
     candidates: tuple[Candidate, ...]  # best first, each speaker once
-    is_supported: bool | None  # of the first; False: none is supported; None: cannot be told, `reasons` says why
+    is_supported: bool | None  # of the first; False: none is supported; None: not decided, see `reasons`
     reasons: tuple[SearchReason, ...]
-    n_speakers: int  # that were searched
+    n_speakers: int  # searched
     recipe: str
     calibration_id: str | None
     backend: str
 
     @property
     def supported(self) -> tuple[Candidate, ...]:
-        """The first candidate where it is supported; empty where none is, or where that cannot be told."""
+        """The first candidate if it is supported, else empty."""
         return self.candidates[:1] if self.is_supported else ()
 
 
 @dataclass(frozen=True, slots=True)
 class SampleSimilarity:
-    """How close one enrolled sample is."""
+    """Similarity of one enrolled sample to the probe."""
 
     sample_id: int
     source_name: str
@@ -271,7 +263,7 @@ class SampleSimilarity:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """Is it this speaker?"""
+    """Result of a 1:1 verification."""
 
     speaker: Speaker
     similarity: float | None  # cosine to the template; None where the motion is not natural
@@ -286,34 +278,34 @@ class Verification:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What a forgetting removed, and what it could not reach."""
+    """Receipt of an erasure: removed data, and copies that it cannot reach."""
 
-    subject: str  # the salted id that the audit keeps; it leads back to nobody
+    subject: str  # pseudonym in the audit log; it cannot be linked to a person
     forgotten_at: datetime
-    removed: dict[str, int]  # rows per table, and what the cleaners of caches removed
-    is_erased: bool  # the bytes are gone from every file of the database, too
-    remaining: tuple[str, ...]  # where copies may still be: backups, exports, a reader that would not leave
+    removed: dict[str, int]  # rows per table, and items per cache
+    is_erased: bool  # the bytes are also overwritten in every database file
+    remaining: tuple[str, ...]  # places of possible copies: backups, exports, an open reader
 
 
 @dataclass(frozen=True, slots=True)
 class RecipeStats:
-    """What is enrolled in one recipe, and how it is searched."""
+    """Statistics of one recipe."""
 
     recipe: str
     n_speakers: int
     n_vectors: int
     backend: str
-    recall: None = None  # a key of the JSON; every search is exact
+    recall: None = None  # kept as a JSON key; every search is exact
 
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """How much there is, and where."""
+    """Statistics of the gallery."""
 
     n_speakers: int
     n_samples: int
     seconds: float
-    n_overdue: int  # speakers with a consent that has lapsed
+    n_overdue: int  # speakers with an expired consent
     recipes: tuple[RecipeStats, ...]
     database: str  # its URL, without a password
     bytes_on_disk: int
@@ -323,42 +315,42 @@ class Stats:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What was found wrong with the gallery, and what of that was mended."""
+    """Result of an integrity check."""
 
     mended: tuple[str, ...]
-    problems: tuple[str, ...]  # that could not be
+    problems: tuple[str, ...]  # not repaired
 
     @property
     def is_sound(self) -> bool:
-        """Nothing is wrong now."""
+        """Whether no problem remains."""
         return not self.problems
 
 
 class Calibration(Protocol):
-    """What a search needs of a calibration, to turn scores into evidence."""
+    """Interface of a calibration: from scores to log10 likelihood ratios."""
 
     @property
     def id(self) -> str:
-        """Named by every search and verification."""
+        """Id reported with every search and verification."""
         ...
 
     @property
     def recipe(self) -> str:
-        """Of the embeddings, which the scores are made of."""
+        """Recipe of the embeddings that are compared."""
         ...
 
     @property
     def threshold_llr(self) -> float:
-        """A candidate from here on is supported."""
+        """Least log10 LR of a supported candidate."""
         ...
 
     @property
     def qualities(self) -> Sequence[str]:
-        """Of `evidence.QUALITIES`, in the order of the columns."""
+        """Names from `scoring.QUALITIES`, in column order."""
         ...
 
     def llrs(self, scores: np.ndarray, qualities: np.ndarray | None = None, *, gallery_size: int = 0) -> np.ndarray:
-        """Log10 LR (N,) of scores (N,) with qualities (N, Q); `gallery_size` of how many speakers, 0: 1 to 1."""
+        """Return log10 LRs (N,) of scores (N,) with qualities (N, Q); `gallery_size` is the N of 1:N, 0 for 1:1."""
         ...
 
 

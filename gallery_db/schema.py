@@ -1,9 +1,9 @@
-"""The tables: the only truth about who is enrolled. SQLite and PostgreSQL hold the same ones.
+"""Tables of the gallery, the same in SQLite and PostgreSQL.
 
-speaker <- sample <- embedding -> consent: none without a consent. `template` is derived from the vectors, an index
-from it, and `generation` says when they moved. Ids are never handed out twice, so nothing stale names another person.
-`calibration` (once approved) and `audit` refuse changes by triggers, which the migrations make. They also make `result`
-and `result_speaker`, which are always empty and have no model here.
+speaker <- sample <- embedding -> consent: every embedding needs a consent. `template` is derived from the vectors and
+the index from `template`; `generation` counts the changes of templates. Ids are never reused, so a stale id never names
+another speaker. Triggers of the migrations make `calibration` (once approved) and `audit` immutable. The migrations
+also create `result` and `result_speaker`, which are always empty and have no model here.
 """
 
 from datetime import UTC, datetime
@@ -30,27 +30,27 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 from gallery_db.records import MAX_TERM_DAYS, MAX_THUMBNAIL, Basis
 
 VERSION = "0001"
-"""The newest migration, which this code reads and writes."""
+"""Newest migration, which this code reads and writes."""
 
 BASES = ", ".join(f"'{basis}'" for basis in Basis)
 
 
 class Vector(TypeDecorator[np.ndarray]):
-    """A float32 vector: little-endian bytes in SQLite, pgvector's `vector` in PostgreSQL."""
+    """Float32 vector: little-endian bytes in SQLite, pgvector's `vector` in PostgreSQL."""
 
     impl = LargeBinary
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """Choose by the database."""
+        """Return the column type of this database."""
         if dialect.name == "postgresql":
-            from pgvector.sqlalchemy import VECTOR  # needed for PostgreSQL alone
+            from pgvector.sqlalchemy import VECTOR  # needed for PostgreSQL only
 
             return dialect.type_descriptor(VECTOR())
         return dialect.type_descriptor(LargeBinary())
 
     def process_bind_param(self, value: np.ndarray | None, dialect: Dialect) -> Any:
-        """Write it; a vector that is not finite is a mistake, not data."""
+        """Serialise a vector; raises ValueError if it is not (D,) and finite."""
         if value is None:
             return None
         if value.ndim != 1 or not np.isfinite(value).all():
@@ -58,26 +58,26 @@ class Vector(TypeDecorator[np.ndarray]):
         return value.astype(np.float32) if dialect.name == "postgresql" else value.astype("<f4").tobytes()
 
     def process_result_value(self, value: Any, dialect: Dialect) -> np.ndarray | None:
-        """Read it as (D,) float32."""
+        """Return the vector as (D,) float32."""
         if value is None:
             return None
         if isinstance(value, bytes | memoryview):
             return np.frombuffer(value, "<f4").astype(np.float32)
-        return np.array(value, np.float32)  # pgvector gives an array, a list or its own type, by version
+        return np.array(value, np.float32)  # an array, a list or its own type, depending on the version of pgvector
 
 
 class UtcTime(TypeDecorator[datetime]):
-    """A time in UTC that knows it; SQLite would forget."""
+    """Time-zone-aware UTC time; SQLite stores no zone."""
 
     impl = DateTime
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Write it without its zone."""
+        """Convert to UTC and drop the zone."""
         return None if value is None else value.astimezone(UTC).replace(tzinfo=None)
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Read it with its zone."""
+        """Attach UTC."""
         return None if value is None else value.replace(tzinfo=UTC)
 
 
@@ -96,21 +96,23 @@ class Base(DeclarativeBase):
 
 
 class SpeakerRow(Base):
-    """Somebody enrolled; one that was merged into another keeps its row, so that this can be undone."""
+    """Enrolled speaker; a merged speaker keeps its row, so that the merge can be reverted."""
 
     __tablename__ = "speaker"
     __table_args__ = ({"sqlite_autoincrement": True},)
 
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(String(200))
-    name_key: Mapped[str] = mapped_column(String(800), unique=True)  # the name without case and accents' spelling
-    salt: Mapped[bytes] = mapped_column(LargeBinary(16))  # goes with the speaker: audit rows then lead to nobody
+    name_key: Mapped[str] = mapped_column(String(800), unique=True)  # the name in NFKC and case-folded
+    salt: Mapped[bytes] = mapped_column(
+        LargeBinary(16)
+    )  # deleted with the speaker: audit rows can then no longer be linked
     created_at: Mapped[datetime] = mapped_column(UtcTime)
     merged_into_id: Mapped[int | None] = mapped_column(ForeignKey("speaker.id"), index=True)
 
 
 class ConsentRow(Base):
-    """Why vectors may be kept; gone with the last of them."""
+    """Consent to keep vectors; deleted with the last of them."""
 
     __tablename__ = "consent"
     __table_args__ = (
@@ -152,7 +154,7 @@ class SampleRow(Base):
 
 
 class EmbeddingRow(Base):
-    """The embedding of a sample in one recipe."""
+    """Embedding of a sample in one recipe."""
 
     __tablename__ = "embedding"  # `vector` is a type of pgvector
     __table_args__ = (UniqueConstraint("sample_id", "recipe"), {"sqlite_autoincrement": True})
@@ -170,7 +172,7 @@ class EmbeddingRow(Base):
 
 
 class TemplateRow(Base):
-    """The mean of a speaker's vectors of one recipe, weighted by seconds, of length 1: what a search compares with."""
+    """Unit-length mean of a speaker's vectors of one recipe, weighted by seconds; searches compare with it."""
 
     __tablename__ = "template"
     __table_args__ = (Index("template_by_generation", "recipe", "generation"),)
@@ -181,11 +183,11 @@ class TemplateRow(Base):
     vector: Mapped[np.ndarray] = mapped_column(Vector)
     n_samples: Mapped[int]
     seconds: Mapped[float]
-    generation: Mapped[int]  # at which it last changed
+    generation: Mapped[int]  # of the last change
 
 
 class MergeRow(Base):
-    """A speaker that was merged into another, and with which samples; gone once undone."""
+    """Merge of two speakers with the samples that were moved; deleted when it is reverted."""
 
     __tablename__ = "merge"
     __table_args__ = ({"sqlite_autoincrement": True},)
@@ -198,7 +200,7 @@ class MergeRow(Base):
 
 
 class CalibrationRow(Base):
-    """How scores become evidence. A row that is no draft any more is never changed: its successor names it."""
+    """Calibration record; immutable once it is not a draft: a successor names it in `supersedes`."""
 
     __tablename__ = "calibration"
     __table_args__ = (
@@ -226,26 +228,28 @@ class CalibrationRow(Base):
 
 
 class AuditRow(Base):
-    """What was done, each row sealed with the hash of the one before."""
+    """Audit entry, chained by the hash of the previous row."""
 
     __tablename__ = "audit"
 
-    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)  # 1, 2, 3 ... without a gap
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)  # 1, 2, 3 ... without gaps
     at: Mapped[datetime] = mapped_column(UtcTime)
     action: Mapped[str] = mapped_column(String(20))
-    subject: Mapped[str | None] = mapped_column(String(64))  # salted id of whom it is about, never a name
+    subject: Mapped[str | None] = mapped_column(String(64))  # salted hash of the speaker's id, never a name
     detail: Mapped[str] = mapped_column(Text)  # canonical JSON
     previous: Mapped[str] = mapped_column(String(64))
     hash: Mapped[str] = mapped_column(String(64))
 
 
 class GenerationRow(Base):
-    """One row: when templates last changed, for whoever derived something from them."""
+    """Single row: generation of the last change of templates, to invalidate data derived from them."""
 
     __tablename__ = "generation"
     __table_args__ = (CheckConstraint("id = 1", name="generation_is_one_row"),)
 
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    epoch: Mapped[str] = mapped_column(String(32))  # another one after a restore: generations are then not comparable
+    epoch: Mapped[str] = mapped_column(
+        String(32)
+    )  # replaced by a restore: generations of two epochs are not comparable
     value: Mapped[int]
     removed_at: Mapped[int]  # the generation at which a template was last removed

@@ -1,6 +1,6 @@
-"""From similarities to evidence: which candidates are supported, if any, and why that cannot be told.
+"""Turn similarities into log10 likelihood ratios and decide which candidate is supported, if any.
 
-Without a calibration of the very scores nobody is supported, and nobody is not: a similarity alone means nothing.
+Without a calibration of these scores nothing is decided: a similarity alone is no evidence.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -20,22 +20,22 @@ from gallery_db.records import (
     Verification,
 )
 
-LEAST = 0.04  # seconds of a quality: a frame, so that its logarithm is there
-AMBIGUOUS_LLR = 0.5  # log10: the first two are about three times as likely as each other, and no more apart
+LEAST = 0.04  # seconds: one frame, so that the logarithm is finite
+AMBIGUOUS_LLR = 0.5  # log10: the first is less than about three times as likely as the second
 
 
 @dataclass(frozen=True, slots=True)
 class EvidenceOptions:
-    """When the first two candidates count as one."""
+    """Limits for ambiguous candidates and short probes."""
 
     ambiguous_llr: float = AMBIGUOUS_LLR
     ambiguous_similarity: float = 0.02  # without a calibration
-    least_probe_s: float = 4.0  # calibrations are made of samples of 5 s and more, and shorter ones are less alike
+    least_probe_s: float = 4.0  # calibrations use samples of 5 s and more; shorter ones are less similar
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """What is known of a speaker who is compared with."""
+class EnrolledSpeaker:
+    """Enrolment of a speaker in one recipe."""
 
     speaker_id: int
     name: str
@@ -44,16 +44,16 @@ class Known:
     is_limited: bool
 
 
-QUALITIES: Mapping[str, Callable[[DynamicEmbedding, Known], float]] = {
-    "log probe seconds": lambda probe, known: np.log(max(probe.seconds, LEAST)),
-    "log enrolled seconds": lambda probe, known: np.log(max(known.seconds, LEAST)),
+QUALITIES: Mapping[str, Callable[[DynamicEmbedding, EnrolledSpeaker], float]] = {
+    "log probe seconds": lambda probe, enrolled: np.log(max(probe.seconds, LEAST)),
+    "log enrolled seconds": lambda probe, enrolled: np.log(max(enrolled.seconds, LEAST)),
 }
-"""What a calibration may ask beside the score; natural logarithms, as `wayspeak calibrate` fits them."""
+"""Covariates of a calibration in addition to the score; natural logarithms, as `wayspeak calibrate` fits them."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CandidateScorer:
-    """How similarities are turned into evidence. GalleryError where the calibration is of another recipe."""
+    """Score candidates by a calibration; raises EMBEDDER_MISMATCH for a calibration of another recipe."""
 
     recipe: str  # of the embeddings
     calibration: Calibration | None = None
@@ -68,27 +68,27 @@ class CandidateScorer:
         unknown = set(self.calibration.qualities if self.calibration else ()) - set(QUALITIES)
         if unknown:
             raise GalleryError(
-                f"The calibration asks for {', '.join(sorted(unknown))}, which a gallery cannot tell.",
-                f"Make one that asks for these at most: {', '.join(QUALITIES)}.",
+                f"The calibration needs {', '.join(sorted(unknown))}, which a gallery does not provide.",
+                f"Make one that only needs: {', '.join(QUALITIES)}.",
             )
 
     @property
     def calibration_id(self) -> str | None:
-        """What a search or verification names."""
+        """Id of the calibration, or None."""
         return self.calibration.id if self.calibration is not None else None
 
-    def weigh(
+    def score(
         self,
         probe: DynamicEmbedding,
-        known: Sequence[Known],
+        speakers: Sequence[EnrolledSpeaker],
         similarities: np.ndarray,
         n_speakers: int,
     ) -> list[Candidate]:
-        """Return the candidates, best first, of similarities (N,) to their templates."""
-        if not known:
+        """Return candidates, best first, for similarities (N,) to the templates of N speakers."""
+        if not speakers:
             return []
         similarities = similarities.astype(np.float64).clip(-1, 1)
-        llrs = self._calibrate(probe, known, similarities, n_speakers)
+        llrs = self._calibrate(probe, speakers, similarities, n_speakers)
         candidates = [
             Candidate(
                 speaker_id=one.speaker_id,
@@ -100,12 +100,12 @@ class CandidateScorer:
                 seconds=one.seconds,
                 is_limited=one.is_limited,
             )
-            for one, similarity, llr in zip(known, similarities, llrs, strict=True)
+            for one, similarity, llr in zip(speakers, similarities, llrs, strict=True)
         ]
         return sorted(candidates, key=_rank)
 
     def conclude(self, candidates: Sequence[Candidate], k: int, n_speakers: int, backend: str) -> Search:
-        """Say of candidates, best first, whether the first is supported, and keep k of them."""
+        """Decide whether the first of the candidates, best first, is supported; keep k of them."""
         reasons = self._find_limits(candidates[:1])
         if len(candidates) > 1 and self._are_close(*candidates[:2]):
             reasons.append(SearchReason.AMBIGUOUS_TOP2)
@@ -113,14 +113,14 @@ class CandidateScorer:
             reasons.append(SearchReason.ENROL_TOO_SHORT)
         supported = self.supports(candidates[0].llr) if candidates else None
         if supported and SearchReason.AMBIGUOUS_TOP2 in reasons:
-            supported = None  # one of the two, and none is to be named wrongly
+            supported = None  # undecided between the two
         kept = tuple(candidates[:k])
         return Search(kept, supported, tuple(reasons), n_speakers, self.recipe, self.calibration_id, backend)
 
     def conclude_one(
         self, speaker: Speaker, candidate: Candidate | None, samples: tuple[SampleSimilarity, ...]
     ) -> Verification:
-        """Say whether a speaker is supported; no candidate: the motion is not natural, and nothing is said."""
+        """Decide whether a speaker is supported; without a candidate the motion is not natural: undecided."""
         if candidate is None:
             reasons = (SearchReason.NOT_NATURAL,)
             return Verification(speaker, None, None, None, None, reasons, (), self.recipe, self.calibration_id)
@@ -140,35 +140,35 @@ class CandidateScorer:
         )
 
     def supports(self, llr: float | None) -> bool | None:
-        """Whether evidence is enough; None where there is none."""
+        """Return whether a log10 LR reaches the threshold; None without evidence."""
         return None if llr is None or self.calibration is None else llr >= self.calibration.threshold_llr
 
     def _calibrate(
-        self, probe: DynamicEmbedding, known: Sequence[Known], scores: np.ndarray, n_speakers: int
+        self, probe: DynamicEmbedding, speakers: Sequence[EnrolledSpeaker], scores: np.ndarray, n_speakers: int
     ) -> Sequence[float | None]:
         if self.calibration is None or probe.seconds < self.options.least_probe_s:
-            return [None] * len(known)
+            return [None] * len(speakers)
         names = self.calibration.qualities
-        table = np.array([[QUALITIES[name](probe, one) for name in names] for one in known], np.float64)
+        table = np.array([[QUALITIES[name](probe, one) for name in names] for one in speakers], np.float64)
         qualities = table if names else None
         return [float(llr) for llr in self.calibration.llrs(scores, qualities, gallery_size=n_speakers)]
 
     def _find_limits(self, firsts: Sequence[Candidate]) -> list[SearchReason]:
-        """Say why there is no evidence, where there is none."""
+        """Return the reason for missing evidence, if it is missing."""
         if self.calibration is None:
             return [SearchReason.UNCALIBRATED]
         return [SearchReason.PROBE_TOO_SHORT for one in firsts if one.llr is None]
 
     def _are_close(self, first: Candidate, second: Candidate) -> bool:
         if first.llr is not None and second.llr is not None:
-            # Where bounds have cut both, their evidence is equal; only a second that has evidence rivals the first.
+            # LR bounds may make both equal; a second candidate is only ambiguous with evidence for it.
             return second.llr > 0 and first.llr - second.llr < self.options.ambiguous_llr
         return first.similarity - second.similarity < self.options.ambiguous_similarity
 
 
-def conclude_nothing(reason: SearchReason, judge: CandidateScorer, n_speakers: int, backend: str) -> Search:
-    """Give a search that names nobody."""
-    return Search((), None, (reason,), n_speakers, judge.recipe, judge.calibration_id, backend)
+def conclude_nothing(reason: SearchReason, scorer: CandidateScorer, n_speakers: int, backend: str) -> Search:
+    """Return a search result without candidates."""
+    return Search((), None, (reason,), n_speakers, scorer.recipe, scorer.calibration_id, backend)
 
 
 def _rank(candidate: Candidate) -> tuple[float, float, int]:

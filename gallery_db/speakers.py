@@ -1,9 +1,7 @@
-"""Speakers, their samples and consents, as rows are read and written within somebody else's transaction.
+"""Read and write speakers, samples and consents; merge, split and rename speakers, in the caller's transaction.
 
-Who is who: two speakers made one and parted again, a clip given to whose it is, a name corrected.
-
-A merge moves samples and nothing else. The speaker who was absorbed keeps a row, unseen, so that undoing it gives back
-exactly what was there, their id and name included.
+A merge only moves samples. The absorbed speaker keeps a hidden row, so that reverting the merge restores its id and
+name.
 """
 
 import secrets
@@ -19,19 +17,19 @@ from sqlalchemy import ColumnElement, Connection, Select, delete, func, insert, 
 from engine.types import DynamicEmbedding
 from gallery_db import audit
 from gallery_db.audit import Action
-from gallery_db.enrolment_checks import MIN_CLIPS, MIN_SECONDS
+from gallery_db.enrolment_checks import is_limited
 from gallery_db.errors import GalleryCode, GalleryError
 from gallery_db.records import Basis, Consent, NewSample, Speaker, StoredSample
 from gallery_db.schema import ConsentRow, EmbeddingRow, MergeRow, SampleRow, SpeakerRow
 from gallery_db.templates import renew_templates
 
 MAX_NAME = 200
-LIST = "List them: wayspeak gallery list."
+LIST_HINT = "List them: wayspeak gallery list."
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Entry:
-    """A sample about to be written."""
+    """Sample to write with its consent."""
 
     sample: NewSample
     consent_id: int
@@ -39,44 +37,39 @@ class Entry:
 
 
 def clean_name(name: str) -> str:
-    """Give a name without spaces around or doubled; NAME_TAKEN where it cannot be one."""
+    """Normalise a name (NFC, single spaces); raises NAME_TAKEN if it is not a valid name."""
     cleaned = " ".join(unicodedata.normalize("NFC", name).split())
     if not 0 < len(cleaned) <= MAX_NAME or not cleaned.isprintable():
         raise GalleryCode.NAME_TAKEN(
-            f"{name[:50]!r} cannot be a name.", f"Write 1 to {MAX_NAME} characters that can be printed, on one line."
+            f"{name[:50]!r} cannot be a name.", f"Write 1 to {MAX_NAME} printable characters on one line."
         )
     return cleaned
 
 
 def fold_name(name: str) -> str:
-    """One speaker under one name, however it is spelled or capitalised."""
+    """Return the key under which spellings and capitalisations of a name are equal."""
     return unicodedata.normalize("NFKC", clean_name(name)).casefold()
 
 
-def is_too_little(seconds: float, n_clips: int) -> bool:
-    """Whether there is less of a speaker than is asked for."""
-    return seconds < MIN_SECONDS or n_clips < MIN_CLIPS
-
-
-def find_speaker(connection: Connection, who: int | str) -> int | None:
-    """Give the id of a speaker by id or name; None where there is none. One merged into another is not there."""
-    wanted = SpeakerRow.id == who if isinstance(who, int) else SpeakerRow.name_key == fold_name(who)
-    query = select(SpeakerRow.id).where(wanted, SpeakerRow.merged_into_id.is_(None))
+def find_speaker(connection: Connection, speaker: int | str) -> int | None:
+    """Return the id of a speaker by id or name, or None; merged speakers are not found."""
+    query = select(SpeakerRow.id).where(_matches(speaker), SpeakerRow.merged_into_id.is_(None))
     return connection.execute(query).scalar_one_or_none()
 
 
-def expect_speaker(connection: Connection, who: int | str) -> int:
-    """Give the id of a speaker who must be there."""
-    found = find_speaker(connection, who)
+def expect_speaker(connection: Connection, speaker: int | str) -> int:
+    """Return the id of a speaker by id or name; raises UNKNOWN_SPEAKER."""
+    found = find_speaker(connection, speaker)
     if found is None:
         raise GalleryCode.UNKNOWN_SPEAKER(
-            f"Nobody enrolled is {who!r}." if isinstance(who, str) else f"No speaker has the id {who}.", LIST
+            f"No speaker {speaker!r} is enrolled." if isinstance(speaker, str) else f"No speaker has the id {speaker}.",
+            LIST_HINT,
         )
     return found
 
 
 def add_speaker(connection: Connection, name: str, created_at: datetime | None = None) -> int:
-    """Write a new speaker; NAME_TAKEN where somebody bears the name, also under another spelling."""
+    """Insert a speaker and return the id; raises NAME_TAKEN if the name exists, also in another spelling."""
     name = clean_name(name)
     refuse_taken(connection, name)
     values = {
@@ -88,27 +81,27 @@ def add_speaker(connection: Connection, name: str, created_at: datetime | None =
     return connection.execute(insert(SpeakerRow).values(values).returning(SpeakerRow.id)).scalar_one()
 
 
-def refuse_taken(connection: Connection, name: str, but: int | None = None) -> None:
-    """NAME_TAKEN where somebody else bears the name, or did until they were merged into another."""
+def refuse_taken(connection: Connection, name: str, except_id: int | None = None) -> None:
+    """Raise NAME_TAKEN if another speaker has the name, a merged one included."""
     row = connection.execute(
         select(SpeakerRow.id, SpeakerRow.name, SpeakerRow.merged_into_id).where(SpeakerRow.name_key == fold_name(name))
     ).one_or_none()
-    if row is not None and row.id != but:
+    if row is not None and row.id != except_id:
         raise GalleryCode.NAME_TAKEN(
-            f"Somebody is enrolled as {row.name}" + (", and was merged into another." if row.merged_into_id else "."),
+            f"A speaker is enrolled as {row.name}" + (", and was merged into another." if row.merged_into_id else "."),
             "Choose another name" + (", or undo the merge." if row.merged_into_id else "."),
         )
 
 
 def suggest_name(connection: Connection, name: str) -> str:
-    """Give the name, or `NAME (2)`, `NAME (3)` ... where that is nobody's yet."""
+    """Return the name, or the first of `NAME (2)`, `NAME (3)` ... that is free."""
     taken = set(connection.execute(select(SpeakerRow.name_key)).scalars())
     names = (f"{name} ({number})" if number > 1 else name for number in count(1))
     return next(one for one in names if fold_name(one) not in taken)
 
 
 def add_consent(connection: Connection, consent: Consent) -> int:
-    """Write a consent."""
+    """Insert a consent and return its id."""
     values = {
         "basis": str(consent.basis),
         "purpose": consent.purpose,
@@ -123,19 +116,19 @@ def add_consent(connection: Connection, consent: Consent) -> int:
 
 
 def add_samples(connection: Connection, speaker_id: int, entries: Sequence[Entry]) -> tuple[int, ...]:
-    """Write samples, and give their ids.
+    """Insert samples and return their ids.
 
-    A clip that is there already in another recipe gets one more embedding instead of a second sample.
+    A clip that is enrolled in another recipe gets another embedding instead of a second sample.
     """
     hashes = [one.sample.source_hash for one in entries]
     query = select(SampleRow.source_hash, SampleRow.id).where(SampleRow.speaker_id == speaker_id)
-    there = connection.execute(query.where(SampleRow.source_hash.in_(hashes)))
-    known = {row.source_hash: row.id for row in there}
+    rows = connection.execute(query.where(SampleRow.source_hash.in_(hashes)))
+    known = {row.source_hash: row.id for row in rows}
     added = [one for one in entries if one.sample.source_hash not in known]
     if added:
-        rows = [_write_sample(speaker_id, one.sample, one.created_at) for one in added]
+        values = [_write_sample(speaker_id, one.sample, one.created_at) for one in added]
         returned = insert(SampleRow).returning(SampleRow.id, sort_by_parameter_order=True)
-        ids = connection.execute(returned, rows).scalars().all()
+        ids = connection.execute(returned, values).scalars().all()
         known |= {one.sample.source_hash: number for one, number in zip(added, ids, strict=True)}
     numbers = tuple(known[one] for one in hashes)
     embeddings = [
@@ -147,7 +140,7 @@ def add_samples(connection: Connection, speaker_id: int, entries: Sequence[Entry
 
 
 def read_speakers(connection: Connection, ids: Iterable[int] | None = None) -> list[Speaker]:
-    """Read speakers by name, those merged into others left out; all by default."""
+    """Read speakers, by default all, sorted by name, without merged ones."""
     expiry = (
         select(func.min(ConsentRow.expires_at))
         .join(EmbeddingRow, EmbeddingRow.consent_id == ConsentRow.id)
@@ -176,7 +169,7 @@ def read_speakers(connection: Connection, ids: Iterable[int] | None = None) -> l
 def read_samples(
     connection: Connection, speaker_ids: Iterable[int], recipe: str | None = None, with_thumbnails: bool = True
 ) -> list[StoredSample]:
-    """Read the samples of speakers, in the order they were enrolled; of one recipe, or of all."""
+    """Read the samples of speakers in enrolment order, of one recipe or of all."""
     picture = SampleRow.thumbnail if with_thumbnails else literal(None).label("thumbnail")
     query: Select[Any] = (
         select(EmbeddingRow, ConsentRow, SampleRow.speaker_id, SampleRow.source_hash, SampleRow.source_name)
@@ -192,14 +185,18 @@ def read_samples(
 
 
 def move_samples(connection: Connection, sample_ids: Sequence[int], speaker_id: int) -> None:
-    """Give samples to another speaker."""
+    """Move samples to another speaker."""
     connection.execute(update(SampleRow).where(_is_one_of(SampleRow.id, sample_ids)).values(speaker_id=speaker_id))
 
 
 def drop_unused_consents(connection: Connection) -> int:
-    """Delete the consents that nothing is kept on any more."""
+    """Delete consents without embeddings; return their number."""
     used = select(EmbeddingRow.consent_id)
     return connection.execute(delete(ConsentRow).where(ConsentRow.id.not_in(used))).rowcount
+
+
+def _matches(speaker: int | str) -> ColumnElement[bool]:
+    return SpeakerRow.id == speaker if isinstance(speaker, int) else SpeakerRow.name_key == fold_name(speaker)
 
 
 def _is_one_of(column: Any, ids: Iterable[int] | None) -> ColumnElement[bool]:
@@ -234,8 +231,8 @@ def _write_embedding(sample_id: int, consent_id: int, embedding: DynamicEmbeddin
 
 
 def _read_speaker(row: Any) -> Speaker:
-    is_limited = is_too_little(row.seconds, row.n_clips)
-    return Speaker(row.id, row.name, row.n_samples, row.seconds, is_limited, row.created_at, row.expires_at)
+    limited = is_limited(row.seconds, row.n_clips)
+    return Speaker(row.id, row.name, row.n_samples, row.seconds, limited, row.created_at, row.expires_at)
 
 
 def _read_sample(row: Any) -> StoredSample:
@@ -246,7 +243,7 @@ def _read_sample(row: Any) -> StoredSample:
         recipe=row.recipe,
         n_windows=row.n_windows,
         evidence=row.evidence,
-        is_natural=True,  # no other is enrolled
+        is_natural=True,  # others are never enrolled
     )
     consent = Consent(
         Basis(row.basis),
@@ -272,10 +269,10 @@ def _read_sample(row: Any) -> StoredSample:
 
 
 def merge(connection: Connection, kept: str | int, absorbed: str | int) -> Speaker:
-    """Give all samples of one speaker to another."""
+    """Move all samples of one speaker to another; return the kept speaker."""
     kept_id, absorbed_id = expect_speaker(connection, kept), expect_speaker(connection, absorbed)
     if kept_id == absorbed_id:
-        raise GalleryError("Both names are of the same speaker.", "Name two speakers to merge.")
+        raise GalleryError("Both names refer to the same speaker.", "Name two speakers to merge.")
     samples = list(connection.execute(select(SampleRow.id).where(SampleRow.speaker_id == absorbed_id)).scalars())
     values = {"kept_id": kept_id, "absorbed_id": absorbed_id, "samples": samples, "created_at": datetime.now(UTC)}
     connection.execute(insert(MergeRow).values(values))
@@ -285,28 +282,29 @@ def merge(connection: Connection, kept: str | int, absorbed: str | int) -> Speak
 
 
 def unmerge(connection: Connection, absorbed: str | int) -> Speaker:
-    """Take a speaker out of the one they were merged into, with those samples they brought that are still there."""
-    wanted = SpeakerRow.id == absorbed if isinstance(absorbed, int) else SpeakerRow.name_key == fold_name(absorbed)
+    """Revert a merge with the samples that still exist; return the restored speaker."""
     query = select(MergeRow.kept_id, MergeRow.absorbed_id, MergeRow.samples)
     found = connection.execute(
-        query.join(SpeakerRow, MergeRow.absorbed_id == SpeakerRow.id).where(wanted)
+        query.join(SpeakerRow, MergeRow.absorbed_id == SpeakerRow.id).where(_matches(absorbed))
     ).one_or_none()
     if found is None:
         raise GalleryCode.UNKNOWN_SPEAKER(
-            f"{absorbed!r} was not merged into anybody.", "Name the speaker who was absorbed."
+            f"{absorbed!r} was not merged into another speaker.", "Name the absorbed speaker."
         )
     above = connection.execute(select(SpeakerRow.merged_into_id).where(SpeakerRow.id == found.kept_id)).scalar_one()
     if above is not None:
-        raise GalleryError("The speaker they were merged into was merged into another since.", "Undo that merge first.")
-    there = select(SampleRow.id).where(SampleRow.id.in_(found.samples), SampleRow.speaker_id == found.kept_id)
-    move_samples(connection, list(connection.execute(there).scalars()), found.absorbed_id)
+        raise GalleryError(
+            "The speaker of this merge was itself merged into another one later.", "Undo that merge first."
+        )
+    samples = select(SampleRow.id).where(SampleRow.id.in_(found.samples), SampleRow.speaker_id == found.kept_id)
+    move_samples(connection, list(connection.execute(samples).scalars()), found.absorbed_id)
     connection.execute(delete(MergeRow).where(MergeRow.absorbed_id == found.absorbed_id))
     connection.execute(update(SpeakerRow).where(SpeakerRow.id == found.absorbed_id).values(merged_into_id=None))
     return _finish(connection, Action.UNMERGE, found.absorbed_id, found.kept_id)
 
 
 def reassign(connection: Connection, sample_id: int, to: str | int) -> Speaker:
-    """Give a sample to another speaker; the last one of a speaker stays, as nobody is enrolled with nothing."""
+    """Move a sample to another speaker; raises GalleryError for the only sample of a speaker."""
     speaker_id = expect_speaker(connection, to)
     owner = connection.execute(select(SampleRow.speaker_id).where(SampleRow.id == sample_id)).scalar_one_or_none()
     if owner is None:
@@ -314,25 +312,25 @@ def reassign(connection: Connection, sample_id: int, to: str | int) -> Speaker:
             f"No sample has the number {sample_id}.", "List them: wayspeak gallery list NAME."
         )
     if owner == speaker_id:
-        raise GalleryError(f"Sample {sample_id} is that speaker's already.", "Name another speaker.")
+        raise GalleryError(f"Sample {sample_id} already belongs to this speaker.", "Name another speaker.")
     others = select(SampleRow.id).where(SampleRow.speaker_id == owner, SampleRow.id != sample_id).limit(1)
     if connection.execute(others).one_or_none() is None:
         raise GalleryError(
-            f"Sample {sample_id} is all there is of its speaker.", "Merge the two speakers, or forget the one."
+            f"Sample {sample_id} is the only one of its speaker.", "Merge the two speakers, or forget one of them."
         )
     move_samples(connection, [sample_id], speaker_id)
     return _finish(connection, Action.REASSIGN, speaker_id, owner)
 
 
-def rename(connection: Connection, who: str | int, name: str) -> Speaker:
-    """Change a name."""
-    speaker_id = expect_speaker(connection, who)
-    refuse_taken(connection, name, but=speaker_id)
+def rename(connection: Connection, speaker: str | int, name: str) -> Speaker:
+    """Change a name; raises NAME_TAKEN."""
+    speaker_id = expect_speaker(connection, speaker)
+    refuse_taken(connection, name, except_id=speaker_id)
     values = {"name": clean_name(name), "name_key": fold_name(name)}
     connection.execute(update(SpeakerRow).where(SpeakerRow.id == speaker_id).values(values))
     audit.append(connection, Action.RENAME, audit.find_subject(connection, speaker_id))
-    (speaker,) = read_speakers(connection, [speaker_id])
-    return speaker
+    (renamed,) = read_speakers(connection, [speaker_id])
+    return renamed
 
 
 def _finish(connection: Connection, action: Action, speaker_id: int, other_id: int) -> Speaker:

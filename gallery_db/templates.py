@@ -1,6 +1,6 @@
-"""Templates: one vector a speaker and recipe, the mean of their samples weighted by seconds, of length 1.
+"""Templates: one unit vector per speaker and recipe, the mean of the samples weighted by seconds.
 
-They are derived: `renew_templates` writes them in the transaction of every change, and is the only one that does.
+Only `renew_templates` writes them, in the transaction of every change of samples.
 """
 
 from collections.abc import Iterable, Iterator
@@ -11,13 +11,13 @@ from sqlalchemy import Connection, delete, insert, select, update
 
 from gallery_db.schema import EmbeddingRow, GenerationRow, SampleRow, TemplateRow
 
-NO_LENGTH = 1e-6  # of a mean of unit vectors: they cancel out
-CHUNK = 500  # speakers a query; databases bound the number of parameters
+NO_LENGTH = 1e-6  # of a mean of unit vectors: below, they cancel out
+CHUNK = 500  # speakers per query; databases limit the number of parameters
 
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """When templates last changed; to be compared within one epoch only."""
+    """Generation of the last change of templates; comparable within one epoch only."""
 
     epoch: str
     value: int
@@ -25,23 +25,23 @@ class Generation:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Template:
-    """What a search compares with."""
+    """Template of a speaker in one recipe."""
 
     speaker_id: int
     recipe: str
-    vector: np.ndarray = field(repr=False)  # (D,) float32, unit length; in no log
+    vector: np.ndarray = field(repr=False)  # (D,) float32, unit length; never logged
     n_samples: int
     seconds: float
 
 
 def read_generation(connection: Connection) -> Generation:
-    """Read the only row."""
+    """Read the current generation."""
     row = connection.execute(select(GenerationRow.epoch, GenerationRow.value)).one()
     return Generation(*row)
 
 
 def renew_templates(connection: Connection, speaker_ids: Iterable[int]) -> int:
-    """Rewrite the templates of these speakers from their samples, in a new generation, and give that.
+    """Recompute the templates of these speakers from their samples; return the new generation.
 
     A speaker without samples of a recipe has no template of it.
     """
@@ -54,19 +54,19 @@ def renew_templates(connection: Connection, speaker_ids: Iterable[int]) -> int:
             select(TemplateRow.recipe, TemplateRow.speaker_id).where(TemplateRow.speaker_id.in_(part))
         )
     }
-    wanted = list(compute_templates(connection, ids))
-    removed = found - {(one.recipe, one.speaker_id) for one in wanted}
+    templates = list(compute_templates(connection, ids))
+    removed = found - {(one.recipe, one.speaker_id) for one in templates}
     for part in _chunk(ids):
         connection.execute(delete(TemplateRow).where(TemplateRow.speaker_id.in_(part)))
-    if wanted:
-        connection.execute(insert(TemplateRow), [_write(one, now) for one in wanted])
-    moved = {"value": now} | ({"removed_at": now} if removed else {})
-    connection.execute(update(GenerationRow).values(moved))
+    if templates:
+        connection.execute(insert(TemplateRow), [_write(one, now) for one in templates])
+    values = {"value": now} | ({"removed_at": now} if removed else {})
+    connection.execute(update(GenerationRow).values(values))
     return now
 
 
 def compute_templates(connection: Connection, speaker_ids: Iterable[int]) -> Iterator[Template]:
-    """Give the templates that these speakers' samples make, recipe by recipe."""
+    """Compute the templates of these speakers from their samples, recipe by recipe."""
     for part in _chunk(sorted(set(speaker_ids))):
         query = (
             select(SampleRow.speaker_id, EmbeddingRow.recipe, EmbeddingRow.vector, EmbeddingRow.seconds)
@@ -84,9 +84,9 @@ def compute_templates(connection: Connection, speaker_ids: Iterable[int]) -> Ite
 
 
 def join_vectors(vectors: np.ndarray, seconds: np.ndarray) -> np.ndarray:
-    """Join unit rows (n, D) into their mean weighted by seconds (n,), of length 1: (D,) float32.
+    """Return the unit-length mean (D,) float32 of unit rows (n, D), weighted by seconds (n,).
 
-    Where they cancel out, that of the most seconds stands for all.
+    If they cancel out, the vector of the longest sample is returned.
     """
     mean = seconds.astype(np.float64) @ vectors.astype(np.float64) / seconds.sum()
     length = np.linalg.norm(mean)

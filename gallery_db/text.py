@@ -1,4 +1,4 @@
-"""What the gallery did and found, in plain lines for a terminal and as JSON. It weighs evidence and proves nothing."""
+"""Results of the gallery as lines for a terminal and as JSON."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import fields, is_dataclass
@@ -10,10 +10,10 @@ import numpy as np
 from engine.calibration.records import Task
 from engine.calibration.verbal_scale import state
 from gallery_db.records import (
-    Admission,
     Candidate,
     Check,
     Enrolment,
+    EnrolmentCheck,
     Receipt,
     Rejection,
     Search,
@@ -25,7 +25,7 @@ from gallery_db.records import (
 
 SCHEMA_VERSION = 1  # of the JSON
 CAUTION = "Moving alike is evidence to be weighed, no proof of who somebody is."
-EXPLANATIONS = {
+EXPLANATIONS = {  # shown on the page: keys of its translations
     SearchReason.UNCALIBRATED: "similarities are raw, so nobody can be told to be supported or not",
     SearchReason.GALLERY_EMPTY: "nobody is enrolled",
     SearchReason.NOT_NATURAL: "the motion is not natural, the clip may have been tampered with; it names nobody",
@@ -36,33 +36,33 @@ EXPLANATIONS = {
 
 
 def describe_search(found: Search) -> list[str]:
-    """Say who it may be, or that nobody is supported."""
+    """Describe the result of a search."""
     return [
         _conclude(found),
         *_explain(found.reasons),
-        *[f"  {_weigh(one.llr, Task.IDENTIFICATION)}" for one in found.candidates[:1] if one.llr is not None],
+        *[f"  {state(one.llr, Task.IDENTIFICATION).text}" for one in found.candidates[:1] if one.llr is not None],
         *[f"  {rank}. {_describe_candidate(one)}" for rank, one in enumerate(found.candidates, start=1)],
     ]
 
 
 def describe_verification(found: Verification) -> list[str]:
-    """Say how a clip compares with one speaker."""
+    """Describe the result of a verification."""
     name = clean(found.speaker.name)
     if found.similarity is None:
-        return [f"Nothing is said of {name}.", *_explain(found.reasons)]
-    told = {True: f"It is supported that this is {name}", False: f"It is not supported that this is {name}"}
-    heading = told[found.is_supported] if found.is_supported is not None else f"Held against {name}"
+        return [f"No result for {name}.", *_explain(found.reasons)]
+    headings = {True: f"It is supported that this is {name}", False: f"It is not supported that this is {name}"}
+    heading = headings[found.is_supported] if found.is_supported is not None else f"Compared with {name}"
     own = ", ".join(f"{clean(one.source_name)} {one.similarity:.3f}" for one in found.samples)
     return [
         f"{heading}: {_measure(found.similarity, found.llr)}; {_count(found.speaker)}",
         *_explain(found.reasons),
-        *([] if found.llr is None else [f"  {_weigh(found.llr, Task.VERIFICATION)}"]),
+        *([] if found.llr is None else [f"  {state(found.llr, Task.VERIFICATION).text}"]),
         f"  to each of their clips: {own}",
     ]
 
 
 def describe_enrolment(done: Enrolment) -> list[str]:
-    """Say what was accepted, and why the rest was not."""
+    """Describe the result of an enrolment."""
     speaker = done.speaker
     lines = [
         f"{clean(speaker.name)}: {_plural(len(done.sample_ids), 'clip')} enrolled, {_count(speaker)} in all",
@@ -74,8 +74,8 @@ def describe_enrolment(done: Enrolment) -> list[str]:
     return lines
 
 
-def describe_admission(found: Admission) -> list[str]:
-    """Say what an enrolment would accept, and why not the rest."""
+def describe_enrolment_check(found: EnrolmentCheck) -> list[str]:
+    """Describe which samples an enrolment would accept."""
     return [
         f"{_plural(int(found.accepted.sum()), 'clip')} of {len(found.accepted)} would be enrolled",
         *describe_rejections(found.rejections),
@@ -84,25 +84,25 @@ def describe_admission(found: Admission) -> list[str]:
 
 
 def describe_rejections(rejected: Sequence[Rejection]) -> list[str]:
-    """Say which clips are left out, and why."""
+    """Describe the rejected clips."""
     return [f"  left out: {clean(one.source_name)}: {clean(one.text)} ({one.reason})" for one in rejected]
 
 
 def describe_speakers(speakers: Sequence[Speaker], now: datetime) -> list[str]:
-    """List everybody, with what is asked for and overdue."""
+    """Describe the enrolled speakers, with limited enrolments and terms."""
     if not speakers:
-        return ["Nobody is enrolled."]
+        return ["No speaker is enrolled."]
     width = max(len(clean(one.name)) for one in speakers)
     return [f"{clean(one.name):{width}}  {_count(one)}{_note(one, now)}" for one in speakers]
 
 
 def describe_receipt(name: str, receipt: Receipt) -> list[str]:
-    """Say what is gone and what could not be reached."""
-    removed = ", ".join(f"{count} {what}" for what, count in receipt.removed.items() if count)
+    """Describe an erasure and the copies that it cannot reach."""
+    removed = ", ".join(f"{count} {name}" for name, count in receipt.removed.items() if count)
     erased = (
         "Their bytes are gone from every file of the database."
         if receipt.is_erased
-        else ("Their bytes may still stand in the files of the database.")
+        else "Their bytes may still stand in the files of the database."
     )
     return [
         f"{clean(name)} was forgotten at {receipt.forgotten_at:%Y-%m-%d %H:%M:%S} UTC",
@@ -114,7 +114,7 @@ def describe_receipt(name: str, receipt: Receipt) -> list[str]:
 
 
 def describe_stats(stats: Stats) -> list[str]:
-    """Say how much there is, and where."""
+    """Describe the statistics of the gallery."""
     recipes = [
         f"  {one.recipe}: {_plural(one.n_speakers, 'speaker')}, {_plural(one.n_vectors, 'vector')}, {one.backend}"
         for one in stats.recipes
@@ -128,13 +128,13 @@ def describe_stats(stats: Stats) -> list[str]:
 
 
 def describe_check(found: Check) -> list[str]:
-    """Say what was wrong."""
+    """Describe the result of an integrity check."""
     lines = [f"mended: {text}" for text in found.mended] + [f"problem: {text}" for text in found.problems]
     return lines or ["The gallery is sound."]
 
 
 def to_json(record: Any) -> Any:
-    """Turn a record into plain dicts, lists, strings and finite numbers."""
+    """Convert a record to dicts, lists, strings and finite numbers."""
     if is_dataclass(record) and not isinstance(record, type):
         return {one.name: to_json(getattr(record, one.name)) for one in fields(record)}
     if isinstance(record, dict):
@@ -151,7 +151,7 @@ def to_json(record: Any) -> Any:
 
 
 def clean(text: str) -> str:
-    """Show a name as it is, without what would steer a terminal."""
+    """Replace characters that would control a terminal."""
     return "".join(one if one.isprintable() else "�" for one in text)
 
 
@@ -161,7 +161,7 @@ def _conclude(found: Search) -> str:
         return f"Supported, {among}: {clean(found.supported[0].name)}"
     if found.is_supported is False:
         return f"None supported, {among}"
-    return f"Nobody is named, {among}"
+    return f"No speaker is named, {among}"
 
 
 def _describe_candidate(one: Candidate) -> str:
@@ -173,15 +173,10 @@ def _describe_candidate(one: Candidate) -> str:
 
 
 def _measure(similarity: float, llr: float | None) -> str:
-    """A similarity alone is never shown as if it meant something."""
+    """Return the log10 LR, or the similarity marked as uncalibrated."""
     if llr is None:
         return f"similarity {similarity:.3f} (uncalibrated)"
     return f"log10 likelihood ratio {llr:+.2f} (similarity {similarity:.3f})"
-
-
-def _weigh(llr: float, task: Task) -> str:
-    """Say what a likelihood ratio is about: two hypotheses, and how much more probable the findings are under one."""
-    return state(llr, task).text
 
 
 def _count(speaker: Speaker) -> str:

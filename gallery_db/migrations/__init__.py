@@ -1,4 +1,4 @@
-"""Versions of the schema, and how an older database becomes the newest."""
+"""Schema versions, and migration of older databases."""
 
 from pathlib import Path
 
@@ -12,26 +12,26 @@ TABLE = "alembic_version"
 
 
 def read_version(connection: Connection) -> str | None:
-    """Tell the version of a database; None where it is blank. GalleryDamaged where it is another program's."""
+    """Return the schema version, None for an empty database; raises GalleryDamaged for foreign tables."""
     tables = inspect(connection).get_table_names()
     if TABLE in tables:
         return connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
     if tables:
         raise GalleryDamaged(
-            f"The database holds tables of something else ({', '.join(sorted(tables)[:3])}).", "Choose another one."
+            f"The database has tables of another program ({', '.join(sorted(tables)[:3])}).", "Choose another one."
         )
     return None
 
 
 def bring_up_to_date(connection: Connection, version: str = VERSION, scripts: Path = HERE) -> None:
-    """Migrate by these scripts within the transaction that the caller holds, so that it happens whole and once.
+    """Migrate with these scripts in the caller's transaction, so that it happens atomically and once.
 
-    GalleryNewer where the database was written by a version of Wayspeak that knows more.
+    Raises GalleryNewer for a database of a newer version of Wayspeak.
     """
     found = read_version(connection)
     if found == version:
         return
-    from alembic import command  # slow to import, and seldom needed
+    from alembic import command  # slow to import, rarely needed
     from alembic.config import Config
     from alembic.script import ScriptDirectory
 
@@ -40,8 +40,8 @@ def bring_up_to_date(connection: Connection, version: str = VERSION, scripts: Pa
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
     if found is not None and found not in known:
         raise GalleryNewer(
-            f"The gallery is of version {found}, and this Wayspeak knows up to {version}.",
-            "Update Wayspeak; a newer gallery is never changed by an older program.",
+            f"The gallery has version {found}, this Wayspeak supports up to {version}.",
+            "Update Wayspeak; an older program never changes a newer gallery.",
         )
     config.attributes["connection"] = connection
     command.upgrade(config, version)

@@ -1,4 +1,4 @@
-"""Where alembic is told of the connection and of the tables."""
+"""Alembic environment: connection and metadata of the gallery."""
 
 from alembic import context
 
@@ -7,7 +7,7 @@ from gallery_db.schema import Base
 context.configure(
     connection=context.config.attributes["connection"],
     target_metadata=Base.metadata,
-    render_as_batch=True,  # SQLite alters a table by writing it anew
-    transactional_ddl=True,  # also in SQLite, which can
+    render_as_batch=True,  # SQLite alters a table by rewriting it
+    transactional_ddl=True,  # SQLite supports it
 )
-context.run_migrations()  # in the transaction that the caller holds
+context.run_migrations()  # in the caller's transaction

@@ -9,10 +9,10 @@ import pytest
 
 from gallery_db import text as summary
 from gallery_db.records import (
-    Admission,
     Candidate,
     Check,
     Enrolment,
+    EnrolmentCheck,
     Receipt,
     RecipeStats,
     Rejection,
@@ -97,7 +97,7 @@ def test_an_enrolment_tells_what_is_left_out_warned_of_and_still_missing() -> No
 
 def test_a_dry_run_tells_what_would_be_enrolled() -> None:
     rejected = Rejection("c\n.mp4", "ab" * 32, RejectionReason.SAME_SOURCE, "the same file")
-    lines = summary.describe_admission(Admission(np.array([True, False]), (rejected,), (), True))
+    lines = summary.describe_enrolment_check(EnrolmentCheck(np.array([True, False]), (rejected,), (), True))
     assert lines == [
         "1 clip of 2 would be enrolled",
         "  left out: c\ufffd.mp4: the same file (SAME_SOURCE)",

@@ -25,8 +25,8 @@ from gallery_db.speakers import clean_name
 from gallery_db.text import (
     CAUTION,
     clean,
-    describe_admission,
     describe_enrolment,
+    describe_enrolment_check,
     describe_rejections,
     describe_search,
     describe_verification,
@@ -73,7 +73,7 @@ def enrol(
         samples = read_samples(ClipEmbedder.load(Settings.from_env()), clips, session)
         if dry_run:
             admission = gallery.admit(name, samples, allow_duplicate=allow_duplicate)
-            typer.echo("\n".join([*describe_admission(admission), "A dry run: nothing was written."]))
+            typer.echo("\n".join([*describe_enrolment_check(admission), "A dry run: nothing was written."]))
             return
         try:
             done = gallery.enrol(name, samples, consent, allow_duplicate=allow_duplicate)

@@ -15,7 +15,7 @@ from engine.errors import EngineError
 from engine.reports.json import write_json
 from engine.settings import Settings
 from gallery_db.gallery import Gallery
-from gallery_db.records import Clash, StoredSample
+from gallery_db.records import NameConflict, StoredSample
 from gallery_db.text import (
     SCHEMA_VERSION,
     clean,
@@ -111,9 +111,9 @@ def import_people(
     """
     if merge and rename:
         raise EngineError("--merge and --rename contradict each other.", "Choose one.")
-    clash = Clash.MERGE if merge else Clash.RENAME if rename else Clash.REFUSE
+    conflict = NameConflict.MERGE if merge else NameConflict.RENAME if rename else NameConflict.REFUSE
     with open_gallery(Settings.from_env()) as gallery:
-        done = gallery.import_(file, on_clash=clash)
+        done = gallery.import_(file, on_conflict=conflict)
     for one in done:
         typer.echo("\n".join(describe_enrolment(one)))
     typer.echo(f"{len(done)} speakers brought in.")

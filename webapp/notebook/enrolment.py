@@ -23,7 +23,7 @@ from engine.errors import EngineError
 from gallery_db.errors import EnrolmentRefused
 from gallery_db.export import read_people, write_people
 from gallery_db.gallery import Gallery
-from gallery_db.records import Admission, Consent, Enrolment, NewSample, Person, StoredSample
+from gallery_db.records import Consent, Enrolment, EnrolmentCheck, NewSample, Person, StoredSample
 from webapp.analysis.gallery_queries import to_sample
 
 if TYPE_CHECKING:  # it imports torch
@@ -110,7 +110,7 @@ def look_at_clips(
     return Seen(people, tuple(left_out))
 
 
-def try_people(gallery: Gallery, people: Sequence[Person]) -> dict[str, Admission]:
+def try_people(gallery: Gallery, people: Sequence[Person]) -> dict[str, EnrolmentCheck]:
     """Say which clips of each an enrolment would accept, and write nothing."""
     return {one.name: gallery.admit(one.name, _renew(one)) for one in people}
 
@@ -167,7 +167,7 @@ def tabulate_quality(people: Sequence[Person]) -> Table:
     return table
 
 
-def tabulate_admissions(admissions: Mapping[str, Admission]) -> Table:
+def tabulate_admissions(admissions: Mapping[str, EnrolmentCheck]) -> Table:
     """Lay out how many clips would be accepted, what is refused and why, and what is warned of."""
     table = Table("person", "accepted", "limited", "refused: outliers, duplicates, tampering", "warnings", box=SIMPLE)
     for name, one in admissions.items():

@@ -11,7 +11,7 @@ from uuid import uuid4
 from engine.errors import EngineError
 from engine.style.records import FaceEmbedding, choose_speaker
 from gallery_db import records
-from gallery_db.records import Admission, Basis, Consent, Enrolment, NewSample, Speaker
+from gallery_db.records import Basis, Consent, Enrolment, EnrolmentCheck, NewSample, Speaker
 from gallery_db.speakers import clean_name
 from gallery_db.text import clean
 from webapp.analysis.gallery_queries import to_sample
@@ -118,7 +118,7 @@ def show_table(clips: Sequence[ClipState]) -> str:
 
 def try_enrolment(
     context: AppContext, name: str, clips: Sequence[ClipState], session: str, allow_duplicate: bool
-) -> Admission:
+) -> EnrolmentCheck:
     """Check an enrolment without writing anything."""
     return context.gallery.admit(clean_name(name), take_samples(clips, session), allow_duplicate=allow_duplicate)
 

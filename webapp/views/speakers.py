@@ -7,7 +7,7 @@ from typing import Any
 
 from engine.style.records import FaceEmbedding
 from gallery_db import records
-from gallery_db.records import Admission, Enrolment, Receipt, Rejection, RejectionReason, Speaker, StoredSample
+from gallery_db.records import Enrolment, EnrolmentCheck, Receipt, Rejection, RejectionReason, Speaker, StoredSample
 from gallery_db.text import clean
 from webapp.i18n import say
 from webapp.templates import fill
@@ -65,7 +65,7 @@ def describe_quality(faces: Sequence[FaceEmbedding | None], names: Sequence[str]
     return fill("speakers.html", "quality", rows=zip(faces, names, notes, strict=True))
 
 
-def describe_admission(found: Admission) -> str:
+def describe_admission(found: EnrolmentCheck) -> str:
     """Show what an enrolment would accept; nothing is written."""
     accepted, count = int(found.accepted.sum()), len(found.accepted)
     if count == 1:

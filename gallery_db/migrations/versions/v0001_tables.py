@@ -1,4 +1,4 @@
-"""The first tables: who is enrolled, on what consent, and what was done."""
+"""Initial tables: speakers, consents, samples, templates, calibrations and the audit log."""
 
 import secrets
 
@@ -10,14 +10,14 @@ from gallery_db.schema import UtcTime, Vector
 revision = "0001"
 down_revision = None
 
-SEALED = {  # table: what of its rows nobody may change or delete
+SEALED = {  # table: condition of the rows that triggers protect against change and deletion
     "audit": "true",
     "calibration": "OLD.status <> 'draft'",
 }
 
 
 def upgrade() -> None:
-    """Make all tables, their triggers, and the one row of `generation`."""
+    """Create all tables, their triggers, and the single row of `generation`."""
     if op.get_bind().dialect.name == "postgresql":
         op.execute("CREATE EXTENSION IF NOT EXISTS vector")
     _make_people()
@@ -182,7 +182,7 @@ def _make_results() -> None:
 
 
 def _make_books() -> None:
-    """Who is named by results, what was done, and when templates changed."""
+    """Create the tables of named speakers, audit entries and template generations."""
     op.create_table(
         "result_speaker",
         sa.Column("result_id", sa.Integer, sa.ForeignKey("result.id", name="result_speaker_of_result_id")),
@@ -213,7 +213,7 @@ def _make_books() -> None:
 
 
 def _seal() -> None:
-    """Refuse changes of what is sealed, below whatever program is connected."""
+    """Create triggers that refuse changes of sealed rows from any program."""
     if op.get_bind().dialect.name == "postgresql":
         op.execute(
             "CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS "

@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 
 from gallery_db.errors import EnrolmentRefused, GalleryCode
 from gallery_db.gallery import Gallery
-from gallery_db.records import Clash, RejectionReason
+from gallery_db.records import NameConflict, RejectionReason
 from gallery_db.schema import ConsentRow, EmbeddingRow
 from tests.gallery_db.planted import REASON, draw_person, embed, enrol_people, make_consent, make_sample, make_samples
 from tests.raising import raises
@@ -191,9 +191,9 @@ def test_a_clash_of_names_is_refused_merged_or_renamed(gallery: Gallery, tmp_pat
     with raises(GalleryCode.NAME_TAKEN):
         gallery.import_(tmp_path / "people")
     assert [one.n_samples for one in gallery.speakers()] == [2, 2]
-    assert gallery.import_(tmp_path / "people", Clash.RENAME)[0].speaker.name == "Person 1 (2)"
-    assert gallery.import_(tmp_path / "people", Clash.MERGE)[0].speaker.n_samples == 4
-    again = gallery.import_(tmp_path / "people", Clash.MERGE)[0]
+    assert gallery.import_(tmp_path / "people", NameConflict.RENAME)[0].speaker.name == "Person 1 (2)"
+    assert gallery.import_(tmp_path / "people", NameConflict.MERGE)[0].speaker.n_samples == 4
+    again = gallery.import_(tmp_path / "people", NameConflict.MERGE)[0]
     assert {one.reason for one in again.rejected} == {RejectionReason.SAME_SOURCE}
     assert gallery.check().mended == ()
 
@@ -203,7 +203,7 @@ def test_an_import_of_another_recipe_or_of_a_damaged_file_writes_nothing(gallery
     enrol_people(gallery, [1])
     gallery.export(path)
     with raises(GalleryCode.EMBEDDER_MISMATCH):
-        gallery.import_(path, Clash.RENAME, recipe="planted-2")
+        gallery.import_(path, NameConflict.RENAME, recipe="planted-2")
     with Gallery.open(tmp_path / "other" / "gallery.db") as other:
         other.enrol("Ada", make_samples(4, recipe="planted-2"), make_consent())
         with raises(GalleryCode.EMBEDDER_MISMATCH):
@@ -213,5 +213,5 @@ def test_an_import_of_another_recipe_or_of_a_damaged_file_writes_nothing(gallery
     content[len(content) // 2] ^= 1
     path.write_bytes(bytes(content))
     with raises(GalleryCode.FILE_REFUSED):
-        gallery.import_(path, Clash.RENAME)
+        gallery.import_(path, NameConflict.RENAME)
     assert len(gallery.speakers()) == 1
