@@ -1,1 +1,1 @@
-"""The command line: one table of commands, and a file for each group of them."""
+"""Command line: a table of commands, and one module per group of commands."""

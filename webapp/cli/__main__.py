@@ -1,4 +1,4 @@
-"""Run the command line as `python -m webapp.cli`, for a worker process and for `torchrun`."""
+"""Run the command line as `python -m webapp.cli`, for worker processes and `torchrun`."""
 
 from webapp.cli.main import main
 

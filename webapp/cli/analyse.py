@@ -1,6 +1,6 @@
-"""`wayspeak analyse`, `phonemes`, `fetch`, `batch` and `verify-bundle`: commands that read files or links.
+"""`wayspeak analyse`, `phonemes`, `fetch`, `batch` and `verify-bundle`: commands on files and links.
 
-Each imports what it needs when it is run: not one of them waits for the libraries of another.
+Each command imports its libraries when it runs, so that it does not wait for those of the others.
 """
 
 import json as jsonlib
@@ -29,25 +29,25 @@ if TYPE_CHECKING:
     from webapp.batch.rows import BatchRow
 
 ModelOption = Annotated[
-    Model | None, typer.Option(help="Who compares face and voice.  [default: compact; in paper mode AV-HuBERT]")
+    Model | None, typer.Option(help="Model that compares face and voice.  [default: compact; AV-HuBERT in paper mode]")
 ]
-ModeOption = Annotated[Mode, typer.Option(help="By time, every face; or one face as SpeechForensics does.")]
-SecondOption = Annotated[Model | None, typer.Option(help="Another model whose opinion stands beside the first's.")]
+ModeOption = Annotated[Mode, typer.Option(help="All faces over time, or one face as in SpeechForensics.")]
+SecondOption = Annotated[Model | None, typer.Option(help="Second model, reported in addition to the first.")]
 
 
 def analyse(
     file: Annotated[Path, typer.Argument(help="The video.", show_default=False)],
     json: Annotated[
-        Path | None, typer.Option(help="Write the report as JSON into this file; '-' for standard output.")
+        Path | None, typer.Option(help="Write the report as JSON to this file; '-': standard output.")
     ] = None,
     model: ModelOption = None,
     mode: ModeOption = Mode.STRICT,
     second: SecondOption = None,
     calibration: Annotated[
-        Path | None, typer.Option(help="An approved record for consistency, in place of the one in force.")
+        Path | None, typer.Option(help="Approved calibration record to use instead of the current one.")
     ] = None,
 ) -> None:
-    """Tell for every face in a video whether it belongs to the speech that is heard."""
+    """Check for every face in a video whether it produces the speech of its sound track."""
     from engine.calibration.files import read_record
     from engine.consistency.methods import choose_method
     from engine.pipeline import Engine
@@ -57,7 +57,7 @@ def analyse(
     try:
         settings = Settings.from_env()
         method = choose_method(model, mode, second, settings.data_dir)
-        engine = Engine.load(settings, method, calibrations=read_kept(settings))
+        engine = Engine.load(settings, method, calibrations=read_stored_calibrations(settings))
         if calibration is not None:
             engine.apply(read_record(calibration))
         with show_progress() as on_step:
@@ -74,14 +74,18 @@ def analyse(
 
 def phonemes(
     file: Annotated[Path, typer.Argument(help="The video.", show_default=False)],
-    start: Annotated[float, typer.Option("--from", min=0, help="Begin at this second.")] = 0.0,
-    end: Annotated[float | None, typer.Option("--to", min=0, help="End at this one.  [default: the end]")] = None,
-    language: Annotated[str, typer.Option(help="What is spoken; only en is known.")] = "en",
-    json: Annotated[Path | None, typer.Option(help="Write the table as JSON here; '-' for standard output.")] = None,
+    start: Annotated[float, typer.Option("--from", min=0, help="Start, in seconds.")] = 0.0,
+    end: Annotated[
+        float | None, typer.Option("--to", min=0, help="End, in seconds.  [default: end of the video]")
+    ] = None,
+    language: Annotated[str, typer.Option(help="Spoken language; only en is supported.")] = "en",
+    json: Annotated[
+        Path | None, typer.Option(help="Write the table as JSON to this file; '-': standard output.")
+    ] = None,
 ) -> None:
-    """List the speech sounds that should close or round the lips, and whether the measured lips did.
+    """List the phonemes that need closed or rounded lips, with the measured lips.
 
-    An explanation to look and listen to, beside the score of `wayspeak analyse` and no part of it.
+    This explains a result; it is not part of the score of `wayspeak analyse`.
     """
     from engine.features.extractor import FeatureExtractor
     from engine.reports.json import write_json
@@ -93,7 +97,7 @@ def phonemes(
     recogniser = SoundRecogniser.load(language)
     extractor = FeatureExtractor.load(Settings.from_env())
     with show_progress() as on_step:
-        reports = examine(file, extractor, recogniser, (start, float("inf") if end is None else end), on_step)
+        reports = check_lips(file, extractor, recogniser, (start, float("inf") if end is None else end), on_step)
     if json != STDOUT:
         print_reports(reports, Console())
     if json is not None:
@@ -101,15 +105,15 @@ def phonemes(
 
 
 def fetch(
-    url: Annotated[str, typer.Argument(help="A page with a video, or the video itself.", show_default=False)],
-    out: Annotated[
-        Path | None, typer.Option(help="Where to write it.  [default: here, under a name of our own]")
-    ] = None,
-    info: Annotated[bool, typer.Option("--info", help="Only say what is there.")] = False,
-    item: Annotated[int, typer.Option(min=0, help="Which video of several, from 1.", show_default=False)] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    url: Annotated[str, typer.Argument(help="Link of a page with a video, or of a video file.", show_default=False)],
+    out: Annotated[Path | None, typer.Option(help="File to write.  [default: a generated name in this folder]")] = None,
+    info: Annotated[bool, typer.Option("--info", help="Only print the metadata.")] = False,
+    item: Annotated[
+        int, typer.Option(min=0, help="Number of the video on a page with several, from 1.", show_default=False)
+    ] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Fetch the one video at a public link; nothing of this machine or its network can be fetched."""
+    """Download the video at a public link; private addresses are refused."""
     from engine.fetch import fetch as fetching
 
     limits = Settings.from_env().fetch_limits
@@ -122,7 +126,7 @@ def fetch(
         )
         return
     if out is not None and out.exists():
-        raise FolderUnwritable(f"{out} is there already.", "Choose another name.")
+        raise FolderUnwritable(f"{out} already exists.", "Choose another name.")
     with show_progress() as on_step:
         media = fetching.fetch(url, out.parent if out else Path(), limits, on_step, item)
     _print_facts(_list_facts(media, media.path if out is None else media.path.rename(out)), as_json)
@@ -131,21 +135,23 @@ def fetch(
 def batch(
     sources: Annotated[
         list[str],
-        typer.Argument(help="Files, folders, links, CSVs with a column path or url, texts with a link a line."),
+        typer.Argument(
+            help="Files, folders, links, CSV files with a path or url column, text files with one link per line."
+        ),
     ],
     out: Annotated[Path, typer.Option(help="Folder for results.csv and results.jsonl.")],
-    csv: Annotated[bool, typer.Option("--csv", help="Print the CSV, too.")] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Keep the results that are there already.")] = False,
+    csv: Annotated[bool, typer.Option("--csv", help="Also print the CSV.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Keep existing results.")] = False,
     model: ModelOption = None,
     mode: ModeOption = Mode.STRICT,
     second: SecondOption = None,
     ray: Annotated[
-        str | None, typer.Option(metavar="ADDRESS", help="Do it on this Ray cluster; `local` starts one here.")
+        str | None, typer.Option(metavar="ADDRESS", help="Run on this Ray cluster; `local` starts one.")
     ] = None,
 ) -> None:
-    """Tell of many videos whether face and voice belong to the same speech: a row each, in the order given.
+    """Check face and voice of many videos: one row each, in the given order.
 
-    A bad item is a row that says why; the exit code is 1 then. At most 50 links. Timings stand in no row.
+    A failed item is a row with its error, and the exit code is 1. At most 50 links.
     """
     from engine.consistency.methods import choose_method
     from webapp.batch.local import LocalRunner, load_engine, run_batch
@@ -172,12 +178,12 @@ def batch(
 
 
 def verify_bundle(
-    bundle: Annotated[Path, typer.Argument(help="The ZIP, or the folder it was unpacked into.", show_default=False)],
-    fingerprint: Annotated[str | None, typer.Option(help="Of the key it must be signed with.")] = None,
+    bundle: Annotated[Path, typer.Argument(help="ZIP file, or folder with its content.", show_default=False)],
+    fingerprint: Annotated[str | None, typer.Option(help="Fingerprint of the expected signing key.")] = None,
 ) -> None:
-    """Check an evidence bundle: every file, the archive itself, and the signature; exit with 1 where one does not hold.
+    """Verify all files and the signature of an evidence bundle; exit with 1 if a check fails.
 
-    Without --fingerprint it is told whether this very installation signed it.
+    Without --fingerprint, the command reports whether this installation signed the bundle.
     """
     from webapp.bundle import verify
     from webapp.bundle.signing_key import FILE, open_key
@@ -185,49 +191,49 @@ def verify_bundle(
     if verify.main([str(bundle), *(["--fingerprint", fingerprint] if fingerprint is not None else [])]):
         raise typer.Exit(1)
     data_dir = Settings.from_env().data_dir
-    if fingerprint is None and (data_dir / FILE).exists():  # no key is made to check another's
+    if fingerprint is None and (data_dir / FILE).exists():  # do not create a key for this check
         members = verify.read_folder(bundle) if bundle.is_dir() else verify.unpack(bundle.read_bytes())
         own = open_key(data_dir).fingerprint == verify.find_fingerprint(members)
         typer.echo("It was signed by this installation." if own else "It was signed by another installation than this.")
 
 
-def read_kept(settings: Settings) -> list["Calibration"]:
-    """Read the calibrations that the users of the gallery keep; where there is no gallery, none is made."""
+def read_stored_calibrations(settings: Settings) -> list["Calibration"]:
+    """Read the calibrations stored in the gallery; does not create a gallery."""
     from webapp.analysis.gallery_queries import GalleryClient
 
-    gallery = GalleryClient(settings)
+    client = GalleryClient(settings)
     try:
-        return gallery.read_calibrations()
+        return client.read_calibrations()
     finally:
-        gallery.close()
+        client.close()
 
 
-def examine(
+def check_lips(
     file: Path,
     extractor: "FeatureExtractor",
     recogniser: "SoundRecogniser",
     span_s: tuple[float, float],
     on_step: OnStep = lambda name, completed, total: None,
 ) -> tuple["ArticulationReport", ...]:
-    """See and hear a file, and hold each of its faces against the sounds; EngineError where it cannot be read."""
+    """Compare the lips of each face in a file with the phonemes within `span_s`; raises EngineError."""
     from engine.consistency.lip_closures import check_faces
     from engine.media.clip import open_clip
 
     clip = open_clip(file, extractor.limits)
     if span_s[0] >= clip.n_frames / FPS:
         raise EngineError(
-            f"{file.name} is {clip.duration_s:.1f} s long, and {span_s[0]:g} s on is asked for.", "Begin earlier."
+            f"{file.name} is {clip.duration_s:.1f} s long, shorter than --from {span_s[0]:g}.", "Start earlier."
         )
-    seen = extractor.extract_clip(clip, on_step)
-    return check_faces(recogniser, clip.audio, seen.audio.voiced, seen.tracks, span_s, on_step)
+    features = extractor.extract_clip(clip, on_step)
+    return check_faces(recogniser, clip.audio, features.audio.voiced, features.tracks, span_s, on_step)
 
 
 def print_reports(reports: tuple["ArticulationReport", ...], console: Console) -> None:
-    """Print a table and its sum for each face."""
+    """Print a table and a summary for each face."""
     from engine.reports.lip_closures import list_rows, summarise
 
     if not reports:
-        console.print("No face was found, so there are no lips to look at.")
+        console.print("No face was found, so there are no lips to measure.")
     for number, report in enumerate(reports):
         title = f"Face {number + 1}, {report.start_s:.1f} to {report.end_s:.1f} s"
         table = Table("at s", "sound", "lips", "measured", "", title=title)
@@ -251,17 +257,14 @@ def _print_facts(facts: dict[str, Any], as_json: bool) -> None:
         typer.echo(jsonlib.dumps(facts, indent=2))
         return
     for name, value in facts.items():
-        if value == []:  # of parts, where it came in one
+        if value == []:  # no parts: a single download
             continue
-        shown = ", ".join(value) if isinstance(value, list) else "not told" if value is None else value
+        shown = ", ".join(value) if isinstance(value, list) else "unknown" if value is None else value
         typer.echo(f"{name:14} {shown}")
 
 
 def _show_row(row: "BatchRow", total: int) -> None:
-    told = row.error_code or row.status
-    typer.echo(f"{row.number} of {total}: {_clean(row.source)}: {told}", err=True)
+    from gallery_db.text import clean
 
-
-def _clean(text: str) -> str:
-    """Without what would steer a terminal."""
-    return "".join(one if one.isprintable() else "�" for one in text)
+    result = row.error_code or row.status
+    typer.echo(f"{row.number} of {total}: {clean(row.source)}: {result}", err=True)

@@ -1,4 +1,4 @@
-"""`wayspeak forge`: make marked clips with known truth."""
+"""`wayspeak forge`: make watermarked forgeries with known truth."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,33 +21,35 @@ GROUPS = {"forgeries": FORGERIES, "controls": CONTROLS, "all": tuple(Kind)}
 
 def forge(
     manifest: Annotated[
-        Path, typer.Argument(help="CSV with path, label, speaker, session, ...; rows labelled real are forged.")
+        Path, typer.Argument(help="CSV with path, label, speaker, session, ...; rows labelled real are manipulated.")
     ],
     out: Annotated[Path, typer.Option(help="Folder for the clips, forged.csv and manifest.csv.")],
-    kinds: Annotated[str, typer.Option(help=f"Some of {', '.join(Kind)}; or forgeries, controls, all.")] = "forgeries",
-    seed: Annotated[int, typer.Option(min=0, help="Same seed, same clips: same forgeries.")] = 0,
-    limit: Annotated[int, typer.Option(min=0, help="Forge so many clips, spread evenly; 0 forges all.")] = 0,
-    donors: Annotated[int, typer.Option(min=1, help="Other people that each speaker meets.")] = 2,
+    kinds: Annotated[
+        str, typer.Option(help=f"Comma-separated: {', '.join(Kind)}; or forgeries, controls, all.")
+    ] = "forgeries",
+    seed: Annotated[int, typer.Option(min=0, help="Random seed; the same seed and clips make the same forgeries.")] = 0,
+    limit: Annotated[int, typer.Option(min=0, help="Number of clips to use, spread evenly; 0: all.")] = 0,
+    donors: Annotated[int, typer.Option(min=1, help="Source faces and voices per speaker.")] = 2,
     offset: Annotated[
-        str, typer.Option(help="Time shifts in seconds, one by chance; positive: the sound comes late.")
+        str, typer.Option(help="Audio offsets in seconds, drawn at random; positive: the sound is late.")
     ] = "-0.48,-0.32,-0.2,0.2,0.32,0.48",
 ) -> None:
-    """Forge clips whose truth is known: whose face, whose motion, whose voice; and controls of their time.
+    """Make forgeries with known face, motion and voice, and controls.
 
-    Every picture is marked, in words and invisibly, and nothing is written without the mark.
+    Every frame has a visible and an invisible watermark; nothing is written without it.
     """
     options = BenchOptions(read_kinds(kinds), seed, donors, read_offsets(offset))
     settings = Settings.from_env()
     rows = read_manifest(manifest)
     chosen = spread_rows(rows, limit)
-    studio = ForgingTools(FaceNets.load(registry.face_landmarker(settings.data_dir)), settings.limits)
+    tools = ForgingTools(FaceNets.load(registry.face_landmarker(settings.data_dir)), settings.limits)
     with show_counts(TimeElapsedColumn()) as report:
-        skipped = forge_clips(chosen, rows, out, studio, options, lambda done, total: report("clips", done, total))
-    _tell(out, skipped)
+        skipped = forge_clips(chosen, rows, out, tools, options, lambda done, total: report("clips", done, total))
+    _report(out, skipped)
 
 
 def spread_rows(rows: Sequence[Row], limit: int) -> list[Row]:
-    """Take so many of the rows labelled real, spread evenly; all rows where the limit is 0."""
+    """Return `limit` rows labelled real, spread evenly; all rows for 0."""
     real = [row for row in rows if row.is_real]
     if limit == 0 or len(real) <= limit:
         return list(rows)
@@ -55,31 +57,31 @@ def spread_rows(rows: Sequence[Row], limit: int) -> list[Row]:
 
 
 def read_kinds(text: str) -> tuple[Kind, ...]:
-    """Read `face-swap,frozen` or the name of a group; typer.BadParameter where a kind is not known."""
+    """Parse `face-swap,frozen` or the name of a group; raises typer.BadParameter."""
     names = [name.strip() for name in text.split(",") if name.strip()]
     found: dict[Kind, None] = {}
     for name in names:
         if name not in GROUPS and name not in tuple(Kind):
-            raise typer.BadParameter(f"{name!r} is no kind; there are {', '.join((*GROUPS, *Kind))}")
+            raise typer.BadParameter(f"{name!r} is not a kind; choose from {', '.join((*GROUPS, *Kind))}")
         found |= dict.fromkeys(GROUPS[name] if name in GROUPS else (Kind(name),))
     if not found:
-        raise typer.BadParameter("no kind is named")
+        raise typer.BadParameter("no kind is given")
     return tuple(found)
 
 
 def read_offsets(text: str) -> tuple[float, ...]:
-    """Read `-0.2,0.2`; typer.BadParameter where that is no list of shifts within 2 s."""
+    """Parse offsets in seconds such as `-0.2,0.2`, at most 2 s; raises typer.BadParameter."""
     try:
-        offsets = tuple(float(part) for part in text.split(",") if part.strip())
+        offsets = tuple(float(one) for one in text.split(",") if one.strip())
     except ValueError as cause:
         raise typer.BadParameter(f"{text!r} is not a list such as -0.2,0.2") from cause
     if not offsets or not all(0 < abs(offset) <= 2 for offset in offsets):
-        raise typer.BadParameter(f"shifts are other than 0 and at most 2 s, found {text!r}")
+        raise typer.BadParameter(f"offsets must not be 0 and at most 2 s, found {text!r}")
     return offsets
 
 
-def _tell(out: Path, skipped: list[Skipped]) -> None:
-    """Say what was made and name all that was not."""
+def _report(out: Path, skipped: list[Skipped]) -> None:
+    """Print the number of forgeries and the skipped clips; exit with 1 without any forgery."""
     made = sum(1 for _ in (out / "forged.csv").open(encoding="utf-8")) - 1
     for one in skipped:
         typer.echo(f"left out: {one.path}: {one.reason}", err=True)

@@ -1,6 +1,6 @@
 """The `wayspeak` command: a table of commands, each imported when it is run.
 
-Only typer is imported to print the help page.
+The help page imports only typer.
 """
 
 import os
@@ -17,92 +17,91 @@ from engine.errors import EngineError
 COMMANDS = {
     "analyse": (
         "webapp.cli.analyse:analyse",
-        "Tell for every face in a video whether it belongs to the speech that is heard.",
+        "Check for every face in a video whether it produces the speech.",
     ),
     "doctor": (
         "webapp.cli.main:doctor",
-        "Print versions, device and weights, and what is missing; exit with 1 if something needed is.",
+        "Print versions, device, weights and missing requirements.",
     ),
     "weights": (
         "webapp.cli.weights:app",
-        "Bring weights in, accept their licence, list or verify: `wayspeak weights import|accept|list|verify`.",
+        "Import, list and verify weights, and accept their licences.",
     ),
     "phonemes": (
         "webapp.cli.analyse:phonemes",
-        "List the sounds that should close or round the lips, and whether they did: `wayspeak phonemes FILE`.",
+        "List phonemes that need closed or rounded lips, with the measured lips.",
     ),
     "evaluate": (
         "webapp.cli.evaluate:evaluate",
-        "Measure on a manifest of clips: `wayspeak evaluate MANIFEST.csv --task ...`, for clips and for people.",
+        "Evaluate consistency or speaker recognition on a manifest of clips.",
     ),
     "robustness": (
         "webapp.cli.robustness:robustness",
-        "Measure what is left when clips get worse: `wayspeak robustness MANIFEST.csv [--what all] [--levels 1,3,5]`.",
+        "Evaluate on clips with degraded picture or sound.",
     ),
     "calibrate": (
         "webapp.cli.calibrate:calibrate",
-        "Make scores mean something: `wayspeak calibrate MANIFEST.csv --task ... --author NAME --out RECORD.json`.",
+        "Fit a calibration record: from scores to likelihood ratios.",
     ),
     "calibration": (
         "webapp.cli.calibrate:app",
-        "Look at a calibration record, approve or retire it: `wayspeak calibration show|approve|retire RECORD.json`.",
+        "Show, approve or retire a calibration record.",
     ),
     "forge": (
         "webapp.cli.forge:forge",
-        "Forge marked clips whose truth is known, to measure on: `wayspeak forge MANIFEST.csv --out FOLDER`.",
+        "Make watermarked forgeries with known truth for evaluation.",
     ),
     "fetch": (
         "webapp.cli.analyse:fetch",
-        "Fetch the video at a link, safely and with where it is from: `wayspeak fetch URL [--out FILE] [--info]`.",
+        "Download the video at a link, with its provenance.",
     ),
     "enrol": (
         "webapp.cli.enrol:enrol",
-        "Enrol how somebody speaks, on a consent: `wayspeak enrol NAME CLIP... --basis BASIS ...`.",
+        "Enrol a speaker from clips, with a consent.",
     ),
     "identify": (
         "webapp.cli.enrol:identify",
-        "Say whose way of speaking a clip shows, of all enrolled, or that none is supported: `wayspeak identify CLIP`.",
+        "Identify the speaker of a clip among all enrolled speakers (1:N).",
     ),
     "verify": (
         "webapp.cli.enrol:verify",
-        "Hold a clip against one enrolled speaker: `wayspeak verify NAME CLIP`.",
+        "Compare a clip with one enrolled speaker (1:1).",
     ),
     "forget": (
         "webapp.cli.gallery:forget",
-        "Erase all that is kept of a speaker, and print a receipt: `wayspeak forget NAME`.",
+        "Erase all data of a speaker and print a receipt.",
     ),
     "gallery": (
         "webapp.cli.gallery:app",
-        "Look after who is enrolled: `wayspeak gallery list|stats|check|export|import|backup|restore|merge|...`.",
+        "Manage enrolled speakers: list, merge, export, back up, check.",
     ),
     "batch": (
         "webapp.cli.analyse:batch",
-        "Analyse many files and links, a row each: "
-        "`wayspeak batch SOURCES... --out FOLDER [--resume] [--ray ADDRESS]`.",
+        "Analyse many files and links, one CSV row each.",
     ),
     "serve": (
         "webapp.cli.serve:serve",
-        "Serve the page and the API, with workers: `wayspeak serve [--host HOST] [--port PORT] [--workers N]`.",
+        "Serve the page and the API, with workers.",
     ),
     "work": (
         "webapp.cli.serve:work",
-        "Take jobs from the queue of the page, beside it or elsewhere on this machine: `wayspeak work [--once]`.",
+        "Run a worker that takes jobs from the queue.",
     ),
     "users": (
         "webapp.cli.users:app",
-        "Say who may log in, and make keys of the API: `wayspeak users add|list|passwd|role|disable|key`.",
+        "Manage accounts, roles and API keys.",
     ),
     "verify-bundle": (
         "webapp.cli.analyse:verify_bundle",
-        "Check an evidence bundle and its signature: `wayspeak verify-bundle BUNDLE.zip [--fingerprint SHA256]`.",
+        "Verify the files and the signature of an evidence bundle.",
     ),
-    "train": ("webapp.cli.train:app", "Train Wayspeak's own models from clips."),
+    "train": ("webapp.cli.train:app", "Train the Wayspeak models from clips."),
 }
-"""Name: where the function or the typer app is, and its line on the help page."""
+"""Command name: location of its function or typer app, and its line on the help page."""
 
 
 class LazyGroup(TyperGroup):
-    """A group that lists its commands from the table and imports the one that is run."""
+    """Command group that lists the table and imports only the command that is run."""
 
     def __init__(self, **settings: Any):
         super().__init__(**settings)
@@ -118,11 +117,11 @@ app = typer.Typer(cls=LazyGroup, no_args_is_help=True, add_completion=False, pre
 
 @app.callback()
 def wayspeak() -> None:
-    """Do this face and this voice belong to the same speech?"""
+    """Check whether face and voice belong to the same speech, and who is speaking."""
 
 
 def load_command(name: str) -> Any:
-    """Import the command of this name, ready to be called with its arguments."""
+    """Import a command and return it as a click command."""
     module, attribute = COMMANDS[name][0].split(":")
     found = getattr(import_module(module), attribute)
     if isinstance(found, typer.Typer):
@@ -133,7 +132,7 @@ def load_command(name: str) -> Any:
 
 
 def doctor() -> None:
-    """Print versions, device and weights, and what is missing; exit with 1 if something needed is."""
+    """Print versions, device, weights and missing requirements."""
     from engine.doctor import examine, is_healthy
     from engine.settings import Settings
 
@@ -146,13 +145,13 @@ def doctor() -> None:
 
 
 def main() -> None:
-    """Run the command line; an EngineError becomes one line on standard error and exit code 2."""
+    """Run the command line; print an EngineError as one line on standard error and exit with 2."""
     try:
         app(prog_name="wayspeak")
     except EngineError as error:
         message = " ".join(f"{error.message.rstrip('.')}. {error.hint}".split())
         sys.stderr.write(f"wayspeak: {message}\n")
         sys.exit(2)
-    except BrokenPipeError:  # `wayspeak ... | head`: the reader has closed the pipe, which is no error
+    except BrokenPipeError:  # `wayspeak ... | head`: the reader closed the pipe, which is not an error
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

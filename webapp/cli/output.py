@@ -1,4 +1,4 @@
-"""Where a command writes: its result to a file or standard output, its progress to standard error."""
+"""Output of commands: results to a file or standard output, progress to standard error."""
 
 import sys
 from collections.abc import Iterator
@@ -16,13 +16,13 @@ STDOUT = Path("-")
 
 
 class Report(Protocol):
-    """Show how far a step is; `note` is for a column of the caller's."""
+    """Show the progress of a step; `note` fills an extra column of the caller."""
 
     def __call__(self, step: str, completed: int, total: int | None = None, note: str = "") -> None: ...
 
 
 def write_output(text: str, target: Path) -> None:
-    """Write a text as UTF-8 to a file, or to standard output for `-`; EngineError where that cannot be."""
+    """Write text as UTF-8 to a file, or to standard output for `-`; raises EngineError."""
     if target == STDOUT:
         sys.stdout.buffer.write(text.encode())
         sys.stdout.flush()
@@ -35,7 +35,7 @@ def write_output(text: str, target: Path) -> None:
 
 @contextmanager
 def show_progress() -> Iterator[OnStep]:
-    """Draw a bar on standard error where that is a terminal, else nothing."""
+    """Show a transient progress bar if standard error is a terminal."""
     if not sys.stderr.isatty():
         yield lambda name, completed, total: None
         return
@@ -53,12 +53,12 @@ def show_progress() -> Iterator[OnStep]:
 
 @contextmanager
 def show_counts(*columns: ProgressColumn, console: Console | None = None, disable: bool = False) -> Iterator[Report]:
-    """Draw a bar with a count for each step on standard error, which stay when they are done."""
+    """Show a persistent progress bar with a count for each step on standard error."""
     shown = (*Progress.get_default_columns(), MofNCompleteColumn(), *columns)
     bar, tasks = Progress(*shown, console=console or Console(stderr=True), disable=disable), dict[str, TaskID]()
 
     def report(step: str, completed: int, total: int | None = None, note: str = "") -> None:
-        bar.start()  # with the first step: what fails before has nothing above its message
+        bar.start()  # with the first step, so that an earlier error is printed without a bar
         if step not in tasks:
             tasks[step] = bar.add_task(step, total=total, note=note)
         bar.update(tasks[step], completed=completed, total=total, note=note)

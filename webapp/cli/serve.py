@@ -1,4 +1,4 @@
-"""`wayspeak serve` and `work`: the page with its server and workers, and a worker alone."""
+"""`wayspeak serve` and `work`: the server with its workers, and a single worker."""
 
 import logging
 import os
@@ -17,38 +17,41 @@ from engine.settings import Settings
 HOST = "127.0.0.1"
 PORT = 7860
 WORKERS = 1
-HOURLY = 10  # jobs of one account
-NICE = 5  # of a worker next to a page, which is to answer at once whatever is being done
+HOURLY = 10  # jobs per account and hour
+NICE = 5  # niceness of workers, so that the page stays responsive
 
 
 def serve(
-    host: Annotated[str, typer.Option(envvar="WAYSPEAK_HOST", help="Where to listen.")] = HOST,
-    port: Annotated[int, typer.Option(envvar="WAYSPEAK_PORT", min=1, max=65535, help="On which port.")] = PORT,
+    host: Annotated[str, typer.Option(envvar="WAYSPEAK_HOST", help="Address to listen on.")] = HOST,
+    port: Annotated[int, typer.Option(envvar="WAYSPEAK_PORT", min=1, max=65535, help="Port to listen on.")] = PORT,
     workers: Annotated[
-        int, typer.Option(envvar="WAYSPEAK_WORKERS", min=0, max=64, help="How many files at once; 0: `wayspeak work`.")
+        int,
+        typer.Option(
+            envvar="WAYSPEAK_WORKERS", min=0, max=64, help="Worker processes; 0: started separately by `wayspeak work`."
+        ),
     ] = WORKERS,
 ) -> None:
-    """Serve the page and the API until interrupted; uploads go when it ends, jobs stay."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that a stopped app, too, leaves no upload behind
+    """Serve the page and the API until interrupted; pending uploads are deleted at the end, jobs stay."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # deletes the uploads on SIGTERM too
     with tempfile.TemporaryDirectory(prefix="wayspeak-uploads-", ignore_cleanup_errors=True) as folder:
-        os.environ.setdefault("GRADIO_TEMP_DIR", folder)  # readable by this user alone
+        os.environ.setdefault("GRADIO_TEMP_DIR", folder)  # readable by this user only
         run_server(Settings.from_env(), host, port, workers)
 
 
 def work(
-    once: Annotated[bool, typer.Option("--once", help="End when no job waits any more.")] = False,
-    parent: Annotated[int, typer.Option(hidden=True, help="End when this process, which started us, has.")] = 0,
+    once: Annotated[bool, typer.Option("--once", help="Exit when the queue is empty.")] = False,
+    parent: Annotated[int, typer.Option(hidden=True, help="Exit when this parent process has ended.")] = 0,
 ) -> None:
-    """Take jobs from the queue and do them, until interrupted; as many workers may run as there is room for.
+    """Run jobs from the queue until interrupted; any number of workers may run.
 
-    A worker that is killed loses nothing: another takes its job up within half a minute.
+    If a worker is killed, another one takes over its job within 30 seconds.
     """
     from webapp.analysis.analyser import Analyser
     from webapp.jobs.store import JobStore
     from webapp.jobs.worker import Worker
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that the job is given back
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # returns the job to the queue
     if parent:
         os.nice(NICE)
     settings = Settings.from_env()
@@ -63,18 +66,18 @@ def work(
 
 
 def run_server(settings: Settings, host: str, port: int, n_workers: int) -> None:
-    """Serve until interrupted; where that cannot be, end with what is missing and what to do."""
+    """Serve until interrupted; exit with a message if the server cannot start."""
     from webapp import server
     from webapp.context import AppContext
     from webapp.jobs.supervisor import Supervisor
     from webapp.pages.app import build_app
 
     try:
-        settings = limit_guests(settings, host)
+        settings = limit_jobs(settings, host)
         with closing(AppContext.open(settings)) as context, Supervisor(context.jobs, n_workers):
             print(f"Wayspeak is at http://{host}:{port}/ (Ctrl-C ends it)", flush=True)
             server.serve(build_app(context), context, host, port)
-    except KeyboardInterrupt:  # the server has ended what it was doing
+    except KeyboardInterrupt:  # the server has shut down
         return
     except EngineError as error:
         sys.exit(f"Wayspeak cannot start: {error.message} {error.hint}")
@@ -85,10 +88,10 @@ def run_server(settings: Settings, host: str, port: int, n_workers: int) -> None
         )
 
 
-def limit_guests(settings: Settings, host: str) -> Settings:
-    """Where people have accounts, each may hand in so many jobs an hour; one's own machine is one's own.
+def limit_jobs(settings: Settings, host: str) -> Settings:
+    """Limit the jobs per account and hour if accounts exist; a local installation has no limit.
 
-    PUBLIC_WITHOUT_ACCOUNTS for an address that others reach, where nobody would have to log in.
+    Raises PUBLIC_WITHOUT_ACCOUNTS for a public address without accounts.
     """
     from webapp.accounts.hosts import HostPolicy
     from webapp.accounts.store import AccountStore

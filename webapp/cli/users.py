@@ -1,4 +1,4 @@
-"""`wayspeak users`: who may log in, and with which role."""
+"""`wayspeak users`: accounts, roles and API keys."""
 
 import secrets
 import sys
@@ -15,20 +15,20 @@ from webapp.accounts.records import Role
 from webapp.accounts.store import AccountStore
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
-keys = typer.Typer(no_args_is_help=True, help="Keys of the API.")
+keys = typer.Typer(no_args_is_help=True, help="Manage API keys.")
 app.add_typer(keys, name="key")
 
 Name = Annotated[str, typer.Argument(help="Name of the account.", show_default=False)]
-AskRole = Annotated[Role, typer.Option(help="What they may do.")]
+AskRole = Annotated[Role, typer.Option(help="Role of the account.")]
 
 
 @app.command()
 def add(
     name: Name,
     role: AskRole = Role.ANALYST,
-    generate: Annotated[bool, typer.Option("--generate", help="Make a password and print it.")] = False,
+    generate: Annotated[bool, typer.Option("--generate", help="Generate a password and print it.")] = False,
 ) -> None:
-    """Make an account. From the first one on everybody has to log in."""
+    """Create an account. As soon as an account exists, a login is required."""
     password = secrets.token_urlsafe(18) if generate else _ask_password()
     with _open() as store:
         store.add(name, password, role)
@@ -38,15 +38,15 @@ def add(
 
 
 @app.command("list")
-def list_accounts(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
-    """List everybody who may log in."""
+def list_accounts(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """List the accounts."""
     with _open() as store:
         found = store.accounts()
     if as_json:
-        told = [
+        accounts = [
             {"name": one.name, "role": str(one.role), "disabled": one.is_disabled, "keys": one.n_keys} for one in found
         ]
-        sys.stdout.write(write_json({"schema_version": 1, "found": told}))
+        sys.stdout.write(write_json({"schema_version": 1, "found": accounts}))
         return
     for one in found:
         state = "disabled" if one.is_disabled else f"{one.n_keys} keys"
@@ -57,7 +57,7 @@ def list_accounts(as_json: Annotated[bool, typer.Option("--json", help="As JSON.
 
 @app.command()
 def passwd(name: Name) -> None:
-    """Set a new password; open sessions end."""
+    """Set a new password; open sessions are closed."""
     password = _ask_password()
     with _open() as store:
         store.set_password(name, password)
@@ -65,16 +65,18 @@ def passwd(name: Name) -> None:
 
 
 @app.command()
-def role(name: Name, new: Annotated[Role, typer.Argument(help="What they may do.", show_default=False)]) -> None:
-    """Change what somebody may do; open sessions end."""
+def role(name: Name, new: Annotated[Role, typer.Argument(help="Role of the account.", show_default=False)]) -> None:
+    """Change the role of an account; open sessions are closed."""
     with _open() as store:
         store.set_role(name, new)
     typer.echo(f"{name} is {new} now.")
 
 
 @app.command()
-def disable(name: Name, undo: Annotated[bool, typer.Option("--undo", help="Let them in again.")] = False) -> None:
-    """Let somebody in no more. Their jobs stay, and the name is never given to anybody else."""
+def disable(
+    name: Name, undo: Annotated[bool, typer.Option("--undo", help="Enable the account again.")] = False
+) -> None:
+    """Disable an account. Its jobs stay, and its name is not reused."""
     with _open() as store:
         store.disable(name, not undo)
     typer.echo(f"{name} may {'log in again' if undo else 'not log in any more'}.")
@@ -82,16 +84,16 @@ def disable(name: Name, undo: Annotated[bool, typer.Option("--undo", help="Let t
 
 @keys.command("add")
 def add_key(name: Name) -> None:
-    """Make a key of the API and print it; it is shown this once."""
+    """Create an API key and print it; it cannot be shown again."""
     with _open() as store:
         typer.echo(store.add_key(name))
 
 
 @keys.command("revoke")
 def revoke_keys(name: Name) -> None:
-    """Make all of somebody's keys useless."""
+    """Revoke all API keys of an account."""
     with _open() as store:
-        typer.echo(f"{store.delete_keys(name)} keys open nothing any more.")
+        typer.echo(f"{store.delete_keys(name)} keys revoked.")
 
 
 @contextmanager
@@ -104,10 +106,10 @@ def _open() -> Iterator[AccountStore]:
 
 
 def _ask_password() -> str:
-    """Ask twice on a terminal; else read one line, so that a program can set it and no list of processes shows it."""
+    """Prompt twice on a terminal, else read one line of standard input: a password is never an argument."""
     if sys.stdin.isatty():
         return str(typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True))
     line = sys.stdin.readline().rstrip("\n")
     if not line:
-        raise EngineError("No password was given.", "Type it on a terminal, pipe it in, or use --generate.")
+        raise EngineError("No password was entered.", "Enter it on a terminal, pipe it in, or use --generate.")
     return line

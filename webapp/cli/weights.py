@@ -1,4 +1,4 @@
-"""`wayspeak weights`: bring weights in, accept their licence, list and verify them."""
+"""`wayspeak weights`: import, list and verify weights, and accept their licences."""
 
 import json
 import sys
@@ -17,19 +17,19 @@ app = typer.Typer(add_completion=False, no_args_is_help=True)
 
 @app.command("import")
 def import_checkpoint(
-    path: Annotated[Path, typer.Argument(help="The checkpoint as it was downloaded.", show_default=False)],
-    yes: Annotated[bool, typer.Option("--accept-licence", help="You have read and accept it.")] = False,
-    replace: Annotated[bool, typer.Option("--replace", help="Replace weights of the same name.")] = False,
+    path: Annotated[Path, typer.Argument(help="Downloaded checkpoint.", show_default=False)],
+    yes: Annotated[bool, typer.Option("--accept-licence", help="Accept the licence, which you have read.")] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace existing weights of the same name.")] = False,
 ) -> None:
-    """Bring a published AV-HuBERT checkpoint in, pre-trained or fine-tuned; nothing in the file is run."""
-    from engine.models.avhubert_import import import_weights  # here: the other commands need no torch
+    """Import a published AV-HuBERT checkpoint, pre-trained or fine-tuned; no code in the file is executed."""
+    from engine.models.avhubert_import import import_weights  # the other commands need no torch
 
     def agree(licence: Licence) -> bool:
         return _show_licence(licence, yes)
 
     imported = import_weights(path, Settings.from_env().data_dir, agree, replace)
     if not imported.is_new:
-        typer.echo(f"{path.name} had been brought in already: {imported.path}")
+        typer.echo(f"{path.name} is imported already: {imported.path}")
         return
     if imported.inert:
         typer.echo(
@@ -42,12 +42,12 @@ def import_checkpoint(
 
 @app.command()
 def accept(
-    name: Annotated[str, typer.Argument(help=f"The licence: {', '.join(LICENCES)}.", show_default=False)],
-    yes: Annotated[bool, typer.Option("--accept-licence", help="You have read and accept it.")] = False,
+    name: Annotated[str, typer.Argument(help=f"Licence: {', '.join(LICENCES)}.", show_default=False)],
+    yes: Annotated[bool, typer.Option("--accept-licence", help="Accept the licence, which you have read.")] = False,
 ) -> None:
-    """Show a licence in short and keep that it was accepted."""
+    """Show the summary of a licence and record its acceptance."""
     if name not in LICENCES:
-        raise EngineError(f"There is no licence {name} to accept.", f"Wanted one of: {', '.join(LICENCES)}.")
+        raise EngineError(f"The licence {name} is unknown.", f"Choose one of: {', '.join(LICENCES)}.")
     licence, data_dir = LICENCES[name], Settings.from_env().data_dir
     acceptance = find_acceptance(licence, data_dir)
     if acceptance is None:
@@ -58,8 +58,8 @@ def accept(
 
 
 @app.command("list")
-def list_weights(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
-    """List every model file: its state, its licences, what it is for and where it comes from."""
+def list_weights(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """List all model files with state, licences, purpose and source."""
     data_dir = Settings.from_env().data_dir
     rows = [_describe(inspect_weight(weight, data_dir), data_dir) for weight in WEIGHTS]
     if as_json:
@@ -76,7 +76,7 @@ def list_weights(as_json: Annotated[bool, typer.Option("--json", help="As JSON."
 
 @app.command()
 def verify() -> None:
-    """Hash every model file that is there; exit with 1 where one is damaged, or one that is needed is missing."""
+    """Verify the hashes of all model files; exit with 1 if one is damaged or a required one is missing."""
     data_dir = Settings.from_env().data_dir
     is_sound = True
     for check in (inspect_weight(weight, data_dir) for weight in WEIGHTS):
@@ -89,14 +89,14 @@ def verify() -> None:
 
 
 def _show_licence(licence: Licence, is_accepted: bool) -> bool:
-    """Show the terms and ask; raise LicenceNotAccepted where there is nobody to ask."""
+    """Show the terms and ask for acceptance; raises LicenceNotAccepted without a terminal."""
     typer.echo(licence.summary, err=True)
     if is_accepted:
         return True
     if not sys.stdin.isatty():
         raise LicenceNotAccepted(
-            f"The {licence.title} has not been accepted, and there is nobody to ask.",
-            f"Read {licence.url}; who accepts it adds --accept-licence.",
+            f"The {licence.title} has not been accepted, and there is no terminal to ask on.",
+            f"Read {licence.url}; add --accept-licence to accept it.",
         )
     return typer.confirm("Do you accept these terms?", default=False, err=True)
 

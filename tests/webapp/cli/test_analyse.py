@@ -52,7 +52,7 @@ def test_what_users_keep_judges_and_a_record_that_is_named_wins(monkeypatch, tmp
     monkeypatch.setattr(engine, "apply", given.append, raising=False)
     load = lambda settings, method, calibrations: given.extend(calibrations) or engine  # noqa: E731
     monkeypatch.setattr(Engine, "load", load)
-    monkeypatch.setattr(analyse, "read_kept", lambda settings: [kept])
+    monkeypatch.setattr(analyse, "read_stored_calibrations", lambda settings: [kept])
     for more, wanted in (((), [kept]), (("--calibration", str(tmp_path / "r.json")), [kept, named])):
         given.clear()
         monkeypatch.setattr(sys, "argv", ["wayspeak", "analyse", "talk.mp4", *more])

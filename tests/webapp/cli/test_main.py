@@ -11,7 +11,7 @@ import pytest
 from engine.settings import Settings
 from gallery_db.gallery import Gallery
 from tests.engine.calibration.drawn import make_record
-from webapp.cli.analyse import read_kept
+from webapp.cli.analyse import read_stored_calibrations
 from webapp.cli.main import COMMANDS, main
 
 Run = Callable[..., tuple[int, str, str]]
@@ -86,8 +86,8 @@ def test_every_command_has_help_of_its_own(run: Run, command: str) -> None:
 
 def test_what_the_gallery_keeps_is_read_and_no_gallery_is_made_to_find_out(tmp_path: Path) -> None:
     settings = Settings(tmp_path / "data")
-    assert read_kept(settings) == [] and not settings.data_dir.exists()
+    assert read_stored_calibrations(settings) == [] and not settings.data_dir.exists()
     record = make_record()
     with Gallery.open(settings) as gallery:
         gallery.keep_calibration(record)
-    assert read_kept(settings) == [record]
+    assert read_stored_calibrations(settings) == [record]

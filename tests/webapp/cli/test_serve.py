@@ -17,25 +17,25 @@ from engine.settings import Settings
 from tests.ports import reserve_port
 from webapp.accounts.records import Role
 from webapp.accounts.store import AccountStore
-from webapp.cli.serve import HOURLY, limit_guests, run_server
+from webapp.cli.serve import HOURLY, limit_jobs, run_server
 
 
 def test_one_s_own_machine_has_no_limit_an_hour_and_accounts_have(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = Settings(tmp_path)
-    assert limit_guests(settings, "127.0.0.1") == settings
+    assert limit_jobs(settings, "127.0.0.1") == settings
     monkeypatch.setenv("WAYSPEAK_ACCOUNTS", "1")
-    assert limit_guests(settings, "127.0.0.1").queue.max_hourly == HOURLY == 10
+    assert limit_jobs(settings, "127.0.0.1").queue.max_hourly == HOURLY == 10
     own = replace(settings, queue=replace(settings.queue, max_hourly=3))
-    assert limit_guests(own, "127.0.0.1") == own
+    assert limit_jobs(own, "127.0.0.1") == own
 
 
 def test_an_account_that_is_there_counts(tmp_path: Path) -> None:
     accounts = AccountStore.open(Settings(tmp_path))
     accounts.add("ada", "a long enough password", Role.ANALYST)
     accounts.close()
-    assert limit_guests(Settings(tmp_path), "127.0.0.1").queue.max_hourly == HOURLY
+    assert limit_jobs(Settings(tmp_path), "127.0.0.1").queue.max_hourly == HOURLY
 
 
 def test_an_address_that_others_reach_is_refused_without_accounts(tmp_path: Path) -> None:
