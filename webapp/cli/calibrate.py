@@ -1,6 +1,6 @@
-"""`wayspeak calibrate`: from a manifest of clips, or from kept scores, to a calibration record as JSON.
+"""`wayspeak calibrate`: fit a calibration record from a manifest of clips or from stored scores.
 
-`wayspeak calibration`: show a record, approve it, retire it. Records are never changed, but superseded.
+`wayspeak calibration`: show, approve and retire records; each change writes a new record that supersedes the old one.
 """
 
 import sys
@@ -28,8 +28,8 @@ from engine.types import Mode, Model
 from webapp.cli.output import show_counts
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
-File = Annotated[Path, typer.Argument(help="A record that `wayspeak calibrate` wrote.", show_default=False)]
-Out = Annotated[Path, typer.Option(help="Where the record goes that takes its place.")]
+File = Annotated[Path, typer.Argument(help="Calibration record.", show_default=False)]
+Out = Annotated[Path, typer.Option(help="File of the new record, which supersedes the old one.")]
 COLUMNS = {
     "Cllr": "cllr",
     "min": "cllr_min",
@@ -43,48 +43,49 @@ LEGEND = "95 %: of Cllr; 10 | d: LR of 10 and more though different; ? | s: inco
 
 def calibrate(
     manifest: Annotated[
-        Path | None, typer.Argument(help="CSV with path, label, speaker, source, session; without it: --scores.")
+        Path | None, typer.Argument(help="CSV with path, label, speaker, source, session; not needed with --scores.")
     ] = None,
-    task: Annotated[Task, typer.Option(help="What the scores answer.")] = Task.CONSISTENCY,
-    author: Annotated[str, typer.Option(help="Who makes the record; another person approves it.")] = "",
-    out: Annotated[Path, typer.Option(help="Where the record goes.")] = Path("calibration.json"),
+    task: Annotated[Task, typer.Option(help="Task of the scores.")] = Task.CONSISTENCY,
+    author: Annotated[str, typer.Option(help="Author of the record; another person must approve it.")] = "",
+    out: Annotated[Path, typer.Option(help="File of the record.")] = Path("calibration.json"),
     scores: Annotated[
-        Path | None, typer.Option(help="Scores to calibrate from: of --keep-scores, or of a training's --scores.")
+        Path | None, typer.Option(help="Stored scores to fit to: from --keep-scores, or from --scores of a training.")
     ] = None,
-    keep_scores: Annotated[Path | None, typer.Option(help="Keep the scores here, to calibrate from again.")] = None,
+    keep_scores: Annotated[Path | None, typer.Option(help="Store the scores in this file.")] = None,
     only: Annotated[
-        str, typer.Option(help="Fit to and measure on trials alone whose condition has this word, such as enrolled.")
+        str, typer.Option(help="Use only trials with this word in their condition, such as enrolled.")
     ] = "",
     calibrator: Annotated[
-        CalibratorKind, typer.Option(help="Isotonic needs 200 trials on either side, logistic 20.")
+        CalibratorKind,
+        typer.Option(help="Kind of calibrator; isotonic needs 200 same and 200 different trials, logistic 20."),
     ] = CalibratorKind.LOGISTIC,
     qualities: Annotated[
-        str | None, typer.Option(help="What the calibrator looks at beside the score, by comma; '' for nothing.")
+        str | None, typer.Option(help="Covariates of the calibrator, comma-separated; '': none.")
     ] = None,
-    false_support: Annotated[float, typer.Option(help="Share of different ones that may be called supported.")] = 0.05,
-    false_against: Annotated[float, typer.Option(help="Share of same ones that may be called against.")] = 0.05,
-    version: Annotated[str, typer.Option(help="Of the record.")] = "1.0.0",
-    supersedes: Annotated[str, typer.Option(help="Id of the record that this one takes the place of.")] = "",
-    population: Annotated[str, typer.Option(help="In words: who and what the clips stand for.")] = "",
-    note: Annotated[str, typer.Option(help="What whoever approves it should know.")] = "",
-    cache: Annotated[Path | None, typer.Option(help="Folder for what was seen in each clip.")] = None,
-    limit: Annotated[int, typer.Option(min=0, help="Take so many clips, spread evenly; 0 takes all.")] = 0,
-    workers: Annotated[int, typer.Option(min=1, help="Processes that decode.")] = 1,
-    model: Annotated[Model | None, typer.Option(help="For consistency: who compares.")] = None,
-    mode: Annotated[Mode, typer.Option(help="For consistency: by time, or as SpeechForensics does.")] = Mode.STRICT,
+    false_support: Annotated[float, typer.Option(help="Target rate of false support.")] = 0.05,
+    false_against: Annotated[float, typer.Option(help="Target rate of false exclusion.")] = 0.05,
+    version: Annotated[str, typer.Option(help="Version of the record.")] = "1.0.0",
+    supersedes: Annotated[str, typer.Option(help="Id of the record that this one supersedes.")] = "",
+    population: Annotated[str, typer.Option(help="Description of the population and material of the clips.")] = "",
+    note: Annotated[str, typer.Option(help="Note to the approver.")] = "",
+    cache: Annotated[Path | None, typer.Option(help="Folder of the feature cache.")] = None,
+    limit: Annotated[int, typer.Option(min=0, help="Number of clips to use, spread evenly; 0: all.")] = 0,
+    workers: Annotated[int, typer.Option(min=1, help="Decoding processes.")] = 1,
+    model: Annotated[Model | None, typer.Option(help="For consistency: the model.")] = None,
+    mode: Annotated[Mode, typer.Option(help="For consistency: over time, or as in SpeechForensics.")] = Mode.STRICT,
     pool: Annotated[
-        list[float] | None, typer.Option(min=1, help="For people: seconds of a sample; again for more.")
+        list[float] | None, typer.Option(min=1, help="For speakers: seconds per sample; repeatable.")
     ] = None,
     same_session: Annotated[
-        bool, typer.Option("--same-session", help="For people: let one session meet itself.")
+        bool, typer.Option("--same-session", help="For speakers: also compare samples of one session.")
     ] = False,
-    resamples: Annotated[int, typer.Option(min=20, help="Behind each interval.")] = RESAMPLES,
-    seed: Annotated[int, typer.Option(help="Of everything drawn at random.")] = 0,
+    resamples: Annotated[int, typer.Option(min=20, help="Bootstrap resamples per interval.")] = RESAMPLES,
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
 ) -> None:
-    """Fit log10 likelihood ratios to the scores of real clips, and say what they are worth on clips left out.
+    """Fit log10 likelihood ratios to the scores of real clips, and validate them on held-out clips.
 
-    The parameters are fitted to all trials; every figure is of trials whose sources (for people: whose people) had no
-    part in fitting. Forged clips are left out. The same clips, options and seed give the same parameters.
+    The parameters are fitted to all trials; all figures are cross-validated over held-out sources (for speaker tasks:
+    held-out speakers). Manipulated clips are ignored. The same clips, options and seed yield the same parameters.
     """
     options = DraftOptions(
         author=author,
@@ -105,7 +106,7 @@ def calibrate(
     else:
         if manifest is None:
             raise Code.BAD_MANIFEST(
-                "There is neither a manifest nor a file of scores.", "Name a manifest, or --scores FILE."
+                "There is neither a manifest nor a file of scores.", "Give a manifest, or --scores FILE."
             )
         gather = TrialOptions(pools_s=tuple(pool or POOLS_S), same_session=same_session, seed=seed)
         reading = ReadOptions(cache, 0.0, limit, workers)
@@ -122,13 +123,13 @@ def calibrate(
 
 def _check_rate(rate: float) -> float:
     if not 0 < rate < 1:
-        raise typer.BadParameter(f"a wished rate is between 0 and 1, found {rate}")
+        raise typer.BadParameter(f"a target rate is between 0 and 1, found {rate}")
     return rate
 
 
 @app.command()
 def show(record: File) -> None:
-    """Print a record: what it is of, how good it is, who made and who approved it."""
+    """Print a record with its validation, author and approver."""
     print_record(read_record(record), Console(file=sys.stdout))
 
 
@@ -136,14 +137,12 @@ def show(record: File) -> None:
 def approve(
     record: File,
     out: Out,
-    approver: Annotated[str, typer.Option(help="Who approves it; never who made it.")] = "",
-    by_rules: Annotated[
-        bool, typer.Option("--by-rules", help="Approve by the fixed rules of a release, in place of a person.")
-    ] = False,
+    approver: Annotated[str, typer.Option(help="Approver; not the author.")] = "",
+    by_rules: Annotated[bool, typer.Option("--by-rules", help="Approve by the fixed rules of a release.")] = False,
 ) -> None:
-    """Approve a draft that another person made."""
+    """Approve a draft of another person."""
     if by_rules == bool(approver):
-        raise typer.BadParameter("a draft is approved either by --approver or --by-rules.")
+        raise typer.BadParameter("give either --approver or --by-rules.")
     found = read_record(record)
     approved = approve_by_rules(found) if by_rules else found.approve(approver)
     write_record(approved, out)
@@ -151,15 +150,15 @@ def approve(
 
 
 @app.command()
-def retire(record: File, out: Out, note: Annotated[str, typer.Option(help="Why.")]) -> None:
-    """Retire an approved record; results keep the id of the record that they were made with."""
+def retire(record: File, out: Out, note: Annotated[str, typer.Option(help="Reason.")]) -> None:
+    """Retire an approved record; results keep the id of their record."""
     retired = read_record(record).retire(note)
     write_record(retired, out)
     typer.echo(f"{out} written: retired, in place of {retired.supersedes[:12]}.")
 
 
 def print_record(record: Calibration, console: Console) -> None:
-    """Print what it is of, how good it is on what was held out, and where its zones and bounds are."""
+    """Print the validation on held-out trials, the zones and bounds, and the provenance of a record."""
     pair, counts, policy = HYPOTHESES[record.task], record.counts, record.policy
     title = f"Calibration for {record.task}, on held-out trials"
     table = Table("trials", "95 %", *COLUMNS, "s+d", box=SIMPLE, padding=(0, 1, 0, 0), title=title)

@@ -1,4 +1,4 @@
-"""`wayspeak enrol`, `identify` and `verify`: clips against the gallery."""
+"""`wayspeak enrol`, `identify` and `verify`: enrol clips, and compare clips with the gallery."""
 
 import getpass
 import sys
@@ -40,33 +40,33 @@ Value = TypeVar("Value")
 Clip = Annotated[Path, typer.Argument(help="The video.", show_default=False)]
 CalibrationFile = Annotated[
     Path | None,
-    typer.Option(help="An approved record that turns similarities into evidence, in place of the one in force."),
+    typer.Option(help="Approved calibration record to use instead of the current one."),
 ]
 
 
 def enrol(
     name: Name,
     clips: Annotated[list[Path], typer.Argument(help="Videos of this person speaking.", show_default=False)],
-    basis: Annotated[Basis | None, typer.Option(help="Why their way of speaking may be kept.")] = None,
-    purpose: Annotated[str | None, typer.Option(help="What for, in a sentence.")] = None,
-    term_days: Annotated[int | None, typer.Option(help=f"For how long, up to {MAX_TERM_DAYS} days.")] = None,
-    collector: Annotated[str | None, typer.Option(help="Who asked.  [default: the user of this machine]")] = None,
-    notice_version: Annotated[
-        str, typer.Option("--notice", help="Version of the text that the person was shown.")
-    ] = records.VERSION,
-    session: Annotated[str, typer.Option(help="Name of the recording occasion that the clips share.")] = "",
+    basis: Annotated[Basis | None, typer.Option(help="Legal basis of the enrolment.")] = None,
+    purpose: Annotated[str | None, typer.Option(help="Purpose, in one sentence.")] = None,
+    term_days: Annotated[int | None, typer.Option(help=f"Term in days, at most {MAX_TERM_DAYS}.")] = None,
+    collector: Annotated[
+        str | None, typer.Option(help="Person who obtained the consent.  [default: current user]")
+    ] = None,
+    notice_version: Annotated[str, typer.Option("--notice", help="Version of the consent notice.")] = records.VERSION,
+    session: Annotated[str, typer.Option(help="Recording session of the clips.")] = "",
     allow_duplicate: Annotated[
-        bool, typer.Option("--allow-duplicate", help="Enrol even who moves like somebody enrolled already.")
+        bool, typer.Option("--allow-duplicate", help="Enrol even if the clips match another speaker.")
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be enrolled, and write nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print the result; write nothing.")] = False,
 ) -> None:
-    """Enrol how somebody speaks, from clips that show them; 20 s of speech over two clips are asked for.
+    """Enrol a speaker from clips; at least 20 s of speech in two clips are recommended.
 
-    Nothing is kept without a basis, a purpose and a term; what is not given is asked for on a terminal. Clips that are
-    not like the others, tampered with, or of somebody enrolled under another name are left out and named.
+    Basis, purpose and term are required; missing ones are prompted for. Clips that are outliers, tampered with, or
+    match another enrolled speaker are rejected and listed.
     """
     if len(session) > MAX_TEXT:
-        raise EngineError(f"--session has {len(session)} characters.", f"Write {MAX_TEXT} at most.")
+        raise EngineError(f"--session has {len(session)} characters.", f"Use at most {MAX_TEXT}.")
     clean_name(name)  # what cannot be a name is told before the clips are looked at, which takes long
     consent = ask_consent(basis, purpose, term_days, collector, notice_version)
     with open_gallery(Settings.from_env()) as gallery:
@@ -85,14 +85,14 @@ def enrol(
 
 def identify(
     clip: Clip,
-    k: Annotated[int, typer.Option("--k", min=1, max=100, help="How many candidates.")] = 5,
+    k: Annotated[int, typer.Option("--k", min=1, max=100, help="Number of candidates.")] = 5,
     reason: Annotated[
-        str | None, typer.Option(help="Why everybody is searched: a case number, no name; it is kept on record.")
+        str | None, typer.Option(help="Reason for the search: a case number, no name; kept in the audit log.")
     ] = None,
     calibration: CalibrationFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Search everybody enrolled for whoever moves like each face of a clip; that none is supported is an answer."""
+    """Compare each face of a clip with all enrolled speakers (open set: possibly none is supported)."""
     reason = reason or ask("--reason", "Why is everybody searched", str)
     with _tell_errors(as_json), open_gallery(Settings.from_env()) as gallery:
         known = read_calibration(calibration, Task.IDENTIFICATION)
@@ -116,7 +116,7 @@ def verify(
     calibration: CalibrationFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Hold each face of a clip against one enrolled speaker."""
+    """Compare each face of a clip with one enrolled speaker."""
     with _tell_errors(as_json), open_gallery(Settings.from_env()) as gallery:
         known = read_calibration(calibration, Task.VERIFICATION)
         speaker = gallery.speaker(name)  # before the clip is looked at
@@ -137,7 +137,7 @@ def verify(
 def ask_consent(
     basis: Basis | None, purpose: str | None, term_days: int | None, collector: str | None, notice_version: str
 ) -> Consent:
-    """Make the consent; what is missing is asked for, and EngineError names the option where nobody can be asked."""
+    """Build the consent; prompts for missing values, raises EngineError without a terminal."""
     if basis is None and sys.stdin.isatty():
         typer.echo(records.TEXT, err=True)
     basis = basis or ask("--basis", f"Basis ({', '.join(Basis)})", Basis)
@@ -152,14 +152,14 @@ def ask_consent(
 
 
 def ask(option: str, question: str, kind: Callable[[str], Value]) -> Value:
-    """Ask on the terminal until the answer is of the kind; EngineError where there is no terminal."""
+    """Prompt until the answer converts to the kind; raises EngineError without a terminal."""
     if not sys.stdin.isatty():
-        raise EngineError(f"{option} was not given, and there is nobody to ask.", f"Add {option}.")
+        raise EngineError(f"{option} is missing, and there is no terminal to ask on.", f"Add {option}.")
     return typer.prompt(question, value_proc=_of_kind(kind), err=True)
 
 
 def read_samples(watcher: ClipEmbedder, clips: Sequence[Path], session: str) -> list[NewSample]:
-    """Give a sample of each clip that can be enrolled, and say of the others why not; EnrolmentRefused of none."""
+    """Read a sample from each usable clip and report the others; raises EnrolmentRefused without any."""
     samples = []
     for clip in clips:
         try:
@@ -168,37 +168,39 @@ def read_samples(watcher: ClipEmbedder, clips: Sequence[Path], session: str) -> 
         except EngineError as error:
             typer.echo(f"  left out: {clean(clip.name)}: {clean(error.message)} {clean(error.hint)}")
     if not samples:
-        raise EnrolmentRefused(f"None of {len(clips)} clips can be enrolled.", "See above why not; nothing was kept.")
+        raise EnrolmentRefused(
+            f"None of {len(clips)} clips can be enrolled.", "See the reasons above; nothing was written."
+        )
     return samples
 
 
 def read_calibration(path: Path | None, task: Task) -> Calibration | None:
-    """Read the calibration of a task; BAD_CALIBRATION where it is of another one, or not approved."""
+    """Read a calibration; raises BAD_CALIBRATION if it is not approved or for another task."""
     if path is None:
         return None
     record = read_record(path)
     if record.task != task or record.status != CalibrationStatus.APPROVED:
         raise Code.BAD_CALIBRATION(
             f"{path.name} is a {record.status} calibration for {record.task}, wanted an approved one for {task}.",
-            "Make one with `wayspeak calibrate`, and let another person approve it.",
+            "Make one with `wayspeak calibrate` and have another person approve it.",
         )
     return record
 
 
 def describe_calibration(known: Calibration | None) -> list[str]:
-    """Name what turned similarities into evidence, and who stands for it; nothing where nothing did."""
+    """Describe the calibration with author and approver; empty without one."""
     if known is None:
         return []
     return [clean(BEHIND.format(version=known.version, id=known.id[:12], author=known.author, approver=known.approver))]
 
 
 def describe_zone(known: Calibration | None, llr: float | None) -> list[str]:
-    """Say what is reported of the evidence, and what to do next; nothing without any."""
+    """Describe the zone of a log10 LR and the next step; empty without evidence."""
     return [] if known is None or llr is None else [f"  {PEOPLE_ZONE_WORDS[find_zone(llr, known.policy)]}"]
 
 
 def describe_face(face: FaceEmbedding) -> str:
-    """Name a face as an analysis does."""
+    """Describe a face with file, number, times and speech."""
     natural = "" if face.embedding.is_natural else ", motion not natural"
     speech = "of speech" if face.has_sound else "without sound, all taken for speech"
     return (
@@ -214,7 +216,7 @@ def _look(watcher: ClipEmbedder, clip: Path) -> tuple[FaceEmbedding, ...]:
 
 @contextmanager
 def _tell_errors(as_json: bool) -> Iterator[None]:
-    """Where JSON is wanted an error is JSON too, beside its line on standard error."""
+    """With --json, also print an error as JSON."""
     try:
         yield
     except EngineError as error:
@@ -224,11 +226,11 @@ def _tell_errors(as_json: bool) -> Iterator[None]:
 
 
 def _find_user() -> str:
-    """Who is at the machine; asked for where the system has no name for them, as in some containers."""
+    """Return the login name; prompts if the system has none, as in some containers."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):
-        return ask("--collector", "Who asks for the consent", str)
+        return ask("--collector", "Person who obtained the consent", str)
 
 
 def _of_kind(kind: Callable[[str], Value]) -> Callable[[str], Value]:
@@ -236,6 +238,6 @@ def _of_kind(kind: Callable[[str], Value]) -> Callable[[str], Value]:
         try:
             return kind(answer.strip())
         except ValueError as cause:
-            raise typer.BadParameter(f"{answer!r} is not among them") from cause
+            raise typer.BadParameter(f"{answer!r} is not valid") from cause
 
     return convert

@@ -1,4 +1,4 @@
-"""`wayspeak evaluate`: from a manifest of clips to tables of figures."""
+"""`wayspeak evaluate`: metrics on a manifest of clips."""
 
 import json as jsonlib
 import sys
@@ -44,7 +44,7 @@ from webapp.cli.output import STDOUT, show_counts, write_output
 
 
 class Task(StrEnum):
-    """What is measured."""
+    """Evaluation task."""
 
     CONSISTENCY = "consistency"
     OFFSET = "offset"
@@ -57,75 +57,71 @@ def evaluate(
     manifest: Annotated[
         Path,
         typer.Argument(
-            help="CSV with path, label (`real` against anything else), speaker, source, method, ...; or the folder of "
-            "a public collection."
+            help="CSV with path, label (`real` or other), speaker, source, method, ...; or folder of a public "
+            "collection."
         ),
     ],
-    task: Annotated[Task, typer.Option(help="What to measure.")] = Task.CONSISTENCY,
+    task: Annotated[Task, typer.Option(help="Task.")] = Task.CONSISTENCY,
     also: Annotated[
-        list[Path] | None, typer.Option(help="Another manifest, such as one of forged clips; again for more.")
+        list[Path] | None, typer.Option(help="Another manifest, such as one of forged clips; repeatable.")
     ] = None,
-    layout: Annotated[
-        Layout | None, typer.Option(help="Which collection the folder is.  [default: what it looks like]")
-    ] = None,
+    layout: Annotated[Layout | None, typer.Option(help="Layout of the folder.  [default: detected]")] = None,
     listed: Annotated[
-        Path | None, typer.Option("--list", help="Of the folder, only what this list of SpeechForensics' format names.")
+        Path | None, typer.Option("--list", help="Only the clips of this list in the format of SpeechForensics.")
     ] = None,
-    split: Annotated[str, typer.Option(help="Of the folder, only this split, such as test.")] = "",
-    compression: Annotated[str, typer.Option(help="Of FaceForensics++: raw, c0, c23 or c40.")] = "",
+    split: Annotated[str, typer.Option(help="Only this split of the folder, such as test.")] = "",
+    compression: Annotated[str, typer.Option(help="Compression of FaceForensics++: raw, c0, c23 or c40.")] = "",
     json: Annotated[
-        Path | None, typer.Option(help="Write the figures as JSON into this file; '-' for standard output.")
+        Path | None, typer.Option(help="Write the results as JSON to this file; '-': standard output.")
     ] = None,
     cache: Annotated[
-        Path | None, typer.Option(help="Folder for what was seen in each clip.  [default: in the data folder]")
+        Path | None, typer.Option(help="Folder of the feature cache.  [default: in the data folder]")
     ] = None,
-    seconds: Annotated[str, typer.Option(help="Lengths of the windows, at least 1 s each.")] = "1,2,3,5",
-    min_seconds: Annotated[float, typer.Option(min=0, help="Leave out clips that are shorter.")] = 0.0,
-    limit: Annotated[int, typer.Option(min=0, help="Take so many clips, spread evenly; 0 takes all.")] = 0,
-    workers: Annotated[int, typer.Option(min=1, help="Processes that decode.")] = 1,
-    model: Annotated[
-        Model | None, typer.Option(help="Who compares.  [default: compact; in paper mode AV-HuBERT]")
-    ] = None,
-    mode: Annotated[Mode, typer.Option(help="By time, or as SpeechForensics does.")] = Mode.STRICT,
+    seconds: Annotated[str, typer.Option(help="Window lengths in seconds, at least 1.")] = "1,2,3,5",
+    min_seconds: Annotated[float, typer.Option(min=0, help="Skip shorter clips.")] = 0.0,
+    limit: Annotated[int, typer.Option(min=0, help="Number of clips to use, spread evenly; 0: all.")] = 0,
+    workers: Annotated[int, typer.Option(min=1, help="Decoding processes.")] = 1,
+    model: Annotated[Model | None, typer.Option(help="Model.  [default: compact; AV-HuBERT in paper mode]")] = None,
+    mode: Annotated[Mode, typer.Option(help="Over time, or as in SpeechForensics.")] = Mode.STRICT,
     embedder: Annotated[
-        EmbedderName, typer.Option(help="For people: the way of speaking, or the face's shape for comparison.")
+        EmbedderName, typer.Option(help="For speakers: speaking style, or face shape as a baseline.")
     ] = EmbedderName.DYNAMICS,
     pool: Annotated[
-        float | None, typer.Option(min=1, help="For people: pool clips to samples of so many seconds.")
+        float | None, typer.Option(min=1, help="For speakers: pool clips to samples of this many seconds.")
     ] = None,
     same_session: Annotated[
-        bool, typer.Option("--same-session", help="For people: hold samples of one session against each other too.")
+        bool, typer.Option("--same-session", help="For speakers: also compare samples of one session.")
     ] = False,
     gate: Annotated[
-        bool, typer.Option("--gate/--no-gate", help="For people: whose motion is not natural names nobody.")
+        bool, typer.Option("--gate/--no-gate", help="For speakers: no candidate for clips of unnatural motion.")
     ] = True,
-    swap: Annotated[bool, typer.Option("--swap", help="Hold real faces against other voices too.")] = False,
+    swap: Annotated[bool, typer.Option("--swap", help="Also compare real faces with other voices.")] = False,
     trim_silence: Annotated[
-        bool, typer.Option("--trim-silence", help="Tell as well what is left without leading and trailing silence.")
+        bool, typer.Option("--trim-silence", help="Also report results without leading and trailing silence.")
     ] = False,
     in_depth: Annotated[
         bool,
         typer.Option(
             "--in-depth",
-            help="For consistency, tell as well: scores, other lengths, no offset, what is left without a part.",
+            help="For consistency: also report scores, more lengths, no offset search, ablations.",
         ),
     ] = False,
     figures: Annotated[
-        Path | None, typer.Option(help="For consistency: look in depth, and draw HTML and PNG into this folder.")
+        Path | None, typer.Option(help="For consistency: --in-depth, with plots as HTML and PNG in this folder.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of everything drawn at random.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
 ) -> None:
-    """Measure on a manifest of clips.
+    """Evaluate on a manifest of clips.
 
-    `consistency`: how well real clips are told from all others; from real faces with swapped voices where the manifest
-    has no others. `offset`: how often the offset is found within one frame of the manifest's `offset_s`; of shifts of
-    up to 12 frames that are planted into the real clips where the manifest has none.
+    `consistency`: discriminate real clips and all others, or real faces with swapped voices if the manifest has no
+    others. `offset`: share of clips with the AV offset found within one frame of `offset_s`, or of planted shifts of up
+    to 12 frames if the manifest has no `offset_s`.
 
-    `verification`: how well two samples of one person are told from two of two. `identification`: how often the right
-    one of all enrolled comes first, also among strangers. `ios`: whether forged clips, whose face_owner and
-    motion_owner are two people, lead to who moved. All three enrol real rows by their speaker, hold nothing of one
-    session against itself, and look up clips with another label method by method. A clip whose motion is not natural
-    names nobody, which counts against an untouched one; --no-gate tells what the embedding alone would do.
+    `verification`: discriminate pairs of samples of one and of two speakers. `identification`: rank-1 rate among all
+    enrolled speakers, also in an open set. `ios`: for forged clips with different face_owner and motion_owner, whether
+    the motion_owner is identified. All three enrol real rows by speaker, never compare samples of one session, and
+    report other labels by method. A clip of unnatural motion has no candidate, which counts as an error for a real
+    clip; --no-gate evaluates the embedding alone.
     """
     settings, reading = Settings.from_env(), ReadOptions(cache, min_seconds, limit, workers)
     deep = in_depth or figures is not None
@@ -145,22 +141,22 @@ def evaluate(
     report = replace(report, skipped=(*absent, *report.skipped))
     _deliver(report, json)
     if not report.n_rows:
-        sys.stderr.write("wayspeak: no clip of the manifest could be measured; see why above.\n")
+        sys.stderr.write("wayspeak: no clip of the manifest could be measured; see the reasons above.\n")
         raise typer.Exit(1)
     if figures and drawings and isinstance(report, Report) and isinstance(report.figures, ConsistencyResults):
         drawings.write_plots(drawings.plot_consistency(report.figures), figures)
 
 
 def load_drawings() -> ModuleType:
-    """Give what draws; EngineError where Plotly, which nothing else here needs, is not installed."""
+    """Import the plots; raises EngineError if Plotly, an optional dependency, is not installed."""
     try:
         return import_module("engine.evaluation.plots")
     except ImportError as cause:
-        raise EngineError("Figures need plotly, which is not installed.", "pip install 'wayspeak[figures]'") from cause
+        raise EngineError("Plots need plotly, which is not installed.", "pip install 'wayspeak[figures]'") from cause
 
 
 def read_clips(paths: Sequence[Path], layout: Layout | None, choice: Choice) -> tuple[list[Row], list[Skipped]]:
-    """Read manifests and folders as `read_rows` does; typer.BadParameter for a folder's option without a folder."""
+    """Read manifests and folders; raises typer.BadParameter for options of a folder without a folder."""
     if (layout is not None or choice != Choice()) and not any(path.is_dir() for path in paths):
         raise typer.BadParameter("--layout, --list, --split and --compression are for a folder, not for a CSV")
     return read_rows(paths, layout, choice)
@@ -174,7 +170,7 @@ def measure_clips(
     settings: Settings,
     reading: ReadOptions,
 ) -> Report:
-    """Measure faces against voices."""
+    """Evaluate consistency or offset."""
     wanted, unwanted = select_rows(rows, task)
     engine = Engine.load(settings, method)
     with show_counts() as on_row:
@@ -186,7 +182,7 @@ def measure_clips(
 def measure_people(
     rows: Sequence[Row], options: IdentityOptions, settings: Settings, reading: ReadOptions
 ) -> IdentityReport:
-    """Measure how people are told by what is embedded of their faces."""
+    """Evaluate speaker recognition with embeddings of faces."""
     check_manifest(rows, options)
     with show_counts() as on_row:
         embedded = embed_clips(rows, options, settings, reading, on_row)
@@ -194,14 +190,14 @@ def measure_people(
 
 
 def select_rows(rows: Sequence[Row], task: Task) -> tuple[list[Row], list[Skipped]]:
-    """Part the rows that the task is about from the others; BAD_MANIFEST where it cannot be done with them at all."""
+    """Split rows into usable and skipped ones for the task; raises BAD_MANIFEST if none is usable."""
     if task == Task.CONSISTENCY:
         _check_sides(rows)
         return list(rows), []
     if any(row.offset_s is not None for row in rows):
         reason, chosen = "it has no offset_s", [row for row in rows if row.offset_s is not None]
     else:
-        reason, chosen = "offsets are planted into real clips alone", [row for row in rows if row.is_real]
+        reason, chosen = "offsets are planted into real clips only", [row for row in rows if row.is_real]
     if not chosen:
         raise Code.BAD_MANIFEST(
             "The manifest has neither an offset_s nor a row with the label real.", "Offsets need either."
@@ -213,7 +209,7 @@ def select_rows(rows: Sequence[Row], task: Task) -> tuple[list[Row], list[Skippe
 def build_report(
     task: Task, found: Measurements, engine: Engine, options: EvaluationOptions, trained_on: frozenset[str]
 ) -> Report:
-    """Work out the figures of what was measured."""
+    """Compute the metrics of the measurements."""
     rows = found.measured
     figures: ConsistencyResults | OffsetResults
     if task == Task.CONSISTENCY:
@@ -231,7 +227,7 @@ def build_report(
 
 
 def read_seconds(text: str) -> tuple[float, ...]:
-    """Read `1,2,3,5`; typer.BadParameter where that is no list of lengths from 1 s on."""
+    """Parse window lengths in seconds such as `1,2,3,5`, at least 1 s; raises typer.BadParameter."""
     try:
         lengths = tuple(float(part) for part in text.split(",") if part.strip())
     except ValueError as cause:
@@ -251,12 +247,12 @@ def _check_sides(rows: Sequence[Row]) -> None:
     if len(real) == len(rows) and len({row.person for row in real}) < 2:
         raise Code.BAD_MANIFEST(
             "All rows of the manifest are real and of one speaker, so there is nothing to hold them against.",
-            "Add clips of other speakers, whose voices can be swapped, or clips with another label.",
+            "Add clips of other speakers for swapped voices, or clips with another label.",
         )
 
 
 def _deliver(report: Report | IdentityReport, json: Path | None) -> None:
-    """Print the tables and write the JSON where it is wanted; where that is standard output, tables go to the other."""
+    """Print the tables and write the JSON; tables go to standard error if the JSON goes to standard output."""
     print_report(report, Console(stderr=json == STDOUT))
     if json is not None:
         write_output(jsonlib.dumps(to_json(report), indent=2, ensure_ascii=False) + "\n", json)

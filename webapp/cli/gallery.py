@@ -1,4 +1,4 @@
-"""`wayspeak gallery` and `wayspeak forget`: all that reads no clip."""
+"""`wayspeak gallery` and `wayspeak forget`: manage enrolled speakers."""
 
 import sys
 from collections.abc import Sequence
@@ -31,8 +31,8 @@ from webapp.gallery import open_gallery
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(help="Name of the speaker.", show_default=False)]
-AsJson = Annotated[bool, typer.Option("--json", help="As JSON.")]
-Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")]
 
 
 @app.command("list")
@@ -40,7 +40,7 @@ def list_speakers(
     name: Annotated[str | None, typer.Argument(help="List the clips of this speaker.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List everybody who is enrolled, or the clips of one speaker with their numbers."""
+    """List all enrolled speakers, or the clips of one speaker with their numbers."""
     with open_gallery(Settings.from_env()) as gallery:
         if name is not None:
             samples = [replace(one, thumbnail=None) for one in gallery.samples(name)]
@@ -52,7 +52,7 @@ def list_speakers(
 
 @app.command()
 def stats(as_json: AsJson = False) -> None:
-    """Say how much is enrolled, how it is searched, and where it stands."""
+    """Print the size, search backend and location of the gallery."""
     with open_gallery(Settings.from_env()) as gallery:
         found = gallery.stats()
         _show(describe_stats(found), found, as_json)
@@ -60,7 +60,7 @@ def stats(as_json: AsJson = False) -> None:
 
 @app.command()
 def check() -> None:
-    """Look for damage and mend what can be; exit with 1 where something cannot."""
+    """Check the integrity and repair derived data; exit with 1 if a problem remains."""
     with open_gallery(Settings.from_env()) as gallery:
         found = gallery.check()
     _show(describe_check(found))
@@ -70,44 +70,44 @@ def check() -> None:
 
 @app.command()
 def calibrations(as_json: AsJson = False) -> None:
-    """List the calibration records that are kept here; approved ones win over what comes with the program."""
+    """List the stored calibration records; approved ones take precedence over shipped ones."""
     with open_gallery(Settings.from_env()) as gallery:
         found = gallery.calibrations()
-        _show([_describe_calibration(one) for one in found] or ["None is kept."], found, as_json)
+        _show([_describe_calibration(one) for one in found] or ["No record is stored."], found, as_json)
 
 
 @app.command()
 def keep(
-    records: Annotated[list[Path], typer.Argument(help="Records, each after what it follows.", show_default=False)],
+    records: Annotated[list[Path], typer.Argument(help="Records, each after its predecessor.", show_default=False)],
 ) -> None:
-    """Keep calibration records: the newest approved one of a task and recipe is in force from then on, everywhere."""
+    """Store calibration records; the newest approved one of a task and recipe is used from then on."""
     with open_gallery(Settings.from_env()) as gallery:
         for record in [read_record(path) for path in records]:
             gallery.keep_calibration(record)
-            typer.echo(f"{_describe_calibration(record)}: kept")
+            typer.echo(f"{_describe_calibration(record)}: stored")
 
 
 @app.command("export")
 def export_people(
-    file: Annotated[Path, typer.Argument(help="The file to write.", show_default=False)],
-    speaker: Annotated[list[str] | None, typer.Option(help="This speaker alone; again for more.")] = None,
+    file: Annotated[Path, typer.Argument(help="File to write.", show_default=False)],
+    speaker: Annotated[list[str] | None, typer.Option(help="Only this speaker; repeatable.")] = None,
 ) -> None:
-    """Write everybody, or some, into one portable file: vectors, consents, thumbnails, under a checksum."""
+    """Export all or some speakers to one file: vectors, consents and thumbnails, with a checksum."""
     refuse_existing(file)
     with open_gallery(Settings.from_env()) as gallery:
         n_people = gallery.export(file, speaker)
-    typer.echo(f"{n_people} speakers written to {file}. Who is forgotten here stays in that file: delete it in time.")
+    typer.echo(f"{n_people} speakers written to {file}. Speakers erased later remain in that file: delete it in time.")
 
 
 @app.command("import")
 def import_people(
-    file: Annotated[Path, typer.Argument(help="An exported file.", show_default=False)],
-    merge: Annotated[bool, typer.Option("--merge", help="Add to speakers whose names are there already.")] = False,
-    rename: Annotated[bool, typer.Option("--rename", help="Enrol these under NAME (2), and so on.")] = False,
+    file: Annotated[Path, typer.Argument(help="Exported file.", show_default=False)],
+    merge: Annotated[bool, typer.Option("--merge", help="Add samples to speakers of the same name.")] = False,
+    rename: Annotated[bool, typer.Option("--rename", help="Enrol speakers of existing names as NAME (2) etc.")] = False,
 ) -> None:
-    """Enrol the people of an exported file, on the consents that come with them.
+    """Enrol the speakers of an exported file, with their consents.
 
-    Where a name is there already nothing is written at all, unless --merge or --rename says what is meant.
+    If a name exists, nothing is written, unless --merge or --rename is given.
     """
     if merge and rename:
         raise EngineError("--merge and --rename contradict each other.", "Choose one.")
@@ -116,36 +116,36 @@ def import_people(
         done = gallery.import_(file, on_conflict=conflict)
     for one in done:
         typer.echo("\n".join(describe_enrolment(one)))
-    typer.echo(f"{len(done)} speakers brought in.")
+    typer.echo(f"{len(done)} speakers imported.")
 
 
 @app.command()
-def backup(file: Annotated[Path, typer.Argument(help="The file to write.", show_default=False)]) -> None:
-    """Write the whole gallery into a file, while others go on using it."""
+def backup(file: Annotated[Path, typer.Argument(help="File to write.", show_default=False)]) -> None:
+    """Write a copy of the gallery to a file while it is in use."""
     refuse_existing(file)
     with open_gallery(Settings.from_env()) as gallery:
         gallery.backup(file)
-    typer.echo(f"Written to {file}. Who is forgotten from now on stays in that file: delete it in time.")
+    typer.echo(f"Written to {file}. Speakers erased later remain in that file: delete it in time.")
 
 
 @app.command()
 def restore(
-    file: Annotated[Path, typer.Argument(help="A backup.", show_default=False)],
+    file: Annotated[Path, typer.Argument(help="Backup file.", show_default=False)],
     yes: Yes = False,
 ) -> None:
-    """Put a backup in the place of the gallery, which is gone then."""
-    confirm(f"Replace the whole gallery by {file}? What is enrolled now is lost.", yes)
+    """Replace the gallery by a backup; current data are lost."""
+    confirm(f"Replace the gallery by {file}? The current enrolments are lost.", yes)
     forgotten = Gallery.restore(Settings.from_env(), file)
-    again = f" {forgotten} who had been forgotten since were forgotten anew." if forgotten else ""
+    again = f" {forgotten} speakers erased since the backup were erased again." if forgotten else ""
     typer.echo(f"Restored from {file}.{again}")
 
 
 @app.command()
 def merge(
-    kept: Annotated[str, typer.Argument(help="The speaker who stays.", show_default=False)],
-    absorbed: Annotated[str, typer.Argument(help="The one whose clips join theirs.", show_default=False)],
+    kept: Annotated[str, typer.Argument(help="Speaker to keep.", show_default=False)],
+    absorbed: Annotated[str, typer.Argument(help="Speaker to absorb.", show_default=False)],
 ) -> None:
-    """Make two speakers one; `unmerge` undoes it."""
+    """Merge two speakers; `unmerge` reverts it."""
     with open_gallery(Settings.from_env()) as gallery:
         speaker = gallery.merge(kept, absorbed)
     typer.echo(
@@ -154,8 +154,8 @@ def merge(
 
 
 @app.command()
-def unmerge(name: Annotated[str, typer.Argument(help="The speaker who was absorbed.", show_default=False)]) -> None:
-    """Undo a merge: the clips that came with this speaker are theirs again."""
+def unmerge(name: Annotated[str, typer.Argument(help="Absorbed speaker.", show_default=False)]) -> None:
+    """Revert a merge: restore the absorbed speaker with its clips."""
     with open_gallery(Settings.from_env()) as gallery:
         speaker = gallery.unmerge(name)
     typer.echo(f"{clean(speaker.name)} has {speaker.n_samples} clips again.")
@@ -164,59 +164,59 @@ def unmerge(name: Annotated[str, typer.Argument(help="The speaker who was absorb
 @app.command()
 def reassign(
     sample: Annotated[int, typer.Argument(help="Number of the clip, see `list NAME`.", show_default=False)],
-    name: Annotated[str, typer.Argument(help="Whose it is.", show_default=False)],
+    name: Annotated[str, typer.Argument(help="Speaker of the clip.", show_default=False)],
 ) -> None:
-    """Give a clip to another speaker."""
+    """Move a clip to another speaker."""
     with open_gallery(Settings.from_env()) as gallery:
         speaker = gallery.reassign(sample, name)
-    typer.echo(f"Clip {sample} is {clean(speaker.name)}'s now.")
+    typer.echo(f"Clip {sample} now belongs to {clean(speaker.name)}.")
 
 
 @app.command()
-def rename(name: Name, new: Annotated[str, typer.Argument(help="The new name.", show_default=False)]) -> None:
-    """Correct a name."""
+def rename(name: Name, new: Annotated[str, typer.Argument(help="New name.", show_default=False)]) -> None:
+    """Rename a speaker."""
     with open_gallery(Settings.from_env()) as gallery:
         speaker = gallery.rename(name, new)
-    typer.echo(f"{clean(name)} is {clean(speaker.name)} now.")
+    typer.echo(f"{clean(name)} is now {clean(speaker.name)}.")
 
 
 @app.command()
 def forget(name: Name, yes: Yes = False) -> None:
-    """Erase all that is kept of a speaker: clips' embeddings, thumbnails, consents, results. It cannot be undone."""
+    """Erase all data of a speaker: embeddings, thumbnails, consents, results. This cannot be undone."""
     with open_gallery(Settings.from_env()) as gallery:
         speaker = gallery.speaker(name)
-        confirm(f"Forget {clean(speaker.name)} ({speaker.n_samples} clips)? It cannot be undone.", yes)
+        confirm(f"Erase {clean(speaker.name)} ({speaker.n_samples} clips)? This cannot be undone.", yes)
         receipt = gallery.forget(speaker.id)
     _show(describe_receipt(speaker.name, receipt))
 
 
 @app.command("forget-overdue")
 def forget_overdue(yes: Yes = False) -> None:
-    """Erase all that is kept on consents whose term has ended; to be run once a day."""
+    """Erase the data of expired consents; run this daily."""
     with open_gallery(Settings.from_env()) as gallery:
         count = gallery.stats().n_overdue
         if count:
-            confirm(f"Forget what is overdue of {count} speakers? It cannot be undone.", yes)
+            confirm(f"Erase the overdue data of {count} speakers? This cannot be undone.", yes)
         receipts = gallery.forget_overdue()
     for receipt in receipts:
-        _show(describe_receipt("Somebody whose term has ended", receipt))
+        _show(describe_receipt("A speaker with an expired consent", receipt))
     typer.echo(f"{len(receipts)} forgotten.")
 
 
 def confirm(question: str, yes: bool) -> None:
-    """Go on where the answer is yes; EngineError where it is no, or there is nobody to ask."""
+    """Ask for confirmation; raises EngineError for no, or without a terminal."""
     if yes:
         return
     if not sys.stdin.isatty():
-        raise EngineError(f"{question} There is nobody to ask.", "Who means it adds --yes.")
+        raise EngineError(f"{question} There is no terminal to ask on.", "Add --yes to confirm.")
     if not typer.confirm(question, default=False, err=True):
         raise EngineError("It was not confirmed.", "Nothing was changed.")
 
 
 def refuse_existing(file: Path) -> None:
-    """EngineError where something stands there already."""
+    """Raise EngineError if the file exists."""
     if file.exists():
-        raise EngineError(f"{file} is there already.", "Choose another name, or delete it first.")
+        raise EngineError(f"{file} already exists.", "Choose another name, or delete it first.")
 
 
 def _describe_samples(samples: Sequence[StoredSample]) -> list[str]:

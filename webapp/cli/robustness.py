@@ -1,4 +1,4 @@
-"""`wayspeak robustness`: measure on clips that were made worse."""
+"""`wayspeak robustness`: evaluate on clips with degraded picture or sound."""
 
 import json as jsonlib
 from collections.abc import Sequence
@@ -37,25 +37,30 @@ GROUPS = {"picture": OF_PICTURE, "sound": OF_SOUND, "all": tuple(Perturbation)}
 
 
 def robustness(
-    manifest: Annotated[Path, typer.Argument(help="CSV as of `wayspeak evaluate`, or the folder of a collection.")],
-    what: Annotated[str, typer.Option(help=f"picture, sound, all, or some of: {', '.join(Perturbation)}.")] = "all",
-    levels: Annotated[str, typer.Option(help="Which of the five levels.")] = "1,2,3,4,5",
-    limit: Annotated[int, typer.Option(min=0, help="Take so many clips, spread evenly; 0 takes all.")] = 20,
-    seconds: Annotated[float, typer.Option(min=1, help="Take so much of the beginning of each clip.")] = 4.0,
-    json: Annotated[Path | None, typer.Option(help="Write the figures here; '-' for standard output.")] = None,
-    figures: Annotated[Path | None, typer.Option(help="Draw them as HTML and PNG into this folder.")] = None,
-    cache: Annotated[Path | None, typer.Option(help="Folder for what was seen.  [default: in the data folder]")] = None,
-    model: Annotated[Model | None, typer.Option(help="Who compares.  [default: compact]")] = None,
-    layout: Annotated[Layout | None, typer.Option(help="Which collection the folder is.")] = None,
-    split: Annotated[str, typer.Option(help="Of the folder, only this split.")] = "",
-    seed: Annotated[int, typer.Option(help="Of everything drawn at random.")] = 0,
+    manifest: Annotated[Path, typer.Argument(help="CSV as for `wayspeak evaluate`, or folder of a public collection.")],
+    what: Annotated[
+        str, typer.Option(help=f"picture, sound, all, or comma-separated: {', '.join(Perturbation)}.")
+    ] = "all",
+    levels: Annotated[str, typer.Option(help="Levels, 1 to 5.")] = "1,2,3,4,5",
+    limit: Annotated[int, typer.Option(min=0, help="Number of clips to use, spread evenly; 0: all.")] = 20,
+    seconds: Annotated[float, typer.Option(min=1, help="Seconds to use from the start of each clip.")] = 4.0,
+    json: Annotated[
+        Path | None, typer.Option(help="Write the results as JSON to this file; '-': standard output.")
+    ] = None,
+    figures: Annotated[Path | None, typer.Option(help="Write plots as HTML and PNG to this folder.")] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder of the feature cache.  [default: in the data folder]")
+    ] = None,
+    model: Annotated[Model | None, typer.Option(help="Model.  [default: compact]")] = None,
+    layout: Annotated[Layout | None, typer.Option(help="Layout of the folder.")] = None,
+    split: Annotated[str, typer.Option(help="Only this split of the folder.")] = "",
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
 ) -> None:
-    """Measure what is left when clips get worse: seven things done to the picture, seven to the sound, five levels.
+    """Evaluate under seven perturbations of the picture and seven of the sound, at five levels.
 
-    For each: how well real clips are told from the others of the manifest, or from real faces with swapped voices where
-    it has no others; and how often a real clip is wrongly said to speak against, by the calibration in force. A clip
-    costs its length once for each thing done to the picture; what is done to the sound is cheap. A stopped run goes on
-    where it was.
+    Reports for each: the AUC of real clips against all others of the manifest (or against real faces with swapped
+    voices, if there are no others), and the false alarm rate on real clips under the current calibration. A
+    perturbation of the picture takes as long as the clip, one of the sound is fast. An interrupted run is resumed.
     """
     steps, settings = read_steps(what, levels), Settings.from_env()
     drawings = load_drawings() if figures else None
@@ -78,7 +83,7 @@ def robustness(
 
 
 def read_steps(what: str, levels: str) -> tuple[Step, ...]:
-    """Read `blur,MP3` or a group, and `1,3,5`; typer.BadParameter for what is not known."""
+    """Parse perturbations such as `blur,MP3` or a group, and levels such as `1,3,5`; raises typer.BadParameter."""
     by_name = {kind.lower(): (kind,) for kind in Perturbation} | GROUPS
     kinds: dict[Perturbation, None] = {}
     for name in filter(None, (part.strip().lower() for part in what.split(","))):
@@ -92,17 +97,17 @@ def read_steps(what: str, levels: str) -> tuple[Step, ...]:
 
 
 def check_rows(rows: Sequence[Row]) -> None:
-    """Raise BAD_MANIFEST where there is nothing to hold real clips against."""
+    """Raise BAD_MANIFEST without real clips, or without clips to compare them with."""
     real = [row for row in rows if row.is_real]
     if not real or (len(real) == len(rows) and len({row.person for row in real}) < 2):
         raise Code.BAD_MANIFEST(
-            f"Of the {len(rows)} clips that were taken, {len(real)} are real, of too few people.",
-            "Needed are real clips, and others or a second speaker; take more by --limit.",
+            f"Of the {len(rows)} selected clips, {len(real)} are real, of too few speakers.",
+            "Real clips and other clips or a second speaker are needed; raise --limit.",
         )
 
 
 def to_json(report: RobustnessReport) -> dict[str, Any]:
-    """Lay the figures out; null where one cannot be told."""
+    """Convert the report to JSON; null for a missing figure."""
     plain = asdict(report) | {"outcomes": []}
     for one in report.outcomes:
         laid = asdict(one)
@@ -112,7 +117,7 @@ def to_json(report: RobustnessReport) -> dict[str, Any]:
 
 
 def name_step(step: Step) -> dict[str, Any]:
-    """Say what was done, how much of it, and in what unit."""
+    """Return the perturbation with level, strength and unit."""
     if step.kind is None:
         return {"perturbation": None, "level": 0, "strength": None, "unit": ""}
     strength = LEVELS[step.kind][step.level - 1]
@@ -125,18 +130,18 @@ def name_step(step: Step) -> dict[str, Any]:
 
 
 def print_robustness(report: RobustnessReport, console: Console) -> None:
-    """Print a line for each step."""
+    """Print one row per perturbation and level."""
     title = f"{report.n_clips} clips of at most {report.seconds:g} s against {report.others} clips"
     table = Table(
-        Column("done", no_wrap=True), "level", "AUC", "95 %", "false alarms", "gates aside", "unscored", title=title
+        Column("done", no_wrap=True), "level", "AUC", "95 %", "false alarms", "without gates", "unscored", title=title
     )
     for one in report.outcomes:
         table.add_row(*_lay_line(one))
     console.print(table)
     if report.calibration is None:
-        console.print("No calibration is in force for this recipe, so no false alarms are counted.")
+        console.print("There is no calibration for this recipe, so no false alarms are counted.")
     else:
-        console.print("Gates aside: real clips that would be called against if every score were judged.")
+        console.print("Without gates: false alarms if the gates refused no clip.")
 
 
 def _lay_line(one: PerturbationResult) -> tuple[str, ...]:

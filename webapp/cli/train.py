@@ -1,4 +1,4 @@
-"""`wayspeak train consistency`, `dynamics` and `avhubert`: from clips to weights, or to what a training is worth.
+"""`wayspeak train consistency`, `dynamics` and `avhubert`: train weights, or validate a training on held-out clips.
 
 On several GPUs: `torchrun --nproc-per-node N -m webapp.cli train avhubert MANIFEST.csv ...`.
 """
@@ -51,12 +51,12 @@ from engine.training.style.validation import (
 from engine.weights.registry import hash_file
 from webapp.cli.output import show_counts
 
-app = typer.Typer(help="Train Wayspeak's own models from clips.", add_completion=False, no_args_is_help=True)
+app = typer.Typer(help="Train the Wayspeak models from clips.", add_completion=False, no_args_is_help=True)
 DEFAULTS = DynamicsOptions()
 
 
 class Size(StrEnum):
-    """A size of the network, as in `models.avhubert.CONFIGS`."""
+    """Size of the network, as in `models.avhubert.CONFIGS`."""
 
     TINY = "tiny"
     BASE = "base"
@@ -65,23 +65,27 @@ class Size(StrEnum):
 
 @app.command(
     "consistency",
-    short_help="Train the compact consistency model: from a manifest of clips to the shipped weights.",
+    short_help="Train the compact consistency model.",
 )
 def train_consistency(
-    manifest: Annotated[Path, typer.Argument(help="CSV of clips; real ones in sync are used.", show_default=False)],
-    out: Annotated[Path, typer.Option(help="Where compact.safetensors goes.")] = Path("runs/compact"),
-    cache: Annotated[Path | None, typer.Option(help="Where observations are kept; default: the data folder.")] = None,
-    seed: Annotated[int, typer.Option(help="Same seed, same clips, same machine: same weights.")] = 1,
-    steps: Annotated[int, typer.Option(min=1, help="Steps of each member.")] = 400,
-    members: Annotated[int, typer.Option(min=1, help="Networks that form the model.")] = 2,
-    workers: Annotated[int, typer.Option(min=1, help="Processes that train side by side.")] = os.cpu_count() or 1,
-    validate: Annotated[bool, typer.Option("--validate", help="Measure on folds left out instead.")] = False,
-    ablate: Annotated[bool, typer.Option("--ablate", help="With --validate: alignment alone, masking alone.")] = False,
+    manifest: Annotated[
+        Path, typer.Argument(help="CSV of clips; real synchronised ones are used.", show_default=False)
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for compact.safetensors.")] = Path("runs/compact"),
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder of the feature cache; default: in the data folder.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Random seed; reproducible on the same machine.")] = 1,
+    steps: Annotated[int, typer.Option(min=1, help="Steps per ensemble member.")] = 400,
+    members: Annotated[int, typer.Option(min=1, help="Ensemble members.")] = 2,
+    workers: Annotated[int, typer.Option(min=1, help="Training processes.")] = os.cpu_count() or 1,
+    validate: Annotated[bool, typer.Option("--validate", help="Validate on held-out folds instead.")] = False,
+    ablate: Annotated[bool, typer.Option("--ablate", help="With --validate: also each loss alone.")] = False,
     scores: Annotated[
-        Path | None, typer.Option(help="With --validate: write the left-out clips' scores here, to calibrate from.")
+        Path | None, typer.Option(help="With --validate: file for the scores of held-out clips, for calibration.")
     ] = None,
 ) -> None:
-    """Train the compact consistency model, or measure what this training is worth; a stopped run is taken up again."""
+    """Train the compact consistency model, or validate its training; an interrupted run is resumed."""
     settings = Settings.from_env()
     extractor = FeatureExtractor.load(settings)
     kept = FeatureCache(cache or settings.data_dir / "cache" / "observations", extractor.recipe)
@@ -107,41 +111,43 @@ def train_consistency(
 
 @app.command(
     "dynamics",
-    short_help="Train the model of speaking styles: from a manifest of speakers to the shipped weights.",
+    short_help="Train the speaking-style model.",
 )
 def train_dynamics(
-    manifest: Annotated[Path, typer.Argument(help="CSV of clips; real ones are used, with sound or without.")],
-    out: Annotated[Path, typer.Option(help="Where dynamics.safetensors goes.")] = Path("runs/dynamics"),
-    cache: Annotated[Path | None, typer.Option(help="Where observations are kept; default: the data folder.")] = None,
-    seed: Annotated[int, typer.Option(help="Same seed, same clips, same machine: same weights.")] = 1,
-    steps: Annotated[int, typer.Option(min=1, help="Steps of each member.")] = DEFAULTS.steps,
-    members: Annotated[int, typer.Option(min=1, help="Networks that form the model.")] = DEFAULTS.n_members,
-    workers: Annotated[int, typer.Option(min=1, help="Processes that train side by side.")] = os.cpu_count() or 1,
-    validate: Annotated[bool, typer.Option("--validate", help="Measure on speakers left out.")] = False,
-    ablate: Annotated[bool, typer.Option("--ablate", help="With --validate: each part off, all off.")] = False,
-    curve: Annotated[bool, typer.Option("--curve", help="With --validate: fewer speakers.")] = False,
+    manifest: Annotated[Path, typer.Argument(help="CSV of clips; real ones are used, also without sound.")],
+    out: Annotated[Path, typer.Option(help="Folder for dynamics.safetensors.")] = Path("runs/dynamics"),
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder of the feature cache; default: in the data folder.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Random seed; reproducible on the same machine.")] = 1,
+    steps: Annotated[int, typer.Option(min=1, help="Steps per ensemble member.")] = DEFAULTS.steps,
+    members: Annotated[int, typer.Option(min=1, help="Ensemble members.")] = DEFAULTS.n_members,
+    workers: Annotated[int, typer.Option(min=1, help="Training processes.")] = os.cpu_count() or 1,
+    validate: Annotated[bool, typer.Option("--validate", help="Validate on held-out speakers instead.")] = False,
+    ablate: Annotated[bool, typer.Option("--ablate", help="With --validate: also without each component.")] = False,
+    curve: Annotated[bool, typer.Option("--curve", help="With --validate: also with fewer speakers.")] = False,
     measured: Annotated[
         int,
         typer.Option(
             "--folds",
             min=1,
             max=style_validation.N_FOLDS,
-            help="With --validate: measure so many of the four folds.",
+            help="With --validate: number of folds, of four.",
         ),
     ] = style_validation.N_FOLDS,
     forged: Annotated[
         list[Path] | None,
-        typer.Option(help="CSV of `wayspeak forge`: the same people's motion on other faces, seen as who moves."),
+        typer.Option(help="CSV of `wayspeak forge`: motion of the speakers on other faces, labelled by motion."),
     ] = None,
     keep: Annotated[bool, typer.Option("--keep", help="With --validate: keep the weights of each fold.")] = False,
     scores: Annotated[
         Path | None,
-        typer.Option(help="With --validate: folder for the left-out people's scores, to calibrate from; one a task."),
+        typer.Option(help="With --validate: folder for the scores of held-out speakers, one file per task."),
     ] = None,
 ) -> None:
-    """Train the model of speaking styles; or, leaving speakers out in turn, measure what this training is worth."""
+    """Train the speaking-style model, or cross-validate its training over held-out speakers."""
     if (ablate or curve or keep or scores) and not validate:
-        raise typer.BadParameter("--ablate, --curve, --keep and --scores go with --validate.")
+        raise typer.BadParameter("--ablate, --curve, --keep and --scores need --validate.")
     options = DynamicsOptions(seed=seed, steps=steps, n_members=members)
     settings, console = Settings.from_env(), Console(stderr=True)
     with show_counts(TimeElapsedColumn(), console=console) as report:
@@ -178,29 +184,37 @@ def train_dynamics(
 
 @app.command(
     "avhubert",
-    short_help="Train AV-HuBERT itself, of any size: masked prediction of units and frame-wise alignment.",
+    short_help="Train AV-HuBERT of any size: masked prediction and frame-wise alignment.",
 )
 def pretrain_avhubert(
-    manifest: Annotated[Path, typer.Argument(help="CSV of clips; real ones in sync are used.", show_default=False)],
+    manifest: Annotated[
+        Path, typer.Argument(help="CSV of clips; real synchronised ones are used.", show_default=False)
+    ],
     config: Annotated[Size, typer.Option(help="Size of the network.")] = Size.TINY,
-    out: Annotated[Path, typer.Option(help="Where avhubert_SIZE.safetensors goes.")] = Path("runs/avhubert"),
-    cache: Annotated[Path | None, typer.Option(help="Where cut clips are kept; default: the data folder.")] = None,
-    seed: Annotated[int, typer.Option(help="Same seed, same clips, same machine: same weights.")] = 1,
-    iterations: Annotated[int | None, typer.Option(min=1, help="Rounds of clustering and training.")] = None,
-    units: Annotated[list[int] | None, typer.Option(min=2, help="Clusters: of all iterations, or of each.")] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Steps of each iteration.")] = None,
-    learning_rate: Annotated[float | None, typer.Option(min=0, help="At its highest.")] = None,
-    micro_batches: Annotated[int | None, typer.Option(min=1, help="Of each step, shared by the processes.")] = None,
-    sparing: Annotated[bool | None, typer.Option(help="Less memory: compute encoder layers twice.")] = None,
-    objective: Annotated[Objective, typer.Option(help="What is learnt.")] = Objective.BOTH,
-    workers: Annotated[int, typer.Option(min=1, help="Processes that cut clips side by side.")] = os.cpu_count() or 1,
-    loaders: Annotated[int, typer.Option(min=0, help="Processes that prepare batches ahead, for each GPU.")] = 0,
+    out: Annotated[Path, typer.Option(help="Folder for avhubert_SIZE.safetensors.")] = Path("runs/avhubert"),
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder for preprocessed clips; default: in the data folder.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Random seed; reproducible on the same machine.")] = 1,
+    iterations: Annotated[int | None, typer.Option(min=1, help="Iterations of clustering and training.")] = None,
+    units: Annotated[
+        list[int] | None, typer.Option(min=2, help="Clusters, for all iterations or per iteration.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps per iteration.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(min=0, help="Peak learning rate.")] = None,
+    micro_batches: Annotated[
+        int | None, typer.Option(min=1, help="Micro-batches per step, over all processes.")
+    ] = None,
+    sparing: Annotated[bool | None, typer.Option(help="Use less memory by activation checkpointing.")] = None,
+    objective: Annotated[Objective, typer.Option(help="Training objective.")] = Objective.BOTH,
+    workers: Annotated[int, typer.Option(min=1, help="Preprocessing processes.")] = os.cpu_count() or 1,
+    loaders: Annotated[int, typer.Option(min=0, help="Data-loading processes per GPU.")] = 0,
     save_every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")] = 500,
-    validate: Annotated[bool, typer.Option("--validate", help="Measure on folds left out instead.")] = False,
-    fold: Annotated[list[int] | None, typer.Option(min=0, max=3, help="With --validate: leave this out.")] = None,
-    ablate: Annotated[bool, typer.Option("--ablate", help="With --validate: each objective alone besides.")] = False,
+    validate: Annotated[bool, typer.Option("--validate", help="Validate on held-out folds instead.")] = False,
+    fold: Annotated[list[int] | None, typer.Option(min=0, max=3, help="With --validate: hold out this fold.")] = None,
+    ablate: Annotated[bool, typer.Option("--ablate", help="With --validate: also each objective alone.")] = False,
 ) -> None:
-    """Train AV-HuBERT from real clips, or measure what that is worth; a stopped run is taken up again."""
+    """Train AV-HuBERT from real clips, or validate its training; an interrupted run is resumed."""
     options = replace(TRAININGS[config], seed=seed)
     options = replace(options, iterations=plan_iterations(options.iterations, iterations, units or []))
     options = _choose_steps(options, steps, learning_rate, micro_batches, sparing)
@@ -249,7 +263,7 @@ def _choose_steps(
     micro_batches: int | None,
     sparing: bool | None,
 ) -> AVHubertTraining:
-    """Replace the options of steps that are not None."""
+    """Replace the step options that are not None."""
     asked = {"steps": steps, "learning_rate": learning_rate, "micro_batches": micro_batches, "sparing": sparing}
     given: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
     return replace(options, steps=replace(options.steps, **given))
