@@ -5,6 +5,8 @@
 #     text_representation:
 #       extension: .py
 #       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -14,31 +16,32 @@
 # %% [markdown]
 # # From labelled clips to a calibration
 #
-# What a score means depends on whose clips it was learnt from. This notebook looks at the scores of a manifest, fits
-# a record to its real clips, shows what the record is worth on clips that were held out, and keeps it for the app to
-# use. `wayspeak calibrate` does the same without pictures and gives the same parameters.
+# The meaning of a score depends on the clips that it is calibrated on. This notebook shows the scores of a manifest,
+# fits a calibration record to its real clips, validates it on held-out clips, and stores it for the app. `wayspeak
+# calibrate` does the same without plots, with the same parameters.
 #
-# Set the parameters, then run all cells. Nothing is kept unless `keep` is true; the approver is never the author.
+# Set the parameters, then run all cells. Nothing is stored in the gallery unless `keep` is true; the approver must not
+# be the author.
 
 # %% tags=["parameters"]
-manifest = "clips.csv"  # path, label, speaker, source; method and language where they are known
+manifest = "clips.csv"  # path, label, speaker, source; optionally method and language
 task = "consistency"  # or verification, identification
-scores = ""  # a file of kept scores in place of the manifest
+scores = ""  # file of stored scores, replaces the manifest
 author = ""
 approver = ""  # empty: the record stays a draft
-population = ""  # in words: who and what the clips stand for
-note = ""  # what whoever approves it should know
-out = "calibration"  # folder of the records
-keep = False  # true: into the gallery, where the app finds it
-cache = ""  # folder of what was seen in each clip; empty: in the data folder
-workers = 1  # processes that decode
-false_support = 0.05  # wished share of the second hypothesis's trials that are called supported
-false_against = 0.05
-windows_s = [1.0, 2.0, 3.0, 5.0]  # into which clips are cut for the curve over window length
-resamples = 1000  # behind each interval
+population = ""  # description of the population and material
+note = ""  # note to the approver
+out = "calibration"  # folder for the records
+keep = False  # true: store in the gallery of the app
+cache = ""  # folder of the feature cache; empty: in the data folder
+workers = 1  # decoding processes
+false_support = 0.05  # target rate of false support
+false_against = 0.05  # target rate of false exclusion
+windows_s = [1.0, 2.0, 3.0, 5.0]  # window lengths in seconds
+resamples = 1000  # per interval
 seed = 0
 created = ""  # empty: now
-source = "calibration.py"  # this notebook's text, whose hash the record names
+source = "calibration.py"  # text of this notebook; the record contains its hash
 
 # %%
 from dataclasses import asdict
@@ -53,50 +56,57 @@ from engine.evaluation.score_overview import list_thresholds
 from engine.settings import Settings
 from engine.weights.registry import hash_file
 from webapp.notebook import calibration as figures
-from webapp.notebook.calibration import Sources, gather, keep_records, look_over, tabulate_metrics, tabulate_partings
+from webapp.notebook.calibration import (
+    Sources,
+    keep_records,
+    load_overview,
+    load_trials,
+    tabulate_discrimination,
+    tabulate_metrics,
+)
 
 settings = Settings.from_env()
 sources = Sources(manifest, scores, Task(task), cache, workers, tuple(windows_s), seed)
 
 # %% [markdown]
-# ## The scores as they are
+# ## Scores
 #
-# Real clips against each kind of other: forged ones by their method where the manifest has any, and real faces with
-# the voices of other people. Where the histograms lie over each other nobody can tell them apart.
+# Real clips against forged ones by method, if the manifest has any, and against real faces with swapped voices. Where
+# the histograms overlap, the classes cannot be discriminated.
 
 # %%
-overview = look_over(sources, settings)
+overview = load_overview(sources, settings)
 display(figures.plot_scores(overview.scores))
 display(figures.plot_roc(overview.trace_errors()))
 display(figures.plot_det(overview.trace_errors()))
 
 # %% [markdown]
-# ## How long a clip has to be
+# ## Clip length
 #
-# First by the length of whole clips (or the kind of trial), then by the length of windows that each clip is cut into.
+# AUC by the length of whole clips (or the kind of trial), then by window length.
 
 # %%
-display(figures.plot_lengths(overview.lengths, "AUC against length", "up to so many seconds, or kind of trial"))
+display(figures.plot_lengths(overview.lengths, "AUC against length", "up to this many seconds, or kind of trial"))
 display(figures.plot_lengths(overview.windows, "AUC against window length", "seconds of a window"))
 
 # %% [markdown]
 # ## By language
 #
-# A face with its own voice against those of others. Few clips make wide intervals; a language that is not in the table
-# was not looked at.
+# Faces with their own voices against swapped voices. Few clips make wide intervals; languages without clips are not
+# listed.
 
 # %%
-display(tabulate_partings(overview.languages, "language"))
-display(tabulate_partings(overview.lengths, "length"))
+display(tabulate_discrimination(overview.languages, "language"))
+display(tabulate_discrimination(overview.lengths, "length"))
 
 # %% [markdown]
 # ## The record
 #
-# Fitted to all trials of real clips; every figure is of trials whose sources (for people: whose people) had no part in
-# fitting. Forged clips are left out of it: what one is evidence for depends on how it was made.
+# Fitted to all trials of real clips; all metrics are cross-validated over held-out sources (for speaker tasks: held-out
+# speakers). Forged clips are excluded: their evidence depends on how they were made.
 
 # %%
-trials, remark = gather(sources, settings)
+trials, remark = load_trials(sources, settings)
 drafted = draft(
     trials,
     DraftOptions(
@@ -117,29 +127,29 @@ print(record.bounds, record.policy, record.counts, sep="\n")
 display(tabulate_metrics(record))
 
 # %% [markdown]
-# ## A line for a wished rate of false alarms
+# ## Thresholds for target false alarm rates
 #
-# At most so large a share of the second hypothesis's held-out trials lies above the line; beside it, how many of the
-# first's do. An infinite line says that there are too few trials for so small a rate.
+# At most this share of the held-out trials of the second hypothesis is above the threshold; the table also has the
+# share of the first. An infinite threshold: too few trials for such a low rate.
 
 # %%
 for line in list_thresholds(held):
     print(asdict(line))
 
 # %% [markdown]
-# ## Can the ratios be believed?
+# ## Calibration of the ratios
 #
-# Tippett: how often either hypothesis's trials reach a ratio. Reliability: what was said against what was so.
+# Tippett: share of trials of each hypothesis that reach a ratio. Reliability: predicted against observed shares.
 
 # %%
 display(figures.plot_tippett(held.llrs, held.trials.same))
 display(figures.plot_reliability(held.llrs, held.trials.same))
 
 # %% [markdown]
-# ## Approve and keep
+# ## Approve and store
 #
-# The draft is written in any case. With an approver it is approved; with `keep` the gallery takes both, and the app
-# judges by the newest approved record of its recipe from the next clip on.
+# The draft is always written. With an approver it is approved; with `keep` both are stored in the gallery, and the app
+# uses the newest approved record of its recipe.
 
 # %%
 written = keep_records(record, approver, Path(out), settings if keep else None)

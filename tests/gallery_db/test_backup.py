@@ -1,4 +1,4 @@
-"""Backups: whole, private, put back with identical searches, and nobody comes back who was forgotten since."""
+"""Backups: whole, private, put back with identical searches, and speakers erased since then stay erased."""
 
 import shutil
 import sqlite3

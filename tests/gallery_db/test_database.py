@@ -1,4 +1,4 @@
-"""The database: what SQLite leaves off is on, files are private, and what cannot be is said in words."""
+"""Database: pragmas are set, files are private, errors are translated."""
 
 import os
 import sqlite3

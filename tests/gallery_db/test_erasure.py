@@ -15,7 +15,7 @@ PURPOSE = "a purpose that nobody else has: zqx-4711"
 
 
 def plant(gallery: Gallery) -> list[bytes]:
-    """Enrol somebody among others; gives what of them stands in the files."""
+    """Enrol a speaker among others; return the identifying bytes in the files."""
     enrol_people(gallery, range(1, 20))
     samples = make_samples(77, 3)
     gallery.enrol(NAME, samples, make_consent(purpose=PURPOSE))
@@ -79,7 +79,7 @@ def test_a_reader_holds_it_up_and_then_it_is_done(file: Path) -> None:
             connection.exec_driver_sql("SELECT count(*) FROM speaker").scalar_one()
             receipt = gallery.forget(NAME, timeout_s=0.2)
             assert not receipt.is_erased
-            assert any("somebody reads" in place for place in receipt.remaining)
+            assert any("keeps open" in place for place in receipt.remaining)
             assert find(file, traces)
         assert erasure.erase(gallery.database, traces, timeout_s=10)
         assert find(file, traces) == set()

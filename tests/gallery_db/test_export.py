@@ -110,7 +110,7 @@ def test_a_file_that_is_cut_or_longer_is_refused(path: Path, change: Callable[[b
 )
 def test_files_of_another_kind_are_refused(path: Path, content: bytes) -> None:
     path.write_bytes(content)
-    with raises(GalleryCode.FILE_REFUSED, match="no whole export"):
+    with raises(GalleryCode.FILE_REFUSED, match="not a complete export"):
         read_people(path)
     path.write_bytes(save({"a": np.zeros(1)}, {"kind": "else"}))
     with raises(GalleryCode.FILE_REFUSED, match="of the kind 'else'"):
@@ -135,7 +135,7 @@ def test_other_recipes_are_refused_where_one_is_wanted(path: Path, tmp_path: Pat
 @pytest.mark.parametrize(
     ("key", "value", "told_why"),
     [
-        ("consent", None, "without a consent"),
+        ("consent", None, "has no consent"),
         ("consent", {"basis": "whim"}, "whim"),
         ("consent", {"term_days": 1096}, "1096 days"),
         ("consent", {"purpose": ""}, "purpose"),
@@ -148,7 +148,7 @@ def test_other_recipes_are_refused_where_one_is_wanted(path: Path, tmp_path: Pat
         ("face_px", -1.0, "pixels"),
         ("thumbnail", [1, 30], "JPEG"),
         ("session", None, "NoneType"),
-        ("source_name", 7, "text was wanted"),
+        ("source_name", 7, "is not a text"),
     ],
 )
 def test_well_signed_nonsense_is_refused_with_what_is_wrong(path: Path, key: str, value: Any, told_why: str) -> None:
@@ -159,7 +159,7 @@ def test_well_signed_nonsense_is_refused_with_what_is_wrong(path: Path, key: str
     rewrite(path, lambda header, told, tensors: None)
     assert len(read_people(path)) == 2  # unchanged it is taken, so what follows is refused for what was changed
     rewrite(path, spoil)
-    with raises(GalleryCode.FILE_REFUSED, match="does not hold what it should") as refused:
+    with raises(GalleryCode.FILE_REFUSED, match="has invalid content") as refused:
         read_people(path)
     assert told_why in refused.value.message or key == "session"
 

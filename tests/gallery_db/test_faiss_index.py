@@ -34,7 +34,7 @@ def search_all(snapshot: Snapshot, probe: np.ndarray, k: int = 100) -> list[tupl
 
 
 def expect_rows(gallery: Gallery, snapshot: Snapshot) -> None:
-    """The snapshot finds exactly the speakers there are, with the cosines to templates made anew."""
+    """The snapshot finds exactly the speakers there are, with the cosines to recomputed templates."""
     probe = draw_person(77)
     wanted = {}
     for speaker in gallery.speakers():
@@ -175,7 +175,7 @@ def test_a_gpu_is_used_where_faiss_has_one_and_the_settings_allow_it(monkeypatch
 
 
 def test_eight_search_while_one_enrols_and_forgets(file: Path) -> None:
-    """No torn read: whoever was enrolled before a search is found by it, by their name and their own vector."""
+    """No torn read: a speaker enrolled before a search is found by it, with the right name and vector."""
     with Gallery.open(file) as gallery:
         enrol_people(gallery, range(1, 9))
         stop, wrong, have_searched = threading.Event(), [], set()

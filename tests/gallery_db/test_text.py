@@ -1,4 +1,4 @@
-"""Words: none supported is said, similarities are never shown as if they meant something, names steer no terminal."""
+"""Texts: open-set results, similarities marked as uncalibrated, no control characters in names."""
 
 import json
 from dataclasses import replace
@@ -37,7 +37,7 @@ def test_every_reason_has_an_explanation() -> None:
 
 def test_an_uncalibrated_search_names_nobody_and_says_so_beside_every_number() -> None:
     lines = summary.describe_search(replace(RAW, candidates=(FIRST, replace(FIRST, name="Ben"))))
-    assert lines[0] == "Nobody is named, of 12 enrolled speakers"
+    assert lines[0] == "No speaker is named, of 12 enrolled speakers"
     assert lines[1].strip().startswith("UNCALIBRATED: similarities are raw")
     assert lines[2:] == [
         "  1. Ada: similarity 0.812 (uncalibrated); 2 clips, 31.5 s",
@@ -62,7 +62,7 @@ def test_whoever_is_supported_is_named() -> None:
 @pytest.mark.parametrize(
     ("llr", "is_supported", "heading"),
     [
-        (None, None, "Held against Ada: similarity 0.500 (uncalibrated); 2 clips, 31.5 s"),
+        (None, None, "Compared with Ada: similarity 0.500 (uncalibrated); 2 clips, 31.5 s"),
         (2.0, True, "It is supported that this is Ada: log10 likelihood ratio +2.00 (similarity 0.500)"),
         (-2.0, False, "It is not supported that this is Ada: log10 likelihood ratio -2.00 (similarity 0.500)"),
     ],
@@ -80,7 +80,7 @@ def test_a_verification_says_what_is_supported(llr: float | None, is_supported: 
 def test_a_verification_of_unnatural_motion_says_nothing_of_the_speaker() -> None:
     found = Verification(ADA, None, None, None, None, (SearchReason.NOT_NATURAL,), (), "r", None)
     lines = summary.describe_verification(found)
-    assert lines[0] == "Nothing is said of Ada." and "tampered" in lines[1] and len(lines) == 2
+    assert lines[0] == "No result for Ada." and "tampered" in lines[1] and len(lines) == 2
 
 
 def test_an_enrolment_tells_what_is_left_out_warned_of_and_still_missing() -> None:
@@ -113,7 +113,7 @@ def test_speakers_are_listed_with_what_is_overdue() -> None:
         "Benedikt  2 clips, 31.5 s, LIMITED, OVERDUE: to be forgotten by 2026-03-01",
         "C         2 clips, 31.5 s",
     ]
-    assert summary.describe_speakers([], NOW) == ["Nobody is enrolled."]
+    assert summary.describe_speakers([], NOW) == ["No speaker is enrolled."]
 
 
 def test_a_receipt_says_what_is_gone_and_what_could_not_be_reached() -> None:

@@ -1,1 +1,1 @@
-"""Functions behind the notebooks."""
+"""Functions of the notebooks."""

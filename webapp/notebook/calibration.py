@@ -1,7 +1,4 @@
-"""What `notebooks/calibration.ipynb` does between its pictures: scores gathered, figures as tables, records kept.
-
-The figures of a calibration: scores by method, both errors, lengths, and how far ratios can be believed. Pure.
-"""
+"""Functions of `notebooks/calibration.ipynb`: collect scores, tabulate and plot metrics, store records."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -33,12 +30,15 @@ from webapp.cli.output import show_counts
 __all__ = ["plot_det", "plot_lengths", "plot_reliability", "plot_roc", "plot_scores", "plot_tippett"]
 
 
+TICKS = (0.001, 0.01, 0.05, 0.2, 0.4, 0.6, 0.8, 0.95, 0.99, 0.999)  # of a DET plot
+
+
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Where scores come from."""
+    """Source of the scores: a manifest, or a file of stored scores."""
 
     manifest: str
-    scores: str  # kept ones, in place of the manifest
+    scores: str  # file of stored scores, replaces the manifest
     task: Task
     cache: str = ""
     workers: int = 1
@@ -47,12 +47,12 @@ class Sources:
 
     @property
     def reading(self) -> ReadOptions:
-        """How clips are read."""
+        """Options for reading clips."""
         return ReadOptions(Path(self.cache) if self.cache else None, 0.0, 0, self.workers)
 
 
-def gather(sources: Sources, settings: Settings) -> tuple[ScoredTrials, str]:
-    """Make the trials that `wayspeak calibrate` makes, and what their figures must not be read without."""
+def load_trials(sources: Sources, settings: Settings) -> tuple[ScoredTrials, str]:
+    """Collect the same trials as `wayspeak calibrate`; return them with a remark on clips known from training."""
     if sources.scores:
         return read_scores(Path(sources.scores), sources.task, None, Mode.STRICT, settings), ""
     options = TrialOptions(seed=sources.seed)
@@ -61,20 +61,20 @@ def gather(sources: Sources, settings: Settings) -> tuple[ScoredTrials, str]:
         return collect_trials(manifest, sources.task, None, Mode.STRICT, options, settings, sources.reading, on_row)
 
 
-def look_over(sources: Sources, settings: Settings) -> Overview:
-    """Look at all clips of a manifest, forged ones too; of people, and of kept scores, at the trials."""
+def load_overview(sources: Sources, settings: Settings) -> Overview:
+    """Score all clips of a manifest, forged ones included; for speaker tasks and stored scores, use the trials."""
     if sources.scores or sources.task != Task.CONSISTENCY:
-        return summarise_trials(gather(sources, settings)[0], sources.seed)
+        return summarise_trials(load_trials(sources, settings)[0], sources.seed)
     engine = Engine.load(settings)
     with show_counts() as on_row:
-        found = score_clips(read_manifest(Path(sources.manifest)), engine, settings, sources.reading, on_row)
-    return summarise_clips(found, engine, EvaluationOptions(sources.windows_s, seed=sources.seed))
+        measurements = score_clips(read_manifest(Path(sources.manifest)), engine, settings, sources.reading, on_row)
+    return summarise_clips(measurements, engine, EvaluationOptions(sources.windows_s, seed=sources.seed))
 
 
 def keep_records(
     record: Calibration, approver: str, folder: Path, settings: Settings | None
 ) -> dict[Path, Calibration]:
-    """Write the draft, and where somebody approves it the approved record; with settings the gallery keeps them too."""
+    """Write the draft, and the approved record if there is an approver; with settings, store both in the gallery."""
     records = [record, *([record.approve(approver)] if approver else [])]
     written = {folder / f"{one.task}-{one.status}.json": one for one in records}
     for path, one in written.items():
@@ -87,7 +87,7 @@ def keep_records(
 
 
 def tabulate_metrics(record: Calibration) -> Table:
-    """Lay out every figure on held-out trials, with its interval and what that is over."""
+    """Tabulate all held-out metrics with their 95 % intervals and resampling units."""
     table = Table("trials", "figure", "value", "95 %", "over", "same", "different", box=SIMPLE)
     for one in record.metrics:
         interval = "-" if one.low is None or one.high is None else f"{one.low:.3f} to {one.high:.3f}"
@@ -97,10 +97,10 @@ def tabulate_metrics(record: Calibration) -> Table:
     return table
 
 
-def tabulate_partings(partings: Mapping[str, Discrimination], what: str) -> Table:
-    """Lay out how well real clips are told from others in each class."""
-    table = Table(what, "AUC", "95 %", "EER", "real", "other", box=SIMPLE)
-    for name, one in partings.items():
+def tabulate_discrimination(classes: Mapping[str, Discrimination], heading: str) -> Table:
+    """Tabulate AUC and EER of real clips against others per class."""
+    table = Table(heading, "AUC", "95 %", "EER", "real", "other", box=SIMPLE)
+    for name, one in classes.items():
         interval = "-" if one.ci is None else f"{one.ci[0]:.3f} to {one.ci[1]:.3f}"
         table.add_row(name, _show(one.auc), interval, _show(one.eer), str(one.n_real), str(one.n_other))
     return table
@@ -110,11 +110,8 @@ def _show(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
 
 
-TICKS = (0.001, 0.01, 0.05, 0.2, 0.4, 0.6, 0.8, 0.95, 0.99, 0.999)  # of a DET plot
-
-
 def plot_roc(curves: Mapping[str, ErrorCurve]) -> go.Figure:
-    """Draw for each kind what share of the first is accepted while a share of the others is."""
+    """Plot ROC curves per class, with the AUC."""
     figure = go.Figure(_line([0, 1], [0, 1], "chance", TEXT, "dot"))
     for number, (name, curve) in enumerate(curves.items()):
         label = f"{name}: AUC {curve.auc():.3f}"
@@ -123,7 +120,7 @@ def plot_roc(curves: Mapping[str, ErrorCurve]) -> go.Figure:
 
 
 def plot_det(curves: Mapping[str, ErrorCurve]) -> go.Figure:
-    """Draw both errors on normal axes (Martin et al. 1997): scores that are normal make a straight line."""
+    """Plot DET curves on probit axes (Martin et al. 1997): normal scores make a straight line."""
     figure = go.Figure()
     for number, (name, curve) in enumerate(curves.items()):
         accepted, refused = curve.trace_det()
@@ -136,9 +133,9 @@ def plot_det(curves: Mapping[str, ErrorCurve]) -> go.Figure:
 
 
 def plot_tippett(llrs: np.ndarray, same: np.ndarray) -> go.Figure:
-    """Draw the share of either hypothesis's trials (N,) whose log10 LR is at least so high.
+    """Plot, for the trials (N,) of each hypothesis, the share with at least a given log10 LR.
 
-    What misleads is right of 0 on the second's curve and left of it, missing from 1, on the first's.
+    Misleading evidence: the second curve right of 0, and the distance of the first curve from 1 left of 0.
     """
     traced = trace_tippett(llrs, same)
     figure = go.Figure(
@@ -152,7 +149,7 @@ def plot_tippett(llrs: np.ndarray, same: np.ndarray) -> go.Figure:
 
 
 def plot_reliability(llrs: np.ndarray, same: np.ndarray) -> go.Figure:
-    """Draw what was said of trials (N,) at even odds against what was so; on the diagonal both are one."""
+    """Plot the observed share of same trials (N,) against the posterior at even prior odds; ideal: the diagonal."""
     traced = trace_reliability(llrs, same)
     points = _line(traced.said, traced.found, "trials in bins of one size", COLOURS[0], "solid")
     points.update(mode="lines+markers", customdata=traced.counts, hovertemplate="%{customdata} trials<extra></extra>")

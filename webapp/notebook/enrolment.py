@@ -1,9 +1,7 @@
-"""Many people at once, from a folder or a list of clips to an enrolled gallery: behind `notebooks/enrolment.ipynb`.
+"""Functions of `notebooks/enrolment.ipynb`: enrol many speakers from a folder or a list of clips.
 
-A clip is looked at once: what was seen is kept in a portable file, as `wayspeak gallery export` writes it, and read
-from there the next time. Delete that file when it is of no more use: whoever is forgotten in the gallery stays in it.
-
-The figure of an enrolment: how alike every two clips are. Pure.
+Each clip is processed once: the samples are cached in a file in the format of `wayspeak gallery export`. Delete it when
+it is no longer needed: speakers erased from the gallery remain in it.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -33,8 +31,8 @@ REASON = "self-search after an enrolment"
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
-    """A clip, and who is said to speak in it."""
+class ListedClip:
+    """Clip with its speaker label."""
 
     speaker: str
     path: Path
@@ -42,38 +40,38 @@ class Listed:
 
 
 @dataclass(frozen=True, slots=True)
-class LeftOut:
-    """A clip that gives nothing."""
+class SkippedClip:
+    """Clip without a usable sample."""
 
     speaker: str
     clip: str
-    why: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Seen:
-    """What was made of a list of clips."""
+class ExtractedSamples:
+    """Samples by speaker, and skipped clips."""
 
     people: tuple[Person, ...]
-    left_out: tuple[LeftOut, ...]
+    skipped: tuple[SkippedClip, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class SelfSearch:
-    """An enrolled clip, and whom the gallery takes it for."""
+    """Result of searching an enrolled clip in the gallery."""
 
     speaker: str
     clip: str
-    first: str  # empty: nobody
+    first: str  # empty: no candidate
     similarity: float | None
     is_found: bool
 
 
-def list_clips(source: Path) -> list[Listed]:
-    """Read a CSV with path, speaker and session, or a folder with one folder a person; EngineError where it is none."""
+def list_clips(source: Path) -> list[ListedClip]:
+    """List the clips of a CSV with path, speaker and session, or of one folder per speaker; raises EngineError."""
     if source.is_dir():
         found = [
-            Listed(folder.name, clip)
+            ListedClip(folder.name, clip)
             for folder in sorted(source.iterdir())
             if folder.is_dir() and not folder.name.startswith(".")
             for clip in sorted(folder.iterdir())
@@ -81,44 +79,44 @@ def list_clips(source: Path) -> list[Listed]:
         ]
     else:
         rows = read_manifest(source, required=("path", "label", "speaker"))
-        found = [Listed(row.speaker, row.path, row.session or "") for row in rows if row.is_real and row.speaker]
+        found = [ListedClip(row.speaker, row.path, row.session or "") for row in rows if row.is_real and row.speaker]
     if not found:
         raise EngineError(
-            f"{source} names no clip of anybody.",
-            "Give a folder with one folder of clips for each person, or a CSV with path, label (real) and speaker.",
+            f"{source} contains no clip with a speaker.",
+            "Use a folder with one folder of clips per speaker, or a CSV with path, label (real) and speaker.",
         )
     return found
 
 
-def look_at_clips(
-    listed: Sequence[Listed], load_watcher: Callable[[], "ClipEmbedder"], consent: Consent, kept: Path
-) -> Seen:
-    """Look for the speaker of each clip; where `kept` is there, read from it what was seen before."""
+def extract_samples(
+    clips: Sequence[ListedClip], load_embedder: Callable[[], "ClipEmbedder"], consent: Consent, kept: Path
+) -> ExtractedSamples:
+    """Extract a sample from each clip and write them to `kept`; if that file exists, read it instead."""
     if kept.exists():
-        return Seen(read_people(kept), ())
-    watcher, samples, left_out = load_watcher(), dict[str, list[StoredSample]](), list[LeftOut]()
-    for one in listed:
+        return ExtractedSamples(read_people(kept), ())
+    embedder, samples, skipped = load_embedder(), dict[str, list[StoredSample]](), list[SkippedClip]()
+    for one in clips:
         try:
-            found = to_sample(watcher.find_speaker(one.path), one.session)
+            found = to_sample(embedder.find_speaker(one.path), one.session)
             samples.setdefault(one.speaker, []).append(_store(found, consent))
         except EngineError as error:
-            left_out.append(LeftOut(one.speaker, one.path.name, error.message))
+            skipped.append(SkippedClip(one.speaker, one.path.name, error.message))
     now = datetime.now(UTC)
     people = tuple(Person(name, now, tuple(own)) for name, own in samples.items())
     if people:
         write_people(kept, people)
-    return Seen(people, tuple(left_out))
+    return ExtractedSamples(people, tuple(skipped))
 
 
-def try_people(gallery: Gallery, people: Sequence[Person]) -> dict[str, EnrolmentCheck]:
-    """Say which clips of each an enrolment would accept, and write nothing."""
+def check_people(gallery: Gallery, people: Sequence[Person]) -> dict[str, EnrolmentCheck]:
+    """Check which clips of each speaker an enrolment would accept; write nothing."""
     return {one.name: gallery.admit(one.name, _renew(one)) for one in people}
 
 
 def enrol_people(
     gallery: Gallery, people: Sequence[Person], consent: Consent
 ) -> dict[str, Enrolment | EnrolmentRefused]:
-    """Enrol everybody whom the gallery accepts, each in a transaction of their own; of the others, why not."""
+    """Enrol each speaker in a separate transaction; return the results or refusals by name."""
     done: dict[str, Enrolment | EnrolmentRefused] = {}
     for one in people:
         try:
@@ -128,10 +126,10 @@ def enrol_people(
     return done
 
 
-def search_selves(
+def search_enrolled(
     gallery: Gallery, people: Sequence[Person], done: Mapping[str, Enrolment | EnrolmentRefused]
 ) -> list[SelfSearch]:
-    """Look each enrolled clip up where it is enrolled: who does not come first even there cannot be found at all."""
+    """Search each enrolled clip in the gallery; its own speaker should be the first candidate."""
     enrolled = {name: one for name, one in done.items() if isinstance(one, Enrolment)}
     refused = {(name, each.source_hash) for name, one in enrolled.items() for each in one.rejected}
     return [
@@ -144,33 +142,33 @@ def search_selves(
 
 
 def compare_clips(people: Sequence[Person]) -> tuple[list[str], np.ndarray]:
-    """Name all clips, and give the similarities (N, N) float64 of each with each; ValueError for two recipes."""
+    """Return labels and similarities (N, N) float64 of all clips; raises ValueError for several recipes."""
     clips = [(one.name, sample) for one in people for sample in one.samples]
     if len({sample.embedding.recipe for _, sample in clips}) > 1:
-        raise ValueError("the clips are of two recipes")
+        raise ValueError("the clips are of several recipes")
     vectors = np.array([sample.embedding.vector for _, sample in clips], np.float64)
     return [f"{name}: {sample.source_name}" for name, sample in clips], vectors @ vectors.T
 
 
 def tabulate_quality(people: Sequence[Person]) -> Table:
-    """Lay out what was seen of each clip, and how like the others of the same person it is."""
+    """Tabulate each clip with its mean similarity to the other clips of the speaker."""
     table = Table(
         "person", "clip", "session", "seconds", "face px", "windows", "spread", "natural", "like own", box=SIMPLE
     )
     for one in people:
         for sample, own in zip(one.samples, _measure_own(one), strict=True):
-            seen = sample.embedding
+            embedding = sample.embedding
             size = "-" if sample.face_px is None else f"{sample.face_px:.0f}"
-            figures = (f"{seen.seconds:.1f}", size, str(seen.n_windows), f"{seen.spread:.2f}")
-            natural, like = "yes" if seen.is_natural else "NO", "-" if own is None else f"{own:.2f}"
+            figures = (f"{embedding.seconds:.1f}", size, str(embedding.n_windows), f"{embedding.spread:.2f}")
+            natural, like = "yes" if embedding.is_natural else "NO", "-" if own is None else f"{own:.2f}"
             table.add_row(one.name, sample.source_name, sample.session, *figures, natural, like)
     return table
 
 
-def tabulate_admissions(admissions: Mapping[str, EnrolmentCheck]) -> Table:
-    """Lay out how many clips would be accepted, what is refused and why, and what is warned of."""
+def tabulate_checks(checks: Mapping[str, EnrolmentCheck]) -> Table:
+    """Tabulate accepted clips, rejections with reasons, and warnings per speaker."""
     table = Table("person", "accepted", "limited", "refused: outliers, duplicates, tampering", "warnings", box=SIMPLE)
-    for name, one in admissions.items():
+    for name, one in checks.items():
         refused = "\n".join(f"{each.source_name}: {each.reason}, {each.text}" for each in one.rejections)
         accepted = f"{int(one.accepted.sum())} of {len(one.accepted)}"
         table.add_row(name, accepted, "yes" if one.is_limited else "no", refused, "\n".join(one.warnings))
@@ -178,7 +176,7 @@ def tabulate_admissions(admissions: Mapping[str, EnrolmentCheck]) -> Table:
 
 
 def describe_enrolments(done: Mapping[str, Enrolment | EnrolmentRefused]) -> Iterator[str]:
-    """Say for each person what became of them."""
+    """Describe the result of each enrolment."""
     for name, one in done.items():
         if isinstance(one, EnrolmentRefused):
             yield f"{name}: not enrolled. {one.message}"
@@ -196,7 +194,7 @@ def _search(gallery: Gallery, name: str, sample: StoredSample) -> SelfSearch:
 
 
 def _measure_own(person: Person) -> list[float | None]:
-    """Mean similarity of each clip with the others of its person."""
+    """Return the mean similarity of each clip to the others of its speaker."""
     vectors = np.array([one.embedding.vector for one in person.samples], np.float64)
     similarity = vectors @ vectors.T
     others = len(vectors) - 1
@@ -208,7 +206,7 @@ def _renew(person: Person) -> list[NewSample]:
 
 
 def _store(sample: NewSample, consent: Consent) -> StoredSample:
-    """What a portable file holds: it has no numbers of its own."""
+    """Convert to the record of an export; without database ids."""
     return StoredSample(
         id=0,
         speaker_id=0,
@@ -224,7 +222,7 @@ def _store(sample: NewSample, consent: Consent) -> StoredSample:
 
 
 def plot_similarities(names: Sequence[str], similarities: np.ndarray) -> go.Figure:
-    """Draw the similarities (N, N) of clips by name: people who are apart make bright squares along the diagonal."""
+    """Plot similarities (N, N) of clips; separable speakers are bright squares on the diagonal."""
     labels = [escape(name) for name in names]
     heat = go.Heatmap(
         x=labels,
@@ -238,5 +236,5 @@ def plot_similarities(names: Sequence[str], similarities: np.ndarray) -> go.Figu
     figure = go.Figure(heat)
     figure.update_xaxes(showticklabels=False)
     figure.update_yaxes(showticklabels=False, autorange="reversed")
-    figure.update_layout(title="How alike every two clips are", height=480, paper_bgcolor="rgba(0,0,0,0)")
+    figure.update_layout(title="Similarity of all pairs of clips", height=480, paper_bgcolor="rgba(0,0,0,0)")
     return figure

@@ -13,7 +13,7 @@ from tests.gallery_db.planted import REASON, draw_person, embed, enrol_people
 
 
 def act(gallery: Gallery, folder: Path) -> list[str]:
-    """Do one of everything; gives what there must be on record."""
+    """Perform every action once; return the expected audit entries."""
     enrol_people(gallery, [1, 2, 3])
     probe = embed(draw_person(1), 50)
     gallery.search(probe, reason=REASON)
@@ -91,7 +91,7 @@ def test_what_is_undone_leaves_no_row(gallery: Gallery) -> None:
 
 
 def unseal(connection: Connection) -> None:
-    """What somebody could do who has the file, or all rights on the server."""
+    """Tamper as a user with access to the file, or with all rights on the server."""
     if connection.dialect.name == "postgresql":
         connection.execute(text("SET LOCAL session_replication_role = replica"))
         return

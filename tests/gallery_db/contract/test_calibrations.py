@@ -1,4 +1,4 @@
-"""Calibrations: kept as they are, used by searches, named by results, never changed once approved."""
+"""Calibrations: stored unchanged, used by searches, named by results, immutable once approved."""
 
 from dataclasses import replace
 
@@ -24,7 +24,7 @@ def draft() -> Calibration:
 
 def test_records_are_read_back_as_they_were_and_the_current_one_is_found(gallery: Gallery, draft: Calibration) -> None:
     approved = draft.approve("Grace")
-    with raises(Code.BAD_CALIBRATION, match="follows"):
+    with raises(Code.BAD_CALIBRATION, match="supersedes"):
         gallery.keep_calibration(approved)
     gallery.keep_calibration(draft)
     with raises(Code.BAD_CALIBRATION, match="already"):

@@ -107,7 +107,7 @@ def test_an_enrolment_that_fails_half_way_leaves_nothing(gallery: Gallery, monke
 
 
 def test_a_lapsed_consent_enrols_nobody(gallery: Gallery) -> None:
-    with pytest.raises(EnrolmentRefused, match="lapsed"):
+    with pytest.raises(EnrolmentRefused, match="expired"):
         gallery.enrol("Ada", make_samples(1), make_consent(10, ago_days=11))
 
 

@@ -1,4 +1,4 @@
-"""Forgetting: what goes, what stays, what is told."""
+"""Erasure: removed data, remaining data, receipt."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path

@@ -9,18 +9,18 @@ import pytest
 from webapp.cli.main import main
 
 Run = Callable[..., tuple[int, str, str]]
-"""`run("enrol", "Ada", ..., answers=["yes"])` gives exit code, standard output and standard error."""
+"""`run("enrol", "Ada", ..., answers=["yes"])` returns exit code, standard output and standard error."""
 
 
 class Terminal(io.StringIO):
-    """A keyboard at which somebody has typed already."""
+    """Fake terminal with prepared input."""
 
     def isatty(self) -> bool:
         return True
 
 
 def make_run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
-    """Run the whole command line; without answers there is nobody to ask."""
+    """Run the command line; without answers there is no terminal."""
 
     def run(*arguments: object, answers: list[str] | None = None) -> tuple[int, str, str]:
         typed = "".join(f"{answer}\n" for answer in answers or [])

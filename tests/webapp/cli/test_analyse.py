@@ -26,7 +26,7 @@ def own_home(tmp_path, monkeypatch):
 
 @pytest.fixture
 def run(monkeypatch, capfd):
-    """Run the command line with a fake engine; gives exit code, standard output, standard error."""
+    """Run the command line with a fake engine; return exit code, standard output, standard error."""
 
     def call(*arguments: object, engine: FakeEngine | None = None) -> tuple[int, str, str]:
         monkeypatch.setattr(Engine, "load", lambda settings, method, calibrations: engine or FakeEngine())

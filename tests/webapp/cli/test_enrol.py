@@ -1,4 +1,4 @@
-"""Enrol, identify and verify from the command line: what is asked for, what is said, what is kept."""
+"""`wayspeak enrol`, `identify` and `verify`: prompts, output, stored records."""
 
 import json
 from dataclasses import replace
@@ -126,7 +126,7 @@ def test_on_a_terminal_what_is_missing_is_asked_for_until_it_fits(run: Run, data
     answers = ["whim", "research", "a study", "soon", "30"]
     code, out, err = run("enrol", "Ada", "ada1.mp4", "ada2.mp4", answers=answers)
     assert code == 0 and "Ada: 2 clips enrolled" in out
-    assert notice.TEXT in err and "'whim' is not among them" in err
+    assert notice.TEXT in err and "'whim' is not valid" in err
     with open_gallery(data_dir) as gallery:
         consent = gallery.samples("Ada")[0].consent
     assert (consent.basis, consent.purpose, consent.term_days) == (Basis.RESEARCH, "a study", 30)
@@ -136,7 +136,7 @@ def test_on_a_terminal_what_is_missing_is_asked_for_until_it_fits(run: Run, data
 @pytest.mark.parametrize(("days", "told"), [("0", "1 to 1095"), ("1096", "1 to 1095")])
 def test_a_term_beyond_the_law_is_refused(run: Run, days: str, told: str) -> None:
     code, _, err = run("enrol", "Ada", "ada1.mp4", *CONSENT[:4], "--term-days", days)
-    assert code == 2 and told in err and "nothing was kept" in err
+    assert code == 2 and told in err and "nothing was written" in err
 
 
 def test_a_name_that_cannot_be_one_is_refused_before_the_clips_are_looked_at(run: Run, data_dir: Path) -> None:
@@ -185,7 +185,7 @@ def test_whoever_is_searched_for_is_told_without_being_named(enrolled: Run) -> N
     lines = out.splitlines()
     assert (code, err) == (0, "")
     assert lines[0] == "ada9.mp4, face 1, 1.0 to 13.0 s, 11.0 s of speech"
-    assert lines[1] == "Nobody is named, of 2 enrolled speakers" and "UNCALIBRATED" in lines[2]
+    assert lines[1] == "No speaker is named, of 2 enrolled speakers" and "UNCALIBRATED" in lines[2]
     assert lines[3].startswith("  1. Ada: similarity 0.") and lines[4].startswith("  2. Ben: similarity")
     assert "no proof" in lines[-1] and "%" not in out
 
@@ -225,7 +225,7 @@ def test_an_empty_gallery_says_so(run: Run) -> None:
 def test_a_clip_is_held_against_one_speaker(enrolled: Run) -> None:
     code, out, err = enrolled("verify", "Ada", "ada9.mp4")
     assert (code, err) == (0, "")
-    assert "Held against Ada: similarity 0." in out and "(uncalibrated)" in out and "ada1.mp4 0." in out
+    assert "Compared with Ada: similarity 0." in out and "(uncalibrated)" in out and "ada1.mp4 0." in out
     own, other = (
         json.loads(enrolled("verify", "Ada", clip, "--json")[1])["faces"][0]["verification"]["similarity"]
         for clip in ("ada9.mp4", "ben9.mp4")

@@ -1,4 +1,4 @@
-"""`wayspeak evaluate` on drawn clips whose truth is known: from a manifest to the figures, twice, decoding once."""
+"""`wayspeak evaluate` on synthetic clips with known truth: from a manifest to the figures, twice, decoding once."""
 
 import json
 from collections.abc import Callable

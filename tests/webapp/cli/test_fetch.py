@@ -41,14 +41,14 @@ def test_file_is_written_where_it_is_wanted_and_its_origin_printed(run, link, fi
     assert code == 0 and (tmp_path / "b.mp4").read_bytes() == film and "ALLOW_LOOPBACK" in caplog.text
     assert facts["path"] == str(tmp_path / "b.mp4") and facts["final_url"] == link and len(facts["sha256"]) == 64
     code, out, err = run(link, "--out", tmp_path / "b.mp4")
-    assert (code, out) == (2, "") and "there already" in err
+    assert (code, out) == (2, "") and "already exists" in err
     assert [path.name for path in tmp_path.iterdir()] == ["b.mp4"]
 
 
 def test_information_alone_leaves_nothing(run, link, tmp_path):
     code, out, _ = run(link, "--info")
 
-    assert code == 0 and "title          a\n" in out and "duration_s     not told\n" in out
+    assert code == 0 and "title          a\n" in out and "duration_s     unknown\n" in out
     assert list(tmp_path.iterdir()) == []
 
 

@@ -64,9 +64,9 @@ def test_records_are_kept_in_their_order_and_listed(run: Run, tmp_path: Path) ->
     write_record(record, draft)
     write_record(record.approve("Bob"), approved)
     code, _, err = run("gallery", "keep", approved)
-    assert code == 2 and "Keep that one first" in err
+    assert code == 2 and "Store that one first" in err
     code, out, _ = run("gallery", "keep", draft, approved)
-    assert code == 0 and out.count(": kept") == 2
+    assert code == 0 and out.count(": stored") == 2
     code, out, _ = run("gallery", "calibrations")
     assert code == 0 and "approved, by Ada, approved by Bob" in out and len(out.splitlines()) == 2
     told = json.loads(run("gallery", "calibrations", "--json")[1])["found"]
@@ -87,7 +87,7 @@ def test_everybody_or_one_leaves_in_a_file_which_is_never_overwritten(run: Run, 
     assert [[one.name for one in read_people(tmp_path / file)] for file in ("all", "one")] == [["Ada", "Ben"], ["Ben"]]
     before = (tmp_path / "all").read_bytes()
     code, _, err = run("gallery", "export", tmp_path / "all")
-    assert code == 2 and "is there already" in err and (tmp_path / "all").read_bytes() == before
+    assert code == 2 and "already exists" in err and (tmp_path / "all").read_bytes() == before
 
 
 def test_names_that_are_there_are_refused_merged_or_renamed_on_import(run: Run, data_dir: Path, tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_names_that_are_there_are_refused_merged_or_renamed_on_import(run: Run, 
     code, _, err = run("gallery", "import", tmp_path / "all")
     assert code == 2 and "Ada" in err and list_names(data_dir) == ["Ada", "Ben"]
     code, out, _ = run("gallery", "import", tmp_path / "all", "--rename")
-    assert code == 0 and "2 speakers brought in" in out
+    assert code == 0 and "2 speakers imported" in out
     assert list_names(data_dir) == ["Ada", "Ada (2)", "Ben", "Ben (2)"]
     assert run("gallery", "import", tmp_path / "all", "--merge")[0] == 0
     assert list_names(data_dir) == ["Ada", "Ada (2)", "Ben", "Ben (2)"]
@@ -119,14 +119,14 @@ def test_a_backup_comes_back(run: Run, data_dir: Path, tmp_path: Path) -> None:
     code, _, err = run("gallery", "restore", tmp_path / "kept.db")
     assert code == 2 and "--yes" in err and list_names(data_dir) == ["Ben", "Zoe"]
     code, out, _ = run("gallery", "restore", tmp_path / "kept.db", "--yes")
-    assert code == 0 and "forgotten" not in out and list_names(data_dir) == ["Ada", "Ben"]
+    assert code == 0 and "erased" not in out and list_names(data_dir) == ["Ada", "Ben"]
 
 
 def test_a_backup_brings_nobody_back_who_was_forgotten_since(run: Run, data_dir: Path, tmp_path: Path) -> None:
     run("gallery", "backup", tmp_path / "kept.db")
     run("forget", "Ada", "--yes")
     code, out, _ = run("gallery", "restore", tmp_path / "kept.db", "--yes")
-    assert code == 0 and "1 who had been forgotten" in out and list_names(data_dir) == ["Ben"]
+    assert code == 0 and "1 speakers erased since" in out and list_names(data_dir) == ["Ben"]
 
 
 def test_two_become_one_and_two_again(run: Run, data_dir: Path) -> None:

@@ -1,4 +1,4 @@
-"""One command line for all; asking it for help costs nothing."""
+"""The command table: lazy imports, help, errors."""
 
 import subprocess
 import sys
@@ -20,7 +20,7 @@ HEAVY = {"torch", "av", "gradio", "sqlalchemy", "faiss", "cv2"}
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
-    """Run the command line; gives exit code, standard output, standard error."""
+    """Run the command line; return exit code, standard output, standard error."""
     monkeypatch.setenv("WAYSPEAK_DATA", str(tmp_path / "data"))
 
     def call(*arguments: str) -> tuple[int, str, str]:

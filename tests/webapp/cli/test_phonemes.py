@@ -1,4 +1,4 @@
-"""`wayspeak phonemes`, with a drawn face and an ear that is told what to hear."""
+"""`wayspeak phonemes`, with a synthetic face and a fake recogniser."""
 
 import json
 import sys
@@ -24,7 +24,7 @@ class Ear:
 
 @pytest.fixture
 def run(monkeypatch, capfd, tmp_path):
-    """Run the command; gives exit code, standard output, standard error."""
+    """Run the command; return exit code, standard output, standard error."""
     monkeypatch.setenv("WAYSPEAK_DATA", str(tmp_path))
     monkeypatch.setenv("COLUMNS", "200")
     mouth = make_mouth(N)

@@ -1,4 +1,4 @@
-"""How the app is started: with workers beside it, and with a word for what is missing."""
+"""`wayspeak serve`: workers, job limits, errors at the start."""
 
 import os
 import signal

@@ -19,7 +19,7 @@ PASSWORD = "a sentence of mine"
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
-    """Run the command line with something on its standard input; gives exit code, standard output, standard error."""
+    """Run the command line with standard input; return exit code, standard output, standard error."""
     monkeypatch.setenv("WAYSPEAK_DATA", str(tmp_path))
 
     def call(*arguments: str, typed: str = "") -> tuple[int, str, str]:

@@ -1,4 +1,4 @@
-"""`wayspeak verify-bundle`: what holds, what does not, and whose signature it is."""
+"""`wayspeak verify-bundle`: valid and invalid bundles, and their signing key."""
 
 import sys
 from collections.abc import Callable
@@ -16,7 +16,7 @@ Run = Callable[..., tuple[int, str]]
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
-    """Check a bundle; gives exit code and standard output."""
+    """Check a bundle; return exit code and standard output."""
     monkeypatch.setenv("WAYSPEAK_DATA", str(tmp_path / "data"))
 
     def call(*arguments: object) -> tuple[int, str]:

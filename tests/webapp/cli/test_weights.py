@@ -23,7 +23,7 @@ def data_dir(tmp_path, monkeypatch):
 
 
 class Terminal(StringIO):
-    """Somebody who types."""
+    """Fake terminal input."""
 
     def isatty(self) -> bool:
         return True
@@ -56,7 +56,7 @@ def test_import_with_the_licence_accepted_says_what_became_of_everything(run, pu
     assert "Dropped tensors (2): decoder.embed_tokens.weight, decoder.output_projection.weight" in out
     assert out.endswith(f"avhubert_base written to {data_dir / FOLDER / 'avhubert_base.safetensors'}\n")
     code, out, err = run("import", published)
-    assert (code, err) == (0, "") and "had been brought in already" in out
+    assert (code, err) == (0, "") and "is imported already" in out
 
 
 def test_without_terminal_and_without_the_word_nothing_is_brought_in(run, published, data_dir):
@@ -105,7 +105,7 @@ def test_licence_can_be_accepted_before(run, published, data_dir):
 def test_unknown_licence_is_told_with_the_known(run):
     code, _, err = run("accept", "gpl")
 
-    assert code == 2 and "no licence gpl" in err and "av_hubert" in err
+    assert code == 2 and "licence gpl is unknown" in err and "av_hubert" in err
 
 
 def test_list_tells_all_of_every_file(run, published, data_dir):

@@ -1,4 +1,4 @@
-"""Many people at once: listed, looked at once, tried without a trace, enrolled, and looked up again."""
+"""Functions of the enrolment notebook: list, extract, check, enrol, search."""
 
 from collections.abc import Iterator
 from io import StringIO
@@ -16,23 +16,23 @@ from gallery_db.gallery import Gallery
 from gallery_db.records import Consent
 from tests.gallery_db.planted import draw_person, embed, make_consent
 from webapp.notebook.enrolment import (
-    Seen,
+    ExtractedSamples,
+    check_people,
     compare_clips,
     describe_enrolments,
     enrol_people,
+    extract_samples,
     list_clips,
-    look_at_clips,
     plot_similarities,
-    search_selves,
+    search_enrolled,
     tabulate_quality,
-    try_people,
 )
 
 SECONDS = 12.0
 
 
 class Planted:
-    """Sees of a clip whose name says who is in it: `ada1.mp4`, one number a person; counts how often it looked."""
+    """Fake embedder: `ada1.mp4` is clip 1 of Ada; counts its calls."""
 
     def __init__(self) -> None:
         self.looked = 0
@@ -74,9 +74,9 @@ def gallery(tmp_path: Path) -> Iterator[Gallery]:
         yield opened
 
 
-def look(folder: Path, consent: Consent) -> tuple[Seen, Planted]:
-    watcher = Planted()
-    return look_at_clips(list_clips(folder), lambda: watcher, consent, folder.parent / "seen"), watcher
+def extract(folder: Path, consent: Consent) -> tuple[ExtractedSamples, Planted]:
+    embedder = Planted()
+    return extract_samples(list_clips(folder), lambda: embedder, consent, folder.parent / "seen"), embedder
 
 
 def test_a_folder_and_a_list_name_the_same_clips(folder: Path, tmp_path: Path) -> None:
@@ -89,23 +89,23 @@ def test_a_folder_and_a_list_name_the_same_clips(folder: Path, tmp_path: Path) -
     assert [(one.speaker, one.path) for one in listed] == [(one.speaker, one.path) for one in found]
     assert {one.session for one in listed} == {"day 1"}
     (tmp_path / "empty").mkdir()
-    with pytest.raises(EngineError, match="names no clip"):
+    with pytest.raises(EngineError, match="contains no clip"):
         list_clips(tmp_path / "empty")
 
 
 def test_clips_are_looked_at_once_and_what_gives_nothing_is_told(folder: Path, consent: Consent) -> None:
-    seen, watcher = look(folder, consent)
-    assert watcher.looked == 9 and {one.name: len(one.samples) for one in seen.people} == {"Ada": 4, "Ben": 4}
-    assert [(one.clip, one.why) for one in seen.left_out] == [("Ada4.mp4", "The file is empty.")]
-    again, watcher = look(folder, consent)
-    assert watcher.looked == 0
+    seen, embedder = extract(folder, consent)
+    assert embedder.looked == 9 and {one.name: len(one.samples) for one in seen.people} == {"Ada": 4, "Ben": 4}
+    assert [(one.clip, one.reason) for one in seen.skipped] == [("Ada4.mp4", "The file is empty.")]
+    again, embedder = extract(folder, consent)
+    assert embedder.looked == 0
     assert [one.source_name for one in again.people[1].samples] == [f"Ben{i}.mp4" for i in range(4)]
     assert again.people[0].samples[0].consent == consent
 
 
 def test_a_dry_run_writes_nothing_and_finds_the_stranger(folder: Path, consent: Consent, gallery: Gallery) -> None:
-    people = look(folder, consent)[0].people
-    tried = try_people(gallery, people)
+    people = extract(folder, consent)[0].people
+    tried = check_people(gallery, people)
     assert tried["Ada"].accepted.all() and tried["Ben"].accepted.tolist() == [True, True, True, False]
     assert tried["Ben"].rejections[0].reason == "OUTLIER" and gallery.speakers() == []
 
@@ -113,18 +113,18 @@ def test_a_dry_run_writes_nothing_and_finds_the_stranger(folder: Path, consent: 
 def test_who_is_enrolled_is_found_again_by_every_accepted_clip(
     folder: Path, consent: Consent, gallery: Gallery
 ) -> None:
-    people = look(folder, consent)[0].people
+    people = extract(folder, consent)[0].people
     done = enrol_people(gallery, people, consent)
     assert list(describe_enrolments(done)) == ["Ada: 4 clips enrolled, 0 left out", "Ben: 3 clips enrolled, 1 left out"]
-    found = search_selves(gallery, people, done)
+    found = search_enrolled(gallery, people, done)
     assert len(found) == 7 and all(one.is_found for one in found)
     again = enrol_people(gallery, people, consent)  # the same files
     assert all(isinstance(one, EnrolmentRefused) for one in again.values())
-    assert "Ada: not enrolled." in next(describe_enrolments(again)) and search_selves(gallery, people, again) == []
+    assert "Ada: not enrolled." in next(describe_enrolments(again)) and search_enrolled(gallery, people, again) == []
 
 
 def test_the_table_and_the_figure_set_the_stranger_apart(folder: Path, consent: Consent) -> None:
-    people = look(folder, consent)[0].people
+    people = extract(folder, consent)[0].people
     shown = StringIO()
     Console(width=200, file=shown).print(tabulate_quality(people))
     rows = [line.split() for line in shown.getvalue().splitlines() if ".mp4" in line]
