@@ -71,7 +71,7 @@ def train_consistency(
     manifest: Annotated[
         Path, typer.Argument(help="CSV of clips; real synchronised ones are used.", show_default=False)
     ],
-    out: Annotated[Path, typer.Option(help="Folder for compact.safetensors.")] = Path("runs/compact"),
+    out: Annotated[Path, typer.Option(help="Folder for the weights.")] = Path("runs/compact"),
     cache: Annotated[
         Path | None, typer.Option(help="Folder of the feature cache; default: in the data folder.")
     ] = None,
@@ -115,7 +115,7 @@ def train_consistency(
 )
 def train_dynamics(
     manifest: Annotated[Path, typer.Argument(help="CSV of clips; real ones are used, also without sound.")],
-    out: Annotated[Path, typer.Option(help="Folder for dynamics.safetensors.")] = Path("runs/dynamics"),
+    out: Annotated[Path, typer.Option(help="Folder for the weights.")] = Path("runs/dynamics"),
     cache: Annotated[
         Path | None, typer.Option(help="Folder of the feature cache; default: in the data folder.")
     ] = None,
@@ -191,7 +191,7 @@ def pretrain_avhubert(
         Path, typer.Argument(help="CSV of clips; real synchronised ones are used.", show_default=False)
     ],
     config: Annotated[Size, typer.Option(help="Size of the network.")] = Size.TINY,
-    out: Annotated[Path, typer.Option(help="Folder for avhubert_SIZE.safetensors.")] = Path("runs/avhubert"),
+    out: Annotated[Path, typer.Option(help="Folder for the weights.")] = Path("runs/avhubert"),
     cache: Annotated[
         Path | None, typer.Option(help="Folder for preprocessed clips; default: in the data folder.")
     ] = None,
