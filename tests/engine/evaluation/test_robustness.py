@@ -121,7 +121,7 @@ def test_what_was_seen_is_kept(run: Callable[..., Result], opened: list[str]) ->
 def test_the_table_says_what_was_done(run: Callable[..., Result]) -> None:
     text = " ".join(run("--what", "MP3", "--levels", "3").stdout.split())
     assert "MP3, 24 kbit/s" in text
-    assert "No calibration is in force" in text
+    assert "There is no calibration" in text
 
 
 def test_the_figure_is_drawn_where_it_is_wanted(

@@ -225,7 +225,7 @@ def test_planted_offsets_are_found(run: Callable[..., Result], tmp_path: Path) -
     assert found["median_error_frames"] == 0
     assert list(found["by_shift"]) == [str(shift) for shift in range(-12, 13)]
     assert found["by_shift"]["-12"]["n"] == 4
-    assert found["skipped"] == [{"path": "never.mp4", "reason": "offsets are planted into real clips alone"}]
+    assert found["skipped"] == [{"path": "never.mp4", "reason": "offsets are planted into real clips only"}]
 
 
 def test_known_offsets_are_compared_with_those_found(run: Callable[..., Result], tmp_path: Path) -> None:

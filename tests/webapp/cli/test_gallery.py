@@ -71,7 +71,7 @@ def test_records_are_kept_in_their_order_and_listed(run: Run, tmp_path: Path) ->
     assert code == 0 and "approved, by Ada, approved by Bob" in out and len(out.splitlines()) == 2
     told = json.loads(run("gallery", "calibrations", "--json")[1])["found"]
     assert [one["status"] for one in told] == ["draft", "approved"]
-    assert "kept already" in run("gallery", "keep", draft)[2]
+    assert "stored already" in run("gallery", "keep", draft)[2]
 
 
 def test_stats_and_check(run: Run) -> None:

@@ -62,9 +62,9 @@ def test_a_password_can_be_made_and_is_shown_once(run: Run, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("arguments", "typed", "words"),
     [
-        (("add", "ada"), "", "No password was given"),
+        (("add", "ada"), "", "No password was entered"),
         (("add", "ada"), "short\n", "5 characters"),
-        (("add", "two words"), f"{PASSWORD}\n", "cannot be the name"),
+        (("add", "two words"), f"{PASSWORD}\n", "is not a valid account name"),
         (("passwd", "nobody"), f"{PASSWORD}\n", "no account"),
         (("key", "add", "nobody"), "", "no account"),
     ],
