@@ -118,7 +118,7 @@ def calibrate(
     record = draft(choose_trials(trials, only), options).record
     write_record(record, out)
     print_record(record, Console(stderr=True))
-    typer.echo(f"{out} written: a draft, which another person than {record.author} approves.")
+    typer.echo(f"{out} written: a draft, to be approved by another person than {record.author}.")
 
 
 def _check_rate(rate: float) -> float:

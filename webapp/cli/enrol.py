@@ -147,7 +147,7 @@ def ask_consent(
         return Consent(basis, purpose, term_days, notice_version, collector or _find_user())
     except ValueError as cause:
         raise EngineError(
-            f"The consent is not valid: {cause}.", "Correct it and enrol again; nothing was kept."
+            f"The consent is not valid: {cause}.", "Correct it and enrol again; nothing was written."
         ) from cause
 
 
