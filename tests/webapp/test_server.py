@@ -137,7 +137,7 @@ def test_no_file_is_fetched_from_elsewhere(client: TestClient, path: str) -> Non
 def test_a_file_on_the_web_cannot_be_named_as_an_input(client: TestClient) -> None:
     data = [{"path": "http://127.0.0.1:1/x", "meta": {"_type": "gradio.FileData"}}, "words"]
     answer = client.post("/gradio_api/queue/join", json={"data": data, "fn_index": 0, "session_hash": "abc"})
-    assert answer.status_code == 400 and "web" in answer.json()["error"]["message"]
+    assert answer.status_code == 400 and "URL" in answer.json()["error"]["message"]
 
 
 def test_the_data_folder_and_the_system_are_not_served(client: TestClient, app: FastAPI, tmp_path: Path) -> None:
