@@ -31,7 +31,7 @@ from engine.media.clip import open_clip
 from engine.settings import Settings
 from engine.speech.phonemes import SoundRecogniser
 from engine.types import SAMPLE_RATE
-from webapp.cli.output import show_counts
+from webapp.progress import show_counts
 
 
 class Listener:

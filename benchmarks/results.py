@@ -35,8 +35,8 @@ from engine.features.cache import FeatureCache, extract_cached
 from engine.features.extractor import FeatureExtractor
 from engine.settings import Settings
 from engine.weights.registry import hash_file
-from webapp.cli.output import show_counts
 from webapp.cli.robustness import read_steps
+from webapp.progress import show_counts
 
 PARTS = ("dubbed", "forged", "picture", "sound", "longer")
 LONG_S, FORGED_S, SHORT_S = 4.0, 3.0, 2.0  # clips held against swapped voices; against forged ones; beginnings of all

@@ -33,14 +33,12 @@ WEBAPP = {
     "pages": "errors i18n templates analysis jobs batch accounts views bundle context",
     "api": "errors analysis jobs accounts bundle context",
     "server": "accounts api context pages",
-    "notebook": "analysis",
-    "cli": "analysis jobs gallery batch accounts bundle context pages server",
+    "progress": "",
+    "notebook": "analysis progress",
+    "cli": "progress analysis jobs gallery batch accounts bundle context pages server",
     "__main__": "cli",
 }
 """The rooms and flat modules of webapp from bottom to top, each with those that it imports."""
-EXCEPTIONS = {
-    ("webapp.notebook", "webapp.cli"),  # to be removed: it uses the tables of the commands
-}
 
 
 @cache
@@ -121,14 +119,13 @@ def test_every_module_is_in_a_listed_room() -> None:
 
 def test_engine_rooms_import_only_rooms_before_them() -> None:
     place = {f"engine.{room}": number for number, room in enumerate(ENGINE)} | {"engine": -1}
-    back = {pair: by for pair, by in list_edges("engine").items() if place[pair[1]] > place[pair[0]] > -1}
-    assert {pair: by for pair, by in back.items() if pair not in EXCEPTIONS} == {}
+    assert {pair: by for pair, by in list_edges("engine").items() if place[pair[1]] > place[pair[0]] > -1} == {}
 
 
 def test_webapp_rooms_import_only_what_their_row_lists() -> None:
     allowed = {(f"webapp.{room}", f"webapp.{one}") for room, listed in WEBAPP.items() for one in listed.split()}
     edges = list_edges("webapp")
-    assert {pair: by for pair, by in edges.items() if pair not in allowed | EXCEPTIONS} == {}
+    assert {pair: by for pair, by in edges.items() if pair not in allowed} == {}
     assert allowed <= set(edges), "a row lists an import that does not exist"
 
 
@@ -142,10 +139,6 @@ def test_modules_form_no_circle() -> None:
     paths = {module: path for package in PACKAGES for module, path in list_modules(package).items()}
     direct = {module: {name for name, is_direct in list_imports(path) if is_direct} for module, path in paths.items()}
     assert list_cycle({module: (names & set(paths)) - {module} for module, names in direct.items()}) == []
-
-
-def test_exceptions_still_exist() -> None:
-    assert {pair for package in PACKAGES for pair in list_edges(package)} >= EXCEPTIONS
 
 
 def test_no_two_classes_of_a_package_share_a_name() -> None:

@@ -17,7 +17,8 @@ from rich.table import Table
 from engine.errors import EngineError, FolderUnwritable
 from engine.settings import Settings
 from engine.types import FPS, Mode, Model, OnStep
-from webapp.cli.output import STDOUT, show_progress, write_output
+from webapp.cli.output import STDOUT, write_output
+from webapp.progress import show_progress
 
 if TYPE_CHECKING:
     from engine.calibration.records import Calibration

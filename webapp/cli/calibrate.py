@@ -25,7 +25,7 @@ from engine.evaluation.calibration_trials import choose_trials, collect_trials, 
 from engine.evaluation.measurements import ReadOptions
 from engine.settings import Settings
 from engine.types import Mode, Model
-from webapp.cli.output import show_counts
+from webapp.progress import show_counts
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 File = Annotated[Path, typer.Argument(help="Calibration record.", show_default=False)]

@@ -33,8 +33,8 @@ from gallery_db.text import (
 )
 from webapp.analysis.gallery_queries import to_sample, write_answers
 from webapp.cli.gallery import AsJson, Name
-from webapp.cli.output import show_progress
 from webapp.gallery import open_gallery
+from webapp.progress import show_progress
 
 Value = TypeVar("Value")
 Clip = Annotated[Path, typer.Argument(help="The video.", show_default=False)]

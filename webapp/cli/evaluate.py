@@ -40,7 +40,8 @@ from engine.pipeline import Engine
 from engine.settings import Settings
 from engine.style.embedder import EmbedderName
 from engine.types import Mode, Model
-from webapp.cli.output import STDOUT, show_counts, write_output
+from webapp.cli.output import STDOUT, write_output
+from webapp.progress import show_counts
 
 
 class Task(StrEnum):

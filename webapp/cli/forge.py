@@ -14,7 +14,7 @@ from engine.forging.bench import BenchOptions, ForgingTools, forge_clips
 from engine.forging.kinds import CONTROLS, FORGERIES, Kind
 from engine.settings import Settings
 from engine.weights import registry
-from webapp.cli.output import show_counts
+from webapp.progress import show_counts
 
 GROUPS = {"forgeries": FORGERIES, "controls": CONTROLS, "all": tuple(Kind)}
 

@@ -31,7 +31,8 @@ from engine.pipeline import Engine
 from engine.settings import Settings
 from engine.types import Mode, Model
 from webapp.cli.evaluate import load_drawings, read_clips
-from webapp.cli.output import STDOUT, show_counts, write_output
+from webapp.cli.output import STDOUT, write_output
+from webapp.progress import show_counts
 
 GROUPS = {"picture": OF_PICTURE, "sound": OF_SOUND, "all": tuple(Perturbation)}
 

@@ -49,7 +49,7 @@ from engine.training.style.validation import (
     write_held_out,
 )
 from engine.weights.registry import hash_file
-from webapp.cli.output import show_counts
+from webapp.progress import show_counts
 
 app = typer.Typer(help="Train the Wayspeak models from clips.", add_completion=False, no_args_is_help=True)
 DEFAULTS = DynamicsOptions()

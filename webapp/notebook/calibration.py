@@ -25,7 +25,7 @@ from engine.pipeline import Engine
 from engine.settings import Settings
 from engine.types import Mode
 from gallery_db.gallery import Gallery
-from webapp.cli.output import show_counts
+from webapp.progress import show_counts
 
 __all__ = ["plot_det", "plot_lengths", "plot_reliability", "plot_roc", "plot_scores", "plot_tippett"]
 
