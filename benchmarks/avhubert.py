@@ -1,9 +1,9 @@
-"""How many frames a second AV-HuBERT takes, against its encoding and its score as SpeechForensics writes them.
+"""Throughput of AV-HuBERT, compared with encoding and scoring as in SpeechForensics.
 
-`python -m benchmarks.avhubert [--size base] [--seconds 50]`; weights and inputs are random, which changes no time.
-The plain way is written here: the whole clip at once in float32 through the picture's convolutions and the encoder,
-attention by two products and a softmax, one pass for the picture and one for the sound; then a loop over the frames
-that compares each with 31 frames of sound. Both ways run in turn on the same device and must agree.
+`python -m benchmarks.avhubert [--size base] [--seconds 50]`; weights and inputs are random, which does not change the
+time. The plain implementation is in this file: the whole clip at once in float32, attention by two products and a
+softmax, one pass for video and one for audio; then a loop over the frames that compares each with 31 audio frames. Both
+implementations run in turn on the same device and must agree.
 """
 
 import os
@@ -28,15 +28,15 @@ from engine.models.avhubert import CONFIGS, AVHubert, load_avhubert
 from engine.types import FPS
 
 Sides = tuple[np.ndarray, np.ndarray]
-LEAST_COSINE = 0.99  # between the features of both ways, on average: chunks and half precision change them a little
+LEAST_COSINE = 0.99  # mean cosine of the features of both: chunks and half precision cause small differences
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a piece of work takes."""
+    """Cost of a call."""
 
     wall_s: float
-    cpu_s: float  # of all threads, which a busy machine changes less
+    cpu_s: float  # of all threads; depends less on other load
     peak_gb: float  # on a GPU, the weights of both networks included; else 0
 
     def __add__(self, other: "Cost") -> "Cost":
@@ -44,27 +44,27 @@ class Cost:
 
 
 Pair = tuple[Cost, Cost]
-"""Of the plain way and of ours, for the same work."""
+"""Costs of the plain implementation and of ours."""
 
 
 @torch.inference_mode()
 def encode_plainly(model: AVHubert, mouths: np.ndarray, rows: np.ndarray) -> Sides:
-    """Features of picture and sound, (T, D) each, in two passes over the whole clip."""
+    """Return video and audio features, (T, D) each, in two passes over the whole clip."""
     device = model.layer_norm.weight.device
     video = torch.from_numpy(normalise_for_avhubert(mouths))[None, None].to(device)
     audio = torch.from_numpy(rows).T[None].to(device)
     with sdpa_kernel(SDPBackend.MATH):
-        seen, heard = model(video, None), model(None, audio)
-    return seen[0].cpu().numpy(), heard[0].cpu().numpy()
+        video_features, audio_features = model(video, None), model(None, audio)
+    return video_features[0].cpu().numpy(), audio_features[0].cpu().numpy()
 
 
 def score_plainly(video: np.ndarray, audio: np.ndarray) -> float:
-    """SpeechForensics' score of features (T, D) each: one comparison per frame, the best mean of 31 offsets."""
-    seen, heard = torch.from_numpy(video), F.pad(torch.from_numpy(audio), (0, 0, MAX_OFFSET, MAX_OFFSET))
+    """Return the SpeechForensics score of features (T, D): the highest mean cosine of 31 offsets."""
+    frames, padded = torch.from_numpy(video), F.pad(torch.from_numpy(audio), (0, 0, MAX_OFFSET, MAX_OFFSET))
     found = []
-    for frame in range(len(seen)):
-        offered = heard[frame : frame + 2 * MAX_OFFSET + 1]
-        found.append(F.cosine_similarity(seen[[frame]].repeat(len(offered), 1), offered))
+    for frame in range(len(frames)):
+        candidates = padded[frame : frame + 2 * MAX_OFFSET + 1]
+        found.append(F.cosine_similarity(frames[[frame]].repeat(len(candidates), 1), candidates))
     return float(torch.stack(found).mean(0).max())
 
 
@@ -75,7 +75,7 @@ def draw_clip(n_frames: int) -> Sides:
 
 
 def load_both(size: str, device: str) -> tuple[AVHubert, AVHubert]:
-    """The same random weights as they are made, in float32, and as they are loaded from a file for use."""
+    """Load the same random weights in float32, and as the product loads them from a file."""
     torch.manual_seed(0)
     plain = AVHubert(CONFIGS[size]).eval()
     with tempfile.TemporaryDirectory() as folder:
@@ -93,7 +93,7 @@ def measure_call(call: Callable[[], object], device: str) -> Cost:
 
 
 def compare_costs(plain: Callable[[], object], ours: Callable[[], object], repeats: int, device: str) -> Pair:
-    """Medians of calls in turn, so that a busy machine slows both."""
+    """Return medians of alternating calls, so that other load affects both."""
     found = [(measure_call(plain, device), measure_call(ours, device)) for _ in range(repeats)]
     slow, fast = (
         Cost(median(c.wall_s for c in way), median(c.cpu_s for c in way), max(c.peak_gb for c in way))
@@ -103,11 +103,11 @@ def compare_costs(plain: Callable[[], object], ours: Callable[[], object], repea
 
 
 def check_agreement(ours: Sides, plain: Sides) -> None:
-    """Raise where the fast way gives other features or another score."""
+    """Raise RuntimeError if features or scores of both implementations differ."""
     for fast, slow in zip(ours, plain, strict=True):
         cosine = F.cosine_similarity(torch.from_numpy(fast), torch.from_numpy(slow)).mean().item()
         if not cosine > LEAST_COSINE:
-            raise RuntimeError(f"features of both ways have a mean cosine of {cosine:.4f}, wanted {LEAST_COSINE}")
+            raise RuntimeError(f"the features of both have a mean cosine of {cosine:.4f}, wanted {LEAST_COSINE}")
     fast_score, slow_score = find_speechforensics_offset(*plain)[0], score_plainly(*plain)
     if abs(fast_score - slow_score) > 1e-5:
         raise RuntimeError(f"the score is {fast_score:.6f} and by the loop {slow_score:.6f}, wanted the same")
@@ -135,8 +135,8 @@ def print_row(size: str, step: str, n_frames: int, pair: Pair) -> None:
 
 def main(
     size: Annotated[list[str] | None, typer.Option(help="base, large or tiny; base and large by default.")] = None,
-    seconds: Annotated[float, typer.Option(help="Length of the clip; the paper reads 50.")] = 50.0,
-    repeats: Annotated[int, typer.Option(help="Calls of each way, in turn.")] = 3,
+    seconds: Annotated[float, typer.Option(help="Length of the clip; 50 in the paper.")] = 50.0,
+    repeats: Annotated[int, typer.Option(help="Alternating calls of each implementation.")] = 3,
 ) -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     name = torch.cuda.get_device_name() if device == "cuda" else f"CPU, {torch.get_num_threads()} threads"

@@ -1,12 +1,14 @@
-"""A 720p talking head to measure with: a public-domain portrait that sways and moves its mouth, noise for a voice.
+"""Common parts of the benchmarks: a synthetic 720p talking head, and wall-clock and CPU time with decoding processes.
 
-Time of the wall and of the processor, the decoding processes' included, and what machine it was.
+The talking head is a public-domain portrait with moving head and mouth, and noise as its voice.
 """
 
 import os
 import platform
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,12 +23,12 @@ from engine.media.scan import WORKER_MODULE
 from engine.types import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
 
 WIDTH, HEIGHT = 1280, 720
-FACE_LEFT = 274  # of a quarter of the picture with the face in its middle
+FACE_LEFT = 274  # left edge of a tile with the face in its centre
 MOUTH = np.array([314.0, 206.0])  # in the portrait enlarged to 720 pixels: NASA's picture of Eileen Collins
 
 
 def write_portrait(path: Path, seconds: float, height_px: int = HEIGHT, n_faces: int = 1) -> None:
-    """Write an MP4 (H.264, AAC) of the given length, 16:9; of several faces, up to four, each has a tile of its own."""
+    """Write a 16:9 MP4 (H.264, AAC) with one to four faces, each in a separate tile."""
     n_frames = round(seconds * FPS)
     opening = np.convolve(np.random.default_rng(0).random(n_frames + 4), np.ones(5) / 5, "valid")
     with av.open(str(path), "w") as container:
@@ -45,9 +47,9 @@ def write_portrait(path: Path, seconds: float, height_px: int = HEIGHT, n_faces:
 
 
 def loop_file(source: Path, target: Path, seconds: float) -> None:
-    """Repeat a file's packets, nothing coded anew, until it lasts as long as wanted."""
+    """Repeat the packets of a file, without re-encoding, up to the given length."""
     with av.open(str(source)) as known, av.open(str(target), "w") as container:
-        # a little apart, because the first packets of a turn are decoded before they are shown
+        # with a gap, because the first packets of a repetition are decoded before they are shown
         length_s = (known.duration or 0) / av.time_base + 5 / FPS
         streams = {stream.index: container.add_stream_from_template(stream) for stream in known.streams}
         for turn in range(int(np.ceil(seconds / length_s))):
@@ -75,7 +77,7 @@ def _draw(opening: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _tile(image: np.ndarray, n_faces: int, size_px: tuple[int, int]) -> np.ndarray:
-    """(H, W, 3) uint8 of the wanted width and height: the picture, or a grid of two by two with so many of its face."""
+    """Return (H, W, 3) uint8 of the given size: the picture, or a 2 x 2 grid with `n_faces` faces."""
     if n_faces > 1:
         part = image[: HEIGHT // 2, FACE_LEFT : FACE_LEFT + WIDTH // 2]
         tiles = [part if place < n_faces else np.zeros_like(part) for place in range(4)]
@@ -92,10 +94,10 @@ def _sound(index: int, amount: float) -> av.AudioFrame:
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """What something took, in seconds."""
+    """Wall-clock and CPU seconds."""
 
     wall_s: float
-    cpu_s: float  # of all threads and decoders; a busy machine changes it less
+    cpu_s: float  # of all threads and decoders; depends less on other load
 
     def __truediv__(self, parts: float) -> "Spent":
         return Spent(self.wall_s / parts, self.cpu_s / parts)
@@ -107,31 +109,48 @@ class Spent:
         return Spent(self.wall_s + other.wall_s, self.cpu_s + other.cpu_s)
 
 
-def measure(work: Callable[[], object]) -> Spent:
-    """Do it once."""
-    began, began_cpu = time.perf_counter(), read_processor_s()
-    work()
+def measure(call: Callable[[], object]) -> Spent:
+    """Measure one call."""
+    began, began_cpu = time.perf_counter(), read_cpu_s()
+    call()
     took = time.perf_counter() - began
-    return Spent(took, read_processor_s() - began_cpu)
+    return Spent(took, read_cpu_s() - began_cpu)
 
 
-def read_processor_s() -> float:
-    """Processor time so far of this process, of the server, and of the decoders that it has buried."""
+def read_cpu_s() -> float:
+    """Return CPU seconds of this process, of the fork server, and of its finished decoders."""
     server = psutil.Process(start_server(WORKER_MODULE)._process.pid)
     while server.children():
         time.sleep(0.002)
-    there = server.cpu_times()
-    return time.process_time() + there.user + there.system + there.children_user + there.children_system
+    spent = server.cpu_times()
+    return time.process_time() + spent.user + spent.system + spent.children_user + spent.children_system
 
 
 def describe_machine() -> str:
-    """The processor, its cores, and how busy it is."""
+    """Describe processor, cores and load."""
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return f"{names[0] if names else platform.processor()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
 
 
-def find_middle(values: list[float]) -> tuple[float, float, float]:
-    """Median, least and most."""
+def median_range(values: list[float]) -> tuple[float, float, float]:
+    """Return median, minimum and maximum."""
     ordered = sorted(values)
     return ordered[len(ordered) // 2], ordered[0], ordered[-1]
+
+
+@contextmanager
+def stopwatch(spent_s: Counter[str], name: str) -> Iterator[None]:
+    """Add wall-clock seconds to `NAME`, and CPU seconds, less dependent on other load, to `cpu NAME`.
+
+    CPU time covers all threads of this process, without the decoders.
+    """
+    began, began_cpu = time.perf_counter(), time.process_time()
+    yield
+    spent_s[name] += time.perf_counter() - began  # type: ignore[assignment]
+    spent_s[f"cpu {name}"] += time.process_time() - began_cpu  # type: ignore[assignment]
+
+
+def compare(name: str, value: float, target: float) -> None:
+    """Print a value and whether it meets its target."""
+    print(f"{name}: {value:.3f}, target {target}: {'met' if value <= target else 'MISSED'}")

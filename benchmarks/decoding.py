@@ -1,8 +1,8 @@
-"""What it costs to decode in a confined process: the same file read here, and read there.
+"""Cost of decoding in a sandboxed process, compared with decoding in this process.
 
-`python -m benchmarks.decoding [FILE]`; without a file it draws its own 720p talking head. Counted is the processor's
-time of all processes together, the least of several turns, since others may use the machine meanwhile. The target is
-less than 5 % of an analysis, which takes about 0.41 s of processor time a second of 720p (`benchmarks.speed`).
+`python -m benchmarks.decoding [FILE]`; by default with a synthetic 720p talking head. Reports the CPU time of all
+processes, the minimum of several runs because of other load. The target is less than 5 % of an analysis, which takes
+about 0.41 s of CPU time per second of 720p (`benchmarks.speed steps`).
 """
 
 import io
@@ -28,7 +28,7 @@ LIMITS = MediaLimits()
 
 
 def read_here(path: Path) -> int:
-    """Decode in this process, as no product may."""
+    """Decode in this process, without a sandbox."""
     demuxer, sound = identify_container(path), SegmentBuilder(LIMITS.max_duration_s)
     with io.FileIO(path) as file:
         scan = scan_file(file, demuxer, LIMITS, sound.add, lambda: None)
@@ -38,27 +38,27 @@ def read_here(path: Path) -> int:
 
 
 def read_there(path: Path) -> int:
-    """Decode in confined processes."""
+    """Decode in sandboxed processes."""
     return sum(1 for _ in open_clip(path).read_frames())
 
 
 def start_and_end(path: Path) -> int:
-    """Fork a process that confines itself and does nothing."""
+    """Start a sandboxed process that does nothing."""
     with WorkerProcess(WORKER_MODULE, path, "probe", {}, b"", LIMITS) as decoder:
         decoder.receive()
     return 0
 
 
 def measure_least(work: Callable[[Path], int], path: Path, turns: int) -> Spent:
-    """Least seconds of wall clock and of processor time."""
+    """Return the minimum of wall-clock and CPU seconds."""
     took = [measure(lambda: work(path)) for _ in range(turns)]
     return Spent(min(one.wall_s for one in took), min(one.cpu_s for one in took))
 
 
 def main(
-    file: Annotated[Path | None, typer.Argument(help="A video; by default one is drawn.")] = None,
-    seconds: Annotated[float, typer.Option(help="Length of the drawn video.")] = 20.0,
-    turns: Annotated[int, typer.Option(help="How often each is done.")] = 5,
+    file: Annotated[Path | None, typer.Argument(help="Video; by default a synthetic one.")] = None,
+    seconds: Annotated[float, typer.Option(help="Length of the synthetic video.")] = 20.0,
+    turns: Annotated[int, typer.Option(help="Repetitions.")] = 5,
 ) -> None:
     print(describe_machine())
     with tempfile.TemporaryDirectory() as folder:

@@ -1,8 +1,8 @@
-"""Parsers of our own against bytes that a fuzzer makes of what it sees them do: each answers, or raises what it may.
+"""Coverage-guided fuzzing of our parsers with Atheris: each must return or raise an expected error.
 
 `pip install -e '.[fuzz]'` (Linux), then `python -m benchmarks.fuzz_parsers TARGET [--minutes 1] [--corpus FOLDER]`.
-Atheris follows which of our lines are reached, so that it finds its way into structures; FFmpeg, which it cannot
-follow, has `benchmarks.fuzz`. A file that fails is written down by Atheris, to be run again:
+FFmpeg is not instrumented; for it, see `benchmarks.fuzz`. This is a separate module because Atheris must instrument the
+engine while it is imported. Atheris writes failing inputs to files; to reproduce:
 `python -m benchmarks.fuzz_parsers TARGET --corpus FILE --minutes 0`.
 """
 
@@ -34,21 +34,21 @@ MAX_BYTES = 4096
 PLACE = Path(tempfile.gettempdir()) / "wayspeak-fuzz"
 
 
-def tell_container(data: bytes) -> None:
-    """A file of any kind: what it is, and whether it is whole."""
+def identify_container(data: bytes) -> None:
+    """Identify the container of a file and check that it is complete."""
     path = _write(data)
     demuxer = containers.identify_container(path)
     containers.is_whole(path, demuxer)
 
 
 def load_checkpoint(data: bytes) -> None:
-    """A checkpoint of unknown origin; endless memory and hashing are for the limits of the confined process."""
+    """Load an untrusted checkpoint; the sandbox limits memory and time."""
     with suppress(MemoryError), warnings.catch_warnings(action="ignore"):
         checkpoint_reader.load_checkpoint(BytesIO(data), "fuzz.pt")
 
 
 def load_pickle(data: bytes) -> None:
-    """The pickle of a zip checkpoint that is whole but for it."""
+    """Load a zip checkpoint with this pickle."""
     archive = BytesIO()
     with zipfile.ZipFile(archive, "w") as entries:
         for name, content in {"data.pkl": data, "version": b"3", "data/0": bytes(16)}.items():
@@ -57,19 +57,19 @@ def load_pickle(data: bytes) -> None:
 
 
 def read_manifest(data: bytes) -> None:
-    """A list of clips."""
+    """Read a manifest."""
     manifest.read_manifest(_write(data))
 
 
 def check_url(data: bytes) -> None:
-    """A link: what is let through is in its plain form, and stays as it is."""
+    """Check a URL: accepted URLs are normalised, and normalisation is idempotent."""
     url = url_policy.check_url(data.decode("utf-8", "replace"))
     assert url_policy.check_url(url) == url
     assert url.startswith(("http://", "https://")) and "@" not in url.partition("//")[2].partition("/")[0]
 
 
 def read_message(data: bytes) -> None:
-    """What a decoder that was taken over may say."""
+    """Read messages of a compromised decoder."""
     ours, theirs = socket.socketpair()
     with theirs:
         theirs.sendall(data)
@@ -82,7 +82,7 @@ def read_message(data: bytes) -> None:
 
 
 def read_scan(data: bytes) -> None:
-    """What a decoder says that it has found."""
+    """Read the scan result of a compromised decoder."""
     head, _, rest = data.partition(b"\n")
     try:
         note = json.loads(head)
@@ -92,12 +92,12 @@ def read_scan(data: bytes) -> None:
         for read in (scan.read_scan, scan.read_audio_chunk):
             try:
                 read(note, rest, MediaLimits())
-            except (KeyError, TypeError, ValueError, OverflowError):  # what `media` answers by DECODER_FAILED
+            except (KeyError, TypeError, ValueError, OverflowError):  # reported by `media` as DECODER_FAILED
                 continue
 
 
 TARGETS: dict[str, Callable[[bytes], None]] = {
-    "container": tell_container,
+    "container": identify_container,
     "pickle": load_pickle,
     "checkpoint": load_checkpoint,
     "manifest": read_manifest,
@@ -124,8 +124,8 @@ def _write(data: bytes) -> Path:
 
 def main(
     target: Annotated[str, typer.Argument(help=f"One of {', '.join(TARGETS)}.")],
-    minutes: Annotated[float, typer.Option(help="For how long; 0: only what is in the corpus.")] = 1.0,
-    corpus: Annotated[Path | None, typer.Option(help="A folder to begin with and to keep finds in, or a file.")] = None,
+    minutes: Annotated[float, typer.Option(help="Duration; 0: only run the corpus.")] = 1.0,
+    corpus: Annotated[Path | None, typer.Option(help="Corpus folder, or one file.")] = None,
 ) -> None:
     PLACE.mkdir(exist_ok=True)
     if corpus is None:

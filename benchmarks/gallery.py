@@ -1,10 +1,13 @@
-"""How long a search among everybody takes, and how long building the index and enrolling take.
+"""Time of 1:N searches, index builds and enrolments (`search`), and concurrent enrolments (`crowd`).
 
-`python -m benchmarks.gallery [--sizes 1000,10000,100000,1000000]`. At each size: the index alone, as the gallery
-searches it; pgvector in PostgreSQL, which runs on this machine from the package that the tests use; the index built
-from its rows; and a whole search of the gallery with all it reads and writes. Then enrolling with all its checks.
-Vectors are random directions; a query is one of them with noise of the same length, about 0.7 similar. Queries follow
-one another, and every result must be that of an exact search.
+`python -m benchmarks.gallery search [--sizes 1000,10000,100000,1000000]` measures at each size: the index alone, as the
+gallery searches it; pgvector in PostgreSQL, which runs on this machine from the package of the tests; the index build;
+and a complete search of the gallery with all reads and writes. Then enrolments with all checks. Vectors are random
+directions; a query is one of them plus noise of the same length, cosine about 0.7. Queries are sequential, and every
+result must equal that of an exact search.
+
+`python -m benchmarks.gallery crowd [--processes 8] [--enrolments 1000]` enrols from many processes at once and exits
+with 1 if an enrolment is lost.
 """
 
 import hashlib
@@ -26,7 +29,7 @@ import psycopg
 import typer
 from sqlalchemy import insert, update
 
-from benchmarks.speed import compare, stopwatch
+from benchmarks.common import compare, stopwatch
 from engine.types import DynamicEmbedding
 from gallery_db.database import Database, open_database
 from gallery_db.faiss_index import VectorIndex, build_snapshot
@@ -35,6 +38,7 @@ from gallery_db.records import Basis, Consent, NewSample
 from gallery_db.schema import GenerationRow, SpeakerRow, TemplateRow
 from gallery_db.search import MIN_CANDIDATES
 from gallery_db.templates import Generation
+from tests.gallery_db.crowds import enrol_crowd, list_seeds
 from tests.gallery_db.servers import run_postgres
 
 DIM = 64  # of our embeddings
@@ -44,31 +48,33 @@ TARGET_INDEX_S = 5e-6  # per row
 N_ENROLLED, PER_SPEAKER, TARGET_ENROL_S = 10_000, 10, 10.0
 RECIPE = "random"
 
+app = typer.Typer(add_completion=False, no_args_is_help=True)
+
 Searcher = Callable[[np.ndarray], int]
-"""From one query (D,) to the row of the nearest."""
+"""Maps a query (D,) to the row of its nearest neighbour."""
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """Times of one way to search at one size."""
+    """Times of one search backend at one size."""
 
     name: str
     n: int
     p50_ms: float
     p95_ms: float
-    cpu_ms: float  # of all threads of this process, a query; depends less on what else runs
-    per_s: float  # queries, one after the other
+    cpu_ms: float  # of all threads of this process, per query; depends less on other load
+    per_s: float  # sequential queries
 
 
 def draw_vectors(n: int) -> np.ndarray:
-    """(n, D) float32 unit rows."""
+    """Return random unit vectors (n, D) float32."""
     drawn = np.random.default_rng(SEED).standard_normal((n, DIM), np.float32)
     drawn /= np.linalg.norm(drawn, axis=1, keepdims=True)
     return drawn
 
 
 def draw_queries(vectors: np.ndarray, n_queries: int) -> np.ndarray:
-    """(Q, D) float32: unit vectors with noise of length 1, of length 1 again."""
+    """Return unit vectors (Q, D) float32: vectors plus noise of length 1, normalised."""
     generator = np.random.default_rng(SEED + 1)
     noise = generator.standard_normal((n_queries, DIM)).astype(np.float32)
     mixed = vectors[generator.integers(len(vectors), size=n_queries)]
@@ -77,13 +83,13 @@ def draw_queries(vectors: np.ndarray, n_queries: int) -> np.ndarray:
 
 
 def prepare_index(vectors: np.ndarray) -> Searcher:
-    """The index of the gallery, asked for as many as the gallery asks it for."""
+    """Search the index of the gallery, for as many candidates as the gallery does."""
     snapshot = build_snapshot(Generation("benchmark", 1), np.arange(len(vectors)), vectors, "cpu")
     return lambda query: snapshot.search(query[None], MIN_CANDIDATES)[0][0][0]
 
 
 def prepare_postgres(server: str, vectors: np.ndarray) -> Searcher:
-    """PostgreSQL with pgvector, an exact scan by its workers."""
+    """Search with an exact scan of pgvector in PostgreSQL."""
     from pgvector.psycopg import register_vector
 
     connection = psycopg.connect(server, autocommit=True)
@@ -106,7 +112,7 @@ def prepare_postgres(server: str, vectors: np.ndarray) -> Searcher:
 
 
 def measure(name: str, search: Searcher, vectors: np.ndarray, queries: np.ndarray) -> Line:
-    """Warm up, and ask one query after the other."""
+    """Warm up, then measure sequential queries."""
     search(queries[0])
     spent, found = [], []
     began_cpu = time.process_time()
@@ -122,7 +128,7 @@ def measure(name: str, search: Searcher, vectors: np.ndarray, queries: np.ndarra
 
 
 def fill(database: Database, vectors: np.ndarray) -> None:
-    """Write speakers with their templates, and no samples: all that a search reads."""
+    """Write speakers with templates and without samples, which searches do not read."""
     now = datetime.now(UTC)
     with database.write() as connection:
         for start in range(0, len(vectors), 10_000):
@@ -136,7 +142,7 @@ def fill(database: Database, vectors: np.ndarray) -> None:
 
 
 def search_gallery(database: Database, vectors: np.ndarray, queries: np.ndarray) -> Line:
-    """A search among everyone as a user starts it: read, compare, conclude, and put on record."""
+    """Measure a complete search: read, compare, decide, write the audit log."""
     gallery = Gallery(database, "cpu")
 
     def search(query: np.ndarray) -> int:
@@ -145,20 +151,20 @@ def search_gallery(database: Database, vectors: np.ndarray, queries: np.ndarray)
     return measure("Gallery.search", search, vectors, queries)
 
 
-def measure_rebuild(database: Database, what: str, spent_s: Counter[str]) -> None:
-    """From rows to an index."""
-    with stopwatch(spent_s, what), database.read() as connection:
+def measure_rebuild(database: Database, name: str, spent_s: Counter[str]) -> None:
+    """Measure building the index from the rows."""
+    with stopwatch(spent_s, name), database.read() as connection:
         VectorIndex(RECIPE, "cpu").refresh(connection)
 
 
-def measure_enrolment(folder: Path, n_samples: int, what: str, spent_s: Counter[str]) -> None:
-    """Enrol so many samples, a transaction and all checks for each speaker."""
-    people, consent = draw_vectors(n_samples // PER_SPEAKER), Consent(Basis.RESEARCH, "benchmark", 1, "1", "nobody")
+def measure_enrolment(folder: Path, n_samples: int, name: str, spent_s: Counter[str]) -> None:
+    """Measure enrolments, with all checks and one transaction per speaker."""
+    people, consent = draw_vectors(n_samples // PER_SPEAKER), Consent(Basis.RESEARCH, "benchmark", 1, "1", "benchmark")
     generator = np.random.default_rng(SEED)
     spread = generator.standard_normal((len(people), PER_SPEAKER, DIM)).astype(np.float32) * 0.5 / DIM**0.5
     clips = people[:, None] + spread
     clips /= np.linalg.norm(clips, axis=2, keepdims=True)
-    with Gallery.open(folder / "enrolled.db", "cpu") as gallery, stopwatch(spent_s, what):
+    with Gallery.open(folder / "enrolled.db", "cpu") as gallery, stopwatch(spent_s, name):
         for number, own in enumerate(clips):
             samples = [NewSample(_name(number, i), "clip.mp4", "", embed(one)) for i, one in enumerate(own)]
             done = gallery.enrol(f"P{number}", samples, consent, allow_duplicate=True)
@@ -166,13 +172,13 @@ def measure_enrolment(folder: Path, n_samples: int, what: str, spent_s: Counter[
 
 
 def embed(vector: np.ndarray) -> DynamicEmbedding:
-    """A clip's embedding with this vector."""
+    """Make the embedding of a clip."""
     return DynamicEmbedding(vector, 10.0, 0.1, RECIPE, 8, 2.0, True)
 
 
-def print_seconds(what: str, spent_s: Counter[str], target: float) -> None:
-    compare(f"{what}, s", spent_s[what], target)
-    print(f"  of the processor {spent_s[f'cpu {what}']:.3f}", flush=True)
+def print_seconds(name: str, spent_s: Counter[str], target: float) -> None:
+    compare(f"{name}, s", spent_s[name], target)
+    print(f"  of the processor {spent_s[f'cpu {name}']:.3f}", flush=True)
 
 
 def print_line(line: Line) -> None:
@@ -195,30 +201,32 @@ def _start_server(wanted: bool) -> Iterator[str | None]:
         yield server
 
 
-def main(
-    sizes: Annotated[str, typer.Option(help="How many vectors.")] = "1000,10000,100000,1000000",
-    queries: Annotated[int, typer.Option(min=20, help="At each size.")] = 1000,
-    postgres: Annotated[bool, typer.Option(help="Beside a real server.")] = True,
-    enrolled: Annotated[int, typer.Option(help="Samples that are enrolled.")] = N_ENROLLED,
+@app.command()
+def search(
+    sizes: Annotated[str, typer.Option(help="Numbers of vectors.")] = "1000,10000,100000,1000000",
+    queries: Annotated[int, typer.Option(min=20, help="Queries at each size.")] = 1000,
+    postgres: Annotated[bool, typer.Option(help="Also measure PostgreSQL.")] = True,
+    enrolled: Annotated[int, typer.Option(help="Samples to enrol.")] = N_ENROLLED,
 ) -> None:
+    """Measure searches, index builds and enrolments."""
     print(f"{os.cpu_count()} cores; load before the start {', '.join(f'{one:.1f}' for one in os.getloadavg())}")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that a stopped run, too, leaves no server behind
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # stops the server on SIGTERM too
     titles = "".join(f"{title:>10}" for title in ("p50 ms", "p95 ms", "cpu ms", "queries/s"))
     print(f"{'vectors':>9} {'way':16}{titles}")
     spent_s: Counter[str] = Counter()
     with _start_server(postgres) as server, tempfile.TemporaryDirectory() as folder:
         for n in map(int, sizes.split(",")):
             vectors = draw_vectors(n)
-            asked = draw_queries(vectors, queries)
-            print_line(measure("index", prepare_index(vectors), vectors, asked))
+            probes = draw_queries(vectors, queries)
+            print_line(measure("index", prepare_index(vectors), vectors, probes))
             if server is not None:
-                few = asked[: max(20, queries // (1 + n // 10_000))]
+                few = probes[: max(20, queries // (1 + n // 10_000))]
                 print_line(measure("pgvector exact", prepare_postgres(server, vectors), vectors, few))
             database = open_database(Path(folder) / f"{n}.db")
             fill(database, vectors)
             measure_rebuild(database, f"index of {n:,}", spent_s)
             print_seconds(f"index of {n:,}", spent_s, TARGET_INDEX_S * n)
-            line = search_gallery(database, vectors, asked)
+            line = search_gallery(database, vectors, probes)
             print_line(line)
             if n == 1_000_000:
                 compare("p50 at 1 M, ms", line.p50_ms, TARGET_MS)
@@ -227,5 +235,28 @@ def main(
         print_seconds(f"enrolling {enrolled:,} samples", spent_s, TARGET_ENROL_S)
 
 
+@app.command()
+def crowd(
+    processes: Annotated[int, typer.Option(min=1, max=64, help="Processes.")] = 8,
+    enrolments: Annotated[int, typer.Option(min=1, max=9999, help="Enrolments per process.")] = 1000,
+) -> None:
+    """Enrol from many processes at once, and count lost enrolments."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "gallery" / "gallery.db"
+        Gallery.open(path).close()
+        begun = time.perf_counter()
+        took = 1000 * np.array(enrol_crowd(path, processes, enrolments, timeout_s=3600))
+        elapsed = time.perf_counter() - begun
+        with Gallery.open(path) as gallery:
+            lost = {f"Person {seed}" for seed in list_seeds(processes, enrolments)} - {
+                one.name for one in gallery.speakers()
+            }
+            is_sound = gallery.check().is_sound and not gallery.check().mended
+    p50, p99 = np.quantile(took, [0.5, 0.99])
+    print(f"{processes} processes x {enrolments}: {len(took)} enrolled in {elapsed:.1f} s, {len(lost)} lost")
+    print(f"one takes {p50:.0f} ms (median), {p99:.0f} ms (99 of 100), {took.max():.0f} ms at most; sound: {is_sound}")
+    sys.exit(bool(lost) or not is_sound)
+
+
 if __name__ == "__main__":
-    typer.run(main)
+    app()

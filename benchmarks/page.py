@@ -1,9 +1,9 @@
-"""How soon the page is there, how soon it answers while a job runs, and what fifty people who look at it need.
+"""Start-up time, latency during a job, and memory of the page.
 
-`python -m benchmarks.page`: the real server as a process of its own, with one worker, on a data folder of its own. An
-event is a trivial one as the browser sends it: into Gradio's queue, its answer from the stream of the session. Beside
-it the health of the server and the list of jobs of the API. Aims: first page below 10 s (warm: the second start), 95
-of 100 events below 300 ms while a job runs, fifty idle sessions below 1 GB.
+`python -m benchmarks.page` runs the real server in a separate process with one worker and a temporary data folder. An
+event is sent as by a browser: into Gradio's queue, with the answer from the stream of the session. Also measured: the
+health check and the list of jobs of the API. Targets: first page within 10 s (warm: second start), 95 % of events
+within 300 ms while a job runs, 50 idle sessions within 1 GB.
 """
 
 import json
@@ -25,38 +25,37 @@ import numpy as np
 import psutil
 import typer
 
-from benchmarks.common import describe_machine, loop_file, write_portrait
-from benchmarks.speed import compare
+from benchmarks.common import compare, describe_machine, loop_file, write_portrait
 from engine.settings import QueueLimits, Settings
 from webapp.analysis.records import AnalysisRequest
 from webapp.jobs.records import JobState, NewJob
 from webapp.jobs.store import JobStore
 
 TARGET_START_S, TARGET_EVENT_S, TARGET_GB = 10.0, 0.3, 1.0
-EVENT = "name_collector"  # asks nothing, gives the name of who is logged in
-PAUSE_S = 0.1  # between events, as of several people who click
+EVENT = "name_collector"  # without inputs; returns the name of the user
+PAUSE_S = 0.1  # between events
 READY_S = 120.0
 API = "/gradio_api"
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A server that runs, and a client of it."""
+    """Running server with a client."""
 
     process: psutil.Process
     client: httpx.Client
-    started_s: float  # until the first page was read
-    started_cpu_s: float  # of its processor time, which a busy machine changes less
+    started_s: float  # until the first page
+    started_cpu_s: float  # CPU time; depends less on other load
 
     def read_config(self) -> dict[str, Any]:
-        """What the page is made of."""
+        """Return the Gradio configuration of the page."""
         found: dict[str, Any] = self.client.get("/config").json()
         return found
 
 
 @contextmanager
 def run_page(folder: Path, workers: int) -> Iterator[Page]:
-    """Serve from this data folder."""
+    """Run a server on this data folder."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -86,7 +85,7 @@ def _wait_for_page(client: httpx.Client) -> None:
 
 
 def send_event(page: Page, session: str, dependency: int, data: list[Any]) -> None:
-    """Put an event into the queue and read the session's stream until it is done."""
+    """Queue an event and read the stream of the session until it is completed."""
     event = {"data": data, "fn_index": dependency, "session_hash": session, "trigger_id": None, "event_data": None}
     page.client.post(f"{API}/queue/join", json=event).raise_for_status()
     with page.client.stream("GET", f"{API}/queue/data", params={"session_hash": session}) as stream:
@@ -97,38 +96,38 @@ def send_event(page: Page, session: str, dependency: int, data: list[Any]) -> No
                 return
 
 
-def time_events(page: Page, number: int, still: Callable[[], bool] = lambda: True) -> dict[str, np.ndarray]:
-    """Seconds of each of so many events and requests, as long as `still` holds."""
+def time_events(page: Page, number: int, is_running: Callable[[], bool] = lambda: True) -> dict[str, np.ndarray]:
+    """Return the seconds of `number` events and requests, as long as `is_running` returns true."""
     dependency = next(one["id"] for one in page.read_config()["dependencies"] if one["api_name"] == EVENT)
     session = uuid.uuid4().hex
-    ways: dict[str, Callable[[], object]] = {
+    calls: dict[str, Callable[[], object]] = {
         "event of the page": lambda: send_event(page, session, dependency, []),
         "GET /api/v1/jobs": lambda: page.client.get("/api/v1/jobs").raise_for_status(),
         "GET /healthz": lambda: page.client.get("/healthz").raise_for_status(),
     }
-    for way in ways.values():
-        way()  # the first reads files
-    taken: dict[str, list[float]] = {name: [] for name in ways}
+    for call in calls.values():
+        call()  # warm up
+    taken: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(number):
-        if not still():
+        if not is_running():
             break
-        for name, way in ways.items():
+        for name, call in calls.items():
             began = time.perf_counter()
-            way()
+            call()
             taken[name].append(time.perf_counter() - began)
         time.sleep(PAUSE_S)
     return {name: np.array(own) for name, own in taken.items()}
 
 
-def print_times(what: str, taken: dict[str, np.ndarray]) -> None:
-    """A row each."""
+def print_times(condition: str, taken: dict[str, np.ndarray]) -> None:
+    """Print one row per kind."""
     for name, own in taken.items():
         p50, p95, most = (1000 * value for value in (*np.quantile(own, [0.5, 0.95]), own.max()))
-        print(f"| {what} | {name} | {len(own)} | {p50:.0f} | {p95:.0f} | {most:.0f} |", flush=True)
+        print(f"| {condition} | {name} | {len(own)} | {p50:.0f} | {p95:.0f} | {most:.0f} |", flush=True)
 
 
-def time_events_beside_job(page: Page, folder: Path, number: int, seconds: float) -> dict[str, np.ndarray]:
-    """The same while the worker analyses a video."""
+def time_events_during_job(page: Page, folder: Path, number: int, seconds: float) -> dict[str, np.ndarray]:
+    """Measure events while the worker analyses a video."""
     short, long = folder / "short.mp4", folder / "long.mp4"
     write_portrait(short, 10)
     loop_file(short, long, seconds)
@@ -150,7 +149,7 @@ def time_events_beside_job(page: Page, folder: Path, number: int, seconds: float
 
 @contextmanager
 def keep_sessions(page: Page, number: int) -> Iterator[None]:
-    """Open the page so many times: everything it loads, then a stream that stays open, as in a browser."""
+    """Open the page `number` times with all its load events and an open stream, as a browser does."""
     streams = []
     try:
         for _ in range(number):
@@ -169,16 +168,16 @@ def keep_sessions(page: Page, number: int) -> Iterator[None]:
 
 
 def measure_memory(page: Page) -> float:
-    """Gigabytes that the server holds for itself, its workers not counted."""
+    """Return the memory of the server in GB, without its workers."""
     return float(page.process.memory_info().rss) / 2**30
 
 
 def main(
-    events: Annotated[int, typer.Option(min=20, help="Of each kind, quiet and beside a job.")] = 100,
-    sessions: Annotated[int, typer.Option(min=1, help="That look and do nothing.")] = 50,
+    events: Annotated[int, typer.Option(min=20, help="Events of each kind, idle and during a job.")] = 100,
+    sessions: Annotated[int, typer.Option(min=1, help="Idle sessions.")] = 50,
     seconds: Annotated[float, typer.Option(help="Length of the job's video.")] = 300.0,
 ) -> None:
-    """Measure one after the other."""
+    """Measure start, latency and memory."""
     print(describe_machine(), flush=True)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -189,9 +188,9 @@ def main(
             print(f"  of the processor {page.started_cpu_s:.1f} s")
             print("| while | what | times | p50 ms | p95 ms | most ms |\n| --- | --- | --- | --- | --- | --- |")
             print_times("nothing runs", time_events(page, events))
-            busy = time_events_beside_job(page, folder, events, seconds)
+            busy = time_events_during_job(page, folder, events, seconds)
             print_times("a job runs", busy)
-            compare("95 of 100 events beside a job, s", np.quantile(busy["event of the page"], 0.95), TARGET_EVENT_S)
+            compare("95 of 100 events during a job, s", np.quantile(busy["event of the page"], 0.95), TARGET_EVENT_S)
             before = measure_memory(page)
             with keep_sessions(page, sessions):
                 print(f"the server before: {before:.2f} GB")

@@ -1,9 +1,9 @@
-"""What the compact model is worth, measured on clips that the judging network never saw: tables and figures.
+"""Evaluate the compact model on held-out clips: tables and plots of docs/results.md.
 
-`python -m benchmarks.results MANIFEST RUN [--cache DIR] [--what dubbed,forged,picture,sound,longer]`. RUN is what
-`wayspeak train consistency MANIFEST --validate --out RUN` left: for each fold of the corpora, networks that never saw
-it. Writes results.json, and from it results.md and figures/*.png; `--what ''` writes anew what is measured already.
-What was seen of the clips is kept in the cache, as by `wayspeak evaluate` and `wayspeak robustness`.
+`python -m benchmarks.results MANIFEST RUN [--cache DIR] [--what dubbed,forged,picture,sound,longer]`. RUN is the output
+of `wayspeak train consistency MANIFEST --validate --out RUN`: networks for each held-out fold of the corpora. Writes
+results.json, and from it results.md and figures/*.png; `--what ''` only rewrites the page. Features are cached as by
+`wayspeak evaluate` and `wayspeak robustness`.
 """
 
 import sys
@@ -16,8 +16,7 @@ import torch
 import typer
 from pydantic import TypeAdapter
 
-from benchmarks.results_page import draw_results, write_page
-from benchmarks.results_records import Measured, Subset
+from benchmarks.results_page import Measured, Subset, draw_results, write_page
 from benchmarks.standins import StandIns, choose_one_each, load_stand_ins
 from engine.datasets.manifest import Row, read_manifest
 from engine.errors import EngineError
@@ -39,15 +38,16 @@ from webapp.cli.robustness import read_steps
 from webapp.progress import show_counts
 
 PARTS = ("dubbed", "forged", "picture", "sound", "longer")
-LONG_S, FORGED_S, SHORT_S = 4.0, 3.0, 2.0  # clips held against swapped voices; against forged ones; beginnings of all
-WORSE_S, LONGER_S = 4.0, 8.0  # of clips that are made worse; the product says nothing of less than 4 s of speech
+LONG_S, FORGED_S, SHORT_S = 4.0, 3.0, 2.0  # least seconds of clips: swapped voices, forged clips, first seconds
+PERTURBED_S, LONGER_S = 4.0, 8.0  # of perturbed clips; less than 4 s of speech is not scored
+
 
 Adapter = TypeAdapter(Measured)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Hall:
-    """All that the parts need."""
+class Context:
+    """Inputs of all evaluations."""
 
     rows: Sequence[Row]
     stand_ins: StandIns
@@ -58,12 +58,12 @@ class Hall:
         return FeatureCache(self.cache, recipe)
 
     def measure(self, rows: Sequence[Row], min_seconds: float) -> list[MeasuredRow]:
-        """Score each row by the network that never saw its source; what cannot be scored is left out."""
+        """Score each row with the network of its held-out fold; rows that cannot be scored are skipped."""
         store, found = self.keep(self.extractor.recipe), []
         with show_counts() as on_row:
             for done, row in enumerate(rows, start=1):
-                told = self._measure(row, store, min_seconds)
-                found += [told] if told else []
+                measured = self._measure(row, store, min_seconds)
+                found += [measured] if measured else []
                 on_row("measure", done, len(rows))
         return found
 
@@ -73,21 +73,21 @@ class Hall:
         except EngineError as error:
             sys.stderr.write(f"{row.written}: {error.message}\n")
             return None
-        told = measure_features(row, seen, self.stand_ins.choose(row), min_seconds)
-        return None if isinstance(told, str) else told
+        measured = measure_features(row, seen, self.stand_ins.choose(row), min_seconds)
+        return None if isinstance(measured, str) else measured
 
 
 def main(
     manifest: Annotated[Path, typer.Argument(help="CSV of clips, real and forged.")],
     run: Annotated[Path, typer.Argument(help="The folder that `wayspeak train consistency --validate` wrote.")],
     cache: Annotated[
-        Path | None, typer.Option(help="What was seen is kept here.  [default: the data folder's]")
+        Path | None, typer.Option(help="Folder of the feature cache.  [default: in the data folder]")
     ] = None,
-    what: Annotated[str, typer.Option(help="What to measure anew.")] = ",".join(PARTS),
-    people: Annotated[int, typer.Option(help="Of so many, a clip each is made worse.")] = 16,
-    picture: Annotated[str, typer.Option(help="Levels at which the picture is made worse.")] = "1,2,3,4,5",
-    sound: Annotated[str, typer.Option(help="Levels at which the sound is made worse.")] = "1,2,3,4,5",
-    docs: Annotated[Path, typer.Option(help="Where results.json, results.md and figures/ go.")] = Path("docs"),
+    what: Annotated[str, typer.Option(help="Evaluations to run.")] = ",".join(PARTS),
+    people: Annotated[int, typer.Option(help="Number of people; one clip of each is perturbed.")] = 16,
+    picture: Annotated[str, typer.Option(help="Levels of picture perturbations.")] = "1,2,3,4,5",
+    sound: Annotated[str, typer.Option(help="Levels of sound perturbations.")] = "1,2,3,4,5",
+    docs: Annotated[Path, typer.Option(help="Folder for results.json, results.md and figures/.")] = Path("docs"),
 ) -> None:
     chosen = [part.strip() for part in what.split(",") if part.strip()]
     if not set(chosen) <= set(PARTS):
@@ -96,35 +96,37 @@ def main(
     kept = docs / "results.json"
     measured = Adapter.validate_json(kept.read_text("utf-8")) if kept.is_file() else Measured()
     if chosen:
-        hall = open_hall(manifest, run, cache)
-        measured = replace(measured, manifest_sha256=hash_file(manifest), recipe=hall.stand_ins.shipped.recipe)
+        context = open_context(manifest, run, cache)
+        measured = replace(measured, manifest_sha256=hash_file(manifest), recipe=context.stand_ins.shipped.recipe)
         for part in chosen:
             if part in ("picture", "sound"):
                 steps = read_steps(part, picture if part == "picture" else sound)
-                told: dict[str, Any] = {part: measure_worse(hall, WORSE_S, people, steps)}
-                measured = replace(measured, **told)
+                perturbed: dict[str, Any] = {part: measure_perturbed(context, PERTURBED_S, people, steps)}
+                measured = replace(measured, **perturbed)
             elif part == "longer":
-                measured = replace(measured, longer=measure_worse(hall, LONGER_S, people, read_steps("sound", sound)))
+                measured = replace(
+                    measured, longer=measure_perturbed(context, LONGER_S, people, read_steps("sound", sound))
+                )
             else:
-                measured = measure_dubbed(hall, measured) if part == "dubbed" else measure_forged(hall, measured)
+                measured = measure_dubbed(context, measured) if part == "dubbed" else measure_forged(context, measured)
             kept.write_bytes(Adapter.dump_json(measured, indent=1) + b"\n")
     write_page(measured, docs / "results.md")
     draw_results(measured, docs / "figures")
 
 
-def open_hall(manifest: Path, run: Path, cache: Path | None) -> Hall:
-    """Load everything, and leave out the clips that every network may have seen."""
+def open_context(manifest: Path, run: Path, cache: Path | None) -> Context:
+    """Load the networks and the clips that one of them has not been trained on."""
     settings = Settings.from_env()
     extractor, rows = FeatureExtractor.load(settings), read_manifest(manifest)
     stand_ins = load_stand_ins(rows, run, extractor)
-    usable = [row for row in choose_rows(rows)[0] if stand_ins.judges(row)]
-    return Hall(usable, stand_ins, extractor, cache or settings.data_dir / "cache")
+    usable = [row for row in choose_rows(rows)[0] if stand_ins.covers(row)]
+    return Context(usable, stand_ins, extractor, cache or settings.data_dir / "cache")
 
 
-def measure_dubbed(hall: Hall, measured: Measured) -> Measured:
-    """Hold real clips against themselves with swapped voices, in depth; find offsets that are planted into them."""
-    found = hall.measure(in_sync(hall.rows), LONG_S)
-    judged = hall.stand_ins.deal(found)
+def measure_dubbed(context: Context, measured: Measured) -> Measured:
+    """Evaluate real clips against swapped voices, in depth, and the detection of planted offsets."""
+    found = context.measure(in_sync(context.rows), LONG_S)
+    judged = context.stand_ins.group(found)
     return replace(
         measured,
         dubbed=evaluate_scored_rows(judged, False, EvaluationOptions(in_depth=True)),
@@ -133,48 +135,44 @@ def measure_dubbed(hall: Hall, measured: Measured) -> Measured:
     )
 
 
-def measure_forged(hall: Hall, measured: Measured) -> Measured:
-    """Hold real clips against forged ones: whole clips, and the first two seconds of all."""
-    rows = [row for row in hall.rows if not row.is_real] + in_sync(hall.rows)
-    found = hall.measure(rows, SHORT_S)
+def measure_forged(context: Context, measured: Measured) -> Measured:
+    """Evaluate real clips against forged ones: whole clips, and the first two seconds."""
+    rows = [row for row in context.rows if not row.is_real] + in_sync(context.rows)
+    found = context.measure(rows, SHORT_S)
     options = EvaluationOptions(seconds=(), trim_silence=True, in_depth=True, first_s=())
     long = [one for one in found if len(one.clip.mask) >= FORGED_S * 25]
     begun = [
         ScoredRows(one.engine, ConsistencyBenchmark(one.engine, one.rows, True, options).measure_prefixes(SHORT_S))
-        for one in hall.stand_ins.deal(found)
+        for one in context.stand_ins.group(found)
     ]
     return replace(
         measured,
-        forged=evaluate_scored_rows(hall.stand_ins.deal(long), True, options),
+        forged=evaluate_scored_rows(context.stand_ins.group(long), True, options),
         forged_short=evaluate_scored_rows(begun, True, replace(options, trim_silence=False, in_depth=False)),
         forged_of=count(long),
         forged_short_of=count(found),
     )
 
 
-def measure_worse(hall: Hall, seconds: float, people: int, steps: Sequence[Step]) -> RobustnessReport:
-    """Make the first seconds of one clip of each of so many people worse."""
-    rows = choose_one_each([one.row for one in hall.measure(in_sync(hall.rows), seconds)], people)
-    watch, options = PerturbedExtractor(hall.extractor, hall.keep, seconds), RobustnessOptions(tuple(steps), seconds)
+def measure_perturbed(context: Context, seconds: float, people: int, steps: Sequence[Step]) -> RobustnessReport:
+    """Evaluate perturbations of the first seconds of one clip per person."""
+    rows = choose_one_each([one.row for one in context.measure(in_sync(context.rows), seconds)], people)
+    perturbed = PerturbedExtractor(context.extractor, context.keep, seconds)
+    options = RobustnessOptions(tuple(steps), seconds)
     with show_counts() as on_step:
-        return measure_robustness(rows, hall.stand_ins.choose, watch, options, on_step)
+        return measure_robustness(rows, context.stand_ins.choose, perturbed, options, on_step)
 
 
 def in_sync(rows: Sequence[Row]) -> list[Row]:
-    """Keep real clips whose sound the manifest calls in sync."""
+    """Select real clips that the manifest labels as synchronised."""
     return [row for row in rows if row.is_real and row.audio_in_sync == "yes"]
 
 
 def count(found: Sequence[MeasuredRow]) -> Subset:
-    """Count clips and people, and name the real clips' sources."""
+    """Count real clips and people, and list their sources."""
     rows = [one.row for one in found]
     real = [row for row in rows if row.is_real]
-    return Subset(len(real), len({row.person for row in real}), name_sources(real))
-
-
-def name_sources(rows: Sequence[Row]) -> tuple[str, ...]:
-    """Give the sources of rows, each once."""
-    return tuple(sorted({row.source for row in rows}))
+    return Subset(len(real), len({row.person for row in real}), tuple(sorted({row.source for row in real})))
 
 
 if __name__ == "__main__":

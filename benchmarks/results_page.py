@@ -1,30 +1,57 @@
-"""The page of results, written from what was measured: weaknesses first, every figure with its 95 % interval."""
+"""Write docs/results.md from the results: limitations first, every figure with its 95 % interval."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 import jinja2
 import plotly.graph_objects as go
 
-from benchmarks.results_records import Measured
 from engine.evaluation.plots import plot_consistency, plot_robustness, write_pictures
-from engine.evaluation.results import Discrimination, MethodResult, Share, Trimmed
-from engine.evaluation.robustness import PerturbationResult
+from engine.evaluation.results import ConsistencyResults, Discrimination, MethodResult, OffsetResults, Share, Trimmed
+from engine.evaluation.robustness import PerturbationResult, RobustnessReport
 from webapp.cli.robustness import name_step
 
 TEMPLATES = Path(__file__).with_name("templates")
-FEW = 5  # clips of a method below which it comes after the others
+FEW = 5  # methods with fewer clips are listed last
 Named = TypeVar("Named")
 
 
+@dataclass(frozen=True, slots=True)
+class Subset:
+    """Real clips of one evaluation."""
+
+    n_clips: int = 0
+    n_people: int = 0
+    sources: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """All results; None or empty if not measured."""
+
+    manifest_sha256: str = ""
+    recipe: str = ""  # of the shipped network
+    dubbed: ConsistencyResults | None = None  # against swapped voices
+    dubbed_of: Subset = Subset()
+    offsets: OffsetResults | None = None  # planted
+    forged: ConsistencyResults | None = None  # against forged clips of 3 s or more
+    forged_of: Subset = Subset()
+    forged_short: ConsistencyResults | None = None  # the first 2 s of all
+    forged_short_of: Subset = Subset()
+    picture: RobustnessReport | None = None  # perturbed
+    sound: RobustnessReport | None = None
+    longer: RobustnessReport | None = None  # perturbed sound, in clips with enough speech to be scored
+
+
 def write_page(measured: Measured, path: Path) -> None:
-    """Write the page; sections that were not measured are missing in it."""
+    """Write the page, without sections that were not measured."""
     path.write_text(_load().get_template("results.md.j2").render(m=measured), encoding="utf-8")
 
 
 def draw_results(measured: Measured, folder: Path) -> None:
-    """Draw what the page shows."""
+    """Write the plots of the page as PNG."""
     folder.mkdir(parents=True, exist_ok=True)
     figures: dict[str, go.Figure] = {}
     if measured.dubbed:
@@ -40,7 +67,7 @@ def draw_results(measured: Measured, folder: Path) -> None:
 
 
 def _load() -> jinja2.Environment:
-    """Set up Jinja2 for Markdown: nothing is escaped, and a name that was not passed raises."""
+    """Set up Jinja2 for Markdown: no escaping, undefined names raise."""
     found = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         undefined=jinja2.StrictUndefined,
@@ -67,23 +94,23 @@ def _load() -> jinja2.Environment:
 
 
 def order_methods(methods: Mapping[str, MethodResult]) -> list[tuple[str, MethodResult]]:
-    """Sort methods by AUC, those of few clips last."""
+    """Sort methods by AUC, those with few clips last."""
     return sorted(methods.items(), key=lambda item: (item[1].n < FEW, item[1].auc or 0.0))
 
 
 def find_highest(outcomes: Sequence[PerturbationResult], field: str) -> PerturbationResult:
-    """Find the outcome with the highest share in this field."""
+    """Return the outcome with the highest share in this field."""
     return max(outcomes, key=lambda one: share.share if (share := getattr(one, field)) else 0.0)
 
 
 def measure_move(trimmed: Trimmed, plain: Mapping[str, MethodResult]) -> float:
-    """Measure by how much the AUC of any method moves when silence is cut away."""
+    """Return the largest change of AUC of a method when silence is trimmed."""
     pairs = [(one.auc, trimmed.per_method[name].auc) for name, one in plain.items() if name in trimmed.per_method]
     return max((abs(after - before) for before, after in pairs if before is not None and after is not None), default=0)
 
 
 def name_all(values: Mapping[str, Named], form: str) -> list[tuple[str, Named]]:
-    """Put each key into a form, such as `first {} s`."""
+    """Format each key, such as `first {} s`."""
     return [(form.format(key), value) for key, value in values.items()]
 
 
@@ -97,19 +124,19 @@ def name_done(one: PerturbationResult) -> str:
 
 
 def name_auc(one: Discrimination | MethodResult) -> str:
-    """Format an AUC with its interval, in short."""
+    """Format an AUC with its interval in two digits."""
     ci = f" ({one.ci[0]:.2f} to {one.ci[1]:.2f})" if one.ci else ""
     return f"{number(one.auc, 2)}{ci}"
 
 
 def name_interval(one: Discrimination | MethodResult) -> str:
-    """Format the interval of an AUC, and over what it was resampled where that is not people."""
+    """Format the interval of an AUC, with the resampling unit unless it is people."""
     over = "" if one.ci_over == "people" else " (over clips)"
     return "-" if one.ci is None else f"{one.ci[0]:.3f} to {one.ci[1]:.3f}{over}"
 
 
 def name_share(share: Share | None) -> str:
-    """Format a share of how many, with its interval."""
+    """Format a share with its count and interval."""
     if share is None:
         return "-"
     ci = f" ({share.ci[0]:.0%} to {share.ci[1]:.0%})" if share.ci else ""
@@ -117,5 +144,5 @@ def name_share(share: Share | None) -> str:
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """Format a figure, or a dash where there is none."""
+    """Format a number, or a dash for None."""
     return "-" if value is None else f"{value:.{digits}f}"

@@ -1,14 +1,13 @@
-"""What a second of 720p video with one face costs: this project beside what one would take instead, in one run.
+"""Cost of a second of 720p video with one face, compared with baseline methods in the same run.
 
-`python -m benchmarks.rivals [FILE]`; without a file it draws its own talking head. The rivals are rebuilt from public
+`python -m benchmarks.rivals [FILE]`; by default with a synthetic talking head. The baselines are rebuilt from public
 packages, which nothing else here needs:
 
     pip install --no-deps face-alignment==1.5.0 syncnet-python==0.2.3
 
-Their weights lie on servers of their authors. Networks of the same shape with random weights cost as much, so those
-are run: this measures cost, never how well they judge. Left out in their favour are the pictures they write to disk
-and read again, and their search among the boxes found, which would depend on the weights. They are run on `--frames`
-frames of the video; ours, the floor and the third on all.
+Their weights are on servers of their authors. Networks of the same architecture with random weights cost the same, so
+this measures cost, not accuracy. In their favour, images written to disk and the non-maximum suppression, which depends
+on the weights, are omitted. They run on `--frames` frames of the video; the other rows on all.
 """
 
 import importlib.util
@@ -24,7 +23,7 @@ import torch
 import typer
 from torch import nn
 
-from benchmarks.common import Spent, describe_machine, find_middle, measure, write_portrait
+from benchmarks.common import Spent, describe_machine, measure, median_range, write_portrait
 from engine.faces.landmarker import FaceNets
 from engine.media.clip import open_clip
 from engine.pipeline import Engine
@@ -32,16 +31,16 @@ from engine.settings import Settings
 from engine.types import FPS
 from engine.weights import registry
 
-TARGET_RATIO = 10.0  # times faster than whoever looks for faces on every frame
+TARGET_RATIO = 10.0  # times faster than face detection on every frame
 SYNCNET_SCALE = 0.25  # `facedet_scale` of syncnet-python
 SYNCNET_PX, FAN_PX = 224, 256
 Cost = Callable[[], Spent]
-"""Of one second of video."""
+"""Measures one second of video."""
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
-    """A way to look at a video."""
+class Method:
+    """Method of analysis with its cost."""
 
     name: str
     cost: Cost
@@ -49,7 +48,7 @@ class Way:
 
 
 def load_part(package: str, file: str) -> Any:
-    """Import one file of an installed package without what the package itself imports."""
+    """Import one file of an installed package without the imports of the package."""
     found = importlib.util.find_spec(package)
     if found is None or not found.submodule_search_locations:
         raise SystemExit(f"{package} is not installed; see: python -m pydoc benchmarks.rivals")
@@ -62,18 +61,18 @@ def load_part(package: str, file: str) -> Any:
 
 
 def run_net(net: nn.Module, *inputs: torch.Tensor) -> Spent:
-    """One pass."""
+    """Measure one forward pass."""
     with torch.inference_mode():
         return measure(lambda: net(*inputs))
 
 
-def spread(costs: list[Spent]) -> Spent:
-    """Mean of several."""
+def mean(costs: list[Spent]) -> Spent:
+    """Return the mean of several costs."""
     return sum(costs[1:], costs[0]) / len(costs)
 
 
 def to_tensor(image: np.ndarray) -> torch.Tensor:
-    """(1, 3, H, W) float32."""
+    """Return (1, 3, H, W) float32."""
     return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))[None]).float()
 
 
@@ -91,7 +90,7 @@ class SyncNetShape:
         sound = torch.zeros(len(self._images), 1, 13, 20)
         with torch.inference_mode():
             towers = measure(lambda: (self._sync.forward_lip(lips), self._sync.forward_aud(sound)))
-        return self._decode() + (spread(found) + towers / len(self._images)) * FPS
+        return self._decode() + (mean(found) + towers / len(self._images)) * FPS
 
     def _shrink(self, image: np.ndarray) -> np.ndarray:
         return cv2.resize(image, (0, 0), fx=SYNCNET_SCALE, fy=SYNCNET_SCALE)
@@ -109,20 +108,20 @@ class AlignmentShape:
         found = run_net(self._finder, to_tensor(self._images[0]))
         crops = [to_tensor(cv2.resize(image, (FAN_PX, FAN_PX))) / 255 for image in self._images]
         points = [run_net(self._points, crop) + run_net(self._points, crop.flip(3)) for crop in crops]
-        return self._decode() + (found + spread(points)) * FPS
+        return self._decode() + (found + mean(points)) * FPS
 
 
 class OwnEveryFrame:
-    """Our own detector, landmarks and blendshapes, looking anew on every frame, one step after the other."""
+    """Our detector, landmarks and blendshapes on every frame, sequentially."""
 
     def __init__(self, path: Path, duration_s: float):
         self._path, self._duration_s = path, duration_s
         self._nets = FaceNets.load(registry.face_landmarker(Settings.from_env().data_dir))
 
     def __call__(self) -> Spent:
-        return measure(self._look) / self._duration_s
+        return measure(self._detect) / self._duration_s
 
-    def _look(self) -> None:
+    def _detect(self) -> None:
         for frame in open_clip(self._path).read_frames():
             for face in self._nets.find_faces(frame.image)[:1]:
                 mesh = self._nets.place_landmarks(frame.image, face.region())
@@ -130,15 +129,15 @@ class OwnEveryFrame:
 
 
 def decode_plainly(path: Path) -> None:
-    """Nothing but OpenCV's decoder."""
+    """Decode with OpenCV."""
     capture = cv2.VideoCapture(str(path))
     while capture.read()[0]:
         pass
     capture.release()
 
 
-def list_ways(path: Path, n_frames: int) -> list[Way]:
-    """Everything that is compared; ours first."""
+def list_methods(path: Path, n_frames: int) -> list[Method]:
+    """List the compared methods, ours first."""
     clip = open_clip(path)
     images = [frame.image for frame in clip.read_frames()][:: max(1, clip.n_frames // n_frames)][:n_frames]
     engine = Engine.load(Settings.from_env())
@@ -147,53 +146,53 @@ def list_ways(path: Path, n_frames: int) -> list[Way]:
         return measure(lambda: decode_plainly(path)) / clip.duration_s
 
     return [
-        Way("wayspeak, end to end", lambda: measure(lambda: engine.analyse(path)) / clip.duration_s),
-        Way("OpenCV, decoding alone (the floor)", decode),
-        Way("our own detector on every frame", OwnEveryFrame(path, clip.duration_s)),
-        Way("as syncnet-python: S3FD at 1/4, SyncNet", SyncNetShape(images, decode), True),
-        Way("as SpeechForensics: S3FD, FAN", AlignmentShape(images, decode), True),
+        Method("wayspeak, end to end", lambda: measure(lambda: engine.analyse(path)) / clip.duration_s),
+        Method("OpenCV, decoding alone (the floor)", decode),
+        Method("our own detector on every frame", OwnEveryFrame(path, clip.duration_s)),
+        Method("as syncnet-python: S3FD at 1/4, SyncNet", SyncNetShape(images, decode), True),
+        Method("as SpeechForensics: S3FD, FAN", AlignmentShape(images, decode), True),
     ]
 
 
-def compare_ways(ways: list[Way], rounds: int) -> dict[str, list[Spent]]:
-    """Each in turn, and all of that several times, since others may use the machine."""
-    for way in ways[:1]:
-        way.cost()  # warm
-    taken: dict[str, list[Spent]] = {way.name: [] for way in ways}
+def compare_methods(methods: list[Method], rounds: int) -> dict[str, list[Spent]]:
+    """Measure all methods in turn, several times, since the machine may have other load."""
+    for method in methods[:1]:
+        method.cost()  # warm
+    taken: dict[str, list[Spent]] = {method.name: [] for method in methods}
     for _ in range(rounds):
-        for way in ways:
-            taken[way.name].append(way.cost())
+        for method in methods:
+            taken[method.name].append(method.cost())
     return taken
 
 
-def print_ways(ways: list[Way], taken: dict[str, list[Spent]]) -> None:
-    """A row each; the ratio is of processor time within one round."""
-    ours = taken[ways[0].name]
+def print_methods(methods: list[Method], taken: dict[str, list[Spent]]) -> None:
+    """Print one row per method; ratios are of CPU time within one round."""
+    ours = taken[methods[0].name]
     print("| per second of 720p video, one face | wall s | processor s | times ours, by processor (least to most) |")
     print("| --- | --- | --- | --- |")
-    for way in ways:
-        own = taken[way.name]
-        wall, cpu = (find_middle([getattr(one, name) for one in own])[0] for name in ("wall_s", "cpu_s"))
-        middle, low, high = find_middle([one.cpu_s / us.cpu_s for one, us in zip(own, ours, strict=True)])
-        told = f"{middle:.2f} ({low:.2f} to {high:.2f})" if middle < 10 else f"{middle:.0f} ({low:.0f} to {high:.0f})"
-        met = "" if not way.is_rival else ", met" if middle >= TARGET_RATIO else f", aim {TARGET_RATIO:.0f}: MISSED"
-        print(f"| {way.name} | {wall:.3f} | {cpu:.3f} | {told}{met} |")
+    for method in methods:
+        own = taken[method.name]
+        wall, cpu = (median_range([getattr(one, name) for one in own])[0] for name in ("wall_s", "cpu_s"))
+        middle, low, high = median_range([one.cpu_s / us.cpu_s for one, us in zip(own, ours, strict=True)])
+        ratio = f"{middle:.2f} ({low:.2f} to {high:.2f})" if middle < 10 else f"{middle:.0f} ({low:.0f} to {high:.0f})"
+        met = "" if not method.is_rival else ", met" if middle >= TARGET_RATIO else f", aim {TARGET_RATIO:.0f}: MISSED"
+        print(f"| {method.name} | {wall:.3f} | {cpu:.3f} | {ratio}{met} |")
 
 
 def main(
-    file: Annotated[Path | None, typer.Argument(help="A video; by default one is drawn.")] = None,
-    seconds: Annotated[float, typer.Option(help="Length of the drawn video.")] = 10.0,
-    frames: Annotated[int, typer.Option(min=1, help="Of the video, for the heavy networks.")] = 4,
-    rounds: Annotated[int, typer.Option(min=1, help="How often each is measured.")] = 3,
+    file: Annotated[Path | None, typer.Argument(help="Video; by default a synthetic one.")] = None,
+    seconds: Annotated[float, typer.Option(help="Length of the synthetic video.")] = 10.0,
+    frames: Annotated[int, typer.Option(min=1, help="Frames of the video for the baselines.")] = 4,
+    rounds: Annotated[int, typer.Option(min=1, help="Repetitions of each measurement.")] = 3,
 ) -> None:
-    """Compare."""
+    """Compare the methods."""
     print(describe_machine(), flush=True)
     with tempfile.TemporaryDirectory() as folder:
         if file is None:
             file = Path(folder) / "portrait.mp4"
             write_portrait(file, seconds)
-        ways = list_ways(file, frames)
-        print_ways(ways, compare_ways(ways, rounds))
+        methods = list_methods(file, frames)
+        print_methods(methods, compare_methods(methods, rounds))
     print(describe_machine())
 
 

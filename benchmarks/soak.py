@@ -1,8 +1,8 @@
-"""Workers under load for minutes: good and hostile files, a queue that is always full, workers that are killed.
+"""Load test of workers: good and hostile files, a full queue, killed workers.
 
-`make soak`, or `python -m benchmarks.soak [--minutes 10] [--workers 2] [--kill-s 45] [--seed 0]`. Real workers, files,
-a data folder of its own. At the end every job that was taken in must have ended once, with the result that it first
-ended with, and memory must not have grown; else the exit code is 1.
+`make soak`, or `python -m benchmarks.soak [--minutes 10] [--workers 2] [--kill-s 45] [--seed 0]`. Uses real workers and
+files in a temporary data folder. At the end every accepted job must have ended exactly once, with an unchanged result,
+and memory must not have grown; else the exit code is 1.
 """
 
 import hashlib
@@ -32,10 +32,10 @@ from webapp.jobs.store import JobStore
 from webapp.jobs.supervisor import Supervisor
 
 OWNER = "soak"
-LOOK_S = 0.5
-DRAIN_S = 300.0  # for what waits at the end
+POLL_S = 0.5
+DRAIN_S = 300.0  # for the remaining jobs at the end
 MAX_GROWTH = 1.15  # of memory, from the second third to the last
-EXPECTED = {  # how a job of each kind may end; two workers killed over one file set it aside
+EXPECTED = {  # allowed final states by kind; a file that kills two workers is quarantined
     "good": {JobState.DONE, JobState.SET_ASIDE},
     "talk": {JobState.DONE, JobState.SET_ASIDE},
     "playlist": {JobState.FAILED, JobState.SET_ASIDE},
@@ -46,17 +46,18 @@ EXPECTED = {  # how a job of each kind may end; two workers killed over one file
 
 @dataclass(slots=True)
 class Ledger:
-    """What was handed in, and how each job was first seen to end."""
+    """Submitted jobs, and the first final state of each."""
 
-    kinds: dict[str, str] = field(default_factory=dict)  # job: kind of its file
-    ends: dict[str, tuple[JobState, datetime | None, str]] = field(default_factory=dict)  # with the result's hash
+    kinds: dict[str, str] = field(default_factory=dict)  # kind of file by job
+    # state, time and hash of the result by job
+    ends: dict[str, tuple[JobState, datetime | None, str]] = field(default_factory=dict)
     n_refused: int = 0  # by the full queue
     n_killed: int = 0
-    memory_bytes: list[int] = field(default_factory=list)  # of everything together, over time
+    memory_bytes: list[int] = field(default_factory=list)  # of all processes, over time
 
 
 def write_files(folder: Path, rng: np.random.Generator) -> Iterator[tuple[str, Path]]:
-    """Files without end, most of them hostile."""
+    """Yield files endlessly, most of them hostile."""
     good = write_clip(folder / "good.mp4", Film(duration_s=2.0, size_px=(320, 240)))
     talk = folder / "talk.mp4"
     write_portrait(talk, 3.0)
@@ -75,7 +76,7 @@ def write_files(folder: Path, rng: np.random.Generator) -> Iterator[tuple[str, P
 
 
 def fill(store: JobStore, files: Iterator[tuple[str, Path]], ledger: Ledger) -> None:
-    """Hand in until the queue is full."""
+    """Submit jobs until the queue is full."""
     while True:
         kind, path = next(files)
         try:
@@ -89,13 +90,13 @@ def fill(store: JobStore, files: Iterator[tuple[str, Path]], ledger: Ledger) -> 
 
 
 def read_end(store: JobStore, job: Job) -> tuple[JobState, datetime | None, str]:
-    """How a job has ended, with the hash of its result."""
+    """Return the final state, time and hash of the result of a job."""
     result = store.folder(job.id) / "result.json"
     return job.state, job.finished_at, hashlib.sha256(result.read_bytes()).hexdigest() if result.exists() else ""
 
 
 def note_ends(store: JobStore, ledger: Ledger) -> None:
-    """Remember how jobs were first seen to end."""
+    """Record the first final state of each job."""
     for job_id in set(ledger.kinds) - set(ledger.ends):
         job = store.get(job_id)
         if not job.state.is_open:
@@ -103,18 +104,18 @@ def note_ends(store: JobStore, ledger: Ledger) -> None:
 
 
 def measure_memory() -> int:
-    """Resident bytes of this process and all below it."""
+    """Return the resident bytes of this process and its descendants."""
     total = 0
     for process in (psutil.Process(), *psutil.Process().children(recursive=True)):
         try:
             total += process.memory_info().rss
-        except psutil.Error:  # gone meanwhile
+        except psutil.Error:  # has ended
             continue
     return total
 
 
 def run(store: JobStore, minutes: float, workers: int, kill_s: float, ledger: Ledger, folder: Path, seed: int) -> None:
-    """Keep the queue full and the workers in danger, then let what is left come to its end."""
+    """Keep the queue full and kill workers, then wait for the remaining jobs."""
     rng = np.random.default_rng(seed)
     files, began = write_files(folder, rng), time.monotonic()
     next_kill = began + kill_s
@@ -127,22 +128,22 @@ def run(store: JobStore, minutes: float, workers: int, kill_s: float, ledger: Le
                 next_kill = time.monotonic() + kill_s
                 psutil.Process(int(rng.choice(supervisor.pids))).kill()
                 ledger.n_killed += 1
-            time.sleep(LOOK_S)
+            time.sleep(POLL_S)
         end = time.monotonic() + DRAIN_S
         while len(ledger.ends) < len(ledger.kinds) and time.monotonic() < end:
             note_ends(store, ledger)
-            time.sleep(LOOK_S)
+            time.sleep(POLL_S)
 
 
-def sum_up(store: JobStore, ledger: Ledger, minutes: float) -> list[str]:
-    """Print the figures; what is wrong."""
+def summarise(store: JobStore, ledger: Ledger, minutes: float) -> list[str]:
+    """Print the results; return the failures."""
     wrong = []
     lost = [job_id for job_id in ledger.kinds if job_id not in ledger.ends]
     changed = [job_id for job_id, end in ledger.ends.items() if read_end(store, store.get(job_id)) != end]
     odd = Counter(
         f"{ledger.kinds[one]} {end[0]}" for one, end in ledger.ends.items() if end[0] not in EXPECTED[ledger.kinds[one]]
     )
-    third = max(1, len(ledger.memory_bytes) // 3)  # the first one goes by while workers load their networks
+    third = max(1, len(ledger.memory_bytes) // 3)  # skip the first third, when workers load their networks
     first, last = (
         float(np.median(part)) for part in (ledger.memory_bytes[third : 2 * third], ledger.memory_bytes[-third:])
     )
@@ -150,18 +151,18 @@ def sum_up(store: JobStore, ledger: Ledger, minutes: float) -> list[str]:
     print(f"the queue was full {ledger.n_refused} times")
     for text, count in sorted(Counter(f"{ledger.kinds[one]}: {end[0]}" for one, end in ledger.ends.items()).items()):
         print(f"{count:7d}  {text}")
-    print(f"lost {len(lost)}, ended twice {len(changed)}, ended otherwise than they may {dict(odd)}")
+    print(f"lost {len(lost)}, ended twice {len(changed)}, ended in a wrong state {dict(odd)}")
     print(f"memory of all processes: {first / 2**30:.2f} GB in the second third, {last / 2**30:.2f} GB in the last")
     wrong += [f"{len(lost)} jobs lost"] * bool(lost) + [f"{len(changed)} ended twice"] * bool(changed)
-    wrong += ["jobs ended otherwise than they may"] * bool(odd)
+    wrong += ["jobs ended in a wrong state"] * bool(odd)
     return wrong + ["memory grew"] * (last > MAX_GROWTH * first)
 
 
 def main(
-    minutes: Annotated[float, typer.Option(help="For how long files are handed in.")] = 10.0,
-    workers: Annotated[int, typer.Option(help="At work beside each other.")] = 2,
+    minutes: Annotated[float, typer.Option(help="Duration of the submissions.")] = 10.0,
+    workers: Annotated[int, typer.Option(help="Concurrent workers.")] = 2,
     kill_s: Annotated[float, typer.Option(help="Seconds between killed workers.")] = 45.0,
-    seed: Annotated[int, typer.Option(help="Of the files and of who is killed.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed of files and kills.")] = 0,
 ) -> None:
     with tempfile.TemporaryDirectory(prefix="wayspeak-soak-") as place:
         folder = Path(place)
@@ -170,7 +171,7 @@ def main(
         store, ledger = JobStore.open(replace(Settings.from_env(), queue=limits)), Ledger()
         (folder / "files").mkdir()
         run(store, minutes, workers, kill_s, ledger, folder / "files", seed)
-        wrong = sum_up(store, ledger, minutes)
+        wrong = summarise(store, ledger, minutes)
         store.close()
     sys.exit("; ".join(wrong) or 0)
 

@@ -1,10 +1,13 @@
-"""How long a second of video takes, step by step, and how much memory ten minutes need.
+"""Cost of an analysis, step by step (`steps`), and against length, size and number of faces (`scaling`).
 
-`python -m benchmarks.speed [FILE]`; without a file it draws its own 720p talking head. The aim is at most 0.25 s a
-second on two cores and 1 GB for ten minutes. Looks for new faces and blendshapes are done by other threads while a face
-is followed, so the steps add up to more than the whole.
+`python -m benchmarks.speed steps [FILE]` and `python -m benchmarks.speed scaling [--only length|size|faces]`; synthetic
+talking heads by default. Targets on two cores: at most 0.25 s per second of 720p video with one face, and 1 GB for ten
+minutes. Other threads detect new faces and compute blendshapes while a face is tracked, so the steps add up to more
+than the total. Each row of `scaling` runs in a separate process, so that its peak memory is its own. On a machine with
+a GPU, the networks for faces and voice run on the CPU.
 """
 
+import json
 import resource
 import subprocess
 import sys
@@ -12,13 +15,22 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from benchmarks.common import describe_machine, loop_file, write_portrait
+from benchmarks.common import (
+    Spent,
+    compare,
+    describe_machine,
+    loop_file,
+    measure,
+    median_range,
+    stopwatch,
+    write_portrait,
+)
 from engine.consistency.offsets import measure_consistency
 from engine.features.extractor import FeatureExtractor
 from engine.features.records import extract_audio
@@ -27,10 +39,16 @@ from engine.pipeline import Engine
 from engine.settings import Settings
 
 TARGET_S, TARGET_GB = 0.25, 1.0
+LENGTHS_S = (10.0, 60.0, 300.0)
+HEIGHTS_PX = (360, 480, 720, 1080)
+FACES = (1, 2, 3, 4)
+SHORT_S = 10.0  # length of videos of varying size or faces
+
+app = typer.Typer(add_completion=False, no_args_is_help=True)
 
 
 class TimedNets:
-    """The face nets with a stopwatch at each call."""
+    """Face networks that record the time of each call."""
 
     def __init__(self, nets: Any, spent_s: Counter[str], calls: Counter[str]):
         self._nets, self._spent_s, self._calls = nets, spent_s, calls
@@ -39,7 +57,7 @@ class TimedNets:
         method = getattr(self._nets, name)
 
         def timed(*arguments: Any) -> Any:
-            began, began_cpu = time.perf_counter(), time.thread_time()  # each net runs in the thread that asks
+            began, began_cpu = time.perf_counter(), time.thread_time()  # each network runs in the calling thread
             result = method(*arguments)
             self._spent_s[name] += time.perf_counter() - began  # type: ignore[assignment]
             self._spent_s[f"cpu {name}"] += time.thread_time() - began_cpu  # type: ignore[assignment]
@@ -49,20 +67,8 @@ class TimedNets:
         return timed
 
 
-@contextmanager
-def stopwatch(spent_s: Counter[str], name: str) -> Iterator[None]:
-    """Add wall-clock seconds under the name, and under `cpu NAME` the processor's, which a busy machine changes little.
-
-    The processor's are those of all threads of this process, so without the decoders.
-    """
-    began, began_cpu = time.perf_counter(), time.process_time()
-    yield
-    spent_s[name] += time.perf_counter() - began  # type: ignore[assignment]
-    spent_s[f"cpu {name}"] += time.process_time() - began_cpu  # type: ignore[assignment]
-
-
 def measure_steps(engine: Engine, path: Path) -> tuple[float, Counter[str], Counter[str]]:
-    """Seconds of video, seconds spent on each step, calls of each net."""
+    """Return seconds of video, seconds per step, and calls per network."""
     spent_s: Counter[str] = Counter()
     calls: Counter[str] = Counter()
     known = engine.extractor
@@ -75,7 +81,7 @@ def measure_steps(engine: Engine, path: Path) -> tuple[float, Counter[str], Coun
         extract_audio(clip, known.voice)
     timed = FeatureExtractor(TimedNets(known.faces, spent_s, calls), known.voice, "timed", limits=known.limits)  # type: ignore[arg-type]
     seen = timed.extract(path)
-    spent_s["faces, decoding beside"] = seen.timings_s["faces"]  # type: ignore[assignment]
+    spent_s["faces, with parallel decoding"] = seen.timings_s["faces"]  # type: ignore[assignment]
     spent_s["lips"] = seen.timings_s["lips"]  # type: ignore[assignment]
     for track in seen.tracks:
         with stopwatch(spent_s, "encode"):
@@ -96,49 +102,129 @@ def print_steps(duration_s: float, spent_s: Counter[str], calls: Counter[str]) -
         print(f"{names.get(name, name):36}{spent_s[name] / duration_s:17.4f}{cpu}{each}".rstrip())
 
 
-def measure_memory(path: Path) -> float:
-    """Peak gigabytes of a fresh process that analyses the file."""
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.speed", str(path), "--child"], capture_output=True, text=True
-    )
+@dataclass(frozen=True, slots=True)
+class Case:
+    """Synthetic video."""
+
+    name: str
+    seconds: float = SHORT_S
+    height_px: int = 720
+    n_faces: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Cost per second of video."""
+
+    analysis: Spent
+    decoding: Spent
+    peak_gb: float
+    n_tracks: int
+
+
+def list_cases(only: str) -> Iterator[Case]:
+    """Yield the cases in table order."""
+    if only in ("", "length"):
+        for seconds in LENGTHS_S:
+            yield Case(f"{seconds:.0f} s", seconds=seconds)
+    if only in ("", "size"):
+        for height in HEIGHTS_PX:
+            yield Case(f"{height}p", height_px=height)
+    if only in ("", "faces"):
+        for count in FACES:
+            yield Case(f"{count} face{'s' * (count > 1)}", n_faces=count)
+
+
+def draw(case: Case, folder: Path) -> Path:
+    """Write the video of a case; long ones repeat ten seconds."""
+    short = folder / f"{case.height_px}-{case.n_faces}.mp4"
+    if not short.exists():
+        write_portrait(short, SHORT_S, case.height_px, case.n_faces)
+    if case.seconds == SHORT_S:
+        return short
+    long = folder / f"{case.seconds:.0f}.mp4"
+    loop_file(short, long, case.seconds)
+    return long
+
+
+def measure_file(path: Path) -> Row:
+    """Measure decoding alone, then one analysis, in this process."""
+    engine = Engine.load(Settings.from_env())
+    clip = open_clip(path)
+    decoding = measure(lambda: sum(1 for _ in clip.read_frames())) / clip.duration_s
+    found = []
+    analysis = measure(lambda: found.append(engine.analyse(path))) / clip.duration_s
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return Row(analysis, decoding, peak / (2**20 if sys.platform != "darwin" else 2**30), len(found[0].tracks))
+
+
+def measure_in_process(path: Path) -> Row:
+    """Run `measure_file` in a new process."""
+    command = [sys.executable, "-m", "benchmarks.speed", "child", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"the child process failed: {done.stderr.strip().splitlines()[-1:]}")
-    return float(done.stdout.split()[-1])
+    row = json.loads(done.stdout.splitlines()[-1])
+    return Row(Spent(**row["analysis"]), Spent(**row["decoding"]), row["peak_gb"], row["n_tracks"])
 
 
-def run_as_child(path: Path) -> None:
-    """Analyse the file, print the peak of this process."""
-    Engine.load(Settings.from_env()).analyse(path)
-    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(kilobytes / 2**20 if sys.platform != "darwin" else kilobytes / 2**30)
+def print_case(case: Case, rows: list[Row]) -> None:
+    """Print medians over the rounds, with minimum and maximum of the wall clock."""
+    wall, low, high = median_range([row.analysis.wall_s for row in rows])
+    cpu = median_range([row.analysis.cpu_s for row in rows])[0]
+    decoding, decoding_cpu = (
+        median_range([getattr(row.decoding, name) for row in rows])[0] for name in Spent.__slots__
+    )
+    peak = max(row.peak_gb for row in rows)
+    print(
+        f"| {case.name} | {wall:.3f} ({low:.3f} to {high:.3f}) | {cpu:.3f} | {decoding:.3f} | {decoding_cpu:.3f} "
+        f"| {peak:.2f} | {rows[0].n_tracks} |",
+        flush=True,
+    )
 
 
-def main(
-    file: Annotated[Path | None, typer.Argument(help="A video; by default one is drawn.")] = None,
-    seconds: Annotated[float, typer.Option(help="Length of the drawn video.")] = 20.0,
-    minutes: Annotated[float, typer.Option(help="Length of the video whose memory is measured; 0: none.")] = 10.0,
-    child: Annotated[bool, typer.Option("--child", hidden=True)] = False,
+@app.command()
+def steps(
+    file: Annotated[Path | None, typer.Argument(help="Video; by default a synthetic one.")] = None,
+    seconds: Annotated[float, typer.Option(help="Length of the synthetic video.")] = 20.0,
+    minutes: Annotated[float, typer.Option(help="Length of the video for peak memory; 0: skip.")] = 10.0,
 ) -> None:
-    if child and file is not None:
-        return run_as_child(file)
+    """Measure each step of an analysis, and the peak memory of a long video."""
     print(describe_machine())
     with tempfile.TemporaryDirectory() as folder:
         if file is None:
             file = Path(folder) / "portrait.mp4"
             write_portrait(file, seconds)
-        engine = Engine.load(Settings.from_env())
-        duration_s, spent_s, calls = measure_steps(engine, file)
+        duration_s, spent_s, calls = measure_steps(Engine.load(Settings.from_env()), file)
         print_steps(duration_s, spent_s, calls)
         compare("end to end, s a second", spent_s["total, end to end"] / duration_s, TARGET_S)
         if minutes:
             long = Path(folder) / "long.mp4"
             loop_file(file, long, 60 * minutes)
-            compare(f"peak memory of {minutes:g} minutes, GB", measure_memory(long), TARGET_GB)
+            compare(f"peak memory of {minutes:g} minutes, GB", measure_in_process(long).peak_gb, TARGET_GB)
 
 
-def compare(what: str, value: float, target: float) -> None:
-    print(f"{what}: {value:.3f}, target {target}: {'met' if value <= target else 'MISSED'}")
+@app.command()
+def scaling(
+    only: Annotated[str, typer.Option(help="length, size or faces; default: all.")] = "",
+    rounds: Annotated[int, typer.Option(min=1, help="Repetitions of each measurement.")] = 1,
+) -> None:
+    """Measure against length, size and number of faces."""
+    print(f"{describe_machine()}; target for 720p with one face: {TARGET_S} s a second")
+    print("| video | wall s per s (least to most) | processor s per s | decoding | its processor | peak GB | faces |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    with tempfile.TemporaryDirectory() as folder:
+        for case in list_cases(only):
+            path = draw(case, Path(folder))
+            print_case(case, [measure_in_process(path) for _ in range(rounds)])
+    print(describe_machine())
+
+
+@app.command(hidden=True)
+def child(path: Path) -> None:
+    """Measure one file in this process; print JSON."""
+    print(json.dumps(asdict(measure_file(path))))
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    app()

@@ -1,4 +1,4 @@
-"""The page of results says what was measured, weaknesses first, and no network judges what it was taught."""
+"""Results page: content and order; held-out networks never score their training data."""
 
 import json
 from dataclasses import replace
@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from benchmarks.results import Adapter
-from benchmarks.results_page import write_page
-from benchmarks.results_records import Measured, Subset
+from benchmarks.results_page import Measured, Subset, write_page
 from benchmarks.standins import StandIns, choose_one_each, load_stand_ins
 from engine.datasets.manifest import Row
 from engine.errors import EngineError
@@ -138,9 +137,9 @@ def test_each_clip_is_judged_by_the_network_that_never_saw_its_source(stand_ins:
     lab, hall, _, studio, *forged = make_rows()
     assert set(stand_ins.engines) == {1, 2}
     assert stand_ins.choose(lab) is stand_ins.engines[1] and stand_ins.choose(hall) is stand_ins.engines[2]
-    assert stand_ins.judges(lab) and not stand_ins.judges(studio)  # of its fold there is no network
+    assert stand_ins.covers(lab) and not stand_ins.covers(studio)  # of its fold there is no network
     assert {id(stand_ins.choose(row)) for row in forged} == {id(engine) for engine in stand_ins.engines.values()}
-    assert all(stand_ins.judges(row) for row in forged)
+    assert all(stand_ins.covers(row) for row in forged)
     judging = stand_ins.engines[1]
     assert judging.recipe == stand_ins.shipped.recipe and judging.calibration is stand_ins.shipped.calibration
 

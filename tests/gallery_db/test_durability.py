@@ -10,7 +10,7 @@ from tests.gallery_db.crowds import enrol_crowd, list_seeds, run_script
 from tests.gallery_db.planted import REASON, draw_person, embed, enrol_people
 
 PROCESSES = 8
-ENROLMENTS = 40  # of each process; `benchmarks/gallery_crowd.py` has each do 1,000
+ENROLMENTS = 40  # of each process; 1,000 in `python -m benchmarks.gallery crowd`
 
 KILLED = """
 import os, shutil, signal, sys
