@@ -22,7 +22,7 @@ def test_an_untouched_canary_has_no_hits(canary: Canary) -> None:
     assert canary.hits() == [] and canary.hits() == []
 
 
-def test_hits_are_complete_in_order_and_told_once(canary: Canary) -> None:
+def test_hits_are_complete_in_order_and_reported_once(canary: Canary) -> None:
     ports = []
     for _ in range(200):  # each is read at once after it was made: none may come too late
         with socket.create_connection(("127.0.0.1", canary.port)) as one:

@@ -45,12 +45,12 @@ def read_compose(file: str = "compose.yaml") -> dict[str, Any]:
 SERVICES = read_services("compose.yaml")
 
 
-def test_linter_of_dockerfiles_has_nothing_to_say() -> None:
+def test_dockerfile_linter_reports_nothing() -> None:
     done = lint("hadolint", "--strict-labels", "Dockerfile")
     assert (done.returncode, done.stdout) == (0, ""), done.stdout
 
 
-def test_linter_of_dockerfiles_would_say_it(tmp_path: Path) -> None:
+def test_dockerfile_linter_detects_a_fault(tmp_path: Path) -> None:
     bad = tmp_path / "Dockerfile"
     bad.write_text("FROM debian\nRUN cd /x && apt-get install curl\n")
     assert "DL3006" in lint("hadolint", bad).stdout
@@ -89,7 +89,7 @@ def test_both_images_are_the_same_but_for_their_packages() -> None:
         assert f"-c constraints/{flavour}.txt" in packages.list_words("RUN")[0]
 
 
-def test_image_runs_as_nobody_in_particular_and_keeps_what_it_writes_in_volumes() -> None:
+def test_image_runs_as_any_user_and_writes_only_to_volumes() -> None:
     stage = read_stages()["runtime"]
     names = [name for name, _ in stage.steps]
     assert stage.list_words("USER") == ["10001:10001"] and names.index("USER") > names.index("RUN")
@@ -169,7 +169,7 @@ def test_worker_has_the_memory_that_its_decoders_and_downloads_may_take() -> Non
     assert int(SERVICES["worker"]["mem_limit"].rstrip("g")) * 2**30 >= wanted
 
 
-def test_who_comes_in_is_known_by_the_gateways_word_and_published_is_this_machine_alone() -> None:
+def test_user_comes_from_gateway_header_and_port_is_published_on_loopback() -> None:
     told = SERVICES["web"]["environment"]
     assert told["WAYSPEAK_LOCAL_ONLY"] == "1" and told["FORWARDED_ALLOW_IPS"] == "*"
     assert "WAYSPEAK_LOCAL_ONLY" not in (ROOT / "Dockerfile").read_text("utf-8").replace("-e WAYSPEAK_LOCAL_ONLY=1", "")

@@ -13,7 +13,7 @@ def test_a_reserved_port_refuses_until_its_server_listens_on_it() -> None:
             assert client.getpeername()[1] == port
 
 
-def test_a_reserved_port_is_assigned_to_nobody_else() -> None:
+def test_reserved_port_is_not_assigned_again() -> None:
     with reserve_port() as one, reserve_port() as other:
         assert one != other
         others = [socket.create_server(("127.0.0.1", 0)) for _ in range(500)]

@@ -135,7 +135,7 @@ def test_webapp_rows_list_only_rows_above_them() -> None:
     assert back == {("migrations", "database")}  # both ways: the environment needs the tables' metadata
 
 
-def test_modules_form_no_circle() -> None:
+def test_imports_have_no_cycle() -> None:
     paths = {module: path for package in PACKAGES for module, path in list_modules(package).items()}
     direct = {module: {name for name, is_direct in list_imports(path) if is_direct} for module, path in paths.items()}
     assert list_cycle({module: (names & set(paths)) - {module} for module, names in direct.items()}) == []

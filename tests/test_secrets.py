@@ -107,7 +107,7 @@ def examine_link(store: JobStore, site: Site, path: str) -> Job:
 
 
 @pytest.mark.parametrize(("kind", "state"), [("a plain file", JobState.DONE), ("a missing page", JobState.FAILED)])
-def test_a_job_leaves_the_token_of_its_link_nowhere_but_in_its_row(
+def test_token_of_job_link_is_stored_only_in_its_row(
     store: JobStore,
     site: Site,
     film: bytes,

@@ -85,7 +85,7 @@ def test_no_path_of_the_product_unpickles() -> None:
         "pandas.read_pickle(path)",
     ],
 )
-def test_the_check_sees_what_it_is_for(source: str) -> None:
+def test_check_detects_forbidden_examples(source: str) -> None:
     assert list(find_dangers(source))
 
 
@@ -100,5 +100,5 @@ def test_the_check_sees_what_it_is_for(source: str) -> None:
         "yaml.safe_load(text)",
     ],
 )
-def test_what_is_safe_is_left_alone(source: str) -> None:
+def test_safe_code_passes_check(source: str) -> None:
     assert not list(find_dangers(source))

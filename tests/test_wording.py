@@ -23,7 +23,7 @@ def find_texts() -> list[Path]:
 @pytest.mark.parametrize(
     "text", ["87 % fake", "87% FAKE", "fake probability: 0.9", "This proves\nit", "the probability that it is fake"]
 )
-def test_the_check_sees_what_it_is_for(text: str) -> None:
+def test_check_detects_forbidden_examples(text: str) -> None:
     assert FORBIDDEN.search(text)
 
 
@@ -32,7 +32,7 @@ def test_what_must_be_said_is_allowed() -> None:
     assert not FORBIDDEN.search(allowed)
 
 
-def test_nothing_is_called_fake_by_per_cent_or_proved() -> None:
+def test_texts_state_no_fake_percentage_or_proof() -> None:
     files = find_texts()
     assert len(files) > 100
     found = {}

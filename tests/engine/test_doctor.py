@@ -16,7 +16,7 @@ def _marks(findings):
     return {finding.topic: finding.mark for finding in findings}
 
 
-def test_doctor_is_content_with_everything_in_its_place(monkeypatch, tmp_path):
+def test_doctor_passes_with_complete_installation(monkeypatch, tmp_path):
     monkeypatch.setattr(doctor, "WEIGHTS", (registry.FACE_LANDMARKER, registry.SILERO_VAD))
     findings = doctor.examine(Settings(tmp_path))
 
@@ -37,12 +37,12 @@ def _pretend(monkeypatch, **versions: str | None):
     monkeypatch.setattr(doctor.metadata, "version", version)
 
 
-def test_doctor_warns_of_both_kinds_of_faiss(monkeypatch, tmp_path):
+def test_doctor_warns_of_both_faiss_packages(monkeypatch, tmp_path):
     _pretend(monkeypatch, faiss_cpu="1.15.1", faiss_gpu="1.15.1")
     assert _marks(doctor.examine(Settings(tmp_path)))["faiss"] == "warning"
 
 
-def test_doctor_is_silent_about_one_kind_of_faiss(monkeypatch, tmp_path):
+def test_doctor_accepts_one_faiss_package(monkeypatch, tmp_path):
     _pretend(monkeypatch, faiss_cpu="1.15.1", faiss_gpu=None)
     assert "faiss" not in _marks(doctor.examine(Settings(tmp_path)))
 
@@ -68,18 +68,18 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.parametrize(
     "text", ["7.1.5", "7.1.9", "8.0.3", "8.1.2", "n8.1.2", "8.1.2-10-gabc", "8.2", "8.2.0", "9.0.1"]
 )
-def test_versions_without_the_hole(text: str) -> None:
+def test_ffmpeg_versions_without_vulnerability(text: str) -> None:
     assert doctor.is_safe(doctor.read_version(text))
 
 
 @pytest.mark.parametrize(
     "text", ["4.2.2", "7.0.9", "7.1.4", "8.0", "8.0.2", "8.1", "8.1.1", "N-123-gabc", "", "unknown"]
 )
-def test_versions_with_it_and_unknown_ones(text: str) -> None:
+def test_ffmpeg_versions_with_vulnerability_or_unknown(text: str) -> None:
     assert not doctor.is_safe(doctor.read_version(text))
 
 
-def test_what_decodes_here_is_safe_and_both_packages_tell() -> None:
+def test_installed_decoders_are_safe_and_state_versions() -> None:
     assert doctor.is_safe(doctor.read_version(doctor.find_pyav()))
     assert doctor.read_version(doctor.find_opencv())
     assert doctor.find_opencv("numpy") == ""
@@ -99,13 +99,13 @@ def test_doctor_warns_of_an_old_ffmpeg(monkeypatch: pytest.MonkeyPatch, tmp_path
     assert examine("FFmpeg in OpenCV", tmp_path).mark == "warning"
 
 
-def test_doctor_is_content_with_a_new_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_doctor_accepts_new_ffmpeg(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(doctor, "find_opencv", lambda: "8.1.2")
     assert examine("FFmpeg in OpenCV", tmp_path) == Finding("FFmpeg in OpenCV", "ok", "8.1.2")
 
 
 @pytest.mark.parametrize(("version", "mark"), [("2026.07.03", "warning"), ("2026.07.04", "ok"), (None, "warning")])
-def test_doctor_holds_ytdlp_to_the_last_hole(
+def test_doctor_requires_ytdlp_after_last_vulnerability(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, version: str | None, mark: str
 ) -> None:
     real = metadata.version

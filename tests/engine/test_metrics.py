@@ -88,7 +88,7 @@ def test_weights_count_a_score_as_often_as_if_it_stood_there() -> None:
     assert trials.trace(np.where(real, 1, 0)) is None and trials.trace(np.where(real, 0, 1)) is None
 
 
-def test_equal_distributions_err_in_half_and_parted_ones_never() -> None:
+def test_equal_distributions_err_in_half_and_separated_ones_never() -> None:
     rng = np.random.default_rng(2)
     found = [eer(rng.normal(size=400), rng.normal(size=900)) for _ in range(20)]
     assert np.mean(found) == pytest.approx(0.5, abs=0.01) and np.ptp(found) < 0.15
@@ -114,7 +114,7 @@ def test_ranks_share_ties_fairly() -> None:
         rank_hits(scores, np.array([0, 0, 0, 0, 0, 0]), 1)
 
 
-def test_detection_waits_for_the_threshold_that_strangers_set() -> None:
+def test_detection_threshold_comes_from_impostors() -> None:
     hits, tops = np.array([1, 1, 0, 1]), np.array([0.9, 0.5, 0.8, 0.3])
     unenrolled = np.array([0.1, 0.2, 0.4, 0.6])
     assert detection_rate(hits, tops, unenrolled, 0.0) == 1 / 4  # above 0.6: right, wrong
@@ -130,7 +130,7 @@ def test_detection_waits_for_the_threshold_that_strangers_set() -> None:
             detection_rate(hits[: len(enrolled)], enrolled, unknown, 0.1)
 
 
-def test_a_share_of_strangers_that_floats_cannot_write_is_that_share() -> None:
+def test_impostor_share_is_exact_despite_float_rounding() -> None:
     unenrolled = np.arange(100) / 100
     for n in (1, 7, 29, 57):  # 0.29 * 100 is 28.999999999999996
         just = unenrolled[-n] - 0.005  # n unenrolled are above it
@@ -144,7 +144,7 @@ def test_average_precision_by_hand() -> None:
 
 
 @pytest.mark.parametrize("statistic", [auc, eer, average_precision])
-def test_a_side_without_scores_is_refused_with_words(statistic: Statistic) -> None:
+def test_class_without_scores_is_refused(statistic: Statistic) -> None:
     with pytest.raises(ValueError, match="no scores of other clips"):
         statistic([1.0], [])
     with pytest.raises(ValueError, match="no scores of real clips"):
@@ -209,7 +209,7 @@ def test_figures_of_one_resample_belong_together() -> None:
     assert both[0] == bootstrap_mean(values, groups, n=300)
 
 
-def test_resamples_without_a_word_are_drawn_anew_and_endless_silence_is_refused() -> None:
+def test_undefined_resamples_are_redrawn_up_to_a_limit() -> None:
     groups = ["a", "b", "c"]
     whole = bootstrap_rows(lambda rows: (float(len(set(rows))) if len(set(rows)) == 3 else np.nan,), groups, n=50)
     assert whole == [(3.0, 3.0)]
@@ -225,7 +225,7 @@ def draw_llrs(seed: int, n_same: int = 80, n_different: int = 400, gap: float = 
     return (gap * scores - gap**2 / 2) / LN_10, same
 
 
-def test_saying_nothing_costs_one_bit_and_saying_the_truth_costs_none() -> None:
+def test_cllr_is_one_for_neutral_and_zero_for_perfect_ratios() -> None:
     same = np.array([True, False, False])
     assert cllr(np.zeros(3), same) == pytest.approx(1.0)
     assert cllr(np.array([40.0, -40.0, -40.0]), same) == pytest.approx(0.0, abs=1e-12)
@@ -236,7 +236,7 @@ def test_saying_nothing_costs_one_bit_and_saying_the_truth_costs_none() -> None:
     assert cllr(np.array([-400.0, 0.0, 0.0]), same) == pytest.approx((400 * np.log2(10) + 1) / 2)  # and no overflow
 
 
-def test_the_best_calibration_of_parted_ratios_costs_nothing_whatever_they_say() -> None:
+def test_cllr_min_of_separated_ratios_is_zero() -> None:
     same = np.array([True, True, False, False])
     assert cllr_min(np.array([-1.0, -2.0, -3.0, -4.0]), same) == 0.0
     assert cllr_min(np.zeros(4), same) == pytest.approx(1.0)

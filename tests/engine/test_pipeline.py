@@ -140,7 +140,7 @@ def test_refused_clip_has_its_reason_and_no_score(analyse, clip, reason):
     ],
     ids=lambda value: str(value) if isinstance(value, Reason) else "",
 )
-def test_limited_clip_keeps_its_score_beside_the_reason(analyse, clip, reason):
+def test_limited_clip_has_both_score_and_reason(analyse, clip, reason):
     analysis = analyse(clip)
 
     assert analysis.status == Status.LIMITED
@@ -160,14 +160,14 @@ def test_offset_that_changes_is_drift(analyse):
     assert found.dynamic_score > found.score
 
 
-def test_of_two_faces_the_one_that_speaks_is_told_without_a_limit(analyse):
+def test_speaking_face_of_two_is_identified_without_a_limit(analyse):
     speaker, listener = analyse(make_clip([MOUTH, OTHER], make_voice(MOUTH))).tracks
 
     assert Reason.MULTI_FACE not in speaker.consistency.reasons + listener.consistency.reasons
     assert speaker.consistency.score > listener.consistency.score + 0.5
 
 
-def test_face_that_looks_away_for_a_second_is_not_lost(analyse):
+def test_face_turned_away_for_a_second_keeps_its_track(analyse):
     away = MOUTH.copy()
     away[140:165] = np.nan
     analysis = analyse(make_clip([away], make_voice(MOUTH)))
@@ -193,7 +193,7 @@ def test_sound_that_is_absent_is_neither_speech_nor_silence(extract):
     assert seen.audio.level_dbfs == pytest.approx(10 * np.log10(np.mean(loud.astype(float) ** 2)))
 
 
-def test_observation_is_judged_again_without_the_file(engine, extract):
+def test_features_are_rescored_without_the_file(engine, extract):
     seen = extract(make_clip([MOUTH], make_voice(MOUTH)))
     strict = replace(engine.options, gates=replace(engine.options.gates, full_face_px=500.0))
     other = Engine(None, make_expert(), "other", strict)  # type: ignore[arg-type]
@@ -212,7 +212,7 @@ def test_observation_is_judged_again_without_the_file(engine, extract):
         (make_clip([], make_voice(MOUTH), n_frames=SECONDS_12), True),
     ],
 )
-def test_what_is_refused_can_be_told_without_scoring(engine, extract, clip, refused):
+def test_gates_can_refuse_without_scoring(engine, extract, clip, refused):
     seen = extract(clip)
     assert engine.refuses(seen) is refused is (engine.judge(seen).status == Status.NOT_EVALUATED)
 
@@ -228,7 +228,7 @@ def test_each_step_begins_ends_and_is_timed(analyse):
     assert analysis.timings_s["total"] == pytest.approx(sum(analysis.timings_s[name] for name in names))
 
 
-def test_decoder_that_breaks_surfaces_its_error(engine, monkeypatch):
+def test_decoder_failure_raises_its_error(engine, monkeypatch):
     def break_off() -> Iterator[Frame]:
         yield Frame(0, np.zeros((64, 64, 3), np.uint8), True)
         raise Code.UNREADABLE_VIDEO("the picture is damaged")
@@ -264,7 +264,7 @@ def test_engine_without_weights_says_which(tmp_path, monkeypatch):
         Engine.load(Settings(tmp_path))
 
 
-def test_limits_of_the_settings_reach_the_reader(monkeypatch):
+def test_limits_of_the_settings_reach_the_decoder(monkeypatch):
     asked = []
     clip = make_clip([MOUTH[:30]], make_voice(MOUTH[:30]))
     monkeypatch.setattr(extractor, "open_clip", lambda path, limits, sha256=None: asked.append((path, limits)) or clip)
@@ -296,7 +296,7 @@ def mouth_reader(mode: Mode = Mode.STRICT) -> ConsistencyScorer:
 
 
 @pytest.mark.parametrize("mode", Mode)
-def test_model_that_reads_mouths_finds_the_offset_in_either_mode(make_engine, mode):
+def test_mouth_crop_model_finds_the_offset_in_either_mode(make_engine, mode):
     analysis = make_engine(make_clip([MOUTH], make_voice(MOUTH, 6)), mouth_reader(mode)).analyse(FILE)
 
     assert (analysis.model, analysis.mode) == (Model.AVHUBERT_BASE, mode)
@@ -369,7 +369,7 @@ def test_paper_mode_resamples_the_picture_to_sound_that_ends_early(make_engine):
     assert found.score < 0.6 < 0.8 < strict.score  # stretched, as the reference does
 
 
-def test_second_opinion_stands_beside_the_first(make_engine):
+def test_second_model_score_is_reported_with_the_first(make_engine):
     clip = make_clip([MOUTH], make_voice(MOUTH, 2))
     alone = make_engine(clip, make_expert()).analyse(FILE)
     both = make_engine(clip, make_expert(), mouth_reader()).analyse(FILE)
@@ -391,7 +391,7 @@ class Deceived(FakeMouthReader):
         return super().embed_whole(np.broadcast_to(other, face.shape), sound)
 
 
-def test_experts_that_contradict_each_other_limit_the_answer_and_leave_the_score(make_engine):
+def test_contradicting_scorers_limit_the_result_and_keep_the_score(make_engine):
     clip = make_clip([MOUTH], make_voice(MOUTH))
     deceived = make_expert(Mode.STRICT, Model.AVHUBERT_BASE, Deceived())
     wary = EngineOptions(opinions=OpinionOptions(clear=4.0, unclear=3.9))
@@ -403,7 +403,7 @@ def test_experts_that_contradict_each_other_limit_the_answer_and_leave_the_score
     assert _only(found).score > 0.8 > second.score
 
 
-def test_refused_face_is_not_put_to_the_second(make_engine):
+def test_refused_face_is_not_scored_by_second_model(make_engine):
     analysis = make_engine(make_clip([MOUTH], None), make_expert(), mouth_reader()).analyse(FILE)
     assert analysis.status == Status.NOT_EVALUATED and _only(analysis).second is None
 

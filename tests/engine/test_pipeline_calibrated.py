@@ -48,7 +48,7 @@ def analyse(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Analyse:
     return run
 
 
-def test_own_and_other_voices_are_told_apart_within_the_bounds(analyse: Analyse, record: Calibration) -> None:
+def test_own_and_other_voices_are_separated_within_bounds(analyse: Analyse, record: Calibration) -> None:
     own, other = (analyse(make_clip([MOUTH], make_voice(voice))).tracks[0].consistency for voice in (MOUTH, OTHER))
     assert (own.llr, own.zone, own.band) == (2.0, "supported", "moderately strong support")
     assert other.llr is not None and -1.0 <= other.llr < -0.3 and other.zone in ("against", "inconclusive")

@@ -75,7 +75,7 @@ def test_it_is_put_back_over_a_gallery_that_cannot_be_read(file: Path, tmp_path:
         assert search_all(gallery) == before
 
 
-def test_who_was_forgotten_since_is_forgotten_again(file: Path, tmp_path: Path) -> None:
+def test_restore_erases_speakers_forgotten_since(file: Path, tmp_path: Path) -> None:
     backup = tmp_path / "backup.db"
     with Gallery.open(file) as gallery:
         enrol_people(gallery, [1, 2, 3])
@@ -90,7 +90,7 @@ def test_who_was_forgotten_since_is_forgotten_again(file: Path, tmp_path: Path) 
     assert all(trace not in path.read_bytes() for path in file.parent.iterdir())
 
 
-def test_whose_term_partly_lapsed_comes_back(file: Path, tmp_path: Path) -> None:
+def test_restore_keeps_speakers_with_partly_lapsed_consent(file: Path, tmp_path: Path) -> None:
     """What went with a consent is no wish to be forgotten: the rest of the person stays."""
     backup = tmp_path / "backup.db"
     with Gallery.open(file) as gallery:

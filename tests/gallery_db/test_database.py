@@ -21,7 +21,7 @@ from tests.gallery_db.planted import enrol_people
 from tests.raising import raises
 
 
-def test_what_sqlite_leaves_off_is_on(sqlite_gallery: Gallery) -> None:
+def test_required_sqlite_pragmas_are_on(sqlite_gallery: Gallery) -> None:
     for block in (sqlite_gallery.database.read, sqlite_gallery.database.write):
         with block() as connection:
             for pragma, wanted in PRAGMAS.items():
@@ -82,7 +82,7 @@ def test_a_writer_waits_for_another(file: Path, monkeypatch: pytest.MonkeyPatch)
             assert connection.execute(text("SELECT count(*) FROM speaker")).scalar_one() == 1
 
 
-def test_who_waits_too_long_is_told(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lock_timeout_is_reported(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with closing(open_database(file)) as one, closing(open_database(file)) as other:
         monkeypatch.setattr(module, "BUSY_MS", 50)
         with one.write(), pytest.raises(GalleryBusy, match=r"0\.05 s"), other.write():
@@ -91,7 +91,7 @@ def test_who_waits_too_long_is_told(file: Path, monkeypatch: pytest.MonkeyPatch)
             assert connection.execute(text("SELECT 1")).scalar_one() == 1
 
 
-def test_so_is_who_waits_for_another_program(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lock_timeout_of_another_program_is_reported(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     quick = {"busy_timeout=50": 50} | {name: value for name, value in PRAGMAS.items() if "busy" not in name}
     monkeypatch.setattr(module, "PRAGMAS", quick)
     with closing(open_database(file)) as one, closing(sqlite3.connect(file, isolation_level=None)) as stranger:
@@ -103,7 +103,7 @@ def test_so_is_who_waits_for_another_program(file: Path, monkeypatch: pytest.Mon
 @pytest.mark.parametrize(
     "content", [b"not a database, but long enough to be taken for one" * 20, b"SQLite format 3\x00" * 9]
 )
-def test_a_file_that_is_no_database_is_told_and_left_as_it_is(file: Path, content: bytes) -> None:
+def test_invalid_database_file_is_reported_and_unchanged(file: Path, content: bytes) -> None:
     file.parent.mkdir(parents=True)
     file.write_bytes(content)
     with pytest.raises(GalleryDamaged, match=r"damaged|not a database") as told:
@@ -120,7 +120,7 @@ def test_another_programs_database_is_not_written_into(file: Path) -> None:
         Gallery.open(file)
 
 
-def test_a_damaged_page_is_told_when_it_is_read(file: Path) -> None:
+def test_damaged_page_is_reported_on_read(file: Path) -> None:
     with Gallery.open(file) as gallery:
         enrol_people(gallery, range(1, 30))
     content = bytearray(file.read_bytes())
@@ -131,7 +131,7 @@ def test_a_damaged_page_is_told_when_it_is_read(file: Path) -> None:
     assert "restore" in told.value.hint
 
 
-def test_a_flipped_bit_in_the_rows_is_a_problem_that_check_tells(file: Path) -> None:
+def test_flipped_bit_in_rows_is_reported_by_check(file: Path) -> None:
     with Gallery.open(file) as gallery:
         enrol_people(gallery, [1, 2])
         vector = gallery.samples("Person 1")[0].embedding.vector.tobytes()
@@ -161,13 +161,13 @@ def test_a_damaged_template_is_mended_from_the_samples(file: Path) -> None:
         assert gallery.check().mended == ()
 
 
-def test_a_folder_that_cannot_hold_it_is_told(tmp_path: Path) -> None:
+def test_unusable_folder_is_reported(tmp_path: Path) -> None:
     (tmp_path / "a file").write_bytes(b"")
     with pytest.raises(FolderUnwritable, match="cannot be written"):
         Gallery.open(tmp_path / "a file" / "gallery.db")
 
 
-def test_a_read_only_file_system_is_told(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_read_only_file_system_is_reported(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> int:
         raise OSError(30, "Read-only file system")
 
@@ -194,7 +194,7 @@ def test_a_network_file_system_is_refused(file: Path, tmp_path: Path, monkeypatc
 @pytest.mark.parametrize(
     "url", ["postgresql://", "mysql://host/name", "sqlite://", "://", "postgresql://tests@/none?host=/none"]
 )
-def test_a_url_that_leads_nowhere_is_told(url: str) -> None:
+def test_invalid_database_url_is_reported(url: str) -> None:
     with raises(GalleryCode.GALLERY_UNREACHABLE) as told:
         Gallery.open(url)
     assert isinstance(told.value, EngineError)

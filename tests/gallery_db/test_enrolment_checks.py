@@ -109,25 +109,25 @@ def test_false_alarms_are_rare(measured: EnrolmentCheckOptions) -> None:
     assert sum(bool(found.warnings) for found in judged) == 0
 
 
-def test_two_that_disagree_are_both_set_aside() -> None:
+def test_two_disagreeing_clips_are_both_rejected() -> None:
     found = check_enrolment(make([ONE, OTHER]), [], [])
     assert not found.accepted.any() and found.is_limited
     assert {one.reason for one in found.rejections} == {RejectionReason.DISAGREEMENT}
     assert "which is wrong cannot be decided" in found.rejections[0].text
 
 
-def test_two_camps_of_one_size_are_both_set_aside_and_a_larger_one_stands() -> None:
+def test_equal_clusters_are_both_rejected_and_a_larger_one_is_kept() -> None:
     camps = [ONE, tilt(ONE, 0.1), OTHER, tilt(OTHER, 0.1)]
     assert not check_enrolment(make(camps), [], []).accepted.any()
     assert check_enrolment(make([*camps, tilt(ONE, 0.2)]), [], []).accepted.tolist() == [True, True, False, False, True]
 
 
-def test_one_clip_unlike_the_only_one_enrolled_is_set_aside() -> None:
+def test_clip_unlike_the_only_enrolled_one_is_rejected() -> None:
     found = check_enrolment(make([OTHER]), [store(make_sample(ONE))], [])
     assert [one.reason for one in found.rejections] == [RejectionReason.DISAGREEMENT]
 
 
-def test_clips_that_agree_among_themselves_alone_do_not_take_a_speaker_over() -> None:
+def test_clips_agreeing_only_among_themselves_are_rejected() -> None:
     enrolled = [store(make_sample(tilt(ONE, 0.1))), store(make_sample(tilt(ONE, 0.2)))]
     crowd = make([tilt(OTHER, i / 10) for i in range(6)])
     found = check_enrolment(crowd, enrolled, [])
@@ -157,7 +157,7 @@ def test_copies_of_an_outlier_make_no_majority() -> None:
     assert check_enrolment(make([*outlier, *own]), [], []).accepted.tolist() == [False] * 6 + [True] * 2
 
 
-def test_unnatural_motion_is_refused_and_has_no_voice_about_the_others() -> None:
+def test_unnatural_motion_is_refused_and_excluded_from_comparison() -> None:
     frozen = [make_sample(tilt(OTHER, i / 10), is_natural=False) for i in range(3)]
     found = check_enrolment([*frozen, *make([ONE, tilt(ONE, 0.1)])], [], [])
     assert found.accepted.tolist() == [False] * 3 + [True] * 2

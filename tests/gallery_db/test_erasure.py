@@ -36,7 +36,7 @@ def find(file: Path, traces: list[bytes]) -> set[bytes]:
     return {one for one in traces if any(one in content for content in contents)}
 
 
-def test_nothing_of_somebody_is_in_any_file_any_more(file: Path) -> None:
+def test_erased_speaker_is_in_no_file(file: Path) -> None:
     with Gallery.open(file) as gallery:
         traces = plant(gallery)
         gallery.search(embed(draw_person(77), 50), reason=REASON)
@@ -47,7 +47,7 @@ def test_nothing_of_somebody_is_in_any_file_any_more(file: Path) -> None:
     assert find(file, traces) == set()
 
 
-def test_nor_of_somebody_who_was_merged_renamed_and_given_clips(file: Path) -> None:
+def test_erased_merged_and_renamed_speaker_is_in_no_file(file: Path) -> None:
     with Gallery.open(file) as gallery:
         traces = plant(gallery)
         gallery.merge("Person 5", NAME)
@@ -60,7 +60,7 @@ def test_nor_of_somebody_who_was_merged_renamed_and_given_clips(file: Path) -> N
         assert find(file, [b"Person 7", b"Somebody"]) == set()
 
 
-def test_nor_of_somebody_whose_consent_lapsed(file: Path) -> None:
+def test_speaker_with_lapsed_consent_is_in_no_file(file: Path) -> None:
     with Gallery.open(file) as gallery:
         enrol_people(gallery, range(1, 10))
         samples = make_samples(77, 2)
@@ -71,7 +71,7 @@ def test_nor_of_somebody_whose_consent_lapsed(file: Path) -> None:
         assert find(file, traces) == set()
 
 
-def test_a_reader_holds_it_up_and_then_it_is_done(file: Path) -> None:
+def test_open_reader_delays_erasure(file: Path) -> None:
     """With a reader open the log cannot be emptied: it is tried again until they leave."""
     with Gallery.open(file) as gallery, Gallery.open(file) as other:
         traces = plant(gallery)
@@ -85,7 +85,7 @@ def test_a_reader_holds_it_up_and_then_it_is_done(file: Path) -> None:
         assert find(file, traces) == set()
 
 
-def test_it_waits_for_a_reader_who_leaves(file: Path) -> None:
+def test_erasure_waits_for_reader(file: Path) -> None:
     with Gallery.open(file) as gallery, Gallery.open(file) as other:
         traces, reading = plant(gallery), threading.Event()
 

@@ -69,11 +69,11 @@ def rewrite(path: Path, change: Callable[[dict[str, str], Told, dict[str, np.nda
     path.write_bytes(unsigned.replace(UNSIGNED.encode(), hashlib.sha256(unsigned).hexdigest().encode()))
 
 
-def test_people_come_back_the_same(path: Path) -> None:
+def test_export_round_trip_restores_speakers(path: Path) -> None:
     assert describe(read_people(path)) == describe(make_people())
 
 
-def test_nobody_and_somebody_without_samples_come_back(tmp_path: Path) -> None:
+def test_export_round_trip_restores_empty_gallery_and_speaker_without_samples(tmp_path: Path) -> None:
     for people in ((), (Person("Ada", GIVEN, ()),)):
         write_people(tmp_path / "few", people)
         assert describe(read_people(tmp_path / "few")) == describe(people)
@@ -170,7 +170,7 @@ def test_a_vector_that_is_not_of_length_1_is_refused(path: Path) -> None:
         read_people(path)
 
 
-def test_a_file_that_is_not_there_or_cannot_be_written_is_told(tmp_path: Path) -> None:
+def test_missing_or_unwritable_file_is_reported(tmp_path: Path) -> None:
     with raises(GalleryCode.FILE_REFUSED, match="cannot be read"):
         read_people(tmp_path / "no")
     with pytest.raises(FolderUnwritable, match="cannot be written"):

@@ -77,7 +77,7 @@ def test_a_speaker_twice_is_refused_which_faiss_would_not() -> None:
         build(np.array([4, 4]), draw(2))
 
 
-def test_of_nobody_nobody_is_found() -> None:
+def test_empty_index_has_no_results() -> None:
     empty = build(np.empty(0, np.int64), np.empty((0, 0), np.float32))
     assert (empty.size, empty.search(draw(2), 3)) == (0, [[], []])
 
@@ -141,7 +141,7 @@ def test_a_snapshot_serves_until_the_rows_change_and_is_never_changed(sqlite_gal
     assert first.size == 2  # who holds an older one goes on with it
 
 
-def test_templates_that_are_no_vectors_are_told(sqlite_gallery: Gallery) -> None:
+def test_invalid_templates_are_reported(sqlite_gallery: Gallery) -> None:
     enrol_people(sqlite_gallery, [1, 2])
     with sqlite_gallery.database.write() as connection:
         connection.execute(

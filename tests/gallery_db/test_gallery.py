@@ -11,7 +11,7 @@ from gallery_db.records import SearchReason
 from tests.gallery_db.planted import DIM, REASON, RECIPE, draw_person, embed, enrol_people, make_consent, make_samples
 
 
-def test_it_stands_in_the_data_folder_of_the_settings(tmp_path: Path) -> None:
+def test_gallery_is_in_the_data_folder_of_the_settings(tmp_path: Path) -> None:
     with Gallery.open(Settings(tmp_path)) as gallery:
         enrol_people(gallery, [1])
     assert (tmp_path / "gallery" / "gallery.db").exists()
@@ -19,7 +19,7 @@ def test_it_stands_in_the_data_folder_of_the_settings(tmp_path: Path) -> None:
         assert [one.name for one in gallery.speakers()] == ["Person 1"]
 
 
-def test_or_where_the_settings_url_says(postgres: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gallery_is_at_the_url_of_the_settings(postgres: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WAYSPEAK_DATA", str(tmp_path))
     monkeypatch.setenv("WAYSPEAK_DATABASE", postgres)
     settings = Settings.from_env()

@@ -50,7 +50,7 @@ def test_the_newest_version_is_the_last_migration() -> None:
     assert len(versions) == len(list((HERE / "versions").glob("v*.py")))
 
 
-def test_nothing_becomes_what_the_models_say(blank: Path | str) -> None:
+def test_empty_database_is_migrated_to_the_models(blank: Path | str) -> None:
     database = open_database(blank)
     with database.write() as connection:
         assert differences(connection) == []

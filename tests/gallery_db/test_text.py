@@ -35,7 +35,7 @@ def test_every_reason_has_an_explanation() -> None:
     assert set(summary.EXPLANATIONS) == set(SearchReason)
 
 
-def test_an_uncalibrated_search_names_nobody_and_says_so_beside_every_number() -> None:
+def test_uncalibrated_search_names_no_speaker_and_marks_every_number() -> None:
     lines = summary.describe_search(replace(RAW, candidates=(FIRST, replace(FIRST, name="Ben"))))
     assert lines[0] == "No speaker is named, of 12 enrolled speakers"
     assert lines[1].strip().startswith("UNCALIBRATED: similarities are raw")
@@ -54,7 +54,7 @@ def test_none_supported_is_said_first() -> None:
     assert lines[2] == "  1. Ada: log10 likelihood ratio -0.70 (similarity 0.812); 2 clips, 31.5 s, LIMITED"
 
 
-def test_whoever_is_supported_is_named() -> None:
+def test_supported_speaker_is_named() -> None:
     found = replace(RAW, candidates=(replace(FIRST, llr=1.25),), is_supported=True, reasons=(), n_speakers=1)
     assert summary.describe_search(found)[0] == "Supported, of 1 enrolled speaker: Ada"
 
@@ -83,7 +83,7 @@ def test_a_verification_of_unnatural_motion_says_nothing_of_the_speaker() -> Non
     assert lines[0] == "No result for Ada." and "tampered" in lines[1] and len(lines) == 2
 
 
-def test_an_enrolment_tells_what_is_left_out_warned_of_and_still_missing() -> None:
+def test_enrolment_text_lists_rejections_warnings_and_missing() -> None:
     rejected = Rejection("c.mp4", "ab" * 32, RejectionReason.OUTLIER, "it is not like the others")
     lines = summary.describe_enrolment(Enrolment(replace(ADA, is_limited=True), True, (1,), (rejected,), ("like Ben",)))
     assert lines == [
@@ -95,7 +95,7 @@ def test_an_enrolment_tells_what_is_left_out_warned_of_and_still_missing() -> No
     ]
 
 
-def test_a_dry_run_tells_what_would_be_enrolled() -> None:
+def test_dry_run_text_lists_planned_enrolment() -> None:
     rejected = Rejection("c\n.mp4", "ab" * 32, RejectionReason.SAME_SOURCE, "the same file")
     lines = summary.describe_enrolment_check(EnrolmentCheck(np.array([True, False]), (rejected,), (), True))
     assert lines == [
@@ -139,7 +139,7 @@ def test_stats_name_the_search_and_what_is_overdue() -> None:
     ]
 
 
-def test_a_check_tells_what_it_mended_and_could_not() -> None:
+def test_check_text_lists_repaired_and_unrepaired() -> None:
     assert summary.describe_check(Check((), ())) == ["The gallery is sound."]
     assert summary.describe_check(Check(("a",), ("b",))) == ["mended: a", "problem: b"]
 

@@ -144,7 +144,7 @@ def bring_avhubert(data_dir: Path) -> Iterator[None]:
         path.unlink()
 
 
-def test_a_broken_file_is_told_clearly_and_the_page_goes_on(browser: Browser, served: Served, tmp_path: Path) -> None:
+def test_broken_file_is_reported_and_page_keeps_working(browser: Browser, served: Served, tmp_path: Path) -> None:
     broken = tmp_path / "not <b>really a video.mp4"
     broken.write_text("just a text\n" * 100)
     page, watch = open_page(browser, served)
@@ -162,7 +162,7 @@ def test_a_broken_file_is_told_clearly_and_the_page_goes_on(browser: Browser, se
     page.context.close()
 
 
-def test_no_file_is_told_in_words(browser: Browser, served: Served) -> None:
+def test_missing_file_is_reported_as_text(browser: Browser, served: Served) -> None:
     page, watch = open_page(browser, served)
     page.click("#ws-analyse")
     expect(page.get_by_text("No video was chosen. Upload a file")).to_be_visible()

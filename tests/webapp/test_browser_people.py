@@ -69,7 +69,7 @@ def find_faults(page: Page) -> list[str]:
     return [fault for fault in faults if not fault.startswith(OF_GRADIO)]
 
 
-def test_two_are_enrolled_one_is_found_and_forgotten(browser: Browser, served: Served) -> None:
+def test_enrolment_search_and_erasure_work_in_the_browser(browser: Browser, served: Served) -> None:
     """Search a clip that was not enrolled; an erased speaker disappears from the page."""
     (other,) = make_examples(served.data_dir, (OTHER,))
     page, watch = open_page(browser, served)

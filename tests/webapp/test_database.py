@@ -43,7 +43,7 @@ def test_the_newest_version_is_the_last_migration() -> None:
     assert len(list_versions()) == len(list((HERE / "versions").glob("v*.py")))
 
 
-def test_nothing_becomes_what_the_models_say_and_is_this_users_alone(tmp_path: Path) -> None:
+def test_empty_database_is_migrated_to_the_models_and_private(tmp_path: Path) -> None:
     database = AppDatabase.open(Settings(tmp_path / "data"))
     check_schema(database)
     assert (tmp_path / "data" / FILE).stat().st_mode & 0o077 == 0
@@ -78,13 +78,13 @@ def test_what_is_no_database_is_refused_and_left(tmp_path: Path) -> None:
     assert (tmp_path / FILE).read_bytes() == b"somebody's letter, long enough"
 
 
-def test_a_folder_that_cannot_be_one_is_told(tmp_path: Path) -> None:
+def test_unusable_data_folder_is_reported(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("a file")
     with pytest.raises(FolderUnwritable, match="app's database"):
         AppDatabase.open(Settings(tmp_path / "data"))
 
 
-def test_errors_within_a_block_are_told_too(tmp_path: Path) -> None:
+def test_errors_within_a_session_are_reported(tmp_path: Path) -> None:
     database = AppDatabase.open(Settings(tmp_path))
     with raises(WebCode.APP_DATABASE_BUSY), database.write():
         raise GalleryBusy("The gallery was held.", "Try again.")

@@ -75,7 +75,7 @@ def test_every_answer_carries_the_headers(client: TestClient, path: str) -> None
 
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:7860", "127.0.0.1.evil.example", "", "[", "10.0.0.1"])
-def test_a_strangers_name_for_this_machine_is_refused(client: TestClient, host: str) -> None:
+def test_unknown_host_name_is_refused(client: TestClient, host: str) -> None:
     answer = client.get("/api/v1/jobs", headers={"Host": host})
     assert answer.status_code == 403 and answer.json()["error"]["code"] == "FOREIGN_REQUEST"
 
@@ -125,7 +125,7 @@ def test_no_origin_is_allowed_to_read(client: TestClient) -> None:
         "/gradio_api/dev/reload",
     ],
 )
-def test_what_the_page_has_no_use_for_is_shut(client: TestClient, path: str) -> None:
+def test_unused_routes_are_closed(client: TestClient, path: str) -> None:
     assert client.get(path).status_code == 404
 
 
@@ -158,7 +158,7 @@ def test_too_large_an_upload_is_refused(tmp_path: Path) -> None:
         assert answer.status_code == 413 and answer.json()["error"]["code"] == "FILE_TOO_LARGE"
 
 
-def test_unknown_routes_of_the_api_answer_in_its_own_words(client: TestClient) -> None:
+def test_unknown_api_routes_return_api_errors(client: TestClient) -> None:
     assert client.get("/api/v1/nowhere").json()["error"]["code"] == "NOT_FOUND"
     answer = client.put("/api/v1/jobs")
     assert answer.status_code == 405 and answer.json()["error"]["code"] == "METHOD_NOT_ALLOWED"
@@ -184,7 +184,7 @@ def test_a_public_address_without_accounts_is_refused(tmp_path: Path, monkeypatc
     assert policy.knows("way.example:8443") and policy.knows("localhost") and not policy.knows("a.b")
 
 
-def test_loopback_and_origins_are_told_apart() -> None:
+def test_loopback_and_origins_are_classified() -> None:
     assert all(is_loopback(host) for host in ("127.0.0.1", "127.9.9.9", "localhost", "::1", "[::1]"))
     assert not any(is_loopback(host) for host in ("0.0.0.0", "::", "10.0.0.1", "localhost.example", ""))
     assert is_same_origin("https://a.b:8443", "A.B:8443") and not is_same_origin("https://a.b", "a.b:8443")

@@ -49,7 +49,7 @@ def test_another_recipe_or_task_finds_none(ship: Calibration) -> None:
     assert find_calibration(Task.CONSISTENCY, RECIPE, [other]) == ship
 
 
-def test_who_retires_what_comes_with_the_program_is_left_with_raw_scores(ship: Calibration) -> None:
+def test_retiring_shipped_record_leaves_raw_scores(ship: Calibration) -> None:
     assert find_calibration(Task.CONSISTENCY, RECIPE, [ship, ship.retire("not for our cameras")]) is None
 
 
@@ -72,7 +72,7 @@ def test_two_reasons_bar_a_ratio() -> None:
 
 
 @pytest.mark.parametrize("reason", sorted(BARRING))
-def test_what_no_trial_was_like_has_no_ratio(record: Calibration, reason: Reason) -> None:
+def test_score_outside_trial_range_has_no_ratio(record: Calibration, reason: Reason) -> None:
     found = apply_calibration(record, 50.0, 6.0, 150.0, (Reason.EDITED, reason))
     assert set(found) == {"calibration", "zone"} and found["zone"] == Zone.INCONCLUSIVE
 
@@ -86,7 +86,7 @@ def test_the_p_value_is_of_clips_with_as_much_speech(record: Calibration) -> Non
         assert "p_value" not in apply_calibration(told, 1.5, seconds, 150.0, ())
 
 
-def test_what_cannot_judge_face_and_voice_is_refused(record: Calibration) -> None:
+def test_record_of_other_task_is_refused(record: Calibration) -> None:
     check_consistency(record, RECIPE)
     with raises(Code.RECIPE_MISMATCH):
         check_consistency(record, "another")
@@ -105,7 +105,7 @@ def test_the_p_value_counts_scores_that_are_no_higher() -> None:
     assert [p_value(conformal, score, 5.0) for score in (0.05, 0.1, 0.2, 0.3, 0.5)] == [0.2, 0.4, 0.8, 0.8, 1.0]
 
 
-def test_no_clip_is_stranger_than_the_number_of_clips_allows() -> None:
+def test_p_value_is_bounded_by_number_of_clips() -> None:
     conformal = make(*np.linspace(0, 1, 19))
     assert p_value(conformal, -99.0, 5.0) == conformal.strata[0].smallest_p == 1 / 20
     assert conformal.strata[1].smallest_p == 1 and p_value(conformal, -99.0, 12.0) == 1.0
@@ -117,7 +117,7 @@ def test_the_edge_belongs_to_the_stratum_that_begins_there_and_too_little_speech
     assert find_stratum(conformal, 3.99) is None and p_value(conformal, 0.5, 3.99) is None
 
 
-def test_real_clips_are_called_strange_no_more_often_than_was_asked_for() -> None:
+def test_p_value_false_alarm_rate_is_below_target() -> None:
     # finite-sample validity: P(p <= a) <= a for each n, also where n is small, scores have ties and a heavy tail
     rng, n_runs = np.random.default_rng(0), 4000
     for n, digits in ((9, 1), (19, 6), (50, 2)):

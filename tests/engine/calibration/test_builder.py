@@ -47,7 +47,7 @@ def test_the_same_trials_and_options_give_the_same_bytes() -> None:
     assert {name for name in first if first[name] != other[name]} == {"id", "created"}
 
 
-def test_zones_keep_to_the_wished_rates_on_held_out_trials() -> None:
+def test_zones_meet_target_rates_on_held_out_trials() -> None:
     trials = draw_trials(20, 5, gap=2.0)
     for rate in (0.05, 0.2):
         record = make_record(trials, false_support=rate, false_against=rate / 2)
@@ -89,6 +89,6 @@ def test_real_clips_are_kept_for_p_values_of_consistency_alone() -> None:
     assert make_record(draw_search()).conformal is None
 
 
-def test_nobody_made_no_calibration() -> None:
+def test_calibration_without_author_is_refused() -> None:
     with raises(Code.BAD_SCORES, match="needs an author"):
         make_record(author="  ")

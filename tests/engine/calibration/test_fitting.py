@@ -47,7 +47,7 @@ def test_both_hypotheses_weigh_the_same_however_many_trials_each_has() -> None:
     )
 
 
-def test_longer_clips_count_for_more_where_they_part_better() -> None:
+def test_longer_clips_weigh_more_where_they_discriminate_better() -> None:
     trials = draw_trials(60, 4, gap=2.5, growth=2.0)
     with_length, without = fit(trials), fit(without_qualities(trials))
     assert with_length.qualities == trials.quality_names
@@ -63,7 +63,7 @@ def test_a_quality_that_hardly_varies_is_left_out() -> None:
     assert fit(level).qualities == ()
 
 
-def test_no_quality_may_turn_the_ratio_round() -> None:
+def test_quality_cannot_reverse_the_ratio() -> None:
     trials = draw_trials(30, 4, gap=3.0)
     # long clips score the wrong way round: the product would fall at its far end, so it must go
     turned = np.where(trials.qualities[:, 0] > 2.5, -trials.scores, trials.scores)
@@ -71,13 +71,13 @@ def test_no_quality_may_turn_the_ratio_round() -> None:
     assert found.least_slope() >= 0 and names == trials.quality_names and found.products == (0.0,)
 
 
-def test_scores_that_are_the_wrong_way_round_say_nothing() -> None:
+def test_reversed_scores_give_neutral_ratios() -> None:
     trials = draw_trials()
     wrong = fit(replace(trials, scores=-trials.scores))
     assert wrong.qualities == () and (wrong.llrs(trials) == 0).all()
 
 
-def test_scores_that_part_completely_stay_finite_and_within_what_the_trials_allow() -> None:
+def test_separated_scores_give_finite_bounded_ratios() -> None:
     trials = draw_trials(gap=40.0)
     for kind in CalibratorKind:
         more = trials if kind == CalibratorKind.LOGISTIC else draw_trials(40, 4, gap=40.0)
@@ -88,7 +88,7 @@ def test_scores_that_part_completely_stay_finite_and_within_what_the_trials_allo
         assert -np.log10(n_same + 1) <= llrs.min() < -1 and 1 < llrs.max() <= np.log10((~more.same).sum() + 1)
 
 
-def test_isotonic_pools_what_is_out_of_order_and_forgets_the_qualities() -> None:
+def test_isotonic_pools_violators_and_ignores_qualities() -> None:
     trials = draw_trials(40, 6, gap=2.0)
     found = fit(trials, CalibratorKind.ISOTONIC)
     assert isinstance(found.parameters, Isotonic) and found.qualities == ()
@@ -139,7 +139,7 @@ def test_both_methods_agree_with_lir(seed: int) -> None:
     assert bound_by_invariance(llrs, same) == pytest.approx(theirs, abs=0.01)  # grids differ
 
 
-def test_parted_ratios_go_as_far_as_there_are_trials() -> None:
+def test_bounds_of_separated_ratios_grow_with_trials() -> None:
     llrs, same = np.array([50.0] * 9 + [-50.0] * 99), np.arange(108) < 9
     lower, upper = bound_by_utility(llrs, same)
     # with one misleading trial on either side: 1/10 + t / 100 is at most 1 up to t = 90, and so on below
@@ -156,7 +156,7 @@ def test_one_strong_mistake_narrows_the_side_that_it_is_on() -> None:
     assert bound_by_utility(worse, same)[0] == pytest.approx(lower, abs=0.1)
 
 
-def test_worthless_ratios_are_all_one() -> None:
+def test_uninformative_ratios_are_one() -> None:
     rng = np.random.default_rng(0)
     llrs, same = rng.normal(size=400) * 3, np.arange(400) < 200  # strong ratios without evidence
     found = find_bounds(llrs, same, np.array([[f"{row}", f"{row}"] for row in range(400)]))

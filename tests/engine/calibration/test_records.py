@@ -81,7 +81,7 @@ def test_shapes_and_numbers_that_cannot_be_are_refused(record: Calibration) -> N
     assert record.llrs(np.zeros(0), np.zeros((0, 1))).shape == (0,)
 
 
-def test_a_larger_gallery_takes_off_what_more_strangers_add_and_a_smaller_one_gives_nothing(
+def test_larger_gallery_lowers_the_ratio_and_smaller_does_not_raise_it(
     search_record: Calibration,
 ) -> None:
     scores, qualities = np.array([1.6]), np.full((1, 2), 2.0)
@@ -102,7 +102,7 @@ def test_its_author_cannot_approve_a_record_under_any_spelling(record: Calibrati
             record.approve(name)
 
 
-def test_each_step_of_its_life_is_a_new_record_that_names_the_one_before(record: Calibration) -> None:
+def test_each_status_change_is_a_new_record_naming_its_predecessor(record: Calibration) -> None:
     approved = record.approve("Bob")
     retired = approved.retire("a better one")
     assert [one.status for one in (record, approved, retired)] == ["draft", "approved", "retired"]

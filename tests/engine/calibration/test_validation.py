@@ -136,7 +136,7 @@ def test_right_ratios_mislead_no_more_often_than_they_say_within_the_interval() 
     assert low is not None and low > 1 / 10
 
 
-def test_what_never_happened_may_still_happen() -> None:
+def test_zero_rate_has_a_positive_upper_bound() -> None:
     trials = draw_trials(gap=2.0)
     never = find(measure(HeldOutRatios(trials, np.zeros(len(trials)), "sources"), POLICY, n=20), "different_lr_from_10")
     assert (never.value, never.low) == (0.0, 0.0) and never.high == pytest.approx(3 / 36)
@@ -144,7 +144,7 @@ def test_what_never_happened_may_still_happen() -> None:
     assert (always.value, always.high) == (1.0, 1.0) and always.low == pytest.approx(1 - 3 / 36)
 
 
-def test_the_wider_of_the_two_intervals_is_told() -> None:
+def test_wider_of_the_two_intervals_is_reported() -> None:
     # all of a source lean one way: resampling people alone would hide it
     trials = draw_trials(8, 6, gap=2.0)
     lean = dict(zip(np.unique(trials.sources), np.linspace(-2, 2, 8), strict=True))
@@ -157,7 +157,7 @@ def test_the_wider_of_the_two_intervals_is_told() -> None:
     assert leaning.high - leaning.low > 1.2 * (people.high - people.low)  # type: ignore[operator]
 
 
-def test_searches_tell_what_is_missed_at_a_share_of_false_alarms_and_others_do_not() -> None:
+def test_only_searches_report_misses_at_false_alarm_rates() -> None:
     trials = draw_search()
     llrs = trials.scores / 3
     found = measure(HeldOutRatios(trials, llrs, "people"), POLICY, n=20)
@@ -176,7 +176,7 @@ def test_figures_are_the_same_for_the_same_seed() -> None:
     assert measure(held, POLICY, seed=3, n=20) != measure(held, POLICY, seed=4, n=20)
 
 
-def test_a_threshold_lets_through_no_larger_a_share_than_was_wished() -> None:
+def test_threshold_keeps_error_rate_below_target() -> None:
     llrs = np.arange(99) / 10
     for rate, n_over in ((0.01, 0), (0.02, 1), (0.05, 4), (0.5, 49)):
         threshold = choose_threshold(llrs, rate)

@@ -159,18 +159,18 @@ def test_one_common_frame_makes_faces_contested():
     assert gate_speakers([(0, 101), (100, 200)], [0.0, 0.0], OPTIONS) == (_limited(Reason.MULTI_FACE),) * 2
 
 
-def test_one_clear_speaker_settles_it_for_all():
+def test_one_clear_speaker_resolves_contested_faces():
     assert gate_speakers([(0, 100), (0, 100)], [CLEAR, CLEAR - MARGIN], OPTIONS) == (FINE, FINE)
     assert gate_speakers([(0, 100), (0, 100)], [CLEAR, None], OPTIONS) == (FINE, FINE)
 
 
-def test_two_who_both_fit_stay_contested():
+def test_two_synchronised_faces_stay_contested():
     wanted = [Status.LIMITED, Status.LIMITED]
     assert _statuses([(0, 100), (0, 100)], [CLEAR, CLEAR - MARGIN + 0.01]) == wanted
     assert _statuses([(0, 100), (0, 100)], [0.9, 0.9]) == wanted
 
 
-def test_none_who_fits_stays_contested():
+def test_no_synchronised_face_stays_contested():
     assert _statuses([(0, 100), (0, 100)], [CLEAR - 0.01, None]) == [Status.LIMITED, Status.LIMITED]
     assert _statuses([(0, 100), (0, 100)], [None, None]) == [Status.LIMITED, Status.LIMITED]
 

@@ -105,7 +105,7 @@ def test_a_gesture_that_is_partly_seen_counts_as_made_alone() -> None:
         assert check_lips(track, [sound], talk()).sounds[0].outcome == wanted
 
 
-def test_a_face_that_is_hardly_seen_says_nothing() -> None:
+def test_barely_visible_face_gives_no_result() -> None:
     report = check_lips(make_track(unseen=slice(20, N)), [make_sound("M", 5), make_sound("W", 10)], talk())
     assert {one.outcome for one in report.sounds} == {ClosureOutcome.UNSEEN}
     assert report.both.share is None and report.both.n_unseen == 2
@@ -119,7 +119,7 @@ def test_chance_counts_frames_of_speech() -> None:
     assert check_lips(make_track(), [sound], talk()).closed.by_chance > 0.8
 
 
-def test_chance_is_what_sounds_at_random_times_come_to() -> None:
+def test_chance_rate_equals_rate_of_random_times() -> None:
     frames = np.random.default_rng(0).uniform(5, N - 10, 2000)
     report = check_lips(make_track(), [make_sound("M", frame) for frame in frames], talk())
     assert report.closed.share == pytest.approx(report.closed.by_chance, abs=0.03)
@@ -155,7 +155,7 @@ def test_only_what_can_be_seen_missing_is_asked_for(name: str, wanted: Gesture |
     assert find_gesture(Sound(name, 0, 1)) == wanted
 
 
-def test_a_tally_of_nothing_has_no_share() -> None:
+def test_empty_tally_has_no_share() -> None:
     tally = count([])
     assert (tally.n, tally.share, tally.ci, tally.by_chance) == (0, None, None, None)
 

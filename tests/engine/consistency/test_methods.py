@@ -49,11 +49,11 @@ def test_paper_mode_asks_for_the_licence_of_what_is_there(tmp_path: Path) -> Non
         choose_method(None, Mode.PAPER, None, put(tmp_path, "base", accepted=False))
 
 
-def test_compact_in_paper_mode_is_had_by_name(tmp_path: Path) -> None:
+def test_compact_in_paper_mode_is_selected_by_name(tmp_path: Path) -> None:
     assert choose_method(Model.COMPACT, Mode.PAPER, None, tmp_path) == Method(Model.COMPACT, Mode.PAPER)
 
 
-def test_no_model_seconds_itself() -> None:
+def test_second_model_differs_from_first() -> None:
     with pytest.raises(EngineError, match="would be its own"):
         Method(Model.COMPACT, second=Model.COMPACT)
 

@@ -131,7 +131,7 @@ def test_paper_compares_what_is_encoded_as_it_measures(compact: CompactConsisten
     assert compared == (pytest.approx(found.score, abs=1e-6), round(found.offset_s * 25))
 
 
-def test_no_sound_is_nothing_to_compare(compact: CompactConsistency, seen: ClipFeatures) -> None:
+def test_missing_sound_gives_no_comparison(compact: CompactConsistency, seen: ClipFeatures) -> None:
     mute = replace(seen, audio=replace(seen.audio, present=np.zeros(N_FRAMES, bool)))
     for mode in Mode:
         scorer = ConsistencyScorer(Model.COMPACT, compact, "", mode)
@@ -194,7 +194,7 @@ def test_one_clear_and_one_clearly_not_contradict_each_other(first, second, clea
 
 
 @pytest.mark.parametrize(("first", "second"), [(3.99, 0.0), (4.0, 2.5), (3.0, 3.0), (0.0, 1.0)])
-def test_nothing_is_read_between_the_bounds(first: float, second: float) -> None:
+def test_prominence_between_bounds_gives_no_verdict(first: float, second: float) -> None:
     assert agrees(found(first, 0), found(second, 12)) and agrees(found(second, 12), found(first, 0))
 
 

@@ -51,12 +51,12 @@ def test_offset_is_positive_where_the_sound_comes_late_and_its_zeros_cost(late: 
     assert found.curve.pairs[15 + late] == 120 - abs(late)
 
 
-def test_figures_that_the_paper_lacks_are_absent() -> None:
+def test_measures_not_in_the_paper_are_absent() -> None:
     found = measure_speechforensics(rows(60), rows(60, 1))
     assert (found.dynamic_score, found.drift_s, found.beyond_s, found.windows) == (None, None, None, ())
 
 
-def test_scale_of_a_feature_is_nothing_to_the_score() -> None:
+def test_feature_scale_does_not_change_the_score() -> None:
     video, audio = rows(80), rows(80, 1)
     loud = audio * np.linspace(0.1, 9, 80, dtype=np.float32)[:, None]
     assert measure_speechforensics(video, loud).score == pytest.approx(measure_speechforensics(video, audio).score)

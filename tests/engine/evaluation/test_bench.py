@@ -67,7 +67,7 @@ def test_no_offset_finds_what_is_in_time_alone(rows: list[MeasuredRow]) -> None:
     assert compare_at_zero_offset(make_expert(Mode.PAPER)) is None
 
 
-def test_beginnings_are_of_the_clips_that_are_so_long(rows: list[MeasuredRow]) -> None:
+def test_prefixes_come_from_clips_long_enough(rows: list[MeasuredRow]) -> None:
     bench = ConsistencyBenchmark(make_engine(), [*rows, make_row(9, n_frames=60)], False, OPTIONS)
     begun = bench.measure_prefixes(3.0)
     assert [one.row.number for one in begun] == [0, 1, 2, 3] and {len(one.clip.mask) for one in begun} == {75}
@@ -118,7 +118,7 @@ def test_silence_is_what_lies_below_the_published_threshold() -> None:
         assert (find_sound(rows) == (0, 0)) == is_silent
 
 
-def test_rows_of_avhubert_tell_exact_silence_alone() -> None:
+def test_avhubert_rows_mark_only_exact_silence() -> None:
     sound = make_voice(make_mouth(20, 1))
     sound[: 6 * SAMPLES_PER_FRAME] = 0
     assert find_sound(filterbank_rows(sound)) == (5, 20)  # the window of the step before reaches into the sound
@@ -134,13 +134,13 @@ def test_both_ends_are_cut_from_face_and_sound() -> None:
     assert np.array_equal(cut.speech, clip.speech[12 : 12 + len(cut.mask)])
 
 
-def test_a_clip_that_is_never_silent_stays_itself() -> None:
+def test_clip_without_silence_is_unchanged() -> None:
     clip = make_trial()
     assert trim_silence(clip, FakeEncoder().encode) is clip
     assert measure_leading_silence(clip) == 0.0
 
 
-def test_too_little_sound_is_nothing() -> None:
+def test_too_little_sound_gives_no_clip() -> None:
     assert trim_silence(make_trial(silent=80), FakeEncoder().encode) is None
     silent = make_trial(silent=100)
     assert trim_silence(silent, FakeEncoder().encode) is None
@@ -170,7 +170,7 @@ def without(kind: Ablation) -> tuple[TrialClip, TrialClip]:
     return clip, changed
 
 
-def test_a_still_face_is_one_row() -> None:
+def test_still_face_repeats_one_row() -> None:
     clip, changed = without(Ablation.STILL)
     assert np.ptp(changed.lips, axis=0).max() == 0 and np.array_equal(changed.speech, clip.speech)
 
@@ -197,7 +197,7 @@ def test_a_voice_of_another_time_is_the_same_voice() -> None:
         (Ablation.ONLY_SHAPES, [LIP_POINTS, CHIN_POINTS]),
     ],
 )
-def test_columns_of_a_part_stand_still_and_the_others_do_not(kind: Ablation, gone: list[slice]) -> None:
+def test_freezing_a_feature_group_keeps_other_columns_moving(kind: Ablation, gone: list[slice]) -> None:
     clip, changed = without(kind)
     held = np.zeros(N_FEATURES, bool)
     for columns in gone:
@@ -207,7 +207,7 @@ def test_columns_of_a_part_stand_still_and_the_others_do_not(kind: Ablation, gon
     assert np.array_equal(changed.lips[:, ~held], clip.lips[:, ~held])
 
 
-def test_loudness_and_what_is_left_without_it_make_the_sound() -> None:
+def test_loudness_and_residual_sum_to_the_sound() -> None:
     clip, loud = without(Ablation.LOUDNESS)
     steps = loud.speech.reshape(len(clip.speech), -1, N_BANDS)
     assert np.ptp(steps, axis=2).max() < 1e-6
@@ -216,7 +216,7 @@ def test_loudness_and_what_is_left_without_it_make_the_sound() -> None:
     np.testing.assert_allclose(rest.speech + loud.speech, clip.speech, atol=1e-6)
 
 
-def test_other_rows_have_time_and_no_parts() -> None:
+def test_avhubert_rows_have_no_feature_groups() -> None:
     clip = draw_clip(width=7)
     assert list_ablations(clip) == OF_TIME and set(list_ablations(draw_clip())) == set(Ablation)
     with pytest.raises(ValueError, match="blendshapes"):

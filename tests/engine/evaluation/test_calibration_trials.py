@@ -46,7 +46,7 @@ def test_pauses_and_an_unseen_face_make_a_span_longer_and_are_no_speech() -> Non
     assert (first.group, first.voice_group) == ("a", "a")
 
 
-def test_each_face_meets_other_people_alone_and_no_more_than_was_asked_for() -> None:
+def test_each_face_is_compared_with_limited_other_speakers() -> None:
     clips = [make_clip(name, 260) for name in "abcdef"] + [make_clip("a2", 260, speaker="a")]
     trials = score_other_segments(clips, 4.0, encode, compare, per_face=3)
     assert len(trials) == 21 and all(one.group != one.voice_group for one in trials)
@@ -64,7 +64,7 @@ def test_what_both_have_together_must_be_long_enough() -> None:
     assert score_own_segments([quiet], 4.0, encode, compare) == []
 
 
-def test_a_clip_that_nobody_listened_to_is_no_clip_without_speech() -> None:
+def test_clip_without_speech_mask_differs_from_silent_clip() -> None:
     mouth = make_mouth(200)[:, None]
     clip = TrialClip("a", "a", "lab", "a", mouth, mouth, np.ones(200, bool), encode(mouth, mouth))
     with pytest.raises(ValueError, match="has no voice activity"):

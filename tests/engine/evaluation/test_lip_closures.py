@@ -47,7 +47,7 @@ def talks() -> list[ClosureClip]:
     return real + [make_talk(person, number, "fake", obeys=False) for person in "abc" for number in range(4)]
 
 
-def test_own_is_parted_from_foreign_moved_and_dubbed(talks: list[ClosureClip]) -> None:
+def test_own_voice_is_separated_from_foreign_shifted_and_dubbed(talks: list[ClosureClip]) -> None:
     (both,) = evaluate_lip_closures(talks, QUICK)
     assert both.own.share == 0.0
     assert both.own.by_chance > 0.5
@@ -59,12 +59,12 @@ def test_own_is_parted_from_foreign_moved_and_dubbed(talks: list[ClosureClip]) -
     assert both.own.parting.ci is not None and both.own.parting.ci_over == "people"
 
 
-def test_each_gesture_is_told_by_itself(talks: list[ClosureClip]) -> None:
+def test_each_gesture_is_evaluated_separately(talks: list[ClosureClip]) -> None:
     figures = evaluate_lip_closures(talks[:8], LipClosureOptions((10.0,), ("closed", "rounded"), (), 1))
     assert [(one.kind, one.own.n_sounds) for one in figures] == [("closed", 12.0), ("rounded", 10.0)]
 
 
-def test_lips_that_know_nothing_of_the_sound_part_nothing() -> None:
+def test_random_lips_do_not_discriminate() -> None:
     idle = [make_talk(person, number, obeys=False) for person in "abcdefghij" for number in range(8)]
     (both,) = evaluate_lip_closures(idle, replace(QUICK, shifts_s=()))
     assert 0.3 < both.foreign.parting.auc < 0.7
@@ -78,11 +78,11 @@ def test_clips_are_joined_by_person_until_they_are_long_enough(talks: list[Closu
     assert join_clips(talks, 25.0, 8) == []
 
 
-def test_nobody_of_whom_there_is_much_stands_for_all(talks: list[ClosureClip]) -> None:
+def test_speakers_with_many_clips_do_not_dominate(talks: list[ClosureClip]) -> None:
     assert [sample[0].row.person for sample in join_clips(talks[:8], 5.0, 3)] == ["a"] * 3 + ["b"] * 3
 
 
-def test_moving_moves_sounds_and_speech_alike(talks: list[ClosureClip]) -> None:
+def test_shift_moves_phonemes_and_speech_equally(talks: list[ClosureClip]) -> None:
     talk = talks[0]
     talk = ClosureClip(talk.row, talk.track, np.arange(N) < 50, talk.sounds)
     late = delay_sound(talk, 0.4)
@@ -99,7 +99,7 @@ def test_samples_with_too_few_sounds_are_counted_and_no_trial() -> None:
     assert figures.own.parting.n_real == 1
 
 
-def test_one_person_alone_has_no_foreign_voice() -> None:
+def test_single_speaker_has_no_foreign_trials() -> None:
     (figures,) = evaluate_lip_closures([make_talk("a", number) for number in range(4)], QUICK)
     assert figures.foreign.parting.auc is None and figures.foreign.share is None
     assert figures.own.share == 0.0

@@ -47,7 +47,7 @@ def test_every_figure_of_an_evaluation_is_drawn() -> None:
     assert list(deep["ablations"].data[0].y) == ["faces held still (9, 30)", "nothing taken away (9, 30)"]
 
 
-def test_conditions_stand_beside_their_names_from_above_with_their_intervals() -> None:
+def test_conditions_are_listed_top_down_with_intervals() -> None:
     (points,) = plots.plot_conditions({"a": parted(0.9), "none": parted(None), "b": parted(0.4)}, "t").data
     assert list(points.y) == ["b (9, 30)", "a (9, 30)"] and list(points.x) == [0.4, 0.9]  # axes begin below
     assert list(points.error_x.arrayminus) == pytest.approx([0.1, 0.1])
@@ -89,7 +89,7 @@ def test_pages_and_pictures_are_written_and_need_nothing_from_the_web(tmp_path: 
 
 
 @pytest.mark.parametrize("cause", [ValueError("Kaleido is not there\nmore"), RuntimeError(""), ImportError("kaleido")])
-def test_a_missing_browser_is_told_and_the_pages_stay(
+def test_missing_browser_is_reported_and_html_is_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cause: Exception
 ) -> None:
     def write_images(**arguments: object) -> None:
@@ -102,7 +102,7 @@ def test_a_missing_browser_is_told_and_the_pages_stay(
     assert (tmp_path / "one.html").is_file()
 
 
-def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+def test_uncreatable_folder_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(EngineError, match="cannot be written"):
         plots.write_plots({"one": go.Figure()}, tmp_path / "file")

@@ -66,7 +66,7 @@ def figures(result: Result) -> dict:
     return json.loads(result.stdout)
 
 
-def test_what_is_left_is_told_level_by_level(run: Callable[..., Result], opened: list[str]) -> None:
+def test_scores_are_reported_per_perturbation_level(run: Callable[..., Result], opened: list[str]) -> None:
     found = figures(run("--what", "noise in the sound,contrast", "--levels", "1,5", "--json", "-"))
     steps = [(one["perturbation"], one["level"], one["strength"]) for one in found["outcomes"]]
     assert steps == [
@@ -91,7 +91,7 @@ def test_a_face_that_is_darkened_away_is_counted_as_unscored(run: Callable[..., 
 
 
 @pytest.mark.parametrize(("middle", "share"), [(0.2, 0.0), (1.6, 1.0)])
-def test_scores_that_are_called_against_are_counted_gates_aside(
+def test_false_rejections_are_counted_without_gates(
     run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, middle: float, share: float
 ) -> None:
     extractor = FeatureExtractor(FakeNets(), FakeVoice(), "drawn-01+options-23")  # type: ignore[arg-type]
@@ -110,7 +110,7 @@ def draw_calibration(middle: float) -> Calibration:
     return seal(drawn).approve("Bob")
 
 
-def test_what_was_seen_is_kept(run: Callable[..., Result], opened: list[str]) -> None:
+def test_extracted_features_are_cached(run: Callable[..., Result], opened: list[str]) -> None:
     first = figures(run("--what", "pitch,Gaussian blur", "--levels", "2", "--json", "-"))
     opened.clear()
     again = figures(run("--what", "pitch,Gaussian blur", "--levels", "2", "--json", "-"))
@@ -118,13 +118,13 @@ def test_what_was_seen_is_kept(run: Callable[..., Result], opened: list[str]) ->
     assert again == first
 
 
-def test_the_table_says_what_was_done(run: Callable[..., Result]) -> None:
+def test_table_describes_perturbations(run: Callable[..., Result]) -> None:
     text = " ".join(run("--what", "MP3", "--levels", "3").stdout.split())
     assert "MP3, 24 kbit/s" in text
     assert "There is no calibration" in text
 
 
-def test_the_figure_is_drawn_where_it_is_wanted(
+def test_figure_is_drawn_on_request(
     run: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("engine.evaluation.plots.write_pictures", lambda drawn, folder: None)
@@ -148,12 +148,12 @@ def test_two_people_are_needed(run: Callable[..., Result], tmp_path: Path) -> No
     assert result.exit_code == 1 and "2 are real" in str(result.exception)
 
 
-def test_the_command_is_there() -> None:
+def test_command_is_registered() -> None:
     text = CliRunner().invoke(app, ["--help"]).stdout
     assert "robustness" in text
 
 
-def test_nothing_that_happened_is_bounded_by_how_often_it_could_have() -> None:
+def test_zero_events_have_an_upper_bound() -> None:
     from engine.evaluation.results import share_with_interval
 
     none = share_with_interval([False] * 30, [f"p{i}" for i in range(30)])

@@ -20,7 +20,7 @@ from tests.engine.evaluation.films import RECIPE, DrawnExtractor, draw_film
 from tests.fakes import make_expert
 
 
-def test_clips_are_parted_by_method_length_window_and_language(tmp_path: Path) -> None:
+def test_overview_groups_clips_by_method_length_window_and_language(tmp_path: Path) -> None:
     lines = ["path,label,speaker,source,method,language"]
     for number in range(8):
         name = draw_film(tmp_path, f"{number}.mp4", number, seconds=4 if number < 4 else 9)
@@ -41,7 +41,7 @@ def test_clips_are_parted_by_method_length_window_and_language(tmp_path: Path) -
     assert list(seen.windows) == ["2", "3"]
 
 
-def test_trials_are_parted_by_their_condition() -> None:
+def test_overview_groups_trials_by_condition() -> None:
     trials = draw_trials()
     seen = summarise_trials(trials)
     assert list(seen.scores) == ["same", "different"] and set(seen.lengths) == set(trials.conditions)
@@ -50,7 +50,7 @@ def test_trials_are_parted_by_their_condition() -> None:
     assert not seen.windows and not seen.languages
 
 
-def test_lines_keep_the_wished_rates_and_cannot_where_there_are_too_few() -> None:
+def test_thresholds_meet_target_rates_or_are_absent_with_too_few_trials() -> None:
     held = cross_validate(draw_trials(), CalibratorKind.LOGISTIC)
     lines = list_thresholds(held, (1e-6, 0.01, 0.1))
     assert lines[0].llr == np.inf and lines[0].supported == 0

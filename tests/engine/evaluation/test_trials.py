@@ -80,7 +80,7 @@ def test_rows_that_are_the_same_on_both_sides_score_one() -> None:
     assert trial.offset == 0
 
 
-def test_no_face_meets_a_voice_of_its_own_speaker() -> None:
+def test_other_voices_exclude_own_speaker() -> None:
     clips = [make_clip(seed, speaker="Ada" if seed < 3 else "Ben") for seed in range(5)]
     trials = score_other_voices(clips)
     people = {clip.name: clip.speaker for clip in clips}
@@ -106,7 +106,7 @@ def test_the_longer_side_is_cut_and_never_padded() -> None:
     assert score_other_voices([long, make_clip(3, 20)]) == []
 
 
-def test_windows_are_whole_and_know_nothing_of_what_is_around(clips: list[TrialClip]) -> None:
+def test_windows_are_whole_and_independent_of_context(clips: list[TrialClip]) -> None:
     seen: list[int] = []
 
     def count(lips: np.ndarray, speech: np.ndarray) -> Encoded:
@@ -166,7 +166,7 @@ def test_shuffling_moves_frames_and_changes_none() -> None:
     np.testing.assert_array_equal(shuffled.speech, clip.speech)
 
 
-def test_shuffled_faces_cannot_be_told_from_others() -> None:
+def test_shuffled_faces_score_like_other_voices() -> None:
     holds = []
     for seed in range(4):
         clips = shuffle_faces([make_clip(1000 * seed + i) for i in range(40)], encode, seed)

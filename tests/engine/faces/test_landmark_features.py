@@ -130,7 +130,7 @@ def test_an_opened_jaw_moves_chin_and_lower_lip_down_and_nothing_else() -> None:
     np.testing.assert_allclose(change[~moves], 0, atol=1e-4)
 
 
-def test_a_turning_nodding_nearing_head_is_not_taken_for_speech() -> None:
+def test_head_motion_is_not_taken_for_speech() -> None:
     head = make_heads(1)
     moved = [
         move(100 * head, (12 * np.sin(t / 3), 25 * np.sin(t / 5), 6 * np.sin(t)), 1 + t / 20, (9.0 * t, 4.0 * t, 0.0))

@@ -252,7 +252,7 @@ def test_blendshapes_read_the_portrait_smiling(nets: FaceNets, portrait: np.ndar
     assert moved["mouthSmileLeft"] == pytest.approx(shapes["mouthSmileLeft"], abs=0.02)  # wherever the face is
 
 
-def test_threads_that_ask_together_are_told_what_one_alone_is(nets: FaceNets, portrait: np.ndarray) -> None:
+def test_concurrent_threads_get_the_same_landmarks(nets: FaceNets, portrait: np.ndarray) -> None:
     views = [np.ascontiguousarray(np.roll(portrait, 7 * i, axis=1)) for i in range(6)]
 
     def look(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

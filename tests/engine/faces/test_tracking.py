@@ -406,7 +406,7 @@ def test_what_is_done_side_by_side_changes_no_track(n_faces: int) -> None:
     assert (alone > 1) == (n_faces > 1 and (os.cpu_count() or 1) > 1)
 
 
-def test_a_source_that_breaks_off_tells_why_and_leaves_no_thread() -> None:
+def test_failing_source_raises_its_error_and_leaves_no_thread() -> None:
     def broken() -> Iterator[Frame]:
         yield from draw_frames(7)
         raise Code.DECODER_FAILED("The decoder crashed.", "Export it again.")
@@ -416,7 +416,7 @@ def test_a_source_that_breaks_off_tells_why_and_leaves_no_thread() -> None:
     assert not [one for one in threading.enumerate() if one.name.startswith(("faces", "read-ahead"))]
 
 
-def test_who_stops_the_tracking_stops_the_source() -> None:
+def test_closing_the_tracker_closes_the_source() -> None:
     closed = threading.Event()
 
     def endless() -> Iterator[Frame]:

@@ -80,7 +80,7 @@ class CountingExtractor:
         return make_observation(path.read_bytes(), path.name)
 
 
-def test_what_was_saved_comes_back_whole(tmp_path: Path) -> None:
+def test_cache_round_trip_restores_features(tmp_path: Path) -> None:
     seen, cache = make_observation(), FeatureCache(tmp_path, RECIPE)
     assert cache.load(seen.sha256) is None
     cache.save(seen)
@@ -89,7 +89,7 @@ def test_what_was_saved_comes_back_whole(tmp_path: Path) -> None:
     assert_same(seen, found)
 
 
-def test_silence_and_no_face_come_back_too(tmp_path: Path) -> None:
+def test_cache_round_trip_keeps_silence_and_no_face(tmp_path: Path) -> None:
     seen, cache = make_observation(), FeatureCache(tmp_path, RECIPE)
     empty = replace(seen, tracks=(), cuts=(), reasons=(), audio=replace(seen.audio, level_dbfs=float("-inf")))
     cache.save(empty)
@@ -159,7 +159,7 @@ def test_a_name_that_is_no_hash_is_refused(tmp_path: Path) -> None:
         FeatureCache(tmp_path, RECIPE).load("../../secret")
 
 
-def test_the_second_look_decodes_nothing_even_under_another_name(tmp_path: Path) -> None:
+def test_second_extraction_decodes_nothing_under_any_name(tmp_path: Path) -> None:
     first, second = tmp_path / "first.mp4", tmp_path / "second.mov"
     first.write_bytes(b"film")
     second.write_bytes(b"film")
@@ -171,7 +171,7 @@ def test_the_second_look_decodes_nothing_even_under_another_name(tmp_path: Path)
     assert_same(replace(seen, name=again.name), again)
 
 
-def test_a_changed_file_is_looked_at_again(tmp_path: Path) -> None:
+def test_changed_file_is_extracted_again(tmp_path: Path) -> None:
     film, extractor = tmp_path / "film.mp4", CountingExtractor()
     for content in (b"film", b"another film"):
         film.write_bytes(content)
@@ -179,7 +179,7 @@ def test_a_changed_file_is_looked_at_again(tmp_path: Path) -> None:
     assert len(extractor.looked) == 2
 
 
-def test_a_file_that_is_not_there_is_left_to_the_observer(tmp_path: Path) -> None:
+def test_missing_file_is_left_to_the_extractor(tmp_path: Path) -> None:
     class Strict(CountingExtractor):
         def extract(self, path: Path, on_step: OnStep = lambda name, completed, total: None) -> ClipFeatures:
             raise Code.UNREADABLE_VIDEO(f"There is no file {path.name!r}.")
@@ -201,7 +201,7 @@ def with_mouths(seen: ClipFeatures) -> ClipFeatures:
 
 
 @pytest.mark.parametrize("faces", ["two faces", "no face"])
-def test_mouths_come_back_whole(tmp_path: Path, faces: str) -> None:
+def test_cache_round_trip_restores_mouth_crops(tmp_path: Path, faces: str) -> None:
     plain = make_observation() if faces == "two faces" else replace(make_observation(), tracks=())
     seen, cache = with_mouths(plain), FeatureCache(tmp_path, RECIPE, with_mouths=True)
     cache.save(seen)
@@ -210,7 +210,7 @@ def test_mouths_come_back_whole(tmp_path: Path, faces: str) -> None:
     assert_same(seen, found)
 
 
-def test_what_was_kept_without_mouths_serves_nobody_who_needs_them(tmp_path: Path) -> None:
+def test_cache_without_mouth_crops_misses_when_they_are_required(tmp_path: Path) -> None:
     seen, plain = make_observation(), FeatureCache(tmp_path, RECIPE)
     wanting = FeatureCache(tmp_path, RECIPE, with_mouths=True)
     plain.save(seen)
@@ -221,7 +221,7 @@ def test_what_was_kept_without_mouths_serves_nobody_who_needs_them(tmp_path: Pat
     assert wanting.load(seen.sha256) is not None
 
 
-def test_what_was_kept_with_mouths_serves_those_who_need_none(tmp_path: Path) -> None:
+def test_cache_with_mouth_crops_hits_when_they_are_not_required(tmp_path: Path) -> None:
     seen = with_mouths(make_observation())
     FeatureCache(tmp_path, RECIPE, with_mouths=True).save(seen)
     found = FeatureCache(tmp_path, RECIPE).load(seen.sha256)
@@ -229,7 +229,7 @@ def test_what_was_kept_with_mouths_serves_those_who_need_none(tmp_path: Path) ->
     assert_same(make_observation(), found)
 
 
-def test_who_needs_mouths_looks_again_once(tmp_path: Path) -> None:
+def test_mouth_crops_are_extracted_again_once(tmp_path: Path) -> None:
     class Cutting(CountingExtractor):
         def extract(self, path: Path, on_step: OnStep = lambda name, completed, total: None) -> ClipFeatures:
             return with_mouths(super().extract(path, on_step))
@@ -261,7 +261,7 @@ def with_faces(seen: ClipFeatures) -> ClipFeatures:
 
 @pytest.mark.parametrize("faces", ["two faces", "no face"])
 @pytest.mark.parametrize("mouths", [False, True])
-def test_faces_come_back_whole(tmp_path: Path, faces: str, mouths: bool) -> None:
+def test_cache_round_trip_restores_face_crops(tmp_path: Path, faces: str, mouths: bool) -> None:
     plain = make_observation() if faces == "two faces" else replace(make_observation(), tracks=())
     seen = with_faces(with_mouths(plain) if mouths else plain)
     cache = FeatureCache(tmp_path, RECIPE, with_mouths=mouths, with_faces=True)

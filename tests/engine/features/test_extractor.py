@@ -143,7 +143,7 @@ def test_mouths_and_faces_are_cut_in_one_pass_and_are_the_same(look) -> None:
         assert one.faces is None and other.mouths is None
 
 
-def test_motion_is_told_whatever_is_cut(look, found) -> None:
+def test_motion_is_reported_with_any_crops(look, found) -> None:
     seen = look(make_clip([MOUTH], make_voice(MOUTH)), cut_mouths=False)
     [track] = seen.tracks
     np.testing.assert_array_equal(track.motion, describe_motion(found[0]))

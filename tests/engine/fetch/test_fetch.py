@@ -227,20 +227,20 @@ def test_file_shorter_than_announced_is_no_file(site, web, tmp_path, film):
     refuse(tmp_path, web, "/a.mp4", Code.FETCH_FAILED)
 
 
-def test_drip_is_given_up(site, web, tmp_path):
+def test_slow_trickle_download_is_aborted(site, web, tmp_path):
     site.pages = {"/a.mp4": drip(b"\0\0\0\x20ftypisom" + b"x" * 1024, b"x", 0.05)}
     limits = FetchLimits(rate_window_s=1.0, wall_s=60.0)
     refuse(tmp_path, web, "/a.mp4", Code.FETCH_TOO_SLOW, limits)
 
 
-def test_page_that_drips_is_given_up_and_so_is_waiting(site, web, tmp_path):
+def test_slow_trickle_page_and_waiting_are_aborted(site, web, tmp_path):
     site.pages = {"/a": drip(b"<html>" + b" " * 1024, b" ", 0.05, "text/html")}
     begun_s = time.monotonic()
     refuse(tmp_path, web, "/a", Code.FETCH_TIMEOUT, FetchLimits(describe_s=4.0))
     assert time.monotonic() - begun_s < 40
 
 
-def test_page_that_unpacks_to_gigabytes_kills_nobody(site, web, tmp_path):
+def test_decompression_bomb_page_is_refused(site, web, tmp_path):
     packer = zlib.compressobj(9, zlib.DEFLATED, -15)
     block = packer.compress(bytes(16 * 1024**2)) + packer.flush(zlib.Z_FULL_FLUSH)
     site.pages = {"/a": say(block * 128 + b"\x03\0", Content_Encoding="deflate")}
@@ -308,7 +308,7 @@ def test_newer_ytdlp_is_taken(monkeypatch, version):
     fetching.check_system()
 
 
-def test_system_that_cannot_hand_sockets_over_is_told(monkeypatch, tmp_path):
+def test_missing_socket_passing_is_reported(monkeypatch, tmp_path):
     monkeypatch.delattr(socket, "send_fds")
     with raises(Code.FETCH_UNAVAILABLE, match="confine"):
         fetch("http://www.example/", tmp_path)
@@ -345,7 +345,7 @@ def test_link_left_by_the_child_is_not_followed(tmp_path):
         fetching._keep((tmp_path / "folder",), tmp_path, 1000)
 
 
-def test_folder_that_cannot_be_written_is_told(tmp_path):
+def test_unwritable_folder_is_reported(tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(errors.FolderUnwritable):
         fetch("http://www.example/", tmp_path / "file" / "below")
@@ -377,5 +377,5 @@ def test_kept_url_has_no_token_in_it(url, plain):
         (b"", ""),
     ],
 )
-def test_picture_is_told_by_its_bytes(data, kind):
+def test_image_type_is_detected_by_its_bytes(data, kind):
     assert find_image_type(data) == kind

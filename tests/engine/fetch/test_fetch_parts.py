@@ -119,7 +119,7 @@ def test_limit_is_of_both_together(site: Site, web: Web, tmp_path: Path, parts: 
 
 
 @pytest.mark.parametrize("part", ["/v.mp4", "/s.m4a"])
-def test_either_is_held_to_public_addresses(
+def test_both_parts_require_public_addresses(
     site: Site, web: Web, canary: Canary, tmp_path: Path, parts: tuple[Path, Path, Path], part: str
 ) -> None:
     serve(site, parts)

@@ -86,7 +86,7 @@ print('{"kind": "finished"}', flush=True)
     assert len(descriptors - {0, 1, 2, int(told.url)}) <= 1  # that of the listing itself
 
 
-def test_rate_is_told_after_a_window_and_over_it_alone():
+def test_rate_is_reported_over_one_window():
     rate = Rate(10.0)
     assert rate.measure(0.0, 0) is None and rate.measure(9.0, 9000) is None
     assert rate.measure(10.0, 10_000) == 1000.0

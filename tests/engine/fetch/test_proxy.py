@@ -82,7 +82,7 @@ def test_post_body_is_passed_on(proxy, site):
     assert answer.endswith(b"body")
 
 
-def test_what_tells_who_asks_is_kept_back(proxy, site):
+def test_identifying_headers_are_removed(proxy, site):
     site.pages["/a"] = say(b"")
     names = ("Cookie", "cookie2", "Proxy-Authorization", "Proxy-Connection", "Upgrade", "TE", "Keep-Alive")
     lines = "".join(f"{name}: secret\r\n" for name in names)
@@ -133,7 +133,7 @@ def test_name_that_turns_to_loopback_is_refused_the_second_time(proxy, web, site
     assert web.dialled == [PUBLIC] and len(web.asked) == 2
 
 
-def test_unknown_name_is_told_apart_from_a_refused_one(proxy, web):
+def test_unknown_name_differs_from_refused_name(proxy, web):
     web.name("unknown.example")
     assert ask(proxy, "GET http://unknown.example/ HTTP/1.1\r\nHost: a\r\n\r\n").startswith(b"HTTP/1.1 504")
     assert proxy.unanswered == ["unknown.example"] and proxy.refusals == []
@@ -161,7 +161,7 @@ def test_what_is_no_request_for_a_proxy_is_refused(proxy, web, text):
     assert ask(proxy, text)[9:12] in (b"400", b"403") and web.dialled == []
 
 
-def test_silent_client_is_let_go(proxy):
+def test_silent_client_is_disconnected(proxy):
     begun_s = time.monotonic()
     assert ask(proxy, "GET http://www.exa").startswith(b"HTTP/1.1 504")
     assert time.monotonic() - begun_s < 60
@@ -186,7 +186,7 @@ def test_limit_counts_all_connections_together(proxy, site):
     assert proxy.is_over
 
 
-def test_closed_proxy_answers_nobody(proxy):
+def test_closed_proxy_accepts_no_connection(proxy):
     with connect(proxy) as client:
         proxy.close()
         assert client.recv(1) == b""
@@ -283,7 +283,7 @@ def test_tls_is_spoken_with_the_site_itself(authority, monkeypatch):
 
 
 @pytest.mark.parametrize(("name", "trusted"), [("other.example", True), ("www.example", False)])
-def test_certificate_of_another_or_from_nobody_is_refused(authority, monkeypatch, name, trusted):
+def test_wrong_or_untrusted_certificate_is_refused(authority, monkeypatch, name, trusted):
     with pytest.raises(CertificateVerifyError):
         open_by_tls(authority, name, trusted, monkeypatch)
 

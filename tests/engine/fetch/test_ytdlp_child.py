@@ -69,13 +69,13 @@ def test_video_within_the_limits_is_taken(info):
         (ValueError("something else"), "FETCH_FAILED"),
     ],
 )
-def test_error_is_told_by_its_kind_and_behind_ytdlp_own(error, code):
+def test_error_is_classified_through_ytdlp_wrapper(error, code):
     assert _classify(error)[0] == code
     behind = DownloadError(f"ERROR: {error}", (type(error), error, None))
     assert _classify(behind)[0] == code
 
 
-def test_errors_behind_each_other_in_a_circle_come_to_an_end():
+def test_cyclic_error_causes_terminate():
     first, second = ValueError("a"), ValueError("b")
     first.__cause__, second.__cause__ = second, first
     assert _classify(first) == ("FETCH_FAILED", "a")

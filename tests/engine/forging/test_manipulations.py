@@ -211,21 +211,21 @@ def test_shifted_time_is_labelled(takes: tuple[SourceClip, SourceClip], offset_s
     assert np.array_equal(moved[8000 + lag : 20000 + lag], own[8000:20000]) and own[8000:20000].any()
 
 
-def test_a_voice_over_is_of_nobody(takes: tuple[SourceClip, SourceClip]) -> None:
+def test_synthetic_voice_has_no_speaker(takes: tuple[SourceClip, SourceClip]) -> None:
     forgery = replace_voice(takes[0], chance())
     assert forgery.voice == SYNTHETIC and forgery.face.speaker == forgery.driver.speaker == "astronaut"
     assert forgery.sound is not None and len(forgery.sound.samples) == round(takes[0].seconds * SAMPLE_RATE)
 
 
 @pytest.mark.parametrize("kind", [Kind.FACE_SWAP, Kind.REENACTMENT, Kind.MOUTH_SWAP, Kind.AUDIO_SWAP])
-def test_nobody_lends_to_themselves(takes: tuple[SourceClip, SourceClip], kind: Kind) -> None:
+def test_donor_is_never_the_same_speaker(takes: tuple[SourceClip, SourceClip], kind: Kind) -> None:
     same = replace(takes[1], row=replace(takes[1].row, speaker="astronaut"))
     with pytest.raises(NotForgeable, match="both of astronaut"):
         swap(kind, takes[0], same, chance())
 
 
 @pytest.mark.parametrize("which", [0, 1])
-def test_nobody_who_is_not_named_lends_or_borrows(takes: tuple[SourceClip, SourceClip], which: int) -> None:
+def test_unnamed_speakers_are_neither_donor_nor_target(takes: tuple[SourceClip, SourceClip], which: int) -> None:
     pair = list(takes)
     pair[which] = replace(pair[which], row=replace(pair[which].row, speaker=""))
     with pytest.raises(NotForgeable, match="is unknown"):
@@ -244,7 +244,7 @@ def test_silent_clips_and_short_ones_are_refused(takes: tuple[SourceClip, Source
         shift_audio(short, 2.0)
 
 
-def test_shut_eyes_never_cross(takes: tuple[SourceClip, SourceClip]) -> None:
+def test_closed_eyelids_never_cross(takes: tuple[SourceClip, SourceClip]) -> None:
     donor = Donor(takes[1].still, takes[1].shape)
     shut = donor.shape.move(takes[0].motion.deform[13], np.zeros(14))
     assert np.isfinite(shut[UPPER_LIDS]).all()

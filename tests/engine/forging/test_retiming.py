@@ -89,7 +89,7 @@ def test_segments_fade_into_each_other_without_a_jump() -> None:
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_a_walk_goes_to_and_fro_smoothly_and_stays_inside(seed: int) -> None:
+def test_random_walk_is_smooth_and_stays_inside(seed: int) -> None:
     times = walk(100, RATE, np.random.default_rng(seed)) @ np.arange(100)
     assert times.min() >= 0 and times.max() <= 99
     steps = np.diff(times)
@@ -110,7 +110,7 @@ def test_faster_leaves_frames_out_and_slower_repeats_them() -> None:
 
 
 @pytest.mark.parametrize(("n_frames", "speed"), [(100, 1.5), (31, 31 / 26), (26, 1.0), (20, 1.0)])
-def test_a_short_clip_is_hurried_less(n_frames: int, speed: float) -> None:
+def test_short_clip_is_sped_up_less(n_frames: int, speed: float) -> None:
     assert fit_speed(n_frames, 1.5, 26) == pytest.approx(speed)
     assert len(pick_speed(n_frames, fit_speed(n_frames, 1.5, 26))) >= min(n_frames, 26)
 
@@ -180,7 +180,7 @@ def test_where_time_is_wrong_there_is_no_sound(take: SourceClip, kind: Kind) -> 
     assert made.sound is None and made.voice == ""
 
 
-def test_a_clip_too_short_to_be_hurried_is_refused(tmp_path: Path) -> None:
+def test_clip_too_short_to_speed_up_is_refused(tmp_path: Path) -> None:
     path = film(tmp_path / "short.mp4", draw_astronaut(), Part(seconds=1.08))
     short = load_source_clip(Row(1, path, "real", written="short.mp4"), load_nets())
     with pytest.raises(NotForgeable, match="too short to be played faster"):

@@ -33,7 +33,7 @@ def take(tmp_path_factory: pytest.TempPathFactory) -> SourceClip:
     return load_source_clip(Row(1, path, "real", speaker="astronaut", written="one.mp4"), load_nets())
 
 
-def test_a_take_spans_the_face_at_the_clips_rate(take: SourceClip) -> None:
+def test_source_clip_spans_the_face_at_the_clips_rate(take: SourceClip) -> None:
     assert take.rate == FPS and len(take) == 35 and take.size_px == (256, 256)
     assert take.sound is not None and len(take.sound.samples) == round(35 / 25 * SAMPLE_RATE)
     assert len(list(take.read_images())) == 35
@@ -49,7 +49,7 @@ def test_the_still_is_the_most_neutral_frame_with_its_landmarks(take: SourceClip
     assert not 12 <= best <= 14, "it blinks there"
 
 
-def test_smoothing_takes_the_tremor_and_leaves_the_closure() -> None:
+def test_smoothing_removes_tremor_and_keeps_closures() -> None:
     chance, times = np.random.default_rng(0), np.arange(60)
     closing = np.clip(np.abs(times - 30) / 4, 0, 1)[:, None, None] * np.ones((1, 478, 3))
     trembling = closing + 0.1 * chance.normal(size=closing.shape)

@@ -93,7 +93,7 @@ def test_unmarked_pictures_score_as_chance_would_have_it() -> None:
 
 
 @pytest.mark.parametrize(("crf", "speed_px"), [(16, 2), (23, 0)])
-def test_the_mark_outlives_the_encoder(mark: Mark, crf: int, speed_px: int) -> None:
+def test_watermark_survives_encoding(mark: Mark, crf: int, speed_px: int) -> None:
     moving = [np.roll(draw_scene(), speed_px * shift, axis=1) for shift in range(12)]
     decoded = encode([mark.stamp(image) for image in moving], crf)
     assert len(decoded) == 12 and all(find_watermark(image) for image in decoded)
@@ -110,14 +110,14 @@ def test_what_is_cut_off_below_and_right_does_not_hide_it(mark: Mark) -> None:
     assert find_watermark(mark.stamp(draw_scene())[:150, :200])
 
 
-def test_noise_as_strong_as_the_mark_does(mark: Mark) -> None:
+def test_strong_noise_hides_the_watermark(mark: Mark) -> None:
     marked = mark.stamp(draw_scene()).astype(float)
     per_square = np.random.default_rng(1).uniform(-RUNG, RUNG, (SIZE[1] // CELL, SIZE[0] // CELL))
     noisy = marked + np.kron(per_square, np.ones((CELL, CELL)))[..., None]
     assert not find_watermark(np.clip(noisy, 0, 255).astype(np.uint8))
 
 
-def test_neither_words_nor_pattern_touch_a_face_or_what_is_close_to_it(mark: Mark) -> None:
+def test_label_and_pattern_stay_clear_of_the_face(mark: Mark) -> None:
     scene = draw_scene()
     changed = (mark.stamp(scene) != scene).any(axis=2)
     y, x = np.mgrid[0 : SIZE[1], 0 : SIZE[0]]
@@ -126,7 +126,7 @@ def test_neither_words_nor_pattern_touch_a_face_or_what_is_close_to_it(mark: Mar
         assert not changed[np.hypot(x - middle[0], y - middle[1]) < 44].any()
 
 
-def test_no_pixel_outside_the_words_moves_by_more_than_half_a_rung(mark: Mark) -> None:
+def test_pixels_outside_the_label_change_by_at_most_half_a_step(mark: Mark) -> None:
     scene = np.clip(draw_scene(), 10, 245)
     moved = np.abs(mark.stamp(scene).astype(int) - scene)
     moved[mark.caption.area] = 0
@@ -134,7 +134,7 @@ def test_no_pixel_outside_the_words_moves_by_more_than_half_a_rung(mark: Mark) -
 
 
 @pytest.mark.parametrize(("x", "y"), [(60, 50), (200, 50), (60, 145), (200, 145)])
-def test_the_words_go_to_a_corner_away_from_the_face(x: int, y: int) -> None:
+def test_label_is_placed_in_a_corner_away_from_the_face(x: int, y: int) -> None:
     caption = plan_mark(SIZE, [outline(x, y, 44)]).caption
     rows, columns = caption.area
     assert (rows.start == 0 or rows.stop == SIZE[1]) and (columns.start == 0 or columns.stop == SIZE[0])
@@ -143,7 +143,7 @@ def test_the_words_go_to_a_corner_away_from_the_face(x: int, y: int) -> None:
     assert caption.image.max() > 150 and 0.05 < (caption.image > 100).mean() < 0.5
 
 
-def test_words_break_into_lines_where_there_is_no_room_for_one() -> None:
+def test_label_wraps_where_one_line_does_not_fit() -> None:
     wide, narrow = (plan_mark((width, 256), [outline(width / 2, 100, 30)]).caption.image for width in (256, 80))
     assert wide.shape[1] > 1.2 * narrow.shape[1] and narrow.shape[1] <= 80
     assert narrow.shape[0] > 1.5 * wide.shape[0]
@@ -173,7 +173,7 @@ def test_an_unmarked_picture_does_not_pass(mark: Mark) -> None:
 
 
 @pytest.mark.parametrize("cover", ["black", "scene", "noise"])
-def test_a_picture_whose_words_were_painted_over_does_not_pass(mark: Mark, cover: str) -> None:
+def test_image_with_overpainted_label_does_not_pass(mark: Mark, cover: str) -> None:
     marked, area = mark.stamp(draw_scene()), mark.caption.area
     covers = {"black": np.zeros_like(marked), "scene": draw_scene(), "noise": draw_scene(9)}
     marked[area] = covers[cover][area]
@@ -229,7 +229,7 @@ def test_every_picture_in_the_file_carries_the_mark_and_the_file_is_tagged(mark:
 
 
 @pytest.mark.parametrize("at", [0, 17, N_FRAMES - 1])
-def test_one_unmarked_frame_and_there_is_no_file(mark: Mark, tmp_path: Path, at: int) -> None:
+def test_one_unmarked_frame_leaves_no_file(mark: Mark, tmp_path: Path, at: int) -> None:
     frames = list(draw(mark))
     frames[at] = draw_scene()
     with raises(Code.UNMARKED_FRAME, match="invisible"):
@@ -237,7 +237,7 @@ def test_one_unmarked_frame_and_there_is_no_file(mark: Mark, tmp_path: Path, at:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_one_frame_without_the_words_and_there_is_no_file(mark: Mark, tmp_path: Path) -> None:
+def test_one_frame_without_the_label_leaves_no_file(mark: Mark, tmp_path: Path) -> None:
     frames = list(draw(mark))
     frames[5] = frames[5].copy()
     frames[5][mark.caption.area] = 128

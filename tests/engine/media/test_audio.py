@@ -40,7 +40,7 @@ def test_blocks_give_the_same_numbers_as_one_piece(rate: int, seconds: float) ->
     assert np.abs(joined - whole).max() < 2e-5  # both are that far from float64; a seam would show as 1e-2
 
 
-def test_a_finished_resampler_remembers_nothing() -> None:
+def test_finished_resampler_has_no_state() -> None:
     resampler, sound = BlockResampler(48_000), make_noise(4800)
     resampler.feed(make_noise(9600))
     resampler.finish()

@@ -73,6 +73,6 @@ def test_sound_is_named_as_no_video(tmp_path: Path, head: bytes) -> None:
 
 @pytest.mark.parametrize("demuxer", sorted(set(DEMUXERS.values()) - {"mov"}))
 @pytest.mark.parametrize("data", [b"", b"\0", b"\x1a\x45\xdf\xa3", b"RIFF", b"\0" * 200, b"\xff" * 200])
-def test_rubbish_raises_nothing(tmp_path: Path, demuxer: str, data: bytes) -> None:
+def test_random_bytes_raise_no_exception(tmp_path: Path, demuxer: str, data: bytes) -> None:
     (tmp_path / "clip").write_bytes(data)
     assert is_whole(tmp_path / "clip", demuxer) in (True, False)

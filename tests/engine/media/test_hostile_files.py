@@ -64,7 +64,7 @@ def answer(path: Path, limits: MediaLimits | None = None) -> Clip | EngineError:
     return clip
 
 
-def test_the_canary_sings(canary: Canary) -> None:
+def test_canary_records_a_hit(canary: Canary) -> None:
     assert canary.hits() == []
     socket.create_connection(("127.0.0.1", canary.port)).close()
     assert len(canary.hits()) == 1
@@ -125,7 +125,7 @@ def test_memory_limit_stops_a_bomb_without_pixel_limit(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts"])
-def test_a_day_is_too_long(tmp_path: Path, suffix: str) -> None:
+def test_duration_of_a_day_is_refused(tmp_path: Path, suffix: str) -> None:
     path = hostile.write_repeated(tmp_path / f"day{suffix}", (64, 48), np.arange(1441) * 60.0)
     began = time.monotonic()
     with raises(Code.TOO_LONG):
@@ -169,7 +169,7 @@ def test_what_the_header_claims_is_not_what_counts(tmp_path: Path) -> None:
         (".avi", "snow", "yuv420p"),
     ],
 )
-def test_strange_pictures_are_refused_before_one_is_decoded(
+def test_unsupported_pixel_formats_are_refused_before_decoding(
     tmp_path: Path, suffix: str, codec: str, pixel_format: str
 ) -> None:
     path = hostile.write_coded(tmp_path / f"strange{suffix}", codec, None, pixel_format)
@@ -187,7 +187,7 @@ def test_common_codings_are_read(tmp_path: Path, suffix: str, codecs: tuple[str,
     assert isinstance(clip, Clip) and clip.has_audio and clip.n_frames >= 12
 
 
-def test_strange_sound_is_refused_and_not_taken_for_silence(tmp_path: Path) -> None:
+def test_unsupported_audio_codec_is_refused_and_not_taken_for_silence(tmp_path: Path) -> None:
     path = hostile.write_coded(tmp_path / "strange.avi", "mpeg4", "adpcm_ms")
     with raises(Code.CODEC_REFUSED, match="audio is coded as 'adpcm_ms'"):
         open_clip(path)
@@ -215,7 +215,7 @@ def seeds(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
 
 
 @pytest.mark.parametrize("part", range(PARTS))
-def test_damaged_files_all_get_an_answer(seeds: list[bytes], tmp_path: Path, part: int) -> None:
+def test_damaged_files_give_result_or_engine_error(seeds: list[bytes], tmp_path: Path, part: int) -> None:
     rng = np.random.default_rng(part)
     path, answers = tmp_path / "damaged", []
     for number in range(N_MUTATED // PARTS):

@@ -104,7 +104,7 @@ def test_more_than_allowed_is_refused(tmp_path: Path) -> None:
         merge_into(tmp_path / "b", picture, sound, MediaLimits(max_duration_s=1.0))
 
 
-def test_parts_that_are_none_are_refused(tmp_path: Path) -> None:
+def test_parts_without_media_are_refused(tmp_path: Path) -> None:
     _, picture, sound = write_parts(tmp_path, "mp4")
     strange = hostile.write_coded(tmp_path / "strange.mkv", "ffv1")
     playlist = hostile.write_playlist(tmp_path / "list.mp4", "hls", picture, 9)
@@ -119,7 +119,7 @@ def test_parts_that_are_none_are_refused(tmp_path: Path) -> None:
             merge_into(tmp_path / "a", *parts)
 
 
-def test_damaged_parts_are_answered(tmp_path: Path) -> None:
+def test_damaged_parts_raise_engine_error(tmp_path: Path) -> None:
     _, picture, sound = write_parts(tmp_path, "mp4")
     rng, damaged, answers = np.random.default_rng(0), tmp_path / "damaged", set()
     for number in range(30):
@@ -167,7 +167,7 @@ def test_nonsense_instead_of_pieces_is_an_error(
         merge(picture, sound, io.BytesIO(), LIMITS)
 
 
-def test_a_piece_far_beyond_the_end_fills_no_disk(tmp_path: Path, speak: Callable[..., None]) -> None:
+def test_piece_with_distant_offset_allocates_no_disk(tmp_path: Path, speak: Callable[..., None]) -> None:
     _, picture, sound = write_parts(tmp_path, "mp4")
     speak("piece", {"at": 2**40}, b"x")
     merged = io.BytesIO()

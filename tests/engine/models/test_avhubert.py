@@ -135,7 +135,7 @@ def test_every_published_key_has_its_place(published: dict[str, Shapes], tag: st
     assert sum(parameter.numel() for parameter in model.parameters()) / 1e6 == pytest.approx(millions, abs=0.05)
 
 
-def test_where_the_norms_stand_is_told_by_the_state_dict_alone(tiny: AVHubert, tmp_path: Path) -> None:
+def test_norm_placement_is_inferred_from_state_dict(tiny: AVHubert, tmp_path: Path) -> None:
     official = fill_state(shapes_of(TINY))
     features = {}
     for norm_first in (True, False):
@@ -223,7 +223,7 @@ def test_both_modalities_missing_is_an_error(tiny: AVHubert) -> None:
         tiny(torch.zeros(1, 1, 3, 88, 88), torch.zeros(1, 104, 4))
 
 
-def test_blocks_of_the_picture_do_not_show(tiny: AVHubert) -> None:
+def test_image_blocks_do_not_change_the_output(tiny: AVHubert) -> None:
     mouths, rows = draw_clip(2 * FRAMES_AT_ONCE + 7)
     seen, heard = tiny.features(mouths, rows[:-9], chunk=None)
     with torch.inference_mode():
@@ -247,7 +247,7 @@ def test_windows_cover_a_clip_once(n_frames: int) -> None:
     assert plan_windows(0, 300) == []
 
 
-def test_without_attention_chunks_do_not_show() -> None:
+def test_without_attention_chunks_do_not_change_the_output() -> None:
     model = fill_network(shapes_of(TINY))
     for layer in model.encoder.layers:
         torch.nn.init.zeros_(layer.self_attn.out_proj.weight)  # type: ignore[union-attr, arg-type]

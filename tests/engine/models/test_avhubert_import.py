@@ -275,12 +275,12 @@ def test_another_number_of_units_is_no_hindrance(tmp_path):
     assert import_weights(save_as_fairseq(tmp_path / "a.pt", state), tmp_path / "data", accept).is_new
 
 
-def test_path_that_is_no_file_is_told(tmp_path):
+def test_path_that_is_not_a_file_is_reported(tmp_path):
     with raises(Code.CHECKPOINT_REFUSED, match="not a file"):
         import_weights(tmp_path / "nothing.pt", tmp_path, never)
 
 
-def test_folder_in_the_way_is_told(tmp_path):
+def test_folder_at_target_path_is_reported(tmp_path):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / FOLDER).write_text("no folder")
 
@@ -307,7 +307,7 @@ def test_full_disk_leaves_what_was_there(tmp_path):
     assert registry.locate_accepted(registry.AVHUBERT["base"], tmp_path / "data") == first.path
 
 
-def test_too_little_room_is_told_before_writing(tmp_path, monkeypatch):
+def test_insufficient_space_is_reported_before_writing(tmp_path, monkeypatch):
     monkeypatch.setattr(avhubert_import, "SPARE_BYTES", 2**62)
     with pytest.raises(FolderUnwritable, match=r"has \d+ bytes left, wanted \d+"):
         import_weights(save_as_fairseq(tmp_path / "a.pt", make_state()), tmp_path / "data", accept)
@@ -325,7 +325,7 @@ def test_weights_that_do_not_load_never_count(tmp_path, monkeypatch):
     assert _tree(tmp_path / "data") == [licences.FILE, FOLDER]
 
 
-def test_record_that_cannot_stand_beside_takes_the_weights_with_it(tmp_path):
+def test_failed_sidecar_write_removes_the_weights(tmp_path):
     (tmp_path / "data" / FOLDER / "avhubert_base.json" / "in the way").mkdir(parents=True)
     with pytest.raises(FolderUnwritable):
         import_weights(save_as_fairseq(tmp_path / "a.pt", make_state()), tmp_path / "data", accept)

@@ -102,7 +102,7 @@ def test_an_output_depends_on_the_frames_within_reach_alone(side: str) -> None:
 
 
 @pytest.mark.parametrize("side", ["lips", "speech"])
-def test_no_stream_can_tell_where_it_stands(side: str) -> None:
+def test_streams_carry_no_absolute_position(side: str) -> None:
     member = make_model().members[0]
     assert isinstance(member, CompactMember) and member.reach == REACH
     stream = getattr(member, side)

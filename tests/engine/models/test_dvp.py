@@ -58,7 +58,7 @@ def test_block_cosines_are_those_of_the_library() -> None:
     np.testing.assert_allclose(found[1, 2, 5], wanted, atol=1e-4)
 
 
-def test_brightness_and_contrast_of_the_picture_say_nothing() -> None:
+def test_embedding_is_invariant_to_brightness_and_contrast() -> None:
     dark = np.random.default_rng(0).integers(20, 90, (4, SIZE, SIZE)).astype(np.uint8)
     np.testing.assert_allclose(describe_pictures(dark), describe_pictures(2 * dark + 30), atol=1e-2)
 
@@ -86,7 +86,7 @@ def test_a_track_of_a_second_is_enough(n_frames: int, n_windows: int) -> None:
     assert len(windows.vectors) == len(windows.evidence) == n_windows
 
 
-def test_windows_in_which_the_face_is_hardly_seen_do_not_count() -> None:
+def test_windows_with_barely_visible_face_are_skipped() -> None:
     motion, faces, seen = make_track(62)
     seen[:10] = False
     assert list(make_model().embed(motion, faces, seen).starts) == [31]
@@ -158,7 +158,7 @@ def test_a_window_is_read_by_itself_however_bright_the_rest_is() -> None:
 
 
 @pytest.mark.parametrize("spectrum", [True, False])
-def test_sizes_of_temporal_frequencies_cannot_tell_which_way_time_runs(spectrum: bool) -> None:
+def test_spectral_magnitudes_are_invariant_to_time_reversal(spectrum: bool) -> None:
     rows = torch.randn(2, 31, SMALL.n_rows)
     torch.manual_seed(0)
     member = StyleMember(replace(SMALL, spectrum=spectrum)).eval()

@@ -109,11 +109,11 @@ def test_summary_says_what_was_measured_and_what_it_does_not_mean():
 
 
 @pytest.mark.parametrize(("offset", "words"), [(0, "where it is"), (-2, "0.08 s too early"), (2, "0.08 s too late")])
-def test_summary_tells_which_way_the_sound_is_displaced(offset, words):
+def test_summary_states_direction_of_the_offset(offset, words):
     assert words in summarise(make_analysis(make_report(0.6, offset)))
 
 
-def test_second_opinion_is_told_whole_and_method_named():
+def test_second_model_score_is_complete_and_names_method():
     report = replace(make_report(0.6, 1, Reason.EXPERTS_DISAGREE), second=make_second(agrees=False))
     analysis = replace(make_analysis(report), mode=Mode.PAPER)
     written = json.loads(write_json(to_json(analysis)))
@@ -126,7 +126,7 @@ def test_second_opinion_is_told_whole_and_method_named():
     assert len(second["curve"]["similarity"]) == 31
 
 
-def test_summary_sets_the_second_opinion_beside_the_first_and_averages_nothing():
+def test_summary_lists_both_model_scores_without_averaging():
     report = replace(make_report(0.6, 1, Reason.EXPERTS_DISAGREE), second=make_second(False, score=0.2))
     text = summarise(make_analysis(report))
 

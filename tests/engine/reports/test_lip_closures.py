@@ -67,7 +67,7 @@ def test_rows_say_what_was_heard_wanted_measured_and_done() -> None:
     assert rows[-1] == ("6.00", "oo (food)", "rounded", "0.610", "made")
 
 
-def test_the_sum_stands_beside_chance_and_warns() -> None:
+def test_summary_compares_rate_with_chance_and_warns() -> None:
     lines = summarise(make_report())
     assert lines[0].endswith(
         "3 of 9 missed, 33% (95 %: 12% to 65%); at any other time of the speech 75%; 1 more could not be seen"

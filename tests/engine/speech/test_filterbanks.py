@@ -72,7 +72,7 @@ def test_a_change_of_sound_stays_near_its_frame(describe) -> None:
 
 
 @pytest.mark.parametrize("step", range(4))
-def test_a_click_is_heard_in_its_frame_and_step(step: int) -> None:
+def test_click_appears_in_its_frame_and_step(step: int) -> None:
     audio = np.zeros(20 * SAMPLES_PER_FRAME, np.float32)
     audio[7 * SAMPLES_PER_FRAME + step * STEP + STEP // 2] = 1.0
     loudness = log_mel(audio).reshape(20, 4, MEL_BANDS).mean(axis=2)
@@ -80,7 +80,7 @@ def test_a_click_is_heard_in_its_frame_and_step(step: int) -> None:
 
 
 @pytest.mark.parametrize("frequency_hz", [200.0, 1000.0, 4000.0])
-def test_a_tone_is_heard_in_its_band(frequency_hz: float) -> None:
+def test_tone_appears_in_its_band(frequency_hz: float) -> None:
     times = np.arange(SAMPLE_RATE) / SAMPLE_RATE
     rows = log_mel((0.5 * np.sin(2 * np.pi * frequency_hz * times)).astype(np.float32))
     low, high = mel(60), mel(7600)
@@ -91,7 +91,7 @@ def test_a_tone_is_heard_in_its_band(frequency_hz: float) -> None:
     assert np.log(0.4 * 50**2) < inner.max() < np.log(2.5 * 50**2)
 
 
-def test_sound_out_of_the_band_is_not_heard() -> None:
+def test_sound_outside_the_bands_is_ignored() -> None:
     times = np.arange(SAMPLE_RATE) / SAMPLE_RATE
     assert log_mel((0.5 * np.sin(2 * np.pi * 20 * times)).astype(np.float32))[2:-2].mean() < np.log(1e-3)
 
@@ -107,7 +107,7 @@ def test_log_mel_leaves_out_the_rest_of_an_unfinished_frame() -> None:
     assert np.array_equal(log_mel(audio[:-1]), log_mel(audio[: 3 * SAMPLES_PER_FRAME]))
 
 
-def test_filterbank_rows_do_not_hear_a_gain() -> None:
+def test_filterbank_rows_are_invariant_to_gain() -> None:
     audio = noise(20)
     # Except for rounding to 16 bits and the last row, in which the fourth step is padding of the reference.
     np.testing.assert_allclose(filterbank_rows(0.5 * audio)[:-1], filterbank_rows(audio)[:-1], atol=1e-3)

@@ -45,7 +45,7 @@ def count_right(sounds: tuple[Sound, ...], said: Speech, late_s: float = 0.0) ->
     return sum(any(abs(time - other) < 0.05 for other in spoken) for time in heard), len(heard)
 
 
-def test_lips_are_heard_to_close_when_they_do(recogniser, said, audio) -> None:
+def test_closure_phonemes_match_their_times(recogniser, said, audio) -> None:
     sounds = recogniser.recognise(audio, everywhere(audio))
     right, heard = count_right(sounds, said)
     assert heard >= 8
@@ -61,7 +61,7 @@ def test_sounds_are_in_order_and_none_is_a_noise(recogniser, audio) -> None:
     assert not {one.name for one in sounds} & {"SIL", "+SPN+", "+NSN+"}
 
 
-def test_the_same_sound_gives_the_same_sounds_whatever_was_heard_before(recogniser, audio) -> None:
+def test_recognition_is_independent_of_earlier_audio(recogniser, audio) -> None:
     first = recogniser.recognise(audio, everywhere(audio))
     noise = np.random.default_rng(0).normal(0, 0.3, 3 * SAMPLE_RATE).astype(np.float32)
     recogniser.recognise(noise, everywhere(noise))
@@ -81,13 +81,13 @@ def test_times_are_those_of_the_clip(recogniser, audio) -> None:
 
 
 @pytest.mark.parametrize("n_frames", [0, 1, 3, 75])
-def test_silence_says_nothing(recogniser, n_frames: int) -> None:
+def test_silence_has_no_phonemes(recogniser, n_frames: int) -> None:
     quiet = np.zeros(n_frames * SAMPLES_PER_FRAME, np.float32)
     assert recogniser.recognise(quiet, np.zeros(n_frames, bool)) == ()
     assert recogniser.recognise(quiet, np.ones(n_frames, bool)) == ()
 
 
-def test_nothing_is_heard_where_nobody_speaks(recogniser, audio) -> None:
+def test_no_phonemes_outside_speech(recogniser, audio) -> None:
     steps: list[tuple[str, int, int]] = []
     assert recogniser.recognise(audio, ~everywhere(audio), lambda *step: steps.append(step)) == ()
     assert steps == [("sounds", 0, 0)]
@@ -119,7 +119,7 @@ def test_utterances_cover_all_speech_once_and_are_short() -> None:
     assert len(pieces) > 10
 
 
-def test_a_short_pause_does_not_part_and_a_long_one_does() -> None:
+def test_short_pause_keeps_and_long_pause_splits_utterances() -> None:
     voiced = np.zeros(300, bool)
     voiced[50:100] = voiced[115:150] = voiced[200:250] = True
     assert split_utterances(voiced) == [(45, 155), (195, 255)]

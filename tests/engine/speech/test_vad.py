@@ -131,7 +131,7 @@ def read_sound(path: Path) -> np.ndarray:
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="the clips are not available")
-def test_recorded_people_are_heard(detector: VoiceDetector) -> None:
+def test_recorded_speech_is_detected(detector: VoiceDetector) -> None:
     by_source: dict[str, Path] = {}
     with (DATA / "manifest.csv").open(encoding="utf-8") as file:
         for row in csv.DictReader(file):

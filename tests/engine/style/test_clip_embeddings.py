@@ -131,7 +131,7 @@ def test_of_several_faces_the_one_whose_mouth_clearly_fits_the_voice_is_taken(
         assert embedder.find_speaker(CLIP).face == speaker
 
 
-def test_the_judge_is_loaded_once_and_not_before_it_is_needed() -> None:
+def test_scorer_is_loaded_once_when_needed() -> None:
     loaded = []
 
     def load() -> FakeJudge:
@@ -165,7 +165,7 @@ def test_a_sample_counts_the_seconds_with_speech() -> None:
 
 
 @pytest.mark.parametrize(("n_voiced", "is_enough"), [(24, False), (25, True), (0, False)])
-def test_a_second_of_speech_is_wanted_of_each_clip(n_voiced: int, is_enough: bool) -> None:
+def test_each_clip_requires_a_second_of_speech(n_voiced: int, is_enough: bool) -> None:
     (face,) = make_embedder(observe(draw_track(0, 400, 1), voiced=slice(0, n_voiced))).embed_clip(CLIP)
     if is_enough:
         assert to_sample(face).embedding.seconds == 1.0

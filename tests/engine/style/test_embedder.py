@@ -276,7 +276,7 @@ def test_the_mean_shape_is_an_upright_face_in_its_place() -> None:
     assert MEAN_SHAPE[POINTS.index(152)][1] > 60 > 20 > MEAN_SHAPE[POINTS.index(105)][1]  # chin below, brow above
 
 
-def test_all_is_natural_and_nothing_is_refused() -> None:
+def test_static_baseline_accepts_everything() -> None:
     track = draw_person(1, 60)
     found = StaticFace().embed(observe(track), track)
     assert found is not None
@@ -285,7 +285,7 @@ def test_all_is_natural_and_nothing_is_refused() -> None:
     assert 0 < found.spread < 0.1
 
 
-def test_frames_that_were_not_seen_have_no_part_in_it() -> None:
+def test_unseen_frames_are_excluded() -> None:
     track = draw_person(1, 60)
     assert track.faces is not None
     points, seen = track.faces.points.copy(), np.arange(60) < 40

@@ -155,7 +155,7 @@ def test_a_skewed_mouth_goes_further_on_its_side(portrait: Portrait, nets: FaceN
     assert left[1] > even[1] > right[1] and right[0] > even[0] > left[0]
 
 
-def test_surroundings_stand_still_while_the_head_turns(portrait: Portrait) -> None:
+def test_background_is_static_while_head_turns(portrait: Portrait) -> None:
     turned = replace(still(1), turn_deg=np.array([[4.0, 2.0, 2.0]]))
     (frame,) = animate(portrait, turned)
     assert np.array_equal(frame[:20, :20], portrait.image[:20, :20])

@@ -34,7 +34,7 @@ def save(path: Path, recipe: dict = RECIPE, seed: int = 0) -> tuple[nn.Module, t
     return model, optimiser
 
 
-def test_a_run_comes_back_as_it_was(tmp_path: Path) -> None:
+def test_checkpoint_round_trip_restores_run(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "run.safetensors"
     model, optimiser = save(path)
     other, its, scaler = make_run(seed=5, steps=0)
@@ -67,7 +67,7 @@ def test_a_finished_run_keeps_no_optimiser(tmp_path: Path) -> None:
     assert load_checkpoint(path, model, optimiser, scaler, RECIPE)[0] == 9
 
 
-def test_where_there_is_none_a_run_begins(tmp_path: Path) -> None:
+def test_missing_checkpoint_starts_a_run(tmp_path: Path) -> None:
     assert load_checkpoint(tmp_path / "none.safetensors", *make_run(), RECIPE) == (0, {})
 
 

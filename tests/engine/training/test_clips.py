@@ -63,7 +63,7 @@ def test_families_join_whatever_the_order_of_the_rows() -> None:
         assert len(set(find_corpora(order))) == 1
 
 
-def test_folds_never_part_a_corpus_and_are_about_equal() -> None:
+def test_folds_never_split_a_corpus_and_are_balanced() -> None:
     lengths = {"big": 900, "middle": 500, "small": 300, "tiny": 100, "least": 90}
     clips = [make_clip(i, n // 3, corpus) for corpus, n in lengths.items() for i in range(3)]
     fold_of = split_folds(clips, 2)
@@ -74,7 +74,7 @@ def test_folds_never_part_a_corpus_and_are_about_equal() -> None:
 
 
 @pytest.mark.parametrize("late", [-6, -1, 1, 4])
-def test_a_planted_lateness_is_undone_and_both_sides_are_cut(late: int) -> None:
+def test_known_av_offset_is_corrected_and_both_streams_trimmed(late: int) -> None:
     wanted, clip = make_clip(3, 100, late=0), make_clip(3, 100, late=late)
     shifted = shift_sound(clip, late)
     length = 100 - abs(late)
@@ -94,7 +94,7 @@ def test_a_frame_stays_real_only_with_its_own_sound() -> None:
     assert np.flatnonzero(~shifted.real).tolist() == [7, 10, 37, 40]
 
 
-def test_nothing_is_shifted_by_nothing_nor_where_too_little_would_stay() -> None:
+def test_zero_or_too_large_shift_leaves_clip_unchanged() -> None:
     clip = make_clip(0, MIN_FRAMES + 2)
     assert shift_sound(clip, 0) is clip
     assert shift_sound(clip, 3) is clip
@@ -126,7 +126,7 @@ def test_a_clip_is_the_main_face_with_the_sound_of_its_time() -> None:
     assert np.flatnonzero(~clip.real)[0] == 45  # frame 65 of the file
 
 
-def test_a_clip_with_too_little_of_a_face_is_none() -> None:
+def test_clip_with_too_short_face_is_rejected() -> None:
     enough = np.arange(60) < MIN_FRAMES
     assert build_clip(observe(), make_row(), "lab") is None
     assert build_clip(observe(see(0, enough)), make_row(), "lab") is not None

@@ -161,7 +161,7 @@ def test_damage_anywhere_is_refused_or_leaves_tensors(tmp_path, legacy):
     assert n_refused > 20
 
 
-def test_changed_weight_is_told_by_its_checksum(tmp_path):
+def test_changed_weight_is_detected_by_its_checksum(tmp_path):
     path = zip_up(tmp_path / "a.pt", pickle_plans({"w": Plan(Place("0", 12), (12,), (1,))}), data__0=DATA)
     data = path.read_bytes()
     path.write_bytes(data.replace(DATA, DATA[:-1] + b"\x01"))
@@ -425,7 +425,7 @@ def test_path_of_attributes_leads_nowhere(tmp_path, dotted):
         _load_pickled(tmp_path, f"ccollections\n{dotted}\n".encode() + b"]\x85R.")
 
 
-def test_name_on_the_stack_is_refused_unread(tmp_path):
+def test_global_name_from_the_stack_is_refused_unread(tmp_path):
     with raises(Code.CHECKPOINT_REFUSED, match="STACK_GLOBAL is not one of a checkpoint"):
         _load_pickled(tmp_path, _assemble("collections.path.os.system", "STACK_GLOBAL"))
 
@@ -460,7 +460,7 @@ CLAIMS = [  # of more bytes than there are
 
 
 @pytest.mark.parametrize("data", [text.encode("latin-1") for text in SHORT] + CLAIMS)
-def test_nonsense_is_damage(tmp_path, data):
+def test_invalid_opcodes_are_damage(tmp_path, data):
     with raises(Code.CHECKPOINT_REFUSED, match=r"file\.pt is (not complete|damaged, or not a checkpoint): ."):
         _load_pickled(tmp_path, data)
 

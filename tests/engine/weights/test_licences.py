@@ -79,7 +79,7 @@ def test_damaged_record_accepts_nothing_and_can_be_renewed(tmp_path, text):
     assert find_acceptance(AV_HUBERT, tmp_path)
 
 
-def test_folder_that_cannot_be_written_is_told(tmp_path):
+def test_unwritable_folder_is_reported(tmp_path):
     (tmp_path / "file").write_text("in the way")
 
     with pytest.raises(FolderUnwritable, match=r"licences\.json cannot be written"):
@@ -160,7 +160,7 @@ def test_table_gives_avhubert_to_no_speaker_branch(tmp_path, size):
         registry.locate_weight(registry.AVHUBERT[size], tmp_path, Use.SPEAKER)
 
 
-def test_avhubert_in_the_place_of_other_weights_is_found_out(tmp_path):
+def test_avhubert_in_place_of_other_weights_is_detected(tmp_path):
     folder = tmp_path / registry.FOLDER
     folder.mkdir()
     target = folder / registry.COMPACT.file

@@ -164,7 +164,7 @@ def test_avhubert_is_never_looked_for_among_our_own(tmp_path, monkeypatch):
         registry.locate_accepted(registry.AVHUBERT["large"], tmp_path / "data")
 
 
-def test_damaged_avhubert_is_told(tmp_path):
+def test_damaged_avhubert_is_reported(tmp_path):
     accept_licence(AV_HUBERT, tmp_path)
     _avhubert(tmp_path).write_bytes(b"changed")
 

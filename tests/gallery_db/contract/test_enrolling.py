@@ -46,7 +46,7 @@ def test_a_second_enrolment_adds_to_the_same_speaker_however_the_name_is_spelled
     assert second.speaker.n_samples == 3
 
 
-def test_little_is_allowed_and_said(gallery: Gallery) -> None:
+def test_short_enrolment_is_accepted_with_warning(gallery: Gallery) -> None:
     done = gallery.enrol("Ada", make_samples(1, 1), make_consent())
     assert done.is_limited
     more = make_sample(embed(draw_person(1), 2), "more")
@@ -62,7 +62,7 @@ def test_the_same_file_is_not_enrolled_twice(gallery: Gallery) -> None:
     assert gallery.speaker("Ada").n_samples == 2
 
 
-def test_who_moves_like_another_is_refused_with_the_name_unless_allowed(gallery: Gallery) -> None:
+def test_duplicate_speaker_is_refused_with_name_unless_allowed(gallery: Gallery) -> None:
     enrol_people(gallery, [1, 2, 3])
     impostor = make_samples(2, tag="other ")
     with pytest.raises(EnrolmentRefused, match="Person 2"):
@@ -72,7 +72,7 @@ def test_who_moves_like_another_is_refused_with_the_name_unless_allowed(gallery:
     assert any("Person 2" in text for text in done.warnings)
 
 
-def test_a_clip_of_somebody_else_is_left_out(gallery: Gallery) -> None:
+def test_clip_of_another_speaker_is_rejected(gallery: Gallery) -> None:
     stranger = make_sample(embed(draw_person(9), 1), "stranger")
     done = gallery.enrol("Ada", [*make_samples(1, 3), stranger], make_consent())
     assert [(one.source_name, one.reason) for one in done.rejected] == [("stranger.mp4", RejectionReason.OUTLIER)]
@@ -106,7 +106,7 @@ def test_an_enrolment_that_fails_half_way_leaves_nothing(gallery: Gallery, monke
         assert connection.execute(select(ConsentRow.id)).all() == []
 
 
-def test_a_lapsed_consent_enrols_nobody(gallery: Gallery) -> None:
+def test_lapsed_consent_is_refused(gallery: Gallery) -> None:
     with pytest.raises(EnrolmentRefused, match="expired"):
         gallery.enrol("Ada", make_samples(1), make_consent(10, ago_days=11))
 
@@ -116,7 +116,7 @@ def test_two_recipes_are_never_enrolled_at_once(gallery: Gallery) -> None:
         gallery.enrol("Ada", [*make_samples(1, 1), *make_samples(1, 1, recipe="another")], make_consent())
 
 
-def test_an_id_of_nobody_enrols_nobody(gallery: Gallery) -> None:
+def test_unknown_speaker_id_is_refused(gallery: Gallery) -> None:
     with raises(GalleryCode.UNKNOWN_SPEAKER):
         gallery.enrol(77, make_samples(1), make_consent())
 

@@ -23,7 +23,7 @@ def count_rows(gallery: Gallery) -> dict[str, int]:
         }
 
 
-def test_every_row_about_somebody_goes_and_the_receipt_says_so(gallery: Gallery) -> None:
+def test_erasure_removes_every_row_and_receipt_lists_them(gallery: Gallery) -> None:
     enrol_people(gallery, [1])
     before = count_rows(gallery)
     gallery.enrol("Ada", make_samples(2, 3), make_consent())
@@ -37,7 +37,7 @@ def test_every_row_about_somebody_goes_and_the_receipt_says_so(gallery: Gallery)
         gallery.speaker("Ada")
 
 
-def test_whoever_was_merged_into_somebody_goes_with_them(gallery: Gallery) -> None:
+def test_erasure_includes_merged_speakers(gallery: Gallery) -> None:
     before = count_rows(gallery)
     enrol_people(gallery, [1, 2, 3])
     gallery.merge("Person 2", "Person 3")
@@ -52,7 +52,7 @@ def test_an_id_is_never_handed_out_again(gallery: Gallery) -> None:
     assert enrol_people(gallery, [3])[0] > max(ids)
 
 
-def test_who_is_forgotten_is_not_found_and_the_name_is_free(gallery: Gallery) -> None:
+def test_erased_speaker_is_not_found_and_name_is_free(gallery: Gallery) -> None:
     enrol_people(gallery, [1])
     probe = embed(draw_person(1), 50)
     assert gallery.search(probe, reason=REASON).candidates
@@ -61,7 +61,7 @@ def test_who_is_forgotten_is_not_found_and_the_name_is_free(gallery: Gallery) ->
     assert gallery.enrol("Person 1", make_samples(1), make_consent()).is_new
 
 
-def test_the_audit_keeps_an_id_that_leads_to_nobody(gallery: Gallery) -> None:
+def test_audit_keeps_unresolvable_subject_id(gallery: Gallery) -> None:
     enrol_people(gallery, [1])
     receipt = gallery.forget("Person 1", timeout_s=5)
     with gallery.database.read() as connection:
@@ -71,7 +71,7 @@ def test_the_audit_keeps_an_id_that_leads_to_nobody(gallery: Gallery) -> None:
     assert "Person" not in str([dict(row) for row in rows])
 
 
-def test_caches_are_told_whose_clips_are_nobodys_now(gallery: Gallery) -> None:
+def test_caches_receive_hashes_of_erased_clips(gallery: Gallery) -> None:
     told: list[Forgotten] = []
     shared = make_samples(1, 2)
     gallery.enrol("Ada", shared, make_consent())

@@ -45,7 +45,7 @@ def test_merges_are_undone_from_the_last(gallery: Gallery) -> None:
     assert describe(gallery) == before
 
 
-def test_who_was_absorbed_is_not_there_and_keeps_the_name(gallery: Gallery) -> None:
+def test_absorbed_speaker_is_hidden_and_keeps_the_name(gallery: Gallery) -> None:
     enrol_people(gallery, [1, 2, 3])
     gallery.merge("Person 1", "Person 2")
     with raises(GalleryCode.UNKNOWN_SPEAKER):
@@ -56,13 +56,13 @@ def test_who_was_absorbed_is_not_there_and_keeps_the_name(gallery: Gallery) -> N
         gallery.unmerge("Person 3")
 
 
-def test_nobody_is_merged_with_themselves(gallery: Gallery) -> None:
+def test_merge_with_itself_is_refused(gallery: Gallery) -> None:
     enrol_people(gallery, [1])
     with pytest.raises(GalleryError, match="same speaker"):
         gallery.merge("Person 1", "PERSON 1")
 
 
-def test_a_sample_goes_to_whose_it_is_and_templates_follow(gallery: Gallery) -> None:
+def test_sample_moves_to_its_speaker_and_templates_are_updated(gallery: Gallery) -> None:
     enrol_people(gallery, [1, 2])
     sample = gallery.samples("Person 1")[0]
     done = gallery.reassign(sample.id, "Person 2")
@@ -87,7 +87,7 @@ def test_a_sample_given_away_after_a_merge_stays_where_it_was_given(gallery: Gal
     assert gallery.speaker("Person 3").n_samples == 3
 
 
-def test_a_name_is_changed_unless_it_is_somebody_elses(gallery: Gallery) -> None:
+def test_rename_is_refused_for_taken_name(gallery: Gallery) -> None:
     enrol_people(gallery, [1, 2])
     assert gallery.rename("Person 1", "person 1").name == "person 1"
     with raises(GalleryCode.NAME_TAKEN, match="Person 2"):

@@ -63,7 +63,7 @@ def test_similarity_is_the_cosine_to_the_mean_weighted_by_seconds(gallery: Galle
     assert gallery.verify("Ada", probe).similarity == pytest.approx(candidate.similarity, abs=1e-6)
 
 
-def test_without_a_calibration_nobody_is_supported_and_nobody_is_not(gallery: Gallery) -> None:
+def test_without_calibration_support_is_undefined(gallery: Gallery) -> None:
     enrol_people(gallery, [1])
     found = gallery.search(embed(draw_person(1), 50), reason=REASON)
     assert found.is_supported is None
@@ -72,7 +72,7 @@ def test_without_a_calibration_nobody_is_supported_and_nobody_is_not(gallery: Ga
     assert gallery.verify("Person 1", embed(draw_person(1), 50)).is_supported is None
 
 
-def test_with_one_the_first_is_supported_or_none_is(gallery: Gallery) -> None:
+def test_with_calibration_only_first_can_be_supported(gallery: Gallery) -> None:
     enrol_people(gallery, range(1, 6))
     calibration = Linear()
     found = gallery.search(embed(draw_person(2), 50), reason=REASON, calibration=calibration)
@@ -89,7 +89,7 @@ def test_with_one_the_first_is_supported_or_none_is(gallery: Gallery) -> None:
     assert gallery.verify("Person 3", embed(draw_person(2), 50), calibration=calibration).is_supported is False
 
 
-def test_two_who_cannot_be_told_apart_are_both_not_named(gallery: Gallery) -> None:
+def test_indistinguishable_speakers_are_both_not_named(gallery: Gallery) -> None:
     gallery.enrol("Twin A", make_samples(1), make_consent())
     gallery.enrol("Twin B", make_samples(1, tag="b "), make_consent(), allow_duplicate=True)
     found = gallery.search(embed(draw_person(1), 50), reason=REASON, calibration=Linear())
@@ -111,7 +111,7 @@ def test_an_empty_gallery_says_so(gallery: Gallery) -> None:
     assert (found.candidates, found.is_supported, found.reasons) == ((), None, (SearchReason.GALLERY_EMPTY,))
 
 
-def test_tampered_motion_names_nobody(gallery: Gallery) -> None:
+def test_unnatural_motion_names_no_speaker(gallery: Gallery) -> None:
     enrol_people(gallery, [1])
     tampered = embed(draw_person(1), 50, natural=False)
     found = gallery.search(tampered, reason=REASON, calibration=Linear())

@@ -51,7 +51,7 @@ def job(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Job:
     return served.finish_job(settings, tmp_path_factory.mktemp("files"), "ada")
 
 
-def test_whoever_is_not_logged_in_gets_nothing_from_any_route(app: FastAPI, stranger: TestClient) -> None:
+def test_anonymous_client_gets_nothing_from_any_route(app: FastAPI, stranger: TestClient) -> None:
     routes = served.list_routes(app)
     paths = {path for _, path in routes}
     assert len(routes) > 100
@@ -152,7 +152,7 @@ def test_a_session_and_the_api_need_no_key_but_the_right_origin(ada: TestClient,
     assert ada.post(path, headers={"Origin": "http://evil.example"}).status_code == 403
 
 
-def test_nothing_of_ones_is_anothers(ada: TestClient, bob: TestClient, app: FastAPI, job: Job) -> None:
+def test_users_cannot_access_each_others_data(ada: TestClient, bob: TestClient, app: FastAPI, job: Job) -> None:
     names = ("input", "result.json", "speakers.json", "windows.csv", "report.html", "bundle.zip", "faces/0.png")
     paths = [f"/files/{job.id}/{name}" for name in names]
     paths += [f"/api/v1/jobs/{job.id}{end}" for end in ("", "/result", "/speakers", "/windows", "/report", "/bundle")]
@@ -221,7 +221,7 @@ def read_events(client: TestClient, visit: str) -> list[dict]:
     return found
 
 
-def test_an_upload_is_whose_it_is(ada: TestClient, bob: TestClient) -> None:
+def test_upload_belongs_to_its_user(ada: TestClient, bob: TestClient) -> None:
     path = upload(ada, b"of ada")
     assert ada.get(f"/gradio_api/file={path}").content == b"of ada"
     for prefix in ("file=", "file/"):
@@ -234,7 +234,7 @@ def test_an_upload_is_whose_it_is(ada: TestClient, bob: TestClient) -> None:
     assert bob.get(f"/gradio_api/file={path}").content == b"of ada"
 
 
-def test_what_the_page_gives_one_visitor_is_not_anothers(ada: TestClient, bob: TestClient) -> None:
+def test_served_file_belongs_to_its_user(ada: TestClient, bob: TestClient) -> None:
     path = upload(ada, b"asked about")
     answer = join(ada, path, "visit-of-ada")
     assert answer.status_code == 200, answer.text  # type: ignore[attr-defined]
@@ -261,7 +261,7 @@ def test_a_body_that_is_no_object_or_too_long_is_refused(ada: TestClient) -> Non
         assert answer.status_code == 400 and answer.json()["error"]["code"] == "BAD_REQUEST"
 
 
-def test_what_is_nobodys_is_not_given_and_old_things_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unowned_files_are_refused_and_old_entries_expire(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("webapp.accounts.gradio_middleware.MAX_KEPT", 2)
     kept = GradioOwnership(["shared"])
     assert kept.owns(Kind.FILE, "shared", "ada") and not kept.owns(Kind.FILE, "a", "ada")

@@ -44,7 +44,7 @@ def _cheap_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(accounts_store, "_HASHER", PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
 
 
-def test_a_password_costs_whoever_guesses() -> None:
+def test_password_hash_is_expensive() -> None:
     """OWASP's minimum for argon2id: 19 MiB and two passes."""
     assert HASHER.type.name == "ID" and HASHER.memory_cost >= 19 * 1024 and HASHER.time_cost >= 2
 
@@ -71,7 +71,7 @@ def test_who_logs_in_is_known_by_the_token_until_logging_out(store: AccountStore
     assert store.find_user(token) is None
 
 
-def test_nothing_that_opens_a_door_is_kept(store: AccountStore, tmp_path: Path) -> None:
+def test_passwords_and_tokens_are_not_stored(store: AccountStore, tmp_path: Path) -> None:
     secrets = [PASSWORD, store.log_in("ada", PASSWORD, "198.51.100.7"), store.add_key("ada"), "198.51.100.7"]
     store.close()
     kept = b"".join(file.read_bytes() for file in tmp_path.glob(f"{FILE}*"))
@@ -104,7 +104,7 @@ def test_five_bad_logins_lock_a_name_for_five_minutes_even_for_the_right_passwor
     assert store.log_in("ada", PASSWORD, "b")
 
 
-def test_a_name_that_nobody_bears_is_answered_and_locked_alike(store: AccountStore) -> None:
+def test_unknown_name_is_answered_and_locked_like_a_known_one(store: AccountStore) -> None:
     def attempt(name: str) -> list[tuple[str, str]]:
         told = []
         for _ in range(MAX_BY_NAME + 1):

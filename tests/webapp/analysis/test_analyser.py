@@ -102,7 +102,7 @@ def test_nothing_is_asked_of_a_gallery_and_none_is_made(examine: Examine, data_d
     assert not (data_dir / FOLDER).exists()
 
 
-def test_one_look_answers_both_questions(examine: Examine, enrolled: Gallery) -> None:
+def test_one_extraction_serves_both_results(examine: Examine, enrolled: Gallery) -> None:
     first, _ = enrolled.speakers()
     found = examine(AnalysisRequest(reason="case 12", speaker=first.name))
     assert CountingExtractor.extractions == 1 and found.speakers_error is None
@@ -119,7 +119,7 @@ def test_every_face_has_an_answer_of_its_own(examine: Examine, enrolled: Gallery
     assert len(found.analysis.tracks) == len(found.faces) == len(found.searches or ()) == 2
 
 
-def test_steps_are_told_and_one_that_raises_ends_it(examine: Examine, enrolled: Gallery) -> None:
+def test_steps_are_reported_and_raising_callback_ends_analysis(examine: Examine, enrolled: Gallery) -> None:
     steps: list[str] = []
     examine(SEARCH, on_step=lambda name, completed, total: steps.append(name))
     assert list(dict.fromkeys(steps)) == ["read", "speech", "faces", "lips", "score", "embed", "search"]
@@ -144,7 +144,7 @@ def test_an_empty_gallery_says_so(examine: Examine) -> None:
     assert found.searches is not None and found.searches[0].reasons == (SearchReason.GALLERY_EMPTY,)
 
 
-def test_a_gallery_that_cannot_be_opened_is_told(examine: Examine, data_dir: Path) -> None:
+def test_unopenable_gallery_is_reported(examine: Examine, data_dir: Path) -> None:
     (data_dir / FOLDER).mkdir(parents=True)
     (data_dir / FOLDER / FILE).write_text("somebody's letter, long enough")
     found = examine(SEARCH)
@@ -154,31 +154,31 @@ def test_a_gallery_that_cannot_be_opened_is_told(examine: Examine, data_dir: Pat
     assert found.speakers_error is not None and found.speakers_error.code == "GALLERY_UNREACHABLE"
 
 
-def test_a_name_that_nobody_bears_is_told(examine: Examine, enrolled: Gallery) -> None:
+def test_unknown_name_is_reported(examine: Examine, enrolled: Gallery) -> None:
     found = examine(AnalysisRequest(speaker="Zoe"))
     assert found.speakers_error is not None and found.speakers_error.code == "UNKNOWN_SPEAKER"
     assert found.analysis.status == Status.EVALUATED and found.verifications is None
 
 
-def test_people_in_another_recipe_are_told(examine: Examine, data_dir: Path) -> None:
+def test_speakers_of_another_recipe_are_reported(examine: Examine, data_dir: Path) -> None:
     with Gallery.open(Settings(data_dir)) as gallery:
         gallery.enrol("Ada", make_samples(1, recipe="other"), make_consent())
     found = examine(SEARCH)
     assert found.speakers_error is not None and found.speakers_error.code == "EMBEDDER_MISMATCH"
 
 
-def test_a_clip_without_a_face_is_told_by_both(examine: Examine) -> None:
+def test_clip_without_face_is_reported_by_both_results(examine: Examine) -> None:
     found = examine(SEARCH, make_clip([np.full(N_FRAMES, np.nan)], make_voice(MOUTH)))
     assert (found.analysis.status, found.analysis.reasons) == (Status.NOT_EVALUATED, (Reason.NO_FACE,))
     assert found.speakers_error is not None and found.speakers_error.code == "NOBODY_SEEN"
 
 
-def test_a_method_that_is_not_there_is_told(examine: Examine) -> None:
+def test_unavailable_method_is_reported(examine: Examine) -> None:
     with pytest.raises(EngineError, match="is not available"):
         examine(AnalysisRequest(Method(Model.AVHUBERT_LARGE).title))
 
 
-def test_sound_and_mouths_are_kept_for_the_eye(examine: Examine) -> None:
+def test_sound_and_mouth_signals_are_kept_for_display(examine: Examine) -> None:
     traces = examine().traces
     assert isinstance(traces, Traces) and len(traces.faces) == 1 and len(traces.voiced) == N_FRAMES
 
@@ -211,7 +211,7 @@ def test_the_real_one_gives_what_the_command_line_gives(data_dir: Path, tmp_path
 LARGE, PAPER = Method(Model.AVHUBERT_LARGE), Method(Model.AVHUBERT_LARGE, Mode.PAPER)
 
 
-def test_the_default_is_never_loaded_anew() -> None:
+def test_default_engine_is_never_reloaded() -> None:
     default = FakeEngine()
     engines = Engines(default, lambda method: pytest.fail("loaded"))
     assert engines.get(Method()) is default

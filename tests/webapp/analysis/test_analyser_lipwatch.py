@@ -53,7 +53,7 @@ def clip(monkeypatch: pytest.MonkeyPatch) -> Clip:
     return drawn
 
 
-def test_every_face_is_held_against_the_files_own_sound(clip: Clip) -> None:
+def test_every_face_is_compared_with_the_files_own_sound(clip: Clip) -> None:
     seen = FeatureExtractor(FakeNets(), FakeVoice(), "seen").extract_clip(clip, keep_audio=True)  # type: ignore[arg-type]
     loaded: list[str] = []
     checker = LipClosureChecker(lambda language: loaded.append(language) or Ear())  # type: ignore[arg-type,func-returns-value]
@@ -65,14 +65,14 @@ def test_every_face_is_held_against_the_files_own_sound(clip: Clip) -> None:
     assert loaded == ["en"]
 
 
-def test_an_observation_without_its_sound_is_refused(clip: Clip) -> None:
+def test_features_without_audio_are_refused(clip: Clip) -> None:
     seen = FeatureExtractor(FakeNets(), FakeVoice(), "seen").extract_clip(clip)  # type: ignore[arg-type]
     assert seen.audio.samples is None
     with pytest.raises(ValueError, match="keep_audio"):
         LipClosureChecker(lambda language: Ear()).check(seen, "en")  # type: ignore[arg-type,return-value]
 
 
-def test_an_examination_answers_it_where_it_is_asked(examine: Examine, clip: Clip, monkeypatch) -> None:  # noqa: F811
+def test_analysis_includes_lip_closures_on_request(examine: Examine, clip: Clip, monkeypatch) -> None:  # noqa: F811
     monkeypatch.setattr("webapp.analysis.analyser.LipClosureChecker", lambda: LipClosureChecker(lambda language: Ear()))  # type: ignore[arg-type,return-value]
     plain = examine(clip=clip)
     assert (plain.articulations, plain.articulations_error) == (None, None)
@@ -85,7 +85,7 @@ def test_an_examination_answers_it_where_it_is_asked(examine: Examine, clip: Cli
 @pytest.mark.parametrize(
     "error", [Code.RECOGNISER_MISSING("None is there.", "Install it."), Code.UNREADABLE_VIDEO("Gone.", "")]
 )
-def test_why_it_is_absent_costs_no_other_answer(examine: Examine, clip: Clip, monkeypatch, error) -> None:  # noqa: F811
+def test_missing_lip_closures_leave_other_results_intact(examine: Examine, clip: Clip, monkeypatch, error) -> None:  # noqa: F811
     def fail(language: str) -> Ear:
         raise error
 
@@ -129,7 +129,7 @@ def test_the_folder_keeps_why_it_is_absent(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "phonemes.json").read_text("utf-8"))["error"]["code"] == "RECOGNISER_MISSING"
 
 
-def test_a_damaged_table_is_told(tmp_path: Path) -> None:
+def test_damaged_table_is_reported(tmp_path: Path) -> None:
     folders.write_result(tmp_path, replace(make_result(), articulations=(make_report(),)))
     for content in ("{", '{"faces": [{}]}'):
         (tmp_path / "phonemes.json").write_text(content, "utf-8")
@@ -168,7 +168,7 @@ def test_the_form_asks_for_it_only_where_it_is_ticked() -> None:
     assert AnalyseForm(("a.mp4",), sounds=True).to_request() == ENGLISH
 
 
-def test_the_interface_takes_and_tells_the_language_and_no_other() -> None:
+def test_api_accepts_and_returns_only_the_known_language() -> None:
     assert QuestionView(language="en").to_request() == ENGLISH
     assert QuestionView().to_request().language is None
     with pytest.raises(ValidationError):

@@ -15,7 +15,7 @@ from webapp.analysis.signals import AROUND_S, FaceTrace, Gate, Traces, find_turn
 from webapp.errors import WebCode
 
 
-def test_traces_are_read_back_as_written(tmp_path: Path) -> None:
+def test_signals_round_trip_unchanged(tmp_path: Path) -> None:
     traces = make_traces()
     traces.write(tmp_path / "t.safetensors")
     again = Traces.read(tmp_path / "t.safetensors")
@@ -25,7 +25,7 @@ def test_traces_are_read_back_as_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"no tensors", b"\x08\0\0\0\0\0\0\0{}      "])
-def test_damage_is_told(tmp_path: Path, content: bytes) -> None:
+def test_damaged_signals_are_reported(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "t.safetensors"
     path.write_bytes(content)
     with raises(WebCode.TRACES_UNREADABLE) as caught:
@@ -61,7 +61,7 @@ def make_tracks(*scores: list[float]) -> tuple[TrackReport, ...]:
     return tuple(tracks)
 
 
-def test_each_speaks_in_turn() -> None:
+def test_speaker_turns_follow_mouth_motion() -> None:
     first, second = [0.7] * 10 + [0.1] * 10, [0.1] * 10 + [0.7] * 10
     turns = find_turns(make_tracks(first, second), Model.COMPACT)
     assert turns is not None
@@ -70,14 +70,14 @@ def test_each_speaks_in_turn() -> None:
     assert other[0] == pytest.approx(10.5, abs=AROUND_S) and other[0] >= one[1] and other[1] == pytest.approx(21.0)
 
 
-def test_nobody_is_named_where_none_fits_or_two_do() -> None:
+def test_no_speaker_turn_where_none_or_two_faces_match() -> None:
     options = GateOptions()
     weak, close = options.clear_score - 0.05, options.clear_score + 0.2
     for scores in ([[weak] * 8, [0.0] * 8], [[close] * 8, [close - options.clear_margin / 2] * 8]):
         assert find_turns(make_tracks(*scores), Model.COMPACT) == [[], []]
 
 
-def test_a_face_that_is_gone_rivals_nobody() -> None:
+def test_absent_face_does_not_compete_for_turns() -> None:
     turns = find_turns(make_tracks([0.6] * 10, [0.6] * 2), Model.COMPACT)
     assert turns is not None and turns[1] == []
     assert turns[0][-1][1] == pytest.approx(11.0) and turns[0][0][0] == pytest.approx(3.0, abs=0.3)

@@ -70,7 +70,7 @@ def code_of(answer: object) -> str:
     return str(answer.json()["error"]["code"])  # type: ignore[attr-defined]
 
 
-def test_a_file_is_handed_in_and_looked_after(client: TestClient, settings: Settings) -> None:
+def test_file_is_submitted_and_followed(client: TestClient, settings: Settings) -> None:
     question = json.dumps({"reason": "case 7"})
     answer = client.post("/api/v1/jobs", files={"file": ("../dir/talk.mp4", b"film")}, data={"question": question})
     assert answer.status_code == 202, answer.text
@@ -88,7 +88,7 @@ def test_a_file_is_handed_in_and_looked_after(client: TestClient, settings: Sett
     assert client.get(f"/api/v1/jobs/{job['id']}").status_code == 404
 
 
-def test_a_link_is_handed_in_and_a_strange_one_is_refused_at_once(client: TestClient) -> None:
+def test_link_is_submitted_and_invalid_link_is_refused_at_once(client: TestClient) -> None:
     answer = client.post("/api/v1/jobs", json={"url": "https://example.org/v", "name": "a talk"})
     assert answer.status_code == 202 and answer.json()["url"] == "https://example.org/v"
     for url in ("file:///etc/passwd", "http://127.0.0.1/", "http://user@example.org/", "http://[::1]/", "x"):
@@ -139,7 +139,7 @@ def test_a_bundle_of_a_job_holds_and_can_be_made_again(client: TestClient, job: 
     assert "1. Ada" in members["report.html"].decode()
 
 
-def test_files_are_given_as_what_they_are_and_run_by_nobody(client: TestClient, job: Job) -> None:
+def test_files_are_served_with_safe_content_types(client: TestClient, job: Job) -> None:
     video = client.get(f"/files/{job.id}/input")
     assert video.content == b"talk.mp4" and video.headers["content-type"] == "video/mp4"
     assert "sandbox" in video.headers["content-security-policy"] and "no-store" in video.headers["cache-control"]
@@ -172,7 +172,7 @@ def test_a_list_of_jobs_is_turned_page_by_page(client: TestClient) -> None:
     assert [one["name"] for one in found["jobs"]] == ["3.mp4"]
 
 
-def test_somebody_is_enrolled_renamed_found_and_forgotten(
+def test_speaker_is_enrolled_renamed_found_and_erased(
     client: TestClient, job: Job, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wish = {"name": "Ada", "consent": CONSENT, "clips": [{"job": job.id, "face": 0}]}
@@ -194,7 +194,7 @@ def test_somebody_is_enrolled_renamed_found_and_forgotten(
     assert client.get(f"/api/v1/jobs/{job.id}/speakers").json()["error"]["code"] == "FORGOTTEN"
 
 
-def test_two_speakers_are_merged_parted_and_a_clip_is_given_away(client: TestClient, settings: Settings) -> None:
+def test_speakers_are_merged_and_unmerged_and_a_clip_moves(client: TestClient, settings: Settings) -> None:
     consent = Consent(Basis.CONSENT, "a test", 3, "1", "a tester")
     with Gallery.open(settings) as gallery:
         for face, name, digests in ((0, "Ada", "1"), (1, "Bob", "23")):
@@ -225,13 +225,13 @@ def test_two_speakers_are_merged_parted_and_a_clip_is_given_away(client: TestCli
         ("/speakers/99999999999999999999/merge", {"absorbed": 8}, "INVALID"),
     ],
 )
-def test_what_cannot_be_done_is_told(client: TestClient, job: Job, path: str, body: dict, code: str) -> None:
+def test_invalid_operations_are_reported(client: TestClient, job: Job, path: str, body: dict, code: str) -> None:
     sent = json.loads(json.dumps(body).replace('"JOB"', f'"{job.id}"'))
     answer = client.post(f"/api/v1{path}", json=sent)
     assert 400 <= answer.status_code < 500 and code_of(answer) == code, answer.text
 
 
-def test_calibrations_models_and_health_are_told(client: TestClient) -> None:
+def test_calibrations_models_and_health_are_listed(client: TestClient) -> None:
     listed = client.get("/api/v1/calibrations").json()["calibrations"]
     assert listed and all(len(one["id"]) == 64 for one in listed)
     whole = client.get(f"/api/v1/calibrations/{listed[0]['id']}").json()
@@ -243,7 +243,7 @@ def test_calibrations_models_and_health_are_told(client: TestClient) -> None:
     assert health["jobs"]["QUEUED"] == 0 and isinstance(health["healthy"], bool)
 
 
-def test_a_mistake_of_ours_is_told_without_its_details(
+def test_internal_error_is_reported_without_details(
     client: TestClient, monkeypatch: pytest.MonkeyPatch, job: Job
 ) -> None:
     def fail(self: JobStore, job_id: str) -> Job:
@@ -256,7 +256,9 @@ def test_a_mistake_of_ours_is_told_without_its_details(
         assert "planted" not in answer.text
 
 
-def test_a_job_that_goes_meanwhile_is_no_mistake(client: TestClient, monkeypatch: pytest.MonkeyPatch, job: Job) -> None:
+def test_job_deleted_meanwhile_is_no_internal_error(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, job: Job
+) -> None:
     def gone(self: JobStore, job_id: str) -> None:
         raise WebCode.UNKNOWN_JOB("There is no such job.", "Look.")
 

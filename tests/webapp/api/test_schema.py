@@ -53,7 +53,7 @@ def schema(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BaseSchema]:
         yield found
 
 
-def test_there_are_operations() -> None:
+def test_schema_lists_operations() -> None:
     assert len(OPERATIONS) >= 24
 
 

@@ -71,7 +71,7 @@ def read_csv(text: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(text)))
 
 
-def test_a_row_tells_of_the_face_that_is_seen_during_the_most_speech() -> None:
+def test_row_describes_face_visible_during_most_speech() -> None:
     reports = [replace(make_report(0.2), speech_s=3.0), replace(make_report(0.5, -4, Reason.DRIFT), speech_s=9.0)]
     row = make_row(SOURCE, make_analysis(*reports, replace(make_report(0.9), speech_s=9.0)))
     assert (row.n_faces, row.face, row.score, row.offset_s, row.speech_s) == (3, 1, 0.5, -0.16, 9.0)
@@ -141,7 +141,7 @@ def test_what_is_there_is_kept_by_its_bytes_and_what_failed_is_tried_again(clips
 
 
 @pytest.mark.parametrize("version", [Version("other", None), Version(make_analysis().recipe, "c" * 64)])
-def test_results_of_another_recipe_or_calibration_are_made_anew(
+def test_results_of_another_recipe_or_calibration_are_recomputed(
     clips: list[Source], tmp_path: Path, version: Version
 ) -> None:
     run_batch(clips, FakeRunner(), tmp_path / "out")
@@ -150,7 +150,7 @@ def test_results_of_another_recipe_or_calibration_are_made_anew(
     assert len(answers.looked) == 4
 
 
-def test_what_was_done_before_it_was_broken_off_is_not_lost(clips: list[Source], tmp_path: Path) -> None:
+def test_rows_before_an_interruption_are_kept(clips: list[Source], tmp_path: Path) -> None:
     class Breaking(FakeRunner):
         def run(self, sources: Sequence[Source]) -> Iterator[BatchRow]:
             rows = super().run(sources)

@@ -35,7 +35,7 @@ def test_of_a_folder_the_videos_within_are_taken(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
-def test_a_table_names_files_beside_it_or_links(tmp_path: Path) -> None:
+def test_table_paths_are_relative_to_it_or_links(tmp_path: Path) -> None:
     text = f'label,Path,url\nreal,clips/a.mp4,\nfake,"two, words.mp4",\nx,,{URL}1\nx,,\nx,\'=odd.mp4,{URL}2\n'
     found = read_sources([str(write(tmp_path, "list.csv", "\ufeff" + text))])
     assert [one.written for one in found] == ["clips/a.mp4", "two, words.mp4", f"{URL}1", "=odd.mp4"]

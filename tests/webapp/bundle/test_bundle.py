@@ -52,7 +52,7 @@ def test_everything_is_in_the_bundle_and_it_holds(contents: BundleContents, key:
     assert key.fingerprint in members["README.txt"].decode()
 
 
-def test_the_same_exhibit_gives_the_same_bytes(contents: BundleContents, key: SigningKey, tmp_path: Path) -> None:
+def test_same_contents_give_same_bytes(contents: BundleContents, key: SigningKey, tmp_path: Path) -> None:
     one, other = tmp_path / "one.zip", tmp_path / "other.zip"
     for path in (one, other):
         write_bundle(contents, path, key)
@@ -101,7 +101,7 @@ def test_no_room_leaves_nothing_half_written(contents: BundleContents, key: Sign
         write_bundle(contents, tmp_path / "nowhere" / "bundle.zip", key)
 
 
-def test_the_report_tells_both_hypotheses_cautions_and_next_steps(contents: BundleContents) -> None:
+def test_report_states_both_hypotheses_cautions_and_next_steps(contents: BundleContents) -> None:
     analysis = make_analysis(make_report(0.5, 0, Reason.EDITED))
     report = render_report(replace(contents, analysis=analysis))
     for words in (
@@ -161,7 +161,7 @@ def test_a_row_a_window_with_faces_counted_from_one() -> None:
     assert lines[-1].split(",")[2] == "2"
 
 
-def test_the_drawings_mark_what_is_known_alone() -> None:
+def test_drawings_mark_only_known_values() -> None:
     analysis: Analysis = make_analysis()
     found = analysis.tracks[0].consistency
     timeline = draw_timeline(found.windows, analysis.duration_s)

@@ -17,7 +17,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_clip(tmp_path_factory.mktemp("clips") / "plain.mp4", Film())
 
 
-def test_a_file_without_any_is_told_to_mean_nothing(plain: Path) -> None:
+def test_missing_credentials_are_reported_as_inconclusive(plain: Path) -> None:
     found = examine_credentials(plain)
     assert found.state is CredentialState.NONE and "means nothing" in found.text
 
@@ -41,7 +41,7 @@ def test_files_of_other_kinds_are_not_read_at_all(content: bytes, tmp_path: Path
     assert found.state is CredentialState.NOT_EXAMINED and "file type" in found.text
 
 
-def test_a_damaged_file_is_no_disaster(tmp_path: Path) -> None:
+def test_damaged_file_raises_no_exception(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"\0\0\0\x18ftypisom" + b"\xff" * 2000)
     assert examine_credentials(tmp_path / "x").state in (CredentialState.NONE, CredentialState.INVALID)
     assert "no longer exists" in examine_credentials(tmp_path / "nowhere").text
@@ -57,7 +57,7 @@ def test_a_damaged_file_is_no_disaster(tmp_path: Path) -> None:
         ("import time; time.sleep(60)", "too long"),
     ],
 )
-def test_whatever_the_process_does_is_told(
+def test_child_process_failures_are_reported(
     plain: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, program: str, words: str
 ) -> None:
     (tmp_path / "stand_in.py").write_text(program)

@@ -25,7 +25,7 @@ def test_a_key_that_others_may_read_is_closed_to_them(tmp_path: Path) -> None:
     assert (tmp_path / FILE).stat().st_mode & 0o777 == 0o600
 
 
-def test_of_many_who_make_it_at_once_all_use_the_same(tmp_path: Path) -> None:
+def test_concurrent_key_creation_uses_one_key(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         assert len({key.fingerprint for key in pool.map(lambda _: open_key(tmp_path), range(16))}) == 1
 

@@ -85,7 +85,7 @@ def members(key: SigningKey) -> dict[str, bytes]:
     return sign_members(plain, key)
 
 
-def test_a_bundle_that_nobody_changed_holds(members: dict[str, bytes], key: SigningKey) -> None:
+def test_unchanged_bundle_verifies(members: dict[str, bytes], key: SigningKey) -> None:
     archive = verify.pack(members)
     assert verify.unpack(archive) == members
     assert verify.find_problems(verify.unpack(archive), key.fingerprint) == []
@@ -131,13 +131,11 @@ def test_a_missing_file_is_missed(name: str, members: dict[str, bytes]) -> None:
     assert any(name in problem or "manifest" in problem for problem in verify.find_problems(_without(members, name)))
 
 
-def test_a_file_too_many_is_named(members: dict[str, bytes]) -> None:
+def test_extra_file_is_named(members: dict[str, bytes]) -> None:
     assert verify.find_problems({**members, "more.txt": b""}) == ["more.txt is not as the manifest lists it"]
 
 
-def test_a_bundle_signed_anew_by_others_is_told_by_its_fingerprint(
-    members: dict[str, bytes], key: SigningKey, tmp_path: Path
-) -> None:
+def test_resigned_bundle_is_detected_by_fingerprint(members: dict[str, bytes], key: SigningKey, tmp_path: Path) -> None:
     other = open_key(tmp_path / "other")
     forged = sign_members({**_unsigned(members), "a.txt": b"two\n"}, other)
     assert verify.find_problems(forged) == [] and verify.find_fingerprint(forged) == other.fingerprint

@@ -38,7 +38,7 @@ def run(monkeypatch, capfd):
     return call
 
 
-def test_analysis_is_told_in_words_and_nothing_else_is_written(run):
+def test_analysis_prints_text_and_writes_no_file(run):
     code, out, err = run("analyse", "talk.mp4")
 
     assert (code, err) == (0, "")
@@ -69,7 +69,7 @@ def test_json_on_standard_output_is_the_report_alone(run):
     assert out == write_json(to_json(make_analysis(name="talk.mp4")))
 
 
-def test_json_in_a_file_stands_beside_the_words(run, tmp_path):
+def test_json_file_is_written_with_text_output(run, tmp_path):
     target = tmp_path / "report.json"
     code, out, _ = run("analyse", "talk.mp4", "--json", target)
 
@@ -111,7 +111,7 @@ def test_missing_weights_are_an_error_like_any_other(monkeypatch, tmp_path, capf
     assert json.loads(out)["error"]["code"] == "WEIGHTS_MISSING"
 
 
-def test_doctor_tells_what_is_missing_and_exits_with_1(run, monkeypatch, tmp_path):
+def test_doctor_lists_missing_and_exits_with_1(run, monkeypatch, tmp_path):
     monkeypatch.setattr(registry, "SHIPPED", tmp_path)
     code, out, _ = run("doctor")
 
@@ -137,6 +137,6 @@ def test_paper_mode_without_avhubert_says_what_to_bring(run):
         assert words in err
 
 
-def test_model_that_seconds_itself_is_refused(run):
+def test_second_model_equal_to_first_is_refused(run):
     code, _, err = run("analyse", "talk.mp4", "--second", "compact")
     assert code == 2 and "would be its own" in err

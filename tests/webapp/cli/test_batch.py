@@ -63,6 +63,6 @@ def test_a_cluster_writes_the_same_rows(clips: Path, alone: Path) -> None:
         assert (clips.parent / "cluster" / name).read_bytes() == (alone / name).read_bytes()
 
 
-def test_a_cluster_that_is_not_there_is_told(clips: Path) -> None:
+def test_missing_cluster_is_reported(clips: Path) -> None:
     done = run(clips, ".", "--out", "../none", "--ray", "127.0.0.1:1")
     assert done.returncode == 2 and "No Ray cluster answers at 127.0.0.1:1" in done.stderr

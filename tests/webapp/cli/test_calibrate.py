@@ -102,7 +102,7 @@ def test_kept_scores_give_the_same_record_without_any_clip(
     assert replace(again, id="", created=CREATED, note="") == replace(first, id="", created=CREATED, note="")
 
 
-def test_scores_of_stand_ins_are_for_what_is_installed(run: Callable[..., Result], tmp_path: Path) -> None:
+def test_scores_of_substitutes_belong_to_the_installed_engine(run: Callable[..., Result], tmp_path: Path) -> None:
     for recipe, wanted in (("", "fake-compact"), ("elsewhere-77", "elsewhere-77")):
         write_trials(replace(draw_trials(), recipe=recipe), tmp_path / "s.json")
         record = read(run("--scores", tmp_path / "s.json", "--out", tmp_path / "r.json"), tmp_path / "r.json")

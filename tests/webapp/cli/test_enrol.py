@@ -139,7 +139,7 @@ def test_a_term_beyond_the_law_is_refused(run: Run, days: str, told: str) -> Non
     assert code == 2 and told in err and "nothing was written" in err
 
 
-def test_a_name_that_cannot_be_one_is_refused_before_the_clips_are_looked_at(run: Run, data_dir: Path) -> None:
+def test_invalid_name_is_refused_before_analysis(run: Run, data_dir: Path) -> None:
     code, _, err = run("enrol", "A\x1bda", "broken.mp4", *CONSENT)
     assert code == 2 and "cannot be a name" in err and not data_dir.exists()
 
@@ -166,7 +166,7 @@ def test_no_clip_that_can_be_used_is_an_error_and_keeps_nothing(run: Run, data_d
         assert gallery.speakers() == []
 
 
-def test_somebody_under_another_name_is_refused_unless_allowed(enrolled: Run) -> None:
+def test_duplicate_speaker_under_another_name_is_refused_unless_allowed(enrolled: Run) -> None:
     code, out, _ = enrolled("enrol", "Cem", "ada3.mp4", "ada4.mp4", *CONSENT)
     assert code == 2 and "move like Ada" in out and "DUPLICATE_OF_ANOTHER" in out
     code, out, _ = enrolled("enrol", "Cem", "ada3.mp4", "ada4.mp4", *CONSENT, "--allow-duplicate")
@@ -180,7 +180,7 @@ def test_a_dry_run_writes_nothing(run: Run, data_dir: Path) -> None:
         assert gallery.speakers() == []
 
 
-def test_whoever_is_searched_for_is_told_without_being_named(enrolled: Run) -> None:
+def test_search_prints_candidates_without_naming(enrolled: Run) -> None:
     code, out, err = enrolled("identify", "ada9.mp4", "--reason", "case 12")
     lines = out.splitlines()
     assert (code, err) == (0, "")
@@ -205,14 +205,14 @@ def test_a_search_as_json(enrolled: Run) -> None:
     assert face["search"]["candidates"][0]["llr"] is None and face["is_natural"] is True
 
 
-def test_a_search_wants_a_reason_before_anything_is_looked_at(enrolled: Run) -> None:
+def test_search_requires_reason_before_analysis(enrolled: Run) -> None:
     code, _, err = enrolled("identify", "broken.mp4")
     assert code == 2 and "--reason" in err
     code, out, _ = enrolled("identify", "ada9.mp4", answers=["case 12"])
     assert code == 0 and "1. Ada" in out
 
 
-def test_unnatural_motion_names_nobody(enrolled: Run) -> None:
+def test_unnatural_motion_names_no_candidate(enrolled: Run) -> None:
     code, out, _ = enrolled("identify", "ada9_frozen.mp4", "--reason", "case 12")
     assert code == 0 and "motion not natural" in out and "NOT_NATURAL" in out and "Ada:" not in out
 
@@ -222,7 +222,7 @@ def test_an_empty_gallery_says_so(run: Run) -> None:
     assert code == 0 and "GALLERY_EMPTY: nobody is enrolled" in out
 
 
-def test_a_clip_is_held_against_one_speaker(enrolled: Run) -> None:
+def test_clip_is_verified_against_one_speaker(enrolled: Run) -> None:
     code, out, err = enrolled("verify", "Ada", "ada9.mp4")
     assert (code, err) == (0, "")
     assert "Compared with Ada: similarity 0." in out and "(uncalibrated)" in out and "ada1.mp4 0." in out
@@ -285,7 +285,7 @@ def calibrations(tmp_path: Path) -> dict[str, Path]:
     return paths
 
 
-def test_with_a_calibration_somebody_is_supported_or_nobody(enrolled: Run, calibrations: dict[str, Path]) -> None:
+def test_with_calibration_one_or_no_speaker_is_supported(enrolled: Run, calibrations: dict[str, Path]) -> None:
     search = ("identify", "ada9.mp4", "--reason", "case 12", "--calibration")
     code, out, err = enrolled(*search, calibrations["search"])
     assert (code, err) == (0, "")
@@ -333,7 +333,7 @@ def test_a_calibration_that_is_not_of_this_is_refused(
     assert (code, out) == (2, "") and told in err
 
 
-def test_an_unknown_speaker_is_told_before_the_clip_is_looked_at(enrolled: Run) -> None:
+def test_unknown_speaker_is_reported_before_analysis(enrolled: Run) -> None:
     code, _, err = enrolled("verify", "Zoe", "broken.mp4")
     assert code == 2 and "Zoe" in err and err.count("\n") == 1
 
@@ -367,7 +367,7 @@ def test_a_session_of_a_page_is_refused(run: Run) -> None:
     assert code == 2 and "501 characters" in err
 
 
-def test_the_real_watcher_cuts_faces_and_has_the_recipe_of_its_weights(data_dir: Path) -> None:
+def test_real_extractor_crops_faces_and_has_recipe_of_its_weights(data_dir: Path) -> None:
     torch.manual_seed(0)
     write_weights(data_dir, DVP(SIZES, 1))
     watcher = ClipEmbedder.load(Settings(data_dir))

@@ -85,14 +85,14 @@ def test_without_other_labels_voices_are_swapped_and_the_output_says_so(
     assert "control" in text
 
 
-def test_swapped_voices_can_stand_beside_other_labels(run: Callable[..., Result], tmp_path: Path) -> None:
+def test_swapped_voices_can_be_added_to_other_labels(run: Callable[..., Result], tmp_path: Path) -> None:
     rows = [*real_rows(tmp_path, 4), f"{draw_film(tmp_path, 'd.mp4', 1, 51)},fake,,,dub"]
     found = figures(run(rows, "--swap", "--json", "-", "--seconds", "2"))
     assert set(found["per_method"]) == {"dub", "swapped voice"}
     assert (found["others"], found["n_other"]) == ("labelled", 1)
 
 
-def test_in_depth_tells_what_the_figures_rest_on(run: Callable[..., Result], tmp_path: Path) -> None:
+def test_in_depth_option_describes_the_evaluation_data(run: Callable[..., Result], tmp_path: Path) -> None:
     rows = [f"{draw_film(tmp_path, f'late{i}.mp4', i, late=6)},real,person {i},lab," for i in range(4)]
     told = tmp_path / "told.json"
     table = run(rows, "--in-depth", "--seconds", "2", "--json", str(told)).stdout
@@ -375,7 +375,7 @@ def test_paper_mode_without_avhubert_says_what_is_missing(tmp_path: Path, monkey
     assert isinstance(result.exception, WeightsMissing)
 
 
-def test_languages_are_told_apart(run: Callable[..., Result], tmp_path: Path) -> None:
+def test_results_are_grouped_by_language(run: Callable[..., Result], tmp_path: Path) -> None:
     rows = [f"{draw_film(tmp_path, f'r{i}.mp4', i)},real,p{i},lab,,{'de' if i % 2 else 'ko'}" for i in range(6)]
     rows += [f"{draw_film(tmp_path, f'd{i}.mp4', i, 50 + i)},desync,q{i},lab,dub,ko" for i in range(3)]
     found = figures(run(rows, "--json", "-", header="path,label,speaker,source,method,language"))
@@ -385,7 +385,7 @@ def test_languages_are_told_apart(run: Callable[..., Result], tmp_path: Path) ->
     assert found["per_method"]["dub"]["eer"] == 0.0 and found["per_method"]["dub"]["average_precision"] == 1.0
 
 
-def test_trimming_is_reported_beside_the_plain_figure(run: Callable[..., Result], tmp_path: Path) -> None:
+def test_trimmed_result_is_reported_with_the_plain_one(run: Callable[..., Result], tmp_path: Path) -> None:
     dubbed = [f"{draw_film(tmp_path, f'd{i}.mp4', i, 50 + i)},desync,person {i},lab,dub" for i in range(6)]
     found = figures(run([*real_rows(tmp_path), *dubbed], "--json", "-", "--trim-silence"))
     assert found["auc"] == found["trimmed"]["parting"]["auc"] == 1.0

@@ -81,7 +81,7 @@ def test_stats_and_check(run: Run) -> None:
     assert run("gallery", "check")[:2] == (0, "The gallery is sound.\n")
 
 
-def test_everybody_or_one_leaves_in_a_file_which_is_never_overwritten(run: Run, tmp_path: Path) -> None:
+def test_export_of_all_or_one_speaker_never_overwrites(run: Run, tmp_path: Path) -> None:
     assert run("gallery", "export", tmp_path / "all")[0] == 0
     assert run("gallery", "export", tmp_path / "one", "--speaker", "Ben")[0] == 0
     assert [[one.name for one in read_people(tmp_path / file)] for file in ("all", "one")] == [["Ada", "Ben"], ["Ben"]]
@@ -103,7 +103,7 @@ def test_names_that_are_there_are_refused_merged_or_renamed_on_import(run: Run, 
     assert code == 2 and "contradict" in err
 
 
-def test_a_damaged_file_brings_nobody_in(run: Run, data_dir: Path, tmp_path: Path) -> None:
+def test_damaged_file_imports_no_speaker(run: Run, data_dir: Path, tmp_path: Path) -> None:
     run("gallery", "export", tmp_path / "all")
     content = bytearray((tmp_path / "all").read_bytes())
     content[-5] ^= 1
@@ -122,14 +122,14 @@ def test_a_backup_comes_back(run: Run, data_dir: Path, tmp_path: Path) -> None:
     assert code == 0 and "erased" not in out and list_names(data_dir) == ["Ada", "Ben"]
 
 
-def test_a_backup_brings_nobody_back_who_was_forgotten_since(run: Run, data_dir: Path, tmp_path: Path) -> None:
+def test_restore_does_not_bring_back_erased_speakers(run: Run, data_dir: Path, tmp_path: Path) -> None:
     run("gallery", "backup", tmp_path / "kept.db")
     run("forget", "Ada", "--yes")
     code, out, _ = run("gallery", "restore", tmp_path / "kept.db", "--yes")
     assert code == 0 and "1 speakers erased since" in out and list_names(data_dir) == ["Ben"]
 
 
-def test_two_become_one_and_two_again(run: Run, data_dir: Path) -> None:
+def test_merge_and_unmerge_restore_two_speakers(run: Run, data_dir: Path) -> None:
     code, out, _ = run("gallery", "merge", "Ada", "Ben")
     assert code == 0 and "Ada has 4 clips now" in out and list_names(data_dir) == ["Ada"]
     code, out, _ = run("gallery", "unmerge", "Ben")
@@ -146,14 +146,12 @@ def test_a_clip_is_given_to_another_and_a_name_is_corrected(run: Run, data_dir: 
 
 
 @pytest.mark.parametrize(("answers", "told"), [(None, "--yes"), (["n"], "not confirmed"), ([""], "not confirmed")])
-def test_nobody_is_forgotten_unless_it_is_confirmed(
-    run: Run, data_dir: Path, answers: list[str] | None, told: str
-) -> None:
+def test_forget_requires_confirmation(run: Run, data_dir: Path, answers: list[str] | None, told: str) -> None:
     code, _, err = run("forget", "Ada", answers=answers)
     assert code == 2 and told in err and list_names(data_dir) == ["Ada", "Ben"]
 
 
-def test_a_forgetting_prints_its_receipt_and_cleans_what_was_kept_of_the_clips(run: Run, data_dir: Path) -> None:
+def test_forget_prints_receipt_and_cleans_caches(run: Run, data_dir: Path) -> None:
     with Gallery.open(Settings(data_dir)) as gallery:
         own, other = (gallery.samples(name)[0].source_hash for name in ("Ada", "Ben"))
     cache = data_dir / "cache" / "some-recipe"

@@ -73,7 +73,7 @@ def test_an_error_is_one_line_and_code_2(run: Run) -> None:
     assert run("forget", "Ada") == (2, "", "wayspeak: Nobody. Look.\n")
 
 
-def test_a_name_that_is_none_is_answered_with_what_it_may_mean(run: Run) -> None:
+def test_unknown_command_suggests_similar_ones(run: Run) -> None:
     code, out, err = run("analyze")
     assert (code, out) == (2, "") and "No such command 'analyze'" in err and "'analyse'" in err
 

@@ -20,9 +20,7 @@ from webapp.accounts.store import AccountStore
 from webapp.cli.serve import HOURLY, limit_jobs, run_server
 
 
-def test_one_s_own_machine_has_no_limit_an_hour_and_accounts_have(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_hourly_limit_applies_only_with_accounts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = Settings(tmp_path)
     assert limit_jobs(settings, "127.0.0.1") == settings
     monkeypatch.setenv("WAYSPEAK_ACCOUNTS", "1")
@@ -43,7 +41,7 @@ def test_an_address_that_others_reach_is_refused_without_accounts(tmp_path: Path
         run_server(Settings(tmp_path), "0.0.0.0", 0, 0)
 
 
-def test_a_port_that_is_taken_is_told(tmp_path: Path) -> None:
+def test_port_in_use_is_reported(tmp_path: Path) -> None:
     with (
         socket.create_server(("127.0.0.1", 0)) as taken,
         pytest.raises(SystemExit, match=r"cannot listen on 127\.0\.0\.1, port \d+.*--port"),
@@ -51,7 +49,7 @@ def test_a_port_that_is_taken_is_told(tmp_path: Path) -> None:
         run_server(Settings(tmp_path), "127.0.0.1", taken.getsockname()[1], 0)
 
 
-def test_it_serves_with_a_worker_and_takes_both_along_when_told_to_end(tmp_path: Path) -> None:
+def test_serve_starts_worker_and_stops_both_on_signal(tmp_path: Path) -> None:
     environment = os.environ | {"WAYSPEAK_DATA": str(tmp_path / "data"), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "webapp.cli", "serve", "--workers", "1", "--port"]
     with reserve_port() as port:

@@ -166,7 +166,7 @@ def test_numbers_out_of_range_are_refused(bench: Bench, option: str) -> None:
     assert result.exit_code == 2 and option in result.output
 
 
-def test_the_command_line_has_it_and_tells_errors_in_one_line(
+def test_command_is_registered_and_prints_errors_on_one_line(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("sys.argv", ["wayspeak", "train", "avhubert", str(bench.folder / "absent.csv")])
@@ -177,7 +177,7 @@ def test_the_command_line_has_it_and_tells_errors_in_one_line(
     assert len(told) == 1 and "absent.csv" in told[0]
 
 
-def test_processes_that_do_not_lead_cut_nothing_and_keep_quiet(bench: Bench) -> None:
+def test_processes_other_than_rank_0_preprocess_and_print_nothing(bench: Bench) -> None:
     rows, told = bench.add_all(), list[str]()
     (bench.folder / "broken.mp4").write_text("broken")
     (bench.folder / "clips.csv").write_text("\n".join([HEADER, *rows, "broken.mp4,real,1,yes,,lab"]) + "\n")

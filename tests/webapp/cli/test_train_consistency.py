@@ -113,9 +113,7 @@ def test_from_a_manifest_to_weights_that_load(bench: Bench) -> None:
     assert sidecar["trained_on"]["sources"] == ["hall", "lab"]
 
 
-def test_the_same_seed_gives_the_same_file_and_a_second_run_takes_the_first_up(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_same_seed_gives_same_file_and_second_run_resumes(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [bench.add(clip) for clip in make_clips(4)]
     path = bench.out / "compact.safetensors"
     bench.run(rows)
@@ -176,7 +174,7 @@ def test_less_than_one_of_anything_is_refused(bench: Bench, option: str) -> None
     assert result.exit_code == 2 and option in result.output
 
 
-def test_the_command_line_has_it_and_tells_errors_in_one_line(
+def test_command_is_registered_and_prints_errors_on_one_line(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["train", "consistency", str(bench.folder / "absent.csv"), "--out", str(bench.out)]
@@ -201,7 +199,7 @@ def make_shop(folder: Path) -> TrainingContext:
     return TrainingContext(folder, workers=1)
 
 
-def test_scouts_cut_a_planted_lateness_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_alignment_models_correct_planted_offset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shrink_members(monkeypatch)
     corpora = {"lab": 0, "hall": 0, "street": 4}  # frames that the sound of each is late
     clips = [make_clip(10 * late + i, 150, name, late) for name, late in corpora.items() for i in range(6)]
@@ -236,9 +234,7 @@ def test_a_fold_is_judged_by_members_that_never_saw_its_corpora(
             assert seen[name] == {corpus for corpus, its in fold_of.items() if its != fold}  # type: ignore[index]
 
 
-def test_fewer_corpora_than_folds_need_no_scouts_for_empty_folds(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_empty_folds_need_no_alignment_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shrink_members(monkeypatch)
     clips = make_clips(4)
     aligned = align_clips(clips, TrainingOptions(n_folds=4, n_rounds=1, scouts=QUICK), make_shop(tmp_path))

@@ -177,9 +177,7 @@ def test_the_same_seed_gives_the_same_weights(bench: Bench) -> None:
     assert torch.equal(one["band_basis"], other["band_basis"])  # of the clips alone
 
 
-def test_natural_motion_is_told_by_a_training_that_did_not_see_it(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_naturalness_is_fitted_on_held_out_speakers(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     trained: list[set[str]] = []
     judged: list[tuple[int, set[str]]] = []
 
@@ -328,7 +326,7 @@ def test_less_than_one_of_anything_is_refused(bench: Bench, option: str) -> None
     assert result.exit_code == 2 and option in result.output
 
 
-def test_the_command_line_has_it_and_tells_errors_in_one_line(
+def test_command_is_registered_and_prints_errors_on_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("sys.argv", ["wayspeak", "train", "dynamics", str(tmp_path / "absent.csv")])
@@ -382,7 +380,9 @@ def test_of_forged_clips_those_are_read_where_one_moves_the_face_of_another(tmp_
     assert [row.written for row in rows] == ["a.mp4", "c.mp4"]
 
 
-def test_forged_clips_of_people_left_out_are_never_trained_on(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_manipulated_clips_of_held_out_speakers_are_never_trained_on(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     plain = bench.clips
     first = {name: next(clip for clip in plain if clip.speaker == name) for name in {clip.speaker for clip in plain}}
     bench.clips = plain + [

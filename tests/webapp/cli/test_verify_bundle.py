@@ -37,7 +37,7 @@ def test_a_bundle_of_this_installation_is_known_as_such(run: Run, tmp_path: Path
     assert run(bundle, "--fingerprint", "0" * 64)[0] == 1
 
 
-def test_a_bundle_of_another_is_told_apart_and_no_key_is_made_for_it(run: Run, tmp_path: Path) -> None:
+def test_bundle_of_another_installation_is_recognised_without_creating_a_key(run: Run, tmp_path: Path) -> None:
     bundle = tmp_path / "bundle.zip"
     write_bundle(make_contents(tmp_path), bundle, open_key(tmp_path / "other"))
     assert run(bundle)[0] == 0 and not (tmp_path / "data" / FILE).exists()

@@ -59,7 +59,7 @@ def test_import_with_the_licence_accepted_says_what_became_of_everything(run, pu
     assert (code, err) == (0, "") and "is imported already" in out
 
 
-def test_without_terminal_and_without_the_word_nothing_is_brought_in(run, published, data_dir):
+def test_import_without_terminal_and_option_is_refused(run, published, data_dir):
     code, out, err = run("import", published)
 
     assert code == 2 and out == "" and "--accept-licence" in err and AV_HUBERT.url in err
@@ -102,13 +102,13 @@ def test_licence_can_be_accepted_before(run, published, data_dir):
     assert run("import", published)[0] == 0
 
 
-def test_unknown_licence_is_told_with_the_known(run):
+def test_unknown_licence_error_lists_known_ones(run):
     code, _, err = run("accept", "gpl")
 
     assert code == 2 and "licence gpl is unknown" in err and "av_hubert" in err
 
 
-def test_list_tells_all_of_every_file(run, published, data_dir):
+def test_list_shows_all_details_of_every_file(run, published, data_dir):
     before = run("list")[1]
     run("import", published, "--accept-licence")
     code, after, _ = run("list")
@@ -166,7 +166,7 @@ def _examine(data_dir):
     return findings, {finding.topic: finding for finding in findings}
 
 
-def test_doctor_is_content_without_what_is_optional(data_dir):
+def test_doctor_passes_without_optional_weights(data_dir):
     findings, by_topic = _examine(data_dir)
 
     assert doctor.is_healthy(findings)
@@ -175,7 +175,7 @@ def test_doctor_is_content_without_what_is_optional(data_dir):
         assert finding.mark == "optional" and weight.source in finding.text and "weights import" in finding.text
 
 
-def test_doctor_tells_weights_that_wait_for_their_licence_and_damaged_ones(run, published, data_dir):
+def test_doctor_lists_unlicensed_and_damaged_weights(run, published, data_dir):
     run("import", published, "--accept-licence")
     assert _examine(data_dir)[1]["avhubert_base"].mark == "ok"
 

@@ -185,7 +185,7 @@ def german() -> dict[str, str]:
     return words
 
 
-def test_the_collector_sees_every_way_of_saying() -> None:
+def test_collector_finds_every_way_of_translating() -> None:
     source = """
 TITLES = ("g", "h")
 def f(x, n):
@@ -228,11 +228,11 @@ def test_german_fills_in_what_english_does(german: dict[str, str]) -> None:
     assert sum(bool(name_fields(text)) for text in german) > 30
 
 
-def test_nothing_is_translated_that_nobody_says(said: list[tuple[str, str, set[str]]], german: dict[str, str]) -> None:
+def test_unused_translations_are_absent(said: list[tuple[str, str, set[str]]], german: dict[str, str]) -> None:
     assert not set(german) - {text for _, _, texts in said for text in texts}
 
 
-def test_german_is_not_english_left_standing(german: dict[str, str]) -> None:
+def test_german_texts_differ_from_english(german: dict[str, str]) -> None:
     same = {text for text, words in german.items() if text == words}
     assert same == set("Analyse Clip Clips Manifest Name Person Population Score Version Video Videos".split())
 
@@ -279,7 +279,7 @@ def test_a_hostile_header_is_english_and_reads_no_file(header: str) -> None:
     assert choose_language(f"{header},de") == "de"
 
 
-def test_the_browser_of_whoever_asks_decides() -> None:
+def test_language_follows_browser_of_the_request() -> None:
     token = LocalContext.request.set(SimpleNamespace(headers={"accept-language": "de-DE,de;q=0.9"}))
     try:
         assert say("No video chosen") == "Kein Video gewählt"
@@ -302,7 +302,7 @@ def test_braces_in_a_name_are_shown_not_filled_in(mean: str) -> None:
         assert say("{n} clips of {name} were enrolled; {all} in all.", n=2, name=mean, all=3).startswith("2 Clips von")
 
 
-def test_the_analysis_is_told_in_german_down_to_the_ratio() -> None:
+def test_analysis_text_is_german_including_ratio() -> None:
     note = CalibrationNote("c" * 64, "1.0.0", "Ada", "Grace", (-1.3, 2.4), 0.3, -0.5)
     weighed = replace(make_report(0.5, 2, Reason.EDITED), calibration=note, llr=1.4, zone="supported")
     analysis = make_analysis(weighed)
@@ -315,7 +315,7 @@ def test_the_analysis_is_told_in_german_down_to_the_ratio() -> None:
     assert not re.search(r"\b(the|sound|lips|face|speech|score is)\b", re.sub(r"<[^>]*>", " ", html))
 
 
-def test_who_speaks_is_told_in_german_with_its_capitals() -> None:
+def test_speaker_text_is_german_with_capitals() -> None:
     with speak("de"):
         reasons = who_views._list_reasons((SearchReason.UNCALIBRATED,))
         strength = views.describe_strength(2.5, Task.IDENTIFICATION)
@@ -323,7 +323,7 @@ def test_who_speaks_is_told_in_german_with_its_capitals() -> None:
     assert strength.startswith("Die Befunde sind") and "der erste Treffer ist die Person" in strength
 
 
-def test_one_is_never_told_as_many() -> None:
+def test_singular_and_plural_texts_differ() -> None:
     assert speakers.count_clips(1, 4) == "one clip, 4.0 s of speech"
     with speak("de"):
         assert [speakers.count_clips(n, 4).split(",")[0] for n in (0, 1, 2)] == ["0 Clips", "ein Clip", "2 Clips"]

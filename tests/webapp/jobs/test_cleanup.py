@@ -69,7 +69,7 @@ def analyse(*people: tuple[int, str]) -> AnalysisResult:
     return replace(make_result(), searches=(make_search(*people), make_search()), verifications=None)
 
 
-def test_answers_that_name_somebody_go_with_them(
+def test_erasure_removes_search_results_naming_the_speaker(
     settings: Settings, store: JobStore, gallery: Gallery, tmp_path: Path
 ) -> None:
     both = do(store, tmp_path, b"a stranger's clip", analyse((1, NAME), (2, OTHER)), AnalysisRequest(reason="case 12"))
@@ -85,7 +85,7 @@ def test_answers_that_name_somebody_go_with_them(
     assert store.input(both.id).read_bytes() == b"a stranger's clip"
 
 
-def test_what_was_seen_in_clips_of_theirs_goes(
+def test_erasure_removes_features_of_the_speakers_clips(
     settings: Settings, store: JobStore, gallery: Gallery, tmp_path: Path
 ) -> None:
     name = gallery.samples(NAME)[0].source_name
@@ -98,7 +98,7 @@ def test_what_was_seen_in_clips_of_theirs_goes(
     assert not (store.folder(job.id) / "faces").exists() and store.read_result(job.id).faces == ()
 
 
-def test_a_name_that_was_asked_for_goes_however_it_was_spelled(
+def test_erasure_removes_requested_name_in_any_spelling(
     settings: Settings, store: JobStore, gallery: Gallery, tmp_path: Path
 ) -> None:
     asked = AnalysisRequest(speaker=NAME.upper())
@@ -109,9 +109,7 @@ def test_a_name_that_was_asked_for_goes_however_it_was_spelled(
     assert store.get(done.id).question.speaker is None and store.get(waits.id).question.speaker is None
 
 
-def test_of_lapsed_clips_of_somebody_who_stays_the_answers_go(
-    store: JobStore, gallery: Gallery, tmp_path: Path
-) -> None:
+def test_erasure_of_lapsed_clips_removes_their_results(store: JobStore, gallery: Gallery, tmp_path: Path) -> None:
     gallery.enrol(OTHER, make_samples(2, 3)[2:], make_consent(10))
     job = do(store, tmp_path, b"a clip", analyse((2, OTHER)))
     assert len(gallery.forget_overdue(datetime.now(UTC) + timedelta(days=20))) == 1
@@ -119,7 +117,7 @@ def test_of_lapsed_clips_of_somebody_who_stays_the_answers_go(
     assert gallery.speaker(OTHER).n_samples == 2
 
 
-def test_an_answer_that_was_on_its_way_does_not_come(store: JobStore, gallery: Gallery, tmp_path: Path) -> None:
+def test_erasure_discards_result_in_progress(store: JobStore, gallery: Gallery, tmp_path: Path) -> None:
     asking, plain = (
         store.enqueue(NewJob(owner, "clip.mp4", question, write_file(tmp_path)))
         for owner, question in (("eve", AnalysisRequest(reason="case 12")), ("fay", AnalysisRequest()))
@@ -150,7 +148,7 @@ def test_the_command_line_forgets_in_jobs_too(
     assert find_bytes(settings.data_dir, NAME.encode()) == set()
 
 
-def test_nothing_there_is_nothing_to_do(store: JobStore) -> None:
+def test_cleanup_without_data_does_nothing(store: JobStore) -> None:
     assert sweep(store) == 0
 
 

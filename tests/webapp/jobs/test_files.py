@@ -87,7 +87,7 @@ def test_nothing_asked_leaves_no_answer(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["result.json", "embeddings.safetensors", "faces/0.png", "speakers.json"])
 @pytest.mark.parametrize("content", [b"", b"{", b"\x08\x00\x00\x00\x00\x00\x00\x00{}      "])
-def test_a_damaged_file_is_told(tmp_path: Path, name: str, content: bytes) -> None:
+def test_damaged_file_is_reported(tmp_path: Path, name: str, content: bytes) -> None:
     folders.write_result(tmp_path, make_result())
     (tmp_path / name).write_bytes(content)
     with raises(Code.REPORT_DAMAGED):

@@ -78,7 +78,7 @@ def test_an_empty_reason_is_none(question: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("job_id", ["", "..", "../" * 11, "a" * 31, "A" * 32, "/etc/passwd"])
-def test_no_id_leads_elsewhere(store: JobStore, job_id: str) -> None:
+def test_job_id_cannot_leave_its_folder(store: JobStore, job_id: str) -> None:
     with pytest.raises(ValueError, match="is not a job id"):
         store.folder(job_id)
     for ask in (store.get, store.cancel, store.delete, store.read_result):
@@ -177,7 +177,7 @@ def test_a_deleted_job_is_gone_whether_it_runs_or_not(store: JobStore, tmp_path:
         store.get(job.id)
 
 
-def test_a_lost_worker_s_job_is_taken_up_once_and_its_late_result_does_not_count(
+def test_job_of_lost_worker_is_retried_once_and_late_result_ignored(
     store: JobStore, tmp_path: Path, clock: Clock
 ) -> None:
     job = submit(store, tmp_path)
@@ -202,7 +202,7 @@ def test_a_worker_that_was_only_slow_keeps_its_job(store: JobStore, tmp_path: Pa
     assert store.renew(job.id, "w1") and store.lease("w2") is None and store.finish(job.id, "w1", make_result())
 
 
-def test_a_job_that_two_workers_were_lost_over_is_set_aside(store: JobStore, tmp_path: Path, clock: Clock) -> None:
+def test_job_that_lost_two_workers_is_failed(store: JobStore, tmp_path: Path, clock: Clock) -> None:
     poison, other = submit(store, tmp_path, "a.mp4"), submit(store, tmp_path, "b.mp4")
     for worker in ("w1", "w2"):
         assert take(store, worker) == poison.id
@@ -221,7 +221,7 @@ def test_a_job_given_back_counts_no_try(store: JobStore, tmp_path: Path) -> None
     assert store.get(job.id).tries == 0 and not store.release(job.id, "w1")
 
 
-def test_nobody_s_many_hold_up_another_s_one(store: JobStore, tmp_path: Path, clock: Clock) -> None:
+def test_many_jobs_of_one_owner_do_not_block_another(store: JobStore, tmp_path: Path, clock: Clock) -> None:
     for number in range(4):
         submit(store, tmp_path, f"ada{number}", "ada")
     submit(store, tmp_path, "ben0", "ben")
@@ -237,7 +237,7 @@ def test_nobody_s_many_hold_up_another_s_one(store: JobStore, tmp_path: Path, cl
     assert order == ["ada0", "ben0", "cem0", "ada1", "ben1", "ada2", "ada3"]
 
 
-def test_of_one_owner_so_many_run_at_once(store: JobStore, tmp_path: Path) -> None:
+def test_running_jobs_are_limited_per_owner(store: JobStore, tmp_path: Path) -> None:
     jobs = [submit(store, tmp_path, f"{number}.mp4") for number in range(3)]
     assert [take(store, f"w{number}") for number in range(2)] == [job.id for job in jobs[:2]]
     assert store.lease("w3") is None

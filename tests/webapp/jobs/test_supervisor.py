@@ -57,7 +57,7 @@ os._exit(1)
 """
 
 
-def test_twenty_jobs_of_one_who_leaves_at_once_give_twenty_results(store: JobStore, tmp_path: Path) -> None:
+def test_twenty_jobs_of_a_disconnected_client_give_twenty_results(store: JobStore, tmp_path: Path) -> None:
     path = write_file(tmp_path, content=b"good file")
     left = subprocess.run([sys.executable, "-c", HAND_IN_AND_GO, str(store.settings.data_dir), str(path)], check=False)
     path.unlink()
@@ -82,7 +82,7 @@ def test_a_killed_worker_s_job_is_taken_up_once_by_the_next(store: JobStore, tmp
     assert not list(store.folder(job.id).glob(".*"))
 
 
-def test_a_file_that_ends_its_workers_is_set_aside_and_holds_up_nobody(store: JobStore, tmp_path: Path) -> None:
+def test_file_that_kills_workers_is_failed_without_blocking_others(store: JobStore, tmp_path: Path) -> None:
     poison, others = hand_in(store, tmp_path, "poison"), [hand_in(store, tmp_path, "good") for _ in range(3)]
     with supervise(store, 2):
         wait_for(lambda: all(store.get(job.id).state == JobState.DONE for job in others), 100)
@@ -94,7 +94,7 @@ def test_a_file_that_ends_its_workers_is_set_aside_and_holds_up_nobody(store: Jo
     assert store.get(poison.id).tries == 2 and error is not None and error.code == "WORKER_LOST"
 
 
-def test_workers_told_to_end_give_back_what_they_have(store: JobStore, tmp_path: Path) -> None:
+def test_terminated_workers_release_their_jobs(store: JobStore, tmp_path: Path) -> None:
     job = hand_in(store, tmp_path, "slow")
     with supervise(store) as supervisor:
         wait_for(lambda: store.get(job.id).step == "faces", 100)

@@ -37,7 +37,7 @@ def check_nothing_new(store: JobStore, n_jobs: int) -> None:
     assert len(store.list()) == n_jobs == len(list(store.root.glob("*")))
 
 
-def test_so_many_may_wait_of_each_and_of_batches_apart(database: AppDatabase, tmp_path: Path) -> None:
+def test_queue_limits_apply_per_user_and_per_batch(database: AppDatabase, tmp_path: Path) -> None:
     store = make_store(database, tmp_path, max_queued=2, max_batch=3)
     for number in range(2):
         submit(store, tmp_path, f"{number}.mp4")
@@ -55,7 +55,7 @@ def test_so_many_may_wait_of_each_and_of_batches_apart(database: AppDatabase, tm
     submit(store, tmp_path, "c.mp4")
 
 
-def test_so_many_an_hour_where_that_is_limited(database: AppDatabase, tmp_path: Path) -> None:
+def test_hourly_limit_applies_where_set(database: AppDatabase, tmp_path: Path) -> None:
     clock = Clock()
     store = make_store(database, tmp_path, clock, max_hourly=2)
     for _ in range(2):
@@ -71,7 +71,7 @@ def test_so_many_an_hour_where_that_is_limited(database: AppDatabase, tmp_path: 
     check_nothing_new(store, 3)
 
 
-def test_so_many_bytes_of_each_until_they_delete(database: AppDatabase, tmp_path: Path) -> None:
+def test_storage_limit_applies_per_user_until_deletion(database: AppDatabase, tmp_path: Path) -> None:
     store = make_store(database, tmp_path, max_bytes=20)
     first, _ = submit(store, tmp_path, "10bytes.mp"), submit(store, tmp_path, "9bytes.mp")
     with raises(WebCode.QUOTA_USED, match="MB") as caught:
@@ -90,7 +90,7 @@ def test_so_many_bytes_of_each_until_they_delete(database: AppDatabase, tmp_path
     [(99, 0.1, 20, True), (19, 0.1, 20, True), (11, 0.1, 20, False), (9, 0.1, 20, False), (9, 0.1, 3, True),
      (5, 0.1, 3, False), (0, 0.0, 20, False)],
 )  # fmt: skip
-def test_some_of_the_disk_stays_free(
+def test_disk_reserve_stays_free(
     database: AppDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, share: float, bytes_: int,
     fits: bool,
 ) -> None:  # fmt: skip
@@ -133,12 +133,12 @@ print(store.database.database.find_damage())
 """
 
 
-def test_a_disk_that_fills_up_while_a_file_is_copied_is_told_and_harms_nothing(tmp_path: Path) -> None:
+def test_disk_full_during_copy_is_reported_and_harmless(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", FILL, str(tmp_path)], capture_output=True, text=True, check=True)
     assert done.stdout.split("\n") == ["DISK_FULL 0 0", "1000", "[]", ""]
 
 
-def test_room_that_others_took_meanwhile_is_not_given_twice(
+def test_space_taken_concurrently_is_not_reserved_twice(
     database: AppDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = make_store(database, tmp_path, max_queued=1)

@@ -52,7 +52,7 @@ def test_each_job_ends_as_its_file_wants(store: JobStore, tmp_path: Path, caplog
     assert store.read_result(jobs[4].id).analysis.name == "good.mp4"
 
 
-def test_the_hash_of_the_intake_is_passed_on(store: JobStore, tmp_path: Path) -> None:
+def test_hash_of_the_upload_is_passed_on(store: JobStore, tmp_path: Path) -> None:
     hashes: list[object] = []
 
     class Noting(FakeAnalyser):
@@ -88,7 +88,7 @@ def test_a_deleted_job_stops_and_nothing_of_it_comes_back(store: JobStore, tmp_p
     assert not thread.is_alive() and not store.folder(job.id).exists()
 
 
-def test_told_to_end_it_gives_its_job_back(store: JobStore, tmp_path: Path) -> None:
+def test_terminated_worker_releases_its_job(store: JobStore, tmp_path: Path) -> None:
     class Ending(FakeAnalyser):
         def analyse(self, *arguments: object, **named: object) -> None:  # type: ignore[override]
             raise SystemExit(0)
@@ -100,7 +100,7 @@ def test_told_to_end_it_gives_its_job_back(store: JobStore, tmp_path: Path) -> N
     assert work(store) == 1 and store.get(job.id).state == JobState.DONE
 
 
-def test_what_is_missing_is_told_by_each_job_until_it_is_there(store: JobStore, tmp_path: Path) -> None:
+def test_missing_weights_fail_each_job_until_present(store: JobStore, tmp_path: Path) -> None:
     loads = []
 
     def load() -> FakeAnalyser:

@@ -36,7 +36,7 @@ def show(table: Table) -> str:
     return shown.getvalue()
 
 
-def test_kept_scores_stand_in_for_a_manifest(tmp_path: Path) -> None:
+def test_stored_scores_replace_a_manifest(tmp_path: Path) -> None:
     write_trials(draw_search(), tmp_path / "scores.json")
     sources = Sources("", str(tmp_path / "scores.json"), Task.IDENTIFICATION)
     trials, remark = load_trials(sources, Settings(tmp_path))
@@ -47,7 +47,7 @@ def test_kept_scores_stand_in_for_a_manifest(tmp_path: Path) -> None:
         load_trials(Sources("", str(tmp_path / "scores.json"), Task.CONSISTENCY), Settings(tmp_path))
 
 
-def test_a_draft_is_written_and_an_approved_record_where_somebody_approves_it(tmp_path: Path) -> None:
+def test_draft_is_written_and_approved_record_only_with_approver(tmp_path: Path) -> None:
     record, settings = make_record(), Settings(tmp_path / "data")
     assert list(keep_records(record, "", tmp_path / "alone", None)) == [tmp_path / "alone" / "consistency-draft.json"]
     assert not settings.data_dir.exists()

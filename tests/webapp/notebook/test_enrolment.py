@@ -93,7 +93,7 @@ def test_a_folder_and_a_list_name_the_same_clips(folder: Path, tmp_path: Path) -
         list_clips(tmp_path / "empty")
 
 
-def test_clips_are_looked_at_once_and_what_gives_nothing_is_told(folder: Path, consent: Consent) -> None:
+def test_clips_are_extracted_once_and_unusable_ones_are_listed(folder: Path, consent: Consent) -> None:
     seen, embedder = extract(folder, consent)
     assert embedder.looked == 9 and {one.name: len(one.samples) for one in seen.people} == {"Ada": 4, "Ben": 4}
     assert [(one.clip, one.reason) for one in seen.skipped] == [("Ada4.mp4", "The file is empty.")]
@@ -103,7 +103,7 @@ def test_clips_are_looked_at_once_and_what_gives_nothing_is_told(folder: Path, c
     assert again.people[0].samples[0].consent == consent
 
 
-def test_a_dry_run_writes_nothing_and_finds_the_stranger(folder: Path, consent: Consent, gallery: Gallery) -> None:
+def test_dry_run_writes_nothing_and_finds_the_outlier(folder: Path, consent: Consent, gallery: Gallery) -> None:
     people = extract(folder, consent)[0].people
     tried = check_people(gallery, people)
     assert tried["Ada"].accepted.all() and tried["Ben"].accepted.tolist() == [True, True, True, False]
@@ -123,7 +123,7 @@ def test_who_is_enrolled_is_found_again_by_every_accepted_clip(
     assert "Ada: not enrolled." in next(describe_enrolments(again)) and search_enrolled(gallery, people, again) == []
 
 
-def test_the_table_and_the_figure_set_the_stranger_apart(folder: Path, consent: Consent) -> None:
+def test_table_and_figure_mark_the_outlier(folder: Path, consent: Consent) -> None:
     people = extract(folder, consent)[0].people
     shown = StringIO()
     Console(width=200, file=shown).print(tabulate_quality(people))

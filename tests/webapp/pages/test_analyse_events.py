@@ -60,7 +60,7 @@ def test_only_what_is_asked_for_is_asked() -> None:
     assert replace(form, whom=ONE).to_request() == AnalysisRequest(speaker="Ada")
 
 
-def test_a_job_is_nobodys_but_its_owners(context: AppContext, tmp_path: Path) -> None:
+def test_job_is_visible_only_to_its_owner(context: AppContext, tmp_path: Path) -> None:
     job = finish_job(context, tmp_path)
     assert analyse_events.find_job(context, OWNER, job.id) == job
     for owner, number in (("eve", job.id), (OWNER, "0" * 32), (OWNER, "../.."), (OWNER, None)):
@@ -73,7 +73,7 @@ def test_the_batches_are_not_offered_one_by_one(context: AppContext, tmp_path: P
     assert analyse_events.list_recent(context, OWNER) == [] and analyse_events.list_open(context, OWNER) == []
 
 
-def test_a_job_is_told_at_every_stage(context: AppContext, tmp_path: Path) -> None:
+def test_job_status_is_shown_at_every_stage(context: AppContext, tmp_path: Path) -> None:
     job = submit(context.jobs, tmp_path, owner=OWNER)
     assert "Waiting for a free worker" in analyse_events.show_job(context, job)
     second = submit(context.jobs, tmp_path, "b.mp4", OWNER)
@@ -96,7 +96,7 @@ def test_a_job_that_is_done_is_shown_with_its_number(context: AppContext, tmp_pa
     assert f'data-job="{job.id}"' in words and "clip.mp4" in words and "SHA-256" in words
 
 
-def test_both_answers_stand_at_each_face(context: AppContext, tmp_path: Path) -> None:
+def test_both_results_are_shown_for_each_face(context: AppContext, tmp_path: Path) -> None:
     shown = analyse_events.read(context, finish_job(context, tmp_path, question=ABOUT))
     assert shown.found is not None
     first, second = (analyse_events.describe_speaker(context, shown, track) for track in shown.found.analysis.tracks)
@@ -106,7 +106,7 @@ def test_both_answers_stand_at_each_face(context: AppContext, tmp_path: Path) ->
     assert len(analyse_events.describe_others(context, shown, {0})) == 2
 
 
-def test_pictures_of_those_who_are_enrolled_stand_beside(context: AppContext, tmp_path: Path) -> None:
+def test_thumbnails_of_enrolled_speakers_are_shown(context: AppContext, tmp_path: Path) -> None:
     (number,) = enrol_people(context.gallery, [3])
     found = make_result()
     assert found.searches is not None
@@ -124,7 +124,7 @@ def test_pictures_of_those_who_are_enrolled_stand_beside(context: AppContext, tm
     assert f'src="files/{shown.job.id}/input"' in words and "Watch their clips" in words
 
 
-def test_why_nobody_is_named_is_said(context: AppContext, tmp_path: Path) -> None:
+def test_reason_for_no_named_speaker_is_shown(context: AppContext, tmp_path: Path) -> None:
     plain = replace(make_result(), searches=None, verifications=None)
     shown = analyse_events.read(context, finish_job(context, tmp_path, found=plain))
     assert shown.found is not None

@@ -121,7 +121,7 @@ def test_an_example_is_served_from_the_cache_not_from_the_data_folder(
     assert Path(taken).is_relative_to(tmp_path / "cache")
 
 
-def test_the_words_never_claim_too_much() -> None:
+def test_page_texts_never_overclaim() -> None:
     files = [*(ROOT / "webapp").rglob("*.*"), ROOT / "engine" / "reports" / "text.py", ROOT / "README.md"]
     texts = {file: file.read_text("utf-8") for file in files if file.suffix in {".py", ".js", ".css", ".html", ".md"}}
     assert len(texts) > 80

@@ -47,19 +47,19 @@ def test_a_list_names_no_file(context: AppContext, tmp_path: Path, ending: str) 
     assert context.jobs.list() == []
 
 
-def test_nothing_is_said_to_be_nothing(context: AppContext) -> None:
+def test_empty_batch_is_refused(context: AppContext) -> None:
     with raises(WebCode.BAD_BATCH, match="Nothing was given"):
         batches.submit(context, OWNER, "  \n", None, [], AnalysisRequest())
 
 
-def test_what_is_refused_is_named_in_words() -> None:
+def test_refused_items_are_listed_with_reasons() -> None:
     source = Source(1, "<b>film.mp4", Path("<b>film.mp4"))
     row = batch.make_error_row(source, source.name, None, JobError("QUOTA_USED", "No room.", "Delete jobs."))
     words = batches.describe_refused([row])
     assert "&lt;b&gt;film.mp4" in words and "No room." in words and batches.describe_refused([]) == ""
 
 
-def test_results_are_shown_and_taken_home(context: AppContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_results_are_shown_and_downloaded(context: AppContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "cache"))
     finish_job(context, tmp_path, "=a.mp4", batch="batch-1")
     rows = batch.list_job_rows(context.jobs, "batch-1")

@@ -21,7 +21,7 @@ from webapp.views.plots import plot_comparison, plot_metrics
 DRAFTS = Path(__file__).parents[3] / "docs" / "calibration-drafts"
 
 
-def test_the_history_tells_of_every_job_what_it_found(context: AppContext, tmp_path: Path) -> None:
+def test_history_lists_result_of_every_job(context: AppContext, tmp_path: Path) -> None:
     done = finish_job(context, tmp_path)
     failed = submit(context.jobs, tmp_path, "bad.mp4", OWNER)
     context.jobs.lease("w")

@@ -59,7 +59,7 @@ def test_clips_become_jobs_of_one_batch(context: AppContext, tmp_path: Path) -> 
         speakers_events.submit_clips(context, OWNER, [])
 
 
-def test_somebody_is_enrolled_from_what_was_seen(context: AppContext, tmp_path: Path) -> None:
+def test_speaker_is_enrolled_from_stored_features(context: AppContext, tmp_path: Path) -> None:
     clips = look(context, tmp_path, see(1, 1), see(1, 2))
     assert speakers_events.try_enrolment(context, "Ada", clips, "", False).accepted.all()
     assert context.gallery.speakers() == []
@@ -121,7 +121,7 @@ def test_of_several_faces_the_one_whose_mouth_fits_speaks() -> None:
             choose_speaker(faces, lambda reports=reports: make_analysis(*reports))  # type: ignore[misc]
 
 
-def test_the_table_is_searched_and_tells_who_is_overdue(context: AppContext) -> None:
+def test_table_is_searched_and_marks_overdue_speakers(context: AppContext) -> None:
     enrol_people(context.gallery, [1, 2])
     speakers = context.gallery.speakers()
     now = datetime.now(UTC)
@@ -132,7 +132,7 @@ def test_the_table_is_searched_and_tells_who_is_overdue(context: AppContext) -> 
     assert {row[3] for row in late} == {"overdue: to be forgotten"}
 
 
-def test_who_is_forgotten_gets_a_receipt(context: AppContext) -> None:
+def test_erasing_a_speaker_shows_a_receipt(context: AppContext) -> None:
     enrol_people(context.gallery, [1])
     (one,) = context.gallery.speakers()
     words = Tags(speaker_views.describe_receipt(one.name, context.gallery.forget(one.id))).text

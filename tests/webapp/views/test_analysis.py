@@ -41,7 +41,7 @@ def test_every_reason_says_what_and_what_next(reason: Reason) -> None:
 
 
 @pytest.mark.parametrize("status", Status)
-def test_every_status_is_told_by_sign_and_word_not_by_colour(status: Status) -> None:
+def test_status_is_shown_by_sign_and_text_not_only_colour(status: Status) -> None:
     sign, word = views.STATUS_WORDS[status]
     assert sign in views.show_status(status) and word in views.show_status(status)
     assert len({words for words in views.STATUS_WORDS.values()}) == len(Status)
@@ -110,7 +110,7 @@ def test_timeline_points_know_where_the_player_goes_and_gaps_break_the_line() ->
     assert "raw" in plot_timeline(windows, 10.0).layout.yaxis.title.text
 
 
-def test_a_strip_under_the_timeline_tells_when_there_was_what_to_compare() -> None:
+def test_strip_under_timeline_marks_comparable_frames() -> None:
     gates = [(0.0, 2.0, Gate.COMPARED), (2.0, 3.0, Gate.NO_SPEECH), (3.0, 5.0, Gate.COMPARED)]
     figure = plot_timeline([Window(0.0, 2.0, 0.4, 0.0)], 5.0, gates)
     bars = {bar.name: (list(bar.base), list(bar.x)) for bar in figure.data[1:]}
@@ -129,7 +129,7 @@ def test_sound_and_mouth_are_drawn_on_one_clock() -> None:
     assert list(sound.y) == sorted(sound.y) and 60 < sound.y[0] < sound.y[-1] < 7600
 
 
-def test_a_calibrated_face_is_weighed_in_words() -> None:
+def test_calibrated_face_has_verbal_scale_text() -> None:
     found = replace(
         make_report(0.6),
         calibration=NOTE,
@@ -174,7 +174,7 @@ def test_figures_speak_json_without_nan() -> None:
 
 
 @pytest.mark.parametrize("agrees", [True, False])
-def test_a_second_opinion_is_set_beside_the_first(agrees: bool) -> None:
+def test_second_model_score_is_shown_with_the_first(agrees: bool) -> None:
     reasons = () if agrees else (Reason.EXPERTS_DISAGREE,)
     report = replace(make_report(0.6, 1, *reasons), second=make_second(agrees, score=0.2))
     html = views.describe_face(make_analysis(report).tracks[0])
@@ -192,7 +192,7 @@ def test_what_the_method_means_is_said_once_above() -> None:
     assert "non-commercial" not in views.describe_analysis(make_analysis())
 
 
-def test_what_lacks_is_one_line_with_its_command_and_licence() -> None:
+def test_missing_weights_are_one_line_with_command_and_licence() -> None:
     absent, unaccepted = WeightsMissing("no"), LicenceNotAccepted("no")
     both = views.describe_methods({Model.AVHUBERT_LARGE: absent, Model.AVHUBERT_BASE: unaccepted})
     assert both.count("<p") == 1 and "weights import PATH" in both and "weights accept av_hubert" in both

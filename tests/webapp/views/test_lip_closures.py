@@ -52,7 +52,7 @@ def test_a_long_clip_is_cut_in_the_page_and_says_so() -> None:
     assert "7 more are in the JSON" in html
 
 
-def test_why_it_is_absent_is_told_and_nothing_of_it_is_markup() -> None:
+def test_absence_reason_is_shown_and_escaped() -> None:
     html = describe_lips(None, JobError("RECOGNISER_MISSING", "No <b>pocketsphinx</b>.", "Install it."))
     assert "RECOGNISER_MISSING" in html and "<b>pocketsphinx" not in html and "Install it." in html
 

@@ -45,7 +45,7 @@ def test_of_two_people_no_more_pairs_are_kept_than_were_asked_for() -> None:
     assert len(other) != len(trials) or not np.array_equal(other.scores, trials.scores)
 
 
-def test_a_sample_is_held_against_all_that_is_enrolled_of_a_person_but_its_own_session() -> None:
+def test_sample_is_compared_with_all_enrolled_sessions_except_its_own() -> None:
     trials = take(gather_drawn(draw_people(4, 3, per_session=2), Task.VERIFICATION, 2.0, per_face=99), "2 s, enrolled")
     assert trials.same.sum() == 4 * 3 and (~trials.same).sum() == 12 * 3
     assert trials.quality_names == (PROBE, ENROLLED)
@@ -64,7 +64,7 @@ def test_samples_of_every_length_have_a_name_and_are_all_there() -> None:
     )
 
 
-def test_a_search_tells_the_own_person_while_enrolled_and_the_first_stranger_while_not() -> None:
+def test_search_trial_names_enrolled_speaker_or_best_impostor() -> None:
     people = draw_people(6, 2, noise=0.2)
     trials = gather_drawn(people, Task.IDENTIFICATION)
     assert (trials.same.sum(), (~trials.same).sum(), trials.gallery_size) == (12, 12, 5)
@@ -82,7 +82,7 @@ def test_a_search_tells_the_own_person_while_enrolled_and_the_first_stranger_whi
         assert absent.people[0, 1] == max(others, key=lambda name: others[name])
 
 
-def test_whose_motion_is_not_natural_has_no_part_in_it_and_is_counted() -> None:
+def test_unnatural_motion_is_excluded_and_counted() -> None:
     people = draw_people(5, 2)
     frozen = [
         embed(one.row, one.embedding.vector, evidence=-9.0) if n in (0, 3) else one for n, one in enumerate(people)
@@ -93,20 +93,20 @@ def test_whose_motion_is_not_natural_has_no_part_in_it_and_is_counted() -> None:
         assert len(trials) < len(gather_drawn(people, task))
 
 
-def test_forged_clips_have_no_part_in_it() -> None:
+def test_manipulated_clips_are_excluded() -> None:
     people = draw_people(5, 2)
     forged = [embed(make_row(90 + n, f"p{n}", "s0", label="fake", method="swap"), np.ones(16)) for n in range(5)]
     plain, mixed = gather_drawn(people, Task.VERIFICATION), gather_drawn([*people, *forged], Task.VERIFICATION)
     assert np.array_equal(np.sort(plain.scores), np.sort(mixed.scores))
 
 
-def test_sessions_may_meet_themselves_where_that_is_asked_for() -> None:
+def test_same_session_pairs_are_kept_on_request() -> None:
     people = draw_people(4, 2, per_session=2)
     apart, together = (gather_drawn(people, Task.VERIFICATION, same_session=same) for same in (False, True))
     assert take(apart, "1 s").same.sum() == 4 * 4 and take(together, "1 s").same.sum() == 4 * 6
 
 
-def test_nothing_gathered_is_no_trial() -> None:
+def test_no_samples_give_no_trials() -> None:
     alone = [replace(one, row=replace(one.row, session="s0")) for one in draw_people(1, 2)]
     trials = gather_drawn(alone, Task.IDENTIFICATION)
     assert len(trials) == 0 and trials.people.shape == (0, 2) and trials.qualities.shape == (0, 2)

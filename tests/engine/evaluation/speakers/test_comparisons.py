@@ -20,7 +20,7 @@ def three() -> tuple[Sample, ...]:
     return pool_rows(embedded, rows, NATURE).samples
 
 
-def test_two_samples_are_one_pair_whoever_is_looked_up() -> None:
+def test_two_samples_are_one_pair_in_either_direction() -> None:
     samples = three()
     allowed = find_comparable(samples, samples, True)
     both, once = pair_samples(samples, samples, allowed), pair_samples(samples, samples, allowed, once=True)
@@ -34,13 +34,13 @@ def test_two_samples_are_one_pair_whoever_is_looked_up() -> None:
     ]
 
 
-def test_a_pair_that_may_meet_in_one_direction_alone_is_kept() -> None:
+def test_pair_allowed_in_one_direction_is_kept() -> None:
     samples = three()
     for allowed in (np.eye(3, k=1, dtype=bool), np.eye(3, k=-1, dtype=bool)):
         assert len(pair_samples(samples, samples, allowed, once=True).scores) == 2
 
 
-def test_a_person_is_the_mean_of_what_a_probe_may_meet() -> None:
+def test_speaker_template_is_mean_of_comparable_samples() -> None:
     samples = three()
     found = search(samples, samples, find_comparable(samples, samples, True))
     assert found.speakers == ("Ada", "Ben")
@@ -59,14 +59,14 @@ def test_people_are_paired_with_candidates() -> None:
     assert found.scores[:4].tolist() == pytest.approx([0.6, 0.0, 0.6, 0.8])
 
 
-def test_a_person_whose_samples_cancel_out_is_no_candidate() -> None:
+def test_speaker_with_cancelling_samples_is_no_candidate() -> None:
     rows = [make_row(1, "Ada", "1"), make_row(2, "Ada", "2"), make_row(3, "Ben", "1")]
     samples = pool_rows([embed(rows[0], X), embed(rows[1], (-1.0, 0, 0)), embed(rows[2], Z)], rows, NATURE).samples
     found = search(samples[2:], samples[:2], np.ones((1, 2), bool))
     assert np.isnan(found.scores).all()
 
 
-def test_rounding_makes_no_order() -> None:
+def test_rounding_errors_do_not_break_ties() -> None:
     rng = np.random.default_rng(0)
     style = rng.normal(size=96)
     rows = [make_row(number, f"p{number % 4}", f"s{number}") for number in range(1, 21)]
@@ -89,7 +89,7 @@ def test_scores_are_cosines_of_the_embeddings() -> None:
     assert len(pairs.scores) == 12 * (12 - 2)
 
 
-def test_windows_weigh_in_a_gallery_of_several_samples() -> None:
+def test_templates_weight_samples_by_windows() -> None:
     rows = [make_row(1, "Ada", "1"), make_row(2, "Ada", "2"), make_row(3, "Ben", "3")]
     embedded = [embed(rows[0], X, 3.0), embed(rows[1], Y, 1.0), embed(rows[2], X)]
     samples = pool_rows(embedded, rows, NATURE).samples
@@ -97,7 +97,7 @@ def test_windows_weigh_in_a_gallery_of_several_samples() -> None:
     assert found.scores.tolist() == [[pytest.approx(3 / sqrt(10), abs=1e-6)]]
 
 
-def test_an_empty_search_is_a_search() -> None:
+def test_empty_search_has_no_candidates() -> None:
     samples = three()
     assert search([], samples, find_comparable([], samples, True)).scores.shape == (0, 2)
     assert search(samples, [], find_comparable(samples, [], True)).scores.shape == (3, 0)
@@ -105,7 +105,7 @@ def test_an_empty_search_is_a_search() -> None:
     assert len(pair_samples(samples, [], find_comparable(samples, [], True)).scores) == 0
 
 
-def test_a_probe_that_is_refused_stands_below_everybody_alike() -> None:
+def test_refused_probe_ranks_below_all_candidates_equally() -> None:
     rows = [make_row(1, "Ada", "1"), make_row(2, "Ben", "1"), make_row(3, "Ada", "2"), make_row(4, "Ada", "1")]
     gallery = pool_rows([embed(rows[0], X), embed(rows[1], (-1.0, 0, 0))], rows, NATURE).samples
     probes = pool_rows([embed(rows[2], X, evidence=-9.0), embed(rows[3], X)], rows, NATURE).samples

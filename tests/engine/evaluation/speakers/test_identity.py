@@ -75,7 +75,7 @@ def vector_of(one: EmbeddedRow) -> np.ndarray:
     return one.embedding.vector
 
 
-def test_controls_are_reported_by_method_and_leave_the_untouched_alone() -> None:
+def test_controls_are_reported_by_method_without_changing_real_results() -> None:
     real = draw_people(8, 3, per_session=2)
     rng = np.random.default_rng(1)
     frozen = make_controls(real, "frozen", [np.ones(16)] * len(real))
@@ -95,7 +95,7 @@ def test_controls_are_reported_by_method_and_leave_the_untouched_alone() -> None
     assert found.remarks == ("The intervals are over 8 people alone: more people would change them.",)
 
 
-def test_a_control_never_meets_the_clip_it_was_made_from() -> None:
+def test_control_is_not_compared_with_its_source_clip() -> None:
     """A person of one session is found by nobody's copy; a memory of single clips is worth nothing across sessions."""
     rng = np.random.default_rng(5)
     memory = [embed(one.row, rng.normal(size=64)) for one in draw_people(12, 2)]
@@ -108,7 +108,7 @@ def test_a_control_never_meets_the_clip_it_was_made_from() -> None:
     assert not same.across_sessions and "as was asked for" in same.remarks[0]
 
 
-def test_sessions_that_give_people_away_do_so_only_where_they_may_meet() -> None:
+def test_session_cues_count_only_in_same_session_comparisons() -> None:
     rng = np.random.default_rng(2)
     looks = {(f"p{person}", f"s{session}"): rng.normal(size=32) for person in range(10) for session in range(3)}
     clips = [
@@ -139,7 +139,7 @@ def test_ios_follows_the_motion_or_the_face_as_the_embedder_does() -> None:
     assert by_face.figures.whole.recognition.eer > 0.5  # type: ignore[operator]
 
 
-def test_ios_leaves_out_the_very_clips_that_were_used() -> None:
+def test_ios_excludes_source_clips() -> None:
     """An embedder that knows clips and no people finds neither owner."""
     rng = np.random.default_rng(3)
     memory = [embed(one.row, rng.normal(size=64)) for one in draw_people(10, 2)]
@@ -154,7 +154,7 @@ def test_ios_leaves_out_the_very_clips_that_were_used() -> None:
                for one in found.remarks)  # fmt: skip
 
 
-def test_identification_names_among_strangers_and_says_what_they_support() -> None:
+def test_open_set_identification_reports_supported_rates() -> None:
     real = draw_people(12, 3, noise=0.2)
     frozen = make_controls(real, "frozen", [np.ones(16)] * len(real))
     found = evaluate([*real, *frozen], IdentityTask.IDENTIFICATION)
@@ -180,7 +180,7 @@ def test_an_enrolled_gallery_is_the_whole_gallery() -> None:
     assert (pairs.n_genuine, pairs.n_impostor) == (10, 10 * 4 + 5)
 
 
-def test_samples_longer_than_sessions_are_tried_across_them() -> None:
+def test_samples_longer_than_sessions_span_sessions() -> None:
     real = draw_people(6, 12, noise=2.0)
     single, pooled = (evaluate(real, pool_s=length) for length in (None, 3.0))
     assert (single.seconds, pooled.seconds, pooled.n_samples) == (1.0, 3.0, 24)
@@ -194,14 +194,14 @@ def test_samples_longer_than_sessions_are_tried_across_them() -> None:
     assert (too_much.n_samples, len(too_much.skipped), too_much.n_rows) == (0, 72, 0)
 
 
-def test_samples_without_a_session_among_others_with_one_are_said_to_be_idle() -> None:
+def test_samples_without_session_among_others_are_reported_unused() -> None:
     real = draw_people(12, 2)
     found = evaluate([*real, embed(make_row(99, "p0"), np.ones(16))])
     assert "1 samples tell no session and were held against nobody's own." in found.remarks
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_nothing_embedded_is_a_report_all_the_same(task: IdentityTask) -> None:
+def test_no_embeddings_still_give_a_report(task: IdentityTask) -> None:
     rows = [make_row(1, "Ada", "1"), make_row(2, "Ada", "2"), make_row(3, "Ben", "1")]
     found = evaluate_identity(gather(), rows, IdentityOptions(task))
     assert (found.n_rows, found.seconds, found.figures.whole.recognition.eer) == (0, None, None)
@@ -229,12 +229,12 @@ def test_nothing_embedded_is_a_report_all_the_same(task: IdentityTask) -> None:
         ),
     ],
 )  # fmt: skip
-def test_a_manifest_that_cannot_answer_is_refused(rows: list[Row], task: str, says: str) -> None:
+def test_manifest_without_comparisons_is_refused(rows: list[Row], task: str, says: str) -> None:
     with raises(Code.BAD_MANIFEST, match=says):
         check_manifest(rows, IdentityOptions(IdentityTask(task)))
 
 
-def test_a_manifest_that_can_is_not() -> None:
+def test_manifest_with_comparisons_is_accepted() -> None:
     ada, ben = make_row(1, "Ada", "1"), make_row(2, "Ben", "1")
     verification = IdentityOptions(IdentityTask.VERIFICATION)
     check_manifest([ada, make_row(3, "Ada", "2"), ben], verification)
@@ -266,7 +266,7 @@ def spoil(one: EmbeddedRow) -> EmbeddedRow:
 
 
 @pytest.mark.parametrize("task", [IdentityTask.VERIFICATION, IdentityTask.IDENTIFICATION])
-def test_controls_that_are_refused_identify_nobody_though_their_vectors_would(task: IdentityTask) -> None:
+def test_refused_controls_identify_no_speaker(task: IdentityTask) -> None:
     real = draw_people(8, 3, noise=0.2)
     copied = [spoil(one) for one in make_controls(real, "reversed", [vector_of(one) for one in real])]
     gated, alone = (evaluate([*real, *copied], task, gate=gate) for gate in (True, False))
@@ -282,7 +282,7 @@ def test_controls_that_are_refused_identify_nobody_though_their_vectors_would(ta
 
 
 @pytest.mark.parametrize("task", [IdentityTask.VERIFICATION, IdentityTask.IDENTIFICATION])
-def test_an_untouched_clip_that_is_refused_counts_against_us_and_is_not_enrolled(task: IdentityTask) -> None:
+def test_refused_real_clip_counts_as_error_and_is_not_enrolled(task: IdentityTask) -> None:
     real = draw_people(8, 3, noise=0.2)
     found, plain = evaluate([*real[:-1], spoil(real[-1])], task), evaluate(real, task)
     whole = found.figures.whole
@@ -295,7 +295,7 @@ def test_an_untouched_clip_that_is_refused_counts_against_us_and_is_not_enrolled
     assert found.n_samples == 24 and found.n_rows == 24
 
 
-def test_a_forged_clip_that_is_refused_is_not_decided() -> None:
+def test_refused_manipulated_clip_is_undecided() -> None:
     real = draw_people(6, 3, noise=0.2)
     forged = forge(real, lambda driver, donor: vector_of(driver))
     told = evaluate([*real, *(spoil(one) for one in forged[:9]), *forged[9:]], IdentityTask.IOS)
@@ -304,7 +304,7 @@ def test_a_forged_clip_that_is_refused_is_not_decided() -> None:
     assert (told.figures.whole.following.decided, told.figures.whole.following.follows_motion) == (0.5, 1.0)
 
 
-def test_all_refused_is_a_report_all_the_same() -> None:
+def test_all_samples_refused_still_give_a_report() -> None:
     found = evaluate([spoil(one) for one in draw_people(3, 2)])
     assert (found.figures.whole.recognition.n_pairs, found.figures.whole.n_tried) == (0, 0)
     assert len(found.not_enrolled) == found.n_samples == 6
@@ -429,7 +429,7 @@ def test_forged_clips_may_stand_in_a_manifest_of_their_own(run: Callable[..., Re
     assert alone.exception.code == Code.BAD_MANIFEST and "no forged row" in alone.exception.message
 
 
-def test_the_command_pools_and_says_where_sessions_are_not_told(run: Callable[..., Result], tmp_path: Path) -> None:
+def test_command_pools_and_warns_of_missing_sessions(run: Callable[..., Result], tmp_path: Path) -> None:
     rows = [row.replace(",d1,", ",,").replace(",d2,", ",,") for row in write_people(tmp_path)]
     result = run(rows, "--task", "verification", "--json", "-", "--pool", "4", "--embedder", "static")
     found = json.loads(result.stdout)
@@ -438,7 +438,7 @@ def test_the_command_pools_and_says_where_sessions_are_not_told(run: Callable[..
     assert "NOT ACROSS SESSIONS" in result.stderr  # the tables, since the JSON has the other
 
 
-def test_the_command_refuses_and_fails_in_words(run: Callable[..., Result], tmp_path: Path) -> None:
+def test_command_reports_refusals_and_failures(run: Callable[..., Result], tmp_path: Path) -> None:
     one_day = run(["a.mp4,real,Ada,d1,,,,,", "b.mp4,real,Ben,d1,,,,,"], "--task", "verification")
     assert one_day.exception.code == Code.BAD_MANIFEST and "two sessions" in one_day.exception.message
     rows = ["a.mp4,real,Ada,d1,,,,,", "b.mp4,real,Ada,d2,,,,,", "c.mp4,real,Ben,d1,,,,,"]
@@ -451,7 +451,7 @@ def test_the_command_refuses_and_fails_in_words(run: Callable[..., Result], tmp_
     assert run(rows, "--task", "verification", "--pool", "0.5").exit_code == 2
 
 
-def test_the_same_seed_says_the_same(run: Callable[..., Result], tmp_path: Path) -> None:
+def test_same_seed_gives_same_output(run: Callable[..., Result], tmp_path: Path) -> None:
     rows = write_people(tmp_path)
     arguments = ("--task", "verification", "--json", "-", "--pool", "3")
     first, again = (run(rows, *arguments, "--seed", "7").stdout for _ in range(2))
@@ -459,7 +459,7 @@ def test_the_same_seed_says_the_same(run: Callable[..., Result], tmp_path: Path)
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_the_command_says_who_was_refused(run: Callable[..., Result], tmp_path: Path, task: str) -> None:
+def test_command_lists_refused_clips(run: Callable[..., Result], tmp_path: Path, task: str) -> None:
     frozen = [f"{draw_film(tmp_path, f'{p}19.mp4', 1, -1, seconds=2)},control,p{p},d1,frozen,,,,{p}11.mp4"
               for p in (1, 2)]  # fmt: skip
     swapped = [

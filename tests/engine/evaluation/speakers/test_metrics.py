@@ -65,7 +65,7 @@ def test_errors_and_ranks_by_hand() -> None:
     assert (found.n_probes, found.n_probe_speakers) == (3, 3)
 
 
-def test_the_two_costs_part_where_an_error_is_dear() -> None:
+def test_detection_costs_differ_with_error_cost() -> None:
     # of 50 genuine one is low; of 1000 impostors two stand above all others but below most genuine ones
     scores = [2.0] * 49 + [0.5] + [1.0] * 2 + [0.0] * 998
     found = measure_recognition(make_pairs(scores, [True] * 50 + [False] * 1000), make_search([[1, 0]], ["Ada"]))
@@ -76,7 +76,7 @@ def test_the_two_costs_part_where_an_error_is_dear() -> None:
     assert found.min_dcf == pytest.approx(0.002 * 19) and found.min_dcf_p01 == pytest.approx(0.002 * 99)
 
 
-def test_people_who_are_parted_are_never_mistaken() -> None:
+def test_separated_speakers_have_no_errors() -> None:
     found = recognise(draw_people(6, 3, noise=0.0))
     assert (found.eer, found.min_dcf, found.min_dcf_p01, found.auc) == (0, 0, 0, 1)
     assert (found.rank1, found.rank5) == (1, 1)
@@ -84,7 +84,7 @@ def test_people_who_are_parted_are_never_mistaken() -> None:
                         "rank5": (1, 1)}  # fmt: skip
 
 
-def test_people_who_are_all_one_are_told_by_chance_alone() -> None:
+def test_identical_speakers_score_at_chance() -> None:
     same = [replace_vector(one) for one in draw_people(8, 3)]
     found = recognise(same)
     assert (found.eer, found.auc, found.min_dcf) == (pytest.approx(0.5), pytest.approx(0.5), 1.0)
@@ -97,21 +97,21 @@ def replace_vector(one):  # type: ignore[no-untyped-def]
     return embed(one.row, np.arange(1.0, 17.0))
 
 
-def test_noise_is_told_by_chance() -> None:
+def test_noise_scores_at_chance() -> None:
     found = [recognise(draw_people(10, 3, noise=np.inf, seed=seed)) for seed in range(12)]
     assert np.mean([one.eer for one in found]) == pytest.approx(0.5, abs=0.05)
     assert np.mean([one.auc for one in found]) == pytest.approx(0.5, abs=0.05)
     assert np.mean([one.rank1 for one in found]) == pytest.approx(0.1, abs=0.06)
 
 
-def test_a_single_person_has_figures_without_intervals() -> None:
+def test_single_speaker_has_metrics_without_intervals() -> None:
     found = measure_recognition(make_pairs([], []), make_search([[0.9, 0.1]] * 3, ["Ada"] * 3))
     assert (found.eer, found.min_dcf, found.auc, found.n_pairs) == (None, None, None, 0)
     assert found.rank1 == 1.0
     assert set(found.ci.values()) == {None}
 
 
-def test_nothing_gives_nothing() -> None:
+def test_empty_input_has_no_metrics() -> None:
     found = measure_recognition(make_pairs([], []), search([], [], np.zeros((0, 0), bool)))
     assert (found.eer, found.rank1, found.rank5, found.chance_rank1, found.n_probes) == (None, None, None, None, 0)
 
@@ -130,7 +130,7 @@ def test_what_is_drawn_is_seeded() -> None:
     assert recognise(embedded, 1).ci["eer"] != recognise(embedded, 2).ci["eer"]
 
 
-def test_strangers_are_everybody_looked_up_without_himself() -> None:
+def test_impostor_trials_exclude_the_probe_speaker() -> None:
     found = score_unenrolled(make_search([[0.9, 0.1, 0.2], [0.5, nan, 0.6], [nan, nan, 0.3]], ["Ada", "Ben", "Cy"]))
     assert found.scores.tolist() == [0.2, 0.6]  # Cy met nobody but himself
     assert found.speakers == ("Ada", "Ben")
@@ -138,7 +138,7 @@ def test_strangers_are_everybody_looked_up_without_himself() -> None:
     assert (unknown.scores.tolist(), unknown.speakers) == ([0.9], ("Eve",))
 
 
-def test_detection_among_strangers_by_hand() -> None:
+def test_open_set_detection_matches_hand_computation() -> None:
     # ten samples of Ada: eight look like her by 0.9, one like Ben by 0.95, and one hardly like anybody
     scores = [[0.9, 0.0]] * 8 + [[0.0, 0.95]] + [[0.1, 0.0]]
     found = make_search(scores, ["Ada"] * 10)
@@ -151,7 +151,7 @@ def test_detection_among_strangers_by_hand() -> None:
     assert told.ci == {"0.01": None, "0.1": None}  # one person
 
 
-def test_three_hundred_strangers_support_one_percent() -> None:
+def test_three_hundred_impostors_support_one_percent() -> None:
     found = make_search([[0.9, 0.1], [0.1, 0.9]] * 150, ["Ada", "Ben"] * 150)
     told = measure_open_set(found, score_unenrolled(found), n=100)
     assert told.supported == {"0.01": True, "0.1": True} and told.smallest_fpir == pytest.approx(0.01)
@@ -159,7 +159,7 @@ def test_three_hundred_strangers_support_one_percent() -> None:
     assert measure_open_set(fewer, score_unenrolled(fewer), n=100).supported == {"0.01": False, "0.1": True}
 
 
-def test_everybody_is_detected_where_strangers_are_far_and_by_share_where_they_are_not() -> None:
+def test_detection_rate_follows_impostor_distance() -> None:
     def look(noise: float) -> Search:
         embedded = draw_people(10, 3, noise=noise)
         samples = pool_rows(embedded, [one.row for one in embedded], NATURE).samples
@@ -176,7 +176,7 @@ def test_everybody_is_detected_where_strangers_are_far_and_by_share_where_they_a
     assert told.dir["0.01"] <= told.dir["0.1"]  # type: ignore[operator]
 
 
-def test_nobody_to_compare_with_gives_no_rate() -> None:
+def test_no_impostors_give_no_rate() -> None:
     found = make_search([[0.9]], ["Ada"])
     told = measure_open_set(found, score_unenrolled(found), n=100)
     assert (told.dir, told.smallest_fpir, told.n_mated) == ({"0.01": None, "0.1": None}, None, 1)
@@ -204,7 +204,7 @@ def test_forged_faces_that_follow_the_motion() -> None:
     assert measure_recognition(make_pairs([], []), forged).rank1 == pytest.approx(2.5 / 6)
 
 
-def test_only_cases_in_which_both_could_come_first_are_decided() -> None:
+def test_ios_counts_only_cases_with_both_enrolled() -> None:
     forged = make_search([[0.9, nan, 0.1], [0.9, 0.8, 0.1]], ["Ada", "Ada"], ["Ben", "Ben"])
     told = measure_following(forged, make_search([[0.1, 0.9, 0.2]], ["Ben"]))
     assert (told.decided, told.follows_motion, told.rank1_face) == (1.0, 1.0, 0.0)
@@ -212,13 +212,13 @@ def test_only_cases_in_which_both_could_come_first_are_decided() -> None:
     assert set(told.ci.values()) == {None}
 
 
-def test_a_face_that_nobody_enrolled_decides_nothing() -> None:
+def test_ios_ignores_faces_not_enrolled() -> None:
     told = measure_following(make_search([[0.9, 0.1]], ["Ada"], ["Eve"]), make_search([[0.9, 0.1]], ["Ada"]))
     assert (told.decided, told.follows_motion, told.rank1_face) == (None, None, None)
     assert told.kept == 1.0
 
 
-def test_owners_make_the_interval() -> None:
+def test_ios_interval_resamples_owners() -> None:
     rng = np.random.default_rng(0)
     follows = rng.random(12) < 0.7  # each owner's clips all go one way
     names = ("Ada", "Ben", "Cy", "Dot")
@@ -234,7 +234,7 @@ def test_owners_make_the_interval() -> None:
     assert told.ci["kept"] == (low, high)  # rank-1 of the untouched is 1
 
 
-def test_a_record_of_figures_can_be_compared() -> None:
+def test_metrics_record_is_comparable() -> None:
     found = recognise(draw_people(4, 2))
     assert replace(found, eer=0.1) != found
 
@@ -249,7 +249,7 @@ def refuse(found: Search, *places: int) -> Search:
     return Search(tuple(probes), found.speakers, scores)
 
 
-def test_a_refused_probe_names_nobody_and_counts_all_the_same() -> None:
+def test_refused_probe_has_no_candidate_and_is_counted() -> None:
     found = make_search([[0.9, 0.1], [0.2, 0.8], [0.7, 0.6], [0.1, 0.9]], ["Ada", "Ben", "Ada", "Ben"])
     pairs = make_pairs([0.9, 0.8, 0.7, 0.1], [True, True, False, False])
     plain, told = (measure_recognition(pairs, one, n=20) for one in (found, refuse(found, 0)))
@@ -261,7 +261,7 @@ def test_a_refused_probe_names_nobody_and_counts_all_the_same() -> None:
     assert (believed.dir["0.01"], believed.n_mated, believed.n_nonmated) == (0.75, 4, 4)
 
 
-def test_who_is_refused_follows_neither_the_motion_nor_the_face() -> None:
+def test_refused_probe_follows_neither_motion_nor_face() -> None:
     untouched = make_search([[0.9, 0.1], [0.1, 0.9]], ["Ada", "Ben"])
     forged = make_search([[0.8, 0.3], [0.3, 0.7], [0.2, 0.8]], ["Ada", "Ben", "Ada"], ["Ben", "Ada", "Ben"])
     plain, told = (measure_following(one, untouched, n=20) for one in (forged, refuse(forged, 0)))

@@ -110,7 +110,7 @@ def test_pools_hold_every_clip_once_whatever_is_drawn() -> None:
         assert np.array_equal(allowed, ~np.array(within, bool).reshape(allowed.shape))
 
 
-def test_a_sample_of_the_manifest_is_joined_and_never_parted() -> None:
+def test_manifest_sample_is_joined_and_never_split() -> None:
     rows = [make_row(number, "Ada", "a", sample=f"{number // 3}") for number in range(3, 12)]
     found = pool([embed(row, X) for row in rows], 2.0).samples
     assert sorted(one.seconds for one in found) == [3, 3, 3]
@@ -153,7 +153,7 @@ def test_clips_made_from_others_are_pooled_as_those_are() -> None:
     assert all(any(own <= files for own in real) for files in origins)
 
 
-def test_a_forged_clip_stands_in_the_sessions_of_its_motion_and_of_its_face() -> None:
+def test_manipulated_clip_belongs_to_sessions_of_motion_and_face() -> None:
     ada, ben = make_row(1, "Ada", "a1"), make_row(2, "Ben", "b1")
     forged = make_row(
         3, "Ben", None, "fake", method="swap", face_owner="Ada", motion_owner="Ben",
@@ -170,14 +170,14 @@ def test_a_forged_clip_stands_in_the_sessions_of_its_motion_and_of_its_face() ->
     assert find_comparable([one, two], real, has_sessions=True).tolist() == [[False, True, False], [True, True, False]]
 
 
-def test_sessions_are_of_a_speaker_and_keep_only_his_samples_apart() -> None:
+def test_session_names_are_scoped_to_their_speaker() -> None:
     rows = [make_row(1, "Ada", "1"), make_row(2, "Ada", "1"), make_row(3, "Ada", "2"), make_row(4, "Ben", "1")]
     samples = pool([embed(row, X) for row in rows]).samples
     assert meet(samples) == [[0, 0, 1, 1], [0, 0, 1, 1], [1, 1, 0, 1], [1, 1, 1, 0]]
     assert meet(samples, same_session=True) == [[0, 1, 1, 1], [1, 0, 1, 1], [1, 1, 0, 1], [1, 1, 1, 0]]
 
 
-def test_a_sample_without_a_session_meets_nobody_of_its_speaker_unless_nobody_has_one() -> None:
+def test_sample_without_session_skips_its_speaker_unless_none_has_one() -> None:
     rows = [make_row(1, "Ada", "1"), make_row(2, "Ada"), make_row(3, "Ada", "2"), make_row(4, "Ben")]
     samples = pool([embed(row, X) for row in rows]).samples
     assert meet(samples) == [[0, 0, 1, 1], [0, 0, 0, 1], [1, 0, 0, 1], [1, 1, 1, 0]]
@@ -185,20 +185,20 @@ def test_a_sample_without_a_session_meets_nobody_of_its_speaker_unless_nobody_ha
     assert meet(none, has_sessions=False) == [[0, 1], [1, 0]]
 
 
-def test_one_file_under_two_names_is_one_file() -> None:
+def test_two_paths_of_one_file_count_once() -> None:
     rows = [make_row(1, "Ada", "1"), make_row(2, "Ada", "2"), make_row(3, "Ben", "3")]
     samples = pool([embed(row, X, sha256="ab" * 32) for row in rows]).samples
     assert not any(map(any, meet(samples, same_session=True)))
 
 
-def test_enrolment_goes_one_way() -> None:
+def test_enrolled_samples_are_not_probes() -> None:
     rows = [make_row(1, "Ada", "1", enrol=True), make_row(2, "Ada", "2", enrol=False), make_row(3, "Ben", "3")]
     samples = pool([embed(row, X) for row in rows]).samples
     # rows look up, columns are enrolled
     assert meet(samples) == [[0, 0, 0], [1, 0, 1], [1, 0, 0]]
 
 
-def test_nobody_meets_nobody() -> None:
+def test_unknown_speakers_are_not_compared() -> None:
     samples = pool([embed(make_row(1, "Ada", "1"), X)]).samples
     assert find_comparable([], samples, True).shape == (0, 1)
     assert find_comparable(samples, [], True).shape == (1, 0)

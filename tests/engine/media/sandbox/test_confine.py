@@ -98,12 +98,12 @@ def test_the_system_calls_are_filtered_where_linux_runs(probed: tuple[list[str],
 
 
 @pytest.mark.parametrize("attempt", ATTEMPTS)
-def test_nothing_outside_can_be_reached(probed: tuple[list[str], list[str]], attempt: str) -> None:
+def test_confined_process_reaches_nothing_outside(probed: tuple[list[str], list[str]], attempt: str) -> None:
     assert attempt not in probed[1]
 
 
 @pytest.mark.parametrize("attempt", ["read a file", "write a file", "delete a file", "make a socket", "fork"])
-def test_before_it_could_be(tmp_path: object, attempt: str) -> None:
+def test_unconfined_process_reaches_outside(tmp_path: object, attempt: str) -> None:
     """An attempt that fails anyway would prove nothing."""
     done = run(f"{ATTEMPTS[attempt]}\nprint('done')", str(tmp_path))
     assert done.stdout.startswith("done"), done.stderr
@@ -198,7 +198,7 @@ def confine_and_probe(tmp_path: Path, alone: str) -> dict[str, object]:
 ALWAYS = {"write inside": "done", "rename inside": "done", "use what it was handed": "done", "thread": "done"}
 
 
-def test_everything_together_leaves_only_what_was_handed(tmp_path):
+def test_full_confinement_leaves_only_passed_descriptors(tmp_path):
     found = confine_and_probe(tmp_path, "all")
 
     assert not found["reached"] and found["layers"][-1] == Layer.GUARD
@@ -234,6 +234,6 @@ def test_each_layer_of_the_kernel_holds_by_itself(tmp_path):
     assert held or not LINUX, "no layer of the kernel is in force here"
 
 
-def test_machine_without_these_layers_is_told_so(monkeypatch):
+def test_missing_confinement_layers_are_reported(monkeypatch):
     monkeypatch.setattr(platform, "system", lambda: "Darwin")
     assert not seccomp.refuse_connections() and not landlock.allow_writing_in(Path(os.devnull))

@@ -89,7 +89,7 @@ def test_used_up_processor_time_is_reported(film: Path) -> None:
         list(frames)
 
 
-def test_a_hang_ends_with_the_patience(film: Path) -> None:
+def test_hanging_decoder_ends_at_timeout(film: Path) -> None:
     frames = open_clip(film, MediaLimits(max_stall_s=0.5)).read_frames()
     next(frames)
     process = find_decoder()
@@ -158,7 +158,7 @@ def test_garbage_is_no_message(replace_messages: Callable[[bytes], WorkerProcess
         one.receive()
 
 
-def test_errors_of_ours_are_raised_as_they_are(replace_messages: Callable[[bytes], WorkerProcess]) -> None:
+def test_engine_errors_are_raised_unchanged(replace_messages: Callable[[bytes], WorkerProcess]) -> None:
     with replace_messages(write("error", code="CODEC_REFUSED", message="found", hint="do")) as one:
         with raises(Code.CODEC_REFUSED) as caught:
             one.receive()
@@ -166,7 +166,7 @@ def test_errors_of_ours_are_raised_as_they_are(replace_messages: Callable[[bytes
 
 
 @pytest.mark.parametrize("code", ["SystemExit", "MemoryFault", "__builtins__", "", "annotations", "__class__"])
-def test_other_errors_are_not_looked_up(replace_messages: Callable[[bytes], WorkerProcess], code: str) -> None:
+def test_unknown_error_names_are_not_resolved(replace_messages: Callable[[bytes], WorkerProcess], code: str) -> None:
     with replace_messages(write("error", code=code, message="x" * 5000)) as one, pytest.raises(EngineError) as caught:
         one.receive()
     assert caught.value.code == Code.DECODER_FAILED and len(caught.value.message) < 500

@@ -60,7 +60,7 @@ def test_windows_are_of_one_time_in_face_sound_and_units(tmp_path: Path) -> None
     assert len({int(first) for first in batch.units[:, 0]}) > 1
 
 
-def test_the_other_sound_begins_as_much_later_as_told(clips: list[PreprocessedClip]) -> None:
+def test_other_sound_starts_at_requested_offset(clips: list[PreprocessedClip]) -> None:
     source = open_source(clips, replace(PLAIN, size=30, max_shift=20))
     batch = source[0]
     assert batch.shift.abs().max() <= 20 and (batch.shift > 0).any() and (batch.shift < 0).any()
@@ -101,7 +101,7 @@ def test_faces_are_varied_and_the_motion_stays(clips: list[PreprocessedClip]) ->
     assert (still[0] - still[1]).abs().mean() > 2
 
 
-def test_a_mirrored_mouth_is_the_same_seen_from_the_other_side(clips: list[PreprocessedClip]) -> None:
+def test_flipped_mouth_is_the_mirror_image(clips: list[PreprocessedClip]) -> None:
     options = replace(PLAIN, size=40)
     plain, mirrored, some = (open_source(clips, replace(options, flip=flip))[0].mouths for flip in (0.0, 1.0, 0.5))
     assert torch.equal(mirrored, plain.flip(-1))
@@ -109,7 +109,7 @@ def test_a_mirrored_mouth_is_the_same_seen_from_the_other_side(clips: list[Prepr
     assert 8 < sum(flipped) < 32
 
 
-def test_voices_are_varied_only_where_told(tmp_path: Path) -> None:
+def test_voices_are_augmented_only_on_request(tmp_path: Path) -> None:
     clip = make_clip_file(tmp_path, 1, 40)  # as long as a window, so there is one place to cut it
     plain, varied = (open_source([clip], replace(PLAIN, tract=tract))[0] for tract in (None, (0.8, 1.2)))
     own = torch.from_numpy(normalise_rows(read_window(clip, 0, 40).energies))

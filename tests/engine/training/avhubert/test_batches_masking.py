@@ -11,7 +11,7 @@ def rng(seed: int = 0) -> np.random.Generator:
 
 
 @pytest.mark.parametrize(("share", "span"), [(0.8, 10), (0.3, 5)])
-def test_spans_hide_as_much_as_is_published(share: float, span: int) -> None:
+def test_mask_spans_cover_published_share(share: float, span: int) -> None:
     masked = draw_spans([400] * 200, 400, share, span, rng())
     # `share * T / span` spans on places drawn without replacement: a frame escapes those that could reach it
     expected = 1 - (1 - share / span) ** span
@@ -32,7 +32,7 @@ def test_spans_stay_within_each_length_and_short_rows_have_some() -> None:
     assert not draw_spans([100], 100, 0.0, 10, rng()).any()
 
 
-def test_hidden_frames_show_others_and_the_rest_show_themselves() -> None:
+def test_masked_frames_are_replaced_and_others_unchanged() -> None:
     masked = draw_spans([75] * 100, 75, 0.3, 5, rng())
     shown = replace_spans(masked, [75] * 100, rng())
     own = np.tile(np.arange(75), (100, 1))
@@ -43,7 +43,7 @@ def test_hidden_frames_show_others_and_the_rest_show_themselves() -> None:
     assert (np.diff(shown, axis=1)[runs_on] == 1).all()  # a run is replaced by a run: it moves as speech does
 
 
-def test_beyond_a_short_clip_nothing_is_shown_in_place_of_it() -> None:
+def test_replacement_stays_within_short_clip() -> None:
     masked = np.zeros((50, 60), bool)
     masked[:, 5:12] = True
     shown = replace_spans(masked, [20] * 50, rng())
@@ -51,13 +51,13 @@ def test_beyond_a_short_clip_nothing_is_shown_in_place_of_it() -> None:
     assert {tuple(row) for row in shown[:, [5]]} <= {(start,) for start in (*range(0), 12, 13)}
 
 
-def test_where_there_is_no_room_for_another_run_the_first_frames_are_shown() -> None:
+def test_without_room_first_frames_replace_span() -> None:
     masked = np.zeros((1, 20), bool)
     masked[0, 4:18] = True
     assert replace_spans(masked, [20], rng())[0, 4:18].tolist() == list(range(14))
 
 
-def test_modalities_are_left_out_as_often_as_told_and_never_both() -> None:
+def test_modalities_drop_at_requested_rate_and_never_both() -> None:
     mouths, rows = drop_modalities(4000, MaskOptions(), rng())
     assert (mouths | rows).all()
     assert (mouths & rows).mean() == pytest.approx(0.5, abs=0.03)

@@ -36,7 +36,7 @@ def test_units_are_the_kinds_of_frames(tmp_path: Path) -> None:
     assert all(len(set(units[kind::N_KINDS].tolist())) == 1 for kind in range(N_KINDS))
 
 
-def test_every_feature_counts_alike(tmp_path: Path) -> None:
+def test_features_have_equal_weight(tmp_path: Path) -> None:
     found = fit_clusters(make_list(tmp_path), describe, ClusterOptions(N_KINDS), seed=1)
     rows = np.concatenate([describe(clip) for clip in make_list(tmp_path)])
     scaled = (rows - found.mean) / found.deviation
@@ -63,7 +63,7 @@ def test_more_units_than_frames_are_refused(tmp_path: Path) -> None:
         fit_clusters(make_list(tmp_path, 1), describe, ClusterOptions(100), seed=1)
 
 
-def test_cepstra_lose_the_speaker(tmp_path: Path) -> None:
+def test_cepstra_discard_speaker(tmp_path: Path) -> None:
     clip = make_clip_file(tmp_path, 1)
     rows = describe_cepstra(clip)
     assert np.allclose(rows.mean(0), 0, atol=1e-4)

@@ -76,7 +76,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     return Bench(tmp_path, maker)
 
 
-def test_reels_are_made_once(bench: Bench) -> None:
+def test_clips_are_preprocessed_once(bench: Bench) -> None:
     files = {"a": "50 2/lab/X_1", "b": "60 0/hall/Y_1"}
     clips = bench.gather(files)
     assert [(clip.name, clip.n_frames, clip.late, clip.source) for clip in clips] == [
@@ -101,7 +101,7 @@ def test_what_cannot_be_used_is_named_and_left_out(bench: Bench) -> None:
     assert bench.maker.made == ["a.mp4", "b.mp4", "c.mp4", "a.mp4"]  # nobody looks again for a face that is not there
 
 
-def test_a_damaged_reel_is_made_anew(bench: Bench) -> None:
+def test_damaged_clip_file_is_rebuilt(bench: Bench) -> None:
     (clip,) = bench.gather({"a": "50 0/lab"})
     whole = clip.path.read_bytes()
     for damage in (b"", whole[:1000], b"\xff" * 64):
@@ -109,7 +109,7 @@ def test_a_damaged_reel_is_made_anew(bench: Bench) -> None:
         assert bench.gather({"a": "50 0/lab"}) == [clip] and clip.path.read_bytes() == whole
 
 
-def test_an_unclear_clip_has_the_lateness_of_its_source_if_it_can_spare_it(bench: Bench) -> None:
+def test_unclear_clip_takes_offset_of_its_source_if_long_enough(bench: Bench) -> None:
     clear = {f"c{i}": f"60 {late}/lab" for i, late in enumerate([3, 3, 4, 3, 2])}
     unclear = {"u": "60 ?/lab", "other": "60 ?/hall", "short": f"{MIN_FRAMES + 2} ?/lab"}
     late = {clip.name: clip.late for clip in bench.gather(clear | unclear)}
@@ -127,7 +127,7 @@ def test_a_manifest_without_any_face_is_refused(bench: Bench, text: str) -> None
         bench.gather({"a": text})
 
 
-def test_several_processes_make_reels_and_name_what_they_cannot_read(
+def test_several_processes_preprocess_and_report_unreadable_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("a", "b"):

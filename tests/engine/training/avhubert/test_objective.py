@@ -69,7 +69,7 @@ def test_each_objective_can_be_switched_off_and_what_it_needs_stays(
     assert {name for name in resting if "k_proj.bias" not in name} <= set()  # to add to all keys changes no attention
 
 
-def test_frames_that_are_not_real_teach_nothing(batch: PretrainingBatch) -> None:
+def test_frames_not_real_have_no_gradient(batch: PretrainingBatch) -> None:
     pretraining = make_pretraining(penalty=0.0)
     real = batch.real.clone()
     real[:, 10:20] = False
@@ -80,7 +80,7 @@ def test_frames_that_are_not_real_teach_nothing(batch: PretrainingBatch) -> None
     assert not torch.equal(pretraining(batch)["masked"], pretraining(held)["masked"])
 
 
-def test_padding_teaches_nothing(batch: PretrainingBatch) -> None:
+def test_padding_has_no_gradient(batch: PretrainingBatch) -> None:
     pretraining = make_pretraining(penalty=0.0)
     valid = torch.arange(30).expand(4, 30) < 22
     short = change(
@@ -102,7 +102,7 @@ def test_padding_teaches_nothing(batch: PretrainingBatch) -> None:
     assert compute(pretraining, short) == pytest.approx(compute(pretraining, other), abs=1e-5)
 
 
-def test_hidden_frames_are_not_seen_and_hidden_sound_is_not_heard(batch: PretrainingBatch) -> None:
+def test_masked_frames_and_sound_do_not_affect_output(batch: PretrainingBatch) -> None:
     pretraining = make_pretraining(alignment=0.0, penalty=0.0)
     swapped = batch.mouths.clone()
     unshown = torch.ones_like(batch.mouths_masked)
@@ -118,7 +118,7 @@ def test_hidden_frames_are_not_seen_and_hidden_sound_is_not_heard(batch: Pretrai
 
 
 @pytest.mark.parametrize("part", ["mouths", "rows"])
-def test_a_modality_that_is_left_out_says_nothing(batch: PretrainingBatch, part: str) -> None:
+def test_dropped_modality_has_no_effect(batch: PretrainingBatch, part: str) -> None:
     pretraining, nobody = make_pretraining(alignment=0.0, penalty=0.0), torch.zeros(4, dtype=torch.bool)
     has = {"has_mouths": ~nobody, "has_rows": ~nobody}
     deprived = change(batch, **has | {f"has_{part}": nobody})
@@ -142,7 +142,7 @@ def test_the_alignment_compares_frames_of_one_time(batch: PretrainingBatch, monk
     assert batch.shift.abs().max() > 0
 
 
-def test_the_gradient_before_the_fusion_can_be_eased(batch: PretrainingBatch) -> None:
+def test_gradient_before_fusion_can_be_scaled(batch: PretrainingBatch) -> None:
     gradients = []
     for share in (1.0, 0.1):
         pretraining = make_pretraining(penalty=0.0, inlet_gradient=share)

@@ -55,7 +55,7 @@ def open_reel(path: Path, n_frames: int, late: int = 0) -> PreprocessedClip:
 
 
 @pytest.mark.parametrize("late", [0, 4, -3])
-def test_the_lateness_of_the_sound_is_heard_and_kept(make: Make, late: int) -> None:
+def test_av_offset_is_estimated_and_stored(make: Make, late: int) -> None:
     assert make(make_clip([MOUTH], make_voice(MOUTH, late))) == (N_FRAMES, late)
 
 
@@ -92,7 +92,7 @@ def test_where_the_sound_is_missing_nothing_is_real(make: Make, path: Path) -> N
     ],
     ids=["no face", "no sound", "too short"],
 )
-def test_a_video_without_a_face_beside_its_sound_gives_an_empty_reel(make: Make, clip: Clip) -> None:
+def test_video_without_face_during_sound_gives_empty_clip(make: Make, clip: Clip) -> None:
     assert make(clip) == (0, None)
 
 
@@ -102,7 +102,7 @@ def test_the_main_face_is_taken(make: Make, path: Path) -> None:
 
 
 @pytest.mark.parametrize("late", [0, 5, -5])
-def test_a_cut_undoes_the_lateness(tmp_path: Path, late: int) -> None:
+def test_window_corrects_av_offset(tmp_path: Path, late: int) -> None:
     aligned, shifted = (
         make_clip_file(tmp_path, 1),
         replace(make_clip_file(tmp_path, 1, corpus="hall", late=late), late=late),
@@ -123,7 +123,7 @@ def test_a_cut_beyond_the_end_is_refused(tmp_path: Path) -> None:
         read_window(reel, 90, 98)
 
 
-def test_cepstra_hear_the_vowel_and_not_the_gain() -> None:
+def test_cepstra_depend_on_vowel_not_gain() -> None:
     times = np.arange(16_000) / 16_000
     low, high = (
         np.sin(2 * np.pi * hz * times) * 0.1 + np.random.default_rng(0).normal(0, 1e-3, 16_000) for hz in (300, 3000)

@@ -48,7 +48,7 @@ def rate(model: AVHubert, clips: list[PreprocessedClip]) -> float:
     return auc([trial.score for trial in own], [trial.score for trial in other])
 
 
-def test_it_learns_what_is_planted(clips: list[PreprocessedClip], tmp_path: Path) -> None:
+def test_training_learns_planted_motion(clips: list[PreprocessedClip], tmp_path: Path) -> None:
     """On clips never seen, own against other voices; the loss falls."""
     options = replace(
         make_training(),
@@ -66,7 +66,7 @@ def test_it_learns_what_is_planted(clips: list[PreprocessedClip], tmp_path: Path
     assert trained > max(0.95, untrained + 0.15), (untrained, trained)
 
 
-def test_every_iteration_has_units_of_its_own_and_goes_on_or_begins_anew(
+def test_each_iteration_clusters_and_continues_or_restarts(
     clips: list[PreprocessedClip], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun: list[dict[str, torch.Tensor]] = []
@@ -116,7 +116,7 @@ def test_a_run_stopped_in_its_second_iteration_goes_on_there(clips: list[Preproc
         assert torch.equal(one, resumed.state_dict()[name]), name
 
 
-def test_what_is_written_loads_and_tells_how_it_was_made(clips: list[PreprocessedClip], tmp_path: Path) -> None:
+def test_exported_weights_load_and_state_their_training(clips: list[PreprocessedClip], tmp_path: Path) -> None:
     options = make_training(steps=1)
     model = build_untrained(options)
     path = tmp_path / "runs" / "avhubert_tiny.safetensors"
@@ -135,9 +135,7 @@ def test_what_is_written_loads_and_tells_how_it_was_made(clips: list[Preprocesse
     assert sidecar["losses_first_and_last"] == [{"loss": [2.0, 1.0]}]
 
 
-def test_what_is_written_is_ours_and_yet_not_for_telling_speakers(
-    clips: list[PreprocessedClip], tmp_path: Path
-) -> None:
+def test_exported_weights_are_own_and_forbid_speaker_use(clips: list[PreprocessedClip], tmp_path: Path) -> None:
     path = tmp_path / "avhubert_tiny.safetensors"
     options = make_training()
     save_avhubert(build_untrained(options), path, options, clips, [])
@@ -170,9 +168,7 @@ def test_iterations_are_planned_from_the_usual_ones() -> None:
         plan_iterations(usual, 2, [9, 8, 7])
 
 
-def test_without_iterations_or_a_network_to_ask_there_is_nothing_to_do(
-    clips: list[PreprocessedClip], tmp_path: Path
-) -> None:
+def test_no_iterations_or_network_is_refused(clips: list[PreprocessedClip], tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no iterations"):
         train_avhubert(clips, replace(make_training(), iterations=()), make_context(tmp_path))
     with pytest.raises(ValueError, match="no network"):

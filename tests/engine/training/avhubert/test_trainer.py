@@ -66,7 +66,7 @@ def run(
 
 
 @pytest.mark.parametrize("stop", [2, 3, 5])
-def test_a_stopped_run_ends_bit_for_bit_where_an_unbroken_one_does(
+def test_resumed_run_is_bit_identical_to_uninterrupted_run(
     reels: list[PreprocessedClip], tmp_path: Path, stop: int
 ) -> None:
     options = StepOptions(steps=6, micro_batches=2, learning_rate=5e-3)
@@ -99,7 +99,7 @@ def test_a_run_of_other_options_is_refused(reels: list[PreprocessedClip], tmp_pa
         train_avhubert(reels[:3], make_training(steps=1), context)
 
 
-def test_two_processes_hold_the_same_weights_and_those_of_one(tmp_path: Path) -> None:
+def test_two_processes_train_the_same_weights_as_one(tmp_path: Path) -> None:
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     script = [str(Path(__file__).with_name("two_processes.py")), str(tmp_path)]
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
@@ -151,7 +151,7 @@ def test_the_statistics_of_a_step_are_the_mean_of_its_micro_batches(
     assert together.state_dict()["model.feature_extractor_video.resnet.frontend3D.1.num_batches_tracked"] == 1
 
 
-def test_sparing_memory_changes_no_gradient(reels: list[PreprocessedClip]) -> None:
+def test_gradient_checkpointing_changes_no_gradient(reels: list[PreprocessedClip]) -> None:
     source = BatchSource(
         reels, [np.arange(clip.length) % 8 for clip in reels], BatchOptions(size=3, length=24, max_shift=6), 1
     )
@@ -183,7 +183,7 @@ def test_a_loss_that_is_no_number_stops_the_run(reels: list[PreprocessedClip], t
         run(reels, tmp_path, StepOptions(steps=30, micro_batches=1, learning_rate=1e30, clip_norm=1e30))
 
 
-def test_the_rate_rises_and_falls() -> None:
+def test_learning_rate_warms_up_and_decays() -> None:
     options = StepOptions(steps=100, warm_up=0.1, learning_rate=1.0)
     rates = [options.rate(step) for step in range(100)]
     assert rates[0] == pytest.approx(0.1) and max(rates) == rates[9] == pytest.approx(1.0)
@@ -193,7 +193,7 @@ def test_the_rate_rises_and_falls() -> None:
         StepOptions(precision="int8")
 
 
-def test_a_trend_shows_the_ends() -> None:
+def test_trend_reports_first_and_last_values() -> None:
     trend = Trend()
     for step in range(50):
         trend.add({"loss": float(step)})

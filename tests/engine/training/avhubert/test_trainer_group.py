@@ -6,7 +6,7 @@ import torch
 from engine.training.avhubert.trainer import ProcessGroup, join_process_group
 
 
-def test_without_a_launcher_one_process_is_the_crew(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_launcher_group_is_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     with join_process_group("cpu") as group:
         assert group == ProcessGroup(torch.device("cpu")) and group.leads
@@ -19,7 +19,7 @@ def test_without_a_launcher_one_process_is_the_crew(monkeypatch: pytest.MonkeyPa
     assert not torch.distributed.is_initialized()
 
 
-def test_the_work_of_several_comes_back_in_the_order_of_the_items(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_divided_work_keeps_item_order(monkeypatch: pytest.MonkeyPatch) -> None:
     """Seven items on three processes, as each of them would do its share."""
     items = list(range(7))
     groups = [ProcessGroup(torch.device("cpu"), rank, 3) for rank in range(3)]

@@ -56,7 +56,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> list[PreprocessedClip]:
     ]
 
 
-def test_a_reader_of_the_motion_is_found_out_and_the_control_knows_nothing(clips: list[PreprocessedClip]) -> None:
+def test_motion_reader_is_detected_and_control_is_at_chance(clips: list[PreprocessedClip]) -> None:
     reader = Reader(clips)
     found = score_clips(cast(AVHubert, reader), clips)
     figures = summarise_held_out([found])
@@ -68,14 +68,14 @@ def test_a_reader_of_the_motion_is_found_out_and_the_control_knows_nothing(clips
     assert isinstance(whole, dict) and whole["n_own"] == 6 and whole["ci"][0] <= whole["auc"] <= whole["ci"][1]
 
 
-def test_pieces_are_held_against_other_speakers_alone(clips: list[PreprocessedClip]) -> None:
+def test_segments_are_compared_with_other_speakers_only(clips: list[PreprocessedClip]) -> None:
     found = score_clips(cast(AVHubert, Reader(clips)), clips)
     own, other = found.pieces
     assert len(own) == 12 and all(trial.face == trial.voice for trial in own)
     assert other and all(trial.face != trial.voice for trial in other)
 
 
-def test_reels_are_judged_as_they_were_published(tmp_path: Path) -> None:
+def test_preprocessed_clips_are_evaluated_unshifted(tmp_path: Path) -> None:
     planted = make_clip_files(tmp_path, 3)
     late = [replace(make_clip_file(tmp_path / "late", i, 130, late=5), late=5) for i in range(3)]
     (own, _) = score_clips(cast(AVHubert, Reader(planted)), late).whole

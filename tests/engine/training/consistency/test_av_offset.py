@@ -46,7 +46,7 @@ def estimate(clips: Sequence[TrainingClip], reader: Reader | None = None) -> lis
 
 
 @pytest.mark.parametrize("late", [-MAX_SHIFT, -2, 0, 3, MAX_SHIFT])
-def test_the_lateness_of_a_clear_clip_is_found_and_undone(late: int) -> None:
+def test_offset_of_clear_clip_is_estimated_and_corrected(late: int) -> None:
     clip = plant(1, late)
     assert estimate([clip]) == [late]
     assert estimate([shift_sound(clip, late)]) == [0]
@@ -60,11 +60,11 @@ def test_an_unclear_clip_takes_the_median_of_its_source() -> None:
     assert estimate([*clear[1:], *unclear])[-2:] == [0, 0]  # too few agree
 
 
-def test_a_clip_later_than_any_that_is_believed_is_left_to_its_source() -> None:
+def test_clip_beyond_offset_limit_takes_source_median() -> None:
     assert estimate([plant(1, MAX_SHIFT + 2)]) == [0]
 
 
-def test_a_model_that_hears_nothing_moves_nothing() -> None:
+def test_audio_blind_model_shifts_nothing() -> None:
     assert estimate([plant(i, 5) for i in range(1, 7)], Reader(blind=True)) == [0] * 6
 
 
@@ -74,7 +74,7 @@ def test_a_clip_with_too_few_real_frames_is_left_alone() -> None:
     assert estimate([clip]) == [0]
 
 
-def test_each_clip_is_heard_by_its_own_model() -> None:
+def test_each_clip_uses_the_model_of_its_fold() -> None:
     clips, readers = [plant(1, 2), plant(2, 3)], [Reader(), Reader(blind=True)]
     assert estimate_av_offsets(clips, cast(list[CompactConsistency], readers)) == [2, 0]
     assert [reader.used for reader in readers] == [1, 1]

@@ -60,7 +60,7 @@ def rate(state: MemberState) -> tuple[float, float]:
 
 
 @pytest.mark.parametrize("masked", [False, True])
-def test_thirty_steps_teach_which_voice_belongs_to_a_face(tmp_path: Path, masked: bool) -> None:
+def test_thirty_steps_learn_matching_voice(tmp_path: Path, masked: bool) -> None:
     clips = make_clips(12)
     options = MemberOptions(steps=30, batch=16, learning_rate=1e-2, masked=masked)
     torch.manual_seed(1)
@@ -81,7 +81,7 @@ def test_masked_prediction_alone_trains_its_own_layers_and_leaves_the_embedding(
     assert not torch.equal(untrained.prediction.units.weight, trained.prediction.units.weight)
 
 
-def test_the_same_seed_gives_the_same_member_and_another_another(tmp_path: Path) -> None:
+def test_members_depend_only_on_seed(tmp_path: Path) -> None:
     clips = make_clips()
     first = train_member(clips, SHORT, 1, tmp_path / "a.checkpoint")
     torch.rand(5)  # chance that others have used does not matter
@@ -91,9 +91,7 @@ def test_the_same_seed_gives_the_same_member_and_another_another(tmp_path: Path)
 
 
 @pytest.mark.parametrize("last", [3, 4, 5, 7])
-def test_a_run_taken_up_again_is_the_run_never_stopped(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last: int
-) -> None:
+def test_resumed_run_equals_uninterrupted_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last: int) -> None:
     clips = make_clips()
     whole = train_member(clips, SHORT, 1, tmp_path / "whole.checkpoint")
     monkeypatch.setattr(ensemble, "SAVE_EVERY", 2)
@@ -115,7 +113,7 @@ def test_a_finished_run_is_only_loaded(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("change", ["options", "seed", "clips"])
-def test_a_checkpoint_of_another_run_is_not_taken_up(tmp_path: Path, change: str) -> None:
+def test_checkpoint_of_another_run_is_not_resumed(tmp_path: Path, change: str) -> None:
     clips = make_clips()
     train_member(clips, SHORT, 1, tmp_path / "a.checkpoint")
     options = replace(SHORT, weight_decay=0.1) if change == "options" else SHORT

@@ -47,14 +47,14 @@ def test_alignment_is_least_where_each_frame_has_its_own_sound() -> None:
     assert own < align(rows, noisy) < other
 
 
-def test_the_frame_parts_fall_with_agreement() -> None:
+def test_frame_losses_fall_with_agreement() -> None:
     loss, rows, other = AlignmentLoss(), draw(0), draw(1)
     real = torch.ones(SIZE, LENGTH, dtype=torch.bool)
     assert loss._within(rows, rows, real) < loss._within(rows, other, real) - 1
     assert loss._across(rows[real], rows[real]) < loss._across(rows[real], other[real]) - 1
 
 
-def test_the_clip_part_asks_whose_voice_it_is_and_at_which_offset() -> None:
+def test_clip_loss_contrasts_voices_and_offsets() -> None:
     loss, rows, real = AlignmentLoss(), draw(0), torch.ones(SIZE, LENGTH, dtype=torch.bool)
     own = loss._clips(stream(rows), stream(rows), real)
     late = loss._clips(stream(rows), stream(rows.roll(4, dims=1)), real)

@@ -53,7 +53,7 @@ def test_a_validation_keeps_the_scores_of_clips_by_networks_that_never_saw_them(
 
 
 @pytest.mark.parametrize("task", [Task.VERIFICATION, Task.IDENTIFICATION])
-def test_people_meet_those_of_their_own_fold_alone_and_can_be_calibrated(task: Task) -> None:
+def test_speakers_are_compared_within_fold_and_can_be_calibrated(task: Task) -> None:
     folds = []
     for fold, n_people in enumerate((5, 6, 5)):
         drawn = draw_people(n_people, 3, per_session=2, noise=1.5, seed=fold)

@@ -36,7 +36,7 @@ def test_units_of_learnt_rows_are_the_same_again(member: CompactMember) -> None:
     assert any(not np.array_equal(one, other) for one, other in zip(units, learnt, strict=True))
 
 
-def test_units_tell_sounds_apart_and_not_how_loud_they_are() -> None:
+def test_units_discriminate_sounds_regardless_of_level() -> None:
     clip = make_clip(0, 300)
     tones = np.repeat(np.arange(300) // 30 % 2, 4)  # two sounds in turn
     shapes = np.random.default_rng(1).normal(0, 3, (2, 40))

@@ -49,7 +49,7 @@ def fold() -> HeldOutTrials:
     return score_fold(make_clips(8), hear)
 
 
-def test_a_perfect_ear_has_perfect_figures(fold: HeldOutTrials) -> None:
+def test_perfect_model_has_perfect_metrics(fold: HeldOutTrials) -> None:
     figures = summarise_folds([fold])
     whole, offsets = figures["whole"], figures["offsets"]
     assert isinstance(whole, dict) and isinstance(offsets, dict)
@@ -63,7 +63,7 @@ def test_a_perfect_ear_has_perfect_figures(fold: HeldOutTrials) -> None:
     json.dumps(figures)  # plain numbers alone
 
 
-def test_shuffled_faces_and_deaf_models_are_worth_nothing(fold: HeldOutTrials) -> None:
+def test_shuffled_faces_and_audio_blind_models_score_at_chance(fold: HeldOutTrials) -> None:
     shuffled = summarise_folds([fold])["shuffled"]
     assert isinstance(shuffled, dict) and 0.2 < shuffled["auc"] < 0.8
     whole = summarise_folds([score_fold(make_clips(8), deaf, fast=True)])["whole"]
@@ -84,7 +84,7 @@ def test_short_clips_are_not_judged_whole_but_give_windows() -> None:
     assert {trial.face for trial in tried.windows[3][0]} == {f"{i}.mp4" for i in range(6)}
 
 
-def test_nobodys_clips_outnumber_the_others_in_windows() -> None:
+def test_windows_per_clip_are_capped() -> None:
     clips = [make_clip(i, 200, speaker="much") for i in range(9)] + [make_clip(20, 900, speaker="long")]
     kept = _limit_speakers(clips)
     assert [clip.name for clip in kept] == ["0.mp4", "1.mp4", "20.mp4"]  # 16 s of the one, the other's only clip

@@ -118,7 +118,7 @@ def test_no_corpus_has_more_than_its_share() -> None:
     assert found["b"] == pytest.approx(0.3) and found["d"] == pytest.approx(0.1)
 
 
-def test_to_cut_one_corpus_lifts_no_other_above_its_share() -> None:
+def test_capping_one_corpus_keeps_others_within_cap() -> None:
     found = shares({"a": [8] * 10, "b": [8] * 9, "c": [4]})
     assert max(found.values()) <= 0.4 + 1e-6
     assert found["c"] == pytest.approx(0.2)

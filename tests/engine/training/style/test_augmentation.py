@@ -65,7 +65,7 @@ def test_a_frozen_window_is_one_of_its_frames() -> None:
     assert all((frozen[i, 0] == windows[i]).all(1).any() for i in range(len(windows)))
 
 
-def test_speed_changes_as_told() -> None:
+def test_speed_changes_by_requested_factor() -> None:
     ramp = np.tile(np.arange(31, dtype=np.float32)[None, :, None], (20, 1, 1))
     fast = np.abs(np.diff(AUGMENT[Augmentation.HASTENED](ramp, np.random.default_rng(0))[:, :10, 0], axis=1))
     slow = np.diff(AUGMENT[Augmentation.SLOWED](ramp, np.random.default_rng(0))[..., 0], axis=1)
@@ -84,7 +84,7 @@ def test_random_phases_keep_the_spectra() -> None:
     np.testing.assert_allclose(spectra[0][:, :15], spectra[1][:, :15], atol=1e-3)
 
 
-def test_smooth_ones_leave_no_jump() -> None:
+def test_smooth_reordering_has_no_jump() -> None:
     windows = make_windows(40)
     own = jump(windows)
     for kind in SMOOTH:

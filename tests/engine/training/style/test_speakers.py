@@ -82,7 +82,7 @@ def test_less_than_a_second_of_a_face_is_nothing(gaps: tuple[int, ...], is_kept:
     assert build_spoken_clip(observe(), made.row) is None
 
 
-def test_who_is_not_told_is_a_person_of_its_own() -> None:
+def test_clip_without_speaker_counts_as_own_speaker() -> None:
     made = make_person_clip(1, n_frames=30)
     rows = [replace(make_row(), number=number) for number in (4, 9)]
     clips = [build_spoken_clip(observe(observe_person(made, flag(30))), row) for row in rows]
@@ -127,14 +127,14 @@ def test_rows_are_of_unit_spread_within_clips_and_of_no_direction_twice(frequenc
     assert abs(float(model.shape_basis[OPEN, 0])) > 1  # what moves most leads
 
 
-def test_uncentred_rows_have_the_looks_in_them() -> None:
+def test_uncentred_rows_contain_appearance() -> None:
     clips = make_people(8, n_frames=50)
     model = fit_bases(clips, replace(MINI, centred=False))
     looks = np.stack([model.describe(clip.motion, clip.faces)[:, -MINI.n_bands :].mean(0) for clip in clips])
     assert looks[:, 0].std() > 0.9  # of 1: the widest difference is between the clips
 
 
-def test_long_clips_do_not_rule() -> None:
+def test_long_clips_do_not_dominate() -> None:
     quiet, wide = make_person_clip(1, n_frames=50), make_person_clip(2, n_frames=400)
     wide = replace(wide, motion=4 * wide.motion)
     found = float(fit_bases([quiet, wide], MINI).pose_scale[0])
@@ -142,7 +142,7 @@ def test_long_clips_do_not_rule() -> None:
     assert found == pytest.approx(1 / balanced.std(), rel=1e-4)
 
 
-def test_what_never_moves_is_not_blown_up() -> None:
+def test_constant_columns_are_not_amplified() -> None:
     clips = make_people(3, n_frames=40)
     for clip in clips:
         still = np.delete(np.arange(clip.motion.shape[1]), [OPEN, N_SHAPES])
@@ -153,7 +153,7 @@ def test_what_never_moves_is_not_blown_up() -> None:
     assert (model.pose_scale.numpy() > 0).tolist() == [True] + [False] * 5
 
 
-def test_a_clip_is_a_row_with_a_face() -> None:
+def test_every_clip_has_a_row_and_a_face() -> None:
     clip = make_person_clip(3, 1, 2, 30)
     assert isinstance(clip.row, Row) and clip.seconds == 1.2
     assert len(clip.motion) == len(clip.faces) == 30

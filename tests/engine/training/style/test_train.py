@@ -105,7 +105,7 @@ def test_windows_are_pieces_of_the_speakers_own_clips(people: list[SpokenClip]) 
     assert draw(source).rows.shape[1] == MINI.window
 
 
-def test_speakers_are_drawn_alike_but_those_with_little_to_show() -> None:
+def test_speakers_are_drawn_evenly_except_short_ones() -> None:
     clips = [make_person_clip(i, n_frames=n) for i, n in enumerate((25, 125, 250, 500))]
     source = make_source(clips, replace(PLAIN, batch=8000))
     counts = Counter(draw(source).speakers.tolist())
@@ -113,7 +113,7 @@ def test_speakers_are_drawn_alike_but_those_with_little_to_show() -> None:
     np.testing.assert_allclose(shares, np.array([1, 5, 10, 10]) / 26, atol=0.02)
 
 
-def test_a_recast_has_the_looks_of_another_and_the_motion_of_the_speaker() -> None:
+def test_identity_swap_has_other_face_and_own_motion() -> None:
     clips = make_people(4, n_sessions=1, per_session=1, n_frames=MINI.window)
     plain, bases = draw(make_source(clips, PLAIN)), fit_bases(clips, MINI)
     codes = {int(who): look for who, look in zip(plain.speakers, plain.appearance, strict=True)}
@@ -134,7 +134,7 @@ def test_a_recast_has_the_looks_of_another_and_the_motion_of_the_speaker() -> No
     assert np.median(together) > 0.9
 
 
-def test_a_forged_clip_stands_beside_the_one_that_drove_it() -> None:
+def test_manipulated_clip_is_paired_with_its_driver() -> None:
     clips = make_people(4, n_sessions=1, per_session=1, n_frames=2 * MINI.window)
     forged = forge(clips[1], clips[3])
     strange = replace(forged, row=replace(forged.row, driver_path=Path("nowhere.mp4")))
@@ -152,7 +152,7 @@ def test_a_forged_clip_stands_beside_the_one_that_drove_it() -> None:
     assert draw(source).speakers.max() == 3
 
 
-def test_what_is_forged_has_no_part_in_the_bases_and_teaches_who_moves() -> None:
+def test_manipulated_clips_are_excluded_from_bases_and_train_motion_identity() -> None:
     people = make_people(6, n_frames=62)
     forged = [
         forge(clip, face, f"{number}-{face.row.path.name}")
@@ -198,9 +198,7 @@ def test_varied_windows_keep_their_middle_and_most_of_their_motion() -> None:
     np.testing.assert_array_equal(varied, vary(rows, np.random.default_rng(1)))
 
 
-def test_the_adversary_grows_from_nothing_to_its_strength(
-    people: list[SpokenClip], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_adversary_weight_ramps_from_zero(people: list[SpokenClip], monkeypatch: pytest.MonkeyPatch) -> None:
     strengths: list[float] = []
 
     class Watched(StyleMember):
@@ -220,7 +218,7 @@ def test_the_adversary_grows_from_nothing_to_its_strength(
     ("change", "idle"),
     [({"negatives": ()}, "natural"), ({"adversary": 0.0}, "appearance"), ({}, "")],
 )
-def test_a_part_that_is_off_is_not_trained(
+def test_disabled_loss_is_not_trained(
     people: list[SpokenClip], change: dict[str, object], idle: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes: list[int] = []
@@ -243,7 +241,7 @@ def test_a_part_that_is_off_is_not_trained(
     assert set(sizes) == {options.batch if idle == "natural" else 2 * options.batch}
 
 
-def test_without_recasts_no_face_is_made(people: list[SpokenClip], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_identity_swaps_no_face_is_generated(people: list[SpokenClip], monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*arguments: object) -> None:
         raise AssertionError("a face was made")
 
@@ -271,7 +269,7 @@ def test_the_same_seed_gives_the_same_weights(people: list[SpokenClip]) -> None:
     assert weigh(one.members[0], "outlet") != weigh(one.members[1], "outlet")  # type: ignore[arg-type]
 
 
-def test_strangers_are_told_apart_by_how_they_move(trained: DVP, strangers: list[SpokenClip]) -> None:
+def test_held_out_speakers_are_separated_by_motion(trained: DVP, strangers: list[SpokenClip]) -> None:
     torch.manual_seed(0)
     untrained = DVP.of([StyleMember(MINI)], trained)
     learnt, luck = (eer(*score_pairs(model, strangers)) for model in (trained, untrained))
@@ -286,9 +284,7 @@ def test_strangers_are_told_apart_by_how_they_move(trained: DVP, strangers: list
         Augmentation.SMOOTH_SHUFFLED,
     ],
 )
-def test_motion_that_was_distorted_is_less_natural(
-    trained: DVP, strangers: list[SpokenClip], kind: Augmentation
-) -> None:
+def test_augmented_motion_is_less_natural(trained: DVP, strangers: list[SpokenClip], kind: Augmentation) -> None:
     windows = cut_windows(trained, strangers)
     untouched = trained.embed_windows(windows)[1]
     distorted = trained.embed_windows(AUGMENT[kind](windows, np.random.default_rng(0)))[1]
@@ -296,7 +292,7 @@ def test_motion_that_was_distorted_is_less_natural(
     assert untouched.mean() > 0 > distorted.mean()
 
 
-def test_distorted_motion_is_nobodys(trained: DVP) -> None:
+def test_augmented_motion_matches_no_speaker(trained: DVP) -> None:
     known = make_windows(make_people(16))
     windows = cut_windows(trained, known)
     untouched = trained.embed_windows(windows)[0]

@@ -102,7 +102,7 @@ def measure(*folds: EmbeddingsByMethod) -> dict[str, Any]:
     return measure_folds(folds, 1)
 
 
-def test_the_first_window_of_each_clip_is_looked_at(model: DVP, clips: list[SpokenClip]) -> None:
+def test_first_window_of_each_clip_is_evaluated(model: DVP, clips: list[SpokenClip]) -> None:
     looks = embed_first_windows(model, clips)
     assert [look.row for look in looks] == [clip.row for clip in clips]
     assert [look.seconds for look in looks] == [31 / 25] * 8 + [26 / 25] * 4
@@ -119,7 +119,7 @@ def test_a_shorter_clip_fills_a_window(model: DVP, clips: list[SpokenClip]) -> N
     np.testing.assert_allclose(windows[-1][26:], windows[-1][20:25][::-1], atol=1e-6)
 
 
-def test_all_is_looked_at_and_what_was_made_says_so(model: DVP, clips: list[SpokenClip]) -> None:
+def test_all_clips_are_evaluated_and_generated_ones_are_labelled(model: DVP, clips: list[SpokenClip]) -> None:
     looks = embed_all_methods(model, clips, 1)
     assert list(looks) == [UNTOUCHED, *Augmentation, FACE_SWAP, REENACTMENT]
     assert [look.row for look in looks[UNTOUCHED]] == [clip.row for clip in clips]
@@ -156,7 +156,7 @@ def test_swaps_have_one_other_persons_face_and_their_own_motion(
     assert all(len(own) == 1 for own in donors.values()) and len(donors) == 6
 
 
-def test_clips_that_were_forged_before_are_looked_at_as_they_are(model: DVP, clips: list[SpokenClip]) -> None:
+def test_manipulated_clips_are_evaluated_unchanged(model: DVP, clips: list[SpokenClip]) -> None:
     forged = [forge(clips[0], clips[4], "a.mp4"), forge(clips[4], clips[0], "b.mp4")]
     looks = embed_all_methods(model, [*clips, *forged], 1)
     assert len(looks[UNTOUCHED]) == len(looks[FACE_SWAP]) == len(clips)
@@ -192,12 +192,12 @@ def test_perfect_vectors_make_no_mistake_and_folds_are_put_together() -> None:
         assert told["chance_rank1"] == pytest.approx(1 / 3)
 
 
-def test_vectors_of_nobody_tell_nobody() -> None:
+def test_random_vectors_identify_at_chance() -> None:
     told = measure(draw_looks(0, noise=30.0), draw_looks(10, noise=30.0))["embedding"]["untouched"]
     assert 0.35 < told["eer"] < 0.65 and told["rank1"] < 0.7
 
 
-def test_motion_far_from_natural_names_nobody_where_it_is_gated() -> None:
+def test_gated_unnatural_motion_names_no_speaker() -> None:
     figures = measure(*(draw_looks(first, frozen=(-30.0, take_motion)) for first in (0, 10)))
     alone, gated = (figures[way][FROZEN] for way in ("embedding", "gated"))
     assert (alone["refused"], alone["eer"], alone["rank1"]) == (0, 0, 1)
@@ -205,7 +205,7 @@ def test_motion_far_from_natural_names_nobody_where_it_is_gated() -> None:
     assert figures["gated"]["untouched"] == figures["embedding"]["untouched"]
 
 
-def test_what_is_natural_is_told_to_each_fold_by_the_others() -> None:
+def test_naturalness_of_each_fold_is_fitted_on_other_folds() -> None:
     high, low = draw_looks(0), draw_looks(10)
     low = {method: [replace(look, evidence=look.evidence - 20) for look in own] for method, own in low.items()}
     assert measure(high, low)["gated"]["untouched"]["refused"] == 0.5  # the low ones alone
@@ -213,7 +213,7 @@ def test_what_is_natural_is_told_to_each_fold_by_the_others() -> None:
 
 
 @pytest.mark.parametrize(("direct", "motion"), [(take_motion, 1.0), (take_face, 0.0)])
-def test_swaps_follow_whoever_the_vectors_follow(direct: Direct, motion: float) -> None:
+def test_swaps_follow_the_direction_of_the_vectors(direct: Direct, motion: float) -> None:
     figures = measure(*(draw_looks(first, face_swap=(2.0, direct), reenactment=(2.0, direct)) for first in (0, 10)))
     for way in ("embedding", "gated"):
         assert "following" not in figures[way]["untouched"]
@@ -224,7 +224,7 @@ def test_swaps_follow_whoever_the_vectors_follow(direct: Direct, motion: float) 
             assert told["n_owners"] == 6
 
 
-def test_a_swap_that_is_refused_follows_nobody() -> None:
+def test_refused_swap_follows_no_speaker() -> None:
     figures = measure(*(draw_looks(first, face_swap=(-30.0, take_face)) for first in (0, 10)))
     told = figures["gated"][FACE_SWAP]["following"]
     assert (told["decided"], told["follows_motion"], told["kept"]) == (0, None, 0)
