@@ -23,7 +23,7 @@ SMALL = {  # stand for the published sizes, and have all their names
     "base": AVHubertConfig(layers=1, width=64, ffn=32, heads=1, trunk=(2, 2, 2, 2)),
     "large": AVHubertConfig(layers=2, width=64, ffn=32, heads=1, trunk=(2, 2, 2, 2)),
 }
-FOREIGN = {  # modules that nobody has, and classes in them
+FOREIGN = {  # modules that are not installed, and their classes
     "fairseq.data.dictionary": "Dictionary",
     "fairseq.data.encoders.sentencepiece_bpe": "SentencepieceBPE",
     "omegaconf.dictconfig": "DictConfig",
@@ -47,7 +47,7 @@ def make_state(size: str = "base", fine_tuned: bool = False) -> dict[str, torch.
 
 
 def save_as_fairseq(path: Path, state: dict[str, Any], legacy: bool = False, **more: object) -> Path:
-    """Write what fairseq's trainer does: configuration, dictionaries, tokenizer and optimiser beside the model."""
+    """Write a fairseq trainer checkpoint: model, configuration, dictionaries, tokenizer and optimiser."""
     with _pretend_fairseq() as classes:
         dictionary, tokenizer, config = (make() for make in classes)
         dictionary.symbols, tokenizer.sp = ["<s>", "a"], b"\x00\xff model"

@@ -1,4 +1,4 @@
-"""Makes tiny media files whose every picture tells its own time, with a flash and a beep at one instant.
+"""Generate tiny media files with the time encoded in every frame, and a flash and a beep at one instant.
 
 In the upright picture a bright bar moves from left to right through the upper half, so `read_time` gives the time a
 picture was made for; the lower half is dark but for the flash. The beep begins at the flash's first picture.
@@ -53,8 +53,8 @@ class Film:
     silent: bool = False
     sound_from_s: float = 0.0  # the stream has nothing before
     gap_s: tuple[float, float] = (0.0, 0.0)  # the stream has nothing between
-    repeat: int = 1  # every picture is shown this often, as new ones that tell no new time
-    cut_s: float = 0.0  # an edit list hides what is before
+    repeat: int = 1  # each frame is repeated this often with the same encoded time
+    cut_s: float = 0.0  # an edit list hides everything earlier
     codecs: tuple[str, str] | None = None
     options: tuple[tuple[str, str], ...] = ()  # of the container
     picture_options: tuple[tuple[str, str], ...] = ()
@@ -83,7 +83,7 @@ def draw_picture(time_s: float, film: Film) -> np.ndarray:
 
 
 def read_time(image: np.ndarray, film: Film) -> float:
-    """The time that a decoded, upright picture tells, in seconds, within 2 % of the film."""
+    """Read the time encoded in a decoded, upright frame, in seconds, within 2 % of the duration."""
     upper = image[: image.shape[0] // 2 - 4].mean(axis=(0, 2)) > 100
     assert upper.any(), "no bar in the upper half: the picture is not upright"
     return float(np.flatnonzero(upper)[0] / image.shape[1] / (1 - BAR) * film.duration_s)

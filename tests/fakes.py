@@ -1,6 +1,6 @@
-"""Stand-ins that let the whole way run in seconds and without weights: drawn faces, a loudness ear, 8-number encoders.
+"""Fakes that run the pipeline in seconds without weights: drawn faces, a level-based VAD, 8-number encoders.
 
-A drawn face is a patch of the picture whose red says "a face is here" and whose green says how far its mouth is open.
+A drawn face is a patch of the picture: red means "a face is here", and green is the opening of its mouth.
 The sound of `make_clip` is noise as loud as that mouth is open, so face and voice agree, at an offset that is known.
 """
 
@@ -50,7 +50,7 @@ def make_mouth(n_frames: int, seed: int = 0) -> np.ndarray:
 
 
 def make_voice(mouth: np.ndarray, late: int = 0) -> np.ndarray:
-    """(640 T,) float32: noise whose level follows the mouth, `late` frames after it."""
+    """(640 T,) float32: noise with a level that follows the mouth, `late` frames after it."""
     noise = np.random.default_rng(99).normal(size=len(mouth) * SAMPLES_PER_FRAME)
     level = 10 ** (2 * np.roll(mouth, late) - 3)
     return np.clip(noise * np.repeat(level, SAMPLES_PER_FRAME), -1, 1).astype(np.float32)
@@ -115,7 +115,7 @@ class FakeNets:
         return [self._detect(centre, part) for centre in centres if self._is_face(image, centre)]
 
     def place_landmarks(self, image: np.ndarray, region: Region) -> Mesh:
-        """A fixed mesh whose lower lip and jaw follow the green of the patch."""
+        """A fixed mesh with lower lip and jaw following the green of the patch."""
         part = image.shape[0]
         centre = int(np.clip(region.centre[0], 0, image.shape[1] - 1)) // part * part + part // 2
         opening = float(image[part // 2, centre, 1]) / 255
@@ -187,7 +187,7 @@ class FakeMouthReader(FakeEncoder):
         return Encoded(0, *self.embed_whole(lips, speech), ones, ones)
 
 
-def make_expert(
+def make_scorer(
     mode: Mode = Mode.STRICT, model: Model = Model.COMPACT, encoder: FakeEncoder | None = None
 ) -> "ConsistencyScorer":
     """A scorer that needs no weights."""
@@ -269,7 +269,7 @@ def make_analysis(*reports: ConsistencyReport, name: str = "drawn.mp4") -> Analy
 
 
 class FakeEngine:
-    """Gives a prepared analysis, or raises a prepared error, with the steps a real one announces."""
+    """Return a prepared analysis, or raise a prepared error, with the steps of a real engine."""
 
     def __init__(self, answer: Analysis | EngineError | Callable[[Path], Analysis] | None = None):
         self.recipe = "fake-000000000000+options-00000000"

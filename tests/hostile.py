@@ -31,7 +31,7 @@ PLAYLISTS = {
 
 
 def write_playlist(path: Path, kind: str, foreign: Path, port: int) -> Path:
-    """A list that names a file of somebody else, or an address, on which the port is watched."""
+    """Write a playlist that names a foreign file or an address with a watched port."""
     address = f"http://127.0.0.1:{port}/{foreign.name}"
     path.write_text(PLAYLISTS[kind].format(near=foreign.name, far=foreign.absolute(), url=address, port=port))
     return path
@@ -64,7 +64,7 @@ def write_bomb(path: Path) -> Path:
 
 
 def write_lie(path: Path, claimed_s: float, times_s: np.ndarray) -> Path:
-    """A Matroska file whose header claims a length of its own choosing."""
+    """Write a Matroska file with a false duration in its header."""
     data = bytearray(write_repeated(path, (64, 48), times_s).read_bytes())
     place = data.index(MATROSKA_DURATION) + len(MATROSKA_DURATION)
     data[place : place + 8] = np.array(claimed_s * 1000, ">f8").tobytes()
@@ -86,7 +86,7 @@ def write_coded(path: Path, picture: str, sound: str | None = None, pixel_format
 
 
 def write_channels(path: Path, channels: int, rate_hz: int = 48_000) -> Path:
-    """Half a second with this many channels of sound; what plays them, nobody told."""
+    """Write half a second of audio with this many channels of unknown layout."""
     with av.open(str(path), "w") as container:
         video = container.add_stream("mpeg4", 25)
         video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"

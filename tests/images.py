@@ -14,7 +14,7 @@ class Stage:
 
     name: str
     base: str
-    steps: list[tuple[str, str]] = field(default_factory=list)  # instruction, its words on one line
+    steps: list[tuple[str, str]] = field(default_factory=list)  # instruction and its arguments on one line
 
     def list_words(self, instruction: str) -> list[str]:
         return [words for name, words in self.steps if name == instruction]
@@ -35,7 +35,7 @@ def read_stages() -> dict[str, Stage]:
 
 
 def read_command(instruction: str) -> list[str]:
-    """The words of an instruction of the running image that is written as a list, after the options before it."""
+    """Return the arguments of a list-form instruction of the final image, after its options."""
     (words,) = read_stages()["runtime"].list_words(instruction)
     command: list[str] = json.loads(words[words.index("[") :])
     return command

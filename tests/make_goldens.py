@@ -49,7 +49,7 @@ EVERY = {f"large2.{name}_features": 4 for name in ("video", "audio", "av")}  # a
 
 
 def cut_goldens(source: Path, target: Path = GOLDENS) -> list[Path]:
-    """Write every part from the folder of full goldens; give the files written."""
+    """Write every part from the folder of full goldens; return the files written."""
     target.mkdir(exist_ok=True)
     written = []
     for part, (file, names) in PARTS.items():

@@ -1,7 +1,7 @@
-"""Fifteen texts made to become a formula, markup or a script where they are shown, and how to tell that they did not.
+"""Fifteen texts made to become a formula, markup or a script where they are shown, and checks that they did not.
 
 Import it wherever something is written that others open: `check_csv` and `check_html` take the writer as a function of
-one text of a stranger's, and hold what it writes of each payload against what it writes of a plain word.
+one untrusted text, and compare its output for each payload with that for a plain word.
 """
 
 import csv
@@ -53,7 +53,7 @@ def check_html(write: Callable[[str], str], has_payload: bool = True) -> None:
 
 
 class Skeleton(HTMLParser):
-    """The parts of a document without its words, and its words apart from them."""
+    """Return the markup of a document and its text separately."""
 
     def __init__(self, document: str) -> None:
         super().__init__(convert_charrefs=True)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 def reserve_port() -> Iterator[int]:
     """Yield a port of 127.0.0.1 that the system assigns to no other program until the block ends.
 
-    It is bound here and not listened on: who names its number, with SO_REUSEADDR as servers do, can still listen on it.
+    The port is bound but does not accept connections: a server can still open it by number with SO_REUSEADDR.
     """
     with socket.socket() as held:
         held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

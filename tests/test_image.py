@@ -122,12 +122,12 @@ def test_linter_of_compose_files_finds_nothing_but_images_without_a_digest() -> 
     assert {finding["rule_id"] for finding in list_findings(found)} == {"CL-0019"}, done.stdout
 
 
-def list_findings(told: Any) -> list[dict[str, Any]]:
+def list_findings(result: Any) -> list[dict[str, Any]]:
     """All objects with a rule's name, however deep."""
-    if isinstance(told, dict):
-        here = [told] if "rule_id" in told else []
-        return here + [finding for value in told.values() for finding in list_findings(value)]
-    return [finding for value in told for finding in list_findings(value)] if isinstance(told, list) else []
+    if isinstance(result, dict):
+        here = [result] if "rule_id" in result else []
+        return here + [finding for value in result.values() for finding in list_findings(value)]
+    return [finding for value in result for finding in list_findings(value)] if isinstance(result, list) else []
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -170,8 +170,8 @@ def test_worker_has_the_memory_that_its_decoders_and_downloads_may_take() -> Non
 
 
 def test_user_comes_from_gateway_header_and_port_is_published_on_loopback() -> None:
-    told = SERVICES["web"]["environment"]
-    assert told["WAYSPEAK_LOCAL_ONLY"] == "1" and told["FORWARDED_ALLOW_IPS"] == "*"
+    result = SERVICES["web"]["environment"]
+    assert result["WAYSPEAK_LOCAL_ONLY"] == "1" and result["FORWARDED_ALLOW_IPS"] == "*"
     assert "WAYSPEAK_LOCAL_ONLY" not in (ROOT / "Dockerfile").read_text("utf-8").replace("-e WAYSPEAK_LOCAL_ONLY=1", "")
     text = (ROOT / "docker" / "nginx.conf").read_text("utf-8")
     assert "proxy_set_header X-Forwarded-For $remote_addr;" in text  # what the visitor wrote there is dropped

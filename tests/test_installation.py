@@ -62,7 +62,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def home(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An environment with the wheel, and beside it, but not as a project, what it needs."""
+    """Create an environment with the installed wheel and the path of its dependencies."""
     home = tmp_path_factory.mktemp("image")
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", home / "venv"], check=True)
     (places,) = (home / "venv" / "lib").glob("python*/site-packages")
@@ -90,9 +90,9 @@ def home(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def write_environment(home: Path, port: int = 0) -> dict[str, str]:
     """What the image sets, its folders moved into the test's."""
     (settings,) = read_stages()["runtime"].list_words("ENV")
-    told = dict(pair.split("=") for pair in settings.split())
+    result = dict(pair.split("=") for pair in settings.split())
     moved = {"/tmp": home / "tmp", "/data": home / "data", "/uploads": home / "uploads"}
-    environment = {name: str(moved.get(value, value)) for name, value in told.items()}
+    environment = {name: str(moved.get(value, value)) for name, value in result.items()}
     environment |= {"PATH": f"{home / 'venv' / 'bin'}{os.pathsep}{os.environ['PATH']}", "TMPDIR": str(home / "tmp")}
     return environment | {"WAYSPEAK_HOST": "127.0.0.1", "WAYSPEAK_PORT": str(port), "PYTHONDONTWRITEBYTECODE": "1"}
 
@@ -165,7 +165,7 @@ def served(home: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
 def test_server_answers_the_health_check_of_the_image(home: Path, served: tuple[subprocess.Popen[str], int]) -> None:
     process, port = served
     check = read_command("HEALTHCHECK")
-    assert run(home, *check, port=port).returncode != 0  # nobody serves yet
+    assert run(home, *check, port=port).returncode != 0  # no server runs yet
     end = time.monotonic() + START_S
     while (done := run(home, *check, port=port)).returncode != 0 and process.poll() is None and time.monotonic() < end:
         time.sleep(0.3)

@@ -24,7 +24,7 @@ from engine.settings import Settings
 from gallery_db.export import write_people
 from gallery_db.gallery import Gallery
 from gallery_db.records import Person
-from tests.engine.evaluation.films import draw_film, see
+from tests.engine.evaluation.films import draw_film, make_features
 from tests.gallery_db.planted import draw_person, embed, make_consent, make_sample
 from webapp.cli.main import app
 from webapp.notebook.enrolment import _store
@@ -101,7 +101,7 @@ def manifest(tmp_path: Path) -> Path:
     cache = FeatureCache(tmp_path / "cache", FeatureExtractor.load(Settings(tmp_path / "data")).recipe)
     for name in films:
         content = (tmp_path / name).read_bytes()
-        cache.save(see(json.loads(content), hashlib.sha256(content).hexdigest()))
+        cache.save(make_features(json.loads(content), hashlib.sha256(content).hexdigest()))
     return tmp_path / "clips.csv"
 
 
@@ -170,7 +170,7 @@ def test_enrolment_from_clips_to_people_who_are_found(run: Run, seen: Path, tmp_
     assert np.shape(matrix["data"][0]["x"]) == (13,)
     tables = "".join(list_outputs(done, TEXT))
     assert "Cem-not.mp4" in tables and "OUTLIER" in tables and "4 of 5" in tables
-    told = read_stdout(done)
-    assert "Cem: 4 clips enrolled, 1 left out" in told and "12 of 12 clips find their own speaker" in told
+    reported = read_stdout(done)
+    assert "Cem: 4 clips enrolled, 1 left out" in reported and "12 of 12 clips find their own speaker" in reported
     with Gallery.open(settings) as gallery:
         assert {one.name: one.n_samples for one in gallery.speakers()} == {"Ada": 4, "Ben": 4, "Cem": 4}

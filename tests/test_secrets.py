@@ -22,7 +22,7 @@ from webapp.jobs.store import JobStore
 from webapp.jobs.worker import Worker
 
 TOKEN = "hunter2-3f9ac1"  # in queries, fragments and cookies
-LINKS = {  # what is asked for, what the site answers with
+LINKS = {  # requested path, response of the site
     "a plain file": ("/a.mp4", lambda film: {"/a.mp4": say(film, "video/mp4", Set_Cookie=f"session={TOKEN}")}),
     "a page": (
         "/p",
@@ -89,13 +89,13 @@ def test_a_token_in_a_link_is_in_no_log_and_no_error(
     limits = FetchLimits(allow_loopback=True, max_bytes=1_000_000)
     try:
         media = fetch(write_link(site, path), tmp_path, limits)
-        told = repr(media)
+        result = repr(media)
     except EngineError as error:
-        told = f"{error.message} {error.hint} {error!r}"
+        result = f"{error.message} {error.hint} {error!r}"
     assert site.paths[0] == f"{path}?key={TOKEN}"  # it was sent to where it belongs, but for the fragment
     out, err = capfd.readouterr()
     assert "ALLOW_LOOPBACK" in caplog.text  # something was logged
-    for text in (told, caplog.text, out, err):
+    for text in (result, caplog.text, out, err):
         assert TOKEN not in text
 
 
@@ -135,6 +135,6 @@ def test_a_record_shows_no_embedding_where_it_is_printed() -> None:
     vector = sighting.embedding.vector
     known = (Neighbour(7, "Ada", vector), Template(7, "fake", vector, 2, 25.5))
     for record in (sighting, *known):
-        told = repr(record)
-        assert "fake" in told or "Ada" in told
-        assert not any(str(float(value))[:8] in told for value in vector), f"{type(record).__name__} shows its vector"
+        result = repr(record)
+        assert "fake" in result or "Ada" in result
+        assert not any(str(float(value))[:8] in result for value in vector), f"{type(record).__name__} shows its vector"

@@ -1,4 +1,4 @@
-"""Nothing in the product runs what is in a file: no pickle is loaded, no text becomes code, on any path."""
+"""The product never executes file contents: it loads no pickle and evaluates no text."""
 
 import ast
 import json
@@ -14,7 +14,7 @@ RUNNERS = frozenset(("eval", "exec", "compile"))
 LOADERS = frozenset(
     ("torch.hub.load", "torch.package.PackageImporter", "yaml.load", "yaml.unsafe_load", "yaml.full_load")
 )
-ALLOWED = {  # place: what is found there, and why it may stay
+ALLOWED = {  # place: the call found there, and why it is allowed
     ("engine/weights/checkpoint_reader.py", "import pickletools"): "lists what a pickle names without running it",
 }
 
@@ -36,15 +36,15 @@ def _is_unpickler(module: str) -> bool:
 
 def _find_in_call(call: ast.Call) -> Iterator[str]:
     name = ast.unparse(call.func)
-    told = {word.arg: word.value for word in call.keywords}
+    keywords = {word.arg: word.value for word in call.keywords}
     for word, safe in (("allow_pickle", False), ("weights_only", True)):
-        if word in told and not (isinstance(told[word], ast.Constant) and told[word].value is safe):
-            yield f"{name}({word}={ast.unparse(told[word])})"
-    if name.endswith("torch.load") and "weights_only" not in told:
+        if word in keywords and not (isinstance(keywords[word], ast.Constant) and keywords[word].value is safe):
+            yield f"{name}({word}={ast.unparse(keywords[word])})"
+    if name.endswith("torch.load") and "weights_only" not in keywords:
         yield f"{name}() without weights_only"
     if name in RUNNERS or name in LOADERS or name.endswith((".read_pickle", ".Unpickler", ".hub.load")):
         yield f"{name}()"
-    if None in told and name in ("np.load", "numpy.load", "torch.load"):
+    if None in keywords and name in ("np.load", "numpy.load", "torch.load"):
         yield f"{name}(**) hides what it is told"
 
 

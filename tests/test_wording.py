@@ -1,4 +1,4 @@
-"""What is never said of a video: how fake it is in per cent, how probably, and that anything was shown for certain."""
+"""Texts never state a percentage or probability of manipulation, nor certainty."""
 
 import re
 from pathlib import Path

@@ -29,10 +29,10 @@ def _pretend(monkeypatch, **versions: str | None):
     real = metadata.version
 
     def version(name: str) -> str:
-        told = versions.get(name.replace("-", "_"), "")
-        if told is None:
+        result = versions.get(name.replace("-", "_"), "")
+        if result is None:
             raise metadata.PackageNotFoundError(name)
-        return told or real(name)
+        return result or real(name)
 
     monkeypatch.setattr(doctor.metadata, "version", version)
 

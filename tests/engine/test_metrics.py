@@ -249,9 +249,9 @@ def test_cllr_min_of_separated_ratios_is_zero() -> None:
 def test_costs_agree_with_lir(seed: int) -> None:
     llrs, same = draw_llrs(seed, gap=0.5 + seed)
     llrs = (1.7 * llrs + 0.3).round(1)  # not right, and with ties
-    told = LLRData(features=llrs[:, None], labels=same.astype(int))
-    assert cllr(llrs, same) == pytest.approx(lir_metrics.cllr(told), abs=1e-12)
-    assert cllr_min(llrs, same) == pytest.approx(lir_metrics.cllr_min(told), abs=1e-12)
+    result = LLRData(features=llrs[:, None], labels=same.astype(int))
+    assert cllr(llrs, same) == pytest.approx(lir_metrics.cllr(result), abs=1e-12)
+    assert cllr_min(llrs, same) == pytest.approx(lir_metrics.cllr_min(result), abs=1e-12)
 
 
 def test_weights_count_a_trial_as_often_as_if_it_stood_there() -> None:

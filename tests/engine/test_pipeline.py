@@ -25,8 +25,8 @@ from tests.fakes import (
     FakeNets,
     FakeVoice,
     make_clip,
-    make_expert,
     make_mouth,
+    make_scorer,
     make_voice,
 )
 from tests.raising import raises
@@ -39,7 +39,7 @@ FILE = Path("drawn.mp4")
 
 @pytest.fixture
 def engine() -> Engine:
-    return Engine(FeatureExtractor(FakeNets(), FakeVoice(), "seen"), make_expert(), "fake")  # type: ignore[arg-type]
+    return Engine(FeatureExtractor(FakeNets(), FakeVoice(), "seen"), make_scorer(), "fake")  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -196,7 +196,7 @@ def test_sound_that_is_absent_is_neither_speech_nor_silence(extract):
 def test_features_are_rescored_without_the_file(engine, extract):
     seen = extract(make_clip([MOUTH], make_voice(MOUTH)))
     strict = replace(engine.options, gates=replace(engine.options.gates, full_face_px=500.0))
-    other = Engine(None, make_expert(), "other", strict)  # type: ignore[arg-type]
+    other = Engine(None, make_scorer(), "other", strict)  # type: ignore[arg-type]
 
     assert engine.judge(seen).status == Status.EVALUATED
     assert (other.judge(seen).status, other.judge(seen).reasons) == (Status.LIMITED, (Reason.LOW_RES,))
@@ -218,12 +218,12 @@ def test_gates_can_refuse_without_scoring(engine, extract, clip, refused):
 
 
 def test_each_step_begins_ends_and_is_timed(analyse):
-    told: list[tuple[str, int, int]] = []
-    analysis = analyse(make_clip([MOUTH], make_voice(MOUTH)), on_step=lambda *step: told.append(step))
+    result: list[tuple[str, int, int]] = []
+    analysis = analyse(make_clip([MOUTH], make_voice(MOUTH)), on_step=lambda *step: result.append(step))
 
-    names = list(dict.fromkeys(name for name, _, _ in told))
+    names = list(dict.fromkeys(name for name, _, _ in result))
     assert names == ["read", "speech", "faces", "lips", "score"]
-    assert [done for name, done, total in told if name == "faces"] == [*range(SECONDS_12 + 1), SECONDS_12]
+    assert [done for name, done, total in result if name == "faces"] == [*range(SECONDS_12 + 1), SECONDS_12]
     assert list(analysis.timings_s) == [*names, "total"]
     assert analysis.timings_s["total"] == pytest.approx(sum(analysis.timings_s[name] for name in names))
 
@@ -292,7 +292,7 @@ def make_engine(monkeypatch):
 
 
 def mouth_reader(mode: Mode = Mode.STRICT) -> ConsistencyScorer:
-    return make_expert(mode, Model.AVHUBERT_BASE, FakeMouthReader())
+    return make_scorer(mode, Model.AVHUBERT_BASE, FakeMouthReader())
 
 
 @pytest.mark.parametrize("mode", Mode)
@@ -309,7 +309,7 @@ def test_paper_mode_gives_one_face_one_score_and_no_timeline(make_engine):
     appears = MOUTH.copy()
     appears[:50] = np.nan
     small = np.where(np.arange(SECONDS_12) < 60, OTHER, np.nan)
-    analysis = make_engine(make_clip([appears, small], make_voice(MOUTH)), make_expert(PAPER)).analyse(FILE)
+    analysis = make_engine(make_clip([appears, small], make_voice(MOUTH)), make_scorer(PAPER)).analyse(FILE)
 
     (track,) = analysis.tracks
     assert (track.start_s, track.end_s) == (0.0, 12.0)
@@ -320,7 +320,7 @@ def test_paper_mode_gives_one_face_one_score_and_no_timeline(make_engine):
 
 
 def test_paper_mode_of_a_good_clip_is_evaluated(make_engine):
-    analysis = make_engine(make_clip([MOUTH], make_voice(MOUTH)), make_expert(PAPER)).analyse(FILE)
+    analysis = make_engine(make_clip([MOUTH], make_voice(MOUTH)), make_scorer(PAPER)).analyse(FILE)
     assert (analysis.status, analysis.reasons) == (Status.EVALUATED, ())
 
 
@@ -337,7 +337,7 @@ def test_paper_mode_of_a_good_clip_is_evaluated(make_engine):
     ids=lambda value: str(value) if isinstance(value, Reason) else "",
 )
 def test_paper_mode_scores_what_gates_would_refuse_and_says_so(make_engine, clip, reason):
-    analysis = make_engine(clip, make_expert(PAPER)).analyse(FILE)
+    analysis = make_engine(clip, make_scorer(PAPER)).analyse(FILE)
 
     assert analysis.status == _only(analysis).status == Status.LIMITED
     assert reason in analysis.reasons and reason in _only(analysis).reasons
@@ -353,7 +353,7 @@ def test_paper_mode_scores_what_gates_would_refuse_and_says_so(make_engine, clip
     ids=lambda value: str(value) if isinstance(value, Reason) else "",
 )
 def test_paper_mode_needs_a_face_and_a_sound(make_engine, clip, reason):
-    analysis = make_engine(clip, make_expert(PAPER)).analyse(FILE)
+    analysis = make_engine(clip, make_scorer(PAPER)).analyse(FILE)
 
     assert (analysis.status, analysis.reasons) == (Status.NOT_EVALUATED, (reason,))
     assert all(track.consistency.score is None for track in analysis.tracks)
@@ -362,8 +362,8 @@ def test_paper_mode_needs_a_face_and_a_sound(make_engine, clip, reason):
 def test_paper_mode_resamples_the_picture_to_sound_that_ends_early(make_engine):
     present = np.arange(SECONDS_12) < 270
     voice = make_voice(MOUTH) * np.repeat(present, SAMPLES_PER_FRAME)
-    found = _only(make_engine(make_clip([MOUTH], voice, present=present), make_expert(PAPER)).analyse(FILE))
-    strict = _only(make_engine(make_clip([MOUTH], voice, present=present), make_expert()).analyse(FILE))
+    found = _only(make_engine(make_clip([MOUTH], voice, present=present), make_scorer(PAPER)).analyse(FILE))
+    strict = _only(make_engine(make_clip([MOUTH], voice, present=present), make_scorer()).analyse(FILE))
 
     assert found.curve is not None and found.curve.pairs.max() == 270
     assert found.score < 0.6 < 0.8 < strict.score  # stretched, as the reference does
@@ -371,8 +371,8 @@ def test_paper_mode_resamples_the_picture_to_sound_that_ends_early(make_engine):
 
 def test_second_model_score_is_reported_with_the_first(make_engine):
     clip = make_clip([MOUTH], make_voice(MOUTH, 2))
-    alone = make_engine(clip, make_expert()).analyse(FILE)
-    both = make_engine(clip, make_expert(), mouth_reader()).analyse(FILE)
+    alone = make_engine(clip, make_scorer()).analyse(FILE)
+    both = make_engine(clip, make_scorer(), mouth_reader()).analyse(FILE)
 
     second = _only(both).second
     assert second is not None and second.agrees and second.text
@@ -393,9 +393,9 @@ class Deceived(FakeMouthReader):
 
 def test_contradicting_scorers_limit_the_result_and_keep_the_score(make_engine):
     clip = make_clip([MOUTH], make_voice(MOUTH))
-    deceived = make_expert(Mode.STRICT, Model.AVHUBERT_BASE, Deceived())
+    deceived = make_scorer(Mode.STRICT, Model.AVHUBERT_BASE, Deceived())
     wary = EngineOptions(opinions=OpinionOptions(clear=4.0, unclear=3.9))
-    found = make_engine(clip, make_expert(), deceived, options=wary).analyse(FILE)
+    found = make_engine(clip, make_scorer(), deceived, options=wary).analyse(FILE)
 
     assert (found.status, found.reasons) == (Status.LIMITED, (Reason.EXPERTS_DISAGREE,))
     second = _only(found).second
@@ -404,7 +404,7 @@ def test_contradicting_scorers_limit_the_result_and_keep_the_score(make_engine):
 
 
 def test_refused_face_is_not_scored_by_second_model(make_engine):
-    analysis = make_engine(make_clip([MOUTH], None), make_expert(), mouth_reader()).analyse(FILE)
+    analysis = make_engine(make_clip([MOUTH], None), make_scorer(), mouth_reader()).analyse(FILE)
     assert analysis.status == Status.NOT_EVALUATED and _only(analysis).second is None
 
 

@@ -17,7 +17,7 @@ from engine.reports.json import from_json, to_json, write_json
 from engine.reports.text import summarise
 from engine.types import Analysis, Clip, Reason
 from tests.engine.calibration.drawn import make_record
-from tests.fakes import FakeNets, FakeVoice, make_clip, make_expert, make_mouth, make_voice
+from tests.fakes import FakeNets, FakeVoice, make_clip, make_mouth, make_scorer, make_voice
 from tests.raising import raises
 
 MOUTH, OTHER = make_mouth(300), make_mouth(300, seed=1)
@@ -36,7 +36,7 @@ def record() -> Calibration:
 @pytest.fixture
 def engine(record: Calibration) -> Engine:
     feature_extractor = FeatureExtractor(FakeNets(), FakeVoice(), "seen")  # type: ignore[arg-type]
-    return Engine(feature_extractor, make_expert(), "fake", calibration=record)
+    return Engine(feature_extractor, make_scorer(), "fake", calibration=record)
 
 
 @pytest.fixture
@@ -60,10 +60,10 @@ def test_own_and_other_voices_are_separated_within_bounds(analyse: Analyse, reco
 
 def test_without_a_calibration_the_score_is_the_same_and_nothing_more_is_said(analyse: Analyse, engine: Engine) -> None:
     clip = make_clip([MOUTH], make_voice(MOUTH))
-    told = analyse(clip).tracks[0].consistency
+    result = analyse(clip).tracks[0].consistency
     engine.apply(None)
     raw = analyse(clip).tracks[0].consistency
-    assert raw.score == told.score
+    assert raw.score == result.score
     assert (raw.llr, raw.calibration, raw.zone, raw.band, raw.p_value) == (None,) * 5
 
 
@@ -98,13 +98,13 @@ def test_a_sound_out_of_reach_has_a_score_and_no_ratio(analyse: Analyse, engine:
 def test_what_is_said_stands_in_the_report_and_comes_back_from_it(analyse: Analyse, record: Calibration) -> None:
     analysis = analyse(make_clip([MOUTH], make_voice(MOUTH)))
     report = to_json(analysis)
-    told = report["tracks"][0]["consistency"]
-    assert told["llr"] == 2.0 and told["zone"] == "supported" and told["calibration"]["id"] == record.id
-    assert told["calibration"]["bounds_llr"] == [-1.0, 2.0]
-    assert "100 times more probable if this face produced this speech" in told["statement"]
+    result = report["tracks"][0]["consistency"]
+    assert result["llr"] == 2.0 and result["zone"] == "supported" and result["calibration"]["id"] == record.id
+    assert result["calibration"]["bounds_llr"] == [-1.0, 2.0]
+    assert "100 times more probable if this face produced this speech" in result["statement"]
     assert write_json(to_json(from_json(report))) == write_json(report)
     text = summarise(analysis)
-    for words in (told["statement"], "Reported as supported", "p = ", "No ratio beyond 100", "approved by Bob"):
+    for words in (result["statement"], "Reported as supported", "p = ", "No ratio beyond 100", "approved by Bob"):
         assert words in text
 
 

@@ -54,6 +54,6 @@ def list_seeds(processes: int, enrolments: int) -> list[int]:
 def enrol_crowd(path: Path, processes: int, enrolments: int, timeout_s: float = 280) -> list[float]:
     """Enrol speakers in several processes; return the seconds of each enrolment."""
     crowd = run_script(CROWD, path, processes, enrolments, SPACING)
-    told, _ = crowd.communicate(timeout=timeout_s)
+    result, _ = crowd.communicate(timeout=timeout_s)
     assert crowd.returncode == 0
-    return [float(one) for one in told.split()]
+    return [float(one) for one in result.split()]

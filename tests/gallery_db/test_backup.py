@@ -145,7 +145,7 @@ def test_a_backup_of_a_newer_version_is_refused(file: Path, tmp_path: Path) -> N
 
 
 def test_a_server_is_backed_up_by_its_own_tools(postgres: str, tmp_path: Path) -> None:
-    with Gallery.open(postgres) as gallery, pytest.raises(GalleryError) as told:
+    with Gallery.open(postgres) as gallery, pytest.raises(GalleryError) as result:
         gallery.backup(tmp_path / "backup.db")
-    assert "pg_dump" in told.value.hint
+    assert "pg_dump" in result.value.hint
     assert list(tmp_path.iterdir()) == []

@@ -106,9 +106,9 @@ def test_lock_timeout_of_another_program_is_reported(file: Path, monkeypatch: py
 def test_invalid_database_file_is_reported_and_unchanged(file: Path, content: bytes) -> None:
     file.parent.mkdir(parents=True)
     file.write_bytes(content)
-    with pytest.raises(GalleryDamaged, match=r"damaged|not a database") as told:
+    with pytest.raises(GalleryDamaged, match=r"damaged|not a database") as result:
         Gallery.open(file)
-    assert "restore" in told.value.hint
+    assert "restore" in result.value.hint
     assert file.read_bytes() == content
 
 
@@ -126,9 +126,9 @@ def test_damaged_page_is_reported_on_read(file: Path) -> None:
     content = bytearray(file.read_bytes())
     content[8192:-4096] = b"\xff" * (len(content) - 12288)
     file.write_bytes(content)
-    with pytest.raises(GalleryDamaged, match="damaged") as told, Gallery.open(file) as gallery:
+    with pytest.raises(GalleryDamaged, match="damaged") as result, Gallery.open(file) as gallery:
         gallery.speakers()
-    assert "restore" in told.value.hint
+    assert "restore" in result.value.hint
 
 
 def test_flipped_bit_in_rows_is_reported_by_check(file: Path) -> None:
@@ -172,9 +172,9 @@ def test_read_only_file_system_is_reported(file: Path, monkeypatch: pytest.Monke
         raise OSError(30, "Read-only file system")
 
     monkeypatch.setattr("gallery_db.database.os.open", refuse)
-    with pytest.raises(FolderUnwritable, match="Read-only") as told:
+    with pytest.raises(FolderUnwritable, match="Read-only") as result:
         Gallery.open(file)
-    assert "WAYSPEAK_DATA" in told.value.hint
+    assert "WAYSPEAK_DATA" in result.value.hint
 
 
 def test_a_network_file_system_is_refused(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,13 +195,13 @@ def test_a_network_file_system_is_refused(file: Path, tmp_path: Path, monkeypatc
     "url", ["postgresql://", "mysql://host/name", "sqlite://", "://", "postgresql://tests@/none?host=/none"]
 )
 def test_invalid_database_url_is_reported(url: str) -> None:
-    with raises(GalleryCode.GALLERY_UNREACHABLE) as told:
+    with raises(GalleryCode.GALLERY_UNREACHABLE) as result:
         Gallery.open(url)
-    assert isinstance(told.value, EngineError)
-    assert told.value.hint
+    assert isinstance(result.value, EngineError)
+    assert result.value.hint
 
 
 def test_a_password_is_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    with raises(GalleryCode.GALLERY_UNREACHABLE) as told:
+    with raises(GalleryCode.GALLERY_UNREACHABLE) as result:
         Gallery.open("postgresql://me:secret@localhost:1/none")
-    assert "secret" not in f"{told.value.message} {told.value.hint}"
+    assert "secret" not in f"{result.value.message} {result.value.hint}"

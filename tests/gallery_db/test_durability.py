@@ -55,8 +55,8 @@ def test_killed_at_any_statement_an_enrolment_is_whole_or_nothing(file: Path, tm
     with Gallery.open(file) as gallery:
         enrol_people(gallery, [1, 2])
     process = run_script(KILLED, file, tmp_path)
-    told, _ = process.communicate(timeout=250)
-    lines = told.splitlines()
+    result, _ = process.communicate(timeout=250)
+    lines = result.splitlines()
     assert process.returncode == 0
     assert lines[-1].endswith(" 0")
     assert len(lines) > 24

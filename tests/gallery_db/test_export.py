@@ -62,9 +62,9 @@ def rewrite(path: Path, change: Callable[[dict[str, str], Told, dict[str, np.nda
     """Change the file as one who knows how to sign it again could."""
     content = path.read_bytes()
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]
-    told, tensors = json.loads(header["people"]), dict(load(content))
-    change(header, told, tensors)
-    header |= {"people": json.dumps(told), "sha256": UNSIGNED}
+    result, tensors = json.loads(header["people"]), dict(load(content))
+    change(header, result, tensors)
+    header |= {"people": json.dumps(result), "sha256": UNSIGNED}
     unsigned = save(tensors, header)
     path.write_bytes(unsigned.replace(UNSIGNED.encode(), hashlib.sha256(unsigned).hexdigest().encode()))
 
@@ -118,7 +118,7 @@ def test_files_of_another_kind_are_refused(path: Path, content: bytes) -> None:
 
 
 def test_a_newer_format_is_named_even_where_it_is_not_understood(path: Path) -> None:
-    rewrite(path, lambda header, told, tensors: header.update(format="2"))
+    rewrite(path, lambda header, result, tensors: header.update(format="2"))
     with raises(GalleryCode.FILE_REFUSED, match="has the format 2, this version reads 1") as refused:
         read_people(path)
     assert "Update" in refused.value.hint
@@ -152,11 +152,11 @@ def test_other_recipes_are_refused_where_one_is_wanted(path: Path, tmp_path: Pat
     ],
 )
 def test_well_signed_nonsense_is_refused_with_what_is_wrong(path: Path, key: str, value: Any, told_why: str) -> None:
-    def spoil(header: dict[str, str], told: Told, tensors: dict[str, np.ndarray]) -> None:
-        sample = told[1]["samples"][0]
+    def spoil(header: dict[str, str], result: Told, tensors: dict[str, np.ndarray]) -> None:
+        sample = result[1]["samples"][0]
         sample[key] = sample[key] | value if isinstance(value, dict) else value
 
-    rewrite(path, lambda header, told, tensors: None)
+    rewrite(path, lambda header, result, tensors: None)
     assert len(read_people(path)) == 2  # unchanged it is taken, so what follows is refused for what was changed
     rewrite(path, spoil)
     with raises(GalleryCode.FILE_REFUSED, match="has invalid content") as refused:
@@ -165,7 +165,7 @@ def test_well_signed_nonsense_is_refused_with_what_is_wrong(path: Path, key: str
 
 
 def test_a_vector_that_is_not_of_length_1_is_refused(path: Path) -> None:
-    rewrite(path, lambda header, told, tensors: tensors.update({f"vectors {RECIPE}": np.ones((4, 8), np.float32)}))
+    rewrite(path, lambda header, result, tensors: tensors.update({f"vectors {RECIPE}": np.ones((4, 8), np.float32)}))
     with raises(GalleryCode.FILE_REFUSED, match="wanted 1"):
         read_people(path)
 

@@ -39,8 +39,8 @@ def test_stats_count_everything_by_recipe_and_say_how_it_is_searched(sqlite_gall
     sqlite_gallery.enrol("Person 2", make_samples(2, recipe="planted-2"), make_consent())
     stats = sqlite_gallery.stats()
     assert (stats.n_speakers, stats.n_samples, stats.seconds, stats.n_overdue) == (2, 4, 48.0, 0)
-    told = [(one.recipe, one.n_speakers, one.n_vectors, one.backend, one.recall) for one in stats.recipes]
-    assert told == [(RECIPE, 2, 4, "faiss flat", None), ("planted-2", 1, 2, "faiss flat", None)]
+    result = [(one.recipe, one.n_speakers, one.n_vectors, one.backend, one.recall) for one in stats.recipes]
+    assert result == [(RECIPE, 2, 4, "faiss flat", None), ("planted-2", 1, 2, "faiss flat", None)]
     assert (stats.generation, stats.bytes_on_disk > 10_000) == (3, True)
 
 

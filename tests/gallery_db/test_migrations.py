@@ -81,9 +81,9 @@ def test_a_newer_version_is_refused_and_left_as_it_is(blank: Path | str) -> None
     database = open_database(blank)
     with database.write() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
-    with pytest.raises(GalleryNewer, match="9999") as told:
+    with pytest.raises(GalleryNewer, match="9999") as result:
         open_database(blank)
-    assert "Update" in told.value.hint
+    assert "Update" in result.value.hint
     with database.read() as connection:
         assert read_version(connection) == "9999"
     database.close()

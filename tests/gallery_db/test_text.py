@@ -154,9 +154,9 @@ def test_names_cannot_steer_a_terminal() -> None:
 
 
 def test_json_is_plain_and_finite() -> None:
-    told = summary.to_json({"search": RAW, "at": NOW, "bad": float("nan"), "vector": np.array([0.5], np.float32)})
-    again = json.loads(json.dumps(told, allow_nan=False))
-    assert again == told
+    result = summary.to_json({"search": RAW, "at": NOW, "bad": float("nan"), "vector": np.array([0.5], np.float32)})
+    again = json.loads(json.dumps(result, allow_nan=False))
+    assert again == result
     assert (
         again["search"]["candidates"][0] | {"name": "Ada", "similarity": 0.8123, "llr": None}
         == (again["search"]["candidates"][0])

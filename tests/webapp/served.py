@@ -40,8 +40,8 @@ def make_page() -> gr.Blocks:
 
     with gr.Blocks(analytics_enabled=False) as page:
         file, words = gr.File(type="filepath"), gr.Textbox()
-        told, back = gr.Textbox(), gr.File()
-        gr.Button().click(answer, [file, words], [told, back], api_name="answer")
+        result, back = gr.Textbox(), gr.File()
+        gr.Button().click(answer, [file, words], [result, back], api_name="answer")
     return page.queue(max_size=20, api_open=False)
 
 

@@ -72,9 +72,9 @@ def test_a_newer_version_is_refused(tmp_path: Path) -> None:
 
 def test_what_is_no_database_is_refused_and_left(tmp_path: Path) -> None:
     (tmp_path / FILE).write_bytes(b"somebody's letter, long enough")
-    with raises(WebCode.APP_DATABASE_DAMAGED, match="app's database") as told:
+    with raises(WebCode.APP_DATABASE_DAMAGED, match="app's database") as result:
         AppDatabase.open(Settings(tmp_path))
-    assert "gallery" not in told.value.message + told.value.hint
+    assert "gallery" not in result.value.message + result.value.hint
     assert (tmp_path / FILE).read_bytes() == b"somebody's letter, long enough"
 
 

@@ -210,8 +210,8 @@ def test_gradio_client_works_against_the_mounted_page(running: str, tmp_path: Pa
     (tmp_path / "clip.mp4").write_bytes(b"12345")
     client = Client(running, verbose=False)
     fn_index = next(number for number, one in enumerate(client.config["dependencies"]) if one["api_name"] == "answer")
-    told, back = client.predict(handle_file(str(tmp_path / "clip.mp4")), "hello", fn_index=fn_index)
-    assert told == "local: hello, 5 bytes" and Path(back).read_bytes() == b"12345"
+    result, back = client.predict(handle_file(str(tmp_path / "clip.mp4")), "hello", fn_index=fn_index)
+    assert result == "local: hello, 5 bytes" and Path(back).read_bytes() == b"12345"
 
 
 def test_a_taken_port_is_an_error_of_the_system(tmp_path: Path) -> None:

@@ -79,11 +79,11 @@ def test_score_outside_trial_range_has_no_ratio(record: Calibration, reason: Rea
 
 def test_the_p_value_is_of_clips_with_as_much_speech(record: Calibration) -> None:
     strata = (Stratum(4.0, 6.0, (0.0, 1.0, 2.0)), Stratum(6.0, None, ()))
-    told = seal(replace(record, id="", conformal=Conformal(strata)))
-    found = apply_calibration(told, 1.5, 5.0, 150.0, ())
+    result = seal(replace(record, id="", conformal=Conformal(strata)))
+    found = apply_calibration(result, 1.5, 5.0, 150.0, ())
     assert (found["p_value"], found["smallest_p"]) == (0.75, 0.25)
     for seconds in (3.0, 8.0):  # below all strata; in one without a clip
-        assert "p_value" not in apply_calibration(told, 1.5, seconds, 150.0, ())
+        assert "p_value" not in apply_calibration(result, 1.5, seconds, 150.0, ())
 
 
 def test_record_of_other_task_is_refused(record: Calibration) -> None:

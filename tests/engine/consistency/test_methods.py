@@ -37,11 +37,11 @@ def test_paper_mode_takes_the_largest_that_is_there(tmp_path: Path, sizes: tuple
 
 
 def test_paper_mode_without_weights_says_which_where_under_what_and_how(tmp_path: Path) -> None:
-    with pytest.raises(WeightsMissing) as told:
+    with pytest.raises(WeightsMissing) as result:
         choose_method(None, Mode.PAPER, None, tmp_path)
-    assert "avhubert_large.safetensors" in told.value.message
+    assert "avhubert_large.safetensors" in result.value.message
     for word in ("facebookresearch", "licence", "non-commercial", "wayspeak weights import"):
-        assert word in told.value.hint
+        assert word in result.value.hint
 
 
 def test_paper_mode_asks_for_the_licence_of_what_is_there(tmp_path: Path) -> None:

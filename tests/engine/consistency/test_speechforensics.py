@@ -97,7 +97,7 @@ def make_track(start: int, length: int, face_px: float, value: float, unseen: tu
     return FaceFeatures(start, lips, seen, gap, face_px, thumbnail, motion)
 
 
-def make_observation(n_frames: int, *tracks: FaceFeatures) -> ClipFeatures:
+def make_features(n_frames: int, *tracks: FaceFeatures) -> ClipFeatures:
     there = np.ones(n_frames, bool)
     heard = AudioFeatures(np.zeros((n_frames, 160), np.float32), there, there, -20.0)
     return ClipFeatures("a.mp4", "ab" * 32, n_frames, (640, 480), 25.0, (), heard, tracks, (), {})
@@ -119,7 +119,7 @@ def test_frames_without_a_face_lie_on_a_line_and_the_ends_stand_still() -> None:
 
 
 def test_first_face_spans_the_clip_for_50_seconds_at_most() -> None:
-    long = make_observation(1300, make_track(100, 900, 150.0, 1.0), make_track(1100, 200, 90.0, 3.0))
+    long = make_features(1300, make_track(100, 900, 150.0, 1.0), make_track(1100, 200, 90.0, 3.0))
     first = select_first_face(long)
     assert first is not None
     assert (first.start, first.end, first.face_px) == (0, MAX_FRAMES, 150.0)
@@ -131,11 +131,11 @@ def test_first_face_spans_the_clip_for_50_seconds_at_most() -> None:
 
 def test_first_face_brings_the_mouths_that_were_cut_for_it() -> None:
     mouths = np.zeros((30, 96, 96), np.uint8)
-    seen = replace(make_observation(30, make_track(0, 30, 100.0, 1.0)), first_mouths=mouths)
+    seen = replace(make_features(30, make_track(0, 30, 100.0, 1.0)), first_mouths=mouths)
     first = select_first_face(seen)
     assert first is not None and first.mouths is mouths
 
 
 def test_no_face_is_no_first_face() -> None:
-    assert select_first_face(make_observation(30)) is None
-    assert select_first_face(make_observation(30, make_track(0, 10, 50.0, 1.0, unseen=tuple(range(10))))) is None
+    assert select_first_face(make_features(30)) is None
+    assert select_first_face(make_features(30, make_track(0, 10, 50.0, 1.0, unseen=tuple(range(10))))) is None

@@ -19,30 +19,30 @@ THUMBNAIL = np.zeros((96, 96, 3), np.uint8)
 
 
 def draw_film(folder: Path, name: str, mouth: int, voice: int | None = None, late: int = 0, seconds: float = 6) -> str:
-    """A file that tells its extractor what to see; gives its name."""
+    """Write a file that encodes the features to extract; return its name."""
     film = {"mouth": mouth, "voice": mouth if voice is None else voice, "late": late, "seconds": seconds}
     (folder / name).write_text(json.dumps(film | {"name": name}))
     return name
 
 
 class DrawnExtractor:
-    """Sees what the file says, and counts how often it had to look."""
+    """Extract the features described in the file, and record each extraction."""
 
     recipe = RECIPE
     face_options = FaceOptions()
 
     def __init__(self) -> None:
-        self.looked: list[str] = []
+        self.extracted: list[str] = []
 
     def extract(self, path: Path, on_step: OnStep = lambda name, completed, total: None) -> ClipFeatures:
-        self.looked.append(path.name)
+        self.extracted.append(path.name)
         try:
             film = json.loads(path.read_text())
         except OSError as cause:
             raise Code.UNREADABLE_VIDEO(f"There is no file {path.name!r}.") from cause
         except ValueError as cause:
             raise Code.UNREADABLE_VIDEO("The file is no video.") from cause
-        return see(film, hashlib.sha256(path.read_bytes()).hexdigest())
+        return make_features(film, hashlib.sha256(path.read_bytes()).hexdigest())
 
 
 def move(n_frames: int) -> np.ndarray:
@@ -50,7 +50,7 @@ def move(n_frames: int) -> np.ndarray:
     return np.zeros((n_frames, N_MOTION), np.float32)
 
 
-def see(film: dict, sha256: str) -> ClipFeatures:
+def make_features(film: dict, sha256: str) -> ClipFeatures:
     n_frames, present = round(25 * film["seconds"]), film["voice"] >= 0
     mouth = make_mouth(n_frames + 40, max(film["mouth"], 0))[20:-20]
     sound = make_mouth(n_frames + 40, max(film["voice"], 0))[20 - film["late"] :][:n_frames]

@@ -1,4 +1,4 @@
-"""One network and its clips: windows, beginnings, no offset; and several networks whose trials are told together."""
+"""Benchmark of one network (windows, prefixes, zero offset) and of several networks with pooled trials."""
 
 from pathlib import Path
 
@@ -31,13 +31,13 @@ from engine.models.compact import N_BANDS, N_SPEECH
 from engine.pipeline import Engine
 from engine.speech.filterbanks import filterbank_rows, log_mel
 from engine.types import SAMPLES_PER_FRAME, Encoded, Mode
-from tests.fakes import JAW_COLUMN, FakeEncoder, FakeNets, FakeVoice, make_expert, make_mouth, make_voice
+from tests.fakes import JAW_COLUMN, FakeEncoder, FakeNets, FakeVoice, make_mouth, make_scorer, make_voice
 
 OPTIONS = EvaluationOptions(seconds=(2.0,), in_depth=True, first_s=(3.0, 30.0))
 
 
 def make_engine() -> Engine:
-    return Engine(FeatureExtractor(FakeNets(), FakeVoice(), "seen"), make_expert(), "fake")  # type: ignore[arg-type]
+    return Engine(FeatureExtractor(FakeNets(), FakeVoice(), "seen"), make_scorer(), "fake")  # type: ignore[arg-type]
 
 
 def make_row(number: int, n_frames: int = 100, late: int = 0, label: str = "real") -> MeasuredRow:
@@ -49,7 +49,7 @@ def make_row(number: int, n_frames: int = 100, late: int = 0, label: str = "real
     encoded = FakeEncoder().encode(lips, speech)
     clip = TrialClip(f"{number}.mp4", person, "lab", person, lips, speech, there, encoded, there)
     row = Row(number, Path(clip.name), label, person, "lab", written=clip.name)
-    score, offset = make_expert().compare(encoded, there) or (0.0, 0)
+    score, offset = make_scorer().compare(encoded, there) or (0.0, 0)
     return MeasuredRow(row, score, offset / 25, False, clip)
 
 
@@ -59,12 +59,12 @@ def rows() -> list[MeasuredRow]:
 
 
 def test_no_offset_finds_what_is_in_time_alone(rows: list[MeasuredRow]) -> None:
-    compare, clip = compare_at_zero_offset(make_expert()), rows[0].clip
+    compare, clip = compare_at_zero_offset(make_scorer()), rows[0].clip
     assert compare is not None
-    held, best = compare(clip.encoded, clip.mask), make_expert().compare(clip.encoded, clip.mask)
+    held, best = compare(clip.encoded, clip.mask), make_scorer().compare(clip.encoded, clip.mask)
     assert held is not None and best is not None
     assert held[1] == 0 and best[1] == 5 and held[0] < best[0] - 0.2
-    assert compare_at_zero_offset(make_expert(Mode.PAPER)) is None
+    assert compare_at_zero_offset(make_scorer(Mode.PAPER)) is None
 
 
 def test_prefixes_come_from_clips_long_enough(rows: list[MeasuredRow]) -> None:

@@ -15,7 +15,7 @@ def encode(lips: np.ndarray, speech: np.ndarray) -> Encoded:
 
 
 def compare(encoded: Encoded, mask: np.ndarray) -> tuple[float, int]:
-    """Score 1 where face and voice are the same rows; the offset tells how long they are."""
+    """Score 1 where face and voice are the same rows; the offset is their length."""
     return float((encoded.lips[mask] == encoded.speech[mask]).mean()), len(mask)
 
 

@@ -1,4 +1,4 @@
-"""What is done to pictures and sound: each does what its name says, more so at each level, and moves no time."""
+"""Perturbations of video and audio: each has its named effect, grows with the level and keeps timing."""
 
 from collections.abc import Iterator
 

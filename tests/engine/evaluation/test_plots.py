@@ -1,4 +1,4 @@
-"""The figures show the numbers that they are of, and are written where they should be, or say what is missing."""
+"""Figures show the evaluated numbers and are written to the requested place, or name the missing package."""
 
 import struct
 from pathlib import Path
@@ -96,9 +96,9 @@ def test_missing_browser_is_reported_and_html_is_kept(
         raise cause
 
     monkeypatch.setattr(plots, "write_images", write_images)
-    with pytest.raises(EngineError) as told:
+    with pytest.raises(EngineError) as result:
         plots.write_plots({"one": go.Figure()}, tmp_path)
-    assert "wayspeak[figures]" in told.value.hint and "more" not in told.value.message
+    assert "wayspeak[figures]" in result.value.hint and "more" not in result.value.message
     assert (tmp_path / "one.html").is_file()
 
 

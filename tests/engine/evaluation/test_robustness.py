@@ -1,4 +1,4 @@
-"""`wayspeak robustness` on drawn faces: what noise in the sound costs, what is kept, and who is wrongly doubted."""
+"""`wayspeak robustness` on drawn faces: cost of audio noise, cached features and false rejections."""
 
 import json
 from collections.abc import Callable
@@ -22,14 +22,14 @@ from engine.settings import MediaLimits
 from engine.types import Clip
 from engine.weights.registry import hash_file
 from tests.engine.calibration.drawn import make_record
-from tests.fakes import FakeNets, FakeVoice, make_clip, make_expert, make_mouth, make_voice
+from tests.fakes import FakeNets, FakeVoice, make_clip, make_mouth, make_scorer, make_voice
 from webapp.cli.main import app
 from webapp.cli.robustness import read_steps
 
 
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Files whose content is the number of a drawn clip; tells which were opened."""
+    """Write files containing the number of a drawn clip; record the opened ones."""
     seen: list[str] = []
 
     def open_clip(path: Path, limits: MediaLimits = DEFAULT_LIMITS) -> Clip:
@@ -47,7 +47,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 @pytest.fixture
 def run(tmp_path: Path, opened: list[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     extractor = FeatureExtractor(FakeNets(), FakeVoice(), "drawn-01+options-23")  # type: ignore[arg-type]
-    engine = Engine(extractor, make_expert(), "drawn")
+    engine = Engine(extractor, make_scorer(), "drawn")
     monkeypatch.setenv("WAYSPEAK_DATA", str(tmp_path / "data"))
     monkeypatch.setattr(Engine, "load", lambda settings, method: engine)
     for number in range(4):
@@ -95,11 +95,11 @@ def test_false_rejections_are_counted_without_gates(
     run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, middle: float, share: float
 ) -> None:
     extractor = FeatureExtractor(FakeNets(), FakeVoice(), "drawn-01+options-23")  # type: ignore[arg-type]
-    engine = Engine(extractor, make_expert(), "drawn", calibration=draw_calibration(middle))
+    engine = Engine(extractor, make_scorer(), "drawn", calibration=draw_calibration(middle))
     monkeypatch.setattr(Engine, "load", lambda settings, method: engine)
     for one in figures(run("--what", "MP3", "--levels", "1", "--json", "-"))["outcomes"]:
         assert (one["doubted"]["share"], one["doubted"]["n"]) == (share, 4)
-        assert one["n_silent_on"] == 5 and one["false_alarms"] is None  # of 3 s the gates let nothing be said
+        assert one["n_silent_on"] == 5 and one["false_alarms"] is None  # the gates refuse clips of 3 s
 
 
 def draw_calibration(middle: float) -> Calibration:

@@ -1,4 +1,4 @@
-"""A first look at scores: by method, length, window and language, and the lines for wished rates."""
+"""Score overview by method, length, window and language, with thresholds for target error rates."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from engine.metrics import auc
 from engine.pipeline import Engine
 from tests.engine.calibration.drawn import draw_trials
 from tests.engine.evaluation.films import RECIPE, DrawnExtractor, draw_film
-from tests.fakes import make_expert
+from tests.fakes import make_scorer
 
 
 def test_overview_groups_clips_by_method_length_window_and_language(tmp_path: Path) -> None:
@@ -28,7 +28,7 @@ def test_overview_groups_clips_by_method_length_window_and_language(tmp_path: Pa
     for number in range(3):
         lines.append(f"{draw_film(tmp_path, f'f{number}.mp4', number, 50 + number)},fake,p{number},lab,dub,en")
     (tmp_path / "clips.csv").write_text("\n".join(lines) + "\n")
-    engine = Engine(DrawnExtractor(), make_expert(), "drawn")  # type: ignore[arg-type]
+    engine = Engine(DrawnExtractor(), make_scorer(), "drawn")  # type: ignore[arg-type]
     cache = FeatureCache(tmp_path / "cache", RECIPE)
     found = measure_rows(read_manifest(tmp_path / "clips.csv"), engine, cache)
     seen = summarise_clips(found, engine, EvaluationOptions(seconds=(2.0, 3.0)))

@@ -1,4 +1,4 @@
-"""Trials on a world where the truth is known: a face whose lips are its own voice, some frames earlier."""
+"""Trials on synthetic clips with known truth: the lips equal the voice some frames earlier."""
 
 from functools import partial
 
@@ -21,9 +21,9 @@ from engine.types import Encoded
 
 
 def encode(lips: np.ndarray, speech: np.ndarray) -> Encoded:
-    """Rows whose mean square is 1, the same on average in all directions: a frame is like another by its product.
+    """Rows with mean square 1 and isotropic distribution: the similarity of two frames is their product.
 
-    A clip as a whole is then like none, or its shapes alone would tell own from other voices, in any order of frames.
+    Whole clips are then mutually dissimilar; otherwise shapes alone would separate voices in any frame order.
     """
 
     def embed(rows: np.ndarray) -> np.ndarray:
@@ -36,7 +36,7 @@ def encode(lips: np.ndarray, speech: np.ndarray) -> Encoded:
 
 
 def make_clip(seed: int, n_frames: int = 100, late: int = 0, noise: float = 0.5, speaker: str = "") -> TrialClip:
-    """A clip whose sound comes `late` frames after the lips that make it."""
+    """Build a clip with audio `late` frames after the lips."""
     rng = np.random.default_rng(seed)
     speech = rng.normal(size=(n_frames + 40, 6)).astype(np.float32)
     speech[1:] += speech[:-1]  # neighbours are alike, as in speech

@@ -255,13 +255,13 @@ def test_blendshapes_read_the_portrait_smiling(nets: FaceNets, portrait: np.ndar
 def test_concurrent_threads_get_the_same_landmarks(nets: FaceNets, portrait: np.ndarray) -> None:
     views = [np.ascontiguousarray(np.roll(portrait, 7 * i, axis=1)) for i in range(6)]
 
-    def look(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def find_landmarks(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         mesh = nets.place_landmarks(image, nets.find_faces(image)[0].region())
         return mesh.landmarks, nets.read_blendshapes(mesh.landmarks)
 
-    alone = [look(view) for view in views]
+    alone = [find_landmarks(view) for view in views]
     with ThreadPoolExecutor(3) as pool:
-        together = list(pool.map(look, views))
+        together = list(pool.map(find_landmarks, views))
     for one, other in zip(together, alone, strict=True):
         np.testing.assert_array_equal(one[0], other[0])
         np.testing.assert_array_equal(one[1], other[1])

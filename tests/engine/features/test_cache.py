@@ -19,7 +19,7 @@ from tests.raising import raises
 RECIPE = "faces-0123+voice-4567+options-89ab"
 
 
-def make_observation(content: bytes = b"film", name: str = "film.mp4") -> ClipFeatures:
+def make_features(content: bytes = b"film", name: str = "film.mp4") -> ClipFeatures:
     rng = np.random.default_rng(len(content))
     present = rng.random(30) > 0.2
     tracks = tuple(
@@ -68,20 +68,20 @@ def assert_same(one: object, other: object) -> None:
 
 
 class CountingExtractor:
-    """Sees a film in any file, and counts how often it had to look."""
+    """Extract features from any file, and record each extraction."""
 
     recipe = RECIPE
 
     def __init__(self) -> None:
-        self.looked: list[str] = []
+        self.extracted: list[str] = []
 
     def extract(self, path: Path, on_step: OnStep = lambda name, completed, total: None) -> ClipFeatures:
-        self.looked.append(path.name)
-        return make_observation(path.read_bytes(), path.name)
+        self.extracted.append(path.name)
+        return make_features(path.read_bytes(), path.name)
 
 
 def test_cache_round_trip_restores_features(tmp_path: Path) -> None:
-    seen, cache = make_observation(), FeatureCache(tmp_path, RECIPE)
+    seen, cache = make_features(), FeatureCache(tmp_path, RECIPE)
     assert cache.load(seen.sha256) is None
     cache.save(seen)
     found = cache.load(seen.sha256)
@@ -90,7 +90,7 @@ def test_cache_round_trip_restores_features(tmp_path: Path) -> None:
 
 
 def test_cache_round_trip_keeps_silence_and_no_face(tmp_path: Path) -> None:
-    seen, cache = make_observation(), FeatureCache(tmp_path, RECIPE)
+    seen, cache = make_features(), FeatureCache(tmp_path, RECIPE)
     empty = replace(seen, tracks=(), cuts=(), reasons=(), audio=replace(seen.audio, level_dbfs=float("-inf")))
     cache.save(empty)
     found = cache.load(seen.sha256)
@@ -99,7 +99,7 @@ def test_cache_round_trip_keeps_silence_and_no_face(tmp_path: Path) -> None:
 
 
 def test_numbers_of_numpy_keep_their_kind(tmp_path: Path) -> None:
-    seen, cache = make_observation(), FeatureCache(tmp_path, RECIPE)
+    seen, cache = make_features(), FeatureCache(tmp_path, RECIPE)
     cache.save(replace(seen, cuts=(np.int64(15),), source_fps=np.float64(29.97)))  # type: ignore[arg-type]
     found = cache.load(seen.sha256)
     assert found is not None
@@ -108,7 +108,7 @@ def test_numbers_of_numpy_keep_their_kind(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "emptied", "another file's"])
 def test_a_damaged_file_counts_as_absent_and_is_written_anew(tmp_path: Path, damage: str) -> None:
-    seen, cache = make_observation(), FeatureCache(tmp_path, RECIPE)
+    seen, cache = make_features(), FeatureCache(tmp_path, RECIPE)
     path = cache.save(seen)
     good = path.read_bytes()
     middle = len(good) // 2
@@ -116,7 +116,7 @@ def test_a_damaged_file_counts_as_absent_and_is_written_anew(tmp_path: Path, dam
         "cut": good[:middle],
         "flipped": good[:middle] + bytes([good[middle] ^ 255]) + good[middle + 1 :],
         "emptied": b"",
-        "another file's": cache.save(make_observation(b"another film")).read_bytes(),
+        "another file's": cache.save(make_features(b"another film")).read_bytes(),
     }[damage]
     path.write_bytes(bad)
     assert cache.load(seen.sha256) is None
@@ -126,7 +126,7 @@ def test_a_damaged_file_counts_as_absent_and_is_written_anew(tmp_path: Path, dam
 
 
 def test_a_save_that_fails_leaves_the_old_file_and_no_rubbish(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen, cache = make_observation(), FeatureCache(tmp_path, RECIPE)
+    seen, cache = make_features(), FeatureCache(tmp_path, RECIPE)
     good = cache.save(seen).read_bytes()
 
     def fail(handle: int) -> None:
@@ -139,7 +139,7 @@ def test_a_save_that_fails_leaves_the_old_file_and_no_rubbish(tmp_path: Path, mo
 
 
 def test_recipes_never_mix(tmp_path: Path) -> None:
-    seen = make_observation()
+    seen = make_features()
     FeatureCache(tmp_path, RECIPE).save(seen)
     assert FeatureCache(tmp_path, "another").load(seen.sha256) is None
     film = tmp_path / "film.mp4"
@@ -166,7 +166,7 @@ def test_second_extraction_decodes_nothing_under_any_name(tmp_path: Path) -> Non
     extractor = CountingExtractor()
     seen = extract_cached(first, extractor, FeatureCache(tmp_path / "cache", RECIPE))
     again = extract_cached(second, extractor, FeatureCache(tmp_path / "cache", RECIPE))
-    assert extractor.looked == ["first.mp4"]
+    assert extractor.extracted == ["first.mp4"]
     assert (seen.name, again.name) == ("first.mp4", "second.mov")
     assert_same(replace(seen, name=again.name), again)
 
@@ -176,7 +176,7 @@ def test_changed_file_is_extracted_again(tmp_path: Path) -> None:
     for content in (b"film", b"another film"):
         film.write_bytes(content)
         extract_cached(film, extractor, FeatureCache(tmp_path / "cache", RECIPE))
-    assert len(extractor.looked) == 2
+    assert len(extractor.extracted) == 2
 
 
 def test_missing_file_is_left_to_the_extractor(tmp_path: Path) -> None:
@@ -202,7 +202,7 @@ def with_mouths(seen: ClipFeatures) -> ClipFeatures:
 
 @pytest.mark.parametrize("faces", ["two faces", "no face"])
 def test_cache_round_trip_restores_mouth_crops(tmp_path: Path, faces: str) -> None:
-    plain = make_observation() if faces == "two faces" else replace(make_observation(), tracks=())
+    plain = make_features() if faces == "two faces" else replace(make_features(), tracks=())
     seen, cache = with_mouths(plain), FeatureCache(tmp_path, RECIPE, with_mouths=True)
     cache.save(seen)
     found = cache.load(seen.sha256)
@@ -211,7 +211,7 @@ def test_cache_round_trip_restores_mouth_crops(tmp_path: Path, faces: str) -> No
 
 
 def test_cache_without_mouth_crops_misses_when_they_are_required(tmp_path: Path) -> None:
-    seen, plain = make_observation(), FeatureCache(tmp_path, RECIPE)
+    seen, plain = make_features(), FeatureCache(tmp_path, RECIPE)
     wanting = FeatureCache(tmp_path, RECIPE, with_mouths=True)
     plain.save(seen)
     assert plain.load(seen.sha256) is not None and wanting.load(seen.sha256) is None
@@ -222,11 +222,11 @@ def test_cache_without_mouth_crops_misses_when_they_are_required(tmp_path: Path)
 
 
 def test_cache_with_mouth_crops_hits_when_they_are_not_required(tmp_path: Path) -> None:
-    seen = with_mouths(make_observation())
+    seen = with_mouths(make_features())
     FeatureCache(tmp_path, RECIPE, with_mouths=True).save(seen)
     found = FeatureCache(tmp_path, RECIPE).load(seen.sha256)
     assert found is not None and not found.has_mouths
-    assert_same(make_observation(), found)
+    assert_same(make_features(), found)
 
 
 def test_mouth_crops_are_extracted_again_once(tmp_path: Path) -> None:
@@ -239,7 +239,7 @@ def test_mouth_crops_are_extracted_again_once(tmp_path: Path) -> None:
     extract_cached(film, CountingExtractor(), FeatureCache(tmp_path, RECIPE))
     extractor, cache = Cutting(), FeatureCache(tmp_path, RECIPE, with_mouths=True)
     first, second = (extract_cached(film, extractor, cache) for _ in range(2))
-    assert extractor.looked == ["film.mp4"]
+    assert extractor.extracted == ["film.mp4"]
     assert_same(first, second)
 
 
@@ -262,7 +262,7 @@ def with_faces(seen: ClipFeatures) -> ClipFeatures:
 @pytest.mark.parametrize("faces", ["two faces", "no face"])
 @pytest.mark.parametrize("mouths", [False, True])
 def test_cache_round_trip_restores_face_crops(tmp_path: Path, faces: str, mouths: bool) -> None:
-    plain = make_observation() if faces == "two faces" else replace(make_observation(), tracks=())
+    plain = make_features() if faces == "two faces" else replace(make_features(), tracks=())
     seen = with_faces(with_mouths(plain) if mouths else plain)
     cache = FeatureCache(tmp_path, RECIPE, with_mouths=mouths, with_faces=True)
     cache.save(seen)
@@ -272,7 +272,7 @@ def test_cache_round_trip_restores_face_crops(tmp_path: Path, faces: str, mouths
 
 
 def test_mouths_and_faces_are_wanted_apart(tmp_path: Path) -> None:
-    seen = make_observation()
+    seen = make_features()
     for_mouths = FeatureCache(tmp_path, RECIPE, with_mouths=True)
     for_faces = FeatureCache(tmp_path, RECIPE, with_faces=True)
     for_mouths.save(with_mouths(seen))
@@ -291,7 +291,7 @@ def test_damaged_crops_count_as_absent_and_their_rows_do_not(
     tmp_path: Path, damage: str, part: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     add = {"mouths": with_mouths, "faces": with_faces}[part]
-    seen = add(make_observation())
+    seen = add(make_features())
     cache = FeatureCache(tmp_path, RECIPE, with_mouths=part == "mouths", with_faces=part == "faces")
     path = cache.save(seen)
     crops = path.with_suffix(f".{part}.npz")
@@ -300,7 +300,7 @@ def test_damaged_crops_count_as_absent_and_their_rows_do_not(
     elif damage == "gone":
         crops.unlink()
     elif damage == "another clip's":
-        other = cache.save(add(make_observation(b"another film"))).with_suffix(f".{part}.npz")
+        other = cache.save(add(make_features(b"another film"))).with_suffix(f".{part}.npz")
         crops.write_bytes(other.read_bytes())
     elif damage == "other tracks":
         cache.save(replace(seen, tracks=seen.tracks[::-1]))
@@ -313,7 +313,7 @@ def test_damaged_crops_count_as_absent_and_their_rows_do_not(
 
 @pytest.mark.parametrize("change", ["layout", "columns"])
 def test_rows_of_an_older_layout_count_as_absent(tmp_path: Path, change: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen, cache = make_observation(), FeatureCache(tmp_path, RECIPE)
+    seen, cache = make_features(), FeatureCache(tmp_path, RECIPE)
     if change == "layout":
         monkeypatch.setattr(caching, "LAYOUT", 1)
         cache.save(seen)

@@ -58,8 +58,8 @@ def say(body: bytes, kind: str = "text/html", status: int = 200, **headers: str)
 
     def answer(handler: BaseHTTPRequestHandler) -> None:
         handler.send_response(status)
-        told = {"Content_Type": kind, "Content_Length": str(len(body))} | headers
-        for name, value in told.items():
+        result = {"Content_Type": kind, "Content_Length": str(len(body))} | headers
+        for name, value in result.items():
             handler.send_header(name.replace("_", "-"), value)
         handler.end_headers()
         if handler.command != "HEAD":

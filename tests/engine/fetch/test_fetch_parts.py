@@ -66,8 +66,8 @@ def check_merged(media: FetchedMedia, parts: tuple[Path, Path, Path]) -> None:
     whole, picture, sound = parts
     data = media.path.read_bytes()
     assert (hashlib.sha256(data).hexdigest(), len(data)) == (media.sha256, media.n_bytes)
-    told = tuple(hashlib.sha256(path.read_bytes()).hexdigest() for path in (picture, sound))
-    assert media.parts_sha256 == told
+    result = tuple(hashlib.sha256(path.read_bytes()).hexdigest() for path in (picture, sound))
+    assert media.parts_sha256 == result
     clip, original = open_clip(media.path), open_clip(whole)
     assert (clip.n_frames, clip.has_audio) == (original.n_frames, True)
     assert find_moments(clip) == pytest.approx(find_moments(original), abs=0.003)

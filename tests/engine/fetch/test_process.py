@@ -38,14 +38,14 @@ def run(monkeypatch, tmp_path, web):
 
 
 def test_what_the_child_says_is_made_what_it_should_be(run):
-    told = run("""
+    result = run("""
 for line in ('no json', '[1]', '{"kind": "begun", "layers": ["a", 2], "version": "1\\\\u001b[31m"}',
              '{"kind": "found", "title": "t\\\\u0000\\\\u202e' + 'x' * 900 + '", "duration_s": "long", "url": 5}',
              '{"kind": "progress", "done": "x", "total": []}', '{"kind": "?"}', '{"kind": "finished"}'):
     print(line, flush=True)
 """)
-    assert told.layers == ("a", "2") and told.version == "1[31m" and len(told.title) == 300
-    assert (told.duration_s, told.url, told.progress) == (None, "5", (0, 0)) and told.title.isprintable()
+    assert result.layers == ("a", "2") and result.version == "1[31m" and len(result.title) == 300
+    assert (result.duration_s, result.url, result.progress) == (None, "5", (0, 0)) and result.title.isprintable()
 
 
 @pytest.mark.parametrize(
@@ -73,17 +73,17 @@ def test_child_has_an_empty_environment_and_only_its_own_files(run, tmp_path, mo
     monkeypatch.setenv("SECRET", "x")
     with open(os.devnull) as kept:  # noqa: PTH123 - a file of ours that a child must not have
         os.set_inheritable(kept.fileno(), True)
-        told = run("""
+        result = run("""
 found = sorted(os.environ) + sorted(os.listdir('/proc/self/fd') if os.path.exists('/proc/self/fd') else [])
 found += [os.getcwd(), str(os.getsid(0) == os.getpid())]
 print(json.dumps({"kind": "found", "title": " ".join(found), "url": str(work["control"])}))
 print('{"kind": "finished"}', flush=True)
 """)
-    words = told.title.split()
+    words = result.title.split()
     assert "SECRET" not in words and "PYTHONPATH" not in words and "HOME" in words
     assert words[-2:] == [str(tmp_path), "True"]
     descriptors = {int(word) for word in words if word.isdigit()}
-    assert len(descriptors - {0, 1, 2, int(told.url)}) <= 1  # that of the listing itself
+    assert len(descriptors - {0, 1, 2, int(result.url)}) <= 1  # that of the listing itself
 
 
 def test_rate_is_reported_over_one_window():

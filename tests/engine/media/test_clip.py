@@ -122,8 +122,8 @@ def test_on_its_own_clock_every_picture_of_the_file_is_shown_once(write: Write, 
     assert own.rate == film.rate and own.n_frames == len(film.picture_times_s)
     frames = list(own.read_frames())
     assert [frame.index for frame in frames] == list(range(own.n_frames)) and all(frame.is_new for frame in frames)
-    told = [read_time(frame.image, film) for frame in frames]
-    assert np.abs(np.array(told) - film.picture_times_s).max() < 0.01
+    result = [read_time(frame.image, film) for frame in frames]
+    assert np.abs(np.array(result) - film.picture_times_s).max() < 0.01
 
 
 def test_where_the_rate_varies_the_own_clock_is_the_engines(write: Write) -> None:

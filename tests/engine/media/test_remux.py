@@ -167,7 +167,7 @@ def test_nonsense_instead_of_pieces_is_an_error(
         merge(picture, sound, io.BytesIO(), LIMITS)
 
 
-def test_piece_with_distant_offset_allocates_no_disk(tmp_path: Path, speak: Callable[..., None]) -> None:
+def test_piece_with_distant_offset_writes_nothing(tmp_path: Path, speak: Callable[..., None]) -> None:
     _, picture, sound = write_parts(tmp_path, "mp4")
     speak("piece", {"at": 2**40}, b"x")
     merged = io.BytesIO()

@@ -1,4 +1,4 @@
-"""An analysis read back from its JSON is the same report again; what is none is refused."""
+"""An analysis read back from its JSON is the same report again; any other content is refused."""
 
 import json
 import math
@@ -214,6 +214,6 @@ def damage(report: dict[str, Any], *path: str | int, value: Any) -> dict[str, An
     ],
 )
 def test_what_is_no_report_is_refused(path: tuple[str | int, ...], value: Any, place: str) -> None:
-    with raises(Code.REPORT_DAMAGED) as told:
+    with raises(Code.REPORT_DAMAGED) as result:
         from_json(damage(to_json(make_analysis()), *path, value=value))
-    assert told.value.code == "REPORT_DAMAGED" and told.value.hint and place in told.value.message
+    assert result.value.code == "REPORT_DAMAGED" and result.value.hint and place in result.value.message

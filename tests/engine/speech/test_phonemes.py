@@ -100,9 +100,9 @@ def test_other_languages_are_refused() -> None:
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pocketsphinx", None)
-    with raises(Code.RECOGNISER_MISSING) as told:
+    with raises(Code.RECOGNISER_MISSING) as result:
         SoundRecogniser.load()
-    assert "pip install pocketsphinx" in told.value.hint
+    assert "pip install pocketsphinx" in result.value.hint
 
 
 def test_utterances_cover_all_speech_once_and_are_short() -> None:

@@ -29,7 +29,7 @@ def draw_track(start: int = 0, n_frames: int = 100, seed: int = 0) -> FaceFeatur
     return FaceFeatures(start, rows, np.ones(n_frames, bool), rows[:, 0], 120.0, picture, motion)
 
 
-def observe(*tracks: FaceFeatures, voiced: slice = slice(None)) -> ClipFeatures:
+def make_features(*tracks: FaceFeatures, voiced: slice = slice(None)) -> ClipFeatures:
     heard = np.zeros(1000, bool)
     heard[voiced] = True
     sound = AudioFeatures(np.zeros((1000, 160), np.float32), heard, np.ones(1000, bool), -20.0)
@@ -85,7 +85,7 @@ def make_embedder(seen: ClipFeatures, load_judge: Callable[[], FakeJudge] = neve
 
 
 def test_every_face_has_its_time_and_number() -> None:
-    embedder = make_embedder(observe(draw_track(0, 10, 1), draw_track(50, 100, 2), draw_track(500, 30, 3)))
+    embedder = make_embedder(make_features(draw_track(0, 10, 1), draw_track(50, 100, 2), draw_track(500, 30, 3)))
     found = embedder.embed_clip(CLIP)
     assert [(one.face, one.start_s, one.end_s) for one in found] == [(1, 2.0, 6.0), (2, 20.0, 21.2)]
     assert [int(one.embedding.vector.argmax()) for one in found] == [2, 3]
@@ -95,14 +95,14 @@ def test_every_face_has_its_time_and_number() -> None:
 
 @pytest.mark.parametrize("tracks", [(), (draw_track(0, 24),)])
 def test_a_clip_without_a_face_for_a_second_is_refused(tracks: tuple[FaceFeatures, ...]) -> None:
-    embedder = make_embedder(observe(*tracks))
+    embedder = make_embedder(make_features(*tracks))
     for embed in (embedder.embed_clip, embedder.find_speaker):
         with raises(Code.NOBODY_SEEN, match=r"talk\.mp4"):
             embed(CLIP)
 
 
 def test_one_face_is_the_speaker_and_a_bystander_does_not_count() -> None:
-    embedder = make_embedder(observe(draw_track(0, 300, 1), draw_track(10, 29, 2)))
+    embedder = make_embedder(make_features(draw_track(0, 300, 1), draw_track(10, 29, 2)))
     assert embedder.find_speaker(CLIP).face == 0
 
 
@@ -122,7 +122,7 @@ def test_one_face_is_the_speaker_and_a_bystander_does_not_count() -> None:
 def test_of_several_faces_the_one_whose_mouth_clearly_fits_the_voice_is_taken(
     scores: list[float | None], reasons: list[Reason], speaker: int | None
 ) -> None:
-    seen = observe(draw_track(0, 100, 1), draw_track(0, 90, 2))
+    seen = make_features(draw_track(0, 100, 1), draw_track(0, 90, 2))
     embedder = make_embedder(seen, lambda: FakeJudge(scores, reasons))
     if speaker is None:
         with raises(Code.MANY_FACES, match="2 faces are seen"):
@@ -138,14 +138,14 @@ def test_scorer_is_loaded_once_when_needed() -> None:
         loaded.append(1)
         return FakeJudge([0.6, 0.1])
 
-    embedder = make_embedder(observe(draw_track(0, 100, 1), draw_track(0, 90, 2)), load)
+    embedder = make_embedder(make_features(draw_track(0, 100, 1), draw_track(0, 90, 2)), load)
     embedder.embed_clip(CLIP)
     assert loaded == []
     assert [embedder.find_speaker(CLIP).face for _ in range(2)] == [0, 0] and loaded == [1]
 
 
 def test_without_sound_all_the_time_that_the_face_is_seen_counts() -> None:
-    seen = observe(draw_track(100, 400, 1), voiced=slice(0, 0))
+    seen = make_features(draw_track(100, 400, 1), voiced=slice(0, 0))
     silent = replace(seen, audio=replace(seen.audio, present=np.zeros_like(seen.audio.present)))
     (mute,) = make_embedder(silent).embed_clip(CLIP)
     assert not mute.has_sound and to_sample(mute).embedding.seconds == mute.speech_s == 16.0
@@ -154,7 +154,7 @@ def test_without_sound_all_the_time_that_the_face_is_seen_counts() -> None:
 
 
 def test_a_sample_counts_the_seconds_with_speech() -> None:
-    seen = observe(draw_track(100, 400, 1), voiced=slice(0, 300))
+    seen = make_features(draw_track(100, 400, 1), voiced=slice(0, 300))
     (face,) = make_embedder(seen).embed_clip(CLIP)
     sample = to_sample(face, "monday")
     assert (face.embedding.seconds, face.speech_s, sample.embedding.seconds) == (16.0, 8.0, 8.0)
@@ -166,7 +166,7 @@ def test_a_sample_counts_the_seconds_with_speech() -> None:
 
 @pytest.mark.parametrize(("n_voiced", "is_enough"), [(24, False), (25, True), (0, False)])
 def test_each_clip_requires_a_second_of_speech(n_voiced: int, is_enough: bool) -> None:
-    (face,) = make_embedder(observe(draw_track(0, 400, 1), voiced=slice(0, n_voiced))).embed_clip(CLIP)
+    (face,) = make_embedder(make_features(draw_track(0, 400, 1), voiced=slice(0, n_voiced))).embed_clip(CLIP)
     if is_enough:
         assert to_sample(face).embedding.seconds == 1.0
     else:
@@ -176,5 +176,5 @@ def test_each_clip_requires_a_second_of_speech(n_voiced: int, is_enough: bool) -
 
 def test_steps_are_reported() -> None:
     found: list[str] = []
-    make_embedder(observe(draw_track())).embed_clip(CLIP, lambda name, completed, total: found.append(name))
+    make_embedder(make_features(draw_track())).embed_clip(CLIP, lambda name, completed, total: found.append(name))
     assert found == ["read"]

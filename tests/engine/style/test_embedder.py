@@ -66,7 +66,7 @@ def draw_track(n_frames: int = 70, seed: int = 0, has_faces: bool = True) -> Fac
     )
 
 
-def observe(track: FaceFeatures) -> ClipFeatures:
+def make_features(track: FaceFeatures) -> ClipFeatures:
     there = np.ones(len(track.seen), bool)
     heard = AudioFeatures(np.zeros((len(there), 160), np.float32), there, there, -20.0)
     return ClipFeatures("a.mp4", "ab" * 32, len(there), (640, 480), 25.0, (), heard, (track,), (), {})
@@ -177,7 +177,7 @@ def test_embeddings_of_two_recipes_or_none_are_not_pooled() -> None:
 
 def test_a_face_is_embedded_from_its_windows(model: DVP) -> None:
     track = draw_track(70)
-    found = Dynamics(model, "r", NATURE).embed(observe(track), track)
+    found = Dynamics(model, "r", NATURE).embed(make_features(track), track)
     assert found is not None and track.faces is not None
     embedded = model.embed(track.motion, track.faces, track.seen)
     np.testing.assert_allclose(found.vector @ embedded.vectors.mean(0), 1 - found.spread, atol=1e-5)
@@ -194,21 +194,21 @@ def test_less_than_a_second_of_a_face_gives_no_embedding(
     track = draw_track(n_frames)
     seen = np.arange(n_frames) < n_seen
     object.__setattr__(track, "seen", seen)
-    found = Dynamics(model, "r", NATURE).embed(observe(track), track)
+    found = Dynamics(model, "r", NATURE).embed(make_features(track), track)
     assert (found.seconds if found else None) == seconds
 
 
 def test_an_observation_without_faces_is_a_mistake(model: DVP) -> None:
     track = draw_track(has_faces=False)
     with pytest.raises(ValueError, match="no face crops"):
-        Dynamics(model, "r", NATURE).embed(observe(track), track)
+        Dynamics(model, "r", NATURE).embed(make_features(track), track)
 
 
 def test_what_is_loaded_is_what_was_saved_with_its_nature_and_its_speakers(data_dir: Path, model: DVP) -> None:
     loaded, track = load_dynamics(Settings(data_dir)), draw_track()
     assert loaded.nature == Nature(*(pytest.approx(number) for number in (2.0, 0.6, 0.8)), -2.6)
     assert loaded.trained_on == {"Ada", "Ben"}
-    found, wanted = (one.embed(observe(track), track) for one in (loaded, Dynamics(model, "r", NATURE)))
+    found, wanted = (one.embed(make_features(track), track) for one in (loaded, Dynamics(model, "r", NATURE)))
     assert found is not None and wanted is not None
     np.testing.assert_array_equal(found.vector, wanted.vector)
     assert found.recipe == loaded.recipe
@@ -251,7 +251,7 @@ def draw_person(person: int, n_frames: int = 60, seed: int = 0, talk: float = 1.
 
 
 def embed(track: FaceFeatures) -> np.ndarray:
-    found = StaticFace().embed(observe(track), track)
+    found = StaticFace().embed(make_features(track), track)
     assert found is not None
     return found.vector
 
@@ -278,7 +278,7 @@ def test_the_mean_shape_is_an_upright_face_in_its_place() -> None:
 
 def test_static_baseline_accepts_everything() -> None:
     track = draw_person(1, 60)
-    found = StaticFace().embed(observe(track), track)
+    found = StaticFace().embed(make_features(track), track)
     assert found is not None
     assert (found.is_natural, found.evidence, found.n_windows, found.seconds) == (True, 0.0, 2, 2.4)
     assert found.recipe == StaticFace().recipe and StaticFace().nature.admits(found.evidence, 100)
@@ -292,10 +292,10 @@ def test_unseen_frames_are_excluded() -> None:
     points[~seen] = 999
     hidden = replace(track, seen=seen, faces=AlignedFaces(track.faces.pictures, points))
     assert embed(hidden) @ embed(track) > 0.98
-    assert StaticFace().embed(observe(hidden), replace(hidden, seen=np.arange(60) < 24)) is None
+    assert StaticFace().embed(make_features(hidden), replace(hidden, seen=np.arange(60) < 24)) is None
 
 
 def test_the_static_baseline_refuses_features_without_faces() -> None:
     track = draw_track(has_faces=False)
     with pytest.raises(ValueError, match="no face crops"):
-        StaticFace().embed(observe(track), track)
+        StaticFace().embed(make_features(track), track)

@@ -1,4 +1,4 @@
-"""Clips and reels whose sound follows the lips: both are drawn from one hidden motion, something small to learn."""
+"""Synthetic clips with audio that follows the lips: both are drawn from one hidden motion, easy to learn."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -24,13 +24,13 @@ from engine.training.consistency import ensemble
 N_HIDDEN = 3
 TO_CEPSTRA = np.random.default_rng(54321).normal(0, 1, (FILTERS, N_CEPSTRA))
 MINI = AVHubertConfig(1, 64, 64, heads=1, trunk=(4, 4, 8, 8), shrink=4, taps=16)
-"""Hardly a network, but it learns what is planted."""
+"""Minimal network that learns the planted motion."""
 
 
 def make_clip(
     seed: int, n_frames: int = 120, corpus: str = "lab", late: int = 0, speaker: str | None = None, source: str = ""
 ) -> TrainingClip:
-    """A clip whose sound comes `late` frames after the lips that make it."""
+    """Build a clip with audio `late` frames after the lips."""
     rng, around = np.random.default_rng(seed), n_frames + 40
     motion = make_motion(rng, around)
     world = np.random.default_rng(12345)  # the same for all clips
@@ -64,12 +64,12 @@ def make_motion(rng: np.random.Generator, n_frames: int) -> np.ndarray:
 def make_clip_file(
     folder: Path, seed: int, n_frames: int = 100, corpus: str = "lab", late: int = 0, told: int | None = None
 ) -> PreprocessedClip:
-    """A reel whose sound comes `late` frames after the mouth; `told` is what its file says of that."""
+    """Write a preprocessed clip with audio `late` frames after the mouth; `told` is the recorded offset."""
     rng, around = np.random.default_rng(seed), n_frames + 40
     motion = make_motion(rng, around)
     openness = 1 / (1 + np.exp(-motion[20 : 20 + n_frames, :2]))
     mouths = np.stack([draw_mouth(high, wide) for high, wide in openness])
-    to_sound = np.random.default_rng(12345).normal(0, 1, (N_HIDDEN, FILTERS))  # the same for all reels
+    to_sound = np.random.default_rng(12345).normal(0, 1, (N_HIDDEN, FILTERS))  # the same for all clips
     steps = (20 - late) + np.arange(STEPS_PER_FRAME * n_frames) / STEPS_PER_FRAME
     heard = np.column_stack([np.interp(steps, np.arange(around), motion[:, i]) for i in range(N_HIDDEN)])
     sound = heard @ to_sound + 10 + rng.normal(0, 0.3, (len(steps), FILTERS))
@@ -88,7 +88,7 @@ def make_clip_file(
 def make_clip_files(
     folder: Path, n: int = 6, first: int = 0, corpora: Sequence[str] = ("lab", "hall")
 ) -> list[PreprocessedClip]:
-    """Reels of 4 s and more, in turn of each corpus."""
+    """Write preprocessed clips of 4 s and more, alternating the corpora."""
     return [make_clip_file(folder, first + i, 100 + 5 * (i % 6), corpora[i % len(corpora)]) for i in range(n)]
 
 

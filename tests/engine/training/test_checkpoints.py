@@ -77,9 +77,9 @@ def test_a_checkpoint_of_another_recipe_is_refused_with_what_differs(tmp_path: P
     other = {"options": {"seed": 1, "steps": {"rate": 0.2}, "new": None}, "clips": "cd"}
     with raises(Code.CHECKPOINT_REFUSED) as refused:
         load_checkpoint(path, *make_run(), other)
-    told = refused.value.message
-    assert 'clips was "ab" and is "cd"' in told and "options.steps.rate was 0.1 and is 0.2" in told
-    assert "seed" not in told and str(tmp_path) in refused.value.hint
+    result = refused.value.message
+    assert 'clips was "ab" and is "cd"' in result and "options.steps.rate was 0.1 and is 0.2" in result
+    assert "seed" not in result and str(tmp_path) in refused.value.hint
 
 
 @pytest.mark.parametrize("damage", [b"", b"\x00" * 40, None])

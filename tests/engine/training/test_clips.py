@@ -101,14 +101,14 @@ def test_zero_or_too_large_shift_leaves_clip_unchanged() -> None:
     assert len(shift_sound(clip, 2).real) == MIN_FRAMES
 
 
-def see(start: int, seen: np.ndarray, face_px: float = 100.0) -> FaceFeatures:
+def make_face(start: int, seen: np.ndarray, face_px: float = 100.0) -> FaceFeatures:
     lips = np.full((len(seen), N_FEATURES), face_px, np.float32)
     thumbnail = np.zeros((96, 96, 3), np.uint8)
     motion = np.zeros((len(seen), N_MOTION), np.float32)
     return FaceFeatures(start, lips, seen, np.zeros(len(seen), np.float32), face_px, thumbnail, motion)
 
 
-def observe(*tracks: FaceFeatures, present: np.ndarray | None = None) -> ClipFeatures:
+def make_features(*tracks: FaceFeatures, present: np.ndarray | None = None) -> ClipFeatures:
     there = np.ones(100, bool) if present is None else present
     rows = np.arange(100 * N_SPEECH, dtype=np.float32).reshape(100, N_SPEECH)
     heard = AudioFeatures(rows, there, there, -20.0)
@@ -116,9 +116,9 @@ def observe(*tracks: FaceFeatures, present: np.ndarray | None = None) -> ClipFea
 
 
 def test_a_clip_is_the_main_face_with_the_sound_of_its_time() -> None:
-    small, large = see(0, np.ones(60, bool), 50.0), see(20, np.ones(50, bool), 90.0)
+    small, large = make_face(0, np.ones(60, bool), 50.0), make_face(20, np.ones(50, bool), 90.0)
     present = np.arange(100) < 65
-    clip = build_clip(observe(small, large, present=present), make_row("lab", "lab_1"), "labs")
+    clip = build_clip(make_features(small, large, present=present), make_row("lab", "lab_1"), "labs")
     assert clip is not None
     assert (clip.name, clip.source, clip.speaker, clip.corpus) == ("a.mp4", "lab", "lab_1", "labs")
     assert (clip.lips == 90.0).all() and clip.lips.shape == (50, N_FEATURES)
@@ -128,8 +128,8 @@ def test_a_clip_is_the_main_face_with_the_sound_of_its_time() -> None:
 
 def test_clip_with_too_short_face_is_rejected() -> None:
     enough = np.arange(60) < MIN_FRAMES
-    assert build_clip(observe(), make_row(), "lab") is None
-    assert build_clip(observe(see(0, enough)), make_row(), "lab") is not None
-    assert build_clip(observe(see(0, enough[1:])), make_row(), "lab") is None
+    assert build_clip(make_features(), make_row(), "lab") is None
+    assert build_clip(make_features(make_face(0, enough)), make_row(), "lab") is not None
+    assert build_clip(make_features(make_face(0, enough[1:])), make_row(), "lab") is None
     silent = np.arange(100) >= 1
-    assert build_clip(observe(see(0, enough), present=silent), make_row(), "lab") is None
+    assert build_clip(make_features(make_face(0, enough), present=silent), make_row(), "lab") is None

@@ -25,8 +25,8 @@ def act(gallery: Gallery, folder: Path) -> list[str]:
     gallery.export(folder / "people", ["Ada"])
     gallery.forget("Ada", timeout_s=5)
     gallery.import_(folder / "people")
-    told = ["enrol"] * 3 + ["search", "verify", "merge", "unmerge", "reassign", "rename", "export", "forget"]
-    return [*told, "import"]
+    result = ["enrol"] * 3 + ["search", "verify", "merge", "unmerge", "reassign", "rename", "export", "forget"]
+    return [*result, "import"]
 
 
 def test_everything_is_on_record_and_nobody_is_named(gallery: Gallery, tmp_path: Path) -> None:
@@ -35,10 +35,10 @@ def test_everything_is_on_record_and_nobody_is_named(gallery: Gallery, tmp_path:
         rows = connection.execute(select(AuditRow.__table__).order_by(AuditRow.id)).mappings().all()
         assert audit.find_break(connection) is None
     assert [row["action"] for row in rows] == wanted
-    told = str([dict(row) for row in rows])
-    assert "Person" not in told
-    assert "Ada" not in told
-    assert REASON in told
+    result = str([dict(row) for row in rows])
+    assert "Person" not in result
+    assert "Ada" not in result
+    assert REASON in result
 
 
 def test_rows_are_sealed_by_the_database(gallery: Gallery) -> None:

@@ -72,16 +72,16 @@ def test_audit_keeps_unresolvable_subject_id(gallery: Gallery) -> None:
 
 
 def test_caches_receive_hashes_of_erased_clips(gallery: Gallery) -> None:
-    told: list[Forgotten] = []
+    result: list[Forgotten] = []
     shared = make_samples(1, 2)
     gallery.enrol("Ada", shared, make_consent())
     gallery.enrol("Grace", [*make_samples(5, 2), *shared[:1]], make_consent(), allow_duplicate=True)
     gallery.enrol("Grace", make_samples(5, 3)[2:], make_consent())
-    gallery.register_cleaner("kept observations", lambda gone: told.append(gone) or 7)  # type: ignore[func-returns-value]
+    gallery.register_cleaner("kept observations", lambda gone: result.append(gone) or 7)  # type: ignore[func-returns-value]
     gallery.register_cleaner("a broken cache", _fail)
     receipt = gallery.forget("Ada", timeout_s=5)
     grace = {one.source_hash for one in gallery.samples("Grace")}
-    assert set(told[0].source_hashes) == {one.source_hash for one in shared} - grace
+    assert set(result[0].source_hashes) == {one.source_hash for one in shared} - grace
     assert receipt.removed["kept observations"] == 7
     assert any("a broken cache" in place for place in receipt.remaining)
 

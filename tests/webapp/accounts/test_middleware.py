@@ -240,8 +240,8 @@ def test_served_file_belongs_to_its_user(ada: TestClient, bob: TestClient) -> No
     assert answer.status_code == 200, answer.text  # type: ignore[attr-defined]
     run = answer.json()["event_id"]  # type: ignore[attr-defined]
     (done,) = [one for one in read_events(ada, "visit-of-ada") if one["msg"] == "process_completed"]
-    told, back = done["output"]["data"]
-    assert told == "ada: words, 11 bytes"
+    result, back = done["output"]["data"]
+    assert result == "ada: words, 11 bytes"
     assert ada.get(f"/gradio_api/file={back['path']}").content == b"asked about"
     assert bob.get(f"/gradio_api/file={back['path']}").status_code == 404
     origin = {"Origin": served.ADDRESS}

@@ -106,12 +106,12 @@ def test_five_bad_logins_lock_a_name_for_five_minutes_even_for_the_right_passwor
 
 def test_unknown_name_is_answered_and_locked_like_a_known_one(store: AccountStore) -> None:
     def attempt(name: str) -> list[tuple[str, str]]:
-        told = []
+        result = []
         for _ in range(MAX_BY_NAME + 1):
             with raises(WebCode.BAD_LOGIN, LoginLocked.code) as error:
                 store.log_in(name, "wrong", name)
-            told.append((error.value.code, error.value.message))
-        return told
+            result.append((error.value.code, error.value.message))
+        return result
 
     assert attempt("ada") == attempt("nobody")
 

@@ -23,7 +23,7 @@ from gallery_db.database import FILE, FOLDER
 from gallery_db.gallery import Gallery
 from gallery_db.records import SearchReason
 from tests.clips import Film, write_clip
-from tests.fakes import FakeEngine, FakeNets, FakeVoice, make_clip, make_expert, make_mouth, make_voice
+from tests.fakes import FakeEngine, FakeNets, FakeVoice, make_clip, make_mouth, make_scorer, make_voice
 from tests.gallery_db.planted import RECIPE, draw_person, embed, enrol_people, make_consent, make_samples
 from tests.raising import raises
 from webapp.analysis.analyser import Analyser, AnalysisResult, Engines
@@ -75,7 +75,7 @@ def examine(monkeypatch: pytest.MonkeyPatch, data_dir: Path) -> Examine:
     ) -> AnalysisResult:
         drawn = clip or make_clip([MOUTH], make_voice(MOUTH))
         monkeypatch.setattr(extractor, "open_clip", lambda path, limits, sha256=None: drawn)
-        engine = Engine(CountingExtractor(FakeNets(), FakeVoice(), "seen"), make_expert(), "fake")  # type: ignore[arg-type]
+        engine = Engine(CountingExtractor(FakeNets(), FakeVoice(), "seen"), make_scorer(), "fake")  # type: ignore[arg-type]
         engines = Engines(engine, lambda method: pytest.fail("another engine was loaded"))
         client = GalleryClient(settings or Settings(data_dir))
         analyser = Analyser(engines, embedder or PlantedEmbedder(), client, data_dir)  # type: ignore[arg-type]

@@ -46,11 +46,11 @@ class FakeRunner:
 
     def __init__(self, version: Version | None = None):
         self.version = version or Version(make_analysis().recipe, None)
-        self.looked: list[str] = []
+        self.extracted: list[str] = []
 
     def run(self, sources: Sequence[Source]) -> Iterator[BatchRow]:
         for source in reversed(sources):
-            self.looked.append(source.written)
+            self.extracted.append(source.written)
             assert source.path is not None
             if not source.path.exists():
                 yield make_error_row(source, source.name, None, JobError("UNREADABLE_VIDEO", "There is no file."))
@@ -115,12 +115,14 @@ def test_no_cell_is_a_formula() -> None:
 
 
 def test_every_item_has_its_row_in_the_order_given(clips: list[Source], tmp_path: Path) -> None:
-    told: list[tuple[int, int]] = []
-    rows = run_batch(clips, FakeRunner(), tmp_path / "out", on_row=lambda row, total: told.append((row.number, total)))
+    result: list[tuple[int, int]] = []
+    rows = run_batch(
+        clips, FakeRunner(), tmp_path / "out", on_row=lambda row, total: result.append((row.number, total))
+    )
     assert [(row.number, row.source, row.status) for row in rows] == [
         (1, "a.mp4", "EVALUATED"), (2, "gone.mp4", "FAILED"), (3, "b.mp4", "EVALUATED"), (4, "c.mp4", "EVALUATED"),
     ]  # fmt: skip
-    assert sorted(told) == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert sorted(result) == [(1, 4), (2, 4), (3, 4), (4, 4)]
     assert read_jsonl((tmp_path / "out" / "results.jsonl").read_text("utf-8")) == rows
     assert (tmp_path / "out" / "results.csv").read_text("utf-8") == write_csv(rows)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["results.csv", "results.jsonl"]
@@ -132,12 +134,12 @@ def test_what_is_there_is_kept_by_its_bytes_and_what_failed_is_tried_again(clips
     write_file(tmp_path, "b.mp4", b"other bytes")
     answers = FakeRunner()
     rows = run_batch(clips, answers, tmp_path / "out", resume=True)
-    assert sorted(answers.looked) == ["a.mp4", "b.mp4"]
+    assert sorted(answers.extracted) == ["a.mp4", "b.mp4"]
     assert (rows[1].source, rows[1].name, rows[1].sha256) == ("gone.mp4", "gone.mp4", first[0].sha256)
     assert rows[0].status == "FAILED" and rows[3] == first[3]
     answers = FakeRunner()
     run_batch(clips, answers, tmp_path / "out")
-    assert len(answers.looked) == 4
+    assert len(answers.extracted) == 4
 
 
 @pytest.mark.parametrize("version", [Version("other", None), Version(make_analysis().recipe, "c" * 64)])
@@ -147,7 +149,7 @@ def test_results_of_another_recipe_or_calibration_are_recomputed(
     run_batch(clips, FakeRunner(), tmp_path / "out")
     answers = FakeRunner(version)
     run_batch(clips, answers, tmp_path / "out", resume=True)
-    assert len(answers.looked) == 4
+    assert len(answers.extracted) == 4
 
 
 def test_rows_before_an_interruption_are_kept(clips: list[Source], tmp_path: Path) -> None:
@@ -162,7 +164,7 @@ def test_rows_before_an_interruption_are_kept(clips: list[Source], tmp_path: Pat
         run_batch(clips, Breaking(), tmp_path / "out")
     answers = FakeRunner()
     rows = run_batch(clips, answers, tmp_path / "out", resume=True)
-    assert sorted(answers.looked) == ["a.mp4", "gone.mp4"] and len(rows) == 4
+    assert sorted(answers.extracted) == ["a.mp4", "gone.mp4"] and len(rows) == 4
 
 
 def test_a_link_is_not_fetched_again(tmp_path: Path) -> None:
@@ -171,13 +173,13 @@ def test_a_link_is_not_fetched_again(tmp_path: Path) -> None:
     class Fetched(FakeRunner):
         def run(self, sources: Sequence[Source]) -> Iterator[BatchRow]:
             for source in sources:
-                self.looked.append(source.written)
+                self.extracted.append(source.written)
                 yield make_row(source, make_analysis(name="A talk"))
 
     run_batch([link], Fetched(), tmp_path)
     answers = Fetched()
     (row,) = run_batch([link], answers, tmp_path, resume=True)
-    assert answers.looked == [] and row.name == "A talk"
+    assert answers.extracted == [] and row.name == "A talk"
 
 
 def test_a_folder_that_cannot_be_written_is_told(clips: list[Source], tmp_path: Path) -> None:

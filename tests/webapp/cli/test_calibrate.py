@@ -20,7 +20,7 @@ from engine.weights.registry import hash_file
 from tests.engine.calibration.drawn import CREATED, draw_search, draw_trials, make_record
 from tests.engine.evaluation.films import DrawnExtractor, draw_film
 from tests.engine.evaluation.speakers.people import draw_people, gather
-from tests.fakes import make_expert
+from tests.fakes import make_scorer
 from tests.raising import raises
 from webapp.cli.calibrate import app as life
 from webapp.cli.main import app
@@ -31,7 +31,7 @@ PEOPLE = 24
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
-    engine = Engine(DrawnExtractor(), make_expert(), "drawn")  # type: ignore[arg-type]
+    engine = Engine(DrawnExtractor(), make_scorer(), "drawn")  # type: ignore[arg-type]
     monkeypatch.setenv("WAYSPEAK_DATA", str(tmp_path / "data"))
     monkeypatch.setattr(Engine, "load", lambda settings, method: engine)
     monkeypatch.setattr(calibration_trials, "read_trained_sources", lambda settings, model: frozenset({"lab 1"}))

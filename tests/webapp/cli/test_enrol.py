@@ -107,8 +107,8 @@ def test_an_enrolment_keeps_samples_and_consent(run: Run, data_dir: Path) -> Non
         ("ada2.mp4", "monday", 11.0),
     ]
     consent = samples[0].consent
-    told = (consent.basis, consent.purpose, consent.term_days, consent.notice_version, consent.collector)
-    assert told == (Basis.CONSENT, "verification", 365, "7", "Eve")
+    result = (consent.basis, consent.purpose, consent.term_days, consent.notice_version, consent.collector)
+    assert result == (Basis.CONSENT, "verification", 365, "7", "Eve")
     assert samples[0].thumbnail is not None and samples[0].thumbnail.startswith(b"\xff\xd8")
 
 
@@ -133,10 +133,10 @@ def test_on_a_terminal_what_is_missing_is_asked_for_until_it_fits(run: Run, data
     assert consent.notice_version == notice.VERSION and consent.collector
 
 
-@pytest.mark.parametrize(("days", "told"), [("0", "1 to 1095"), ("1096", "1 to 1095")])
-def test_a_term_beyond_the_law_is_refused(run: Run, days: str, told: str) -> None:
+@pytest.mark.parametrize(("days", "result"), [("0", "1 to 1095"), ("1096", "1 to 1095")])
+def test_a_term_beyond_the_law_is_refused(run: Run, days: str, result: str) -> None:
     code, _, err = run("enrol", "Ada", "ada1.mp4", *CONSENT[:4], "--term-days", days)
-    assert code == 2 and told in err and "nothing was written" in err
+    assert code == 2 and result in err and "nothing was written" in err
 
 
 def test_invalid_name_is_refused_before_analysis(run: Run, data_dir: Path) -> None:
@@ -148,13 +148,13 @@ def test_clips_that_cannot_be_used_are_left_out_with_their_reasons(run: Run) -> 
     clips = ["broken.mp4", "ada1.mp4", "ada1+ben1.mp4", "ada2_frozen.mp4", "ada3.mp4", "ada4.mp4", "cem1.mp4"]
     code, out, _ = run("enrol", "Ada", *clips, *CONSENT)
     assert code == 0 and "Ada: 3 clips enrolled" in out
-    for told in (
+    for result in (
         "left out: broken.mp4: The file is empty",
         "left out: ada1+ben1.mp4: 2 faces",
         "ada2_frozen.mp4: its motion is not natural",
         "left out: cem1.mp4: it is not like the speaker's other clips",
     ):
-        assert told in out
+        assert result in out
 
 
 def test_no_clip_that_can_be_used_is_an_error_and_keeps_nothing(run: Run, data_dir: Path) -> None:
@@ -198,9 +198,9 @@ def test_every_face_of_a_clip_is_searched_for(enrolled: Run) -> None:
 
 def test_a_search_as_json(enrolled: Run) -> None:
     code, out, _ = enrolled("identify", "ada9.mp4", "--reason", "case 12", "--json")
-    told = json.loads(out)
-    (face,) = told["faces"]
-    assert code == 0 and told["schema_version"] == 1 and told["file"]["name"] == "ada9.mp4"
+    result = json.loads(out)
+    (face,) = result["faces"]
+    assert code == 0 and result["schema_version"] == 1 and result["file"]["name"] == "ada9.mp4"
     assert face["search"]["is_supported"] is None and face["search"]["candidates"][0]["name"] == "Ada"
     assert face["search"]["candidates"][0]["llr"] is None and face["is_natural"] is True
 
@@ -323,14 +323,14 @@ def test_a_record_that_is_kept_is_in_force_without_being_asked_for(
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "result"),
     [("draft", "is a draft calibration"), ("pair", "for verification, wanted"), ("other", "of the recipe other")],
 )
 def test_a_calibration_that_is_not_of_this_is_refused(
-    enrolled: Run, calibrations: dict[str, Path], name: str, told: str
+    enrolled: Run, calibrations: dict[str, Path], name: str, result: str
 ) -> None:
     code, out, err = enrolled("identify", "ada9.mp4", "--reason", "x", "--calibration", calibrations[name])
-    assert (code, out) == (2, "") and told in err
+    assert (code, out) == (2, "") and result in err
 
 
 def test_unknown_speaker_is_reported_before_analysis(enrolled: Run) -> None:

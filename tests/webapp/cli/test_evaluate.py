@@ -19,7 +19,7 @@ from engine.pipeline import Engine
 from engine.settings import Settings
 from engine.types import Mode, Model, OnStep
 from tests.engine.evaluation.films import RECIPE, DrawnExtractor, draw_film
-from tests.fakes import FakeMouthReader, make_expert
+from tests.fakes import FakeMouthReader, make_scorer
 from webapp.cli import evaluate
 from webapp.cli.main import app, main
 
@@ -31,7 +31,7 @@ def extractor() -> DrawnExtractor:
 
 @pytest.fixture
 def run(tmp_path: Path, extractor: DrawnExtractor, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
-    engine = Engine(extractor, make_expert(), "drawn")  # type: ignore[arg-type]
+    engine = Engine(extractor, make_scorer(), "drawn")  # type: ignore[arg-type]
     monkeypatch.setenv("WAYSPEAK_DATA", str(tmp_path / "data"))
     monkeypatch.setattr(Engine, "load", lambda settings, method: engine)
     monkeypatch.setattr(evaluate, "read_trained_sources", lambda settings, model: frozenset({"known"}))
@@ -94,9 +94,9 @@ def test_swapped_voices_can_be_added_to_other_labels(run: Callable[..., Result],
 
 def test_in_depth_option_describes_the_evaluation_data(run: Callable[..., Result], tmp_path: Path) -> None:
     rows = [f"{draw_film(tmp_path, f'late{i}.mp4', i, late=6)},real,person {i},lab," for i in range(4)]
-    told = tmp_path / "told.json"
-    table = run(rows, "--in-depth", "--seconds", "2", "--json", str(told)).stdout
-    found = json.loads(told.read_text())
+    reported = tmp_path / "told.json"
+    table = run(rows, "--in-depth", "--seconds", "2", "--json", str(reported)).stdout
+    found = json.loads(reported.read_text())
     depth = found["depth"]
     assert len(depth["scores"]["real"]) == 4 and len(depth["scores"]["swapped voice"]) == 12
     assert found["by_seconds"]["2"]["auc"] > 0.95 > depth["at_no_offset"]["2"]["auc"]  # all of them are 6 frames late
@@ -137,9 +137,9 @@ def test_the_second_run_decodes_nothing_and_says_the_same(
 ) -> None:
     arguments = ("--json", "-", "--cache", str(tmp_path / "kept"), "--seconds", "2")
     first = figures(run(real_rows(tmp_path), *arguments))
-    assert len(extractor.looked) == 8
+    assert len(extractor.extracted) == 8
     assert figures(run(real_rows(tmp_path), *arguments)) == first
-    assert len(extractor.looked) == 8
+    assert len(extractor.extracted) == 8
     assert len(list((tmp_path / "kept" / RECIPE).iterdir())) == 8
 
 
@@ -153,8 +153,8 @@ def test_bad_clips_are_skipped_and_named(run: Callable[..., Result], tmp_path: P
         f"{draw_film(tmp_path, 'short.mp4', 3, seconds=2)},real,e,lab,",
     ]
     header = "path,label,speaker,source,method,has_audio,audio_in_sync"
-    told = ["silent.mp4,real,f,lab,,0,", "late.mp4,real,g,lab,,1,no"]
-    rows = [f"{row},1,yes" for row in real_rows(tmp_path, 4) + bad] + told
+    reported = ["silent.mp4,real,f,lab,,0,", "late.mp4,real,g,lab,,1,no"]
+    rows = [f"{row},1,yes" for row in real_rows(tmp_path, 4) + bad] + reported
     result = run(rows, "--json", str(tmp_path / "out.json"), "--min-seconds", "4", "--seconds", "2", header=header)
     assert result.exit_code == 0
     found = json.loads((tmp_path / "out.json").read_text())
@@ -169,7 +169,7 @@ def test_bad_clips_are_skipped_and_named(run: Callable[..., Result], tmp_path: P
         "silent.mp4": "the manifest says that it has no sound",
         "late.mp4": "the manifest says that its sound is not in sync",
     }
-    assert not {"silent.mp4", "late.mp4"} & set(extractor.looked)
+    assert not {"silent.mp4", "late.mp4"} & set(extractor.extracted)
     for name, reason in reasons.items():
         assert f"  {reason} (1): {name}\n" in result.stdout
     assert (found["auc"], found["n_other"]) == (None, 0)  # the one fake had no face, so nothing is claimed
@@ -204,7 +204,7 @@ def test_a_limit_is_spread_over_the_manifest(
 ) -> None:
     found = figures(run(real_rows(tmp_path, 9), "--limit", "3", "--json", "-", "--seconds", "2"))
     assert found["n_real"] == 3
-    assert extractor.looked == ["real0.mp4", "real4.mp4", "real8.mp4"]
+    assert extractor.extracted == ["real0.mp4", "real4.mp4", "real8.mp4"]
 
 
 def test_clips_of_one_person_give_an_interval_over_clips(run: Callable[..., Result], tmp_path: Path) -> None:
@@ -294,10 +294,10 @@ def test_processes_decode_only_what_is_not_cached(
     (tmp_path / "text.mp4").write_text("not a film")
     cache, steps = FeatureCache(tmp_path / "cache", RECIPE), []
     cache.save(extractor.extract(paths[0]))
-    extractor.looked.clear()
+    extractor.extracted.clear()
 
     class InThisProcess:
-        """Stands for a pool whose processes could not know the drawn extractor."""
+        """Replace a process pool, since its processes do not know the drawn extractor."""
 
         def __init__(self, workers: int, context: object):
             assert workers == 2
@@ -319,11 +319,11 @@ def test_processes_decode_only_what_is_not_cached(
     monkeypatch.setattr(decoding, "_load_extractor", lambda settings, options, cut_mouths, cut_faces: extractor)
     paths.append(tmp_path / "text.mp4")
     decode_ahead(paths, Settings(tmp_path), FaceOptions(), cache, 2, lambda *step: steps.append(step))
-    assert extractor.looked == ["1.mp4", "2.mp4", "text.mp4"]
+    assert extractor.extracted == ["1.mp4", "2.mp4", "text.mp4"]
     assert len(list(cache.folder.iterdir())) == 3
     assert steps[-1] == ("decode", 3, 3)
     decode_ahead(paths[:3], Settings(tmp_path), FaceOptions(), cache, 2)
-    assert len(extractor.looked) == 3
+    assert len(extractor.extracted) == 3
 
 
 class Cutting(DrawnExtractor):
@@ -341,7 +341,7 @@ class Cutting(DrawnExtractor):
 @pytest.mark.parametrize("mode", Mode)
 def test_any_method_can_be_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: Mode) -> None:
     extractor, asked = Cutting(), []
-    engine = Engine(extractor, make_expert(mode, Model.AVHUBERT_BASE, FakeMouthReader()), "read")  # type: ignore[arg-type]
+    engine = Engine(extractor, make_scorer(mode, Model.AVHUBERT_BASE, FakeMouthReader()), "read")  # type: ignore[arg-type]
     monkeypatch.setenv("WAYSPEAK_DATA", str(tmp_path / "data"))
     monkeypatch.setattr(Engine, "load", lambda settings, method: asked.append(method) or engine)
     (tmp_path / "m.csv").write_text("\n".join(["path,label,speaker,source,method", *real_rows(tmp_path, 4), ""]))
@@ -353,11 +353,11 @@ def test_any_method_can_be_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert asked == [Method(Model.AVHUBERT_BASE, mode)] * 2
     assert (found["auc"], found["n_real"], found["recipe"]) == (1.0, 4, "read")
     assert found["by_seconds"]["2"]["auc"] == 1.0 and found["n_from_trained_sources"] == 0
-    assert found == again and len(extractor.looked) == 4, "mouths are kept with the rest"
+    assert found == again and len(extractor.extracted) == 4, "mouths are kept with the rest"
 
 
 def test_offsets_are_found_in_paper_mode_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    engine = Engine(DrawnExtractor(), make_expert(Mode.PAPER), "paper")  # type: ignore[arg-type]
+    engine = Engine(DrawnExtractor(), make_scorer(Mode.PAPER), "paper")  # type: ignore[arg-type]
     monkeypatch.setenv("WAYSPEAK_DATA", str(tmp_path / "data"))
     monkeypatch.setattr(Engine, "load", lambda settings, method: engine)
     monkeypatch.setattr(evaluate, "read_trained_sources", lambda settings, model: frozenset())

@@ -45,8 +45,8 @@ def test_everybody_is_listed(run: Run) -> None:
     code, out, err = run("gallery", "list")
     assert (code, err) == (0, "")
     assert [line[:22] for line in out.splitlines()] == ["Ada  2 clips, 24.0 s, ", "Ben  2 clips, 24.0 s, "]
-    told = json.loads(run("gallery", "list", "--json")[1])
-    assert [one["name"] for one in told["found"]] == ["Ada", "Ben"] and told["schema_version"] == 1
+    result = json.loads(run("gallery", "list", "--json")[1])
+    assert [one["name"] for one in result["found"]] == ["Ada", "Ben"] and result["schema_version"] == 1
 
 
 def test_the_clips_of_one_are_listed_with_numbers_and_consents(run: Run) -> None:
@@ -69,8 +69,8 @@ def test_records_are_kept_in_their_order_and_listed(run: Run, tmp_path: Path) ->
     assert code == 0 and out.count(": stored") == 2
     code, out, _ = run("gallery", "calibrations")
     assert code == 0 and "approved, by Ada, approved by Bob" in out and len(out.splitlines()) == 2
-    told = json.loads(run("gallery", "calibrations", "--json")[1])["found"]
-    assert [one["status"] for one in told] == ["draft", "approved"]
+    result = json.loads(run("gallery", "calibrations", "--json")[1])["found"]
+    assert [one["status"] for one in result] == ["draft", "approved"]
     assert "stored already" in run("gallery", "keep", draft)[2]
 
 
@@ -145,10 +145,10 @@ def test_a_clip_is_given_to_another_and_a_name_is_corrected(run: Run, data_dir: 
     assert code == 2 and "Ada" in err
 
 
-@pytest.mark.parametrize(("answers", "told"), [(None, "--yes"), (["n"], "not confirmed"), ([""], "not confirmed")])
-def test_forget_requires_confirmation(run: Run, data_dir: Path, answers: list[str] | None, told: str) -> None:
+@pytest.mark.parametrize(("answers", "result"), [(None, "--yes"), (["n"], "not confirmed"), ([""], "not confirmed")])
+def test_forget_requires_confirmation(run: Run, data_dir: Path, answers: list[str] | None, result: str) -> None:
     code, _, err = run("forget", "Ada", answers=answers)
-    assert code == 2 and told in err and list_names(data_dir) == ["Ada", "Ben"]
+    assert code == 2 and result in err and list_names(data_dir) == ["Ada", "Ben"]
 
 
 def test_forget_prints_receipt_and_cleans_caches(run: Run, data_dir: Path) -> None:

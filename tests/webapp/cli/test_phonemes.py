@@ -59,10 +59,10 @@ def test_a_span_leaves_the_rest_out(run) -> None:
 
 def test_json_is_written_and_alone_on_standard_output(run, tmp_path: Path) -> None:
     code, out, _ = run("--json", "-")
-    told = json.loads(out)
-    assert code == 0 and [one["sound"] for one in told["faces"][0]["sounds"]] == ["M", "UW", "B"]
+    result = json.loads(out)
+    assert code == 0 and [one["sound"] for one in result["faces"][0]["sounds"]] == ["M", "UW", "B"]
     run("--json", tmp_path / "p.json")
-    assert json.loads((tmp_path / "p.json").read_text("utf-8")) == told
+    assert json.loads((tmp_path / "p.json").read_text("utf-8")) == result
 
 
 def test_a_place_that_cannot_be_written_is_named(run, tmp_path: Path) -> None:

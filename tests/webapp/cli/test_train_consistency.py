@@ -40,8 +40,8 @@ class NoExtractor:
         raise AssertionError(f"{path.name} is in the cache")
 
 
-def observe(clip: TrainingClip, path: Path) -> ClipFeatures:
-    """What would have been seen and heard in a file with this clip."""
+def make_features(clip: TrainingClip, path: Path) -> ClipFeatures:
+    """Build the features that a file with this clip would have."""
     n_frames, seen = len(clip.real), clip.real
     thumbnail, still = np.zeros((96, 96, 3), np.uint8), np.zeros(n_frames, np.float32)
     motion = np.zeros((n_frames, N_MOTION), np.float32)
@@ -60,7 +60,7 @@ class Bench:
     def add(self, clip: TrainingClip, label: str = "real", in_sync: str = "yes") -> str:
         path = self.folder / clip.name
         path.write_text(clip.name)
-        FeatureCache(self.folder / "cache", NoExtractor.recipe).save(observe(clip, path))
+        FeatureCache(self.folder / "cache", NoExtractor.recipe).save(make_features(clip, path))
         return f"{clip.name},{label},1,{in_sync},{clip.speaker},{clip.source}"
 
     def run(self, rows: list[str], *arguments: str) -> Result:
@@ -121,7 +121,7 @@ def test_same_seed_gives_same_file_and_second_run_resumes(bench: Bench, monkeypa
     times = [one.stat().st_mtime_ns for one in checkpoints]
     bench.run(rows)
     assert path.read_bytes() == first
-    assert [one.stat().st_mtime_ns for one in checkpoints] == times  # nothing was trained anew
+    assert [one.stat().st_mtime_ns for one in checkpoints] == times  # nothing was trained again
     monkeypatch.setattr(Bench, "out", property(lambda self: self.folder / "elsewhere"))
     bench.run(rows)
     assert (bench.out / "compact.safetensors").read_bytes() == first
@@ -140,9 +140,7 @@ def test_validation_measures_and_ships_nothing(bench: Bench) -> None:
     assert figures["model"]["whole"] != figures["masking"]["whole"]
     assert set(figures["model"]) == {"whole", "shuffled", "by_seconds", "offsets"}
     assert not (bench.out / "compact.safetensors").exists()
-    held = json.loads(
-        (bench.out / "held-out.json").read_text()
-    )  # whoever takes the networks up knows what they are for
+    held = json.loads((bench.out / "held-out.json").read_text())  # the weights state their use
     assert sorted(corpus for corpora in held.values() for corpus in corpora) == ["hall", "lab"] and len(held) == 2
     assert all((bench.out / "checkpoints" / f"held-out-{fold}-0.checkpoint").is_file() for fold in held)
 
@@ -158,13 +156,14 @@ def refuse_faces(bench: Bench) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("make_rows", "told"), [(refuse_labels, "no row that is real and in sync"), (refuse_faces, "none of the 1 clips")]
+    ("make_rows", "reported"),
+    [(refuse_labels, "no row that is real and in sync"), (refuse_faces, "none of the 1 clips")],
 )
 def test_a_manifest_with_nothing_to_train_on_is_refused(
-    bench: Bench, make_rows: Callable[[Bench], list[str]], told: str
+    bench: Bench, make_rows: Callable[[Bench], list[str]], reported: str
 ) -> None:
     result = bench.run(make_rows(bench))
-    assert result.exception.code == Code.BAD_MANIFEST and told in result.exception.message
+    assert result.exception.code == Code.BAD_MANIFEST and reported in result.exception.message
     assert not bench.out.exists()
 
 
@@ -181,9 +180,9 @@ def test_command_is_registered_and_prints_errors_on_one_line(
     monkeypatch.setattr("sys.argv", ["wayspeak", *arguments])
     with pytest.raises(SystemExit) as left:
         main()
-    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("wayspeak: ")]
+    reported = [line for line in capsys.readouterr().err.splitlines() if line.startswith("wayspeak: ")]
     assert left.value.code == 2
-    assert len(told) == 1 and "absent.csv" in told[0]
+    assert len(reported) == 1 and "absent.csv" in reported[0]
 
 
 def test_one_corpus_alone_trains_unaligned_and_cannot_be_validated(bench: Bench) -> None:

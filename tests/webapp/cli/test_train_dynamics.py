@@ -44,10 +44,10 @@ from tests.engine.training.style.planted_people import (
     MINI,
     QUICK,
     forge,
+    make_face_features,
+    make_features,
     make_people,
     make_person_clip,
-    observe,
-    observe_person,
 )
 from webapp.cli import train
 from webapp.cli.main import app, main
@@ -67,7 +67,7 @@ def people() -> list[SpokenClip]:
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    """Validating leaves one to whoever comes after it."""
+    """Restore the thread count that validation changes."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -136,8 +136,8 @@ def test_weights_are_written_and_loaded_as_they_are_used(tmp_path: Path, people:
     np.testing.assert_allclose([a.vector for a in one], [b.vector for b in other], atol=0.01)  # half precision
     used = load_dynamics(Settings(tmp_path))
     assert used.nature == Nature(1.5, 0.5, 0.75) and used.trained_on == {"p0", "p1"}
-    track = observe_person(people[0], np.ones(31, bool))
-    embedded = used.embed(observe(track), track)
+    track = make_face_features(people[0], np.ones(31, bool))
+    embedded = used.embed(make_features(track), track)
     assert embedded is not None
     np.testing.assert_allclose(embedded.vector, other[0].vector, atol=0.01)
 
@@ -158,7 +158,9 @@ def test_from_clips_to_weights_that_load(bench: Bench) -> None:
     assert result.exit_code == 0, result.output
     assert result.stdout.split() == [str(bench.path), "written."]
     used = load_dynamics(Settings(bench.folder / "data"))
-    assert used.trained_on == {f"p{number}" for number in range(N_PEOPLE + 1)}  # those who told what is natural too
+    assert used.trained_on == {
+        f"p{number}" for number in range(N_PEOPLE + 1)
+    }  # including the speakers that fitted naturalness
     assert used.model.options == MINI
     assert used.nature.between >= 0 and used.nature.within > 0 and used.nature.mean != 0
     sidecar = json.loads(bench.path.with_suffix(".json").read_text())
@@ -214,8 +216,8 @@ def test_validation_measures_and_ships_nothing(bench: Bench) -> None:
     assert figures["model"]["speakers"] == N_PEOPLE
     gated = figures["model"]["gated"]
     assert set(gated) == {"untouched", *map(str, Augmentation), "face swap", "reenactment"}
-    for told in gated.values():  # of 20 clips on 4 days there are two samples of two days each
-        assert told["n_probes"] == 2 * N_PEOPLE and told["n_probe_speakers"] == N_PEOPLE
+    for reported in gated.values():  # of 20 clips on 4 days there are two samples of two days each
+        assert reported["n_probes"] == 2 * N_PEOPLE and reported["n_probe_speakers"] == N_PEOPLE
     assert gated["untouched"]["n_genuine"] == N_PEOPLE and gated["untouched"]["n_impostor"] == 4 * 4
     assert gated["face swap"]["following"]["n_owners"] == N_PEOPLE
     assert not bench.path.exists()
@@ -332,13 +334,13 @@ def test_command_is_registered_and_prints_errors_on_one_line(
     monkeypatch.setattr("sys.argv", ["wayspeak", "train", "dynamics", str(tmp_path / "absent.csv")])
     with pytest.raises(SystemExit) as left:
         main()
-    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("wayspeak: ")]
+    reported = [line for line in capsys.readouterr().err.splitlines() if line.startswith("wayspeak: ")]
     assert left.value.code == 2
-    assert len(told) == 1 and "absent.csv" in told[0]
+    assert len(reported) == 1 and "absent.csv" in reported[0]
 
 
 class NoExtractor:
-    """Knows its recipe and cannot look: what is not in the cache cannot be read."""
+    """Has a recipe but cannot extract: only cached features can be read."""
 
     recipe, face_options = "drawn-0123", FaceOptions()
 
@@ -357,7 +359,7 @@ def test_real_rows_become_clips_and_those_that_cannot_are_named(
         name = f"{number}.mp4"
         (tmp_path / name).write_text(name)
         clip = make_person_clip(number, n_frames=20 if number == 1 else 40)
-        seen = observe(observe_person(clip, np.ones(len(clip.motion), bool)))
+        seen = make_features(make_face_features(clip, np.ones(len(clip.motion), bool)))
         cache.save(replace(seen, sha256=hashlib.sha256(name.encode()).hexdigest()))
         lines.append(f"{name},{label},p{number},day {number}")
     lines.append("4.mp4,real,p4,day 4")
@@ -365,10 +367,10 @@ def test_real_rows_become_clips_and_those_that_cannot_are_named(
     result = CliRunner().invoke(
         app, ["train", "dynamics", str(tmp_path / "clips.csv"), "--cache", str(tmp_path / "cache")]
     )
-    told = " ".join(result.stderr.split())
-    assert "1.mp4 is left out: no face is seen for a second" in told
-    assert "4.mp4 is left out: 4.mp4 is no video" in told
-    assert told.count("is left out") == 2
+    reported = " ".join(result.stderr.split())
+    assert "1.mp4 is left out: no face is seen for a second" in reported
+    assert "4.mp4 is left out: 4.mp4 is no video" in reported
+    assert reported.count("is left out") == 2
     assert result.exception.code == Code.BAD_MANIFEST  # two clips are not enough
 
 

@@ -35,8 +35,8 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
 def test_an_account_is_made_listed_changed_and_shut(run: Run, tmp_path: Path) -> None:
     assert "one local user" in run("list")[1]
     assert run("add", "Ada", "--role", "enroller", typed=f"{PASSWORD}\n")[0] == 0
-    told = json.loads(run("list", "--json")[1])
-    assert told["found"] == [{"name": "ada", "role": "enroller", "disabled": False, "keys": 0}]
+    result = json.loads(run("list", "--json")[1])
+    assert result["found"] == [{"name": "ada", "role": "enroller", "disabled": False, "keys": 0}]
     store = AccountStore.open(Settings(tmp_path))
     assert store.log_in("ada", PASSWORD, "a")
     run("passwd", "ada", typed="another sentence\n")
@@ -70,5 +70,5 @@ def test_a_password_can_be_made_and_is_shown_once(run: Run, tmp_path: Path) -> N
     ],
 )
 def test_what_cannot_be_is_said_with_what_to_do(run: Run, arguments: tuple[str, ...], typed: str, words: str) -> None:
-    code, _, told = run(*arguments, typed=typed)
-    assert code == 2 and words in told
+    code, _, result = run(*arguments, typed=typed)
+    assert code == 2 and words in result

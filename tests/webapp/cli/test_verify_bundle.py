@@ -31,8 +31,8 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
 def test_a_bundle_of_this_installation_is_known_as_such(run: Run, tmp_path: Path) -> None:
     key, bundle = open_key(tmp_path / "data"), tmp_path / "bundle.zip"
     write_bundle(make_contents(tmp_path), bundle, key)
-    code, told = run(bundle)
-    assert code == 0 and "signed by this installation" in told and key.fingerprint in told
+    code, result = run(bundle)
+    assert code == 0 and "signed by this installation" in result and key.fingerprint in result
     assert run(bundle, "--fingerprint", key.fingerprint)[0] == 0
     assert run(bundle, "--fingerprint", "0" * 64)[0] == 1
 
@@ -51,5 +51,5 @@ def test_a_changed_bundle_does_not_hold(run: Run, tmp_path: Path) -> None:
     data = bytearray(bundle.read_bytes())
     data[len(data) // 2] ^= 4
     bundle.write_bytes(data)
-    code, told = run(bundle)
-    assert code == 1 and "is NOT valid" in told
+    code, result = run(bundle)
+    assert code == 1 and "is NOT valid" in result

@@ -15,7 +15,7 @@ import tests
 from engine.settings import Settings
 from tests.clips import Film, write_clip
 from tests.webapp.jobs.samples import make_settings, write_file
-from tests.webapp.jobs.test_worker import hand_in, wait_for
+from tests.webapp.jobs.test_worker import submit, wait_for
 from webapp.jobs.records import JobState, NewJob
 from webapp.jobs.store import JobStore
 from webapp.jobs.supervisor import Supervisor
@@ -70,7 +70,7 @@ def test_twenty_jobs_of_a_disconnected_client_give_twenty_results(store: JobStor
 
 
 def test_a_killed_worker_s_job_is_taken_up_once_by_the_next(store: JobStore, tmp_path: Path) -> None:
-    job, other = hand_in(store, tmp_path, "slow"), hand_in(store, tmp_path, "good")
+    job, other = submit(store, tmp_path, "slow"), submit(store, tmp_path, "good")
     with supervise(store) as supervisor:
         wait_for(lambda: store.get(job.id).step == "faces", 100)
         (killed,) = supervisor.pids
@@ -83,19 +83,19 @@ def test_a_killed_worker_s_job_is_taken_up_once_by_the_next(store: JobStore, tmp
 
 
 def test_file_that_kills_workers_is_failed_without_blocking_others(store: JobStore, tmp_path: Path) -> None:
-    poison, others = hand_in(store, tmp_path, "poison"), [hand_in(store, tmp_path, "good") for _ in range(3)]
+    poison, others = submit(store, tmp_path, "poison"), [submit(store, tmp_path, "good") for _ in range(3)]
     with supervise(store, 2):
         wait_for(lambda: all(store.get(job.id).state == JobState.DONE for job in others), 100)
         wait_for(lambda: store.get(poison.id).state == JobState.SET_ASIDE, 100)
         (tmp_path / "after").mkdir()
-        after = hand_in(store, tmp_path / "after", "good")
+        after = submit(store, tmp_path / "after", "good")
         wait_for(lambda: store.get(after.id).state == JobState.DONE, 100)
     error = store.get(poison.id).error
     assert store.get(poison.id).tries == 2 and error is not None and error.code == "WORKER_LOST"
 
 
 def test_terminated_workers_release_their_jobs(store: JobStore, tmp_path: Path) -> None:
-    job = hand_in(store, tmp_path, "slow")
+    job = submit(store, tmp_path, "slow")
     with supervise(store) as supervisor:
         wait_for(lambda: store.get(job.id).step == "faces", 100)
         (pid,) = supervisor.pids

@@ -32,7 +32,7 @@ def store(tmp_path: Path) -> Iterator[JobStore]:
     store.close()
 
 
-def hand_in(store: JobStore, folder: Path, word: str) -> Job:
+def submit(store: JobStore, folder: Path, word: str) -> Job:
     return store.enqueue(NewJob("ada", f"{word}.mp4", path=write_file(folder, content=f"{word} file".encode())))
 
 
@@ -42,7 +42,7 @@ def work(store: JobStore, load: Callable[[], FakeAnalyser] = FakeAnalyser, **nam
 
 def test_each_job_ends_as_its_file_wants(store: JobStore, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     words = ("good", "bad", "broken", "large", "good")
-    jobs = [hand_in(store, tmp_path, word) for word in words]
+    jobs = [submit(store, tmp_path, word) for word in words]
     assert work(store) == 5
     ended = [store.get(job.id) for job in jobs]
     assert [job.state for job in ended] == [JobState.DONE, *[JobState.FAILED] * 3, JobState.DONE]
@@ -60,13 +60,13 @@ def test_hash_of_the_upload_is_passed_on(store: JobStore, tmp_path: Path) -> Non
             hashes.append(arguments[4])
             return super().analyse(*arguments, **named)  # type: ignore[arg-type]
 
-    job = hand_in(store, tmp_path, "good")
+    job = submit(store, tmp_path, "good")
     assert work(store, Noting) == 1
     assert hashes == [hashlib.sha256(b"good file").hexdigest()] == [store.get(job.id).sha256]
 
 
 def test_progress_is_seen_from_outside_and_a_cancelled_job_stops_soon(store: JobStore, tmp_path: Path) -> None:
-    job = hand_in(store, tmp_path, "slow")
+    job = submit(store, tmp_path, "slow")
     thread = threading.Thread(target=work, args=(store,))
     thread.start()
     wait_for(lambda: store.get(job.id).step == "faces")
@@ -79,7 +79,7 @@ def test_progress_is_seen_from_outside_and_a_cancelled_job_stops_soon(store: Job
 
 
 def test_a_deleted_job_stops_and_nothing_of_it_comes_back(store: JobStore, tmp_path: Path) -> None:
-    job = hand_in(store, tmp_path, "slow")
+    job = submit(store, tmp_path, "slow")
     thread = threading.Thread(target=work, args=(store,))
     thread.start()
     wait_for(lambda: store.get(job.id).step == "faces")
@@ -93,7 +93,7 @@ def test_terminated_worker_releases_its_job(store: JobStore, tmp_path: Path) -> 
         def analyse(self, *arguments: object, **named: object) -> None:  # type: ignore[override]
             raise SystemExit(0)
 
-    job = hand_in(store, tmp_path, "good")
+    job = submit(store, tmp_path, "good")
     with pytest.raises(SystemExit):
         work(store, Ending)
     assert (store.get(job.id).state, store.get(job.id).tries) == (JobState.QUEUED, 0)
@@ -109,7 +109,7 @@ def test_missing_weights_fail_each_job_until_present(store: JobStore, tmp_path: 
             raise WeightsMissing("gone", "bring it")
         return FakeAnalyser()
 
-    jobs = [hand_in(store, tmp_path, "good") for _ in range(3)]
+    jobs = [submit(store, tmp_path, "good") for _ in range(3)]
     assert work(store, load) == 3 and len(loads) == 3
     assert [store.get(job.id).state for job in jobs] == [JobState.FAILED, JobState.DONE, JobState.DONE]
     error = store.get(jobs[0].id).error
@@ -172,7 +172,7 @@ def test_a_database_that_is_busy_does_not_stop_the_work(
     def fail(*_: object) -> bool:
         raise EngineError("busy")
 
-    job = hand_in(store, tmp_path, "good")
+    job = submit(store, tmp_path, "good")
     monkeypatch.setattr(store, "renew", fail)
     monkeypatch.setattr(FakeAnalyser, "analyse", slowly(FakeAnalyser.analyse))
     with caplog.at_level(logging.WARNING):

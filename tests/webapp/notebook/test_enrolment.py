@@ -35,10 +35,10 @@ class Planted:
     """Fake embedder: `ada1.mp4` is clip 1 of Ada; counts its calls."""
 
     def __init__(self) -> None:
-        self.looked = 0
+        self.extracted = 0
 
     def find_speaker(self, path: Path) -> FaceEmbedding:
-        self.looked += 1
+        self.extracted += 1
         if not path.stat().st_size:
             raise Code.UNREADABLE_VIDEO("The file is empty.", "Fetch it again.")
         person, clip = path.read_text().split()
@@ -95,10 +95,10 @@ def test_a_folder_and_a_list_name_the_same_clips(folder: Path, tmp_path: Path) -
 
 def test_clips_are_extracted_once_and_unusable_ones_are_listed(folder: Path, consent: Consent) -> None:
     seen, embedder = extract(folder, consent)
-    assert embedder.looked == 9 and {one.name: len(one.samples) for one in seen.people} == {"Ada": 4, "Ben": 4}
+    assert embedder.extracted == 9 and {one.name: len(one.samples) for one in seen.people} == {"Ada": 4, "Ben": 4}
     assert [(one.clip, one.reason) for one in seen.skipped] == [("Ada4.mp4", "The file is empty.")]
     again, embedder = extract(folder, consent)
-    assert embedder.looked == 0
+    assert embedder.extracted == 0
     assert [one.source_name for one in again.people[1].samples] == [f"Ben{i}.mp4" for i in range(4)]
     assert again.people[0].samples[0].consent == consent
 

@@ -27,7 +27,7 @@ from webapp.views.plots import plot_speakers
 FORM = ConsentForm("consent", "a test of the page", 30, "Grace", True)
 
 
-def see(person: int, clip: int, seconds: float = 12.0) -> AnalysisResult:
+def make_person_result(person: int, clip: int, seconds: float = 12.0) -> AnalysisResult:
     """Make a result with one face of a planted speaker."""
     name = f"{person}-{clip}.mp4"
     embedding = embed(draw_person(person), 10 * person + clip, seconds=seconds)
@@ -36,7 +36,7 @@ def see(person: int, clip: int, seconds: float = 12.0) -> AnalysisResult:
     return AnalysisResult(replace(analysis, sha256=face.sha256), (face,))
 
 
-def look(context: AppContext, folder: Path, *found: AnalysisResult) -> list[ClipState]:
+def submit_results(context: AppContext, folder: Path, *found: AnalysisResult) -> list[ClipState]:
     jobs = [finish_job(context, folder, one.faces[0].name, found=one, batch="enrol-1") for one in found]
     return speakers_events.read_clips(context, [job.id for job in jobs])
 
@@ -60,7 +60,7 @@ def test_clips_become_jobs_of_one_batch(context: AppContext, tmp_path: Path) -> 
 
 
 def test_speaker_is_enrolled_from_stored_features(context: AppContext, tmp_path: Path) -> None:
-    clips = look(context, tmp_path, see(1, 1), see(1, 2))
+    clips = submit_results(context, tmp_path, make_person_result(1, 1), make_person_result(1, 2))
     assert speakers_events.try_enrolment(context, "Ada", clips, "", False).accepted.all()
     assert context.gallery.speakers() == []
     done = speakers_events.enrol(context, "Ada", clips, "monday", FORM, False)
@@ -87,7 +87,7 @@ def test_speaker_is_enrolled_from_stored_features(context: AppContext, tmp_path:
 def test_nothing_is_kept_without_a_whole_consent(
     context: AppContext, tmp_path: Path, change: dict[str, object], words: str
 ) -> None:
-    clips = look(context, tmp_path, see(1, 1), see(1, 2))
+    clips = submit_results(context, tmp_path, make_person_result(1, 1), make_person_result(1, 2))
     with pytest.raises(EngineError, match=words):
         speakers_events.enrol(context, "Ada", clips, "", replace(FORM, **change), False)  # type: ignore[arg-type]
     assert context.gallery.speakers() == []
@@ -102,9 +102,12 @@ def test_of_a_release_the_checksum_is_kept(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_enrolled_says_why_and_the_rest_goes_on(context: AppContext, tmp_path: Path) -> None:
-    short, both = see(1, 3, seconds=0.5), make_analysis(make_report(0.05), make_report(0.05), name="two.mp4")
+    short, both = (
+        make_person_result(1, 3, seconds=0.5),
+        make_analysis(make_report(0.05), make_report(0.05), name="two.mp4"),
+    )
     two = replace(make_result("two.mp4"), analysis=both, searches=None, verifications=None)
-    clips = look(context, tmp_path, see(1, 1), short, two)
+    clips = submit_results(context, tmp_path, make_person_result(1, 1), short, two)
     assert [bool(one.note) for one in clips] == [False, True, True]
     assert "has 0.5 s of speech" in clips[1].note and "none alone is clearly the speaker" in clips[2].note
     assert len(speakers_events.take_samples(clips, "")) == 1
@@ -150,5 +153,5 @@ def test_the_map_shows_every_clip_by_person(context: AppContext) -> None:
 
 
 def test_one_clip_alone_can_be_drawn(context: AppContext, tmp_path: Path) -> None:
-    speakers_events.enrol(context, "Ada", look(context, tmp_path, see(1, 1)), "", FORM, False)
+    speakers_events.enrol(context, "Ada", submit_results(context, tmp_path, make_person_result(1, 1)), "", FORM, False)
     assert len(plot_speakers([("Ada", context.gallery.samples("Ada"))]).data) == 1

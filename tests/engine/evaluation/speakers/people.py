@@ -15,7 +15,7 @@ NATURE = Nature(mean=0.0, between=0.6, within=0.8)  # one window is natural abov
 
 
 def make_row(number: int, speaker: str, session: str | None = None, label: str = "real", **cells: object) -> Row:
-    """A row whose file is named by its number."""
+    """Build a manifest row with a file named by its number."""
     name = f"{number}.mp4"
     return Row(number, Path(name), label, speaker=speaker, session=session, written=name, **cells)  # type: ignore[arg-type]
 

@@ -1,4 +1,4 @@
-"""Whole evaluations of people whose faces and motions are known: what must follow which, and what is refused."""
+"""Identity evaluations on speakers with known faces and motions, and their refusals."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -84,19 +84,19 @@ def test_controls_are_reported_by_method_without_changing_real_results() -> None
     plain, found = evaluate(real), evaluate([*real, *frozen, *noise, *copied])
     assert found.figures.whole == plain.figures.whole
     assert (found.n_samples, found.n_made_samples, found.n_speakers, found.across_sessions) == (48, 144, 8, True)
-    told = {name: one.recognition for name, one in found.figures.per_method.items()}
-    assert set(told) == {"frozen", "noise", "copied"}
-    assert told["copied"].eer == pytest.approx(plain.figures.whole.recognition.eer, abs=0.02)
-    assert told["copied"].rank1 == plain.figures.whole.recognition.rank1
-    assert told["copied"].n_genuine == 2 * plain.figures.whole.recognition.n_genuine  # looked up from both ends
+    reported = {name: one.recognition for name, one in found.figures.per_method.items()}
+    assert set(reported) == {"frozen", "noise", "copied"}
+    assert reported["copied"].eer == pytest.approx(plain.figures.whole.recognition.eer, abs=0.02)
+    assert reported["copied"].rank1 == plain.figures.whole.recognition.rank1
+    assert reported["copied"].n_genuine == 2 * plain.figures.whole.recognition.n_genuine  # looked up from both ends
     for name in ("frozen", "noise"):
-        assert told[name].eer == pytest.approx(0.5, abs=0.08)
-        assert told[name].rank1 == pytest.approx(1 / 8, abs=0.1)
+        assert reported[name].eer == pytest.approx(0.5, abs=0.08)
+        assert reported[name].rank1 == pytest.approx(1 / 8, abs=0.1)
     assert found.remarks == ("The intervals are over 8 people alone: more people would change them.",)
 
 
 def test_control_is_not_compared_with_its_source_clip() -> None:
-    """A person of one session is found by nobody's copy; a memory of single clips is worth nothing across sessions."""
+    """A copy never finds a speaker with one session; memorised clips score at chance across sessions."""
     rng = np.random.default_rng(5)
     memory = [embed(one.row, rng.normal(size=64)) for one in draw_people(12, 2)]
     copied = make_controls(memory, "copied", [vector_of(one) for one in memory])
@@ -126,16 +126,27 @@ def test_session_cues_count_only_in_same_session_comparisons() -> None:
 def test_ios_follows_the_motion_or_the_face_as_the_embedder_does() -> None:
     real = draw_people(6, 3, per_session=2, noise=0.2)
     by_motion = evaluate([*real, *forge(real, lambda driver, donor: vector_of(driver))], IdentityTask.IOS)
-    whole, told = by_motion.figures.whole.recognition, by_motion.figures.whole.following
-    assert told is not None
-    assert (whole.rank1, told.rank1_face, told.decided, told.follows_motion, told.kept) == (1, 0, 1, 1, 1)
-    assert (told.n_owners, told.ci["follows_motion"], told.rank1_untouched) == (6, (1, 1), 1)
+    whole, reported = by_motion.figures.whole.recognition, by_motion.figures.whole.following
+    assert reported is not None
+    assert (whole.rank1, reported.rank1_face, reported.decided, reported.follows_motion, reported.kept) == (
+        1,
+        0,
+        1,
+        1,
+        1,
+    )
+    assert (reported.n_owners, reported.ci["follows_motion"], reported.rank1_untouched) == (6, (1, 1), 1)
     assert by_motion.figures.per_method["swap"] == by_motion.figures.whole
     assert "The intervals are over 6 people alone: more people would change them." in by_motion.remarks
     by_face = evaluate([*real, *forge(real, lambda driver, donor: vector_of(donor))], IdentityTask.IOS)
-    told = by_face.figures.whole.following
-    assert told is not None
-    assert (by_face.figures.whole.recognition.rank1, told.rank1_face, told.follows_motion, told.kept) == (0, 1, 0, 0)
+    reported = by_face.figures.whole.following
+    assert reported is not None
+    assert (by_face.figures.whole.recognition.rank1, reported.rank1_face, reported.follows_motion, reported.kept) == (
+        0,
+        1,
+        0,
+        0,
+    )
     assert by_face.figures.whole.recognition.eer > 0.5  # type: ignore[operator]
 
 
@@ -144,9 +155,9 @@ def test_ios_excludes_source_clips() -> None:
     rng = np.random.default_rng(3)
     memory = [embed(one.row, rng.normal(size=64)) for one in draw_people(10, 2)]
     both = forge(memory, lambda driver, donor: vector_of(driver) + vector_of(donor))
-    told = evaluate([*memory, *both], IdentityTask.IOS).figures.whole
-    assert told.recognition.rank1 <= 0.3 and told.following is not None  # type: ignore[operator]
-    assert told.following.rank1_face <= 0.3  # type: ignore[operator]
+    reported = evaluate([*memory, *both], IdentityTask.IOS).figures.whole
+    assert reported.recognition.rank1 <= 0.3 and reported.following is not None  # type: ignore[operator]
+    assert reported.following.rank1_face <= 0.3  # type: ignore[operator]
     lost = [replace(one, row=replace(one.row, donor_path=None)) for one in both]
     found = evaluate([*memory, *lost], IdentityTask.IOS)
     assert found.figures.whole.following.rank1_face > 0.5  # type: ignore[union-attr, operator]
@@ -158,12 +169,12 @@ def test_open_set_identification_reports_supported_rates() -> None:
     real = draw_people(12, 3, noise=0.2)
     frozen = make_controls(real, "frozen", [np.ones(16)] * len(real))
     found = evaluate([*real, *frozen], IdentityTask.IDENTIFICATION)
-    told, control = found.figures.whole.open_set, found.figures.per_method["frozen"].open_set
-    assert told is not None and control is not None
+    reported, control = found.figures.whole.open_set, found.figures.per_method["frozen"].open_set
+    assert reported is not None and control is not None
     assert found.figures.whole.recognition.rank1 == 1.0
-    assert told.dir["0.1"] >= 0.95 > 0.2 > control.dir["0.1"]  # type: ignore[operator]
-    assert (told.n_mated, told.n_nonmated, told.n_nonmated_speakers) == (36, 36, 12)
-    assert told.smallest_fpir == pytest.approx(3 / 36)
+    assert reported.dir["0.1"] >= 0.95 > 0.2 > control.dir["0.1"]  # type: ignore[operator]
+    assert (reported.n_mated, reported.n_nonmated, reported.n_nonmated_speakers) == (36, 36, 12)
+    assert reported.smallest_fpir == pytest.approx(3 / 36)
     assert [one for one in found.remarks if "cannot support a share of 1%" in one and "less than 8.3%" in one]
     assert found.figures.whole.recognition.n_pairs == 36 * 12
 
@@ -172,10 +183,10 @@ def test_an_enrolled_gallery_is_the_whole_gallery() -> None:
     rows = [replace(one, row=replace(one.row, enrol=one.row.session == "s0")) for one in draw_people(5, 3)]
     stranger = embed(make_row(99, "Eve", "s1", enrol=False), np.arange(16.0))
     found = evaluate([*rows, stranger], IdentityTask.IDENTIFICATION)
-    whole, told = found.figures.whole.recognition, found.figures.whole.open_set
-    assert told is not None
-    assert (whole.n_probes, whole.chance_rank1) == (10, pytest.approx(1 / 5))  # Eve is nobody's candidate
-    assert (told.n_mated, told.n_nonmated, told.n_nonmated_speakers) == (10, 11, 6)
+    whole, reported = found.figures.whole.recognition, found.figures.whole.open_set
+    assert reported is not None
+    assert (whole.n_probes, whole.chance_rank1) == (10, pytest.approx(1 / 5))  # Eve is no candidate
+    assert (reported.n_mated, reported.n_nonmated, reported.n_nonmated_speakers) == (10, 11, 6)
     pairs = evaluate([*rows, stranger]).figures.whole.recognition
     assert (pairs.n_genuine, pairs.n_impostor) == (10, 10 * 4 + 5)
 
@@ -270,15 +281,15 @@ def test_refused_controls_identify_no_speaker(task: IdentityTask) -> None:
     real = draw_people(8, 3, noise=0.2)
     copied = [spoil(one) for one in make_controls(real, "reversed", [vector_of(one) for one in real])]
     gated, alone = (evaluate([*real, *copied], task, gate=gate) for gate in (True, False))
-    told, plain = gated.figures.per_method["reversed"], alone.figures.per_method["reversed"]
-    assert (told.n_refused, told.n_tried, gated.gated) == (24, 24, True)
-    assert (told.recognition.rank1, told.recognition.rank5, told.recognition.n_probes) == (0.0, 0.0, 24)
-    assert told.recognition.eer == pytest.approx(0.5) and told.recognition.n_pairs == plain.recognition.n_pairs
+    reported, plain = gated.figures.per_method["reversed"], alone.figures.per_method["reversed"]
+    assert (reported.n_refused, reported.n_tried, gated.gated) == (24, 24, True)
+    assert (reported.recognition.rank1, reported.recognition.rank5, reported.recognition.n_probes) == (0.0, 0.0, 24)
+    assert reported.recognition.eer == pytest.approx(0.5) and reported.recognition.n_pairs == plain.recognition.n_pairs
     assert (plain.n_refused, alone.gated, plain.recognition.rank1) == (0, False, 1.0)
     assert plain.recognition.eer < 0.1 and alone.remarks[0].startswith("NOT GATED")  # type: ignore[operator]
     assert gated.figures.whole == alone.figures.whole and gated.figures.whole.n_refused == 0
-    if told.open_set is not None:
-        assert told.open_set.dir == {"0.01": 0.0, "0.1": 0.0}
+    if reported.open_set is not None:
+        assert reported.open_set.dir == {"0.01": 0.0, "0.1": 0.0}
 
 
 @pytest.mark.parametrize("task", [IdentityTask.VERIFICATION, IdentityTask.IDENTIFICATION])
@@ -298,10 +309,10 @@ def test_refused_real_clip_counts_as_error_and_is_not_enrolled(task: IdentityTas
 def test_refused_manipulated_clip_is_undecided() -> None:
     real = draw_people(6, 3, noise=0.2)
     forged = forge(real, lambda driver, donor: vector_of(driver))
-    told = evaluate([*real, *(spoil(one) for one in forged[:9]), *forged[9:]], IdentityTask.IOS)
-    assert told.figures.whole.following is not None
-    assert (told.figures.whole.n_refused, told.figures.whole.recognition.rank1) == (9, 0.5)
-    assert (told.figures.whole.following.decided, told.figures.whole.following.follows_motion) == (0.5, 1.0)
+    reported = evaluate([*real, *(spoil(one) for one in forged[:9]), *forged[9:]], IdentityTask.IOS)
+    assert reported.figures.whole.following is not None
+    assert (reported.figures.whole.n_refused, reported.figures.whole.recognition.rank1) == (9, 0.5)
+    assert (reported.figures.whole.following.decided, reported.figures.whole.following.follows_motion) == (0.5, 1.0)
 
 
 def test_all_samples_refused_still_give_a_report() -> None:

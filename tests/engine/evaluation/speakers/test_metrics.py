@@ -132,7 +132,7 @@ def test_what_is_drawn_is_seeded() -> None:
 
 def test_impostor_trials_exclude_the_probe_speaker() -> None:
     found = score_unenrolled(make_search([[0.9, 0.1, 0.2], [0.5, nan, 0.6], [nan, nan, 0.3]], ["Ada", "Ben", "Cy"]))
-    assert found.scores.tolist() == [0.2, 0.6]  # Cy met nobody but himself
+    assert found.scores.tolist() == [0.2, 0.6]  # Cy was compared only with himself
     assert found.speakers == ("Ada", "Ben")
     unknown = score_unenrolled(make_search([[0.9, 0.1]], ["Eve"]))
     assert (unknown.scores.tolist(), unknown.speakers) == ([0.9], ("Eve",))
@@ -142,48 +142,48 @@ def test_open_set_detection_matches_hand_computation() -> None:
     # ten samples of Ada: eight look like her by 0.9, one like Ben by 0.95, and one hardly like anybody
     scores = [[0.9, 0.0]] * 8 + [[0.0, 0.95]] + [[0.1, 0.0]]
     found = make_search(scores, ["Ada"] * 10)
-    told = measure_open_set(found, score_unenrolled(found), n=100)
-    # strangers: 0 nine times and 0.95; at 1 % none of the ten may pass, at 10 % one may
-    assert told.dir == {"0.01": 0.0, "0.1": pytest.approx(0.9)}
-    assert (told.n_mated, told.n_nonmated, told.n_nonmated_speakers) == (10, 10, 1)
-    assert told.smallest_fpir == pytest.approx(0.3)
-    assert told.supported == {"0.01": False, "0.1": False}
-    assert told.ci == {"0.01": None, "0.1": None}  # one person
+    result = measure_open_set(found, score_unenrolled(found), n=100)
+    # impostors: 0 nine times and 0.95; at 1 % none of the ten may pass, at 10 % one may
+    assert result.dir == {"0.01": 0.0, "0.1": pytest.approx(0.9)}
+    assert (result.n_mated, result.n_nonmated, result.n_nonmated_speakers) == (10, 10, 1)
+    assert result.smallest_fpir == pytest.approx(0.3)
+    assert result.supported == {"0.01": False, "0.1": False}
+    assert result.ci == {"0.01": None, "0.1": None}  # one person
 
 
 def test_three_hundred_impostors_support_one_percent() -> None:
     found = make_search([[0.9, 0.1], [0.1, 0.9]] * 150, ["Ada", "Ben"] * 150)
-    told = measure_open_set(found, score_unenrolled(found), n=100)
-    assert told.supported == {"0.01": True, "0.1": True} and told.smallest_fpir == pytest.approx(0.01)
+    result = measure_open_set(found, score_unenrolled(found), n=100)
+    assert result.supported == {"0.01": True, "0.1": True} and result.smallest_fpir == pytest.approx(0.01)
     fewer = make_search([[0.9, 0.1], [0.1, 0.9]] * 149, ["Ada", "Ben"] * 149)
     assert measure_open_set(fewer, score_unenrolled(fewer), n=100).supported == {"0.01": False, "0.1": True}
 
 
 def test_detection_rate_follows_impostor_distance() -> None:
-    def look(noise: float) -> Search:
+    def make_noisy_search(noise: float) -> Search:
         embedded = draw_people(10, 3, noise=noise)
         samples = pool_rows(embedded, [one.row for one in embedded], NATURE).samples
         return search(samples, samples, find_comparable(samples, samples, True))
 
-    clear, blind = look(0.05), look(np.inf)
+    clear, blind = make_noisy_search(0.05), make_noisy_search(np.inf)
     assert measure_open_set(clear, score_unenrolled(clear)).dir == {"0.01": 1.0, "0.1": 1.0}
     rates = measure_open_set(blind, score_unenrolled(blind)).dir
     assert rates["0.1"] is not None and rates["0.1"] <= 0.15
-    between = look(0.8)
-    told = measure_open_set(between, score_unenrolled(between))
-    low, high = told.ci["0.1"] or (1, 0)
-    assert low <= told.dir["0.1"] <= high  # type: ignore[operator]
-    assert told.dir["0.01"] <= told.dir["0.1"]  # type: ignore[operator]
+    between = make_noisy_search(0.8)
+    result = measure_open_set(between, score_unenrolled(between))
+    low, high = result.ci["0.1"] or (1, 0)
+    assert low <= result.dir["0.1"] <= high  # type: ignore[operator]
+    assert result.dir["0.01"] <= result.dir["0.1"]  # type: ignore[operator]
 
 
 def test_no_impostors_give_no_rate() -> None:
     found = make_search([[0.9]], ["Ada"])
-    told = measure_open_set(found, score_unenrolled(found), n=100)
-    assert (told.dir, told.smallest_fpir, told.n_mated) == ({"0.01": None, "0.1": None}, None, 1)
+    result = measure_open_set(found, score_unenrolled(found), n=100)
+    assert (result.dir, result.smallest_fpir, result.n_mated) == ({"0.01": None, "0.1": None}, None, 1)
 
 
 def test_forged_faces_that_follow_the_motion() -> None:
-    # who moved / whose face: Ada / Ben four times, Ben / Cy twice
+    # motion / face: Ada / Ben four times, Ben / Cy twice
     forged = make_search(
         [[0.9, 0.5, 0.1], [0.4, 0.8, 0.1], [0.2, 0.3, 0.9], [0.7, 0.7, 0.1], [0.1, 0.9, 0.3], [0.1, 0.2, 0.9]],
         ["Ada"] * 4 + ["Ben"] * 2,
@@ -192,30 +192,31 @@ def test_forged_faces_that_follow_the_motion() -> None:
     untouched = make_search(
         [[0.9, 0.1, 0.2], [0.1, 0.9, 0.2], [0.9, 0.1, 0.2], [0.1, 0.2, 0.9]], ["Ada", "Ben", "Ben", "Cy"]
     )
-    told = measure_following(forged, untouched)
+    result = measure_following(forged, untouched)
     # motion first: 1, 0, 0, 1/2, 1, 0; face first: 0, 1, 0, 1/2, 0, 1
-    assert told.rank1_face == pytest.approx(2.5 / 6)
-    assert told.decided == pytest.approx(5 / 6)
-    assert told.follows_motion == pytest.approx(2.5 / 5)
+    assert result.rank1_face == pytest.approx(2.5 / 6)
+    assert result.decided == pytest.approx(5 / 6)
+    assert result.follows_motion == pytest.approx(2.5 / 5)
     # untouched: Ada 1, Ben 1/2; four and two times
-    assert told.rank1_untouched == pytest.approx((4 * 1 + 2 * 0.5) / 6)
-    assert told.kept == pytest.approx(2.5 / 5)
-    assert told.n_owners == 2
+    assert result.rank1_untouched == pytest.approx((4 * 1 + 2 * 0.5) / 6)
+    assert result.kept == pytest.approx(2.5 / 5)
+    assert result.n_owners == 2
     assert measure_recognition(make_pairs([], []), forged).rank1 == pytest.approx(2.5 / 6)
 
 
 def test_ios_counts_only_cases_with_both_enrolled() -> None:
     forged = make_search([[0.9, nan, 0.1], [0.9, 0.8, 0.1]], ["Ada", "Ada"], ["Ben", "Ben"])
-    told = measure_following(forged, make_search([[0.1, 0.9, 0.2]], ["Ben"]))
-    assert (told.decided, told.follows_motion, told.rank1_face) == (1.0, 1.0, 0.0)
-    assert (told.kept, told.rank1_untouched, told.n_owners) == (None, None, 1)  # Ada has no untouched sample to look up
-    assert set(told.ci.values()) == {None}
+    result = measure_following(forged, make_search([[0.1, 0.9, 0.2]], ["Ben"]))
+    assert (result.decided, result.follows_motion, result.rank1_face) == (1.0, 1.0, 0.0)
+    # Ada has no untouched sample to look up
+    assert (result.kept, result.rank1_untouched, result.n_owners) == (None, None, 1)
+    assert set(result.ci.values()) == {None}
 
 
 def test_ios_ignores_faces_not_enrolled() -> None:
-    told = measure_following(make_search([[0.9, 0.1]], ["Ada"], ["Eve"]), make_search([[0.9, 0.1]], ["Ada"]))
-    assert (told.decided, told.follows_motion, told.rank1_face) == (None, None, None)
-    assert told.kept == 1.0
+    result = measure_following(make_search([[0.9, 0.1]], ["Ada"], ["Eve"]), make_search([[0.9, 0.1]], ["Ada"]))
+    assert (result.decided, result.follows_motion, result.rank1_face) == (None, None, None)
+    assert result.kept == 1.0
 
 
 def test_ios_interval_resamples_owners() -> None:
@@ -227,11 +228,11 @@ def test_ios_interval_resamples_owners() -> None:
     scores = np.zeros((60, 4))
     for place, (one, other, ok) in enumerate(zip(speakers, faces, np.repeat(follows, 5), strict=True)):
         scores[place, names.index(one if ok else other)] = 1
-    told = measure_following(make_search(scores.tolist(), speakers, faces), make_search(np.eye(4).tolist(), names))
-    low, high = told.ci["follows_motion"] or (1, 0)
-    assert told.follows_motion == pytest.approx(follows.mean())
+    result = measure_following(make_search(scores.tolist(), speakers, faces), make_search(np.eye(4).tolist(), names))
+    low, high = result.ci["follows_motion"] or (1, 0)
+    assert result.follows_motion == pytest.approx(follows.mean())
     assert 0 <= low < follows.mean() < high <= 1
-    assert told.ci["kept"] == (low, high)  # rank-1 of the untouched is 1
+    assert result.ci["kept"] == (low, high)  # rank-1 of the untouched is 1
 
 
 def test_metrics_record_is_comparable() -> None:
@@ -240,7 +241,7 @@ def test_metrics_record_is_comparable() -> None:
 
 
 def refuse(found: Search, *places: int) -> Search:
-    """The same search, some of whose probes do not move naturally."""
+    """Return the same search with some probes of unnatural motion."""
     probes = list(found.probes)
     for place in places:
         probes[place] = make_sample(probes[place].speaker, probes[place].face_owner, evidence=-9.0)
@@ -252,8 +253,8 @@ def refuse(found: Search, *places: int) -> Search:
 def test_refused_probe_has_no_candidate_and_is_counted() -> None:
     found = make_search([[0.9, 0.1], [0.2, 0.8], [0.7, 0.6], [0.1, 0.9]], ["Ada", "Ben", "Ada", "Ben"])
     pairs = make_pairs([0.9, 0.8, 0.7, 0.1], [True, True, False, False])
-    plain, told = (measure_recognition(pairs, one, n=20) for one in (found, refuse(found, 0)))
-    assert (plain.rank1, told.rank1, told.rank5, told.n_probes) == (1.0, 0.75, 0.75, 4)
+    plain, result = (measure_recognition(pairs, one, n=20) for one in (found, refuse(found, 0)))
+    assert (plain.rank1, result.rank1, result.rank5, result.n_probes) == (1.0, 0.75, 0.75, 4)
     assert measure_recognition(pairs, refuse(found, 0, 1, 2, 3), n=20).rank5 == 0.0
     strangers = score_unenrolled(refuse(found, 0))
     assert strangers.scores.tolist() == [REFUSED, 0.2, 0.6, 0.1]
@@ -264,9 +265,9 @@ def test_refused_probe_has_no_candidate_and_is_counted() -> None:
 def test_refused_probe_follows_neither_motion_nor_face() -> None:
     untouched = make_search([[0.9, 0.1], [0.1, 0.9]], ["Ada", "Ben"])
     forged = make_search([[0.8, 0.3], [0.3, 0.7], [0.2, 0.8]], ["Ada", "Ben", "Ada"], ["Ben", "Ada", "Ben"])
-    plain, told = (measure_following(one, untouched, n=20) for one in (forged, refuse(forged, 0)))
+    plain, result = (measure_following(one, untouched, n=20) for one in (forged, refuse(forged, 0)))
     assert (plain.decided, plain.follows_motion, plain.kept) == (1.0, pytest.approx(2 / 3), pytest.approx(2 / 3))
-    assert (told.decided, told.follows_motion, told.kept) == (pytest.approx(2 / 3), 0.5, pytest.approx(1 / 3))
-    assert told.rank1_face == pytest.approx(1 / 3)
+    assert (result.decided, result.follows_motion, result.kept) == (pytest.approx(2 / 3), 0.5, pytest.approx(1 / 3))
+    assert result.rank1_face == pytest.approx(1 / 3)
     lost = measure_following(forged, refuse(untouched, 0), n=20)
     assert lost.rank1_untouched == pytest.approx(1 / 3)  # two of the three forged are moved by Ada

@@ -1,4 +1,4 @@
-"""Units: k-means finds what is planted, in cepstra and in what a network has learnt."""
+"""Units: k-means finds the planted clusters in cepstra and in network features."""
 
 from dataclasses import replace
 from pathlib import Path

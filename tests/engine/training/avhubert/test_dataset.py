@@ -1,4 +1,4 @@
-"""From a manifest to clips: what is there is kept, what cannot be used is named and left out."""
+"""From a manifest to clips: usable clips are kept, unusable ones are named and left out."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -87,7 +87,7 @@ def test_clips_are_preprocessed_once(bench: Bench) -> None:
         clips[0].path == bench.folder / "reels" / FakeMaker.recipe / f"{hash_file(bench.folder / 'a.mp4')}.safetensors"
     )
     assert bench.maker.made == ["a.mp4", "b.mp4"]
-    assert bench.counted == [(1, 3), (2, 3), (3, 3)]  # the row whose file is absent is done before it is begun
+    assert bench.counted == [(1, 3), (2, 3), (3, 3)]  # the row of the absent file counts as done from the start
     assert bench.gather(files) == clips
     assert bench.maker.made == ["a.mp4", "b.mp4"]
 
@@ -98,7 +98,7 @@ def test_what_cannot_be_used_is_named_and_left_out(bench: Bench) -> None:
     assert sorted(told.partition(" ")[0].rstrip(":") for told in bench.told) == ["a.mp4", "absent.mp4", "b.mp4"]
     assert any("it is broken" in told for told in bench.told)
     bench.gather({"a": "broken/lab", "b": "nobody/lab", "c": "40 0/lab"})
-    assert bench.maker.made == ["a.mp4", "b.mp4", "c.mp4", "a.mp4"]  # nobody looks again for a face that is not there
+    assert bench.maker.made == ["a.mp4", "b.mp4", "c.mp4", "a.mp4"]  # a clip without a face is not searched again
 
 
 def test_damaged_clip_file_is_rebuilt(bench: Bench) -> None:

@@ -41,11 +41,11 @@ def change(batch: PretrainingBatch, **parts: torch.Tensor) -> PretrainingBatch:
 
 
 def test_the_loss_is_the_weighted_sum_of_its_parts(batch: PretrainingBatch) -> None:
-    told = compute(make_pretraining(masked=2.0, unmasked=0.5, alignment=3.0, penalty=4.0), batch)
-    wanted = 2 * told["masked"] + 0.5 * told["unmasked"] + 3 * told["alignment"] + 4 * told["penalty"]
-    assert told["loss"] == pytest.approx(wanted, rel=1e-5)
-    assert 0 <= told["hit"] <= 1
-    assert told["masked"] == pytest.approx(float(np.log(UNITS)), rel=0.5)  # it knows nothing yet
+    result = compute(make_pretraining(masked=2.0, unmasked=0.5, alignment=3.0, penalty=4.0), batch)
+    wanted = 2 * result["masked"] + 0.5 * result["unmasked"] + 3 * result["alignment"] + 4 * result["penalty"]
+    assert result["loss"] == pytest.approx(wanted, rel=1e-5)
+    assert 0 <= result["hit"] <= 1
+    assert result["masked"] == pytest.approx(float(np.log(UNITS)), rel=0.5)  # it knows nothing yet
 
 
 @pytest.mark.parametrize(
@@ -60,9 +60,9 @@ def test_each_objective_can_be_switched_off_and_what_it_needs_stays(
     batch: PretrainingBatch, weights: dict[str, float], parts: set[str], still: set[str]
 ) -> None:
     pretraining = make_pretraining(**weights)
-    told = pretraining(batch)
-    assert set(told) == parts
-    told["loss"].backward()
+    result = pretraining(batch)
+    assert set(result) == parts
+    result["loss"].backward()
     moved = {name for name, one in pretraining.named_parameters() if one.grad is not None and one.grad.abs().sum() > 0}
     assert not still & moved
     resting = {name for name, one in pretraining.named_parameters() if one.requires_grad} - moved
@@ -110,11 +110,11 @@ def test_masked_frames_and_sound_do_not_affect_output(batch: PretrainingBatch) -
     assert unshown.any()
     swapped[unshown] = 0
     rows = torch.where(batch.rows_masked[..., None], torch.randn_like(batch.rows), batch.rows)
-    told, other = pretraining(batch), pretraining(change(batch, mouths=swapped, rows=rows))
-    assert all(torch.equal(told[name], other[name]) for name in told)
+    result, other = pretraining(batch), pretraining(change(batch, mouths=swapped, rows=rows))
+    assert all(torch.equal(result[name], other[name]) for name in result)
     with torch.no_grad():
         pretraining.model.mask_emb += 1
-    assert not torch.equal(pretraining(batch)["masked"], told["masked"])
+    assert not torch.equal(pretraining(batch)["masked"], result["masked"])
 
 
 @pytest.mark.parametrize("part", ["mouths", "rows"])
@@ -165,6 +165,6 @@ def test_parts_of_the_alignment_can_be_left_out(batch: PretrainingBatch) -> None
         name: AlignmentWeights(**{"within": 0, "across": 0, "offset": 0, "windows": 0} | {name: 1.0})
         for name in ("within", "across", "offset", "windows")
     }
-    told = [compute(make_pretraining(masked=0.0, alignment_parts=one), batch)["alignment"] for one in parts.values()]
+    result = [compute(make_pretraining(masked=0.0, alignment_parts=one), batch)["alignment"] for one in parts.values()]
     whole = compute(make_pretraining(masked=0.0, alignment_parts=AlignmentWeights(1, 1, 1, 1)), batch)["alignment"]
-    assert min(told) > 0 and whole == pytest.approx(sum(told), rel=1e-4)
+    assert min(result) > 0 and whole == pytest.approx(sum(result), rel=1e-4)

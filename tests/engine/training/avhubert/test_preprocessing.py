@@ -1,4 +1,4 @@
-"""A reel holds the main face and its own sound, and cuts them in step."""
+"""A preprocessed clip holds the main face and its audio, and cuts them in step."""
 
 from collections.abc import Callable
 from dataclasses import replace

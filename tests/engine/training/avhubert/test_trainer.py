@@ -1,4 +1,4 @@
-"""The same weights whoever takes the steps, stopped or not; and planted clips are learnt."""
+"""Weights are independent of interruptions and process count, and planted clips are learnt."""
 
 import os
 import subprocess
@@ -25,6 +25,7 @@ from engine.training.avhubert.trainer import (
     StepOptions,
     Trend,
     checkpoint_layers,
+    join_process_group,
     train_steps,
 )
 from tests.engine.training.planted import MINI, make_clip_files, make_training
@@ -35,8 +36,8 @@ ALONE = ProcessGroup(torch.device("cpu"))
 
 
 @pytest.fixture(scope="module")
-def reels(tmp_path_factory: pytest.TempPathFactory) -> list[PreprocessedClip]:
-    return make_clip_files(tmp_path_factory.mktemp("reels"), 4)
+def clip_files(tmp_path_factory: pytest.TempPathFactory) -> list[PreprocessedClip]:
+    return make_clip_files(tmp_path_factory.mktemp("clips"), 4)
 
 
 def stop_at(last: int) -> Callable[[str, int, Losses], None]:
@@ -55,48 +56,48 @@ def same(one: torch.nn.Module, other: torch.nn.Module) -> bool:
 
 
 def run(
-    reels: list[PreprocessedClip], folder: Path, options: StepOptions, **context: object
+    clip_files: list[PreprocessedClip], folder: Path, options: StepOptions, **context: object
 ) -> tuple[Pretraining, Trend]:
     torch.manual_seed(0)
     pretraining = Pretraining(AVHubert(replace(MINI, n_clusters=8)), LossOptions())
-    units = [np.arange(clip.length, dtype=np.int16) % 8 for clip in reels]
-    source = BatchSource(reels, units, BatchOptions(size=3, length=24, max_shift=6), 1)
+    units = [np.arange(clip.length, dtype=np.int16) % 8 for clip in clip_files]
+    source = BatchSource(clip_files, units, BatchOptions(size=3, length=24, max_shift=6), 1)
     trend = train_steps(pretraining, source, options, 1, RunContext(folder, ALONE, **context), "run", {"it": 0})  # type: ignore[arg-type]
     return pretraining, trend
 
 
 @pytest.mark.parametrize("stop", [2, 3, 5])
 def test_resumed_run_is_bit_identical_to_uninterrupted_run(
-    reels: list[PreprocessedClip], tmp_path: Path, stop: int
+    clip_files: list[PreprocessedClip], tmp_path: Path, stop: int
 ) -> None:
     options = StepOptions(steps=6, micro_batches=2, learning_rate=5e-3)
-    unbroken, trend = run(reels, tmp_path / "one", options)
+    unbroken, trend = run(clip_files, tmp_path / "one", options)
     with pytest.raises(KeyboardInterrupt):
-        run(reels, tmp_path / "other", options, save_every=2, on_step=stop_at(stop))
+        run(clip_files, tmp_path / "other", options, save_every=2, on_step=stop_at(stop))
     np.random.seed(stop)  # what any other generator has done meanwhile changes nothing
     seen: list[int] = []
     resumed, other = run(
-        reels, tmp_path / "other", options, save_every=2, on_step=lambda name, step, losses: seen.append(step)
+        clip_files, tmp_path / "other", options, save_every=2, on_step=lambda name, step, losses: seen.append(step)
     )
     assert seen[0] == stop // 2 * 2 + 1 and seen[-1] == 6  # it went on from the last checkpoint
     assert same(unbroken, resumed)
     assert other.summarise() == trend.summarise()
 
 
-def test_a_finished_run_is_not_run_again(reels: list[PreprocessedClip], tmp_path: Path) -> None:
+def test_a_finished_run_is_not_run_again(clip_files: list[PreprocessedClip], tmp_path: Path) -> None:
     options = StepOptions(steps=2, micro_batches=1)
-    first, trend = run(reels, tmp_path, options)
-    second, again = run(reels, tmp_path, options, on_step=stop_at(1))
+    first, trend = run(clip_files, tmp_path, options)
+    second, again = run(clip_files, tmp_path, options, on_step=stop_at(1))
     assert same(first, second) and again.summarise() == trend.summarise()
 
 
-def test_a_run_of_other_options_is_refused(reels: list[PreprocessedClip], tmp_path: Path) -> None:
+def test_a_run_of_other_options_is_refused(clip_files: list[PreprocessedClip], tmp_path: Path) -> None:
     context = RunContext(tmp_path, ALONE)
-    train_avhubert(reels, make_training(steps=1), context)
+    train_avhubert(clip_files, make_training(steps=1), context)
     with raises(Code.CHECKPOINT_REFUSED, match=r"options\.losses\.penalty was 10\.0 and is 1\.0"):
-        train_avhubert(reels, make_training(steps=1, losses=LossOptions(penalty=1.0)), context)
+        train_avhubert(clip_files, make_training(steps=1, losses=LossOptions(penalty=1.0)), context)
     with raises(Code.CHECKPOINT_REFUSED, match="clips was"):
-        train_avhubert(reels[:3], make_training(steps=1), context)
+        train_avhubert(clip_files[:3], make_training(steps=1), context)
 
 
 def test_two_processes_train_the_same_weights_as_one(tmp_path: Path) -> None:
@@ -117,30 +118,30 @@ def test_two_processes_train_the_same_weights_as_one(tmp_path: Path) -> None:
     )
     for name, one in alone.state_dict().items():
         assert torch.allclose(one.float(), first[name].float(), atol=1e-5, rtol=0), name
-    told = [losses["loss"] for trend in trends for losses in trend.last]
-    assert told == pytest.approx(losses.mean(0).tolist(), abs=1e-3)
+    result = [losses["loss"] for trend in trends for losses in trend.last]
+    assert result == pytest.approx(losses.mean(0).tolist(), abs=1e-3)
 
 
-def test_micro_batches_that_cannot_be_shared_are_refused(reels: list[PreprocessedClip], tmp_path: Path) -> None:
+def test_micro_batches_that_cannot_be_shared_are_refused(clip_files: list[PreprocessedClip], tmp_path: Path) -> None:
     context = RunContext(tmp_path, ProcessGroup(torch.device("cpu"), 0, 2))
     pretraining = Pretraining(AVHubert(MINI), LossOptions())
-    source = BatchSource(reels, [np.zeros(clip.length, np.int16) for clip in reels], BatchOptions(), 1)
+    source = BatchSource(clip_files, [np.zeros(clip.length, np.int16) for clip in clip_files], BatchOptions(), 1)
     with pytest.raises(EngineError, match="3 micro-batches cannot be divided among 2"):
         train_steps(pretraining, source, StepOptions(micro_batches=3), 1, context, "run", {})
 
 
 def test_the_statistics_of_a_step_are_the_mean_of_its_micro_batches(
-    reels: list[PreprocessedClip], tmp_path: Path
+    clip_files: list[PreprocessedClip], tmp_path: Path
 ) -> None:
     """And not whatever the last one left: who comes last is chance when processes share them."""
     options = StepOptions(steps=1, micro_batches=3, learning_rate=1e-9)
-    together, _ = run(reels, tmp_path / "all", options)
+    together, _ = run(clip_files, tmp_path / "all", options)
     name = "model.feature_extractor_video.resnet.frontend3D.1.running_mean"
     torch.manual_seed(0)
     begun = Pretraining(AVHubert(replace(MINI, n_clusters=8)), LossOptions()).train()
     before = {key: one.clone() for key, one in begun.state_dict().items()}
     source = BatchSource(
-        reels, [np.arange(clip.length) % 8 for clip in reels], BatchOptions(size=3, length=24, max_shift=6), 1
+        clip_files, [np.arange(clip.length) % 8 for clip in clip_files], BatchOptions(size=3, length=24, max_shift=6), 1
     )
     found = []
     for number in range(3):
@@ -151,9 +152,9 @@ def test_the_statistics_of_a_step_are_the_mean_of_its_micro_batches(
     assert together.state_dict()["model.feature_extractor_video.resnet.frontend3D.1.num_batches_tracked"] == 1
 
 
-def test_gradient_checkpointing_changes_no_gradient(reels: list[PreprocessedClip]) -> None:
+def test_gradient_checkpointing_changes_no_gradient(clip_files: list[PreprocessedClip]) -> None:
     source = BatchSource(
-        reels, [np.arange(clip.length) % 8 for clip in reels], BatchOptions(size=3, length=24, max_shift=6), 1
+        clip_files, [np.arange(clip.length) % 8 for clip in clip_files], BatchOptions(size=3, length=24, max_shift=6), 1
     )
     gradients = []
     for spares in (False, True):
@@ -168,9 +169,9 @@ def test_gradient_checkpointing_changes_no_gradient(reels: list[PreprocessedClip
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
-def test_half_precision_learns_as_well(reels: list[PreprocessedClip], tmp_path: Path, precision: str) -> None:
-    full, _ = run(reels, tmp_path / "full", StepOptions(steps=4, micro_batches=1))
-    half, trend = run(reels, tmp_path / "half", StepOptions(steps=4, micro_batches=1, precision=precision))
+def test_half_precision_learns_as_well(clip_files: list[PreprocessedClip], tmp_path: Path, precision: str) -> None:
+    full, _ = run(clip_files, tmp_path / "full", StepOptions(steps=4, micro_batches=1))
+    half, trend = run(clip_files, tmp_path / "half", StepOptions(steps=4, micro_batches=1, precision=precision))
     apart = [one["loss"] for one in trend.last]
     assert np.isfinite(apart).all() and not same(full, half)
     for one, other in zip(full.parameters(), half.parameters(), strict=True):
@@ -178,9 +179,9 @@ def test_half_precision_learns_as_well(reels: list[PreprocessedClip], tmp_path: 
         assert (one - other).abs().max() < 2e-2
 
 
-def test_a_loss_that_is_no_number_stops_the_run(reels: list[PreprocessedClip], tmp_path: Path) -> None:
+def test_a_loss_that_is_no_number_stops_the_run(clip_files: list[PreprocessedClip], tmp_path: Path) -> None:
     with pytest.raises(EngineError, match="not finite"):
-        run(reels, tmp_path, StepOptions(steps=30, micro_batches=1, learning_rate=1e30, clip_norm=1e30))
+        run(clip_files, tmp_path, StepOptions(steps=30, micro_batches=1, learning_rate=1e30, clip_norm=1e30))
 
 
 def test_learning_rate_warms_up_and_decays() -> None:
@@ -199,3 +200,34 @@ def test_trend_reports_first_and_last_values() -> None:
         trend.add({"loss": float(step)})
     assert trend.summarise() == {"loss": [9.5, 39.5]}
     assert Trend().summarise() == {}
+
+
+def test_without_launcher_group_is_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    with join_process_group("cpu") as group:
+        assert group == ProcessGroup(torch.device("cpu")) and group.leads
+        assert group.share(lambda: "found") == "found"
+        assert group.divide([1, 2, 3], lambda item: item * 2) == [2, 4, 6]
+        tensors = [torch.ones(2)]
+        group.average(tensors)
+        assert tensors[0].tolist() == [1, 1]
+        group.wait()
+    assert not torch.distributed.is_initialized()
+
+
+def test_divided_work_keeps_item_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seven items on three processes, as each of them would do its share."""
+    items = list(range(7))
+    groups = [ProcessGroup(torch.device("cpu"), rank, 3) for rank in range(3)]
+    parts = [[item * 10 for item in items[group.rank :: 3]] for group in groups]
+    done: list[list[int]] = []
+
+    def gather(out: list, own: list) -> None:
+        done.append(own)
+        out[:] = parts
+
+    monkeypatch.setattr(torch.distributed, "all_gather_object", gather)
+    for group in groups:
+        assert group.divide(items, lambda item: item * 10) == [item * 10 for item in items]
+    assert done == parts
+    assert [group.leads for group in groups] == [True, False, False]

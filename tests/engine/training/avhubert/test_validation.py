@@ -1,4 +1,4 @@
-"""Probation asks the product's question of clips, with pieces of one length and a control."""
+"""Validation scores own against other voices on segments of one length, with a control."""
 
 from dataclasses import replace
 from pathlib import Path

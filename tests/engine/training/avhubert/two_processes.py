@@ -16,7 +16,7 @@ if __name__ == "__main__":
     with join_process_group("cpu") as group:
         clips = make_clip_files(folder / f"reels-{group.rank}", 4)  # the same in every process
         losses: list[float] = []
-        context = RunContext(folder / "run", group, on_step=lambda name, step, told: losses.append(told["loss"]))
+        context = RunContext(folder / "run", group, on_step=lambda name, step, result: losses.append(result["loss"]))
         model, _ = train_avhubert(clips, make_training(steps=3, micro_batches=2), context)
         state = {name: one.contiguous() for name, one in model.state_dict().items()}
         save_file(state | {"losses": torch.tensor(losses)}, folder / f"rank-{group.rank}.safetensors")

@@ -1,4 +1,4 @@
-"""How late the sound of a clip is, told by a model that reads the planted motion."""
+"""AV offset of a clip, estimated by a model that reads the planted motion."""
 
 from collections.abc import Sequence
 from typing import cast
@@ -14,7 +14,7 @@ from tests.engine.training.planted import make_clip
 
 
 class Reader:
-    """Embeds a frame by what is planted in it: a number that lips and sound of one moment share."""
+    """Embed a frame by its planted number, which lips and audio of one moment share."""
 
     def __init__(self, blind: bool = False):
         self._blind, self.used = blind, 0
@@ -35,8 +35,8 @@ def plant(seed: int, late: int, source: str = "lab", clear: bool = True, n_frame
     clip = make_clip(seed, n_frames, source)
     numbers = 1000 * seed + np.arange(n_frames + 40)
     clip.lips[:, 0] = numbers[20 : 20 + n_frames]
-    told = numbers[20 - late : 20 - late + n_frames] if clear else numbers[20 : 20 + n_frames] + 500_000
-    clip.mel[::4, 0] = told
+    result = numbers[20 - late : 20 - late + n_frames] if clear else numbers[20 : 20 + n_frames] + 500_000
+    clip.mel[::4, 0] = result
     return clip
 
 

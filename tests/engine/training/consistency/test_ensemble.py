@@ -99,7 +99,7 @@ def test_resumed_run_equals_uninterrupted_run(tmp_path: Path, monkeypatch: pytes
         train_member(clips, SHORT, 1, tmp_path / "stopped.checkpoint", on_step=stop_at(last))
     steps: list[int] = []
     resumed = train_member(clips, SHORT, 1, tmp_path / "stopped.checkpoint", on_step=steps.append)
-    assert steps == list(range((last - 1) // 2 * 2 + 1, 9))  # a step is told before it is saved
+    assert steps == list(range((last - 1) // 2 * 2 + 1, 9))  # a step is reported before it is saved
     assert same(whole, resumed)
 
 

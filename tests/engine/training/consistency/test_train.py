@@ -24,14 +24,14 @@ __all__ = ["bench"]  # a fixture
 @pytest.fixture
 def moving(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the mouths of the drawn clips be seen to move, so that the gates let them through."""
-    observe = test_train_consistency.observe
+    make_features = test_train_consistency.make_features
 
-    def observe_moving(*arguments: object) -> ClipFeatures:
-        seen = observe(*arguments)  # type: ignore[arg-type]
+    def make_moving_features(*arguments: object) -> ClipFeatures:
+        seen = make_features(*arguments)  # type: ignore[arg-type]
         gap = make_mouth(seen.n_frames).astype(np.float32)
         return replace(seen, tracks=tuple(replace(track, gap=gap) for track in seen.tracks))
 
-    monkeypatch.setattr(test_train_consistency, "observe", observe_moving)
+    monkeypatch.setattr(test_train_consistency, "make_features", make_moving_features)
 
 
 @pytest.mark.usefixtures("moving")
@@ -45,7 +45,7 @@ def test_a_validation_keeps_the_scores_of_clips_by_networks_that_never_saw_them(
     assert trials.manifest_sha256 == hash_file(bench.folder / "clips.csv")
     assert (trials.n_clips, trials.n_abstained) == (8, 0)
     assert set(trials.people[trials.same, 0]) == {clip.speaker for clip in clips}
-    for corpus in corpora:  # of two folds, each of two corpora: nobody meets a voice of the other, which trained it
+    for corpus in corpora:  # two folds of two corpora: no clip is compared with a voice of its training fold
         mine = trials.sources[(trials.sources == corpus).any(axis=1)]
         assert len(np.unique(mine)) == 2
     assert set(trials.conditions) == {"whole", "4 s", "6 s"}

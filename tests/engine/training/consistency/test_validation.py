@@ -1,4 +1,4 @@
-"""What a model is worth on a fold that was left out: figures on clips whose truth is planted."""
+"""Results of a model on a held-out fold of clips with planted truth."""
 
 import json
 from dataclasses import replace
@@ -24,7 +24,7 @@ from engine.types import Encoded
 from tests.engine.training.planted import make_clip, make_clips, shrink_members
 
 
-def hear(lips: np.ndarray, speech: np.ndarray) -> Encoded:
+def encode_rows(lips: np.ndarray, speech: np.ndarray) -> Encoded:
     """A perfect ear: the motion behind these clips is read from either side by least squares."""
     ones = np.ones(len(lips), np.float32)
     world = np.random.default_rng(12345)  # the one of the planted clips
@@ -46,7 +46,7 @@ def deaf(lips: np.ndarray, speech: np.ndarray) -> Encoded:
 
 @pytest.fixture(scope="module")
 def fold() -> HeldOutTrials:
-    return score_fold(make_clips(8), hear)
+    return score_fold(make_clips(8), encode_rows)
 
 
 def test_perfect_model_has_perfect_metrics(fold: HeldOutTrials) -> None:
@@ -71,7 +71,7 @@ def test_shuffled_faces_and_audio_blind_models_score_at_chance(fold: HeldOutTria
 
 
 def test_folds_are_pooled_and_fast_figures_are_the_whole_clips_alone() -> None:
-    folds = [score_fold(make_clips(n, first=100 * n), hear, fast=True) for n in (4, 6)]
+    folds = [score_fold(make_clips(n, first=100 * n), encode_rows, fast=True) for n in (4, 6)]
     assert list(summarise_folds(folds)) == ["whole"]
     whole = summarise_folds(folds)["whole"]
     assert isinstance(whole, dict) and (whole["n_own"], whole["n_other"]) == (4 + 6, 12 + 30)
@@ -79,12 +79,12 @@ def test_folds_are_pooled_and_fast_figures_are_the_whole_clips_alone() -> None:
 
 def test_short_clips_are_not_judged_whole_but_give_windows() -> None:
     clips = [make_clip(i, MIN_WHOLE if i < 3 else MIN_WHOLE - 1) for i in range(6)]
-    tried = score_fold(clips, hear)
+    tried = score_fold(clips, encode_rows)
     assert {trial.face for trial in tried.whole[0]} == {"0.mp4", "1.mp4", "2.mp4"}
     assert {trial.face for trial in tried.windows[3][0]} == {f"{i}.mp4" for i in range(6)}
 
 
-def test_windows_per_clip_are_capped() -> None:
+def test_clips_per_speaker_are_capped() -> None:
     clips = [make_clip(i, 200, speaker="much") for i in range(9)] + [make_clip(20, 900, speaker="long")]
     kept = _limit_speakers(clips)
     assert [clip.name for clip in kept] == ["0.mp4", "1.mp4", "20.mp4"]  # 16 s of the one, the other's only clip
@@ -92,7 +92,7 @@ def test_windows_per_clip_are_capped() -> None:
 
 def test_unknown_speakers_of_a_source_are_never_each_others_other_voice() -> None:
     clips = [make_clip(i, 120, source="web", speaker="") for i in range(4)] + [make_clip(9, 120, speaker="lab_9")]
-    tried = score_fold(clips, hear, fast=True)
+    tried = score_fold(clips, encode_rows, fast=True)
     assert len(tried.whole[1]) == 8  # each of the four against the fifth, and back
     assert all("9.mp4" in (trial.face, trial.voice) for trial in tried.whole[1])
 

@@ -1,4 +1,4 @@
-"""Windows are a function of the seed, hold what was really there, and give no corpus too much of the say."""
+"""Windows are a function of the seed, contain only real frames and cap the share of each corpus."""
 
 from dataclasses import replace
 

@@ -16,7 +16,7 @@ from engine.training.style.speakers import SpokenClip
 from engine.training.style.train import DynamicsOptions
 
 MINI = DVPOptions(width=24, dim=16, dilations=(1, 2), dropout=0.05, n_shapes=5, n_points=4, n_bands=6, n_appearance=6)
-"""Hardly a network, but it learns what is planted."""
+"""Minimal network that learns the planted motion."""
 QUICK = DynamicsOptions(
     model=MINI, adversary=0.3, recasts=30, pairs=8, pair_weight=0.5, n_members=1, steps=8, batch=16, learning_rate=8e-3
 )
@@ -124,7 +124,7 @@ def forge(driver: SpokenClip, face: SpokenClip, name: str = "forged.mp4") -> Spo
     return replace(driver, row=row, faces=AlignedFaces(face.faces.pictures, driver.faces.points))
 
 
-def observe_person(clip: SpokenClip, seen: np.ndarray, cut: bool = True, face_px: float = 100.0) -> FaceFeatures:
+def make_face_features(clip: SpokenClip, seen: np.ndarray, cut: bool = True, face_px: float = 100.0) -> FaceFeatures:
     """The track that this clip would come from."""
     n_frames = len(clip.motion)
     return FaceFeatures(
@@ -139,7 +139,7 @@ def observe_person(clip: SpokenClip, seen: np.ndarray, cut: bool = True, face_px
     )
 
 
-def observe(*tracks: FaceFeatures) -> ClipFeatures:
+def make_features(*tracks: FaceFeatures) -> ClipFeatures:
     """An observation of these faces, without sound."""
     there = np.zeros(max((len(track.seen) for track in tracks), default=40), bool)
     heard = AudioFeatures(np.zeros((len(there), 160), np.float32), there, there, -np.inf)

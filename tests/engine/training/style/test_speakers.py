@@ -1,4 +1,4 @@
-"""What is kept of each clip, who is left out in turn, and the directions in which people move."""
+"""Frames kept of each clip, held-out speakers of each fold, and the bases of motion."""
 
 from dataclasses import replace
 
@@ -23,10 +23,10 @@ from tests.engine.training.planted import make_row
 from tests.engine.training.style.planted_people import (
     MINI,
     OPEN,
+    make_face_features,
+    make_features,
     make_people,
     make_person_clip,
-    observe,
-    observe_person,
 )
 
 
@@ -54,8 +54,8 @@ def test_the_longest_run_is_found_and_the_first_of_equals(flags: str, wanted: tu
 
 def test_a_clip_is_the_longest_run_of_the_main_face() -> None:
     large, small = make_person_clip(1, n_frames=90), make_person_clip(2, n_frames=90)
-    seen = observe(
-        observe_person(small, flag(90), face_px=40.0), observe_person(large, flag(90, 20, 70), face_px=100.0)
+    seen = make_features(
+        make_face_features(small, flag(90), face_px=40.0), make_face_features(large, flag(90, 20, 70), face_px=100.0)
     )
     clip = build_spoken_clip(seen, large.row)
     assert clip is not None
@@ -69,7 +69,7 @@ def test_a_clip_is_the_longest_run_of_the_main_face() -> None:
 
 def test_a_clip_is_cut_after_a_while() -> None:
     long = make_person_clip(1, n_frames=MAX_FRAMES + 30)
-    clip = build_spoken_clip(observe(observe_person(long, flag(MAX_FRAMES + 30, 4))), long.row)
+    clip = build_spoken_clip(make_features(make_face_features(long, flag(MAX_FRAMES + 30, 4))), long.row)
     assert clip is not None
     np.testing.assert_array_equal(clip.motion, long.motion[5 : 5 + MAX_FRAMES])
 
@@ -77,22 +77,22 @@ def test_a_clip_is_cut_after_a_while() -> None:
 @pytest.mark.parametrize(("gaps", "is_kept"), [((), True), ((MIN_FRAMES,), True), ((MIN_FRAMES - 1,), False)])
 def test_less_than_a_second_of_a_face_is_nothing(gaps: tuple[int, ...], is_kept: bool) -> None:
     made = make_person_clip(1, n_frames=2 * MIN_FRAMES - 1)
-    kept = build_spoken_clip(observe(observe_person(made, flag(2 * MIN_FRAMES - 1, *gaps))), made.row)
+    kept = build_spoken_clip(make_features(make_face_features(made, flag(2 * MIN_FRAMES - 1, *gaps))), made.row)
     assert (kept is not None) == is_kept
-    assert build_spoken_clip(observe(), made.row) is None
+    assert build_spoken_clip(make_features(), made.row) is None
 
 
 def test_clip_without_speaker_counts_as_own_speaker() -> None:
     made = make_person_clip(1, n_frames=30)
     rows = [replace(make_row(), number=number) for number in (4, 9)]
-    clips = [build_spoken_clip(observe(observe_person(made, flag(30))), row) for row in rows]
+    clips = [build_spoken_clip(make_features(make_face_features(made, flag(30))), row) for row in rows]
     assert [clip.speaker for clip in clips if clip] == ["clip 4", "clip 9"]
 
 
 def test_faces_that_were_not_cut_are_a_mistake() -> None:
     made = make_person_clip(1, n_frames=30)
     with pytest.raises(ValueError, match=r"a\.mp4 were not cropped: extract features with `cut_faces`"):
-        build_spoken_clip(observe(observe_person(made, flag(30), cut=False)), made.row)
+        build_spoken_clip(make_features(make_face_features(made, flag(30), cut=False)), made.row)
 
 
 def test_only_people_with_clips_and_sessions_enough_are_left_out_and_each_of_them_once() -> None:

@@ -165,7 +165,7 @@ def test_manipulated_clips_are_excluded_from_bases_and_train_motion_identity() -
     torch.testing.assert_close(plain.point_basis, taught.point_basis)
 
     def follow(model: DVP) -> float:
-        """Cosine of a forged clip with the one that drove it, less that with the one whose face it has."""
+        """Cosine of a manipulated clip with its driving clip, minus that with the source of its face."""
         made, own = (model.embed_windows(cut_windows(model, clips))[0] for clips in (forged, people))
         places = {clip.row.path: number for number, clip in enumerate(people)}
         drivers, donors = (
@@ -253,10 +253,10 @@ def test_without_identity_swaps_no_face_is_generated(people: list[SpokenClip], m
 
 @pytest.mark.parametrize("steps", [1, 2, 10, 11])
 def test_any_number_of_steps_will_do_and_all_are_reported(people: list[SpokenClip], steps: int) -> None:
-    told: list[tuple[int, int]] = []
+    result: list[tuple[int, int]] = []
     options = replace(PLAIN, n_members=2, steps=steps)
-    model = train_dvp(people, options, on_step=lambda member, step: told.append((member, step)))
-    assert told == [(member, step + 1) for member in (0, 1) for step in range(steps)]
+    model = train_dvp(people, options, on_step=lambda member, step: result.append((member, step)))
+    assert result == [(member, step + 1) for member in (0, 1) for step in range(steps)]
     assert not model.training and len(model.members) == 2
     assert all(torch.isfinite(weight).all() for weight in model.state_dict().values())
 
@@ -298,10 +298,10 @@ def test_augmented_motion_matches_no_speaker(trained: DVP) -> None:
     untouched = trained.embed_windows(windows)[0]
     distorted = trained.embed_windows(AUGMENT[Augmentation.REVERSED](windows, np.random.default_rng(0)))[0]
     among = [float((own @ own.T)[~np.eye(len(own), dtype=bool)].mean()) for own in (untouched, distorted)]
-    assert among[1] > among[0] + 0.2  # all of them lie about one direction, whoever moved
+    assert among[1] > among[0] + 0.2  # all of them lie about one direction, for every speaker
     speakers = np.array([clip.speaker for clip in known])
     own = {name: float((untouched[speakers == name] @ distorted.T).mean()) for name in set(speakers)}
-    assert max(own.values()) < 0.55 * among[1]  # and nobody of those trained on lies there
+    assert max(own.values()) < 0.55 * among[1]  # and no training speaker lies there
 
 
 def test_natural_motion_is_measured_between_sessions_and_within_them() -> None:

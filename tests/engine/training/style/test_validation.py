@@ -1,4 +1,4 @@
-"""What is measured on speakers left out: on windows of planted people, and by hand on drawn vectors."""
+"""Measures on held-out speakers: on windows of planted speakers, and by hand on drawn vectors."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -35,7 +35,7 @@ from tests.engine.training.style.planted_people import MINI, forge, make_people
 N_PEOPLE, N_SESSIONS, PER_SESSION = 3, 4, 8
 FROZEN = str(Augmentation.FROZEN)
 Direct = Callable[[int, int], int]
-"""Of the motion's owner and the face's: whose direction the vector has."""
+"""Source of the direction of the vector: the motion or the face."""
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def clips() -> list[SpokenClip]:
 
 @pytest.fixture(scope="module")
 def model(clips: list[SpokenClip]) -> DVP:
-    """A network that nobody trained."""
+    """An untrained network."""
     torch.manual_seed(0)
     return DVP.of([StyleMember(MINI)], fit_bases(clips, MINI))
 
@@ -59,7 +59,7 @@ def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def draw_looks(first: int = 0, noise: float = 0.0, **methods: tuple[float, Direct]) -> EmbeddingsByMethod:
-    """Looks at three people who each have a direction; methods with the mean of their evidence and whose it is."""
+    """Evaluate three speakers with one direction each; methods have a mean evidence and a source of direction."""
     rng = np.random.default_rng(first)
     wanted: Mapping[str, tuple[float, Direct]] = {UNTOUCHED: (2.0, take_motion), **methods}
     looks: EmbeddingsByMethod = {method: [] for method in wanted}
@@ -167,8 +167,8 @@ def test_manipulated_clips_are_evaluated_unchanged(model: DVP, clips: list[Spoke
 
 def test_a_method_that_one_fold_has_alone_is_measured_there() -> None:
     figures = measure(draw_looks(0, 0.1), draw_looks(3, 0.1, face_swap=(2.0, take_motion)))
-    told = figures["embedding"]["face swap"]
-    assert told["n_probe_speakers"] == N_PEOPLE and told["following"]["follows_motion"] == 1
+    result = figures["embedding"]["face swap"]
+    assert result["n_probe_speakers"] == N_PEOPLE and result["following"]["follows_motion"] == 1
 
 
 def test_evidence_is_grouped_by_person_and_session() -> None:
@@ -184,17 +184,17 @@ def test_perfect_vectors_make_no_mistake_and_folds_are_put_together() -> None:
     figures = measure(draw_looks(0), draw_looks(10))
     assert figures["speakers"] == 6
     for way in ("embedding", "gated"):
-        told = figures[way]["untouched"]
-        assert (told["eer"], told["rank1"], told["refused"]) == (0, 1, 0)
-        assert told["n_probes"] == 2 * N_PEOPLE * N_SESSIONS  # eight windows of a session are a sample
-        assert told["n_genuine"] == 2 * N_PEOPLE * 6  # pairs of four sessions
-        assert told["n_impostor"] == 2 * 3 * N_SESSIONS**2  # nobody meets those of another fold
-        assert told["chance_rank1"] == pytest.approx(1 / 3)
+        result = figures[way]["untouched"]
+        assert (result["eer"], result["rank1"], result["refused"]) == (0, 1, 0)
+        assert result["n_probes"] == 2 * N_PEOPLE * N_SESSIONS  # eight windows of a session are a sample
+        assert result["n_genuine"] == 2 * N_PEOPLE * 6  # pairs of four sessions
+        assert result["n_impostor"] == 2 * 3 * N_SESSIONS**2  # no comparisons across folds
+        assert result["chance_rank1"] == pytest.approx(1 / 3)
 
 
 def test_random_vectors_identify_at_chance() -> None:
-    told = measure(draw_looks(0, noise=30.0), draw_looks(10, noise=30.0))["embedding"]["untouched"]
-    assert 0.35 < told["eer"] < 0.65 and told["rank1"] < 0.7
+    result = measure(draw_looks(0, noise=30.0), draw_looks(10, noise=30.0))["embedding"]["untouched"]
+    assert 0.35 < result["eer"] < 0.65 and result["rank1"] < 0.7
 
 
 def test_gated_unnatural_motion_names_no_speaker() -> None:
@@ -218,21 +218,21 @@ def test_swaps_follow_the_direction_of_the_vectors(direct: Direct, motion: float
     for way in ("embedding", "gated"):
         assert "following" not in figures[way]["untouched"]
         for method in (FACE_SWAP, REENACTMENT):
-            told = figures[way][method]["following"]
-            assert (told["decided"], told["follows_motion"], told["rank1_untouched"]) == (1, motion, 1)
-            assert (told["kept"], told["rank1_face"]) == (motion, 1 - motion)
-            assert told["n_owners"] == 6
+            result = figures[way][method]["following"]
+            assert (result["decided"], result["follows_motion"], result["rank1_untouched"]) == (1, motion, 1)
+            assert (result["kept"], result["rank1_face"]) == (motion, 1 - motion)
+            assert result["n_owners"] == 6
 
 
 def test_refused_swap_follows_no_speaker() -> None:
     figures = measure(*(draw_looks(first, face_swap=(-30.0, take_face)) for first in (0, 10)))
-    told = figures["gated"][FACE_SWAP]["following"]
-    assert (told["decided"], told["follows_motion"], told["kept"]) == (0, None, 0)
+    result = figures["gated"][FACE_SWAP]["following"]
+    assert (result["decided"], result["follows_motion"], result["kept"]) == (0, None, 0)
 
 
 def test_people_with_too_little_for_a_sample_give_figures_that_say_so(model: DVP, clips: list[SpokenClip]) -> None:
     figures = measure(embed_all_methods(model, clips, 1))
     json.dumps(figures, allow_nan=False)
     assert set(figures["gated"]) == {"untouched", *map(str, Augmentation), FACE_SWAP, REENACTMENT}
-    told = figures["gated"]["untouched"]
-    assert (told["eer"], told["rank1"], told["refused"], told["n_probes"]) == (None, None, None, 0)
+    result = figures["gated"]["untouched"]
+    assert (result["eer"], result["rank1"], result["refused"], result["n_probes"]) == (None, None, None, 0)
