@@ -207,5 +207,5 @@ def test_modalities_drop_at_requested_rate_and_never_both() -> None:
 
 @pytest.mark.parametrize("wrong", [{"sound_share": 1.5}, {"picture_span": 0}, {"modality_dropout": -0.1}])
 def test_options_that_make_no_sense_are_refused(wrong: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match="shares from 0 to 1"):
+    with pytest.raises(ValueError, match="shares must be from 0 to 1"):
         MaskOptions(**wrong)  # type: ignore[arg-type]
