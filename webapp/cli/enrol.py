@@ -67,7 +67,7 @@ def enrol(
     """
     if len(session) > MAX_TEXT:
         raise EngineError(f"--session has {len(session)} characters.", f"Use at most {MAX_TEXT}.")
-    clean_name(name)  # what cannot be a name is told before the clips are looked at, which takes long
+    clean_name(name)  # check the name before the clips are analysed, which takes long
     consent = ask_consent(basis, purpose, term_days, collector, notice_version)
     with open_gallery(Settings.from_env()) as gallery:
         samples = read_samples(ClipEmbedder.load(Settings.from_env()), clips, session)
