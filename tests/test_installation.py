@@ -27,7 +27,7 @@ import ctypes, os, sys
 from engine.media.sandbox import landlock as lock
 from engine.media.sandbox.seccomp import PR_SET_NO_NEW_PRIVS
 folders, command = sys.argv[1].split(os.pathsep), sys.argv[2:]
-handled = lock.WRITE_FILE | lock.REMOVE_DIR | lock.REMOVE_FILE | lock.MAKE_DIR | lock.MAKE_REG | lock.NOWHERE
+handled = lock.WRITE_FILE | lock.REMOVE_DIR | lock.REMOVE_FILE | lock.MAKE_DIR | lock.MAKE_REG | lock.FORBIDDEN
 try:
     lock._call(lock.CREATE_RULESET, None, 0, lock.CREATE_RULESET_VERSION)
 except OSError:

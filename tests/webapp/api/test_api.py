@@ -133,8 +133,8 @@ def test_a_bundle_of_a_job_holds_and_can_be_made_again(client: TestClient, job: 
     members = verify.unpack(one.content)
     assert verify.find_problems(members, open_key(settings.data_dir).fingerprint) == []
     assert client.get(f"/files/{job.id}/bundle.zip").content == one.content
-    job = json.loads(members["exhibit.json"])
-    assert job["original"]["sha256"] == job.sha256 and job["original"]["size_bytes"] == job.size_bytes
+    original = json.loads(members["exhibit.json"])["original"]
+    assert original["sha256"] == job.sha256 and original["size_bytes"] == job.size_bytes
     assert {"models/compact-model.md", "faces/0.png", "faces/1.png", "speakers.json"} <= set(members)
     assert "1. Ada" in members["report.html"].decode()
 

@@ -133,7 +133,7 @@ def test_a_fold_can_be_chosen_and_is_not_trained_on(bench: Bench, monkeypatch: p
 def test_where_nothing_can_be_judged_validation_is_refused(bench: Bench, rows: list[str]) -> None:
     made = [bench.add(i, source, 110 if len(rows) == 3 else 60) for i, source in enumerate(rows)]
     result = bench.run(made, "--validate")
-    assert result.exception.code == Code.BAD_MANIFEST and "left out" in result.exception.message
+    assert result.exception.code == Code.BAD_MANIFEST and "held out" in result.exception.message
 
 
 @pytest.mark.parametrize(
