@@ -155,13 +155,13 @@ def _compare_languages(
 ) -> dict[str, Discrimination]:
     """Compare real clips with others for each language of the manifest, or with swapped voices if it has no others."""
     spoken = {one.clip.name: one.row.language for one in rows}
-    parted = {}
+    by_language = {}
     for language in sorted({one.language for one in pooled if one.language}):
         own = [one for one in pooled if one.language == language]
         others: list[HasScore] = [one for one in own if not one.is_real]
         others = others or [one for one in swapped if spoken.get(one.face) == language]
-        parted[language] = measure_discrimination([one for one in own if one.is_real], others, seed)
-    return parted
+        by_language[language] = measure_discrimination([one for one in own if one.is_real], others, seed)
+    return by_language
 
 
 def _evaluate_trimmed(benches: Sequence[ConsistencyBenchmark], rows: Sequence[MeasuredRow]) -> Trimmed:
