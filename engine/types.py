@@ -147,6 +147,36 @@ class Reason(StrEnum):
         "Look closer: play the clip, and read both curves and the timeline; trust neither alone.",
         True,
     )
+    CLOCK_RESET = (
+        "CLOCK_RESET",
+        "the file's clock restarts or jumps: its parts were joined into one time line",
+        "Read the times of the joints in the report; look for the recording before it was cut or resumed.",
+    )
+    CHANNELS_DIFFER = (
+        "CHANNELS_DIFFER",
+        "the sound channels hold different sound: each was judged, and the one that fits better is given",
+        "Listen to each channel alone, and choose one for the analysis.",
+    )
+    OCCLUDED = (
+        "OCCLUDED",
+        "the mouth is covered during much of the speech: a hand, mask, microphone or scarf",
+        "Cut the video to the part in which the mouth is in view.",
+    )
+    FACES_LEFT_OUT = (
+        "FACES_LEFT_OUT",
+        "more faces are seen together than are analysed",
+        "Crop the video to the person who speaks, and analyse again.",
+    )
+    ROTATED = (
+        "ROTATED",
+        "no face was found in the picture as stored, so it was turned upright",
+        "Check with the original whether the recording was turned.",
+    )
+    QUIET = (
+        "QUIET",
+        "the speech is very quiet",
+        "Use a louder copy, or the original recording.",
+    )
     UNCALIBRATED = (
         "UNCALIBRATED",
         "the score is not calibrated",
@@ -157,6 +187,58 @@ class Reason(StrEnum):
 def _freeze(*arrays: np.ndarray) -> None:
     for array in arrays:
         array.flags.writeable = False
+
+
+@dataclass(frozen=True, slots=True)
+class MediaSelection:
+    """Part and audio of a recording to analyse; by default all of it, with the audio track chosen by rule.
+
+    Times are seconds on the media clock of the whole file, so results of a part keep the times of the file.
+    """
+
+    from_s: float = 0.0
+    to_s: float | None = None  # None: to the end
+    audio_track: int | None = None  # number of an `AudioTrack`, 1 for the first of the file; None: chosen by rule
+    channel: str | None = None  # "mix", or a channel as FFmpeg names it: "FL" (left), "FR" (right); None: by rule
+
+
+@dataclass(frozen=True, slots=True)
+class AudioTrack:
+    """One audio track of a file."""
+
+    number: int  # 1 for the first audio track of the file
+    codec: str
+    channels: tuple[str, ...]  # as FFmpeg names them: FL, FR, FC ...
+    language: str | None = None  # as stored in the file
+    title: str | None = None
+    is_default: bool = False
+    program: int | None = None  # of a transport stream
+    speech_s: Seconds | None = None  # seconds of speech found in it; None: not decoded
+
+
+@dataclass(frozen=True, slots=True)
+class ClockSeam:
+    """A place where the timestamps of a file restart or jump, and the media clock goes on."""
+
+    at_s: Seconds  # on the media clock
+    before_s: Seconds  # end of the earlier part in the timestamps of the file
+    after_s: Seconds  # start of the later part in the timestamps of the file
+
+
+@dataclass(frozen=True, slots=True)
+class MediaReport:
+    """What of a file was judged: time range, audio track, channel, rotation, and what else there was."""
+
+    zero_s: Seconds = 0.0  # timestamp of the first picture in the file: media time 0
+    player_zero_s: Seconds = 0.0  # time of the first picture in a player, whose clock begins with the first stream
+    from_s: Seconds = 0.0  # analysed range on the media clock
+    to_s: Seconds | None = None  # None: in reports of earlier versions
+    seams: tuple[ClockSeam, ...] = ()
+    audio_track: int | None = None  # number of the judged track; None: no audio
+    channel: str | None = None  # judged channel, "mix" for all; None: no audio
+    audio_tracks: tuple[AudioTrack, ...] = ()  # every audio track of the file
+    rotation_deg: int = 0  # clockwise turn applied to the pictures, beyond that of the file's metadata
+    faces_left_out: int = 0  # most faces seen at one time that were not analysed
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -354,6 +436,8 @@ class TrackReport:
     face_px: Annotated[float, Rounded(1)]  # median face width in pixels
     thumbnail: np.ndarray  # (96, 96, 3) uint8 RGB; not in JSON
     consistency: ConsistencyReport
+    channel: str | None = None  # audio channel that this face was judged with, where each was judged; else None
+    same_as: int | None = None  # id of a face seen at the same time with the same motion: one person, shown twice
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -374,3 +458,4 @@ class Analysis:
     mode: Mode = Mode.STRICT
     timings_s: dict[str, Seconds]
     tracks: tuple[TrackReport, ...]
+    media: MediaReport = field(default_factory=MediaReport)

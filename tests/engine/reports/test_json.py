@@ -22,7 +22,7 @@ REASONS = Path(__file__).parents[3] / "docs" / "reading-a-result.md"
 def test_contract_names_are_all_there():
     report = to_json(make_analysis())
 
-    names = ["schema_version", "file", "status", "reasons", "recipe", "model", "mode", "timings_s", "tracks"]
+    names = ["schema_version", "file", "status", "reasons", "recipe", "model", "mode", "timings_s", "tracks", "media"]
     assert list(report) == names
     assert report["schema_version"] == SCHEMA_VERSION == 1
     assert {"sha256", "duration_s"} <= set(report["file"])

@@ -3,6 +3,7 @@
 import json
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -89,9 +90,17 @@ def read(name: str) -> str:
     return (WRITTEN / f"{name}.json").read_text("utf-8")
 
 
+def without_added_fields(report: dict[str, Any]) -> dict[str, Any]:
+    """Remove the fields added since the reports in `written` were stored."""
+    del report["media"]
+    for track in report["tracks"]:
+        del track["channel"], track["same_as"]
+    return report
+
+
 @pytest.mark.parametrize("name", ANALYSES)
 def test_a_report_is_written_as_before(name: str) -> None:
-    assert write_json(to_json(ANALYSES[name])) == read(name)
+    assert write_json(without_added_fields(to_json(ANALYSES[name]))) == read(name)
 
 
 @pytest.mark.parametrize("name", sorted(set(ANALYSES) - {"not-finite"}))
@@ -100,7 +109,7 @@ def test_a_report_that_was_written_before_is_read_and_written_again(name: str) -
     for track in found["tracks"]:  # null stands for a number that was not finite; a window needs its numbers
         track["consistency"]["windows"] = [one for one in track["consistency"]["windows"] if None not in one.values()]
     found["timings_s"].pop("odd", None)
-    assert to_json(from_json(found)) == found
+    assert without_added_fields(to_json(from_json(found))) == found
 
 
 def test_a_report_without_the_fields_that_came_later_is_read() -> None:
@@ -110,12 +119,12 @@ def test_a_report_without_the_fields_that_came_later_is_read() -> None:
         del found["tracks"][0]["consistency"][name]
     analysis = from_json(found)
     assert [getattr(analysis.tracks[0].consistency, name) for name in later if name != "statement"] == [None] * 5
-    assert write_json(to_json(analysis)) == read("plain")
+    assert write_json(without_added_fields(to_json(analysis))) == read("plain")
 
 
 def test_a_report_with_a_field_of_a_later_version_is_read() -> None:
     found = json.loads(read("plain"))
-    assert write_json(to_json(from_json(found | {"later": 1}))) == read("plain")
+    assert write_json(without_added_fields(to_json(from_json(found | {"later": 1})))) == read("plain")
 
 
 def test_every_field_of_the_records_is_in_the_report_and_needs_no_other_line_of_code() -> None:
