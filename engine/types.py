@@ -184,6 +184,20 @@ class Reason(StrEnum):
     )
 
 
+def no_rows() -> np.ndarray:
+    """Return (0,) bool, the default of `covered`."""
+    return np.zeros(0, bool)
+
+
+def fill_covered(track: object, length: int) -> None:
+    """Replace the default of `covered` in a frozen record of `length` rows by a mouth that is never covered."""
+    covered = track.covered  # type: ignore[attr-defined]
+    if len(covered) == 0:
+        object.__setattr__(track, "covered", np.zeros(length, bool))
+    elif covered.shape != (length,):
+        raise ValueError(f"covered has shape {covered.shape}, wanted ({length},)")
+
+
 def _freeze(*arrays: np.ndarray) -> None:
     for array in arrays:
         array.flags.writeable = False
@@ -284,14 +298,16 @@ class FaceTrack:
     blendshapes: np.ndarray  # (T, 52) float32 in [0, 1], in the order of `landmarker.BLENDSHAPES`
     seen: np.ndarray  # (T,) bool: False: interpolated over a short gap
     thumbnail: np.ndarray  # (96, 96, 3) uint8 RGB, the largest view
+    covered: np.ndarray = field(default_factory=no_rows)  # (T,) bool: mouth covered, no evidence; default: never
 
     def __post_init__(self) -> None:
         length = len(self.boxes)
+        fill_covered(self, length)
         if length == 0 or self.landmarks.shape != (length, 478, 3):
             raise ValueError(f"landmarks have shape {self.landmarks.shape}, wanted ({length}, 478, 3), not empty")
         if self.blendshapes.shape != (length, 52) or self.seen.shape != (length,):
             raise ValueError("blendshapes and seen must have one row per box")
-        _freeze(self.boxes, self.landmarks, self.blendshapes, self.seen, self.thumbnail)
+        _freeze(self.boxes, self.landmarks, self.blendshapes, self.seen, self.thumbnail, self.covered)
 
     @property
     def end(self) -> int:

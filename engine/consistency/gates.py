@@ -39,6 +39,7 @@ class GateOptions:
     # corpora outside the training set, 99 of 100 other voices stay below 0.31 and 9 of 10 own voices reach 0.32
     clear_score: float = 0.35
     clear_margin: float = 0.1
+    max_covered: float = 0.2  # share of the speech with a covered mouth; more is limited if enough clear speech is left
 
 
 def gate_clip(clip: "ClipQuality", options: GateOptions) -> Gated:
@@ -59,15 +60,20 @@ def gate_track(track: "FaceQuality", options: GateOptions) -> Gated:
     """Gate one face by its length, speech, visibility, size and mouth motion."""
     too_short = track.length_s < options.min_length_s
     enough_speech = track.speech_s >= options.min_speech_s
+    spoken_s = track.speech_s + track.covered_s
+    covered = track.covered_s > options.max_covered * spoken_s
+    occluded = covered and not enough_speech and spoken_s >= options.min_speech_s
     refusals = {
         Reason.TOO_SHORT: too_short,
-        Reason.NOT_ENOUGH_SPEECH: not too_short and not enough_speech,
+        Reason.OCCLUDED: occluded,
+        Reason.NOT_ENOUGH_SPEECH: not too_short and not enough_speech and not occluded,
         Reason.FACE_LOST: track.mouth_seen < options.min_mouth_seen,
         Reason.LOW_RES: track.face_px < options.min_face_px,
         # a still mouth during one second of speech means little; during seconds of it another person speaks
         Reason.STILL_FACE: enough_speech and track.mouth_motion < options.min_mouth_motion,
     }
     limits = {
+        Reason.OCCLUDED: covered,
         Reason.NOT_ENOUGH_SPEECH: track.speech_s < options.full_speech_s,
         Reason.LOW_RES: track.face_px < options.full_face_px,
     }

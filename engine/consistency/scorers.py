@@ -72,9 +72,9 @@ class ConsistencyScorer:
         return face.mouths, audio.filterbank[face.start : face.end]
 
     def mask(self, features: ClipFeatures, face: FaceFeatures) -> np.ndarray:
-        """(T,) bool: frames with a face and audio; in paper mode frames with audio."""
+        """(T,) bool: frames with an uncovered mouth and audio; in paper mode frames with audio."""
         present = features.audio.present[face.start : face.end]
-        return present if self.mode == Mode.PAPER else face.seen & present
+        return present if self.mode == Mode.PAPER else face.clear & present
 
     def measure(self, features: ClipFeatures, face: FaceFeatures) -> Consistency | None:
         """Score one face against the audio of its time, without gates; None where too few frames can be paired."""

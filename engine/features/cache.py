@@ -32,8 +32,8 @@ from engine.settings import Settings
 from engine.types import OnStep, Reason
 from engine.weights.registry import hash_file
 
-LAYOUT = 2  # version of the files; others are a miss
-TRACK_ARRAYS = ("lips", "seen", "gap", "thumbnail", "motion")
+LAYOUT = 3  # version of the files; others are a miss
+TRACK_ARRAYS = ("lips", "seen", "gap", "thumbnail", "motion", "covered")
 DAMAGED = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error)
 
 Arrays = Mapping[str, np.ndarray]
@@ -225,6 +225,8 @@ def _pack(features: ClipFeatures) -> dict[str, Any]:
         "level_dbfs": features.audio.level_dbfs,
         "cuts": features.cuts,
         "timings_s": features.timings_s,
+        "rotation_deg": features.rotation_deg,
+        "faces_left_out": features.faces_left_out,
         "tracks": [{"start": track.start, "face_px": track.face_px} for track in features.tracks],
     }
     arrays = {"rows": features.audio.rows, "voiced": features.audio.voiced, "present": features.audio.present}
@@ -249,6 +251,7 @@ def _unpack(arrays: Arrays) -> ClipFeatures:
             face_px=plain["face_px"],
             thumbnail=arrays[f"thumbnail_{number}"],
             motion=arrays[f"motion_{number}"],
+            covered=arrays[f"covered_{number}"],
         )
         for number, plain in enumerate(record["tracks"])
     )
@@ -263,6 +266,8 @@ def _unpack(arrays: Arrays) -> ClipFeatures:
         tracks=tracks,
         cuts=tuple(record["cuts"]),
         timings_s=record["timings_s"],
+        rotation_deg=record["rotation_deg"],
+        faces_left_out=record["faces_left_out"],
     )
 
 

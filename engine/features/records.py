@@ -4,7 +4,7 @@ Scoring a clip again with other offsets, gates or weights needs only these featu
 computed them. Mouth crops and filterbanks (AV-HuBERT) and aligned faces (speaking style) are optional.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from engine.faces.face_crops import AlignedFaces
 from engine.faces.landmark_features import describe_lips, describe_motion
 from engine.speech.filterbanks import filterbank_rows, log_mel
 from engine.speech.vad import VoiceDetector, level_dbfs
-from engine.types import FPS, SAMPLES_PER_FRAME, Clip, FaceTrack, Reason
+from engine.types import FPS, SAMPLES_PER_FRAME, Clip, FaceTrack, Reason, fill_covered, no_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +33,11 @@ class FaceQuality:
     """Measurements that the gates of one face track check before scoring."""
 
     length_s: float
-    speech_s: float  # seconds with speech and a visible face
+    speech_s: float  # seconds with speech and a visible mouth
     mouth_seen: float  # share of the voiced frames of its shot with a visible face; 1 if no frame is voiced
     face_px: float  # median width of the face
     mouth_motion: float  # standard deviation of the lip gap during speech, over the distance of the outer eye corners
+    covered_s: float = 0.0  # seconds with speech and a visible face with a covered mouth
 
 
 UPPER_LIP, LOWER_LIP = 13, 14  # middle of the inner lips
@@ -56,11 +57,20 @@ class FaceFeatures:
     motion: np.ndarray  # (T, M) float32, `landmark_features.describe_motion`
     mouths: np.ndarray | None = None  # (T, 96, 96) uint8, see `engine/faces/mouth_crops.py`; None: not cut
     faces: AlignedFaces | None = None  # of these T frames; None: not cut
+    covered: np.ndarray = field(default_factory=no_rows)  # (T,) bool: mouth covered; default: never
+
+    def __post_init__(self) -> None:
+        fill_covered(self, len(self.seen))
 
     @property
     def end(self) -> int:
         """Frame number after the last row."""
         return self.start + len(self.seen)
+
+    @property
+    def clear(self) -> np.ndarray:
+        """(T,) bool: frames that are evidence, with a visible and uncovered mouth."""
+        return self.seen & ~self.covered
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,6 +100,8 @@ class ClipFeatures:
     cuts: tuple[int, ...]  # first frame of each new shot
     timings_s: dict[str, float]
     first_mouths: np.ndarray | None = None  # (T, 96, 96) uint8, `crop_plan.choose_first_face`; None: no face or not cut
+    rotation_deg: int = 0  # clockwise turn applied to the frames, beyond that of the file's metadata
+    faces_left_out: int = 0  # most faces seen in one frame that were not tracked
 
     @property
     def has_mouths(self) -> bool:
@@ -131,6 +143,7 @@ def extract_face(track: FaceTrack) -> FaceFeatures:
         face_px=face_px,
         thumbnail=track.thumbnail,
         motion=describe_motion(track),
+        covered=track.covered,
     )
 
 
@@ -157,13 +170,14 @@ def measure_track(features: ClipFeatures, track: FaceFeatures) -> FaceQuality:
     voiced = features.audio.voiced
     voiced_here = voiced[track.start : track.end]
     shot = _shot(features, track)
-    speaking = track.seen & voiced_here
+    speaking = track.clear & voiced_here
     return FaceQuality(
         length_s=len(track.seen) / FPS,
         speech_s=int(speaking.sum()) / FPS,
         mouth_seen=min(_share(track.seen, voiced_here), _share(_any_seen(features)[shot], voiced[shot])),
         face_px=track.face_px,
         mouth_motion=float(track.gap[speaking].std()) if speaking.any() else 0.0,
+        covered_s=int((track.seen & track.covered & voiced_here).sum()) / FPS,
     )
 
 

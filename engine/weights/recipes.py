@@ -57,7 +57,7 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
     "EmbeddingOptions": ("lowest",),
 }
 """Version 1: fields that are always written, in this order, by `recipe_name` of the class. Never change it."""
-ADDED_FIELDS: dict[str, dict[str, object]] = {}
+ADDED_FIELDS: dict[str, dict[str, object]] = {"GateOptions": {"max_covered": 0.2}}
 """Fields added later with the value of the earlier behaviour; written only if they differ from it."""
 
 

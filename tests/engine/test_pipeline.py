@@ -184,6 +184,29 @@ def test_share_of_speech_with_a_face_is_taken_within_the_shot(extract):
     assert measure_track(seen, seen.tracks[0]).mouth_seen == 1.0
 
 
+@pytest.mark.parametrize(
+    ("first", "end", "status", "reasons"),
+    [
+        (0, 0, Status.EVALUATED, ()),
+        (30, 42, Status.EVALUATED, ()),
+        (60, 300, Status.NOT_EVALUATED, (Reason.OCCLUDED,)),
+        (150, 300, Status.LIMITED, (Reason.OCCLUDED, Reason.NOT_ENOUGH_SPEECH)),
+    ],
+)
+def test_frames_with_a_covered_mouth_are_no_evidence(engine, extract, first, end, status, reasons):
+    moved = MOUTH.copy()
+    moved[first:end] = OTHER[first:end]  # landmarks on a cover are chance
+    seen = extract(make_clip([moved], make_voice(MOUTH)))
+    covered = np.zeros(SECONDS_12, bool)
+    covered[first:end] = True
+    seen = replace(seen, tracks=(replace(seen.tracks[0], covered=covered),))
+    found = _only(engine.judge(seen))
+
+    assert (found.status, found.reasons) == (status, reasons)
+    assert found.score is None or found.score > 0.7
+    assert measure_track(seen, seen.tracks[0]).speech_s == pytest.approx((300 - (end - first)) / 25)
+
+
 def test_sound_that_is_absent_is_neither_speech_nor_silence(extract):
     present = np.arange(SECONDS_12) >= 100
     seen = extract(make_clip([MOUTH], make_voice(MOUTH) * np.repeat(present, SAMPLES_PER_FRAME), present=present))

@@ -212,3 +212,19 @@ def test_softened_refusals_are_limits_and_every_reason_stays():
 def test_contradicting_models_limit_the_answer():
     assert gate_agreement(True) == (Status.EVALUATED, ())
     assert gate_agreement(False) == (Status.LIMITED, (Reason.EXPERTS_DISAGREE,))
+
+
+@pytest.mark.parametrize(
+    ("clear_s", "covered_s", "wanted"),
+    [
+        (11.0, 2.0, FINE),  # a hand that passes
+        (11.0, 3.0, _limited(Reason.OCCLUDED)),
+        (4.0, 12.0, (Status.LIMITED, (Reason.OCCLUDED, Reason.NOT_ENOUGH_SPEECH))),
+        (3.9, 12.0, _refused(Reason.OCCLUDED)),
+        (0.0, 4.0, _refused(Reason.OCCLUDED)),
+        (0.0, 3.9, _refused(Reason.NOT_ENOUGH_SPEECH)),
+        (3.9, 0.5, _refused(Reason.NOT_ENOUGH_SPEECH)),
+    ],
+)
+def test_covered_mouth_is_refused_unless_enough_clear_speech_is_left(clear_s, covered_s, wanted):
+    assert gate_track(replace(TRACK, speech_s=clear_s, covered_s=covered_s), OPTIONS) == wanted

@@ -31,6 +31,7 @@ def make_features(content: bytes = b"film", name: str = "film.mp4") -> ClipFeatu
             face_px=float(rng.uniform(50, 90)),
             thumbnail=rng.integers(0, 256, (96, 96, 3), np.uint8),
             motion=rng.normal(size=(length, N_MOTION)).astype(np.float32),
+            covered=rng.random(length) > 0.5,
         )
         for start, length in ((0, 12), (15, 15))
     )
@@ -48,6 +49,8 @@ def make_features(content: bytes = b"film", name: str = "film.mp4") -> ClipFeatu
         tracks=tracks,
         cuts=(15,),
         timings_s={"read": 0.5},
+        rotation_deg=90,
+        faces_left_out=3,
     )
 
 
