@@ -4,12 +4,12 @@ Also escapes cells against CSV injection (OWASP): spreadsheets evaluate a cell t
 quotes, and untrusted text such as a file name or title may begin so. A leading apostrophe makes it text.
 """
 
-import csv
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from engine.datasets.tables import read_number, read_table
 from engine.errors import Code
 
 FORMULA_STARTS = frozenset("=+-@\t\r\n＝＋－＠")
@@ -97,15 +97,16 @@ def read_manifest(path: Path, required: Sequence[str] = ("path", "label"), check
     Raises BAD_MANIFEST for a missing manifest, a missing required column, an invalid value, and, with `check_files`, a
     missing clip.
     """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = _read_rows(path, file, {"path", "label", *required})
-    except OSError as cause:
-        raise Code.BAD_MANIFEST(f"The manifest {path} cannot be read: {cause.strerror}.", "Check its name.") from cause
-    except (UnicodeDecodeError, csv.Error) as cause:
+    wanted = {"path", "label", *required}
+    table = read_table(path, wanted, Code.BAD_MANIFEST)
+    lacking = sorted(wanted - {name.lower() for name in table.columns})
+    if lacking:
         raise Code.BAD_MANIFEST(
-            f"The manifest {path} is not a CSV file in UTF-8: {cause}.", "Export it again."
-        ) from cause
+            f"{path} lacks the column {', '.join(lacking)}; "
+            f"the columns found are: {', '.join(table.columns) or 'none'}.",
+            "The first line must name the columns.",
+        )
+    rows = [_read_row(path, number, cells) for number, cells in enumerate(table.rows, start=1)]
     if not rows:
         raise Code.BAD_MANIFEST(f"The manifest {path} has a header but no rows.", "Add one row per clip.")
     missing = [row for row in rows if check_files and not row.path.is_file()]
@@ -134,25 +135,8 @@ def find_corpora(rows: Sequence[Row]) -> list[str]:
     return [root(f"source {row.source}").removeprefix("source ") for row in rows]
 
 
-def _read_rows(path: Path, lines: Iterable[str], required: set[str]) -> list[Row]:
-    reader = csv.DictReader(lines, strict=True)
-    found = [name.strip() for name in reader.fieldnames or ()]
-    lacking = sorted(required - set(found))
-    if lacking:
-        raise Code.BAD_MANIFEST(
-            f"{path} lacks the column {', '.join(lacking)}; the columns found are: {', '.join(found) or 'none'}.",
-            "The first line must name the columns.",
-        )
-    reader.fieldnames = found
-    return [_read_row(path, number, cells) for number, cells in enumerate(reader, start=1)]
-
-
-def _read_row(path: Path, number: int, cells: dict[str | None, str | None]) -> Row:
-    if None in cells:
-        raise Code.BAD_MANIFEST(
-            f"{path}: row {number} has more cells than the header.", "Put text with commas in quotes."
-        )
-    plain = {name: read_cell((value or "").strip()) for name, value in cells.items() if name is not None}
+def _read_row(path: Path, number: int, cells: Mapping[str, str]) -> Row:
+    plain = {name: read_cell(cell) for name, cell in cells.items()}
     for name in ("path", "label"):
         if not plain[name]:
             raise Code.BAD_MANIFEST(f"{path}: row {number} has no {name}.", "Fill the cell or remove the row.")
@@ -186,7 +170,7 @@ def _read_offset(path: Path, number: int, text: str) -> float | None:
     if not text:
         return None
     try:
-        offset_s = float(text)
+        offset_s = read_number(text)
     except ValueError:
         offset_s = math.nan
     if not math.isfinite(offset_s):

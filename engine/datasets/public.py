@@ -5,7 +5,6 @@ Layouts and lists follow the releases: FaceForensics++ (Roessler et al. 2019), F
 lists of SpeechForensics (Liang et al. 2024) with one path and 1 (real) or 0 per line.
 """
 
-import csv
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from engine.datasets.manifest import REAL, Row, Skipped
+from engine.datasets.tables import read_table, read_text
 from engine.errors import Code
 
 FAKE = "fake"
@@ -28,7 +28,7 @@ SWAPPING = (
 DRIVING = ("Face2Face", "NeuralTextures")  # the face of the target, the motion of the source
 KODF_METHODS = ("audio-driven", "dffs", "dfl", "fo", "fsgan")
 SOUND_ONLY = ("rvc_", "tts_")  # of IDForge: the video is real
-VIDEO = (".mp4", ".avi", ".mov", ".mkv", ".webm")
+VIDEO = (".mp4", ".avi", ".mov", ".mkv", ".webm")  # endings in the releases, beside audio, masks and lists of their own
 
 Describe = Callable[[PurePosixPath], Row | None]
 """Map a path inside the dataset to a row; None if it is not a clip of the dataset."""
@@ -178,18 +178,18 @@ def _read_fakeavceleb(folder: Path, choice: Choice) -> Iterator[Row]:
         tops = sorted(place.name for place in folder.iterdir() if place.name.endswith(("-RealAudio", "-FakeAudio")))
         yield from _walk(folder, tops, describe_fakeavceleb)
         return
-    with listed.open(encoding="utf-8-sig", newline="") as file:
-        for cells in csv.DictReader(file):
-            place = PurePosixPath((cells.get("") or "").strip() or _join_folders(cells))
-            inside = PurePosixPath(*place.parts[1:]) if place.parts[:1] == ("FakeAVCeleb",) else place
-            row = describe_fakeavceleb(inside / cells["path"].strip())
-            if row is not None:
-                method = "" if row.is_real else f"{cells['method'].strip()} ({row.method})"
-                yield replace(row, path=folder / row.path, speaker=cells["source"].strip(), method=method)
+    columns = ("path", "method", "source", "type", "race", "gender")
+    for cells in read_table(listed, columns, Code.BAD_MANIFEST).rows:
+        place = PurePosixPath(cells.get("") or _join_folders(cells))
+        inside = PurePosixPath(*place.parts[1:]) if place.parts[:1] == ("FakeAVCeleb",) else place
+        row = describe_fakeavceleb(inside / cells["path"])
+        if row is not None:
+            method = "" if row.is_real else f"{cells['method']} ({row.method})"
+            yield replace(row, path=folder / row.path, speaker=cells["source"], method=method)
 
 
 def _join_folders(cells: Mapping[str, str]) -> str:
-    return "/".join(cells[name].strip() for name in ("type", "race", "gender", "source"))
+    return "/".join(cells[name] for name in ("type", "race", "gender", "source"))
 
 
 def _read_kodf(folder: Path, choice: Choice) -> Iterator[Row]:
@@ -311,7 +311,4 @@ def _read_json(path: Path) -> Any:
 
 
 def _read_lines(path: Path) -> list[str]:
-    try:
-        return [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as cause:
-        raise Code.BAD_MANIFEST(f"{path} cannot be read: {cause}.", "Download it again.") from cause
+    return [line.strip() for line in read_text(path, Code.BAD_MANIFEST).splitlines() if line.strip()]

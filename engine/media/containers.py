@@ -15,9 +15,11 @@ ACCEPTED = "MP4, MOV, MKV, WebM, AVI or MPEG"
 HEAD_BYTES = 4096
 MAX_BOXES = 200_000  # of a fragmented file; a hostile one could hold 60 million empty boxes
 
-MOV_BOXES = (b"ftyp", b"moov", b"mdat", b"moof", b"styp", b"wide", b"free", b"skip", b"pnot")
+MOV_BOXES = tuple(b"ftyp moov mdat moof styp sidx emsg prft uuid wide free skip junk udta pnot".split())
 STILL_BRANDS = (b"heic", b"heix", b"mif1", b"msf1", b"avif", b"avis", b"crx ")
-TS_PACKETS = ((0, 188), (4, 192))  # (first sync byte, packet length): broadcast and camera form
+TS_PACKETS = {188: 0, 192: 4, 204: 0}  # place of the sync byte by length: broadcast, camera, broadcast with parity
+PROGRAM_STARTS = re.compile(rb"\0\0\x01[\xba\xbb\xbd-\xef]")  # a pack, a system header, or a packet of a cut stream
+PROGRAM_RIFF = b"CDXA"  # sectors of a Video CD, as `.dat`
 RIFF_KINDS = {b"WEBP": "an image (WebP)", b"WAVE": "audio (WAV)"}
 
 # First bytes of files uploaded by mistake, and the name of their kind in the message.
@@ -45,6 +47,7 @@ OTHER_KINDS = (
     (b"\xff\xf9", "audio (AAC)"),
     (b"\0\0\x01\xb3", "a bare MPEG video stream without timestamps"),
 )
+UNKNOWN = "of an unknown kind"
 PLAYLIST_WORDS = (b"#extm3u", b"ffconcat", b"[playlist]", b"<mpd", b"<smil", b"<asx", b"v=0\r", b"v=0\n")
 
 
@@ -161,8 +164,8 @@ def _is_program_whole(file: BinaryIO, end: int) -> bool:
 
 def _is_transport_whole(file: BinaryIO, end: int) -> bool:
     """Return True where the file consists of whole packets."""
-    head = file.read(HEAD_BYTES)
-    return any(_is_transport(head, first, length) and end % length == 0 for first, length in TS_PACKETS)
+    start, length = _find_packets(file.read(HEAD_BYTES))
+    return length > 0 and (end - start) % length == 0
 
 
 def _name_demuxer(head: bytes) -> str:
@@ -172,14 +175,24 @@ def _name_demuxer(head: bytes) -> str:
         return "matroska"
     if head.startswith(b"RIFF") and head[8:12] == b"AVI ":
         return "avi"
-    if head.startswith(b"\0\0\x01\xba"):
+    if PROGRAM_STARTS.match(head) or (head.startswith(b"RIFF") and head[8:12] == PROGRAM_RIFF):
         return "mpeg"
-    return "mpegts" if any(_is_transport(head, first, length) for first, length in TS_PACKETS) else ""
+    start, length = _find_packets(head)
+    return "mpegts" if length and (start == 0 or _name_kind(head) == UNKNOWN) else ""
 
 
-def _is_transport(head: bytes, first: int, length: int) -> bool:
-    marks = head[first::length]
-    return len(marks) >= 4 and marks.count(0x47) >= 0.8 * len(marks)  # a few may be damaged
+def _find_packets(head: bytes) -> tuple[int, int]:
+    """Return the start of the first whole packet of a transport stream and the packet length; (0, 0) for no stream.
+
+    A recording may begin within a packet.
+    """
+    for length, sync in TS_PACKETS.items():
+        for start in range(length):
+            marks, following = head[start + sync :: length], head[start + sync + 1 :: length]
+            wanted = 0.8 * len(marks)  # a few may be damaged
+            if len(marks) >= 4 and marks.count(0x47) >= wanted > following.count(0x47):
+                return start, length
+    return 0, 0
 
 
 def _name_kind(head: bytes) -> str:
@@ -194,7 +207,7 @@ def _name_kind(head: bytes) -> str:
             return name
     if any(word in head[:512].lower() for word in PLAYLIST_WORDS):
         return "a playlist that only names other files"
-    return "text" if _is_text(head) else "of an unknown kind"
+    return "text" if _is_text(head) else UNKNOWN
 
 
 def _is_text(head: bytes) -> bool:
@@ -206,15 +219,32 @@ def _is_text(head: bytes) -> bool:
     )
 
 
-VIDEO_CODECS = frozenset("h264 hevc vp8 vp9 av1 mpeg4 mpeg1video mpeg2video mjpeg h263".split())
-AUDIO_CODECS = frozenset("aac mp3 mp2 ac3 eac3 opus vorbis flac alac amr_nb amr_wb".split())
-PCM_CODECS = frozenset(
+# Codecs by family. FFmpeg's decoders of one line share their code, so a sibling adds few lines that a file can reach.
+# Siblings that no recorder or editor of these containers writes are left out: mp3adu, mp3on4, h263i, msmpeg4v1, wmv1,
+# vp7, mjpegb, sp5x. dvvideo, prores, the sixty variants of adpcm, s302m, theora and dts have code of their own.
+VIDEO_CODECS = frozenset({
+    "h264", "hevc", "vp8", "vp9", "av1", "mjpeg",
+    "mpeg1video", "mpeg2video",  # mpeg12dec.c
+    "mpeg4", "h263", "h263p", "flv1",  # h263dec.c; the last two differ in the header of a picture
+    "msmpeg4v2", "msmpeg4v3",  # h263dec.c with the tables of msmpeg4dec.c; v3 is DivX 3, once the usual AVI
+})  # fmt: skip
+AUDIO_CODECS = frozenset({
+    "opus", "vorbis", "flac", "alac", "amr_nb", "amr_wb",
+    "aac", "aac_latm",  # LATM, of broadcasters, is another header of the same frames (aacdec_latm.h)
+    "mp1", "mp2", "mp3",  # mpegaudiodec_template.c
+    "ac3", "eac3",  # ac3dec.c
+})  # fmt: skip
+PCM_CODECS = frozenset({
     f"pcm_{kind}"
     for kind in (
-        "alaw mulaw u8 s8 bluray dvd s16le s16be u16le u16be s24le s24be s32le s32be f32le f32be f64le f64be".split()
-    )
-)
-DECODERS = frozenset("libdav1d libvpx libvpx-vp9 libopus libvorbis mp3float mp2float mpegvideo amrnb amrwb".split())
+        "alaw mulaw u8 s8 s16le s16be u16le u16be s24le s24be u24le u24be s32le s32be u32le u32be s64le s64be f16le "
+        "f24le f32le f32be f64le f64be s8_planar s16le_planar s16be_planar s24le_planar s32le_planar "  # pcm.c
+        "bluray dvd"
+    ).split()
+})  # fmt: skip
+DECODERS = frozenset(
+    "libdav1d libvpx libvpx-vp9 libopus libvorbis mp3float mp2float mp1float mpegvideo flv msmpeg4 amrnb amrwb".split()
+)  # names of decoders that differ from those of their codecs
 WHITELIST = ",".join(sorted(VIDEO_CODECS | AUDIO_CODECS | PCM_CODECS | DECODERS))
 # for FFmpeg itself, which opens decoders when it probes the streams of a file
 

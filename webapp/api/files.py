@@ -7,6 +7,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import FileResponse, Response
 
 from engine.errors import EngineError
+from engine.media.containers import identify_container
 from webapp.accounts.middleware import find_user
 from webapp.bundle.bundle import make_bundle, to_windows_csv
 from webapp.bundle.contents import collect_contents
@@ -17,10 +18,11 @@ from webapp.jobs import files as folders
 from webapp.jobs.records import Job
 
 VIDEO_TYPES = {
-    ".mp4": "video/mp4", ".m4v": "video/mp4", ".mov": "video/quicktime", ".mkv": "video/x-matroska",
-    ".webm": "video/webm", ".avi": "video/x-msvideo", ".mpg": "video/mpeg", ".mpeg": "video/mpeg",
+    "mov": "video/mp4", "matroska": "video/webm", "avi": "video/x-msvideo", "mpeg": "video/mpeg",
+    "mpegts": "video/mp2t",
 }  # fmt: skip
-"""Media types by the suffix of the uploaded file's name; none of them can be rendered as a page."""
+"""Media types by the container of the file; none of them can be rendered as a page. WebM is a kind of Matroska, and
+browsers play the other kinds only under its name."""
 CLOSED = "default-src 'none'; sandbox"
 NEVER_KEPT = {"Cache-Control": "private, no-store", "Content-Security-Policy": CLOSED}
 
@@ -45,13 +47,21 @@ def send(context: AppContext, job: Job, name: str) -> Response:
     """Return one file of a job; raise JOB_NOT_DONE if it does not exist, or not yet."""
     folder = context.jobs.folder(job.id)
     if name == "input":
-        kind = VIDEO_TYPES.get(Path(job.name).suffix.lower(), "application/octet-stream")
-        return _send(context.jobs.input(job.id), kind, "input")
+        path = context.jobs.input(job.id)
+        return _send(path, _find_type(path), "input")
     if name in (folders.RESULT, folders.SPEAKERS, folders.PHONEMES):
         return _send(folder / name, "application/json", name, as_attachment=True)
     if name in MADE:
         return MADE[name](context, job)
     raise _missing(name)
+
+
+def _find_type(path: Path) -> str:
+    """Return the media type of an uploaded file by its bytes, since its name may be anything."""
+    try:
+        return VIDEO_TYPES[identify_container(path)]
+    except (EngineError, OSError):
+        return "application/octet-stream"
 
 
 def _send(path: Path, kind: str, name: str, as_attachment: bool = False) -> Response:

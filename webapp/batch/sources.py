@@ -1,15 +1,17 @@
 """The items of a batch: files, folders, lists of files and links."""
 
-import csv
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.datasets.manifest import read_cell
+from engine.datasets.manifest import Skipped, read_cell
+from engine.datasets.tables import read_table, read_text
+from engine.errors import EngineError
+from engine.media.containers import identify_container
 from webapp.errors import WebCode
 
 MAX_LINKS = 50
-SUFFIXES = frozenset(".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .ts .m2ts .mts .3gp .ogv .wmv .flv".split())
+TABLES, LINES = (".csv", ".tsv"), (".txt",)  # endings of lists: unlike a video, a text has no first bytes of its own
 SCHEMES = ("http://", "https://")
 
 
@@ -28,16 +30,25 @@ class Source:
         return self.path.name if self.path is not None else self.written
 
 
-def read_sources(given: Sequence[str]) -> list[Source]:
+def ignore(skipped: Skipped) -> None:
+    """Do nothing; the default of `on_skip`."""
+
+
+def read_sources(given: Sequence[str], on_skip: Callable[[Skipped], None] = ignore) -> list[Source]:
     """Expand links, files, folders (videos, recursively), CSVs (column path or url) and text files of links.
 
-    A text file has one link per line; # begins a comment. Raise BAD_BATCH if nothing is found, a list cannot be read,
-    or there are more than 50 links.
+    The bytes of a file decide whether it is a video; `on_skip` is called for each other file of a folder. A text file
+    has one link per line; # begins a comment. Raise BAD_BATCH if nothing is found, a list cannot be read, or there are
+    more than 50 links.
     """
-    found = [one for text in given for one in _expand(text)]
+    skipped: list[Skipped] = []
+    found = [one for text in given for one in _expand(text, skipped)]
+    for one in skipped:
+        on_skip(one)
     if not found:
+        no_video = f" {len(skipped)} files are no videos, such as {skipped[0].path}." if skipped else ""
         raise WebCode.BAD_BATCH(
-            "No video and no link was found.", "Name files, a folder with videos, or a list of links."
+            f"No video and no link was found.{no_video}", "Name files, a folder with videos, or a list of links."
         )
     sources = [
         Source(number, text, None if _is_link(text) else path, text if _is_link(text) else None)
@@ -53,48 +64,59 @@ def _is_link(text: str) -> bool:
     return text.lower().startswith(SCHEMES)
 
 
-def _expand(text: str) -> Iterator[tuple[str, Path]]:
-    """Yield (text to show, path) for each item of one argument."""
-    path = Path(text)
+def _expand(text: str, skipped: list[Skipped]) -> Iterator[tuple[str, Path]]:
+    """Yield (text to show, path) for each item of one argument; add files of a folder that are no videos to `skipped`.
+
+    A list is one by its ending, unless its bytes are a video.
+    """
+    path, ending = Path(text), Path(text).suffix.lower()
     if _is_link(text):
         yield text, path
     elif path.is_dir():
-        files = sorted(one for one in path.rglob("*") if one.suffix.lower() in SUFFIXES and one.is_file())
-        yield from ((one.as_posix(), one) for one in files)
-    elif path.suffix.lower() == ".csv":
-        yield from _read_table(path)
-    elif path.suffix.lower() == ".txt":
-        lines = (line.strip() for line in _read_text(path).splitlines())
-        yield from _read_items(path, (line for line in lines if line and not line.startswith("#")))
+        for one in sorted(place for place in path.rglob("*") if place.is_file()):
+            reason = _find_obstacle(one)
+            if reason:
+                skipped.append(Skipped(one.as_posix(), reason))
+            else:
+                yield one.as_posix(), one
+    elif ending in (*TABLES, *LINES) and _find_obstacle(path):
+        yield from _read_items(path, _read_table(path) if ending in TABLES else _read_lines(path))
     else:
         yield text, path
 
 
-def _read_table(path: Path) -> Iterator[tuple[str, Path]]:
+def _find_obstacle(path: Path) -> str:
+    """Return why a file is not taken for a video, empty for a video."""
     try:
-        rows = list(csv.DictReader(_read_text(path).splitlines()))
-    except csv.Error as cause:
-        raise WebCode.BAD_BATCH(f"{path} is not a CSV: {cause}.", "Export it again.") from cause
-    columns = {str(name).strip().lower(): name for row in rows[:1] for name in row if name is not None}
-    wanted = [columns[name] for name in ("path", "url") if name in columns]
-    if not wanted:
-        raise WebCode.BAD_BATCH(f"{path} has no column path or url with rows.", "Rename one of its columns.")
-    cells = (
-        next((cell for cell in (read_cell((row[name] or "").strip()) for name in wanted) if cell), "") for row in rows
-    )
-    yield from _read_items(path, (cell for cell in cells if cell))
+        identify_container(path)
+    except EngineError as error:
+        return error.message
+    except OSError as error:
+        return f"The file cannot be read: {error.strerror}."
+    return ""
+
+
+def _read_table(path: Path) -> Iterator[str]:
+    """Yield the path of each row, or its url where it has no path."""
+    table = read_table(path, ("path", "url"), WebCode.BAD_BATCH)
+    if not {"path", "url"} & {name.lower() for name in table.columns}:
+        found = ", ".join(table.columns) or "none"
+        raise WebCode.BAD_BATCH(
+            f"{path} has no column path or url; the columns found are: {found}.", "Rename one of its columns."
+        )
+    for row in table.rows:
+        cell = read_cell(row.get("path", "")) or read_cell(row.get("url", ""))
+        if cell:
+            yield cell
+
+
+def _read_lines(path: Path) -> Iterator[str]:
+    """Yield each line that is not empty or a comment."""
+    lines = (line.strip() for line in read_text(path, WebCode.BAD_BATCH).splitlines())
+    return (line for line in lines if line and not line.startswith("#"))
 
 
 def _read_items(path: Path, items: Iterable[str]) -> Iterator[tuple[str, Path]]:
     """Resolve listed files relative to the folder of the list."""
     for item in items:
         yield item, path.parent / item
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as cause:
-        raise WebCode.BAD_BATCH(
-            f"{path} cannot be read as text in UTF-8: {cause}.", "Check its name, or export it again."
-        ) from cause

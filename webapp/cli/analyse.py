@@ -23,6 +23,7 @@ from webapp.progress import show_progress
 if TYPE_CHECKING:
     from engine.calibration.records import Calibration
     from engine.consistency.lip_closures import ArticulationReport
+    from engine.datasets.manifest import Skipped
     from engine.features.extractor import FeatureExtractor
     from engine.fetch.fetch import FetchedMedia
     from engine.speech.phonemes import SoundRecogniser
@@ -155,11 +156,15 @@ def batch(
     A failed item is a row with its error, and the exit code is 1. At most 50 links.
     """
     from engine.consistency.methods import choose_method
+    from gallery_db.text import clean
     from webapp.batch.local import LocalRunner, load_engine, run_batch
     from webapp.batch.rows import write_csv
     from webapp.batch.sources import read_sources
 
-    items = read_sources(sources)
+    skipped: list[Skipped] = []
+    items = read_sources(sources, skipped.append)
+    for one in skipped:
+        typer.echo(f"left out: {clean(one.path)}: {one.reason}", err=True)
     settings = Settings.from_env()
     method = choose_method(model, mode, second, settings.data_dir)
     answers: BatchRunner
@@ -173,7 +178,8 @@ def batch(
     if csv:
         sys.stdout.write(write_csv(rows))
     n_failed = sum(not row.has_result for row in rows)
-    typer.echo(f"{len(rows)} items, {n_failed} failed: {out}{os.sep}results.csv, results.jsonl", err=True)
+    left_out = f", {len(skipped)} other files left out" if skipped else ""
+    typer.echo(f"{len(rows)} items, {n_failed} failed{left_out}: {out}{os.sep}results.csv, results.jsonl", err=True)
     if n_failed:
         raise typer.Exit(1)
 

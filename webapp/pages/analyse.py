@@ -21,7 +21,7 @@ from webapp.i18n.catalog import label
 from webapp.jobs.records import JobState
 from webapp.pages import analyse_events, batches, speakers_events
 from webapp.pages.analyse_events import EVERYBODY, NOBODY, ONE, AnalyseForm, ShownJob
-from webapp.pages.events import CLIP_TYPES, QUIET, SHOWN, find_owner, guard
+from webapp.pages.events import QUIET, SHOWN, build_picker_hint, find_owner, guard
 from webapp.views import analysis as views
 from webapp.views import jobs as job_views
 from webapp.views.lip_closures import describe_lips
@@ -33,7 +33,7 @@ AROUND_S = 2.0  # s shown around the chosen second in the plot of audio and mout
 
 def build(app: gr.Blocks, context: AppContext) -> gr.State:
     """Build the tab and return the state with the id of the shown job."""
-    form = _build_form()
+    form = _build_form(app)
     batches.build(app, context, form["method"])
     screen = _build_screen()
     _wire_form(context, form, screen)
@@ -64,13 +64,14 @@ def take_example(settings: Settings, number: int) -> list[str] | None:
     return [save_file_to_cache(paths[number], get_upload_folder())]
 
 
-def _build_form() -> dict[str, Any]:
+def _build_form(app: gr.Blocks) -> dict[str, Any]:
     parts: dict[str, Any] = {}
     with gr.Row(equal_height=False):
         with gr.Column(scale=2, min_width=320):
             parts["files"] = gr.File(
-                label=label("Video"), file_count="multiple", file_types=CLIP_TYPES, type="filepath", height=150
+                label=label("Video"), file_count="multiple", type="filepath", elem_id="ws-files", height=150
             )
+            build_picker_hint(app)
             with gr.Row():
                 parts["examples"] = [gr.Button(label(example.title), size="sm") for example in EXAMPLES]
             with gr.Row():

@@ -20,7 +20,7 @@ from webapp.errors import WebCode
 from webapp.i18n import say
 from webapp.i18n.catalog import label
 from webapp.jobs.records import Job
-from webapp.pages.events import CLIP_TYPES, QUIET, find_owner, guard
+from webapp.pages.events import QUIET, find_owner, guard
 from webapp.templates import fill
 from webapp.views.jobs import SIGNS, STATE_WORDS
 
@@ -37,7 +37,7 @@ def build(app: gr.Blocks, context: AppContext, method: gr.Dropdown) -> None:
                 links = gr.Textbox(label=label("Links, one a line"), lines=4, elem_id="ws-batch-links")
                 listed = gr.File(
                     label=label("A list: CSV with a column url, or a text with a link a line"),
-                    file_types=[".csv", ".txt"],
+                    file_types=[".csv", ".tsv", ".txt"],  # of a text the ending decides
                     type="filepath",
                     height=110,
                 )
@@ -45,7 +45,6 @@ def build(app: gr.Blocks, context: AppContext, method: gr.Dropdown) -> None:
                 files = gr.File(
                     label=label("Videos"),
                     file_count="multiple",
-                    file_types=CLIP_TYPES,
                     type="filepath",
                     elem_id="ws-batch-files",
                     height=150,

@@ -11,9 +11,8 @@ import gradio as gr
 from engine.errors import EngineError
 from webapp.accounts.middleware import find_user
 from webapp.i18n import say
+from webapp.templates import fill
 
-CLIP_TYPES = ["video", ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg"]
-# by suffix too: not every system knows the media type of each
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "undocumented"}
 """For events that finish immediately."""
 SHOWN: dict[str, Any] = {"api_visibility": "undocumented"}
@@ -27,6 +26,16 @@ _log = logging.getLogger(__name__)
 def find_owner(request: gr.Request) -> str:
     """Return the name of the logged-in user, or of the local one."""
     return find_user(request).name
+
+
+def build_picker_hint(app: gr.Blocks) -> None:
+    """Show below an upload how an iPhone sends the original, in the language of the browser."""
+    hint = gr.HTML(_show_picker_hint(), elem_classes="ws-picker-hint")
+    app.load(_show_picker_hint, None, [hint], queue=False, **QUIET)
+
+
+def _show_picker_hint() -> str:
+    return fill("pages.html", "picker_hint")
 
 
 def guard(act: Callable[Given, Answer]) -> Callable[Given, Answer]:

@@ -11,7 +11,7 @@ from webapp.context import AppContext
 from webapp.i18n import say
 from webapp.i18n.catalog import label
 from webapp.pages import speakers_events
-from webapp.pages.events import CLIP_TYPES, QUIET, SHOWN, find_owner, guard
+from webapp.pages.events import QUIET, SHOWN, build_picker_hint, find_owner, guard
 from webapp.views import speakers
 from webapp.views.plots import plot_speakers
 
@@ -38,7 +38,7 @@ def build(app: gr.Blocks, context: AppContext) -> None:
             receipt = gr.HTML("", elem_id="ws-receipt")
             changes = _build_changes()
     with gr.Accordion(label("Enrol somebody"), open=False, elem_id="ws-enrol"):
-        enrolling = _build_enrolment()
+        enrolling = _build_enrolment(app)
 
     def draw(names: list[str]) -> Any:
         return plot_speakers([(one, context.gallery.samples(one)) for one in names]) if names else None
@@ -98,18 +98,18 @@ def _build_changes() -> dict[str, Any]:
     return parts
 
 
-def _build_enrolment() -> dict[str, Any]:
+def _build_enrolment(app: gr.Blocks) -> dict[str, Any]:
     parts: dict[str, Any] = {}
     with gr.Row(equal_height=False):
         with gr.Column(min_width=320):
             parts["files"] = gr.File(
                 label=label("Clips that show this person speaking"),
                 file_count="multiple",
-                file_types=CLIP_TYPES,
                 type="filepath",
                 elem_id="ws-clips",
                 height=150,
             )
+            build_picker_hint(app)
             parts["look"] = gr.Button(label("Look at the clips"), elem_id="ws-look")
             parts["player"] = gr.HTML("", elem_id="ws-enrol-player")
             parts["quality"] = gr.HTML("", elem_id="ws-quality")

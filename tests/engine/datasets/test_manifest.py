@@ -40,6 +40,22 @@ def test_paths_are_of_the_manifests_folder_and_empty_cells_are_nothing(tmp_path:
     assert first.is_real and not second.is_real
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "path;label;offset_s;;\r\na, b.mp4;real;-0,12;;\r\n;;;;\r\n",
+        "Path\tLabel\toffset_s\t\ra, b.mp4\treal\t-0,12\t\r",
+        'path,label,offset_s,\n"a, b.mp4",real,"-0,12",\n,,,\n',
+        'sep=;\r\n"path";"label";"offset_s"\r\n"a, b.mp4";"real";"-0.12"\r\n',
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16-le", "utf-16-be"])
+def test_a_manifest_of_any_spreadsheet_is_read(tmp_path: Path, text: str, encoding: str) -> None:
+    (tmp_path / "list.csv").write_bytes((text if encoding.startswith("utf-8") else f"\ufeff{text}").encode(encoding))
+    (row,) = read_manifest(tmp_path / "list.csv")
+    assert (row.path, row.label, row.offset_s) == (tmp_path / "a, b.mp4", "real", -0.12)
+
+
 def test_path_and_label_are_enough(tmp_path: Path) -> None:
     assert read_manifest(write(tmp_path, "label,path\nreal,a.mp4\n")) == [Row(1, tmp_path / "a.mp4", "real")]
 
@@ -74,6 +90,8 @@ def test_who_owns_face_and_motion_where_they_are_from_and_who_is_enrolled(tmp_pa
         ("path,label\na.mp4\n", "row 1 has no label"),
         ("path,label,offset_s\na.mp4,real,0.1\nb.mp4,real,late\n", "row 2 has the offset_s 'late'"),
         ("path,label,offset_s\na.mp4,real,inf\n", "row 1 has the offset_s 'inf'"),
+        ("path;label;offset_s\na.mp4;real;1.000,5\n", "row 1 has the offset_s '1.000,5'"),
+        ("Datei;label\na.mp4;real\n", r"lacks the column path; the columns found are: Datei, label"),
         ('path,label\n"a.mp4,real\n', "not a CSV file"),
     ],
 )
@@ -94,7 +112,7 @@ def test_a_manifest_that_is_not_there_or_not_text_is_refused(tmp_path: Path) -> 
     with raises(Code.BAD_MANIFEST, match="cannot be read"):
         read_manifest(tmp_path)
     (tmp_path / "film.csv").write_bytes(b"\x00\xff\xfe\x80")
-    with raises(Code.BAD_MANIFEST, match="not a CSV file in UTF-8"):
+    with raises(Code.BAD_MANIFEST, match="not a text in UTF-8"):
         read_manifest(tmp_path / "film.csv")
 
 

@@ -1,12 +1,17 @@
 """Containers are identified from the bytes of a file, whatever its name."""
 
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from av import Codec
+from av.codec.codec import UnknownCodecError, codecs_available
 
 from engine.errors import Code
-from engine.media.containers import identify_container, is_whole
-from tests.clips import CODECS, write_clip, write_half
+from engine.media.clip import open_clip
+from engine.media.containers import AUDIO_CODECS, PCM_CODECS, VIDEO_CODECS, WHITELIST, identify_container, is_whole
+from tests.clips import CODECS, FLASH_S, write_clip, write_half
+from tests.engine.media.test_remux import find_moments
 from tests.raising import raises
 
 DEMUXERS = {
@@ -41,6 +46,47 @@ def test_an_appended_note_is_no_damage(tmp_path: Path) -> None:
     whole = write_clip(tmp_path / "clip.mp4")
     whole.write_bytes(whole.read_bytes() + b"\0\0\0\0\0\0\0\0 written by a camera")
     assert is_whole(whole, "mov")
+
+
+def test_a_transport_stream_may_begin_within_a_packet_and_have_parity(tmp_path: Path) -> None:
+    data = write_clip(tmp_path / "clip.ts").read_bytes()
+    parity = b"".join(data[place : place + 188] + bytes(16) for place in range(0, len(data), 188))
+    for number, variant in enumerate((data[100:], parity, parity[190:])):
+        path = tmp_path / str(number)
+        path.write_bytes(variant)
+        assert identify_container(path) == "mpegts" and is_whole(path, "mpegts")
+        assert find_moments(open_clip(path)) == pytest.approx((25 * FLASH_S, FLASH_S), abs=0.05)
+        path.write_bytes(variant[:-50])
+        assert not is_whole(path, "mpegts")
+
+
+def test_a_program_stream_may_begin_at_a_packet_or_be_of_a_video_cd(tmp_path: Path) -> None:
+    data = write_clip(tmp_path / "clip.mpg").read_bytes()
+    sectors = [data[place : place + 2324].ljust(2324, b"\0") for place in range(0, len(data), 2324)]
+    disc = b"RIFF\0\0\0\0CDXAfmt " + bytes(24) + b"".join(bytes(24) + sector + bytes(4) for sector in sectors)
+    for name, variant in (("cut", data[data.index(b"\0\0\x01\xe0") :]), ("disc.dat", disc)):
+        (tmp_path / name).write_bytes(variant)
+        assert identify_container(tmp_path / name) == "mpeg"
+        assert find_moments(open_clip(tmp_path / name)) == pytest.approx((25 * FLASH_S, FLASH_S), abs=0.05)
+
+
+def test_a_grey_image_is_no_transport_stream(tmp_path: Path) -> None:
+    (tmp_path / "grey").write_bytes(b"BM" + b"G" * 5000)
+    with raises(Code.UNREADABLE_VIDEO, match="BMP"):
+        identify_container(tmp_path / "grey")
+
+
+def test_a_decoder_of_every_allowed_codec_is_allowed() -> None:
+    decoders = [Codec(name, "r") for name in WHITELIST.split(",") if name in _list_decoders()]
+    assert {one.canonical_name for one in decoders} == VIDEO_CODECS | AUDIO_CODECS | PCM_CODECS
+
+
+def _list_decoders() -> set[str]:
+    found = set()
+    for name in codecs_available:
+        with suppress(UnknownCodecError):
+            found.add(Codec(name, "r").name)
+    return found
 
 
 @pytest.mark.parametrize(

@@ -179,12 +179,30 @@ def test_unsupported_pixel_formats_are_refused_before_decoding(
 
 @pytest.mark.parametrize(
     ("suffix", "codecs"),
-    [(".webm", ("libvpx-vp9", "libopus")), (".mov", ("mjpeg", "libmp3lame")), (".mkv", ("mpeg1video", "flac"))],
+    [
+        (".webm", ("libvpx-vp9", "libopus")),
+        (".mov", ("mjpeg", "libmp3lame")),
+        (".mkv", ("mpeg1video", "flac")),
+        (".avi", ("msmpeg4", "mp2")),
+        (".avi", ("msmpeg4v2", "pcm_s32le")),
+        (".avi", ("flv", "pcm_s24le")),
+        (".avi", ("h263p", "pcm_mulaw")),
+        (".mov", ("mpeg4", "pcm_s24be")),
+    ],
 )
 def test_common_codings_are_read(tmp_path: Path, suffix: str, codecs: tuple[str, str]) -> None:
     path = hostile.write_coded(tmp_path / f"common{suffix}", *codecs, "yuvj420p" if codecs[0] == "mjpeg" else "yuv420p")
     clip = answer(path)
     assert isinstance(clip, Clip) and clip.has_audio and clip.n_frames >= 12
+
+
+def test_aac_in_the_framing_of_broadcasters_is_read(tmp_path: Path) -> None:
+    film = Film(codecs=("mpeg2video", "aac"), options=(("mpegts_flags", "latm"),))
+    path = write_clip(tmp_path / "latm.ts", film)
+    with av.open(str(path)) as container:
+        assert container.streams.audio[0].codec_context.name == "aac_latm"
+    clip = answer(path)
+    assert isinstance(clip, Clip) and np.abs(clip.audio).max() > 0.4
 
 
 def test_unsupported_audio_codec_is_refused_and_not_taken_for_silence(tmp_path: Path) -> None:

@@ -141,7 +141,7 @@ def test_a_bundle_of_a_job_holds_and_can_be_made_again(client: TestClient, job: 
 
 def test_files_are_served_with_safe_content_types(client: TestClient, job: Job) -> None:
     video = client.get(f"/files/{job.id}/input")
-    assert video.content == b"talk.mp4" and video.headers["content-type"] == "video/mp4"
+    assert video.content == b"talk.mp4" and video.headers["content-type"] == "application/octet-stream"
     assert "sandbox" in video.headers["content-security-policy"] and "no-store" in video.headers["cache-control"]
     part = client.get(f"/files/{job.id}/input", headers={"Range": "bytes=2-4"})
     assert part.status_code == 206 and part.content == b"lk."
@@ -150,6 +150,15 @@ def test_files_are_served_with_safe_content_types(client: TestClient, job: Job) 
         assert client.get(f"/files/{job.id}/{name}").status_code in (404, 409, 422), name
     assert client.get(f"/files/{NOBODY}/input").status_code == 404
     assert client.get("/files/../input").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("head", "kind"), [(b"\0\0\0\x18ftypisom", "video/mp4"), (b"\x1a\x45\xdf\xa3", "video/webm"), (b"RIFF", "")]
+)
+def test_the_type_of_a_video_is_that_of_its_bytes(client: TestClient, head: bytes, kind: str) -> None:
+    job = client.post("/api/v1/jobs", files={"file": ("film", head)}).json()
+    answer = client.get(f"/files/{job['id']}/input")
+    assert answer.headers["content-type"] == (kind or "application/octet-stream")
 
 
 def test_a_page_sent_as_a_video_is_not_shown_as_one(client: TestClient) -> None:

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from engine.datasets.manifest import Skipped
+from tests.clips import Film, write_clip
 from tests.raising import raises
 from webapp.batch.sources import MAX_LINKS, read_sources
 from webapp.errors import WebCode
@@ -27,12 +29,53 @@ def test_files_and_links_stay_in_order_and_need_not_be_there(tmp_path: Path) -> 
     assert [one.name for one in found] == [f"{URL}1", "a.mp4", "gone.mp4", "HTTP://EXAMPLE.ORG/b"]
 
 
-def test_of_a_folder_the_videos_within_are_taken(tmp_path: Path) -> None:
-    for name in ("b.mp4", "a/c.MOV", "notes.txt", "a/list.csv", "picture.png", "z.webm"):
+def test_of_a_folder_every_video_is_taken_by_its_bytes(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "b.mp4", Film(duration_s=1.2)).read_bytes()
+    for name in ("a/c.VOB", "film", "list.txt", "z.dat", ".hidden"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(clip)
+    for name in ("notes.mp4", "a/list.csv", "picture.png"):
         write(tmp_path, name)
-    assert [one.path for one in read_sources([str(tmp_path)])] == [
-        tmp_path / "a" / "c.MOV", tmp_path / "b.mp4", tmp_path / "z.webm",
-    ]  # fmt: skip
+    skipped: list[Skipped] = []
+    found = read_sources([str(tmp_path)], skipped.append)
+    assert [one.path for one in found] == [
+        tmp_path / name for name in (".hidden", "a/c.VOB", "b.mp4", "film", "list.txt", "z.dat")
+    ]
+    assert [one.path for one in skipped] == [
+        f"{tmp_path}/{name}" for name in ("a/list.csv", "notes.mp4", "picture.png")
+    ]
+    assert all("The file is text, not a video" in one.reason for one in skipped)
+
+
+def test_a_folder_without_videos_names_what_it_has(tmp_path: Path) -> None:
+    write(tmp_path, "notes.mp4")
+    with raises(WebCode.BAD_BATCH, match=r"1 files are no videos, such as .*notes\.mp4"):
+        read_sources([str(tmp_path)])
+
+
+def test_a_video_named_like_a_list_is_a_video(tmp_path: Path) -> None:
+    for name in ("clip.txt", "clip.csv"):
+        path = write_clip(tmp_path / "clip.mp4", Film(duration_s=1.2)).rename(tmp_path / name)
+        assert [one.path for one in read_sources([str(path)])] == [path]
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_table_of_any_program_is_read(tmp_path: Path, separator: str, encoding: str) -> None:
+    cells = (("Note", "URL", "", ""), (f'"a{separator} ü"', f'"{URL}1,2"', "", ""), ("", "", "", ""))
+    text = "".join(f"{separator.join(row)}\r" for row in cells)
+    found = read_sources([str(write(tmp_path, "list.csv", text, encoding))])
+    assert [one.url for one in found] == [f"{URL}1,2"]
+
+
+def test_a_table_without_a_wanted_column_lists_what_it_has(tmp_path: Path) -> None:
+    with raises(WebCode.BAD_BATCH, match="the columns found are: Datei, Titel"):
+        read_sources([str(write(tmp_path, "list.csv", "Datei;Titel\na.mp4;x\n"))])
+
+
+def test_a_text_of_windows_is_read(tmp_path: Path) -> None:
+    found = read_sources([str(write(tmp_path, "links.txt", f"{URL}1\r{URL}2\r\nü.mp4", "utf-16"))])
+    assert [one.written for one in found] == [f"{URL}1", f"{URL}2", "ü.mp4"]
 
 
 def test_table_paths_are_relative_to_it_or_links(tmp_path: Path) -> None:

@@ -19,7 +19,8 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("clips")
     write_clip(folder / "a.mp4", Film(duration_s=1.2))
     write_clip(folder / "b.mkv", Film(duration_s=1.3, layout=None))
-    (folder / "=bad.mp4").write_text("a text")
+    (folder / "=bad.mp4").write_bytes(b"\x1a\x45\xdf\xa3 and no more")
+    (folder / "notes.mp4").write_text("a text")
     return folder
 
 
@@ -33,7 +34,8 @@ def run(clips: Path, *options: str) -> "subprocess.CompletedProcess[str]":
 def alone(clips: Path) -> Iterator[Path]:
     """What one machine writes."""
     done = run(clips, ".", "gone.mp4", "--out", "../alone", "--csv")
-    assert done.returncode == 1 and "4 items, 2 failed" in done.stderr
+    assert done.returncode == 1 and "4 items, 2 failed, 1 other files left out" in done.stderr
+    assert "left out: notes.mp4: The file is text, not a video." in done.stderr
     assert done.stdout == (clips.parent / "alone" / "results.csv").read_text("utf-8")
     yield clips.parent / "alone"
 
