@@ -28,7 +28,7 @@ SWAPPING = (
 DRIVING = ("Face2Face", "NeuralTextures")  # the face of the target, the motion of the source
 KODF_METHODS = ("audio-driven", "dffs", "dfl", "fo", "fsgan")
 SOUND_ONLY = ("rvc_", "tts_")  # of IDForge: the video is real
-VIDEO = (".mp4", ".avi", ".mov", ".mkv", ".webm")  # endings in the releases, beside audio, masks and lists of their own
+VIDEO = (".mp4", ".avi", ".mov", ".mkv", ".webm")  # endings in the releases, which also hold audio, masks and lists
 
 Describe = Callable[[PurePosixPath], Row | None]
 """Map a path inside the dataset to a row; None if it is not a clip of the dataset."""

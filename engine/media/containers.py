@@ -221,7 +221,7 @@ def _is_text(head: bytes) -> bool:
 
 # Codecs by family. FFmpeg's decoders of one line share their code, so a sibling adds few lines that a file can reach.
 # Siblings that no recorder or editor of these containers writes are left out: mp3adu, mp3on4, h263i, msmpeg4v1, wmv1,
-# vp7, mjpegb, sp5x. dvvideo, prores, the sixty variants of adpcm, s302m, theora and dts have code of their own.
+# vp7, mjpegb, sp5x. dvvideo, prores, the sixty variants of adpcm, s302m, theora and dts share no code with these.
 VIDEO_CODECS = frozenset({
     "h264", "hevc", "vp8", "vp9", "av1", "mjpeg",
     "mpeg1video", "mpeg2video",  # mpeg12dec.c
