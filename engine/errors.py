@@ -30,6 +30,7 @@ class Code(ErrorCode):
     RATE_TOO_HIGH = auto()  # more frames per second than allowed
     TOO_LONG = auto()  # video or audio is longer than allowed
     TOO_MANY_STREAMS = auto()  # more video and audio streams than allowed
+    BAD_SELECTION = auto()  # a range, audio track or channel was asked for that the file does not have
     SOUND_TOO_LARGE = auto()  # more audio channels, or a higher sampling rate, than allowed
     DECODING_TOO_LARGE = auto()  # decoding needs more memory or processor time than allowed
 

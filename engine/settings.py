@@ -16,7 +16,7 @@ class MediaLimits:
     max_source_frames: int = 108_000  # 15 minutes at 120 frames per second
     max_bytes: int = 500 * 1024 * 1024
     max_rate_hz: float = 120.0  # frames per second
-    max_streams: int = 4  # video and audio
+    max_streams: int = 32  # video and audio; few of them are decoded
     max_channels: int = 8  # of audio
     max_sound_hz: int = 192_000  # audio samples per second
     max_memory_bytes: int = 1536 * 1024 * 1024  # address space of the decoding process, including libraries

@@ -8,7 +8,7 @@ order. To add a field, add a line here, its value in `engine/pipeline.py` and, i
 keeps older reports readable.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -216,6 +216,9 @@ class MediaSelection:
     channel: str | None = None  # "mix", or a channel as FFmpeg names it: "FL" (left), "FR" (right); None: by rule
 
 
+WHOLE = MediaSelection()
+
+
 @dataclass(frozen=True, slots=True)
 class AudioTrack:
     """One audio track of a file."""
@@ -265,8 +268,21 @@ class Frame:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class AudioSignal:
+    """Audio of one track, mixed to one channel or one channel of it, on the clock of the clip."""
+
+    track: int
+    channel: str  # "mix", or the channel
+    samples: np.ndarray  # (N,) float32 in [-1, 1], 16 kHz, N == 640 * n_frames
+    present: np.ndarray  # (T,) bool: the file has audio for the whole frame
+
+    def __post_init__(self) -> None:
+        _freeze(self.samples, self.present)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Clip:
-    """A media file on one clock: sample 0 is at the time of frame 0; frames are streamed."""
+    """A media file, or a range of it, on one clock: sample 0 is at the time of frame 0; frames are streamed."""
 
     path: Path
     sha256: str
@@ -279,6 +295,11 @@ class Clip:
     audio_present: np.ndarray  # (T,) bool: the file has audio for the whole frame
     reasons: tuple[Reason, ...]  # found while reading the container: FPS_VFR, TRUNCATED
     read_frames: Callable[[], Iterator[Frame]]  # each call streams all n_frames frames
+    media: MediaReport = field(default_factory=MediaReport)
+    signals: tuple[AudioSignal, ...] = ()  # every decoded audio track, the preferred one, which is `audio`, first
+    split: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    """Tracks of several signals, by number: the channels to read one by one instead of their mix."""
+    read_channel: Callable[[int, str], AudioSignal] | None = None  # decodes a channel of a track; None: no file
 
     def __post_init__(self) -> None:
         if self.audio.shape != (self.n_frames * SAMPLES_PER_FRAME,):

@@ -80,6 +80,10 @@ class AudioSegment:
         return self.start_s + len(self.samples) / SAMPLE_RATE
 
 
+RunSegment = tuple[int, AudioSegment]
+"""A segment and the number of its run of timestamps, see `scan.TrackScan`."""
+
+
 def place_audio(segments: tuple[AudioSegment, ...], zero_s: float, n_frames: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the audio on the media clock, (640 T,) float32 in [-1, 1], and (T,) bool: the frame has audio throughout.
 
@@ -149,10 +153,10 @@ class SegmentBuilder:
     def __init__(self, max_duration_s: float):
         self._max_duration_s = max_duration_s
         self._n_samples = 0
-        self._segments: list[AudioSegment] = []
+        self._segments: list[RunSegment] = []
         self._resampler: BlockResampler | None = None
         self._rate = 0
-        self._start_s = 0.0
+        self._start_s, self._run = 0.0, 0
         self._blocks: list[np.ndarray] = []
         self._is_open = False
 
@@ -160,13 +164,13 @@ class SegmentBuilder:
         """Add a chunk. Raises TOO_LONG as soon as there is more audio than allowed, whatever the header says."""
         if chunk.starts_s is not None or self._resampler is None:
             self._end_segment()
-            self._start_s = chunk.starts_s or 0.0
+            self._start_s, self._run = chunk.starts_s or 0.0, chunk.run
             if self._resampler is None or chunk.rate_hz != self._rate:
                 self._rate, self._resampler = chunk.rate_hz, BlockResampler(chunk.rate_hz)
         self._is_open = True
         self._keep(self._resampler.feed(chunk.samples))
 
-    def finish(self) -> tuple[AudioSegment, ...]:
+    def finish(self) -> tuple[RunSegment, ...]:
         """Return all segments in the order of the file."""
         self._end_segment()
         return tuple(self._segments)
@@ -174,7 +178,7 @@ class SegmentBuilder:
     def _end_segment(self) -> None:
         if self._resampler is not None and self._is_open:
             self._keep([self._resampler.finish()])
-            self._segments.append(AudioSegment(self._start_s, np.concatenate(self._blocks)))
+            self._segments.append((self._run, AudioSegment(self._start_s, np.concatenate(self._blocks))))
         self._blocks, self._is_open = [], False
 
     def _keep(self, blocks: list[np.ndarray]) -> None:

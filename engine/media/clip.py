@@ -15,26 +15,36 @@ import tempfile
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 
-from engine.media.audio import AudioSegment, SegmentBuilder, place_audio
+from engine.errors import Code
+from engine.media.audio import AudioSegment, RunSegment, SegmentBuilder, place_audio
+from engine.media.channels import MIX
 from engine.media.containers import identify_container, is_whole
 from engine.media.limits import check_duration, check_file
 from engine.media.sandbox.ipc import Message
 from engine.media.sandbox.process import WorkerProcess, invalid_message
-from engine.media.scan import SLOTS, WORKER_MODULE, FramePlan, Scan, read_audio_chunk, read_scan
+from engine.media.scan import (
+    MARGIN_S,
+    SLOTS,
+    WORKER_MODULE,
+    FramePlan,
+    Scan,
+    TrackScan,
+    read_audio_chunk,
+    read_scan,
+)
 from engine.settings import MediaLimits
-from engine.types import FPS, Clip, Frame, Reason
+from engine.types import FPS, WHOLE, AudioSignal, Clip, Frame, MediaReport, MediaSelection, Reason
 
 DEFAULT_LIMITS = MediaLimits()
 MIN_SOURCE_FPS = 15.0
 MAX_TOLERANCE_S = 0.5 / FPS  # a frame may be due this late after its grid time: half a frame of the coarser clock
-MAX_MISSING_S = 0.5
 MAX_LAST_PICTURE_S = 1.0  # a longer last frame is an error of the muxer
 IRREGULAR = 0.25  # deviation of a frame interval from the median, as a share of the median
 MAX_IRREGULAR_SHARE = 0.2
@@ -43,7 +53,7 @@ SEALS = (
     "F_SEAL_GROW",
     "F_SEAL_SEAL",
 )  # shared memory that the other process truncates would crash this one
-COUNTED_CONTAINERS = ("matroska", "avi")  # only the header has the duration; MP4 lists every frame
+MAX_TRACKS = 32  # of a file
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,23 +65,37 @@ class SourceRateFrames:
     read_frames: Callable[[], Iterator[Frame]]  # each call streams all n_frames frames again
 
 
-def open_clip(path: Path, limits: MediaLimits = DEFAULT_LIMITS, sha256: str | None = None) -> Clip:
-    """Read all audio and the times of all frames; `Clip.read_frames()` streams the frames.
+def open_clip(
+    path: Path,
+    limits: MediaLimits = DEFAULT_LIMITS,
+    sha256: str | None = None,
+    selection: MediaSelection = WHOLE,
+) -> Clip:
+    """Read all audio and the times of all frames, or those of a range; `Clip.read_frames()` streams the frames.
 
     Raises UNREADABLE_VIDEO (not a video, damaged beyond use), CODEC_REFUSED, DECODER_FAILED, NO_VIDEO (no video
-    stream) and the codes of a limit exceeded. A file that is still usable is returned with its reasons: TRUNCATED,
-    FPS_VFR. A known `sha256` avoids hashing the file.
+    stream), BAD_SELECTION and the codes of a limit exceeded. A file that is still usable is returned with its reasons:
+    TRUNCATED, FPS_VFR, CLOCK_RESET. A known `sha256` avoids hashing the file.
     """
     check_file(path, limits)
+    selection = _align(selection)
     if sha256 is None:
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     demuxer = identify_container(path)
     is_cut = not is_whole(path, demuxer)
-    scan, segments = _scan(path, demuxer, limits)
-    plan = _plan_frames(scan, demuxer, limits)
-    audio, present = place_audio(segments, plan.zero * scan.unit_s, plan.n_frames)
-    is_cut = is_cut or scan.damaged or (demuxer in COUNTED_CONTAINERS and _is_short(scan, segments))
+    scan, segments = _scan(path, demuxer, limits, selection)
+    plan = _plan_frames(scan, demuxer, limits, from_s=selection.from_s)
+    signals = tuple(
+        _place(one, selection.channel or MIX, segments, scan, plan) for one in scan.tracks if one.is_decoded
+    )
+    read_channel = functools.partial(_read_channel, path, demuxer, limits, selection)
+    split = _find_split(scan) if selection.channel is None else {}
+    if signals and len(split.get(signals[0].track, ())) == 1:  # the channels cancel: one of them, instead of the mix
+        signals = (read_channel(signals[0].track, *split[signals[0].track]), *signals[1:])
+    audio = signals[0] if signals else _make_silence(plan.n_frames)
+    is_cut = is_cut or scan.damaged
+    reasons = {Reason.FPS_VFR: _is_irregular(scan), Reason.TRUNCATED: is_cut, Reason.CLOCK_RESET: bool(scan.seams)}
     return Clip(
         path=path,
         sha256=sha256,
@@ -79,11 +103,15 @@ def open_clip(path: Path, limits: MediaLimits = DEFAULT_LIMITS, sha256: str | No
         n_frames=plan.n_frames,
         size_px=plan.shape.size_px,
         source_fps=_measure_rate(scan),
-        has_audio=bool(segments),
-        audio=audio,
-        audio_present=present,
-        reasons=(Reason.FPS_VFR,) * _is_irregular(scan) + (Reason.TRUNCATED,) * is_cut,
+        has_audio=bool(audio.present.any()),
+        audio=audio.samples,
+        audio_present=audio.present,
+        reasons=tuple(reason for reason, holds in reasons.items() if holds),
         read_frames=functools.partial(stream_frames, path, plan, limits),
+        media=_report_media(scan, plan, audio if signals else None),
+        signals=signals,
+        split=split,
+        read_channel=read_channel,
     )
 
 
@@ -94,38 +122,106 @@ def open_at_source_rate(path: Path, limits: MediaLimits = DEFAULT_LIMITS) -> Sou
     """
     check_file(path, limits)
     demuxer = identify_container(path)
-    scan, _ = _scan(path, demuxer, limits)
+    scan, _ = _scan(path, demuxer, limits, WHOLE)
     rate = Fraction(FPS) if _is_irregular(scan) else Fraction(_measure_rate(scan)).limit_denominator(1001)
     plan = _plan_frames(scan, demuxer, limits, rate)
     return SourceRateFrames(rate, plan.n_frames, functools.partial(stream_frames, path, plan, limits))
 
 
-def _scan(path: Path, demuxer: str, limits: MediaLimits) -> tuple[Scan, tuple[AudioSegment, ...]]:
-    """Read all packets once in a confined process; resample the audio here as it arrives."""
-    audio = SegmentBuilder(limits.max_duration_s)
-    with WorkerProcess(WORKER_MODULE, path, "scan", {"demuxer": demuxer}, b"", limits) as decoder:
+def _align(selection: MediaSelection) -> MediaSelection:
+    """Move the start to the frame grid; BAD_SELECTION for a range of no length."""
+    from_s, to_s = max(0.0, round(selection.from_s * FPS) / FPS), selection.to_s
+    if to_s is not None and to_s - from_s < 1 / FPS:
+        raise Code.BAD_SELECTION(
+            f"The range from {selection.from_s:g} s to {to_s:g} s holds no picture.", "Choose an end behind the start."
+        )
+    return replace(selection, from_s=from_s)
+
+
+def _scan(
+    path: Path, demuxer: str, limits: MediaLimits, selection: MediaSelection
+) -> tuple[Scan, dict[int, tuple[RunSegment, ...]]]:
+    """Read all packets once in a confined process; resample the audio of each track here as it arrives."""
+    audio: dict[int, SegmentBuilder] = {}
+    note = {"demuxer": demuxer, "selection": asdict(selection)}
+    with WorkerProcess(WORKER_MODULE, path, "scan", note, b"", limits) as decoder:
         try:
             while (message := decoder.receive()).kind == "sound":
-                audio.add(read_audio_chunk(message.note, message.data, limits))
+                chunk = read_audio_chunk(message.note, message.data, limits)
+                if len(audio) > MAX_TRACKS:
+                    raise ValueError("too many audio tracks")
+                audio.setdefault(chunk.track, SegmentBuilder(limits.max_duration_s + 2 * MARGIN_S)).add(chunk)
             scan = read_scan(message.note, message.data, limits)
         except (KeyError, TypeError, ValueError, OverflowError) as cause:
             raise invalid_message(str(cause)) from cause
-    return scan, audio.finish()
+    return scan, {track: builder.finish() for track, builder in audio.items()}
 
 
-def _plan_frames(scan: Scan, demuxer: str, limits: MediaLimits, rate: Fraction = Fraction(FPS)) -> FramePlan:
-    times_s = (scan.times - scan.times[0]) * scan.unit_s  # (n,) float64
-    span_s = float(times_s[-1]) + _measure_last(scan)
+def _place(
+    track: TrackScan, channel: str, segments: dict[int, tuple[RunSegment, ...]], scan: Scan, plan: FramePlan
+) -> AudioSignal:
+    """Place the audio of a track on the media clock."""
+    number, shifts_s = track.track.number, dict(enumerate(track.shifts_s))
+    moved = tuple(
+        AudioSegment(segment.start_s + shifts_s.get(run, 0.0), segment.samples)
+        for run, segment in segments.get(number, ())
+    )
+    return AudioSignal(number, channel, *place_audio(moved, plan.zero * scan.unit_s + plan.from_s, plan.n_frames))
+
+
+def _make_silence(n_frames: int) -> AudioSignal:
+    return AudioSignal(0, MIX, *place_audio((), 0.0, n_frames))
+
+
+def _read_channel(
+    path: Path, demuxer: str, limits: MediaLimits, selection: MediaSelection, track: int, channel: str
+) -> AudioSignal:
+    """Decode one channel of a track."""
+    chosen = replace(selection, audio_track=track, channel=channel)
+    scan, segments = _scan(path, demuxer, limits, chosen)
+    found = next(one for one in scan.tracks if one.track.number == track)
+    return _place(found, channel, segments, scan, _plan_frames(scan, demuxer, limits, from_s=chosen.from_s))
+
+
+def _find_split(scan: Scan) -> dict[int, tuple[str, ...]]:
+    """Return the channels to read one by one, of each track for which the mix is wrong."""
+    found = {one.track.number: (one.loudest,) if one.cancels else one.differing for one in scan.tracks}
+    return {number: channels for number, channels in found.items() if channels}
+
+
+def _report_media(scan: Scan, plan: FramePlan, audio: AudioSignal | None) -> MediaReport:
+    zero_s = scan.zero * scan.unit_s
+    tracks = sorted((one.track for one in scan.tracks), key=lambda track: track.number)
+    return MediaReport(
+        zero_s=zero_s,
+        player_zero_s=max(zero_s - scan.start_s, 0.0),
+        from_s=plan.from_s,
+        to_s=plan.from_s + plan.n_frames / FPS,
+        seams=tuple(replace(seam, at_s=seam.at_s - zero_s) for seam in scan.seams),
+        audio_track=audio.track if audio else None,
+        channel=audio.channel if audio else None,
+        audio_tracks=tuple(tracks),
+    )
+
+
+def _plan_frames(
+    scan: Scan, demuxer: str, limits: MediaLimits, rate: Fraction = Fraction(FPS), from_s: float = 0.0
+) -> FramePlan:
+    times_s = (scan.times - scan.zero) * scan.unit_s  # (n,) float64
+    span_s = float(times_s[-1]) + _measure_last(scan) - from_s
     check_duration(span_s, limits)
     return FramePlan(
         demuxer=demuxer,
         stream_index=scan.stream_index,
         shape=scan.shape,
-        zero=int(scan.times[0]),
+        zero=scan.zero,
         times_s=times_s,
         tolerance_s=min(0.5 / _measure_rate(scan), MAX_TOLERANCE_S),
         n_frames=max(1, round(span_s * rate)),
         rate_hz=float(rate),
+        from_s=from_s,
+        start=scan.start,
+        shifts=scan.shifts,
     )
 
 
@@ -150,13 +246,6 @@ def _is_irregular(scan: Scan) -> bool:
         return _measure_rate(scan) < MIN_SOURCE_FPS
     median = np.median(intervals)
     return bool(np.mean(np.abs(intervals - median) > IRREGULAR * median) > MAX_IRREGULAR_SHARE)
-
-
-def _is_short(scan: Scan, segments: tuple[AudioSegment, ...]) -> bool:
-    """Return True where the header declares clearly more than could be read."""
-    video_end_s = float(scan.times[-1]) * scan.unit_s + scan.last_duration_s
-    audio_ends_s = [segment.end_s for segment in segments]
-    return scan.declared_end_s > max(video_end_s, *audio_ends_s, 0.0) + MAX_MISSING_S
 
 
 def stream_frames(path: Path, plan: FramePlan, limits: MediaLimits) -> Generator[Frame, None, tuple[Reason, ...]]:

@@ -1,112 +1,41 @@
-"""Read all packets of a file once: frame times and decoded audio; only the first frame is decoded."""
+"""Read the packets of a file once: frame times, decoded audio and one joined clock; only the first frame is decoded."""
 
 import io
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping, Sequence
 
-import av
-import numpy as np
-from av.audio.frame import AudioFrame
-from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.packet import Packet
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from engine.errors import Code
+from engine.errors import Code, EngineError
+from engine.media.audio_decoder import AudioDecoder
+from engine.media.channels import MIX
+from engine.media.clock import join_runs
 from engine.media.containers import ACCEPTED, check_audio_codec, check_video_codec, is_audio_codec_allowed
-from engine.media.limits import check_audio, check_duration, check_pixels, check_streams
-from engine.media.scan import AudioChunk, Scan, is_exactly_resampled
-from engine.media.video import FrameIndex, bound_decoder, open_container, read_geometry, read_packets
+from engine.media.frame_index import FrameIndex
+from engine.media.limits import check_audio, check_pixels, check_streams
+from engine.media.scan import MARGIN_S, AudioChunk, Scan, TrackScan, VideoStart
+from engine.media.transport import read_programmes
+from engine.media.video import bound_decoder, open_container, read_geometry, read_packets, seek_video
 from engine.settings import MediaLimits
+from engine.types import WHOLE, AudioTrack, MediaSelection
 
 STILL_IMAGES = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
-WITH_DURATION = ("matroska", "avi", "mov")  # in the header; for other containers FFmpeg guesses it
-JUMP_S = 0.02  # timestamps off by less than half a frame are rounding, not a gap
-SAFE_RATE = 48_000  # first step for source rates that the exact resampler does not support
-CHUNK = 2**16  # samples per chunk
-
-# ITU-R BS.775: front channels weigh more than surround ones; low-frequency effects are dropped.
-SIDE_WEIGHT, SURROUND_WEIGHT = math.sqrt(0.5), 0.5
-CHANNEL_WEIGHTS = {"FC": 1.0, "FL": SIDE_WEIGHT, "FR": SIDE_WEIGHT, "LFE": 0.0, "LFE2": 0.0}
-
-
-def downmix(channels: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
-    """Mix (C, n) float32 to (n,): the weighted mean, which never exceeds full scale.
-
-    `names` are those of FFmpeg: FL, FR, FC, LFE, BL, BR, SL, SR ... A single or unnamed channel counts as a front one.
-    """
-    weights = np.array([CHANNEL_WEIGHTS.get(name, SURROUND_WEIGHT) for name in names], np.float32)
-    if len(channels) == 1 or weights.sum() == 0:
-        weights = np.ones(len(channels), np.float32)
-    mono: np.ndarray = (weights / weights.sum()) @ channels
-    return mono
-
-
-class AudioDecoder:
-    """Decode one audio stream and pass it on in chunks."""
-
-    def __init__(self, on_chunk: Callable[[AudioChunk], None], limits: MediaLimits):
-        self.damaged = False  # a packet is incomplete or could not be decoded
-        self._on_chunk, self._limits = on_chunk, limits
-        self._shape: tuple[str, str, int] | None = None
-        self._converter: AudioResampler | None = None
-        self._rate = 0
-        self._start_s = 0.0
-        self._n_decoded = 0  # samples at the source rate since `_start_s`; 0: no segment is open
-        self._pending: list[np.ndarray] = []
-        self._n_pending = 0
-        self._is_new = True  # the pending samples begin a segment
-
-    def add(self, packet: "Packet[AudioStream]") -> None:
-        """Decode a packet; the empty packet at the end flushes the decoder. Raises SOUND_TOO_LARGE."""
-        self.damaged = self.damaged or packet.is_corrupt
-        try:
-            frames = packet.decode()
-        except av.FFmpegError as error:
-            if isinstance(error, MemoryError):
-                raise
-            self.damaged = True
-            return
-        for frame in frames:
-            for channels in self._convert(frame):
-                self._append(channels)
-
-    def finish(self) -> None:
-        """Pass on the pending samples."""
-        if self._n_pending:
-            starts_s = self._start_s if self._is_new else None
-            self._on_chunk(AudioChunk(np.concatenate(self._pending), self._rate, starts_s))
-        self._pending, self._n_pending, self._is_new = [], 0, False
-
-    def _convert(self, frame: AudioFrame) -> Iterator[AudioFrame]:
-        """Convert to interleaved float32 at a rate that the exact resampler supports.
-
-        Not planar: PyAV 18 reads one plane too many of eight.
-        """
-        shape = (frame.format.name, frame.layout.name, frame.sample_rate)
-        if self._converter is None or shape != self._shape:
-            check_audio(frame.layout.nb_channels, frame.sample_rate, self._limits)
-            self.finish()
-            self._n_decoded = 0
-            self._rate = frame.sample_rate if is_exactly_resampled(frame.sample_rate) else SAFE_RATE
-            self._shape, self._converter = shape, AudioResampler("flt", frame.layout, self._rate)
-        yield from self._converter.resample(frame)
-
-    def _append(self, frame: AudioFrame) -> None:
-        expected_s = self._start_s + (self._n_decoded / self._rate)
-        time_s = expected_s if frame.pts is None or frame.time_base is None else float(frame.pts * frame.time_base)
-        if self._n_decoded == 0 or abs(time_s - expected_s) > JUMP_S:
-            self.finish()
-            self._start_s, self._n_decoded, self._is_new = time_s, 0, True
-        names = tuple(channel.name for channel in frame.layout.channels)
-        mono = downmix(np.ascontiguousarray(frame.to_ndarray().reshape(-1, len(names)).T), names)
-        self._n_decoded += len(mono)
-        self._pending.append(mono)
-        self._n_pending += len(mono)
-        if self._n_pending >= CHUNK:
-            self.finish()
+SPOKEN_OVER = (
+    Disposition.dub
+    | Disposition.comment
+    | Disposition.visual_impaired
+    | Disposition.descriptions
+    | Disposition.karaoke
+    | Disposition.clean_effects
+)  # audio tracks that are seldom the sound of the recording
+MAX_DECODED_TRACKS = 6  # of a file, to find the one with speech
+SEEKING = ("mov", "matroska")  # containers with an index of their key frames
+MIN_SEEK_S = 30.0
+MAX_DAMAGED_SHARE = 0.01
+UNKNOWN_LANGUAGES = ("und", "")
 
 
 def scan_file(
@@ -115,60 +44,209 @@ def scan_file(
     limits: MediaLimits,
     on_audio: Callable[[AudioChunk], None],
     on_packet: Callable[[], None],
+    selection: MediaSelection = WHOLE,
 ) -> Scan:
     """Read every packet once; pass each audio chunk to `on_audio` and call `on_packet` per packet.
 
-    Raises UNREADABLE_VIDEO, NO_VIDEO and the codes of a limit exceeded.
+    Of a range, only what lies in it is decoded and counted against the limits. Raises UNREADABLE_VIDEO, NO_VIDEO,
+    BAD_SELECTION and the codes of a limit exceeded.
     """
+    programmes = read_programmes(file) if demuxer == "mpegts" else {}
     with open_container(file, demuxer, limits.max_pixels) as container:
-        declared_s = (container.duration or 0) / av.time_base
-        check_duration(declared_s if demuxer in WITH_DURATION else 0.0, limits)
+        video = _pick_video(container)
+        tracks = _order_tracks(container, video, programmes)
+        chosen = _choose_tracks(tracks, selection, limits)
         check_streams(len(container.streams.video) + len(container.streams.audio), limits)
-        video, audio = _pick_video(container), _pick_audio(container, limits)
         check_pixels(video.codec_context.width, video.codec_context.height, limits)
         video.codec_context.options = bound_decoder(limits.max_pixels)
-        index, decoder = FrameIndex(video, limits), AudioDecoder(on_audio, limits)
-        broken_off = _read_all(container, video, audio, index, decoder, on_packet)
-        times, unit_s = index.finish(), float(video.time_base or 0)
-        if index.first is None or len(times) == 0:
-            raise Code.UNREADABLE_VIDEO(
-                f"The file has a video stream ({video.codec_context.name}), but no frame of it can be decoded.",
-                "It may be damaged, truncated or encrypted; export it again, as H.264 in MP4.",
-            )
-        shape = read_geometry(index.first, video)
-        check_pixels(*shape.scaled_px, limits)
-        return Scan(
-            times=times,
-            unit_s=unit_s,
-            last_duration_s=index.last_duration * unit_s,
-            shape=shape,
-            stream_index=video.index,
-            declared_end_s=declared_s,
-            damaged=broken_off or index.damaged or decoder.damaged,
+        reader = _PacketReader(container, video, selection, limits, on_packet)
+        decoders = {number: AudioDecoder(on_audio, limits, number, selection.channel or MIX) for number in chosen}
+        reader.read_all({tracks[number].stream: decoder for number, decoder in decoders.items()}, demuxer)
+        return _make_scan(reader, container, tracks, decoders)
+
+
+class _Track:
+    """An audio stream and what the container states about it."""
+
+    def __init__(self, stream: AudioStream, number: int, program: int | None, is_together: bool):
+        context = stream.codec_context
+        self.stream, self.is_together = stream, is_together
+        self.codec = context.codec.canonical_name if context is not None else "unknown"
+        self.is_readable = context is not None and is_audio_codec_allowed(self.codec)
+        language = str(stream.metadata.get("language", ""))
+        self.described = AudioTrack(
+            number=number,
+            codec=self.codec,
+            channels=tuple(channel.name for channel in context.layout.channels) if context is not None else (),
+            language=None if language in UNKNOWN_LANGUAGES else language,
+            title=stream.metadata.get("title") or None,
+            is_default=bool(stream.disposition & Disposition.default),
+            program=program,
+        )
+
+    @property
+    def rank(self) -> tuple[bool, bool, bool, bool, int]:
+        """Order of preference, the smallest first: the picture's programme, the original, the default, the first."""
+        disposition = self.stream.disposition
+        return (
+            not self.is_together,
+            bool(disposition & SPOKEN_OVER),
+            not disposition & Disposition.original,
+            not disposition & Disposition.default,
+            self.described.number,
         )
 
 
-def _read_all(
-    container: InputContainer,
-    video: VideoStream,
-    audio: AudioStream | None,
-    index: FrameIndex,
-    decoder: AudioDecoder,
-    on_packet: Callable[[], None],
-) -> bool:
-    """Pass every packet to the frame index or the audio decoder; return True when reading broke off."""
-    packets = read_packets(container, *([video, audio] if audio else [video]))
-    while True:
-        try:
-            packet: Packet = next(packets)
-        except StopIteration as end:
+def _order_tracks(container: InputContainer, video: VideoStream, programmes: Mapping[int, int]) -> dict[int, _Track]:
+    """Return the audio tracks by number, the preferred one first."""
+    own = programmes.get(video.id)
+    tracks = [
+        _Track(stream, number, programmes.get(stream.id), programmes.get(stream.id) == own)
+        for number, stream in enumerate(container.streams.audio, 1)
+    ]
+    return {track.described.number: track for track in sorted(tracks, key=lambda track: track.rank)}
+
+
+def _choose_tracks(tracks: Mapping[int, _Track], selection: MediaSelection, limits: MediaLimits) -> Sequence[int]:
+    """Return the numbers of the tracks to decode, the preferred one first: the selected one, or all of its programme.
+
+    Raises BAD_SELECTION, and CODEC_REFUSED where there are only tracks of refused codecs.
+    """
+    wanted = [number for number in tracks if selection.audio_track in (None, number)]
+    if selection.audio_track is not None and not wanted:
+        raise _make_track_error(tracks, selection.audio_track)
+    readable = [number for number in wanted if tracks[number].is_readable]
+    if wanted and not readable:
+        check_audio_codec(tracks[wanted[0]].codec)
+    together = [number for number in readable if tracks[number].is_together == tracks[readable[0]].is_together]
+    chosen = together[:MAX_DECODED_TRACKS]
+    for number in chosen:
+        context = tracks[number].stream.codec_context
+        check_audio(context.channels, context.sample_rate, limits)
+        _check_channel(tracks[number].described, selection)
+    return chosen
+
+
+def _make_track_error(tracks: Mapping[int, _Track], number: int) -> EngineError:
+    found = f"{len(tracks)} audio tracks" if len(tracks) != 1 else "1 audio track"
+    return Code.BAD_SELECTION(
+        f"Audio track {number} was asked for, and the file has {found}.",
+        f"Choose a number from 1 to {len(tracks)}, or leave the choice open." if tracks else "Leave the choice open.",
+    )
+
+
+def _check_channel(track: AudioTrack, selection: MediaSelection) -> None:
+    if selection.channel in (None, MIX, *track.channels):
+        return
+    raise Code.BAD_SELECTION(
+        f"Channel {selection.channel} was asked for, and audio track {track.number} has "
+        f"{', '.join(track.channels) or 'none'}.",
+        f"Choose one of them, or {MIX} for all.",
+    )
+
+
+class _PacketReader:
+    """Pass the packets of a range to the frame index and the audio decoders."""
+
+    def __init__(
+        self,
+        container: InputContainer,
+        video: VideoStream,
+        selection: MediaSelection,
+        limits: MediaLimits,
+        on_packet: Callable[[], None],
+    ):
+        self.index = FrameIndex(video, limits, selection)
+        self.video, self.is_broken_off = video, False
+        self.starts_s: list[float] = []
+        self.seek_s: float | None = None
+        self._container, self._selection, self._on_packet = container, selection, on_packet
+
+    def read_all(self, decoders: Mapping[AudioStream, AudioDecoder], demuxer: str) -> None:
+        """Read to the end of the range."""
+        by_index = {stream.index: decoder for stream, decoder in decoders.items()}
+        streams = [self.video, *decoders]
+        self.starts_s = [float(s.start_time * s.time_base) for s in streams if s.start_time is not None and s.time_base]
+        if demuxer in SEEKING and self._selection.from_s > MIN_SEEK_S:
+            self._seek()
+        packets, position = read_packets(self._container, *streams), 0
+        last_s = (self._selection.to_s or float("inf")) + MARGIN_S
+        while self.index.elapsed_s < last_s:
+            try:
+                packet: Packet = next(packets)
+            except StopIteration as end:
+                self.is_broken_off = bool(end.value)
+                break
+            self._on_packet()
+            position += 1
+            if packet.stream.index == self.video.index:  # the empty packet at the end has a stream, but no number
+                self.index.add(packet, position)
+            elif self.index.elapsed_s >= self._selection.from_s - MARGIN_S:
+                by_index[packet.stream.index].add(packet, position)
+        for decoder in by_index.values():
             decoder.finish()
-            return bool(end.value)
-        on_packet()
-        if packet.stream.index == video.index:  # the empty packet at the end has a stream, but no stream number
-            index.add(packet)
-        else:
-            decoder.add(packet)
+
+    def _seek(self) -> None:
+        """Read the first picture, then go to the key frame before the range."""
+        for packet in read_packets(self._container, self.video):
+            self._on_packet()
+            self.index.add(packet, 0)
+            if self.index.first is not None:
+                break
+        self.seek_s = self.index.restart(self._selection.from_s)
+        if self.seek_s is not None:
+            seek_video(self._container, self.video, self.seek_s)
+
+
+def _make_scan(
+    reader: _PacketReader,
+    container: InputContainer,
+    tracks: Mapping[int, _Track],
+    decoders: Mapping[int, AudioDecoder],
+) -> Scan:
+    """Join the clock, and describe what was found."""
+    index, video = reader.index, reader.video
+    if index.first is None:
+        raise Code.UNREADABLE_VIDEO(
+            f"The file has a video stream ({video.codec_context.name}), but no frame of it can be decoded.",
+            "It may be damaged, truncated or encrypted; export it again, as H.264 in MP4.",
+        )
+    joined = join_runs(index.runs, [decoder.runs for decoder in decoders.values()])
+    shifts = dict(zip(decoders, joined.audio_s, strict=True))
+    found = index.finish(joined.video_s)
+    shape = read_geometry(index.first, video)
+    check_pixels(*shape.scaled_px, index.limits)
+    damaged = [(index.n_damaged, index.n_packets)] + [(one.n_damaged, one.n_packets) for one in decoders.values()]
+    return Scan(
+        times=found.times,
+        unit_s=index.unit_s,
+        last_duration_s=found.last_duration_s,
+        shape=shape,
+        stream_index=video.index,
+        damaged=reader.is_broken_off or any(bad > MAX_DAMAGED_SHARE * count for bad, count in damaged),
+        zero=found.zero,
+        start_s=min([found.zero * index.unit_s, *reader.starts_s]),
+        start=VideoStart(reader.seek_s, found.n_skipped),
+        shifts=found.shifts,
+        seams=joined.seams,
+        tracks=tuple(
+            _describe(track, decoders.get(number), shifts.get(number, ())) for number, track in tracks.items()
+        ),
+    )
+
+
+def _describe(track: _Track, decoder: AudioDecoder | None, shifts_s: tuple[float, ...]) -> TrackScan:
+    if decoder is None:
+        return TrackScan(track.described, is_decoded=False)
+    cancels = decoder.meter.cancels()
+    return TrackScan(
+        track=track.described,
+        is_decoded=True,
+        shifts_s=shifts_s,
+        cancels=cancels,
+        loudest=decoder.meter.find_loudest() if cancels else "",
+        differing=() if cancels else decoder.meter.find_differing(),
+    )
 
 
 def _pick_video(container: InputContainer) -> VideoStream:
@@ -184,16 +262,3 @@ def _pick_video(container: InputContainer) -> VideoStream:
             check_video_codec(stream.codec_context.codec.canonical_name)
             return stream
     raise Code.UNREADABLE_VIDEO("The video codec is not supported.", "Export it as H.264 in MP4.")
-
-
-def _pick_audio(container: InputContainer, limits: MediaLimits) -> AudioStream | None:
-    """Choose the first audio stream with an allowed codec; raise CODEC_REFUSED where there are only others."""
-    streams = [stream for stream in container.streams.audio if stream.codec_context is not None]
-    names = [stream.codec_context.codec.canonical_name for stream in streams]
-    for stream, name in zip(streams, names, strict=True):
-        if is_audio_codec_allowed(name):
-            check_audio(stream.codec_context.channels, stream.codec_context.sample_rate, limits)
-            return stream
-    if names:
-        check_audio_codec(names[0])
-    return None

@@ -4,19 +4,21 @@ The file may have taken control of the confined process, so every value read fro
 """
 
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, is_dataclass
 from typing import Any
 
 import numpy as np
 
 from engine.settings import MediaLimits
-from engine.types import FPS, SAMPLE_RATE
+from engine.types import FPS, SAMPLE_RATE, AudioTrack, ClockSeam, MediaSelection
 
 WORKER_MODULE = "engine.media.worker"  # module with the jobs of the confined process
 SLOTS = 4  # frames in shared memory: decoded and not yet copied
+MARGIN_S = 10.0  # of packets read around a range: the streams of a file are interleaved this closely
 MAX_PERIOD = 2000  # the filters of the exact resampler grow with rate / gcd(rate, 16000)
 UPRIGHT = (1, 0, 0, 1)
 TURNS = {(a, 0, 0, d) for a in (-1, 1) for d in (-1, 1)} | {(0, b, c, 0) for b in (-1, 1) for c in (-1, 1)}
+MAX_TEXT = 80  # characters of a language, title or name from the file
 Written = tuple[dict[str, Any], bytes]
 
 
@@ -34,6 +36,14 @@ class FrameGeometry:
         return (width, height) if self.turn[0] else (height, width)
 
 
+@dataclass(frozen=True, slots=True)
+class VideoStart:
+    """Where decoding begins: `seek_s` on the clock of the container, then `n_skipped` packets of the video stream."""
+
+    seek_s: float | None = None  # None: read from the start of the file
+    n_skipped: int = 0
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class FramePlan:
     """Parameters to stream the frames of a file on a constant frame rate."""
@@ -41,28 +51,50 @@ class FramePlan:
     demuxer: str
     stream_index: int
     shape: FrameGeometry
-    zero: int  # presentation time of frame 0, in units of the stream
-    times_s: np.ndarray  # (n,) float64, sorted: presentation times of the source frames, seconds after frame 0
+    zero: int  # presentation time of the first picture of the file, in units of the stream
+    times_s: np.ndarray  # (n,) float64, sorted: times of the source frames from the first decoded, seconds after `zero`
     tolerance_s: float
     n_frames: int  # at `rate_hz`
     rate_hz: float = FPS
+    from_s: float = 0.0  # of the first frame, after `zero`
+    start: VideoStart = VideoStart()
+    shifts: tuple[
+        tuple[int, int], ...
+    ] = ()  # number of a video packet and what is added to its time and the next ones'
 
     def write(self) -> Written:
         """Serialise to a JSON object and the bytes of the array."""
         return _write(self, "times_s")
 
 
+@dataclass(frozen=True, slots=True)
+class TrackScan:
+    """One audio track of a file as found by the scan."""
+
+    track: AudioTrack
+    is_decoded: bool
+    shifts_s: tuple[float, ...] = ()  # of each run of its timestamps
+    cancels: bool = False  # its channels cancel in their mix; `loudest` does not
+    loudest: str = ""
+    differing: tuple[str, ...] = ()  # channels that hold sound of their own
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Scan:
-    """Result of one pass over the packets; times on the clock of the container."""
+    """Result of one pass over the packets; times on the joined clock of the container."""
 
-    times: np.ndarray  # (n,) int64, sorted, in units of the video stream
+    times: np.ndarray  # (n,) int64, sorted, in units of the video stream, from the first picture to decode
     unit_s: float
     last_duration_s: float  # duration of the frame shown last; 0 where unknown
     shape: FrameGeometry
     stream_index: int
-    declared_end_s: float  # from the header; 0 where unknown
-    damaged: bool  # packets are incomplete or reading broke off
+    damaged: bool  # over 1 % of the packets are incomplete, or reading broke off
+    zero: int = 0  # time of the first picture of the file, in units of the video stream
+    start_s: float = 0.0  # the earliest time of any stream, where the clock of a player begins
+    start: VideoStart = VideoStart()
+    shifts: tuple[tuple[int, int], ...] = ()  # as in `FramePlan`
+    seams: tuple[ClockSeam, ...] = ()
+    tracks: tuple[TrackScan, ...] = ()  # every audio track, the preferred one first
 
     def write(self) -> Written:
         """Serialise to a JSON object and the bytes of the array."""
@@ -71,11 +103,13 @@ class Scan:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AudioChunk:
-    """Decoded audio, mixed to one channel, at the rate of the file."""
+    """Decoded audio of a track, mixed to one channel, at the rate of the file."""
 
     samples: np.ndarray = field(repr=False)  # (n,) float32
     rate_hz: int
     starts_s: float | None  # on the clock of the container; None: continues the previous chunk
+    track: int = 1
+    run: int = 0  # number of the run of timestamps, see `TrackScan.shifts_s`
 
     def write(self) -> Written:
         """Serialise to a JSON object and the bytes of the array."""
@@ -85,8 +119,14 @@ class AudioChunk:
 def read_plan(note: dict[str, Any], data: bytes) -> FramePlan:
     """Read a plan written by the engine."""
     values = {name: note[name] for name in FramePlan.__slots__ if name in note}
-    values["shape"] = _read_shape(note["shape"])
+    values["shape"], values["start"] = _read_shape(note["shape"]), _read_start(note["start"])
+    values["shifts"] = _read_shifts(note["shifts"])
     return FramePlan(times_s=np.frombuffer(data, np.float64), **values)
+
+
+def read_selection(note: dict[str, Any]) -> MediaSelection:
+    """Read a selection written by the engine with `dataclasses.asdict`; the whole file where there is none."""
+    return MediaSelection(**note.get("selection", {}))
 
 
 def read_scan(note: dict[str, Any], data: bytes, limits: MediaLimits) -> Scan:
@@ -98,8 +138,13 @@ def read_scan(note: dict[str, Any], data: bytes, limits: MediaLimits) -> Scan:
         last_duration_s=_number(note["last_duration_s"]),
         shape=_read_shape(note["shape"]),
         stream_index=int(note["stream_index"]),
-        declared_end_s=_number(note["declared_end_s"]),
         damaged=bool(note["damaged"]),
+        zero=int(note["zero"]),
+        start_s=_number(note["start_s"]),
+        start=_read_start(note["start"]),
+        shifts=_read_shifts(note["shifts"]),
+        seams=tuple(ClockSeam(*(_number(seam[name]) for name in ClockSeam.__slots__)) for seam in note["seams"]),
+        tracks=tuple(map(_read_track, note["tracks"])),
     )
     width, height = scan.shape.scaled_px
     if not (0 < len(times) <= limits.max_source_frames and (np.diff(times) > 0).all() and scan.unit_s > 0):
@@ -114,7 +159,8 @@ def read_audio_chunk(note: dict[str, Any], data: bytes, limits: MediaLimits) -> 
     rate, starts = int(note["rate_hz"]), note["starts_s"]
     if not (0 < rate <= limits.max_sound_hz and is_exactly_resampled(rate)):
         raise ValueError(f"audio at {rate} Hz")
-    return AudioChunk(np.frombuffer(data, np.float32), rate, None if starts is None else _number(starts))
+    samples = np.frombuffer(data, np.float32)
+    return AudioChunk(samples, rate, None if starts is None else _number(starts), int(note["track"]), int(note["run"]))
 
 
 def is_exactly_resampled(rate_hz: int) -> bool:
@@ -124,14 +170,48 @@ def is_exactly_resampled(rate_hz: int) -> bool:
 
 def _write(record: FramePlan | Scan | AudioChunk, array: str) -> Written:
     note = {name: getattr(record, name) for name in record.__slots__ if name != array}
-    if "shape" in note:
-        note["shape"] = asdict(note["shape"])
-    return note, getattr(record, array).tobytes()
+    return {name: _to_plain(value) for name, value in note.items()}, getattr(record, array).tobytes()
+
+
+def _to_plain(value: Any) -> Any:
+    """Convert dataclasses to dicts and tuples to lists."""
+    if isinstance(value, tuple):
+        return [_to_plain(item) for item in value]
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
 
 
 def _read_shape(note: dict[str, Any]) -> FrameGeometry:
     (width, height), (a, b, c, d) = note["scaled_px"], note["turn"]
     return FrameGeometry((int(width), int(height)), (int(a), int(b), int(c), int(d)))
+
+
+def _read_start(note: dict[str, Any]) -> VideoStart:
+    seek_s = note["seek_s"]
+    return VideoStart(None if seek_s is None else _number(seek_s), int(note["n_skipped"]))
+
+
+def _read_shifts(note: list[Any]) -> tuple[tuple[int, int], ...]:
+    return tuple((int(first), int(shift)) for first, shift in note)
+
+
+def _read_track(note: dict[str, Any]) -> TrackScan:
+    track = note["track"]
+    return TrackScan(
+        track=AudioTrack(
+            number=int(track["number"]),
+            codec=str(track["codec"])[:MAX_TEXT],
+            channels=tuple(str(name)[:MAX_TEXT] for name in track["channels"]),
+            language=None if track["language"] is None else str(track["language"])[:MAX_TEXT],
+            title=None if track["title"] is None else str(track["title"])[:MAX_TEXT],
+            is_default=bool(track["is_default"]),
+            program=None if track["program"] is None else int(track["program"]),
+        ),
+        is_decoded=bool(note["is_decoded"]),
+        shifts_s=tuple(_number(shift) for shift in note["shifts_s"]),
+        cancels=bool(note["cancels"]),
+        loudest=str(note["loudest"])[:MAX_TEXT],
+        differing=tuple(str(name)[:MAX_TEXT] for name in note["differing"]),
+    )
 
 
 def _number(value: float) -> float:

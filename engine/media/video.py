@@ -1,4 +1,4 @@
-"""Index the frame times of a file and stream its frames upright at a constant frame rate.
+"""Stream the frames of a file upright at a constant frame rate.
 
 Deinterlacing: the two fields of an interlaced frame are half a frame interval apart, so moving edges would show as a
 comb. The field shown first, which is the one at the presentation time of the frame, is kept and scaled to full height.
@@ -24,7 +24,6 @@ from av.video.stream import VideoStream
 
 from engine.errors import Code
 from engine.media.containers import WHITELIST, check_video_codec
-from engine.media.limits import check_frames
 from engine.media.scan import UPRIGHT, FrameGeometry, FramePlan
 from engine.settings import MediaLimits
 from engine.types import Frame, Reason
@@ -108,63 +107,30 @@ def read_packets(container: InputContainer, *streams: Stream) -> Generator[Packe
     return False
 
 
-class FrameIndex:
-    """Collect the presentation times of all frames, packet by packet; decode only the first frame."""
-
-    def __init__(self, stream: VideoStream, limits: MediaLimits):
-        self.first: VideoFrame | None = None
-        self.damaged = False  # a packet is flagged as incomplete
-        self.last_duration = 0  # of the frame shown last, in units of the stream; 0: unknown
-        self._stream, self._limits = stream, limits
-        self._times: list[int] = []
-        self._first_key: int | None = None  # index in `_times`
-        self._earliest = self._latest = 0
-
-    def add(self, packet: "Packet[VideoStream]") -> None:
-        """Add a packet. Raises the code of a limit as soon as it is exceeded, whatever the header says."""
-        if self.first is None:
-            self._decode_first(packet)
-        time = packet.pts if packet.pts is not None else packet.dts
-        if packet.size == 0 or time is None or packet.is_discard:  # flush, or cut off by an edit list
-            return
-        self.damaged = self.damaged or packet.is_corrupt
-        if packet.is_keyframe and self._first_key is None:
-            self._first_key = len(self._times)
-        if not self._times or time > self._latest:
-            self._latest, self.last_duration = time, packet.duration or 0
-        self._earliest = min(time, self._earliest) if self._times else time
-        self._times.append(time)
-        shown_s = float((self._latest - self._earliest) * (self._stream.time_base or 0))
-        check_frames(len(self._times), shown_s, self._limits)
-
-    def finish(self) -> np.ndarray:
-        """Return the unique presentation times in units of the stream, (n,) int64, sorted.
-
-        Frames before the first key frame, in decoding or presentation order, cannot be decoded and are left out.
-        """
-        first = self._first_key or 0
-        times = np.array(self._times[first:], np.int64)
-        return np.unique(times[times >= times[0]]) if len(times) else times
-
-    def _decode_first(self, packet: "Packet[VideoStream]") -> None:
-        try:
-            frames = packet.decode()
-        except av.FFmpegError as error:
-            if isinstance(error, MemoryError):
-                raise
-            return
-        self.first = frames[0] if frames else None
+def seek_video(container: InputContainer, stream: VideoStream, time_s: float) -> None:
+    """Go to the key frame at or before a time on the clock of the container."""
+    container.seek(round(time_s / float(stream.time_base or 1)), stream=stream)
 
 
-def read_geometry(first: VideoFrame, stream: VideoStream) -> FrameGeometry:
+def read_geometry(frame: VideoFrame, stream: VideoStream) -> FrameGeometry:
     """Read the pixel aspect ratio and the display matrix; the smaller side is scaled up, so that no detail is lost."""
-    width, height = first.width, first.height
-    aspect = float(stream.sample_aspect_ratio or 1)
+    return _find_geometry(frame, float(stream.sample_aspect_ratio or 1))
+
+
+def _find_geometry(frame: VideoFrame, aspect: float) -> FrameGeometry:
+    width, height = frame.width, frame.height
     if 1 < aspect <= MAX_ASPECT:
         width = round(width * aspect)
     elif 1 / MAX_ASPECT <= aspect < 1:
         height = round(height / aspect)
-    return FrameGeometry((width, height), _read_turn(first))
+    return FrameGeometry((width, height), _read_turn(frame))
+
+
+def fit_geometry(own: FrameGeometry, canvas_px: tuple[int, int]) -> FrameGeometry:
+    """Scale the geometry of a frame so that it fits into the canvas with its own shape."""
+    scale = min(side / length for side, length in zip(canvas_px, own.size_px, strict=True))
+    width, height = (max(1, round(length * scale)) for length in own.scaled_px)
+    return FrameGeometry((width, height), own.turn)
 
 
 def stream_frames(
@@ -190,7 +156,9 @@ def stream_frames(
     with open_container(file, plan.demuxer, limits.max_pixels) as container:
         for frame in reader.decode(container):
             while (
-                held is not None and index < plan.n_frames and reader.time_s > index / plan.rate_hz + plan.tolerance_s
+                held is not None
+                and index < plan.n_frames
+                and reader.time_s > plan.from_s + index / plan.rate_hz + plan.tolerance_s
             ):
                 yield reader.make_frame(held, index)
                 index += 1
@@ -216,6 +184,9 @@ class _FrameReader:
         self._decoded = self._damaged = self._concealed = self._shown = self._copied = 0
         self._source: VideoFrame | None = None
         self._first_line = TOP
+        self._aspect = 1.0  # of the pixels, as the stream states
+        self._coded_aspect = 1.0  # of those of the frames decoded last, as the codec states
+        self._first: tuple[int, int, float] | None = None  # stored size of the first frame, and its coded aspect
         self._image = np.zeros((0, 0, 3), np.uint8)
 
     def decode(self, container: InputContainer) -> Generator[VideoFrame, None, None]:
@@ -227,8 +198,19 @@ class _FrameReader:
         stream.codec_context.thread_count = min((os.cpu_count() or 1) + 1, MAX_THREADS)
         stream.codec_context.options = bound_decoder(self._max_pixels)
         self._first_line = find_first_field(int(stream.codec_context.field_order or 0))
+        self._aspect = float(stream.sample_aspect_ratio or 1)
+        start = self._plan.start
+        if start.seek_s is not None:
+            seek_video(container, stream, start.seek_s)
+        shifts = dict(self._plan.shifts)
+        number, shift = 0, 0
         for packet in read_packets(container, stream):
             self._on_packet()
+            if packet.size and (packet.pts is not None or packet.dts is not None):  # as the frame index counts
+                shift, number = shifts.get(number, shift), number + 1
+                if number <= start.n_skipped:
+                    continue
+                _shift_packet(packet, shift)
             yield from self._decode_packet(stream, packet)
         yield from self._decode_packet(stream, None)  # frames of a truncated file that are still in the decoder
 
@@ -248,7 +230,7 @@ class _FrameReader:
         reasons = []
         if self._copied > MAX_COPIED_SHARE * self._shown:
             reasons.append(Reason.FPS_VFR)
-        due_s = min(self._plan.times_s[-1], self._plan.n_frames / self._plan.rate_hz)
+        due_s = min(self._plan.times_s[-1], self._plan.from_s + self._plan.n_frames / self._plan.rate_hz)
         damaged = self._damaged + self._concealed
         if damaged > MAX_DAMAGED_SHARE * self._decoded or self.time_s < due_s - MAX_MISSING_S:
             reasons.append(Reason.TRUNCATED)
@@ -264,6 +246,7 @@ class _FrameReader:
                 raise
             self._damaged += 1  # a packet without a frame
             return
+        self._coded_aspect = float(stream.codec_context.sample_aspect_ratio or 1)
         for frame in frames:
             self.time_s = self._read_time(frame, stream)
             self._decoded += 1
@@ -278,14 +261,35 @@ class _FrameReader:
         return float((frame.pts - self._plan.zero) * (stream.time_base or 0))
 
     def _convert(self, frame: VideoFrame) -> np.ndarray:
-        width, height = self._plan.shape.scaled_px
+        """Convert to upright RGB (H, W, 3) uint8; a frame of another shape than the first keeps it, on black."""
+        shape = fit_geometry(self._find_shape(frame), self._plan.shape.size_px)
+        width, height = shape.scaled_px
         if frame.interlaced_frame and frame.height > 1:
             frame = extract_field(frame, self._first_line)
         (plane,) = self._reformatter.reformat(frame, width, height, "rgb24").planes
         lines = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
+        upright = turn_upright(lines[:height, : 3 * width].reshape(height, width, 3), shape.turn)
         image = self._allot()
-        image[:] = turn_upright(lines[:height, : 3 * width].reshape(height, width, 3), self._plan.shape.turn)
-        return image  # (H, W, 3) uint8
+        if upright.shape == image.shape:
+            image[:] = upright
+        else:
+            top, left = (np.subtract(image.shape[:2], upright.shape[:2]) // 2).tolist()
+            image[:] = 0
+            image[top : top + upright.shape[0], left : left + upright.shape[1]] = upright
+        return image
+
+    def _find_shape(self, frame: VideoFrame) -> FrameGeometry:
+        """Return the geometry of this frame: size, pixel aspect ratio and turn may change within a stream."""
+        coded = (frame.width, frame.height, self._coded_aspect)
+        self._first = self._first or coded
+        return _find_geometry(frame, self._aspect if coded == self._first else self._coded_aspect)
+
+
+def _shift_packet(packet: Packet, shift: int) -> None:
+    """Add to the times of a packet; the decoder copies them to its frame."""
+    if shift:
+        packet.pts = None if packet.pts is None else packet.pts + shift
+        packet.dts = None if packet.dts is None else packet.dts + shift
 
 
 def turn_upright(image: np.ndarray, turn: tuple[int, int, int, int]) -> np.ndarray:

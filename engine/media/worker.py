@@ -13,7 +13,7 @@ from engine.media.demux import scan_file
 from engine.media.remux import merge_streams
 from engine.media.sandbox.ipc import Link, Message
 from engine.media.sandbox.job import Pulse, Worker
-from engine.media.scan import SLOTS, read_plan
+from engine.media.scan import SLOTS, read_plan, read_selection
 from engine.media.video import stream_frames
 from engine.settings import MediaLimits
 
@@ -32,7 +32,10 @@ def _prepare(kind: str, limits: MediaLimits, extra: int | None) -> tuple[MediaLi
 
 def _scan(link: Link, file: io.FileIO, job: Message, limits: MediaLimits, extra: object) -> None:
     """Send the audio in pieces, then the frame times and properties found in one pass over the packets."""
-    scan = scan_file(file, job.note["demuxer"], limits, lambda piece: link.send("sound", *piece.write()), Pulse(link))
+    selection = read_selection(job.note)
+    scan = scan_file(
+        file, job.note["demuxer"], limits, lambda piece: link.send("sound", *piece.write()), Pulse(link), selection
+    )
     link.send("scan", *scan.write())
 
 

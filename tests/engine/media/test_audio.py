@@ -1,27 +1,19 @@
 """Downmixing, resampling in blocks, placement on the media clock, and torchaudio without its extension."""
 
 import sys
-from fractions import Fraction
-from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 import torch
 
-from engine.errors import Code
 from engine.media.audio import (
     AudioSegment,
     BlockResampler,
-    SegmentBuilder,
     _make_absent_extension,
     place_audio,
     torchaudio,
 )
-from engine.media.demux import AudioDecoder, downmix
-from engine.settings import MediaLimits
 from engine.types import SAMPLE_RATE
-from tests.raising import raises
 
 
 def make_noise(count: int) -> np.ndarray:
@@ -48,19 +40,6 @@ def test_finished_resampler_has_no_state() -> None:
     assert np.array_equal(resampler.finish(), BlockResampler(48_000)._resample(sound, 4800))
 
 
-@pytest.mark.parametrize(
-    ("names", "weights"),
-    [
-        (("FC",), (1.0,)),
-        (("LFE",), (1.0,)),  # the only channel there is
-        (("FL", "FR"), (0.5, 0.5)),
-        (("FL", "FR", "FC", "LFE", "BL", "BR"), (0.2071, 0.2071, 0.2929, 0.0, 0.1464, 0.1464)),
-    ],
-)
-def test_channels_are_averaged_by_their_weights(names: tuple[str, ...], weights: tuple[float, ...]) -> None:
-    assert downmix(np.eye(len(names), dtype=np.float32), names) == pytest.approx(np.array(weights), abs=1e-4)
-
-
 def test_sound_goes_where_its_time_says() -> None:
     audio, present = place_audio((AudioSegment(1.08, np.full(640, 0.5, np.float32)),), zero_s=1.0, n_frames=4)
     assert np.array_equal(np.flatnonzero(audio), np.arange(1280, 1920))
@@ -82,63 +61,6 @@ def test_half_a_frame_of_sound_is_not_a_frame() -> None:
 def test_broken_numbers_do_not_pass() -> None:
     audio, _ = place_audio((AudioSegment(0.0, np.array([np.nan, np.inf, -7.0], np.float32)),), 0.0, 1)
     assert audio[:3].tolist() == [0.0, 1.0, -1.0]
-
-
-def write_sound(path: Path, rate: int, starts: list[int], count: int = 1000) -> Path:
-    """Chunks of a tone that begin at these samples, 16-bit, on their own timestamps."""
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("pcm_s16le", rate, layout="mono")
-        for start in starts:
-            tone = 0.5 * np.sin(2 * np.pi * 440 * (start + np.arange(count)) / rate)
-            frame = av.AudioFrame.from_ndarray((tone * 32767).astype(np.int16)[None], "s16", "mono")
-            frame.sample_rate, frame.time_base, frame.pts = rate, Fraction(1, rate), start
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-    return path
-
-
-def read_sound(path: Path, limits: MediaLimits | None = None) -> tuple[AudioSegment, ...]:
-    limits = limits or MediaLimits(max_duration_s=60.0)
-    builder = SegmentBuilder(limits.max_duration_s)
-    reader = AudioDecoder(builder.add, limits)
-    with av.open(str(path)) as container:
-        for packet in container.demux(container.streams.audio[0]):
-            reader.add(packet)
-    reader.finish()
-    return builder.finish()
-
-
-@pytest.mark.parametrize("rate", [8000, 44_101, 48_000, 96_000, 192_000])
-def test_any_rate_comes_out_at_its_pitch_and_length(tmp_path: Path, rate: int) -> None:
-    (stretch,) = read_sound(write_sound(tmp_path / "tone.mkv", rate, list(range(0, rate, 1000))))
-    assert len(stretch.samples) == pytest.approx(np.ceil(rate / 1000) * 1000 / rate * SAMPLE_RATE, abs=30)
-    spectrum = np.abs(np.fft.rfft(stretch.samples[:SAMPLE_RATE]))
-    assert np.argmax(spectrum) == pytest.approx(440, abs=1)
-
-
-def test_rounded_timestamps_are_no_gap(tmp_path: Path) -> None:
-    starts = [1000 * number + (number % 2) * 300 for number in range(40)]  # off by 6 ms, every other one
-    assert len(read_sound(write_sound(tmp_path / "tone.mkv", 48_000, starts))) == 1
-
-
-def test_a_jump_of_the_timestamps_begins_a_new_stretch(tmp_path: Path) -> None:
-    starts = [*range(0, 24_000, 1000), *range(48_000, 72_000, 1000)]
-    first, second = read_sound(write_sound(tmp_path / "tone.mkv", 48_000, starts))
-    assert (first.start_s, first.end_s) == pytest.approx((0.0, 0.5), abs=1e-3)
-    assert (second.start_s, second.end_s) == pytest.approx((1.0, 1.5), abs=1e-3)
-
-
-def test_more_sound_than_allowed_is_refused(tmp_path: Path) -> None:
-    path = write_sound(tmp_path / "tone.mkv", 16_000, list(range(0, 16_000 * 14, 1000)))
-    assert read_sound(path, MediaLimits(max_duration_s=13.0))
-    with raises(Code.TOO_LONG, match="12 seconds allowed"):
-        read_sound(path, MediaLimits(max_duration_s=12.0))
-
-
-@pytest.mark.parametrize("limits", [MediaLimits(max_channels=0), MediaLimits(max_sound_hz=15_999)])
-def test_sound_that_changes_to_more_than_allowed_is_refused_while_decoding(tmp_path: Path, limits: MediaLimits) -> None:
-    with raises(Code.SOUND_TOO_LARGE, match="1 channels at 16000 Hz"):
-        read_sound(write_sound(tmp_path / "tone.mkv", 16_000, [0]), limits)
 
 
 def tone(frequency_hz: float, rate_hz: int = SAMPLE_RATE, seconds: float = 1.0) -> torch.Tensor:

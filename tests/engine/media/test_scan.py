@@ -1,14 +1,42 @@
 """Records come back as they were written; what no honest decoder would write is not taken."""
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 
-from engine.media.scan import AudioChunk, FrameGeometry, FramePlan, Scan, read_audio_chunk, read_plan, read_scan
+from engine.media.scan import (
+    AudioChunk,
+    FrameGeometry,
+    FramePlan,
+    Scan,
+    TrackScan,
+    VideoStart,
+    read_audio_chunk,
+    read_plan,
+    read_scan,
+    read_selection,
+)
 from engine.settings import MediaLimits
+from engine.types import AudioTrack, ClockSeam, MediaSelection
 
 LIMITS = MediaLimits()
 SHAPE = FrameGeometry((160, 120), (0, 1, -1, 0))
-SCAN = Scan(np.array([0, 40, 80], np.int64), 0.001, 0.04, SHAPE, 1, 0.12, False)
+TRACK = TrackScan(AudioTrack(2, "aac", ("FL", "FR"), "deu", "Ton", True, 7), True, (0.0, 5.5), False, "", ("FL", "FR"))
+SCAN = Scan(
+    np.array([0, 40, 80], np.int64),
+    0.001,
+    0.04,
+    SHAPE,
+    1,
+    False,
+    zero=40,
+    start_s=0.02,
+    start=VideoStart(1.5, 3),
+    shifts=((0, 0), (50, 7200)),
+    seams=(ClockSeam(5.0, 6.5, 1.5),),
+    tracks=(TRACK, TrackScan(AudioTrack(1, "ac3", ()), False)),
+)
 
 
 def test_a_turned_shape_swaps_its_sides() -> None:
@@ -16,7 +44,19 @@ def test_a_turned_shape_swaps_its_sides() -> None:
 
 
 def test_a_plan_comes_back() -> None:
-    plan = FramePlan("mov", 1, SHAPE, 7, np.array([0.0, 1 / 3]), 0.02, 9, 24000 / 1001)
+    plan = FramePlan(
+        "mov",
+        1,
+        SHAPE,
+        7,
+        np.array([0.0, 1 / 3]),
+        0.02,
+        9,
+        24000 / 1001,
+        1.2,
+        VideoStart(3.0, 2),
+        ((0, 0), (5, -40)),
+    )
     back = read_plan(*plan.write())
     assert np.array_equal(back.times_s, plan.times_s)
     assert all(getattr(back, name) == getattr(plan, name) for name in FramePlan.__slots__ if name != "times_s")
@@ -25,7 +65,13 @@ def test_a_plan_comes_back() -> None:
 def test_a_scan_comes_back() -> None:
     back = read_scan(*SCAN.write(), LIMITS)
     assert np.array_equal(back.times, SCAN.times) and back.shape == SHAPE and back.unit_s == 0.001
-    assert (back.stream_index, back.declared_end_s, back.damaged) == (1, 0.12, False)
+    rest = [name for name in Scan.__slots__ if name != "times"]
+    assert [getattr(back, name) for name in rest] == [getattr(SCAN, name) for name in rest]
+
+
+def test_a_selection_comes_back() -> None:
+    selection = MediaSelection(1.0, 2.5, 2, "FR")
+    assert read_selection({"selection": asdict(selection)}) == selection
 
 
 @pytest.mark.parametrize("starts_s", [None, -0.02, 3.5])
@@ -41,7 +87,13 @@ def test_sound_comes_back(starts_s: float | None) -> None:
         {"unit_s": float("nan")},
         {"unit_s": 0.0},
         {"unit_s": "1"},
-        {"declared_end_s": float("inf")},
+        {"start_s": float("inf")},
+        {"zero": None},
+        {"start": {"seek_s": float("nan"), "n_skipped": 0}},
+        {"shifts": [[1]]},
+        {"seams": [{"at_s": float("nan"), "before_s": 0.0, "after_s": 0.0}]},
+        {"tracks": [{**asdict(TRACK), "shifts_s": [float("inf")]}]},
+        {"tracks": [{**asdict(TRACK), "track": None}]},
         {"shape": {"scaled_px": [8192, 8192], "turn": [1, 0, 0, 1]}},
         {"shape": {"scaled_px": [-1, -1], "turn": [1, 0, 0, 1]}},
         {"shape": {"scaled_px": [160, 120], "turn": [1, 1, 1, 1]}},
@@ -53,6 +105,13 @@ def test_a_scan_that_makes_no_sense_is_refused(change: dict[str, object]) -> Non
     note, data = SCAN.write()
     with pytest.raises((ValueError, TypeError)):
         read_scan({**note, **change}, data, LIMITS)
+
+
+def test_a_text_from_a_file_is_cut() -> None:
+    note, data = SCAN.write()
+    note["tracks"][0]["track"]["title"] = "x" * 10_000
+    title = read_scan(note, data, LIMITS).tracks[0].track.title
+    assert title is not None and len(title) == 80
 
 
 @pytest.mark.parametrize("times", [[], [0, 0], [40, 0]])
