@@ -29,8 +29,10 @@ from engine.features.records import ClipFeatures, FaceFeatures, measure_clip, me
 from engine.settings import Settings
 from engine.types import (
     FPS,
+    WHOLE,
     Analysis,
     ConsistencyReport,
+    MediaSelection,
     Mode,
     Model,
     OnStep,
@@ -38,6 +40,7 @@ from engine.types import (
     SecondOpinion,
     Status,
     TrackReport,
+    Window,
 )
 from engine.weights.recipes import write_recipe
 
@@ -77,6 +80,12 @@ class _Scored:
     speech_s: float
     measured: Consistency | None = None
     second: SecondOpinion | None = None
+    channel: str | None = None  # of the audio, where each channel was judged
+
+    @property
+    def rank(self) -> tuple[float, float]:
+        """Order among the channels of one face: the best fit, then the most speech."""
+        return (self.measured.score if self.measured else float("-inf"), self.speech_s)
 
 
 class Engine:
@@ -137,16 +146,26 @@ class Engine:
             check_consistency(calibration, self.expert.recipe)
         self.calibration = calibration
 
-    def analyse(self, path: Path, on_step: OnStep = lambda name, completed, total: None) -> Analysis:
+    def analyse(
+        self,
+        path: Path,
+        on_step: OnStep = lambda name, completed, total: None,
+        selection: MediaSelection = WHOLE,
+    ) -> Analysis:
         """Score for every face (in paper mode for one) whether it belongs to the speech.
 
         Raises EngineError if the file cannot be read; a readable file always yields an Analysis.
         """
-        return self.judge(self.extract(path, on_step), on_step)
+        return self.judge(self.extract(path, on_step, selection), on_step)
 
-    def extract(self, path: Path, on_step: OnStep = lambda name, completed, total: None) -> ClipFeatures:
+    def extract(
+        self,
+        path: Path,
+        on_step: OnStep = lambda name, completed, total: None,
+        selection: MediaSelection = WHOLE,
+    ) -> ClipFeatures:
         """Extract features without scoring."""
-        return self.extractor.extract(path, on_step)
+        return self.extractor.extract(path, on_step, selection=selection)
 
     def judge(self, features: ClipFeatures, on_step: OnStep = lambda name, completed, total: None) -> Analysis:
         """Score every face that passes its gates, with reasons for the others."""
@@ -154,8 +173,8 @@ class Engine:
         clip = self._gate_clip(features)
         faces = self.expert.choose_faces(features)
         with time_step("score", timings, on_step, len(faces)):
-            scored = [self._score(features, face, clip) for face in faces]
-        reports = _report(_gate_speakers(scored, options), self.calibration)
+            scored = [self._score_channels(features, face, clip) for face in faces]
+        reports = _report(_gate_speakers(scored, options), self.calibration, features.media.from_s)
         status, reasons = summarise(clip, [(one.consistency.status, one.consistency.reasons) for one in reports])
         timings["total"] = sum(timings.values())
         return Analysis(
@@ -171,6 +190,7 @@ class Engine:
             tracks=reports,
             model=self.expert.model,
             mode=self.expert.mode,
+            media=replace(features.media, rotation_deg=features.rotation_deg, faces_left_out=features.faces_left_out),
         )
 
     def refuses(self, features: ClipFeatures) -> bool:
@@ -190,6 +210,15 @@ class Engine:
         if not self._is_paper or NO_EVIDENCE & set(clip[1]):
             return clip
         return soften(clip, *_gate_other_faces(features, self.options.gates))
+
+    def _score_channels(self, features: ClipFeatures, face: FaceFeatures, clip: Gated) -> _Scored:
+        """Score a face with each channel of audio; return the better fit."""
+        if not features.channels:
+            return self._score(features, face, clip)
+        channels = [(features.media.channel, features.audio), *features.channels]
+        heard = [(name, replace(features, audio=audio)) for name, audio in channels]
+        scored = [replace(self._score(own, face, self._gate_clip(own)), channel=name) for name, own in heard]
+        return max(scored, key=lambda one: one.rank)
 
     def _score(self, features: ClipFeatures, face: FaceFeatures, clip: Gated) -> _Scored:
         quality = measure_track(features, face)
@@ -256,21 +285,22 @@ def _gate_speakers(scored: list[_Scored], options: GateOptions) -> list[_Scored]
     return [replace(one, gated=combine(one.gated, rival)) for one, rival in zip(scored, rivals, strict=True)]
 
 
-def _report(scored: list[_Scored], calibration: Calibration | None) -> tuple[TrackReport, ...]:
+def _report(scored: list[_Scored], calibration: Calibration | None, from_s: float) -> tuple[TrackReport, ...]:
     return tuple(
         TrackReport(
             id=number,
-            start_s=one.face.start / FPS,
-            end_s=one.face.end / FPS,
+            start_s=from_s + one.face.start / FPS,
+            end_s=from_s + one.face.end / FPS,
             face_px=one.face.face_px,
             thumbnail=one.face.thumbnail,
-            consistency=_report_consistency(one, calibration),
+            consistency=_report_consistency(one, calibration, from_s),
+            channel=one.channel,
         )
         for number, one in enumerate(scored)
     )
 
 
-def _report_consistency(scored: _Scored, calibration: Calibration | None) -> ConsistencyReport:
+def _report_consistency(scored: _Scored, calibration: Calibration | None, from_s: float) -> ConsistencyReport:
     (status, reasons), found = scored.gated, scored.measured
     calibrated: dict[str, Any] = {"llr": None}
     if calibration is not None and found is not None:
@@ -283,8 +313,14 @@ def _report_consistency(scored: _Scored, calibration: Calibration | None) -> Con
         dynamic_score=found.dynamic_score if found else None,
         drift_s=found.drift_s if found else None,
         speech_s=scored.speech_s,
-        windows=found.windows if found else (),
+        windows=_move(found.windows, from_s) if found else (),
         curve=found.curve if found else None,
         second=scored.second,
         **calibrated,
     )
+
+
+def _move(windows: tuple[Window, ...], by_s: float) -> tuple[Window, ...]:
+    """Add to the times of windows."""
+    moved = (replace(window, start_s=window.start_s + by_s, end_s=window.end_s + by_s) for window in windows)
+    return tuple(moved) if by_s else windows

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+from pydantic import TypeAdapter
 
 from engine.errors import Code, EngineError
 from engine.faces.face_crops import AlignedFaces
@@ -29,11 +30,13 @@ from engine.faces.tracking import FaceOptions
 from engine.features.extractor import FACES_VERSION, MOUTHS_VERSION, FeatureExtractor
 from engine.features.records import AudioFeatures, ClipFeatures, FaceFeatures
 from engine.settings import Settings
-from engine.types import OnStep, Reason
+from engine.types import MediaReport, OnStep, Reason
 from engine.weights.registry import hash_file
 
 LAYOUT = 3  # version of the files; others are a miss
 TRACK_ARRAYS = ("lips", "seen", "gap", "thumbnail", "motion", "covered")
+AUDIO_ARRAYS = ("rows", "voiced", "present")
+MEDIA = TypeAdapter(MediaReport)
 DAMAGED = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error)
 
 Arrays = Mapping[str, np.ndarray]
@@ -225,6 +228,8 @@ def _pack(features: ClipFeatures) -> dict[str, Any]:
         "level_dbfs": features.audio.level_dbfs,
         "cuts": features.cuts,
         "timings_s": features.timings_s,
+        "media": MEDIA.dump_python(features.media, mode="json"),
+        "channels": [{"name": name, "level_dbfs": audio.level_dbfs} for name, audio in features.channels],
         "rotation_deg": features.rotation_deg,
         "faces_left_out": features.faces_left_out,
         "tracks": [{"start": track.start, "face_px": track.face_px} for track in features.tracks],
@@ -232,6 +237,8 @@ def _pack(features: ClipFeatures) -> dict[str, Any]:
     arrays = {"rows": features.audio.rows, "voiced": features.audio.voiced, "present": features.audio.present}
     for number, track in enumerate(features.tracks):
         arrays |= {f"{name}_{number}": getattr(track, name) for name in TRACK_ARRAYS}
+    for number, (_, audio) in enumerate(features.channels):
+        arrays |= {f"{name}_of_channel_{number}": getattr(audio, name) for name in AUDIO_ARRAYS}
     return arrays | {"record": _write_record(record)}
 
 
@@ -266,6 +273,17 @@ def _unpack(arrays: Arrays) -> ClipFeatures:
         tracks=tracks,
         cuts=tuple(record["cuts"]),
         timings_s=record["timings_s"],
+        media=MEDIA.validate_python(record["media"]),
+        channels=tuple(
+            (
+                plain["name"],
+                AudioFeatures(
+                    **{name: arrays[f"{name}_of_channel_{number}"] for name in AUDIO_ARRAYS},
+                    level_dbfs=plain["level_dbfs"],
+                ),
+            )
+            for number, plain in enumerate(record["channels"])
+        ),
         rotation_deg=record["rotation_deg"],
         faces_left_out=record["faces_left_out"],
     )

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -10,12 +11,13 @@ import torch
 
 from engine.faces.face_crops import cut_crops
 from engine.faces.tracking import FaceNets, FaceOptions, track_faces
+from engine.features.audio_choice import choose_audio
 from engine.features.crop_plan import PlannedCrops, add_crops, plan_crops
 from engine.features.records import AudioFeatures, ClipFeatures, extract_audio, extract_face
 from engine.media.clip import open_clip, read_ahead
 from engine.settings import MediaLimits, Settings
 from engine.speech.vad import VoiceDetector
-from engine.types import Clip, Frame, OnStep, Reason
+from engine.types import WHOLE, AudioSignal, Clip, Frame, MediaSelection, OnStep, Reason
 from engine.weights import registry
 from engine.weights.recipes import write_recipe
 
@@ -74,14 +76,15 @@ class FeatureExtractor:
         on_step: OnStep = lambda name, completed, total: None,
         sha256: str | None = None,
         keep_audio: bool = False,
+        selection: MediaSelection = WHOLE,
     ) -> ClipFeatures:
-        """Extract features from a file; raises EngineError if it cannot be read.
+        """Extract features from a file or a part of it; raises EngineError if it cannot be read.
 
         `sha256` is the hash of the file if known; with `keep_audio` the features keep the samples.
         """
         timings: dict[str, float] = {}
         with time_step("read", timings, on_step):
-            clip = open_clip(path, self.limits, sha256)
+            clip = open_clip(path, self.limits, sha256, selection)
         return self.extract_clip(clip, on_step, timings, keep_audio)
 
     def extract_clip(
@@ -94,14 +97,24 @@ class FeatureExtractor:
         """Extract features from an open clip; `timings` are of earlier steps."""
         timings = {} if timings is None else timings
         with time_step("speech", timings, on_step):
+            chosen = choose_audio(clip, self.voice)
+            clip = chosen.clip
             audio = extract_audio(clip, self.voice, self.cut_mouths, keep_audio)
+            channels = tuple((one.channel, self._extract_channel(clip, one, keep_audio)) for one in chosen.others)
         features, planned = self._extract_faces(clip, audio, timings, on_step)
+        if channels:
+            reasons = (*features.reasons, Reason.CHANNELS_DIFFER)
+            features = replace(features, channels=channels, reasons=reasons)
         if not (self.cut_mouths or self.cut_faces):
             return features
         step = "mouths" if self.cut_mouths else "crops"
         with time_step(step, timings, on_step, clip.n_frames), closing(read_ahead(clip.read_frames())) as frames:
             crops = cut_crops(frames, planned.plans, lambda index: on_step(step, index + 1, clip.n_frames))
             return add_crops(features, planned, crops)
+
+    def _extract_channel(self, clip: Clip, signal: AudioSignal, keep_audio: bool) -> AudioFeatures:
+        heard = replace(clip, audio=signal.samples, audio_present=signal.present)
+        return extract_audio(heard, self.voice, self.cut_mouths, keep_audio)
 
     def _extract_faces(
         self, clip: Clip, audio: AudioFeatures, timings: dict[str, float], on_step: OnStep
@@ -126,6 +139,7 @@ class FeatureExtractor:
             reasons=tuple(dict.fromkeys([*clip.reasons, *late])),
             audio=audio,
             tracks=tracks,
+            media=clip.media,
             cuts=found.cuts,
             timings_s=timings,
         )

@@ -12,7 +12,7 @@ from engine.faces.face_crops import AlignedFaces
 from engine.faces.landmark_features import describe_lips, describe_motion
 from engine.speech.filterbanks import filterbank_rows, log_mel
 from engine.speech.vad import VoiceDetector, level_dbfs
-from engine.types import FPS, SAMPLES_PER_FRAME, Clip, FaceTrack, Reason, fill_covered, no_rows
+from engine.types import FPS, SAMPLES_PER_FRAME, Clip, FaceTrack, MediaReport, Reason, fill_covered, no_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +100,8 @@ class ClipFeatures:
     cuts: tuple[int, ...]  # first frame of each new shot
     timings_s: dict[str, float]
     first_mouths: np.ndarray | None = None  # (T, 96, 96) uint8, `crop_plan.choose_first_face`; None: no face or not cut
+    media: MediaReport = field(default_factory=MediaReport)  # what of the file these features are of
+    channels: tuple[tuple[str, AudioFeatures], ...] = ()  # further channels of the audio track, judged apart
     rotation_deg: int = 0  # clockwise turn applied to the frames, beyond that of the file's metadata
     faces_left_out: int = 0  # most faces seen in one frame that were not tracked
 

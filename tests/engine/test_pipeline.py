@@ -45,7 +45,7 @@ def engine() -> Engine:
 @pytest.fixture
 def analyse(engine, monkeypatch):
     def run(clip: Clip, **steps):
-        monkeypatch.setattr(extractor, "open_clip", lambda path, limits, sha256=None: clip)
+        monkeypatch.setattr(extractor, "open_clip", lambda path, limits, sha256=None, selection=None: clip)
         return engine.analyse(FILE, **steps)
 
     return run
@@ -54,7 +54,7 @@ def analyse(engine, monkeypatch):
 @pytest.fixture
 def extract(engine, monkeypatch):
     def run(clip: Clip):
-        monkeypatch.setattr(extractor, "open_clip", lambda path, limits, sha256=None: clip)
+        monkeypatch.setattr(extractor, "open_clip", lambda path, limits, sha256=None, selection=None: clip)
         return engine.extract(FILE)
 
     return run
@@ -257,7 +257,7 @@ def test_decoder_failure_raises_its_error(engine, monkeypatch):
         raise Code.UNREADABLE_VIDEO("the picture is damaged")
 
     clip = replace(make_clip([MOUTH], make_voice(MOUTH)), read_frames=break_off)
-    monkeypatch.setattr(extractor, "open_clip", lambda path, limits, sha256=None: clip)
+    monkeypatch.setattr(extractor, "open_clip", lambda path, limits, sha256=None, selection=None: clip)
 
     with raises(Code.UNREADABLE_VIDEO, match="damaged"):
         engine.analyse(FILE)
@@ -290,7 +290,7 @@ def test_engine_without_weights_says_which(tmp_path, monkeypatch):
 def test_limits_of_the_settings_reach_the_decoder(monkeypatch):
     asked = []
     clip = make_clip([MOUTH[:30]], make_voice(MOUTH[:30]))
-    monkeypatch.setattr(extractor, "open_clip", lambda path, limits, sha256=None: asked.append((path, limits)) or clip)
+    monkeypatch.setattr(extractor, "open_clip", lambda path, limits, sha256=None, selection=None: asked.append((path, limits)) or clip)
     limits = MediaLimits(max_duration_s=5)
     FeatureExtractor(FakeNets(), FakeVoice(), "seen", limits=limits).extract(FILE)  # type: ignore[arg-type]
 
@@ -305,7 +305,7 @@ def make_engine(monkeypatch):
     """An engine that reads mouths where its expert does, in front of a drawn clip."""
 
     def make(clip: Clip, *experts: ConsistencyScorer, **options) -> Engine:
-        monkeypatch.setattr(extractor, "open_clip", lambda path, limits, sha256=None: clip)
+        monkeypatch.setattr(extractor, "open_clip", lambda path, limits, sha256=None, selection=None: clip)
         cut_mouths = any(SPECS[expert.model].needs_mouths for expert in experts)
         first, *second = experts
         loaded = FeatureExtractor(FakeNets(), FakeVoice(), "seen", cut_mouths=cut_mouths)  # type: ignore[arg-type]

@@ -42,7 +42,7 @@ def engine(record: Calibration) -> Engine:
 @pytest.fixture
 def analyse(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Analyse:
     def run(clip: Clip) -> Analysis:
-        monkeypatch.setattr(extractor, "open_clip", lambda path, limits, sha256=None: clip)
+        monkeypatch.setattr(extractor, "open_clip", lambda path, limits, sha256=None, selection=None: clip)
         return engine.analyse(Path("drawn.mp4"))
 
     return run

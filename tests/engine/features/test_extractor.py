@@ -25,7 +25,7 @@ FILE = Path("drawn.mp4")
 @pytest.fixture
 def extract_clip(monkeypatch: pytest.MonkeyPatch):
     def run(clip: Clip, cut_mouths: bool = True, cut_faces: bool = False, **steps) -> ClipFeatures:
-        monkeypatch.setattr(extractor, "open_clip", lambda path, limits, sha256=None: clip)
+        monkeypatch.setattr(extractor, "open_clip", lambda path, limits, sha256=None, selection=None: clip)
         made = FeatureExtractor(FakeNets(), FakeVoice(), "seen", cut_mouths=cut_mouths, cut_faces=cut_faces)  # type: ignore[arg-type]
         return made.extract(FILE, **steps)
 
