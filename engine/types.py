@@ -247,7 +247,7 @@ class MediaReport:
     """What of a file was judged: time range, audio track, channel, rotation, and what else there was."""
 
     zero_s: Seconds = 0.0  # timestamp of the first picture in the file: media time 0
-    player_zero_s: Seconds = 0.0  # time of the first picture on the clock of a player, which begins with the first stream
+    player_zero_s: Seconds = 0.0  # of the first picture on the clock of a player, which begins with the first stream
     from_s: Seconds = 0.0  # analysed range on the media clock
     to_s: Seconds | None = None  # None: in reports of earlier versions
     seams: tuple[ClockSeam, ...] = ()

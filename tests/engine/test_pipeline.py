@@ -290,7 +290,9 @@ def test_engine_without_weights_says_which(tmp_path, monkeypatch):
 def test_limits_of_the_settings_reach_the_decoder(monkeypatch):
     asked = []
     clip = make_clip([MOUTH[:30]], make_voice(MOUTH[:30]))
-    monkeypatch.setattr(extractor, "open_clip", lambda path, limits, sha256=None, selection=None: asked.append((path, limits)) or clip)
+    monkeypatch.setattr(
+        extractor, "open_clip", lambda path, limits, sha256=None, selection=None: asked.append((path, limits)) or clip
+    )
     limits = MediaLimits(max_duration_s=5)
     FeatureExtractor(FakeNets(), FakeVoice(), "seen", limits=limits).extract(FILE)  # type: ignore[arg-type]
 
