@@ -5,6 +5,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
+
 from engine.calibration.apply import apply_calibration, check_consistency, find_calibration
 from engine.calibration.records import Calibration, Task
 from engine.consistency.gates import (
@@ -22,6 +24,7 @@ from engine.consistency.gates import (
 from engine.consistency.methods import Method
 from engine.consistency.model_specs import SPECS
 from engine.consistency.offsets import Consistency, ConsistencyOptions
+from engine.consistency.same_person import match_faces
 from engine.consistency.scorers import ConsistencyScorer, OpinionOptions, compare_models, load_encoder, locate_model
 from engine.faces.tracking import FaceOptions
 from engine.features.extractor import MOUTHS_VERSION, ROWS_VERSION, FeatureExtractor, time_step
@@ -80,6 +83,7 @@ class _Scored:
     speech_s: float
     measured: Consistency | None = None
     second: SecondOpinion | None = None
+    same_as: int | None = None
     channel: str | None = None  # of the audio, where each channel was judged
 
     @property
@@ -174,6 +178,7 @@ class Engine:
         faces = self.expert.choose_faces(features)
         with time_step("score", timings, on_step, len(faces)):
             scored = [self._score_channels(features, face, clip) for face in faces]
+        scored = [replace(one, same_as=first) for one, first in zip(scored, match_faces(faces), strict=True)]
         reports = _report(_gate_speakers(scored, options), self.calibration, features.media.from_s)
         status, reasons = summarise(clip, [(one.consistency.status, one.consistency.reasons) for one in reports])
         timings["total"] = sum(timings.values())
@@ -281,12 +286,14 @@ def _gate_other_faces(features: ClipFeatures, options: GateOptions) -> tuple[Gat
 def _gate_speakers(scored: list[_Scored], options: GateOptions) -> list[_Scored]:
     """Add to each face the gates about simultaneous faces."""
     scores = [one.measured.score if one.measured else None for one in scored]
-    rivals = gate_speakers([(one.face.start, one.face.end) for one in scored], scores, options)
+    spans, same_as = [(one.face.start, one.face.end) for one in scored], [one.same_as for one in scored]
+    rivals = gate_speakers(spans, scores, options, same_as)
     return [replace(one, gated=combine(one.gated, rival)) for one, rival in zip(scored, rivals, strict=True)]
 
 
 def _report(scored: list[_Scored], calibration: Calibration | None, from_s: float) -> tuple[TrackReport, ...]:
-    return tuple(
+    """Report each face by its number in the features: scored faces first, the highest score first."""
+    reports = [
         TrackReport(
             id=number,
             start_s=from_s + one.face.start / FPS,
@@ -295,8 +302,12 @@ def _report(scored: list[_Scored], calibration: Calibration | None, from_s: floa
             thumbnail=one.face.thumbnail,
             consistency=_report_consistency(one, calibration, from_s),
             channel=one.channel,
+            same_as=one.same_as,
         )
         for number, one in enumerate(scored)
+    ]
+    return tuple(
+        sorted(reports, key=lambda one: -np.inf if (score := one.consistency.score) is None else score, reverse=True)
     )
 
 

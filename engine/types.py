@@ -110,6 +110,12 @@ class Reason(StrEnum):
         "less than a second",
         "Use a longer clip: ten seconds of speech are enough for a full answer.",
     )
+    LISTENER = (
+        "LISTENER",
+        "another face seen at the same time fits the voice: this one may be listening",
+        "Read the result of the face that fits; this face is not expected to.",
+        True,
+    )
     EDITED = (
         "EDITED",
         "the clip has shot cuts; each shot is judged by itself",

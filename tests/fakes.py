@@ -108,7 +108,7 @@ def _draw_face(image: np.ndarray, place: int, frame_px: int, mouth: float) -> No
 class FakeNets:
     """Finds drawn faces; each is half as wide as its part of the picture."""
 
-    def find_faces(self, image: np.ndarray, min_score: float = 0.5) -> list[Detection]:
+    def find_faces(self, image: np.ndarray, min_score: float = 0.5, closely: bool = False) -> list[Detection]:
         """One detection for every patch of red."""
         part = image.shape[0]
         centres = np.arange(part // 2, image.shape[1], part)

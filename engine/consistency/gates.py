@@ -95,13 +95,18 @@ def gate_offset(
 
 
 def gate_speakers(
-    spans: Sequence[tuple[int, int]], scores: Sequence[float | None], options: GateOptions
+    spans: Sequence[tuple[int, int]],
+    scores: Sequence[float | None],
+    options: GateOptions,
+    same_as: Sequence[int | None] = (),
 ) -> tuple[Gated, ...]:
-    """Gate each face among those visible at the same time: MULTI_FACE unless exactly one is clearly the speaker.
+    """Gate each face among those visible at the same time.
 
-    `spans` are [first, end) frame numbers; the score of a refused face is None.
+    MULTI_FACE unless exactly one person is clearly the speaker; LISTENER if that is another one. `spans` are
+    [first, end) frame numbers; the score of a refused face is None; `same_as` is of `same_person.match_faces`.
     """
-    return tuple(_settle({}, {Reason.MULTI_FACE: _is_contested(i, spans, scores, options)}) for i in range(len(spans)))
+    people = [number if first is None else first for number, first in enumerate(same_as or [None] * len(spans))]
+    return tuple(_settle({}, _find_rivals(i, spans, scores, people, options)) for i in range(len(spans)))
 
 
 def combine(*gated: Gated) -> Gated:
@@ -142,14 +147,23 @@ def _settle(refusals: dict[Reason, bool], limits: dict[Reason, bool]) -> Gated:
     return Status.EVALUATED, ()
 
 
-def _is_contested(
-    which: int, spans: Sequence[tuple[int, int]], scores: Sequence[float | None], options: GateOptions
-) -> bool:
+def _find_rivals(
+    which: int,
+    spans: Sequence[tuple[int, int]],
+    scores: Sequence[float | None],
+    people: Sequence[int],
+    options: GateOptions,
+) -> dict[Reason, bool]:
     start, end = spans[which]
-    group = [i for i, (first, last) in enumerate(spans) if first < end and start < last]
-    if len(group) == 1:
-        return False
-    ranked = sorted((score for i in group if (score := scores[i]) is not None), reverse=True)
-    if not ranked or ranked[0] < options.clear_score:
-        return True
-    return len(ranked) > 1 and ranked[0] - ranked[1] < options.clear_margin
+    best: dict[int, float | None] = {}  # score of each person seen with this face
+    for (first, last), score, person in zip(spans, scores, people, strict=True):
+        if first < end and start < last:
+            known = best.get(person)
+            best[person] = score if known is None else max(known, score if score is not None else known)
+    if len(best) == 1:
+        return {}
+    ranked = sorted((score for score in best.values() if score is not None), reverse=True)
+    is_clear = bool(ranked) and ranked[0] >= options.clear_score
+    contested = not is_clear or (len(ranked) > 1 and ranked[0] - ranked[1] < options.clear_margin)
+    listens = not contested and best[people[which]] != ranked[0]
+    return {Reason.MULTI_FACE: contested, Reason.LISTENER: listens}

@@ -22,6 +22,7 @@ from engine.faces.shots import shrink
 
 DETECTOR_PX = 128
 MESH_PX = 256
+SMALL_TILE_PX, SMALL_TILE_SHARE = 320, 0.4  # the detector finds faces from an eighth of a tile on
 N_LANDMARKS = 478
 RIGHT_EYE, LEFT_EYE = 33, 263  # outer corners, of the person's right and left eye
 MUTING = threading.Lock()  # standard error is global, and several threads may load a network
@@ -122,11 +123,14 @@ class FaceNets:
                 f"{task_path.name} does not contain the three face networks", "Reinstall the landmark package."
             ) from cause
 
-    def find_faces(self, image: np.ndarray, min_score: float = 0.5) -> list[Detection]:
-        """Detect faces of an RGB image, best first, in the whole and in overlapping squares (for small faces)."""
-        found = [
-            detection for tile in _tiles(image.shape[1], image.shape[0]) for detection in self._detect(image, tile)
-        ]
+    def find_faces(self, image: np.ndarray, min_score: float = 0.5, closely: bool = False) -> list[Detection]:
+        """Detect faces of an RGB image, best first, in the whole and in overlapping squares.
+
+        `closely` adds smaller squares, in which faces of 48 pixels are found.
+        """
+        size = image.shape[1], image.shape[0]
+        tiles = _tiles(*size) + (_small_tiles(*size) if closely else [])
+        found = [detection for tile in tiles for detection in self._detect(image, tile)]
         found = [detection for detection in found if detection.score >= min_score]
         return _suppress(sorted(found, key=lambda detection: -detection.score))
 
@@ -230,6 +234,19 @@ def _tiles(width: int, height: int) -> list[tuple[int, int, int]]:
         return whole
     starts = np.unique(np.linspace(0, long - short, 1 + int(np.ceil(2 * (long - short) / short))).astype(int))
     return whole + [(int(s), 0, short) if width > height else (0, int(s), short) for s in starts]
+
+
+def _small_tiles(width: int, height: int) -> list[tuple[int, int, int]]:
+    """Return (x0, y0, side) of a grid of squares, each a third over its neighbours; empty for a small frame."""
+    short = min(width, height)
+    side = max(SMALL_TILE_PX, round(SMALL_TILE_SHARE * short))
+    if side >= short:
+        return []
+    across, down = (
+        np.unique(np.linspace(0, length - side, 1 + int(np.ceil(1.5 * (length - side) / side))).astype(int))
+        for length in (width, height)
+    )
+    return [(int(x), int(y), side) for y in down for x in across]
 
 
 def _letterbox(image: np.ndarray) -> np.ndarray:

@@ -23,6 +23,8 @@ from engine.types import FaceTrack, Frame
 __all__ = ["BLENDSHAPES", "FaceNets", "FaceOptions", "Faces", "track_faces"]
 
 MAX_THREADS = 4  # a fifth face in one picture is rare
+CLOSE_EVERY = 50  # frames between searches for small faces
+MANY, SMALL = 4, 0.15  # that many faces, or a largest one below this share of the short side, suggest small faces
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,7 @@ class FaceOptions:
     min_presence: float = 0.5  # of the mesh network
     max_gap: int = 12  # frames a face may be missing within one track
     min_length: int = 10  # frames; shorter tracks are dropped
-    max_faces: int = 8  # at a time, the largest
+    max_faces: int = 40  # at a time, the largest; changes no score, so recipes ignore it
     cut_difference: float = 27.0  # mean HSV difference of a cut, PySceneDetect's content threshold
     cut_ratio: float = 3.0  # and ratio to the recent differences
 
@@ -46,6 +48,7 @@ class Faces:
 
     tracks: tuple[FaceTrack, ...]  # by first frame, then by size
     cuts: tuple[int, ...]  # first frame of each new shot
+    left_out: int = 0  # most faces seen in one frame beyond `FaceOptions.max_faces`
 
 
 @dataclass(slots=True, eq=False)
@@ -76,8 +79,8 @@ class _NetworkThreads:
     def __init__(self, nets: FaceNets, pool: ThreadPoolExecutor):
         self._nets, self._pool = nets, pool
 
-    def find(self, image: np.ndarray) -> list[Detection]:
-        return self._nets.find_faces(image)
+    def find(self, image: np.ndarray, closely: bool = False) -> list[Detection]:
+        return self._nets.find_faces(image, closely=closely)
 
     def place(self, image: np.ndarray, region: Region) -> Mesh:
         return self._nets.place_landmarks(image, region)
@@ -104,6 +107,7 @@ def track_faces(
     active: list[_Trail] = []
     ended: list[_Trail] = []
     cuts: list[int] = []
+    left_out = 0
     threads = min(os.cpu_count() or 1, MAX_THREADS)
     with (
         ThreadPoolExecutor(threads, thread_name_prefix="faces") as pool,
@@ -115,12 +119,16 @@ def track_faces(
             if scanned.is_cut:
                 cuts.append(frame.index)
                 ended, active = ended + active, []
-            active = _follow(scanned, active, networks, options) if frame.is_new else _hold(active)
+            if frame.is_new:
+                active, n_more = _follow(scanned, active, networks, options)
+                left_out = max(left_out, n_more)
+            else:
+                active = _hold(active)
             ended += [trail for trail in active if trail.missed > options.max_gap]
             active = [trail for trail in active if trail.missed <= options.max_gap]
             on_frame(frame.index)
     tracks = [track for trail in ended + active for track in _finish(trail, options)]
-    return Faces(tuple(sorted(tracks, key=lambda track: (track.start, -_width(track)))), tuple(cuts))
+    return Faces(tuple(sorted(tracks, key=lambda track: (track.start, -_width(track)))), tuple(cuts), left_out)
 
 
 def _scan_frames(frames: Iterable[Frame], nets: FaceNets, options: FaceOptions) -> Iterator[_ScannedFrame]:
@@ -142,13 +150,24 @@ def _hold(active: list[_Trail]) -> list[_Trail]:
 
 def _follow(
     scanned: _ScannedFrame, active: list[_Trail], networks: _NetworkThreads, options: FaceOptions
-) -> list[_Trail]:
-    """Follow each trail, detect new faces when due or needed, and return old and new trails."""
+) -> tuple[list[_Trail], int]:
+    """Follow each trail, detect new faces when due or needed; return old and new trails and the faces left out."""
     frame, found = scanned.frame, scanned.found
     _place(frame, active, networks, options)
     if found is None and (not active or any(trail.missed for trail in active)):
         found = networks.find(frame.image)
-    return active if found is None else active + _discover(frame, found, active, networks, options)
+    if found is None:
+        return active, 0
+    if frame.index % CLOSE_EVERY == 0 and _may_hide_small_faces(found, active, frame.image):
+        found = networks.find(frame.image, closely=True)
+    started, left_out = _discover(frame, found, active, networks, options)
+    return active + started, left_out
+
+
+def _may_hide_small_faces(found: list[Detection], active: list[_Trail], image: np.ndarray) -> bool:
+    """Return whether small faces may be missed: no face in sight, many faces, or small ones alone."""
+    sides = [_side(one.box) for one in found] + [_side(trail.last.box()) for trail in active]
+    return max(len(found), len(active)) >= MANY or max(sides, default=0.0) < SMALL * min(image.shape[:2])
 
 
 def _place(frame: Frame, active: list[_Trail], networks: _NetworkThreads, options: FaceOptions) -> None:
@@ -190,13 +209,20 @@ def _append(trail: _Trail, mesh: Mesh, frame: Frame, networks: _NetworkThreads) 
 
 def _discover(
     frame: Frame, found: list[Detection], active: list[_Trail], networks: _NetworkThreads, options: FaceOptions
-) -> list[_Trail]:
-    """Assign detections to trails that lost their face; start trails for the others, the largest first."""
+) -> tuple[list[_Trail], int]:
+    """Assign detections to trails that lost their face; start trails for the others, the largest first.
+
+    Return the new trails and the number of faces beyond the maximum.
+    """
     started: list[_Trail] = []
+    left_out = 0
     for detection in sorted(found, key=lambda detection: -_side(detection.box)):
         trails = active + started
         owner = _owner(detection, trails)
-        if (owner is None and len(trails) >= options.max_faces) or (owner is not None and not owner.missed):
+        if owner is None and len(trails) >= options.max_faces:
+            left_out += 1
+            continue
+        if owner is not None and not owner.missed:
             continue  # its landmarks are not needed
         mesh = networks.place(frame.image, detection.region())
         if mesh.presence < options.min_presence or _is_taken(mesh, [t.last for t in trails if not t.missed]):
@@ -208,7 +234,7 @@ def _discover(
             owner.meshes.pop()
             owner.blendshapes.pop()
         _append(owner, mesh, frame, networks)
-    return started
+    return started, left_out
 
 
 def _owner(detection: Detection, trails: list[_Trail]) -> _Trail | None:

@@ -7,10 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
+import numpy as np
 import torch
 
 from engine.faces.face_crops import cut_crops
-from engine.faces.tracking import FaceNets, FaceOptions, track_faces
+from engine.faces.orientation import FrameSample, find_turn, turn_frames
+from engine.faces.tracking import FaceNets, FaceOptions, Faces, track_faces
 from engine.features.audio_choice import choose_audio
 from engine.features.crop_plan import PlannedCrops, add_crops, plan_crops
 from engine.features.records import AudioFeatures, ClipFeatures, extract_audio, extract_face
@@ -27,6 +29,8 @@ FACES_VERSION = 1
 """Increase when they yield other aligned faces or points."""
 ROWS_VERSION = 2
 """Increase when they yield other feature rows: media, faces or speech changed."""
+
+RARELY_SEEN = 0.5  # share of the frames with a face, below which the frames may be turned
 
 
 class FeatureExtractor:
@@ -101,7 +105,10 @@ class FeatureExtractor:
             clip = chosen.clip
             audio = extract_audio(clip, self.voice, self.cut_mouths, keep_audio)
             channels = tuple((one.channel, self._extract_channel(clip, one, keep_audio)) for one in chosen.others)
-        features, planned = self._extract_faces(clip, audio, timings, on_step)
+        with time_step("faces", timings, on_step, clip.n_frames):
+            clip, found, late, turn = self._track_upright(clip, on_step)
+        features, planned = self._extract_faces(clip, audio, found, late, timings, on_step)
+        features = replace(features, rotation_deg=turn)
         if channels:
             reasons = (*features.reasons, Reason.CHANNELS_DIFFER)
             features = replace(features, channels=channels, reasons=reasons)
@@ -116,18 +123,41 @@ class FeatureExtractor:
         heard = replace(clip, audio=signal.samples, audio_present=signal.present)
         return extract_audio(heard, self.voice, self.cut_mouths, keep_audio)
 
-    def _extract_faces(
-        self, clip: Clip, audio: AudioFeatures, timings: dict[str, float], on_step: OnStep
-    ) -> tuple[ClipFeatures, PlannedCrops]:
-        """Track the faces and plan the crops of the second pass; the landmarks are not kept."""
+    def _track_upright(self, clip: Clip, on_step: OnStep) -> tuple[Clip, Faces, list[Reason], int]:
+        """Track the faces; if they are rarely seen, try the other quarter turns and track again in turned frames.
+
+        Return the clip with upright frames, its faces, the reasons found while decoding, and the clockwise turn.
+        """
+        sample = FrameSample()
+        found, late = self._track(clip, sample, on_step)
+        turn = find_turn(sample.images, self.faces) if _share_seen(found, clip.n_frames) < RARELY_SEEN else 0
+        if not turn:
+            return clip, found, late, 0
+        size = clip.size_px if turn == 180 else clip.size_px[::-1]
+        upright = replace(clip, size_px=size, read_frames=lambda: turn_frames(clip.read_frames(), turn))
+        return upright, self._track(upright, FrameSample(), on_step)[0], [*late, Reason.ROTATED], turn
+
+    def _track(self, clip: Clip, sample: FrameSample, on_step: OnStep) -> tuple[Faces, list[Reason]]:
         late: list[Reason] = []
-        with time_step("faces", timings, on_step, clip.n_frames):
-            found = track_faces(
-                read_ahead(_note_end(clip.read_frames(), late)),
-                self.faces,
-                self.face_options,
-                lambda index: on_step("faces", index + 1, clip.n_frames),
-            )
+        found = track_faces(
+            read_ahead(sample.take(_note_end(clip.read_frames(), late))),
+            self.faces,
+            self.face_options,
+            lambda index: on_step("faces", index + 1, clip.n_frames),
+        )
+        return found, late
+
+    def _extract_faces(
+        self,
+        clip: Clip,
+        audio: AudioFeatures,
+        found: Faces,
+        late: list[Reason],
+        timings: dict[str, float],
+        on_step: OnStep,
+    ) -> tuple[ClipFeatures, PlannedCrops]:
+        """Extract the features of the faces and plan the crops of the second pass; the landmarks are not kept."""
+        left_out = [Reason.FACES_LEFT_OUT] if found.left_out else []
         with time_step("lips", timings, on_step):
             tracks = tuple(extract_face(track) for track in found.tracks)
         features = ClipFeatures(
@@ -136,14 +166,23 @@ class FeatureExtractor:
             n_frames=clip.n_frames,
             size_px=clip.size_px,
             source_fps=clip.source_fps,
-            reasons=tuple(dict.fromkeys([*clip.reasons, *late])),
+            reasons=tuple(dict.fromkeys([*clip.reasons, *late, *left_out])),
             audio=audio,
             tracks=tracks,
             media=clip.media,
             cuts=found.cuts,
             timings_s=timings,
+            faces_left_out=found.left_out,
         )
         return features, plan_crops(found.tracks, features, self.cut_mouths, self.cut_faces)
+
+
+def _share_seen(found: Faces, n_frames: int) -> float:
+    """Return the share of frames with a face."""
+    seen = np.zeros(n_frames, bool)
+    for track in found.tracks:
+        seen[track.start : track.end] |= track.seen
+    return float(seen.mean()) if n_frames else 1.0
 
 
 @contextmanager

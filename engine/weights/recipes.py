@@ -60,6 +60,9 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
 ADDED_FIELDS: dict[str, dict[str, object]] = {"GateOptions": {"max_covered": 0.2}}
 """Fields added later with the value of the earlier behaviour; written only if they differ from it."""
 
+IGNORED: Mapping[str, Mapping[str, object]] = {"FaceOptions": {"max_faces": 8}}
+"""Fields that change no score, by how they were written in the first recipes."""
+
 
 def write_recipe(files: Sequence[Path], options: object, labels: Sequence[str] = ()) -> str:
     """Build the recipe from weight files, labels and options; it is a valid folder name."""
@@ -90,6 +93,7 @@ def _describe_options(options: object) -> str:
     name = getattr(options, "recipe_name", "")
     pinned, added = FIELDS.get(name, ()), ADDED_FIELDS.get(name, {})
     values = {field.name: getattr(options, field.name) for field in fields(options)}  # type: ignore[arg-type]
+    values |= IGNORED.get(name, {})
     if not pinned or values.keys() != {*pinned, *added}:
         raise TypeError(f"pin the fields of {type(options).__name__} in engine/weights/recipes.py: {', '.join(values)}")
     written = [*pinned, *sorted(field for field in added if values[field] != added[field])]

@@ -11,6 +11,7 @@ from engine.consistency.model_specs import SPECS
 from engine.consistency.offsets import PLAIN_MEAN, ConsistencyOptions
 from engine.consistency.scorers import ConsistencyScorer, OpinionOptions
 from engine.errors import Code, WeightsMissing
+from engine.faces.tracking import FaceOptions
 from engine.features import extractor
 from engine.features.extractor import FeatureExtractor
 from engine.features.records import measure_clip, measure_track
@@ -135,7 +136,7 @@ def test_refused_clip_has_its_reason_and_no_score(analyse, clip, reason):
         (make_clip([MOUTH], make_voice(MOUTH, 15)), Reason.OFFSET_BEYOND_SEARCH),
         (make_clip([MOUTH], make_voice(MOUTH), reasons=(Reason.FPS_VFR,)), Reason.FPS_VFR),
         (make_clip([MOUTH], make_voice(MOUTH), late_reasons=(Reason.TRUNCATED,)), Reason.TRUNCATED),
-        (make_clip([MOUTH, MOUTH], make_voice(MOUTH)), Reason.MULTI_FACE),
+        (make_clip([MOUTH, 0.45 * MOUTH + 0.55 * OTHER], make_voice(MOUTH)), Reason.MULTI_FACE),
         (make_clip([MOUTH, OTHER], make_voice(make_mouth(SECONDS_12, 5))), Reason.MULTI_FACE),
     ],
     ids=lambda value: str(value) if isinstance(value, Reason) else "",
@@ -163,8 +164,38 @@ def test_offset_that_changes_is_drift(analyse):
 def test_speaking_face_of_two_is_identified_without_a_limit(analyse):
     speaker, listener = analyse(make_clip([MOUTH, OTHER], make_voice(MOUTH))).tracks
 
-    assert Reason.MULTI_FACE not in speaker.consistency.reasons + listener.consistency.reasons
+    assert (speaker.consistency.status, speaker.consistency.reasons) == (Status.EVALUATED, ())
+    assert listener.consistency.reasons == (Reason.LISTENER,) and listener.consistency.zone is None
     assert speaker.consistency.score > listener.consistency.score + 0.5
+
+
+def test_faces_that_speak_come_first_and_refused_ones_last(analyse):
+    still = np.full(SECONDS_12, 0.3)
+    analysis = analyse(make_clip([still, OTHER, MOUTH], make_voice(MOUTH)))
+
+    assert [track.id for track in analysis.tracks] == [2, 1, 0]
+    assert [track.consistency.reasons for track in analysis.tracks] == [
+        (),
+        (Reason.LISTENER,),
+        (Reason.STILL_FACE,),
+    ]
+
+
+@pytest.mark.parametrize("delay", [0, 4])
+def test_one_person_shown_twice_is_one_answer(analyse, delay):
+    analysis = analyse(make_clip([MOUTH, np.roll(MOUTH, delay)], make_voice(MOUTH)))
+
+    assert (analysis.status, analysis.reasons) == (Status.EVALUATED, ())
+    assert {track.id: track.same_as for track in analysis.tracks} == {0: None, 1: 0}
+    assert all(track.consistency.score > 0.8 for track in analysis.tracks)
+
+
+def test_faces_beyond_the_maximum_are_reported(engine, extract):
+    engine.extractor.face_options = FaceOptions(max_faces=1)
+    analysis = engine.judge(extract(make_clip([MOUTH, OTHER, OTHER], make_voice(MOUTH))))
+
+    assert (analysis.status, analysis.reasons) == (Status.LIMITED, (Reason.FACES_LEFT_OUT,))
+    assert analysis.media.faces_left_out == 2 and len(analysis.tracks) == 1
 
 
 def test_face_turned_away_for_a_second_keeps_its_track(analyse):

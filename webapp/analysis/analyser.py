@@ -97,8 +97,10 @@ class AnalysisResult:
     searches: tuple[Search, ...] | None = None
     verifications: tuple[Verification, ...] | None = None
     speakers_error: JobError | None = None  # why no face was embedded, or the speaker result is missing
-    traces: Traces | None = None  # audio and mouth signals for display, tracks in the order of the analysis
-    articulations: tuple[ArticulationReport, ...] | None = None  # one per track; None: not requested, or missing
+    traces: Traces | None = None  # audio and mouth signals for display, one per track, by its id
+    articulations: tuple[ArticulationReport, ...] | None = (
+        None  # by the id of the track; None: not requested, or missing
+    )
     articulations_error: JobError | None = None  # why they are missing
 
     @property

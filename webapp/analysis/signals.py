@@ -53,7 +53,7 @@ class Traces:
     bands: np.ndarray  # (4 T, 40) float16: log power of the sound, 100 steps a second, 60 to 7600 Hz by mel
     voiced: np.ndarray  # (T,) bool: voice activity
     present: np.ndarray  # (T,) bool: the file has audio here
-    faces: tuple[FaceTrace, ...]  # in the order of the analysis's tracks
+    faces: tuple[FaceTrace, ...]  # by the id of the analysis's track
 
     @classmethod
     def of(cls, features: "ClipFeatures", faces: tuple[int, ...] | None = None) -> Self:

@@ -47,8 +47,8 @@ def build(app: gr.Blocks, context: AppContext) -> gr.State:
         shown = analyse_events.read(context, job)
         assert shown.found is not None
         _build_tracks(shown.found.analysis)
-        for number, track in enumerate(shown.found.analysis.tracks):
-            build_face(context, shown, number, track)
+        for track in shown.found.analysis.tracks:
+            build_face(context, shown, track.id, track)
         _build_others(context, shown)
 
     shown: gr.State = screen["job"]

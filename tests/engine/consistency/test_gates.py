@@ -160,8 +160,19 @@ def test_one_common_frame_makes_faces_contested():
 
 
 def test_one_clear_speaker_resolves_contested_faces():
-    assert gate_speakers([(0, 100), (0, 100)], [CLEAR, CLEAR - MARGIN], OPTIONS) == (FINE, FINE)
-    assert gate_speakers([(0, 100), (0, 100)], [CLEAR, None], OPTIONS) == (FINE, FINE)
+    listens = _limited(Reason.LISTENER)
+    assert gate_speakers([(0, 100), (0, 100)], [CLEAR, CLEAR - MARGIN], OPTIONS) == (FINE, listens)
+    assert gate_speakers([(0, 100), (0, 100), (0, 100)], [-0.1, CLEAR, 0.0], OPTIONS) == (listens, FINE, listens)
+    assert gate_speakers([(0, 100), (0, 100)], [CLEAR, None], OPTIONS) == (FINE, listens)
+
+
+def test_one_person_shown_twice_is_one_speaker():
+    spans = [(0, 100)] * 3
+    fits, other = [0.6, 0.58, 0.1], (None, 0, None)
+    assert gate_speakers(spans[:2], fits[:2], OPTIONS, other[:2]) == (FINE, FINE)
+    assert gate_speakers(spans[:2], [0.0, 0.1], OPTIONS, other[:2]) == (FINE, FINE)
+    assert gate_speakers(spans, fits, OPTIONS, other) == (FINE, FINE, _limited(Reason.LISTENER))
+    assert gate_speakers(spans, [0.6, None, 0.55], OPTIONS, other) == (_limited(Reason.MULTI_FACE),) * 3
 
 
 def test_two_synchronised_faces_stay_contested():

@@ -32,7 +32,7 @@ class RectangleNets:
         self.scene = scene
         self.calls = {"find": 0, "place": 0, "read": 0}
 
-    def find_faces(self, image: np.ndarray, min_score: float = 0.5) -> list[Detection]:
+    def find_faces(self, image: np.ndarray, min_score: float = 0.5, closely: bool = False) -> list[Detection]:
         """Every face of the frame, the last first, in a box a little smaller than that of the landmarks."""
         self.calls["find"] += 1
         return [self._detect(face) for face in reversed(self._faces(image))]
@@ -206,6 +206,46 @@ def test_the_largest_faces_are_followed() -> None:
     scene: Scene = [[(50.0, 90.0, 60.0), (150.0, 90.0, 45.0), (250.0, 90.0, 30.0)]] * 20
     faces = track(scene, max_faces=2)
     assert sorted(float(np.median(sides(one))) for one in faces.tracks) == pytest.approx([45, 60])
+    assert faces.left_out == 1
+
+
+def test_twenty_faces_are_followed_and_none_is_left_out() -> None:
+    scene: Scene = [[(20.0 + 30 * (i % 10), 45.0 + 80 * (i // 10), 20.0) for i in range(20)]] * 20
+    faces = track(scene)
+    assert len(faces.tracks) == 20 and faces.left_out == 0
+
+
+class NearSightedNets(RectangleNets):
+    """Finds faces below 20 pixels only when it searches closely."""
+
+    def __init__(self, scene: Scene):
+        super().__init__(scene)
+        self.close = 0
+
+    def find_faces(self, image: np.ndarray, min_score: float = 0.5, closely: bool = False) -> list[Detection]:
+        self.close += closely
+        found = super().find_faces(image, min_score)
+        return [one for one in found if closely or one.box[2] - one.box[0] > 20]
+
+
+SMALL_FACE = (300.0, 160.0, 18.0)
+FOUR = [(40.0 + 60 * i, 60.0, 40.0) for i in range(4)]
+
+
+@pytest.mark.parametrize(
+    ("others", "n_found", "n_close"),
+    [
+        ([], 1, 3),  # no face in sight
+        (FOUR, 5, 3),  # a grid
+        ([(40.0, 60.0, 24.0)], 2, 3),  # small faces alone
+        (FOUR[:1], 1, 0),  # one person in front of the camera: nothing more is done
+        (FOUR[:3], 3, 0),
+    ],
+)
+def test_small_faces_are_searched_where_they_may_be(others: list[Box], n_found: int, n_close: int) -> None:
+    nets = NearSightedNets([[*others, SMALL_FACE]] * 110)
+    faces = track_with(nets, draw_frames(110))
+    assert (len(faces.tracks), nets.close) == (n_found, n_close)
 
 
 def test_a_shot_cut_ends_all_tracks_and_starts_new_ones() -> None:
@@ -248,7 +288,7 @@ def test_a_face_missed_in_a_held_picture_is_unseen_as_long_as_it_is_held() -> No
 def test_a_held_picture_without_faces_is_not_searched_again() -> None:
     nets = RectangleNets([[]] * 30)
     track_with(nets, draw_frames(30, held=range(10, 30)))
-    assert nets.calls["find"] == 10
+    assert nets.calls["find"] == 10 + 1  # and once closely
 
 
 @dataclass
@@ -368,7 +408,7 @@ class SlowNets(RectangleNets):
         self.busy: list[str] = []
         self.together: set[tuple[str, ...]] = set()
 
-    def find_faces(self, image: np.ndarray, min_score: float = 0.5) -> list[Detection]:
+    def find_faces(self, image: np.ndarray, min_score: float = 0.5, closely: bool = False) -> list[Detection]:
         with self._busy("find", 0.02):
             return super().find_faces(image, min_score)
 
