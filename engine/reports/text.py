@@ -19,6 +19,8 @@ PAPER_MODE = (
     "otherwise only limits it."
 )
 
+SHOWN_TWICE = "The same motion as face {n}, seen at the same time: one person, shown twice."
+
 
 def summarise(analysis: Analysis) -> str:
     """Summarise the analysis, face by face, in several lines."""
@@ -55,6 +57,7 @@ def _summarise_track(track: TrackReport) -> list[str]:
     return [
         f"Face {track.id + 1}, {track.start_s:.1f} to {track.end_s:.1f} s, {track.face_px:.0f} pixels wide: "
         f"{found.status}{_colon(found.reasons)}",
+        *([] if track.same_as is None else [f"  {SHOWN_TWICE.format(n=track.same_as + 1)}"]),
         *_explain(found.reasons, "  "),
         f"  {_measured(found)}",
         *[f"  {line}" for line in describe_calibration(found)],

@@ -136,7 +136,7 @@ def test_refused_clip_has_its_reason_and_no_score(analyse, clip, reason):
         (make_clip([MOUTH], make_voice(MOUTH, 15)), Reason.OFFSET_BEYOND_SEARCH),
         (make_clip([MOUTH], make_voice(MOUTH), reasons=(Reason.FPS_VFR,)), Reason.FPS_VFR),
         (make_clip([MOUTH], make_voice(MOUTH), late_reasons=(Reason.TRUNCATED,)), Reason.TRUNCATED),
-        (make_clip([MOUTH, 0.45 * MOUTH + 0.55 * OTHER], make_voice(MOUTH)), Reason.MULTI_FACE),
+        (make_clip([MOUTH, OTHER], make_voice((MOUTH + OTHER) / 2)), Reason.MULTI_FACE),
         (make_clip([MOUTH, OTHER], make_voice(make_mouth(SECONDS_12, 5))), Reason.MULTI_FACE),
     ],
     ids=lambda value: str(value) if isinstance(value, Reason) else "",

@@ -22,6 +22,7 @@ from engine.faces.landmarker import (
     Region,
     _anchors,
     _letterbox,
+    _small_tiles,
     _suppress,
     _tiles,
     overlap,
@@ -272,3 +273,35 @@ def test_loading_in_threads_leaves_standard_error_where_it_was(capfd: pytest.Cap
         list(pool.map(lambda _: FaceNets.load(registry.face_landmarker()), range(3)))
     os.write(2, b"heard")
     assert capfd.readouterr().err == "heard"
+
+
+@pytest.mark.parametrize(("width", "height"), [(640, 360), (1280, 720), (1080, 1920), (3840, 2160)])
+def test_small_tiles_cover_the_frame_and_overlap_by_more_than_a_small_face(width: int, height: int) -> None:
+    tiles = _small_tiles(width, height)
+    side = tiles[0][2]
+    assert side == max(320, round(0.4 * min(width, height)))
+    for axis, length in ((0, width), (1, height)):
+        starts = sorted({tile[axis] for tile in tiles})
+        assert (starts[0], starts[-1]) == (0, length - side)
+        assert max(np.diff(starts), default=0) <= side * 2 / 3 + 1
+
+
+def test_a_small_frame_has_no_small_tiles() -> None:
+    assert _small_tiles(320, 240) == []
+
+
+@pytest.mark.parametrize(("columns", "rows", "size"), [(5, 2, (1280, 720)), (5, 5, (1920, 1080)), (7, 7, (1920, 1080))])
+def test_every_face_of_a_dense_grid_is_found_closely(
+    nets: FaceNets, columns: int, rows: int, size: tuple[int, int]
+) -> None:
+    width, height = size[0] // columns, size[1] // rows
+    side = min(width, height)
+    image = np.full((size[1], size[0], 3), 60, np.uint8)
+    tile = cv2.resize(data.astronaut()[:256, 90:346], (side, side), interpolation=cv2.INTER_AREA)
+    for i in range(columns * rows):
+        x, y = i % columns * width, i // columns * height
+        image[y : y + side, x : x + side] = tile
+    centres = [(one.box[:2] + one.box[2:]) / 2 for one in nets.find_faces(image, closely=True)]
+    assert {(int(x // width), int(y // height)) for x, y in centres} == {
+        (i, j) for i in range(columns) for j in range(rows)
+    }

@@ -1,0 +1,53 @@
+"""Quarter turns: the sample of frames, and the turn that makes faces upright."""
+
+import numpy as np
+import pytest
+from skimage import data
+
+from engine.faces.landmarker import FaceNets
+from engine.faces.orientation import MAX_PX, MAX_SAMPLE, FrameSample, find_turn, turn_frames, turn_image
+from engine.types import Frame
+from engine.weights import registry
+
+
+@pytest.fixture(scope="module")
+def nets() -> FaceNets:
+    return FaceNets.load(registry.face_landmarker())
+
+
+def test_a_turn_is_clockwise() -> None:
+    image = np.arange(6, dtype=np.uint8).reshape(2, 3, 1).repeat(3, 2)
+    assert turn_image(image, 90)[:, :, 0].tolist() == [[3, 0], [4, 1], [5, 2]]
+    assert turn_image(image, 180)[:, :, 0].tolist() == [[5, 4, 3], [2, 1, 0]]
+    assert turn_image(image, 270)[:, :, 0].tolist() == [[2, 5], [1, 4], [0, 3]]
+    (frame,) = turn_frames(iter([Frame(7, image, False)]), 90)
+    assert (frame.index, frame.is_new, frame.image.shape) == (7, False, (3, 2, 3))
+
+
+@pytest.mark.parametrize("n_frames", [1, 50, 170, 5000])
+def test_a_sample_is_small_and_spans_the_clip(n_frames: int) -> None:
+    image, sample = np.zeros((4, 4, 3), np.uint8), FrameSample()
+    frames = [Frame(i, np.full_like(image, i * 255 // n_frames), True) for i in range(n_frames)]
+    assert [frame.index for frame in sample.take(iter(frames))] == list(range(n_frames))
+    values = [int(one[0, 0, 0]) for one in sample.images]
+    assert 1 <= len(values) <= MAX_SAMPLE and values == sorted(values)
+    assert values[0] == 0 and values[-1] >= min(0.75, 1 - 10 / n_frames) * 255 - 1
+
+
+def test_a_sample_of_large_frames_is_shrunk() -> None:
+    sample = FrameSample()
+    list(sample.take(iter([Frame(0, np.zeros((1080, 1920, 3), np.uint8), True)])))
+    assert sample.images[0].shape == (405, MAX_PX, 3)
+
+
+@pytest.mark.parametrize("stored", [0, 90, 180, 270])
+def test_the_turn_that_makes_the_portrait_upright_is_found(nets: FaceNets, stored: int) -> None:
+    images = [turn_image(data.astronaut()[:300, 60:460], stored)] * 4
+    assert find_turn(images, nets) == -stored % 360
+
+
+def test_a_wall_and_a_face_in_a_quarter_of_the_frames_are_not_turned(nets: FaceNets) -> None:
+    wall, turned = np.full((300, 400, 3), 90, np.uint8), turn_image(data.astronaut()[:300, 60:460], 180)
+    assert find_turn([wall] * 4, nets) == 0
+    assert find_turn([wall, wall, wall, turned], nets) == 0
+    assert find_turn([], nets) == 0
