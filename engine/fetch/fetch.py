@@ -21,6 +21,7 @@ from typing import BinaryIO
 from urllib.parse import urlsplit, urlunsplit
 
 from engine.errors import Code, EngineError, FolderUnwritable
+from engine.fetch.formats import OfferedAudio
 from engine.fetch.process import ChildResult, run_job
 from engine.fetch.proxy import Network, Proxy
 from engine.fetch.url_policy import check_url
@@ -40,6 +41,9 @@ class MediaDescription:
     extractor: str  # name of the yt-dlp extractor
     thumbnail: bytes  # JPEG, PNG, WebP or GIF, by its first bytes; empty where there is none
     thumbnail_type: str  # "image/jpeg" and so on
+    format_id: str = ""  # that would be fetched; of video and audio in two files "137+140"
+    language: str = ""  # of its audio; empty where the site states none
+    offered: tuple[OfferedAudio, ...] = ()  # audio of each language and codec, also the chosen one; the best first
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,9 @@ class FetchedMedia:
     parts_sha256: tuple[
         str, ...
     ] = ()  # of video and audio, where the site has them as two files and this file is their merge
+    format_id: str = ""  # as in `MediaDescription`
+    language: str = ""
+    offered: tuple[OfferedAudio, ...] = ()
 
 
 MIN_YTDLP = (2026, 7, 4)  # earlier releases have known vulnerabilities, the last one fixed in this release
@@ -99,7 +106,7 @@ def fetch(
     limits = limits or FetchLimits()
     with _run(url, folder, limits, on_step, item, network, is_media_wanted=True) as (result, place):
         parts = (place / VIDEO, place / AUDIO) if (place / VIDEO).exists() else ()
-        kept = _keep(parts or (place / MEDIA,), folder, limits.max_bytes)
+        kept = _keep(parts or (place / MEDIA,), folder, limits.max_bytes, result.track_language)
     return FetchedMedia(
         path=kept.path,
         sha256=kept.sha256,
@@ -112,6 +119,9 @@ def fetch(
         ytdlp_version=result.version,
         layers=result.layers,
         parts_sha256=kept.parts_sha256,
+        format_id=result.format_id,
+        language=result.language,
+        offered=result.offered,
     )
 
 
@@ -125,7 +135,16 @@ def describe(
     ):
         thumbnail = _read_regular(place / THUMBNAIL)
     kind = find_image_type(thumbnail)
-    return MediaDescription(result.title, result.duration_s, result.extractor, thumbnail if kind else b"", kind)
+    return MediaDescription(
+        title=result.title,
+        duration_s=result.duration_s,
+        extractor=result.extractor,
+        thumbnail=thumbnail if kind else b"",
+        thumbnail_type=kind,
+        format_id=result.format_id,
+        language=result.language,
+        offered=result.offered,
+    )
 
 
 def strip_url(url: str) -> str:
@@ -202,8 +221,8 @@ def _run(
         shutil.rmtree(place, ignore_errors=True)
 
 
-def _keep(sources: tuple[Path, ...], folder: Path, max_bytes: int) -> "Kept":
-    """Copy the download to a generated name, merging two files of video and audio.
+def _keep(sources: tuple[Path, ...], folder: Path, max_bytes: int, language: str = "") -> "Kept":
+    """Copy the download to a generated name, merging two files of video and audio in this language (ISO 639-2).
 
     The child has ended, so the files cannot change meanwhile.
     """
@@ -213,7 +232,7 @@ def _keep(sources: tuple[Path, ...], folder: Path, max_bytes: int) -> "Kept":
             parts = tuple(_copy(source, None if len(sources) > 1 else writer, max_bytes) for source in sources)
             if len(sources) > 1:
                 video, audio = sources
-                merge(video, audio, writer, MediaLimits(max_bytes=max_bytes))
+                merge(video, audio, writer, MediaLimits(max_bytes=max_bytes), language)
             writer.seek(0)
             sha256 = hashlib.file_digest(writer, "sha256").hexdigest()
         demuxer = identify_container(written)

@@ -20,6 +20,7 @@ from typing import Any
 
 import engine
 from engine.errors import Code, EngineError
+from engine.fetch.formats import OfferedAudio, read_offered, read_track_language
 from engine.fetch.proxy import Proxy
 from engine.fetch.ytdlp_child import FetchRequest
 from engine.settings import FetchLimits
@@ -87,6 +88,10 @@ class ChildResult:
     duration_s: float | None = None
     extractor: str = ""
     url: str = ""
+    format_id: str = ""
+    language: str = ""
+    track_language: str = ""  # ISO 639-2; empty where unknown
+    offered: tuple[OfferedAudio, ...] = ()
     is_found: bool = False
     is_finished: bool = False
     refusal: EngineError | None = None
@@ -242,6 +247,9 @@ def _record(message: dict[str, Any], result: ChildResult) -> None:
         result.title, result.extractor = _read_text(message, "title"), _read_text(message, "extractor")
         result.url, duration_s = str(message.get("url", ""))[:4096], message.get("duration_s")
         result.duration_s = float(duration_s) if isinstance(duration_s, int | float) and 0 < duration_s < 1e9 else None
+        result.format_id, result.language = _read_text(message, "format_id"), _read_text(message, "language")
+        result.track_language = read_track_language(message.get("track_language"))
+        result.offered = read_offered(message.get("offered"))
     elif kind == "progress":
         done, total = message.get("done"), message.get("total")
         result.progress = (done, total) if isinstance(done, int) and isinstance(total, int) else result.progress

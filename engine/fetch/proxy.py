@@ -28,9 +28,9 @@ MAX_ALL = 10_000  # connections of one fetch: 15 minutes in segments of 0.2 s, a
 MAX_ADDRESSES = 4  # tried per name
 CHUNK = 64 * 1024
 METHODS = ("GET", "HEAD", "POST")
-# Headers of one connection, and those that identify the client: no cookie is sent, not even one set by the site.
+# Headers of one connection, and those that identify the client. The child has no cookies but those set in this fetch.
 DROPPED_HEADERS = frozenset(
-    b"connection proxy-connection keep-alive proxy-authorization te trailer upgrade host cookie cookie2".split()
+    b"connection proxy-connection keep-alive proxy-authorization te trailer upgrade host cookie2".split()
 )
 
 

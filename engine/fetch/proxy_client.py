@@ -19,6 +19,8 @@ from yt_dlp.networking._urllib import (
 
 PROXY = "proxy.invalid:80"  # never resolved: connections are passed as sockets
 FORBIDDEN_HEADERS = ("Cookie", "Cookie2", "Ytdl-request-proxy", "Ytdl-socks-proxy")
+# A cookie is sent from the jar of this process alone, by its rules of domain and path: it begins empty for each fetch,
+# and is never written.
 
 
 class TunnelConnection(http.client.HTTPConnection):
@@ -58,7 +60,7 @@ class TunnelHandler(HTTPHandler):
 
 
 class TunnelRH(UrllibRH):
-    """The only request handler: no cookies, no other scheme, no other proxy."""
+    """The only request handler: no cookies but those that sites set in this process, no other scheme or proxy."""
 
     _SUPPORTED_URL_SCHEMES = ("http", "https")
     RH_NAME = "tunnel"
@@ -68,6 +70,7 @@ class TunnelRH(UrllibRH):
         context = self._make_sslcontext(legacy_ssl_support=legacy_ssl_support)
         for handler in (
             TunnelHandler(context=context),
+            urllib.request.HTTPCookieProcessor(cookiejar),
             UnknownHandler(),
             HTTPDefaultErrorHandler(),
             HTTPErrorProcessor(),

@@ -16,6 +16,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from engine.fetch.formats import describe_formats, prefer_language
+
 MEDIA, VIDEO, AUDIO, THUMBNAIL = "media.bin", "video.bin", "audio.bin", "thumbnail.bin"
 # One file where its resolution suffices for faces; else separate video and audio, which are merged later.
 FORMATS = "best[height>=720]/bestvideo*+bestaudio/best"
@@ -98,6 +100,7 @@ def _do(job: FetchRequest, send: Send) -> None:
     TunnelConnection.control = socket.socket(fileno=job.control)
     log = _Log()
     with TunnelledYoutubeDL(_choose_options(job, log, send)) as downloader:
+        downloader.format_selector = prefer_language(downloader.format_selector)
         info = _find_video(downloader, job)
         _check_video(info, job)
         send("found", **_describe(info))
@@ -155,7 +158,7 @@ def _choose_options(job: FetchRequest, log: _Log, send: Send) -> dict[str, Any]:
         "progress_hooks": [_make_hook(send)],
         "cachedir": False,
         "format": FORMATS,
-        "format_sort": ["res:1080"],
+        "format_sort": ["lang", "res:1080"],
         "outtmpl": {"default": MEDIA},
         "paths": {"home": job.folder},
         "noplaylist": True,
@@ -239,6 +242,7 @@ def _describe(info: dict[str, Any]) -> dict[str, Any]:
         "duration_s": _read_duration(info),
         "extractor": _clean(str(info.get("extractor_key") or info.get("extractor") or "")),
         "url": str(media.get("manifest_url") or media.get("url") or info.get("webpage_url") or "")[:4096],
+        **describe_formats(info, _list_parts(info) or [info]),
     }
 
 

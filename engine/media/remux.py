@@ -1,29 +1,36 @@
 """Remux the video of one file and the audio of another into one file, in a confined process.
 
-Packets are copied without decoding; their times are kept.
+Packets are copied without decoding; their times are kept. All audio tracks are copied with language, title and default
+flag, so that the rule of `engine/media/demux.py` chooses among them as it would in the file itself.
 """
 
 import heapq
 import io
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
 import av
 from av.container import InputContainer, OutputContainer
 from av.packet import Packet
-from av.stream import Stream
+from av.stream import Disposition, Stream
 
 from engine.errors import Code, EngineError
-from engine.media.containers import check_audio_codec, check_video_codec, identify_container
-from engine.media.limits import check_duration, check_file, check_streams
+from engine.media.containers import (
+    check_audio_codec,
+    check_video_codec,
+    identify_container,
+    is_audio_codec_allowed,
+)
+from engine.media.limits import check_duration, check_file
 from engine.media.sandbox.process import WorkerProcess, invalid_message
 from engine.media.scan import WORKER_MODULE
 from engine.media.video import open_container
 from engine.settings import MediaLimits
 
 BLOCK_BYTES = 2**20
+KEPT_METADATA = ("language", "title")  # of an audio track
 DAMAGED = "One of them may be damaged; try again later, or upload the file."
 
 
@@ -42,20 +49,31 @@ def merge_streams(
     limits: MediaLimits,
     output: Output,
     on_packet: Callable[[], None],
+    language: str = "",
 ) -> None:
-    """Copy the first video stream of one file and the first audio stream of the other into one MP4 or Matroska.
+    """Copy the first video stream of one file and the audio streams of the other into one MP4 or Matroska.
 
-    Raises NO_VIDEO, CODEC_REFUSED, UNREADABLE_VIDEO and the codes of a limit exceeded.
+    `language` (ISO 639-2) is written to a single audio stream. Raises NO_VIDEO, CODEC_REFUSED, UNREADABLE_VIDEO and the
+    codes of a limit exceeded.
     """
     with (
         open_container(video, demuxers[0], limits.max_pixels) as video_container,
         open_container(audio, demuxers[1], limits.max_pixels) as audio_container,
     ):
-        streams = _pick(video_container, "video", limits), _pick(audio_container, "audio", limits)
+        picked = _pick_video(video_container), _pick_audio(audio_container, limits)
         kind = "matroska" if "matroska" in demuxers else "mp4"  # only Matroska keeps the exact times of its packets
         try:
             with av.open(output, "w", format=kind, buffer_size=BLOCK_BYTES) as merged:
-                _copy((video_container, audio_container), streams, merged, limits, on_packet)
+                targets = [{stream.index: _add_stream(merged, stream) for stream in streams} for streams in picked]
+                if language and len(picked[1]) == 1:
+                    targets[1][picked[1][0].index].metadata["language"] = language
+                packets = [
+                    _read(container, place, streams)
+                    for place, (container, streams) in enumerate(
+                        zip((video_container, audio_container), picked, strict=True)
+                    )
+                ]
+                _copy(packets, targets, merged, limits, on_packet)
         except (av.FFmpegError, ValueError) as error:
             if isinstance(error, MemoryError):
                 raise
@@ -64,19 +82,33 @@ def merge_streams(
             ) from error
 
 
-def _pick(container: InputContainer, kind: str, limits: MediaLimits) -> Stream:
-    """Choose the first stream of a kind and check its codec."""
-    check_streams(len(container.streams.video) + len(container.streams.audio), limits)
-    check_duration((container.duration or 0) / av.time_base, limits)
-    found = [stream for stream in container.streams if stream.type == kind and stream.codec_context is not None]
+def _pick_video(container: InputContainer) -> list[Stream]:
+    """Choose the first video stream with a decoder, and check its codec."""
+    found = [stream for stream in container.streams.video if stream.codec_context is not None]
     if not found:
-        raise _make_missing_error(kind)
-    name = found[0].codec_context.codec.canonical_name
-    if kind == "video":
-        check_video_codec(name)
-    else:
-        check_audio_codec(name)
-    return found[0]
+        raise _make_missing_error("video")
+    check_video_codec(found[0].codec_context.codec.canonical_name)
+    return list(found[:1])
+
+
+def _pick_audio(container: InputContainer, limits: MediaLimits) -> list[Stream]:
+    """Choose the audio streams of an allowed codec, at most `limits.max_streams`, default ones first."""
+    found = [stream for stream in container.streams.audio if stream.codec_context is not None]
+    if not found:
+        raise _make_missing_error("audio")
+    names = [stream.codec_context.codec.canonical_name for stream in found]
+    allowed = [stream for stream, name in zip(found, names, strict=True) if is_audio_codec_allowed(name)]
+    if not allowed:
+        check_audio_codec(names[0])
+    kept = sorted(allowed, key=lambda stream: not stream.disposition & Disposition.default)[: limits.max_streams]
+    return sorted(kept, key=lambda stream: stream.index)
+
+
+def _add_stream(merged: OutputContainer, stream: Stream) -> Stream:
+    target = merged.add_stream_from_template(stream)
+    target.metadata.update({name: stream.metadata[name] for name in KEPT_METADATA if name in stream.metadata})
+    target.disposition = stream.disposition & Disposition.default
+    return target
 
 
 def _make_missing_error(kind: str) -> EngineError:
@@ -86,42 +118,38 @@ def _make_missing_error(kind: str) -> EngineError:
 
 
 def _copy(
-    containers: tuple[InputContainer, InputContainer],
-    streams: tuple[Stream, Stream],
+    packets: Sequence[Iterator[tuple[float, int, Packet]]],
+    targets: Sequence[dict[int, Stream]],
     merged: OutputContainer,
     limits: MediaLimits,
     on_packet: Callable[[], None],
 ) -> None:
-    """Write the packets of both streams in the order of their times."""
-    targets = [merged.add_stream_from_template(stream) for stream in streams]
-    packets = [
-        _read(container, place, stream)
-        for place, (container, stream) in enumerate(zip(containers, streams, strict=True))
-    ]
+    """Write the packets of both files in the order of their times."""
     first_s: float | None = None
     for time_s, place, packet in heapq.merge(*packets, key=lambda due: due[:2]):
         on_packet()
         first_s = time_s if first_s is None else first_s
         check_duration(time_s - first_s, limits)
-        packet.stream = targets[place]
+        packet.stream = targets[place][packet.stream.index]
         merged.mux_one(packet)
 
 
-def _read(container: InputContainer, place: int, stream: Stream) -> Iterator[tuple[float, int, Packet]]:
+def _read(container: InputContainer, place: int, streams: Sequence[Stream]) -> Iterator[tuple[float, int, Packet]]:
     """Yield the time in seconds, the index of the file, and each packet; the empty packet at the end has no time."""
-    for packet in container.demux(stream):
+    for packet in container.demux(*streams):
         if packet.dts is not None and packet.size:
             yield float(packet.dts * packet.time_base), place, packet
 
 
-def merge(video: Path, audio: Path, merged: BinaryIO, limits: MediaLimits) -> None:
+def merge(video: Path, audio: Path, merged: BinaryIO, limits: MediaLimits, language: str = "") -> None:
     """Write a file with the video of the first and the audio of the second, without decoding.
 
-    Raises UNREADABLE_VIDEO, CODEC_REFUSED, NO_VIDEO and the codes of a limit exceeded; `merged` may then be incomplete.
+    `language` (ISO 639-2) is that of the audio where the site states it. Raises UNREADABLE_VIDEO, CODEC_REFUSED,
+    NO_VIDEO and the codes of a limit exceeded; `merged` may then be incomplete.
     """
     for path in (video, audio):
         check_file(path, limits)
-    note = {"demuxers": [identify_container(video), identify_container(audio)]}
+    note = {"demuxers": [identify_container(video), identify_container(audio)], "language": language}
     with (
         audio.open("rb") as other,
         WorkerProcess(WORKER_MODULE, video, "merge", note, b"", limits, other.fileno()) as decoder,

@@ -92,7 +92,8 @@ def _merge(link: Link, file: io.FileIO, job: Message, limits: MediaLimits, extra
     assert isinstance(extra, int)
     video_demuxer, audio_demuxer = job.note["demuxers"]
     with io.FileIO(extra) as audio:
-        merge_streams(file, audio, (video_demuxer, audio_demuxer), limits, PieceSender(link), Pulse(link))
+        demuxers, language = (video_demuxer, audio_demuxer), job.note["language"]
+        merge_streams(file, audio, demuxers, limits, PieceSender(link), Pulse(link), language)
     link.send("end")
 
 

@@ -23,6 +23,7 @@ from webapp.api.files import send
 from webapp.api.schemas import JobId, JobList, JobView, NewLink, QuestionView
 from webapp.context import AppContext
 from webapp.errors import WebCode
+from webapp.jobs import files as folders
 from webapp.jobs.records import Job, JobState, NewJob
 
 FORM_ROOM = 64 * 1024  # bytes of a form in addition to the file
@@ -121,6 +122,14 @@ def _add_results(router: APIRouter, context: AppContext) -> None:
     def get_result(job_id: JobId, user: AnyUser) -> Response:
         """Return the consistency result, byte for byte what `wayspeak analyse --json` writes."""
         return give(job_id, user, "result.json")
+
+    @router.get("/{job_id}/origin", response_class=Response, responses=describe("application/json", plain))
+    def get_origin(job_id: JobId, user: AnyUser) -> Response:
+        """Return where the file of a link was fetched from: address, format, language, other audio offered."""
+        path = context.jobs.folder(context.find_job(user, job_id).id) / folders.ORIGIN
+        if not path.is_file():
+            raise WebCode.NOT_FOUND("The file was uploaded, or is not fetched yet.", "Ask for it of a fetched link.")
+        return Response(path.read_bytes(), media_type="application/json")
 
     @router.get("/{job_id}/speakers", response_class=Response, responses=describe("application/json", plain))
     def get_speakers(job_id: JobId, user: AnyUser) -> Response:

@@ -97,10 +97,14 @@ def _describe_original(contents: BundleContents) -> dict[str, str]:
         "File": contents.name,
         "Size": f"{contents.size_bytes} bytes",
         "SHA-256": f"{contents.sha256} (taken while the file was copied, before any decoder saw it)",
-        **{f"Origin, {key.replace('_', ' ')}": str(value) for key, value in origin.items()},
+        **{f"Origin, {key.replace('_', ' ')}": _join(value) for key, value in origin.items()},
         "Analysed": f"{contents.finished_at:%Y-%m-%d %H:%M:%S} UTC",
         "Content Credentials (C2PA)": contents.credentials.text,
     }
+
+
+def _join(value: object) -> str:
+    return "; ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _describe_face(track: TrackReport, duration_s: float) -> dict[str, object]:

@@ -123,7 +123,15 @@ def fetch(
         found = fetching.describe(url, limits, item)
         picture = f"{found.thumbnail_type}, {len(found.thumbnail)} bytes" if found.thumbnail else "none"
         _print_facts(
-            {"title": found.title, "duration_s": found.duration_s, "extractor": found.extractor, "picture": picture},
+            {
+                "title": found.title,
+                "duration_s": found.duration_s,
+                "extractor": found.extractor,
+                "picture": picture,
+                "format_id": found.format_id,
+                "language": found.language or None,
+                "offered": list(found.offered),
+            },
             as_json,
         )
         return
@@ -256,17 +264,18 @@ def print_reports(reports: tuple["ArticulationReport", ...], console: Console) -
 
 def _list_facts(media: "FetchedMedia", path: Path) -> dict[str, Any]:
     facts = asdict(media) | {"path": str(path), "fetched_at": media.fetched_at.isoformat(timespec="seconds")}
-    return facts | {"layers": list(media.layers), "parts_sha256": list(media.parts_sha256)}
+    lists = {"layers": list(media.layers), "parts_sha256": list(media.parts_sha256), "offered": list(media.offered)}
+    return facts | lists | {"language": media.language or None}
 
 
 def _print_facts(facts: dict[str, Any], as_json: bool) -> None:
     if as_json:
-        typer.echo(jsonlib.dumps(facts, indent=2))
+        typer.echo(jsonlib.dumps(facts, indent=2, default=asdict))
         return
     for name, value in facts.items():
         if value == []:  # no parts: a single download
             continue
-        shown = ", ".join(value) if isinstance(value, list) else "unknown" if value is None else value
+        shown = "; ".join(map(str, value)) if isinstance(value, list) else "unknown" if value is None else value
         typer.echo(f"{name:14} {shown}")
 
 

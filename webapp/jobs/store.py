@@ -217,6 +217,9 @@ class JobStore:
             "ytdlp_version": media.ytdlp_version,
             "layers": list(media.layers),
             "parts_sha256": list(media.parts_sha256),
+            "format_id": media.format_id,
+            "language": media.language or "not stated",
+            "offered": [str(one) for one in media.offered],
         }
         (self.folder(job_id) / folders.ORIGIN).write_text(json.dumps(facts, indent=2), "utf-8")
         media.path.rename(self.input(job_id))

@@ -66,8 +66,19 @@ def describe_link(found: MediaDescription) -> str:
     """Show a site's description of its video, which is unverified."""
     length = say("{s} s long", s=f"{found.duration_s:.0f}") if found.duration_s else say("length not told")
     words = f"{length} · {clean(found.extractor)}"
+    language = clean(found.language) or say("not stated")
+    others = [clean(str(one)) for one in found.offered if one.format_id not in found.format_id.split("+")]
     picture = base64.b64encode(found.thumbnail).decode()
-    return fill("jobs.html", "link", title=found.title, words=words, kind=found.thumbnail_type, picture=picture)
+    return fill(
+        "jobs.html",
+        "link",
+        title=found.title,
+        words=words,
+        kind=found.thumbnail_type,
+        picture=picture,
+        language=language,
+        others=others,
+    )
 
 
 def list_open(jobs: Sequence[Job]) -> str:

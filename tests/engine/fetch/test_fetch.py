@@ -93,7 +93,29 @@ def test_page_and_plain_file_are_fetched_from_loopback_under_the_flag(whole, sit
     assert sorted(tmp_path.iterdir()) == sorted((plain.path, paged.path))
     assert {name for name, _, _ in steps} == {"fetch"}
     assert sum("ALLOW_LOOPBACK" in record.message for record in caplog.records) == 2
-    assert not any("cookie" in headers for _, headers in site.requests)
+    assert [headers.get("cookie") for path, headers in site.requests if path.startswith("/a.mp4")][-1] == "a=b"
+    assert not any("cookie" in headers for path, headers in site.requests if path == "/page")
+
+
+def test_a_cookie_of_the_page_opens_its_media_within_one_fetch(site, web, tmp_path, film):
+    def give_to_visitors(handler):
+        known = "visit=1" in handler.headers.get("Cookie", "")
+        say(film, "video/mp4", **({} if known else {"Content_Length": "0"}), status=200 if known else 403)(handler)
+
+    page = b'<title>Wall</title><video src="/a.mp4"></video>'
+    site.pages = {"/page": say(page, Set_Cookie="visit=1; Path=/; HttpOnly"), "/a.mp4": give_to_visitors}
+    assert fetch_all(tmp_path, web, "/page").path.read_bytes() == film
+    (tmp_path / "next").mkdir()
+    refuse(tmp_path / "next", web, "/a.mp4", Code.LOGIN_NEEDED)  # the cookie ended with the first fetch
+
+
+def test_a_cookie_wall_lets_the_second_visit_through(site, web, tmp_path, film):
+    def redirect_once(handler):
+        known = "seen=1" in handler.headers.get("Cookie", "")
+        (say(film, "video/mp4") if known else say(b"", status=302, Location="/a.mp4", Set_Cookie="seen=1"))(handler)
+
+    site.pages = {"/a.mp4": redirect_once}
+    assert fetch_all(tmp_path, web, "/a.mp4").path.read_bytes() == film
 
 
 def test_without_the_flag_nothing_of_the_corpus_gets_as_far_as_the_child(monkeypatch, canary, tmp_path):

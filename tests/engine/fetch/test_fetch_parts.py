@@ -5,6 +5,7 @@ import json
 import re
 from pathlib import Path
 
+import av
 import pytest
 
 from engine.errors import Code, EngineError
@@ -97,6 +98,37 @@ def test_sound_of_a_stream_in_pieces_is_found_next_to_it(
         listed = f"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:1.6,\n{piece}\n#EXT-X-ENDLIST\n"
         site.pages[f"/{name}.m3u8"] = say(listed.encode(), M3U8)
     check_merged(fetch_all(tmp_path, web), parts)
+
+
+def test_language_of_the_chosen_sound_is_in_the_file_and_the_other_is_reported(
+    site: Site, web: Web, tmp_path: Path, parts: tuple[Path, Path, Path]
+) -> None:
+    serve(site, parts)
+    media = '#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="a",NAME="{}",LANGUAGE="{}",DEFAULT={},URI="{}.m3u8"\n'
+    master = (
+        f"#EXTM3U\n{media.format('Deutsch', 'de', 'NO', 'dub')}{media.format('English', 'en-GB', 'YES', 's')}"
+        '#EXT-X-STREAM-INF:BANDWIDTH=90000,RESOLUTION=160x120,CODECS="avc1.4d401e,mp4a.40.2",AUDIO="a"\nv.m3u8\n'
+    )
+    site.pages["/a"] = say(master.encode(), M3U8)
+    for name, piece in (("v", "v.mp4"), ("s", "s.m4a")):
+        listed = f"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:1.6,\n{piece}\n#EXT-X-ENDLIST\n"
+        site.pages[f"/{name}.m3u8"] = say(listed.encode(), M3U8)
+    found = fetch_all(tmp_path, web)
+
+    check_merged(found, parts)
+    assert found.language == "en-GB" and [(one.language, one.note) for one in found.offered] == [
+        ("en-GB", "English"),
+        ("de", "Deutsch"),
+    ]
+    assert found.format_id.endswith("+a-English")
+    with av.open(str(found.path)) as container:
+        assert container.streams.audio[0].metadata["language"] == "eng"
+    described = describe("http://www.example/a", LIMITS, network=web.network)
+    assert (described.format_id, described.language, described.offered) == (
+        found.format_id,
+        found.language,
+        found.offered,
+    )
 
 
 def test_description_fetches_neither(site: Site, web: Web, parts: tuple[Path, Path, Path]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from av.stream import Disposition
 
 from engine.errors import Code, EngineError
 from engine.media import remux
@@ -48,10 +49,36 @@ def write_parts(folder: Path, kind: str, film: Film | None = None) -> tuple[Path
     return whole, picture, sound
 
 
-def merge_into(path: Path, picture: Path, sound: Path, limits: MediaLimits = LIMITS) -> Path:
+def merge_into(path: Path, picture: Path, sound: Path, limits: MediaLimits = LIMITS, language: str = "") -> Path:
     with path.open("w+b") as file:
-        merge(picture, sound, file, limits)
+        merge(picture, sound, file, limits, language)
     return path
+
+
+def write_tracks(path: Path, sound: Path, languages: tuple[str, ...], default: int, codec: str = "") -> Path:
+    """The sound as several tracks; one has the default flag, and the first another codec where one is named."""
+    with av.open(str(sound)) as source, av.open(str(path), "w") as merged:
+        stream = source.streams.audio[0]
+        packets = [packet for packet in source.demux(stream) if packet.dts is not None]
+        if codec:
+            merged.add_stream(codec, 48_000, layout="stereo")
+        targets = [merged.add_stream_from_template(stream) for _ in languages]
+        for number, (target, language) in enumerate(zip(targets, languages, strict=True)):
+            target.metadata["language"] = language
+            target.disposition = Disposition.default if number == default else Disposition(0)
+        for packet in packets:
+            for target in targets:
+                packet.stream = target
+                merged.mux_one(packet)
+    return path
+
+
+def list_tracks(path: Path) -> list[tuple[str | None, bool]]:
+    with av.open(str(path)) as container:
+        return [
+            (stream.metadata.get("language"), bool(stream.disposition & Disposition.default))
+            for stream in container.streams.audio
+        ]
 
 
 def hash_packets(path: Path, kind: str) -> list[str]:
@@ -93,6 +120,22 @@ def test_a_turned_picture_stays_turned(tmp_path: Path) -> None:
     film = Film(codecs=("libx264", "aac"), turn=90)
     whole, picture, sound = write_parts(tmp_path, "mp4", film)
     assert open_clip(merge_into(tmp_path / "m", picture, sound)).size_px == open_clip(whole).size_px == film.size_px
+
+
+@pytest.mark.parametrize("kind", ["mp4", "webm"])
+def test_the_language_of_the_site_is_written_to_the_audio(tmp_path: Path, kind: str) -> None:
+    _, picture, sound = write_parts(tmp_path, kind)
+    assert list_tracks(merge_into(tmp_path / "a", picture, sound, language="deu"))[0][0] == "deu"
+    own = write_tracks(tmp_path / "own.mkv", sound, ("eng", "fra"), 1)
+    assert list_tracks(merge_into(tmp_path / "b", picture, own, language="deu")) == [("eng", False), ("fra", True)]
+
+
+def test_every_readable_audio_track_is_kept_and_others_do_not_count(tmp_path: Path) -> None:
+    _, picture, sound = write_parts(tmp_path, "mp4")
+    many = write_tracks(tmp_path / "many.mkv", sound, ("eng", "fra", "deu", "ita", "spa", "por"), 5, "tta")
+    merged = merge_into(tmp_path / "a", picture, many, MediaLimits(max_streams=3))
+    assert list_tracks(merged) == [("eng", False), ("fra", False), ("por", True)]
+    assert find_moments(open_clip(merged)) == pytest.approx((25, 1.0), abs=0.03)  # AAC priming: 21 ms
 
 
 def test_more_than_allowed_is_refused(tmp_path: Path) -> None:

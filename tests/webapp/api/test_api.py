@@ -161,6 +161,13 @@ def test_the_type_of_a_video_is_that_of_its_bytes(client: TestClient, head: byte
     assert answer.headers["content-type"] == (kind or "application/octet-stream")
 
 
+def test_the_origin_of_a_fetched_file_is_told(client: TestClient, job: Job, settings: Settings) -> None:
+    assert code_of(client.get(f"/api/v1/jobs/{job.id}/origin")) == "NOT_FOUND"
+    path = settings.data_dir / "jobs" / job.id / "origin.json"
+    path.write_text('{"format_id": "v+a", "language": "en"}', "utf-8")
+    assert client.get(f"/api/v1/jobs/{job.id}/origin").json() == {"format_id": "v+a", "language": "en"}
+
+
 def test_a_page_sent_as_a_video_is_not_shown_as_one(client: TestClient) -> None:
     page = b"<script>alert(1)</script>"
     for name in ("x.html", "x.svg", "x", "x.mp4.html"):

@@ -1,5 +1,6 @@
 """Jobs are submitted, listed, leased by one worker at a time, and finished once."""
 
+import json
 import subprocess
 import sys
 import threading
@@ -13,6 +14,7 @@ import pytest
 from engine.consistency.methods import Method
 from engine.errors import Code, EngineError
 from engine.fetch.fetch import FetchedMedia
+from engine.fetch.formats import OfferedAudio
 from engine.reports.json import to_json, write_json
 from engine.settings import MediaLimits
 from tests.raising import raises
@@ -268,13 +270,16 @@ def test_a_link_is_kept_until_its_file_is_fetched(store: JobStore, tmp_path: Pat
     path = write_file(store.folder(job.id), "0123.mp4", b"fetched")
     time = datetime(2026, 1, 2, tzinfo=UTC)
     media = FetchedMedia(
-        path, hash_bytes(b"fetched"), 7, "A talk", 9.0, "generic", "https://cdn/x", time, "2026", ("a",)
-    )
+        path, hash_bytes(b"fetched"), 7, "A talk", 9.0, "generic", "https://cdn/x", time, "2026", ("a",),
+        format_id="v+a", language="en", offered=(OfferedAudio("de", "b", "opus", "Deutsch", -10.0),),
+    )  # fmt: skip
     assert store.keep_input(job.id, "w1", media)
     got = store.get(job.id)
     assert (got.name, got.sha256, got.size_bytes, got.url) == ("A talk", hash_bytes(b"fetched"), 7, url)
     assert store.input(job.id).read_bytes() == b"fetched"
-    assert "https://cdn/x" in (store.folder(job.id) / "origin.json").read_text("utf-8")
+    origin = json.loads((store.folder(job.id) / "origin.json").read_text("utf-8"))
+    assert (origin["final_url"], origin["format_id"], origin["language"]) == ("https://cdn/x", "v+a", "en")
+    assert origin["offered"] == ["de, opus, Deutsch (b)"]
     again = store.rerun(job.id, AnalysisRequest())
     assert again.url == url and again.sha256 == got.sha256 and store.input(again.id).read_bytes() == b"fetched"
     assert (store.folder(again.id) / "origin.json").exists()
