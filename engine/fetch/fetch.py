@@ -101,7 +101,8 @@ def fetch(
     """Fetch the video at a URL into `folder`, under a generated name; of several, number `item`, from 1.
 
     `on_step("fetch", bytes, total)` reports progress. Raises BAD_URL and ADDRESS_FORBIDDEN before anything is opened,
-    and the codes of `engine/fetch/process.py`; after an error nothing is left in the folder.
+    SeveralVideos where one has to be chosen, and the codes of `engine/fetch/process.py`; after an error nothing is left
+    in the folder.
     """
     limits = limits or FetchLimits()
     with _run(url, folder, limits, on_step, item, network, is_media_wanted=True) as (result, place):

@@ -21,6 +21,7 @@ from typing import Any
 import engine
 from engine.errors import Code, EngineError
 from engine.fetch.formats import OfferedAudio, read_offered, read_track_language
+from engine.fetch.items import SeveralVideos, read_items
 from engine.fetch.proxy import Proxy
 from engine.fetch.ytdlp_child import FetchRequest
 from engine.settings import FetchLimits
@@ -254,9 +255,10 @@ def _record(message: dict[str, Any], result: ChildResult) -> None:
         done, total = message.get("done"), message.get("total")
         result.progress = (done, total) if isinstance(done, int) and isinstance(total, int) else result.progress
     elif kind == "refused":
-        names = message.get("names")
-        listed = tuple(_read_line(name) for name in names[:10]) if isinstance(names, list) else ()
-        result.refusal = make_error(_read_text(message, "code"), _read_text(message, "text"), listed)
+        items = read_items(message.get("items"))
+        error = make_error(_read_text(message, "code"), _read_text(message, "text"), tuple(one.name for one in items))
+        is_choice = items and error.code == Code.PLAYLIST_GIVEN
+        result.refusal = SeveralVideos(error.message, error.hint, items) if is_choice else error
     elif kind == "finished":
         result.is_finished = True
 

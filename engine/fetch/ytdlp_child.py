@@ -11,12 +11,13 @@ import re
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from engine.fetch.formats import describe_formats, prefer_language
+from engine.fetch.items import MAX_LISTED, describe_items
 
 MEDIA, VIDEO, AUDIO, THUMBNAIL = "media.bin", "video.bin", "audio.bin", "thumbnail.bin"
 # One file where its resolution suffices for faces; else separate video and audio, which are merged later.
@@ -24,7 +25,6 @@ FORMATS = "best[height>=720]/bestvideo*+bestaudio/best"
 NOWHERE = "/nonexistent"
 PROGRESS_S = 0.2
 MAX_THUMBNAIL_BYTES = 2 * 1024 * 1024
-MAX_LISTED = 10  # entries read of a playlist
 MAX_TEXT_CHARS = 300
 
 Send = Callable[..., None]  # send(kind, **fields)
@@ -64,9 +64,9 @@ class FetchRequest:
 class Refusal(Exception):
     """The video is refused; `code` is an error code of `engine.errors`."""
 
-    def __init__(self, code: str, text: str = "", names: tuple[str, ...] = ()) -> None:
+    def __init__(self, code: str, text: str = "", items: Sequence[dict[str, Any]] = ()) -> None:
         super().__init__(code)
-        self.code, self.text, self.names = code, text, names
+        self.code, self.text, self.items = code, text, items  # title and duration_s of each video of a playlist
 
 
 def main() -> None:
@@ -88,10 +88,11 @@ def main() -> None:
         send("begun", layers=[str(layer) for layer in layers], version=__version__)
         _do(job, send)
     except Refusal as refusal:
-        send("refused", code=refusal.code, text=_clean(refusal.text), names=[_clean(name) for name in refusal.names])
+        items = [item | {"title": _clean(item["title"])} for item in refusal.items]
+        send("refused", code=refusal.code, text=_clean(refusal.text), items=items)
     except BaseException as error:
         code, text = _classify(error)
-        send("refused", code=code, text=_clean(text), names=[])
+        send("refused", code=code, text=_clean(text), items=[])
 
 
 def _do(job: FetchRequest, send: Send) -> None:
@@ -210,8 +211,7 @@ def _find_video(downloader: Any, job: FetchRequest) -> dict[str, Any]:
         if not entries:
             raise Refusal("NO_MEDIA")
         if len(entries) > 1:
-            names = (entry.get("title") or entry.get("id") or "without a name" for entry in entries)
-            raise Refusal("PLAYLIST_GIVEN", names=tuple(str(name) for name in names))
+            raise Refusal("PLAYLIST_GIVEN", items=describe_items(entries))
         (info,) = entries
     if (info or {}).get("_type", "video").startswith("url"):
         info = downloader.extract_info(info["url"], download=False, ie_key=info.get("ie_key"))

@@ -15,6 +15,7 @@ from engine.errors import Code, EngineError
 from engine.fetch import fetch as fetching
 from engine.fetch import process
 from engine.fetch.fetch import describe, fetch, find_image_type, strip_url
+from engine.fetch.items import SeveralVideos
 from engine.fetch.proxy import Proxy
 from engine.settings import FetchLimits
 from tests.engine.fetch.sites import PUBLIC, drip, redirect, say
@@ -220,6 +221,11 @@ def test_of_several_videos_one_has_to_be_chosen(site, web, tmp_path, film):
     error = refuse(tmp_path, web, "/a", Code.PLAYLIST_GIVEN)
 
     assert "1: " in error.message and "2: " in error.message and "3: " not in error.message
+    assert isinstance(error, SeveralVideos)
+    assert [(one.number, one.title, one.duration_s) for one in error.items] == [
+        (1, "Two (1)", None),
+        (2, "Two (2)", None),
+    ]
     assert fetch_all(tmp_path, web, "/a", item=2).path.read_bytes() == film
 
 
