@@ -140,7 +140,7 @@ def measure_forged(context: Context, measured: Measured) -> Measured:
     rows = [row for row in context.rows if not row.is_real] + in_sync(context.rows)
     found = context.measure(rows, SHORT_S)
     options = EvaluationOptions(seconds=(), trim_silence=True, in_depth=True, first_s=())
-    long = [one for one in found if len(one.clip.mask) >= FORGED_S * 25]
+    long = [one for one in found if len(one.clip) >= FORGED_S * 25]
     begun = [
         ScoredRows(one.engine, ConsistencyBenchmark(one.engine, one.rows, True, options).measure_prefixes(SHORT_S))
         for one in context.stand_ins.group(found)

@@ -85,9 +85,10 @@ def measure_steps(engine: Engine, path: Path) -> tuple[float, Counter[str], Coun
     spent_s["lips"] = seen.timings_s["lips"]  # type: ignore[assignment]
     for track in seen.tracks:
         with stopwatch(spent_s, "encode"):
-            encoded = engine.expert.encode(*engine.expert.select_inputs(track, seen.audio))
+            evidence = engine.expert.find_evidence(seen, track)
+            encoded = engine.expert.encode(*engine.expert.select_inputs(track, seen.audio), evidence)
         with stopwatch(spent_s, "score"):
-            measure_consistency(encoded, track.seen, engine.options.consistency)
+            measure_consistency(encoded, evidence, engine.options.consistency)
     with stopwatch(spent_s, "total, end to end"):
         engine.judge(engine.extract(path))
     return clip.duration_s, spent_s, calls

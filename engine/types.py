@@ -191,17 +191,17 @@ class Reason(StrEnum):
 
 
 def no_rows() -> np.ndarray:
-    """Return (0,) bool, the default of `covered`."""
+    """Return (0,) bool, the default of a mask that `fill_rows` completes."""
     return np.zeros(0, bool)
 
 
-def fill_covered(track: object, length: int) -> None:
-    """Replace the default of `covered` in a frozen record of `length` rows by a mouth that is never covered."""
-    covered = track.covered  # type: ignore[attr-defined]
-    if len(covered) == 0:
-        object.__setattr__(track, "covered", np.zeros(length, bool))
-    elif covered.shape != (length,):
-        raise ValueError(f"covered has shape {covered.shape}, wanted ({length},)")
+def fill_rows(record: object, name: str, length: int) -> None:
+    """Replace the default of a mask in a frozen record of `length` rows by a mask that is never True."""
+    mask = getattr(record, name)
+    if len(mask) == 0:
+        object.__setattr__(record, name, np.zeros(length, bool))
+    elif mask.shape != (length,):
+        raise ValueError(f"{name} has shape {mask.shape}, wanted ({length},)")
 
 
 def _freeze(*arrays: np.ndarray) -> None:
@@ -329,7 +329,7 @@ class FaceTrack:
 
     def __post_init__(self) -> None:
         length = len(self.boxes)
-        fill_covered(self, length)
+        fill_rows(self, "covered", length)
         if length == 0 or self.landmarks.shape != (length, 478, 3):
             raise ValueError(f"landmarks have shape {self.landmarks.shape}, wanted ({length}, 478, 3), not empty")
         if self.blendshapes.shape != (length, 52) or self.seen.shape != (length,):
@@ -363,6 +363,19 @@ class Encoded:
     def __post_init__(self) -> None:
         if self.lips.shape != self.speech.shape or self.lips_weight.shape != self.speech_weight.shape:
             raise ValueError(f"lips {self.lips.shape} and speech {self.speech.shape} differ in shape")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Evidence:
+    """Frames of a track that count on each side: no mean, comparison or window includes the others."""
+
+    lips: np.ndarray  # (T,) bool: the frame shows a filmed face
+    speech: np.ndarray  # (T,) bool: the sound of the frame is recorded, and speech is near
+
+    @classmethod
+    def both(cls, mask: np.ndarray) -> "Evidence":
+        """Use one mask (T,) bool for both sides."""
+        return cls(mask, mask)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

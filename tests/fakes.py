@@ -21,6 +21,7 @@ from engine.types import (
     Clip,
     ConsistencyReport,
     Encoded,
+    Evidence,
     Frame,
     Mode,
     Model,
@@ -168,7 +169,7 @@ class FakeEncoder:
         """As `encode`, each as long as it is."""
         return _embed(face[:, JAW_COLUMN]), _embed(sound.mean(1))
 
-    def encode(self, lips: np.ndarray, speech: np.ndarray) -> Encoded:
+    def encode(self, lips: np.ndarray, speech: np.ndarray, evidence: Evidence | None = None) -> Encoded:
         """Unit rows; a mouth and a sound that move alike have a cosine near 1."""
         ones = np.ones(len(lips), np.float32)
         return Encoded(0, _embed(lips[:, JAW_COLUMN]), _embed(speech.mean(1)), ones, ones)
@@ -181,7 +182,7 @@ class FakeMouthReader(FakeEncoder):
         """As `encode`, each as long as it is."""
         return _embed(face.mean(axis=(1, 2))), _embed(sound.mean(1))
 
-    def encode(self, lips: np.ndarray, speech: np.ndarray) -> Encoded:
+    def encode(self, lips: np.ndarray, speech: np.ndarray, evidence: Evidence | None = None) -> Encoded:
         """Unit rows, every frame of the same weight."""
         ones = np.ones(len(lips), np.float32)
         return Encoded(0, *self.embed_whole(lips, speech), ones, ones)

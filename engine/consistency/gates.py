@@ -26,7 +26,7 @@ class GateOptions:
 
     recipe_name: ClassVar = "GateOptions"
 
-    silence_dbfs: float = -60.0
+    silence_dbfs: float = -60.0  # of sound without speech
     min_length_s: float = 1.0
     min_speech_s: float = 4.0  # while the face is visible; less is refused
     full_speech_s: float = 10.0  # less is limited
@@ -40,18 +40,20 @@ class GateOptions:
     clear_score: float = 0.35
     clear_margin: float = 0.1
     max_covered: float = 0.2  # share of the speech with a covered mouth; more is limited if enough clear speech is left
+    quiet_dbfs: float = -45.0  # of speech; less is limited
 
 
 def gate_clip(clip: "ClipQuality", options: GateOptions) -> Gated:
     """Gate the clip as a whole; a refusal holds for every face in it."""
     refusals = {
         Reason.NO_AUDIO: not clip.has_audio,
-        Reason.SILENT: clip.has_audio and clip.level_dbfs < options.silence_dbfs,
+        Reason.SILENT: clip.has_audio and not clip.has_speech and clip.level_dbfs < options.silence_dbfs,
         Reason.NO_FACE: clip.n_faces == 0,
         Reason.TOO_SHORT: clip.duration_s < options.min_length_s,
     }
     limits = {reason: True for reason in clip.reasons}
     limits[Reason.EDITED] = clip.n_cuts > 0
+    limits[Reason.QUIET] = clip.has_speech and clip.level_dbfs < options.quiet_dbfs
     limits[Reason.FACE_LOST] = clip.n_faces > 0 and clip.mouth_seen < options.min_mouth_seen
     return _settle(refusals, limits)
 
@@ -60,17 +62,19 @@ def gate_track(track: "FaceQuality", options: GateOptions) -> Gated:
     """Gate one face by its length, speech, visibility, size and mouth motion."""
     too_short = track.length_s < options.min_length_s
     enough_speech = track.speech_s >= options.min_speech_s
+    enough_shown = track.speech_s + track.frozen_s >= options.min_speech_s
+    is_still = track.mouth_motion < options.min_mouth_motion
     spoken_s = track.speech_s + track.covered_s
     covered = track.covered_s > options.max_covered * spoken_s
     occluded = covered and not enough_speech and spoken_s >= options.min_speech_s
     refusals = {
         Reason.TOO_SHORT: too_short,
         Reason.OCCLUDED: occluded,
-        Reason.NOT_ENOUGH_SPEECH: not too_short and not enough_speech and not occluded,
+        Reason.NOT_ENOUGH_SPEECH: not too_short and not enough_shown and not occluded,
         Reason.FACE_LOST: track.mouth_seen < options.min_mouth_seen,
         Reason.LOW_RES: track.face_px < options.min_face_px,
         # a still mouth during one second of speech means little; during seconds of it another person speaks
-        Reason.STILL_FACE: enough_speech and track.mouth_motion < options.min_mouth_motion,
+        Reason.STILL_FACE: is_still if enough_speech else enough_shown and not occluded,
     }
     limits = {
         Reason.OCCLUDED: covered,

@@ -12,9 +12,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from engine.types import FPS, Encoded, SyncCurve, Window
+from engine.types import FPS, Encoded, Evidence, SyncCurve, Window
 
 MIN_BACKGROUND = 10  # offsets needed to estimate the spread of a curve
+MIN_WINDOW_SHARE = 0.5  # of the frames of a timeline window have to be evidence
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,17 +57,15 @@ class Consistency:
 
 
 def measure_consistency(
-    encoded: Encoded, mask: np.ndarray, options: ConsistencyOptions | None = None
+    encoded: Encoded, evidence: Evidence, options: ConsistencyOptions | None = None
 ) -> Consistency | None:
-    """Measure one track; None where too few frames are real on both sides.
-
-    `mask` (T,) bool: frames with a visible face and audio.
-    """
+    """Measure one track; None where too few pairs are real."""
     options = options or ConsistencyOptions()
     reach = max(options.max_offset, options.wide_offset)
-    widest = FramePairs.of(encoded, mask, replace(options, max_offset=max(reach, options.background_offset)))
+    widest = FramePairs.of(encoded, evidence, replace(options, max_offset=max(reach, options.background_offset)))
     wide, pairs = widest.narrow(replace(options, max_offset=reach)), widest.narrow(options)
-    best = pairs.find_best(0, len(mask))
+    n_frames = len(encoded.lips)
+    best = pairs.find_best(0, n_frames)
     if best is None:
         return None
     path, along = _track_drift(pairs)
@@ -76,17 +75,17 @@ def measure_consistency(
         dynamic_score=along,
         drift_s=int(path[-1] - path[0]) / FPS,
         beyond_s=_search_beyond(wide, best, options),
-        prominence=measure_prominence(widest.curve(0, len(mask)), best.offset, options.peak_reach),
-        curve=pairs.curve(0, len(mask)),
+        prominence=measure_prominence(widest.curve(0, n_frames), best.offset, options.peak_reach),
+        curve=pairs.curve(0, n_frames),
         windows=_measure_timeline(encoded.start, pairs),
     )
 
 
 def find_offset(
-    encoded: Encoded, mask: np.ndarray, options: ConsistencyOptions | None = None
+    encoded: Encoded, evidence: Evidence, options: ConsistencyOptions | None = None
 ) -> tuple[float, int] | None:
     """Return the score and the offset in frames of `measure_consistency`; None where it returns None."""
-    best = FramePairs.of(encoded, mask, options or ConsistencyOptions()).find_best(0, len(mask))
+    best = FramePairs.of(encoded, evidence, options or ConsistencyOptions()).find_best(0, len(encoded.lips))
     return None if best is None else (best.score, best.offset)
 
 
@@ -123,14 +122,18 @@ class FramePairs:
     options: ConsistencyOptions
 
     @classmethod
-    def of(cls, encoded: Encoded, mask: np.ndarray, options: ConsistencyOptions) -> "FramePairs":
-        """Compare every face frame with the audio frames up to `max_offset` away."""
-        n_frames, reach = len(mask), options.max_offset
+    def of(cls, encoded: Encoded, evidence: Evidence, options: ConsistencyOptions) -> "FramePairs":
+        """Compare every face frame with the audio frames up to `max_offset` away.
+
+        The pair (t, t + k) is real where the lips of frame t and the speech of frame t + k are evidence.
+        """
+        n_frames, reach = len(encoded.lips), options.max_offset
         partner = np.arange(n_frames)[:, None] + np.arange(-reach, reach + 1)  # (T, 2K+1)
         inside = (partner >= 0) & (partner < n_frames)
         partner = np.clip(partner, 0, n_frames - 1)
         columns = [np.einsum("td,td->t", encoded.lips, encoded.speech[partner[:, k]]) for k in range(partner.shape[1])]
-        lips_weight, speech_weight = encoded.lips_weight * mask, encoded.speech_weight * mask
+        lips_weight = encoded.lips_weight * evidence.lips
+        speech_weight = encoded.speech_weight * evidence.speech
         return cls(
             np.stack(columns, axis=1).astype(np.float64),
             (lips_weight[:, None] * speech_weight[partner] * inside).astype(np.float64),
@@ -154,6 +157,10 @@ class FramePairs:
         offsets_s = np.arange(-self.options.max_offset, self.options.max_offset + 1, dtype=np.float32) / FPS
         enough = counts >= max(1, self.options.min_pairs)
         return SyncCurve(offsets_s, np.where(enough, mean, np.nan).astype(np.float32), counts)
+
+    def evidence_share(self, first: int, last: int) -> float:
+        """Share of the frames [first, last) that are evidence, on the side with less of it."""
+        return float(min((side[first:last, -1] > 0).mean() for side in (self.lips, self.speech)))
 
     def baseline(self, first: int, last: int) -> float:
         """Weighted mean similarity of all face frames with all audio frames of a segment."""
@@ -186,11 +193,11 @@ def _search_beyond(wide: FramePairs, best: Best, options: ConsistencyOptions) ->
 
 
 def _measure_timeline(start: int, pairs: FramePairs) -> tuple[Window, ...]:
-    """Score each window alone; skip windows with too few real pairs."""
+    """Score each window alone; skip windows with too little evidence."""
     windows = []
     for first, last in _spans(len(pairs.weight), pairs.options.window, pairs.options.hop):
         best = pairs.find_best(first, last)
-        if best is not None:
+        if best is not None and pairs.evidence_share(first, last) >= MIN_WINDOW_SHARE:
             windows.append(Window((start + first) / FPS, (start + last) / FPS, best.score, best.offset / FPS))
     return tuple(windows)
 
@@ -198,16 +205,17 @@ def _measure_timeline(start: int, pairs: FramePairs) -> tuple[Window, ...]:
 def _track_drift(pairs: FramePairs) -> tuple[np.ndarray, float]:
     """Find the path through the windows' curves with the highest mean similarity, less a cost per frame of change.
 
-    Viterbi algorithm; returns (W,) int columns of the curves and the mean similarity along them. A window without
-    enough pairs neither costs nor moves.
+    Viterbi algorithm; returns (W,) int columns of the curves and the mean similarity along them. A window counts by its
+    share of evidence; one without enough pairs neither costs nor moves.
     """
     length = pairs.options.path_window
     spans = _spans(len(pairs.weight), length, length)
     curves = np.stack([pairs.curve(first, last).similarity for first, last in spans])
     if not np.isfinite(curves).any():  # only all windows together have enough pairs
-        curves = pairs.curve(0, len(pairs.weight)).similarity[None]
-    valid = np.isfinite(curves).any(1)
-    gains = np.where(valid[:, None], np.nan_to_num(curves, nan=-1.0), 0.0).astype(np.float64)
+        spans = [(0, len(pairs.weight))]
+        curves = pairs.curve(*spans[0]).similarity[None]
+    shares = np.isfinite(curves).any(1) * np.array([pairs.evidence_share(first, last) for first, last in spans])
+    gains = shares[:, None] * np.nan_to_num(curves, nan=-1.0).astype(np.float64)
     columns = np.arange(gains.shape[1])
     moves = pairs.options.drift_cost * np.abs(columns[:, None] - columns)  # (to, from)
     best, came_from = gains[0], []
@@ -219,7 +227,7 @@ def _track_drift(pairs: FramePairs) -> tuple[np.ndarray, float]:
     for previous in reversed(came_from):
         path.append(int(previous[path[-1]]))
     path.reverse()
-    return np.array(path), float(gains[np.arange(len(path)), path][valid].mean())
+    return np.array(path), float(gains[np.arange(len(path)), path].sum() / shares.sum())
 
 
 def _spans(n_frames: int, length: int, hop: int) -> list[tuple[int, int]]:

@@ -24,7 +24,7 @@ from engine.consistency.speechforensics import (
 from engine.features.crop_plan import MAX_FRAMES
 from engine.features.records import AudioFeatures, ClipFeatures, FaceFeatures
 from engine.settings import Settings
-from engine.types import FPS, Encoded, Mode, Model
+from engine.types import FPS, Encoded, Evidence, Mode, Model
 from engine.weights import registry
 
 Rows = tuple[np.ndarray, np.ndarray]
@@ -34,8 +34,11 @@ Rows = tuple[np.ndarray, np.ndarray]
 class FeatureEncoder(Protocol):
     """A network that embeds feature frames of a face and of audio in one space."""
 
-    def encode(self, face: np.ndarray, audio: np.ndarray, /) -> Encoded:
-        """Embed both sides of a track frame by frame, with memory that does not grow as the square of its length."""
+    def encode(self, face: np.ndarray, audio: np.ndarray, evidence: Evidence | None = None, /) -> Encoded:
+        """Embed both sides of a track frame by frame, with memory that does not grow as the square of its length.
+
+        Frames without evidence change no mean over the track; None: every frame is evidence.
+        """
         ...
 
     def embed_whole(self, face: np.ndarray, audio: np.ndarray, /) -> Rows:
@@ -71,36 +74,38 @@ class ConsistencyScorer:
             raise ValueError("these features have no mouth crops: extract them with `cut_mouths`")
         return face.mouths, audio.filterbank[face.start : face.end]
 
-    def mask(self, features: ClipFeatures, face: FaceFeatures) -> np.ndarray:
-        """(T,) bool: frames with an uncovered mouth and audio; in paper mode frames with audio."""
-        present = features.audio.present[face.start : face.end]
-        return present if self.mode == Mode.PAPER else face.clear & present
+    def find_evidence(self, features: ClipFeatures, face: FaceFeatures) -> Evidence:
+        """Return the frames that count on each side; in paper mode all of the face and those with audio."""
+        span = slice(face.start, face.end)
+        if self.mode == Mode.PAPER:
+            return Evidence(np.ones(len(face.seen), bool), features.audio.present[span])
+        return Evidence(face.clear, features.audio.heard[span])
 
     def measure(self, features: ClipFeatures, face: FaceFeatures) -> Consistency | None:
         """Score one face against the audio of its time, without gates; None where too few frames can be paired."""
-        rows, mask = self.select_inputs(face, features.audio), self.mask(features, face)
+        rows, evidence = self.select_inputs(face, features.audio), self.find_evidence(features, face)
         if self.mode == Mode.STRICT:
-            encoded = self.encoder.encode(*rows)
-            return measure_consistency(replace(encoded, start=face.start), mask, self.options)
-        length = count_audio_frames(mask)
+            encoded = self.encoder.encode(*rows, evidence)
+            return measure_consistency(replace(encoded, start=face.start), evidence, self.options)
+        length = count_audio_frames(evidence.speech)
         if not length:
             return None
         video, audio = rows
         return measure_speechforensics(*self.encoder.embed_whole(video[:MAX_FRAMES], audio[:MAX_FRAMES][:length]))
 
-    def encode(self, face: np.ndarray, audio: np.ndarray) -> Encoded:
+    def encode(self, face: np.ndarray, audio: np.ndarray, evidence: Evidence | None = None) -> Encoded:
         """Embed the inputs of `select_inputs`, of equal length, for `compare`."""
         if self.mode == Mode.STRICT:
-            return self.encoder.encode(face, audio)
+            return self.encoder.encode(face, audio, evidence)
         lips, speech = self.encoder.embed_whole(face[:MAX_FRAMES], audio[:MAX_FRAMES])
         ones = np.ones(len(lips), np.float32)
         return Encoded(0, normalise_rows(lips), normalise_rows(speech), ones, ones)
 
-    def compare(self, encoded: Encoded, mask: np.ndarray) -> tuple[float, int] | None:
+    def compare(self, encoded: Encoded, evidence: Evidence) -> tuple[float, int] | None:
         """Return the score and the offset in frames of `measure`, from embeddings."""
         if self.mode == Mode.STRICT:
-            return find_offset(encoded, mask, self.options)
-        length = count_audio_frames(mask)
+            return find_offset(encoded, evidence, self.options)
+        length = count_audio_frames(evidence.speech)
         return find_speechforensics_offset(encoded.lips, encoded.speech[:length]) if length else None
 
 

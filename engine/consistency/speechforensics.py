@@ -27,7 +27,7 @@ import numpy as np
 from engine.consistency.offsets import PLAIN_MEAN, Consistency, FramePairs, measure_prominence
 from engine.features.crop_plan import MAX_FRAMES, choose_first_face, join_rows
 from engine.features.records import ClipFeatures, FaceFeatures
-from engine.types import FPS, Encoded, SyncCurve
+from engine.types import FPS, Encoded, Evidence, SyncCurve
 
 MAX_OFFSET = 15  # frames: search from audio 15 early to 15 late
 
@@ -110,7 +110,7 @@ def _find_best(curve: SyncCurve) -> tuple[float, int]:
 
 
 def _measure_prominence(video: np.ndarray, audio: np.ndarray, offset: int) -> float:
-    ones, everywhere = np.ones(len(audio), np.float32), np.ones(len(audio), bool)
+    ones, everywhere = np.ones(len(audio), np.float32), Evidence.both(np.ones(len(audio), bool))
     encoded = Encoded(0, normalise_rows(resample_rows(video, len(audio))), normalise_rows(audio), ones, ones)
     background = FramePairs.of(encoded, everywhere, replace(PLAIN_MEAN, max_offset=PLAIN_MEAN.background_offset))
     return measure_prominence(background.curve(0, len(audio)), offset, PLAIN_MEAN.peak_reach)

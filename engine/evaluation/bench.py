@@ -33,7 +33,7 @@ from engine.faces.landmark_features import CHIN, LIPS, N_FEATURES
 from engine.models.compact import N_BANDS, N_SPEECH
 from engine.pipeline import Engine
 from engine.speech.filterbanks import FILTERS, MEL_BANDS, MEL_FLOOR, STEPS_PER_FRAME
-from engine.types import FPS, Encoded, Mode
+from engine.types import FPS, Encoded, Evidence, Mode
 
 LIP_POINTS, CHIN_POINTS = slice(0, 2 * len(LIPS)), slice(2 * len(LIPS), 2 * len(LIPS + CHIN))
 SHAPES = slice(2 * len(LIPS + CHIN), N_FEATURES)
@@ -66,7 +66,7 @@ def ablate(clips: Sequence[TrialClip], kind: Ablation, encode: Encode, seed: int
             raise ValueError(f"rows of shape {clip.lips.shape} and {clip.speech.shape} cannot be ablated by {kind!r}")
         lips = FACE[kind](clip.lips, rng) if kind in FACE else clip.lips
         speech = SOUND[kind](clip.speech, rng) if kind in SOUND else clip.speech
-        changed.append(replace(clip, lips=lips, speech=speech, encoded=encode(lips, speech)))
+        changed.append(replace(clip, lips=lips, speech=speech, encoded=encode(lips, speech, clip.evidence)))
     return changed
 
 
@@ -138,7 +138,7 @@ def find_sound(speech: np.ndarray) -> tuple[int, int]:
 def measure_leading_silence(clip: TrialClip) -> float:
     """Return the seconds before the first sound; the whole length if there is none."""
     first, last = find_sound(clip.speech)
-    return (first if last else len(clip.mask)) / FPS
+    return (first if last else len(clip)) / FPS
 
 
 def trim_silence(clip: TrialClip, encode: Encode) -> TrialClip | None:
@@ -148,11 +148,11 @@ def trim_silence(clip: TrialClip, encode: Encode) -> TrialClip | None:
     """
     first, last = find_sound(clip.speech)
     first += 1 if first else 0
-    last -= 1 if last < len(clip.mask) else 0
+    last -= 1 if last < len(clip) else 0
     if last - first < MIN_FRAMES:
         return None
     span = slice(first, last)
-    return clip if last - first == len(clip.mask) else cut_segment(clip, span, span, encode)
+    return clip if last - first == len(clip) else cut_segment(clip, span, span, encode)
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +217,7 @@ class ConsistencyBenchmark:
         first = slice(0, round(length_s * FPS))
         encode = self.engine.expert.encode
         return self._score_sides(
-            lambda clips: [cut_segment(clip, first, first, encode) for clip in clips if len(clip.mask) >= first.stop]
+            lambda clips: [cut_segment(clip, first, first, encode) for clip in clips if len(clip) >= first.stop]
         )
 
     def score_shuffled(self) -> Sides:
@@ -240,12 +240,12 @@ class ConsistencyBenchmark:
     def measure_prefixes(self, length_s: float) -> list[MeasuredRow]:
         """Score the first `length_s` seconds of the rows that are long enough."""
         first, encode = slice(0, round(length_s * FPS)), self.engine.expert.encode
-        long = [one for one in self.rows if len(one.clip.mask) >= first.stop]
+        long = [one for one in self.rows if len(one.clip) >= first.stop]
         return self._score((one, cut_segment(one.clip, first, first, encode)) for one in long)
 
     def _score(self, cut: Iterable[tuple[MeasuredRow, TrialClip]]) -> list[MeasuredRow]:
         compare = self.engine.expert.compare
-        tried = [(one, clip, compare(clip.encoded, clip.mask)) for one, clip in cut]
+        tried = [(one, clip, compare(clip.encoded, clip.evidence)) for one, clip in cut]
         return [replace(one, clip=clip, score=found[0]) for one, clip, found in tried if found is not None]
 
     def _score_sides(
@@ -264,7 +264,7 @@ def compare_at_zero_offset(expert: ConsistencyScorer) -> Compare | None:
         return None
     options = replace(expert.options, max_offset=0)
 
-    def compare(encoded: Encoded, mask: np.ndarray) -> tuple[float, int] | None:
-        return find_offset(encoded, mask, options)
+    def compare(encoded: Encoded, evidence: Evidence) -> tuple[float, int] | None:
+        return find_offset(encoded, evidence, options)
 
     return compare

@@ -21,11 +21,20 @@ from engine.errors import Code
 from engine.evaluation.measurements import Measurements, ReadOptions, embed_clips, read_trained_sources, score_clips
 from engine.evaluation.speakers.calibration_trials import collect_speaker_trials
 from engine.evaluation.speakers.identity import IdentityOptions, IdentityTask, check_manifest
-from engine.evaluation.trials import MIN_FRAMES, Compare, Encode, Trial, TrialClip, score_other_voices, score_own_voices
+from engine.evaluation.trials import (
+    MIN_FRAMES,
+    Compare,
+    Encode,
+    Trial,
+    TrialClip,
+    pair_evidence,
+    score_other_voices,
+    score_own_voices,
+)
 from engine.pipeline import Engine
 from engine.settings import Settings
 from engine.style.embedder import load_embedder
-from engine.types import FPS, Mode, Model, OnStep
+from engine.types import FPS, Evidence, Mode, Model, OnStep
 from engine.weights.registry import hash_file
 
 WHOLE = "whole"
@@ -151,17 +160,15 @@ def _find_speech(face: TrialClip, voice: TrialClip) -> np.ndarray:
     """Return (T,) bool: frames with speech that are compared, over the shorter of both clips."""
     if voice.voiced is None:
         raise ValueError(f"{voice.name} has no voice activity")
-    length = min(len(face.mask), len(voice.mask))
-    spoken: np.ndarray = face.mask[:length] & voice.mask[:length] & voice.voiced[:length]
-    return spoken
+    return pair_evidence(face, voice)[1]
 
 
 def _score_segment(face: TrialClip, voice: TrialClip, segment: slice, encode: Encode, compare: Compare) -> Trial | None:
     """Encode the segment by itself, so that nothing outside it, such as the mean of the clip, leaks in."""
-    mask = face.mask[segment] & voice.mask[segment]
-    if len(mask) < MIN_FRAMES:
+    evidence = Evidence(face.evidence.lips[segment], voice.evidence.speech[segment])
+    if len(evidence.lips) < MIN_FRAMES:
         return None
-    found = compare(encode(face.lips[segment], voice.speech[segment]), mask)
+    found = compare(encode(face.lips[segment], voice.speech[segment], evidence), evidence)
     if found is None:
         return None
     speech_s = int(_find_speech(face, voice)[segment].sum()) / FPS

@@ -206,6 +206,7 @@ def measure_features(row: Row, features: ClipFeatures, engine: Engine, min_secon
 def _make_trial(row: Row, features: ClipFeatures, face: FaceFeatures, engine: Engine) -> TrialClip:
     expert = engine.expert
     lips, speech = expert.select_inputs(face, features.audio)
+    evidence = expert.find_evidence(features, face)
     return TrialClip(
         name=row.written,
         speaker=row.person,
@@ -213,8 +214,8 @@ def _make_trial(row: Row, features: ClipFeatures, face: FaceFeatures, engine: En
         group=row.person,
         lips=lips,
         speech=speech,
-        mask=expert.mask(features, face),
-        encoded=expert.encode(lips, speech),
+        evidence=evidence,
+        encoded=expert.encode(lips, speech, evidence),
         voiced=features.audio.voiced[face.start : face.end],
         face_px=face.face_px,
     )

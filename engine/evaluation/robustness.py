@@ -15,7 +15,7 @@ from engine.evaluation.consistency import pool_samples
 from engine.evaluation.measurements import MeasuredRow, measure_features
 from engine.evaluation.perturbations import OF_SOUND, VERSION, Perturbation, cut_clip, perturb
 from engine.evaluation.results import Discrimination, Share, measure_discrimination, share_with_interval
-from engine.evaluation.trials import score_other_voices
+from engine.evaluation.trials import pair_evidence, score_other_voices
 from engine.features.cache import FeatureCache
 from engine.features.extractor import FeatureExtractor
 from engine.features.records import ClipFeatures, extract_audio
@@ -178,7 +178,7 @@ def _count_doubted(measured: Sequence[tuple[MeasuredRow, Engine]], seed: int) ->
 def _measure_speech(one: MeasuredRow) -> tuple[float, float]:
     """Return the seconds of speech with a visible face, and the face width in pixels."""
     clip = one.clip
-    spoken = clip.mask if clip.voiced is None else clip.mask & clip.voiced
+    _, spoken = pair_evidence(clip, clip)
     return int(spoken.sum()) / FPS, clip.face_px
 
 

@@ -125,7 +125,7 @@ def _by_class(
 
 def _name_length(one: MeasuredRow) -> str:
     """Return the length class of a face track, named by its upper bound: up to 4 s, 4 to 8 s, 8 to 16 s and so on."""
-    seconds = len(one.clip.mask) / FPS
+    seconds = len(one.clip) / FPS
     return f"{SHORTEST_S * 2 ** max(0, int(np.ceil(np.log2(seconds / SHORTEST_S)))):g}"
 
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from engine.consistency.offsets import find_offset
-from engine.types import FPS, Encoded
+from engine.types import FPS, Encoded, Evidence
 
-Encode = Callable[[np.ndarray, np.ndarray], Encoded]
-"""`encode(lips (T, ...), speech (T, S)) -> Encoded`: subtract the means over time and embed both."""
-Compare = Callable[[Encoded, np.ndarray], tuple[float, int] | None]
-"""`compare(encoded, mask (T,) bool) -> (score, offset in frames)`; None if there are too few frames to compare."""
+Encode = Callable[[np.ndarray, np.ndarray, Evidence], Encoded]
+"""`encode(lips (T, ...), speech (T, S), evidence) -> Encoded`: subtract the means over time and embed both."""
+Compare = Callable[[Encoded, Evidence], tuple[float, int] | None]
+"""`compare(encoded, evidence) -> (score, offset in frames)`; None if there are too few frames to compare."""
 
 SHIFTS = tuple(range(-12, 13))  # frames
 MIN_FRAMES = 25
@@ -30,14 +30,18 @@ class TrialClip:
     group: str  # resampled together by the bootstrap
     lips: np.ndarray  # (T, ...): visual input of the model, landmarks or images
     speech: np.ndarray  # (T, S) float32
-    mask: np.ndarray  # (T,) bool: frames to compare
+    evidence: Evidence  # frames to compare
     encoded: Encoded  # of the same frames
     voiced: np.ndarray | None = None  # (T,) bool: VAD; None: not computed
     face_px: float = 0.0  # median face width; 0: not measured
 
     def __post_init__(self) -> None:
-        if not len(self.lips) == len(self.speech) == len(self.mask) == len(self.encoded.lips):
-            raise ValueError(f"{self.name}: lips, speech, mask and encoded rows differ in length")
+        if not len(self.lips) == len(self.speech) == len(self.evidence.lips) == len(self.encoded.lips):
+            raise ValueError(f"{self.name}: lips, speech, evidence and encoded rows differ in length")
+
+    def __len__(self) -> int:
+        """Return the number of frames."""
+        return len(self.lips)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +108,7 @@ def cut_windows(clips: Sequence[TrialClip], n_frames: int, encode: Encode) -> li
     return [
         cut_segment(clip, slice(first, first + n_frames), slice(first, first + n_frames), encode)
         for clip in clips
-        for first in range(0, len(clip.mask) - n_frames + 1, n_frames)
+        for first in range(0, len(clip) - n_frames + 1, n_frames)
     ]
 
 
@@ -116,7 +120,7 @@ def shuffle_faces(clips: Sequence[TrialClip], encode: Encode, seed: int = 0) -> 
     rng, shuffled = np.random.default_rng(seed), []
     for clip in clips:
         lips = clip.lips[rng.permutation(len(clip.lips))]
-        shuffled.append(replace(clip, lips=lips, encoded=encode(lips, clip.speech)))
+        shuffled.append(replace(clip, lips=lips, encoded=encode(lips, clip.speech, clip.evidence)))
     return shuffled
 
 
@@ -132,19 +136,19 @@ def plant_offsets(
     """
     longest = max(map(abs, shifts), default=0)
     for clip in clips:
-        own = compare(clip.encoded, clip.mask)
-        if own is None or len(clip.mask) - longest < MIN_FRAMES:
+        own = compare(clip.encoded, clip.evidence)
+        if own is None or len(clip) - longest < MIN_FRAMES:
             continue
         for shift in shifts:
             shifted = shift_sound(clip, shift, encode)
-            found = compare(shifted.encoded, shifted.mask)
+            found = compare(shifted.encoded, shifted.evidence)
             if found is not None:
                 yield PlantedOffset(clip.name, clip.group, shift, own[1], found[1])
 
 
 def shift_sound(clip: TrialClip, shift: int, encode: Encode) -> TrialClip:
     """Delay the audio by `shift` frames (negative: advance it) and cut both sides to the overlap."""
-    length = len(clip.mask) - abs(shift)
+    length = len(clip) - abs(shift)
     face, sound = max(0, shift), max(0, -shift)
     return cut_segment(clip, slice(face, face + length), slice(sound, sound + length), encode)
 
@@ -152,18 +156,27 @@ def shift_sound(clip: TrialClip, shift: int, encode: Encode) -> TrialClip:
 def cut_segment(clip: TrialClip, face: slice, sound: slice, encode: Encode) -> TrialClip:
     """Cut a segment of the face and an equally long one of the audio, encoded by itself."""
     lips, speech = clip.lips[face], clip.speech[sound]
+    evidence = Evidence(clip.evidence.lips[face], clip.evidence.speech[sound])
     return replace(
         clip,
         lips=lips,
         speech=speech,
-        mask=clip.mask[face] & clip.mask[sound],
-        encoded=encode(lips, speech),
+        evidence=evidence,
+        encoded=encode(lips, speech, evidence),
         voiced=None if clip.voiced is None else clip.voiced[sound],
     )
 
 
+def pair_evidence(face: TrialClip, voice: TrialClip) -> tuple[Evidence, np.ndarray]:
+    """Return the evidence of a face and a voice over the shorter of both, and (T,) bool: the frames with speech."""
+    length = min(len(face), len(voice))
+    evidence = Evidence(face.evidence.lips[:length], voice.evidence.speech[:length])
+    both: np.ndarray = evidence.lips & evidence.speech
+    return evidence, both if voice.voiced is None else both & voice.voiced[:length]
+
+
 def _score(face: TrialClip, voice: TrialClip, compare: Compare) -> Trial | None:
-    length = min(len(face.mask), len(voice.mask))
+    length = min(len(face), len(voice))
     if length < MIN_FRAMES:
         return None
     paired = Encoded(
@@ -173,9 +186,8 @@ def _score(face: TrialClip, voice: TrialClip, compare: Compare) -> Trial | None:
         face.encoded.lips_weight[:length],
         voice.encoded.speech_weight[:length],
     )
-    mask = face.mask[:length] & voice.mask[:length]
-    found = compare(paired, mask)
+    evidence, spoken = pair_evidence(face, voice)
+    found = compare(paired, evidence)
     if found is None:
         return None
-    spoken = mask if voice.voiced is None else mask & voice.voiced[:length]
     return Trial(face.name, voice.name, face.group, *found, voice.group, int(spoken.sum()) / FPS, face.face_px)

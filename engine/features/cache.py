@@ -33,9 +33,9 @@ from engine.settings import Settings
 from engine.types import MediaReport, OnStep, Reason
 from engine.weights.registry import hash_file
 
-LAYOUT = 3  # version of the files; others are a miss
-TRACK_ARRAYS = ("lips", "seen", "gap", "thumbnail", "motion", "covered")
-AUDIO_ARRAYS = ("rows", "voiced", "present")
+LAYOUT = 4  # version of the files; others are a miss
+TRACK_ARRAYS = ("lips", "seen", "gap", "thumbnail", "motion", "covered", "frozen")
+AUDIO_ARRAYS = ("rows", "voiced", "present", "muted")
 MEDIA = TypeAdapter(MediaReport)
 DAMAGED = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error)
 
@@ -234,7 +234,7 @@ def _pack(features: ClipFeatures) -> dict[str, Any]:
         "faces_left_out": features.faces_left_out,
         "tracks": [{"start": track.start, "face_px": track.face_px} for track in features.tracks],
     }
-    arrays = {"rows": features.audio.rows, "voiced": features.audio.voiced, "present": features.audio.present}
+    arrays = {name: getattr(features.audio, name) for name in AUDIO_ARRAYS}
     for number, track in enumerate(features.tracks):
         arrays |= {f"{name}_{number}": getattr(track, name) for name in TRACK_ARRAYS}
     for number, (_, audio) in enumerate(features.channels):
@@ -248,7 +248,7 @@ def _unpack(arrays: Arrays) -> ClipFeatures:
         raise ValueError(f"layout {record['layout']}, wanted {LAYOUT}")
     if any(arrays[f"motion_{number}"].shape[1] != N_MOTION for number in range(len(record["tracks"]))):
         raise ValueError("motion has other columns")
-    audio = AudioFeatures(arrays["rows"], arrays["voiced"], arrays["present"], record["level_dbfs"])
+    audio = AudioFeatures(**{name: arrays[name] for name in AUDIO_ARRAYS}, level_dbfs=record["level_dbfs"])
     tracks = tuple(
         FaceFeatures(
             start=plain["start"],
@@ -259,6 +259,7 @@ def _unpack(arrays: Arrays) -> ClipFeatures:
             thumbnail=arrays[f"thumbnail_{number}"],
             motion=arrays[f"motion_{number}"],
             covered=arrays[f"covered_{number}"],
+            frozen=arrays[f"frozen_{number}"],
         )
         for number, plain in enumerate(record["tracks"])
     )

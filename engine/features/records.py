@@ -10,9 +10,10 @@ import numpy as np
 
 from engine.faces.face_crops import AlignedFaces
 from engine.faces.landmark_features import describe_lips, describe_motion
+from engine.features.evidence import find_frozen, find_gain, find_heard, find_muted
 from engine.speech.filterbanks import filterbank_rows, log_mel
 from engine.speech.vad import VoiceDetector, level_dbfs
-from engine.types import FPS, SAMPLES_PER_FRAME, Clip, FaceTrack, MediaReport, Reason, fill_covered, no_rows
+from engine.types import FPS, SAMPLES_PER_FRAME, Clip, FaceTrack, MediaReport, Reason, fill_rows, no_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +22,12 @@ class ClipQuality:
 
     duration_s: float
     has_audio: bool
-    level_dbfs: float  # RMS of the audio that is present; -inf for digital silence
+    level_dbfs: float  # RMS of the speech, without any of all audio; -inf for digital silence
     n_faces: int  # tracks found
     n_cuts: int
     mouth_seen: float  # share of the clip's voiced frames with a visible face; 1 if no frame is voiced
     reasons: tuple[Reason, ...] = ()  # found while reading the container: FPS_VFR, TRUNCATED
+    has_speech: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +35,12 @@ class FaceQuality:
     """Measurements that the gates of one face track check before scoring."""
 
     length_s: float
-    speech_s: float  # seconds with speech and a visible mouth
+    speech_s: float  # seconds with speech and a visible mouth in a moving picture
     mouth_seen: float  # share of the voiced frames of its shot with a visible face; 1 if no frame is voiced
     face_px: float  # median width of the face
     mouth_motion: float  # standard deviation of the lip gap during speech, over the distance of the outer eye corners
     covered_s: float = 0.0  # seconds with speech and a visible face with a covered mouth
+    frozen_s: float = 0.0  # seconds with speech and a held picture of the face
 
 
 UPPER_LIP, LOWER_LIP = 13, 14  # middle of the inner lips
@@ -59,8 +62,11 @@ class FaceFeatures:
     faces: AlignedFaces | None = None  # of these T frames; None: not cut
     covered: np.ndarray = field(default_factory=no_rows)  # (T,) bool: mouth covered; default: never
 
+    frozen: np.ndarray = field(default_factory=no_rows)  # (T,) bool, `evidence.find_frozen`; default: never
+
     def __post_init__(self) -> None:
-        fill_covered(self, len(self.seen))
+        fill_rows(self, "covered", len(self.seen))
+        fill_rows(self, "frozen", len(self.seen))
 
     @property
     def end(self) -> int:
@@ -69,8 +75,8 @@ class FaceFeatures:
 
     @property
     def clear(self) -> np.ndarray:
-        """(T,) bool: frames that are evidence, with a visible and uncovered mouth."""
-        return self.seen & ~self.covered
+        """(T,) bool: frames that are evidence, with a visible and uncovered mouth in a moving picture."""
+        return self.seen & ~self.covered & ~self.frozen
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,9 +86,18 @@ class AudioFeatures:
     rows: np.ndarray  # (T, 160) float32, `filterbanks.log_mel`
     voiced: np.ndarray  # (T,) bool: speech
     present: np.ndarray  # (T,) bool: the file has audio for the whole frame
-    level_dbfs: float  # RMS of the audio that is present; -inf if all zero
+    level_dbfs: float  # RMS of the speech as recorded, without any of all audio; -inf if all zero
     filterbank: np.ndarray | None = None  # (T, 104) float32, `filterbanks.filterbank_rows`; None if no mouths were cut
     samples: np.ndarray | None = None  # (N,) float32, 16 kHz; None if not kept; never in the cache
+    muted: np.ndarray = field(default_factory=no_rows)  # (T,) bool, `evidence.find_muted`; default: never
+
+    def __post_init__(self) -> None:
+        fill_rows(self, "muted", len(self.present))
+
+    @property
+    def heard(self) -> np.ndarray:
+        """(T,) bool: frames that are evidence, recorded and no long pause."""
+        return find_heard(self.present & ~self.muted, self.voiced)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -124,12 +139,24 @@ class ClipFeatures:
 def extract_audio(
     clip: Clip, voice: VoiceDetector, with_filterbank: bool = False, keep_audio: bool = False
 ) -> AudioFeatures:
-    """Compute the log-mel rows, the voiced frames and, on request, the AV-HuBERT filterbank of a clip."""
-    present = clip.audio[np.repeat(clip.audio_present, SAMPLES_PER_FRAME)]
-    voiced = voice.find_speech(clip.audio) & clip.audio_present
-    filterbank = filterbank_rows(clip.audio) if with_filterbank else None
-    samples = clip.audio if keep_audio else None
-    return AudioFeatures(log_mel(clip.audio), voiced, clip.audio_present, level_dbfs(present), filterbank, samples)
+    """Compute the log-mel rows, the voiced frames and, on request, the AV-HuBERT filterbank of a clip.
+
+    Quiet sound is amplified for log-mel, which has a floor, and for voice activity detection.
+    """
+    present, gain = clip.audio_present, find_gain(clip.audio)
+    audio = clip.audio if gain == 1 else np.clip(gain * clip.audio, -1, 1)
+    muted = find_muted(audio)
+    voiced = voice.find_speech(audio) & present & ~muted
+    counted = voiced if voiced.any() else present
+    return AudioFeatures(
+        rows=log_mel(audio),
+        voiced=voiced,
+        present=present,
+        level_dbfs=level_dbfs(clip.audio[np.repeat(counted, SAMPLES_PER_FRAME)]),
+        filterbank=filterbank_rows(clip.audio) if with_filterbank else None,
+        samples=clip.audio if keep_audio else None,
+        muted=muted,
+    )
 
 
 def extract_face(track: FaceTrack) -> FaceFeatures:
@@ -146,6 +173,7 @@ def extract_face(track: FaceTrack) -> FaceFeatures:
         thumbnail=track.thumbnail,
         motion=describe_motion(track),
         covered=track.covered,
+        frozen=find_frozen(track.landmarks),
     )
 
 
@@ -160,6 +188,7 @@ def measure_clip(features: ClipFeatures) -> ClipQuality:
         n_cuts=len(features.cuts),
         mouth_seen=_share(_any_seen(features), audio.voiced),
         reasons=features.reasons,
+        has_speech=bool(audio.voiced.any()),
     )
 
 
@@ -180,6 +209,7 @@ def measure_track(features: ClipFeatures, track: FaceFeatures) -> FaceQuality:
         face_px=track.face_px,
         mouth_motion=float(track.gap[speaking].std()) if speaking.any() else 0.0,
         covered_s=int((track.seen & track.covered & voiced_here).sum()) / FPS,
+        frozen_s=int((track.seen & track.frozen & ~track.covered & voiced_here).sum()) / FPS,
     )
 
 

@@ -25,7 +25,7 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from engine.errors import WeightsDamaged
 from engine.faces.mouth_crops import normalise_for_avhubert
-from engine.types import Encoded
+from engine.types import Encoded, Evidence
 
 N_AUDIO = 104  # values per row of `filterbanks.filterbank_rows`
 HEAD_WIDTH = 64  # of every published size: the shapes of a state dict do not define the number of heads
@@ -271,8 +271,10 @@ class AVHubert(nn.Module):
         video, audio = self._embed_mouths(mouths), self._embed_rows(rows)
         return self._contextualise_clip(video, chunk), self._contextualise_clip(audio, chunk)
 
-    def encode(self, mouths: np.ndarray, rows: np.ndarray, chunk: int | None = CHUNK) -> Encoded:
-        """Embed a track of T frames: `features` as unit rows of equal weight."""
+    def encode(
+        self, mouths: np.ndarray, rows: np.ndarray, evidence: Evidence | None = None, chunk: int | None = CHUNK
+    ) -> Encoded:
+        """Embed a track of T frames: `features` as unit rows of equal weight, without means over the track."""
         lips, speech = (F.normalize(torch.from_numpy(side)).numpy() for side in self.features(mouths, rows, chunk))
         return Encoded(0, lips, speech, np.ones(len(lips), np.float32), np.ones(len(speech), np.float32))
 

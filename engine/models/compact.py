@@ -18,7 +18,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from engine.errors import WeightsDamaged
 from engine.faces.landmark_features import MOUTH_SHAPES, N_FEATURES
-from engine.types import Encoded
+from engine.types import Encoded, Evidence
 
 N_BANDS = 40
 N_SPEECH = 4 * N_BANDS
@@ -93,14 +93,15 @@ class CompactConsistency(nn.Module):
         return model.eval()
 
     @torch.inference_mode()
-    def encode(self, lips: np.ndarray, speech: np.ndarray) -> Encoded:
-        """Embed a track.
+    def encode(self, lips: np.ndarray, speech: np.ndarray, evidence: Evidence | None = None) -> Encoded:
+        """Embed a track; frames without evidence change neither means nor embeddings of the others.
 
         `lips` (T, 130) of `describe_lips` and `speech` (T, 160) of `log_mel` cover the same T frames.
         """
         device = next(self.parameters()).device
-        faces = torch.from_numpy(centre_lips(lips)).to(device)[None]
-        voices = torch.from_numpy(centre_speech(speech)).to(device)[None]
+        seen, heard = (None, None) if evidence is None else (evidence.lips, evidence.speech)
+        faces = torch.from_numpy(centre_lips(lips, seen)).to(device)[None]
+        voices = torch.from_numpy(centre_speech(speech, heard)).to(device)[None]
         visual = [_run(member.lips, faces, member.reach) for member in self._all()]
         audio = [_run(member.speech, voices, member.reach) for member in self._all()]
         return Encoded(0, _join(visual), _join(audio), _mean_weight(visual), _mean_weight(audio))
@@ -130,15 +131,26 @@ def load_compact(path: Path, device: str = "cpu") -> CompactConsistency:
     return model.eval().to(device)
 
 
-def centre_lips(lips: np.ndarray) -> np.ndarray:
-    """Subtract the running mean of the face and scale to about unit variance, (T, 130) float32."""
+def centre_lips(lips: np.ndarray, real: np.ndarray | None = None) -> np.ndarray:
+    """Subtract the running mean of the face and scale to about unit variance, (T, 130) float32.
+
+    `real` (T,) bool: rows with evidence, by default all. Others enter no mean, and repeat the nearest real row, as the
+    padding at the ends does, so that they do not reach the receptive field of their neighbours.
+    """
+    if real is not None and not real.all() and real.any():
+        return centre_lips(lips[real])[_nearest(real)]
     scale = np.full(N_FEATURES, POINT_SCALE, np.float32)
     scale[-len(MOUTH_SHAPES) :] = SHAPE_SCALE
     return ((lips - _running_mean(lips)) * scale).astype(np.float32)
 
 
-def centre_speech(speech: np.ndarray) -> np.ndarray:
-    """Subtract the running mean spectrum (voice, channel) and scale to about unit variance, (T, 160) float32."""
+def centre_speech(speech: np.ndarray, real: np.ndarray | None = None) -> np.ndarray:
+    """Subtract the running mean spectrum (voice, channel) and scale to about unit variance, (T, 160) float32.
+
+    `real` as in `centre_lips`.
+    """
+    if real is not None and not real.all() and real.any():
+        return centre_speech(speech[real])[_nearest(real)]
     bands = speech.reshape(-1, N_BANDS)
     return ((bands - _running_mean(bands, 4 * CENTRE_WINDOW)) * MEL_SCALE).astype(np.float32).reshape(-1, N_SPEECH)
 
@@ -150,6 +162,13 @@ def _running_mean(rows: np.ndarray, window: int = CENTRE_WINDOW) -> np.ndarray:
     sums = np.concatenate([np.zeros((1, rows.shape[1])), np.cumsum(rows, axis=0, dtype=np.float64)])
     first = np.clip(np.arange(len(rows)) - window // 2, 0, len(rows) - window)
     return (sums[first + window] - sums[first]) / window
+
+
+def _nearest(real: np.ndarray) -> np.ndarray:
+    """Return (T,) int: for each row the nearest real one, counted among the real rows."""
+    places = np.flatnonzero(real)
+    middles = (places[1:] + places[:-1]) / 2
+    return np.searchsorted(middles, np.arange(len(real)))
 
 
 def _run(stream: Stream, rows: torch.Tensor, reach: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

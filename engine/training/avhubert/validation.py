@@ -14,6 +14,7 @@ from engine.training.avhubert.train import AVHubertTraining, build_untrained, tr
 from engine.training.avhubert.trainer import RunContext
 from engine.training.clips import split_folds
 from engine.training.consistency.validation import MIN_WHOLE, measure_trials
+from engine.types import Evidence
 
 N_FOLDS = 4
 
@@ -120,5 +121,6 @@ def _build_trial_clip(model: AVHubert, clip: PreprocessedClip) -> TrialClip:
     cut = read_window(clip, 0, clip.length)
     rows = normalise_rows(cut.energies)
     person = clip.speaker or f"unknown of {clip.source}"
-    encoded = model.encode(cut.mouths, rows)
-    return TrialClip(clip.name, person, clip.source, person, cut.mouths, rows, cut.real, encoded)
+    evidence = Evidence.both(cut.real)
+    encoded = model.encode(cut.mouths, rows, evidence)
+    return TrialClip(clip.name, person, clip.source, person, cut.mouths, rows, evidence, encoded)

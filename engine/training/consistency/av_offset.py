@@ -11,7 +11,7 @@ import numpy as np
 from engine.consistency.offsets import ConsistencyOptions, measure_consistency
 from engine.models.compact import N_SPEECH, CompactConsistency
 from engine.training.clips import TrainingClip
-from engine.types import Encoded
+from engine.types import Encoded, Evidence
 
 CLEAR = 0.08  # minimum margin of the peak over the curve outside its neighbourhood
 NEAR = 3  # frames around the peak that belong to it
@@ -42,7 +42,7 @@ def encode_clip(clip: TrainingClip, model: CompactConsistency) -> Encoded:
 
 def estimate_av_offset(clip: TrainingClip, model: CompactConsistency) -> int | None:
     """Estimate the AV offset of a clip in frames (positive: audio is late); None without a clear peak."""
-    found = measure_consistency(encode_clip(clip, model), clip.real, ConsistencyOptions(min_pairs=25))
+    found = measure_consistency(encode_clip(clip, model), Evidence.both(clip.real), ConsistencyOptions(min_pairs=25))
     if found is None:
         return None
     curve = np.nan_to_num(found.curve.similarity, nan=-1.0)

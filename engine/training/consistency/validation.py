@@ -22,7 +22,7 @@ from engine.metrics import auc, bootstrap_interval, eer, rank_auc
 from engine.models.compact import N_SPEECH, CompactConsistency, centre_lips, centre_speech
 from engine.training.clips import TrainingClip
 from engine.training.consistency.ensemble import MemberState
-from engine.types import FPS, Encoded
+from engine.types import FPS, Encoded, Evidence
 
 SECONDS = (1, 2, 3, 5)
 MIN_WHOLE = 4 * FPS  # frames: shorter clips are not scored whole
@@ -78,13 +78,13 @@ def encode_by_context(states: Sequence[MemberState]) -> Encode:
     state = states[0]
 
     @torch.inference_mode()
-    def encode(lips: np.ndarray, speech: np.ndarray) -> Encoded:
+    def encode(lips: np.ndarray, speech: np.ndarray, evidence: Evidence) -> Encoded:
         device = next(state.parameters()).device
         reach = state.member.reach + sum(state.prediction.CONTEXT)
         rows = []
         for stream, values in (
-            (state.member.lips, centre_lips(lips)),
-            (state.member.speech, centre_speech(speech)),
+            (state.member.lips, centre_lips(lips, evidence.lips)),
+            (state.member.speech, centre_speech(speech, evidence.speech)),
         ):
             held = F.pad(torch.from_numpy(values).to(device).T[None], (reach, reach), mode="replicate").transpose(1, 2)
             hidden = state.prediction.context(stream(held)[0])[0]
@@ -114,7 +114,9 @@ def _limit_speakers(clips: Sequence[TrainingClip], max_s: float = 20.0) -> list[
 def _build_trial_clip(clip: TrainingClip, encode: Encode) -> TrialClip:
     speech = clip.mel.reshape(-1, N_SPEECH)
     person = clip.speaker or f"unknown of {clip.source}"
-    return TrialClip(clip.name, person, clip.source, person, clip.lips, speech, clip.real, encode(clip.lips, speech))
+    evidence = Evidence.both(clip.real)
+    encoded = encode(clip.lips, speech, evidence)
+    return TrialClip(clip.name, person, clip.source, person, clip.lips, speech, evidence, encoded)
 
 
 def _score(clips: Sequence[TrialClip]) -> tuple[list[Trial], list[Trial]]:

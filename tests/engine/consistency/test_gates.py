@@ -239,3 +239,20 @@ def test_contradicting_models_limit_the_answer():
 )
 def test_covered_mouth_is_refused_unless_enough_clear_speech_is_left(clear_s, covered_s, wanted):
     assert gate_track(replace(TRACK, speech_s=clear_s, covered_s=covered_s), OPTIONS) == wanted
+
+
+@pytest.mark.parametrize(("level_dbfs", "wanted"), [(-45.0, FINE), (-45.1, _limited(Reason.QUIET))])
+def test_quiet_speech_is_limited_and_never_silent(level_dbfs, wanted):
+    assert gate_clip(replace(CLIP, level_dbfs=level_dbfs, has_speech=True), OPTIONS) == wanted
+    faint = replace(CLIP, level_dbfs=-70.0, has_speech=True)
+    assert gate_clip(faint, OPTIONS) == _limited(Reason.QUIET)
+    assert gate_clip(replace(faint, has_speech=False), OPTIONS) == _refused(Reason.SILENT)
+
+
+def test_speech_over_a_held_picture_is_no_speech_of_the_face():
+    hung = replace(TRACK, speech_s=6.0, frozen_s=50.0)
+    assert gate_track(hung, OPTIONS) == _limited(Reason.NOT_ENOUGH_SPEECH)
+    photo = replace(TRACK, speech_s=0.0, frozen_s=11.0, mouth_motion=0.0)
+    assert gate_track(photo, OPTIONS) == _refused(Reason.STILL_FACE)
+    assert gate_track(replace(photo, frozen_s=3.9), OPTIONS) == _refused(Reason.NOT_ENOUGH_SPEECH)
+    assert gate_track(replace(hung, speech_s=3.9), OPTIONS) == _refused(Reason.STILL_FACE)

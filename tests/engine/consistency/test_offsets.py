@@ -16,7 +16,7 @@ from engine.consistency.offsets import (
     measure_consistency,
     measure_prominence,
 )
-from engine.types import FPS, Encoded, SyncCurve
+from engine.types import FPS, Encoded, Evidence, SyncCurve
 
 PLAIN = ConsistencyOptions()
 
@@ -46,7 +46,8 @@ def delayed(n_frames: int, late: int, seed: int = 0, noise: float = 0.0) -> Enco
 
 
 def measure(encoded: Encoded, mask: np.ndarray | None = None, options: ConsistencyOptions = PLAIN) -> Consistency:
-    found = measure_consistency(encoded, np.ones(len(encoded.lips), bool) if mask is None else mask, options)
+    mask = np.ones(len(encoded.lips), bool) if mask is None else mask
+    found = measure_consistency(encoded, Evidence.both(mask), options)
     assert found is not None
     return found
 
@@ -83,7 +84,7 @@ def test_pairs_with_an_unreal_side_count_nowhere() -> None:
 
 def test_the_curve_equals_a_slow_weighted_mean() -> None:
     encoded, mask = pair(draw(40, 0), draw(40, 1), seed=2), np.arange(40) % 7 != 0
-    curve = FramePairs.of(encoded, mask, PLAIN).curve(0, 40)
+    curve = FramePairs.of(encoded, Evidence.both(mask), PLAIN).curve(0, 40)
     for k in range(-15, 16):
         total = weight = 0.0
         for t in range(max(0, -k), min(40, 40 - k)):
@@ -101,7 +102,7 @@ def test_offsets_with_too_few_pairs_have_no_value() -> None:
 
 @pytest.mark.parametrize("n_real", [0, 9])
 def test_nothing_is_measured_where_too_little_is_real(n_real: int) -> None:
-    assert measure_consistency(delayed(60, 0), np.arange(60) < n_real) is None
+    assert measure_consistency(delayed(60, 0), Evidence.both(np.arange(60) < n_real)) is None
 
 
 def test_the_baseline_is_the_mean_over_all_pairs_of_times() -> None:
@@ -111,14 +112,14 @@ def test_the_baseline_is_the_mean_over_all_pairs_of_times() -> None:
         for s in range(5, 25):
             w = float(encoded.lips_weight[t] * encoded.speech_weight[s] * mask[t] * mask[s])
             total, weight = total + w * float(encoded.lips[t] @ encoded.speech[s]), weight + w
-    assert FramePairs.of(encoded, mask, PLAIN).baseline(5, 25) == pytest.approx(total / weight, abs=1e-5)
+    assert FramePairs.of(encoded, Evidence.both(mask), PLAIN).baseline(5, 25) == pytest.approx(total / weight, abs=1e-5)
 
 
 def test_the_score_is_the_height_less_half_the_baseline() -> None:
     east, north = [1.0, 0.0], [0.0, 1.0]
     lips, speech = np.array([east, north, east], np.float32), np.array([north, east, north], np.float32)
     options = ConsistencyOptions(max_offset=1, min_pairs=1)
-    best = FramePairs.of(pair(lips, speech), np.ones(3, bool), options).find_best(0, 3)
+    best = FramePairs.of(pair(lips, speech), Evidence.both(np.ones(3, bool)), options).find_best(0, 3)
     assert best is not None
     # no pair agrees at offset 0, both of 2 do at +-1 (the first is taken); of all 9, (2 * 1 + 1 * 2) agree
     assert best.offset == -1
@@ -262,3 +263,40 @@ def test_prominence_has_no_scale_and_needs_a_background() -> None:
     assert measure_prominence(short, 0, 5) == 0.0
     flat = replace(curve, similarity=np.zeros(101))
     assert measure_prominence(flat, 0, 5) == 0.0
+
+
+def test_pair_is_real_where_its_lips_are_seen_and_its_speech_is_heard() -> None:
+    rng = np.random.default_rng(11)
+    encoded, seen, heard = pair(draw(60, 0), draw(60, 1), seed=2), rng.random(60) > 0.4, rng.random(60) > 0.4
+    curve = FramePairs.of(encoded, Evidence(seen, heard), PLAIN).curve(0, 60)
+    for k in range(-15, 16):
+        frames = [t for t in range(60) if 0 <= t + k < 60 and seen[t] and heard[t + k]]
+        assert curve.pairs[k + 15] == len(frames)
+        weights = np.array([encoded.lips_weight[t] * encoded.speech_weight[t + k] for t in frames])
+        cosines = np.array([encoded.lips[t] @ encoded.speech[t + k] for t in frames])
+        assert curve.similarity[k + 15] == pytest.approx((weights * cosines).sum() / weights.sum(), abs=1e-5)
+
+
+def test_late_sound_is_compared_with_lips_that_spoke_while_the_microphone_was_off() -> None:
+    everywhere = np.ones(150, bool)
+    heard = np.arange(150) >= 70
+    found = measure_consistency(delayed(150, 12), Evidence(everywhere, heard))
+    assert found is not None and found.offset_s == pytest.approx(12 / FPS)
+    assert found.curve.pairs[27] == 80  # speech of frames 70 to 149 with lips of 58 to 137
+
+
+@pytest.mark.parametrize(("hole", "starts"), [((125, 250), [0, 1, 2, 3, 4, 9, 10]), ((0, 140), [5, 6, 7, 8, 9, 10])])
+def test_windows_without_evidence_leave_a_hole_in_the_timeline(hole: tuple[int, int], starts: list[int]) -> None:
+    heard = np.ones(300, bool)
+    heard[slice(*hole)] = False
+    found = measure_consistency(delayed(300, 0, noise=0.5), Evidence(np.ones(300, bool), heard))
+    assert found is not None and [window.start_s for window in found.windows] == starts
+    assert min(window.score for window in found.windows) > 0.5
+
+
+def test_drift_path_weighs_a_window_by_its_pairs() -> None:
+    encoded, seen = delayed(500, 0, noise=0.5), np.arange(500) < 388  # thirteen frames of the last window
+    speech = encoded.speech.copy()
+    speech[375:387], speech[387:400] = draw(12, 5), encoded.lips[375:388]  # late by 12 frames there
+    found = measure_consistency(pair(encoded.lips, speech), Evidence(seen, np.ones(500, bool)))
+    assert found is not None and found.drift_s == 0

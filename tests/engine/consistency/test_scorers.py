@@ -98,14 +98,15 @@ def test_strict_compares_every_face_by_its_real_frames(avhubert: AVHubert, seen:
     scorer = ConsistencyScorer(Model.AVHUBERT_BASE, avhubert, "", Mode.STRICT, PLAIN_MEAN)
     (face,) = scorer.choose_faces(seen)
     assert face is seen.tracks[0]
-    mask = scorer.mask(seen, face)
-    np.testing.assert_array_equal(mask, face.seen & (np.arange(5, N_FRAMES) < N_FRAMES - 10))
+    evidence = scorer.find_evidence(seen, face)
+    np.testing.assert_array_equal(evidence.lips, face.seen)
+    np.testing.assert_array_equal(evidence.speech, np.arange(5, N_FRAMES) < N_FRAMES - 10)
     rows = scorer.select_inputs(face, seen.audio)
-    wanted = measure_consistency(avhubert.encode(*rows), mask, PLAIN_MEAN)
+    wanted = measure_consistency(avhubert.encode(*rows), evidence, PLAIN_MEAN)
     found = scorer.measure(seen, face)
     assert found is not None and wanted is not None
     assert found.score == wanted.score and found.windows[0].start_s == 0.2
-    assert scorer.compare(scorer.encode(*rows), mask) == (wanted.score, round(wanted.offset_s * 25))
+    assert scorer.compare(scorer.encode(*rows), evidence) == (wanted.score, round(wanted.offset_s * 25))
 
 
 def test_paper_compares_one_face_whole_as_far_as_the_sound_goes(avhubert: AVHubert, seen: ClipFeatures) -> None:
@@ -126,7 +127,7 @@ def test_paper_compares_what_is_encoded_as_it_measures(compact: CompactConsisten
     (face,) = scorer.choose_faces(everywhere)
     found = scorer.measure(everywhere, face)
     encoded = scorer.encode(*scorer.select_inputs(face, everywhere.audio))
-    compared = scorer.compare(encoded, scorer.mask(everywhere, face))
+    compared = scorer.compare(encoded, scorer.find_evidence(everywhere, face))
     assert found is not None and compared is not None
     assert compared == (pytest.approx(found.score, abs=1e-6), round(found.offset_s * 25))
 
@@ -137,7 +138,8 @@ def test_missing_sound_gives_no_comparison(compact: CompactConsistency, seen: Cl
         scorer = ConsistencyScorer(Model.COMPACT, compact, "", mode)
         (face,) = scorer.choose_faces(mute)
         assert scorer.measure(mute, face) is None
-        assert scorer.compare(scorer.encode(*scorer.select_inputs(face, mute.audio)), scorer.mask(mute, face)) is None
+        encoded = scorer.encode(*scorer.select_inputs(face, mute.audio))
+        assert scorer.compare(encoded, scorer.find_evidence(mute, face)) is None
 
 
 def test_what_was_fitted_to_the_compact_model_is_for_it_alone() -> None:

@@ -30,7 +30,7 @@ from engine.features.extractor import FeatureExtractor
 from engine.models.compact import N_BANDS, N_SPEECH
 from engine.pipeline import Engine
 from engine.speech.filterbanks import filterbank_rows, log_mel
-from engine.types import SAMPLES_PER_FRAME, Encoded, Mode
+from engine.types import SAMPLES_PER_FRAME, Encoded, Evidence, Mode
 from tests.fakes import JAW_COLUMN, FakeEncoder, FakeNets, FakeVoice, make_mouth, make_scorer, make_voice
 
 OPTIONS = EvaluationOptions(seconds=(2.0,), in_depth=True, first_s=(3.0, 30.0))
@@ -47,9 +47,9 @@ def make_row(number: int, n_frames: int = 100, late: int = 0, label: str = "real
     speech = np.repeat(mouth[20 - late : 20 - late + n_frames, None], N_SPEECH, axis=1).astype(np.float32)
     person, there = f"person {number}", np.ones(n_frames, bool)
     encoded = FakeEncoder().encode(lips, speech)
-    clip = TrialClip(f"{number}.mp4", person, "lab", person, lips, speech, there, encoded, there)
+    clip = TrialClip(f"{number}.mp4", person, "lab", person, lips, speech, Evidence.both(there), encoded, there)
     row = Row(number, Path(clip.name), label, person, "lab", written=clip.name)
-    score, offset = make_scorer().compare(encoded, there) or (0.0, 0)
+    score, offset = make_scorer().compare(encoded, clip.evidence) or (0.0, 0)
     return MeasuredRow(row, score, offset / 25, False, clip)
 
 
@@ -61,7 +61,7 @@ def rows() -> list[MeasuredRow]:
 def test_no_offset_finds_what_is_in_time_alone(rows: list[MeasuredRow]) -> None:
     compare, clip = compare_at_zero_offset(make_scorer()), rows[0].clip
     assert compare is not None
-    held, best = compare(clip.encoded, clip.mask), make_scorer().compare(clip.encoded, clip.mask)
+    held, best = compare(clip.encoded, clip.evidence), make_scorer().compare(clip.encoded, clip.evidence)
     assert held is not None and best is not None
     assert held[1] == 0 and best[1] == 5 and held[0] < best[0] - 0.2
     assert compare_at_zero_offset(make_scorer(Mode.PAPER)) is None
@@ -70,7 +70,7 @@ def test_no_offset_finds_what_is_in_time_alone(rows: list[MeasuredRow]) -> None:
 def test_prefixes_come_from_clips_long_enough(rows: list[MeasuredRow]) -> None:
     bench = ConsistencyBenchmark(make_engine(), [*rows, make_row(9, n_frames=60)], False, OPTIONS)
     begun = bench.measure_prefixes(3.0)
-    assert [one.row.number for one in begun] == [0, 1, 2, 3] and {len(one.clip.mask) for one in begun} == {75}
+    assert [one.row.number for one in begun] == [0, 1, 2, 3] and {len(one.clip) for one in begun} == {75}
     sides = bench.score_prefixes(3.0)
     assert len(sides.real) == 4 and len(sides.other) == 12
     assert [trial.score for trial in sides.real] == pytest.approx([one.score for one in begun])
@@ -108,7 +108,9 @@ def make_trial(silent: int = 0, after: int = 0, n_frames: int = 100) -> TrialCli
     speech, lips = log_mel(sound), np.zeros((n_frames, -JAW_COLUMN), np.float32)
     lips[:, JAW_COLUMN] = mouth
     real = np.ones(n_frames, bool)
-    return TrialClip("a.mp4", "a", "lab", "a", lips, speech, real, FakeEncoder().encode(lips, speech), real)
+    return TrialClip(
+        "a.mp4", "a", "lab", "a", lips, speech, Evidence.both(real), FakeEncoder().encode(lips, speech), real
+    )
 
 
 def test_silence_is_what_lies_below_the_published_threshold() -> None:
@@ -129,9 +131,9 @@ def test_both_ends_are_cut_from_face_and_sound() -> None:
     assert measure_leading_silence(clip) == pytest.approx(0.44, abs=0.04)
     cut = trim_silence(clip, FakeEncoder().encode)
     assert cut is not None and cut.voiced is not None
-    assert len(cut.mask) == len(cut.lips) == len(cut.speech) == len(cut.voiced) == len(cut.encoded.lips)
-    assert 77 <= len(cut.mask) <= 80
-    assert np.array_equal(cut.speech, clip.speech[12 : 12 + len(cut.mask)])
+    assert len(cut) == len(cut.lips) == len(cut.speech) == len(cut.voiced) == len(cut.encoded.lips)
+    assert 77 <= len(cut) <= 80
+    assert np.array_equal(cut.speech, clip.speech[12 : 12 + len(cut)])
 
 
 def test_clip_without_silence_is_unchanged() -> None:
@@ -150,7 +152,7 @@ def test_too_little_sound_gives_no_clip() -> None:
 OF_TIME = (Ablation.STILL, Ablation.SHUFFLED, Ablation.BACKWARDS, Ablation.ELSEWHERE)
 
 
-def keep(lips: np.ndarray, speech: np.ndarray) -> Encoded:
+def keep(lips: np.ndarray, speech: np.ndarray, evidence: Evidence | None = None) -> Encoded:
     """An encoder that embeds nothing: the rows themselves are looked at."""
     one = np.ones((len(lips), 1), np.float32)
     return Encoded(0, one, one, one[:, 0], one[:, 0])
@@ -160,7 +162,7 @@ def draw_clip(n_frames: int = 40, width: int = N_FEATURES) -> TrialClip:
     rng = np.random.default_rng(1)
     lips = rng.normal(size=(n_frames, width)).astype(np.float32)
     speech = rng.normal(size=(n_frames, N_SPEECH)).astype(np.float32)
-    return TrialClip("a", "a", "", "a", lips, speech, np.ones(n_frames, bool), keep(lips, speech))
+    return TrialClip("a", "a", "", "a", lips, speech, Evidence.both(np.ones(n_frames, bool)), keep(lips, speech))
 
 
 def without(kind: Ablation) -> tuple[TrialClip, TrialClip]:

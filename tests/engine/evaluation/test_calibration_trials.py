@@ -5,17 +5,18 @@ import pytest
 
 from engine.evaluation.calibration_trials import count_speech_s, find_segments, score_other_segments, score_own_segments
 from engine.evaluation.trials import TrialClip
-from engine.types import Encoded
+from engine.types import Encoded, Evidence
 from tests.fakes import make_mouth
 
 
-def encode(lips: np.ndarray, speech: np.ndarray) -> Encoded:
+def encode(lips: np.ndarray, speech: np.ndarray, evidence: Evidence | None = None) -> Encoded:
     ones = np.ones(len(lips), np.float32)
     return Encoded(0, lips.astype(np.float32), speech.astype(np.float32), ones, ones)
 
 
-def compare(encoded: Encoded, mask: np.ndarray) -> tuple[float, int]:
+def compare(encoded: Encoded, evidence: Evidence) -> tuple[float, int]:
     """Score 1 where face and voice are the same rows; the offset is their length."""
+    mask = evidence.lips & evidence.speech
     return float((encoded.lips[mask] == encoded.speech[mask]).mean()), len(mask)
 
 
@@ -25,7 +26,7 @@ def make_clip(name: str, n_frames: int, speaker: str = "", silent: slice | None 
     mask[unseen or slice(0)] = False
     voiced[silent or slice(0)] = False
     who = speaker or name
-    return TrialClip(name, who, "lab", who, mouth, mouth, mask, encode(mouth, mouth), voiced, 120.0)
+    return TrialClip(name, who, "lab", who, mouth, mouth, Evidence.both(mask), encode(mouth, mouth), voiced, 120.0)
 
 
 def test_spans_hold_exactly_so_much_speech_and_what_is_left_is_dropped() -> None:
@@ -66,6 +67,6 @@ def test_what_both_have_together_must_be_long_enough() -> None:
 
 def test_clip_without_speech_mask_differs_from_silent_clip() -> None:
     mouth = make_mouth(200)[:, None]
-    clip = TrialClip("a", "a", "lab", "a", mouth, mouth, np.ones(200, bool), encode(mouth, mouth))
+    clip = TrialClip("a", "a", "lab", "a", mouth, mouth, Evidence.both(np.ones(200, bool)), encode(mouth, mouth))
     with pytest.raises(ValueError, match="has no voice activity"):
         count_speech_s(clip)

@@ -17,10 +17,14 @@ from engine.evaluation.trials import (
     shuffle_faces,
 )
 from engine.metrics import bootstrap_interval, rank_auc
-from engine.types import Encoded
+from engine.types import Encoded, Evidence
 
 
-def encode(lips: np.ndarray, speech: np.ndarray) -> Encoded:
+def everywhere(n_frames: int) -> Evidence:
+    return Evidence.both(np.ones(n_frames, bool))
+
+
+def encode(lips: np.ndarray, speech: np.ndarray, evidence: Evidence | None = None) -> Encoded:
     """Rows with mean square 1 and isotropic distribution: the similarity of two frames is their product.
 
     Whole clips are then mutually dissimilar; otherwise shapes alone would separate voices in any frame order.
@@ -43,7 +47,7 @@ def make_clip(seed: int, n_frames: int = 100, late: int = 0, noise: float = 0.5,
     lips = speech + noise * rng.normal(size=speech.shape).astype(np.float32)
     lips, speech = lips[20 : 20 + n_frames], speech[20 - late : 20 - late + n_frames]
     name = speaker or f"speaker {seed}"
-    return TrialClip(f"{seed}.mp4", name, "lab", name, lips, speech, np.ones(n_frames, bool), encode(lips, speech))
+    return TrialClip(f"{seed}.mp4", name, "lab", name, lips, speech, everywhere(n_frames), encode(lips, speech))
 
 
 @pytest.fixture
@@ -57,14 +61,15 @@ def scores(trials: list[Trial]) -> list[float]:
 
 def test_the_score_and_the_offset_are_the_products_own() -> None:
     clip = make_clip(0, late=4)
-    mask = np.arange(100) > 30
+    mask = Evidence.both(np.arange(100) > 30)
     found = measure_consistency(clip.encoded, mask)
     assert found is not None
     assert (
         find_offset(clip.encoded, mask) == (found.score, round(found.offset_s * 25)) == (pytest.approx(found.score), 4)
     )
-    assert find_offset(clip.encoded, np.arange(100) > 92) is None
-    assert measure_consistency(clip.encoded, np.arange(100) > 92) is None
+    few = Evidence.both(np.arange(100) > 92)
+    assert find_offset(clip.encoded, few) is None
+    assert measure_consistency(clip.encoded, few) is None
 
 
 def test_own_voices_score_above_others(clips: list[TrialClip]) -> None:
@@ -101,7 +106,7 @@ def test_the_longer_side_is_cut_and_never_padded() -> None:
     (one, other) = score_other_voices([long, short])
     cut = make_clip(1, 120)
     whole = Encoded(0, cut.encoded.lips[:60], short.encoded.speech, np.ones(60), np.ones(60))
-    assert find_offset(whole, np.ones(60, bool)) == (pytest.approx(one.score), one.offset)
+    assert find_offset(whole, everywhere(60)) == (pytest.approx(one.score), one.offset)
     assert other.face == "2.mp4"
     assert score_other_voices([long, make_clip(3, 20)]) == []
 
@@ -109,7 +114,7 @@ def test_the_longer_side_is_cut_and_never_padded() -> None:
 def test_windows_are_whole_and_independent_of_context(clips: list[TrialClip]) -> None:
     seen: list[int] = []
 
-    def count(lips: np.ndarray, speech: np.ndarray) -> Encoded:
+    def count(lips: np.ndarray, speech: np.ndarray, evidence: Evidence) -> Encoded:
         seen.append(len(lips))
         return encode(lips, speech)
 
@@ -136,11 +141,12 @@ def test_moving_the_sound_cuts_both_sides_and_keeps_the_mask_true() -> None:
     clip = make_clip(0, 50)
     mask = np.ones(50, bool)
     mask[10] = False
-    holed = TrialClip("a", "a", "", "a", clip.lips, clip.speech, mask, clip.encoded)
+    holed = TrialClip("a", "a", "", "a", clip.lips, clip.speech, Evidence.both(mask), clip.encoded)
     late = shift_sound(holed, 3, encode)
     np.testing.assert_array_equal(late.lips, clip.lips[3:])
     np.testing.assert_array_equal(late.speech, clip.speech[:-3])
-    assert np.flatnonzero(~late.mask).tolist() == [7, 10]  # the face's hole and the sound's
+    assert np.flatnonzero(~late.evidence.lips).tolist() == [7]
+    assert np.flatnonzero(~late.evidence.speech).tolist() == [10]
     early = shift_sound(holed, -3, encode)
     np.testing.assert_array_equal(early.lips, clip.lips[:-3])
     np.testing.assert_array_equal(early.speech, clip.speech[3:])
@@ -181,4 +187,4 @@ def test_shuffled_faces_score_like_other_voices() -> None:
 def test_rows_of_two_lengths_are_refused() -> None:
     clip = make_clip(0)
     with pytest.raises(ValueError, match=r"0\.mp4.*differ in length"):
-        TrialClip("0.mp4", "a", "", "a", clip.lips[1:], clip.speech, clip.mask, clip.encoded)
+        TrialClip("0.mp4", "a", "", "a", clip.lips[1:], clip.speech, clip.evidence, clip.encoded)

@@ -26,17 +26,23 @@ def make_features(content: bytes = b"film", name: str = "film.mp4") -> ClipFeatu
         FaceFeatures(
             start=start,
             lips=rng.normal(size=(length, 130)).astype(np.float32),
-            seen=rng.random(length) > 0.1,
+            seen=seen,
             gap=rng.random(length).astype(np.float32),
             face_px=float(rng.uniform(50, 90)),
             thumbnail=rng.integers(0, 256, (96, 96, 3), np.uint8),
             motion=rng.normal(size=(length, N_MOTION)).astype(np.float32),
             covered=rng.random(length) > 0.5,
+            frozen=rng.random(length) > 0.5,
         )
         for start, length in ((0, 12), (15, 15))
+        for seen in [rng.random(length) > 0.1]
     )
     heard = AudioFeatures(
-        rng.normal(size=(30, 160)).astype(np.float32), present & (rng.random(30) > 0.5), present, -31.25
+        rng.normal(size=(30, 160)).astype(np.float32),
+        present & (rng.random(30) > 0.5),
+        present,
+        -31.25,
+        muted=present & (rng.random(30) > 0.5),
     )
     return ClipFeatures(
         name=name,

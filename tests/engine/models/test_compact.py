@@ -20,6 +20,7 @@ from engine.models.compact import (
     centre_speech,
     load_compact,
 )
+from engine.types import Evidence
 from engine.weights import registry
 
 REACH = 15  # frames, 1 + 2 + 4 + 8
@@ -213,3 +214,49 @@ def test_the_shipped_weights_are_small_whole_and_those_of_their_sidecar() -> Non
     for rows in (encoded.lips, encoded.speech, encoded.lips_weight, encoded.speech_weight):
         assert np.isfinite(rows).all()
     assert np.abs(encoded.lips[30] - encoded.lips[31]).max() > 1e-3  # it was trained: frames differ
+
+
+@pytest.mark.parametrize(("centre", "side"), [(centre_lips, 0), (centre_speech, 1)])
+@pytest.mark.parametrize("at", [0, 300, 700])
+@pytest.mark.parametrize("length", [25, 1500])
+def test_rows_without_evidence_enter_no_mean_and_repeat_the_nearest(
+    centre: Callable[..., np.ndarray], side: int, at: int, length: int
+) -> None:
+    rows = draw_rows(700)[side]
+    hole = np.full((length, rows.shape[1]), 50.0, np.float32)
+    real = np.ones(700 + length, bool)
+    real[at : at + length] = False
+    plain, holed = centre(rows), centre(np.concatenate([rows[:at], hole, rows[at:]]), real)
+    assert np.array_equal(holed[real], plain)
+    if at > 0:
+        assert np.array_equal(holed[at], plain[at - 1])
+    if at < 700:
+        assert np.array_equal(holed[at + length - 1], plain[at])
+
+
+def test_without_any_evidence_all_rows_are_centred() -> None:
+    lips, _ = draw_rows(60)
+    assert np.array_equal(centre_lips(lips, np.zeros(60, bool)), centre_lips(lips))
+
+
+def test_hole_changes_embeddings_within_reach_of_its_ends_alone() -> None:
+    model, (lips, speech) = make_model(), draw_rows(200)
+    silent = np.r_[speech[:100], np.full((50, N_SPEECH), -13.8, np.float32), speech[100:]]
+    still = np.r_[lips[:100], np.repeat(lips[100:101], 50, axis=0), lips[100:]]
+    real = np.ones(250, bool)
+    real[100:150] = False
+    plain, holed = model.encode(lips, speech), model.encode(still, silent, Evidence.both(real))
+    for before, after in ((plain.lips, holed.lips[real]), (plain.speech, holed.speech[real])):
+        moved = np.flatnonzero(np.abs(before - after).max(1) > 1e-4)
+        assert moved.min() >= 100 - REACH and moved.max() < 100 + REACH
+
+
+def test_muted_rows_do_not_change_the_lips() -> None:
+    model, (lips, speech) = make_model(), draw_rows(120)
+    heard = np.arange(120) >= 40
+    plain, muted = model.encode(lips, speech), model.encode(lips, speech, Evidence(np.ones(120, bool), heard))
+    assert np.array_equal(plain.lips, muted.lips)
+    other = speech.copy()
+    other[:40] = 9.0
+    again = model.encode(lips, other, Evidence(np.ones(120, bool), heard))
+    assert np.array_equal(muted.speech, again.speech)

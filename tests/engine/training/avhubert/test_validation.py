@@ -13,7 +13,7 @@ from engine.speech.filterbanks import normalise_rows
 from engine.training.avhubert.preprocessing import PreprocessedClip, read_window
 from engine.training.avhubert.validation import HeldOutResult, score_clips, summarise_held_out
 from engine.training.consistency.validation import MIN_WHOLE
-from engine.types import Encoded
+from engine.types import Encoded, Evidence
 from tests.engine.training.planted import make_clip_file, make_clip_files
 
 
@@ -26,7 +26,7 @@ class Reader:
         dark = np.concatenate([self._look(cut.mouths) for cut in cuts])
         self._filters = np.linalg.lstsq(self._hear([normalise_rows(cut.energies) for cut in cuts]), dark, rcond=None)[0]
 
-    def encode(self, mouths: np.ndarray, rows: np.ndarray) -> Encoded:
+    def encode(self, mouths: np.ndarray, rows: np.ndarray, evidence: Evidence | None = None) -> Encoded:
         assert rows.dtype == np.float32 and np.abs(rows.mean(1)).max() < 1e-4
         self.asked.append(len(mouths))
         ones = np.ones(len(mouths), np.float32)

@@ -15,6 +15,7 @@ from engine.training.consistency import ensemble
 from engine.training.consistency.ensemble import MemberOptions, MemberState, train_member
 from engine.training.consistency.losses import AlignmentLoss
 from engine.training.consistency.windows import ConsistencyWindows, WindowOptions
+from engine.types import Evidence
 from tests.engine.training.planted import make_clips, shrink_members
 
 SHORT = MemberOptions(steps=8, batch=6)
@@ -46,7 +47,9 @@ def rate(state: MemberState) -> tuple[float, float]:
     for clip in clips:
         speech = clip.mel.reshape(-1, N_SPEECH)
         encoded = model.encode(clip.lips, speech)
-        tried.append(TrialClip(clip.name, clip.name, "", clip.name, clip.lips, speech, clip.real, encoded))
+        tried.append(
+            TrialClip(clip.name, clip.name, "", clip.name, clip.lips, speech, Evidence.both(clip.real), encoded)
+        )
     windows = cut_windows(tried, 30, model.encode)
     own, other = score_own_voices(windows), score_other_voices(windows)
     batch = ConsistencyWindows(clips, WindowOptions()).draw(

@@ -20,11 +20,11 @@ from engine.training.consistency.validation import (
     score_fold,
     summarise_folds,
 )
-from engine.types import Encoded
+from engine.types import Encoded, Evidence
 from tests.engine.training.planted import make_clip, make_clips, shrink_members
 
 
-def encode_rows(lips: np.ndarray, speech: np.ndarray) -> Encoded:
+def encode_rows(lips: np.ndarray, speech: np.ndarray, evidence: Evidence | None = None) -> Encoded:
     """A perfect ear: the motion behind these clips is read from either side by least squares."""
     ones = np.ones(len(lips), np.float32)
     world = np.random.default_rng(12345)  # the one of the planted clips
