@@ -1,10 +1,16 @@
 """Paths, device and limits; built once and passed on, never global."""
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from platformdirs import user_data_path
+
+from engine.errors import EngineError
+
+MAX_MINUTES, MAX_MB = 240, 4096
+"""The highest values of WAYSPEAK_MAX_MINUTES and WAYSPEAK_MAX_MB."""
+KEPT_FILES = 10  # of the largest size, which an owner may keep
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +73,7 @@ class Settings:
 
     @classmethod
     def from_env(cls) -> "Settings":
-        """Read WAYSPEAK_DATA, WAYSPEAK_DEVICE, WAYSPEAK_THREADS and WAYSPEAK_DATABASE over the defaults.
+        """Read the WAYSPEAK_ variables of docs/command-line.md over the defaults; raise EngineError for a bad limit.
 
         The default data folder is that of the user: on Linux `wayspeak` in XDG_DATA_HOME or ~/.local/share.
         """
@@ -75,7 +81,46 @@ class Settings:
         device = os.environ.get("WAYSPEAK_DEVICE", "auto")
         threads = int(os.environ.get("WAYSPEAK_THREADS", "0"))
         allow_loopback = os.environ.get("WAYSPEAK_ALLOW_LOOPBACK_FETCH") == "1"
-        fetch_limits = FetchLimits(allow_loopback=allow_loopback)
-        return cls(
-            home, device, threads, fetch_limits=fetch_limits, database=os.environ.get("WAYSPEAK_DATABASE") or None
+        settings = cls(
+            home,
+            device,
+            threads,
+            fetch_limits=FetchLimits(allow_loopback=allow_loopback),
+            database=os.environ.get("WAYSPEAK_DATABASE") or None,
         )
+        return settings.allow(_read_limit("WAYSPEAK_MAX_MINUTES", MAX_MINUTES), _read_limit("WAYSPEAK_MAX_MB", MAX_MB))
+
+    def allow(self, minutes: int | None, megabytes: int | None) -> "Settings":
+        """Set the length and size allowed of a recording, alike for files, links, uploads and kept files."""
+        limits, fetch_limits, queue = self.limits, self.fetch_limits, self.queue
+        if minutes is not None:
+            factor = max(60 * minutes / limits.max_duration_s, 1.0)  # times and counts grow with the length
+            limits = replace(
+                limits,
+                max_duration_s=60.0 * minutes,
+                max_source_frames=round(limits.max_source_frames * factor),
+                max_cpu_s=round(limits.max_cpu_s * factor),
+            )
+            fetch_limits = replace(fetch_limits, max_duration_s=60.0 * minutes)
+        if megabytes is not None:
+            n_bytes = megabytes * 2**20
+            factor = max(n_bytes / fetch_limits.max_bytes, 1.0)
+            limits = replace(limits, max_bytes=n_bytes)
+            fetch_limits = replace(
+                fetch_limits,
+                max_bytes=n_bytes,
+                wall_s=fetch_limits.wall_s * factor,
+                cpu_s=round(fetch_limits.cpu_s * factor),
+            )
+            queue = replace(queue, max_bytes=max(queue.max_bytes, KEPT_FILES * n_bytes))
+        return replace(self, limits=limits, fetch_limits=fetch_limits, queue=queue)
+
+
+def _read_limit(name: str, most: int) -> int | None:
+    """Return a whole number from the environment; None if it is not set."""
+    text = os.environ.get(name, "").strip()
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= most):
+        raise EngineError(f"{name} is {text[:40]!r}.", f"Set a whole number from 1 to {most}, or leave it out.")
+    return int(text)

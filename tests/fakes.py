@@ -17,12 +17,14 @@ from engine.faces.landmarker import LEFT_EYE, N_LANDMARKS, RIGHT_EYE, Detection,
 from engine.types import (
     FPS,
     SAMPLES_PER_FRAME,
+    WHOLE,
     Analysis,
     Clip,
     ConsistencyReport,
     Encoded,
     Evidence,
     Frame,
+    MediaSelection,
     Mode,
     Model,
     OnStep,
@@ -275,9 +277,16 @@ class FakeEngine:
     def __init__(self, answer: Analysis | EngineError | Callable[[Path], Analysis] | None = None):
         self.recipe = "fake-000000000000+options-00000000"
         self._answer = make_analysis() if answer is None else answer
+        self.selections: list[MediaSelection] = []
 
-    def analyse(self, path: Path, on_step: OnStep = lambda name, completed, total: None) -> Analysis:
+    def analyse(
+        self,
+        path: Path,
+        on_step: OnStep = lambda name, completed, total: None,
+        selection: MediaSelection = WHOLE,
+    ) -> Analysis:
         """As `Engine.analyse`; the name is that of the file."""
+        self.selections.append(selection)
         for name, total in _STEPS:
             for completed in range(total + 1):
                 on_step(name, completed, total)

@@ -107,7 +107,7 @@ def fetch(
     limits = limits or FetchLimits()
     with _run(url, folder, limits, on_step, item, network, is_media_wanted=True) as (result, place):
         parts = (place / VIDEO, place / AUDIO) if (place / VIDEO).exists() else ()
-        kept = _keep(parts or (place / MEDIA,), folder, limits.max_bytes, result.track_language)
+        kept = _keep(parts or (place / MEDIA,), folder, limits, result.track_language)
     return FetchedMedia(
         path=kept.path,
         sha256=kept.sha256,
@@ -222,7 +222,7 @@ def _run(
         shutil.rmtree(place, ignore_errors=True)
 
 
-def _keep(sources: tuple[Path, ...], folder: Path, max_bytes: int, language: str = "") -> "Kept":
+def _keep(sources: tuple[Path, ...], folder: Path, limits: FetchLimits, language: str = "") -> "Kept":
     """Copy the download to a generated name, merging two files of video and audio in this language (ISO 639-2).
 
     The child has ended, so the files cannot change meanwhile.
@@ -230,10 +230,11 @@ def _keep(sources: tuple[Path, ...], folder: Path, max_bytes: int, language: str
     written = folder / f".{uuid.uuid4().hex}.part"
     try:
         with written.open("x+b") as writer:
-            parts = tuple(_copy(source, None if len(sources) > 1 else writer, max_bytes) for source in sources)
+            parts = tuple(_copy(source, None if len(sources) > 1 else writer, limits.max_bytes) for source in sources)
             if len(sources) > 1:
                 video, audio = sources
-                merge(video, audio, writer, MediaLimits(max_bytes=max_bytes), language)
+                own = MediaLimits(limits.max_duration_s, max_bytes=limits.max_bytes)
+                merge(video, audio, writer, own, language)
             writer.seek(0)
             sha256 = hashlib.file_digest(writer, "sha256").hexdigest()
         demuxer = identify_container(written)

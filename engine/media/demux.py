@@ -53,7 +53,7 @@ def scan_file(
     """
     programmes = read_programmes(file) if demuxer == "mpegts" else {}
     with open_container(file, demuxer, limits.max_pixels) as container:
-        video = _pick_video(container)
+        video = pick_video(container)
         tracks = _order_tracks(container, video, programmes)
         chosen = _choose_tracks(tracks, selection, limits)
         check_streams(len(container.streams.video) + len(container.streams.audio), limits)
@@ -105,6 +105,12 @@ def _order_tracks(container: InputContainer, video: VideoStream, programmes: Map
         for number, stream in enumerate(container.streams.audio, 1)
     ]
     return {track.described.number: track for track in sorted(tracks, key=lambda track: track.rank)}
+
+
+def list_tracks(container: InputContainer, programmes: Mapping[int, int]) -> tuple[AudioTrack, ...]:
+    """Return all audio tracks in the order of their numbers; `programmes` are those of a transport stream."""
+    tracks = _order_tracks(container, pick_video(container), programmes)
+    return tuple(tracks[number].described for number in sorted(tracks))
 
 
 def _choose_tracks(tracks: Mapping[int, _Track], selection: MediaSelection, limits: MediaLimits) -> Sequence[int]:
@@ -249,7 +255,7 @@ def _describe(track: _Track, decoder: AudioDecoder | None, shifts_s: tuple[float
     )
 
 
-def _pick_video(container: InputContainer) -> VideoStream:
+def pick_video(container: InputContainer) -> VideoStream:
     """Choose the first video stream with a decoder; cover images and thumbnails do not count."""
     streams = [stream for stream in container.streams.video if not stream.disposition & STILL_IMAGES]
     if not streams:

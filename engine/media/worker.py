@@ -1,15 +1,17 @@
-"""Jobs of the confined process that decodes media: scan the packets, stream the frames, merge two files."""
+"""Jobs of the confined process that decodes media: preview, scan the packets, stream the frames, merge two files."""
 
 import importlib
 import io
 import mmap
 import pkgutil
+from dataclasses import asdict
 from typing import Any
 
 import av
 import numpy as np
 
 from engine.media.demux import scan_file
+from engine.media.preview import read_preview
 from engine.media.remux import merge_streams
 from engine.media.sandbox.ipc import Link, Message
 from engine.media.sandbox.job import Pulse, Worker
@@ -97,9 +99,24 @@ def _merge(link: Link, file: io.FileIO, job: Message, limits: MediaLimits, extra
     link.send("end")
 
 
+def _preview(link: Link, file: io.FileIO, job: Message, limits: MediaLimits, extra: object) -> None:
+    """Send the facts of the file, then each picture."""
+
+    def send_picture(at_s: float, image: np.ndarray) -> None:
+        height, width, _ = image.shape
+        link.send("picture", {"at_s": at_s, "width": width, "height": height}, image.tobytes())
+
+    pulse = Pulse(link)
+    read_preview(
+        file, job.note["demuxer"], limits, lambda facts: link.send("facts", asdict(facts)), send_picture, pulse
+    )
+    link.send("end")
+
+
 def _probe(link: Link, file: io.FileIO, job: Message, limits: MediaLimits, extra: object) -> None:
     """Do nothing, to measure the cost of a process."""
     link.send("end")
 
 
-WORKER = Worker({"scan": _scan, "stream": _stream, "merge": _merge, "probe": _probe}, _load_libraries, _prepare)
+JOBS = {"scan": _scan, "stream": _stream, "preview": _preview, "merge": _merge, "probe": _probe}
+WORKER = Worker(JOBS, _load_libraries, _prepare)

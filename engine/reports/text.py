@@ -4,7 +4,8 @@ from engine.calibration.records import Task
 from engine.calibration.verbal_scale import ABSTAINED, BEHIND, BOUNDS, P_VALUE, ZONE_WORDS, Zone, name_ratio, state
 from engine.consistency.methods import TITLES, Method
 from engine.consistency.model_specs import SPECS
-from engine.types import Analysis, ConsistencyReport, Mode, Reason, SecondOpinion, TrackReport
+from engine.reports.media import describe_channel, is_ordinary, list_facts
+from engine.types import Analysis, ConsistencyReport, MediaReport, Mode, Reason, SecondOpinion, TrackReport
 
 CAUTION = (
     "Mismatch is not proof of a deepfake; dubbing, voice-over, editing and desync also cause it.",
@@ -28,6 +29,7 @@ def summarise(analysis: Analysis) -> str:
     lines = [
         f"{analysis.name}: {analysis.duration_s:.1f} s, {width} x {height}, {analysis.source_fps:.4g} frames a second",
         f"Method: {name_method(analysis)}",
+        *_describe_media(analysis.media),
         f"{analysis.status}{_colon(analysis.reasons)}",
         *_explain(analysis.reasons, "  "),
     ]
@@ -35,6 +37,12 @@ def summarise(analysis: Analysis) -> str:
         lines += _summarise_track(track)
     lines += [*list_notes(analysis), *CAUTION]
     return "\n".join([*lines, f"Recipe {analysis.recipe}; {analysis.timings_s.get('total', 0.0):.1f} s"])
+
+
+def _describe_media(media: MediaReport) -> list[str]:
+    if is_ordinary(media):
+        return []
+    return [f"{fact.head}: {fact}" for fact in list_facts(media)]
 
 
 def name_method(analysis: Analysis) -> str:
@@ -60,9 +68,17 @@ def _summarise_track(track: TrackReport) -> list[str]:
         *([] if track.same_as is None else [f"  {SHOWN_TWICE.format(n=track.same_as + 1)}"]),
         *_explain(found.reasons, "  "),
         f"  {_measured(found)}",
+        *_describe_source(track),
         *[f"  {line}" for line in describe_calibration(found)],
         *([f"  {_summarise_second(found.second)}"] if found.second else []),
     ]
+
+
+def _describe_source(track: TrackReport) -> list[str]:
+    lines = []
+    if track.channel is not None:
+        lines.append(f"  judged with: {describe_channel(track.channel)}")
+    return lines
 
 
 def describe_calibration(found: ConsistencyReport) -> list[str]:

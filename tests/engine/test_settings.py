@@ -4,12 +4,15 @@ from pathlib import Path
 
 import pytest
 
+from engine.errors import EngineError
 from engine.settings import Settings
+
+LIMITS = ("WAYSPEAK_MAX_MINUTES", "WAYSPEAK_MAX_MB")
 
 
 @pytest.fixture(autouse=True)
 def clear_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in ("WAYSPEAK_DATA", "WAYSPEAK_DEVICE", "WAYSPEAK_THREADS", "XDG_DATA_HOME"):
+    for name in ("WAYSPEAK_DATA", "WAYSPEAK_DEVICE", "WAYSPEAK_THREADS", "XDG_DATA_HOME", *LIMITS):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setattr("sys.platform", "linux")
@@ -30,3 +33,37 @@ def test_the_desktops_folder_is_respected_and_ours_comes_first(monkeypatch: pyte
 
 def test_settings_create_no_folder(tmp_path: Path) -> None:
     assert not Settings.from_env().data_dir.exists() and list(tmp_path.iterdir()) == []
+
+
+def test_length_and_size_are_raised_together_for_files_links_and_kept_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = Settings.from_env()
+    monkeypatch.setenv("WAYSPEAK_MAX_MINUTES", "240")
+    monkeypatch.setenv("WAYSPEAK_MAX_MB", "4096")
+    after = Settings.from_env()
+    assert after.limits.max_duration_s == after.fetch_limits.max_duration_s == 4 * 3600
+    assert after.limits.max_bytes == after.fetch_limits.max_bytes == 4 * 2**30
+    assert after.queue.max_bytes == 10 * 4 * 2**30
+    assert after.limits.max_source_frames == 16 * before.limits.max_source_frames
+    assert after.limits.max_cpu_s == 16 * before.limits.max_cpu_s
+    assert after.fetch_limits.wall_s > 8 * before.fetch_limits.wall_s
+    assert after.limits.max_memory_bytes == before.limits.max_memory_bytes
+
+
+def test_lower_limits_leave_times_and_storage(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = Settings.from_env()
+    monkeypatch.setenv("WAYSPEAK_MAX_MINUTES", "1")
+    monkeypatch.setenv("WAYSPEAK_MAX_MB", "10")
+    after = Settings.from_env()
+    assert (after.limits.max_duration_s, after.limits.max_bytes) == (60.0, 10 * 2**20)
+    assert (after.limits.max_cpu_s, after.queue) == (before.limits.max_cpu_s, before.queue)
+
+
+@pytest.mark.parametrize("name", LIMITS)
+@pytest.mark.parametrize("value", ["0", "-1", "100000", "4h", "1.5", "٣"])
+def test_a_limit_that_is_no_number_in_its_range_is_refused(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(EngineError, match=name) as refused:
+        Settings.from_env()
+    assert "whole number from 1 to" in refused.value.hint

@@ -150,7 +150,8 @@ class Analyser:
         """
         engine = self._engines.get(find_method(question.method, self._data_dir))
         keep_audio = question.language is not None
-        features = replace(engine.extractor.extract(path, on_step, sha256, keep_audio=keep_audio), name=name)
+        found = engine.extractor.extract(path, on_step, sha256, keep_audio, question.selection)
+        features = replace(found, name=name)
         self._calibrate(engine)
         analysis = engine.judge(features, on_step)
         faces: tuple[FaceEmbedding, ...] = ()

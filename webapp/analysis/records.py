@@ -4,7 +4,9 @@ from dataclasses import dataclass, field
 
 from engine.consistency.methods import Method
 from engine.errors import EngineError
+from engine.media.selection import check_selection
 from engine.speech.phonemes import check_language
+from engine.types import MediaSelection
 from gallery_db.records import MAX_TEXT
 
 
@@ -16,6 +18,7 @@ class AnalysisRequest:
     reason: str | None = None  # why all enrolled speakers are searched; None: no search
     speaker: str | None = None  # name of the speaker to verify each face against; None: no verification
     language: str | None = None  # language of the phonemes to compare lip closures with; None: no lip closures
+    selection: MediaSelection = field(default_factory=MediaSelection)  # part and audio of the recording
 
     def __post_init__(self) -> None:
         for what, text in (("reason", self.reason), ("speaker", self.speaker)):
@@ -26,6 +29,7 @@ class AnalysisRequest:
 
         if self.language is not None:
             check_language(self.language)
+        check_selection(self.selection)
 
     @property
     def is_about_speakers(self) -> bool:

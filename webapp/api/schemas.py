@@ -1,17 +1,21 @@
 """Request and response models of the API: the records of jobs and gallery under the same field names."""
 
+import dataclasses
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from engine.consistency.methods import Method
+from engine.media.selection import MAX_TRACK, parse_channel
+from engine.types import MediaSelection
 from gallery_db import records
 from gallery_db.records import MAX_TERM_DAYS, MAX_TEXT, Basis, Consent
 from webapp.analysis.records import AnalysisRequest
 from webapp.jobs.records import JobState
 
 MAX_ID = 2**63 - 1
+MAX_TIME_S = 1_000_000
 Id = Annotated[int, Field(ge=1, le=MAX_ID)]
 JobId = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 Text = Annotated[str, Field(min_length=1, max_length=MAX_TEXT, pattern=r"\S")]
@@ -57,10 +61,48 @@ class QuestionView(RequestModel):
         Literal["en"] | None,
         Field(description="Language of the phonemes to compare lip closures with. None: not computed."),
     ] = None
+    from_s: Annotated[
+        float, Field(ge=0, le=MAX_TIME_S, description="Start of the part to analyse, seconds of media time.")
+    ] = 0.0
+    to_s: Annotated[
+        float | None, Field(gt=0, le=MAX_TIME_S, description="End of the part. None: end of the recording.")
+    ] = None
+    audio_track: Annotated[
+        int | None,
+        Field(ge=1, le=MAX_TRACK, description="Number of the audio track, 1 for the first. None: chosen by rule."),
+    ] = None
+    channel: Annotated[
+        str | None,
+        Field(
+            pattern=r"^(mix|left|right|[A-Z]{2,4}[0-9]{0,2})$",
+            description="Audio channel: mix, left, right, or a name of FFmpeg such as FL, FR, FC. None: by rule.",
+        ),
+    ] = None
+
+    @field_validator("channel")
+    @classmethod
+    def _read_channel(cls, channel: str | None) -> str | None:
+        return None if channel is None else parse_channel(channel)
+
+    @model_validator(mode="after")
+    def _check_part(self) -> Self:
+        if self.to_s is not None and self.to_s <= self.from_s:
+            raise ValueError(f"to_s {self.to_s:g} is not after from_s {self.from_s:g}")
+        return self
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_record(cls, given: Any) -> Any:
+        """Read the fields of a record's selection as fields of this model."""
+        if not isinstance(given, AnalysisRequest):
+            return given
+        fields = {one.name: getattr(given, one.name) for one in dataclasses.fields(given)}
+        return dataclasses.asdict(fields.pop("selection")) | fields
 
     def to_request(self) -> AnalysisRequest:
         """Return the record."""
-        return AnalysisRequest(self.method, self.reason, self.speaker, self.language)
+        selection = MediaSelection(self.from_s, self.to_s, self.audio_track, self.channel)
+        return AnalysisRequest(self.method, self.reason, self.speaker, self.language, selection)
 
 
 class NewLink(RequestModel):
@@ -88,6 +130,7 @@ class JobView(ApiModel):
     finished_at: datetime | None
     step: str
     share: float
+    left_s: float | None = Field(description="Estimated seconds until the end; None: not known yet.")
     error: ErrorWords | None
     recipe: str | None
 

@@ -13,8 +13,9 @@ from engine.consistency.methods import Method
 from engine.errors import EngineError, FolderUnwritable
 from engine.fetch.fetch import FetchedMedia, fetch
 from engine.media.limits import check_file
+from engine.reports.media import describe_selection
 from engine.settings import Settings
-from engine.types import OnStep
+from engine.types import MediaSelection, OnStep
 from engine.weights.registry import hash_file
 from webapp.analysis.gallery_queries import GalleryClient
 from webapp.analysis.records import JobError
@@ -65,8 +66,11 @@ class LocalRunner:
     def run(self, sources: Sequence[Source]) -> Iterator[BatchRow]:
         """Yield the rows in order."""
         for source in sources:
-            features = extract_item(source, lambda path: self._engine.extract(path, self._on_step), self._settings)
+            features = extract_item(source, self._extract, self._settings)
             yield score_item(source, features, self._engine)
+
+    def _extract(self, path: Path, selection: MediaSelection) -> "ClipFeatures":
+        return self._engine.extract(path, self._on_step, selection)
 
 
 def load_engine(settings: Settings, method: Method) -> "Engine":
@@ -119,7 +123,7 @@ def run_batch(
 
 def extract_item(
     source: Source,
-    observe: Callable[[Path], "ClipFeatures"],
+    extract: Callable[[Path, MediaSelection], "ClipFeatures"],
     settings: Settings,
     fetch_media: Callable[..., FetchedMedia] = fetch,
 ) -> "ClipFeatures | BatchRow":
@@ -134,7 +138,7 @@ def extract_item(
         assert path is not None
         check_file(path, settings.limits)
         sha256 = hash_file(path)  # before any decoder reads the file
-        return replace(observe(path), name=name)
+        return replace(extract(path, source.selection), name=name)
     except EngineError as error:
         return make_error_row(source, name, sha256, JobError.of(error))
     except Exception as error:
@@ -167,8 +171,8 @@ def _read_old(folder: Path) -> list[BatchRow]:
 
 
 def _find_reusable(source: Source, old: Sequence[BatchRow], version: Version) -> BatchRow | None:
-    """Find the earlier row of the same bytes; of a link, the row of the file it led to then."""
-    made = [row for row in old if version.made(row)]
+    """Find the earlier row of the same part of the same bytes; of a link, the row of the file it led to then."""
+    made = [row for row in old if version.made(row) and row.asked == describe_selection(source.selection)]
     if source.url is not None:
         known = {row.source: row for row in made}.get(source.written)
     else:

@@ -7,12 +7,15 @@ machine if both score on the same kind of device; a GPU may round the last digit
 import os
 import socket
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from engine.consistency.methods import Method
 from engine.consistency.model_specs import SPECS
+from engine.features.records import ClipFeatures
 from engine.settings import Settings
+from engine.types import MediaSelection
 from webapp.batch.local import extract_item, load_engine, read_version, score_item
 from webapp.batch.rows import BatchRow
 from webapp.batch.sources import Source
@@ -38,7 +41,10 @@ class FeatureActor:
 
     def __call__(self, record: Record) -> Record:
         """Extract the features of one item."""
-        return record | {"features": extract_item(record["source"], self._extractor.extract, self._settings)}
+        return record | {"features": extract_item(record["source"], self._extract, self._settings)}
+
+    def _extract(self, path: Path, selection: MediaSelection) -> ClipFeatures:
+        return self._extractor.extract(path, selection=selection)
 
 
 class ScoringActor:

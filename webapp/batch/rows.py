@@ -17,7 +17,8 @@ from pydantic import TypeAdapter
 from engine.datasets.manifest import guard_cell
 from engine.errors import Code, EngineError
 from engine.reports.json import to_json
-from engine.types import Analysis
+from engine.reports.media import describe_selection
+from engine.types import Analysis, MediaSelection
 from webapp.analysis.records import AnalysisRequest, JobError
 from webapp.batch.sources import Source
 from webapp.jobs import files as folders
@@ -50,6 +51,11 @@ class BatchRow:
     zone: str | None = None
     calibration: str | None = None  # id of the calibration record of `llr`
     recipe: str | None = None
+    asked: str = ""  # part and audio that were asked for, as `describe_selection` writes them; "" for the default
+    from_s: float | None = None  # judged part, audio track and channel
+    to_s: float | None = None
+    audio_track: int | None = None
+    channel: str | None = None
 
     @property
     def has_result(self) -> bool:
@@ -62,12 +68,13 @@ ROW = TypeAdapter(BatchRow)
 
 def make_row(source: Source, analysis: Analysis) -> BatchRow:
     """Return the row of an analysis, numbers rounded as in its report."""
-    return _read_report(source.number, source.written, to_json(analysis))
+    return _read_report(source.number, source.written, to_json(analysis), source.selection)
 
 
 def make_error_row(source: Source, name: str, sha256: str | None, error: JobError) -> BatchRow:
     """Return the row of a failed item."""
-    return BatchRow(source.number, source.written, name, sha256, FAILED, error.code, error.message)
+    asked = describe_selection(source.selection)
+    return BatchRow(source.number, source.written, name, sha256, FAILED, error.code, error.message, asked=asked)
 
 
 def submit(
@@ -77,7 +84,8 @@ def submit(
     refused = []
     for source in sources:
         try:
-            store.enqueue(NewJob(owner, source.name, question, source.path, source.url, batch))
+            own = replace(question, selection=source.selection)
+            store.enqueue(NewJob(owner, source.name, own, source.path, source.url, batch))
         except EngineError as error:
             refused.append(make_error_row(source, source.name, None, JobError.of(error)))
     return refused
@@ -94,14 +102,16 @@ def _make_job_row(store: JobStore, number: int, job: Job) -> BatchRow:
     if job.state == JobState.DONE:
         try:
             report = json.loads((store.folder(job.id) / folders.RESULT).read_text("utf-8"))
-            return _read_report(number, source, report)
+            return _read_report(number, source, report, job.question.selection)
         except (OSError, ValueError, KeyError):  # deleted in the meantime, or damaged
             return BatchRow(number, source, job.name, job.sha256, FAILED, Code.REPORT_DAMAGED, "Its result is gone.")
-    error = (job.error.code, job.error.message) if job.error else (None, None)
-    return BatchRow(number, source, job.name, job.sha256, str(job.state), *error)
+    code, message = (job.error.code, job.error.message) if job.error else (None, None)
+    asked = describe_selection(job.question.selection)
+    return BatchRow(number, source, job.name, job.sha256, str(job.state), code, message, asked=asked)
 
 
-def _read_report(number: int, source: str, report: Mapping[str, Any]) -> BatchRow:
+def _read_report(number: int, source: str, report: Mapping[str, Any], selection: MediaSelection) -> BatchRow:
+    media = report.get("media", {})  # absent from reports of earlier versions
     row = BatchRow(
         number=number,
         source=source,
@@ -112,6 +122,11 @@ def _read_report(number: int, source: str, report: Mapping[str, Any]) -> BatchRo
         duration_s=report["file"]["duration_s"],
         n_faces=len(report["tracks"]),
         recipe=report["recipe"],
+        asked=describe_selection(selection),
+        from_s=media.get("from_s"),
+        to_s=media.get("to_s"),
+        audio_track=media.get("audio_track"),
+        channel=media.get("channel"),
     )
     if not report["tracks"]:
         return row

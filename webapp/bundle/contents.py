@@ -10,6 +10,7 @@ from typing import Any
 from engine.calibration.files import list_shipped
 from engine.calibration.records import Calibration, to_json
 from engine.errors import EngineError
+from engine.reports.media import list_facts
 from engine.types import Analysis
 from gallery_db.gallery import Gallery
 from gallery_db.text import clean, describe_search, describe_verification
@@ -52,6 +53,7 @@ class BundleContents:
                 "is_in_bundle": False,
             },
             "finished_at": self.finished_at.isoformat(),
+            "judged": [f"{one.head}: {one}" for one in list_facts(self.analysis.media)],
             "recipe": self.analysis.recipe,
             "calibrations": sorted(self.calibrations) or "none was in force: scores are raw, without likelihood ratio",
             "asked_about_speakers": self.speakers is not None,

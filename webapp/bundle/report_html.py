@@ -8,8 +8,9 @@ from markupsafe import Markup
 
 from engine.calibration.records import Task
 from engine.calibration.verbal_scale import HYPOTHESES
+from engine.reports.media import has_own_clock, to_file_time
 from engine.reports.text import CAUTION
-from engine.types import SyncCurve, TrackReport, Window
+from engine.types import Analysis, SyncCurve, TrackReport, Window
 from webapp.bundle.contents import BundleContents
 from webapp.templates import fill, render
 from webapp.views import analysis as views
@@ -84,7 +85,8 @@ def render_report(contents: BundleContents) -> str:
         summary=views.describe_analysis(analysis, is_live=False),
         pair=HYPOTHESES[Task.CONSISTENCY],
         evidence=views.EVIDENCE,
-        faces=[_describe_face(track, analysis.duration_s) for track in analysis.tracks],
+        faces=[_describe_face(track, analysis) for track in analysis.tracks],
+        has_own_clock=has_own_clock(analysis.media),
         speaker_pair=HYPOTHESES[Task.IDENTIFICATION if '"search"' in asked else Task.VERIFICATION],
         grounds=_describe_grounds(contents).items(),
         cautions=CAUTION,
@@ -107,12 +109,15 @@ def _join(value: object) -> str:
     return "; ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def _describe_face(track: TrackReport, duration_s: float) -> dict[str, object]:
+def _describe_face(track: TrackReport, analysis: Analysis) -> dict[str, object]:
     found = track.consistency
     return {
-        "described": views.describe_face(track),
-        "windows": found.windows,
-        "timeline": draw_timeline(found.windows, duration_s) if found.windows else "",
+        "described": views.describe_face(track, analysis.media),
+        "windows": [
+            (one, to_file_time(analysis.media, one.start_s), to_file_time(analysis.media, one.end_s))
+            for one in found.windows
+        ],
+        "timeline": draw_timeline(found.windows, analysis.duration_s) if found.windows else "",
         "curve": "" if found.curve is None else draw_curve(found.curve),
     }
 

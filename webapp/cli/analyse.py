@@ -15,8 +15,9 @@ from rich.console import Console
 from rich.table import Table
 
 from engine.errors import EngineError, FolderUnwritable
+from engine.media.selection import check_selection, parse_channel, parse_time
 from engine.settings import Settings
-from engine.types import FPS, Mode, Model, OnStep
+from engine.types import FPS, MediaSelection, Mode, Model, OnStep
 from webapp.cli.output import STDOUT, write_output
 from webapp.progress import show_progress
 
@@ -33,6 +34,31 @@ if TYPE_CHECKING:
 ModelOption = Annotated[
     Model | None, typer.Option(help="Model that compares face and voice.  [default: compact; AV-HuBERT in paper mode]")
 ]
+FromOption = Annotated[
+    float | None,
+    typer.Option(
+        "--from",
+        parser=parse_time,
+        metavar="TIME",
+        help="Start of the part to analyse: seconds, mm:ss or h:mm:ss.  [default: start of the recording]",
+    ),
+]
+ToOption = Annotated[
+    float | None,
+    typer.Option("--to", parser=parse_time, metavar="TIME", help="End of the part.  [default: end of the recording]"),
+]
+TrackOption = Annotated[
+    int | None,
+    typer.Option(min=1, help="Number of the audio track, 1 for the first.  [default: the one that fits best]"),
+]
+ChannelOption = Annotated[
+    str | None,
+    typer.Option(
+        parser=parse_channel,
+        metavar="NAME",
+        help="Audio channel: mix, left, right, or as FFmpeg names it: FL, FR, FC ...  [default: chosen by content]",
+    ),
+]
 ModeOption = Annotated[Mode, typer.Option(help="All faces over time, or one face as in SpeechForensics.")]
 SecondOption = Annotated[Model | None, typer.Option(help="Second model, reported in addition to the first.")]
 
@@ -48,6 +74,10 @@ def analyse(
     calibration: Annotated[
         Path | None, typer.Option(help="Approved calibration record to use instead of the current one.")
     ] = None,
+    start: FromOption = None,
+    end: ToOption = None,
+    audio_track: TrackOption = None,
+    channel: ChannelOption = None,
 ) -> None:
     """Check for every face in a video whether it produces the speech of its sound track."""
     from engine.calibration.files import read_record
@@ -57,13 +87,14 @@ def analyse(
     from engine.reports.text import summarise
 
     try:
+        selection = make_selection(start, end, audio_track, channel)
         settings = Settings.from_env()
         method = choose_method(model, mode, second, settings.data_dir)
         engine = Engine.load(settings, method, calibrations=read_stored_calibrations(settings))
         if calibration is not None:
             engine.apply(read_record(calibration))
         with show_progress() as on_step:
-            analysis = engine.analyse(file, on_step)
+            analysis = engine.analyse(file, on_step, selection)
     except EngineError as error:
         if json is not None:
             write_output(write_json(error_to_json(error)), json)
@@ -76,10 +107,8 @@ def analyse(
 
 def phonemes(
     file: Annotated[Path, typer.Argument(help="The video.", show_default=False)],
-    start: Annotated[float, typer.Option("--from", min=0, help="Start, in seconds.")] = 0.0,
-    end: Annotated[
-        float | None, typer.Option("--to", min=0, help="End, in seconds.  [default: end of the video]")
-    ] = None,
+    start: FromOption = None,
+    end: ToOption = None,
     language: Annotated[str, typer.Option(help="Spoken language; only en is supported.")] = "en",
     json: Annotated[
         Path | None, typer.Option(help="Write the table as JSON to this file; '-': standard output.")
@@ -94,12 +123,12 @@ def phonemes(
     from engine.reports.lip_closures import to_json
     from engine.speech.phonemes import SoundRecogniser
 
-    if end is not None and end <= start:
-        raise typer.BadParameter(f"--to {end:g} is not after --from {start:g}")
+    part = make_selection(start, end)
+    span_s = (part.from_s, float("inf") if part.to_s is None else part.to_s)
     recogniser = SoundRecogniser.load(language)
     extractor = FeatureExtractor.load(Settings.from_env())
     with show_progress() as on_step:
-        reports = check_lips(file, extractor, recogniser, (start, float("inf") if end is None else end), on_step)
+        reports = check_lips(file, extractor, recogniser, span_s, on_step)
     if json != STDOUT:
         print_reports(reports, Console())
     if json is not None:
@@ -158,9 +187,14 @@ def batch(
     ray: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="Run on this Ray cluster; `local` starts one.")
     ] = None,
+    start: FromOption = None,
+    end: ToOption = None,
+    audio_track: TrackOption = None,
+    channel: ChannelOption = None,
 ) -> None:
     """Check face and voice of many videos: one row each, in the given order.
 
+    A CSV may have the columns from, to, audio_track and channel; the options are for items without them.
     A failed item is a row with its error, and the exit code is 1. At most 50 links.
     """
     from engine.consistency.methods import choose_method
@@ -170,7 +204,7 @@ def batch(
     from webapp.batch.sources import read_sources
 
     skipped: list[Skipped] = []
-    items = read_sources(sources, skipped.append)
+    items = read_sources(sources, skipped.append, make_selection(start, end, audio_track, channel))
     for one in skipped:
         typer.echo(f"left out: {clean(one.path)}: {one.reason}", err=True)
     settings = Settings.from_env()
@@ -190,6 +224,15 @@ def batch(
     typer.echo(f"{len(rows)} items, {n_failed} failed{left_out}: {out}{os.sep}results.csv, results.jsonl", err=True)
     if n_failed:
         raise typer.Exit(1)
+
+
+def make_selection(
+    start: float | None = None, end: float | None = None, audio_track: int | None = None, channel: str | None = None
+) -> MediaSelection:
+    """Return the part and audio that the options choose; raise BAD_SELECTION for a part that ends before its start."""
+    selection = MediaSelection(start or 0.0, end, audio_track, channel)
+    check_selection(selection)
+    return selection
 
 
 def verify_bundle(

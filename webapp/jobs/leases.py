@@ -12,7 +12,7 @@ from webapp.jobs.schema import JobRow, write_error
 
 LEASE = timedelta(seconds=30)
 MAX_TRIES = 2  # a job that lost this many workers is set aside
-NO_LEASE: dict[str, Any] = {"worker": None, "leased_until": None}
+NO_LEASE: dict[str, Any] = {"worker": None, "leased_until": None, "left_s": None}
 LOST = JobError.of(
     WebCode.WORKER_LOST(
         f"The program ended {MAX_TRIES} times while it had this file, so it is not tried again.",

@@ -61,6 +61,7 @@ class Job:
     tries: int  # number of started attempts
     error: JobError | None
     recipe: str | None  # of the consistency result
+    left_s: float | None = None  # estimated seconds until the end; None: not known yet, or the job does not run
 
 
 class JobStopped(Exception):  # never shown to a user

@@ -1,11 +1,13 @@
 """Tables of the jobs, and their conversion from and to records."""
 
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import BigInteger, ForeignKey, Row, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
+from engine.types import MediaSelection
 from gallery_db.schema import UtcTime
 from webapp.analysis.records import AnalysisRequest, JobError
 from webapp.database import Base
@@ -30,12 +32,17 @@ class JobRow(Base):
     reason: Mapped[str | None] = mapped_column(Text)
     speaker: Mapped[str | None] = mapped_column(Text)
     language: Mapped[str | None] = mapped_column(String(8))
+    from_s: Mapped[float | None]  # part and audio of the recording, see `MediaSelection`; None: its default
+    to_s: Mapped[float | None]
+    audio_track: Mapped[int | None]
+    channel: Mapped[str | None] = mapped_column(String(8))
     batch: Mapped[str | None] = mapped_column(String(64), index=True)
     created_at: Mapped[datetime] = mapped_column(UtcTime)
     started_at: Mapped[datetime | None] = mapped_column(UtcTime)
     finished_at: Mapped[datetime | None] = mapped_column(UtcTime)
     step: Mapped[str] = mapped_column(String(40))
     share: Mapped[float]
+    left_s: Mapped[float | None]  # estimated time until the end
     tries: Mapped[int]
     worker: Mapped[str | None] = mapped_column(String(200))  # who has the lease
     leased_until: Mapped[datetime | None] = mapped_column(UtcTime)
@@ -68,17 +75,22 @@ def read_job(row: Row[Any]) -> Job:
         url=row.url,
         sha256=row.sha256,
         size_bytes=row.size_bytes,
-        question=AnalysisRequest(row.method, row.reason, row.speaker, row.language),
+        question=AnalysisRequest(row.method, row.reason, row.speaker, row.language, _read_selection(row)),
         batch=row.batch,
         created_at=row.created_at,
         started_at=row.started_at,
         finished_at=row.finished_at,
         step=row.step,
         share=row.share,
+        left_s=row.left_s,
         tries=row.tries,
         error=error,
         recipe=row.recipe,
     )
+
+
+def _read_selection(row: Row[Any]) -> MediaSelection:
+    return MediaSelection(row.from_s or 0.0, row.to_s, row.audio_track, row.channel)
 
 
 def enter_job(
@@ -97,6 +109,7 @@ def enter_job(
         "reason": new.question.reason,
         "speaker": new.question.speaker,
         "language": new.question.language,
+        **asdict(new.question.selection),
         "batch": new.batch,
         "created_at": now,
         "step": "",

@@ -194,6 +194,7 @@ class JobStore:
                 "tries": row.tries + 1,
                 "step": "",
                 "share": 0.0,
+                "left_s": None,
             }
             connection.execute(update(JobRow).where(JobRow.number == row.number).values(values))
             return read_job(self._expect(connection, row.id))
@@ -202,9 +203,10 @@ class JobStore:
         """Raise DISK_FULL if no space is left for files."""
         self._intake.check_room()
 
-    def renew(self, job_id: str, worker: str, step: str = "", share: float = 0.0) -> bool:
+    def renew(self, job_id: str, worker: str, step: str = "", share: float = 0.0, left_s: float | None = None) -> bool:
         """Renew the lease and record the progress; False: stop, the job was cancelled, deleted or taken over."""
-        values = {"leased_until": self._clock() + LEASE, "step": step, "share": func.max(JobRow.share, share)}
+        progress = {"step": step, "share": func.max(JobRow.share, share), "left_s": left_s}
+        values = {"leased_until": self._clock() + LEASE, **progress}
         return self._update(job_id, worker, values)
 
     def keep_input(self, job_id: str, worker: str, media: FetchedMedia) -> bool:

@@ -18,6 +18,7 @@ from webapp.errors import WebCode
 from webapp.jobs.cleanup import clean_folder, sweep
 from webapp.jobs.records import Job, JobStopped
 from webapp.jobs.store import JobStore
+from webapp.jobs.time_left import TimeLeft
 
 SHARES = {
     "fetch": (0.0, 0.1),
@@ -67,7 +68,7 @@ class Heartbeat:
 
     def __init__(self, store: JobStore, job_id: str, worker: str, beat_s: float = BEAT_S):
         self._store, self._job_id, self._worker, self._beat_s = store, job_id, worker, beat_s
-        self._progress = Progress()
+        self._progress, self._time_left = Progress(), TimeLeft()
         self._is_stopped, self._is_left = False, threading.Event()
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
 
@@ -91,7 +92,8 @@ class Heartbeat:
         while not self._is_left.wait(self._beat_s):
             try:
                 now = self._progress
-                self._is_stopped = not self._store.renew(self._job_id, self._worker, now.step, now.share)
+                left_s = self._time_left.update(time.monotonic(), now.share)
+                self._is_stopped = not self._store.renew(self._job_id, self._worker, now.step, now.share, left_s)
             except Exception as error:  # the database is busy or full: the lease may outlast that
                 _log.warning("the lease of a job could not be renewed: %s", error)
 

@@ -225,7 +225,7 @@ def build_face(context: AppContext, shown: ShownJob, number: int, track: TrackRe
     assert shown.found is not None
     analysis, found, traces = shown.found.analysis, track.consistency, shown.found.traces
     with gr.Column(elem_classes="ws-card"):
-        gr.HTML(views.describe_face(track))
+        gr.HTML(views.describe_face(track, analysis.media))
         if found.curve is not None:
             gates = traces.gate(number) if traces is not None else []
             with gr.Row():
@@ -236,7 +236,7 @@ def build_face(context: AppContext, shown: ShownJob, number: int, track: TrackRe
                 with gr.Column(scale=2, min_width=320):
                     gr.Plot(_plot_offsets(found.curve, track, analysis), show_label=False, elem_classes="ws-curve")
             if found.windows:
-                gr.HTML(views.list_windows(found.windows))
+                gr.HTML(views.list_windows(found.windows, analysis.media))
         if traces is not None:
             _build_seconds(context, shown, number, track)
         lips = _describe_lips(shown.found, number)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+from engine.consistency.methods import Method
 from engine.errors import EngineError
 from engine.types import TrackReport
 from gallery_db.records import StoredSample
@@ -46,7 +47,7 @@ class AnalyseForm:
         if self.whom == ONE and not self.speaker:
             raise EngineError("No person was chosen to compare with.", "Choose one from the list.")
         return AnalysisRequest(
-            **({"method": self.method} if self.method else {}),
+            method=self.method or Method().title,
             reason=self.reason.strip() if self.whom == EVERYBODY else None,
             speaker=self.speaker if self.whom == ONE else None,
             language="en" if self.sounds else None,
@@ -107,13 +108,15 @@ def show_job(context: AppContext, job: Job | None) -> str:
     """Show the progress of a job, its result for the whole clip, or its error."""
     if job is None:
         return views.welcome()
+    zero_s = None
     if job.state.is_open:
         words = job_views.show_progress(job, context.jobs.count_ahead(job.id))
     elif job.state == JobState.DONE:
-        words = views.describe_analysis(context.jobs.read_result(job.id).analysis)
+        analysis = context.jobs.read_result(job.id).analysis
+        words, zero_s = views.describe_analysis(analysis), analysis.media.player_zero_s
     else:
         words = job_views.show_failure(job)
-    return fill("pages.html", "job", id=job.id, words=words)
+    return fill("pages.html", "job", id=job.id, words=words, zero_s=zero_s)
 
 
 def describe_speaker(context: AppContext, shown: ShownJob, track: TrackReport) -> list[str]:

@@ -25,13 +25,14 @@ from webapp.jobs.records import Job, JobState
 from webapp.pages import analyse_events
 from webapp.pages.events import QUIET, find_owner, guard
 from webapp.templates import fill
+from webapp.views import analysis as views
 from webapp.views import jobs as job_views
 from webapp.views.analysis import show_status
 from webapp.views.plots import plot_comparison
 
 ANY = "any"
 PAGE = 200  # rows
-WIDTHS: list[str | int] = ["150px", "220px", "120px", "240px", "80px", "100px", "120px"]
+WIDTHS: list[str | int] = ["150px", "220px", "120px", "240px", "80px", "100px", "180px", "120px"]
 
 
 def build(app: gr.Blocks, context: AppContext, shown_job: gr.State, tabs: gr.Tabs, tab: gr.Tab) -> None:
@@ -132,6 +133,7 @@ def describe(jobs: Sequence[Job], analyses: Sequence[Analysis]) -> str:
     rows: list[tuple[str, list[str]]] = [
         (say("File"), [clean(one.name) for one in analyses]),
         (say("Method:").rstrip(":"), [say(name_method(one)) for one in analyses]),
+        *_compare_media(analyses),
         (say("Recipe"), [fill("macros.html", "code", text=one.recipe) for one in analyses]),
         (say("State"), [show_status(one.status) for one in analyses]),
         (say("Reasons"), [", ".join(one.reasons) or "–" for one in analyses]),
@@ -142,6 +144,16 @@ def describe(jobs: Sequence[Job], analyses: Sequence[Analysis]) -> str:
     ]
     is_on_one_scale = len({one.recipe for one in analyses}) == 1
     return fill("pages.html", "comparison", is_on_one_scale=is_on_one_scale, rows=rows)
+
+
+def _compare_media(analyses: Sequence[Analysis]) -> list[tuple[str, list[str]]]:
+    """Return a row for each kind of fact about what of the two recordings was judged."""
+    described = [views.describe_media(one.media) for one in analyses]
+    heads = dict.fromkeys(head for facts in described for head, _ in facts)
+    return [
+        (head, ["; ".join(text for name, text in facts if name == head) or "–" for facts in described])
+        for head in heads
+    ]
 
 
 def list_timelines(jobs: Sequence[Job], analyses: Sequence[Analysis]) -> list[tuple[str, tuple[Window, ...]]]:

@@ -1,9 +1,11 @@
 // Moves the player: a click on a point of a timeline, or on a button of its table.
 (() => {
+  // Times of a result are media time; the player's clock begins with the first stream, not with the first picture.
   const seek = (seconds) => {
     const player = document.getElementById("ws-player");
     if (!player || !Number.isFinite(seconds)) return;
-    player.currentTime = seconds;
+    const zero = document.querySelector("#ws-summary [data-zero]") ?? player;
+    player.currentTime = seconds + Number(zero.dataset.zero ?? 0);
     player.scrollIntoView({ block: "nearest", behavior: "smooth" });
     player.play().catch(() => {}); // a browser may want a gesture first: the position is set all the same
   };

@@ -11,10 +11,12 @@ from engine.calibration.records import Task
 from engine.calibration.verbal_scale import ABSTAINED, BEHIND, BOUNDS, P_VALUE, ZONE_WORDS, Zone, name_ratio, state
 from engine.consistency.methods import TITLES
 from engine.errors import EngineError, LicenceNotAccepted
+from engine.reports.media import describe_channel, has_own_clock, is_ordinary, list_facts, to_file_time
 from engine.reports.text import CAUTION, list_notes, name_method
 from engine.types import (
     Analysis,
     ConsistencyReport,
+    MediaReport,
     Mode,
     Model,
     Reason,
@@ -52,6 +54,7 @@ EVIDENCE = (
     "A likelihood ratio tells how much better the evidence fits one explanation than the other. "
     "It is not the probability that a video is manipulated."
 )
+NO_MEDIA = MediaReport()
 ZONE_SIGNS = {Zone.SUPPORTED: "⊕", Zone.INCONCLUSIVE: "○", Zone.AGAINST: "⊖"}
 ZONE_TITLES = {
     Zone.SUPPORTED: "Supported: face and voice fit",
@@ -65,9 +68,9 @@ def welcome() -> str:
     return fill("analysis.html", "welcome")
 
 
-def show_player(address: str | None, caption: str = "") -> str:
-    """Show a player of the uploaded file; nothing is converted."""
-    return fill("macros.html", "player", address=address, caption=caption)
+def show_player(address: str | None, caption: str = "", zero_s: float = 0.0) -> str:
+    """Show a player of the uploaded file; nothing is converted. `zero_s`: its time at media time 0."""
+    return fill("macros.html", "player", address=address, caption=caption, zero_s=zero_s)
 
 
 def list_players(clips: Sequence[tuple[str, str]]) -> Markup:
@@ -96,7 +99,14 @@ def describe_analysis(analysis: Analysis, is_live: bool = True) -> Markup:
         reasons=list_reasons(_list_clip_reasons(analysis)),
         cautions=[say(text) for text in (*CAUTION, EVIDENCE)],
         method=say(name_method(analysis)),
+        facts=describe_media(analysis.media),
+        is_ordinary=is_ordinary(analysis.media),
     )
+
+
+def describe_media(media: MediaReport) -> list[tuple[str, str]]:
+    """Return (name, text) of each fact about what of the recording was judged; empty for older reports."""
+    return [(say(fact.head), say(fact.text, **fact.values)) for fact in list_facts(media)]
 
 
 def name_face(track: TrackReport) -> str:
@@ -110,7 +120,7 @@ def list_tracks(tracks: Sequence[TrackReport]) -> str:
     return fill("analysis.html", "tracks", faces=faces)
 
 
-def describe_face(track: TrackReport) -> Markup:
+def describe_face(track: TrackReport, media: MediaReport = NO_MEDIA) -> Markup:
     """Show one face: picture, status, results with their meaning, and reasons."""
     found = track.consistency
     return fill(
@@ -119,6 +129,7 @@ def describe_face(track: TrackReport) -> Markup:
         track=track,
         name=name_face(track),
         picture=_picture(track.thumbnail),
+        sources=_describe_source(track, media),
         status=show_status(found.status),
         calibrated=_describe_calibrated(found),
         agreement=_describe_numbers(found),
@@ -137,9 +148,13 @@ def describe_methods(lacking: dict[Model, EngineError]) -> str:
     return fill("analysis.html", "lacking", unaccepted=unaccepted, absent=absent)
 
 
-def list_windows(windows: tuple[Window, ...]) -> str:
-    """Show the timeline as a table with buttons that move the player, for keyboards and screen readers."""
-    return fill("analysis.html", "windows", rows=windows)
+def list_windows(windows: tuple[Window, ...], media: MediaReport = NO_MEDIA) -> str:
+    """Show the timeline as a table with buttons that move the player, for keyboards and screen readers.
+
+    Where the file's own clock differs from media time, the table shows both.
+    """
+    rows = [(one, to_file_time(media, one.start_s), to_file_time(media, one.end_s)) for one in windows]
+    return fill("analysis.html", "windows", rows=rows, has_own_clock=has_own_clock(media))
 
 
 def list_reasons(reasons: tuple[Reason, ...]) -> Markup:
@@ -164,6 +179,18 @@ def describe_strength(llr: float, task: Task) -> str:
 def make_sentence(text: str) -> str:
     """Capitalise the first letter and add a full stop."""
     return f"{text[0].upper()}{text[1:]}."
+
+
+def _describe_source(track: TrackReport, media: MediaReport) -> list[str]:
+    """Return what else is known of a face: time on the file's clock, the channel it was judged with."""
+    texts = []
+    if has_own_clock(media):
+        start, end = to_file_time(media, track.start_s), to_file_time(media, track.end_s)
+        texts.append(say("{start} to {end} s on the file's own clock", start=f"{start:.1f}", end=f"{end:.1f}"))
+    if track.channel is not None:
+        fact = describe_channel(track.channel)
+        texts.append(say("judged with: {channel}", channel=say(fact.text, **fact.values)))
+    return texts
 
 
 def _describe_calibrated(found: ConsistencyReport) -> Markup | str:

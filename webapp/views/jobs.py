@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from engine.fetch.fetch import MediaDescription
+from engine.reports.media import describe_selection, read_judged
 from engine.types import Analysis
 from gallery_db.text import clean
 from webapp.i18n import say
@@ -28,7 +29,7 @@ STATE_WORDS = {
     JobState.CANCELLED: "cancelled",
     JobState.SET_ASIDE: "set aside",
 }
-HEADERS = ("When", "File", "State", "Result", "Score", "Offset, s", "Number")
+HEADERS = ("When", "File", "State", "Result", "Score", "Offset, s", "Part and sound", "Number")
 
 
 def show_progress(job: Job, ahead: int = 0) -> str:
@@ -37,7 +38,20 @@ def show_progress(job: Job, ahead: int = 0) -> str:
         words = _wait(ahead)
     else:
         words = f"{say(STEP_WORDS.get(job.step, 'Beginning'))} · {job.share:.0%}"
+        if job.left_s is not None:
+            words = f"{words} · {describe_time_left(job.left_s)}"
     return fill("jobs.html", "progress", name=job.name, words=words, share=job.share)
+
+
+def describe_time_left(left_s: float) -> str:
+    """Return the estimated time left as text, coarser the longer it is."""
+    if left_s < 50:
+        return say("less than a minute left")
+    if left_s < 90:
+        return say("about a minute left")
+    if left_s < 90 * 60:
+        return say("about {n} minutes left", n=round(left_s / 60))
+    return say("about {n} hours left", n=f"{left_s / 3600:.1f}")
 
 
 def _wait(ahead: int) -> str:
@@ -83,13 +97,27 @@ def describe_link(found: MediaDescription) -> str:
 
 def list_open(jobs: Sequence[Job]) -> str:
     """List the open jobs, one per line."""
-    return fill("jobs.html", "open", jobs=[(job, SIGNS[job.state], name_state(job)) for job in jobs])
+    return fill("jobs.html", "open", jobs=[(job, SIGNS[job.state], _describe_open(job)) for job in jobs])
+
+
+def _describe_open(job: Job) -> str:
+    if job.state != JobState.RUNNING:
+        return name_state(job)
+    left = [] if job.left_s is None else [describe_time_left(job.left_s)]
+    return ", ".join([name_state(job), f"{job.share:.0%}", *left])
 
 
 def list_rows(jobs: Sequence[tuple[Job, Analysis | None]]) -> list[list[Any]]:
     """Return the rows of the history, each with the result of the first scored face."""
     return [
-        [_time(job), clean(job.name), f"{SIGNS[job.state]} {name_state(job)}", *_found(job, report), job.id]
+        [
+            _time(job),
+            clean(job.name),
+            f"{SIGNS[job.state]} {name_state(job)}",
+            *_found(job, report),
+            name_part(job, report),
+            job.id,
+        ]
         for job, report in jobs
     ]
 
@@ -101,7 +129,15 @@ def name_state(job: Job) -> str:
 
 def name_job(job: Job) -> str:
     """Return the title of a job in a list."""
-    return f"{clean(job.name)} · {name_state(job)} · {job.created_at:%m-%d %H:%M}"
+    part = describe_selection(job.question.selection)
+    return f"{clean(job.name)}{f' · {part}' if part else ''} · {name_state(job)} · {job.created_at:%m-%d %H:%M}"
+
+
+def name_part(job: Job, report: Analysis | None) -> str:
+    """Return what of the recording was judged in a few characters, or what is asked for while there is no result."""
+    if report is None or report.media.to_s is None:
+        return describe_selection(job.question.selection)
+    return describe_selection(read_judged(report.media))
 
 
 def list_downloads(job: Job) -> str:

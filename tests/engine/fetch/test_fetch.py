@@ -367,7 +367,7 @@ def test_link_left_by_the_child_is_not_followed(tmp_path):
     (tmp_path / "secret").write_text("x")
     (tmp_path / "media.bin").symlink_to(tmp_path / "secret")
     with raises(Code.FETCH_FAILED):
-        fetching._keep((tmp_path / "media.bin",), tmp_path, 1000)
+        fetching._keep((tmp_path / "media.bin",), tmp_path, FetchLimits(max_bytes=1000))
     (tmp_path / "folder").mkdir()
     with raises(Code.FETCH_FAILED, match="regular"):
         fetching._keep((tmp_path / "folder",), tmp_path, 1000)

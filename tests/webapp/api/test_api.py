@@ -116,6 +116,49 @@ def test_what_is_no_job_is_refused_in_words(client: TestClient, sent: dict, code
     assert answer.json()["error"]["message"] and client.get("/api/v1/jobs").json()["jobs"] == []
 
 
+def test_part_and_sound_are_chosen_for_files_and_links(client: TestClient) -> None:
+    asked = {"from_s": 60.0, "to_s": 75.5, "audio_track": 2, "channel": "left"}
+    by_link = client.post("/api/v1/jobs", json={"url": "https://example.org/v", "question": asked})
+    by_form = client.post("/api/v1/jobs", files={"file": ("a.mp4", b"x")}, data={"question": json.dumps(asked)})
+    for answer in (by_link, by_form):
+        assert answer.status_code == 202, answer.text
+        shown = client.get(f"/api/v1/jobs/{answer.json()['id']}").json()
+        assert {name: shown["question"][name] for name in asked} == asked | {"channel": "FL"}
+        assert shown["left_s"] is None
+    again = client.post(f"/api/v1/jobs/{by_form.json()['id']}/rerun", json={"from_s": 5})
+    assert again.json()["question"]["from_s"] == 5.0 and again.json()["question"]["channel"] is None
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"from_s": -1},
+        {"from_s": 5, "to_s": 5},
+        {"to_s": 0},
+        {"from_s": "1:00"},
+        {"audio_track": 0},
+        {"channel": "middle"},
+        {"channel": ""},
+    ],
+)
+def test_a_part_or_sound_that_no_recording_has_is_refused(client: TestClient, asked: dict) -> None:
+    sent: list[dict] = [
+        {"json": {"url": "https://example.org/v", "question": asked}},
+        {"files": {"file": ("a.mp4", b"x")}, "data": {"question": json.dumps(asked)}},
+    ]
+    for one in sent:
+        answer = client.post("/api/v1/jobs", **one)
+        assert answer.status_code == 422 and code_of(answer) == "INVALID", answer.text
+    assert client.get("/api/v1/jobs").json()["jobs"] == []
+
+
+def test_the_schema_documents_part_and_sound(client: TestClient) -> None:
+    schemas = client.get("/api/v1/openapi.json").json()["components"]["schemas"]
+    fields = schemas["QuestionView"]["properties"]
+    assert all(fields[name]["description"] for name in ("from_s", "to_s", "audio_track", "channel"))
+    assert schemas["JobView"]["properties"]["left_s"]["description"]
+
+
 def test_results_are_those_of_the_command_line(client: TestClient, job: Job, settings: Settings) -> None:
     base = f"/api/v1/jobs/{job.id}"
     assert client.get(f"{base}/result").text == served.write_result()

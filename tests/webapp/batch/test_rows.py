@@ -12,7 +12,7 @@ import pytest
 from engine.errors import Code, FolderUnwritable
 from engine.fetch.fetch import FetchedMedia
 from engine.settings import Settings
-from engine.types import Analysis, CalibrationNote, Reason
+from engine.types import Analysis, CalibrationNote, MediaReport, MediaSelection, Reason
 from tests.fakes import make_analysis, make_report
 from tests.payloads import check_csv
 from tests.webapp.jobs.samples import hash_bytes, make_result, make_settings, write_file
@@ -33,6 +33,7 @@ from webapp.jobs.records import JobState
 from webapp.jobs.store import JobStore
 
 NOTE = CalibrationNote("c" * 64, "1.0.0", "Ada", "Ben", (-2.0, 2.0), 1.0, -1.0)
+NEW = ("asked", "from_s", "to_s", "audio_track", "channel")
 SOURCE = Source(1, "clips/a.mp4", Path("clips/a.mp4"))
 
 
@@ -191,10 +192,10 @@ def test_whatever_happens_to_an_item_is_a_row(tmp_path: Path, caplog: pytest.Log
     settings, clip = Settings(tmp_path), write_file(tmp_path, "a.mp4")
     source = Source(1, "a.mp4", clip)
 
-    def refuse(path: Path) -> None:
+    def refuse(path: Path, selection: MediaSelection) -> None:
         raise Code.UNREADABLE_VIDEO("It is a text.", "Choose a video.")
 
-    def stumble(path: Path) -> None:
+    def stumble(path: Path, selection: MediaSelection) -> None:
         raise RuntimeError("a secret detail")
 
     rows = [
@@ -212,14 +213,15 @@ def test_whatever_happens_to_an_item_is_a_row(tmp_path: Path, caplog: pytest.Log
 
 
 def test_a_link_is_fetched_and_its_file_goes_again(tmp_path: Path) -> None:
-    link, folders = Source(3, "https://example.org/", url="https://example.org/"), []
+    part = MediaSelection(1.0, 2.0)
+    link, folders = Source(3, "https://example.org/", url="https://example.org/", selection=part), []
 
     def fetch(url: str, folder: Path, limits: object) -> FetchedMedia:
         folders.append(folder)
         return FetchedMedia(write_file(folder), "d" * 64, 3, "A talk", None, "", url, None, "", ())  # type: ignore[arg-type]
 
-    def observe(path: Path) -> Analysis:
-        assert path.read_bytes() == b"not decoded"
+    def observe(path: Path, selection: MediaSelection) -> Analysis:
+        assert path.read_bytes() == b"not decoded" and selection == part
         return make_analysis()
 
     seen = extract_item(link, observe, Settings(tmp_path), fetch)  # type: ignore[arg-type]
@@ -263,4 +265,43 @@ def test_jobs_that_fail_or_wait_have_rows(clips: list[Source], tmp_path: Path) -
     assert [row.status for row in rows] == [JobState.FAILED, JobState.QUEUED, JobState.CANCELLED]
     error = make_error_row(Source(1, "a.mp4"), "a.mp4", job.sha256, JobError("UNREADABLE_VIDEO", "It is a text."))
     assert json.dumps(asdict(rows[0])) == json.dumps(asdict(error))
+    store.close()
+
+
+def test_rows_name_the_judged_part_and_sound() -> None:
+    media = MediaReport(from_s=60.0, to_s=75.5, audio_track=2, channel="FL")
+    source = Source(1, "a.mp4", Path("a.mp4"), selection=MediaSelection(60.0, 75.5, channel="FL"))
+    row = make_row(source, replace(make_analysis(), media=media))
+    assert (row.asked, row.from_s, row.to_s, row.audio_track, row.channel) == (
+        "0:01:00–0:01:15.5 · FL", 60.0, 75.5, 2, "FL",
+    )  # fmt: skip
+    assert read_jsonl(write_jsonl([row])) == [row]
+    (cells,) = read_csv(write_csv([row]))
+    assert (cells["from_s"], cells["audio_track"], cells["channel"]) == ("60.0", "2", "FL")
+
+
+def test_rows_of_earlier_versions_are_of_the_whole_recording(clips: list[Source], tmp_path: Path) -> None:
+    rows = run_batch(clips, FakeRunner(), tmp_path / "out")
+    assert all(row.asked == "" for row in rows)
+    old = [{name: value for name, value in asdict(row).items() if name not in NEW} for row in rows]
+    (tmp_path / "out" / "results.jsonl").write_text("".join(json.dumps(one) + "\n" for one in old), "utf-8")
+    answers = FakeRunner()
+    run_batch(clips, answers, tmp_path / "out", resume=True)
+    assert answers.extracted == ["gone.mp4"]
+
+
+def test_another_part_of_a_known_file_is_analysed(clips: list[Source], tmp_path: Path) -> None:
+    run_batch(clips, FakeRunner(), tmp_path / "out")
+    answers = FakeRunner()
+    parts = [replace(one, selection=MediaSelection(1.0)) for one in clips]
+    run_batch(parts, answers, tmp_path / "out", resume=True)
+    assert len(answers.extracted) == 4
+
+
+def test_jobs_of_a_batch_keep_their_parts(clips: list[Source], tmp_path: Path) -> None:
+    store = JobStore.open(make_settings(tmp_path))
+    part = MediaSelection(1.0, 2.0, 2, "FR")
+    submit(store, "ada", [replace(clips[0], selection=part), clips[2]], AnalysisRequest(), "b1")
+    assert [job.question.selection for job in store.list()] == [MediaSelection(), part]
+    assert [row.asked for row in list_job_rows(store, "b1")] == ["0:00:01–0:00:02 · #2 · FR", ""]
     store.close()

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from engine.datasets.manifest import Skipped
+from engine.types import MediaSelection
 from tests.clips import Film, write_clip
 from tests.raising import raises
 from webapp.batch.sources import MAX_LINKS, read_sources
@@ -116,3 +117,35 @@ def test_links_are_few(tmp_path: Path) -> None:
     assert len(read_sources([*links[:-1], "a.mp4", "b.mp4"])) == MAX_LINKS + 2
     with raises(WebCode.BAD_BATCH, match="51 links"):
         read_sources(links)
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_a_list_chooses_part_and_sound_of_each_item(tmp_path: Path, separator: str) -> None:
+    rows = [
+        ("path", "From", "to", "audio_track", "channel"),
+        ("a.mp4", "1:05", "0:01:15", "2", "left"),
+        ("b.mp4", "", "90", "", ""),
+        ("c.mp4", "", "", "", "FC"),
+    ]
+    listed = write(tmp_path, "list.csv", "\n".join(separator.join(row) for row in rows))
+    default = MediaSelection(5.0, None, 3)
+    found = read_sources([str(listed), f"{URL}1"], selection=default)
+    assert [one.selection for one in found] == [
+        MediaSelection(65.0, 75.0, 2, "FL"), MediaSelection(5.0, 90.0, 3), MediaSelection(5.0, None, 3, "FC"), default,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("cells", "message"),
+    [
+        ("1:75,,,", "row 2: '1:75' is no time"),
+        ("20,10,,", "row 2: The part ends at 0:00:10"),
+        (",,zero,", "row 2: "),
+        (",,0,", "row 2: There is no audio track 0"),
+        (",,,middle one", "row 2: 'middle one' is no channel"),
+    ],
+)
+def test_nonsense_in_a_list_names_its_row(tmp_path: Path, cells: str, message: str) -> None:
+    listed = write(tmp_path, "list.csv", f"path,from,to,audio_track,channel\na.mp4,,,,\nb.mp4,{cells}\n")
+    with raises(WebCode.BAD_BATCH, match=message):
+        read_sources([str(listed)])

@@ -9,7 +9,7 @@ from engine.consistency.methods import Method
 from engine.errors import Code
 from engine.pipeline import Engine
 from engine.reports.json import to_json, write_json
-from engine.types import Mode, Model
+from engine.types import MediaSelection, Mode, Model
 from engine.weights import registry
 from tests.engine.calibration.drawn import make_record
 from tests.fakes import FakeEngine, make_analysis
@@ -140,3 +140,35 @@ def test_paper_mode_without_avhubert_says_what_to_bring(run):
 def test_second_model_equal_to_first_is_refused(run):
     code, _, err = run("analyse", "talk.mp4", "--second", "compact")
     assert code == 2 and "would be its own" in err
+
+
+@pytest.mark.parametrize(
+    ("options", "selection"),
+    [
+        ((), MediaSelection()),
+        (("--from", "1:05", "--to", "0:01:15.5"), MediaSelection(65.0, 75.5)),
+        (("--to", "90"), MediaSelection(0.0, 90.0)),
+        (("--audio-track", "2", "--channel", "left"), MediaSelection(audio_track=2, channel="FL")),
+        (("--channel", "mix"), MediaSelection(channel="mix")),
+    ],
+)
+def test_part_and_sound_are_chosen_by_options(run, options, selection):
+    engine = FakeEngine()
+    assert run("analyse", "talk.mp4", *options, engine=engine)[0] == 0
+    assert engine.selections == [selection]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--from", "1:75"), "'1:75' is no time"),
+        (("--from", "20", "--to", "0:20"), "The part ends at 0:00:20"),
+        (("--audio-track", "0"), "audio-track"),
+        (("--channel", "middle one"), "is no channel"),
+    ],
+)
+def test_nonsense_about_part_and_sound_is_refused_before_anything_is_read(run, options, words):
+    engine = FakeEngine()
+    code, out, err = run("analyse", "talk.mp4", *options, engine=engine)
+    assert (code, out, engine.selections) == (2, "", [])
+    assert words in " ".join(err.replace("│", " ").split())

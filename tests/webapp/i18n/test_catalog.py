@@ -18,6 +18,7 @@ from engine.calibration import verbal_scale
 from engine.calibration.files import list_shipped
 from engine.calibration.records import Task
 from engine.consistency.methods import Method
+from engine.reports.media import Head, Template
 from engine.reports.text import PAPER_MODE, RESEARCH_ONLY
 from engine.types import CalibrationNote, Mode, Model, Reason, Status, Window
 from engine.weights.registry import WEIGHTS, WeightState
@@ -56,6 +57,8 @@ ELSEWHERE: dict[str, Iterable[str]] = {  # texts of expressions that are not lit
     "reason.next_step": [reason.next_step for reason in Reason],
     "note": (PAPER_MODE, RESEARCH_ONLY),
     "word": [word for _, word in views.STATUS_WORDS.values()],
+    "fact.head": list(Head),
+    "fact.text": list(Template),
     "kind.value": [kind.value for kind in Gate],
     "check.state.value": [state.value for state in WeightState],
     "weight.purpose": [weight.purpose for weight in WEIGHTS],

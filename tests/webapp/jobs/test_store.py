@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
 from engine.consistency.methods import Method
 from engine.errors import Code, EngineError
@@ -17,12 +18,14 @@ from engine.fetch.fetch import FetchedMedia
 from engine.fetch.formats import OfferedAudio
 from engine.reports.json import to_json, write_json
 from engine.settings import MediaLimits
+from engine.types import MediaSelection
 from tests.raising import raises
 from tests.webapp.jobs.samples import Clock, hash_bytes, make_result, make_settings, submit, write_file
 from webapp.analysis.records import AnalysisRequest
 from webapp.database import AppDatabase
 from webapp.errors import WebCode
 from webapp.jobs.records import JobState, NewJob
+from webapp.jobs.schema import JobRow
 from webapp.jobs.store import JobStore
 
 
@@ -305,3 +308,27 @@ def test_the_store_imports_no_torch() -> None:
     code = "import sys, webapp.jobs.store; print({'torch', 'gradio', 'faiss'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+def test_the_part_and_sound_of_a_job_are_kept(store: JobStore, tmp_path: Path) -> None:
+    selection = MediaSelection(60.0, 75.5, 2, "FL")
+    job = submit(store, tmp_path, question=AnalysisRequest(selection=selection))
+    assert store.get(job.id).question.selection == selection
+    again = store.rerun(job.id, replace(job.question, selection=MediaSelection(5.0)))
+    assert store.get(again.id).question.selection == MediaSelection(5.0)
+    assert submit(store, tmp_path, "other.mp4").question.selection == MediaSelection()
+
+
+def test_jobs_of_earlier_versions_were_of_the_whole_recording(store: JobStore, tmp_path: Path) -> None:
+    job = submit(store, tmp_path)
+    with store.database.write() as connection:
+        connection.execute(update(JobRow).values(from_s=None))
+    assert store.get(job.id).question.selection == MediaSelection()
+
+
+def test_the_time_left_is_known_while_a_job_runs(store: JobStore, tmp_path: Path) -> None:
+    job = submit(store, tmp_path)
+    take(store)
+    assert store.get(job.id).left_s is None
+    assert store.renew(job.id, "w1", "faces", 0.4, 61.5) and store.get(job.id).left_s == 61.5
+    assert store.finish(job.id, "w1", make_result()) and store.get(job.id).left_s is None
