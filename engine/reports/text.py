@@ -23,13 +23,16 @@ PAPER_MODE = (
 SHOWN_TWICE = "The same motion as face {n}, seen at the same time: one person, shown twice."
 
 
-def summarise(analysis: Analysis) -> str:
-    """Summarise the analysis, face by face, in several lines."""
+def summarise(analysis: Analysis, is_selected: bool = False) -> str:
+    """Summarise the analysis, face by face, in several lines.
+
+    What was judged is stated where it needs attention, and where `is_selected`: part or audio were chosen by the user.
+    """
     width, height = analysis.size_px
     lines = [
         f"{analysis.name}: {analysis.duration_s:.1f} s, {width} x {height}, {analysis.source_fps:.4g} frames a second",
         f"Method: {name_method(analysis)}",
-        *_describe_media(analysis.media),
+        *_describe_media(analysis.media, is_selected),
         f"{analysis.status}{_colon(analysis.reasons)}",
         *_explain(analysis.reasons, "  "),
     ]
@@ -39,8 +42,8 @@ def summarise(analysis: Analysis) -> str:
     return "\n".join([*lines, f"Recipe {analysis.recipe}; {analysis.timings_s.get('total', 0.0):.1f} s"])
 
 
-def _describe_media(media: MediaReport) -> list[str]:
-    if is_ordinary(media):
+def _describe_media(media: MediaReport, is_selected: bool) -> list[str]:
+    if is_ordinary(media) and not is_selected:
         return []
     return [f"{fact.head}: {fact}" for fact in list_facts(media)]
 

@@ -17,7 +17,7 @@ from rich.table import Table
 from engine.errors import EngineError, FolderUnwritable
 from engine.media.selection import check_selection, parse_channel, parse_time
 from engine.settings import Settings
-from engine.types import FPS, MediaSelection, Mode, Model, OnStep
+from engine.types import FPS, WHOLE, MediaSelection, Mode, Model, OnStep
 from webapp.cli.output import STDOUT, write_output
 from webapp.progress import show_progress
 
@@ -102,7 +102,7 @@ def analyse(
     if json is not None:
         write_output(write_json(to_json(analysis)), json)
     if json != STDOUT:
-        typer.echo(summarise(analysis))
+        typer.echo(summarise(analysis, selection != WHOLE))
 
 
 def phonemes(

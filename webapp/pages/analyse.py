@@ -6,29 +6,25 @@ import gradio as gr
 from gradio.processing_utils import save_file_to_cache
 from gradio.utils import get_upload_folder
 
-from engine.consistency.methods import TITLES, Method, list_lacking, list_methods
+from engine.consistency.methods import Method, list_lacking, list_methods
 from engine.errors import EngineError
 from engine.fetch.fetch import describe
 from engine.settings import Settings
-from engine.types import Analysis, SyncCurve, TrackReport
 from webapp.accounts.middleware import Role, require_role
-from webapp.analysis.analyser import AnalysisResult
 from webapp.analysis.examples import EXAMPLES, find_examples
-from webapp.analysis.signals import find_turns
 from webapp.context import AppContext
 from webapp.i18n import say
 from webapp.i18n.catalog import label
 from webapp.jobs.records import JobState
-from webapp.pages import analyse_events, batches, speakers_events
-from webapp.pages.analyse_events import EVERYBODY, NOBODY, ONE, AnalyseForm, ShownJob
+from webapp.pages import analyse_events, batches, part, speakers_events
+from webapp.pages.analyse_events import EVERYBODY, NOBODY, ONE, AnalyseForm
 from webapp.pages.events import QUIET, SHOWN, build_picker_hint, find_owner, guard
+from webapp.pages.face_results import build_face, build_others, build_tracks
+from webapp.pages.part import PartForm
 from webapp.views import analysis as views
 from webapp.views import jobs as job_views
-from webapp.views.lip_closures import describe_lips
-from webapp.views.plots import plot_curve, plot_curves, plot_seconds, plot_timeline, plot_turns
 
 EVERY_S = 1.0  # s, between polls of a running job
-AROUND_S = 2.0  # s shown around the chosen second in the plot of audio and mouth
 
 
 def build(app: gr.Blocks, context: AppContext) -> gr.State:
@@ -46,10 +42,10 @@ def build(app: gr.Blocks, context: AppContext) -> gr.State:
             return
         shown = analyse_events.read(context, job)
         assert shown.found is not None
-        _build_tracks(shown.found.analysis)
+        build_tracks(shown.found.analysis)
         for track in shown.found.analysis.tracks:
             build_face(context, shown, track.id, track)
-        _build_others(context, shown)
+        build_others(context, shown)
 
     shown: gr.State = screen["job"]
     return shown
@@ -78,6 +74,7 @@ def _build_form(app: gr.Blocks) -> dict[str, Any]:
                 parts["url"] = gr.Textbox(label=label("Link to a video"), elem_id="ws-link", scale=4, max_lines=1)
                 parts["look"] = gr.Button(label("Look"), size="sm", elem_id="ws-link-look", scale=1, min_width=80)
             parts["about"] = gr.HTML("", elem_id="ws-link-about")
+            parts["part"] = part.build_part()
             parts["whom"] = gr.Radio(
                 [
                     (label("Nobody: face and voice alone"), NOBODY),
@@ -106,6 +103,7 @@ def _build_form(app: gr.Blocks) -> dict[str, Any]:
                 info=label("Which sounds should close or round the lips, and whether they did; takes a little longer."),
                 elem_id="ws-sounds",
             )
+            parts["channel"] = part.build_channel()
             parts["lacking"] = gr.HTML("", elem_id="ws-lacking")
             parts["start"] = gr.Button(label("Analyse"), variant="primary", elem_id="ws-analyse")
         with gr.Column(scale=3, min_width=320):
@@ -118,6 +116,9 @@ def _build_screen() -> dict[str, Any]:
     parts["open"] = gr.HTML("", elem_id="ws-open")
     with gr.Row():
         parts["choice"] = gr.Dropdown([], value=None, label=label("Shown below"), elem_id="ws-choice", scale=4)
+        parts["another"] = gr.Button(
+            label("Analyse another part"), size="sm", visible=False, elem_id="ws-another", scale=1
+        )
         parts["cancel"] = gr.Button(label("Cancel this job"), size="sm", visible=False, elem_id="ws-cancel", scale=1)
     parts["summary"] = gr.HTML(views.welcome(), elem_id="ws-summary", min_height=120)
     parts["links"] = gr.HTML("", elem_id="ws-downloads")
@@ -145,12 +146,17 @@ def _wire_form(context: AppContext, form: dict[str, Any], screen: dict[str, Any]
     form["whom"].change(guard(offer), [form["whom"]], [form["speaker"], form["reason"]], **QUIET)
     form["look"].click(guard(look), [form["url"]], [form["about"]], concurrency_id="fetch", **SHOWN)
     form["files"].change(preview, [form["files"]], [form["player"]], **QUIET)
+    controls = [form["part"][name] for name in part.OUTPUTS]
+    previewed = guard(part.make_previewer(context.settings.limits))
+    form["files"].change(
+        previewed, [form["files"], form["part"]["source"]], controls, concurrency_id="preview", **QUIET
+    )
     for number, button in enumerate(form["examples"]):
         button.click(lambda n=number: take_example(context.settings, n), None, [form["files"]], **QUIET)
 
 
 def _wire_jobs(app: gr.Blocks, context: AppContext, form: dict[str, Any], screen: dict[str, Any]) -> None:
-    parts = ("job", "version", "open", "choice", "cancel", "summary", "links", "timer")
+    parts = ("job", "version", "open", "choice", "cancel", "another", "summary", "links", "timer")
     outputs = [*(screen[name] for name in parts), form["player"]]
 
     def draw(number: str | None, owner: str, may_play: bool = True) -> tuple[Any, ...]:
@@ -163,6 +169,7 @@ def _wire_jobs(app: gr.Blocks, context: AppContext, form: dict[str, Any], screen
             job_views.list_open(open_jobs),
             gr.update(choices=analyse_events.list_recent(context, owner), value=job.id if job else None),
             gr.update(visible=is_open),
+            gr.update(visible=job is not None and not is_open and job.sha256 is not None),
             analyse_events.show_job(context, job),
             job_views.list_downloads(job) if job else "",
             gr.update(active=bool(open_jobs)),
@@ -170,10 +177,20 @@ def _wire_jobs(app: gr.Blocks, context: AppContext, form: dict[str, Any], screen
         )
 
     def begin(files: list[str] | None, url: str, method: str, whom: str, reason: str, speaker: str | None,
-              sounds: bool, request: gr.Request) -> tuple[Any, ...]:  # fmt: skip
+              sounds: bool, source: str | None, start: str, end: str, track: int | None, channel: str,
+              length_s: float | None, request: gr.Request) -> tuple[Any, ...]:  # fmt: skip
         owner = require_role(request, Role.ANALYST).name
-        asked = AnalyseForm(tuple(files or ()), url, method, whom, reason, speaker, sounds)
+        chosen = PartForm(start, end, track, channel, length_s)
+        asked = AnalyseForm(tuple(files or ()), url, method, whom, reason, speaker, sounds, chosen, source)
         return draw(analyse_events.submit(context, owner, asked)[0].id, owner, may_play=False)
+
+    def preview_job(number: str | None, request: gr.Request) -> tuple[Any, ...]:
+        owner = require_role(request, Role.ANALYST).name
+        job = analyse_events.find_job(context, owner, number)
+        if job is None:
+            return gr.skip(), gr.skip(), gr.skip(), *part.hide()
+        controls = part.show_recording(context.jobs.input(job.id), context.settings.limits, job.id)
+        return None, "", analyse_events.show_original(job), *controls
 
     def poll(number: str | None, version: tuple[str, str] | None, request: gr.Request) -> tuple[Any, ...]:
         now = draw(number, find_owner(request), may_play=False)
@@ -199,94 +216,15 @@ def _wire_jobs(app: gr.Blocks, context: AppContext, form: dict[str, Any], screen
         return (*shown[:-1], shown[-1] if shown[0] else views.show_player(None), gr.update(choices=titles), lacking)
 
     asked = [form[name] for name in ("files", "url", "method", "whom", "reason", "speaker", "sounds")]
+    asked += [form["part"][name] for name in ("source", "from", "to", "track")]
+    asked += [form["channel"], form["part"]["length"]]
+    previewed = [form["files"], form["url"], form["player"], *(form["part"][name] for name in part.OUTPUTS)]
     form["start"].click(guard(begin), asked, outputs, trigger_mode="once", **QUIET)
     screen["timer"].tick(guard(poll), [screen["job"], screen["version"]], outputs, **QUIET)
     screen["choice"].input(guard(choose), [screen["choice"]], outputs, **QUIET)
     screen["job"].change(guard(choose), [screen["job"]], outputs, **QUIET)
+    screen["another"].click(
+        guard(preview_job), [screen["job"]], previewed, concurrency_id="preview", trigger_mode="once", **QUIET
+    )
     screen["cancel"].click(guard(cancel), [screen["job"]], outputs, **QUIET)
     app.load(guard(load), None, [*outputs, form["method"], form["lacking"]], **QUIET)
-
-
-def _build_tracks(analysis: Analysis) -> None:
-    """List the faces if there are several, and plot when the lips of each are in sync."""
-    if len(analysis.tracks) < 2:
-        return
-    with gr.Column(elem_classes="ws-card"):
-        gr.HTML(views.list_tracks(analysis.tracks))
-        turns = find_turns(analysis.tracks, analysis.model)
-        if turns is not None:
-            names = [views.name_face(track) for track in analysis.tracks]
-            spans = [(track.start_s, track.end_s) for track in analysis.tracks]
-            gr.Plot(plot_turns(names, spans, turns), show_label=False, elem_classes=["ws-timeline", "ws-turns"])
-
-
-def build_face(context: AppContext, shown: ShownJob, number: int, track: TrackReport) -> None:
-    """Show one face: status, plots over time, then the speaker result."""
-    assert shown.found is not None
-    analysis, found, traces = shown.found.analysis, track.consistency, shown.found.traces
-    with gr.Column(elem_classes="ws-card"):
-        gr.HTML(views.describe_face(track, analysis.media))
-        if found.curve is not None:
-            gates = traces.gate(number) if traces is not None else []
-            with gr.Row():
-                if found.windows:
-                    with gr.Column(scale=3, min_width=320):
-                        timeline = plot_timeline(found.windows, analysis.duration_s, gates)
-                        gr.Plot(timeline, show_label=False, elem_classes="ws-timeline")
-                with gr.Column(scale=2, min_width=320):
-                    gr.Plot(_plot_offsets(found.curve, track, analysis), show_label=False, elem_classes="ws-curve")
-            if found.windows:
-                gr.HTML(views.list_windows(found.windows, analysis.media))
-        if traces is not None:
-            _build_seconds(context, shown, number, track)
-        lips = _describe_lips(shown.found, number)
-        if lips:
-            gr.HTML(lips)
-        for words in analyse_events.describe_speaker(context, shown, track):
-            gr.HTML(words)
-
-
-def _build_seconds(context: AppContext, shown: ShownJob, number: int, track: TrackReport) -> None:
-    """Show audio and mouth around a second, which can be chosen on the timeline too."""
-    assert shown.found is not None and shown.found.traces is not None
-    traces, duration_s = shown.found.traces, shown.found.analysis.duration_s
-    start = round(track.start_s, 1)
-    with gr.Accordion(label("Look for yourself: sound and mouth"), open=False, elem_classes="ws-seconds"):
-        second = gr.Number(
-            round(min(start + AROUND_S, track.end_s), 1),
-            label=label("Around this second"),
-            info=label("The mouth should open with vowels, and close for p, b and m."),
-            minimum=0,
-            maximum=round(duration_s, 1),
-            step=0.5,
-            elem_classes="ws-second-at",
-        )
-
-        def plot(at: float | None) -> Any:
-            middle = min(max(at or 0.0, track.start_s), track.end_s)
-            first, last = max(middle - AROUND_S, 0.0), min(middle + AROUND_S, duration_s)
-            return plot_seconds(traces, number, first, max(last, first + 0.5))
-
-        figure = gr.Plot(plot(second.value), show_label=False, elem_classes="ws-mouth")
-        second.change(plot, [second], [figure], **QUIET)
-
-
-def _describe_lips(found: AnalysisResult, number: int) -> str:
-    report = found.articulations[number] if found.articulations is not None else None
-    return describe_lips(report, found.articulations_error)
-
-
-def _build_others(context: AppContext, shown: ShownJob) -> None:
-    """Show the speaker results of faces that were not scored, as in SpeechForensics mode."""
-    assert shown.found is not None
-    with_track = {track.id for track in shown.found.analysis.tracks}
-    for words in analyse_events.describe_others(context, shown, with_track):
-        with gr.Column(elem_classes="ws-card"):
-            gr.HTML(words)
-
-
-def _plot_offsets(curve: SyncCurve, track: TrackReport, analysis: Analysis) -> Any:
-    second = track.consistency.second
-    if second is None:
-        return plot_curve(curve)
-    return plot_curves((TITLES[analysis.model], curve), (TITLES[second.model], second.curve))

@@ -1,13 +1,13 @@
 """Event handlers of the Analyse tab: submit jobs, follow them, show their results."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote
 
 from engine.consistency.methods import Method
 from engine.errors import EngineError
-from engine.types import TrackReport
+from engine.types import MediaSelection, TrackReport
 from gallery_db.records import StoredSample
 from gallery_db.text import clean
 from webapp.analysis.analyser import AnalysisResult
@@ -16,12 +16,14 @@ from webapp.analysis.records import AnalysisRequest
 from webapp.context import AppContext
 from webapp.i18n import say
 from webapp.jobs.records import Job, JobState, NewJob
+from webapp.pages.part import PartForm
 from webapp.templates import fill
 from webapp.views import analysis as views
 from webapp.views import identification as who_views
 from webapp.views import jobs as job_views
 
 NOBODY, EVERYBODY, ONE = "nobody", "everybody", "one"
+NO_PART = PartForm()
 RECENT = 25  # number of recent jobs to choose from
 
 
@@ -36,6 +38,8 @@ class AnalyseForm:
     reason: str = ""
     speaker: str | None = None
     sounds: bool = False  # compare lip closures with English phonemes
+    part: PartForm = NO_PART
+    source: str | None = None  # id of a job: without a file or link, its recording is analysed again
 
     def to_request(self) -> AnalysisRequest:
         """Return the request; raise EngineError if a field is missing."""
@@ -51,6 +55,7 @@ class AnalyseForm:
             reason=self.reason.strip() if self.whom == EVERYBODY else None,
             speaker=self.speaker if self.whom == ONE else None,
             language="en" if self.sounds else None,
+            selection=self.part.to_selection(),
         )
 
 
@@ -63,9 +68,17 @@ class ShownJob:
 
 
 def submit(context: AppContext, owner: str, asked: AnalyseForm) -> list[Job]:
-    """Queue one job per file, or one for the link; raise EngineError if there is neither."""
+    """Queue one job per file, or one for the link or for the recording of a job; raise EngineError without any.
+
+    A part and an audio track are chosen for one recording: of several, each is analysed whole.
+    """
     question = asked.to_request()
     url = asked.url.strip()
+    source = find_job(context, owner, asked.source)
+    if source is not None and not asked.paths and not url:
+        return [context.jobs.rerun(source.id, question)]
+    if len(asked.paths) + bool(url) > 1:
+        question = replace(question, selection=MediaSelection(channel=question.selection.channel))
     if not asked.paths and not url:
         raise EngineError(
             "No video was chosen.", "Upload a file, paste a link, or take an example; then press Analyse."

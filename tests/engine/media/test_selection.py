@@ -1,12 +1,15 @@
 """Times and channels as people write them, and selections that fit no recording."""
 
 import math
+from pathlib import Path
 
 import pytest
 
 from engine.errors import Code
+from engine.media.clip import open_clip
 from engine.media.selection import check_selection, format_time, parse_channel, parse_time
 from engine.types import MediaSelection
+from tests.clips import Film, write_clip
 from tests.raising import raises
 
 
@@ -64,3 +67,22 @@ def test_nonsense_is_refused_with_a_next_step(selection: MediaSelection) -> None
 def test_the_whole_recording_and_a_part_are_accepted() -> None:
     check_selection(MediaSelection())
     check_selection(MediaSelection(3600.0, 3660.5, 2, "FL"))
+
+
+@pytest.mark.parametrize(
+    ("selection", "message"),
+    [
+        (MediaSelection(7.0), "begins at 7.0 s, and the last picture is at 2.0 s"),
+        (MediaSelection(0.0, 60.0), "ends at 60.0 s, and the last picture is at 2.0 s"),
+        (MediaSelection(audio_track=2), "track 2 was asked for, and the file has 1 audio track"),
+        (MediaSelection(channel="FC"), "audio track 1 has FL, FR"),
+    ],
+)
+def test_what_a_recording_does_not_have_is_refused_with_what_it_has(
+    tmp_path: Path, selection: MediaSelection, message: str
+) -> None:
+    path = write_clip(tmp_path / "a.mp4", Film(duration_s=2.04))
+    with raises(Code.BAD_SELECTION, match=message) as refused:
+        open_clip(path, selection=selection)
+    assert refused.value.hint
+    assert open_clip(path, selection=MediaSelection(0.0, 2.5)).media.to_s == pytest.approx(2.04)

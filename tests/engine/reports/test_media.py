@@ -57,6 +57,8 @@ def test_the_terminal_prints_the_facts_only_where_they_need_attention() -> None:
     ordinary, full = (summarise(replace(make_analysis(), media=media)) for media in (PLAIN, FULL))
     assert ordinary == summarise(make_analysis())
     assert all(f"{fact.head}: {fact}" in full.splitlines() for fact in list_facts(FULL))
+    chosen = summarise(replace(make_analysis(), media=PLAIN), is_selected=True)
+    assert "Part: 0:00:00 to 0:00:10" in chosen.splitlines()
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from engine.settings import Settings
 from tests.fakes import make_analysis, make_report, make_second
 from tests.webapp.jobs.samples import make_result
 from tests.webapp.pages.contexts import finish_job, open_context
-from webapp.pages import analyse, analyse_events
+from webapp.pages import analyse, analyse_events, face_results
 from webapp.pages.app import build_app, launch_settings
 
 ROOT = Path(__file__).parents[3]
@@ -134,7 +134,7 @@ def test_a_face_of_paper_mode_has_a_curve_and_no_timeline(tmp_path: Path) -> Non
         analysis = make_analysis(replace(make_report(), windows=(), second=second))
         job = finish_job(context, tmp_path, found=replace(plain, analysis=analysis))
         with gr.Blocks() as card:
-            analyse.build_face(context, analyse_events.read(context, job), 0, analysis.tracks[0])
+            face_results.build_face(context, analyse_events.read(context, job), 0, analysis.tracks[0])
         (plot,) = [block for block in card.blocks.values() if isinstance(block, gr.Plot)]
         assert len(json.loads(plot.value["plot"])["data"]) == n_lines
 
@@ -144,6 +144,6 @@ def test_sound_and_mouth_of_a_face_can_be_looked_at(tmp_path: Path) -> None:
     shown = analyse_events.read(context, finish_job(context, tmp_path))
     assert shown.found is not None
     with gr.Blocks() as card:
-        analyse.build_face(context, shown, 0, shown.found.analysis.tracks[0])
+        face_results.build_face(context, shown, 0, shown.found.analysis.tracks[0])
     plots = [json.loads(block.value["plot"]) for block in card.blocks.values() if isinstance(block, gr.Plot)]
     assert [len(plot["data"]) for plot in plots] == [2, 4, 2]  # timeline and its strip, two curves, sound and mouth
