@@ -7,7 +7,7 @@ count comes with the miss rate of the same lips at all other times of the speech
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
@@ -167,6 +167,12 @@ def check_lips(
         if (gesture := find_gesture(sound)) is not None and start_s <= sound.start_s and sound.end_s <= end_s
     ]
     return ArticulationReport(language, start_s, max(start_s, end_s), tuple(found))
+
+
+def move_report(report: ArticulationReport, by_s: float) -> ArticulationReport:
+    """Add to the times of a report: of a part of a recording they are counted from its start."""
+    sounds = tuple(replace(one, start_s=one.start_s + by_s, end_s=one.end_s + by_s) for one in report.sounds)
+    return replace(report, start_s=report.start_s + by_s, end_s=report.end_s + by_s, sounds=sounds)
 
 
 def find_gesture(sound: Sound) -> Gesture | None:

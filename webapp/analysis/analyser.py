@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from engine.calibration.apply import find_calibration
 from engine.calibration.records import Task
-from engine.consistency.lip_closures import ArticulationReport, check_faces
+from engine.consistency.lip_closures import ArticulationReport, check_faces, move_report
 from engine.consistency.methods import Method, list_methods
 from engine.errors import EngineError
 from engine.settings import Settings
@@ -79,9 +79,10 @@ class LipClosureChecker:
             raise ValueError("these features have no audio: extract them with `keep_audio`")
         if language not in self._held:
             self._held[language] = self._load(language)
-        return check_faces(
+        reports = check_faces(
             self._held[language], features.audio.samples, features.audio.voiced, features.tracks, None, on_step
         )
+        return tuple(move_report(one, features.media.from_s) for one in reports)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

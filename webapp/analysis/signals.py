@@ -54,6 +54,7 @@ class Traces:
     voiced: np.ndarray  # (T,) bool: voice activity
     present: np.ndarray  # (T,) bool: the file has audio here
     faces: tuple[FaceTrace, ...]  # by the id of the analysis's track
+    start_s: float = 0.0  # media time of frame 0: start of the analysed part
 
     @classmethod
     def of(cls, features: "ClipFeatures", faces: tuple[int, ...] | None = None) -> Self:
@@ -64,10 +65,11 @@ class Traces:
             voiced=features.audio.voiced,
             present=features.audio.present,
             faces=tuple(FaceTrace(track.start, track.gap, track.seen) for track in tracks),
+            start_s=features.media.from_s,
         )
 
     def gate(self, face: int) -> list[tuple[float, float, Gate]]:
-        """Return the runs (start s, end s, state) of one track, without gaps."""
+        """Return the runs (start s, end s, state) of one track in media time, without gaps."""
         own, n_frames = self.faces[face], len(self.voiced)
         seen = np.zeros(n_frames, bool)
         seen[own.start : own.start + len(own.seen)] = own.seen[: n_frames - own.start]
@@ -76,11 +78,12 @@ class Traces:
         kinds[~self.present] = 3
         edges = [0, *(np.flatnonzero(np.diff(kinds)) + 1).tolist(), n_frames]
         gates = list(Gate)
-        return [(a / FPS, b / FPS, gates[kinds[a]]) for a, b in pairwise(edges) if b > a]
+        return [(self.start_s + a / FPS, self.start_s + b / FPS, gates[kinds[a]]) for a, b in pairwise(edges) if b > a]
 
     def write(self, path: Path) -> None:
         """Write the signals as one safetensors file."""
         arrays = {"bands": self.bands, "voiced": self.voiced, "present": self.present}
+        arrays["start_s"] = np.array([self.start_s])
         for number, face in enumerate(self.faces):
             own = {"start": np.array([face.start]), "opening": face.opening, "seen": face.seen}
             arrays |= {f"face{number}.{name}": value for name, value in own.items()}
@@ -100,7 +103,8 @@ class Traces:
                 )
                 for number in range(n_faces)
             )
-            return cls(arrays["bands"], arrays["voiced"].astype(bool), arrays["present"].astype(bool), faces)
+            start_s = float(arrays["start_s"][0]) if "start_s" in arrays else 0.0  # absent from older files
+            return cls(arrays["bands"], arrays["voiced"].astype(bool), arrays["present"].astype(bool), faces, start_s)
         except (OSError, SafetensorError, KeyError, IndexError) as cause:
             raise WebCode.TRACES_UNREADABLE(
                 "The stored audio and mouth signals cannot be read.", "Analyse the file again."

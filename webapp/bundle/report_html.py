@@ -20,10 +20,10 @@ LEFT, RIGHT, TOP, BOTTOM = 52, 12, 12, 38  # pixels reserved for labels
 N_TICKS = 5
 
 
-def draw_timeline(windows: Sequence[Window], duration_s: float, unit: str = "score") -> Markup:
-    """Draw the score over video time (s), one point per window."""
+def draw_timeline(windows: Sequence[Window], duration_s: float, unit: str = "score", from_s: float = 0.0) -> Markup:
+    """Draw the score over video time (s), one point per window, of the part of `duration_s` from `from_s` on."""
     points = [((one.start_s + one.end_s) / 2, one.score) for one in windows]
-    return _draw(points, (0.0, max(duration_s, 1.0)), ("time in the video, s", unit), has_dots=True)
+    return _draw(points, (from_s, from_s + max(duration_s, 1.0)), ("time in the video, s", unit), has_dots=True)
 
 
 def draw_curve(curve: SyncCurve) -> Markup:
@@ -110,14 +110,14 @@ def _join(value: object) -> str:
 
 
 def _describe_face(track: TrackReport, analysis: Analysis) -> dict[str, object]:
-    found = track.consistency
+    found, part = track.consistency, (analysis.duration_s, "score", analysis.media.from_s)
     return {
         "described": views.describe_face(track, analysis.media),
         "windows": [
             (one, to_file_time(analysis.media, one.start_s), to_file_time(analysis.media, one.end_s))
             for one in found.windows
         ],
-        "timeline": draw_timeline(found.windows, analysis.duration_s) if found.windows else "",
+        "timeline": draw_timeline(found.windows, *part) if found.windows else "",
         "curve": "" if found.curve is None else draw_curve(found.curve),
     }
 

@@ -44,7 +44,7 @@ def build_face(context: AppContext, shown: ShownJob, number: int, track: TrackRe
             with gr.Row():
                 if found.windows:
                     with gr.Column(scale=3, min_width=320):
-                        timeline = plot_timeline(found.windows, analysis.duration_s, gates)
+                        timeline = plot_timeline(found.windows, analysis.duration_s, gates, analysis.media.from_s)
                         gr.Plot(timeline, show_label=False, elem_classes="ws-timeline")
                 with gr.Column(scale=2, min_width=320):
                     gr.Plot(_plot_offsets(found.curve, track, analysis), show_label=False, elem_classes="ws-curve")
@@ -62,22 +62,23 @@ def build_face(context: AppContext, shown: ShownJob, number: int, track: TrackRe
 def _build_seconds(context: AppContext, shown: ShownJob, number: int, track: TrackReport) -> None:
     """Show audio and mouth around a second, which can be chosen on the timeline too."""
     assert shown.found is not None and shown.found.traces is not None
-    traces, duration_s = shown.found.traces, shown.found.analysis.duration_s
+    traces, from_s = shown.found.traces, shown.found.analysis.media.from_s
+    to_s = from_s + shown.found.analysis.duration_s
     start = round(track.start_s, 1)
     with gr.Accordion(label("Look for yourself: sound and mouth"), open=False, elem_classes="ws-seconds"):
         second = gr.Number(
             round(min(start + AROUND_S, track.end_s), 1),
             label=label("Around this second"),
             info=label("The mouth should open with vowels, and close for p, b and m."),
-            minimum=0,
-            maximum=round(duration_s, 1),
+            minimum=round(from_s, 1),
+            maximum=round(to_s, 1),
             step=0.5,
             elem_classes="ws-second-at",
         )
 
         def plot(at: float | None) -> Any:
             middle = min(max(at or 0.0, track.start_s), track.end_s)
-            first, last = max(middle - AROUND_S, 0.0), min(middle + AROUND_S, duration_s)
+            first, last = max(middle - AROUND_S, from_s), min(middle + AROUND_S, to_s)
             return plot_seconds(traces, number, first, max(last, first + 0.5))
 
         figure = gr.Plot(plot(second.value), show_label=False, elem_classes="ws-mouth")

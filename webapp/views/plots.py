@@ -26,11 +26,15 @@ GATES = {  # colour and pattern, so that colour is not the only difference
 
 
 def plot_timeline(
-    windows: Sequence[Window], duration_s: float, gates: Sequence[tuple[float, float, Gate]] = ()
+    windows: Sequence[Window],
+    duration_s: float,
+    gates: Sequence[tuple[float, float, Gate]] = (),
+    from_s: float = 0.0,
 ) -> go.Figure:
     """Plot one point per window; its custom datum is the second to which a click moves the player.
 
-    A strip below shows what could be compared at each time, if `gates` are given.
+    The axis shows the analysed part, `duration_s` from `from_s` on. A strip below shows what could be compared at each
+    time, if `gates` are given.
     """
     shown = _break_gaps(windows)
     middles = [None if w is None else (w.start_s + w.end_s) / 2 for w in shown]
@@ -46,7 +50,7 @@ def plot_timeline(
         name=say("consistency"),
     )
     figure = go.Figure(trace)
-    figure.update_xaxes(title=say("time in the video, s"), range=[0, max(duration_s, 1.0)])
+    figure.update_xaxes(title=say("time in the video, s"), range=[from_s, from_s + max(duration_s, 1.0)])
     figure.update_yaxes(title=say("raw score"), range=_span([w.score for w in windows]))
     figure.update_layout(title=say("Consistency over time: click to play"), hovermode="closest")
     return _add_strip(_style(figure), gates) if gates else _style(figure)
@@ -54,9 +58,10 @@ def plot_timeline(
 
 def plot_seconds(traces: Traces, face: int, start_s: float, end_s: float) -> go.Figure:
     """Plot the mel bands of the audio and over them the mouth opening of one face."""
-    first, last = round(start_s * FPS), min(round(end_s * FPS), len(traces.voiced))
+    zero_s = traces.start_s
+    first, last = round((start_s - zero_s) * FPS), min(round((end_s - zero_s) * FPS), len(traces.voiced))
     bands = traces.bands[first * STEPS_PER_FRAME : last * STEPS_PER_FRAME].astype(np.float32)
-    times = (np.arange(len(bands)) + 0.5) / (FPS * STEPS_PER_FRAME) + first / FPS
+    times = (np.arange(len(bands)) + 0.5) / (FPS * STEPS_PER_FRAME) + first / FPS + zero_s
     sound = go.Heatmap(
         x=times.round(3), y=_list_bands(bands.shape[1]), z=bands.T.round(2), colorscale="Greys", showscale=False
     )
@@ -65,10 +70,12 @@ def plot_seconds(traces: Traces, face: int, start_s: float, end_s: float) -> go.
     frames = np.arange(max(first, own.start), min(last, own.start + len(own.seen)))
     rows = frames - own.start
     opening = [float(own.opening[row]) if own.seen[row] else None for row in rows]
-    mouth = go.Scatter(x=(frames / FPS).round(3), y=opening, yaxis="y2", mode="lines", name=say("mouth opening"))
+    mouth = go.Scatter(
+        x=(frames / FPS + zero_s).round(3), y=opening, yaxis="y2", mode="lines", name=say("mouth opening")
+    )
     mouth.update(line={"color": SECOND, "width": 3}, hovertemplate="%{x:.2f} s<br>%{y:.2f}<extra></extra>")
     figure = go.Figure([sound, mouth])
-    figure.update_xaxes(title=say("time in the video, s"), range=[first / FPS, last / FPS])
+    figure.update_xaxes(title=say("time in the video, s"), range=[first / FPS + zero_s, last / FPS + zero_s])
     figure.update_yaxes(title=say("sound, Hz"), type="log")
     right = {"overlaying": "y", "side": "right", "type": "linear", "rangemode": "tozero", "showgrid": False}
     figure.update_layout(

@@ -4,6 +4,7 @@ import gc
 import json
 import weakref
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from engine.pipeline import Engine
 from engine.reports.json import to_json, write_json
 from engine.settings import Settings
 from engine.style.embedder import Nature
-from engine.types import Clip, DynamicEmbedding, Mode, Model, Reason, Status
+from engine.types import Clip, DynamicEmbedding, MediaReport, MediaSelection, Mode, Model, Reason, Status
 from gallery_db.database import FILE, FOLDER
 from gallery_db.gallery import Gallery
 from gallery_db.records import SearchReason
@@ -74,7 +75,7 @@ def examine(monkeypatch: pytest.MonkeyPatch, data_dir: Path) -> Examine:
         **steps: object,
     ) -> AnalysisResult:
         drawn = clip or make_clip([MOUTH], make_voice(MOUTH))
-        monkeypatch.setattr(extractor, "open_clip", lambda path, limits, sha256=None: drawn)
+        monkeypatch.setattr(extractor, "open_clip", lambda path, limits, sha256=None, selection=None: drawn)
         engine = Engine(CountingExtractor(FakeNets(), FakeVoice(), "seen"), make_scorer(), "fake")  # type: ignore[arg-type]
         engines = Engines(engine, lambda method: pytest.fail("another engine was loaded"))
         client = GalleryClient(settings or Settings(data_dir))
@@ -181,6 +182,27 @@ def test_unavailable_method_is_reported(examine: Examine) -> None:
 def test_sound_and_mouth_signals_are_kept_for_display(examine: Examine) -> None:
     traces = examine().traces
     assert isinstance(traces, Traces) and len(traces.faces) == 1 and len(traces.voiced) == N_FRAMES
+
+
+def test_a_part_keeps_the_times_of_the_recording_everywhere(examine: Examine, enrolled: Gallery) -> None:
+    drawn = make_clip([MOUTH], make_voice(MOUTH))
+    part = replace(drawn, media=MediaReport(from_s=60.0, to_s=60.0 + drawn.duration_s))
+    whole, found = examine(SEARCH, clip=drawn), examine(SEARCH, clip=part)
+    assert found.traces is not None and found.traces.start_s == 60.0
+    assert [one.start_s - 60.0 for one in found.analysis.tracks] == [one.start_s for one in whole.analysis.tracks]
+    assert [one.end_s - 60.0 for one in found.faces] == pytest.approx([one.end_s for one in whole.faces])
+    assert found.analysis.media.from_s == 60.0
+
+
+def test_part_and_sound_reach_the_decoder(examine: Examine, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+    real = CountingExtractor.extract
+    monkeypatch.setattr(
+        CountingExtractor, "extract", lambda self, *arguments: asked.append(arguments[-1]) or real(self, *arguments)
+    )
+    selection = MediaSelection(60.0, 70.0, 2, "FL")
+    examine(AnalysisRequest(selection=selection))
+    assert asked == [selection]
 
 
 def test_the_gallery_is_opened_anew_after_an_error(data_dir: Path) -> None:

@@ -50,6 +50,14 @@ def test_the_gate_covers_the_clip_without_gaps() -> None:
     ]
 
 
+def test_signals_of_a_part_keep_the_times_of_the_recording(tmp_path: Path) -> None:
+    face = FaceTrace(25, np.zeros(50, np.float32), np.ones(50, bool))
+    traces = Traces(np.zeros((400, 40), np.float16), np.ones(100, bool), np.ones(100, bool), (face,), 60.0)
+    assert traces.gate(0) == [(60.0, 61.0, Gate.NO_FACE), (61.0, 63.0, Gate.COMPARED), (63.0, 64.0, Gate.NO_FACE)]
+    traces.write(tmp_path / "traces.safetensors")
+    assert Traces.read(tmp_path / "traces.safetensors").start_s == 60.0
+
+
 def make_tracks(*scores: list[float]) -> tuple[TrackReport, ...]:
     """Make tracks with these scores, one two-second window per second."""
     analysis = make_analysis(*(make_report() for _ in scores))

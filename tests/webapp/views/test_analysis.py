@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from engine.errors import Code, EngineError, LicenceNotAccepted, WeightsMissing
-from engine.types import CalibrationNote, Mode, Model, Reason, Status, SyncCurve, Window
+from engine.types import AudioTrack, CalibrationNote, MediaReport, Mode, Model, Reason, Status, SyncCurve, Window
 from tests.fakes import make_analysis, make_curve, make_report, make_second
 from webapp.analysis.signals import FaceTrace, Gate, Traces
 from webapp.views import analysis as views
@@ -127,6 +127,58 @@ def test_sound_and_mouth_are_drawn_on_one_clock() -> None:
     assert (sound.x[0], sound.x[-1]) == (pytest.approx(1.005), pytest.approx(2.995)) and sound.z.shape == (40, 200)
     assert mouth.x[0] == 1.0 and mouth.y[0] == pytest.approx(opening[0]) and mouth.y[10] is None
     assert list(sound.y) == sorted(sound.y) and 60 < sound.y[0] < sound.y[-1] < 7600
+
+
+def test_plots_of_a_part_have_the_times_of_the_recording() -> None:
+    figure = plot_timeline([Window(60.0, 62.0, 0.4, 0.0)], 4.0, [(60.0, 64.0, Gate.COMPARED)], from_s=60.0)
+    assert list(figure.layout.xaxis.range) == [60.0, 64.0]
+    face = FaceTrace(25, np.arange(50, dtype=np.float32), np.ones(50, bool))
+    traces = Traces(np.zeros((400, 40), np.float16), np.ones(100, bool), np.ones(100, bool), (face,), 60.0)
+    figure = plot_seconds(traces, 0, 61.0, 63.0)
+    sound, mouth = figure.data
+    assert (sound.x[0], sound.x[-1]) == (pytest.approx(61.005), pytest.approx(62.995))
+    assert (mouth.x[0], mouth.y[0], mouth.y[-1]) == (61.0, 0.0, 49.0)
+    assert list(figure.layout.xaxis.range) == [61.0, 63.0]
+
+
+MEDIA = MediaReport(
+    zero_s=1.52,
+    player_zero_s=1.5,
+    to_s=10.0,
+    audio_track=2,
+    channel="FL",
+    audio_tracks=(AudioTrack(1, "aac", ("FC",), "eng"), AudioTrack(2, "aac", ("FL", "FR"), "deu", "<b>Dub")),
+)
+
+
+def test_what_was_judged_is_shown_open_where_it_needs_attention() -> None:
+    html = views.describe_analysis(replace(make_analysis(), media=MEDIA))
+    assert '<details class="ws-table ws-judged" open>' in html and "<b>Dub" not in html
+    text = " ".join(Tags(html).text.split())
+    assert "audio track 2 of 2: deu, “<b>Dub”, aac, FL FR" in text and "left channel (FL)" in text
+    assert "audio track 1, not judged: eng, aac, FC" in text and "1.50 s in a player" in text
+    ordinary = MediaReport(to_s=10.0, audio_track=1, channel="mix", audio_tracks=MEDIA.audio_tracks[:1])
+    assert "open" not in views.describe_analysis(replace(make_analysis(), media=ordinary)).split("<details")[1][:40]
+    assert "ws-judged" not in views.describe_analysis(make_analysis())  # a report of an earlier version
+
+
+def test_times_on_the_clock_of_the_file_stand_by_those_of_media_time() -> None:
+    windows = (Window(2.0, 4.0, 0.4, 0.0),)
+    html = views.list_windows(windows, MEDIA)
+    assert 'data-seek="2.00"' in html and "<td>3.5 – 5.5 s</td>" in html
+    assert "clock" not in views.list_windows(windows)
+    face = Tags(views.describe_face(make_analysis().tracks[0], MEDIA)).text
+    assert "1.5 to 11.5 s on the file's own clock" in face
+
+
+def test_the_channel_of_a_face_is_shown() -> None:
+    track = replace(make_analysis().tracks[0], channel="FR")
+    assert "judged with: right channel (FR)" in Tags(views.describe_face(track)).text
+
+
+def test_the_player_knows_its_own_clock() -> None:
+    video = next(attrs for tag, attrs in Tags(views.show_player("files/ab/input", zero_s=1.52)).found if tag == "video")
+    assert video["data-zero"] == "1.520"
 
 
 def test_calibrated_face_has_verbal_scale_text() -> None:
