@@ -158,7 +158,7 @@ def check_lips(
     first, last = span_s or (0.0, np.inf)
     start_s, end_s = max(first, track.start / FPS), min(last, track.end / FPS)
     lips = {Gesture.CLOSED: _find_closed(track, options), Gesture.ROUNDED: _find_narrow(track, options)}
-    spoken = np.zeros(len(track.seen), bool)
+    spoken = np.zeros(len(track.clear), bool)
     voiced = voiced[track.start : track.end]
     spoken[: len(voiced)] = voiced
     found = [
@@ -211,7 +211,7 @@ def _find_closed(track: "FaceFeatures", options: ArticulationOptions) -> _Lips:
 def _find_narrow(track: "FaceFeatures", options: ArticulationOptions) -> _Lips:
     points = track.lips[:, : 2 * len(LIPS)].astype(np.float64).reshape(len(track.lips), -1, 2)
     width = np.linalg.norm(points[:, CORNERS[0]] - points[:, CORNERS[1]], axis=1)
-    usual = width[track.seen] if track.seen.any() else width
+    usual = width[track.clear] if track.clear.any() else width
     return _Lips(width < np.quantile(usual, options.narrow_share), width)
 
 
@@ -221,10 +221,10 @@ def _check(
     begin = int(np.floor((sound.start_s - options.tolerance_s) * FPS + 0.5)) - track.start
     end = max(int(np.ceil((sound.end_s + options.tolerance_s) * FPS - 0.5)) - track.start, begin + 1)
     span = slice(max(begin, 0), min(end, len(lips.does)))
-    seen = track.seen[span]
-    outcome = _judge(lips.does[span], seen, whole=len(seen) == end - begin, usable=track.seen.sum() >= MIN_FRAMES)
+    seen = track.clear[span]
+    outcome = _judge(lips.does[span], seen, whole=len(seen) == end - begin, usable=track.clear.sum() >= MIN_FRAMES)
     measured = float(lips.value[span][seen].min()) if seen.any() else None
-    by_chance = _miss_by_chance(lips.does, track.seen, spoken, end - begin)
+    by_chance = _miss_by_chance(lips.does, track.clear, spoken, end - begin)
     return Articulation(sound.name, sound.start_s, sound.end_s, gesture, measured, outcome, by_chance)
 
 

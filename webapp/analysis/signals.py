@@ -32,9 +32,9 @@ class Gate(StrEnum):
     """What can be compared at a time."""
 
     COMPARED = "speech is heard and the face is seen"
-    NO_FACE = "speech is heard, the face is not seen"
+    NO_FACE = "speech is heard, no moving mouth is seen"
     NO_SPEECH = "no speech is heard"
-    NO_SOUND = "the file has no sound"
+    NO_SOUND = "no sound is recorded"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,7 +43,7 @@ class FaceTrace:
 
     start: int  # frame number of row 0
     opening: np.ndarray  # (T,) float32: gap between the inner lips over the distance of the outer eye corners
-    seen: np.ndarray  # (T,) bool: False means interpolated
+    seen: np.ndarray  # (T,) bool: the mouth is seen in a moving picture
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,7 +52,7 @@ class Traces:
 
     bands: np.ndarray  # (4 T, 40) float16: log power of the sound, 100 steps a second, 60 to 7600 Hz by mel
     voiced: np.ndarray  # (T,) bool: voice activity
-    present: np.ndarray  # (T,) bool: the file has audio here
+    present: np.ndarray  # (T,) bool: audio that is not digital silence
     faces: tuple[FaceTrace, ...]  # by the id of the analysis's track
     start_s: float = 0.0  # media time of frame 0: start of the analysed part
 
@@ -63,8 +63,8 @@ class Traces:
         return cls(
             bands=_split_steps(features.audio.rows),
             voiced=features.audio.voiced,
-            present=features.audio.present,
-            faces=tuple(FaceTrace(track.start, track.gap, track.seen) for track in tracks),
+            present=features.audio.present & ~features.audio.muted,
+            faces=tuple(FaceTrace(track.start, track.gap, track.clear) for track in tracks),
             start_s=features.media.from_s,
         )
 

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from html import escape
+from itertools import pairwise
 
 import numpy as np
 import plotly.graph_objects as go
@@ -50,6 +51,9 @@ def plot_timeline(
         name=say("consistency"),
     )
     figure = go.Figure(trace)
+    for start_s, end_s in _list_holes(windows):
+        label = {"annotation_text": say("no evidence"), "annotation_font_size": 11}
+        figure.add_vrect(start_s, end_s, fillcolor=GRID, line_width=0, layer="below", **label)
     figure.update_xaxes(title=say("time in the video, s"), range=[from_s, from_s + max(duration_s, 1.0)])
     figure.update_yaxes(title=say("raw score"), range=_span([w.score for w in windows]))
     figure.update_layout(title=say("Consistency over time: click to play"), hovermode="closest")
@@ -322,6 +326,11 @@ def _place_label(at: int, length: int) -> str:
 
 def _known(values: np.ndarray) -> list[float]:
     return [float(value) for value in values if np.isfinite(value)]
+
+
+def _list_holes(windows: Sequence[Window]) -> list[tuple[float, float]]:
+    """Return the times between windows that no window covers."""
+    return [(a.end_s, b.start_s) for a, b in pairwise(windows) if b.start_s > a.end_s]
 
 
 def _break_gaps(windows: Sequence[Window]) -> list[Window | None]:

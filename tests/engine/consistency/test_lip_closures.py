@@ -1,5 +1,7 @@
 """Lip gestures at phonemes: made, missed or not seen, and the expected miss rate."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -139,6 +141,14 @@ def test_a_mouth_that_stays_shut_misses_no_closure_and_all_roundings() -> None:
     report = check_lips(shut, [make_sound("M", 50), make_sound("W", 80)], talk())
     assert (report.closed.share, report.rounded.share) == (0.0, 1.0)
     assert (report.closed.by_chance, report.rounded.by_chance) == (0.0, 1.0)
+
+
+def test_held_picture_neither_makes_nor_misses_a_closure() -> None:
+    track = make_track()
+    held = replace(track, frozen=np.ones(N, bool))
+    report = check_lips(held, [make_sound("M", 50)], talk())
+    assert [one.outcome for one in report.sounds] == [ClosureOutcome.UNSEEN]
+    assert [one.outcome for one in check_lips(track, [make_sound("M", 50)], talk()).sounds] == [ClosureOutcome.MISSED]
 
 
 def test_a_span_keeps_the_sounds_within_it() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from engine.consistency.gates import GateOptions
 from engine.types import Model, TrackReport, Window
+from tests.engine.evaluation.films import make_features
 from tests.fakes import make_analysis, make_report
 from tests.raising import raises
 from tests.webapp.jobs.samples import make_traces
@@ -56,6 +57,15 @@ def test_signals_of_a_part_keep_the_times_of_the_recording(tmp_path: Path) -> No
     assert traces.gate(0) == [(60.0, 61.0, Gate.NO_FACE), (61.0, 63.0, Gate.COMPARED), (63.0, 64.0, Gate.NO_FACE)]
     traces.write(tmp_path / "traces.safetensors")
     assert Traces.read(tmp_path / "traces.safetensors").start_s == 60.0
+
+
+def test_digital_silence_and_held_pictures_cannot_be_compared() -> None:
+    features = make_features({"name": "a.mp4", "mouth": 1, "voice": 1, "late": 0, "seconds": 8}, "ab" * 32)
+    at = np.arange(features.n_frames)
+    audio = replace(features.audio, muted=at < 50)
+    face = replace(features.tracks[0], frozen=at >= 150)
+    traces = Traces.of(replace(features, audio=audio, tracks=(face,)))
+    assert traces.gate(0) == [(0.0, 2.0, Gate.NO_SOUND), (2.0, 6.0, Gate.COMPARED), (6.0, 8.0, Gate.NO_FACE)]
 
 
 def make_tracks(*scores: list[float]) -> tuple[TrackReport, ...]:

@@ -107,6 +107,9 @@ def test_timeline_points_know_where_the_player_goes_and_gaps_break_the_line() ->
     assert [row[0] for y, row in zip(trace.y, trace.customdata, strict=True) if y is not None] == [0, 1, 2, 6, 7]
     assert trace.y[3] is None and len(trace.y) == 6
     assert trace.x[0] == 1.0
+    (hole,), (label,) = plot_timeline(windows, 10.0).layout.shapes, plot_timeline(windows, 10.0).layout.annotations
+    assert (hole.x0, hole.x1, label.text) == (4.0, 6.0, "no evidence")
+    assert not plot_timeline(windows[:3], 10.0).layout.shapes
     assert "raw" in plot_timeline(windows, 10.0).layout.yaxis.title.text
 
 
