@@ -68,7 +68,9 @@ def _is_seam(before: Run, after: Run, tracks: Sequence[Sequence[Run]]) -> bool:
         return True
     sounding = [runs for runs in tracks if runs]
     return bool(sounding) and not any(
-        run.start_s < after.start_s - 1 and run.end_s > before.end_s + 1 for runs in sounding for run in runs
+        run.position < after.position and run.start_s < after.start_s - 1 and run.end_s > before.end_s + 1
+        for runs in sounding
+        for run in runs
     )
 
 

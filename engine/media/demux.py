@@ -34,7 +34,7 @@ SPOKEN_OVER = (
 MAX_DECODED_TRACKS = 6  # of a file, to find the one with speech
 SEEKING = ("mov", "matroska")  # containers with an index of their key frames
 MIN_SEEK_S = 30.0
-MAX_DAMAGED_SHARE = 0.01
+MAX_DAMAGED_SHARE = 0.01  # of the packets of a stream; a joint of two files flags one of each stream
 UNKNOWN_LANGUAGES = ("und", "")
 
 
@@ -229,7 +229,8 @@ def _make_scan(
         last_duration_s=found.last_duration_s,
         shape=shape,
         stream_index=video.index,
-        damaged=reader.is_broken_off or any(bad > MAX_DAMAGED_SHARE * count for bad, count in damaged),
+        damaged=reader.is_broken_off
+        or any(bad > max(MAX_DAMAGED_SHARE * count, 1 + len(joined.seams)) for bad, count in damaged),
         zero=found.zero,
         start_s=min([found.zero * index.unit_s, *reader.starts_s]),
         start=VideoStart(reader.seek_s, found.n_skipped),

@@ -45,6 +45,8 @@ class FrameIndex:
         self._is_shown: list[bool] = []
         self._steps: list[tuple[int, int]] = []  # numbers of the packets that begin a run, and their positions
         self._expected: int | None = None  # decoding time of the next packet
+        self._delay = 0  # from decoding to presentation of the latest packet
+        self._corrections: dict[int, int] = {}  # number of a packet, and what was added to its time
         self._earlier_s = 0.0  # duration of the runs before the last
         self._n_in_range = 0
         self._earliest = self._latest = 0  # of the last run
@@ -77,6 +79,7 @@ class FrameIndex:
         self.n_packets += 1
         self.n_damaged += packet.is_corrupt
         decoded = packet.dts if packet.dts is not None else time
+        time = self._correct(time, decoded)
         if self._expected is None or is_step(self._expected * self.unit_s, decoded * self.unit_s):
             self._begin(time, position)
         self._expected = decoded + (packet.duration or 0)
@@ -96,6 +99,7 @@ class FrameIndex:
         zero = min(shown)
         self._zero, self._expected = zero, None
         self._times, self._durations, self._is_key, self._is_shown, self._steps = [], [], [], [], []
+        self._corrections = {}
         self._n_in_range = 0
         return zero * self.unit_s + from_s
 
@@ -108,7 +112,9 @@ class FrameIndex:
         numbers = [number for number, _ in self._steps]
         shifts = [round(shift / self.unit_s) for shift in shifts_s]
         times = np.array(self._times, np.int64)
-        times += np.repeat(np.array(shifts, np.int64), np.diff([*numbers, len(times)]))
+        added = np.repeat(np.array(shifts, np.int64), np.diff([*numbers, len(times)]))
+        times += added
+        added[list(self._corrections)] += np.array(list(self._corrections.values()), np.int64)
         shown, keys = np.array(self._is_shown, bool), np.flatnonzero(self._is_key)
         first_key = int(keys[0]) if len(keys) else 0
         decodable = shown & (np.arange(len(times)) >= first_key)
@@ -125,7 +131,7 @@ class FrameIndex:
             zero=zero,
             n_skipped=skipped,
             last_duration_s=self._durations[int(np.flatnonzero(decodable & (times == last))[0])] * self.unit_s,
-            shifts=tuple(zip(numbers, shifts, strict=True)) if any(shifts) else (),
+            shifts=tuple((int(i), int(added[i])) for i in np.flatnonzero(np.diff(added, prepend=0))),
         )
 
     def _begin(self, time: int, position: int) -> None:
@@ -135,6 +141,15 @@ class FrameIndex:
             self._earlier_s = (time - self._zero) * self.unit_s
         self._steps.append((len(self._times), position))
         self._earliest = self._latest = time
+
+    def _correct(self, time: int, decoded: int) -> int:
+        """Return a plausible presentation time: FFmpeg guesses that of the last frame of a part from the next part."""
+        if is_step(decoded * self.unit_s, time * self.unit_s):
+            corrected = decoded + self._delay
+            self._corrections[len(self._times)] = corrected - time
+            return corrected
+        self._delay = time - decoded
+        return time
 
     def _end_of(self, first: int, last: int) -> int:
         return max(

@@ -37,6 +37,12 @@ def test_a_jump_forward_of_both_is_joined() -> None:
     assert joined.seams[0].at_s == 6.0
 
 
+def test_a_jump_forward_and_back_is_joined_twice() -> None:
+    times = [(0.0, 1.5, 0), (52.4, 53.6, 100), (1.0, 3.5, 200)]
+    joined = join([Run(*run) for run in times], [Run(start, end, at + 1) for start, end, at in times])
+    assert joined.video_s == pytest.approx((0.0, -50.9, 1.7)) and joined.audio_s[0] == joined.video_s
+
+
 def test_a_held_picture_over_running_sound_is_no_jump() -> None:
     joined = join([Run(0.0, 6.0, 0), Run(20.0, 30.0, 200)], [Run(0.0, 30.0, 1)])
     assert joined == JoinedClock((0.0, 0.0), ((0.0,),), ())
