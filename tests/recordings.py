@@ -28,7 +28,7 @@ class Source:
     """A decoded clip at 25 pictures a second."""
 
     pictures: np.ndarray  # (T, H, W, 3) uint8
-    sound: np.ndarray  # (n,) float32 at 48 kHz
+    sound: np.ndarray  # (n,) float32 at 48 kHz, or (C, n)
 
     @property
     def seconds(self) -> float:
@@ -68,7 +68,7 @@ class Plan:
     picture_from_s: float = 0.0  # nor has the picture
     hidden_s: float = 0.0  # cut off by an edit list
     jitter_s: float = 0.0  # by which every other frame of sound comes late, less than its length
-    channels: str = "mono"  # "opposite", "left", "wide"
+    channels: str = "mono"  # "opposite", "left", "wide", or "as is" for a source of two channels
     tracks: tuple[str, ...] = ("own",)  # "own", "silent", "noise"
     default_track: int = 0
     hole: Hole | None = None
@@ -282,14 +282,12 @@ def _encode_sound(
     track: av.AudioStream, content: Source, kind: str, plan: Plan, first_s: float, last_s: float, shift_s: float
 ) -> Iterator[av.Packet]:
     begin_s = max(first_s, plan.sound_from_s if first_s == 0 else 0.0)
-    mono = content.sound[round(begin_s * RATE) : round(last_s * RATE)]
+    mono = content.sound[..., round(begin_s * RATE) : round(last_s * RATE)]
     if kind == "silent":
         mono = np.zeros_like(mono)
     elif kind == "noise":
         mono = np.random.default_rng(1).normal(0, 0.05, len(mono)).astype(np.float32)
-    other = {"mono": None, "opposite": -mono, "left": np.zeros_like(mono), "wide": 0.6 * np.roll(mono, 24)}
-    second = other[plan.channels]
-    samples = mono[None] if second is None else np.stack([mono, second])
+    samples = _spread(mono, plan.channels)
     size = track.codec_context.frame_size or AAC
     packets: list[av.Packet] = []
     for start in range(0, samples.shape[1], size):
@@ -304,3 +302,11 @@ def _encode_sound(
             late = round(plan.jitter_s / packet.time_base)
             packet.pts, packet.dts = packet.pts + late, packet.dts + late
         yield packet
+
+
+def _spread(mono: np.ndarray, channels: str) -> np.ndarray:
+    """Return (C, n): the sound on its channels."""
+    if channels == "as is":
+        return mono
+    other = {"opposite": -mono, "left": np.zeros_like(mono), "wide": 0.6 * np.roll(mono, 24)}
+    return np.stack([mono, other[channels]]) if channels in other else mono[None]

@@ -15,6 +15,7 @@ SILENT_SHARE = 1e-3  # of the power of the loudest channel
 ACTIVE_SHARE = 0.01  # of the power of a loud second
 CANCELLED = 0.3  # power of the mix over that of uncorrelated channels
 CANCELLED_S_SHARE = 0.2  # of the active seconds
+EQUAL_SHARE = 0.8  # of the power of the loudest channel
 DIFFERENT = 0.5  # correlation of the envelopes of two channels below which they hold different sound
 
 
@@ -91,8 +92,9 @@ class ChannelMeter:
         return tuple(self.names[i] for i in live) if np.nan_to_num(alike, nan=1.0).min() < DIFFERENT else ()
 
     def find_loudest(self) -> str:
-        """Return the channel with the most power."""
-        return self.names[int(np.concatenate(self._channels, axis=1).mean(1).argmax())]
+        """Return the channel with the most power, the first of nearly equal ones."""
+        power = np.concatenate(self._channels, axis=1).mean(1)
+        return self.names[int(np.argmax(power >= EQUAL_SHARE * power.max()))]
 
     def _find_live(self, power: np.ndarray) -> list[int]:
         mean = power.mean(1)

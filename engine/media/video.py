@@ -70,6 +70,7 @@ MAX_ASPECT = 4.0  # a larger pixel aspect ratio means a damaged header
 MAX_THREADS = 4  # of a decoder: each keeps frames in memory
 MAX_DAMAGED_SHARE = 0.01
 MAX_COPIED_SHARE = 0.2
+MAX_COPIES = 25  # frames of the grid; an image that is held for longer is a still, a title or a black screen
 MAX_MISSING_S = 0.5
 
 
@@ -182,6 +183,7 @@ class _FrameReader:
         self._plan, self._max_pixels, self._on_packet, self._allot = plan, max_pixels, on_packet, allot
         self._reformatter = VideoReformatter()
         self._decoded = self._damaged = self._concealed = self._shown = self._copied = 0
+        self._held_from = 0  # index of the frame that the images since repeat
         self._source: VideoFrame | None = None
         self._first_line = TOP
         self._aspect = 1.0  # of the pixels, as the stream states
@@ -220,10 +222,18 @@ class _FrameReader:
         if is_new:
             image = self._convert(frame)
             # every fourth row suffices to detect a repeated image
-            self._copied += self._shown > 0 and np.array_equal(image[::4], self._image[::4])
+            is_copy = self._shown > 0 and np.array_equal(image[::4], self._image[::4])
+            self._count_copy(is_copy, index)
             self._shown += 1
             self._source, self._image = frame, image
         return Frame(index, self._image, is_new)
+
+    def _count_copy(self, is_copy: bool, index: int) -> None:
+        """Count an image that repeats the one before; a picture held for long is no irregular rate."""
+        self._held_from = self._held_from if is_copy else index
+        held = index - self._held_from
+        self._copied += 0 if held > MAX_COPIES else is_copy
+        self._copied -= MAX_COPIES if held == MAX_COPIES + 1 else 0
 
     def find_reasons(self) -> tuple[Reason, ...]:
         """Return the reasons found by decoding."""

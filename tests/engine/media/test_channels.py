@@ -48,11 +48,11 @@ def test_a_track_of_one_signal_is_mixed() -> None:
         assert meter.find_differing() == ()
 
 
-@pytest.mark.parametrize("share", [1.0, 0.8])
+@pytest.mark.parametrize("share", [1.0, 0.7])
 def test_channels_of_opposite_polarity_cancel(share: float) -> None:
     meter = measure(share * speak(1), -speak(1))
     assert meter.cancels()
-    assert share == 1.0 or meter.find_loudest() == "FR"
+    assert meter.find_loudest() == ("FL" if share == 1.0 else "FR")
 
 
 def test_channels_that_cancel_in_a_part_of_the_track_cancel() -> None:
