@@ -17,7 +17,7 @@ from webapp.errors import WebCode
 from webapp.migrations import HERE
 
 FILE = "app.sqlite"
-VERSION = "0004"
+VERSION = "0005"
 """The latest migration, which this code reads and writes."""
 
 

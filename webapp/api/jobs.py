@@ -159,7 +159,7 @@ async def _take_link(context: AppContext, user: User, request: Request) -> Job:
     except ValidationError as cause:
         raise WebCode.INVALID(_describe_errors(cause), "Send a form with a file, or JSON with a url.") from cause
     check_url(asked.url, context.settings.fetch_limits.allow_loopback)  # refused now rather than by the worker
-    new = NewJob(user.name, asked.name or asked.url, asked.question.to_request(), url=asked.url)
+    new = NewJob(user.name, asked.name or asked.url, asked.question.to_request(), url=asked.url, item=asked.item)
     return await run_in_threadpool(context.jobs.enqueue, new)
 
 

@@ -16,6 +16,7 @@ from webapp.jobs.records import JobState
 
 MAX_ID = 2**63 - 1
 MAX_TIME_S = 1_000_000
+MAX_ITEM = 10_000
 Id = Annotated[int, Field(ge=1, le=MAX_ID)]
 JobId = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 Text = Annotated[str, Field(min_length=1, max_length=MAX_TEXT, pattern=r"\S")]
@@ -110,6 +111,9 @@ class NewLink(RequestModel):
 
     url: str = Field(max_length=4000, pattern=r"^\s*[Hh][Tt][Tt][Pp][Ss]?://")
     name: Text | None = None
+    item: Annotated[
+        int, Field(ge=0, le=MAX_ITEM, description="Number of the video at a link with several, from 1; 0: it has one.")
+    ] = 0
     question: QuestionView = QuestionView()
 
 
@@ -120,6 +124,7 @@ class JobView(ApiModel):
     state: JobState
     name: str
     url: str | None
+    item: int
     sha256: str | None
     size_bytes: int
     question: QuestionView

@@ -2,6 +2,7 @@
 
 input.bin               the uploaded or fetched file
 origin.json             source of a fetched file
+items.json              the videos of a link with several, until one is chosen
 result.json             output of `wayspeak analyse --json`, byte for byte except timings
 speakers.json           output of `wayspeak identify --json` or `verify --json`, if requested
 faces/0.png             a picture of each track of the analysis, by its number
@@ -26,6 +27,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from engine.errors import Code, EngineError
+from engine.fetch.items import MediaItem
 from engine.reports import lip_closures
 from engine.reports.json import from_json, to_json, write_json
 from engine.style.records import FaceEmbedding
@@ -34,7 +36,7 @@ from webapp.analysis.gallery_queries import read_answers, write_answers
 from webapp.analysis.records import JobError
 from webapp.analysis.signals import Traces
 
-INPUT, ORIGIN = "input.bin", "origin.json"
+INPUT, ORIGIN, ITEMS = "input.bin", "origin.json", "items.json"
 RESULT, SPEAKERS, FACES, EMBEDDINGS = "result.json", "speakers.json", "faces", "embeddings.safetensors"
 TRACES, PHONEMES = "traces.safetensors", "phonemes.json"
 RESULTS = (SPEAKERS, FACES, EMBEDDINGS, TRACES, PHONEMES, RESULT)  # the last one marks a complete result
@@ -52,6 +54,7 @@ NOT_IN_JSON: dict[str, bool | dict[str, bool]] = {
 }
 """Fields of a face embedding that are separate arrays, or part of the report."""
 ERROR = TypeAdapter(JobError)
+MEDIA_ITEMS = TypeAdapter(tuple[MediaItem, ...])
 
 
 @contextmanager

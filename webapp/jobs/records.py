@@ -34,6 +34,7 @@ class NewJob:
     path: Path | None = None
     url: str | None = None
     batch: str | None = None
+    item: int = 0  # number of the video at a link with several, from 1; 0: it has one
 
     def __post_init__(self) -> None:
         if (self.path is None) == (self.url is None):
@@ -62,6 +63,7 @@ class Job:
     error: JobError | None
     recipe: str | None  # of the consistency result
     left_s: float | None = None  # estimated seconds until the end; None: not known yet, or the job does not run
+    item: int = 0  # as in `NewJob`
 
 
 class JobStopped(Exception):  # never shown to a user

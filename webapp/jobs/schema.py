@@ -26,6 +26,7 @@ class JobRow(Base):
     state: Mapped[str] = mapped_column(String(20), index=True)
     name: Mapped[str] = mapped_column(Text)
     url: Mapped[str | None] = mapped_column(Text)
+    item: Mapped[int | None]  # None: 0
     sha256: Mapped[str | None] = mapped_column(String(64), index=True)
     size_bytes: Mapped[int] = mapped_column(BigInteger)
     method: Mapped[str] = mapped_column(Text)
@@ -73,6 +74,7 @@ def read_job(row: Row[Any]) -> Job:
         state=JobState(row.state),
         name=row.name,
         url=row.url,
+        item=row.item or 0,
         sha256=row.sha256,
         size_bytes=row.size_bytes,
         question=AnalysisRequest(row.method, row.reason, row.speaker, row.language, _read_selection(row)),
@@ -103,6 +105,7 @@ def enter_job(
         "state": JobState.QUEUED,
         "name": new.name[:MAX_NAME],
         "url": new.url or url,
+        "item": new.item,
         "sha256": sha256,
         "size_bytes": size_bytes,
         "method": new.question.method,

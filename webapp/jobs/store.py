@@ -7,7 +7,7 @@ slow, stopped or declared lost never adds a second result. Imports no torch.
 import json
 import shutil
 import uuid
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Row, delete, func, insert, or_, select, updat
 
 from engine.errors import EngineError
 from engine.fetch.fetch import FetchedMedia
+from engine.fetch.items import MediaItem
 from engine.settings import Settings
 from webapp.analysis.analyser import AnalysisResult
 from webapp.analysis.records import AnalysisRequest, JobError
@@ -71,7 +72,8 @@ class JobStore:
         old, source = self.get(job_id), self.input(job_id)
         if old.sha256 is not None and not source.exists():
             raise WebCode.UNKNOWN_JOB("The file of this job no longer exists.", "Submit it again.")
-        new = NewJob(old.owner, old.name, question, source if old.sha256 else None, None if old.sha256 else old.url)
+        path, url = (source, None) if old.sha256 else (None, old.url)
+        new = NewJob(old.owner, old.name, question, path, url, item=old.item)
         with self.database.read() as connection:
             self._intake.admit(connection, new.owner, None, old.size_bytes, self._clock())
         self._intake.check_room()
@@ -249,6 +251,15 @@ class JobStore:
             ended = {"step": "", "share": 1.0, "error_code": None, "error_message": None, "error_hint": None}
             connection.execute(update(JobRow).where(JobRow.number == row.number).values(values | ended | NO_LEASE))
         return True
+
+    def keep_items(self, job_id: str, items: Sequence[MediaItem]) -> None:
+        """Store the videos of a link among which its user has to choose."""
+        (self.folder(job_id) / folders.ITEMS).write_bytes(folders.MEDIA_ITEMS.dump_json(tuple(items)))
+
+    def read_items(self, job_id: str) -> tuple[MediaItem, ...]:
+        """Return what `keep_items` stored; empty for any other job."""
+        path = self.folder(job_id) / folders.ITEMS
+        return folders.MEDIA_ITEMS.validate_json(path.read_bytes()) if path.is_file() else ()
 
     def fail(self, job_id: str, worker: str, error: EngineError) -> bool:
         """Finish the job with an error; False as in `renew`."""

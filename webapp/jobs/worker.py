@@ -13,6 +13,7 @@ from typing import Self
 
 from engine.errors import EngineError
 from engine.fetch.fetch import FetchedMedia, fetch
+from engine.fetch.items import SeveralVideos
 from webapp.analysis.analyser import Analyser
 from webapp.errors import WebCode
 from webapp.jobs.cleanup import clean_folder, sweep
@@ -151,6 +152,8 @@ class Worker:
         except JobStopped:
             _log.info("job %s was stopped", job.id)
         except EngineError as error:
+            if isinstance(error, SeveralVideos):
+                self.store.keep_items(job.id, error.items)
             self.store.fail(job.id, self.name, error)
         except Exception as error:
             self.store.fail(job.id, self.name, self._explain(error))
@@ -169,7 +172,7 @@ class Worker:
         if job.url is not None and job.sha256 is None:
             self.store.check_room()
             folder = self.store.folder(job.id)
-            media = self._fetch(job.url, folder, self.store.settings.fetch_limits, heartbeat.on_step)
+            media = self._fetch(job.url, folder, self.store.settings.fetch_limits, heartbeat.on_step, job.item)
             if not self.store.keep_input(job.id, self.name, media):
                 raise JobStopped
         return self.store.input(job.id), self.store.get(job.id)

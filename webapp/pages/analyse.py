@@ -7,8 +7,6 @@ from gradio.processing_utils import save_file_to_cache
 from gradio.utils import get_upload_folder
 
 from engine.consistency.methods import Method, list_lacking, list_methods
-from engine.errors import EngineError
-from engine.fetch.fetch import describe
 from engine.settings import Settings
 from webapp.accounts.middleware import Role, require_role
 from webapp.analysis.examples import EXAMPLES, find_examples
@@ -18,8 +16,9 @@ from webapp.i18n.catalog import label
 from webapp.jobs.records import JobState
 from webapp.pages import analyse_events, batches, part, speakers_events
 from webapp.pages.analyse_events import EVERYBODY, NOBODY, ONE, AnalyseForm
-from webapp.pages.events import QUIET, SHOWN, build_picker_hint, find_owner, guard
+from webapp.pages.events import QUIET, build_picker_hint, find_owner, guard
 from webapp.pages.face_results import build_face, build_others, build_tracks
+from webapp.pages.link import build_link, wire_link
 from webapp.pages.part import PartForm
 from webapp.views import analysis as views
 from webapp.views import jobs as job_views
@@ -70,10 +69,7 @@ def _build_form(app: gr.Blocks) -> dict[str, Any]:
             build_picker_hint(app)
             with gr.Row():
                 parts["examples"] = [gr.Button(label(example.title), size="sm") for example in EXAMPLES]
-            with gr.Row():
-                parts["url"] = gr.Textbox(label=label("Link to a video"), elem_id="ws-link", scale=4, max_lines=1)
-                parts["look"] = gr.Button(label("Look"), size="sm", elem_id="ws-link-look", scale=1, min_width=80)
-            parts["about"] = gr.HTML("", elem_id="ws-link-about")
+            parts |= build_link()
             parts["part"] = part.build_part()
             parts["whom"] = gr.Radio(
                 [
@@ -133,18 +129,11 @@ def _wire_form(context: AppContext, form: dict[str, Any], screen: dict[str, Any]
         names = speakers_events.list_names(context) if whom == ONE else []
         return gr.update(visible=whom == ONE, choices=names), gr.update(visible=whom == EVERYBODY)
 
-    def look(url: str, request: gr.Request) -> str:
-        try:
-            require_role(request, Role.ANALYST)
-            return job_views.describe_link(describe(url.strip(), context.settings.fetch_limits))
-        except EngineError as error:
-            return views.describe_error(error)
-
     def preview(paths: list[str] | None) -> str:
         return analyse_events.show_upload(paths[-1] if paths else None)
 
     form["whom"].change(guard(offer), [form["whom"]], [form["speaker"], form["reason"]], **QUIET)
-    form["look"].click(guard(look), [form["url"]], [form["about"]], concurrency_id="fetch", **SHOWN)
+    wire_link(context, form, screen)
     form["files"].change(preview, [form["files"]], [form["player"]], **QUIET)
     controls = [form["part"][name] for name in part.OUTPUTS]
     previewed = guard(part.make_previewer(context.settings.limits))
@@ -178,10 +167,10 @@ def _wire_jobs(app: gr.Blocks, context: AppContext, form: dict[str, Any], screen
 
     def begin(files: list[str] | None, url: str, method: str, whom: str, reason: str, speaker: str | None,
               sounds: bool, source: str | None, start: str, end: str, track: int | None, channel: str,
-              length_s: float | None, request: gr.Request) -> tuple[Any, ...]:  # fmt: skip
+              length_s: float | None, item: int | None, request: gr.Request) -> tuple[Any, ...]:  # fmt: skip
         owner = require_role(request, Role.ANALYST).name
         chosen = PartForm(start, end, track, channel, length_s)
-        asked = AnalyseForm(tuple(files or ()), url, method, whom, reason, speaker, sounds, chosen, source)
+        asked = AnalyseForm(tuple(files or ()), url, method, whom, reason, speaker, sounds, chosen, source, item or 0)
         return draw(analyse_events.submit(context, owner, asked)[0].id, owner, may_play=False)
 
     def preview_job(number: str | None, request: gr.Request) -> tuple[Any, ...]:
@@ -217,7 +206,7 @@ def _wire_jobs(app: gr.Blocks, context: AppContext, form: dict[str, Any], screen
 
     asked = [form[name] for name in ("files", "url", "method", "whom", "reason", "speaker", "sounds")]
     asked += [form["part"][name] for name in ("source", "from", "to", "track")]
-    asked += [form["channel"], form["part"]["length"]]
+    asked += [form["channel"], form["part"]["length"], form["item"]]
     previewed = [form["files"], form["url"], form["player"], *(form["part"][name] for name in part.OUTPUTS)]
     form["start"].click(guard(begin), asked, outputs, trigger_mode="once", **QUIET)
     screen["timer"].tick(guard(poll), [screen["job"], screen["version"]], outputs, **QUIET)

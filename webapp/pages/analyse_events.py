@@ -40,6 +40,7 @@ class AnalyseForm:
     sounds: bool = False  # compare lip closures with English phonemes
     part: PartForm = NO_PART
     source: str | None = None  # id of a job: without a file or link, its recording is analysed again
+    item: int = 0  # number of the video at a link with several; 0: not chosen
 
     def to_request(self) -> AnalysisRequest:
         """Return the request; raise EngineError if a field is missing."""
@@ -85,7 +86,7 @@ def submit(context: AppContext, owner: str, asked: AnalyseForm) -> list[Job]:
         )
     new = [NewJob(owner, Path(path).name, question, Path(path)) for path in asked.paths]
     if url:
-        new.append(NewJob(owner, url, question, url=url))
+        new.append(NewJob(owner, url, question, url=url, item=asked.item))
     return [context.jobs.enqueue(one) for one in new]
 
 

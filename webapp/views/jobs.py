@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from engine.fetch.fetch import MediaDescription
+from engine.fetch.items import MediaItem
 from engine.reports.media import describe_selection, read_judged
 from engine.types import Analysis
 from gallery_db.text import clean
@@ -93,6 +94,11 @@ def describe_link(found: MediaDescription) -> str:
         language=language,
         others=others,
     )
+
+
+def describe_items(items: Sequence[MediaItem]) -> str:
+    """List the videos of a link with several, one of which has to be chosen."""
+    return fill("jobs.html", "items", names=[clean(one.name) for one in items])
 
 
 def list_open(jobs: Sequence[Job]) -> str:

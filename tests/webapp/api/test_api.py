@@ -204,6 +204,13 @@ def test_the_type_of_a_video_is_that_of_its_bytes(client: TestClient, head: byte
     assert answer.headers["content-type"] == (kind or "application/octet-stream")
 
 
+def test_a_link_with_several_videos_takes_a_number(client: TestClient) -> None:
+    link = {"url": "https://example.org/post", "item": 2}
+    job = client.post("/api/v1/jobs", json=link).json()
+    assert client.get(f"/api/v1/jobs/{job['id']}").json()["item"] == job["item"] == 2
+    assert code_of(client.post("/api/v1/jobs", json=link | {"item": -1})) == "INVALID"
+
+
 def test_the_origin_of_a_fetched_file_is_told(client: TestClient, job: Job, settings: Settings) -> None:
     assert code_of(client.get(f"/api/v1/jobs/{job.id}/origin")) == "NOT_FOUND"
     path = settings.data_dir / "jobs" / job.id / "origin.json"

@@ -13,11 +13,13 @@ import pytest
 
 from engine.errors import Code, EngineError, WeightsMissing
 from engine.fetch.fetch import FetchedMedia
+from engine.fetch.items import MediaItem, SeveralVideos
 from engine.settings import FetchLimits
 from engine.types import OnStep
 from tests.webapp.jobs.fake_worker import FakeAnalyser
 from tests.webapp.jobs.samples import hash_bytes, make_settings, write_file
 from webapp.analysis.analyser import AnalysisResult
+from webapp.analysis.records import AnalysisRequest
 from webapp.jobs.records import Job, JobState, NewJob
 from webapp.jobs.store import JobStore
 from webapp.jobs.worker import SHARES, Worker, measure_progress
@@ -116,7 +118,7 @@ def test_missing_weights_fail_each_job_until_present(store: JobStore, tmp_path: 
     assert error is not None and error.code == "WEIGHTS_MISSING"
 
 
-def fetch_talk(url: str, folder: Path, limits: FetchLimits, on_step: OnStep) -> FetchedMedia:
+def fetch_talk(url: str, folder: Path, limits: FetchLimits, on_step: OnStep, item: int = 0) -> FetchedMedia:
     on_step("fetch", 50, 100)
     path = write_file(folder, "f" * 32 + ".mp4", b"good file")
     time = datetime(2026, 1, 2, tzinfo=UTC)
@@ -140,6 +142,26 @@ def test_a_link_that_cannot_be_fetched_says_why(store: JobStore) -> None:
     work(store, fetch_media=fail)
     error = store.get(job.id).error
     assert error is not None and error.code == "SITE_UNREACHABLE"
+
+
+def test_of_a_link_with_several_videos_the_chosen_one_is_fetched(store: JobStore) -> None:
+    items, asked = (MediaItem(1, "first", 9.0), MediaItem(2, "second", None)), []
+
+    def choose(url: str, folder: Path, limits: FetchLimits, on_step: OnStep, item: int) -> FetchedMedia:
+        asked.append(item)
+        if not item:
+            raise SeveralVideos("Two.", "Choose.", items)
+        return fetch_talk(url, folder, limits, on_step)
+
+    job = store.enqueue(NewJob("ada", URL, url=URL))
+    work(store, fetch_media=choose)
+    failed = store.get(job.id)
+    assert failed.error is not None and failed.error.code == "PLAYLIST_GIVEN" and store.read_items(job.id) == items
+    chosen = store.enqueue(NewJob("ada", URL, url=URL, item=2))
+    assert store.rerun(chosen.id, AnalysisRequest()).item == 2
+    work(store, fetch_media=choose)
+    assert asked == [0, 2, 2] and store.get(chosen.id).state == JobState.DONE and store.get(chosen.id).item == 2
+    assert store.read_items(chosen.id) == ()
 
 
 def test_nothing_is_fetched_onto_a_full_disk(store: JobStore, monkeypatch: pytest.MonkeyPatch) -> None:
