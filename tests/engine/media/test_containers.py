@@ -62,7 +62,7 @@ def test_a_transport_stream_may_begin_within_a_packet_and_have_parity(tmp_path: 
 
 def test_a_program_stream_may_begin_at_a_packet_or_be_of_a_video_cd(tmp_path: Path) -> None:
     data = write_clip(tmp_path / "clip.mpg").read_bytes()
-    sectors = [data[place : place + 2324].ljust(2324, b"\0") for place in range(0, len(data), 2324)]
+    sectors = [data[place : place + 2048].ljust(2324, b"\0") for place in range(0, len(data), 2048)]  # a pack each
     disc = b"RIFF\0\0\0\0CDXAfmt " + bytes(24) + b"".join(bytes(24) + sector + bytes(4) for sector in sectors)
     for name, variant in (("cut", data[data.index(b"\0\0\x01\xe0") :]), ("disc.dat", disc)):
         (tmp_path / name).write_bytes(variant)
