@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 
 from engine.faces.landmarker import BLENDSHAPES, Detection, FaceNets, Mesh, Region, overlap
+from engine.faces.occlusion import CoverDetector, CoverTrace
 from engine.faces.shots import ShotCuts
 from engine.media.clip import read_ahead
 from engine.types import FaceTrack, Frame
@@ -59,6 +60,7 @@ class _Trail:
     last: Mesh  # last seen; of this frame if `missed` is 0
     meshes: list[Mesh | None] = field(default_factory=list)
     blendshapes: list[Future[np.ndarray] | None] = field(default_factory=list)
+    cover: CoverTrace = field(default_factory=CoverTrace)
     missed: int = 0  # frames since `last`
     thumbnail: np.ndarray = field(default_factory=lambda: np.zeros((96, 96, 3), np.uint8))
     thumbnail_px: float = 0.0
@@ -76,8 +78,8 @@ class _ScannedFrame:
 class _NetworkThreads:
     """The networks and the threads that run them."""
 
-    def __init__(self, nets: FaceNets, pool: ThreadPoolExecutor):
-        self._nets, self._pool = nets, pool
+    def __init__(self, nets: FaceNets, cover: CoverDetector | None, pool: ThreadPoolExecutor):
+        self._nets, self._cover, self._pool = nets, cover, pool
 
     def find(self, image: np.ndarray, closely: bool = False) -> list[Detection]:
         return self._nets.find_faces(image, closely=closely)
@@ -95,14 +97,23 @@ class _NetworkThreads:
         """Start computing blendshapes; they are awaited at the end."""
         return self._pool.submit(self._nets.read_blendshapes, mesh.landmarks)
 
+    def detect_cover(self, trace: CoverTrace, row: int, image: np.ndarray, mesh: Mesh) -> None:
+        """Start detecting whether the mouth of a row is covered; do nothing without the network."""
+        if self._cover is not None:
+            trace.add(row, image, mesh.landmarks, self._cover, self._pool)
+
+    def finish_cover(self, trace: CoverTrace, length: int) -> np.ndarray:
+        return trace.finish(length, self._cover, self._pool)
+
 
 def track_faces(
     frames: Iterable[Frame],
     nets: FaceNets,
     options: FaceOptions | None = None,
     on_frame: Callable[[int], None] = lambda index: None,
+    cover: CoverDetector | None = None,
 ) -> Faces:
-    """Track every face; call `on_frame(index)` after each frame."""
+    """Track every face; call `on_frame(index)` after each frame. Without `cover` no mouth counts as covered."""
     options = options or FaceOptions()
     active: list[_Trail] = []
     ended: list[_Trail] = []
@@ -113,7 +124,7 @@ def track_faces(
         ThreadPoolExecutor(threads, thread_name_prefix="faces") as pool,
         closing(read_ahead(_scan_frames(frames, nets, options))) as scanned_frames,
     ):
-        networks = _NetworkThreads(nets, pool)
+        networks = _NetworkThreads(nets, cover, pool)
         for scanned in scanned_frames:
             frame = scanned.frame
             if scanned.is_cut:
@@ -127,7 +138,7 @@ def track_faces(
             ended += [trail for trail in active if trail.missed > options.max_gap]
             active = [trail for trail in active if trail.missed <= options.max_gap]
             on_frame(frame.index)
-    tracks = [track for trail in ended + active for track in _finish(trail, options)]
+        tracks = [track for trail in ended + active for track in _finish(trail, networks, options)]
     return Faces(tuple(sorted(tracks, key=lambda track: (track.start, -_width(track)))), tuple(cuts), left_out)
 
 
@@ -199,6 +210,7 @@ def _miss(trail: _Trail) -> None:
 
 
 def _append(trail: _Trail, mesh: Mesh, frame: Frame, networks: _NetworkThreads) -> None:
+    networks.detect_cover(trail.cover, len(trail.meshes), frame.image, mesh)
     trail.meshes.append(mesh)
     trail.blendshapes.append(networks.read(mesh))
     trail.last, trail.missed = mesh, 0
@@ -260,7 +272,7 @@ def _centre(box: np.ndarray) -> np.ndarray:
     return (box[:2] + box[2:]) / 2
 
 
-def _finish(trail: _Trail, options: FaceOptions) -> list[FaceTrack]:
+def _finish(trail: _Trail, networks: _NetworkThreads, options: FaceOptions) -> list[FaceTrack]:
     """Convert a trail to a track with interpolated gaps, without its missing end; none if it is too short."""
     length = max((i + 1 for i, mesh in enumerate(trail.meshes) if mesh is not None), default=0)
     if length < options.min_length:
@@ -269,7 +281,8 @@ def _finish(trail: _Trail, options: FaceOptions) -> list[FaceTrack]:
     blendshapes = _interpolate([shape.result() if shape else None for shape in trail.blendshapes[:length]])
     seen = np.array([mesh is not None for mesh in trail.meshes[:length]])
     boxes = np.concatenate([landmarks[:, :, :2].min(1), landmarks[:, :, :2].max(1)], axis=1)
-    return [FaceTrack(trail.start, boxes, landmarks, blendshapes, seen, trail.thumbnail)]
+    covered = networks.finish_cover(trail.cover, length)
+    return [FaceTrack(trail.start, boxes, landmarks, blendshapes, seen, trail.thumbnail, covered)]
 
 
 def _interpolate(known: Sequence[np.ndarray | None]) -> np.ndarray:

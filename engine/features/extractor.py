@@ -11,6 +11,8 @@ import numpy as np
 import torch
 
 from engine.faces.face_crops import cut_crops
+from engine.faces.mouth_cover import load_mouth_cover
+from engine.faces.occlusion import CoverDetector
 from engine.faces.orientation import FrameSample, find_turn, turn_frames
 from engine.faces.tracking import FaceNets, FaceOptions, Faces, track_faces
 from engine.features.audio_choice import choose_audio
@@ -50,8 +52,9 @@ class FeatureExtractor:
         limits: MediaLimits | None = None,
         cut_mouths: bool = False,
         cut_faces: bool = False,
+        cover: CoverDetector | None = None,
     ):
-        self.faces, self.voice = faces, voice
+        self.faces, self.voice, self.cover = faces, voice, cover
         self.recipe, self.files = recipe, tuple(files)  # the weight files behind the networks
         self.face_options, self.limits = face_options or FaceOptions(), limits or MediaLimits()
         # crops are additional and change no other feature, so the recipe stays the same
@@ -65,14 +68,15 @@ class FeatureExtractor:
         cut_mouths: bool = False,
         cut_faces: bool = False,
     ) -> "FeatureExtractor":
-        """Load both networks; raises WeightsMissing or WeightsDamaged."""
+        """Load the networks; raises WeightsMissing or WeightsDamaged."""
         face_options = face_options or FaceOptions()
         files = (registry.face_landmarker(settings.data_dir), registry.silero_vad(settings.data_dir))
         if settings.threads:
             torch.set_num_threads(settings.threads)
         faces, voice = FaceNets.load(files[0]), VoiceDetector.load(files[1])
         recipe = write_recipe(files, (face_options, voice.options, ROWS_VERSION))
-        return cls(faces, voice, recipe, files, face_options, settings.limits, cut_mouths, cut_faces)
+        cover = load_mouth_cover(registry.mouth_cover(settings.data_dir))  # a gate, not part of the recipe
+        return cls(faces, voice, recipe, files, face_options, settings.limits, cut_mouths, cut_faces, cover)
 
     def extract(
         self,
@@ -144,6 +148,7 @@ class FeatureExtractor:
             self.faces,
             self.face_options,
             lambda index: on_step("faces", index + 1, clip.n_frames),
+            self.cover,
         )
         return found, late
 

@@ -81,6 +81,13 @@ DYNAMICS = WeightFile(
     uses=frozenset({Use.SPEAKER}),
 )
 
+MOUTH_COVER = WeightFile(
+    name="mouth_cover",
+    file="mouth_cover.safetensors",
+    purpose="finds mouths that are covered",
+    hint="Restore engine/weights from the repository, or train the weights again with `wayspeak train cover`.",
+)
+
 
 def _avhubert(size: str, published: str) -> WeightFile:
     return WeightFile(
@@ -100,7 +107,7 @@ def _avhubert(size: str, published: str) -> WeightFile:
 
 
 AVHUBERT = {"base": _avhubert("base", "base_vox_iter5.pt"), "large": _avhubert("large", "large_vox_iter5.pt")}
-WEIGHTS = (FACE_LANDMARKER, SILERO_VAD, COMPACT, DYNAMICS, *AVHUBERT.values())
+WEIGHTS = (FACE_LANDMARKER, SILERO_VAD, COMPACT, DYNAMICS, MOUTH_COVER, *AVHUBERT.values())
 
 
 class WeightState(StrEnum):
@@ -133,6 +140,11 @@ def silero_vad(data_dir: Path | None = None) -> Path:
 def compact(data_dir: Path | None = None) -> Path:
     """Return the verified weights of the compact consistency model."""
     return locate_weight(COMPACT, data_dir)
+
+
+def mouth_cover(data_dir: Path | None = None) -> Path:
+    """Return the verified weights of the network for covered mouths."""
+    return locate_weight(MOUTH_COVER, data_dir)
 
 
 def dynamics(data_dir: Path | None = None) -> Path:
