@@ -1,4 +1,4 @@
-"""`wayspeak train consistency`, `dynamics` and `avhubert`: train weights, or validate a training on held-out clips.
+"""`wayspeak train consistency`, `dynamics`, `avhubert`, `cover`: train weights, or validate on held-out clips.
 
 On several GPUs: `torchrun --nproc-per-node N -m webapp.cli train avhubert MANIFEST.csv ...`.
 """
@@ -49,9 +49,11 @@ from engine.training.style.validation import (
     write_held_out,
 )
 from engine.weights.registry import hash_file
+from webapp.cli.train_cover import train_mouth_cover
 from webapp.progress import show_counts
 
 app = typer.Typer(help="Train the Wayspeak models from clips.", add_completion=False, no_args_is_help=True)
+app.command("cover", short_help="Train the network for covered mouths.")(train_mouth_cover)
 DEFAULTS = DynamicsOptions()
 
 

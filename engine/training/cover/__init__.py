@@ -1,0 +1,1 @@
+"""Train the network for covered mouths on genuine clips with drawn covers."""
