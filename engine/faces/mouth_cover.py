@@ -1,4 +1,4 @@
-"""Network that tells a covered mouth from a patch of the lower face; 80,000 weights, trained by us."""
+"""Network that finds a covered mouth in a patch of the lower face; 76,000 weights, trained by us."""
 
 from pathlib import Path
 
