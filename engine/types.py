@@ -468,7 +468,7 @@ class ConsistencyReport:
         None  # probability of a score this low for a real clip of this length; None without real clips
     )
     smallest_p: Score | None = None  # smallest possible p-value for this length
-    speech_s: Seconds  # seconds with speech and a visible face
+    speech_s: Seconds  # seconds with speech and a visible mouth in a moving picture
     windows: tuple[Window, ...]
     curve: SyncCurve | None
     second: SecondOpinion | None = None  # None if not requested or not scored

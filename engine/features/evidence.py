@@ -12,7 +12,7 @@ from engine.types import FPS, SAMPLES_PER_FRAME
 
 MUTED_PEAK = 2 / 32768  # largest sample of digital silence: decoders leave a residue, dither is one step
 MIN_MUTED = FPS // 2  # frames; shorter silence belongs to speech, as a noise gate closes between words
-MAX_PAUSE = 3 * FPS  # frames without speech; a longer pause is room tone
+MAX_PAUSE = 60  # frames without speech; a longer pause is room tone
 PAUSE_MARGIN = 3  # frames of such a pause next to speech that count as speech: its soft ends
 MIN_FROZEN = FPS // 2 + 1  # frames of a held picture; repeated frames of a low picture rate are fewer
 FROZEN_MOTION = 0.003  # eye distances within MIN_FROZEN frames: held pictures 0.002, filmed faces 0.0045 and more
@@ -28,7 +28,9 @@ def find_muted(audio: np.ndarray) -> np.ndarray:
 
 
 def find_heard(recorded: np.ndarray, voiced: np.ndarray) -> np.ndarray:
-    """Return (T,) bool: frames of recorded sound, without pauses longer than MAX_PAUSE."""
+    """Return (T,) bool: frames of recorded sound, without pauses of MAX_PAUSE and more between or around speech."""
+    if not voiced.any():
+        return recorded
     near = binary_dilation(voiced, iterations=PAUSE_MARGIN)
     heard: np.ndarray = recorded & ~_keep_long(~near, MAX_PAUSE - 2 * PAUSE_MARGIN)
     return heard
@@ -52,7 +54,8 @@ def find_frozen(landmarks: np.ndarray) -> np.ndarray:
 
 def find_gain(audio: np.ndarray) -> float:
     """Return the factor that raises quiet sound to the usual level; 1 for ordinary and for silent sound."""
-    levels = np.square(audio.reshape(-1, SAMPLES_PER_FRAME), dtype=np.float64).mean(1)[_peaks(audio) > MUTED_PEAK]
+    frames = audio.reshape(-1, SAMPLES_PER_FRAME)
+    levels = np.einsum("ts,ts->t", frames, frames)[_peaks(audio) > MUTED_PEAK] / SAMPLES_PER_FRAME
     loudest_dbfs = 10 * np.log10(np.percentile(levels, 95)) if len(levels) else 0.0
     if loudest_dbfs >= QUIET_DBFS:
         return 1.0
@@ -60,7 +63,8 @@ def find_gain(audio: np.ndarray) -> float:
 
 
 def _peaks(audio: np.ndarray) -> np.ndarray:
-    peaks: np.ndarray = np.abs(audio.reshape(-1, SAMPLES_PER_FRAME)).max(1)
+    frames = audio.reshape(-1, SAMPLES_PER_FRAME)
+    peaks: np.ndarray = np.maximum(frames.max(1), -frames.min(1))  # no copy of the sound of hours
     return peaks
 
 

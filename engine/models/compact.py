@@ -7,6 +7,7 @@ learn the position within a window. Ensemble members of different seeds form one
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from engine.types import Encoded, Evidence
 
 N_BANDS = 40
 N_SPEECH = 4 * N_BANDS
+SHORT_GAP = 12  # rows without evidence that count as real: interpolated lips, or a pause as between words
 CENTRE_WINDOW = 500  # frames of the running mean that is subtracted: it removes speaker and camera
 POINT_SCALE, SHAPE_SCALE, MEL_SCALE = 10.0, 4.0, 1 / 3  # scale all inputs to about unit variance
 
@@ -135,10 +137,12 @@ def centre_lips(lips: np.ndarray, real: np.ndarray | None = None) -> np.ndarray:
     """Subtract the running mean of the face and scale to about unit variance, (T, 130) float32.
 
     `real` (T,) bool: rows with evidence, by default all. Others enter no mean, and repeat the nearest real row, as the
-    padding at the ends does, so that they do not reach the receptive field of their neighbours.
+    padding at the ends does, so that they do not reach the receptive field of their neighbours; but up to SHORT_GAP
+    rows in a run count as real.
     """
-    if real is not None and not real.all() and real.any():
-        return centre_lips(lips[real])[_nearest(real)]
+    kept = _keep_short_gaps(real, len(lips))
+    if not kept.all():
+        return centre_lips(lips[kept])[_nearest(kept)]
     scale = np.full(N_FEATURES, POINT_SCALE, np.float32)
     scale[-len(MOUTH_SHAPES) :] = SHAPE_SCALE
     return ((lips - _running_mean(lips)) * scale).astype(np.float32)
@@ -149,8 +153,9 @@ def centre_speech(speech: np.ndarray, real: np.ndarray | None = None) -> np.ndar
 
     `real` as in `centre_lips`.
     """
-    if real is not None and not real.all() and real.any():
-        return centre_speech(speech[real])[_nearest(real)]
+    kept = _keep_short_gaps(real, len(speech))
+    if not kept.all():
+        return centre_speech(speech[kept])[_nearest(kept)]
     bands = speech.reshape(-1, N_BANDS)
     return ((bands - _running_mean(bands, 4 * CENTRE_WINDOW)) * MEL_SCALE).astype(np.float32).reshape(-1, N_SPEECH)
 
@@ -162,6 +167,17 @@ def _running_mean(rows: np.ndarray, window: int = CENTRE_WINDOW) -> np.ndarray:
     sums = np.concatenate([np.zeros((1, rows.shape[1])), np.cumsum(rows, axis=0, dtype=np.float64)])
     first = np.clip(np.arange(len(rows)) - window // 2, 0, len(rows) - window)
     return (sums[first + window] - sums[first]) / window
+
+
+def _keep_short_gaps(real: np.ndarray | None, length: int) -> np.ndarray:
+    """Return (T,) bool: the real rows and those of short gaps; all where none is real."""
+    if real is None or not real.any():
+        return np.ones(length, bool)
+    kept = real.copy()
+    for before, after in pairwise([-1, *np.flatnonzero(real).tolist(), length]):
+        if after - before - 1 <= SHORT_GAP:
+            kept[before + 1 : after] = True
+    return kept
 
 
 def _nearest(real: np.ndarray) -> np.ndarray:

@@ -20,7 +20,8 @@ from engine.types import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME, Clip, ConsistencyR
 from webapp.analysis.examples import EXAMPLES, make_examples
 
 Case = tuple[Clip, ClipFeatures, ConsistencyReport]
-FIXTURES = Path("/work/shared/design/fixtures")
+SHARED = Path(__file__).parents[2] / ".." / "shared"
+FIXTURES, CLIPS = SHARED / "design" / "fixtures", SHARED / "data" / "clips"
 
 
 @pytest.fixture(scope="module")
@@ -201,3 +202,18 @@ def test_muted_microphone_of_the_reported_case_leaves_the_zone(engine: Engine) -
     assert found.zone == whole.zone == "supported"
     assert found.score == pytest.approx(whole.score, abs=0.05)
     assert whole.score == pytest.approx(0.489, abs=0.01) and found.speech_s == pytest.approx(6.3, abs=0.3)
+
+
+@pytest.mark.skipif(not CLIPS.is_dir(), reason="the recordings are not here")
+@pytest.mark.parametrize("name", ["EDTalk_05764529.mp4", "advr_avss_96782948.mp4"])
+def test_filmed_talk_with_holes_is_judged_as_without(engine: Engine, name: str) -> None:
+    clip = open_clip(CLIPS / name)
+    features = engine.extractor.extract_clip(clip)
+    case = clip, features, only(engine, features)
+    for place in (0.0, 0.5, 1.0):
+        found = only(engine, put_in(engine, case, round(place * clip.n_frames), draw_tone(20 * FPS)))
+        assert found.score == pytest.approx(case[2].score, abs=0.05) and found.zone == case[2].zone == "supported"
+    audio = clip.audio.copy()
+    audio[200 * SAMPLES_PER_FRAME : 325 * SAMPLES_PER_FRAME] = 0
+    found = only(engine, hear(engine, features, audio, clip.audio_present, clip))
+    assert found.score == pytest.approx(case[2].score, abs=0.05) and found.zone == "supported"

@@ -12,6 +12,7 @@ from engine.errors import WeightsDamaged
 from engine.faces.landmark_features import N_FEATURES
 from engine.models.compact import (
     N_SPEECH,
+    SHORT_GAP,
     CompactConsistency,
     CompactMember,
     Stream,
@@ -232,6 +233,16 @@ def test_rows_without_evidence_enter_no_mean_and_repeat_the_nearest(
         assert np.array_equal(holed[at], plain[at - 1])
     if at < 700:
         assert np.array_equal(holed[at + length - 1], plain[at])
+
+
+@pytest.mark.parametrize(("length", "is_held"), [(SHORT_GAP, False), (SHORT_GAP + 1, True)])
+def test_short_gap_keeps_its_interpolated_rows(length: int, is_held: bool) -> None:
+    lips, _ = draw_rows(100)
+    real = np.ones(100, bool)
+    real[40 : 40 + length] = False
+    centred = centre_lips(lips, real)
+    assert np.array_equal(centred, centre_lips(lips)) == (not is_held)
+    assert np.array_equal(centred[40], centred[39]) == is_held
 
 
 def test_without_any_evidence_all_rows_are_centred() -> None:
