@@ -11,6 +11,7 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from engine.media.clock import is_step
 from engine.media.video import read_packets
 
 PIXELS_PER_PICTURE = 50_000_000  # decoded from the key frame on, before the picture nearest to the wanted time is taken
@@ -18,7 +19,6 @@ MAX_PACKETS = 3000  # read for one picture
 INDEXED = ("mov", "matroska")  # containers with an index of their key frames
 INDEX_S = 4.0  # for reading all packets of a file without an index; a longer file is sampled by its clock
 EARLY_S = 3.0  # before the wanted time, to meet a key frame
-BACK_S, FORWARD_S = 0.3, 3.0  # larger steps of the clock begin a new part, see `engine/media/clock.py`
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ def index_packets(container: InputContainer, video: VideoStream, on_packet: Call
         time_s = stamp * unit_s
         if not times_s:
             expected_s = time_s
-        if not -BACK_S <= time_s - expected_s <= FORWARD_S:
+        if is_step(expected_s, time_s):
             shift_s += expected_s - time_s
         length_s = packet.duration * unit_s if packet.duration else max(time_s - before_s, 0.0) if times_s else 0.0
         expected_s, before_s = time_s + length_s, time_s

@@ -10,7 +10,7 @@ from engine.fetch.items import MediaItem, SeveralVideos
 from webapp.accounts.middleware import Role, require_role
 from webapp.context import AppContext
 from webapp.i18n.catalog import label
-from webapp.pages import analyse_events
+from webapp.pages import analyse_events, part
 from webapp.pages.events import QUIET, SHOWN, find_owner, guard
 from webapp.views import analysis as views
 from webapp.views import jobs as job_views
@@ -31,16 +31,23 @@ def build_link() -> dict[str, Any]:
 
 def wire_link(context: AppContext, form: dict[str, Any], screen: dict[str, Any]) -> None:
     """List the videos of a link with several, when it is looked up or its job has failed for lack of a choice."""
+    controls = [form["part"][name] for name in part.OUTPUTS]
+    same = [gr.skip()] * len(controls)
 
-    def look(url: str, item: int | None, request: gr.Request) -> tuple[str, Any]:
+    def look(url: str, item: int | None, files: list[str] | None, request: gr.Request) -> tuple[Any, ...]:
         try:
             require_role(request, Role.ANALYST)
             found = describe(url.strip(), context.settings.fetch_limits, item or 0)
-            return job_views.describe_link(found), gr.skip()
         except SeveralVideos as error:
-            return job_views.describe_items(error.items), offer(error.items)
+            return job_views.describe_items(error.items), offer(error.items), *same
         except EngineError as error:
-            return views.describe_error(error), gr.skip()
+            return views.describe_error(error), gr.skip(), *same
+        handles = part.show_length(found.duration_s) if found.duration_s and not files else same
+        return job_views.describe_link(found), gr.skip(), *handles
+
+    def forget(files: list[str] | None) -> tuple[Any, ...]:
+        """Forget what was found, and the part chosen, of another link."""
+        return "", offer(()), *(same if files else part.hide())
 
     def list_items(version: tuple[str, str] | None, request: gr.Request) -> tuple[Any, ...]:
         job = analyse_events.find_job(context, find_owner(request), version[0] if version else None)
@@ -49,10 +56,9 @@ def wire_link(context: AppContext, form: dict[str, Any], screen: dict[str, Any])
             return gr.skip(), gr.skip(), gr.skip()
         return job.url, job_views.describe_items(items), offer(items)
 
-    form["look"].click(
-        guard(look), [form["url"], form["item"]], [form["about"], form["item"]], concurrency_id="fetch", **SHOWN
-    )
-    form["url"].input(lambda: ("", offer(())), None, [form["about"], form["item"]], **QUIET)
+    asked, found = [form["url"], form["item"], form["files"]], [form["about"], form["item"], *controls]
+    form["look"].click(guard(look), asked, found, concurrency_id="fetch", **SHOWN)
+    form["url"].input(guard(forget), [form["files"]], found, **QUIET)
     screen["version"].change(
         guard(list_items), [screen["version"]], [form["url"], form["about"], form["item"]], **QUIET
     )

@@ -18,6 +18,7 @@ from webapp.views import analysis as views
 from webapp.views import preview as preview_views
 
 AUTOMATIC = "auto"
+MAX_BEYOND_S = 1.0  # a later end is an error, or of another recording
 END_TOLERANCE_S = 0.06  # times are shown in tenths of a second
 
 
@@ -41,6 +42,11 @@ class PartForm:
             raise Code.BAD_SELECTION(
                 f"The part starts at {format_time(start_s)}, and the recording is {format_time(self.length_s)} long.",
                 "Choose an earlier start.",
+            )
+        if end_s is not None and end_s > self.length_s + MAX_BEYOND_S:
+            raise Code.BAD_SELECTION(
+                f"The part ends at {format_time(end_s)}, and the recording is {format_time(self.length_s)} long.",
+                "Choose an earlier end, or leave it empty.",
             )
         if end_s is not None and end_s >= self.length_s - END_TOLERANCE_S:
             end_s = None  # the end of the recording

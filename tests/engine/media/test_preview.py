@@ -2,10 +2,8 @@
 
 import io
 import shutil
-from fractions import Fraction
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 
@@ -16,6 +14,7 @@ from engine.media.preview import N_PICTURES, PreviewFacts, make_preview, read_pr
 from engine.settings import MediaLimits
 from tests.clips import Film, read_time, write_clip
 from tests.raising import raises
+from tests.remuxed import delay_picture, write_tracks
 
 LIMITS = MediaLimits()
 FILM = Film(duration_s=6.0)
@@ -61,54 +60,21 @@ def test_a_clock_that_restarts_is_one_recording(tmp_path: Path) -> None:
         assert read_time(image, FILM) == pytest.approx(at_s % 6.0, abs=0.4)
 
 
-def write_tracks(path: Path) -> Path:
-    """Write a video with two audio tracks, the second of them the default."""
-    source = write_clip(path.with_name("source.mp4"), FILM)
-    with av.open(str(source)) as film, av.open(str(path), "w") as out:
-        video = out.add_stream_from_template(film.streams.video[0])
-        tracks = [out.add_stream_from_template(film.streams.audio[0]) for _ in range(2)]
-        for track, language, title in zip(tracks, ("eng", "deu"), ("Original", "Synchronfassung"), strict=True):
-            track.metadata["language"], track.metadata["title"] = language, title
-        tracks[0].disposition, tracks[1].disposition = (
-            av.stream.Disposition(0),
-            av.stream.Disposition.default,
-        )
-        for packet in film.demux(film.streams.video[0], film.streams.audio[0]):
-            if packet.dts is None:
-                continue
-            targets = [video] if packet.stream.type == "video" else tracks
-            data, pts, dts, duration, base = bytes(packet), packet.pts, packet.dts, packet.duration, packet.time_base
-            for target in targets:
-                copy = av.Packet(data)
-                copy.pts, copy.dts, copy.duration, copy.time_base = pts, dts, duration, base
-                copy.is_keyframe, copy.stream = packet.is_keyframe, target
-                out.mux(copy)
-    return path
-
-
 def test_audio_tracks_have_what_the_file_says_of_them(tmp_path: Path) -> None:
-    tracks = make_preview(write_tracks(tmp_path / "two.mkv"), LIMITS).facts.audio_tracks
+    source = write_clip(tmp_path / "source.mp4", FILM)
+    path = write_tracks(tmp_path / "two.mkv", source, [source, source], ["eng", "deu"], default=2)
+    tracks = make_preview(path, LIMITS).facts.audio_tracks
     assert [(one.number, one.language, one.title, one.is_default) for one in tracks] == [
-        (1, "eng", "Original", False),
-        (2, "deu", "Synchronfassung", True),
+        (1, "eng", "Track 1", False),
+        (2, "deu", "Track 2", True),
     ]
     assert tracks[0].channels == ("FL", "FR")
 
 
-def test_a_late_first_picture_is_time_0(tmp_path: Path) -> None:
-    path = write_clip(tmp_path / "sound.mp4", FILM)
-    with av.open(str(path)) as film, av.open(str(tmp_path / "late.mkv"), "w") as out:
-        streams = [out.add_stream_from_template(one) for one in (film.streams.video[0], film.streams.audio[0])]
-        for packet in film.demux(film.streams.video[0], film.streams.audio[0]):
-            if packet.dts is None:
-                continue
-            is_video = packet.stream.type == "video"
-            if is_video:
-                late = round(Fraction(2) / packet.time_base)
-                packet.pts, packet.dts = packet.pts + late, packet.dts + late
-            packet.stream = streams[not is_video]
-            out.mux(packet)
-    found = make_preview(tmp_path / "late.mkv", LIMITS)
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts"])
+def test_a_late_first_picture_is_time_0(tmp_path: Path, suffix: str) -> None:
+    path = delay_picture(write_clip(tmp_path / "clip.mp4", FILM), tmp_path / f"late{suffix}", 2.0)
+    found = make_preview(path, LIMITS)
     assert found.facts.player_zero_s == pytest.approx(2.0, abs=0.05)
     check_times(found, FILM)
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from engine.errors import FolderUnwritable
-from engine.types import Analysis, Reason
+from engine.types import Analysis, AudioTrack, ClockSeam, MediaReport, Reason
 from tests.fakes import make_analysis, make_report
 from tests.payloads import check_csv, check_html
 from tests.webapp.bundle.sample_contents import make_contents
 from webapp.bundle import environment, verify
-from webapp.bundle.bundle import COLUMNS, list_members, render_plots, to_windows_csv, write_bundle
+from webapp.bundle.bundle import COLUMNS, list_members, make_bundle, render_plots, to_windows_csv, write_bundle
 from webapp.bundle.contents import BundleContents
 from webapp.bundle.report_html import draw_curve, draw_timeline, render_report
 from webapp.bundle.signing_key import SigningKey, open_key
@@ -50,6 +50,25 @@ def test_everything_is_in_the_bundle_and_it_holds(contents: BundleContents, key:
     assert fields["original"]["sha256"] == "ab" * 32 and fields["original"]["size_bytes"] == 123_456
     assert fields["calibrations"] == ["c" * 64] and "before any decoder" in fields["original"]["sha256_taken"]
     assert key.fingerprint in members["README.txt"].decode()
+
+
+def test_the_bundle_names_what_of_the_recording_was_judged(contents: BundleContents, key: SigningKey) -> None:
+    tracks = (AudioTrack(1, "aac", ("FC",), "eng"), AudioTrack(2, "ac3", ("FL", "FR"), "deu", "Dub"))
+    media = MediaReport(1.52, 1.5, 2.0, 9.0, (ClockSeam(5.0, 6.52, 0.4),), 1, "mix", tracks, 90, 3)
+    told = replace(contents, analysis=replace(contents.analysis, media=media))
+    members = verify.unpack(make_bundle(told, key))
+    judged = json.loads(members["exhibit.json"])["judged"]
+    assert "Sound: audio track 1 of 2: eng, aac, FC" in judged and "Part: 0:00:02 to 0:00:09" in judged
+    report = unescape(members["report.html"].decode())
+    for text in (
+        "audio track 2, not judged: deu, “Dub”, ac3, FL FR",
+        "at 0:00:05 the file's clock goes from 6.52 s to 0.40 s",
+        "the pictures were turned by 90° clockwise",
+        "up to 3 at one time",
+        "On the file's own clock",
+    ):
+        assert text in report, text
+    assert json.loads(verify.unpack(make_bundle(contents, key))["exhibit.json"])["judged"] == []
 
 
 def test_same_contents_give_same_bytes(contents: BundleContents, key: SigningKey, tmp_path: Path) -> None:

@@ -8,10 +8,12 @@ import pytest
 from engine.calibration.files import read_record
 from engine.calibration.records import CalibrationStatus, Task
 from engine.errors import Code, EngineError
+from engine.types import MediaReport, MediaSelection
 from tests.fakes import make_analysis, make_report
 from tests.webapp.jobs.samples import make_result, submit
 from tests.webapp.pages.contexts import OWNER, finish_job
 from tests.webapp.views.test_analysis import MEAN, Tags
+from webapp.analysis.records import AnalysisRequest
 from webapp.context import AppContext
 from webapp.pages import about, calibration, history
 from webapp.pages import history as comparing
@@ -32,6 +34,38 @@ def test_history_lists_result_of_every_job(context: AppContext, tmp_path: Path) 
     assert rows[0][1:6] == ["bad.mp4", "✕ not analysed", "UNREADABLE_VIDEO", "", ""]
     assert rows[1][1:3] == ["clip.mp4", "✔ done"] and rows[1][4:6] == ["0.400", "+0.08"]
     assert len(rows[0]) == len(job_views.HEADERS)
+
+
+def test_history_names_what_of_the_recording_was_judged(context: AppContext, tmp_path: Path) -> None:
+    asked = AnalysisRequest(selection=MediaSelection(60.0, 75.5, channel="FL"))
+    made = make_result("a.mp4")
+    media = MediaReport(from_s=60.0, to_s=75.52, audio_track=2, channel="FL", rotation_deg=90)
+    judged = replace(made, analysis=replace(made.analysis, media=media))
+    done = finish_job(context, tmp_path, "a.mp4", asked, judged)
+    old = finish_job(context, tmp_path, "c.mp4")  # a report of an earlier version
+    waiting = submit(context.jobs, tmp_path, "b.mp4", OWNER, question=asked)
+    column = job_views.HEADERS.index("Part and sound")
+    rows = job_views.list_rows([(job, history.read_report(context, job)) for job in (done, waiting, old)])
+    assert {row[-1]: row[column] for row in rows} == {
+        done.id: "0:01:00–0:01:15.5 · #2 · FL", waiting.id: "0:01:00–0:01:15.5 · FL", old.id: "",
+    }  # fmt: skip
+    assert "0:01:00–0:01:15.5" in job_views.name_job(done)
+    text = Tags(comparing.describe([done, old], [judged.analysis, made.analysis])).text
+    assert "the pictures were turned by 90° clockwise" in text and "left channel (FL)" in text
+
+
+@pytest.mark.parametrize(
+    ("left_s", "words"),
+    [(0.0, "less than a minute left"), (70.0, "about a minute left"), (600.0, "about 10 minutes left"),
+     (9000.0, "about 2.5 hours left")],
+)  # fmt: skip
+def test_progress_shows_the_time_left(context: AppContext, tmp_path: Path, left_s: float, words: str) -> None:
+    job = submit(context.jobs, tmp_path, "a.mp4", OWNER)
+    context.jobs.lease("w")
+    context.jobs.renew(job.id, "w", "faces", 0.4, left_s)
+    running = context.jobs.get(job.id)
+    assert f"40% · {words}" in Tags(job_views.show_progress(running)).text
+    assert f"running, 40%, {words}" in Tags(job_views.list_open([running])).text
 
 
 def test_a_report_that_is_gone_leaves_the_row(context: AppContext, tmp_path: Path) -> None:
