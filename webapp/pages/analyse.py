@@ -16,7 +16,7 @@ from webapp.i18n.catalog import label
 from webapp.jobs.records import JobState
 from webapp.pages import analyse_events, batches, part, speakers_events
 from webapp.pages.analyse_events import EVERYBODY, NOBODY, ONE, AnalyseForm
-from webapp.pages.events import QUIET, SHOWN, build_picker_hint, find_owner, guard
+from webapp.pages.events import QUIET, build_picker_hint, find_owner, guard
 from webapp.pages.face_results import build_face, build_others, build_tracks
 from webapp.pages.link import build_link, wire_link
 from webapp.pages.part import PartForm
