@@ -26,7 +26,7 @@ def check_duration(duration_s: float, limits: MediaLimits) -> None:
     if duration_s > limits.max_duration_s + 0.5 / FPS:
         raise Code.TOO_LONG(
             f"The video lasts {duration_s:.0f} seconds; at most {limits.max_duration_s:.0f} are allowed.",
-            "Cut out the part to be analysed.",
+            "Choose a part of it: two handles on the page, --from and --to on the command line.",
         )
 
 

@@ -15,7 +15,7 @@ MIN_ZERO_S = 0.0005  # a smaller difference of clocks is not visible in a report
 class Head(StrEnum):
     """Name of a fact."""
 
-    SOUND = "Sound"
+    SOUND = "Judged sound"
     CHANNEL = "Channel"
     OTHERS = "Other sound"
     PART = "Part"

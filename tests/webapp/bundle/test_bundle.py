@@ -58,7 +58,7 @@ def test_the_bundle_names_what_of_the_recording_was_judged(contents: BundleConte
     told = replace(contents, analysis=replace(contents.analysis, media=media))
     members = verify.unpack(make_bundle(told, key))
     judged = json.loads(members["exhibit.json"])["judged"]
-    assert "Sound: audio track 1 of 2: eng, aac, FC" in judged and "Part: 0:00:02 to 0:00:09" in judged
+    assert "Judged sound: audio track 1 of 2: eng, aac, FC" in judged and "Part: 0:00:02 to 0:00:09" in judged
     report = unescape(members["report.html"].decode())
     for text in (
         "audio track 2, not judged: deu, “Dub”, ac3, FL FR",
