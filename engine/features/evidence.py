@@ -11,7 +11,7 @@ from engine.faces.landmark_features import CHIN, LIPS, STABLE
 from engine.types import FPS, SAMPLES_PER_FRAME
 
 MUTED_PEAK = 2 / 32768  # largest sample of digital silence: decoders leave a residue, dither is one step
-MIN_MUTED = FPS // 2  # frames; shorter silence belongs to speech, as a noise gate closes between words
+MIN_MUTED = 5  # frames; shorter silence may be a closure within a word, or the padding at the ends of a file
 MAX_PAUSE = 60  # frames without speech; a longer pause is room tone
 PAUSE_MARGIN = 3  # frames of such a pause next to speech that count as speech: its soft ends
 MIN_FROZEN = FPS // 2 + 1  # frames of a held picture; repeated frames of a low picture rate are fewer

@@ -23,7 +23,8 @@ from engine.types import Encoded, Evidence
 
 N_BANDS = 40
 N_SPEECH = 4 * N_BANDS
-SHORT_GAP = 12  # rows without evidence that count as real: interpolated lips, or a pause as between words
+LIPS_GAP = 12  # rows in a run without evidence that count as real: face tracking interpolates as many
+SPEECH_GAP = 4  # the same of the audio, as its padding at the ends of a file
 CENTRE_WINDOW = 500  # frames of the running mean that is subtracted: it removes speaker and camera
 POINT_SCALE, SHAPE_SCALE, MEL_SCALE = 10.0, 4.0, 1 / 3  # scale all inputs to about unit variance
 
@@ -137,10 +138,10 @@ def centre_lips(lips: np.ndarray, real: np.ndarray | None = None) -> np.ndarray:
     """Subtract the running mean of the face and scale to about unit variance, (T, 130) float32.
 
     `real` (T,) bool: rows with evidence, by default all. Others enter no mean, and repeat the nearest real row, as the
-    padding at the ends does, so that they do not reach the receptive field of their neighbours; but up to SHORT_GAP
-    rows in a run count as real.
+    padding at the ends does, so that they do not reach the receptive field of their neighbours; but short
+    runs count as real: LIPS_GAP.
     """
-    kept = _keep_short_gaps(real, len(lips))
+    kept = _keep_short_gaps(real, len(lips), LIPS_GAP)
     if not kept.all():
         return centre_lips(lips[kept])[_nearest(kept)]
     scale = np.full(N_FEATURES, POINT_SCALE, np.float32)
@@ -151,9 +152,9 @@ def centre_lips(lips: np.ndarray, real: np.ndarray | None = None) -> np.ndarray:
 def centre_speech(speech: np.ndarray, real: np.ndarray | None = None) -> np.ndarray:
     """Subtract the running mean spectrum (voice, channel) and scale to about unit variance, (T, 160) float32.
 
-    `real` as in `centre_lips`.
+    `real` as in `centre_lips`, with SPEECH_GAP.
     """
-    kept = _keep_short_gaps(real, len(speech))
+    kept = _keep_short_gaps(real, len(speech), SPEECH_GAP)
     if not kept.all():
         return centre_speech(speech[kept])[_nearest(kept)]
     bands = speech.reshape(-1, N_BANDS)
@@ -169,13 +170,13 @@ def _running_mean(rows: np.ndarray, window: int = CENTRE_WINDOW) -> np.ndarray:
     return (sums[first + window] - sums[first]) / window
 
 
-def _keep_short_gaps(real: np.ndarray | None, length: int) -> np.ndarray:
-    """Return (T,) bool: the real rows and those of short gaps; all where none is real."""
+def _keep_short_gaps(real: np.ndarray | None, length: int, gap: int) -> np.ndarray:
+    """Return (T,) bool: the real rows and runs of up to `gap` others; all where none is real."""
     if real is None or not real.any():
         return np.ones(length, bool)
     kept = real.copy()
     for before, after in pairwise([-1, *np.flatnonzero(real).tolist(), length]):
-        if after - before - 1 <= SHORT_GAP:
+        if after - before - 1 <= gap:
             kept[before + 1 : after] = True
     return kept
 

@@ -133,6 +133,13 @@ def test_noise_gate_that_closes_often_changes_nothing(engine: Engine, case: Case
     assert_unchanged(only(engine, hear(engine, features, frames.reshape(-1), clip.audio_present, clip)), case)
 
 
+def test_dropped_packets_leave_the_zone(engine: Engine, case: Case) -> None:
+    clip, features, _ = case
+    frames = clip.audio.reshape(-1, SAMPLES_PER_FRAME).copy()
+    frames[np.arange(len(frames)) % 25 >= 20] = 0  # 0.2 s of every second
+    assert_unchanged(only(engine, hear(engine, features, frames.reshape(-1), clip.audio_present, clip)), case, 0.15)
+
+
 @pytest.mark.parametrize("dbfs", [-50, -60, -70])
 def test_quiet_speech_is_judged_as_loud_speech_with_a_limit(engine: Engine, case: Case, dbfs: int) -> None:
     clip, features, wanted = case

@@ -24,7 +24,7 @@ def draw_noise(n_frames: int, dbfs: float, seed: int = 0) -> np.ndarray:
 
 @pytest.mark.parametrize("residue", [0.0, 1 / 32768], ids=["zeros", "one step of 16 bits"])
 @pytest.mark.parametrize(("length", "is_muted"), [(MIN_MUTED - 1, False), (MIN_MUTED, True), (100, True)])
-def test_digital_silence_of_half_a_second_is_muted(residue: float, length: int, is_muted: bool) -> None:
+def test_digital_silence_longer_than_a_closure_is_muted(residue: float, length: int, is_muted: bool) -> None:
     audio = draw_noise(200, -70).reshape(200, -1)
     audio[40 : 40 + length] = residue
     muted = find_muted(audio.reshape(-1))

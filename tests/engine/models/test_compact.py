@@ -11,8 +11,9 @@ from safetensors.torch import load_file, save_file
 from engine.errors import WeightsDamaged
 from engine.faces.landmark_features import N_FEATURES
 from engine.models.compact import (
+    LIPS_GAP,
     N_SPEECH,
-    SHORT_GAP,
+    SPEECH_GAP,
     CompactConsistency,
     CompactMember,
     Stream,
@@ -235,13 +236,13 @@ def test_rows_without_evidence_enter_no_mean_and_repeat_the_nearest(
         assert np.array_equal(holed[at + length - 1], plain[at])
 
 
-@pytest.mark.parametrize(("length", "is_held"), [(SHORT_GAP, False), (SHORT_GAP + 1, True)])
-def test_short_gap_keeps_its_interpolated_rows(length: int, is_held: bool) -> None:
-    lips, _ = draw_rows(100)
-    real = np.ones(100, bool)
-    real[40 : 40 + length] = False
-    centred = centre_lips(lips, real)
-    assert np.array_equal(centred, centre_lips(lips)) == (not is_held)
+@pytest.mark.parametrize(("centre", "side", "gap"), [(centre_lips, 0, LIPS_GAP), (centre_speech, 1, SPEECH_GAP)])
+@pytest.mark.parametrize("is_held", [False, True])
+def test_short_gap_keeps_its_rows(centre: Callable[..., np.ndarray], side: int, gap: int, is_held: bool) -> None:
+    rows, real = draw_rows(100)[side], np.ones(100, bool)
+    real[40 : 40 + gap + is_held] = False
+    centred = centre(rows, real)
+    assert np.array_equal(centred, centre(rows)) == (not is_held)
     assert np.array_equal(centred[40], centred[39]) == is_held
 
 
