@@ -12,6 +12,7 @@ from engine.media.clip import open_clip
 from engine.types import FPS
 from tests.remuxed import delay_picture, write_tracks
 from tests.webapp.browsing import SIZES, SLOW_MS, Served, open_page, read_result
+from tests.webapp.test_browser_people import find_faults
 
 pytestmark = pytest.mark.timeout(600)  # several analyses in one test, also on slow machines
 
@@ -54,6 +55,7 @@ def test_the_part_between_the_handles_is_judged(browser: Browser, served: Served
     expect(page.locator("#ws-part-track")).not_to_be_visible()
     begin, end = page.get_by_label("Start of the part"), page.get_by_label("End of the part")
     length = float(end.get_attribute("max") or 0)
+    assert find_faults(page) == []
     begin.focus()
     for _ in range(15):
         page.keyboard.press("ArrowRight")
