@@ -29,6 +29,7 @@ from engine.consistency.scorers import ConsistencyScorer, OpinionOptions, compar
 from engine.faces.tracking import FaceOptions
 from engine.features.extractor import MOUTHS_VERSION, ROWS_VERSION, FeatureExtractor, time_step
 from engine.features.records import ClipFeatures, FaceFeatures, measure_clip, measure_track
+from engine.long_recordings import join_analyses, read_parts
 from engine.settings import Settings
 from engine.types import (
     FPS,
@@ -160,7 +161,8 @@ class Engine:
 
         Raises EngineError if the file cannot be read; a readable file always yields an Analysis.
         """
-        return self.judge(self.extract(path, on_step, selection), on_step)
+        parts = read_parts(self.extractor, path, selection, on_step, only_first=self._is_paper)
+        return join_analyses([self.judge(features, on_step) for features in parts])
 
     def extract(
         self,

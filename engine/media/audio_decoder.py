@@ -39,7 +39,7 @@ class AudioDecoder:
         self._end_s = 0.0  # of the decoded audio by its timestamps
         self._start_s = 0.0
         self._n_decoded = 0  # samples at the source rate since `_start_s`; 0: no segment is open
-        self._late: deque[tuple[float, Samples]] = deque()  # frames off the clock of the segment, with their times
+        self._late: deque[tuple[float, Samples]] = deque()  # frames off the clock of the segment, by their own times
         self._pending: list[Samples] = []
         self._n_pending = 0
         self._is_new = True  # the pending samples begin a segment
@@ -99,35 +99,54 @@ class AudioDecoder:
         """Append a frame to the segment, or hold it while its time is off: jitter returns, a gap does not."""
         names = tuple(channel.name for channel in frame.layout.channels)
         samples = np.ascontiguousarray(frame.to_ndarray().reshape(-1, len(names)).T)
-        expected_s = self._start_s + self._n_decoded / self._rate
+        expected_s = self._expect()
         time_s = expected_s if frame.pts is None or frame.time_base is None else float(frame.pts * frame.time_base)
-        if self._n_decoded == 0 or is_step(expected_s, time_s):
+        is_new_run = not self._runs or is_step(self._end_s, time_s)
+        if self._n_decoded == 0 or is_new_run or is_step(expected_s, time_s):
             self._settle()
-            self._begin(time_s, is_step=self._n_decoded == 0 or is_step(self._end_s, time_s))
-        held_s = sum(own.shape[1] for _, (own, _) in self._late) / self._rate
-        if abs(time_s - expected_s - held_s) <= JUMP_S or self._n_decoded == 0:
-            while self._late:
-                self._append(*self._late.popleft()[1])
-            self._append(samples, names)
-        else:
-            self._late.append((time_s - held_s - expected_s, (samples, names)))
-            if held_s > JITTER_S:
-                self._settle()
+            self._begin(time_s, is_new_run)
+        self._add_held(time_s, (samples, names))
+        if self._held_s() > JITTER_S:
+            self._settle_first()
         self._end_s = time_s + samples.shape[1] / self._rate
         run = self._runs[-1]
         self._runs[-1] = Run(min(run.start_s, time_s), max(run.end_s, self._end_s), run.position)
 
-    def _settle(self) -> None:
-        """Append the held frames as a segment of their own, at the time that most of their timestamps state."""
-        if not self._late:
+    def _expect(self) -> float:
+        """Return the time at which the next frame of the segment is due."""
+        return self._start_s + self._n_decoded / self._rate
+
+    def _held_s(self) -> float:
+        return sum(samples.shape[1] for _, (samples, _) in self._late) / self._rate
+
+    def _add_held(self, time_s: float, frame: Samples) -> None:
+        """Append a frame that is on time, and those held before it; hold another."""
+        if abs(time_s - self._expect() - self._held_s()) > JUMP_S and self._n_decoded:
+            self._late.append((time_s, frame))
             return
-        expected_s = self._start_s + self._n_decoded / self._rate
-        offset_s = float(np.median([offset for offset, _ in self._late]))
-        held = list(self._late)
+        while self._late:
+            self._append(*self._late.popleft()[1])
+        self._append(*frame)
+
+    def _settle(self) -> None:
+        """Append all held frames."""
+        while self._late:
+            self._settle_first()
+
+    def _settle_first(self) -> None:
+        """Begin a segment with the first held frame, and place the others in it.
+
+        Its start is the median of what the held timestamps state, up to the next gap, so that it does not jitter.
+        """
+        held, (first_s, first) = list(self._late), self._late[0]
         self._late.clear()
-        self._begin(expected_s + offset_s, is_step=False)
-        for _, (samples, names) in held:
-            self._append(samples, names)
+        lengths_s = np.cumsum([0.0, *(samples.shape[1] / self._rate for _, (samples, _) in held)])[:-1]
+        starts_s = np.array([time_s for time_s, _ in held]) - lengths_s
+        same = np.abs(starts_s - first_s) <= JUMP_S
+        self._begin(float(np.median(starts_s[: int(np.argmin(same)) or len(same)])), is_step=False)
+        self._append(*first)
+        for time_s, frame in held[1:]:
+            self._add_held(time_s, frame)
 
     def _begin(self, time_s: float, is_step: bool) -> None:
         """Begin a segment, and with a step of the clock a run."""

@@ -85,7 +85,7 @@ def open_clip(
     demuxer = identify_container(path)
     is_cut = not is_whole(path, demuxer)
     scan, segments = _scan(path, demuxer, limits, selection)
-    plan = _plan_frames(scan, demuxer, limits, from_s=selection.from_s)
+    plan = _plan_frames(scan, demuxer, limits, selection=selection)
     signals = tuple(
         _place(one, selection.channel or MIX, segments, scan, plan) for one in scan.tracks if one.is_decoded
     )
@@ -143,6 +143,8 @@ def _scan(
 ) -> tuple[Scan, dict[int, tuple[RunSegment, ...]]]:
     """Read all packets once in a confined process; resample the audio of each track here as it arrives."""
     audio: dict[int, SegmentBuilder] = {}
+    is_range = selection.from_s > 0 or selection.to_s is not None
+    max_audio_s = limits.max_duration_s + (3 * MARGIN_S if is_range else 0.0)
     note = {"demuxer": demuxer, "selection": asdict(selection)}
     with WorkerProcess(WORKER_MODULE, path, "scan", note, b"", limits) as decoder:
         try:
@@ -150,7 +152,7 @@ def _scan(
                 chunk = read_audio_chunk(message.note, message.data, limits)
                 if len(audio) > MAX_TRACKS:
                     raise ValueError("too many audio tracks")
-                audio.setdefault(chunk.track, SegmentBuilder(limits.max_duration_s + 2 * MARGIN_S)).add(chunk)
+                audio.setdefault(chunk.track, SegmentBuilder(max_audio_s)).add(chunk)
             scan = read_scan(message.note, message.data, limits)
         except (KeyError, TypeError, ValueError, OverflowError) as cause:
             raise invalid_message(str(cause)) from cause
@@ -180,7 +182,7 @@ def _read_channel(
     chosen = replace(selection, audio_track=track, channel=channel)
     scan, segments = _scan(path, demuxer, limits, chosen)
     found = next(one for one in scan.tracks if one.track.number == track)
-    return _place(found, channel, segments, scan, _plan_frames(scan, demuxer, limits, from_s=chosen.from_s))
+    return _place(found, channel, segments, scan, _plan_frames(scan, demuxer, limits, selection=chosen))
 
 
 def _find_split(scan: Scan) -> dict[int, tuple[str, ...]]:
@@ -205,10 +207,15 @@ def _report_media(scan: Scan, plan: FramePlan, audio: AudioSignal | None) -> Med
 
 
 def _plan_frames(
-    scan: Scan, demuxer: str, limits: MediaLimits, rate: Fraction = Fraction(FPS), from_s: float = 0.0
+    scan: Scan,
+    demuxer: str,
+    limits: MediaLimits,
+    rate: Fraction = Fraction(FPS),
+    selection: MediaSelection = WHOLE,
 ) -> FramePlan:
     times_s = (scan.times - scan.zero) * scan.unit_s  # (n,) float64
-    span_s = float(times_s[-1]) + _measure_last(scan) - from_s
+    end_s = float(times_s[-1]) + _measure_last(scan)
+    span_s = min(end_s, selection.to_s or end_s) - selection.from_s
     check_duration(span_s, limits)
     return FramePlan(
         demuxer=demuxer,
@@ -219,7 +226,7 @@ def _plan_frames(
         tolerance_s=min(0.5 / _measure_rate(scan), MAX_TOLERANCE_S),
         n_frames=max(1, round(span_s * rate)),
         rate_hz=float(rate),
-        from_s=from_s,
+        from_s=selection.from_s,
         start=scan.start,
         shifts=scan.shifts,
     )

@@ -15,6 +15,7 @@ from engine.settings import MediaLimits
 from engine.types import MediaSelection
 
 MAX_BEYOND_S = 2.0  # of the end of a range behind the last picture, which is shown for a while
+ROUNDING_S = 1e-3  # of timestamps
 DAMAGED_INDEX = "No frame of the video has a time."
 
 
@@ -89,7 +90,8 @@ class FrameIndex:
         self._durations.append(packet.duration or 0)
         self._is_key.append(packet.is_keyframe)
         self._is_shown.append(not packet.is_discard)
-        self._count(not packet.is_discard)
+        if not packet.is_discard:
+            self._count(self._earlier_s + (time - self._earliest) * self.unit_s)
 
     def restart(self, from_s: float) -> float | None:
         """Forget the frames of the file's start; return where to seek, on the clock of the container, in seconds."""
@@ -156,14 +158,12 @@ class FrameIndex:
             time + length for time, length in zip(self._times[first:last], self._durations[first:last], strict=True)
         )
 
-    def _count(self, is_shown: bool) -> None:
-        """Count a frame of the range against the limits."""
-        elapsed_s, selection = self.elapsed_s, self._selection
-        if not is_shown or elapsed_s < selection.from_s:
-            return
-        self._n_in_range += 1
-        if selection.to_s is None or elapsed_s <= selection.to_s:
-            check_frames(self._n_in_range, elapsed_s - selection.from_s, self.limits)
+    def _count(self, time_s: float) -> None:
+        """Count a frame of the range against the limits; `time_s` is after the first frame."""
+        from_s, to_s = self._selection.from_s, self._selection.to_s
+        if from_s - ROUNDING_S <= time_s < (float("inf") if to_s is None else to_s - ROUNDING_S):
+            self._n_in_range += 1
+            check_frames(self._n_in_range, time_s - from_s, self.limits)
 
     def _find_start(self, times: np.ndarray, keys: np.ndarray, zero: int) -> int:
         """Return the number of packets before the last key frame that is not behind the start of the range."""
@@ -185,7 +185,7 @@ class FrameIndex:
                 f"The range ends at {selection.to_s:.1f} s, and the last picture is at {end_s:.1f} s.",
                 "Choose an earlier end, or leave it out for the end of the recording.",
             )
-        kept = decodable if selection.to_s is None else decodable & (elapsed_s <= max(selection.to_s, selection.from_s))
+        kept = decodable if selection.to_s is None else decodable & (elapsed_s < selection.to_s - ROUNDING_S)
         return int(times[kept].max()) if kept.any() else int(times[decodable].min())
 
     def _decode_first(self, packet: "Packet[VideoStream]") -> None:

@@ -62,7 +62,7 @@ class Preview:
     pictures: tuple[tuple[float, np.ndarray], ...] = field(repr=False)  # time in s, (H, W, 3) uint8 RGB
 
 
-def make_preview(path: Path, limits: MediaLimits) -> Preview:
+def make_preview(path: Path, limits: MediaLimits, n_pictures: int = N_PICTURES) -> Preview:
     """Preview a file in a confined process, in bounded time whatever its length.
 
     Raises UNREADABLE_VIDEO, NO_VIDEO, CODEC_REFUSED, DECODER_FAILED and the codes of a limit exceeded. Pictures that
@@ -71,12 +71,12 @@ def make_preview(path: Path, limits: MediaLimits) -> Preview:
     check_file(path, limits)
     bounded = replace(limits, max_cpu_s=MAX_CPU_S, max_stall_s=STALL_S)
     pictures: list[tuple[float, np.ndarray]] = []
-    note = {"demuxer": identify_container(path)}
+    note = {"demuxer": identify_container(path), "n_pictures": n_pictures}
     with WorkerProcess(WORKER_MODULE, path, "preview", note, b"", bounded) as decoder:
         message = decoder.receive()
         try:
             facts = _read_facts(message.note)
-            while len(pictures) < N_PICTURES and (message := decoder.receive()).kind == "picture":
+            while len(pictures) < n_pictures and (message := decoder.receive()).kind == "picture":
                 pictures.append(_read_picture(message.note, message.data))
         except (KeyError, TypeError, ValueError, OverflowError) as cause:
             raise invalid_message(str(cause)) from cause
@@ -92,6 +92,7 @@ def read_preview(
     on_facts: Callable[[PreviewFacts], None],
     on_picture: OnPicture,
     on_packet: Callable[[], None],
+    n_pictures: int = N_PICTURES,
 ) -> None:
     """Pass on the facts of a file, then one picture after the other; runs in the confined process."""
     programmes = read_programmes(file) if demuxer == "mpegts" else {}
@@ -101,11 +102,11 @@ def read_preview(
         duration_s = index.duration_s if index else _measure_duration(container, video, zero_s, on_packet)
         duration_s = min(max(duration_s, 0.0), MAX_DURATION_S)
         on_facts(PreviewFacts(duration_s, max(zero_s - start_s, 0.0), list_tracks(container, programmes)))
-        times_s = [(number + 0.5) * duration_s / N_PICTURES for number in range(N_PICTURES)]
+        times_s = [(number + 0.5) * duration_s / n_pictures for number in range(n_pictures)]
         if index is None:
             pictures = seek_pictures(container, video, zero_s, times_s, demuxer, on_packet)
             _pass_on(pictures, video, on_picture)
-    if index is not None:
+    if index is not None and times_s:
         with _open(file, demuxer, limits) as (container, video):
             _pass_on(read_pictures(container, video, index, times_s, on_packet), video, on_picture)
 

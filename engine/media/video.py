@@ -267,7 +267,9 @@ class _FrameReader:
         if frame.pts is None or self._plan.demuxer == "avi":
             # AVI has no presentation times, and those guessed for reordered H.264 are wrong. Frames are decoded in the
             # order of presentation, so the n-th has the n-th time; a lost frame keeps its place.
-            return float(self._plan.times_s[min(self._decoded + self._damaged, len(self._plan.times_s) - 1)])
+            number, times_s = self._decoded + self._damaged, self._plan.times_s
+            behind = max(number - len(times_s) + 1, 0)  # frames behind the range
+            return float(times_s[number - behind]) + behind / self._plan.rate_hz
         return float((frame.pts - self._plan.zero) * (stream.time_base or 0))
 
     def _convert(self, frame: VideoFrame) -> np.ndarray:

@@ -108,7 +108,13 @@ def _preview(link: Link, file: io.FileIO, job: Message, limits: MediaLimits, ext
 
     pulse = Pulse(link)
     read_preview(
-        file, job.note["demuxer"], limits, lambda facts: link.send("facts", asdict(facts)), send_picture, pulse
+        file,
+        job.note["demuxer"],
+        limits,
+        lambda facts: link.send("facts", asdict(facts)),
+        send_picture,
+        pulse,
+        job.note["n_pictures"],
     )
     link.send("end")
 

@@ -4,20 +4,21 @@ The consistency result never waits for the speaker result: without a gallery, en
 is returned all the same, and `speakers_error` states why the speaker result is missing. Imports no torch.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from engine.calibration.apply import find_calibration
 from engine.calibration.records import Task
 from engine.consistency.lip_closures import ArticulationReport, check_faces, move_report
 from engine.consistency.methods import Method, list_methods
 from engine.errors import EngineError
+from engine.long_recordings import join_analyses, read_parts
 from engine.settings import Settings
 from engine.speech.phonemes import SoundRecogniser
 from engine.style.records import FaceEmbedding
-from engine.types import Analysis, OnStep
+from engine.types import Analysis, Mode, OnStep
 from gallery_db.records import Search, Verification
 from webapp.analysis.gallery_queries import GalleryClient
 from webapp.analysis.records import AnalysisRequest, JobError
@@ -27,6 +28,9 @@ if TYPE_CHECKING:  # the page reads results and computes none
     from engine.features.records import ClipFeatures
     from engine.pipeline import Engine
     from engine.style.embedder import Embedder
+
+
+Item = TypeVar("Item")
 
 
 class Engines:
@@ -150,10 +154,24 @@ class Analyser:
         `sha256` is the hash of the file if it is known.
         """
         engine = self._engines.get(find_method(question.method, self._data_dir))
-        keep_audio = question.language is not None
-        found = engine.extractor.extract(path, on_step, sha256, keep_audio, question.selection)
-        features = replace(found, name=name)
         self._calibrate(engine)
+        parts = read_parts(
+            engine.extractor,
+            path,
+            question.selection,
+            on_step,
+            sha256,
+            keep_audio=question.language is not None,
+            only_first=engine.expert.mode == Mode.PAPER,
+        )
+        return join_results(
+            [self._analyse_part(engine, replace(features, name=name), question, on_step) for features in parts]
+        )
+
+    def _analyse_part(
+        self, engine: "Engine", features: "ClipFeatures", question: AnalysisRequest, on_step: OnStep
+    ) -> AnalysisResult:
+        """Compute all results of one part of a recording."""
         analysis = engine.judge(features, on_step)
         faces: tuple[FaceEmbedding, ...] = ()
         searches = verifications = error = None
@@ -196,3 +214,30 @@ class Analyser:
         faces = ClipEmbedder(engine.extractor, self._embedder, lambda: engine).embed_faces(features)
         on_step("embed", 1, 1)
         return faces
+
+
+def join_results(parts: Sequence[AnalysisResult]) -> AnalysisResult:
+    """Join the results of the parts of a recording, in order."""
+    if len(parts) == 1:
+        return parts[0]
+    n_before = [sum(len(part.analysis.tracks) for part in parts[:number]) for number in range(len(parts))]
+    return AnalysisResult(
+        join_analyses([part.analysis for part in parts]),
+        tuple(
+            replace(face, face=face.face + before)
+            for part, before in zip(parts, n_before, strict=True)
+            for face in part.faces
+        ),
+        _chain([part.searches for part in parts]),
+        _chain([part.verifications for part in parts]),
+        next((part.speakers_error for part in parts if part.speakers_error), None),
+        Traces.join([part.traces for part in parts if part.traces]),
+        _chain([part.articulations for part in parts]),
+        next((part.articulations_error for part in parts if part.articulations_error), None),
+    )
+
+
+def _chain(parts: Sequence[tuple[Item, ...] | None]) -> tuple[Item, ...] | None:
+    """Return all items of the parts; None where those of a part are missing."""
+    known = [part for part in parts if part is not None]
+    return tuple(item for part in known for item in part) if len(known) == len(parts) else None

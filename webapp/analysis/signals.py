@@ -1,7 +1,7 @@
 """Audio and mouth signals for display, and speaker turns; no result depends on them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import pairwise
 from pathlib import Path
@@ -66,6 +66,22 @@ class Traces:
             present=features.audio.present & ~features.audio.muted,
             faces=tuple(FaceTrace(track.start, track.gap, track.clear) for track in tracks),
             start_s=features.media.from_s,
+        )
+
+    @classmethod
+    def join(cls, parts: Sequence[Self]) -> Self:
+        """Join the signals of the parts of a recording, which follow each other."""
+        starts = [sum(len(part.voiced) for part in parts[:number]) for number in range(len(parts))]
+        return cls(
+            bands=np.concatenate([part.bands for part in parts]),
+            voiced=np.concatenate([part.voiced for part in parts]),
+            present=np.concatenate([part.present for part in parts]),
+            faces=tuple(
+                replace(face, start=face.start + start)
+                for part, start in zip(parts, starts, strict=True)
+                for face in part.faces
+            ),
+            start_s=parts[0].start_s,
         )
 
     def gate(self, face: int) -> list[tuple[float, float, Gate]]:

@@ -70,6 +70,7 @@ class Heartbeat:
     def __init__(self, store: JobStore, job_id: str, worker: str, beat_s: float = BEAT_S):
         self._store, self._job_id, self._worker, self._beat_s = store, job_id, worker, beat_s
         self._progress, self._time_left = Progress(), TimeLeft()
+        self._part = (0, 1)  # number of the part of a long recording, and their count
         self._is_stopped, self._is_left = False, threading.Event()
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
 
@@ -87,7 +88,11 @@ class Heartbeat:
         """Record the progress; raise JobStopped if this worker no longer holds the job."""
         if self._is_stopped:
             raise JobStopped
-        self._progress = measure_progress(name, completed, total)
+        if name == "part":
+            self._part = (completed, total)
+            return
+        own, (part, n_parts) = measure_progress(name, completed, total), self._part
+        self._progress = Progress(own.step, (part + own.share) / n_parts)
 
     def _beat(self) -> None:
         while not self._is_left.wait(self._beat_s):

@@ -88,6 +88,14 @@ def test_a_small_gap_that_stays_is_a_gap(tmp_path: Path) -> None:
     assert second.end_s == pytest.approx(2.1, abs=2e-3)
 
 
+def test_each_of_many_lost_frames_is_a_gap(tmp_path: Path) -> None:
+    """Every third frame is missing, as in a damaged stream: what is there keeps its time."""
+    starts = [1000 * number for number in range(60) if number % 3]
+    found = read_sound(write_sound(tmp_path / "tone.mkv", 48_000, starts))
+    assert sum(len(segment.samples) for segment in found) == pytest.approx(len(starts) * SAMPLE_RATE / 48, abs=40)
+    assert [segment.start_s for segment in found] == pytest.approx([start / 48_000 for start in starts[::2]], abs=3e-3)
+
+
 def test_a_restart_of_the_timestamps_begins_a_run(tmp_path: Path) -> None:
     limits = MediaLimits()
     builder = SegmentBuilder(60.0)

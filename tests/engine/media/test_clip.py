@@ -16,7 +16,7 @@ import pytest
 from engine.errors import Code
 from engine.media.clip import open_at_source_rate, open_clip, read_ahead
 from engine.settings import MediaLimits
-from engine.types import FPS, SAMPLE_RATE, Clip, Frame, Reason
+from engine.types import FPS, SAMPLE_RATE, Clip, Frame, MediaSelection, Reason
 from tests.clips import (
     CODECS,
     RATES,
@@ -443,3 +443,88 @@ def test_reading_ahead_works_while_the_reader_does():
 
     for number in read_ahead(count()):
         assert all(event.wait(60) for event in started[: number + 2])  # the next one too, while this one is held
+
+
+@pytest.mark.parametrize("suffix", sorted(CODECS))
+@pytest.mark.parametrize("bounds_s", [(0.0, 0.8), (0.52, 1.2), (0.9, None)])
+def test_a_range_has_the_pictures_and_the_sound_of_its_time(
+    write: Write, suffix: str, bounds_s: tuple[float, float | None]
+) -> None:
+    path, (from_s, to_s) = write(suffix, picture_options=(("g", "8"),)), bounds_s
+    whole, part = open_clip(path), open_clip(path, selection=MediaSelection(from_s, to_s))
+    first = round(from_s * FPS)
+    last = whole.n_frames if to_s is None else round(to_s * FPS)
+    assert part.n_frames == last - first
+    assert (part.media.from_s, part.media.to_s) == pytest.approx((first / FPS, last / FPS))
+    expected = [frame.image for frame in whole.read_frames()][first:last]
+    for frame, image in zip(part.read_frames(), expected, strict=True):
+        assert np.abs(frame.image.astype(int) - image).mean() < 3
+    sound = whole.audio[first * SAMPLE_RATE // FPS : last * SAMPLE_RATE // FPS]
+    assert np.abs(part.audio - sound).max() < 0.02
+
+
+@pytest.fixture(scope="module")
+def long(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """A film of 50 s, with a key frame every 2 s."""
+    folder = tmp_path_factory.mktemp("long")
+    film = Film(duration_s=50.0, size_px=(64, 48), picture_options=(("g", "50"),))
+    made: dict[str, Path] = {}
+    return lambda suffix: made.setdefault(suffix, write_clip(folder / f"long{suffix}", film))
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts", ".avi"])
+def test_of_a_range_far_inside_nothing_before_is_decoded(long: Callable[[str], Path], suffix: str) -> None:
+    film = Film(duration_s=50.0, size_px=(64, 48))
+    clip = open_clip(long(suffix), selection=MediaSelection(41.0, 42.0))
+    frames = list(clip.read_frames())
+    assert [frame.index for frame in frames] == list(range(25))
+    assert [read_time(frame.image, film) for frame in frames] == pytest.approx(
+        list(41.0 + np.arange(25) / FPS), abs=1.0
+    )
+    (path, plan, _) = clip.read_frames.args  # type: ignore[attr-defined]
+    assert path == long(suffix)
+    assert plan.times_s[0] > 38.9  # the frames from the key frame before the range on
+    assert (plan.start.seek_s is not None) == (suffix in (".mp4", ".mkv"))
+    assert plan.start.n_skipped < 60 if plan.start.seek_s else plan.start.n_skipped > 900
+
+
+def test_limits_count_the_range_and_not_the_file(long: Callable[[str], Path]) -> None:
+    limits = MediaLimits(max_duration_s=2.0, max_source_frames=50)
+    assert open_clip(long(".mp4"), limits, selection=MediaSelection(20.0, 22.0)).n_frames == 50
+    assert open_clip(long(".ts"), limits, selection=MediaSelection(48.0)).n_frames == 50
+    with raises(Code.TOO_LONG):
+        open_clip(long(".mp4"), limits, selection=MediaSelection(20.0, 23.0))
+
+
+@pytest.mark.parametrize(
+    ("selection", "message"),
+    [
+        (MediaSelection(60.0), "begins at 60.0 s, and the last picture is at 50.0 s"),
+        (MediaSelection(3.0, 3.0), "from 3 s to 3 s holds no picture"),
+        (MediaSelection(audio_track=2), "Audio track 2 was asked for, and the file has 1 audio track"),
+        (MediaSelection(channel="BL"), "Channel BL was asked for, and audio track 1 has FL, FR"),
+    ],
+)
+def test_what_the_file_does_not_have_is_refused(
+    long: Callable[[str], Path], selection: MediaSelection, message: str
+) -> None:
+    with raises(Code.BAD_SELECTION, match=message):
+        open_clip(long(".mp4"), selection=selection)
+
+
+@pytest.mark.parametrize(("size", "aspect"), [((120, 160), 1), ((160, 90), 1), ((80, 60), 1), ((160, 120), 2)])
+def test_pictures_that_change_size_keep_their_shape(
+    tmp_path: Path, write: Write, size: tuple[int, int], aspect: int
+) -> None:
+    """The second part is of another size or pixel shape, and of a lit lower half from 1.0 to 1.1 s."""
+    first = write(".ts")
+    other = Film(size_px=size, aspect=Fraction(aspect), cut_s=-1.6)
+    second = write_clip(tmp_path / "second.ts", other)
+    (tmp_path / "both.ts").write_bytes(first.read_bytes() + second.read_bytes())
+    clip = open_clip(tmp_path / "both.ts")
+    assert clip.size_px == (160, 120)
+    image = list(clip.read_frames())[-6].image
+    width, height = size[0] * aspect, size[1]
+    scale = min(160 / width, 120 / height)
+    rows, columns = np.flatnonzero(image.max(axis=(1, 2)) > 8), np.flatnonzero(image.max(axis=(0, 2)) > 8)
+    assert len(rows) == pytest.approx(height * scale, abs=3) and len(columns) == pytest.approx(width * scale, abs=3)
