@@ -183,7 +183,7 @@ def test_avhubert_without_its_record_says_how_to_bring_it_in(tmp_path):
 
 
 def test_every_record_says_what_it_is_and_under_which_licence():
-    assert len(registry.WEIGHTS) == 6
+    assert len(registry.WEIGHTS) == 7
     for weight in registry.WEIGHTS:
         assert weight.purpose and weight.source and weight.code_licence and weight.weight_licence and weight.hint
         assert bool(weight.package) == (len(weight.sha256) == 64)
