@@ -62,19 +62,19 @@ def gate_track(track: "FaceQuality", options: GateOptions) -> Gated:
     """Gate one face by its length, speech, visibility, size and mouth motion."""
     too_short = track.length_s < options.min_length_s
     enough_speech = track.speech_s >= options.min_speech_s
-    enough_shown = track.speech_s + track.frozen_s >= options.min_speech_s
-    is_still = track.mouth_motion < options.min_mouth_motion
+    # a still mouth during one second of speech means little; during seconds of it another person speaks
+    seconds = track.speech_s + track.frozen_s
+    is_still = seconds >= options.min_speech_s and track.mouth_motion < options.min_mouth_motion
     spoken_s = track.speech_s + track.covered_s
     covered = track.covered_s > options.max_covered * spoken_s
     occluded = covered and not enough_speech and spoken_s >= options.min_speech_s
     refusals = {
         Reason.TOO_SHORT: too_short,
         Reason.OCCLUDED: occluded,
-        Reason.NOT_ENOUGH_SPEECH: not too_short and not enough_shown and not occluded,
+        Reason.NOT_ENOUGH_SPEECH: not too_short and not enough_speech and not is_still and not occluded,
         Reason.FACE_LOST: track.mouth_seen < options.min_mouth_seen,
         Reason.LOW_RES: track.face_px < options.min_face_px,
-        # a still mouth during one second of speech means little; during seconds of it another person speaks
-        Reason.STILL_FACE: is_still if enough_speech else enough_shown and not occluded,
+        Reason.STILL_FACE: is_still and not occluded,
     }
     limits = {
         Reason.OCCLUDED: covered,

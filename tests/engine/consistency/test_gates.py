@@ -255,4 +255,4 @@ def test_speech_over_a_held_picture_is_no_speech_of_the_face():
     photo = replace(TRACK, speech_s=0.0, frozen_s=11.0, mouth_motion=0.0)
     assert gate_track(photo, OPTIONS) == _refused(Reason.STILL_FACE)
     assert gate_track(replace(photo, frozen_s=3.9), OPTIONS) == _refused(Reason.NOT_ENOUGH_SPEECH)
-    assert gate_track(replace(hung, speech_s=3.9), OPTIONS) == _refused(Reason.STILL_FACE)
+    assert gate_track(replace(hung, speech_s=3.9), OPTIONS) == _refused(Reason.NOT_ENOUGH_SPEECH)
