@@ -78,13 +78,14 @@ def encode_by_context(states: Sequence[MemberState]) -> Encode:
     state = states[0]
 
     @torch.inference_mode()
-    def encode(lips: np.ndarray, speech: np.ndarray, evidence: Evidence) -> Encoded:
+    def encode(lips: np.ndarray, speech: np.ndarray, evidence: Evidence | None = None) -> Encoded:
         device = next(state.parameters()).device
+        seen, heard = (None, None) if evidence is None else (evidence.lips, evidence.speech)
         reach = state.member.reach + sum(state.prediction.CONTEXT)
         rows = []
         for stream, values in (
-            (state.member.lips, centre_lips(lips, evidence.lips)),
-            (state.member.speech, centre_speech(speech, evidence.speech)),
+            (state.member.lips, centre_lips(lips, seen)),
+            (state.member.speech, centre_speech(speech, heard)),
         ):
             held = F.pad(torch.from_numpy(values).to(device).T[None], (reach, reach), mode="replicate").transpose(1, 2)
             hidden = state.prediction.context(stream(held)[0])[0]
