@@ -156,7 +156,7 @@ MEDIA = MediaReport(
 
 def test_what_was_judged_is_shown_open_where_it_needs_attention() -> None:
     html = views.describe_analysis(replace(make_analysis(), media=MEDIA))
-    assert '<details class="ws-table ws-judged" open>' in html and "<b>Dub" not in html
+    assert '<details class="ws-judged" open>' in html and "<b>Dub" not in html
     text = " ".join(Tags(html).text.split())
     assert "audio track 2 of 2: deu, “<b>Dub”, aac, FL FR" in text and "left channel (FL)" in text
     assert "audio track 1, not judged: eng, aac, FC" in text and "1.50 s in a player" in text
