@@ -82,7 +82,7 @@ def test_own_sound_scores_higher_than_another_sentences(browser: Browser, served
 def test_a_button_of_the_table_moves_the_player_by_keyboard(browser: Browser, served: Served) -> None:
     page, _ = open_page(browser, served)
     analyse_example(page)
-    page.locator(".ws-table summary").first.click()
+    page.get_by_text("The timeline as a table").click()
     page.locator(".ws-table button").nth(3).focus()
     page.keyboard.press("Enter")
     seconds = float(page.locator(".ws-table button").nth(3).get_attribute("data-seek") or -1)
