@@ -66,7 +66,7 @@ def read_parts(
 
 
 def join_analyses(parts: Sequence[Analysis]) -> Analysis:
-    """Join the analyses of the parts of a recording, in order; the tracks are numbered anew."""
+    """Join the analyses of the parts of a recording; the tracks are numbered over all parts."""
     first = parts[0]
     if len(parts) == 1:
         return first

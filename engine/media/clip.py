@@ -144,7 +144,7 @@ def _scan(
     """Read all packets once in a confined process; resample the audio of each track here as it arrives."""
     audio: dict[int, SegmentBuilder] = {}
     is_range = selection.from_s > 0 or selection.to_s is not None
-    max_audio_s = limits.max_duration_s + (3 * MARGIN_S if is_range else 0.0)
+    max_audio_s = limits.max_duration_s + (2 * MARGIN_S + 1 if is_range else 0.0)
     note = {"demuxer": demuxer, "selection": asdict(selection)}
     with WorkerProcess(WORKER_MODULE, path, "scan", note, b"", limits) as decoder:
         try:

@@ -13,6 +13,7 @@ from engine.types import ClockSeam
 BACK_S = 0.3  # a smaller step back is jitter of the timestamps, or an overlap of two pieces
 FORWARD_S = 3.0  # a smaller step forward is a gap: lost packets, a held picture
 NEAR_S = 5.0  # within which the streams of a part begin and end
+WRAP_S = 2**33 / 90_000  # after which the timestamps of MPEG streams begin at zero again
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +39,46 @@ def is_step(expected_s: float, time_s: float) -> bool:
     return not -BACK_S <= time_s - expected_s <= FORWARD_S
 
 
-def join_runs(video: Sequence[Run], tracks: Sequence[Sequence[Run]]) -> JoinedClock:
-    """Join the runs of the video stream and of each audio track, each in the order of the file."""
+def unwrap(time_s: float, near_s: float, wrap_s: float) -> float:
+    """Add the multiple of `wrap_s` that brings a time nearest to another; 0 for timestamps that do not wrap."""
+    return time_s - wrap_s * round((time_s - near_s) / wrap_s) if wrap_s else time_s
+
+
+class Elapsed:
+    """Time of the packets of one stream as they come, with steps of its clock left out."""
+
+    def __init__(self) -> None:
+        self.now_s = float("-inf")  # of the latest packet
+        self._shift_s = 0.0
+        self._expected_s: float | None = None
+
+    def add(self, time_s: float, length_s: float) -> float:
+        """Return the time of a packet on the clock that begins as the stream's does."""
+        if self._expected_s is not None and is_step(self._expected_s, time_s):
+            self._shift_s += self._expected_s - time_s
+        self._expected_s = time_s + length_s
+        self.now_s = time_s + self._shift_s
+        return self.now_s
+
+
+def join_runs(video: Sequence[Run], tracks: Sequence[Sequence[Run]], wrap_s: float = 0.0) -> JoinedClock:
+    """Join the runs of the video stream and of each audio track, each in the order of the file.
+
+    Timestamps wrap after `wrap_s`, as a first frame of audio before time zero does; 0: never.
+    """
+    if wrap_s and video:
+        near_s = video[0].start_s
+        moves = [[unwrap(run.start_s, near_s, wrap_s) - run.start_s for run in runs] for runs in (video, *tracks)]
+        moved, *others = (
+            [Run(run.start_s + move, run.end_s + move, run.position) for run, move in zip(runs, own, strict=True)]
+            for runs, own in zip((video, *tracks), moves, strict=True)
+        )
+        joined = join_runs(moved, others)
+        pairs = [
+            zip(shifts, own, strict=True) for shifts, own in zip((joined.video_s, *joined.audio_s), moves, strict=True)
+        ]
+        added = [tuple(shift + move for shift, move in own) for own in pairs]
+        return JoinedClock(added[0], tuple(added[1:]), joined.seams)
     firsts = [0, *(i for i in range(1, len(video)) if _is_seam(video[i - 1], video[i], tracks))]
     parts = [_find_parts(track, [video[i] for i in firsts]) for track in tracks]
     shifts: list[float] = [0.0]
@@ -64,7 +103,9 @@ def _is_seam(before: Run, after: Run, tracks: Sequence[Sequence[Run]]) -> bool:
 
     A picture that is held while the sound goes on is no step of the clock.
     """
-    if after.start_s < before.end_s - BACK_S:
+    if not is_step(before.end_s, after.start_s):
+        return False
+    if after.start_s < before.end_s:
         return True
     sounding = [runs for runs in tracks if runs]
     return bool(sounding) and not any(

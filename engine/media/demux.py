@@ -1,7 +1,7 @@
 """Read the packets of a file once: frame times, decoded audio and one joined clock; only the first frame is decoded."""
 
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from av.audio.stream import AudioStream
 from av.container import InputContainer
@@ -12,7 +12,7 @@ from av.video.stream import VideoStream
 from engine.errors import Code, EngineError
 from engine.media.audio_decoder import AudioDecoder
 from engine.media.channels import MIX
-from engine.media.clock import join_runs
+from engine.media.clock import WRAP_S, Elapsed, join_runs, unwrap
 from engine.media.containers import ACCEPTED, check_audio_codec, check_video_codec, is_audio_codec_allowed
 from engine.media.frame_index import FrameIndex
 from engine.media.limits import check_audio, check_pixels, check_streams
@@ -32,8 +32,10 @@ SPOKEN_OVER = (
     | Disposition.clean_effects
 )  # audio tracks that are seldom the sound of the recording
 MAX_DECODED_TRACKS = 6  # of a file, to find the one with speech
+WRAPPING = ("mpegts", "mpeg")
 SEEKING = ("mov", "matroska")  # containers with an index of their key frames
 MIN_SEEK_S = 30.0
+MAX_INTERLEAVED_S = 60.0  # by which the packets of two streams may be apart in a badly written file
 MAX_DAMAGED_SHARE = 0.01  # of the packets of a stream; a joint of two files flags one of each stream
 UNKNOWN_LANGUAGES = ("und", "")
 
@@ -59,7 +61,7 @@ def scan_file(
         check_streams(len(container.streams.video) + len(container.streams.audio), limits)
         check_pixels(video.codec_context.width, video.codec_context.height, limits)
         video.codec_context.options = bound_decoder(limits.max_pixels)
-        reader = _PacketReader(container, video, selection, limits, on_packet)
+        reader = _PacketReader(container, video, selection, limits, on_packet, WRAP_S if demuxer in WRAPPING else 0.0)
         decoders = {number: AudioDecoder(on_audio, limits, number, selection.channel or MIX) for number in chosen}
         reader.read_all({tracks[number].stream: decoder for number, decoder in decoders.items()}, demuxer)
         return _make_scan(reader, container, tracks, decoders)
@@ -161,8 +163,9 @@ class _PacketReader:
         selection: MediaSelection,
         limits: MediaLimits,
         on_packet: Callable[[], None],
+        wrap_s: float,
     ):
-        self.index = FrameIndex(video, limits, selection)
+        self.index, self.wrap_s = FrameIndex(video, limits, selection, wrap_s), wrap_s
         self.video, self.is_broken_off = video, False
         self.starts_s: list[float] = []
         self.seek_s: float | None = None
@@ -171,13 +174,13 @@ class _PacketReader:
     def read_all(self, decoders: Mapping[AudioStream, AudioDecoder], demuxer: str) -> None:
         """Read to the end of the range."""
         by_index = {stream.index: decoder for stream, decoder in decoders.items()}
+        elapsed = {index: Elapsed() for index in by_index}
         streams = [self.video, *decoders]
         self.starts_s = [float(s.start_time * s.time_base) for s in streams if s.start_time is not None and s.time_base]
         if demuxer in SEEKING and self._selection.from_s > MIN_SEEK_S:
             self._seek()
         packets, position = read_packets(self._container, *streams), 0
-        last_s = (self._selection.to_s or float("inf")) + MARGIN_S
-        while self.index.elapsed_s < last_s:
+        while not self._is_behind(elapsed.values()):
             try:
                 packet: Packet = next(packets)
             except StopIteration as end:
@@ -187,10 +190,29 @@ class _PacketReader:
             position += 1
             if packet.stream.index == self.video.index:  # the empty packet at the end has a stream, but no number
                 self.index.add(packet, position)
-            elif self.index.elapsed_s >= self._selection.from_s - MARGIN_S:
+            elif self._is_wanted(packet, elapsed[packet.stream.index]):
                 by_index[packet.stream.index].add(packet, position)
         for decoder in by_index.values():
             decoder.finish()
+
+    def _is_wanted(self, packet: Packet, elapsed: Elapsed) -> bool:
+        """Return whether a packet of audio is in the range or near it; always without a range."""
+        time, unit_s = packet.pts if packet.pts is not None else packet.dts, float(packet.time_base or 0)
+        if time is None:
+            return True
+        now_s = elapsed.add(time * unit_s, (packet.duration or 0) * unit_s)
+        at_s = unwrap(now_s, self.index.zero_s + self.index.elapsed_s, self.wrap_s) - self.index.zero_s
+        to_s = self._selection.to_s
+        return at_s >= self._selection.from_s - MARGIN_S and (to_s is None or at_s <= to_s + MARGIN_S)
+
+    def _is_behind(self, audio: Iterable[Elapsed]) -> bool:
+        """Return whether every stream is behind the range, or the pictures are far behind it."""
+        to_s = self._selection.to_s
+        if to_s is None or self.index.elapsed_s < to_s + MARGIN_S:
+            return False
+        is_far = self.index.elapsed_s > to_s + MAX_INTERLEAVED_S
+        behind_s = self.index.zero_s + to_s + MARGIN_S
+        return is_far or all(unwrap(one.now_s, behind_s, self.wrap_s) > behind_s for one in audio)
 
     def _seek(self) -> None:
         """Read the first picture, then go to the key frame before the range."""
@@ -217,7 +239,7 @@ def _make_scan(
             f"The file has a video stream ({video.codec_context.name}), but no frame of it can be decoded.",
             "It may be damaged, truncated or encrypted; export it again, as H.264 in MP4.",
         )
-    joined = join_runs(index.runs, [decoder.runs for decoder in decoders.values()])
+    joined = join_runs(index.runs, [decoder.runs for decoder in decoders.values()], reader.wrap_s)
     shifts = dict(zip(decoders, joined.audio_s, strict=True))
     found = index.finish(joined.video_s)
     shape = read_geometry(index.first, video)

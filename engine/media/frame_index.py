@@ -9,7 +9,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from engine.errors import Code
-from engine.media.clock import Run, is_step
+from engine.media.clock import Run, is_step, unwrap
 from engine.media.limits import check_frames
 from engine.settings import MediaLimits
 from engine.types import MediaSelection
@@ -33,13 +33,14 @@ class IndexedFrames:
 class FrameIndex:
     """Times of all frames, as the packets come."""
 
-    def __init__(self, stream: VideoStream, limits: MediaLimits, selection: MediaSelection):
+    def __init__(self, stream: VideoStream, limits: MediaLimits, selection: MediaSelection, wrap_s: float = 0.0):
         self.first: VideoFrame | None = None
         self.limits = limits
         self.n_packets = self.n_damaged = 0
         self.unit_s = float(stream.time_base or 0)
-        self._selection = selection
+        self._selection, self._wrap_s = selection, wrap_s  # the latter as in `clock.join_runs`
         self._zero: int | None = None  # before a seek: time of the first picture of the file
+        self._first_time = 0
         self._times: list[int] = []
         self._durations: list[int] = []
         self._is_key: list[bool] = []
@@ -56,6 +57,13 @@ class FrameIndex:
     def elapsed_s(self) -> float:
         """Time of the latest frame after the first, in seconds; the runs follow each other."""
         return self._earlier_s + (self._latest - self._earliest) * self.unit_s
+
+    @property
+    def zero_s(self) -> float:
+        """Time of the first picture of the file on its own clock, as far as it is known."""
+        if self._zero is not None:
+            return self._zero * self.unit_s
+        return self._first_time * self.unit_s
 
     @property
     def runs(self) -> tuple[Run, ...]:
@@ -86,6 +94,8 @@ class FrameIndex:
         self._expected = decoded + (packet.duration or 0)
         if not packet.is_discard:  # an edit list cuts a frame off, and others may refer to it
             self._earliest, self._latest = min(time, self._earliest), max(time, self._latest)
+        if not self._times:
+            self._first_time = time
         self._times.append(time)
         self._durations.append(packet.duration or 0)
         self._is_key.append(packet.is_keyframe)
@@ -146,7 +156,7 @@ class FrameIndex:
 
     def _correct(self, time: int, decoded: int) -> int:
         """Return a plausible presentation time: FFmpeg guesses that of the last frame of a part from the next part."""
-        if is_step(decoded * self.unit_s, time * self.unit_s):
+        if is_step(unwrap(decoded * self.unit_s, time * self.unit_s, self._wrap_s), time * self.unit_s):
             corrected = decoded + self._delay
             self._corrections[len(self._times)] = corrected - time
             return corrected

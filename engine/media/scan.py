@@ -14,7 +14,7 @@ from engine.types import FPS, SAMPLE_RATE, AudioTrack, ClockSeam, MediaSelection
 
 WORKER_MODULE = "engine.media.worker"  # module with the jobs of the confined process
 SLOTS = 4  # frames in shared memory: decoded and not yet copied
-MARGIN_S = 10.0  # of packets read around a range: the streams of a file are interleaved this closely
+MARGIN_S = 2.0  # of audio read around a range
 MAX_PERIOD = 2000  # the filters of the exact resampler grow with rate / gcd(rate, 16000)
 UPRIGHT = (1, 0, 0, 1)
 TURNS = {(a, 0, 0, d) for a in (-1, 1) for d in (-1, 1)} | {(0, b, c, 0) for b in (-1, 1) for c in (-1, 1)}

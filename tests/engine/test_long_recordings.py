@@ -93,7 +93,7 @@ def test_one_part_is_its_analysis() -> None:
     assert join_analyses([part]) is part
 
 
-def test_joined_analyses_number_their_tracks_anew() -> None:
+def test_joined_analyses_number_their_tracks_over_all_parts() -> None:
     first, second = make_part(0.0, 0.4, 0.5), make_part(10.0, 0.6, 0.7, duration_s=7.5)
     tracks = (second.tracks[0], replace(second.tracks[1], same_as=0))
     joined = join_analyses([first, replace(second, tracks=tracks)])

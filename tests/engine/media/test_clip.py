@@ -481,6 +481,7 @@ def test_of_a_range_far_inside_nothing_before_is_decoded(long: Callable[[str], P
     assert [read_time(frame.image, film) for frame in frames] == pytest.approx(
         list(41.0 + np.arange(25) / FPS), abs=1.0
     )
+    assert clip.audio_present.all()
     (path, plan, _) = clip.read_frames.args  # type: ignore[attr-defined]
     assert path == long(suffix)
     assert plan.times_s[0] > 38.9  # the frames from the key frame before the range on

@@ -2,7 +2,7 @@
 
 import pytest
 
-from engine.media.clock import JoinedClock, Run, join_runs
+from engine.media.clock import WRAP_S, Elapsed, JoinedClock, Run, join_runs
 
 
 def join(video: list[Run], *tracks: list[Run]) -> JoinedClock:
@@ -76,6 +76,27 @@ def test_sound_that_runs_on_through_a_restart_of_the_pictures_is_not_moved() -> 
 def test_a_restart_of_the_sound_alone_goes_on_where_it_ended() -> None:
     joined = join([Run(0.0, 12.0, 0)], [Run(0.0, 6.0, 1), Run(0.0, 6.0, 200)])
     assert joined.audio_s == ((0.0, 6.0),) and joined.seams == ()
+
+
+def test_a_first_frame_of_sound_before_time_zero_has_wrapped() -> None:
+    joined = join_runs(
+        [Run(0.0, 50.0, 5)], [[Run(WRAP_S - 0.0213, WRAP_S, 1), Run(0.0, 50.0, 2)], [Run(0.02, 50.0, 3)]], WRAP_S
+    )
+    assert joined.video_s == (0.0,) and joined.seams == ()
+    assert joined.audio_s == (pytest.approx((-WRAP_S, 0.0)), (0.0,))
+
+
+def test_a_clock_that_wraps_goes_on() -> None:
+    video, audio = [Run(WRAP_S - 4, WRAP_S, 0), Run(0.0, 4.0, 50)], [Run(WRAP_S - 4, WRAP_S, 1), Run(0.0, 4.0, 51)]
+    joined = join_runs(video, [audio], WRAP_S)
+    assert joined.video_s == pytest.approx((0.0, WRAP_S)) and joined.audio_s[0] == joined.video_s
+    assert joined.seams == ()
+
+
+def test_elapsed_time_leaves_steps_out() -> None:
+    elapsed = Elapsed()
+    assert [elapsed.add(time, 0.5) for time in (10.0, 10.5, 1.0, 1.5, 90.0)] == [10.0, 10.5, 11.0, 11.5, 12.0]
+    assert elapsed.now_s == 12.0
 
 
 def test_each_track_is_moved_with_its_part() -> None:
