@@ -494,7 +494,9 @@ def test_limits_count_the_range_and_not_the_file(long: Callable[[str], Path]) ->
     assert open_clip(long(".mp4"), limits, selection=MediaSelection(20.0, 22.0)).n_frames == 50
     assert open_clip(long(".ts"), limits, selection=MediaSelection(48.0)).n_frames == 50
     with raises(Code.TOO_LONG):
-        open_clip(long(".mp4"), limits, selection=MediaSelection(20.0, 23.0))
+        open_clip(long(".mp4"), MediaLimits(max_duration_s=2.0), selection=MediaSelection(20.0, 23.0))
+    with raises(Code.TOO_MANY_PICTURES):
+        open_clip(long(".mp4"), MediaLimits(max_source_frames=50), selection=MediaSelection(20.0, 23.0))
 
 
 @pytest.mark.parametrize(
