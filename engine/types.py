@@ -263,6 +263,12 @@ class MediaReport:
     rotation_deg: int = 0  # clockwise turn applied to the pictures, beyond that of the file's metadata
     faces_left_out: int = 0  # most faces seen at one time that were not analysed
 
+    @property
+    def jumps(self) -> tuple[tuple[float, float], ...]:
+        """Media times and seconds by which the clock of a player, which keeps the file's gaps, is ahead from there."""
+        steps = ((seam.at_s, seam.after_s - seam.before_s) for seam in self.seams)
+        return tuple((at_s, step_s) for at_s, step_s in steps if step_s > 0)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:

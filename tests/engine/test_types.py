@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from engine.types import DynamicEmbedding
+from engine.types import ClockSeam, DynamicEmbedding, MediaReport
 
 UNIT = np.array([0.6, 0.8, 0.0], np.float32)
 
@@ -56,3 +56,9 @@ def test_rounding_in_float32_is_no_error() -> None:
 def test_what_the_page_imports_imports_no_torch(module: str, absent: str) -> None:
     code = f"import sys, {module}; print(sorted(set({absent.split()}) & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_a_player_keeps_the_gaps_that_the_media_clock_leaves_out() -> None:
+    seams = (ClockSeam(6.0, 6.0, 57.0), ClockSeam(9.0, 60.0, 1.0))
+    assert MediaReport(seams=seams).jumps == ((6.0, 51.0),)
+    assert MediaReport().jumps == ()

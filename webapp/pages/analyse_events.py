@@ -122,15 +122,15 @@ def show_job(context: AppContext, job: Job | None) -> str:
     """Show the progress of a job, its result for the whole clip, or its error."""
     if job is None:
         return views.welcome()
-    zero_s = None
+    media = None
     if job.state.is_open:
         words = job_views.show_progress(job, context.jobs.count_ahead(job.id))
     elif job.state == JobState.DONE:
         analysis = context.jobs.read_result(job.id).analysis
-        words, zero_s = views.describe_analysis(analysis), analysis.media.player_zero_s
+        words, media = views.describe_analysis(analysis), analysis.media
     else:
         words = job_views.show_failure(job)
-    return fill("pages.html", "job", id=job.id, words=words, zero_s=zero_s)
+    return fill("pages.html", "job", id=job.id, words=words, media=media)
 
 
 def describe_speaker(context: AppContext, shown: ShownJob, track: TrackReport) -> list[str]:

@@ -1,11 +1,13 @@
 // Moves the player: a click on a point of a timeline, or on a button of its table.
 (() => {
-  // Times of a result are media time; the player's clock begins with the first stream, not with the first picture.
+  // Times of a result are media time; the player's clock begins with the first stream, not with the first picture, and
+  // keeps the gaps of the file's timestamps.
   const seek = (seconds) => {
     const player = document.getElementById("ws-player");
     if (!player || !Number.isFinite(seconds)) return;
     const zero = document.querySelector("#ws-summary [data-zero]") ?? player;
-    player.currentTime = seconds + Number(zero.dataset.zero ?? 0);
+    const jumps = JSON.parse(zero.dataset.jumps ?? "[]").filter(([at]) => at <= seconds);
+    player.currentTime = jumps.reduce((time, [, step]) => time + step, seconds + Number(zero.dataset.zero ?? 0));
     player.scrollIntoView({ block: "nearest", behavior: "smooth" });
     player.play().catch(() => {}); // a browser may want a gesture first: the position is set all the same
   };

@@ -8,6 +8,7 @@ from sqlalchemy import update
 
 from engine.consistency.methods import Method
 from engine.errors import Code, EngineError
+from engine.types import ClockSeam, MediaReport
 from tests.gallery_db.planted import enrol_people
 from tests.webapp.jobs.samples import make_result, submit, write_file
 from tests.webapp.pages.contexts import OWNER, finish_job
@@ -94,6 +95,16 @@ def test_a_job_that_is_done_is_shown_with_its_number(context: AppContext, tmp_pa
     job = finish_job(context, tmp_path)
     words = analyse_events.show_job(context, job)
     assert f'data-job="{job.id}"' in words and "clip.mp4" in words and "SHA-256" in words
+
+
+def test_the_script_is_given_the_clock_of_the_player(context: AppContext, tmp_path: Path) -> None:
+    found = make_result()
+    media = MediaReport(player_zero_s=1.5, seams=(ClockSeam(6.0, 6.0, 57.0),))
+    job = finish_job(context, tmp_path, found=replace(found, analysis=replace(found.analysis, media=media)))
+    words = analyse_events.show_job(context, job)
+    assert 'data-zero="1.500" data-jumps="[[6.0, 51.0]]"' in words
+    plain = analyse_events.show_job(context, finish_job(context, tmp_path))
+    assert 'data-zero="0.000"' in plain and "data-jumps" not in plain
 
 
 def test_both_results_are_shown_for_each_face(context: AppContext, tmp_path: Path) -> None:
