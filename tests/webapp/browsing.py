@@ -106,7 +106,7 @@ def open_page(browser: Browser, served: Served, size: tuple[int, int, str] = SIZ
     width, height, scheme = size
     context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)  # type: ignore[arg-type]
     page, watch = context.new_page(), Watch()
-    page.set_default_timeout(30_000)
+    page.set_default_timeout(90_000)  # a busy machine takes its time with the first events of a page
     page.on("console", lambda message: watch.console.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: watch.console.append(str(error)))
     page.on("request", lambda request: watch.outside.append(request.url) if _is_outside(request.url) else None)
