@@ -107,11 +107,9 @@ def _is_seam(before: Run, after: Run, tracks: Sequence[Sequence[Run]]) -> bool:
         return False
     if after.start_s < before.end_s:
         return True
-    sounding = [runs for runs in tracks if runs]
-    return bool(sounding) and not any(
-        run.position < after.position and run.start_s < after.start_s - 1 and run.end_s > before.end_s + 1
-        for runs in sounding
-        for run in runs
+    heard = [[run for run in runs if run.position < after.position][-1:] for runs in tracks if runs]
+    return bool(heard) and not any(
+        run.start_s < after.start_s - 1 and run.end_s > before.end_s + 1 for runs in heard for run in runs
     )
 
 

@@ -14,7 +14,6 @@ from engine.media.limits import check_frames
 from engine.settings import MediaLimits
 from engine.types import MediaSelection
 
-MAX_BEYOND_S = 2.0  # of the end of a range behind the last picture, which is shown for a while
 ROUNDING_S = 1e-3  # of timestamps
 DAMAGED_INDEX = "No frame of the video has a time."
 
@@ -189,11 +188,6 @@ class FrameIndex:
             raise Code.BAD_SELECTION(
                 f"The range begins at {selection.from_s:.1f} s, and the last picture is at {end_s:.1f} s.",
                 "Choose a range within the recording.",
-            )
-        if selection.to_s is not None and selection.to_s > end_s + MAX_BEYOND_S:
-            raise Code.BAD_SELECTION(
-                f"The range ends at {selection.to_s:.1f} s, and the last picture is at {end_s:.1f} s.",
-                "Choose an earlier end, or leave it out for the end of the recording.",
             )
         kept = decodable if selection.to_s is None else decodable & (elapsed_s < selection.to_s - ROUNDING_S)
         return int(times[kept].max()) if kept.any() else int(times[decodable].min())

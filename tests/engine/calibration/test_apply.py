@@ -64,10 +64,10 @@ def test_a_likelihood_ratio_within_the_bounds_with_its_words_and_its_record(reco
     assert apply_calibration(record, -50.0, 6.0, 150.0, ())["zone"] == Zone.AGAINST
 
 
-BARRING = {Reason.OFFSET_BEYOND_SEARCH, Reason.EXPERTS_DISAGREE}
+BARRING = {Reason.OFFSET_BEYOND_SEARCH, Reason.EXPERTS_DISAGREE, Reason.LISTENER}
 
 
-def test_two_reasons_bar_a_ratio() -> None:
+def test_three_reasons_bar_a_ratio() -> None:
     assert {reason for reason in Reason if reason.bars_llr} == BARRING
 
 

@@ -11,7 +11,7 @@ from engine.faces.landmark_features import N_FEATURES, N_MOTION
 from engine.faces.tracking import FaceOptions
 from engine.features.records import AudioFeatures, ClipFeatures, FaceFeatures
 from engine.models.compact import N_SPEECH
-from engine.types import OnStep
+from engine.types import WHOLE, MediaSelection, OnStep
 from tests.fakes import JAW_COLUMN, make_mouth
 
 RECIPE = "drawn-0123+options-4567"
@@ -34,7 +34,12 @@ class DrawnExtractor:
     def __init__(self) -> None:
         self.extracted: list[str] = []
 
-    def extract(self, path: Path, on_step: OnStep = lambda name, completed, total: None) -> ClipFeatures:
+    def extract(
+        self,
+        path: Path,
+        on_step: OnStep = lambda name, completed, total: None,
+        selection: MediaSelection = WHOLE,
+    ) -> ClipFeatures:
         self.extracted.append(path.name)
         try:
             film = json.loads(path.read_text())

@@ -370,7 +370,7 @@ def test_link_left_by_the_child_is_not_followed(tmp_path):
         fetching._keep((tmp_path / "media.bin",), tmp_path, FetchLimits(max_bytes=1000))
     (tmp_path / "folder").mkdir()
     with raises(Code.FETCH_FAILED, match="regular"):
-        fetching._keep((tmp_path / "folder",), tmp_path, 1000)
+        fetching._keep((tmp_path / "folder",), tmp_path, FetchLimits(max_bytes=1000))
 
 
 def test_unwritable_folder_is_reported(tmp_path):

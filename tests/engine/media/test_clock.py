@@ -43,6 +43,12 @@ def test_a_jump_forward_and_back_is_joined_twice() -> None:
     assert joined.video_s == pytest.approx((0.0, -50.9, 1.7)) and joined.audio_s[0] == joined.video_s
 
 
+def test_a_jump_after_a_restart_is_joined() -> None:
+    times = [(0.5, 3.3, 0), (1.0, 2.0, 100), (4003.8, 4005.0, 200)]  # the first part reaches into the gap by its times
+    joined = join([Run(*run) for run in times], [Run(start, end, at + 1) for start, end, at in times])
+    assert joined.video_s == pytest.approx((0.0, 2.3, -3999.5)) and joined.audio_s[0] == joined.video_s
+
+
 def test_a_held_picture_over_running_sound_is_no_jump() -> None:
     joined = join([Run(0.0, 6.0, 0), Run(20.0, 30.0, 200)], [Run(0.0, 30.0, 1)])
     assert joined == JoinedClock((0.0, 0.0), ((0.0,),), ())

@@ -73,7 +73,6 @@ def test_the_whole_recording_and_a_part_are_accepted() -> None:
     ("selection", "message"),
     [
         (MediaSelection(7.0), "begins at 7.0 s, and the last picture is at 2.0 s"),
-        (MediaSelection(0.0, 60.0), "ends at 60.0 s, and the last picture is at 2.0 s"),
         (MediaSelection(audio_track=2), "track 2 was asked for, and the file has 1 audio track"),
         (MediaSelection(channel="FC"), "audio track 1 has FL, FR"),
     ],
@@ -85,4 +84,4 @@ def test_what_a_recording_does_not_have_is_refused_with_what_it_has(
     with raises(Code.BAD_SELECTION, match=message) as refused:
         open_clip(path, selection=selection)
     assert refused.value.hint
-    assert open_clip(path, selection=MediaSelection(0.0, 2.5)).media.to_s == pytest.approx(2.04)
+    assert open_clip(path, selection=MediaSelection(0.0, 60.0)).media.to_s == pytest.approx(2.04)
