@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import cv2
 import numpy as np
 
-from engine.faces.landmarker import LEFT_EYE, RIGHT_EYE, FaceNets, Mesh
+from engine.faces.landmarker import LEFT_EYE, RIGHT_EYE, FaceNets
 from engine.types import Frame
 
 MAX_SAMPLE = 16  # frames kept
@@ -63,13 +63,14 @@ def find_turn(images: Sequence[np.ndarray], nets: FaceNets) -> int:
 
 def _has_upright_face(image: np.ndarray, nets: FaceNets) -> bool:
     return any(
-        _is_upright(mesh)
+        find_upright(mesh.landmarks[None])[0]
         for detection in nets.find_faces(image)[:1]
         if (mesh := nets.place_landmarks(image, detection.region())).presence >= MIN_PRESENCE
     )
 
 
-def _is_upright(mesh: Mesh) -> bool:
-    """Return whether the line of the eyes is within 45 degrees of level, the right eye to the left."""
-    across, down = (mesh.landmarks[LEFT_EYE] - mesh.landmarks[RIGHT_EYE])[:2]
-    return bool(across > abs(down))
+def find_upright(landmarks: np.ndarray) -> np.ndarray:
+    """Return (T,) bool for landmarks (T, 478, 3): the eyes are level within 45 degrees, the right eye to the left."""
+    across, down = (landmarks[:, LEFT_EYE] - landmarks[:, RIGHT_EYE])[:, :2].T
+    upright: np.ndarray = across > np.abs(down)
+    return upright

@@ -13,7 +13,7 @@ import torch
 from engine.faces.face_crops import cut_crops
 from engine.faces.mouth_cover import load_mouth_cover
 from engine.faces.occlusion import CoverDetector
-from engine.faces.orientation import FrameSample, find_turn, turn_frames
+from engine.faces.orientation import FrameSample, find_turn, find_upright, turn_frames
 from engine.faces.tracking import FaceNets, FaceOptions, Faces, track_faces
 from engine.features.audio_choice import choose_audio
 from engine.features.crop_plan import PlannedCrops, add_crops, plan_crops
@@ -32,7 +32,7 @@ FACES_VERSION = 1
 ROWS_VERSION = 2
 """Increase when they yield other feature rows: media, faces or speech changed."""
 
-RARELY_SEEN = 0.5  # share of the frames with a face, below which the frames may be turned
+RARELY_SEEN = 0.5  # share of the frames with an upright face, below which the frames may be turned
 
 
 class FeatureExtractor:
@@ -134,7 +134,7 @@ class FeatureExtractor:
         """
         sample = FrameSample()
         found, late = self._track(clip, sample, on_step)
-        turn = find_turn(sample.images, self.faces) if _share_seen(found, clip.n_frames) < RARELY_SEEN else 0
+        turn = find_turn(sample.images, self.faces) if _share_upright(found, clip.n_frames) < RARELY_SEEN else 0
         if not turn:
             return clip, found, late, 0
         size = clip.size_px if turn == 180 else clip.size_px[::-1]
@@ -182,11 +182,11 @@ class FeatureExtractor:
         return features, plan_crops(found.tracks, features, self.cut_mouths, self.cut_faces)
 
 
-def _share_seen(found: Faces, n_frames: int) -> float:
-    """Return the share of frames with a face."""
+def _share_upright(found: Faces, n_frames: int) -> float:
+    """Return the share of frames with an upright face; the mesh follows some faces that are upside down."""
     seen = np.zeros(n_frames, bool)
     for track in found.tracks:
-        seen[track.start : track.end] |= track.seen
+        seen[track.start : track.end] |= track.seen & find_upright(track.landmarks)
     return float(seen.mean()) if n_frames else 1.0
 
 

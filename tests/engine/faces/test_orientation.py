@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from skimage import data
 
-from engine.faces.landmarker import FaceNets
-from engine.faces.orientation import MAX_PX, MAX_SAMPLE, FrameSample, find_turn, turn_frames, turn_image
+from engine.faces.landmarker import LEFT_EYE, FaceNets
+from engine.faces.orientation import MAX_PX, MAX_SAMPLE, FrameSample, find_turn, find_upright, turn_frames, turn_image
 from engine.types import Frame
 from engine.weights import registry
 
@@ -44,6 +44,15 @@ def test_a_sample_of_large_frames_is_shrunk() -> None:
 def test_the_turn_that_makes_the_portrait_upright_is_found(nets: FaceNets, stored: int) -> None:
     images = [turn_image(data.astronaut()[:300, 60:460], stored)] * 4
     assert find_turn(images, nets) == -stored % 360
+
+
+@pytest.mark.parametrize(
+    ("degrees", "upright"), [(0, True), (40, True), (50, False), (90, False), (180, False), (300, False), (320, True)]
+)
+def test_a_face_is_upright_within_45_degrees(degrees: int, upright: bool) -> None:
+    landmarks = np.zeros((2, 478, 3), np.float32)
+    landmarks[:, LEFT_EYE, :2] = [np.cos(np.radians(degrees)), np.sin(np.radians(degrees))]
+    assert find_upright(landmarks).tolist() == [upright] * 2
 
 
 def test_a_wall_and_a_face_in_a_quarter_of_the_frames_are_not_turned(nets: FaceNets) -> None:
