@@ -29,7 +29,7 @@ def test_a_video_is_taken_under_any_name_and_a_text_under_none(
         page.locator("#ws-files input[type=file]").set_input_files(tmp_path / name)
         page.wait_for_selector("video#ws-player")
         if name == "recording":
-            page.wait_for_function("document.getElementById('ws-player').readyState > 0")
+            page.wait_for_function("document.getElementById('ws-player')?.readyState > 0")
         page.click("#ws-analyse")
         expect(page.locator("#ws-summary, .ws-face").filter(has_text=shown).first).to_be_visible(timeout=SLOW_MS)
         page.get_by_label("Clear").first.click()

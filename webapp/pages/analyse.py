@@ -202,7 +202,8 @@ def _wire_jobs(app: gr.Blocks, context: AppContext, form: dict[str, Any], screen
         titles = [(say(method.title), method.title) for method in list_methods(context.settings.data_dir)]
         lacking = views.describe_methods(list_lacking(context.settings.data_dir))
         shown = draw(wanted, owner)
-        return (*shown[:-1], shown[-1] if shown[0] else views.show_player(None), gr.update(choices=titles), lacking)
+        player = shown[-1] if shown[0] else gr.skip()  # a file may have been chosen while this was under way
+        return (*shown[:-1], player, gr.update(choices=titles), lacking)
 
     asked = [form[name] for name in ("files", "url", "method", "whom", "reason", "speaker", "sounds")]
     asked += [form["part"][name] for name in ("source", "from", "to", "track")]
@@ -216,4 +217,5 @@ def _wire_jobs(app: gr.Blocks, context: AppContext, form: dict[str, Any], screen
         guard(preview_job), [screen["job"]], previewed, concurrency_id="preview", trigger_mode="once", **QUIET
     )
     screen["cancel"].click(guard(cancel), [screen["job"]], outputs, **QUIET)
+    app.load(lambda: views.show_player(None), None, [form["player"]], queue=False, **QUIET)  # at once, before a choice
     app.load(guard(load), None, [*outputs, form["method"], form["lacking"]], **QUIET)
