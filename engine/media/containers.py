@@ -164,7 +164,7 @@ def _is_program_whole(file: BinaryIO, end: int) -> bool:
 
 def _is_transport_whole(file: BinaryIO, end: int) -> bool:
     """Return True where the file consists of whole packets."""
-    start, length = _find_packets(file.read(HEAD_BYTES))
+    start, length = find_packets(file.read(HEAD_BYTES))
     return length > 0 and (end - start) % length == 0
 
 
@@ -177,11 +177,11 @@ def _name_demuxer(head: bytes) -> str:
         return "avi"
     if PROGRAM_STARTS.match(head) or (head.startswith(b"RIFF") and head[8:12] == PROGRAM_RIFF):
         return "mpeg"
-    start, length = _find_packets(head)
+    start, length = find_packets(head)
     return "mpegts" if length and (start == 0 or _name_kind(head) == UNKNOWN) else ""
 
 
-def _find_packets(head: bytes) -> tuple[int, int]:
+def find_packets(head: bytes) -> tuple[int, int]:
     """Return the start of the first whole packet of a transport stream and the packet length; (0, 0) for no stream.
 
     A recording may begin within a packet.

@@ -18,7 +18,7 @@ from engine.media.frame_index import FrameIndex
 from engine.media.limits import check_audio, check_pixels, check_streams
 from engine.media.scan import MARGIN_S, AudioChunk, Scan, TrackScan, VideoStart
 from engine.media.transport import read_programmes
-from engine.media.video import bound_decoder, open_container, read_geometry, read_packets, seek_video
+from engine.media.video import MAX_DAMAGED_SHARE, bound_decoder, open_container, read_geometry, read_packets, seek_video
 from engine.settings import MediaLimits
 from engine.types import WHOLE, AudioTrack, MediaSelection
 
@@ -36,7 +36,6 @@ WRAPPING = ("mpegts", "mpeg")
 SEEKING = ("mov", "matroska")  # containers with an index of their key frames
 MIN_SEEK_S = 30.0
 MAX_INTERLEAVED_S = 60.0  # by which the packets of two streams may be apart in a badly written file
-MAX_DAMAGED_SHARE = 0.01  # of the packets of a stream; a joint of two files flags one of each stream
 UNKNOWN_LANGUAGES = ("und", "")
 
 
@@ -244,6 +243,7 @@ def _make_scan(
     found = index.finish(joined.video_s)
     shape = read_geometry(index.first, video)
     check_pixels(*shape.scaled_px, index.limits)
+    # a joint of two files flags one packet of each stream
     damaged = [(index.n_damaged, index.n_packets)] + [(one.n_damaged, one.n_packets) for one in decoders.values()]
     return Scan(
         times=found.times,

@@ -3,8 +3,10 @@
 import io
 from collections.abc import Iterator, Mapping
 
+from engine.media.containers import HEAD_BYTES, TS_PACKETS, find_packets
+
 SYNC = 0x47
-FORMS = ((0, 188), (4, 192))  # (position of the sync byte, packet length): broadcast and camera form
+PACKET = 188  # bytes, without the additions of some forms
 READ_BYTES = 4 * 2**20  # the tables repeat every tenth of a second
 PAT, PMT = 0x00, 0x02  # table ids
 MAX_PROGRAMMES = 64
@@ -30,10 +32,11 @@ def read_programmes(file: io.FileIO) -> Mapping[int, int]:
 
 def _read_sections(head: bytes) -> Iterator[tuple[int, bytes]]:
     """Yield the PID and the bytes of each table section."""
-    sync, length = next((form for form in FORMS if head[form[0] :: form[1]][:8].count(SYNC) >= 4), FORMS[0])
+    start, length = find_packets(head[:HEAD_BYTES])
+    length = length or PACKET  # too short for the form to be found
     begun: dict[int, bytes] = {}
-    for start in range(sync, len(head) - 187, length):
-        packet = head[start : start + 188]
+    for at in range(start + TS_PACKETS[length], len(head) - PACKET + 1, length):
+        packet = head[at : at + PACKET]
         pid, begins = (packet[1] & 0x1F) << 8 | packet[2], bool(packet[1] & 0x40)
         if packet[0] != SYNC or not packet[3] & 0x10 or not (begins or pid in begun):
             continue

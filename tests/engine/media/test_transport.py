@@ -81,3 +81,8 @@ def test_noise_is_read_to_the_end(tmp_path: Path) -> None:
             bytes([0x47, noise.choice([0x40, 0x50, 0]), noise.randrange(4)]) + noise.randbytes(185) for _ in range(40)
         ]
         assert read(tmp_path, b"".join(packets)).keys() <= set(range(8192))
+
+
+def test_a_stream_with_parity_that_begins_within_a_packet_has_its_programmes(tmp_path: Path) -> None:
+    data = b"".join(packet + b"\0" * 16 for packet in PACKETS * 3)
+    assert read(tmp_path, data[100:]) == {256: 1, 257: 7, 258: 7}
