@@ -197,7 +197,7 @@ class Engine:
             tracks=reports,
             model=self.expert.model,
             mode=self.expert.mode,
-            media=replace(features.media, rotation_deg=features.rotation_deg, faces_left_out=features.faces_left_out),
+            media=features.media,
         )
 
     def refuses(self, features: ClipFeatures) -> bool:

@@ -230,8 +230,6 @@ def _pack(features: ClipFeatures) -> dict[str, Any]:
         "timings_s": features.timings_s,
         "media": MEDIA.dump_python(features.media, mode="json"),
         "channels": [{"name": name, "level_dbfs": audio.level_dbfs} for name, audio in features.channels],
-        "rotation_deg": features.rotation_deg,
-        "faces_left_out": features.faces_left_out,
         "tracks": [{"start": track.start, "face_px": track.face_px} for track in features.tracks],
     }
     arrays = {name: getattr(features.audio, name) for name in AUDIO_ARRAYS}
@@ -285,8 +283,6 @@ def _unpack(arrays: Arrays) -> ClipFeatures:
             )
             for number, plain in enumerate(record["channels"])
         ),
-        rotation_deg=record["rotation_deg"],
-        faces_left_out=record["faces_left_out"],
     )
 
 

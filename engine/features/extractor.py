@@ -110,9 +110,8 @@ class FeatureExtractor:
             audio = extract_audio(clip, self.voice, self.cut_mouths, keep_audio)
             channels = tuple((one.channel, self._extract_channel(clip, one, keep_audio)) for one in chosen.others)
         with time_step("faces", timings, on_step, clip.n_frames):
-            clip, found, late, turn = self._track_upright(clip, on_step)
+            clip, found, late = self._track_upright(clip, on_step)
         features, planned = self._extract_faces(clip, audio, found, late, timings, on_step)
-        features = replace(features, rotation_deg=turn)
         if channels:
             reasons = (*features.reasons, Reason.CHANNELS_DIFFER)
             features = replace(features, channels=channels, reasons=reasons)
@@ -127,19 +126,24 @@ class FeatureExtractor:
         heard = replace(clip, audio=signal.samples, audio_present=signal.present)
         return extract_audio(heard, self.voice, self.cut_mouths, keep_audio)
 
-    def _track_upright(self, clip: Clip, on_step: OnStep) -> tuple[Clip, Faces, list[Reason], int]:
+    def _track_upright(self, clip: Clip, on_step: OnStep) -> tuple[Clip, Faces, list[Reason]]:
         """Track the faces; if they are rarely seen, try the other quarter turns and track again in turned frames.
 
-        Return the clip with upright frames, its faces, the reasons found while decoding, and the clockwise turn.
+        Return the clip with upright frames, its faces, and the reasons found while decoding.
         """
         sample = FrameSample()
         found, late = self._track(clip, sample, on_step)
         turn = find_turn(sample.images, self.faces) if _share_upright(found, clip.n_frames) < RARELY_SEEN else 0
         if not turn:
-            return clip, found, late, 0
+            return clip, found, late
         size = clip.size_px if turn == 180 else clip.size_px[::-1]
-        upright = replace(clip, size_px=size, read_frames=lambda: turn_frames(clip.read_frames(), turn))
-        return upright, self._track(upright, FrameSample(), on_step)[0], [*late, Reason.ROTATED], turn
+        upright = replace(
+            clip,
+            size_px=size,
+            read_frames=lambda: turn_frames(clip.read_frames(), turn),
+            media=replace(clip.media, rotation_deg=turn),
+        )
+        return upright, self._track(upright, FrameSample(), on_step)[0], [*late, Reason.ROTATED]
 
     def _track(self, clip: Clip, sample: FrameSample, on_step: OnStep) -> tuple[Faces, list[Reason]]:
         late: list[Reason] = []
@@ -174,10 +178,9 @@ class FeatureExtractor:
             reasons=tuple(dict.fromkeys([*clip.reasons, *late, *left_out])),
             audio=audio,
             tracks=tracks,
-            media=clip.media,
+            media=replace(clip.media, faces_left_out=found.left_out),
             cuts=found.cuts,
             timings_s=timings,
-            faces_left_out=found.left_out,
         )
         return features, plan_crops(found.tracks, features, self.cut_mouths, self.cut_faces)
 

@@ -117,8 +117,6 @@ class ClipFeatures:
     first_mouths: np.ndarray | None = None  # (T, 96, 96) uint8, `crop_plan.choose_first_face`; None: no face or not cut
     media: MediaReport = field(default_factory=MediaReport)  # what of the file these features are of
     channels: tuple[tuple[str, AudioFeatures], ...] = ()  # further channels of the audio track, judged apart
-    rotation_deg: int = 0  # clockwise turn applied to the frames, beyond that of the file's metadata
-    faces_left_out: int = 0  # most faces seen in one frame that were not tracked
 
     @property
     def has_mouths(self) -> bool:

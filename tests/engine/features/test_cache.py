@@ -13,7 +13,7 @@ from engine.faces.landmark_features import N_MOTION
 from engine.features import cache as caching
 from engine.features.cache import FeatureCache, extract_cached
 from engine.features.records import AudioFeatures, ClipFeatures, FaceFeatures
-from engine.types import OnStep, Reason
+from engine.types import MediaReport, OnStep, Reason
 from tests.raising import raises
 
 RECIPE = "faces-0123+voice-4567+options-89ab"
@@ -55,8 +55,7 @@ def make_features(content: bytes = b"film", name: str = "film.mp4") -> ClipFeatu
         tracks=tracks,
         cuts=(15,),
         timings_s={"read": 0.5},
-        rotation_deg=90,
-        faces_left_out=3,
+        media=MediaReport(rotation_deg=90, faces_left_out=3),
     )
 
 
