@@ -21,7 +21,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from engine.synthesis.tts import Voice
 from engine.synthesis.visemes import Manner
 from tests.ports import reserve_port
-from webapp.analysis.examples import FOLDER, Example, make_examples
+from webapp.analysis.examples import EXAMPLES, FOLDER, Example, make_examples
 
 ROOT = Path(__file__).parents[2]
 FLAGS = """--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
@@ -116,9 +116,18 @@ def open_page(browser: Browser, served: Served, size: tuple[int, int, str] = SIZ
 
 
 def analyse_example(page: Page, name: str = "Example: own sound") -> None:
+    """Choose an example, analyse it and wait until its own result is drawn, not that of an earlier job."""
+    shown_before = page.locator("#ws-get-result").evaluate_all("all => all.map(a => a.href)")
     page.get_by_role("button", name=name).click()
+    (stem,) = (Path(example.file).stem for example in EXAMPLES if example.title == name)
+    expect(page.locator("#ws-files")).to_contain_text(stem)
     page.wait_for_selector("video#ws-player")
     page.click("#ws-analyse")
+    page.wait_for_function(
+        "before => [...document.querySelectorAll('#ws-get-result')].some(a => !before.includes(a.href))",
+        arg=shown_before,
+        timeout=SLOW_MS,
+    )
     page.wait_for_selector(".ws-timeline .js-plotly-plot .point", timeout=SLOW_MS)
 
 

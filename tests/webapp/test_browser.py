@@ -71,7 +71,7 @@ def test_own_sound_scores_higher_than_another_sentences(browser: Browser, served
     page, _ = open_page(browser, served)
     scores = []
     for name in ("Example: own sound", "Example: other sound"):
-        page.reload()
+        page.goto(served.address)  # not a reload, which would draw the job that the address names
         page.wait_for_selector("#ws-analyse")
         analyse_example(page, name)
         scores.append(read_result(page)["tracks"][0]["consistency"]["score"])
