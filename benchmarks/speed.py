@@ -85,8 +85,8 @@ def measure_steps(engine: Engine, path: Path) -> tuple[float, Counter[str], Coun
     spent_s["lips"] = seen.timings_s["lips"]  # type: ignore[assignment]
     for track in seen.tracks:
         with stopwatch(spent_s, "encode"):
-            evidence = engine.expert.find_evidence(seen, track)
-            encoded = engine.expert.encode(*engine.expert.select_inputs(track, seen.audio), evidence)
+            evidence = engine.scorer.find_evidence(seen, track)
+            encoded = engine.scorer.encode(*engine.scorer.select_inputs(track, seen.audio), evidence)
         with stopwatch(spent_s, "score"):
             measure_consistency(encoded, evidence, engine.options.consistency)
     with stopwatch(spent_s, "total, end to end"):

@@ -63,8 +63,8 @@ def load_stand_ins(rows: Sequence[Row], run: Path, extractor: FeatureExtractor) 
         members = sorted((run / "checkpoints").glob(f"held-out-{fold}-[0-9].checkpoint"))
         if members:  # none if no clip of the fold is long enough
             net = CompactConsistency.of([_load(path).member for path in members])
-            expert = ConsistencyScorer(shipped.expert.model, net, shipped.expert.recipe)
-            engines[fold] = Engine(extractor, expert, shipped.recipe, shipped.options, calibration=shipped.calibration)
+            scorer = ConsistencyScorer(shipped.scorer.model, net, shipped.scorer.recipe)
+            engines[fold] = Engine(extractor, scorer, shipped.recipe, shipped.options, calibration=shipped.calibration)
     if not engines:
         raise EngineError(f"{run} has no checkpoints of held-out folds.", "Train with --validate.")
     trained = choose_rows(rows)

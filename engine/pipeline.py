@@ -102,14 +102,14 @@ class Engine:
     def __init__(
         self,
         extractor: FeatureExtractor,
-        expert: ConsistencyScorer,
+        scorer: ConsistencyScorer,
         recipe: str,
         options: EngineOptions | None = None,
         second: ConsistencyScorer | None = None,
         calibration: Calibration | None = None,
     ):
-        self.extractor, self.expert, self.second = extractor, expert, second
-        self.recipe, self.options = recipe, options or EngineOptions.of(expert.model)
+        self.extractor, self.scorer, self.second = extractor, scorer, second
+        self.recipe, self.options = recipe, options or EngineOptions.of(scorer.model)
         self.calibration: Calibration | None = None  # of the scores of the first model; None: raw scores
         self.apply(calibration)
 
@@ -135,20 +135,20 @@ class Engine:
             settings, options.faces, any(SPECS[model].needs_mouths for model in method.models), cut_faces
         )
         seconds = [SPECS[model].options for model in method.models[1:]]
-        experts = [
+        scorers = [
             ConsistencyScorer(model, encoder, _write_recipe(extractor, [file], method.mode, own), method.mode, own)
             for model, encoder, file, own in zip(
                 method.models, encoders, files, [options.consistency, *seconds], strict=True
             )
         ]
         recipe = _write_recipe(extractor, files, method.mode, (options, seconds))
-        in_force = find_calibration(Task.CONSISTENCY, experts[0].recipe, calibrations)
-        return cls(extractor, experts[0], recipe, options, next(iter(experts[1:]), None), in_force)
+        in_force = find_calibration(Task.CONSISTENCY, scorers[0].recipe, calibrations)
+        return cls(extractor, scorers[0], recipe, options, next(iter(scorers[1:]), None), in_force)
 
     def apply(self, calibration: Calibration | None) -> None:
         """Set the calibration in force, or none; raises RECIPE_MISMATCH or BAD_CALIBRATION."""
         if calibration is not None:
-            check_consistency(calibration, self.expert.recipe)
+            check_consistency(calibration, self.scorer.recipe)
         self.calibration = calibration
 
     def analyse(
@@ -177,7 +177,7 @@ class Engine:
         """Score every face that passes its gates, with reasons for the others."""
         timings, options = dict(features.timings_s), self.options.gates
         clip = self._gate_clip(features)
-        faces = self.expert.choose_faces(features)
+        faces = self.scorer.choose_faces(features)
         with time_step("score", timings, on_step, len(faces)):
             scored = [self._score_channels(features, face, clip) for face in faces]
         scored = [replace(one, same_as=first) for one, first in zip(scored, match_faces(faces), strict=True)]
@@ -195,21 +195,21 @@ class Engine:
             recipe=self.recipe,
             timings_s=timings,
             tracks=reports,
-            model=self.expert.model,
-            mode=self.expert.mode,
+            model=self.scorer.model,
+            mode=self.scorer.mode,
             media=features.media,
         )
 
     def refuses(self, features: ClipFeatures) -> bool:
         """Return whether the gates refuse every face, without scoring."""
         clip, options = self._gate_clip(features), self.options.gates
-        faces = self.expert.choose_faces(features)
+        faces = self.scorer.choose_faces(features)
         gated = [self._gate_face(clip, gate_track(measure_track(features, face), options)) for face in faces]
         return all(status == Status.NOT_EVALUATED for status, _ in gated)
 
     @property
     def _is_paper(self) -> bool:
-        return self.expert.mode == Mode.PAPER
+        return self.scorer.mode == Mode.PAPER
 
     def _gate_clip(self, features: ClipFeatures) -> Gated:
         """Apply the gates of the clip; in paper mode a refusal is only a limit, unless there is nothing to compare."""
@@ -232,7 +232,7 @@ class Engine:
         gated = self._gate_face(clip, gate_track(quality, self.options.gates))
         if gated[0] == Status.NOT_EVALUATED:
             return _Scored(face, gated, quality.speech_s)
-        found = self.expert.measure(features, face)
+        found = self.scorer.measure(features, face)
         if found is None:
             return _Scored(face, (Status.NOT_EVALUATED, (Reason.NOT_ENOUGH_SPEECH,)), quality.speech_s)
         second = self._score_second(features, face, found)
@@ -259,7 +259,7 @@ class Engine:
         found = other.measure(features, face) if other else None
         if other is None or found is None:
             return None
-        compared = compare_models(first, found, (self.expert.model, other.model), self.options.opinions)
+        compared = compare_models(first, found, (self.scorer.model, other.model), self.options.opinions)
         return SecondOpinion(
             model=other.model,
             recipe=other.recipe,

@@ -204,29 +204,29 @@ class ConsistencyBenchmark:
     def swap(self, clips: Sequence[TrialClip] | None = None, compare: Compare | None = None) -> list[Trial]:
         """Score faces with other voices; by default those of the real clips."""
         found = self.real if clips is None else clips
-        compare = compare or self.engine.expert.compare
+        compare = compare or self.engine.scorer.compare
         return score_other_voices(found, compare, self.options.voices_per_face, self.options.seed)
 
     def score_windows(self, length_s: float, compare: Compare | None = None) -> Sides:
         """Score all windows of a length."""
         n_frames = round(length_s * FPS)
-        return self._score_sides(lambda clips: cut_windows(clips, n_frames, self.engine.expert.encode), compare)
+        return self._score_sides(lambda clips: cut_windows(clips, n_frames, self.engine.scorer.encode), compare)
 
     def score_prefixes(self, length_s: float) -> Sides:
         """Score the first `length_s` seconds of all clips that are long enough."""
         first = slice(0, round(length_s * FPS))
-        encode = self.engine.expert.encode
+        encode = self.engine.scorer.encode
         return self._score_sides(
             lambda clips: [cut_segment(clip, first, first, encode) for clip in clips if len(clip) >= first.stop]
         )
 
     def score_shuffled(self) -> Sides:
         """Score faces with shuffled frames, as a control."""
-        return self._score_sides(lambda clips: shuffle_faces(clips, self.engine.expert.encode, self.options.seed))
+        return self._score_sides(lambda clips: shuffle_faces(clips, self.engine.scorer.encode, self.options.seed))
 
     def score_ablated(self, kind: Ablation) -> Sides:
         """Score clips with a feature group removed."""
-        return self._score_sides(lambda clips: ablate(clips, kind, self.engine.expert.encode, self.options.seed))
+        return self._score_sides(lambda clips: ablate(clips, kind, self.engine.scorer.encode, self.options.seed))
 
     def list_ablations(self) -> tuple[Ablation, ...]:
         """Return the ablations that apply to these clips."""
@@ -234,35 +234,35 @@ class ConsistencyBenchmark:
 
     def measure_trimmed(self) -> list[MeasuredRow]:
         """Score the rows without leading and trailing silence; rows that get too short are left out."""
-        cut = [(one, trim_silence(one.clip, self.engine.expert.encode)) for one in self.rows]
+        cut = [(one, trim_silence(one.clip, self.engine.scorer.encode)) for one in self.rows]
         return self._score((one, clip) for one, clip in cut if clip is not None)
 
     def measure_prefixes(self, length_s: float) -> list[MeasuredRow]:
         """Score the first `length_s` seconds of the rows that are long enough."""
-        first, encode = slice(0, round(length_s * FPS)), self.engine.expert.encode
+        first, encode = slice(0, round(length_s * FPS)), self.engine.scorer.encode
         long = [one for one in self.rows if len(one.clip) >= first.stop]
         return self._score((one, cut_segment(one.clip, first, first, encode)) for one in long)
 
     def _score(self, cut: Iterable[tuple[MeasuredRow, TrialClip]]) -> list[MeasuredRow]:
-        compare = self.engine.expert.compare
+        compare = self.engine.scorer.compare
         tried = [(one, clip, compare(clip.encoded, clip.evidence)) for one, clip in cut]
         return [replace(one, clip=clip, score=found[0]) for one, clip, found in tried if found is not None]
 
     def _score_sides(
         self, change: Callable[[Sequence[TrialClip]], Sequence[TrialClip]], compare: Compare | None = None
     ) -> Sides:
-        real, compare = change(self.real), compare or self.engine.expert.compare
+        real, compare = change(self.real), compare or self.engine.scorer.compare
         own = score_own_voices(real, compare)
         return Sides(
             own, score_own_voices(change(self.others), compare) if self.has_others else self.swap(real, compare)
         )
 
 
-def compare_at_zero_offset(expert: ConsistencyScorer) -> Compare | None:
+def compare_at_zero_offset(scorer: ConsistencyScorer) -> Compare | None:
     """Return a comparison at offset 0 instead of the best offset; None in paper mode, which has no fixed offset."""
-    if expert.mode == Mode.PAPER:
+    if scorer.mode == Mode.PAPER:
         return None
-    options = replace(expert.options, max_offset=0)
+    options = replace(scorer.options, max_offset=0)
 
     def compare(encoded: Encoded, evidence: Evidence) -> tuple[float, int] | None:
         return find_offset(encoded, evidence, options)

@@ -61,9 +61,9 @@ def collect_trials(
     engine = Engine.load(settings, choose_method(model, mode, None, settings.data_dir))
     found = score_clips(rows, engine, settings, reading, on_row)
     corpora = {row.number: corpus for row, corpus in zip(rows, find_corpora(rows), strict=True)}
-    known = read_trained_sources(settings, engine.expert.model)
-    origin = replace(origin, recipe=engine.expert.recipe)
-    trials = collect_consistency_trials(found, engine.expert, corpora, origin, options)
+    known = read_trained_sources(settings, engine.scorer.model)
+    origin = replace(origin, recipe=engine.scorer.recipe)
+    trials = collect_consistency_trials(found, engine.scorer, corpora, origin, options)
     return trials, _remark(sum(one.row.source in known for one in found.measured), "sources")
 
 
@@ -92,7 +92,7 @@ def choose_trials(trials: ScoredTrials, word: str) -> ScoredTrials:
 
 
 def collect_consistency_trials(
-    found: Measurements, expert: ConsistencyScorer, corpora: Mapping[int, str], origin: Origin, options: TrialOptions
+    found: Measurements, scorer: ConsistencyScorer, corpora: Mapping[int, str], origin: Origin, options: TrialOptions
 ) -> ScoredTrials:
     """Score the faces of real clips with their own and other voices, whole and in segments of speech.
 
@@ -102,11 +102,11 @@ def collect_consistency_trials(
     real = [one for one in found.measured if one.row.is_real]
     clips = [one.clip for one in real if not one.refused and count_speech_s(one.clip) >= options.min_speech_s]
     source = {one.row.person: corpora[one.row.number] for one in real}
-    draw = (expert.compare, options.per_face, options.seed)
-    tried = [(WHOLE, score_own_voices(clips, expert.compare), score_other_voices(clips, *draw))]
+    draw = (scorer.compare, options.per_face, options.seed)
+    tried = [(WHOLE, score_own_voices(clips, scorer.compare), score_other_voices(clips, *draw))]
     for length in options.lengths_s:
-        own = score_own_segments(clips, length, expert.encode, expert.compare)
-        tried.append((f"{length:g} s", own, score_other_segments(clips, length, expert.encode, *draw)))
+        own = score_own_segments(clips, length, scorer.encode, scorer.compare)
+        tried.append((f"{length:g} s", own, score_other_segments(clips, length, scorer.encode, *draw)))
     rows = [
         ScoredTrial(one.score, same, (one.group, one.voice_group), condition, (one.speech_s, one.face_px))
         for condition, own, other in tried
@@ -194,7 +194,7 @@ def _collect_speaker_trials(
 def _find_recipe(task: Task, model: Model | None, mode: Mode, settings: Settings) -> str:
     """Return the recipe of the installed scorer: its weights and every option that changes a score."""
     if task == Task.CONSISTENCY:
-        return Engine.load(settings, choose_method(model, mode, None, settings.data_dir)).expert.recipe
+        return Engine.load(settings, choose_method(model, mode, None, settings.data_dir)).scorer.recipe
     return load_embedder(IdentityOptions(IdentityTask(task)).embedder, settings).recipe
 
 

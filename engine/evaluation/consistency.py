@@ -107,8 +107,8 @@ def evaluate_planted(judged: Sequence[ScoredRows], seed: int = 0) -> OffsetResul
         for one in judged
         for found in plant_offsets(
             [row.clip for row in one.rows if row.row.is_real],
-            one.engine.expert.encode,
-            compare=one.engine.expert.compare,
+            one.engine.scorer.encode,
+            compare=one.engine.scorer.compare,
         )
     ]
     shifts = sorted({one.planted for one in planted})
@@ -184,7 +184,7 @@ def _evaluate_trimmed(benches: Sequence[ConsistencyBenchmark], rows: Sequence[Me
 def _evaluate_in_depth(benches: Sequence[ConsistencyBenchmark], scores: Mapping[str, Sequence[HasScore]]) -> Depth:
     """Collect the scores, and the results for prefixes, at offset 0 and for each ablation."""
     options = benches[0].options
-    can_hold = all(compare_at_zero_offset(bench.engine.expert) is not None for bench in benches)
+    can_hold = all(compare_at_zero_offset(bench.engine.scorer) is not None for bench in benches)
     return Depth(
         scores={name: tuple(round(one.score, 4) for one in some) for name, some in scores.items()},
         by_first_s={
@@ -203,7 +203,7 @@ def _evaluate_in_depth(benches: Sequence[ConsistencyBenchmark], scores: Mapping[
 
 
 def _score_at_zero_offset(bench: ConsistencyBenchmark, length_s: float) -> Sides:
-    return bench.score_windows(length_s, compare_at_zero_offset(bench.engine.expert))
+    return bench.score_windows(length_s, compare_at_zero_offset(bench.engine.scorer))
 
 
 def _take_real(rows: Sequence[MeasuredRow]) -> list[TrialClip]:

@@ -134,7 +134,7 @@ def score_clips(
 ) -> Measurements:
     """Extract features of all usable rows and score them."""
     usable, useless = choose_rows(rows, reading.limit)
-    store = reading.open_cache(settings, engine.extractor.recipe, SPECS[engine.expert.model].needs_mouths)
+    store = reading.open_cache(settings, engine.extractor.recipe, SPECS[engine.scorer.model].needs_mouths)
     with name_disk_errors():
         reading.decode(usable, settings, engine.extractor.face_options, store, on_row)
         found = measure_rows(usable, engine, store, reading.min_seconds, on_row)
@@ -191,10 +191,10 @@ def measure_features(row: Row, features: ClipFeatures, engine: Engine, min_secon
         return "it has no sound"
     if features.duration_s < min_seconds:
         return f"it is shorter than {min_seconds:g} s"
-    faces = [face for face in engine.expert.choose_faces(features) if len(face.seen) >= MIN_TRACK]
+    faces = [face for face in engine.scorer.choose_faces(features) if len(face.seen) >= MIN_TRACK]
     if not faces:
         return "no face is seen for a second"
-    found = [(result, face) for face in faces if (result := engine.expert.measure(features, face)) is not None]
+    found = [(result, face) for face in faces if (result := engine.scorer.measure(features, face)) is not None]
     if not found:
         return "face and sound are there together for too short a time"
     best, face = max(found, key=lambda pair: pair[0].score)
@@ -204,9 +204,9 @@ def measure_features(row: Row, features: ClipFeatures, engine: Engine, min_secon
 
 
 def _make_trial(row: Row, features: ClipFeatures, face: FaceFeatures, engine: Engine) -> TrialClip:
-    expert = engine.expert
-    lips, speech = expert.select_inputs(face, features.audio)
-    evidence = expert.find_evidence(features, face)
+    scorer = engine.scorer
+    lips, speech = scorer.select_inputs(face, features.audio)
+    evidence = scorer.find_evidence(features, face)
     return TrialClip(
         name=row.written,
         speaker=row.person,
@@ -215,7 +215,7 @@ def _make_trial(row: Row, features: ClipFeatures, face: FaceFeatures, engine: En
         lips=lips,
         speech=speech,
         evidence=evidence,
-        encoded=expert.encode(lips, speech, evidence),
+        encoded=scorer.encode(lips, speech, evidence),
         voiced=features.audio.voiced[face.start : face.end],
         face_px=face.face_px,
     )

@@ -198,7 +198,7 @@ def _measure_discrimination(
     swapped = []
     for engine in {id(engine): engine for _, engine in measured}.values():
         own = [one.clip for one, judge in measured if judge is engine]
-        swapped += score_other_voices(own, engine.expert.compare, options.voices_per_face, options.seed)
+        swapped += score_other_voices(own, engine.scorer.compare, options.voices_per_face, options.seed)
     return measure_discrimination(real, swapped, options.seed)
 
 

@@ -63,7 +63,7 @@ def summarise_clips(found: Measurements, engine: Engine, options: EvaluationOpti
     pooled = pool_samples(found.measured)
     real = [one for one in found.measured if one.row.is_real]
     swapped = score_other_voices(
-        [one.clip for one in real], engine.expert.compare, options.voices_per_face, options.seed
+        [one.clip for one in real], engine.scorer.compare, options.voices_per_face, options.seed
     )
     scores = {REAL: np.array([one.score for one in pooled if one.is_real])}
     for method in sorted({one.method for one in pooled if not one.is_real}):

@@ -335,12 +335,12 @@ PAPER = Mode.PAPER
 
 @pytest.fixture
 def make_engine(monkeypatch):
-    """An engine that reads mouths where its expert does, in front of a drawn clip."""
+    """An engine that reads mouths where its scorer does, in front of a drawn clip."""
 
-    def make(clip: Clip, *experts: ConsistencyScorer, **options) -> Engine:
+    def make(clip: Clip, *scorers: ConsistencyScorer, **options) -> Engine:
         monkeypatch.setattr(extractor, "open_clip", lambda path, limits, sha256=None, selection=None: clip)
-        cut_mouths = any(SPECS[expert.model].needs_mouths for expert in experts)
-        first, *second = experts
+        cut_mouths = any(SPECS[scorer.model].needs_mouths for scorer in scorers)
+        first, *second = scorers
         loaded = FeatureExtractor(FakeNets(), FakeVoice(), "seen", cut_mouths=cut_mouths)  # type: ignore[arg-type]
         return Engine(loaded, first, "fake", options.get("options"), *second)
 
@@ -492,6 +492,6 @@ def test_recipes_of_models_modes_and_seconds_differ(monkeypatch, tmp_path):
 
     assert len({engine.recipe for engine in engines}) == 7
     assert cut == [False, False, True, True, True, True, True]
-    assert all(engine.expert.mode in engine.recipe.split("+") for engine in engines)
-    assert engines[2].expert.options == PLAIN_MEAN and engines[0].expert.options == ConsistencyOptions()
-    assert engines[-1].second is not None and engines[-1].second.recipe == engines[2].expert.recipe
+    assert all(engine.scorer.mode in engine.recipe.split("+") for engine in engines)
+    assert engines[2].scorer.options == PLAIN_MEAN and engines[0].scorer.options == ConsistencyOptions()
+    assert engines[-1].second is not None and engines[-1].second.recipe == engines[2].scorer.recipe

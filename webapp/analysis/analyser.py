@@ -162,7 +162,7 @@ class Analyser:
             on_step,
             sha256,
             keep_audio=question.language is not None,
-            only_first=engine.expert.mode == Mode.PAPER,
+            only_first=engine.scorer.mode == Mode.PAPER,
         )
         return join_results(
             [self._analyse_part(engine, replace(features, name=name), question, on_step) for features in parts]
@@ -180,7 +180,7 @@ class Analyser:
             searches, verifications = self._gallery.query(faces, question, on_step)
         except EngineError as cause:
             error = JobError.of(cause)
-        shown = replace(features, tracks=engine.expert.choose_faces(features))
+        shown = replace(features, tracks=engine.scorer.choose_faces(features))
         articulations, lips_error = self._check_lips(shown, question, on_step)
         return AnalysisResult(
             analysis, faces, searches, verifications, error, Traces.of(shown), articulations, lips_error
@@ -203,7 +203,7 @@ class Analyser:
         except EngineError:  # a retired record cannot be ruled out, so scores stay raw
             engine.calibration = None
         else:
-            engine.calibration = find_calibration(Task.CONSISTENCY, engine.expert.recipe, kept)
+            engine.calibration = find_calibration(Task.CONSISTENCY, engine.scorer.recipe, kept)
 
     def _embed_faces(self, engine: "Engine", features: "ClipFeatures", on_step: OnStep) -> tuple[FaceEmbedding, ...]:
         from engine.style.clip_embeddings import ClipEmbedder

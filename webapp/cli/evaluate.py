@@ -177,7 +177,7 @@ def measure_clips(
     with show_counts() as on_row:
         found = score_clips(wanted, engine, settings, reading, on_row)
     found = replace(found, skipped=(*unwanted, *found.skipped))
-    return build_report(task, found, engine, options, read_trained_sources(settings, engine.expert.model))
+    return build_report(task, found, engine, options, read_trained_sources(settings, engine.scorer.model))
 
 
 def measure_people(

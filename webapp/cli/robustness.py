@@ -69,7 +69,7 @@ def robustness(
     rows, absent = read_clips([manifest], layout, Choice(split=split))
     usable, useless = choose_rows(rows, limit)
     check_rows(usable)
-    folder, with_mouths = cache or settings.data_dir / "cache", SPECS[engine.expert.model].needs_mouths
+    folder, with_mouths = cache or settings.data_dir / "cache", SPECS[engine.scorer.model].needs_mouths
     watch = PerturbedExtractor(engine.extractor, lambda recipe: FeatureCache(folder, recipe, with_mouths), seconds)
     options = RobustnessOptions(steps, seconds, seed=seed)
     with name_disk_errors(), show_counts() as on_row:

@@ -178,7 +178,7 @@ def score_held_out(
         engine = Engine(extractor, ConsistencyScorer(Model.COMPACT, net, f"held-out-{fold}"), f"held-out-{fold}")
         own = [row for row in rows if fold_of.get(corpora[row.number]) == fold]
         found = measure_rows(own, engine, cache)
-        scored.append(collect_consistency_trials(found, engine.expert, corpora, origin, gather or TrialOptions()))
+        scored.append(collect_consistency_trials(found, engine.scorer, corpora, origin, gather or TrialOptions()))
     return join_trials(scored)
 
 
