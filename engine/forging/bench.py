@@ -25,7 +25,7 @@ COLUMNS = (
     "path label method speaker face_owner motion_owner voice_owner sample session source donor_path driver_path "
     "offset_s edit_start_s edit_end_s has_audio donor_session detail"
 ).split()
-KEPT_TAKES = 12  # in memory
+KEPT_SOURCES = 12  # in memory
 MAX_TRIES = 6  # donors per clip
 OnClip = Callable[[int, int], None]
 """`on_clip(done, total)`."""
@@ -47,19 +47,19 @@ class ForgingTools:
 
     nets: FaceNets
     limits: MediaLimits = field(default_factory=MediaLimits)
-    _takes: OrderedDict[Row, SourceClip | EngineError] = field(default_factory=OrderedDict)
+    _sources: OrderedDict[Row, SourceClip | EngineError] = field(default_factory=OrderedDict)
 
     def load(self, row: Row) -> SourceClip:
         """Load a source clip once; raises the errors of `load_source_clip`."""
-        found = self._takes.pop(row, None)
+        found = self._sources.pop(row, None)
         if found is None:
             try:
                 found = load_source_clip(row, self.nets, self.limits)
             except EngineError as error:
                 found = error
-        self._takes[row] = found
-        while len(self._takes) > KEPT_TAKES:
-            self._takes.popitem(last=False)
+        self._sources[row] = found
+        while len(self._sources) > KEPT_SOURCES:
+            self._sources.popitem(last=False)
         if isinstance(found, EngineError):
             raise found
         return found
@@ -69,7 +69,7 @@ def forge_clips(
     rows: Sequence[Row],
     pool: Sequence[Row],
     folder: Path,
-    studio: ForgingTools,
+    tools: ForgingTools,
     options: BenchOptions,
     on_clip: OnClip = lambda done, total: None,
 ) -> list[Skipped]:
@@ -86,7 +86,7 @@ def forge_clips(
             on_clip(done, len(wanted))
             for kind in options.kinds:
                 try:
-                    forgery = _plan(kind, row, real, studio, options)
+                    forgery = _plan(kind, row, real, tools, options)
                     path = folder / f"{row.number:05d}_{row.path.stem}_{kind}.mp4"
                     _write(forgery, path)
                     add_line(_describe_line(forgery, path.name, row, folder))
@@ -118,32 +118,32 @@ def order_partners(kind: Kind, row: Row, pool: Sequence[Row], options: BenchOpti
     return front[place:] + front[:place] + chosen[options.n_donors :]
 
 
-def _plan(kind: Kind, row: Row, pool: Sequence[Row], studio: ForgingTools, options: BenchOptions) -> Forgery:
-    take = studio.load(row)
+def _plan(kind: Kind, row: Row, pool: Sequence[Row], tools: ForgingTools, options: BenchOptions) -> Forgery:
+    source = tools.load(row)
     chance = _draw_chance(options.seed, kind, row.written)
     if kind in CONTROLS:
-        return control(kind, take, chance)
+        return control(kind, source, chance)
     if kind == Kind.TIME_SHIFT:
-        return shift_audio(take, float(chance.choice(options.offsets_s)))
+        return shift_audio(source, float(chance.choice(options.offsets_s)))
     if kind == Kind.VOICE_OVER:
-        return replace_voice(take, chance)
-    return _swap_with_first(kind, take, order_partners(kind, row, pool, options)[:MAX_TRIES], studio, chance)
+        return replace_voice(source, chance)
+    return _swap_with_first(kind, source, order_partners(kind, row, pool, options)[:MAX_TRIES], tools, chance)
 
 
 def _swap_with_first(
-    kind: Kind, take: SourceClip, partners: Sequence[Row], studio: ForgingTools, chance: np.random.Generator
+    kind: Kind, source: SourceClip, partners: Sequence[Row], tools: ForgingTools, chance: np.random.Generator
 ) -> Forgery:
     """Forge with the first usable donor; NotForgeable with all reasons where none is usable."""
-    check_source(kind, take)
+    check_source(kind, source)
     reasons: dict[str, None] = {}
     for partner in partners:
         try:
-            return swap(kind, take, studio.load(partner), chance)
+            return swap(kind, source, tools.load(partner), chance)
         except EngineError as reason:
             reasons[reason.message] = None
     needed = "voice" if kind in NEED_VOICE else "face"
     raise NotForgeable(
-        f"There is no donor of a {needed} for {take.row.written}. {' '.join(reasons)}".strip(),
+        f"There is no donor of a {needed} for {source.row.written}. {' '.join(reasons)}".strip(),
         "" if reasons else "Fill the column speaker, and add clips of other people.",
     )
 

@@ -125,24 +125,27 @@ class Donor:
         return span_triangles(opened, opened[INNER_LIPS])
 
 
-def place_donor(take: SourceClip, donor: Donor) -> np.ndarray:
+def place_donor(source: SourceClip, donor: Donor) -> np.ndarray:
     """(T, 468, 3) pixels: landmarks of the donor face in each frame of the clip."""
-    motion = take.motion
+    motion = source.motion
     return np.stack(
-        [take.poses.restore(donor.shape.move(motion.deform[row], motion.lids[row]), row) for row in range(len(motion))]
+        [
+            source.poses.restore(donor.shape.move(motion.deform[row], motion.lids[row]), row)
+            for row in range(len(motion))
+        ]
     )
 
 
-def swap_face(take: SourceClip, donor: Donor, span: range | None = None) -> Iterator[np.ndarray]:
+def swap_face(source: SourceClip, donor: Donor, span: range | None = None) -> Iterator[np.ndarray]:
     """Yield (H, W, 3) uint8 RGB frames of a clip, without the mark; those of the span show the donor's face."""
-    image = match_colours(donor.still, take.still).turn(donor.still.image)
-    placed = place_donor(take, donor)
-    around = span_triangles(_surround(take.still.landmarks[:N_MESH, :2], 0.0))
-    for row, frame in enumerate(take.read_images()):
+    image = match_colours(donor.still, source.still).turn(donor.still.image)
+    placed = place_donor(source, donor)
+    around = span_triangles(_surround(source.still.landmarks[:N_MESH, :2], 0.0))
+    for row, frame in enumerate(source.read_images()):
         if span is not None and row not in span:
             yield frame
             continue
-        own, points = take.landmarks[row, :N_MESH], placed[row]
+        own, points = source.landmarks[row, :N_MESH], placed[row]
         fitted = _fit_surroundings(frame, own[:, :2], points[:, :2], around)
         yield _paint_face(fitted, frame, image, donor, points, own)
 
@@ -183,13 +186,13 @@ NOSE = (2, 98, 327)
 CUT = 0.35  # share of the driver at the blending edge
 
 
-def swap_mouth(take: SourceClip, driver: SourceClip) -> Iterator[np.ndarray]:
+def swap_mouth(source: SourceClip, driver: SourceClip) -> Iterator[np.ndarray]:
     """Yield (H, W, 3) uint8 RGB frames of a clip with the driver's mouth, without the mark, to the shorter end."""
-    share = _share_of_driver(take.shape)
-    triangles = _span_mouth(take, share)
-    colours = match_colours(driver.still, take.still)
-    for row, (frame, other, number) in enumerate(_pair_frames(take, driver)):
-        points = _place_mouth(take, driver, share, row, number)
+    share = _share_of_driver(source.shape)
+    triangles = _span_mouth(source, share)
+    colours = match_colours(driver.still, source.still)
+    for row, (frame, other, number) in enumerate(_pair_frames(source, driver)):
+        points = _place_mouth(source, driver, share, row, number)
         hull = cv2.convexHull(points[share > CUT, :2].astype(np.float32))[:, 0]
         box = box_around(hull, frame)
         x0, y0, x1, y1 = box
@@ -199,17 +202,17 @@ def swap_mouth(take: SourceClip, driver: SourceClip) -> Iterator[np.ndarray]:
         yield clone(patch, frame, hull, box)
 
 
-def count_shared(take: SourceClip, driver: SourceClip) -> int:
+def count_shared(source: SourceClip, driver: SourceClip) -> int:
     """Count the frames of the clip to the shorter end."""
-    return min(len(take), int((len(driver) - 1) * take.rate / driver.rate) + 1)
+    return min(len(source), int((len(driver) - 1) * source.rate / driver.rate) + 1)
 
 
-def _pair_frames(take: SourceClip, driver: SourceClip) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
+def _pair_frames(source: SourceClip, driver: SourceClip) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
     """Yield each frame with the driver's frame of the same time and its number."""
     others = enumerate(driver.read_images())
     number, other = next(others)
-    for row, frame in zip(range(count_shared(take, driver)), take.read_images(), strict=False):
-        wanted = min(round(row * driver.rate / take.rate), len(driver) - 1)
+    for row, frame in zip(range(count_shared(source, driver)), source.read_images(), strict=False):
+        wanted = min(round(row * driver.rate / source.rate), len(driver) - 1)
         while number < wanted:
             number, other = next(others)
         yield frame, other, number
@@ -227,17 +230,17 @@ def _share_of_driver(shape: FaceShape) -> np.ndarray:
     return share
 
 
-def _span_mouth(take: SourceClip, share: np.ndarray) -> np.ndarray:
+def _span_mouth(source: SourceClip, share: np.ndarray) -> np.ndarray:
     """(M, 3) triangles around the mouth, opening included."""
-    still = take.still
+    still = source.still
     triangles = span_triangles(still.rest + still.basis[portrait.OPEN])
     return triangles[(share[triangles] > 0).any(1)]
 
 
-def _place_mouth(take: SourceClip, driver: SourceClip, share: np.ndarray, row: int, number: int) -> np.ndarray:
+def _place_mouth(source: SourceClip, driver: SourceClip, share: np.ndarray, row: int, number: int) -> np.ndarray:
     """(468, 3) pixels: landmarks of the clip, blended into the driver's around the mouth."""
-    own = take.shape.points + take.motion.deform[row]
+    own = source.shape.points + source.motion.deform[row]
     lips = np.unique([*UPPER.ravel(), *LOWER.ravel()])
-    apart = take.shape.points[lips].mean(0) - driver.shape.points[lips].mean(0)
+    apart = source.shape.points[lips].mean(0) - driver.shape.points[lips].mean(0)
     foreign = driver.shape.points + driver.motion.deform[number] + apart
-    return take.poses.restore(own + share[:, None] * (foreign - own), row)
+    return source.poses.restore(own + share[:, None] * (foreign - own), row)

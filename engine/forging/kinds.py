@@ -78,16 +78,16 @@ def check_other_person(one: Row, other: Row) -> None:
         )
 
 
-def describe(kind: Kind, take: SourceClip) -> Forgery:
+def describe(kind: Kind, source: SourceClip) -> Forgery:
     """Plan the clip without changes."""
     return Forgery(
         kind=kind,
-        driver=take.row,
-        face=take.row,
-        voice=take.row.speaker if take.sound else "",
-        size_px=take.size_px,
-        rate=take.rate,
-        outlines=take.outline_faces(),
-        draw=take.read_images,
-        sound=take.sound,
+        driver=source.row,
+        face=source.row,
+        voice=source.row.speaker if source.sound else "",
+        size_px=source.size_px,
+        rate=source.rate,
+        outlines=source.outline_faces(),
+        draw=source.read_images,
+        sound=source.sound,
     )

@@ -1,6 +1,6 @@
 """Plan manipulations: face, mouth or voice of another person, or the own voice shifted in time.
 
-The motion is that of `take`; `other` is the donor.
+The motion is that of `source`; `other` is the donor.
 """
 
 import itertools
@@ -22,76 +22,76 @@ EDIT_S = 1.0  # length of a partial edit
 SYNTHETIC = "synthetic"
 
 
-def swap(kind: Kind, take: SourceClip, other: SourceClip, chance: np.random.Generator) -> Forgery:
+def swap(kind: Kind, source: SourceClip, other: SourceClip, chance: np.random.Generator) -> Forgery:
     """Plan a forgery with the donor `other`.
 
     Raises NotForgeable where both are, or could be, one person, and where a clip is unusable.
     """
-    check_source(kind, take)
-    check_other_person(take.row, other.row)
+    check_source(kind, source)
+    check_other_person(source.row, other.row)
     if kind in _FACES:
         check_donor(other)
-    return (_FACES | _VOICES)[kind](take, other, chance)
+    return (_FACES | _VOICES)[kind](source, other, chance)
 
 
-def check_source(kind: Kind, take: SourceClip) -> None:
+def check_source(kind: Kind, source: SourceClip) -> None:
     """Raise NotForgeable where a clip is unusable with any donor."""
     if kind in _FACES:
-        take.check_frontal()
+        source.check_frontal()
     if kind == Kind.PARTIAL_AUDIO:
-        _need_sound(take)
-    if kind in (Kind.PARTIAL_FACE, Kind.PARTIAL_AUDIO) and take.seconds < 2 * EDIT_S:
+        _need_sound(source)
+    if kind in (Kind.PARTIAL_FACE, Kind.PARTIAL_AUDIO) and source.seconds < 2 * EDIT_S:
         raise NotForgeable(
-            f"{take.row.written} lasts {take.seconds:.2f} s; an edit of {EDIT_S:g} s needs {2 * EDIT_S:g} s."
+            f"{source.row.written} lasts {source.seconds:.2f} s; an edit of {EDIT_S:g} s needs {2 * EDIT_S:g} s."
         )
 
 
-def shift_audio(take: SourceClip, offset_s: float) -> Forgery:
+def shift_audio(source: SourceClip, offset_s: float) -> Forgery:
     """Plan the clip with its audio `offset_s` late; NotForgeable without audio, or for too short a clip."""
-    sound = shift_sound(_need_sound(take), offset_s)
+    sound = shift_sound(_need_sound(source), offset_s)
     if not sound.present.any():
-        raise NotForgeable(f"{take.row.written} is too short for a shift of {offset_s:g} s.")
-    return replace(describe(Kind.TIME_SHIFT, take), sound=sound, offset_s=offset_s)
+        raise NotForgeable(f"{source.row.written} is too short for a shift of {offset_s:g} s.")
+    return replace(describe(Kind.TIME_SHIFT, source), sound=sound, offset_s=offset_s)
 
 
-def replace_voice(take: SourceClip, chance: np.random.Generator) -> Forgery:
+def replace_voice(source: SourceClip, chance: np.random.Generator) -> Forgery:
     """Plan the clip with synthetic speech of another text; EngineError without the synthesiser."""
-    sound, name = synthesise_speech(round(take.seconds * SAMPLE_RATE), chance)
-    plain = describe(Kind.VOICE_OVER, take)
-    return replace(plain, voice=SYNTHETIC, sound=match_level(sound, take.sound), detail=f"voice {name}")
+    sound, name = synthesise_speech(round(source.seconds * SAMPLE_RATE), chance)
+    plain = describe(Kind.VOICE_OVER, source)
+    return replace(plain, voice=SYNTHETIC, sound=match_level(sound, source.sound), detail=f"voice {name}")
 
 
-def _swap_face(take: SourceClip, other: SourceClip, chance: np.random.Generator) -> Forgery:
+def _swap_face(source: SourceClip, other: SourceClip, chance: np.random.Generator) -> Forgery:
     donor = Donor(other.still, other.shape)
-    plain = describe(Kind.FACE_SWAP, take)
+    plain = describe(Kind.FACE_SWAP, source)
     return replace(
         plain,
         face=other.row,
         donor=other.row,
-        outlines=plain.outlines + list(place_donor(take, donor)[:, OVAL, :2]),
-        draw=lambda: swap_face(take, donor),
+        outlines=plain.outlines + list(place_donor(source, donor)[:, OVAL, :2]),
+        draw=lambda: swap_face(source, donor),
     )
 
 
-def _swap_part_of_face(take: SourceClip, other: SourceClip, chance: np.random.Generator) -> Forgery:
-    start, end = _draw_part(take, chance)
-    donor, span = Donor(other.still, other.shape), range(round(start * take.rate), round(end * take.rate))
-    plain = describe(Kind.PARTIAL_FACE, take)
+def _swap_part_of_face(source: SourceClip, other: SourceClip, chance: np.random.Generator) -> Forgery:
+    start, end = _draw_part(source, chance)
+    donor, span = Donor(other.still, other.shape), range(round(start * source.rate), round(end * source.rate))
+    plain = describe(Kind.PARTIAL_FACE, source)
     return replace(
         plain,
         donor=other.row,
-        outlines=plain.outlines + list(place_donor(take, donor)[:, OVAL, :2]),
-        draw=lambda: swap_face(take, donor, span),
+        outlines=plain.outlines + list(place_donor(source, donor)[:, OVAL, :2]),
+        draw=lambda: swap_face(source, donor, span),
         edit_s=(start, end),
         detail=f"face of {other.row.speaker} in the edit",
     )
 
 
-def _reenact(take: SourceClip, other: SourceClip, chance: np.random.Generator) -> Forgery:
-    mouths = cut_mouths(take, match_colours(take.still, other.still))
-    performance = Reenactment(other.still, take.motion, mouths, np.arange(len(take)))
+def _reenact(source: SourceClip, other: SourceClip, chance: np.random.Generator) -> Forgery:
+    mouths = cut_mouths(source, match_colours(source.still, other.still))
+    performance = Reenactment(other.still, source.motion, mouths, np.arange(len(source)))
     return replace(
-        describe(Kind.REENACTMENT, take),
+        describe(Kind.REENACTMENT, source),
         face=other.row,
         donor=other.row,
         size_px=other.size_px,
@@ -100,39 +100,39 @@ def _reenact(take: SourceClip, other: SourceClip, chance: np.random.Generator) -
     )
 
 
-def _swap_mouth(take: SourceClip, other: SourceClip, chance: np.random.Generator) -> Forgery:
-    seconds = float(count_shared(other, take) / other.rate)
-    _check_shared(take, other, seconds)
+def _swap_mouth(source: SourceClip, other: SourceClip, chance: np.random.Generator) -> Forgery:
+    seconds = float(count_shared(other, source) / other.rate)
+    _check_shared(source, other, seconds)
     return replace(
         describe(Kind.MOUTH_SWAP, other),
-        driver=take.row,
+        driver=source.row,
         donor=other.row,
-        draw=lambda: swap_mouth(other, take),
+        draw=lambda: swap_mouth(other, source),
         sound=other.sound and other.sound.cut(0, round(seconds * SAMPLE_RATE)),
     )
 
 
-def _swap_audio(take: SourceClip, other: SourceClip, chance: np.random.Generator) -> Forgery:
-    foreign, count = _need_sound(other), int(min(take.seconds, other.seconds) * take.rate)
-    _check_shared(take, other, float(count / take.rate))
+def _swap_audio(source: SourceClip, other: SourceClip, chance: np.random.Generator) -> Forgery:
+    foreign, count = _need_sound(other), int(min(source.seconds, other.seconds) * source.rate)
+    _check_shared(source, other, float(count / source.rate))
     return replace(
-        describe(Kind.AUDIO_SWAP, take),
+        describe(Kind.AUDIO_SWAP, source),
         voice=other.row.speaker,
         donor=other.row,
-        draw=lambda: itertools.islice(take.read_images(), count),
-        sound=match_level(foreign.cut(0, round(count / take.rate * SAMPLE_RATE)), take.sound),
+        draw=lambda: itertools.islice(source.read_images(), count),
+        sound=match_level(foreign.cut(0, round(count / source.rate * SAMPLE_RATE)), source.sound),
     )
 
 
-def _swap_part_of_audio(take: SourceClip, other: SourceClip, chance: np.random.Generator) -> Forgery:
-    own, foreign = _need_sound(take), _need_sound(other)
-    start, end = _draw_part(take, chance)
+def _swap_part_of_audio(source: SourceClip, other: SourceClip, chance: np.random.Generator) -> Forgery:
+    own, foreign = _need_sound(source), _need_sound(other)
+    start, end = _draw_part(source, chance)
     if other.seconds < EDIT_S:
         raise NotForgeable(f"{other.row.written} is shorter than the edit of {EDIT_S:g} s.")
     first = round((chance.uniform(0, other.seconds - EDIT_S) - start) * SAMPLE_RATE)
     patch = match_level(foreign.cut(first, len(own.samples)), own)
     return replace(
-        describe(Kind.PARTIAL_AUDIO, take),
+        describe(Kind.PARTIAL_AUDIO, source),
         donor=other.row,
         sound=replace_segment(own, patch, start, end),
         edit_s=(start, end),
@@ -140,21 +140,21 @@ def _swap_part_of_audio(take: SourceClip, other: SourceClip, chance: np.random.G
     )
 
 
-def _draw_part(take: SourceClip, chance: np.random.Generator) -> tuple[float, float]:
+def _draw_part(source: SourceClip, chance: np.random.Generator) -> tuple[float, float]:
     """Draw a segment of EDIT_S, in seconds."""
-    start = float(round(chance.uniform(0, take.seconds - EDIT_S) * take.rate) / take.rate)
+    start = float(round(chance.uniform(0, source.seconds - EDIT_S) * source.rate) / source.rate)
     return start, start + EDIT_S
 
 
-def _need_sound(take: SourceClip) -> SpeechClip:
-    if take.sound is None or not take.sound.present.any():
-        raise NotForgeable(f"{take.row.written} has no sound while the face is seen.")
-    return take.sound
+def _need_sound(source: SourceClip) -> SpeechClip:
+    if source.sound is None or not source.sound.present.any():
+        raise NotForgeable(f"{source.row.written} has no sound while the face is seen.")
+    return source.sound
 
 
-def _check_shared(take: SourceClip, other: SourceClip, seconds: float) -> None:
+def _check_shared(source: SourceClip, other: SourceClip, seconds: float) -> None:
     if seconds < MIN_S:
-        raise NotForgeable(f"{take.row.written} and {other.row.written} have less than {MIN_S:g} s in common.")
+        raise NotForgeable(f"{source.row.written} and {other.row.written} have less than {MIN_S:g} s in common.")
 
 
 _FACES: dict[Kind, Callable[[SourceClip, SourceClip, np.random.Generator], Forgery]] = {

@@ -81,13 +81,13 @@ class Reenactment:
             yield frame
 
 
-def cut_mouths(take: SourceClip, colours: Colours | None = None) -> Mouths:
+def cut_mouths(source: SourceClip, colours: Colours | None = None) -> Mouths:
     """Crop the mouth interior of every frame, with optional colour matching; frames are streamed."""
-    transforms = _place_crops(take.landmarks[:, CORNERS, :2])  # (T, 2, 3)
-    rims = take.landmarks[:, INNER_LIPS, :2]
+    transforms = _place_crops(source.landmarks[:, CORNERS, :2])  # (T, 2, 3)
+    rims = source.landmarks[:, INNER_LIPS, :2]
     rims = np.einsum("tij,tpj->tpi", transforms[:, :, :2], rims) + transforms[:, None, :, 2]
-    plan = CropPlan(take.track.start, transforms, (*MOUTH_PX, 3), _cut_mouth)
-    (images,) = cut_crops(take.read_frames(), [plan])
+    plan = CropPlan(source.track.start, transforms, (*MOUTH_PX, 3), _cut_mouth)
+    (images,) = cut_crops(source.read_frames(), [plan])
     if colours is not None:
         images = np.stack([colours.turn(image) for image in images])
     return Mouths(images, rims)

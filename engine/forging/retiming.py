@@ -104,43 +104,43 @@ MAX_STORE_BYTES = 4 * 2**30
 _IN_TIME = (Kind.FROZEN, Kind.RERENDERED, Kind.SMOOTHED)  # the audio stays in time
 
 
-def control(kind: Kind, take: SourceClip, chance: np.random.Generator) -> Forgery:
+def control(kind: Kind, source: SourceClip, chance: np.random.Generator) -> Forgery:
     """Plan a control; NotForgeable for too short a clip or too large a head turn."""
-    plain = describe(kind, take)
+    plain = describe(kind, source)
     if kind == Kind.UNTOUCHED:
         return plain
     if kind not in _IN_TIME:
         plain = replace(plain, sound=None, voice="")
     if kind in (Kind.RERENDERED, Kind.SMOOTHED, Kind.SMOOTH_WARP, Kind.SMOOTH_SEGMENTS, Kind.SMOOTH_WALK):
-        take.check_frontal()
-        weights = _weigh_frames(kind, len(take), float(take.rate), chance)
-        performance = Reenactment(take.still, take.motion.weigh(weights), cut_mouths(take), weights.argmax(1))
+        source.check_frontal()
+        weights = _weigh_frames(kind, len(source), float(source.rate), chance)
+        performance = Reenactment(source.still, source.motion.weigh(weights), cut_mouths(source), weights.argmax(1))
         return replace(plain, outlines=performance.outline_face(), draw=performance.draw)
-    order = _order_frames(kind, take, chance)
-    speed = {Kind.FASTER: len(take) / len(order), Kind.SLOWER: SLOWER}.get(kind)
-    return replace(plain, draw=lambda: play_frames(take, order), detail=f"speed {speed:.2f}" if speed else "")
+    order = _order_frames(kind, source, chance)
+    speed = {Kind.FASTER: len(source) / len(order), Kind.SLOWER: SLOWER}.get(kind)
+    return replace(plain, draw=lambda: play_frames(source, order), detail=f"speed {speed:.2f}" if speed else "")
 
 
-def play_frames(take: SourceClip, order: np.ndarray) -> Iterator[np.ndarray]:
+def play_frames(source: SourceClip, order: np.ndarray) -> Iterator[np.ndarray]:
     """Yield frames of a clip in any order (S,), through a temporary file unless the order is monotone."""
     if (np.diff(order) >= 0).all():
-        yield from _play_in_turn(take, order)
+        yield from _play_in_turn(source, order)
         return
-    width, height = take.size_px
-    shape = (len(take), height, width, 3)
+    width, height = source.size_px
+    shape = (len(source), height, width, 3)
     if np.prod(shape) > MAX_STORE_BYTES:
-        raise NotForgeable(f"The frames of {take.row.written} are too many and too large to be reordered.")
+        raise NotForgeable(f"The frames of {source.row.written} are too many and too large to be reordered.")
     with tempfile.TemporaryFile() as file:
         store = np.memmap(file, np.uint8, "w+", shape=shape)
-        for number, image in enumerate(take.read_images()):
+        for number, image in enumerate(source.read_images()):
             store[number] = image
         for number in order:
             yield np.array(store[number])
 
 
-def _order_frames(kind: Kind, take: SourceClip, chance: np.random.Generator) -> np.ndarray:
+def _order_frames(kind: Kind, source: SourceClip, chance: np.random.Generator) -> np.ndarray:
     """(S,) int: frame numbers of a rough control."""
-    count = len(take)
+    count = len(source)
     if kind == Kind.FROZEN:
         return np.full(count, int(chance.integers(count)))
     if kind == Kind.SHUFFLED:
@@ -151,9 +151,9 @@ def _order_frames(kind: Kind, take: SourceClip, chance: np.random.Generator) -> 
         return pick_speed(count, SLOWER)
     if kind != Kind.FASTER:
         raise ValueError(f"{kind} is no control")
-    speed = fit_speed(count, FASTER, int(1.04 * MIN_S * take.rate))
+    speed = fit_speed(count, FASTER, int(1.04 * MIN_S * source.rate))
     if speed < LEAST_FASTER:
-        raise NotForgeable(f"{take.row.written} is too short to be played faster and still last {MIN_S:g} s.")
+        raise NotForgeable(f"{source.row.written} is too short to be played faster and still last {MIN_S:g} s.")
     return pick_speed(count, speed)
 
 
@@ -168,8 +168,8 @@ def _weigh_frames(kind: Kind, count: int, rate: float, chance: np.random.Generat
     return walk(count, rate, chance) if kind == Kind.SMOOTH_WALK else np.eye(count)
 
 
-def _play_in_turn(take: SourceClip, order: np.ndarray) -> Iterator[np.ndarray]:
-    images = enumerate(take.read_images())
+def _play_in_turn(source: SourceClip, order: np.ndarray) -> Iterator[np.ndarray]:
+    images = enumerate(source.read_images())
     number, image = next(images)
     for wanted in order:
         while number < wanted:

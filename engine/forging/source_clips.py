@@ -218,14 +218,14 @@ class SourceClip:
             )
 
 
-def check_donor(take: SourceClip) -> None:
+def check_donor(source: SourceClip) -> None:
     """Raise NotForgeable where no frame is good enough for a source face."""
-    take.check_frontal()
-    width = float(np.median(take.track.boxes[:, 2] - take.track.boxes[:, 0]))
+    source.check_frontal()
+    width = float(np.median(source.track.boxes[:, 2] - source.track.boxes[:, 0]))
     if width < MIN_LENT_PX:
-        raise NotForgeable(f"The face of {take.row.written} is {width:.0f} pixels wide, too small for a donor.")
-    if take.unrest.min() > MAX_UNREST:
-        raise NotForgeable(f"No frame of {take.row.written} shows the face from the front, at rest, its eyes open.")
+        raise NotForgeable(f"The face of {source.row.written} is {width:.0f} pixels wide, too small for a donor.")
+    if source.unrest.min() > MAX_UNREST:
+        raise NotForgeable(f"No frame of {source.row.written} shows the face from the front, at rest, its eyes open.")
 
 
 def load_source_clip(row: Row, nets: FaceNets, limits: MediaLimits | None = None) -> SourceClip:

@@ -182,10 +182,10 @@ def test_a_clip_is_loaded_once_even_where_it_is_unusable(source: Path, monkeypat
         raise EngineError("no use")
 
     monkeypatch.setattr("engine.forging.bench.load_source_clip", refuse)
-    studio, rows = ForgingTools(load_nets()), people()
+    tools, rows = ForgingTools(load_nets()), people()
     for row in (rows[0], rows[1], rows[0]):
         with pytest.raises(EngineError, match="no use"):
-            studio.load(row)
+            tools.load(row)
     assert loaded == ["0-0.mp4", "0-1.mp4"]
 
 

@@ -59,9 +59,9 @@ def mean_face(images: list[np.ndarray], landmarks: np.ndarray) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def takes(tmp_path_factory: pytest.TempPathFactory) -> tuple[SourceClip, SourceClip]:
+def sources(tmp_path_factory: pytest.TempPathFactory) -> tuple[SourceClip, SourceClip]:
     """The astronaut, the driver, and the other person, the donor."""
-    folder = tmp_path_factory.mktemp("takes")
+    folder = tmp_path_factory.mktemp("sources")
     own = film(folder / "own.mp4", draw_astronaut(), Part(seconds=2.2))
     other = film(folder / "other.mp4", draw_stranger(), Part(seconds=1.8, syllables_hz=4.1, phase=2.0, tone_hz=500))
     rows = (Row(1, own, "real", speaker="astronaut", written="own.mp4"), Row(2, other, "real", "stranger"))
@@ -83,81 +83,81 @@ def draw(forgery: Forgery) -> Drawn:
 
 
 @pytest.fixture(scope="module")
-def swapped(takes: tuple[SourceClip, SourceClip]) -> Drawn:
-    return draw(swap(Kind.FACE_SWAP, *takes, chance()))
+def swapped(sources: tuple[SourceClip, SourceClip]) -> Drawn:
+    return draw(swap(Kind.FACE_SWAP, *sources, chance()))
 
 
 @pytest.fixture(scope="module")
-def reenacted(takes: tuple[SourceClip, SourceClip]) -> Drawn:
-    return draw(swap(Kind.REENACTMENT, *takes, chance()))
+def reenacted(sources: tuple[SourceClip, SourceClip]) -> Drawn:
+    return draw(swap(Kind.REENACTMENT, *sources, chance()))
 
 
-def test_a_swapped_face_moves_as_its_driver_does(takes: tuple[SourceClip, SourceClip], swapped: Drawn) -> None:
+def test_a_swapped_face_moves_as_its_driver_does(sources: tuple[SourceClip, SourceClip], swapped: Drawn) -> None:
     track = swapped.track
-    assert likeness(gap(track.landmarks), gap(takes[0].track.landmarks)) > 0.9
-    assert likeness(*(one.blendshapes[:, 9:11].mean(1) for one in (track, takes[0].track))) > 0.8
+    assert likeness(gap(track.landmarks), gap(sources[0].track.landmarks)) > 0.9
+    assert likeness(*(one.blendshapes[:, 9:11].mean(1) for one in (track, sources[0].track))) > 0.8
 
 
-def test_a_swapped_face_looks_like_its_donor(takes: tuple[SourceClip, SourceClip], swapped: Drawn) -> None:
+def test_a_swapped_face_looks_like_its_donor(sources: tuple[SourceClip, SourceClip], swapped: Drawn) -> None:
     seen = mean_face(swapped.images, swapped.track.landmarks)
-    own, donor = (mean_face(list(take.read_images()), take.landmarks) for take in takes)
+    own, donor = (mean_face(list(source.read_images()), source.landmarks) for source in sources)
     assert likeness(seen, donor) > likeness(seen, own) + 0.1
-    shapes = [find_shape(align_heads(swapped.track.landmarks)[takes[0].neutral[:15]]), *(t.shape for t in takes)]
+    shapes = [find_shape(align_heads(swapped.track.landmarks)[sources[0].neutral[:15]]), *(t.shape for t in sources)]
     inner = [shape.points[INNER, :2] for shape in shapes]
     assert np.linalg.norm(inner[0] - inner[2]) < np.linalg.norm(inner[0] - inner[1])
 
 
-def test_a_swap_changes_the_face_and_nothing_else(takes: tuple[SourceClip, SourceClip], swapped: Drawn) -> None:
+def test_a_swap_changes_the_face_and_nothing_else(sources: tuple[SourceClip, SourceClip], swapped: Drawn) -> None:
     forgery, images = swapped.forgery, swapped.images
     assert (forgery.driver.speaker, forgery.face.speaker, forgery.voice) == ("astronaut", "stranger", "astronaut")
-    for row, (image, frame) in enumerate(zip(images, takes[0].read_images(), strict=True)):
-        own = takes[0].landmarks[row]
+    for row, (image, frame) in enumerate(zip(images, sources[0].read_images(), strict=True)):
+        own = sources[0].landmarks[row]
         oval, middle = own[OVAL, :2], own[OVAL, :2].mean(0)
         face, near = (fill(outline) > 0 for outline in (outline_mask(own), middle + 1.85 * (oval - middle)))
         assert np.array_equal(image[~near], frame[~near])
         assert np.abs(image.astype(int) - frame)[face].mean() > 4
 
 
-def test_a_swap_does_not_tremble_more_than_its_source(takes: tuple[SourceClip, SourceClip], swapped: Drawn) -> None:
-    drawn, own = (align_heads(points)[:, INNER, :2] for points in (swapped.track.landmarks, takes[0].track.landmarks))
+def test_a_swap_does_not_tremble_more_than_its_source(sources: tuple[SourceClip, SourceClip], swapped: Drawn) -> None:
+    drawn, own = (align_heads(points)[:, INNER, :2] for points in (swapped.track.landmarks, sources[0].track.landmarks))
     assert np.diff(drawn, 2, axis=0).std() < 1.3 * np.diff(own, 2, axis=0).std()
 
 
-def test_a_partial_swap_changes_one_second_alone(takes: tuple[SourceClip, SourceClip]) -> None:
-    forgery = swap(Kind.PARTIAL_FACE, *takes, chance(5))
+def test_a_partial_swap_changes_one_second_alone(sources: tuple[SourceClip, SourceClip]) -> None:
+    forgery = swap(Kind.PARTIAL_FACE, *sources, chance(5))
     assert forgery.edit_s is not None
     start, end = forgery.edit_s
     changed = [
-        not np.array_equal(image, frame) for image, frame in zip(forgery.draw(), takes[0].read_images(), strict=True)
+        not np.array_equal(image, frame) for image, frame in zip(forgery.draw(), sources[0].read_images(), strict=True)
     ]
     assert end - start == pytest.approx(1.0)
     assert np.flatnonzero(changed).tolist() == list(range(round(start * 25), round(end * 25)))
     assert forgery.face.speaker == "astronaut" and "stranger" in forgery.detail
 
 
-def test_a_reenacted_face_moves_as_its_driver_does(takes: tuple[SourceClip, SourceClip], reenacted: Drawn) -> None:
+def test_a_reenacted_face_moves_as_its_driver_does(sources: tuple[SourceClip, SourceClip], reenacted: Drawn) -> None:
     forgery, track = reenacted.forgery, reenacted.track
     assert (forgery.driver.speaker, forgery.face.speaker) == ("astronaut", "stranger")
-    assert likeness(gap(track.landmarks), gap(takes[0].track.landmarks)) > 0.9
+    assert likeness(gap(track.landmarks), gap(sources[0].track.landmarks)) > 0.9
     for axis in (0, 1):
-        assert likeness(track.landmarks[:, 1, axis], takes[0].landmarks[:, 1, axis]) > 0.8, "the head moves along"
+        assert likeness(track.landmarks[:, 1, axis], sources[0].landmarks[:, 1, axis]) > 0.8, "the head moves along"
 
 
 def test_a_reenacted_face_is_the_stills_and_its_background_too(
-    takes: tuple[SourceClip, SourceClip], reenacted: Drawn
+    sources: tuple[SourceClip, SourceClip], reenacted: Drawn
 ) -> None:
     images = reenacted.images
     seen = mean_face(images, reenacted.track.landmarks)
-    own, donor = (mean_face(list(take.read_images()), take.landmarks) for take in takes)
+    own, donor = (mean_face(list(source.read_images()), source.landmarks) for source in sources)
     assert likeness(seen, donor) > likeness(seen, own) + 0.3
     for image in images[::10]:
-        assert np.array_equal(image[-8:, -8:], takes[1].still.image[-8:, -8:])
+        assert np.array_equal(image[-8:, -8:], sources[1].still.image[-8:, -8:])
 
 
 def test_a_reenacted_mouth_shows_what_is_between_the_drivers_lips(
-    takes: tuple[SourceClip, SourceClip], reenacted: Drawn
+    sources: tuple[SourceClip, SourceClip], reenacted: Drawn
 ) -> None:
-    widest = int(np.argmax(gap(takes[0].track.landmarks)))
+    widest = int(np.argmax(gap(sources[0].track.landmarks)))
     image, points = reenacted.images[widest], reenacted.track.landmarks[widest]
     x, y = points[[13, 14], :2].mean(0).round().astype(int)
     lip_y = int(points[17, 1])
@@ -165,8 +165,8 @@ def test_a_reenacted_mouth_shows_what_is_between_the_drivers_lips(
     assert inside < lip - 20, "the mouth is open and dark"
 
 
-def test_a_swapped_mouth_moves_as_its_driver_does_in_a_face_that_stays(takes: tuple[SourceClip, SourceClip]) -> None:
-    driver, base = takes
+def test_a_swapped_mouth_moves_as_its_driver_does_in_a_face_that_stays(sources: tuple[SourceClip, SourceClip]) -> None:
+    driver, base = sources
     forgery = swap(Kind.MOUTH_SWAP, driver, base, chance())
     images = list(forgery.draw())
     assert (forgery.driver.speaker, forgery.face.speaker, forgery.voice) == ("astronaut", "stranger", "stranger")
@@ -178,21 +178,21 @@ def test_a_swapped_mouth_moves_as_its_driver_does_in_a_face_that_stays(takes: tu
         assert np.array_equal(image[: nose - 8], frame[: nose - 8])
 
 
-def test_a_swapped_voice_is_the_others_as_loud_as_the_own(takes: tuple[SourceClip, SourceClip]) -> None:
-    forgery = swap(Kind.AUDIO_SWAP, *takes, chance())
+def test_a_swapped_voice_is_the_others_as_loud_as_the_own(sources: tuple[SourceClip, SourceClip]) -> None:
+    forgery = swap(Kind.AUDIO_SWAP, *sources, chance())
     assert forgery.voice == "stranger" and forgery.face.speaker == "astronaut"
-    assert forgery.sound is not None and takes[0].sound is not None
+    assert forgery.sound is not None and sources[0].sound is not None
     assert loudest_hz(forgery.sound.samples) == pytest.approx(500, abs=5)
-    assert forgery.sound.level == pytest.approx(takes[0].sound.level, rel=0.05)
+    assert forgery.sound.level == pytest.approx(sources[0].sound.level, rel=0.05)
     images = list(forgery.draw())
-    assert len(images) == len(takes[1]) and len(forgery.sound.samples) == len(images) * SAMPLE_RATE // 25
-    assert all(np.array_equal(image, frame) for image, frame in zip(images, takes[0].read_images(), strict=False))
+    assert len(images) == len(sources[1]) and len(forgery.sound.samples) == len(images) * SAMPLE_RATE // 25
+    assert all(np.array_equal(image, frame) for image, frame in zip(images, sources[0].read_images(), strict=False))
 
 
-def test_a_partial_swap_of_the_voice_changes_one_second_alone(takes: tuple[SourceClip, SourceClip]) -> None:
-    forgery = swap(Kind.PARTIAL_AUDIO, *takes, chance(1))
-    assert forgery.sound is not None and takes[0].sound is not None and forgery.edit_s is not None
-    changed = np.flatnonzero(np.abs(forgery.sound.samples - takes[0].sound.samples) > 1e-6) / SAMPLE_RATE
+def test_a_partial_swap_of_the_voice_changes_one_second_alone(sources: tuple[SourceClip, SourceClip]) -> None:
+    forgery = swap(Kind.PARTIAL_AUDIO, *sources, chance(1))
+    assert forgery.sound is not None and sources[0].sound is not None and forgery.edit_s is not None
+    changed = np.flatnonzero(np.abs(forgery.sound.samples - sources[0].sound.samples) > 1e-6) / SAMPLE_RATE
     start, end = forgery.edit_s
     assert start - 0.01 <= changed.min() and changed.max() <= end + 0.01 and np.ptp(changed) > 0.6
     assert (forgery.voice, forgery.driver.speaker) == ("astronaut", "astronaut")
@@ -203,50 +203,50 @@ def loudest_hz(samples: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("offset_s", [-0.2, 0.32])
-def test_shifted_time_is_labelled(takes: tuple[SourceClip, SourceClip], offset_s: float) -> None:
-    forgery = shift_audio(takes[0], offset_s)
-    assert forgery.offset_s == offset_s and forgery.sound is not None and takes[0].sound is not None
-    own, moved = takes[0].sound.samples, forgery.sound.samples
+def test_shifted_time_is_labelled(sources: tuple[SourceClip, SourceClip], offset_s: float) -> None:
+    forgery = shift_audio(sources[0], offset_s)
+    assert forgery.offset_s == offset_s and forgery.sound is not None and sources[0].sound is not None
+    own, moved = sources[0].sound.samples, forgery.sound.samples
     lag = round(offset_s * SAMPLE_RATE)
     assert np.array_equal(moved[8000 + lag : 20000 + lag], own[8000:20000]) and own[8000:20000].any()
 
 
-def test_synthetic_voice_has_no_speaker(takes: tuple[SourceClip, SourceClip]) -> None:
-    forgery = replace_voice(takes[0], chance())
+def test_synthetic_voice_has_no_speaker(sources: tuple[SourceClip, SourceClip]) -> None:
+    forgery = replace_voice(sources[0], chance())
     assert forgery.voice == SYNTHETIC and forgery.face.speaker == forgery.driver.speaker == "astronaut"
-    assert forgery.sound is not None and len(forgery.sound.samples) == round(takes[0].seconds * SAMPLE_RATE)
+    assert forgery.sound is not None and len(forgery.sound.samples) == round(sources[0].seconds * SAMPLE_RATE)
 
 
 @pytest.mark.parametrize("kind", [Kind.FACE_SWAP, Kind.REENACTMENT, Kind.MOUTH_SWAP, Kind.AUDIO_SWAP])
-def test_donor_is_never_the_same_speaker(takes: tuple[SourceClip, SourceClip], kind: Kind) -> None:
-    same = replace(takes[1], row=replace(takes[1].row, speaker="astronaut"))
+def test_donor_is_never_the_same_speaker(sources: tuple[SourceClip, SourceClip], kind: Kind) -> None:
+    same = replace(sources[1], row=replace(sources[1].row, speaker="astronaut"))
     with pytest.raises(NotForgeable, match="both of astronaut"):
-        swap(kind, takes[0], same, chance())
+        swap(kind, sources[0], same, chance())
 
 
 @pytest.mark.parametrize("which", [0, 1])
-def test_unnamed_speakers_are_neither_donor_nor_target(takes: tuple[SourceClip, SourceClip], which: int) -> None:
-    pair = list(takes)
+def test_unnamed_speakers_are_neither_donor_nor_target(sources: tuple[SourceClip, SourceClip], which: int) -> None:
+    pair = list(sources)
     pair[which] = replace(pair[which], row=replace(pair[which].row, speaker=""))
     with pytest.raises(NotForgeable, match="is unknown"):
         swap(Kind.FACE_SWAP, *pair, chance())
 
 
-def test_silent_clips_and_short_ones_are_refused(takes: tuple[SourceClip, SourceClip]) -> None:
-    silent, short = replace(takes[1], sound=None), takes[1]
+def test_silent_clips_and_short_ones_are_refused(sources: tuple[SourceClip, SourceClip]) -> None:
+    silent, short = replace(sources[1], sound=None), sources[1]
     with pytest.raises(NotForgeable, match="no sound"):
-        swap(Kind.AUDIO_SWAP, takes[0], silent, chance())
+        swap(Kind.AUDIO_SWAP, sources[0], silent, chance())
     with pytest.raises(NotForgeable, match="no sound"):
         shift_audio(silent, 0.2)
     with pytest.raises(NotForgeable, match=r"1\.80 s"):
-        swap(Kind.PARTIAL_FACE, short, takes[0], chance())
+        swap(Kind.PARTIAL_FACE, short, sources[0], chance())
     with pytest.raises(NotForgeable, match="too short for a shift"):
         shift_audio(short, 2.0)
 
 
-def test_closed_eyelids_never_cross(takes: tuple[SourceClip, SourceClip]) -> None:
-    donor = Donor(takes[1].still, takes[1].shape)
-    shut = donor.shape.move(takes[0].motion.deform[13], np.zeros(14))
+def test_closed_eyelids_never_cross(sources: tuple[SourceClip, SourceClip]) -> None:
+    donor = Donor(sources[1].still, sources[1].shape)
+    shut = donor.shape.move(sources[0].motion.deform[13], np.zeros(14))
     assert np.isfinite(shut[UPPER_LIDS]).all()
-    (first, *_) = swap_face(takes[0], donor, range(1))
+    (first, *_) = swap_face(sources[0], donor, range(1))
     assert first.shape == (256, 256, 3) and first.dtype == np.uint8

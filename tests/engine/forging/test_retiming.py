@@ -119,18 +119,18 @@ SMOOTH_KINDS = (Kind.RERENDERED, Kind.SMOOTHED, Kind.SMOOTH_WARP, Kind.SMOOTH_SE
 
 
 @pytest.fixture(scope="module")
-def take(tmp_path_factory: pytest.TempPathFactory) -> SourceClip:
-    path = film(tmp_path_factory.mktemp("takes") / "one.mp4", draw_astronaut(), Part(seconds=1.6))
+def source(tmp_path_factory: pytest.TempPathFactory) -> SourceClip:
+    path = film(tmp_path_factory.mktemp("sources") / "one.mp4", draw_astronaut(), Part(seconds=1.6))
     return load_source_clip(Row(1, path, "real", speaker="astronaut", written="one.mp4"), load_nets())
 
 
 @pytest.fixture(scope="module")
-def frames(take: SourceClip) -> list[np.ndarray]:
-    return list(take.read_images())
+def frames(source: SourceClip) -> list[np.ndarray]:
+    return list(source.read_images())
 
 
-def draw(kind: Kind, take: SourceClip, seed: int = 0) -> list[np.ndarray]:
-    return list(control(kind, take, np.random.default_rng(seed)).draw())
+def draw(kind: Kind, source: SourceClip, seed: int = 0) -> list[np.ndarray]:
+    return list(control(kind, source, np.random.default_rng(seed)).draw())
 
 
 def find_numbers(images: list[np.ndarray], frames: list[np.ndarray]) -> list[int]:
@@ -145,38 +145,38 @@ def gap(images: list[np.ndarray]) -> np.ndarray:
     return np.linalg.norm(aligned[:, 13] - aligned[:, 14], axis=1)
 
 
-def test_untouched_is_every_frame_in_its_turn_with_its_sound(take: SourceClip, frames: list[np.ndarray]) -> None:
-    plain = control(Kind.UNTOUCHED, take, np.random.default_rng(0))
+def test_untouched_is_every_frame_in_its_turn_with_its_sound(source: SourceClip, frames: list[np.ndarray]) -> None:
+    plain = control(Kind.UNTOUCHED, source, np.random.default_rng(0))
     assert find_numbers(list(plain.draw()), frames) == list(range(40))
-    assert plain.sound is take.sound and plain.voice == plain.face.speaker == plain.driver.speaker == "astronaut"
+    assert plain.sound is source.sound and plain.voice == plain.face.speaker == plain.driver.speaker == "astronaut"
 
 
-def test_frozen_is_one_frame_as_long_as_the_clip(take: SourceClip, frames: list[np.ndarray]) -> None:
-    numbers = find_numbers(draw(Kind.FROZEN, take), frames)
+def test_frozen_is_one_frame_as_long_as_the_clip(source: SourceClip, frames: list[np.ndarray]) -> None:
+    numbers = find_numbers(draw(Kind.FROZEN, source), frames)
     assert len(numbers) == 40 and len(set(numbers)) == 1
 
 
-def test_shuffled_is_every_frame_once_out_of_turn(take: SourceClip, frames: list[np.ndarray]) -> None:
-    numbers = find_numbers(draw(Kind.SHUFFLED, take), frames)
+def test_shuffled_is_every_frame_once_out_of_turn(source: SourceClip, frames: list[np.ndarray]) -> None:
+    numbers = find_numbers(draw(Kind.SHUFFLED, source), frames)
     assert sorted(numbers) == list(range(40)) and (np.diff(numbers) == 1).sum() < 8
-    assert find_numbers(draw(Kind.SHUFFLED, take), frames) == numbers, "the same seed"
-    assert find_numbers(draw(Kind.SHUFFLED, take, seed=1), frames) != numbers
+    assert find_numbers(draw(Kind.SHUFFLED, source), frames) == numbers, "the same seed"
+    assert find_numbers(draw(Kind.SHUFFLED, source, seed=1), frames) != numbers
 
 
-def test_reversed_is_every_frame_backwards(take: SourceClip, frames: list[np.ndarray]) -> None:
-    assert find_numbers(draw(Kind.REVERSED, take), frames) == list(range(40))[::-1]
+def test_reversed_is_every_frame_backwards(source: SourceClip, frames: list[np.ndarray]) -> None:
+    assert find_numbers(draw(Kind.REVERSED, source), frames) == list(range(40))[::-1]
 
 
-def test_faster_and_slower_go_through_the_clip_at_their_speed(take: SourceClip, frames: list[np.ndarray]) -> None:
-    fast, slow = (find_numbers(draw(kind, take), frames) for kind in (Kind.FASTER, Kind.SLOWER))
+def test_faster_and_slower_go_through_the_clip_at_their_speed(source: SourceClip, frames: list[np.ndarray]) -> None:
+    fast, slow = (find_numbers(draw(kind, source), frames) for kind in (Kind.FASTER, Kind.SLOWER))
     assert (np.diff(fast) >= 1).all() and 39 / (len(fast) - 1) == pytest.approx(1.5, abs=0.1)
     assert (np.diff(slow) >= 0).all() and 39 / (len(slow) - 1) == pytest.approx(0.67, abs=0.05)
-    assert control(Kind.FASTER, take, np.random.default_rng(0)).detail == "speed 1.54"
+    assert control(Kind.FASTER, source, np.random.default_rng(0)).detail == "speed 1.54"
 
 
 @pytest.mark.parametrize("kind", [Kind.SHUFFLED, Kind.REVERSED, Kind.FASTER, Kind.SMOOTH_WALK])
-def test_where_time_is_wrong_there_is_no_sound(take: SourceClip, kind: Kind) -> None:
-    made = control(kind, take, np.random.default_rng(0))
+def test_where_time_is_wrong_there_is_no_sound(source: SourceClip, kind: Kind) -> None:
+    made = control(kind, source, np.random.default_rng(0))
     assert made.sound is None and made.voice == ""
 
 
@@ -187,34 +187,34 @@ def test_clip_too_short_to_speed_up_is_refused(tmp_path: Path) -> None:
         control(Kind.FASTER, short, np.random.default_rng(0))
 
 
-def test_a_rerendered_clip_does_what_the_clip_does(take: SourceClip, rendered: np.ndarray) -> None:
-    aligned = align_heads(take.track.landmarks)
+def test_a_rerendered_clip_does_what_the_clip_does(source: SourceClip, rendered: np.ndarray) -> None:
+    aligned = align_heads(source.track.landmarks)
     assert np.corrcoef(rendered, np.linalg.norm(aligned[:, 13] - aligned[:, 14], axis=1))[0, 1] > 0.95
 
 
-def test_a_smoothed_clip_moves_less(take: SourceClip, rendered: np.ndarray) -> None:
-    assert gap(draw(Kind.SMOOTHED, take)).std() < 0.6 * rendered.std()
-    assert control(Kind.SMOOTHED, take, np.random.default_rng(0)).sound is take.sound
+def test_a_smoothed_clip_moves_less(source: SourceClip, rendered: np.ndarray) -> None:
+    assert gap(draw(Kind.SMOOTHED, source)).std() < 0.6 * rendered.std()
+    assert control(Kind.SMOOTHED, source, np.random.default_rng(0)).sound is source.sound
 
 
 @pytest.fixture(scope="module")
-def rendered(take: SourceClip) -> np.ndarray:
+def rendered(source: SourceClip) -> np.ndarray:
     """(T,) lips of the rendered clip."""
-    return gap(draw(Kind.RERENDERED, take))
+    return gap(draw(Kind.RERENDERED, source))
 
 
 @pytest.mark.parametrize("kind", [Kind.SMOOTH_WARP, Kind.SMOOTH_SEGMENTS, Kind.SMOOTH_WALK])
-def test_a_smooth_control_moves_as_smoothly_and_otherwise(take: SourceClip, rendered: np.ndarray, kind: Kind) -> None:
-    moved = gap(draw(kind, take, seed=2))
+def test_a_smooth_control_moves_as_smoothly_and_otherwise(source: SourceClip, rendered: np.ndarray, kind: Kind) -> None:
+    moved = gap(draw(kind, source, seed=2))
     assert np.corrcoef(moved, rendered)[0, 1] < 0.8
     assert np.abs(np.diff(moved)).max() < 1.6 * np.abs(np.diff(rendered)).max(), "it jumps"
     assert moved.max() > 0.5 * rendered.max(), "nobody speaks"
 
 
 @pytest.mark.parametrize("kind", SMOOTH_KINDS)
-def test_the_mark_is_kept_clear_of_the_face_as_it_is_drawn(take: SourceClip, kind: Kind) -> None:
-    made = control(kind, take, np.random.default_rng(0))
-    assert len(made.outlines) == len(take)
+def test_the_mark_is_kept_clear_of_the_face_as_it_is_drawn(source: SourceClip, kind: Kind) -> None:
+    made = control(kind, source, np.random.default_rng(0))
+    assert len(made.outlines) == len(source)
     images = itertools.islice(made.draw(), 12)
     (track,) = track_faces([Frame(i, image, True) for i, image in enumerate(images)], load_nets()).tracks
     found, drawn = track.landmarks[5, :468, :2], made.outlines[5]
@@ -227,13 +227,13 @@ def test_every_kind_is_a_control_or_a_forgery_and_has_a_label() -> None:
     assert "real" not in LABELS.values() and {LABELS[kind] for kind in CONTROLS} == {"control"}
 
 
-def test_a_forgery_is_no_control(take: SourceClip) -> None:
+def test_a_forgery_is_no_control(source: SourceClip) -> None:
     with pytest.raises(ValueError, match="no control"):
-        control(Kind.FACE_SWAP, take, np.random.default_rng(0))
+        control(Kind.FACE_SWAP, source, np.random.default_rng(0))
 
 
-def test_frames_too_many_to_keep_are_refused(take: SourceClip, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_frames_too_many_to_keep_are_refused(source: SourceClip, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("engine.forging.retiming.MAX_STORE_BYTES", 10_000_000 // 4)
     with pytest.raises(NotForgeable, match="too many"):
-        next(play_frames(take, np.array([1, 0])))
-    assert len(list(play_frames(take, np.arange(5)))) == 5, "in turn they need not be kept"
+        next(play_frames(source, np.array([1, 0])))
+    assert len(list(play_frames(source, np.arange(5)))) == 5, "in turn they need not be kept"

@@ -28,24 +28,24 @@ from tests.raising import raises
 
 
 @pytest.fixture(scope="module")
-def take(tmp_path_factory: pytest.TempPathFactory) -> SourceClip:
-    path = film(tmp_path_factory.mktemp("takes") / "one.mp4", draw_astronaut())
+def source(tmp_path_factory: pytest.TempPathFactory) -> SourceClip:
+    path = film(tmp_path_factory.mktemp("sources") / "one.mp4", draw_astronaut())
     return load_source_clip(Row(1, path, "real", speaker="astronaut", written="one.mp4"), load_nets())
 
 
-def test_source_clip_spans_the_face_at_the_clips_rate(take: SourceClip) -> None:
-    assert take.rate == FPS and len(take) == 35 and take.size_px == (256, 256)
-    assert take.sound is not None and len(take.sound.samples) == round(35 / 25 * SAMPLE_RATE)
-    assert len(list(take.read_images())) == 35
-    assert len(take.outline_faces()) == 35
+def test_source_clip_spans_the_face_at_the_clips_rate(source: SourceClip) -> None:
+    assert source.rate == FPS and len(source) == 35 and source.size_px == (256, 256)
+    assert source.sound is not None and len(source.sound.samples) == round(35 / 25 * SAMPLE_RATE)
+    assert len(list(source.read_images())) == 35
+    assert len(source.outline_faces()) == 35
 
 
-def test_the_still_is_the_most_neutral_frame_with_its_landmarks(take: SourceClip) -> None:
-    best = int(take.neutral[0])
-    images = list(take.read_images())
-    assert np.array_equal(take.still.image, images[best])
-    assert np.allclose(take.still.landmarks, take.landmarks[best], atol=1e-3)
-    assert take.motion.lids[best].mean() > 0.8, "the eyes are open"
+def test_the_still_is_the_most_neutral_frame_with_its_landmarks(source: SourceClip) -> None:
+    best = int(source.neutral[0])
+    images = list(source.read_images())
+    assert np.array_equal(source.still.image, images[best])
+    assert np.allclose(source.still.landmarks, source.landmarks[best], atol=1e-3)
+    assert source.motion.lids[best].mean() > 0.8, "the eyes are open"
     assert not 12 <= best <= 14, "it blinks there"
 
 
@@ -77,11 +77,11 @@ def test_a_file_that_is_no_video_is_refused(tmp_path: Path) -> None:
         load_source_clip(Row(1, tmp_path / "text.mp4", "real"), load_nets())
 
 
-def test_a_face_from_the_side_is_not_drawn(take: SourceClip, monkeypatch: pytest.MonkeyPatch) -> None:
-    take.check_frontal()
+def test_a_face_from_the_side_is_not_drawn(source: SourceClip, monkeypatch: pytest.MonkeyPatch) -> None:
+    source.check_frontal()
     monkeypatch.setattr("engine.forging.source_clips.MAX_TURN_DEG", 0.5)
     with pytest.raises(NotForgeable, match="turned away"):
-        take.check_frontal()
+        source.check_frontal()
 
 
 N = 24
