@@ -1,23 +1,20 @@
-"""Run the three networks of Google's `face_landmarker.task` on LiteRT: detection, 478 landmarks, 52 blendshapes.
+"""Run the three networks of Google's `face_landmarker.task`: detection, 478 landmarks, 52 blendshapes.
 
 The arithmetic around them (anchors, regions of interest) follows MediaPipe (Apache-2.0):
 BlazeFace (Bazarevsky et al. 2019), Attention Mesh (Grishchenko et al. 2020), Blendshapes V2 model card (2022).
 """
 
-import os
-import sys
-import threading
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import cv2
 import numpy as np
 
 from engine.errors import WeightsDamaged
+from engine.faces.litert_nets import LiteRTNetwork
 from engine.faces.shots import shrink
 
 DETECTOR_PX = 128
@@ -25,7 +22,6 @@ MESH_PX = 256
 SMALL_TILE_PX, SMALL_TILE_SHARE = 320, 0.4  # the detector finds faces from an eighth of a tile on
 N_LANDMARKS = 478
 RIGHT_EYE, LEFT_EYE = 33, 263  # outer corners, of the person's right and left eye
-MUTING = threading.Lock()  # standard error is global, and several threads may load a network
 
 BLENDSHAPES = tuple(
     """_neutral browDownLeft browDownRight browInnerUp browOuterUpLeft browOuterUpRight cheekPuff cheekSquintLeft
@@ -102,13 +98,21 @@ class Mesh:
         return Region(turn.T @ ((low + high) / 2), 1.5 * float((high - low).max()), angle)
 
 
+class Network(Protocol):
+    """One of the three networks, on a device."""
+
+    def run(self, values: np.ndarray, /) -> list[np.ndarray]:
+        """Return each output for a batch (B, ...) as (B, n) float32, the outputs with the most values first."""
+        ...
+
+
 class FaceNets:
     """The three networks; thread-safe."""
 
     def __init__(self, models: dict[str, bytes], threads: int = 1):
-        self._detector = _InterpreterPool(models["face_detector.tflite"], threads)
-        self._mesh = _InterpreterPool(models["face_landmarks_detector.tflite"], threads)
-        self._blendshapes = _InterpreterPool(models["face_blendshapes.tflite"], threads)
+        self._detector: Network = LiteRTNetwork(models["face_detector.tflite"], lambda x: x / 127.5 - 1.0, threads)
+        self._mesh: Network = LiteRTNetwork(models["face_landmarks_detector.tflite"], lambda x: x / 255.0, threads)
+        self._blendshapes: Network = LiteRTNetwork(models["face_blendshapes.tflite"], lambda x: x, threads)
         self._anchors = _anchors()
 
     @classmethod
@@ -130,91 +134,72 @@ class FaceNets:
         """
         size = image.shape[1], image.shape[0]
         tiles = _tiles(*size) + (_small_tiles(*size) if closely else [])
-        found = [detection for tile in tiles for detection in self._detect(image, tile)]
+        canvases = np.stack([_letterbox(_cut(image, tile)) for tile in tiles])
+        raw, logits = self._detector.run(canvases)
+        scores = _sigmoid_array(logits)
+        found = [
+            detection
+            for i, tile in enumerate(tiles)
+            for detection in self._read_detections(raw[i], scores[i], tile, max(_cut(image, tile).shape[:2]))
+        ]
         found = [detection for detection in found if detection.score >= min_score]
         return _suppress(sorted(found, key=lambda detection: -detection.score))
 
     def place_landmarks(self, image: np.ndarray, region: Region) -> Mesh:
         """Return the landmarks of the face in a region of an RGB image."""
-        to_image = region.to_image()
+        return self.place_landmarks_batch([image], [region])[0]
+
+    def place_landmarks_batch(self, images: Sequence[np.ndarray], regions: Sequence[Region]) -> list[Mesh]:
+        """Return the landmarks of the face in `regions[i]` of the RGB image `images[i]`, for every i."""
+        if not regions:
+            return []
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        crop = cv2.warpAffine(image, to_image, (MESH_PX, MESH_PX), flags=flags)
-        points, presence = self._mesh.run(crop[None].astype(np.float32) / 255.0)[:2]
-        points = points.reshape(N_LANDMARKS, 3)
-        planar = points[:, :2] @ to_image[:, :2].T + to_image[:, 2]
-        depth = points[:, 2:] * (region.side_px / MESH_PX)
-        return Mesh(_sigmoid(float(presence.ravel()[0])), np.hstack([planar, depth]).astype(np.float32))
+        crops = [
+            cv2.warpAffine(image, region.to_image(), (MESH_PX, MESH_PX), flags=flags)
+            for image, region in zip(images, regions, strict=True)
+        ]
+        points, presences = self._mesh.run(np.stack(crops))[:2]
+        return [
+            _to_mesh(one.reshape(N_LANDMARKS, 3), float(presence[0]), region)
+            for one, presence, region in zip(points, presences, regions, strict=True)
+        ]
 
     def read_blendshapes(self, landmarks: np.ndarray) -> np.ndarray:
         """Return (52,) float32 in [0, 1] for (478, 3) landmarks in pixels, in the order of `BLENDSHAPES`."""
-        return self._blendshapes.run(landmarks[None, BLENDSHAPE_LANDMARKS, :2].astype(np.float32))[0].reshape(52)
+        return self.read_blendshapes_batch(landmarks[None])[0]
 
-    def _detect(self, image: np.ndarray, tile: tuple[int, int, int]) -> list[Detection]:
-        x0, y0, side = tile
-        canvas = _letterbox(image[y0 : y0 + side, x0 : x0 + side])
-        scale = max(image[y0 : y0 + side, x0 : x0 + side].shape[:2]) / DETECTOR_PX
-        raw, logits = self._detector.run(canvas[None].astype(np.float32) / 127.5 - 1.0)
-        scores = _sigmoid_array(logits.reshape(-1))
+    def read_blendshapes_batch(self, landmarks: np.ndarray) -> np.ndarray:
+        """Return (B, 52) float32 in [0, 1] for (B, 478, 3) landmarks in pixels."""
+        if not len(landmarks):
+            return np.zeros((0, len(BLENDSHAPES)), np.float32)
+        return self._blendshapes.run(landmarks[:, BLENDSHAPE_LANDMARKS, :2])[0]
+
+    def _read_detections(
+        self, raw: np.ndarray, scores: np.ndarray, tile: tuple[int, int, int], longest_px: int
+    ) -> list[Detection]:
+        """Read the detector's outputs (896 * 16,) and (896,) for a tile into image pixels."""
         keep = np.flatnonzero(scores >= 0.3)
         boxes = raw.reshape(-1, 16)[keep]
         centres = boxes[:, :2] + self._anchors[keep]
         eyes = boxes[:, 4:8].reshape(-1, 2, 2) + self._anchors[keep][:, None]
-        origin = np.array([x0, y0], dtype=np.float64)
+        origin, scale = np.array(tile[:2], dtype=np.float64), longest_px / DETECTOR_PX
         return [
             Detection(float(score), _box_around(centre * scale + origin, size * scale), pair * scale + origin)
             for score, centre, size, pair in zip(scores[keep], centres, boxes[:, 2:4], eyes, strict=True)
         ]
 
 
-class _InterpreterPool:
-    """Thread-safe network: grows to as many interpreters as run at the same time."""
-
-    def __init__(self, model: bytes, threads: int):
-        self._model, self._threads = model, threads
-        self._idle = [_Net(model, threads)]
-
-    def run(self, values: np.ndarray) -> list[np.ndarray]:
-        try:
-            net = self._idle.pop()
-        except IndexError:
-            net = _Net(self._model, self._threads)
-        found = net.run(values)
-        self._idle.append(net)
-        return found
+def _cut(image: np.ndarray, tile: tuple[int, int, int]) -> np.ndarray:
+    x0, y0, side = tile
+    return image[y0 : y0 + side, x0 : x0 + side]
 
 
-class _Net:
-    """One LiteRT interpreter with one input; outputs sorted by size, largest first."""
-
-    def __init__(self, model: bytes, threads: int):
-        from ai_edge_litert.interpreter import Interpreter
-
-        with _mute_runtime():
-            self._interpreter: Any = Interpreter(model_content=model, num_threads=threads)
-            self._interpreter.allocate_tensors()
-        self._input = self._interpreter.get_input_details()[0]["index"]
-        outputs = self._interpreter.get_output_details()
-        self._outputs = [detail["index"] for detail in sorted(outputs, key=lambda d: -int(np.prod(d["shape"])))]
-
-    def run(self, values: np.ndarray) -> list[np.ndarray]:
-        self._interpreter.set_tensor(self._input, np.ascontiguousarray(values, dtype=np.float32))
-        self._interpreter.invoke()
-        return [self._interpreter.get_tensor(index) for index in self._outputs]
-
-
-@contextmanager
-def _mute_runtime() -> Iterator[None]:
-    """Suppress the runtime's startup message on standard error, which is reserved for error messages."""
-    with MUTING:
-        sys.stderr.flush()
-        kept = os.dup(2)
-        with Path(os.devnull).open("wb") as null:
-            os.dup2(null.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
+def _to_mesh(points: np.ndarray, logit: float, region: Region) -> Mesh:
+    """Map the landmarks (478, 3) of a mesh input region to the image."""
+    to_image = region.to_image()
+    planar = points[:, :2] @ to_image[:, :2].T + to_image[:, 2]
+    depth = points[:, 2:] * (region.side_px / MESH_PX)
+    return Mesh(_sigmoid(logit), np.hstack([planar, depth]).astype(np.float32))
 
 
 def _anchors() -> np.ndarray:

@@ -1,4 +1,3 @@
-import os
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -268,11 +267,24 @@ def test_concurrent_threads_get_the_same_landmarks(nets: FaceNets, portrait: np.
         np.testing.assert_array_equal(one[1], other[1])
 
 
-def test_loading_in_threads_leaves_standard_error_where_it_was(capfd: pytest.CaptureFixture[str]) -> None:
-    with ThreadPoolExecutor(3) as pool:
-        list(pool.map(lambda _: FaceNets.load(registry.face_landmarker()), range(3)))
-    os.write(2, b"heard")
-    assert capfd.readouterr().err == "heard"
+def test_a_batch_of_pictures_and_regions_is_each_of_them_alone(nets: FaceNets, portrait: np.ndarray) -> None:
+    (detection,) = nets.find_faces(portrait)
+    images = [np.ascontiguousarray(portrait[i:, 2 * i :]) for i in (0, 9, 40)]
+    regions = [Region(detection.region().centre - (2 * i, i), 130.0 + i, 0.01 * i) for i in (0, 9, 40)]
+    meshes = nets.place_landmarks_batch(images, regions)
+    alone = [nets.place_landmarks(image, region) for image, region in zip(images, regions, strict=True)]
+    for mesh, one in zip(meshes, alone, strict=True):
+        np.testing.assert_array_equal(mesh.landmarks, one.landmarks)
+        assert mesh.presence == one.presence > 0.9
+    shapes = nets.read_blendshapes_batch(np.stack([mesh.landmarks for mesh in meshes]))
+    np.testing.assert_array_equal(shapes, [nets.read_blendshapes(one.landmarks) for one in alone])
+
+
+def test_a_batch_may_be_empty_and_needs_a_region_for_each_picture(nets: FaceNets, portrait: np.ndarray) -> None:
+    assert nets.place_landmarks_batch([], []) == []
+    assert nets.read_blendshapes_batch(np.zeros((0, N_LANDMARKS, 3), np.float32)).shape == (0, 52)
+    with pytest.raises(ValueError, match="longer"):
+        nets.place_landmarks_batch([portrait], [Region(np.array([224.0, 130.0]), 150.0, 0.0)] * 2)
 
 
 @pytest.mark.parametrize(("width", "height"), [(640, 360), (1280, 720), (1080, 1920), (3840, 2160)])
