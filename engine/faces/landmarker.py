@@ -98,7 +98,7 @@ class Mesh:
         return Region(turn.T @ ((low + high) / 2), 1.5 * float((high - low).max()), angle)
 
 
-class Network(Protocol):
+class FaceNetwork(Protocol):
     """One of the three networks, on a device."""
 
     def run(self, values: np.ndarray, /) -> list[np.ndarray]:
@@ -110,9 +110,9 @@ class FaceNets:
     """The three networks; thread-safe."""
 
     def __init__(self, models: dict[str, bytes], threads: int = 1):
-        self._detector: Network = LiteRTNetwork(models["face_detector.tflite"], lambda x: x / 127.5 - 1.0, threads)
-        self._mesh: Network = LiteRTNetwork(models["face_landmarks_detector.tflite"], lambda x: x / 255.0, threads)
-        self._blendshapes: Network = LiteRTNetwork(models["face_blendshapes.tflite"], lambda x: x, threads)
+        self._detector: FaceNetwork = LiteRTNetwork(models["face_detector.tflite"], lambda x: x / 127.5 - 1.0, threads)
+        self._mesh: FaceNetwork = LiteRTNetwork(models["face_landmarks_detector.tflite"], lambda x: x / 255.0, threads)
+        self._blendshapes: FaceNetwork = LiteRTNetwork(models["face_blendshapes.tflite"], lambda x: x, threads)
         self._anchors = _anchors()
 
     @classmethod
