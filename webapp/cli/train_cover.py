@@ -21,7 +21,7 @@ def train_mouth_cover(
     out: Annotated[Path, typer.Option(help="Folder for the weights.")] = Path("runs/cover"),
     seed: Annotated[int, typer.Option(help="Random seed; reproducible on the same machine.")] = 1,
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the patches.")] = CoverOptions().epochs,
-    per_source: Annotated[int, typer.Option(min=1, help="Clips of each source.")] = 60,
+    per_source: Annotated[int, typer.Option(min=1, help="Clips of each source.")] = 150,
     per_clip: Annotated[int, typer.Option(min=1, help="Pictures of each clip.")] = 2,
     workers: Annotated[int, typer.Option(min=1, help="Processes that draw.")] = os.cpu_count() or 1,
     validate: Annotated[bool, typer.Option("--validate", help="Also measure kinds of cover never seen.")] = False,
