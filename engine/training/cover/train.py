@@ -36,9 +36,14 @@ class CoverOptions:
     tint: float = 0.1  # largest random change of a colour
 
 
+def is_held_out(person: str) -> bool:
+    """Return whether a person is held out, by the name."""
+    return zlib.crc32(person.encode()) % HELD_OUT == 0
+
+
 def hold_out(patches: CoverPatches) -> np.ndarray:
-    """Return (N,) bool: patches of the held-out people, chosen by their names."""
-    return np.array([zlib.crc32(str(person).encode()) % HELD_OUT == 0 for person in patches.people])
+    """Return (N,) bool: patches of the held-out people."""
+    return np.array([is_held_out(str(person)) for person in patches.people])
 
 
 def train_cover(
