@@ -70,6 +70,7 @@ class Settings:
     fetch_limits: FetchLimits = field(default_factory=FetchLimits)
     database: str | None = field(default=None, repr=False)  # URL of the gallery; None: a file in the data folder
     queue: QueueLimits = field(default_factory=QueueLimits)
+    compile_nets: bool = False  # the face networks on CUDA by torch.compile
 
     @classmethod
     def from_env(cls) -> "Settings":
@@ -87,6 +88,7 @@ class Settings:
             threads,
             fetch_limits=FetchLimits(allow_loopback=allow_loopback),
             database=os.environ.get("WAYSPEAK_DATABASE") or None,
+            compile_nets=os.environ.get("WAYSPEAK_COMPILE") == "1",
         )
         return settings.allow(_read_limit("WAYSPEAK_MAX_MINUTES", MAX_MINUTES), _read_limit("WAYSPEAK_MAX_MB", MAX_MB))
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import ClassVar, Protocol
 
 import numpy as np
-import torch
 
 from engine.consistency.methods import TITLES
 from engine.consistency.model_specs import SPECS
@@ -21,6 +20,7 @@ from engine.consistency.speechforensics import (
     normalise_rows,
     select_first_face,
 )
+from engine.devices import pick_device
 from engine.features.crop_plan import MAX_FRAMES
 from engine.features.records import AudioFeatures, ClipFeatures, FaceFeatures
 from engine.settings import Settings
@@ -117,13 +117,6 @@ def locate_model(model: Model, data_dir: Path) -> Path:
 def load_encoder(model: Model, path: Path, settings: Settings) -> FeatureEncoder:
     """Load the network onto its device."""
     return SPECS[model].load(path, pick_device(settings.device))
-
-
-def pick_device(name: str) -> str:
-    """Resolve `auto` to CUDA where available, else CPU; any other name stays."""
-    if name != "auto":
-        return name
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,13 +14,16 @@ import cv2
 import numpy as np
 
 from engine.errors import WeightsDamaged
-from engine.faces.litert_nets import LiteRTNetwork
+from engine.faces.litert_nets import LiteRTNetwork, Scale
 from engine.faces.shots import shrink
 
 DETECTOR_PX = 128
 MESH_PX = 256
 SMALL_TILE_PX, SMALL_TILE_SHARE = 320, 0.4  # the detector finds faces from an eighth of a tile on
 N_LANDMARKS = 478
+DETECTOR, MESH, SHAPES = "face_detector.tflite", "face_landmarks_detector.tflite", "face_blendshapes.tflite"
+SCALES: dict[str, Scale] = {DETECTOR: lambda x: x / 127.5 - 1.0, MESH: lambda x: x / 255.0, SHAPES: lambda x: x}
+"""The files of the bundle with what they take for uint8 pixels, and for landmarks in pixels."""
 RIGHT_EYE, LEFT_EYE = 33, 263  # outer corners, of the person's right and left eye
 
 BLENDSHAPES = tuple(
@@ -109,23 +112,38 @@ class FaceNetwork(Protocol):
 class FaceNets:
     """The three networks; thread-safe."""
 
-    def __init__(self, models: dict[str, bytes], threads: int = 1):
-        self._detector: FaceNetwork = LiteRTNetwork(models["face_detector.tflite"], lambda x: x / 127.5 - 1.0, threads)
-        self._mesh: FaceNetwork = LiteRTNetwork(models["face_landmarks_detector.tflite"], lambda x: x / 255.0, threads)
-        self._blendshapes: FaceNetwork = LiteRTNetwork(models["face_blendshapes.tflite"], lambda x: x, threads)
+    def __init__(self, detector: FaceNetwork, mesh: FaceNetwork, blendshapes: FaceNetwork):
+        self._detector, self._mesh, self._blendshapes = detector, mesh, blendshapes
         self._anchors = _anchors()
 
     @classmethod
-    def load(cls, task_path: Path, threads: int = 1) -> "FaceNets":
-        """Load the networks from the bundle; raises WeightsDamaged if it is not one."""
+    def load(cls, task_path: Path, threads: int = 1, device: str = "cpu", compiles: bool = False) -> "FaceNets":
+        """Load the networks from the bundle: on the CPU by LiteRT, on another device by PyTorch.
+
+        Raises WeightsDamaged if the bundle does not hold them. `compiles` runs them on that device by torch.compile.
+        """
         try:
             with zipfile.ZipFile(task_path) as bundle:
-                models = {name: bundle.read(name) for name in bundle.namelist() if name.endswith(".tflite")}
-            return cls(models, threads)
+                models = {name: bundle.read(name) for name in SCALES}
+            if device == "cpu":
+                return cls(*(LiteRTNetwork(models[name], scale, threads) for name, scale in SCALES.items()))
         except (zipfile.BadZipFile, KeyError, ValueError) as cause:
             raise WeightsDamaged(
                 f"{task_path.name} does not contain the three face networks", "Reinstall the landmark package."
             ) from cause
+        return cls.load_torch(models, device, compiles)
+
+    @classmethod
+    def load_torch(cls, models: dict[str, bytes], device: str, compiles: bool = False) -> "FaceNets":
+        """Load the networks from the files of the bundle, as PyTorch modules; raises WeightsDamaged."""
+        from engine.faces.torch_nets import TorchNetwork  # only where it is used
+
+        return cls(
+            *(
+                TorchNetwork(models[name], scale, device, is_half=name == MESH, compiles=compiles)
+                for name, scale in SCALES.items()
+            )
+        )
 
     def find_faces(self, image: np.ndarray, min_score: float = 0.5, closely: bool = False) -> list[Detection]:
         """Detect faces of an RGB image, best first, in the whole and in overlapping squares.

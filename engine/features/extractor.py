@@ -10,6 +10,7 @@ from typing import cast
 import numpy as np
 import torch
 
+from engine.devices import pick_device
 from engine.faces.face_crops import cut_crops
 from engine.faces.mouth_cover import load_mouth_cover
 from engine.faces.occlusion import CoverDetector
@@ -73,7 +74,8 @@ class FeatureExtractor:
         files = (registry.face_landmarker(settings.data_dir), registry.silero_vad(settings.data_dir))
         if settings.threads:
             torch.set_num_threads(settings.threads)
-        faces, voice = FaceNets.load(files[0]), VoiceDetector.load(files[1])
+        faces = FaceNets.load(files[0], device=pick_device(settings.device), compiles=settings.compile_nets)
+        voice = VoiceDetector.load(files[1])
         recipe = write_recipe(files, (face_options, voice.options, ROWS_VERSION))
         cover = load_mouth_cover(registry.mouth_cover(settings.data_dir))  # a gate, not part of the recipe
         return cls(faces, voice, recipe, files, face_options, settings.limits, cut_mouths, cut_faces, cover)

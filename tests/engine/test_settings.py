@@ -12,7 +12,7 @@ LIMITS = ("WAYSPEAK_MAX_MINUTES", "WAYSPEAK_MAX_MB")
 
 @pytest.fixture(autouse=True)
 def clear_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in ("WAYSPEAK_DATA", "WAYSPEAK_DEVICE", "WAYSPEAK_THREADS", "XDG_DATA_HOME", *LIMITS):
+    for name in ("WAYSPEAK_DATA", "WAYSPEAK_DEVICE", "WAYSPEAK_THREADS", "WAYSPEAK_COMPILE", "XDG_DATA_HOME", *LIMITS):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setattr("sys.platform", "linux")
@@ -29,6 +29,12 @@ def test_the_desktops_folder_is_respected_and_ours_comes_first(monkeypatch: pyte
     assert Settings.from_env().data_dir == tmp_path / "own"
     monkeypatch.setenv("WAYSPEAK_DATA", "")
     assert Settings.from_env().data_dir == tmp_path / "xdg" / "wayspeak"
+
+
+def test_compiling_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not Settings.from_env().compile_nets
+    monkeypatch.setenv("WAYSPEAK_COMPILE", "1")
+    assert Settings.from_env().compile_nets
 
 
 def test_settings_create_no_folder(tmp_path: Path) -> None:

@@ -5,13 +5,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from engine.faces.face_crops import cut_face, place_faces, place_points
 from engine.faces.landmark_features import describe_motion
+from engine.faces.landmarker import FaceNets
 from engine.faces.mouth_crops import crop_mouths
 from engine.features import crop_plan, extractor
 from engine.features.extractor import FeatureExtractor
 from engine.features.records import ClipFeatures
+from engine.settings import Settings
 from engine.speech.filterbanks import filterbank_rows
 from engine.types import Clip, FaceTrack
 from tests.fakes import FakeNets, FakeVoice, make_clip, make_mouth, make_voice
@@ -153,3 +156,16 @@ def test_motion_is_reported_with_any_crops(extract_clip, found) -> None:
 def test_a_clip_without_a_face_has_no_faces_and_lacks_none(extract_clip) -> None:
     seen = extract_clip(make_clip([], make_voice(MOUTH), n_frames=60), cut_faces=True)
     assert seen.tracks == () and seen.has_faces and seen.has_mouths
+
+
+@pytest.mark.parametrize(("device", "expected"), [("auto", "cuda"), ("cpu", "cpu")])
+def test_the_face_networks_are_loaded_onto_the_device_of_the_settings(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, device: str, expected: str
+) -> None:
+    asked: list[dict[str, object]] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(FaceNets, "load", lambda path, **options: asked.append(options) or FakeNets())
+    settings = Settings(tmp_path, device, compile_nets=True)
+    on_device = FeatureExtractor.load(settings)
+    assert asked == [{"device": expected, "compiles": True}]
+    assert on_device.recipe == FeatureExtractor.load(Settings(tmp_path, "cpu")).recipe  # results are comparable
