@@ -1,10 +1,9 @@
-"""Cost of an analysis, step by step (`steps`), and against length, size and number of faces (`scaling`).
+"""Cost of an analysis by step (`steps`), against length, size and faces (`scaling`), and of the networks (`nets`).
 
-`python -m benchmarks.speed steps [FILE]` and `python -m benchmarks.speed scaling [--only length|size|faces]`; synthetic
+`python -m benchmarks.speed steps [FILE]`, `speed scaling [--only length|size|faces]` and `speed nets`; synthetic
 talking heads by default. Targets on two cores: at most 0.25 s per second of 720p video with one face, and 1 GB for ten
 minutes. Other threads detect new faces and compute blendshapes while a face is tracked, so the steps add up to more
-than the total. Each row of `scaling` runs in a separate process, so that its peak memory is its own. On a machine with
-a GPU, the networks for faces and voice run on the CPU.
+than the total. Each row of `scaling` runs in a separate process, so that its peak memory is its own.
 """
 
 import json
@@ -19,6 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+import torch
 import typer
 
 from benchmarks.common import (
@@ -31,6 +31,7 @@ from benchmarks.common import (
     stopwatch,
     write_portrait,
 )
+from benchmarks.face_nets import print_networks
 from engine.consistency.offsets import measure_consistency
 from engine.features.extractor import FeatureExtractor
 from engine.features.records import extract_audio
@@ -218,6 +219,18 @@ def scaling(
         for case in list_cases(only):
             path = draw(case, Path(folder))
             print_case(case, [measure_in_process(path) for _ in range(rounds)])
+    print(describe_machine())
+
+
+@app.command()
+def nets(
+    repeats: Annotated[int, typer.Option(min=1, help="Calls of each measurement.")] = 20,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of PyTorch on the CPU; LiteRT has one.")] = 1,
+) -> None:
+    """Measure the face networks on LiteRT and PyTorch, in batches."""
+    torch.set_num_threads(threads)
+    print(describe_machine())
+    print_networks(repeats)
     print(describe_machine())
 
 
