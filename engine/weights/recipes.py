@@ -57,7 +57,10 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
     "EmbeddingOptions": ("lowest",),
 }
 """Version 1: fields that are always written, in this order, by `recipe_name` of the class. Never change it."""
-ADDED_FIELDS: dict[str, dict[str, object]] = {"GateOptions": {"max_covered": 0.2, "quiet_dbfs": -45.0}}
+ADDED_FIELDS: dict[str, dict[str, object]] = {
+    "FaceOptions": {"regions": "chained"},
+    "GateOptions": {"max_covered": 0.2, "quiet_dbfs": -45.0},
+}
 """Fields added later with the value of the earlier behaviour; written only if they differ from it."""
 
 IGNORED: Mapping[str, Mapping[str, object]] = {"FaceOptions": {"max_faces": 8}}

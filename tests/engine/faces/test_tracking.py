@@ -2,11 +2,11 @@ import itertools
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import combinations
-from typing import Any, cast
+from typing import cast
 
 import cv2
 import numpy as np
@@ -14,106 +14,36 @@ import pytest
 from skimage import data
 
 from engine.errors import Code
-from engine.faces.landmarker import LEFT_EYE, N_LANDMARKS, RIGHT_EYE, Detection, Mesh, Region, overlap
-from engine.faces.tracking import FaceNets, FaceOptions, Faces, track_faces
-from engine.types import FaceTrack, Frame
+from engine.faces.landmarker import Detection, Mesh, Region, overlap
+from engine.faces.tracking import FaceNets, FaceOptions, track_faces
+from engine.types import Frame
 from engine.weights import registry
+from tests.engine.faces.scenes import (
+    HEIGHT,
+    WIDTH,
+    Box,
+    RectangleNets,
+    Regions,
+    Scene,
+    draw_frames,
+    draw_landmarks,
+    hide,
+    middles,
+    sides,
+    spans,
+    stand,
+    stroll,
+    track,
+    track_with,
+)
 from tests.raising import raises
 
-HEIGHT, WIDTH = 180, 320
-Box = tuple[float, float, float]  # centre x, centre y, side; all pixels
-Scene = list[list[Box]]  # for every frame the faces that can be seen
+BOTH = pytest.mark.parametrize("regions", ["chained", "interpolated"])
 
 
-class RectangleNets:
-    """Sees the rectangles of a scene; the number of the frame stands in the picture's first pixel."""
-
-    def __init__(self, scene: Scene):
-        self.scene = scene
-        self.calls = {"find": 0, "place": 0, "read": 0}
-
-    def find_faces(self, image: np.ndarray, min_score: float = 0.5, closely: bool = False) -> list[Detection]:
-        """Every face of the frame, the last first, in a box a little smaller than that of the landmarks."""
-        self.calls["find"] += 1
-        return [self._detect(face) for face in reversed(self._faces(image))]
-
-    def place_landmarks(self, image: np.ndarray, region: Region) -> Mesh:
-        """The face nearest to the middle of the region, absent where none is in its inner half."""
-        self.calls["place"] += 1
-        faces = self._faces(image)
-        apart = [float(np.abs(np.array(face[:2]) - region.centre).max()) for face in faces]
-        if not apart or min(apart) > region.side_px / 2:
-            return Mesh(0.0, draw_landmarks((*region.centre, region.side_px / 1.5)))
-        return Mesh(1.0, draw_landmarks(faces[int(np.argmin(apart))]))
-
-    def read_blendshapes(self, landmarks: np.ndarray) -> np.ndarray:
-        """How far left the face is, in every place."""
-        self.calls["read"] += 1
-        return np.full(52, landmarks[:, 0].min() / WIDTH, np.float32)
-
-    def _faces(self, image: np.ndarray) -> list[Box]:
-        return self.scene[int(image[0, 0, 0]) + 256 * int(image[0, 0, 1])]
-
-    def _detect(self, face: Box) -> Detection:
-        x, y, side = face[0], face[1] + 0.05 * face[2], 0.9 * face[2]
-        box = np.array([x - side / 2, y - side / 2, x + side / 2, y + side / 2])
-        eyes = np.array([[x - side / 4, y - side / 8], [x + side / 4, y - side / 8]])
-        return Detection(0.9, box, eyes)
-
-
-def draw_landmarks(face: tuple[float, ...]) -> np.ndarray:
-    x, y, side = face
-    points = np.random.default_rng(0).uniform(-0.5, 0.5, (N_LANDMARKS, 3))
-    points[0], points[1] = (-0.5, -0.5, 0), (0.5, 0.5, 0)
-    points[RIGHT_EYE], points[LEFT_EYE] = (-0.25, -0.1, 0), (0.25, -0.1, 0)
-    return (points * side + np.array([x, y, 0])).astype(np.float32)
-
-
-def draw_frames(n_frames: int, held: Iterable[int] = (), shade: Callable[[int], int] = lambda i: 90) -> list[Frame]:
-    """Plain pictures that carry their number; a held one carries that of the picture before."""
-    held, frames, shown = set(held), [], 0
-    for index in range(n_frames):
-        shown = shown if index in held else index
-        image = np.full((HEIGHT, WIDTH, 3), shade(shown), np.uint8)
-        image[0, 0, :2] = shown % 256, shown // 256
-        frames.append(Frame(index, image, index not in held))
-    return frames
-
-
-def track(scene: Scene, frames: list[Frame] | None = None, **options: Any) -> Faces:
-    return track_with(RectangleNets(scene), draw_frames(len(scene)) if frames is None else frames, **options)
-
-
-def track_with(nets: RectangleNets, frames: list[Frame], **options: Any) -> Faces:
-    return track_faces(frames, cast(FaceNets, nets), replace(FaceOptions(), **options))
-
-
-def spans(faces: Faces) -> list[tuple[int, int]]:
-    return [(one.start, one.end) for one in faces.tracks]
-
-
-def middles(one: FaceTrack) -> np.ndarray:
-    return (one.boxes[:, :2] + one.boxes[:, 2:]) / 2
-
-
-def sides(one: FaceTrack) -> np.ndarray:
-    return one.boxes[:, 2] - one.boxes[:, 0]
-
-
-def hide(scene: Scene, first: int, count: int) -> Scene:
-    return [[] if first <= i < first + count else faces for i, faces in enumerate(scene)]
-
-
-def stand(n_frames: int, face: Box = (160.0, 90.0, 60.0)) -> Scene:
-    return [[face]] * n_frames
-
-
-def stroll(n_frames: int, speed: float = 2.0) -> Scene:
-    return [[(60.0 + speed * i, 80.0, 60.0)] for i in range(n_frames)]
-
-
-def test_a_walking_face_is_one_track_with_its_rows() -> None:
-    (one,) = track(stroll(50)).tracks
+@BOTH
+def test_a_walking_face_is_one_track_with_its_rows(regions: Regions) -> None:
+    (one,) = track(stroll(50), regions=regions).tracks
     assert (one.start, one.end) == (0, 50)
     assert one.seen.all()
     np.testing.assert_allclose(middles(one), [(60 + 2 * i, 80) for i in range(50)], atol=1e-3)
@@ -122,9 +52,10 @@ def test_a_walking_face_is_one_track_with_its_rows() -> None:
     np.testing.assert_allclose(one.blendshapes[:, 7], one.boxes[:, 0] / WIDTH, atol=1e-6)
 
 
+@BOTH
 @pytest.mark.parametrize("scene", [[], [[]] * 30])
-def test_no_frames_or_no_faces_give_no_tracks(scene: Scene) -> None:
-    faces = track(scene)
+def test_no_frames_or_no_faces_give_no_tracks(scene: Scene, regions: Regions) -> None:
+    faces = track(scene, regions=regions)
     assert (faces.tracks, faces.cuts) == ((), ())
 
 
@@ -141,27 +72,29 @@ def test_landmarks_are_placed_once_a_frame_for_a_face_that_is_followed() -> None
     assert nets.calls["find"] == 40 / 5
 
 
+@BOTH
 @pytest.mark.parametrize("apart", [16.0, 25.0, 40.0, 70.0])
 @pytest.mark.parametrize("speed", [2.0, 4.0, 6.0])
-def test_faces_that_cross_keep_their_tracks(apart: float, speed: float) -> None:
+def test_faces_that_cross_keep_their_tracks(apart: float, speed: float, regions: Regions) -> None:
     """Identified by their sizes, 60 and 44 pixels, constant within a track."""
     n_frames = int(200 / speed)
     scene = [[(60.0 + speed * i, 60.0, 60.0), (260.0 - speed * i, 60.0 + apart, 44.0)] for i in range(n_frames)]
-    faces = track(scene)
+    faces = track(scene, regions=regions)
     assert spans(faces) == [(0, n_frames)] * 2
     for one, side in zip(faces.tracks, (60.0, 44.0), strict=True):
         np.testing.assert_allclose(sides(one), side, atol=1e-3)
         assert one.seen.mean() > 0.6
 
 
+@BOTH
 @pytest.mark.parametrize("speed", [3.0, 5.0])
-def test_a_face_that_passes_behind_another_is_found_again(speed: float) -> None:
+def test_a_face_that_passes_behind_another_is_found_again(speed: float, regions: Regions) -> None:
     n_frames = int(200 / speed)
     scene: Scene = []
     for i in range(n_frames):
         near, far = (60.0 + speed * i, 90.0, 60.0), (260.0 - speed * i, 90.0, 50.0)
         scene.append([near] if abs(near[0] - far[0]) < 25 else [near, far])
-    faces = track(scene)
+    faces = track(scene, regions=regions)
     assert spans(faces) == [(0, n_frames)] * 2
     front, behind = faces.tracks
     assert front.seen.all()
@@ -170,31 +103,35 @@ def test_a_face_that_passes_behind_another_is_found_again(speed: float) -> None:
     np.testing.assert_allclose(middles(behind)[:, 0], 260 - speed * np.arange(n_frames), atol=1e-2)
 
 
+@BOTH
 @pytest.mark.parametrize("gap", [1, 5, 12])
-def test_a_gap_is_interpolated_and_marked(gap: int) -> None:
-    (one,) = track(hide(stroll(50), 20, gap)).tracks
+def test_a_gap_is_interpolated_and_marked(gap: int, regions: Regions) -> None:
+    (one,) = track(hide(stroll(50), 20, gap), regions=regions).tracks
     assert (one.start, one.end) == (0, 50)
     np.testing.assert_array_equal(np.flatnonzero(~one.seen), np.arange(20, 20 + gap))
     np.testing.assert_allclose(middles(one)[:, 0], 60 + 2 * np.arange(50), atol=1e-3)  # as it would have walked
     np.testing.assert_allclose(one.blendshapes[:, 0], (30 + 2 * np.arange(50)) / WIDTH, atol=1e-5)
 
 
+@BOTH
 @pytest.mark.parametrize("gap", [13, 20])
-def test_a_longer_gap_ends_the_track(gap: int) -> None:
-    faces = track(hide(stroll(60), 20, gap))
+def test_a_longer_gap_ends_the_track(gap: int, regions: Regions) -> None:
+    faces = track(hide(stroll(60), 20, gap), regions=regions)
     assert spans(faces) == [(0, 20), (20 + gap, 60)]
     assert all(one.seen.all() for one in faces.tracks)
 
 
-def test_frames_after_the_last_seen_are_cut_off() -> None:
-    (one,) = track(hide(stand(40), 30, 10)).tracks
+@BOTH
+def test_frames_after_the_last_seen_are_cut_off(regions: Regions) -> None:
+    (one,) = track(hide(stand(40), 30, 10), regions=regions).tracks
     assert (one.start, one.end) == (0, 30)
 
 
+@BOTH
 @pytest.mark.parametrize(("length", "found"), [(9, 0), (10, 1)])
-def test_a_track_shorter_than_the_least_is_dropped(length: int, found: int) -> None:
-    assert len(track(hide(stand(40), length, 40)).tracks) == found
-    assert len(track(hide(stand(40), 0, 40 - length), detect_every=1).tracks) == found
+def test_a_track_shorter_than_the_least_is_dropped(length: int, found: int, regions: Regions) -> None:
+    assert len(track(hide(stand(40), length, 40), regions=regions).tracks) == found
+    assert len(track(hide(stand(40), 0, 40 - length), detect_every=1, regions=regions).tracks) == found
 
 
 def test_a_face_that_comes_later_is_found_at_the_next_look() -> None:
@@ -202,16 +139,18 @@ def test_a_face_that_comes_later_is_found_at_the_next_look() -> None:
     assert spans(track(scene)) == [(0, 40), (10, 40)]
 
 
-def test_the_largest_faces_are_followed() -> None:
+@BOTH
+def test_the_largest_faces_are_followed(regions: Regions) -> None:
     scene: Scene = [[(50.0, 90.0, 60.0), (150.0, 90.0, 45.0), (250.0, 90.0, 30.0)]] * 20
-    faces = track(scene, max_faces=2)
+    faces = track(scene, max_faces=2, regions=regions)
     assert sorted(float(np.median(sides(one))) for one in faces.tracks) == pytest.approx([45, 60])
     assert faces.left_out == 1
 
 
-def test_twenty_faces_are_followed_and_none_is_left_out() -> None:
+@BOTH
+def test_twenty_faces_are_followed_and_none_is_left_out(regions: Regions) -> None:
     scene: Scene = [[(20.0 + 30 * (i % 10), 45.0 + 80 * (i // 10), 20.0) for i in range(20)]] * 20
-    faces = track(scene)
+    faces = track(scene, regions=regions)
     assert len(faces.tracks) == 20 and faces.left_out == 0
 
 
@@ -232,6 +171,7 @@ SMALL_FACE = (300.0, 160.0, 18.0)
 FOUR = [(40.0 + 60 * i, 60.0, 40.0) for i in range(4)]
 
 
+@BOTH
 @pytest.mark.parametrize(
     ("others", "n_found", "n_close"),
     [
@@ -242,47 +182,56 @@ FOUR = [(40.0 + 60 * i, 60.0, 40.0) for i in range(4)]
         (FOUR[:3], 3, 0),
     ],
 )
-def test_small_faces_are_searched_where_they_may_be(others: list[Box], n_found: int, n_close: int) -> None:
+def test_small_faces_are_searched_where_they_may_be(
+    others: list[Box], n_found: int, n_close: int, regions: Regions
+) -> None:
     nets = NearSightedNets([[*others, SMALL_FACE]] * 110)
-    faces = track_with(nets, draw_frames(110))
+    faces = track_with(nets, draw_frames(110), regions=regions)
     assert (len(faces.tracks), nets.close) == (n_found, n_close)
 
 
-def test_a_shot_cut_ends_all_tracks_and_starts_new_ones() -> None:
+@BOTH
+def test_a_shot_cut_ends_all_tracks_and_starts_new_ones(regions: Regions) -> None:
     scene: Scene = [[(80.0, 90.0, 60.0), (240.0, 90.0, 50.0)]] * 60
-    faces = track(scene, draw_frames(60, shade=lambda i: 40 if i < 33 else 220))
+    faces = track(scene, draw_frames(60, shade=lambda i: 40 if i < 33 else 220), regions=regions)
     assert faces.cuts == (33,)
     assert spans(faces) == [(0, 33), (0, 33), (33, 60), (33, 60)]
 
 
-def test_a_gap_is_not_bridged_over_a_cut() -> None:
+@BOTH
+def test_a_gap_is_not_bridged_over_a_cut(regions: Regions) -> None:
     scene = hide(stand(60), 30, 6)
-    faces = track(scene, draw_frames(60, shade=lambda i: 40 if i < 33 else 220))
+    faces = track(scene, draw_frames(60, shade=lambda i: 40 if i < 33 else 220), regions=regions)
     assert spans(faces) == [(0, 30), (36, 60)]
 
 
-def test_slowly_changing_light_is_no_cut() -> None:
-    faces = track(stand(60), draw_frames(60, shade=lambda i: 30 + 3 * i))
+@BOTH
+def test_slowly_changing_light_is_no_cut(regions: Regions) -> None:
+    faces = track(stand(60), draw_frames(60, shade=lambda i: 30 + 3 * i), regions=regions)
     assert faces.cuts == ()
     assert spans(faces) == [(0, 60)]
 
 
-def test_a_held_picture_repeats_its_row_and_costs_nothing() -> None:
+@BOTH
+def test_a_held_picture_repeats_its_row_and_costs_nothing(regions: Regions) -> None:
     nets = RectangleNets(stroll(50))
     held = range(1, 50, 2)
-    (one,) = track_with(nets, draw_frames(50, held)).tracks
+    (one,) = track_with(nets, draw_frames(50, held), regions=regions).tracks
     assert (one.start, one.end) == (0, 50)
     for name in ("boxes", "landmarks", "blendshapes", "seen"):
         rows = getattr(one, name)
         np.testing.assert_array_equal(rows[0::2], rows[1::2])
-    assert nets.calls["place"] == 25
+    assert nets.calls["place"] == 25 + (
+        11 if regions == "interpolated" else 0
+    )  # of each key frame again, since it moved
 
 
-def test_a_face_missed_in_a_held_picture_is_unseen_as_long_as_it_is_held() -> None:
+@BOTH
+def test_a_face_missed_in_a_held_picture_is_unseen_as_long_as_it_is_held(regions: Regions) -> None:
     scene = hide(stand(60), 20, 1)
-    (one,) = track(scene, draw_frames(60, held=range(21, 32))).tracks
+    (one,) = track(scene, draw_frames(60, held=range(21, 32)), regions=regions).tracks
     np.testing.assert_array_equal(np.flatnonzero(~one.seen), np.arange(20, 32))  # 12, the most
-    assert spans(track(scene, draw_frames(60, held=range(21, 33)))) == [(0, 20), (33, 60)]
+    assert spans(track(scene, draw_frames(60, held=range(21, 33)), regions=regions)) == [(0, 20), (33, 60)]
 
 
 def test_a_held_picture_without_faces_is_not_searched_again() -> None:
@@ -317,17 +266,19 @@ def wander(seed: int, n_faces: int, n_frames: int = 150) -> Scene:
     return [[face for walker in walkers if (face := walker.step())] for _ in range(n_frames)]
 
 
+@BOTH
 @pytest.mark.parametrize("seed", range(12))
-def test_one_face_in_and_out_of_sight_is_one_track(seed: int) -> None:
+def test_one_face_in_and_out_of_sight_is_one_track(seed: int, regions: Regions) -> None:
     scene = wander(seed, 1)
-    (one,) = track(scene).tracks
+    (one,) = track(scene, regions=regions).tracks
     np.testing.assert_array_equal(one.seen, [bool(faces) for faces in scene[: one.end]])
 
 
+@BOTH
 @pytest.mark.parametrize("seed", range(12))
-def test_two_tracks_never_follow_one_face(seed: int) -> None:
+def test_two_tracks_never_follow_one_face(seed: int, regions: Regions) -> None:
     scene = wander(seed, 4)
-    faces = track(scene)
+    faces = track(scene, regions=regions)
     assert len(faces.tracks) >= 3
     for a, b in combinations(faces.tracks, 2):
         for i in range(max(a.start, b.start), min(a.end, b.end)):
@@ -348,20 +299,22 @@ class SlippingNets(RectangleNets):
         return Mesh(1.0, draw_landmarks(largest)) if slips else mesh
 
 
-def test_a_track_that_slips_onto_its_neighbour_does_not_drive_it_off() -> None:
+@BOTH
+def test_a_track_that_slips_onto_its_neighbour_does_not_drive_it_off(regions: Regions) -> None:
     small_first: Scene = [[(170.0, 90.0, 56.0)]] * 10  # the one that slips is the older track
     scene: Scene = small_first + [[(170.0, 90.0, 56.0), (140.0, 90.0, 60.0)]] * 50
-    faces = track_with(SlippingNets(scene), draw_frames(60))
+    faces = track_with(SlippingNets(scene), draw_frames(60), regions=regions)
     large, small = sorted(faces.tracks, key=lambda one: -one.end)
     assert (large.start, large.end, small.start, small.end) == (10, 60, 0, 30)
     np.testing.assert_allclose(sides(large), 60, atol=1e-3)
     np.testing.assert_allclose(sides(small), 56, atol=1e-3)
 
 
-def test_the_thumbnail_is_of_the_largest_seen_face() -> None:
+@BOTH
+def test_the_thumbnail_is_of_the_largest_seen_face(regions: Regions) -> None:
     scene: Scene = [[(160.0, 90.0, 40.0 + i)] for i in range(40)]
     frames = draw_frames(40, shade=lambda i: 60 + i)
-    (one,) = track(scene, frames).tracks
+    (one,) = track(scene, frames, regions=regions).tracks
     assert one.thumbnail.shape == (96, 96, 3)
     assert one.thumbnail.max() > 60 + 30  # within a tenth of the largest
 
@@ -378,8 +331,9 @@ def pan_portrait(n_frames: int, step_px: int) -> list[Frame]:
     return [Frame(i, np.ascontiguousarray(view), True) for i, view in enumerate(views)]
 
 
-def test_a_pan_over_the_portrait_is_one_track_whose_landmarks_move_with_it(nets: FaceNets) -> None:
-    faces = track_faces(pan_portrait(25, 5), nets)
+@BOTH
+def test_a_pan_over_the_portrait_is_one_track_whose_landmarks_move_with_it(nets: FaceNets, regions: Regions) -> None:
+    faces = track_faces(pan_portrait(25, 5), nets, FaceOptions(regions=regions))
     assert faces.cuts == ()
     (one,) = faces.tracks
     assert (one.start, one.end) == (0, 25)
@@ -391,11 +345,12 @@ def test_a_pan_over_the_portrait_is_one_track_whose_landmarks_move_with_it(nets:
     assert one.blendshapes.max() <= 1
 
 
-def test_the_portrait_after_a_cut_to_a_wall_is_a_new_track(nets: FaceNets) -> None:
+@BOTH
+def test_the_portrait_after_a_cut_to_a_wall_is_a_new_track(nets: FaceNets, regions: Regions) -> None:
     view = pan_portrait(1, 0)[0].image
     wall = np.full_like(view, (20, 90, 20))
     shots = [view] * 12 + [wall] * 6 + [view] * 12
-    faces = track_faces([Frame(i, image, True) for i, image in enumerate(shots)], nets)
+    faces = track_faces([Frame(i, image, True) for i, image in enumerate(shots)], nets, FaceOptions(regions=regions))
     assert faces.cuts == (12, 18)
     assert spans(faces) == [(0, 12), (18, 30)]
 
@@ -429,21 +384,24 @@ class SlowNets(RectangleNets):
         yield
 
 
+@BOTH
 @pytest.mark.parametrize("n_faces", [1, 2])
-def test_what_is_done_side_by_side_changes_no_track(n_faces: int) -> None:
+def test_what_is_done_side_by_side_changes_no_track(n_faces: int, regions: Regions) -> None:
     at = [(80.0, 90.0, 60.0), (240.0, 90.0, 40.0)][:n_faces]
     scene: Scene = [[(x + i, y, side) for x, y, side in at] for i in range(20)] + [[]] * 5 + [at] * 15
     slow, quick = SlowNets(scene), RectangleNets(scene)
     frames = draw_frames(40, held=[3, 10, 25, 26])
-    found, wanted = (track_with(nets, frames) for nets in (slow, quick))
+    found, wanted = (track_with(nets, frames, regions=regions) for nets in (slow, quick))
     assert spans(found) == spans(wanted) and len(found.tracks) > 0
     for one, other in zip(found.tracks, wanted.tracks, strict=True):
         for name in ("boxes", "landmarks", "blendshapes", "seen", "thumbnail"):
             np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
-    assert any({"find", "place"} <= set(own) for own in slow.together)  # looks ahead while it follows
+    if regions == "chained":
+        assert any({"find", "place"} <= set(own) for own in slow.together)  # looks ahead while it follows
     assert any({"place", "read"} <= set(own) for own in slow.together)
-    alone = max(own.count("place") for own in slow.together)
-    assert (alone > 1) == (n_faces > 1 and (os.cpu_count() or 1) > 1)
+    at_once = max(own.count("place") for own in slow.together)
+    is_parallel = (n_faces > 1 or regions == "interpolated") and (os.cpu_count() or 1) > 1
+    assert (at_once > 1) == is_parallel
 
 
 def test_failing_source_raises_its_error_and_leaves_no_thread() -> None:

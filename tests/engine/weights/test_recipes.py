@@ -83,6 +83,11 @@ def test_the_number_of_faces_changes_no_digest():
     )
 
 
+def test_interpolated_regions_change_the_digest():
+    interpolated = hash_options(FaceOptions(regions="interpolated"))
+    assert interpolated != hash_options(FaceOptions(regions="chained")) == hash_options(FaceOptions())
+
+
 def _change(options):
     """Copies of options with one other value each."""
     return (replace(options, **{name: getattr(options, name) + 1}) for name in FIELDS[options.recipe_name])
