@@ -1,0 +1,70 @@
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import pytest
+
+from benchmarks.landmarks import choose_rows, measure_jitter, pair_faces, settle
+from engine.datasets.manifest import Row
+from engine.faces.landmarker import FaceNets, Mesh
+from engine.faces.tracking import Faces
+from engine.types import FaceTrack
+from tests.engine.faces.scenes import RectangleNets, Scene, draw_frames, draw_landmarks, hide, stroll, track
+
+
+def make_row(number: int, source: str, speaker: str, label: str = "real") -> Row:
+    return Row(number, Path(f"{number}.mp4"), label, speaker=speaker, source=source)
+
+
+def test_every_source_and_every_speaker_has_its_turn() -> None:
+    rows = [make_row(i, "a", "ann" if i < 4 else f"bob {i}") for i in range(8)]
+    rows += [make_row(10, "b", "cleo"), make_row(11, "b", "dan", "fake"), make_row(12, "b", "eve")]
+    assert [row.number for row in choose_rows(rows, 6)] == [0, 10, 4, 12, 5, 6]
+    assert len(choose_rows(rows, 60)) == 10
+
+
+def test_only_frames_in_which_both_see_one_face_are_paired() -> None:
+    scene: Scene = [[(60.0 + i, 60.0, 40.0), (250.0, 120.0, 50.0)] for i in range(40)]
+    both, one = track(scene), track(hide([[faces[0]] for faces in scene], 10, 5))
+    ((first, second, frames),) = pair_faces(both, one)
+    assert (len(frames), set(range(40)) - set(frames)) == (35, set(range(10, 15)))
+    np.testing.assert_array_equal(first.landmarks[frames], second.landmarks[frames])
+
+
+def test_settled_landmarks_are_placed_from_their_own_region() -> None:
+    """Networks that move halfway from the region to the face settle closer to it with each run."""
+
+    class Halfway(RectangleNets):
+        def place_landmarks(self, image: np.ndarray, region: object) -> Mesh:
+            x = float(region.centre[0])  # type: ignore[attr-defined]
+            return Mesh(1.0, draw_landmarks((x + (100.0 - x) / 2, 80.0, 60.0)))
+
+    scene = stroll(12, speed=0)
+    placed = settle(track(scene), track(scene), draw_frames(12), cast(FaceNets, Halfway(scene)))
+    assert [index for index, _ in placed] == [2, 6, 10]
+    for _, landmarks in placed:
+        assert landmarks[:2, 0].mean() == pytest.approx(60 + 40 * 0.75, abs=1e-3)
+
+
+def make_track(offsets: np.ndarray) -> FaceTrack:
+    """A face 60 pixels wide that moves along x by these offsets (T,)."""
+    points = draw_landmarks((100.0, 80.0, 60.0))
+    landmarks = np.stack([points + np.array([x, 0, 0], np.float32) for x in offsets])
+    boxes = np.concatenate([landmarks[:, :, :2].min(1), landmarks[:, :, :2].max(1)], axis=1)
+    seen = np.ones(len(offsets), bool)
+    return FaceTrack(
+        0, boxes, landmarks, np.zeros((len(offsets), 52), np.float32), seen, np.zeros((96, 96, 3), np.uint8)
+    )
+
+
+def test_jitter_is_the_distance_from_the_middle_of_the_neighbours() -> None:
+    offsets = np.array([0.0, 6.0, 12.0, 18.0, 24.0, 24.0, 27.0, 24.0])
+    speed, jitter = measure_jitter(make_track(offsets), np.array([1, 2, 6]))
+    np.testing.assert_allclose(speed, [0.1, 0.1, 0.0], atol=1e-6)
+    np.testing.assert_allclose(jitter[:, :, 0], np.tile([[0.0], [0.0], [0.05]], 478), atol=1e-6)
+    np.testing.assert_allclose(jitter[:, :, 1], 0, atol=1e-6)
+
+
+def test_tracks_of_no_common_frame_are_not_paired() -> None:
+    faces = track(stroll(20))
+    assert list(pair_faces(faces, Faces((), ()))) == []
