@@ -71,11 +71,6 @@ class HeadPoses:
         return placed
 
 
-def align_heads(landmarks: np.ndarray) -> np.ndarray:
-    """Align landmarks (T, 478, 3) to the mean shape of the stable points, per frame."""
-    return find_poses(landmarks).align(landmarks)
-
-
 def find_poses(landmarks: np.ndarray) -> HeadPoses:
     """Estimate the pose of landmarks (T, 478, 3): least squares by Umeyama 1991 (IEEE PAMI 13(4))."""
     stable = landmarks[:, STABLE].astype(np.float64)  # (T, 12, 3)

@@ -5,7 +5,6 @@ import csv
 import hashlib
 import io
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ from plotly.offline import get_plotlyjs
 
 from engine.consistency.methods import TITLES
 from engine.datasets.manifest import guard_cell
-from engine.errors import FolderUnwritable
 from engine.types import Analysis, TrackReport
 from webapp.bundle import verify
 from webapp.bundle.contents import BundleContents
@@ -118,23 +116,8 @@ def _hash(script: str) -> str:
     return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
-def write_bundle(contents: BundleContents, path: Path, key: SigningKey) -> None:
-    """Write the archive atomically; the same contents and key produce the same bytes.
-
-    Raise FolderUnwritable without space or permission.
-    """
-    archive = make_bundle(contents, key)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        draft.write_bytes(archive)
-        draft.replace(path)
-    except OSError as cause:
-        draft.unlink(missing_ok=True)
-        raise FolderUnwritable(f"{path} cannot be written: {cause.strerror}.", "Make room, and try again.") from cause
-
-
 def make_bundle(contents: BundleContents, key: SigningKey) -> bytes:
-    """Return the signed archive."""
+    """Return the signed archive; the same contents and key produce the same bytes."""
     return verify.pack(sign_members(list_members(contents, key), key))
 
 

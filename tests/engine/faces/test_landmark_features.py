@@ -13,13 +13,13 @@ from engine.faces.landmark_features import (
     N_SHAPES,
     STABLE,
     STABLE_SHAPE,
-    align_heads,
     describe_lips,
     describe_motion,
     find_poses,
 )
 from engine.faces.landmarker import BLENDSHAPES, N_LANDMARKS
 from engine.types import FaceTrack
+from tests.engine.faces.heads import align_heads
 
 LOWER_LIP = (91, 181, 84, 17, 314, 405, 321, 95, 88, 178, 87, 14, 317, 402, 318, 324)
 CENTRED_SHAPE = STABLE_SHAPE - STABLE_SHAPE.mean(0)

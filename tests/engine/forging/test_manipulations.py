@@ -8,7 +8,6 @@ import pytest
 
 from engine.datasets.manifest import Row
 from engine.errors import NotForgeable
-from engine.faces.landmark_features import align_heads
 from engine.faces.tracking import track_faces
 from engine.forging.face_swap import Donor, outline_mask, swap_face
 from engine.forging.kinds import Forgery, Kind
@@ -16,6 +15,7 @@ from engine.forging.manipulations import SYNTHETIC, replace_voice, shift_audio, 
 from engine.forging.source_clips import SourceClip, find_shape, load_source_clip
 from engine.synthesis.portrait import N_MESH, OVAL, UPPER_LIDS
 from engine.types import SAMPLE_RATE, FaceTrack, Frame
+from tests.engine.faces.heads import align_heads
 from tests.engine.forging.actors import Part, draw_astronaut, draw_stranger, film, load_nets
 
 INNER = np.setdiff1d(np.arange(N_MESH), OVAL)

@@ -9,7 +9,6 @@ import pytest
 
 from engine.datasets.manifest import Row
 from engine.errors import NotForgeable
-from engine.faces.landmark_features import align_heads
 from engine.faces.tracking import track_faces
 from engine.forging.kinds import CONTROLS, FORGERIES, LABELS, Kind
 from engine.forging.retiming import (
@@ -26,6 +25,7 @@ from engine.forging.retiming import (
 )
 from engine.forging.source_clips import SourceClip, load_source_clip
 from engine.types import Frame
+from tests.engine.faces.heads import align_heads
 from tests.engine.forging.actors import Part, draw_astronaut, film, load_nets
 
 RATE = 25.0
