@@ -48,22 +48,22 @@ def test_damaged_file_raises_no_exception(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("program", "words"),
+    ("program", "words", "wall_s"),
     [
-        ("import sys; sys.exit(3)", "failed on this file"),
-        ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "failed on this file"),
-        ("print('no json')", "invalid answer"),
-        ('print(\'{"state": "fine", "signer": "", "generator": ""}\')', "invalid answer"),
-        ("import time; time.sleep(60)", "too long"),
+        ("import sys; sys.exit(3)", "failed on this file", 120),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "failed on this file", 120),
+        ("print('no json')", "invalid answer", 120),
+        ('print(\'{"state": "fine", "signer": "", "generator": ""}\')', "invalid answer", 120),
+        ("import time; time.sleep(600)", "too long", 1),
     ],
 )
 def test_child_process_failures_are_reported(
-    plain: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, program: str, words: str
+    plain: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, program: str, words: str, wall_s: int
 ) -> None:
     (tmp_path / "stand_in.py").write_text(program)
     monkeypatch.setenv("LD_LIBRARY_PATH", str(tmp_path))
     monkeypatch.setattr(c2pa, "MODULE", "stand_in")
-    monkeypatch.setattr(c2pa, "MAX_WALL_S", 3)
+    monkeypatch.setattr(c2pa, "MAX_WALL_S", wall_s)
     monkeypatch.setattr(c2pa.engine, "__file__", str(tmp_path / "x" / "__init__.py"))
     assert words in examine_credentials(plain).text
 

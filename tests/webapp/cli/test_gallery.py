@@ -6,12 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sqlalchemy import update
 
 from engine.calibration.files import write_record
 from engine.settings import Settings
 from gallery_db.export import read_people
 from gallery_db.gallery import Gallery
 from gallery_db.records import Basis, Consent
+from gallery_db.schema import ConsentRow
 from tests.engine.calibration.drawn import make_record
 from tests.gallery_db.drawn import RECIPE, draw_clips, draw_person, make_sample
 from tests.webapp.cli.terminals import Run, make_run
@@ -168,12 +170,14 @@ def test_forget_prints_receipt_and_cleans_caches(run: Run, data_dir: Path) -> No
 def test_what_is_overdue_is_forgotten_and_nothing_else(run: Run, data_dir: Path) -> None:
     code, out, _ = run("gallery", "forget-overdue")
     assert code == 0 and out == "0 forgotten.\n"
-    late = Consent(Basis.CONSENT, "x", 1, "1", "Eve", datetime.now(UTC) - timedelta(hours=23, minutes=59, seconds=59.5))
+    consent = Consent(Basis.CONSENT, "x", 1, "1", "Eve")
     with Gallery.open(Settings(data_dir)) as gallery:
         rng = np.random.default_rng(5)
-        gallery.enrol("Cem", [make_sample(one) for one in draw_clips(draw_person(rng), 2, rng, 0.3)], late)
-        while gallery.stats().n_overdue == 0:
-            pass
+        gallery.enrol("Cem", [make_sample(one) for one in draw_clips(draw_person(rng), 2, rng, 0.3)], consent)
+        yesterday = datetime.now(UTC) - timedelta(days=1)
+        with gallery.database.write() as connection:
+            connection.execute(update(ConsentRow).where(ConsentRow.term_days == 1).values(expires_at=yesterday))
+        assert gallery.stats().n_overdue == 1
     code, _, err = run("gallery", "forget-overdue")
     assert code == 2 and "of 1 speakers" in err and "--yes" in err
     code, out, _ = run("gallery", "forget-overdue", "--yes")

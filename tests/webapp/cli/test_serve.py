@@ -15,6 +15,7 @@ import pytest
 
 from engine.settings import Settings
 from tests.ports import reserve_port
+from tests.webapp.jobs.test_worker import wait_for
 from webapp.accounts.records import Role
 from webapp.accounts.store import AccountStore
 from webapp.cli.serve import HOURLY, limit_jobs, run_server
@@ -56,21 +57,21 @@ def test_serve_starts_worker_and_stops_both_on_signal(tmp_path: Path) -> None:
         server = subprocess.Popen([*command, str(port)], env=environment, stdout=subprocess.PIPE, text=True)
         try:
             wait_for_page(port, server)
+            wait_for(lambda: ["work" in one.cmdline() for one in psutil.Process(server.pid).children()] == [True])
             (worker,) = psutil.Process(server.pid).children()
-            assert "work" in worker.cmdline()
             server.send_signal(signal.SIGTERM)
-            assert server.wait(60) == 0 and not worker.is_running()
+            assert server.wait(100) == 0 and not worker.is_running()
         finally:
             server.kill()
     assert server.stdout is not None and f"http://127.0.0.1:{port}/" in server.stdout.read()
 
 
 def wait_for_page(port: int, server: "subprocess.Popen[str]") -> None:
-    end = time.monotonic() + 90
+    end = time.monotonic() + 150
     while True:
         assert server.poll() is None and time.monotonic() < end
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=5) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=60) as answer:
                 assert answer.status == 200
                 return
         except OSError:

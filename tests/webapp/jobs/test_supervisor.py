@@ -63,7 +63,7 @@ def test_twenty_jobs_of_a_disconnected_client_give_twenty_results(store: JobStor
     path.unlink()
     assert left.returncode == 1 and store.counts()[JobState.QUEUED] == 20
     with supervise(store, 2):
-        wait_for(lambda: store.counts()[JobState.DONE] == 20, 100)
+        wait_for(lambda: store.counts()[JobState.DONE] == 20)
     names = sorted(store.read_result(job.id).analysis.name for job in store.list())
     assert names == sorted(f"{number}.mp4" for number in range(20))
     assert {job.tries for job in store.list()} == {1}
@@ -72,11 +72,11 @@ def test_twenty_jobs_of_a_disconnected_client_give_twenty_results(store: JobStor
 def test_a_killed_worker_s_job_is_taken_up_once_by_the_next(store: JobStore, tmp_path: Path) -> None:
     job, other = submit(store, tmp_path, "slow"), submit(store, tmp_path, "good")
     with supervise(store) as supervisor:
-        wait_for(lambda: store.get(job.id).step == "faces", 100)
+        wait_for(lambda: store.get(job.id).step == "faces")
         (killed,) = supervisor.pids
         store.input(job.id).write_bytes(b"good file")  # so that the second try ends soon
         os.kill(killed, signal.SIGKILL)
-        wait_for(lambda: store.counts()[JobState.DONE] == 2, 100)
+        wait_for(lambda: store.counts()[JobState.DONE] == 2)
     done = store.get(job.id)
     assert (done.tries, store.get(other.id).tries) == (2, 1) and done.recipe != f"by {killed}"
     assert not list(store.folder(job.id).glob(".*"))
@@ -85,11 +85,11 @@ def test_a_killed_worker_s_job_is_taken_up_once_by_the_next(store: JobStore, tmp
 def test_file_that_kills_workers_is_failed_without_blocking_others(store: JobStore, tmp_path: Path) -> None:
     poison, others = submit(store, tmp_path, "poison"), [submit(store, tmp_path, "good") for _ in range(3)]
     with supervise(store, 2):
-        wait_for(lambda: all(store.get(job.id).state == JobState.DONE for job in others), 100)
-        wait_for(lambda: store.get(poison.id).state == JobState.SET_ASIDE, 100)
+        wait_for(lambda: all(store.get(job.id).state == JobState.DONE for job in others))
+        wait_for(lambda: store.get(poison.id).state == JobState.SET_ASIDE)
         (tmp_path / "after").mkdir()
         after = submit(store, tmp_path / "after", "good")
-        wait_for(lambda: store.get(after.id).state == JobState.DONE, 100)
+        wait_for(lambda: store.get(after.id).state == JobState.DONE)
     error = store.get(poison.id).error
     assert store.get(poison.id).tries == 2 and error is not None and error.code == "WORKER_LOST"
 
@@ -97,7 +97,7 @@ def test_file_that_kills_workers_is_failed_without_blocking_others(store: JobSto
 def test_terminated_workers_release_their_jobs(store: JobStore, tmp_path: Path) -> None:
     job = submit(store, tmp_path, "slow")
     with supervise(store) as supervisor:
-        wait_for(lambda: store.get(job.id).step == "faces", 100)
+        wait_for(lambda: store.get(job.id).step == "faces")
         (pid,) = supervisor.pids
     assert (store.get(job.id).state, store.get(job.id).tries) == (JobState.QUEUED, 0)
     assert not psutil.pid_exists(pid)

@@ -191,26 +191,26 @@ def test_what_was_fetched_once_is_not_fetched_again(store: JobStore) -> None:
 def test_a_database_that_is_busy_does_not_stop_the_work(
     store: JobStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    renewed = threading.Event()
+
     def fail(*_: object) -> bool:
+        renewed.set()
         raise EngineError("busy")
 
+    def analyse(*arguments: object, **named: object) -> AnalysisResult:
+        assert renewed.wait(100)
+        return analyse_soon(*arguments, **named)  # type: ignore[arg-type]
+
+    analyse_soon = FakeAnalyser.analyse
     job = submit(store, tmp_path, "good")
     monkeypatch.setattr(store, "renew", fail)
-    monkeypatch.setattr(FakeAnalyser, "analyse", slowly(FakeAnalyser.analyse))
+    monkeypatch.setattr(FakeAnalyser, "analyse", analyse)
     with caplog.at_level(logging.WARNING):
         assert work(store) == 1
     assert store.get(job.id).state == JobState.DONE and "could not be renewed" in caplog.text
 
 
-def slowly(examine: Callable[..., object]) -> Callable[..., object]:
-    def wait(*arguments: object, **named: object) -> object:
-        time.sleep(0.1)
-        return examine(*arguments, **named)
-
-    return wait
-
-
-def wait_for(is_so: Callable[[], bool], timeout_s: float = 60.0) -> None:
+def wait_for(is_so: Callable[[], bool], timeout_s: float = 100.0) -> None:
     end = time.monotonic() + timeout_s
     while not is_so():
         assert time.monotonic() < end, "it did not come about"
