@@ -10,14 +10,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from engine.consistency.lip_closures import ClosureOutcome
 from engine.consistency.methods import Method
 from engine.errors import Code, EngineError, WeightsMissing
 from engine.features import extractor
 from engine.features.extractor import FeatureExtractor
 from engine.features.records import ClipFeatures, FaceFeatures
+from engine.media import clip as media
 from engine.pipeline import Engine
+from engine.reports import lip_closures
 from engine.reports.json import to_json, write_json
 from engine.settings import Settings
+from engine.speech.phonemes import Sound
 from engine.style.embedder import Nature
 from engine.types import Clip, DynamicEmbedding, MediaReport, MediaSelection, Mode, Model, Reason, Status
 from gallery_db.database import FILE, FOLDER
@@ -27,14 +31,16 @@ from tests.clips import Film, write_clip
 from tests.fakes import FakeEngine, FakeNets, FakeVoice, make_clip, make_mouth, make_scorer, make_voice
 from tests.gallery_db.planted import RECIPE, draw_person, embed, enrol_people, make_consent, make_samples
 from tests.raising import raises
-from webapp.analysis.analyser import Analyser, AnalysisResult, Engines
+from webapp.analysis.analyser import Analyser, AnalysisResult, Engines, LipClosureChecker
 from webapp.analysis.gallery_queries import GalleryClient
-from webapp.analysis.records import AnalysisRequest
+from webapp.analysis.records import AnalysisRequest, JobError
 from webapp.analysis.signals import Traces
 
 N_FRAMES = 300
 MOUTH = make_mouth(N_FRAMES)
 SEARCH = AnalysisRequest(reason="case 12")
+ENGLISH = AnalysisRequest(language="en")
+SOUNDS = (Sound("M", 0.4, 0.48), Sound("W", 1.0, 1.16), Sound("B", 3.0, 3.08))
 Examine = Callable[..., AnalysisResult]
 
 
@@ -272,3 +278,80 @@ def test_one_that_cannot_be_loaded_leaves_the_default_at_work() -> None:
         with pytest.raises(WeightsMissing):
             engines.get(LARGE)
     assert engines.get(Method())
+
+
+class Recogniser:
+    language = "en"
+
+    def recognise(self, audio: np.ndarray, voiced: np.ndarray, on_step: object) -> tuple[Sound, ...]:
+        assert len(audio) == 640 * len(voiced) and np.abs(audio).max() > 0
+        return SOUNDS
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> Clip:
+    """A clip of two faces, which is not opened again."""
+    mouth = make_mouth(100)
+    clip = make_clip([mouth, make_mouth(100, 3)], make_voice(mouth))
+    monkeypatch.setattr(media, "open_clip", lambda *arguments: pytest.fail("the file was opened again"))
+    return clip
+
+
+def test_every_face_is_compared_with_the_files_own_sound(drawn: Clip) -> None:
+    seen = FeatureExtractor(FakeNets(), FakeVoice(), "seen").extract_clip(drawn, keep_audio=True)  # type: ignore[arg-type]
+    loaded: list[str] = []
+    checker = LipClosureChecker(lambda language: loaded.append(language) or Recogniser())  # type: ignore[arg-type,func-returns-value]
+    for _ in range(2):
+        reports = checker.check(seen, "en")
+        recognised = [[Sound(one.sound, one.start_s, one.end_s) for one in report.sounds] for report in reports]
+        assert recognised == [list(SOUNDS)] * 2
+    assert all(one.outcome != ClosureOutcome.UNSEEN for one in reports[0].sounds)
+    assert loaded == ["en"]
+
+
+def test_features_without_audio_are_refused(drawn: Clip) -> None:
+    seen = FeatureExtractor(FakeNets(), FakeVoice(), "seen").extract_clip(drawn)  # type: ignore[arg-type]
+    assert seen.audio.samples is None
+    with pytest.raises(ValueError, match="keep_audio"):
+        LipClosureChecker(lambda language: Recogniser()).check(seen, "en")  # type: ignore[arg-type,return-value]
+
+
+def test_analysis_includes_lip_closures_on_request(examine: Examine, drawn: Clip, monkeypatch) -> None:
+    monkeypatch.setattr(
+        "webapp.analysis.analyser.LipClosureChecker", lambda: LipClosureChecker(lambda language: Recogniser())
+    )  # type: ignore[arg-type,return-value]
+    plain = examine(clip=drawn)
+    assert (plain.articulations, plain.articulations_error) == (None, None)
+    found = examine(ENGLISH, drawn)
+    assert found.articulations is not None and len(found.articulations) == len(found.analysis.tracks) == 2
+    assert lip_closures.to_json(found.articulations)["faces"][0]["both"]["n"] == 3
+    assert write_json(lip_closures.to_json(found.articulations)).count('"sound"') == 6
+
+
+@pytest.mark.parametrize(
+    "error", [Code.RECOGNISER_MISSING("None is there.", "Install it."), Code.UNREADABLE_VIDEO("Gone.", "")]
+)
+def test_missing_lip_closures_leave_other_results_intact(examine: Examine, drawn: Clip, monkeypatch, error) -> None:
+    def fail(language: str) -> Recogniser:
+        raise error
+
+    monkeypatch.setattr("webapp.analysis.analyser.LipClosureChecker", lambda: LipClosureChecker(fail))  # type: ignore[arg-type]
+    found = examine(ENGLISH, drawn)
+    assert found.articulations is None and found.articulations_error == JobError.of(error)
+    assert len(found.analysis.tracks) == 2
+
+
+def test_a_stopped_job_stops_here_too(examine: Examine, drawn: Clip, monkeypatch) -> None:
+    def stop(name: str, completed: int, total: int) -> None:
+        if name == "sounds":
+            raise InterruptedError
+
+    class Slow(Recogniser):
+        def recognise(self, audio, voiced, on_step):
+            on_step("sounds", 0, 1)
+
+    monkeypatch.setattr(
+        "webapp.analysis.analyser.LipClosureChecker", lambda: LipClosureChecker(lambda language: Slow())
+    )  # type: ignore[arg-type,return-value]
+    with pytest.raises(InterruptedError):
+        examine(ENGLISH, drawn, on_step=stop)

@@ -10,6 +10,7 @@ import gradio as gr
 import numpy as np
 import pytest
 from fastapi import FastAPI
+from pydantic import ValidationError
 from starlette.testclient import TestClient
 
 from engine.settings import Settings
@@ -19,6 +20,8 @@ from gallery_db.records import Basis, Consent
 from tests.webapp import served
 from tests.webapp.jobs.samples import make_sighting
 from webapp.analysis.gallery_queries import to_sample
+from webapp.analysis.records import AnalysisRequest
+from webapp.api.schemas import QuestionView
 from webapp.bundle import verify
 from webapp.bundle.signing_key import open_key
 from webapp.errors import WebCode
@@ -341,3 +344,10 @@ def test_the_schema_names_every_body_and_the_key(client: TestClient) -> None:
     assert name in schema["components"]["schemas"]
     assert BytesIO(json.dumps(schema).encode()).read().count(b"cdn") == 0
     assert client.get("/api/v1/docs").status_code == 404 and client.get("/docs").status_code == 404
+
+
+def test_a_question_names_only_the_known_language() -> None:
+    assert QuestionView(language="en").to_request() == AnalysisRequest(language="en")
+    assert QuestionView().to_request().language is None
+    with pytest.raises(ValidationError):
+        QuestionView(language="ar")  # type: ignore[arg-type]

@@ -9,15 +9,20 @@ from pathlib import Path
 
 import pytest
 
+from engine.reports.json import write_json
+from engine.reports.lip_closures import to_json
 from engine.types import Analysis, AudioTrack, ClockSeam, MediaReport, Reason
+from tests.engine.reports.test_lip_closures import make_report as make_lip_report
 from tests.fakes import make_analysis, make_report
 from tests.payloads import check_csv, check_html
 from tests.webapp.bundle.sample_contents import make_contents
+from tests.webapp.jobs.samples import make_result, make_settings, submit
 from webapp.bundle import environment, verify
 from webapp.bundle.bundle import COLUMNS, list_members, make_bundle, render_plots, to_windows_csv
-from webapp.bundle.contents import BundleContents
+from webapp.bundle.contents import BundleContents, collect_contents
 from webapp.bundle.report_html import draw_curve, draw_timeline, render_report
 from webapp.bundle.signing_key import SigningKey, open_key
+from webapp.jobs.store import JobStore
 
 FORBIDDEN = re.compile(r"% ?fake|fake probability|probability of fake", re.IGNORECASE)
 
@@ -196,3 +201,18 @@ def test_cards_that_are_nowhere_are_left_out(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(environment, "CHECKOUT", tmp_path)
     monkeypatch.setattr(environment, "PACKAGE", "no-such-package")
     assert environment.read_cards() == {} and environment.find_version("no-such-package") is None
+
+
+def test_the_evidence_bundle_has_lip_closures_where_they_were_asked_for(key: SigningKey, tmp_path: Path) -> None:
+    store = JobStore.open(make_settings(tmp_path))
+    for articulations in (None, (make_lip_report(),)):
+        submit(store, tmp_path)
+        taken = store.lease("worker")
+        assert taken is not None
+        assert store.finish(taken.id, "worker", replace(make_result(), articulations=articulations))
+        members = list_members(collect_contents(store, taken.id), key)
+        asked = articulations is not None
+        assert ("phonemes.json" in members) is asked
+        assert ("phonemes.json" in members["README.txt"].decode()) is asked
+    assert members["phonemes.json"].decode() == write_json(to_json((make_lip_report(),)))
+    store.close()

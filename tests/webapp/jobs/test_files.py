@@ -9,7 +9,9 @@ import pytest
 from safetensors import safe_open
 
 from engine.errors import Code
+from engine.reports import lip_closures
 from engine.reports.json import to_json, write_json
+from tests.engine.reports.test_lip_closures import make_report as make_lip_report
 from tests.raising import raises
 from tests.webapp.jobs.samples import make_result
 from webapp.analysis.analyser import AnalysisResult
@@ -122,3 +124,29 @@ def test_people_are_erased_and_the_rest_stays(tmp_path: Path) -> None:
     assert found.speakers_error == folders.FORGOTTEN and found.faces == () and found.searches is None
     assert len(np.unique(found.analysis.tracks[0].thumbnail)) == 1
     assert folders.erase_speakers(tmp_path / "nowhere") == 0
+
+
+def test_the_folder_keeps_lip_closures_as_the_command_line_writes_it(tmp_path: Path) -> None:
+    made = replace(make_result(), articulations=(make_lip_report(), make_lip_report(0, 2, 0)))
+    folders.write_result(tmp_path, made)
+    assert (tmp_path / "phonemes.json").read_text("utf-8") == write_json(lip_closures.to_json(made.articulations or ()))
+    found = folders.read_result(tmp_path)
+    assert found.articulations == made.articulations and found.articulations_error is None
+    folders.clear_results(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_folder_keeps_why_lip_closures_are_absent(tmp_path: Path) -> None:
+    error = JobError("RECOGNISER_MISSING", "None is there.", "Install it.")
+    folders.write_result(tmp_path, replace(make_result(), articulations_error=error))
+    found = folders.read_result(tmp_path)
+    assert (found.articulations, found.articulations_error) == (None, error)
+    assert json.loads((tmp_path / "phonemes.json").read_text("utf-8"))["error"]["code"] == "RECOGNISER_MISSING"
+
+
+def test_damaged_lip_closures_are_reported(tmp_path: Path) -> None:
+    folders.write_result(tmp_path, replace(make_result(), articulations=(make_lip_report(),)))
+    for content in ("{", '{"faces": [{}]}'):
+        (tmp_path / "phonemes.json").write_text(content, "utf-8")
+        with raises(Code.REPORT_DAMAGED):
+            folders.read_result(tmp_path)

@@ -332,3 +332,11 @@ def test_the_time_left_is_known_while_a_job_runs(store: JobStore, tmp_path: Path
     assert store.get(job.id).left_s is None
     assert store.renew(job.id, "w1", "faces", 0.4, 61.5) and store.get(job.id).left_s == 61.5
     assert store.finish(job.id, "w1", make_result()) and store.get(job.id).left_s is None
+
+
+def test_the_language_of_a_job_is_kept_and_another_is_refused(store: JobStore, tmp_path: Path) -> None:
+    job = submit(store, tmp_path, question=AnalysisRequest(language="en"))
+    assert store.get(job.id).question.language == "en"
+    assert submit(store, tmp_path, "other.mp4").question.language is None
+    with raises(Code.LANGUAGE_UNKNOWN):
+        AnalysisRequest(language="ar")

@@ -9,6 +9,7 @@ from sqlalchemy import update
 from engine.consistency.methods import Method
 from engine.errors import Code, EngineError
 from engine.types import ClockSeam, MediaReport
+from tests.engine.reports.test_lip_closures import make_report as make_lip_report
 from tests.gallery_db.planted import enrol_people
 from tests.webapp.jobs.samples import make_result, submit, write_file
 from tests.webapp.pages.contexts import OWNER, finish_job
@@ -178,3 +179,15 @@ def test_a_name_cannot_carry_markup(context: AppContext, tmp_path: Path) -> None
     texts = [job_views.show_progress(job), job_views.show_failure(job), job_views.list_open([job])]
     for words in [*texts, analyse_events.show_original(job)]:
         assert "img" not in [tag for tag, _ in Tags(words).found]
+
+
+def test_the_form_asks_for_lip_closures_only_where_it_is_ticked() -> None:
+    assert AnalyseForm(("a.mp4",)).to_request().language is None
+    assert AnalyseForm(("a.mp4",), sounds=True).to_request() == AnalysisRequest(language="en")
+
+
+def test_lip_closures_are_offered_where_they_were_asked_for(context: AppContext, tmp_path: Path) -> None:
+    found = replace(make_result(), articulations=(make_lip_report(),))
+    asked = finish_job(context, tmp_path, question=AnalysisRequest(language="en"), found=found)
+    assert "phonemes.json" in job_views.list_downloads(asked)
+    assert "phonemes.json" not in job_views.list_downloads(finish_job(context, tmp_path, "other.mp4"))

@@ -1,6 +1,6 @@
-"""A member learns, and a run that was stopped goes on as if it had not been."""
+"""A member learns, a run that was stopped goes on as if it had not been, and processes train what one would."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,18 +12,35 @@ from engine.evaluation.trials import TrialClip, cut_windows, score_other_voices,
 from engine.metrics import auc
 from engine.models.compact import N_SPEECH, CompactConsistency
 from engine.training.consistency import ensemble
-from engine.training.consistency.ensemble import MemberOptions, MemberState, train_member
+from engine.training.consistency.ensemble import (
+    MemberOptions,
+    MemberState,
+    MemberTraining,
+    train_all,
+    train_member,
+)
 from engine.training.consistency.losses import AlignmentLoss
 from engine.training.consistency.windows import ConsistencyWindows, WindowOptions
 from engine.types import Evidence
 from tests.engine.training.planted import make_clips, shrink_members
 
 SHORT = MemberOptions(steps=8, batch=6)
+TINY = MemberOptions(steps=2, batch=4)  # processes of their own train at full width
 
 
 @pytest.fixture(autouse=True)
-def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    shrink_members(monkeypatch)
+def small(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    if "one_thread" not in request.fixturenames:
+        shrink_members(monkeypatch)
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """As each of two processes has on two cores: the order of a sum changes its last bits."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def same(one: MemberState, other: MemberState) -> bool:
@@ -135,3 +152,42 @@ def test_any_number_of_steps_can_be_asked_for(tmp_path: Path, steps: int) -> Non
     options = MemberOptions(steps=steps, batch=2, masked=False)
     train_member(make_clips(2), options, 1, tmp_path / "a.checkpoint", on_step=done.append)
     assert done == list(range(1, steps + 1))
+
+
+def make_jobs(n: int = 2) -> list[MemberTraining]:
+    return [MemberTraining(f"member-{i}", tuple(make_clips(3)), TINY, 10 + i) for i in range(n)]
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_two_processes_train_the_members_that_one_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    alone: list[tuple[str, int]] = []
+    apart: list[tuple[str, int]] = []
+    one = train_all(make_jobs(), tmp_path / "one", "cpu", 1, lambda name, step: alone.append((name, step)))
+    two = train_all(make_jobs(), tmp_path / "two", "cpu", 2, lambda name, step: apart.append((name, step)))
+    assert alone == [("member-0", 1), ("member-0", 2), ("member-1", 1), ("member-1", 2)]
+    assert sorted(apart) == alone
+    for first, second in zip(one, two, strict=True):
+        for name, tensor in first.state_dict().items():
+            assert torch.allclose(tensor, second.state_dict()[name], atol=1e-6), name
+    assert not torch.equal(one[0].member.lips.inlet.weight, one[1].member.lips.inlet.weight)
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_a_failing_process_ends_the_others_and_says_what_failed(tmp_path: Path) -> None:
+    good, bad = make_jobs()
+    endless = replace(good, options=replace(TINY, steps=1_000_000))
+    broken = replace(bad, clips=tuple(replace(clip, lips=clip.lips[:, 1:]) for clip in bad.clips))
+    steps: list[int] = []
+    with pytest.raises(ValueError, match="broadcast"):
+        train_all([endless, broken, endless], tmp_path, "cpu", 2, lambda name, step: steps.append(step))
+    assert not (tmp_path / "member-1.checkpoint").exists()
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_a_failure_in_the_only_process_surfaces_too(tmp_path: Path) -> None:
+    good, bad = make_jobs()
+    broken = replace(bad, clips=tuple(replace(clip, lips=clip.lips[:, 1:]) for clip in bad.clips))
+    with pytest.raises(ValueError, match="broadcast"):
+        train_all([good, broken], tmp_path, "cpu", 1, lambda name, step: None)
+    assert (tmp_path / "member-0.checkpoint").exists()
