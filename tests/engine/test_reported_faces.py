@@ -8,27 +8,13 @@ import numpy as np
 import pytest
 
 from engine.pipeline import Engine
-from engine.settings import Settings
 from engine.types import Analysis, Reason, Status
 from tests.engine.faces.test_occlusion import COVERS, LIPS
-from tests.recordings import Plan, Source, make_case, read_source
-from webapp.analysis.examples import EXAMPLES, make_examples
+from tests.recordings import Plan, Source, make_case
 
 pytestmark = pytest.mark.timeout(900)
 FIXTURES = Path(__file__).resolve().parents[3] / "shared" / "design" / "fixtures"
-SIDE_PX, TILE_PX, SMALLEST_PX = 320, 220, 200
-
-
-@pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
-    return Engine.load(Settings(tmp_path_factory.mktemp("data")))
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Source:
-    (path,) = make_examples(tmp_path_factory.mktemp("example"), EXAMPLES[:1])
-    drawn = read_source(path)
-    return replace(drawn, pictures=np.stack([shrink(picture, SIDE_PX) for picture in drawn.pictures]))
+TILE_PX, SMALLEST_PX = 220, 200
 
 
 def shrink(picture: np.ndarray, side: int) -> np.ndarray:

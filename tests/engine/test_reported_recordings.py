@@ -6,32 +6,16 @@ The drawn example is written as each of them; the files of the reports are analy
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 
 from engine.pipeline import Engine
-from engine.settings import Settings
 from engine.types import Analysis, MediaSelection, Reason
 from tests.recordings import BLACK, SILENCE, TONE, Hole, Plan, Source, make_case, read_source
 from webapp.analysis.examples import EXAMPLES, make_examples
 
 pytestmark = pytest.mark.timeout(900)
 FIXTURES = Path(__file__).resolve().parents[3] / "shared" / "design" / "fixtures"
-SIDE_PX = 320
-
-
-@pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
-    return Engine.load(Settings(tmp_path_factory.mktemp("data")))
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Source:
-    (path,) = make_examples(tmp_path_factory.mktemp("example"), EXAMPLES[:1])
-    drawn = read_source(path)
-    small = [cv2.resize(picture, (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_AREA) for picture in drawn.pictures]
-    return Source(np.stack(small), drawn.sound)
 
 
 @pytest.fixture(scope="module")
