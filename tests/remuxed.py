@@ -36,6 +36,23 @@ def delay_picture(source: Path, path: Path, late_s: float) -> Path:
     return path
 
 
+def repeat(source: Path, path: Path, times: int) -> Path:
+    """Copy a file several times, one after the other."""
+    with av.open(str(path), "w") as out:
+        targets: list[Stream] = []
+        for number in range(times):
+            with av.open(str(source)) as clip:
+                streams: list[Stream] = [clip.streams.video[0], clip.streams.audio[0]]
+                targets = targets or [out.add_stream_from_template(one) for one in streams]
+                shift_s = Fraction(number * (clip.duration or 0), av.time_base)
+                for packet, place in _interleave([clip, clip], streams):
+                    shift = round(shift_s / packet.time_base)
+                    assert packet.pts is not None and packet.dts is not None
+                    packet.pts, packet.dts, packet.stream = packet.pts + shift, packet.dts + shift, targets[place]
+                    out.mux(packet)
+    return path
+
+
 @contextmanager
 def _copy(
     path: Path, picture: Path, sounds: Sequence[Path]

@@ -8,7 +8,7 @@ from playwright.sync_api import Browser, expect
 
 from engine.weights.registry import hash_file
 from tests.engine.fetch.sites import Site, say
-from tests.webapp.browsing import SLOW_MS, Served, open_page, read_result, serve
+from tests.webapp.browsing import SLOW_MS, Served, finish_job, open_page, read_result, serve, start_job, upload
 
 pytestmark = pytest.mark.timeout(600)
 NAMES = ("a.ts", "b.mts", "c.m2ts", "d.3gp", "e.vob", "f.dat", "g.mpg", "recording")
@@ -26,13 +26,14 @@ def test_a_video_is_taken_under_any_name_and_a_text_under_none(
     page.wait_for_selector("#ws-analyse")
     (tmp_path / "notes.mp4").write_text("no video")
     for name, shown in (("notes.mp4", "The file is text, not a video"), ("recording", "Evaluated")):
-        page.locator("#ws-files input[type=file]").set_input_files(tmp_path / name)
-        page.wait_for_selector("video#ws-player")
+        upload(page, tmp_path / name)
         if name == "recording":
             page.wait_for_function("document.getElementById('ws-player')?.readyState > 0")
-        page.click("#ws-analyse")
+        job = start_job(page)
         expect(page.locator("#ws-summary, .ws-face").filter(has_text=shown).first).to_be_visible(timeout=SLOW_MS)
-        page.get_by_label("Clear").first.click()
+        if name == "recording":
+            finish_job(page, job)
+        page.locator("#ws-files").get_by_label("Clear").click()
     assert read_result(page)["file"]["name"] == "recording"
     assert watch.outside == []
     page.context.close()
@@ -50,14 +51,15 @@ def test_of_a_link_with_several_videos_one_is_chosen_on_the_page(browser: Browse
             page, watch = open_page(browser, served)
             page.fill("#ws-link input, #ws-link textarea", f"http://127.0.0.1:{site.port}/post")
             expect(page.locator("#ws-link-item")).to_be_hidden()
-            page.click("#ws-analyse")
+            start_job(page)
             about = page.locator("#ws-link-about")
             expect(about).to_contain_text("This link has 2 videos", timeout=SLOW_MS)
             expect(about.locator("li")).to_have_text(["Post (1)", "Post (2)"])
             page.click("#ws-link-item input")
             page.get_by_role("option", name="2: Post (2)").click()
-            page.click("#ws-analyse")
+            finish_job(page, start_job(page))
             page.wait_for_selector(".ws-timeline .js-plotly-plot .point", timeout=SLOW_MS)
+            page.wait_for_function("document.getElementById('ws-player')?.readyState > 0")  # the fetched file
             assert read_result(page)["file"]["sha256"] == hash_file(served.examples[1])
             assert watch.outside == []
             page.context.close()

@@ -6,6 +6,7 @@ import urllib.request
 from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -16,11 +17,16 @@ from tests.webapp.browsing import (
     OTHER,
     SIZES,
     SLOW_MS,
+    WAIT_MS,
     Served,
     analyse_example,
+    await_still,
     enrol,
+    finish_job,
     open_page,
     serve,
+    start_job,
+    upload,
 )
 from tests.webapp.served import PASSWORD, make_accounts
 from webapp.accounts.records import Role
@@ -60,8 +66,7 @@ def site(shared: Served) -> Iterator[str]:
 
 def find_faults(page: Page) -> list[str]:
     """Return axe's accessibility violations: rule and element."""
-    drawn = "![...document.querySelectorAll('[aria-label=\"Empty value\"]')].some(each => each.offsetParent)"
-    page.wait_for_function(drawn)  # Gradio shows a placeholder until then
+    await_still(page)
     found = Axe().run(page).response["violations"]
     faults = [
         f"{one['id']}: {node['html'][:200]}" for one in found if one["impact"] in SERIOUS for node in one["nodes"]
@@ -102,7 +107,7 @@ def test_enrolment_search_and_erasure_work_in_the_browser(browser: Browser, serv
 def log_in(browser: Browser, served: Served, name: str) -> tuple[BrowserContext, Page]:
     context = browser.new_context()
     page = context.new_page()
-    page.set_default_timeout(30_000)
+    page.set_default_timeout(WAIT_MS)
     page.goto(served.address)
     page.fill("input[name=name]", name)
     page.fill("input[name=password]", PASSWORD)
@@ -112,26 +117,31 @@ def log_in(browser: Browser, served: Served, name: str) -> tuple[BrowserContext,
     return context, page
 
 
-def test_two_who_log_in_do_not_see_each_other(browser: Browser, shared: Served, site: str) -> None:
+def test_two_who_log_in_do_not_see_each_other(browser: Browser, shared: Served, site: str, tmp_path: Path) -> None:
     """One user analyses a link after its preview; the other finds neither the job nor its files."""
     context, page = log_in(browser, shared, "ann")
     page.fill("#ws-link input, #ws-link textarea", site)
     page.click("#ws-link-look")
     expect(page.locator("#ws-link-about")).to_contain_text("in-sync")
-    page.click("#ws-analyse")
-    page.wait_for_selector(".ws-timeline .js-plotly-plot .point", timeout=SLOW_MS)
+    job = start_job(page)
+    finish_job(page, job)
+    page.wait_for_url(f"**/?job={job}")
     address, file = page.url, page.locator("#ws-get-result").get_attribute("href")
     assert context.request.get(shared.address + str(file)).status == 200
     other, page = log_in(browser, shared, "ben")
+    (tmp_path / "note-of-ben.mp4").write_text("no video")
+    upload(page, tmp_path / "note-of-ben.mp4")
+    own = start_job(page)
     page.goto(address)
-    page.wait_for_selector("#ws-analyse")
+    expect(page.locator("#ws-lacking")).to_contain_text("not here")  # written together with the job of the address
     expect(page.locator("#ws-summary")).to_contain_text("Upload a talking-head clip")
     page.get_by_role("tab", name="History", exact=True).click()
-    page.click("#ws-history-refresh")
+    expect(page.locator("#ws-history")).to_contain_text("note-of-ben")
+    assert own != job
     expect(page.locator("#ws-history")).not_to_contain_text("in-sync")
     assert other.request.get(shared.address + str(file)).status == 404
     with pytest.raises(urllib.error.HTTPError) as refused:  # and nothing without a login
-        urllib.request.urlopen(shared.address + str(file), timeout=10)
+        urllib.request.urlopen(shared.address + str(file), timeout=60)
     assert refused.value.code == 401
     page.get_by_role("link", name="Log out").click()
     page.get_by_role("button", name="Log out").click()
@@ -153,14 +163,14 @@ def test_an_upload_is_its_owners_alone_and_the_page_asks_for_no_closed_route(bro
         page.set_input_files("input[type=file]", shared.examples[0])
     file = f"{shared.address}gradio_api/file={uploaded.value.json()[0]}"
     page.wait_for_selector("video#ws-player")
-    page.click("#ws-analyse")
+    finish_job(page, start_job(page))
     page.wait_for_selector(".ws-timeline .js-plotly-plot .point", timeout=SLOW_MS)
     with page.expect_download() as download:
         page.click("#ws-get-result")
     assert download.value.path().stat().st_size > 0
     for name in ("Speakers", "History", "Calibration", "About"):
         page.get_by_role("tab", name=name, exact=True).click()
-        page.wait_for_timeout(500)
+        await_still(page)
     assert refused == []
     assert context.request.get(file).status == 200
     other, _ = log_in(browser, shared, "ben")
@@ -189,8 +199,7 @@ def test_every_tab_fits_the_screen_can_be_reached_by_keyboard_and_read_by_all(
         else:
             tab.focus()
             page.keyboard.press("Enter")
-        page.wait_for_timeout(500)
-        assert page.evaluate("document.documentElement.scrollWidth") <= size[0], f"{name} scrolls sideways"
         assert find_faults(page) == [], name
+        assert page.evaluate("document.documentElement.scrollWidth") <= size[0], f"{name} scrolls sideways"
     assert (watch.console, watch.outside) == ([], [])
     page.context.close()

@@ -16,14 +16,15 @@ from webapp.i18n.catalog import label
 from webapp.jobs.records import JobState
 from webapp.pages import analyse_events, batches, part, speakers_events
 from webapp.pages.analyse_events import EVERYBODY, NOBODY, ONE, AnalyseForm
-from webapp.pages.events import QUIET, build_picker_hint, find_owner, guard
+from webapp.pages.events import LATEST, QUIET, build_picker_hint, find_owner, guard
 from webapp.pages.face_results import build_face, build_others, build_tracks
-from webapp.pages.link import build_link, wire_link
+from webapp.pages.link import build_link, choose_item, wire_link
 from webapp.pages.part import PartForm
 from webapp.views import analysis as views
 from webapp.views import jobs as job_views
 
 EVERY_S = 1.0  # s, between polls of a running job
+SCREEN = "screen"  # of the events that draw the shown job or the player: they run one after the other
 
 
 def build(app: gr.Blocks, context: AppContext) -> gr.State:
@@ -129,31 +130,39 @@ def _wire_form(context: AppContext, form: dict[str, Any], screen: dict[str, Any]
         names = speakers_events.list_names(context) if whom == ONE else []
         return gr.update(visible=whom == ONE, choices=names), gr.update(visible=whom == EVERYBODY)
 
-    def preview(paths: list[str] | None) -> str:
+    def preview(paths: list[str] | None, source: str | None) -> Any:
+        if not paths and source is not None:  # the recording of a job is shown instead
+            return gr.skip()
         return analyse_events.show_upload(paths[-1] if paths else None)
 
     form["whom"].change(guard(offer), [form["whom"]], [form["speaker"], form["reason"]], **QUIET)
     wire_link(context, form, screen)
-    form["files"].change(preview, [form["files"]], [form["player"]], **QUIET)
+    upload = [form["files"], form["part"]["source"]]
+    form["files"].change(guard(preview), upload, [form["player"]], concurrency_id=SCREEN, **QUIET)
     controls = [form["part"][name] for name in part.OUTPUTS]
     previewed = guard(part.make_previewer(context.settings.limits))
-    form["files"].change(
-        previewed, [form["files"], form["part"]["source"]], controls, concurrency_id="preview", **QUIET
-    )
+    form["files"].change(previewed, upload, controls, concurrency_id=part.PREVIEW, **QUIET)
     for number, button in enumerate(form["examples"]):
-        button.click(lambda n=number: take_example(context.settings, n), None, [form["files"]], **QUIET)
+        button.click(
+            lambda n=number: take_example(context.settings, n), None, [form["files"]], concurrency_id="example", **QUIET
+        )
 
 
 def _wire_jobs(app: gr.Blocks, context: AppContext, form: dict[str, Any], screen: dict[str, Any]) -> None:
-    parts = ("job", "version", "open", "choice", "cancel", "another", "summary", "links", "timer")
+    """Draw the job that the state `job` names.
+
+    Events that choose a job write this state alone; its change draws the job. The events that draw read it when they
+    run, one after the other (`SCREEN`), so that none draws an earlier job over a later one.
+    """
+    parts = ("version", "open", "choice", "cancel", "another", "summary", "links", "timer")
     outputs = [*(screen[name] for name in parts), form["player"]]
 
-    def draw(number: str | None, owner: str, may_play: bool = True) -> tuple[Any, ...]:
+    def draw(number: str | None, request: gr.Request) -> tuple[Any, ...]:
+        owner = find_owner(request)
         job = analyse_events.find_job(context, owner, number)
         open_jobs = analyse_events.list_open(context, owner)
         is_open = job is not None and job.state.is_open
         return (
-            job.id if job else None,
             (job.id, str(job.state)) if job else None,
             job_views.list_open(open_jobs),
             gr.update(choices=analyse_events.list_recent(context, owner), value=job.id if job else None),
@@ -162,60 +171,70 @@ def _wire_jobs(app: gr.Blocks, context: AppContext, form: dict[str, Any], screen
             analyse_events.show_job(context, job),
             job_views.list_downloads(job) if job else "",
             gr.update(active=bool(open_jobs)),
-            analyse_events.show_original(job) if job and may_play else gr.skip(),
+            analyse_events.show_original(job) if job else gr.skip(),
         )
 
     def begin(files: list[str] | None, url: str, method: str, whom: str, reason: str, speaker: str | None,
               sounds: bool, source: str | None, start: str, end: str, track: int | None, channel: str,
-              length_s: float | None, item: int | None, request: gr.Request) -> tuple[Any, ...]:  # fmt: skip
+              length: tuple[float, str] | None, item: int | None, offered: str | None,
+              request: gr.Request) -> str:  # fmt: skip
         owner = require_role(request, Role.ANALYST).name
-        chosen = PartForm(start, end, track, channel, length_s)
-        asked = AnalyseForm(tuple(files or ()), url, method, whom, reason, speaker, sounds, chosen, source, item or 0)
-        return draw(analyse_events.submit(context, owner, asked)[0].id, owner, may_play=False)
+        chosen = PartForm(start, end, track, channel, *(length or ()))
+        number = choose_item(url, item, offered)
+        asked = AnalyseForm(tuple(files or ()), url, method, whom, reason, speaker, sounds, chosen, source, number)
+        return analyse_events.submit(context, owner, asked)[0].id
 
     def preview_job(number: str | None, request: gr.Request) -> tuple[Any, ...]:
         owner = require_role(request, Role.ANALYST).name
         job = analyse_events.find_job(context, owner, number)
         if job is None:
-            return gr.skip(), gr.skip(), gr.skip(), *part.hide()
+            return gr.skip(), gr.skip(), *part.hide()
         controls = part.show_recording(context.jobs.input(job.id), context.settings.limits, job.id)
-        return None, "", analyse_events.show_original(job), *controls
+        return None, "", *controls
 
-    def poll(number: str | None, version: tuple[str, str] | None, request: gr.Request) -> tuple[Any, ...]:
-        now = draw(number, find_owner(request), may_play=False)
-        done = version is not None and now[1] is not None and tuple(version) != now[1]
-        return now if done else (now[0], gr.skip(), now[2], gr.skip(), *now[4:])
+    def play_job(number: str | None, request: gr.Request) -> Any:
+        job = analyse_events.find_job(context, find_owner(request), number)
+        return analyse_events.show_original(job) if job else gr.skip()
 
-    def choose(number: str | None, request: gr.Request) -> tuple[Any, ...]:
-        return draw(number, find_owner(request))
+    def poll(
+        number: str | None, version: tuple[str, str] | None, files: list[str] | None, source: str | None,
+        request: gr.Request,
+    ) -> tuple[Any, ...]:  # fmt: skip
+        now = draw(number, request)
+        if version is None or now[0] is None or tuple(version) == now[0]:
+            return gr.skip(), now[1], gr.skip(), *now[3:-1], gr.skip()
+        shows_choice = files or source is not None  # the player shows what is to be analysed next
+        return *now[:-1], gr.skip() if shows_choice else now[-1]
 
     def cancel(number: str | None, request: gr.Request) -> tuple[Any, ...]:
         owner = require_role(request, Role.ANALYST).name
         job = analyse_events.find_job(context, owner, number)
         if job is not None:
             context.jobs.cancel(job.id)
-        return draw(number, find_owner(request), may_play=False)
+        return *draw(number, request)[:-1], gr.skip()
 
-    def load(request: gr.Request) -> tuple[Any, ...]:
-        owner = find_owner(request)
-        wanted = request.query_params.get("job")
+    def load(number: str | None, request: gr.Request) -> tuple[Any, ...]:
         titles = [(say(method.title), method.title) for method in list_methods(context.settings.data_dir)]
         lacking = views.describe_methods(list_lacking(context.settings.data_dir))
-        shown = draw(wanted, owner)
-        player = shown[-1] if shown[0] else gr.skip()  # a file may have been chosen while this was under way
-        return (*shown[:-1], player, gr.update(choices=titles), lacking)
+        wanted = request.query_params.get("job")
+        *shown, player = draw(number or wanted, request)
+        shown.append(player if shown[0] else views.show_player(None))
+        return (gr.skip() if number or not wanted else wanted, *shown, gr.update(choices=titles), lacking)
 
     asked = [form[name] for name in ("files", "url", "method", "whom", "reason", "speaker", "sounds")]
     asked += [form["part"][name] for name in ("source", "from", "to", "track")]
-    asked += [form["channel"], form["part"]["length"], form["item"]]
-    previewed = [form["files"], form["url"], form["player"], *(form["part"][name] for name in part.OUTPUTS)]
-    form["start"].click(guard(begin), asked, outputs, trigger_mode="once", **QUIET)
-    screen["timer"].tick(guard(poll), [screen["job"], screen["version"]], outputs, **QUIET)
-    screen["choice"].input(guard(choose), [screen["choice"]], outputs, **QUIET)
-    screen["job"].change(guard(choose), [screen["job"]], outputs, **QUIET)
+    asked += [form["channel"], form["part"]["length"], form["item"], form["offered"]]
+    previewed = [form["files"], form["url"], *(form["part"][name] for name in part.OUTPUTS)]
+    drawing: dict[str, Any] = {"concurrency_id": SCREEN, **QUIET}
+    form["start"].click(guard(begin), asked, [screen["job"]], trigger_mode="once", **QUIET)
+    polled = [screen["job"], screen["version"], form["files"], form["part"]["source"]]
+    screen["timer"].tick(guard(poll), polled, outputs, **drawing)
+    screen["choice"].input(lambda number: number, [screen["choice"]], [screen["job"]], **LATEST)
+    screen["job"].change(guard(draw), [screen["job"]], outputs, **drawing)
     screen["another"].click(
-        guard(preview_job), [screen["job"]], previewed, concurrency_id="preview", trigger_mode="once", **QUIET
+        guard(preview_job), [screen["job"]], previewed, concurrency_id=part.PREVIEW, trigger_mode="once", **QUIET
     )
-    screen["cancel"].click(guard(cancel), [screen["job"]], outputs, **QUIET)
-    app.load(lambda: views.show_player(None), None, [form["player"]], queue=False, **QUIET)  # at once, before a choice
-    app.load(guard(load), None, [*outputs, form["method"], form["lacking"]], **QUIET)
+    screen["another"].click(guard(play_job), [screen["job"]], [form["player"]], **drawing)
+    screen["cancel"].click(guard(cancel), [screen["job"]], outputs, **drawing)
+    loaded = [screen["job"], *outputs, form["method"], form["lacking"]]
+    app.load(guard(load), [screen["job"]], loaded, **drawing)

@@ -1,13 +1,13 @@
 """Event handlers of the Analyse tab: submit jobs, follow them, show their results."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
 from engine.consistency.methods import Method
 from engine.errors import EngineError
-from engine.types import MediaSelection, TrackReport
+from engine.types import TrackReport
 from gallery_db.records import StoredSample
 from gallery_db.text import clean
 from webapp.analysis.analyser import AnalysisResult
@@ -42,8 +42,18 @@ class AnalyseForm:
     source: str | None = None  # id of a job: without a file or link, its recording is analysed again
     item: int = 0  # number of the video at a link with several; 0: not chosen
 
+    @property
+    def recordings(self) -> tuple[str, ...]:
+        """Paths and link to analyse; without any, the id of the job that is analysed again."""
+        url = self.url.strip()
+        new = (*self.paths, url) if url else self.paths
+        return new or ((self.source,) if self.source else ())
+
     def to_request(self) -> AnalysisRequest:
-        """Return the request; raise EngineError if a field is missing."""
+        """Return the request; raise EngineError if a field is missing.
+
+        A part and an audio track are chosen for the previewed recording; any other is analysed whole.
+        """
         if self.whom == EVERYBODY and not self.reason.strip():
             raise EngineError(
                 "A search among all enrolled speakers needs a reason.",
@@ -51,12 +61,13 @@ class AnalyseForm:
             )
         if self.whom == ONE and not self.speaker:
             raise EngineError("No person was chosen to compare with.", "Choose one from the list.")
+        part = self.part if self.recordings == (self.part.of,) else PartForm(channel=self.part.channel)
         return AnalysisRequest(
             method=self.method or Method().title,
             reason=self.reason.strip() if self.whom == EVERYBODY else None,
             speaker=self.speaker if self.whom == ONE else None,
             language="en" if self.sounds else None,
-            selection=self.part.to_selection(),
+            selection=part.to_selection(),
         )
 
 
@@ -69,17 +80,12 @@ class ShownJob:
 
 
 def submit(context: AppContext, owner: str, asked: AnalyseForm) -> list[Job]:
-    """Queue one job per file, or one for the link or for the recording of a job; raise EngineError without any.
-
-    A part and an audio track are chosen for one recording: of several, each is analysed whole.
-    """
+    """Queue one job per file, or one for the link or for the recording of a job; raise EngineError without any."""
     question = asked.to_request()
     url = asked.url.strip()
     source = find_job(context, owner, asked.source)
     if source is not None and not asked.paths and not url:
         return [context.jobs.rerun(source.id, question)]
-    if len(asked.paths) + bool(url) > 1:
-        question = replace(question, selection=MediaSelection(channel=question.selection.channel))
     if not asked.paths and not url:
         raise EngineError(
             "No video was chosen.", "Upload a file, paste a link, or take an example; then press Analyse."

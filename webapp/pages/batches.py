@@ -20,7 +20,7 @@ from webapp.errors import WebCode
 from webapp.i18n import say
 from webapp.i18n.catalog import label
 from webapp.jobs.records import Job
-from webapp.pages.events import QUIET, find_owner, guard
+from webapp.pages.events import LATEST, QUIET, find_owner, guard
 from webapp.templates import fill
 from webapp.views.jobs import SIGNS, STATE_WORDS
 
@@ -66,6 +66,8 @@ def build(app: gr.Blocks, context: AppContext, method: gr.Dropdown) -> None:
             as_jsonl = gr.DownloadButton(label("Results (JSON lines)"), size="sm", visible=False)  # type: ignore[arg-type]
         timer = gr.Timer(EVERY_S, active=False)
 
+    shown = gr.State(None)  # name of the shown batch
+
     def show(name: str | None, request: gr.Request) -> tuple[Any, ...]:
         owner = find_owner(request)
         batches = list_batches(context, owner)
@@ -87,13 +89,14 @@ def build(app: gr.Blocks, context: AppContext, method: gr.Dropdown) -> None:
         owner = require_role(request, Role.ANALYST).name
         question = AnalysisRequest(title) if title else AnalysisRequest()
         name, left_out = submit(context, owner, written, listing, paths or [], question)
-        return (*show(name, request), describe_refused(left_out))
+        return name, describe_refused(left_out)
 
     outputs = [chosen, table, as_csv, as_jsonl, timer]
-    app.load(guard(show), [chosen], outputs, **QUIET)
-    chosen.input(guard(show), [chosen], outputs, **QUIET)
-    timer.tick(guard(show), [chosen], outputs, **QUIET)
-    start.click(guard(begin), [links, listed, files, method], [*outputs, refused], trigger_mode="once", **QUIET)
+    app.load(drawn := guard(show), [shown], outputs, **QUIET)
+    timer.tick(drawn, [shown], outputs, **QUIET)
+    shown.change(drawn, [shown], outputs, **QUIET)
+    chosen.input(lambda name: name, [chosen], [shown], **LATEST)
+    start.click(guard(begin), [links, listed, files, method], [shown, refused], trigger_mode="once", **QUIET)
 
 
 def submit(

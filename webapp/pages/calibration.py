@@ -14,7 +14,7 @@ from webapp.accounts.middleware import LOCAL, Role, require_role
 from webapp.context import AppContext
 from webapp.i18n import say
 from webapp.i18n.catalog import label
-from webapp.pages.events import QUIET, guard
+from webapp.pages.events import LATEST, QUIET, guard
 from webapp.templates import fill
 from webapp.views.plots import plot_metrics
 
@@ -76,11 +76,12 @@ def build(app: gr.Blocks, context: AppContext) -> None:
         return fill(retired.id)
 
     outputs = [table, chosen, shown, figure]
-    app.load(guard(fill), None, outputs, **QUIET)
-    chosen.input(guard(fill), [chosen], outputs, **QUIET)
-    table.select(guard(pick), None, outputs, **QUIET)
-    approve.click(guard(agree), [chosen, approver], outputs, **QUIET)
-    retire.click(guard(withdraw), [chosen, note], outputs, **QUIET)
+    listing = {"concurrency_id": "calibration", **LATEST}
+    app.load(guard(fill), None, outputs, **listing)
+    chosen.input(guard(fill), [chosen], outputs, **listing)
+    table.select(guard(pick), None, outputs, **listing)
+    approve.click(guard(agree), [chosen, approver], outputs, concurrency_id="calibration", **QUIET)
+    retire.click(guard(withdraw), [chosen, note], outputs, concurrency_id="calibration", **QUIET)
 
 
 def list_records(context: AppContext) -> list[Calibration]:

@@ -13,8 +13,12 @@ from webapp.accounts.middleware import find_user
 from webapp.i18n import say
 from webapp.templates import fill
 
+# Results of two events reach the page in their order only if they share a function or a `concurrency_id`. So events
+# that write one component share one, and take what may have changed meanwhile from a gr.State, read when they run.
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "undocumented"}
 """For events that finish immediately."""
+LATEST: dict[str, Any] = {"trigger_mode": "always_last", **QUIET}
+"""For choices: one made while an earlier one is handled is handled next, not dropped."""
 SHOWN: dict[str, Any] = {"api_visibility": "undocumented"}
 """For events that take a moment, with progress shown."""
 WARNING_S = 30.0  # display time of an error

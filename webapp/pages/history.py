@@ -23,7 +23,7 @@ from webapp.i18n.catalog import label
 from webapp.jobs.files import RESULT
 from webapp.jobs.records import Job, JobState
 from webapp.pages import analyse_events
-from webapp.pages.events import QUIET, find_owner, guard
+from webapp.pages.events import LATEST, QUIET, find_owner, guard
 from webapp.templates import fill
 from webapp.views import analysis as views
 from webapp.views import jobs as job_views
@@ -108,13 +108,14 @@ def build(app: gr.Blocks, context: AppContext, shown_job: gr.State, tabs: gr.Tab
         return describe(pair, found), shown
 
     listed = [table, chosen, other]
-    app.load(guard(begin), [text, state], [*listed, method], **QUIET)
+    listing = {"concurrency_id": "history", **LATEST}
+    app.load(guard(begin), [text, state], [*listed, method], **listing)
     for event in (text.submit, state.change, again.click, tab.select):
-        event(guard(fill), [text, state], listed, **QUIET)
-    table.select(guard(pick), None, [chosen], **QUIET)
+        event(guard(fill), [text, state], listed, **listing)
+    table.select(guard(pick), None, [chosen], **listing)
     show.click(guard(open_job), [chosen], [shown_job, tabs], **QUIET)
     rerun.click(guard(ask_anew), [chosen, method], [shown_job, tabs], **QUIET)
-    delete.click(guard(remove), [chosen, text, state], listed, **QUIET)
+    delete.click(guard(remove), [chosen, text, state], listed, concurrency_id="history", **QUIET)
     compare.click(guard(set_side_by_side), [chosen, other], [comparison, figure], **QUIET)
 
 

@@ -31,6 +31,7 @@ class PartForm:
     track: int | None = None
     channel: str | None = None
     length_s: float | None = None  # of the previewed recording; None: nothing is previewed
+    of: str | None = None  # path, link or job id of the previewed recording
 
     def to_selection(self) -> MediaSelection:
         """Return the selection; raise BAD_SELECTION for a text that is no time, or a part that is none."""
@@ -69,7 +70,7 @@ def build_part() -> dict[str, Any]:
         parts["from"] = gr.Textbox(label=label("From"), elem_id="ws-part-from", max_lines=1, min_width=100)
         parts["to"] = gr.Textbox(label=label("To"), elem_id="ws-part-to", max_lines=1, min_width=100)
     parts["track"] = gr.Dropdown([], label=label("Audio track"), visible=False, value=None, elem_id="ws-part-track")
-    parts["length"] = gr.State(None)  # seconds of the previewed recording
+    parts["length"] = gr.State(None)  # seconds of the previewed recording, and its path, link or job id
     parts["source"] = gr.State(None)  # id of the job that it belongs to; None: an upload or a link
     return parts
 
@@ -91,6 +92,7 @@ def build_channel() -> gr.Dropdown:
         )
 
 
+PREVIEW = "preview"  # of the events that write `OUTPUTS` or the fields of the link: they run one after the other
 OUTPUTS = ("strip", "times", "from", "to", "track", "length", "source")
 
 
@@ -99,9 +101,9 @@ def hide() -> tuple[Any, ...]:
     return "", gr.update(visible=False), "", "", gr.update(visible=False, choices=[], value=None), None, None
 
 
-def show_length(length_s: float) -> tuple[Any, ...]:
+def show_length(length_s: float, url: str) -> tuple[Any, ...]:
     """Return the values of `OUTPUTS` for a recording of which only the length is known."""
-    return (preview_views.show_strip(length_s), *_show_times(length_s), *hide()[4:5], length_s, None)
+    return (preview_views.show_strip(length_s), *_show_times(length_s), *hide()[4:5], (length_s, url), None)
 
 
 def show_recording(path: Path, limits: MediaLimits, source: str | None = None) -> tuple[Any, ...]:
@@ -112,7 +114,8 @@ def show_recording(path: Path, limits: MediaLimits, source: str | None = None) -
         return (views.describe_error(error), *hide()[1:])
     length_s, choices = preview.facts.duration_s, preview_views.list_track_choices(preview, say("Automatic"))
     track = gr.update(visible=len(choices) > 2, choices=choices, value=preview_views.AUTOMATIC)
-    return preview_views.show_strip(length_s, preview), *_show_times(length_s), track, length_s, source
+    length = (length_s, source or str(path))
+    return preview_views.show_strip(length_s, preview), *_show_times(length_s), track, length, source
 
 
 def _show_times(length_s: float) -> tuple[Any, str, str]:

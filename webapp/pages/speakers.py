@@ -11,11 +11,12 @@ from webapp.context import AppContext
 from webapp.i18n import say
 from webapp.i18n.catalog import label
 from webapp.pages import speakers_events
-from webapp.pages.events import QUIET, SHOWN, build_picker_hint, find_owner, guard
+from webapp.pages.events import LATEST, QUIET, SHOWN, build_picker_hint, find_owner, guard
 from webapp.views import speakers
 from webapp.views.plots import plot_speakers
 
 EVERY_S = 1.5  # s, between polls of running jobs
+IN_TURN: dict[str, Any] = {"concurrency_id": "speakers"}  # for all events that show speakers or their clips
 
 
 def build(app: gr.Blocks, context: AppContext) -> None:
@@ -65,11 +66,11 @@ def build(app: gr.Blocks, context: AppContext) -> None:
     def choose(wanted: str, event: gr.SelectData) -> tuple[Any, ...]:
         return show(str(event.row_value[0]), wanted)
 
-    app.load(guard(lambda: show(None, "")), None, shown, **QUIET)
-    text.submit(guard(show), [who, text], shown, **QUIET)
-    text.change(lambda wanted: speakers_events.list_rows(context, wanted or ""), [text], [table], **QUIET)
-    who.input(guard(show), [who, text], shown, **QUIET)
-    table.select(guard(choose), [text], shown, **QUIET)
+    app.load(guard(lambda: show(None, "")), None, shown, **IN_TURN, **QUIET)
+    text.submit(guard(show), [who, text], shown, **IN_TURN, **LATEST)
+    text.change(lambda wanted: speakers_events.list_rows(context, wanted or ""), [text], [table], **IN_TURN, **QUIET)
+    who.input(guard(show), [who, text], shown, **IN_TURN, **LATEST)
+    table.select(guard(choose), [text], shown, **IN_TURN, **LATEST)
     _wire_changes(context, changes, show, shown, who, text, receipt)
     _wire_enrolment(context, enrolling, show, shown, who, text, app)
 
@@ -180,11 +181,13 @@ def _wire_changes(
         done = speakers.describe_receipt(speaker.name, context.gallery.forget(speaker.id))
         return (*show(None, wanted), done, "")
 
-    parts["rename"].click(guard(rename), [who, parts["new_name"], text], shown, **QUIET)
-    parts["merge"].click(guard(merge), [who, parts["merge_with"], text], shown, **QUIET)
-    parts["unmerge"].click(guard(unmerge), [parts["unmerge_name"], text], shown, **QUIET)
-    parts["reassign"].click(guard(reassign), [who, parts["clip"], parts["clip_to"], text], shown, **QUIET)
-    parts["forget"].click(guard(forget), [who, parts["confirm"], text], [*shown, receipt, parts["confirm"]], **SHOWN)
+    quiet = IN_TURN | QUIET
+    parts["rename"].click(guard(rename), [who, parts["new_name"], text], shown, **quiet)
+    parts["merge"].click(guard(merge), [who, parts["merge_with"], text], shown, **quiet)
+    parts["unmerge"].click(guard(unmerge), [parts["unmerge_name"], text], shown, **quiet)
+    parts["reassign"].click(guard(reassign), [who, parts["clip"], parts["clip_to"], text], shown, **quiet)
+    cleared = [*shown, receipt, parts["confirm"]]
+    parts["forget"].click(guard(forget), [who, parts["confirm"], text], cleared, **IN_TURN, **SHOWN)
 
 
 def _wire_enrolment(
@@ -192,15 +195,16 @@ def _wire_enrolment(
 ) -> None:
     fields = [parts[name] for name in ("basis", "purpose", "term", "collector", "told", "release")]
 
-    def look(paths: list[str] | None, request: gr.Request) -> tuple[Any, ...]:
-        ids = speakers_events.submit_clips(context, require_role(request, Role.ENROLLER).name, paths or [])
-        clips = speakers_events.read_clips(context, ids)
-        return ids, gr.update(active=True), speakers_events.show_players(clips), speakers_events.show_table(clips), ""
+    def look(paths: list[str] | None, request: gr.Request) -> list[str]:
+        return speakers_events.submit_clips(context, require_role(request, Role.ENROLLER).name, paths or [])
 
     def poll(ids: list[str]) -> tuple[Any, ...]:
         clips = speakers_events.read_clips(context, ids)
         is_open = any(one.job.state.is_open for one in clips)
         return gr.update(active=is_open), speakers_events.show_table(clips)
+
+    def show_clips(ids: list[str]) -> tuple[Any, ...]:
+        return *poll(ids), speakers_events.show_players(speakers_events.read_clips(context, ids)), ""
 
     def attempt(name: str, ids: list[str], session: str, duplicate: bool, request: gr.Request) -> str:
         require_role(request, Role.ENROLLER)
@@ -220,13 +224,10 @@ def _wire_enrolment(
 
     app.load(name_collector, None, [parts["collector"]], **QUIET)
     app.load(speakers.show_notice, None, [parts["notice"]], queue=False, **QUIET)
-    parts["look"].click(
-        guard(look),
-        [parts["files"]],
-        [parts[name] for name in ("ids", "timer", "player", "quality", "answer")],
-        **QUIET,
-    )
-    parts["timer"].tick(guard(poll), [parts["ids"]], [parts["timer"], parts["quality"]], **QUIET)
+    parts["look"].click(guard(look), [parts["files"]], [parts["ids"]], **QUIET)
+    drawn = [parts[name] for name in ("timer", "quality", "player", "answer")]
+    parts["ids"].change(guard(show_clips), [parts["ids"]], drawn, **IN_TURN, **QUIET)
+    parts["timer"].tick(guard(poll), [parts["ids"]], drawn[:2], **IN_TURN, **QUIET)
     asked = [parts["name"], parts["ids"], parts["session"], parts["duplicate"]]
-    parts["dry"].click(guard(attempt), asked, [parts["answer"]], **SHOWN)
-    parts["enrol"].click(guard(enrol), [*asked, text, *fields], [*shown, parts["answer"]], **SHOWN)
+    parts["dry"].click(guard(attempt), asked, [parts["answer"]], **IN_TURN, **SHOWN)
+    parts["enrol"].click(guard(enrol), [*asked, text, *fields], [*shown, parts["answer"]], **IN_TURN, **SHOWN)

@@ -59,6 +59,17 @@ def test_queue_is_bounded_and_closed_and_the_cache_ages(app: gr.Blocks) -> None:
     assert app.delete_cache == (600, 86_400)
 
 
+def test_events_that_write_one_component_run_one_after_the_other(app: gr.Blocks) -> None:
+    """Results of two events that run at once reach the page in any order: an earlier state would stay on it."""
+    groups: dict[int, set[str]] = {}
+    for event in app.fns.values():
+        for block in event.outputs:
+            groups.setdefault(block._id, set()).add(event.concurrency_id if event.queue is not False else "at once")
+    assert len(groups) > 60
+    mixed = [app.blocks[number] for number, found in groups.items() if len(found) > 1]
+    assert {type(block) for block in mixed} == {gr.State, gr.File, gr.Tabs}  # set by what a user does, one at a time
+
+
 def test_nothing_heavy_runs_in_the_page(app: gr.Blocks) -> None:
     """Only the workers load engines."""
     heavy = "('torch', 'engine.pipeline', 'engine.features.extractor')"
