@@ -1,6 +1,7 @@
 import random
 import zipfile
 from functools import cache, partial
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -15,8 +16,10 @@ from engine.faces import torch_nets
 from engine.faces.landmarker import BLENDSHAPE_LANDMARKS, DETECTOR, MESH, SCALES, SHAPES, FaceNets, Region, _letterbox
 from engine.faces.litert_nets import LiteRTNetwork
 from engine.faces.torch_nets import MAX_BATCH, TorchNetwork, build_net
+from engine.media.clip import open_clip
 from engine.weights import registry
 
+CLIPS = Path(__file__).parents[3] / ".." / "shared" / "data" / "clips"
 SIZES = {DETECTOR: (128, 128, 3), MESH: (256, 256, 3)}
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"))]
 TURNS = [(0.0, 150.0), (0.3, 180.0), (-0.5, 120.0), (0.0, 320.0)]  # radians, side in pixels
@@ -193,3 +196,18 @@ def test_a_network_with_damaged_bytes_is_read_or_refused(name: str) -> None:
             assert "face network cannot be read" in error.message and error.hint
             n_refused += 1
     assert n_refused > 10
+
+
+@pytest.mark.skipif(not CLIPS.is_dir(), reason="no recorded clips here")
+@pytest.mark.parametrize("path", sorted(CLIPS.glob("*.mp4"))[::600], ids=lambda path: path.stem)
+def test_recorded_faces_are_found_and_placed_as_by_litert(path: Path) -> None:
+    nets, oracle = FaceNets.load_torch(read_models(), "cpu"), load_litert()
+    image = next(iter(open_clip(path).read_frames())).image
+    found, expected = nets.find_faces(image), oracle.find_faces(image)
+    assert [one.score for one in found] == pytest.approx([one.score for one in expected], abs=1e-3)
+    for one in expected:
+        mesh, known = nets.place_landmarks(image, one.region()), oracle.place_landmarks(image, one.region())
+        assert mesh.presence == pytest.approx(known.presence, abs=1e-3)
+        np.testing.assert_allclose(mesh.landmarks, known.landmarks, atol=one.region().side_px * 1e-3)
+        shapes = nets.read_blendshapes(known.landmarks)
+        np.testing.assert_allclose(shapes, oracle.read_blendshapes(known.landmarks), atol=1e-4)
