@@ -5,13 +5,8 @@ that starts late or has gaps keeps them, because they are part of the measured A
 the file, see `engine/media/sandbox`.
 """
 
-import contextlib
-import fcntl
 import functools
 import hashlib
-import mmap
-import os
-import tempfile
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -26,12 +21,11 @@ from engine.errors import Code
 from engine.media.audio import AudioSegment, RunSegment, SegmentBuilder, place_audio
 from engine.media.channels import MIX
 from engine.media.containers import identify_container, is_whole
+from engine.media.frames import FrameSource, KeyFrames
 from engine.media.limits import check_duration, check_file
-from engine.media.sandbox.ipc import Message
 from engine.media.sandbox.process import WorkerProcess, invalid_message
 from engine.media.scan import (
     MARGIN_S,
-    SLOTS,
     WORKER_MODULE,
     FramePlan,
     Scan,
@@ -48,11 +42,6 @@ MAX_TOLERANCE_S = 0.5 / FPS  # a frame may be due this late after its grid time:
 MAX_LAST_PICTURE_S = 1.0  # a longer last frame is an error of the muxer
 IRREGULAR = 0.25  # deviation of a frame interval from the median, as a share of the median
 MAX_IRREGULAR_SHARE = 0.2
-SEALS = (
-    "F_SEAL_SHRINK",
-    "F_SEAL_GROW",
-    "F_SEAL_SEAL",
-)  # shared memory that the other process truncates would crash this one
 MAX_TRACKS = 32  # of a file
 
 
@@ -107,7 +96,7 @@ def open_clip(
         audio=audio.samples,
         audio_present=audio.present,
         reasons=tuple(reason for reason, holds in reasons.items() if holds),
-        read_frames=functools.partial(stream_frames, path, plan, limits),
+        read_frames=FrameSource(path, plan, limits, _list_keys(scan, demuxer)),
         media=_report_media(scan, plan, audio if signals else None),
         signals=signals,
         split=split,
@@ -125,7 +114,7 @@ def open_at_source_rate(path: Path, limits: MediaLimits = DEFAULT_LIMITS) -> Sou
     scan, _ = _scan(path, demuxer, limits, WHOLE)
     rate = Fraction(FPS) if _is_irregular(scan) else Fraction(_measure_rate(scan)).limit_denominator(1001)
     plan = _plan_frames(scan, demuxer, limits, rate)
-    return SourceRateFrames(rate, plan.n_frames, functools.partial(stream_frames, path, plan, limits))
+    return SourceRateFrames(rate, plan.n_frames, FrameSource(path, plan, limits))
 
 
 def _align(selection: MediaSelection) -> MediaSelection:
@@ -232,6 +221,12 @@ def _plan_frames(
     )
 
 
+def _list_keys(scan: Scan, demuxer: str) -> KeyFrames:
+    """Return the key frames; none for AVI, where only counting from the start gives the time of a frame."""
+    keys = scan.keys if demuxer != "avi" else scan.keys[:0]
+    return KeyFrames(keys[:, 0], (keys[:, 1] - scan.zero) * scan.unit_s, scan.zero * scan.unit_s)
+
+
 def _measure_last(scan: Scan) -> float:
     """Return the duration of the last frame in seconds."""
     if 0 < scan.last_duration_s <= MAX_LAST_PICTURE_S:
@@ -253,59 +248,6 @@ def _is_irregular(scan: Scan) -> bool:
         return _measure_rate(scan) < MIN_SOURCE_FPS
     median = np.median(intervals)
     return bool(np.mean(np.abs(intervals - median) > IRREGULAR * median) > MAX_IRREGULAR_SHARE)
-
-
-def stream_frames(path: Path, plan: FramePlan, limits: MediaLimits) -> Generator[Frame, None, tuple[Reason, ...]]:
-    """Yield and return what `engine.media.video.stream_frames` does, decoded in a confined process."""
-    width, height = plan.shape.size_px
-    with _share_memory(SLOTS * width * height * 3) as (memory, shared):
-        slots = np.frombuffer(shared, np.uint8).reshape(SLOTS, height, width, 3)
-        note, data = plan.write()
-        with WorkerProcess(WORKER_MODULE, path, "stream", note, data, limits, memory) as decoder:
-            image: np.ndarray | None = None
-            n_taken = 0
-            for index in range(plan.n_frames):
-                is_new = _read_frame(decoder.receive())
-                if is_new:
-                    image = slots[n_taken % SLOTS].copy()  # (H, W, 3) uint8
-                    n_taken += 1
-                    decoder.send("taken")
-                if image is None:
-                    raise invalid_message("the first frame repeats an earlier one")
-                yield Frame(index, image, is_new)
-            return _read_end(decoder.receive())
-
-
-def _read_frame(message: Message) -> bool:
-    if message.kind != "frame":
-        raise invalid_message(f"{message.kind[:20]!r} where a frame is due")
-    return bool(message.note.get("is_new"))
-
-
-def _read_end(message: Message) -> tuple[Reason, ...]:
-    try:
-        if message.kind == "end":
-            return tuple(Reason(name) for name in message.note["reasons"])
-    except (KeyError, TypeError, ValueError) as cause:
-        raise invalid_message("unknown reasons") from cause
-    raise invalid_message(f"{message.kind[:20]!r} after the last frame")
-
-
-@contextlib.contextmanager
-def _share_memory(size: int) -> Iterator[tuple[int, mmap.mmap]]:
-    """Yield the descriptor and a read-only map of memory of fixed size, to share with another process."""
-    if hasattr(os, "memfd_create"):
-        memory = os.memfd_create("frames", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    else:
-        with tempfile.TemporaryFile() as file:
-            memory = os.dup(file.fileno())
-    try:
-        os.ftruncate(memory, size)
-        if hasattr(os, "memfd_create"):
-            fcntl.fcntl(memory, fcntl.F_ADD_SEALS, sum(getattr(fcntl, name) for name in SEALS))
-        yield memory, mmap.mmap(memory, size, prot=mmap.PROT_READ)
-    finally:
-        os.close(memory)
 
 
 Item = TypeVar("Item")

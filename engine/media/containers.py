@@ -13,6 +13,7 @@ from engine.errors import Code
 
 ACCEPTED = "MP4, MOV, MKV, WebM, AVI or MPEG"
 HEAD_BYTES = 4096
+SEEKING = ("mov", "matroska")  # containers with an index of their key frames
 MAX_BOXES = 200_000  # of a fragmented file; a hostile one could hold 60 million empty boxes
 
 MOV_BOXES = tuple(b"ftyp moov mdat moof styp sidx emsg prft uuid wide free skip junk udta pnot".split())

@@ -13,12 +13,12 @@ from engine.errors import Code, EngineError
 from engine.media.audio_decoder import AudioDecoder
 from engine.media.channels import MIX
 from engine.media.clock import WRAP_S, Elapsed, join_runs, unwrap
-from engine.media.containers import ACCEPTED, check_audio_codec, check_video_codec, is_audio_codec_allowed
+from engine.media.containers import ACCEPTED, SEEKING, check_audio_codec, check_video_codec, is_audio_codec_allowed
 from engine.media.frame_index import FrameIndex
 from engine.media.limits import check_audio, check_pixels, check_streams
-from engine.media.scan import MARGIN_S, AudioChunk, Scan, TrackScan, VideoStart
+from engine.media.scan import MARGIN_S, MAX_DAMAGED_SHARE, AudioChunk, Scan, TrackScan, VideoStart
 from engine.media.transport import read_programmes
-from engine.media.video import MAX_DAMAGED_SHARE, bound_decoder, open_container, read_geometry, read_packets, seek_video
+from engine.media.video import bound_decoder, open_container, read_geometry, read_packets, seek_video
 from engine.settings import MediaLimits
 from engine.types import WHOLE, AudioTrack, MediaSelection
 
@@ -33,7 +33,6 @@ SPOKEN_OVER = (
 )  # audio tracks that are seldom the sound of the recording
 MAX_DECODED_TRACKS = 6  # of a file, to find the one with speech
 WRAPPING = ("mpegts", "mpeg")
-SEEKING = ("mov", "matroska")  # containers with an index of their key frames
 MIN_SEEK_S = 30.0
 MAX_INTERLEAVED_S = 60.0  # by which the packets of two streams may be apart in a badly written file
 UNKNOWN_LANGUAGES = ("und", "")
@@ -261,6 +260,7 @@ def _make_scan(
         tracks=tuple(
             _describe(track, decoders.get(number), shifts.get(number, ())) for number, track in tracks.items()
         ),
+        keys=found.keys,
     )
 
 

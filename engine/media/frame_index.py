@@ -27,6 +27,7 @@ class IndexedFrames:
     n_skipped: int  # packets before the first frame to decode
     last_duration_s: float  # of the frame shown last; 0: unknown
     shifts: tuple[tuple[int, int], ...]  # number of a packet, and what is added to its time and those of the next ones
+    keys: np.ndarray  # (k, 2) int64: number of the packet of each key frame of the range, and its time
 
 
 class FrameIndex:
@@ -143,6 +144,7 @@ class FrameIndex:
             n_skipped=skipped,
             last_duration_s=self._durations[int(np.flatnonzero(decodable & (times == last))[0])] * self.unit_s,
             shifts=tuple((int(i), int(added[i])) for i in np.flatnonzero(np.diff(added, prepend=0))),
+            keys=np.column_stack([keys, times[keys]])[decodable[keys]],
         )
 
     def _begin(self, time: int, position: int) -> None:

@@ -4,13 +4,14 @@ The file may have taken control of the confined process, so every value read fro
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, is_dataclass
 from typing import Any
 
 import numpy as np
 
 from engine.settings import MediaLimits
-from engine.types import FPS, SAMPLE_RATE, AudioTrack, ClockSeam, MediaSelection
+from engine.types import FPS, SAMPLE_RATE, AudioTrack, ClockSeam, MediaSelection, Reason
 
 WORKER_MODULE = "engine.media.worker"  # module with the jobs of the confined process
 SLOTS = 4  # frames in shared memory: decoded and not yet copied
@@ -19,6 +20,8 @@ MAX_PERIOD = 2000  # the filters of the exact resampler grow with rate / gcd(rat
 UPRIGHT = (1, 0, 0, 1)
 TURNS = {(a, 0, 0, d) for a in (-1, 1) for d in (-1, 1)} | {(0, b, c, 0) for b in (-1, 1) for c in (-1, 1)}
 MAX_TEXT = 80  # characters of a language, title or name from the file
+MAX_DAMAGED_SHARE = 0.01  # of the frames
+MAX_COPIED_SHARE = 0.2  # of the source frames
 Written = tuple[dict[str, Any], bytes]
 
 
@@ -56,15 +59,41 @@ class FramePlan:
     tolerance_s: float
     n_frames: int  # at `rate_hz`
     rate_hz: float = FPS
-    from_s: float = 0.0  # of the first frame, after `zero`
+    from_s: float = 0.0  # of frame 0, after `zero`
     start: VideoStart = VideoStart()
     shifts: tuple[
         tuple[int, int], ...
     ] = ()  # number of a video packet and what is added to its time and the next ones'
+    first: int = 0  # frames `first` to `n_frames - 1` are streamed
+    nearer: tuple[VideoStart, ...] = ()
+    """Starts to try before `start`: each counts only if the frame shown first is then that of `times_s[0]`."""
 
     def write(self) -> Written:
         """Serialise to a JSON object and the bytes of the array."""
-        return _write(self, "times_s")
+        return _write(self, self.times_s)
+
+
+@dataclass(frozen=True, slots=True)
+class StreamEnd:
+    """Counts known after decoding frames."""
+
+    n_shown: int  # source frames
+    n_copied: int  # of them, with the image of the one before
+    n_decoded: int
+    n_damaged: int
+    is_cut_off: bool  # the decoder ended before the last frame
+
+
+def find_reasons(ends: Sequence[StreamEnd]) -> tuple[Reason, ...]:
+    """Return the reasons found by decoding the ranges of a clip."""
+    shown, copied, decoded, damaged = (
+        sum(getattr(end, name) for end in ends) for name in ("n_shown", "n_copied", "n_decoded", "n_damaged")
+    )
+    reasons = {
+        Reason.FPS_VFR: copied > MAX_COPIED_SHARE * shown,
+        Reason.TRUNCATED: damaged > MAX_DAMAGED_SHARE * decoded or any(end.is_cut_off for end in ends),
+    }
+    return tuple(reason for reason, holds in reasons.items() if holds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +124,12 @@ class Scan:
     shifts: tuple[tuple[int, int], ...] = ()  # as in `FramePlan`
     seams: tuple[ClockSeam, ...] = ()
     tracks: tuple[TrackScan, ...] = ()  # every audio track, the preferred one first
+    keys: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), np.int64))
+    """(k, 2) int64: number of the packet of each key frame, counted as in `start`, and its time as in `times`."""
 
     def write(self) -> Written:
-        """Serialise to a JSON object and the bytes of the array."""
-        return _write(self, "times")
+        """Serialise to a JSON object and the bytes of the arrays."""
+        return _write(self, self.times, self.keys)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -113,13 +144,14 @@ class AudioChunk:
 
     def write(self) -> Written:
         """Serialise to a JSON object and the bytes of the array."""
-        return _write(self, "samples")
+        return _write(self, self.samples)
 
 
 def read_plan(note: dict[str, Any], data: bytes) -> FramePlan:
     """Read a plan written by the engine."""
     values = {name: note[name] for name in FramePlan.__slots__ if name in note}
     values["shape"], values["start"] = _read_shape(note["shape"]), _read_start(note["start"])
+    values["nearer"] = tuple(map(_read_start, note["nearer"]))
     values["shifts"] = _read_shifts(note["shifts"])
     return FramePlan(times_s=np.frombuffer(data, np.float64), **values)
 
@@ -131,7 +163,10 @@ def read_selection(note: dict[str, Any]) -> MediaSelection:
 
 def read_scan(note: dict[str, Any], data: bytes, limits: MediaLimits) -> Scan:
     """Read and check a scan. Raises ValueError, KeyError or TypeError for an invalid one."""
-    times = np.frombuffer(data, np.int64)
+    numbers, n_keys = np.frombuffer(data, np.int64), int(note["n_keys"])
+    if not 0 <= 2 * n_keys <= len(numbers):
+        raise ValueError(f"{n_keys} key frames")
+    times, keys = numbers[: len(numbers) - 2 * n_keys], numbers[len(numbers) - 2 * n_keys :].reshape(n_keys, 2)
     scan = Scan(
         times=times,
         unit_s=_number(note["unit_s"]),
@@ -145,10 +180,13 @@ def read_scan(note: dict[str, Any], data: bytes, limits: MediaLimits) -> Scan:
         shifts=_read_shifts(note["shifts"]),
         seams=tuple(ClockSeam(*(_number(seam[name]) for name in ClockSeam.__slots__)) for seam in note["seams"]),
         tracks=tuple(map(_read_track, note["tracks"])),
+        keys=keys,
     )
     width, height = scan.shape.scaled_px
     if not (0 < len(times) <= limits.max_source_frames and (np.diff(times) > 0).all() and scan.unit_s > 0):
         raise ValueError(f"{len(times)} times in units of {scan.unit_s} s")
+    if n_keys and not (keys[0, 0] >= 0 and (np.diff(keys[:, 0]) > 0).all()):
+        raise ValueError("the packets of key frames are not in order")
     if min(width, height) < 1 or width * height > limits.max_pixels or scan.shape.turn not in TURNS:
         raise ValueError(f"frames of {width} x {height} rotated by {scan.shape.turn}")
     return scan
@@ -168,9 +206,18 @@ def is_exactly_resampled(rate_hz: int) -> bool:
     return rate_hz // math.gcd(rate_hz, SAMPLE_RATE) <= MAX_PERIOD
 
 
-def _write(record: FramePlan | Scan | AudioChunk, array: str) -> Written:
-    note = {name: getattr(record, name) for name in record.__slots__ if name != array}
-    return {name: _to_plain(value) for name, value in note.items()}, getattr(record, array).tobytes()
+def read_end(note: dict[str, Any]) -> StreamEnd:
+    """Read and check the counts of a stream. Raises ValueError, KeyError or TypeError for invalid ones."""
+    shown, copied, decoded, damaged = (int(note[name]) for name in ("n_shown", "n_copied", "n_decoded", "n_damaged"))
+    return StreamEnd(shown, copied, decoded, damaged, bool(note["is_cut_off"]))
+
+
+def _write(record: FramePlan | Scan | AudioChunk, *arrays: np.ndarray) -> Written:
+    values = {name: getattr(record, name) for name in record.__slots__}
+    note = {name: _to_plain(value) for name, value in values.items() if not isinstance(value, np.ndarray)}
+    if isinstance(record, Scan):
+        note["n_keys"] = len(record.keys)
+    return note, b"".join(array.tobytes() for array in arrays)
 
 
 def _to_plain(value: Any) -> Any:

@@ -1,8 +1,4 @@
-"""Stream the frames of a file upright at a constant frame rate.
-
-Deinterlacing: the two fields of an interlaced frame are half a frame interval apart, so moving edges would show as a
-comb. The field shown first, which is the one at the presentation time of the frame, is kept and scaled to full height.
-"""
+"""Stream the frames of a file, or a range of them, upright at a constant frame rate."""
 
 import io
 import os
@@ -18,48 +14,15 @@ from av.sidedata.sidedata import SideDataContainer
 from av.sidedata.sidedata import Type as SideDataType
 from av.stream import Stream
 from av.video.frame import VideoFrame
-from av.video.plane import VideoPlane
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from engine.errors import Code
 from engine.media.containers import WHITELIST, check_video_codec
-from engine.media.scan import UPRIGHT, FrameGeometry, FramePlan
+from engine.media.fields import TOP, extract_field, find_first_field
+from engine.media.scan import UPRIGHT, FrameGeometry, FramePlan, StreamEnd, VideoStart
 from engine.settings import MediaLimits
-from engine.types import Frame, Reason
-
-BOTTOM_FIRST = (3, 4)  # AVFieldOrder: bottom field shown first, whichever is coded first; 0 is unknown
-TOP, BOTTOM = 0, 1  # the first line of each field
-
-
-def find_first_field(field_order: int) -> int:
-    """Return the first line of the field shown first; the top field where the order is unknown."""
-    return BOTTOM if field_order in BOTTOM_FIRST else TOP
-
-
-def extract_field(frame: VideoFrame, first_line: int) -> VideoFrame:
-    """Extract every other line from `first_line` on: half the height, the same pixel format and colour space.
-
-    Chroma lines alternate between the fields as luma lines do, so they are split in the same way.
-    """
-    field = VideoFrame(frame.width, (frame.height + 1 - first_line) // 2, frame.format.name)
-    for source, target in zip(frame.planes, field.planes, strict=True):
-        lines = _read_lines(source)[first_line::2][: target.height]
-        copied = np.zeros((target.height, target.line_size), np.uint8)
-        width = min(lines.shape[1], target.line_size)
-        copied[: len(lines), :width] = lines[:, :width]
-        copied[len(lines) :] = copied[len(lines) - 1]  # for an odd number of chroma lines
-        target.update(copied.tobytes())
-    field.colorspace, field.color_range = frame.colorspace, frame.color_range
-    return field
-
-
-def _read_lines(plane: VideoPlane) -> np.ndarray:
-    """Return the lines of a plane, (height, bytes per line) uint8."""
-    return np.frombuffer(memoryview(plane), np.uint8)[: plane.height * plane.line_size].reshape(
-        plane.height, plane.line_size
-    )
-
+from engine.types import Frame
 
 # A file can refer to other files or URLs only through a protocol; none is allowed.
 CLOSED_OPTIONS = {"protocol_whitelist": "none", "format_whitelist": "mov,matroska,mpegts,mpeg,avi"}
@@ -68,10 +31,9 @@ CLOSED_OPTIONS = {"protocol_whitelist": "none", "format_whitelist": "mov,matrosk
 PROBE_OPTIONS = {"mpeg": {"probesize": "20000000", "analyzeduration": "30000000"}}
 MAX_ASPECT = 4.0  # a larger pixel aspect ratio means a damaged header
 MAX_THREADS = 4  # of a decoder: each keeps frames in memory
-MAX_DAMAGED_SHARE = 0.01
-MAX_COPIED_SHARE = 0.2
 MAX_COPIES = 25  # frames of the grid; an image that is held for longer is a still, a title or a black screen
 MAX_MISSING_S = 0.5
+SAME_S = 1e-6  # rounding of the times of one frame
 
 
 def open_container(file: io.FileIO, demuxer: str, max_pixels: int) -> InputContainer:
@@ -140,49 +102,69 @@ def stream_frames(
     limits: MediaLimits,
     on_packet: Callable[[], None],
     allot: Callable[[], np.ndarray] | None = None,
-) -> Generator[Frame, None, tuple[Reason, ...]]:
-    """Yield exactly `plan.n_frames` frames, each the latest source frame due at its time, whatever the source rate.
+) -> Generator[Frame, None, StreamEnd]:
+    """Yield the frames `plan.first` to `plan.n_frames - 1`, each the latest source frame due at its time.
 
     `allot` returns the memory (H, W, 3) uint8 for each new image; it must not change until the next image is written.
-
-    Return, after the last frame, the reasons found by decoding: TRUNCATED when frames are damaged or the decoder breaks
-    off (the last frame is repeated to the end), FPS_VFR when over a fifth of the source frames repeat the one before. A
-    caller receives them by `reasons = yield from clip.read_frames()`.
+    Where the decoder breaks off, the last frame is repeated to the end. Return what is counted while decoding.
     """
     width, height = plan.shape.size_px
     allot = allot or (lambda: np.empty((height, width, 3), np.uint8))
-    reader = _FrameReader(plan, limits.max_pixels, on_packet, allot)
+    for start in plan.nearer:
+        reader = _FrameReader(plan, start, limits.max_pixels, on_packet, allot)
+        if (yield from _stream_from(file, reader, plan, float(plan.times_s[0]))):
+            return reader.count()
+    reader = _FrameReader(plan, plan.start, limits.max_pixels, on_packet, allot)
+    if not (yield from _stream_from(file, reader, plan, None)):
+        raise Code.UNREADABLE_VIDEO("No frame of the video can be decoded.", "Export it again, as H.264 in MP4.")
+    return reader.count()
+
+
+def _stream_from(
+    file: io.FileIO, reader: "_FrameReader", plan: FramePlan, due_s: float | None
+) -> Generator[Frame, None, bool]:
+    """Yield the frames as `stream_frames`; return False without one where the first is not that of the time `due_s`."""
     held: VideoFrame | None = None
-    index = 0
-    with open_container(file, plan.demuxer, limits.max_pixels) as container:
+    held_s, index = 0.0, plan.first
+    file.seek(0)
+    with open_container(file, plan.demuxer, reader.max_pixels) as container:
         for frame in reader.decode(container):
             while (
                 held is not None
                 and index < plan.n_frames
                 and reader.time_s > plan.from_s + index / plan.rate_hz + plan.tolerance_s
             ):
+                if index == plan.first and not reader.begin(held_s, due_s):
+                    return False
                 yield reader.make_frame(held, index)
                 index += 1
             if index == plan.n_frames:
                 break
-            held = frame
-        if held is None:
-            raise Code.UNREADABLE_VIDEO("No frame of the video can be decoded.", "Export it again, as H.264 in MP4.")
+            held, held_s = frame, reader.time_s
+        if held is None or (index == plan.first and not reader.begin(held_s, due_s)):
+            return False
         for last in range(index, plan.n_frames):
             yield reader.make_frame(held, last)
-    return reader.find_reasons()
+    return True
 
 
 class _FrameReader:
     """Decode frames, convert them to upright RGB, and count the damaged and the repeated ones."""
 
     def __init__(
-        self, plan: FramePlan, max_pixels: int, on_packet: Callable[[], None], allot: Callable[[], np.ndarray]
+        self,
+        plan: FramePlan,
+        start: VideoStart,
+        max_pixels: int,
+        on_packet: Callable[[], None],
+        allot: Callable[[], np.ndarray],
     ):
         self.time_s = 0.0  # presentation time of the frame decoded last
-        self._plan, self._max_pixels, self._on_packet, self._allot = plan, max_pixels, on_packet, allot
+        self.max_pixels = max_pixels
+        self._plan, self._start, self._on_packet, self._allot = plan, start, on_packet, allot
         self._reformatter = VideoReformatter()
         self._decoded = self._damaged = self._concealed = self._shown = self._copied = 0
+        self._before = 0, 0  # decoded and damaged before the range
         self._held_from = 0  # index of the frame that the images since repeat
         self._source: VideoFrame | None = None
         self._first_line = TOP
@@ -198,23 +180,31 @@ class _FrameReader:
         check_video_codec(stream.codec_context.codec.canonical_name)
         stream.thread_type = "AUTO"
         stream.codec_context.thread_count = min((os.cpu_count() or 1) + 1, MAX_THREADS)
-        stream.codec_context.options = bound_decoder(self._max_pixels)
+        stream.codec_context.options = bound_decoder(self.max_pixels)
         self._first_line = find_first_field(int(stream.codec_context.field_order or 0))
         self._aspect = float(stream.sample_aspect_ratio or 1)
-        start = self._plan.start
-        if start.seek_s is not None:
-            seek_video(container, stream, start.seek_s)
+        if self._start.seek_s is not None:
+            try:
+                seek_video(container, stream, self._start.seek_s)
+            except av.FFmpegError:
+                return
         shifts = dict(self._plan.shifts)
         number, shift = 0, 0
         for packet in read_packets(container, stream):
             self._on_packet()
             if packet.size and (packet.pts is not None or packet.dts is not None):  # as the frame index counts
                 shift, number = shifts.get(number, shift), number + 1
-                if number <= start.n_skipped:
+                if number <= self._start.n_skipped:
                     continue
                 _shift_packet(packet, shift)
             yield from self._decode_packet(stream, packet)
         yield from self._decode_packet(stream, None)  # frames of a truncated file that are still in the decoder
+
+    def begin(self, time_s: float, due_s: float | None) -> bool:
+        """Return whether the frame shown first, of `time_s`, is the one due; count from there on."""
+        if self._plan.first:
+            self._before = self._decoded, self._damaged + self._concealed
+        return due_s is None or abs(time_s - due_s) < SAME_S
 
     def make_frame(self, frame: VideoFrame, index: int) -> Frame:
         """Make the frame with this index, converting the image when it is first used."""
@@ -235,16 +225,17 @@ class _FrameReader:
         self._copied += 0 if held > MAX_COPIES else is_copy
         self._copied -= MAX_COPIES if held == MAX_COPIES + 1 else 0
 
-    def find_reasons(self) -> tuple[Reason, ...]:
-        """Return the reasons found by decoding."""
-        reasons = []
-        if self._copied > MAX_COPIED_SHARE * self._shown:
-            reasons.append(Reason.FPS_VFR)
+    def count(self) -> StreamEnd:
+        """Return the counts after the last frame."""
         due_s = min(self._plan.times_s[-1], self._plan.from_s + self._plan.n_frames / self._plan.rate_hz)
-        damaged = self._damaged + self._concealed
-        if damaged > MAX_DAMAGED_SHARE * self._decoded or self.time_s < due_s - MAX_MISSING_S:
-            reasons.append(Reason.TRUNCATED)
-        return tuple(reasons)
+        decoded, damaged = self._before
+        return StreamEnd(
+            n_shown=self._shown,
+            n_copied=self._copied,
+            n_decoded=self._decoded - decoded,
+            n_damaged=self._damaged + self._concealed - damaged,
+            is_cut_off=bool(self.time_s < due_s - MAX_MISSING_S),
+        )
 
     def _decode_packet(self, stream: VideoStream, packet: Packet | None) -> Generator[VideoFrame, None, None]:
         try:

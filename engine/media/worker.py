@@ -61,11 +61,11 @@ def _stream(link: Link, file: io.FileIO, job: Message, limits: MediaLimits, shar
         try:
             frame = next(frames)
         except StopIteration as end:
-            reasons = end.value
+            counts = end.value
             break
         n_sent += frame.is_new
         link.send("frame", {"is_new": frame.is_new})
-    link.send("end", {"reasons": reasons})
+    link.send("end", asdict(counts))
 
 
 class PieceSender:

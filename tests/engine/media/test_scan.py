@@ -1,6 +1,6 @@
 """Records come back as they were written; what no honest decoder would write is not taken."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -10,15 +10,18 @@ from engine.media.scan import (
     FrameGeometry,
     FramePlan,
     Scan,
+    StreamEnd,
     TrackScan,
     VideoStart,
+    find_reasons,
     read_audio_chunk,
+    read_end,
     read_plan,
     read_scan,
     read_selection,
 )
 from engine.settings import MediaLimits
-from engine.types import AudioTrack, ClockSeam, MediaSelection
+from engine.types import AudioTrack, ClockSeam, MediaSelection, Reason
 
 LIMITS = MediaLimits()
 SHAPE = FrameGeometry((160, 120), (0, 1, -1, 0))
@@ -36,6 +39,7 @@ SCAN = Scan(
     shifts=((0, 0), (50, 7200)),
     seams=(ClockSeam(5.0, 6.5, 1.5),),
     tracks=(TRACK, TrackScan(AudioTrack(1, "ac3", ()), False)),
+    keys=np.array([[0, 0], [2, 80]], np.int64),
 )
 
 
@@ -56,6 +60,8 @@ def test_a_plan_comes_back() -> None:
         1.2,
         VideoStart(3.0, 2),
         ((0, 0), (5, -40)),
+        first=3,
+        nearer=(VideoStart(2.0, 0), VideoStart(None, 12)),
     )
     back = read_plan(*plan.write())
     assert np.array_equal(back.times_s, plan.times_s)
@@ -65,7 +71,8 @@ def test_a_plan_comes_back() -> None:
 def test_a_scan_comes_back() -> None:
     back = read_scan(*SCAN.write(), LIMITS)
     assert np.array_equal(back.times, SCAN.times) and back.shape == SHAPE and back.unit_s == 0.001
-    rest = [name for name in Scan.__slots__ if name != "times"]
+    assert np.array_equal(back.keys, SCAN.keys)
+    rest = [name for name in Scan.__slots__ if name not in ("times", "keys")]
     assert [getattr(back, name) for name in rest] == [getattr(SCAN, name) for name in rest]
 
 
@@ -116,9 +123,38 @@ def test_a_text_from_a_file_is_cut() -> None:
 
 @pytest.mark.parametrize("times", [[], [0, 0], [40, 0]])
 def test_times_that_do_not_rise_are_refused(times: list[int]) -> None:
-    note, _ = SCAN.write()
+    note, data = replace(SCAN, times=np.array(times, np.int64)).write()
     with pytest.raises(ValueError, match="times"):
-        read_scan(note, np.array(times, np.int64).tobytes(), LIMITS)
+        read_scan(note, data, LIMITS)
+
+
+@pytest.mark.parametrize("n_keys", [-1, 4, 10**9])
+def test_a_wrong_number_of_key_frames_is_refused(n_keys: int) -> None:
+    note, data = SCAN.write()
+    with pytest.raises(ValueError, match="key frames"):
+        read_scan({**note, "n_keys": n_keys}, data, LIMITS)
+
+
+@pytest.mark.parametrize("packets", [[2, 0], [1, 1], [-1, 2]])
+def test_key_frames_out_of_order_are_refused(packets: list[int]) -> None:
+    keys = np.column_stack([packets, [0, 80]]).astype(np.int64)
+    with pytest.raises(ValueError, match="not in order"):
+        read_scan(*replace(SCAN, keys=keys).write(), LIMITS)
+
+
+def test_the_counts_of_a_stream_come_back() -> None:
+    end = StreamEnd(100, 7, 130, 2, True)
+    assert read_end(asdict(end)) == end
+    with pytest.raises(KeyError):
+        read_end({})
+
+
+def test_reasons_are_of_the_sum_of_all_ranges() -> None:
+    fine, bad = StreamEnd(500, 0, 500, 0, False), StreamEnd(100, 90, 100, 5, False)
+    assert find_reasons([bad]) == (Reason.FPS_VFR, Reason.TRUNCATED)
+    assert find_reasons([fine, bad]) == ()
+    assert find_reasons([fine, replace(fine, is_cut_off=True)]) == (Reason.TRUNCATED,)
+    assert find_reasons([fine, replace(fine, n_copied=201)]) == (Reason.FPS_VFR,)
 
 
 def test_more_times_than_allowed_are_refused() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from engine.media.clip import open_clip
-from engine.media.video import BOTTOM, TOP, extract_field, find_first_field
+from engine.media.fields import BOTTOM, TOP, extract_field, find_first_field
 from engine.types import FPS
 
 SIZE_PX = (160, 120)
