@@ -10,6 +10,7 @@ from engine.errors import EngineError
 
 MAX_MINUTES, MAX_MB = 240, 4096
 """The highest values of WAYSPEAK_MAX_MINUTES and WAYSPEAK_MAX_MB."""
+MAX_WORKERS = 64
 KEPT_FILES = 10  # of the largest size, which an owner may keep
 
 
@@ -66,6 +67,7 @@ class Settings:
     data_dir: Path
     device: str = "auto"  # auto: CUDA if available, else CPU
     threads: int = 0  # 0: all of the machine
+    workers: int = 0  # segments of a recording processed at a time; 0: as many as there are cores for this process
     limits: MediaLimits = field(default_factory=MediaLimits)
     fetch_limits: FetchLimits = field(default_factory=FetchLimits)
     database: str | None = field(default=None, repr=False)  # URL of the gallery; None: a file in the data folder
@@ -89,8 +91,17 @@ class Settings:
             fetch_limits=FetchLimits(allow_loopback=allow_loopback),
             database=os.environ.get("WAYSPEAK_DATABASE") or None,
             compile_nets=os.environ.get("WAYSPEAK_COMPILE") == "1",
+            workers=_read_limit("WAYSPEAK_WORKERS", MAX_WORKERS, least=0) or 0,
         )
         return settings.allow(_read_limit("WAYSPEAK_MAX_MINUTES", MAX_MINUTES), _read_limit("WAYSPEAK_MAX_MB", MAX_MB))
+
+    def count_workers(self) -> int:
+        """Return the number of segments of a recording to process at a time."""
+        return self.workers or count_cores()
+
+    def share_cores(self, n_processes: int) -> "Settings":
+        """Return the settings of each of several processes that run at a time."""
+        return replace(self, workers=self.workers or max(1, count_cores() // n_processes))
 
     def allow(self, minutes: int | None, megabytes: int | None) -> "Settings":
         """Set the length and size allowed of a recording, alike for files, links, uploads and kept files."""
@@ -118,11 +129,18 @@ class Settings:
         return replace(self, limits=limits, fetch_limits=fetch_limits, queue=queue)
 
 
-def _read_limit(name: str, most: int) -> int | None:
+def count_cores() -> int:
+    """Return the number of processor cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _read_limit(name: str, most: int, least: int = 1) -> int | None:
     """Return a whole number from the environment; None if it is not set."""
     text = os.environ.get(name, "").strip()
     if not text:
         return None
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= most):
-        raise EngineError(f"{name} is {text[:40]!r}.", f"Set a whole number from 1 to {most}, or leave it out.")
+    if not (text.isascii() and text.isdigit() and least <= int(text[:9]) <= most):
+        raise EngineError(f"{name} is {text[:40]!r}.", f"Set a whole number from {least} to {most}, or leave it out.")
     return int(text)

@@ -332,6 +332,8 @@ class FaceTrack:
     seen: np.ndarray  # (T,) bool: False: interpolated over a short gap
     thumbnail: np.ndarray  # (96, 96, 3) uint8 RGB, the largest view
     covered: np.ndarray = field(default_factory=no_rows)  # (T,) bool: mouth covered, no evidence; default: never
+    cover_log_odds: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
+    """(T,) float32: log-odds that the mouth is covered, not smoothed; NaN where not measured. Default: nowhere."""
 
     def __post_init__(self) -> None:
         length = len(self.boxes)

@@ -43,9 +43,27 @@ def cut_crops(
 
     Frames are read up to the end of the last plan; ValueError if a planned frame is missing.
     """
-    crops = [np.empty((len(plan.transforms), *plan.shape), np.uint8) for plan in plans]
-    last, due = max((plan.end for plan in plans), default=0), sum(len(plan.transforms) for plan in plans)
-    for frame in frames if last else ():
+    crops = make_crops(plans)
+    fill_crops(frames, plans, crops, (0, max((plan.end for plan in plans), default=0)), on_frame)
+    return crops
+
+
+def make_crops(plans: Sequence[CropPlan]) -> list[np.ndarray]:
+    """Return one empty array (T, *shape) uint8 per plan."""
+    return [np.empty((len(plan.transforms), *plan.shape), np.uint8) for plan in plans]
+
+
+def fill_crops(
+    frames: Iterable[Frame],
+    plans: Sequence[CropPlan],
+    crops: Sequence[np.ndarray],
+    bounds: tuple[int, int],
+    on_frame: Callable[[int], None],
+) -> None:
+    """Crop the planned frames of a range into the arrays of `make_crops`; ValueError if one is missing."""
+    first, last = bounds
+    due = sum(max(0, min(plan.end, last) - max(plan.start, first)) for plan in plans)
+    for frame in frames if first < last else ():
         for plan, rows in zip(plans, crops, strict=True):
             if plan.start <= frame.index < plan.end:
                 row = frame.index - plan.start
@@ -56,7 +74,6 @@ def cut_crops(
             break
     if due:
         raise ValueError(f"{due} of the planned frames are missing")
-    return crops
 
 
 SIZE = 64

@@ -6,7 +6,6 @@ it is not part of the recipe; `MOUTH_COVER_VERSION` counts its changes. Trained 
 docs/mouth-cover.md.
 """
 
-from collections.abc import Sequence
 from concurrent.futures import Executor, Future
 from typing import Protocol
 
@@ -52,12 +51,15 @@ class CoverTrace:
             self._start(detector, pool)
 
     def finish(self, length: int, detector: CoverDetector | None, pool: Executor) -> np.ndarray:
-        """Return (length,) bool: rows with a covered mouth."""
+        """Return the log-odds (length,) float32, NaN in the rows without a patch."""
         if self._patches and detector is not None:
             self._start(detector, pool)
         log_odds = [value for batch in self._batches for value in batch.result()]
-        kept = [(row, value) for row, value in zip(self._rows, log_odds, strict=True) if row < length]
-        return mark_covered([row for row, _ in kept], [value for _, value in kept], length)
+        found = np.full(length, np.nan, np.float32)
+        for row, value in zip(self._rows, log_odds, strict=True):
+            if row < length:
+                found[row] = value
+        return found
 
     def _start(self, detector: CoverDetector, pool: Executor) -> None:
         self._batches.append(pool.submit(detector.detect, np.stack(self._patches)))
@@ -76,13 +78,14 @@ def cut_lower_face(image: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
     return patch if fine == 1 else cv2.resize(patch, (PATCH_PX, PATCH_PX), interpolation=cv2.INTER_AREA)
 
 
-def mark_covered(rows: Sequence[int], log_odds: Sequence[float], length: int) -> np.ndarray:
-    """Return (length,) bool from the log-odds of patches at some rows, smoothed over time."""
+def mark_covered(log_odds: np.ndarray) -> np.ndarray:
+    """Return (T,) bool: rows with a covered mouth, from log-odds (T,) with NaN in most rows, smoothed over time."""
+    length, rows = len(log_odds), np.flatnonzero(~np.isnan(log_odds))
     covered = np.zeros(length, bool)
-    if not rows:
+    if not len(rows):
         return covered
     reach = MEDIAN // 2
-    held = np.pad(np.asarray(log_odds, float), reach, mode="edge")
+    held = np.pad(log_odds[rows], reach, mode="edge")
     smooth = np.median(np.lib.stride_tricks.sliding_window_view(held, MEDIAN), axis=1)
     for row, value in zip(rows, smooth, strict=True):
         if value > 0:

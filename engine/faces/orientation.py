@@ -12,7 +12,7 @@ from engine.faces.landmarker import LEFT_EYE, RIGHT_EYE, FaceNets
 from engine.types import Frame
 
 MAX_SAMPLE = 16  # frames kept
-FIRST_STEP = 10  # frames between those kept first
+FIRST_STEP = 10  # frames between those kept of a short clip
 MAX_PX = 720  # of the longer side
 MIN_SHARE = 0.5  # of the sampled frames that show an upright face after the turn
 MIN_GAIN = 1.5  # against the frames that show one before
@@ -21,20 +21,24 @@ TURNS = (0, 180, 90, 270)  # degrees clockwise, the likeliest first
 
 
 class FrameSample:
-    """At most `MAX_SAMPLE` frames of a clip, evenly spaced and downscaled, taken while it streams."""
+    """At most `MAX_SAMPLE` frames of a clip, evenly spaced and downscaled, taken while its segments stream."""
 
-    def __init__(self) -> None:
-        self.images: list[np.ndarray] = []
+    def __init__(self, n_frames: int) -> None:
+        self._found: dict[int, np.ndarray] = {}
         self._step = FIRST_STEP
+        while n_frames > MAX_SAMPLE * self._step:
+            self._step *= 2
+
+    @property
+    def images(self) -> list[np.ndarray]:
+        """The frames kept, in order."""
+        return [self._found[index] for index in sorted(self._found)]
 
     def take(self, frames: Iterator[Frame]) -> Iterator[Frame]:
-        """Yield all frames, and keep some."""
+        """Yield all frames, and keep some; several threads may take at a time."""
         for frame in frames:
             if frame.index % self._step == 0:
-                self.images.append(_shrink(frame.image))
-            if len(self.images) > MAX_SAMPLE:
-                self.images = self.images[::2]
-                self._step *= 2
+                self._found[frame.index] = _shrink(frame.image)
             yield frame
 
 
@@ -46,11 +50,6 @@ def _shrink(image: np.ndarray) -> np.ndarray:
 def turn_image(image: np.ndarray, degrees: int) -> np.ndarray:
     """Turn an image (H, W, 3) clockwise by a multiple of 90 degrees."""
     return np.ascontiguousarray(np.rot90(image, -degrees // 90))
-
-
-def turn_frames(frames: Iterator[Frame], degrees: int) -> Iterator[Frame]:
-    """Turn each frame clockwise by a multiple of 90 degrees."""
-    return (Frame(frame.index, turn_image(frame.image, degrees), frame.is_new) for frame in frames)
 
 
 def find_turn(images: Sequence[np.ndarray], nets: FaceNets) -> int:

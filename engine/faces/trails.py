@@ -10,7 +10,7 @@ import numpy as np
 
 from engine.faces.landmarker import Detection, Mesh, overlap
 from engine.faces.network_threads import NetworkThreads, Shapes
-from engine.faces.occlusion import CoverTrace
+from engine.faces.occlusion import CoverTrace, mark_covered
 from engine.types import FaceTrack, Frame
 
 CLOSE_EVERY = 50  # frames between searches for small faces
@@ -190,8 +190,9 @@ def finish(trail: Trail, networks: NetworkThreads, options: FaceOptions) -> list
     blendshapes = _interpolate([shape.result() if shape else None for shape in trail.blendshapes[:length]])
     seen = np.array([mesh is not None for mesh in trail.meshes[:length]])
     boxes = np.concatenate([landmarks[:, :, :2].min(1), landmarks[:, :, :2].max(1)], axis=1)
-    covered = networks.finish_cover(trail.cover, length)
-    return [FaceTrack(trail.start, boxes, landmarks, blendshapes, seen, trail.thumbnail, covered)]
+    cover = networks.finish_cover(trail.cover, length)
+    thumbnail, covered = trail.thumbnail, mark_covered(cover)
+    return [FaceTrack(trail.start, boxes, landmarks, blendshapes, seen, thumbnail, covered, cover)]
 
 
 def _interpolate(known: Sequence[np.ndarray | None]) -> np.ndarray:

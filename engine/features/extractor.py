@@ -1,28 +1,27 @@
 """Extract features from a media file: face tracks, lip and motion features, audio features; no scoring."""
 
 import time
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import torch
 
 from engine.devices import pick_device
-from engine.faces.face_crops import cut_crops
 from engine.faces.mouth_cover import load_mouth_cover
 from engine.faces.occlusion import CoverDetector
-from engine.faces.orientation import FrameSample, find_turn, find_upright, turn_frames
-from engine.faces.tracking import FaceNets, FaceOptions, Faces, track_faces
+from engine.faces.orientation import FrameSample, find_turn, find_upright
+from engine.faces.tracking import FaceNets, FaceOptions, Faces
 from engine.features.audio_choice import choose_audio
 from engine.features.crop_plan import PlannedCrops, add_crops, plan_crops
+from engine.features.passes import FaceTracker, cut_clip, turn_clip
 from engine.features.records import AudioFeatures, ClipFeatures, extract_audio, extract_face
-from engine.media.clip import open_clip, read_ahead
+from engine.media.clip import open_clip
 from engine.settings import MediaLimits, Settings
 from engine.speech.vad import VoiceDetector
-from engine.types import WHOLE, AudioSignal, Clip, Frame, MediaSelection, OnStep, Reason
+from engine.types import WHOLE, AudioSignal, Clip, MediaSelection, OnStep, Reason
 from engine.weights import registry
 from engine.weights.recipes import write_recipe
 
@@ -54,12 +53,14 @@ class FeatureExtractor:
         cut_mouths: bool = False,
         cut_faces: bool = False,
         cover: CoverDetector | None = None,
+        workers: int = 1,
     ):
         self.faces, self.voice, self.cover = faces, voice, cover
         self.recipe, self.files = recipe, tuple(files)  # the weight files behind the networks
         self.face_options, self.limits = face_options or FaceOptions(), limits or MediaLimits()
         # crops are additional and change no other feature, so the recipe stays the same
         self.cut_mouths, self.cut_faces = cut_mouths, cut_faces
+        self.workers = workers  # segments of a clip processed at a time; changes no feature
 
     @classmethod
     def load(
@@ -78,7 +79,8 @@ class FeatureExtractor:
         voice = VoiceDetector.load(files[1])
         recipe = write_recipe(files, (face_options, voice.options, ROWS_VERSION))
         cover = load_mouth_cover(registry.mouth_cover(settings.data_dir))  # a gate, not part of the recipe
-        return cls(faces, voice, recipe, files, face_options, settings.limits, cut_mouths, cut_faces, cover)
+        workers = settings.count_workers()
+        return cls(faces, voice, recipe, files, face_options, settings.limits, cut_mouths, cut_faces, cover, workers)
 
     def extract(
         self,
@@ -120,50 +122,35 @@ class FeatureExtractor:
         if not (self.cut_mouths or self.cut_faces):
             return features
         step = "mouths" if self.cut_mouths else "crops"
-        with time_step(step, timings, on_step, clip.n_frames), closing(read_ahead(clip.read_frames())) as frames:
-            crops = cut_crops(frames, planned.plans, lambda index: on_step(step, index + 1, clip.n_frames))
+        with time_step(step, timings, on_step, clip.n_frames):
+            crops = cut_clip(clip, planned.plans, self.workers, lambda count: on_step(step, count, clip.n_frames))
             return add_crops(features, planned, crops)
 
     def _extract_channel(self, clip: Clip, signal: AudioSignal, keep_audio: bool) -> AudioFeatures:
         heard = replace(clip, audio=signal.samples, audio_present=signal.present)
         return extract_audio(heard, self.voice, self.cut_mouths, keep_audio)
 
-    def _track_upright(self, clip: Clip, on_step: OnStep) -> tuple[Clip, Faces, list[Reason]]:
+    def _track_upright(self, clip: Clip, on_step: OnStep) -> tuple[Clip, Faces, tuple[Reason, ...]]:
         """Track the faces; if they are rarely seen, try the other quarter turns and track again in turned frames.
 
         Return the clip with upright frames, its faces, and the reasons found while decoding.
         """
-        sample = FrameSample()
-        found, late = self._track(clip, sample, on_step)
+        sample = FrameSample(clip.n_frames)
+        tracker = FaceTracker(self.faces, self.face_options, self.cover, self.workers)
+        found, late = tracker.track(clip, sample, lambda count: on_step("faces", count, clip.n_frames))
         turn = find_turn(sample.images, self.faces) if _share_upright(found, clip.n_frames) < RARELY_SEEN else 0
         if not turn:
             return clip, found, late
-        size = clip.size_px if turn == 180 else clip.size_px[::-1]
-        upright = replace(
-            clip,
-            size_px=size,
-            read_frames=lambda: turn_frames(clip.read_frames(), turn),
-            media=replace(clip.media, rotation_deg=turn),
-        )
-        return upright, self._track(upright, FrameSample(), on_step)[0], [*late, Reason.ROTATED]
-
-    def _track(self, clip: Clip, sample: FrameSample, on_step: OnStep) -> tuple[Faces, list[Reason]]:
-        late: list[Reason] = []
-        found = track_faces(
-            read_ahead(sample.take(_note_end(clip.read_frames(), late))),
-            self.faces,
-            self.face_options,
-            lambda index: on_step("faces", index + 1, clip.n_frames),
-            self.cover,
-        )
-        return found, late
+        upright = turn_clip(clip, turn)
+        found, _ = tracker.track(upright, sample, lambda count: on_step("faces", count, clip.n_frames))
+        return upright, found, (*late, Reason.ROTATED)
 
     def _extract_faces(
         self,
         clip: Clip,
         audio: AudioFeatures,
         found: Faces,
-        late: list[Reason],
+        late: tuple[Reason, ...],
         timings: dict[str, float],
         on_step: OnStep,
     ) -> tuple[ClipFeatures, PlannedCrops]:
@@ -203,9 +190,3 @@ def time_step(name: str, timings: dict[str, float], on_step: OnStep, total: int 
     yield
     timings[name] = time.perf_counter() - began
     on_step(name, total, total)
-
-
-def _note_end(frames: Iterator[Frame], late: list[Reason]) -> Iterator[Frame]:
-    """Yield the frames, then append to `late` the reasons that the generator returns, known only after decoding."""
-    reasons = yield from cast(Generator[Frame, None, tuple[Reason, ...] | None], frames)
-    late += reasons or ()

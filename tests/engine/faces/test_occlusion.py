@@ -145,7 +145,9 @@ def test_the_patch_of_a_turned_and_scaled_face_is_the_same(nets: FaceNets) -> No
 
 
 def covered_spans(log_odds: list[float]) -> list[tuple[int, int]]:
-    marked = mark_covered(range(0, 5 * len(log_odds), 5), log_odds, 5 * len(log_odds))
+    rows = np.full(5 * len(log_odds), np.nan, np.float32)
+    rows[::5] = log_odds
+    marked = mark_covered(rows)
     edges = np.flatnonzero(np.diff(np.concatenate([[False], marked, [False]]).astype(int)))
     return [(int(a), int(b)) for a, b in edges.reshape(-1, 2)]
 
@@ -165,7 +167,7 @@ def test_a_short_clear_time_between_covers_is_no_evidence() -> None:
 
 
 def test_no_patch_is_no_cover() -> None:
-    assert not mark_covered([], [], 12).any()
+    assert mark_covered(np.full(12, np.nan, np.float32)).tolist() == [False] * 12
 
 
 class Counting:
@@ -186,7 +188,10 @@ def test_patches_are_due_every_few_rows_and_run_in_batches(nets: FaceNets) -> No
     with ThreadPoolExecutor(1) as pool:
         for row in range(n_rows):
             trace.add(row, image, points, detector, pool)
-        assert trace.finish(n_rows - 1, detector, pool).tolist() == [True] * (n_rows - 1)
+        log_odds = trace.finish(n_rows - 1, detector, pool)
+    assert log_odds.shape == (n_rows - 1,)
+    np.testing.assert_array_equal(np.flatnonzero(log_odds == 1), range(0, n_rows - 1, COVER_EVERY))
+    assert np.isnan(np.delete(log_odds, range(0, n_rows - 1, COVER_EVERY))).all()
     assert detector.sizes == [BATCH, 3]
 
 

@@ -13,6 +13,7 @@ from engine.faces.landmarker import FaceNets
 from engine.faces.mouth_crops import crop_mouths
 from engine.features import crop_plan, extractor
 from engine.features.extractor import FeatureExtractor
+from engine.features.passes import FaceTracker
 from engine.features.records import ClipFeatures
 from engine.settings import Settings
 from engine.speech.filterbanks import filterbank_rows
@@ -39,14 +40,14 @@ def extract_clip(monkeypatch: pytest.MonkeyPatch):
 def found(monkeypatch: pytest.MonkeyPatch) -> list[FaceTrack]:
     """The face tracks behind an observation."""
     tracks: list[FaceTrack] = []
-    see = extractor.track_faces
+    track = FaceTracker.track
 
     def keep(*arguments):
-        faces = see(*arguments)
+        faces, reasons = track(*arguments)
         tracks[:] = faces.tracks
-        return faces
+        return faces, reasons
 
-    monkeypatch.setattr(extractor, "track_faces", keep)
+    monkeypatch.setattr(FaceTracker, "track", keep)
     return tracks
 
 
