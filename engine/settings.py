@@ -99,10 +99,6 @@ class Settings:
         """Return the number of segments of a recording to process at a time."""
         return self.workers or count_cores()
 
-    def share_cores(self, n_processes: int) -> "Settings":
-        """Return the settings of each of several processes that run at a time."""
-        return replace(self, workers=self.workers or max(1, count_cores() // n_processes))
-
     def allow(self, minutes: int | None, megabytes: int | None) -> "Settings":
         """Set the length and size allowed of a recording, alike for files, links, uploads and kept files."""
         limits, fetch_limits, queue = self.limits, self.fetch_limits, self.queue
@@ -134,6 +130,11 @@ def count_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def share_cores(n_processes: int) -> int:
+    """Return the number of workers for each of several processes that run at a time."""
+    return max(1, count_cores() // n_processes)
 
 
 def _read_limit(name: str, most: int, least: int = 1) -> int | None:

@@ -16,7 +16,7 @@ from engine.faces.tracking import FaceOptions, Faces
 from engine.types import FPS, FaceTrack
 
 SEGMENT = 20 * FPS  # frames; a multiple of every interval between detections and between close searches
-LEAD = 1 * FPS  # frames in which a tracker settles
+LEAD = 15  # frames; after 8 the landmarks are as near to those of one tracker as they stay, shot cuts need 13
 MIN_TAIL = 8 * FPS  # frames; a shorter rest belongs to the segment before
 MAX_DECODED = SEGMENT  # frames to decode before a segment, from its key frame on; else it belongs to the one before
 SAME = 0.5  # intersection over union of the boxes of one face in two segments
@@ -119,7 +119,7 @@ class FaceJoiner:
                 begun.append(_Chain(_Part(track, first + int(np.argmax(track.seen[first - track.start :])))))
         self._chains += begun
         self._open = [
-            chain for chain in (*pairs.values(), *begun) if chain.last.end + self._options.max_gap >= segment.end
+            chain for chain in (*pairs.values(), *begun) if chain.last.end + LEAD + self._options.max_gap >= segment.end
         ]
 
     def finish(self) -> Faces:

@@ -29,7 +29,7 @@ from engine.faces.mouth_crops import CROP
 from engine.faces.tracking import FaceOptions
 from engine.features.extractor import FACES_VERSION, MOUTHS_VERSION, FeatureExtractor
 from engine.features.records import AudioFeatures, ClipFeatures, FaceFeatures
-from engine.settings import Settings
+from engine.settings import Settings, share_cores
 from engine.types import MediaReport, OnStep, Reason
 from engine.weights.registry import hash_file
 
@@ -301,7 +301,7 @@ def decode_ahead(
     missing = [path for path in paths if path.is_file() and cache.load(hash_file(path)) is None]
     if not missing:
         return
-    alone = replace(settings, threads=1)
+    alone = replace(settings, threads=1, workers=share_cores(workers))
     # spawned: a fork copies the locks of the networks' threads in their current state
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
         futures = [pool.submit(_extract_in_worker, path, alone, face_options, cache) for path in missing]

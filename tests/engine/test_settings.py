@@ -5,14 +5,16 @@ from pathlib import Path
 import pytest
 
 from engine.errors import EngineError
-from engine.settings import Settings
+from engine.settings import Settings, count_cores, share_cores
 
 LIMITS = ("WAYSPEAK_MAX_MINUTES", "WAYSPEAK_MAX_MB")
+WORKERS = "WAYSPEAK_WORKERS"
 
 
 @pytest.fixture(autouse=True)
 def clear_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in ("WAYSPEAK_DATA", "WAYSPEAK_DEVICE", "WAYSPEAK_THREADS", "WAYSPEAK_COMPILE", "XDG_DATA_HOME", *LIMITS):
+    variables = ("WAYSPEAK_DATA", "WAYSPEAK_DEVICE", "WAYSPEAK_THREADS", "WAYSPEAK_COMPILE", WORKERS)
+    for name in (*variables, "XDG_DATA_HOME", *LIMITS):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setattr("sys.platform", "linux")
@@ -73,3 +75,21 @@ def test_a_limit_that_is_no_number_in_its_range_is_refused(
     with pytest.raises(EngineError, match=name) as refused:
         Settings.from_env()
     assert "whole number from 1 to" in refused.value.hint
+
+
+def test_all_cores_that_the_process_may_use_are_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: {0, 3, 5, 6, 7}, raising=False)
+    assert count_cores() == Settings.from_env().count_workers() == 5
+    assert [share_cores(n_processes) for n_processes in (1, 2, 3, 5, 9)] == [5, 2, 1, 1, 1]
+    monkeypatch.setenv(WORKERS, "0")
+    assert Settings.from_env().count_workers() == 5
+    monkeypatch.setenv(WORKERS, "3")
+    assert Settings.from_env().count_workers() == 3
+
+
+@pytest.mark.parametrize("value", ["-1", "65", "many", "1.5"])
+def test_a_bad_number_of_workers_is_refused(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv(WORKERS, value)
+    with pytest.raises(EngineError, match="WAYSPEAK_WORKERS") as raised:
+        Settings.from_env()
+    assert "from 0 to 64" in raised.value.hint

@@ -19,6 +19,7 @@ from engine.media.selection import check_selection, parse_channel, parse_time
 from engine.settings import Settings
 from engine.types import FPS, WHOLE, MediaSelection, Mode, Model, OnStep
 from webapp.cli.output import STDOUT, write_output
+from webapp.cli.workers import WorkersOption, read_settings
 from webapp.progress import show_progress
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ def analyse(
     end: ToOption = None,
     audio_track: TrackOption = None,
     channel: ChannelOption = None,
+    workers: WorkersOption = None,
 ) -> None:
     """Check for every face in a video whether it produces the speech of its sound track."""
     from engine.calibration.files import read_record
@@ -88,7 +90,7 @@ def analyse(
 
     try:
         selection = make_selection(start, end, audio_track, channel)
-        settings = Settings.from_env()
+        settings = read_settings(workers)
         method = choose_method(model, mode, second, settings.data_dir)
         engine = Engine.load(settings, method, calibrations=read_stored_calibrations(settings))
         if calibration is not None:
@@ -113,6 +115,7 @@ def phonemes(
     json: Annotated[
         Path | None, typer.Option(help="Write the table as JSON to this file; '-': standard output.")
     ] = None,
+    workers: WorkersOption = None,
 ) -> None:
     """List the phonemes that need closed or rounded lips, with the measured lips.
 
@@ -126,7 +129,7 @@ def phonemes(
     part = make_selection(start, end)
     span_s = (part.from_s, float("inf") if part.to_s is None else part.to_s)
     recogniser = SoundRecogniser.load(language)
-    extractor = FeatureExtractor.load(Settings.from_env())
+    extractor = FeatureExtractor.load(read_settings(workers))
     with show_progress() as on_step:
         reports = check_lips(file, extractor, recogniser, span_s, on_step)
     if json != STDOUT:
@@ -191,6 +194,7 @@ def batch(
     end: ToOption = None,
     audio_track: TrackOption = None,
     channel: ChannelOption = None,
+    workers: WorkersOption = None,
 ) -> None:
     """Check face and voice of many videos: one row each, in the given order.
 
@@ -207,7 +211,7 @@ def batch(
     items = read_sources(sources, skipped.append, make_selection(start, end, audio_track, channel))
     for one in skipped:
         typer.echo(f"left out: {clean(one.path)}: {one.reason}", err=True)
-    settings = Settings.from_env()
+    settings = read_settings(workers)
     method = choose_method(model, mode, second, settings.data_dir)
     answers: BatchRunner
     if ray is not None:

@@ -33,6 +33,7 @@ from gallery_db.text import (
 )
 from webapp.analysis.gallery_queries import to_sample, write_answers
 from webapp.cli.gallery import AsJson, Name
+from webapp.cli.workers import WorkersOption, read_settings
 from webapp.gallery import open_gallery
 from webapp.progress import show_progress
 
@@ -59,6 +60,7 @@ def enrol(
         bool, typer.Option("--allow-duplicate", help="Enrol even if the clips match another speaker.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print the result; write nothing.")] = False,
+    workers: WorkersOption = None,
 ) -> None:
     """Enrol a speaker from clips; at least 20 s of speech in two clips are recommended.
 
@@ -70,7 +72,7 @@ def enrol(
     clean_name(name)  # check the name before the clips are analysed, which takes long
     consent = ask_consent(basis, purpose, term_days, collector, notice_version)
     with open_gallery(Settings.from_env()) as gallery:
-        samples = read_samples(ClipEmbedder.load(Settings.from_env()), clips, session)
+        samples = read_samples(ClipEmbedder.load(read_settings(workers)), clips, session)
         if dry_run:
             admission = gallery.admit(name, samples, allow_duplicate=allow_duplicate)
             typer.echo("\n".join([*describe_enrolment_check(admission), "A dry run: nothing was written."]))
@@ -91,12 +93,13 @@ def identify(
     ] = None,
     calibration: CalibrationFile = None,
     as_json: AsJson = False,
+    workers: WorkersOption = None,
 ) -> None:
     """Compare each face of a clip with all enrolled speakers (open set: possibly none is supported)."""
     reason = reason or ask("--reason", "Why is everybody searched", str)
     with _tell_errors(as_json), open_gallery(Settings.from_env()) as gallery:
         known = read_calibration(calibration, Task.IDENTIFICATION)
-        watcher = ClipEmbedder.load(Settings.from_env())
+        watcher = ClipEmbedder.load(read_settings(workers))
         if known is None:
             known = find_calibration(Task.IDENTIFICATION, watcher.recipe, gallery.calibrations())
         faces = _look(watcher, clip)
@@ -115,12 +118,13 @@ def verify(
     clip: Clip,
     calibration: CalibrationFile = None,
     as_json: AsJson = False,
+    workers: WorkersOption = None,
 ) -> None:
     """Compare each face of a clip with one enrolled speaker."""
     with _tell_errors(as_json), open_gallery(Settings.from_env()) as gallery:
         known = read_calibration(calibration, Task.VERIFICATION)
         speaker = gallery.speaker(name)  # before the clip is looked at
-        watcher = ClipEmbedder.load(Settings.from_env())
+        watcher = ClipEmbedder.load(read_settings(workers))
         if known is None:
             known = find_calibration(Task.VERIFICATION, watcher.recipe, gallery.calibrations())
         faces = _look(watcher, clip)

@@ -12,7 +12,8 @@ from typing import Annotated
 import typer
 
 from engine.errors import EngineError
-from engine.settings import Settings
+from engine.settings import MAX_WORKERS, Settings, share_cores
+from webapp.cli.workers import WorkersOption, read_settings
 
 HOST = "127.0.0.1"
 PORT = 7860
@@ -27,7 +28,10 @@ def serve(
     workers: Annotated[
         int,
         typer.Option(
-            envvar="WAYSPEAK_WORKERS", min=0, max=64, help="Worker processes; 0: started separately by `wayspeak work`."
+            envvar="WAYSPEAK_WORKERS",
+            min=0,
+            max=MAX_WORKERS,
+            help="Worker processes, which share the cores; 0: started separately by `wayspeak work`.",
         ),
     ] = WORKERS,
 ) -> None:
@@ -40,6 +44,7 @@ def serve(
 
 def work(
     once: Annotated[bool, typer.Option("--once", help="Exit when the queue is empty.")] = False,
+    workers: WorkersOption = None,
     parent: Annotated[int, typer.Option(hidden=True, help="Exit when this parent process has ended.")] = 0,
 ) -> None:
     """Run jobs from the queue until interrupted; any number of workers may run.
@@ -54,7 +59,7 @@ def work(
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # returns the job to the queue
     if parent:
         os.nice(NICE)
-    settings = Settings.from_env()
+    settings = read_settings(workers)
     worker = Worker(JobStore.open(settings), lambda: Analyser.load(settings))
     is_orphan = (lambda: os.getppid() != parent) if parent else (lambda: False)
     try:
@@ -69,12 +74,13 @@ def run_server(settings: Settings, host: str, port: int, n_workers: int) -> None
     """Serve until interrupted; exit with a message if the server cannot start."""
     from webapp import server
     from webapp.context import AppContext
-    from webapp.jobs.supervisor import Supervisor
+    from webapp.jobs.supervisor import COMMAND, Supervisor
     from webapp.pages.app import build_app
 
     try:
         settings = limit_jobs(settings, host)
-        with closing(AppContext.open(settings)) as context, Supervisor(context.jobs, n_workers):
+        command = (*COMMAND, "--workers", str(share_cores(max(1, n_workers))))
+        with closing(AppContext.open(settings)) as context, Supervisor(context.jobs, n_workers, command):
             print(f"Wayspeak is at http://{host}:{port}/ (Ctrl-C ends it)", flush=True)
             server.serve(build_app(context), context, host, port)
     except KeyboardInterrupt:  # the server has shut down
