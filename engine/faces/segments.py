@@ -1,4 +1,4 @@
-"""Cut a clip into segments whose faces are tracked side by side, and join their tracks.
+"""Cut a clip into segments, to track their faces side by side, and join the tracks.
 
 The cuts are at fixed frame numbers, so that the tracks do not depend on how many segments are tracked at a time. Each
 segment but the first begins with frames that belong to the one before, in which its tracker settles.
@@ -40,7 +40,7 @@ def plan_segments(n_frames: int, count_decoded: Callable[[int], int] = lambda fi
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Part:
+class _TrackRows:
     """The rows of a track from a frame on."""
 
     track: FaceTrack
@@ -50,7 +50,7 @@ class _Part:
 class _Chain:
     """The parts of one face, in order."""
 
-    def __init__(self, part: _Part):
+    def __init__(self, part: _TrackRows):
         self.parts = deque([part])
         self.last = part.track
         self.start = part.first
@@ -59,7 +59,7 @@ class _Chain:
 
     def add(self, track: FaceTrack) -> None:
         """Continue with a track of the next segment, behind the rows known."""
-        self.parts.append(_Part(track, max(track.start, self.last.end)))
+        self.parts.append(_TrackRows(track, max(track.start, self.last.end)))
         self.last = track
         if _widest(track) > LARGER * self._shown_px:
             self._shown_px, self._thumbnail = _widest(track), track.thumbnail
@@ -116,7 +116,7 @@ class FaceJoiner:
                 pairs[number].add(track)
             else:
                 first = max(track.start, segment.start)
-                begun.append(_Chain(_Part(track, first + int(np.argmax(track.seen[first - track.start :])))))
+                begun.append(_Chain(_TrackRows(track, first + int(np.argmax(track.seen[first - track.start :])))))
         self._chains += begun
         self._open = [
             chain for chain in (*pairs.values(), *begun) if chain.last.end + LEAD + self._options.max_gap >= segment.end
