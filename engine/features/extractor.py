@@ -32,7 +32,7 @@ FACES_VERSION = 1
 ROWS_VERSION = 2
 """Increase when they yield other feature rows: media, faces or speech changed."""
 
-RARELY_SEEN = 0.5  # share of the frames with an upright face, below which the frames may be turned
+RARELY_SEEN = 0.75  # share of the frames with an upright face, below which the other quarter turns are tried
 
 
 class FeatureExtractor:
