@@ -87,8 +87,8 @@ class Mesh:
 
     def box(self) -> np.ndarray:
         """Return the bounding box (4,) float32 x0 y0 x1 y1."""
-        points = self.landmarks[:, :2]
-        return np.concatenate([points.min(0), points.max(0)]).astype(np.float32)
+        x, y = self.landmarks[:, 0], self.landmarks[:, 1]  # a fifth of the time of a minimum over an axis
+        return np.array([x.min(), y.min(), x.max(), y.max()], np.float32)
 
     def region(self) -> Region:
         """Return the mesh input region of the next frame: 1.5 times the box in face axes."""
@@ -104,6 +104,9 @@ class Mesh:
 class FaceNetwork(Protocol):
     """One of the three networks, on a device."""
 
+    runs_batches: bool
+    """A batch runs at once, in less time than its items."""
+
     def run(self, values: np.ndarray, /) -> list[np.ndarray]:
         """Return each output for a batch (B, ...) as (B, n) float32, the outputs with the most values first."""
         ...
@@ -115,6 +118,11 @@ class FaceNets:
     def __init__(self, detector: FaceNetwork, mesh: FaceNetwork, blendshapes: FaceNetwork):
         self._detector, self._mesh, self._blendshapes = detector, mesh, blendshapes
         self._anchors = _anchors()
+
+    @property
+    def runs_batches(self) -> bool:
+        """Return whether a batch of landmarks runs at once, so that threads need not divide it."""
+        return self._mesh.runs_batches
 
     @classmethod
     def load(cls, task_path: Path, threads: int = 1, device: str = "cpu", compiles: bool = False) -> "FaceNets":
@@ -172,14 +180,15 @@ class FaceNets:
         if not regions:
             return []
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        maps = [region.to_image() for region in regions]
         crops = [
-            cv2.warpAffine(image, region.to_image(), (MESH_PX, MESH_PX), flags=flags)
-            for image, region in zip(images, regions, strict=True)
+            cv2.warpAffine(image, to_image, (MESH_PX, MESH_PX), flags=flags)
+            for image, to_image in zip(images, maps, strict=True)
         ]
         points, presences = self._mesh.run(np.stack(crops))[:2]
         return [
-            _to_mesh(one.reshape(N_LANDMARKS, 3), float(presence[0]), region)
-            for one, presence, region in zip(points, presences, regions, strict=True)
+            _to_mesh(one.reshape(N_LANDMARKS, 3), float(presence[0]), region, to_image)
+            for one, presence, region, to_image in zip(points, presences, regions, maps, strict=True)
         ]
 
     def read_blendshapes(self, landmarks: np.ndarray) -> np.ndarray:
@@ -212,9 +221,8 @@ def _cut(image: np.ndarray, tile: tuple[int, int, int]) -> np.ndarray:
     return image[y0 : y0 + side, x0 : x0 + side]
 
 
-def _to_mesh(points: np.ndarray, logit: float, region: Region) -> Mesh:
+def _to_mesh(points: np.ndarray, logit: float, region: Region, to_image: np.ndarray) -> Mesh:
     """Map the landmarks (478, 3) of a mesh input region to the image."""
-    to_image = region.to_image()
     planar = points[:, :2] @ to_image[:, :2].T + to_image[:, 2]
     depth = points[:, 2:] * (region.side_px / MESH_PX)
     return Mesh(_sigmoid(logit), np.hstack([planar, depth]).astype(np.float32))

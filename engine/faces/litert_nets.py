@@ -19,6 +19,8 @@ Scale = Callable[[Any], Any]
 class LiteRTNetwork:
     """Thread-safe network with one input: grows to as many interpreters as run at the same time."""
 
+    runs_batches = False
+
     def __init__(self, model: bytes, scale: Scale, threads: int = 1):
         self._model, self._scale, self._threads = model, scale, threads
         self._idle = [_Interpreter(model, threads)]

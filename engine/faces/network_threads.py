@@ -82,8 +82,8 @@ class NetworkThreads:
         return meshes
 
     def place_batch(self, images: Sequence[np.ndarray], regions: Sequence[Region]) -> list[Mesh]:
-        """Place the landmarks of one region per image, in as many batches as there are threads."""
-        size = -(-len(regions) // self._threads)
+        """Place the landmarks of one region per image; threads divide a batch that the network cannot run at once."""
+        size = -(-len(regions) // (1 if self._nets.runs_batches else self._threads))
         starts = range(0, len(regions), size)
         parts = [(images[start : start + size], regions[start : start + size]) for start in starts]
         placed = self._pool.map(lambda part: self._nets.place_landmarks_batch(*part), parts)

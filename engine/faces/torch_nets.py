@@ -82,6 +82,8 @@ def _fold_float16(graph: Graph) -> tuple[list[Tensor], list[Operator]]:
 class TorchNetwork:
     """Thread-safe network with one input on a device, in float32 or float16."""
 
+    runs_batches = True
+
     def __init__(self, model: bytes, scale: Scale, device: str, is_half: bool = False, compiles: bool = False):
         self._dtype = torch.float16 if is_half else torch.float32
         self._net: nn.Module = build_net(model).to(device, self._dtype)

@@ -19,6 +19,8 @@ Scene = list[list[Box]]  # for every frame the faces that can be seen
 class RectangleNets:
     """Sees the rectangles of a scene; the number of the frame stands in the picture's first pixel."""
 
+    runs_batches = False
+
     def __init__(self, scene: Scene):
         self.scene = scene
         self.calls = {"find": 0, "place": 0, "read": 0}

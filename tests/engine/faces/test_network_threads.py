@@ -18,6 +18,8 @@ class OneFaceNets:
     def __init__(self) -> None:
         self.sizes: list[tuple[int, ...]] = []
         self.regions: list[Region] = []
+        self.batches: list[int] = []
+        self.runs_batches = False
 
     def find_faces(self, image: np.ndarray, min_score: float = 0.5, closely: bool = False) -> list[Detection]:
         self.sizes.append(image.shape)
@@ -33,6 +35,7 @@ class OneFaceNets:
         return Mesh(1.0, draw_landmarks((x + 0.1 * near[0], y + 0.1 * near[1], side)))
 
     def place_landmarks_batch(self, images: list[np.ndarray], regions: list[Region]) -> list[Mesh]:
+        self.batches.append(len(regions))
         return [self.place_landmarks(image, region) for image, region in zip(images, regions, strict=True)]
 
 
@@ -66,11 +69,17 @@ def test_only_a_mesh_of_a_moved_region_is_placed_again(nets: OneFaceNets, settli
         np.testing.assert_array_equal(found.landmarks, wanted.landmarks)
 
 
-@pytest.mark.parametrize("count", [1, 2, 3, 4, 8])
-def test_a_batch_keeps_its_order_however_it_is_divided(nets: OneFaceNets, settling: NetworkThreads, count: int) -> None:
+@pytest.mark.parametrize(
+    ("count", "runs_batches", "batches"),
+    [(1, False, [1]), (2, False, [1, 1]), (3, False, [1, 1, 1]), (8, False, [2, 3, 3]), (8, True, [8])],
+)
+def test_a_batch_keeps_its_order_however_it_is_divided(
+    nets: OneFaceNets, settling: NetworkThreads, count: int, runs_batches: bool, batches: list[int]
+) -> None:
+    nets.runs_batches = runs_batches
     regions = [own_region(10.0 * i) for i in range(count)]
     meshes = settling.place_batch([IMAGE] * count, regions)
-    assert len(nets.regions) == count
+    assert sorted(nets.batches) == batches
     for mesh, region in zip(meshes, regions, strict=True):
         np.testing.assert_array_equal(mesh.landmarks, nets.place_landmarks(IMAGE, region).landmarks)
 
