@@ -274,12 +274,12 @@ def main(
     manifest: Annotated[Path, typer.Argument(help="Clips, as for `wayspeak evaluate`.")],
     clips: Annotated[int, typer.Option(min=2, help="Number of clips.")] = 60,
     seconds: Annotated[float, typer.Option(help="First seconds of each clip.")] = 10.0,
-    source: Annotated[str, typer.Option(help="Only sources with this in their name.")] = "",
+    source: Annotated[list[str] | None, typer.Option(help="Only sources with this in their name; repeatable.")] = None,
 ) -> None:
     """Compare the trackers."""
     print(describe_machine(), flush=True)
     engine, comparison = Engine.load(Settings.from_env()), Comparison()
-    rows = [row for row in read_manifest(manifest) if source in row.source]
+    rows = [row for row in read_manifest(manifest) if not source or any(part in row.source for part in source)]
     for number, row in enumerate(choose_rows(rows, clips)):
         try:
             measure_clip(row, engine, seconds, comparison, number % 2)

@@ -13,7 +13,7 @@ from engine.faces.regions import measure_shift
 from engine.faces.shots import shrink
 
 SEARCHED_PX = 256  # least short side of a downscaled image for detection: twice the input of the detector
-MAX_SHIFT = 0.02  # of a region, up to which its mesh is settled: of centre over side, of log side, of angle in radians
+MAX_SHIFT = 0.01  # of a region, up to which its mesh is settled: of centre over side, of log side, of angle in radians
 
 
 class Shapes(Protocol):

@@ -162,12 +162,12 @@ def test_a_face_that_appears_alone_is_found_in_its_first_frame(appears: int) -> 
 
 
 def test_a_fast_face_is_followed_frame_by_frame() -> None:
-    nets = RecordingNets(stroll(31, speed=8.0))
+    nets = RecordingNets(stroll(31, speed=6.0))
     (one,) = interpolated(nets, draw_frames(31)).tracks
     assert one.seen.all()
-    np.testing.assert_allclose(middles(one)[:, 0], 60 + 8.0 * np.arange(31), atol=1e-3)
+    np.testing.assert_allclose(middles(one)[:, 0], 60 + 6.0 * np.arange(31), atol=1e-3)
     for i in range(1, 31):
-        np.testing.assert_allclose(nets.placed[i][-1].centre[0], 60 + 8.0 * (i - 1), atol=1e-3)
+        np.testing.assert_allclose(nets.placed[i][-1].centre[0], 60 + 6.0 * (i - 1), atol=1e-3)
 
 
 def test_a_lost_face_returns_while_another_is_seen() -> None:
