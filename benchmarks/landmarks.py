@@ -18,13 +18,13 @@ import typer
 from benchmarks.common import describe_machine
 from engine.datasets.manifest import Row, read_manifest
 from engine.errors import EngineError
-from engine.evaluation.trials import Trial, TrialClip, score_other_voices, score_own_voices
+from engine.evaluation.trials import Trial, TrialClip, plant_offsets, score_other_voices, score_own_voices
 from engine.faces.landmark_features import LIPS, STABLE
 from engine.faces.landmarker import FaceNets, Mesh
 from engine.faces.tracking import FaceOptions, Faces, track_faces
 from engine.features.records import AudioFeatures, extract_audio, extract_face
 from engine.media.clip import open_clip
-from engine.metrics import auc, bootstrap_interval
+from engine.metrics import auc, bootstrap_interval, bootstrap_mean
 from engine.pipeline import Engine
 from engine.settings import Settings
 from engine.types import FPS, Evidence, FaceTrack, Frame
@@ -33,6 +33,7 @@ Tracker = Literal["chained", "interpolated"]
 TRACKERS: tuple[Tracker, ...] = ("chained", "interpolated")
 MIN_SECONDS = 2.0
 SETTLED_EVERY = 4  # frames; every place within a key interval gets its turn
+PLANTED = (-8, -4, 4, 8)  # frames
 SAME_FACE = 0.5  # face widths between the centres of one face in two trackers
 
 
@@ -241,6 +242,13 @@ def print_consistency(comparison: Comparison, engine: Engine) -> None:
         f"mean size {np.abs(changes).mean():.4f}, largest {np.abs(changes).max():.4f}; "
         f"offset the same in {np.mean(offsets == 0):.0%}, within a frame in {np.mean(np.abs(offsets) <= 1):.0%}"
     )
+    for name in TRACKERS:
+        planted = list(plant_offsets(sides[name], engine.scorer.encode, PLANTED, engine.scorer.compare))
+        hits = [one.own_error <= 1 for one in planted]
+        low, high = bootstrap_mean(hits, [one.group for one in planted])
+        print(
+            f"{name}: planted offsets found within a frame {np.mean(hits):.1%} ({low:.1%} to {high:.1%}), {len(hits)}"
+        )
     print("| clips | tracker | own audio | other audio | AUC (95 %) |")
     print("| --- | --- | --- | --- | --- |")
     for source in ["", *sorted({clip.source for clip in chained})]:

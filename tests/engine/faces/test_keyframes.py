@@ -11,6 +11,7 @@ import pytest
 from engine.faces.keyframes import split_intervals
 from engine.faces.landmarker import Detection, FaceNets, Mesh, Region
 from engine.faces.regions import measure_shift
+from engine.faces.segments import LEAD
 from engine.faces.tracking import FaceOptions, Faces, track_faces
 from engine.faces.trails import ScannedFrame
 from engine.types import Frame
@@ -249,6 +250,16 @@ def test_landmarks_of_the_portrait_agree_with_the_chained_ones(nets: FaceNets) -
     assert 0 < np.median(apart) < 0.005
     assert np.percentile(apart, 95) < 0.02
     assert np.abs(chained.blendshapes - other.blendshapes)[1:].mean() < 0.02
+
+
+@pytest.mark.parametrize("first", [10, 13])
+def test_a_tracker_that_begins_later_agrees_once_it_has_settled(nets: FaceNets, first: int) -> None:
+    frames, options = pan_portrait(31, 4), FaceOptions(regions="interpolated")
+    (whole,), (late,) = (track_faces(some, nets, options).tracks for some in (frames, frames[first:]))
+    apart = np.linalg.norm(whole.landmarks[first:] - late.landmarks, axis=2).max(axis=1)
+    width = np.median(whole.boxes[:, 2] - whole.boxes[:, 0])
+    assert (late.start, late.end) == (first, 31)
+    assert apart[LEAD:].max() / width < 0.001 < apart[0] / width
 
 
 def test_frames_of_one_interval_alone_are_kept() -> None:
