@@ -1,9 +1,10 @@
 """Cost of an analysis by step (`steps`), against length, size and faces (`scaling`), and of the networks (`nets`).
 
-`python -m benchmarks.speed steps [FILE]`, `speed scaling [--only length|size|faces]` and `speed nets`; synthetic
-talking heads by default. Targets on two cores: at most 0.25 s per second of 720p video with one face, and 1 GB for ten
-minutes. Other threads detect new faces and compute blendshapes while a face is tracked, so the steps add up to more
-than the total. Each row of `scaling` runs in a separate process, so that its peak memory is its own.
+`python -m benchmarks.speed steps [FILE]`, `speed scaling [--only length|size|faces]`, `speed nets`, and `speed workers
+[FILE] [--long]` (`benchmarks/workers.py`); synthetic talking heads by default. Targets on two cores: at most 0.25 s per
+second of 720p video with one face, and 1 GB for ten minutes. Other threads detect new faces and compute blendshapes
+while a face is tracked, so the steps add up to more than the total. Each row of `scaling` runs in a separate process,
+so that its peak memory is its own.
 """
 
 import json
@@ -32,6 +33,7 @@ from benchmarks.common import (
     write_portrait,
 )
 from benchmarks.face_nets import print_networks
+from benchmarks.workers import workers
 from engine.consistency.offsets import measure_consistency
 from engine.features.extractor import FeatureExtractor
 from engine.features.records import extract_audio
@@ -46,6 +48,7 @@ FACES = (1, 2, 3, 4)
 SHORT_S = 10.0  # length of videos of varying size or faces
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
+app.command()(workers)
 
 
 class TimedNets:
