@@ -70,8 +70,10 @@ def cut_clip(clip: Clip, plans: Sequence[CropPlan], workers: int, on_frames: OnF
 def turn_clip(clip: Clip, turn: int) -> Clip:
     """Return the clip with its frames turned clockwise by 90, 180 or 270 degrees."""
     known = clip.read_frames
+    before = known.change if isinstance(known, FrameSource) else None
 
     def change(frame: Frame) -> Frame:
+        frame = before(frame) if before else frame
         return replace(frame, image=turn_image(frame.image, turn))
 
     return replace(

@@ -17,11 +17,12 @@ from engine.faces.orientation import FrameSample, turn_image
 from engine.faces.segments import LEAD
 from engine.faces.tracking import FaceOptions, Faces, track_faces
 from engine.features import passes
+from engine.features.extractor import FeatureExtractor
 from engine.features.passes import FaceTracker, cut_clip, limit_workers, turn_clip
 from engine.media.clip import open_clip
 from engine.media.frames import FrameSource
-from engine.types import FPS, Clip, FaceTrack, Frame, Reason
-from tests.fakes import FakeNets, make_clip, make_mouth
+from engine.types import FPS, Clip, FaceTrack, Frame, MediaReport, Reason
+from tests.fakes import FakeNets, FakeVoice, make_clip, make_mouth
 
 N_FRAMES, PX = 10 * FPS, 80
 FIRST, SPLICE = 100, 100 + LEAD  # of the second segment
@@ -291,6 +292,22 @@ def test_a_turned_clip_is_read_by_segments_too(film: Callable[[str], Clip]) -> N
         np.testing.assert_array_equal(frame.image, turn_image(other.image, 90))
     drawn = turn_clip(make_clip([make_mouth(3)], None), 180)
     assert [frame.index for frame in drawn.read_frames()] == [0, 1, 2]
+
+
+def test_a_recording_stored_turned_is_turned_alike_by_any_number_of_workers(film: Callable[[str], Clip]) -> None:
+    """Where `FakeNets` finds no face the frames are turned, from a sample of all segments, and tracked again."""
+    stored = turn_clip(film("face missing for long"), 90)
+    found = []
+    for workers in (1, 3):
+        extractor = FeatureExtractor(cast(FaceNets, FakeNets()), FakeVoice(), "seen", workers=workers, cut_faces=True)
+        found.append(extractor.extract_clip(replace(stored, media=MediaReport())))
+    one, other = found
+    assert Reason.ROTATED in one.reasons and one.media.rotation_deg == 90
+    assert len(one.tracks) == len(other.tracks) == 3
+    for track_of_one, track_of_other in zip(one.tracks, other.tracks, strict=True):
+        assert track_of_one.lips.tobytes() == track_of_other.lips.tobytes()
+        assert track_of_one.faces is not None and track_of_other.faces is not None
+        assert track_of_one.faces.pictures.tobytes() == track_of_other.faces.pictures.tobytes()
 
 
 def test_large_frames_are_read_by_fewer_workers(film: Callable[[str], Clip]) -> None:

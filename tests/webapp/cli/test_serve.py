@@ -76,3 +76,27 @@ def wait_for_page(port: int, server: "subprocess.Popen[str]") -> None:
                 return
         except OSError:
             time.sleep(0.2)
+
+
+@pytest.mark.parametrize(("n_workers", "share"), [(0, "6"), (1, "6"), (2, "3"), (4, "1")])
+def test_job_processes_share_the_cores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_workers: int, share: str
+) -> None:
+    commands: list[tuple[str, ...]] = []
+
+    class Supervised:
+        def __init__(self, store: object, count: int, command: tuple[str, ...]):
+            assert count == n_workers
+            commands.append(command)
+
+        def __enter__(self) -> "Supervised":
+            return self
+
+        def __exit__(self, *error: object) -> None: ...
+
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(6)), raising=False)
+    monkeypatch.setattr("webapp.jobs.supervisor.Supervisor", Supervised)
+    monkeypatch.setattr("webapp.pages.app.build_app", lambda context: None)
+    monkeypatch.setattr("webapp.server.serve", lambda *arguments: None)
+    run_server(Settings(tmp_path), "127.0.0.1", 7860, n_workers)
+    assert commands == [(sys.executable, "-m", "webapp.cli", "work", "--workers", share)]
