@@ -7,6 +7,7 @@ machine if both score on the same kind of device; a GPU may round the last digit
 import os
 import socket
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -75,14 +76,17 @@ class RayRunner:
         if not sources:
             return
         resources = ray.cluster_resources()
-        n_extractors = max(1, int(resources.get("CPU", 1)) - 1)
+        n_cores = max(1, int(resources.get("CPU", 1)) - 1)
+        n_extractors = min(n_cores, len(sources))
+        workers = share_nodes(n_cores // n_extractors, ray.nodes(), self._settings.workers)
         n_gpus = int(resources.get("GPU", 0))
         arguments = (self._settings, self._method)
         items = ray.data.from_items([{"source": one} for one in sources], override_num_blocks=len(sources))
         done = items.map(
             FeatureActor,  # type: ignore[arg-type]  # an actor's class is taken too
-            fn_constructor_args=arguments,
-            compute=ray.data.ActorPoolStrategy(min_size=1, max_size=min(n_extractors, len(sources))),
+            fn_constructor_args=(replace(self._settings, workers=workers), self._method),
+            num_cpus=workers,
+            compute=ray.data.ActorPoolStrategy(min_size=1, max_size=n_extractors),
         ).map_batches(
             ScoringActor,
             fn_constructor_args=arguments,
@@ -93,6 +97,12 @@ class RayRunner:
         )
         for record in done.iter_rows():
             yield record["row"]
+
+
+def share_nodes(n_cores: int, nodes: Sequence[Record], most: int = 0) -> int:
+    """Return the segments that an actor processes at a time: its cores, on one machine; `most` 0: no limit."""
+    machines = [int(node["Resources"].get("CPU", 0)) for node in nodes if node["Alive"]]
+    return max(1, min([n_cores, most or n_cores, *(count for count in machines if count)]))
 
 
 def connect(address: str) -> None:
