@@ -8,8 +8,8 @@ import pytest
 
 from engine.pipeline import Engine
 from engine.settings import Settings
+from tests.examples import draw_examples
 from tests.recordings import Source, read_source
-from webapp.analysis.examples import EXAMPLES, make_examples
 
 SIDE_PX = 320
 
@@ -22,7 +22,6 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
 @pytest.fixture(scope="session")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Source:
     """The example of own sound, its pictures 320 pixels wide."""
-    (path,) = make_examples(tmp_path_factory.mktemp("example"), EXAMPLES[:1])
-    drawn = read_source(path)
+    drawn = read_source(draw_examples(tmp_path_factory.mktemp("example"))[0])
     small = [cv2.resize(picture, (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_AREA) for picture in drawn.pictures]
     return replace(drawn, pictures=np.stack(small))

@@ -15,9 +15,8 @@ import pytest
 from engine.features.records import ClipFeatures, FaceFeatures, extract_audio
 from engine.media.clip import open_clip
 from engine.pipeline import Engine
-from engine.settings import Settings
 from engine.types import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME, Clip, ConsistencyReport, Reason, Status
-from webapp.analysis.examples import EXAMPLES, make_examples
+from tests.examples import draw_examples
 
 Case = tuple[Clip, ClipFeatures, ConsistencyReport]
 SHARED = Path(__file__).parents[2] / ".." / "shared"
@@ -25,14 +24,8 @@ FIXTURES, CLIPS = SHARED / "design" / "fixtures", SHARED / "data" / "clips"
 
 
 @pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
-    return Engine.load(Settings(data_dir=tmp_path_factory.mktemp("data")))
-
-
-@pytest.fixture(scope="module")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    (path,) = make_examples(tmp_path_factory.mktemp("examples"), EXAMPLES[:1])
-    return path
+    return draw_examples(tmp_path_factory.mktemp("examples"))[0]
 
 
 @pytest.fixture(scope="module")

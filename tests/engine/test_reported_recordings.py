@@ -11,8 +11,8 @@ import pytest
 
 from engine.pipeline import Engine
 from engine.types import Analysis, MediaSelection, Reason
+from tests.examples import draw_examples
 from tests.recordings import BLACK, SILENCE, TONE, Hole, Plan, Source, make_case, read_source
-from webapp.analysis.examples import EXAMPLES, make_examples
 
 pytestmark = pytest.mark.timeout(900)
 FIXTURES = Path(__file__).resolve().parents[3] / "shared" / "design" / "fixtures"
@@ -90,7 +90,7 @@ def test_a_reported_recording_keeps_its_zone(
 def test_two_voices_on_two_channels_are_judged_apart(
     engine: Engine, source: Source, untouched: dict[str, Analysis], tmp_path: Path
 ) -> None:
-    (other,) = make_examples(tmp_path, EXAMPLES[1:2])
+    _, other = draw_examples(tmp_path)
     voice = read_source(other).sound
     path = write_two_voices(source, voice, tmp_path)
     found = engine.analyse(path)

@@ -21,6 +21,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from engine.synthesis.tts import Voice
 from engine.synthesis.visemes import Manner
+from tests.examples import draw_examples
 from tests.ports import reserve_port
 from webapp.analysis.examples import EXAMPLES, FOLDER, Example, make_examples
 
@@ -220,7 +221,7 @@ def _draw_examples() -> Path:
     """Draw the examples once for all servers of this process, since it takes long."""
     folder = tempfile.mkdtemp(prefix="wayspeak-examples-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return make_examples(Path(folder))[0]
+    return draw_examples(Path(folder))[0]
 
 
 def _is_outside(url: str) -> bool:
