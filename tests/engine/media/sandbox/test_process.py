@@ -194,6 +194,6 @@ def test_nonsense_instead_of_pictures_is_an_error(
     film: Path, replace_messages: Callable[[bytes], WorkerProcess], monkeypatch: pytest.MonkeyPatch, data: bytes
 ) -> None:
     clip = open_clip(film)
-    monkeypatch.setattr("engine.media.clip.WorkerProcess", lambda *_: replace_messages(data))
+    monkeypatch.setattr("engine.media.frames.WorkerProcess", lambda *_: replace_messages(data))
     with raises(Code.DECODER_FAILED, match="invalid message"):
         list(clip.read_frames())
