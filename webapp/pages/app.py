@@ -20,7 +20,7 @@ from webapp.pages.events import QUIET
 from webapp.templates import fill
 
 DELETE_CACHE = (600, 86_400)  # every ten minutes, files older than a day
-QUEUE = {"max_size": 20, "api_open": False}
+QUEUE = {"max_size": 500, "api_open": False}  # several short events for each page that loads
 ROLES = {Role.VIEWER: "viewer", Role.ANALYST: "analyst", Role.ENROLLER: "enroller", Role.ADMIN: "administrator"}
 HERE = Path(__file__).parent
 

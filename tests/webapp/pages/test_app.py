@@ -54,7 +54,7 @@ def test_launch_settings_are_these(tmp_path: Path) -> None:
 
 
 def test_queue_is_bounded_and_closed_and_the_cache_ages(app: gr.Blocks) -> None:
-    assert app._queue.max_size == 20
+    assert app._queue.max_size == 500
     assert app.api_open is False
     assert app.delete_cache == (600, 86_400)
 
@@ -68,6 +68,13 @@ def test_events_that_write_one_component_run_one_after_the_other(app: gr.Blocks)
     assert len(groups) > 60
     mixed = [app.blocks[number] for number, found in groups.items() if len(found) > 1]
     assert {type(block) for block in mixed} == {gr.State, gr.File, gr.Tabs}  # set by what a user does, one at a time
+
+
+def test_thirty_pages_can_load_at_once(app: gr.Blocks) -> None:
+    """Gradio refuses an event beyond the length of its queue."""
+    on_load = [event for event in app.fns.values() if "load" in {name for _, name in event.targets}]
+    queued = [event for event in on_load if event.queue is not False]
+    assert 0 < 30 * len(queued) <= app._queue.max_size
 
 
 def test_nothing_heavy_runs_in_the_page(app: gr.Blocks) -> None:
