@@ -111,6 +111,8 @@ def _draw_face(image: np.ndarray, place: int, frame_px: int, mouth: float) -> No
 class FakeNets:
     """Finds drawn faces; each is half as wide as its part of the picture."""
 
+    runs_batches = False
+
     def find_faces(self, image: np.ndarray, min_score: float = 0.5, closely: bool = False) -> list[Detection]:
         """One detection for every patch of red."""
         part = image.shape[0]
@@ -131,6 +133,14 @@ class FakeNets:
         )  # the box is half of the part, whatever the mouth does
         landmarks = points * part + (centre, part / 2, 0)
         return Mesh(float(self._is_face(image, centre)), landmarks.astype(np.float32))
+
+    def place_landmarks_batch(self, images: Sequence[np.ndarray], regions: Sequence[Region]) -> list[Mesh]:
+        """The same as one by one."""
+        return [self.place_landmarks(image, region) for image, region in zip(images, regions, strict=True)]
+
+    def read_blendshapes_batch(self, landmarks: np.ndarray) -> np.ndarray:
+        """The same as one by one."""
+        return np.stack([self.read_blendshapes(one) for one in landmarks])
 
     def read_blendshapes(self, landmarks: np.ndarray) -> np.ndarray:
         """How far the jaw is open, and nothing else."""
