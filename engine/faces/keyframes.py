@@ -64,7 +64,7 @@ def _interpolate(
     active = trails.active
     if any(trail.missed for trail in active):
         return False
-    settled = networks.settle(key.frame.image, [trail.last.region() for trail in active])
+    settled = networks.settle(key.frame.image, [trail.last.region() for trail in active], options.min_presence)
     if not all(accept(settled, [trail.last.box() for trail in active], options, MIN_OVERLAP)):
         return False
     between = [scanned.frame for scanned in interval if scanned.frame.is_new and scanned is not key]

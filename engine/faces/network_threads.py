@@ -67,16 +67,23 @@ class NetworkThreads:
             return [self._nets.place_landmarks(image, region) for region in regions]
         return list(self._pool.map(lambda region: self._nets.place_landmarks(image, region), regions))
 
-    def place_detected(self, image: np.ndarray, detection: Detection) -> Mesh:
+    def place_detected(self, image: np.ndarray, detection: Detection, min_presence: float) -> Mesh:
         """Place the landmarks of a new face."""
-        place = self.settle if self._settles else self.place_all
-        return place(image, [detection.region()])[0]
+        regions = [detection.region()]
+        return (self.settle(image, regions, min_presence) if self._settles else self.place_all(image, regions))[0]
 
-    def settle(self, image: np.ndarray, regions: Sequence[Region]) -> list[Mesh]:
-        """Place landmarks, and once more from their own regions where these differ clearly from the given ones."""
+    def settle(self, image: np.ndarray, regions: Sequence[Region], min_presence: float) -> list[Mesh]:
+        """Place landmarks, and once more from their own regions where these differ clearly from the given ones.
+
+        An absent face is not placed again: the mesh takes its own hallucination for a face.
+        """
         meshes = self.place_all(image, regions)
         own = [mesh.region() for mesh in meshes]
-        moved = [i for i, region in enumerate(regions) if measure_shift(region, own[i]) > MAX_SHIFT]
+        moved = [
+            i
+            for i, region in enumerate(regions)
+            if meshes[i].presence >= min_presence and measure_shift(region, own[i]) > MAX_SHIFT
+        ]
         for i, mesh in zip(moved, self.place_all(image, [own[i] for i in moved]), strict=True):
             meshes[i] = mesh
         return meshes

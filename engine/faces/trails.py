@@ -145,7 +145,7 @@ def discover(
             continue
         if owner is not None and not owner.missed:
             continue  # its landmarks are not needed
-        mesh = networks.place_detected(frame.image, detection)
+        mesh = networks.place_detected(frame.image, detection, options.min_presence)
         if mesh.presence < options.min_presence or _is_taken(mesh, [t.last for t in known if not t.missed]):
             continue
         if owner is None:

@@ -58,7 +58,7 @@ def own_region(x_px: float) -> Region:
 def test_only_a_mesh_of_a_moved_region_is_placed_again(nets: OneFaceNets, settling: NetworkThreads) -> None:
     side_px = own_region(0).side_px
     near, far = own_region(0.9 * MAX_SHIFT * side_px), own_region(3 * MAX_SHIFT * side_px)
-    first, second = settling.settle(IMAGE, [near, far])
+    first, second = settling.settle(IMAGE, [near, far], 0.5)
     assert len(nets.regions) == 3
     again = nets.regions[2]
     np.testing.assert_allclose(
@@ -67,6 +67,14 @@ def test_only_a_mesh_of_a_moved_region_is_placed_again(nets: OneFaceNets, settli
     expected = nets.place_landmarks(IMAGE, near), nets.place_landmarks(IMAGE, again)
     for found, wanted in zip((first, second), expected, strict=True):
         np.testing.assert_array_equal(found.landmarks, wanted.landmarks)
+
+
+def test_an_absent_face_is_not_placed_again(nets: OneFaceNets, settling: NetworkThreads) -> None:
+    """From its own region the mesh may find what it imagined."""
+    far = own_region(20.0)
+    (mesh,) = settling.settle(IMAGE, [far], 1.1)
+    assert len(nets.regions) == 1
+    np.testing.assert_array_equal(mesh.landmarks, nets.place_landmarks(IMAGE, far).landmarks)
 
 
 @pytest.mark.parametrize(
