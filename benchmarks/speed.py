@@ -60,9 +60,9 @@ class TimedNets:
     def __getattr__(self, name: str) -> Callable[..., Any]:
         method = getattr(self._nets, name)
 
-        def timed(*arguments: Any) -> Any:
+        def timed(*arguments: Any, **named: Any) -> Any:
             began, began_cpu = time.perf_counter(), time.thread_time()  # each network runs in the calling thread
-            result = method(*arguments)
+            result = method(*arguments, **named)
             self._spent_s[name] += time.perf_counter() - began  # type: ignore[assignment]
             self._spent_s[f"cpu {name}"] += time.thread_time() - began_cpu  # type: ignore[assignment]
             self._calls[name] += 1
