@@ -1,7 +1,7 @@
 """Cover the mouth in genuine clips of held-out people, and count the zones before and after.
 
 `python -m benchmarks.covered_mouths MANIFEST`: no clip may be called against because of its cover, and no clear mouth
-may be taken for a covered one. The people are those whom `wayspeak train cover` holds out, one clip of each.
+may be taken for a covered one. The people are those whom `wayspeak train cover` holds out.
 """
 
 import tempfile
@@ -26,20 +26,20 @@ from engine.types import Analysis, Clip, FaceTrack, Frame, MediaSelection, Reaso
 
 KINDS = ("mask", "hand", "microphone", "scarf")
 CLEAR = "clear"
-FIRST_S = 8.0  # of a clip that is read
+MIN_S, MAX_S = 4.0, 15.0  # of a clip that is read
+MAX_OF_ONE = 6  # clips of one person
 OCCLUDED, OTHER = "OCCLUDED", "another refusal"
 
 
 def choose_clips(manifest: Path) -> Iterator[Row]:
-    """Yield one genuine clip in sync of each held-out person, one of each source before a second."""
-    columns = ("path", "label", "source", "speaker", "has_audio", "audio_in_sync")
-    people: dict[str, dict[str, Row]] = defaultdict(dict)
-    for row in read_manifest(manifest, columns):
-        if row.is_real and row.has_audio == "1" and row.audio_in_sync == "yes" and is_held_out(row.speaker):
-            people[row.source].setdefault(row.speaker, row)
-    sources = [list(own.values()) for own in people.values()]
-    for turn in range(max(map(len, sources), default=0)):
-        yield from (own[turn] for own in sources if turn < len(own))
+    """Yield genuine clips of held-out people: one of each person before a second of one."""
+    people: dict[str, list[Row]] = defaultdict(list)
+    for row in read_manifest(manifest, ("path", "label", "speaker", "has_audio", "audio_in_sync")):
+        heard = row.has_audio == "1" and row.audio_in_sync != "no"
+        if row.is_real and heard and is_held_out(row.speaker):
+            people[row.speaker].append(row)
+    for turn in range(MAX_OF_ONE):
+        yield from (own[turn] for own in people.values() if turn < len(own))
 
 
 def find_face(clip: Clip, engine: Engine) -> FaceTrack:
@@ -83,7 +83,9 @@ def main(
     n_done = 0
     for row in choose_clips(manifest):
         try:
-            clip = open_clip(row.path, selection=MediaSelection(to_s=FIRST_S))
+            clip = open_clip(row.path, selection=MediaSelection(to_s=MAX_S))
+            if clip.duration_s < MIN_S:
+                continue
             clear = engine.judge(engine.extractor.extract_clip(clip))
         except EngineError:
             continue
