@@ -62,10 +62,10 @@ class NetworkThreads:
         return [Detection(one.score, one.box * np.tile(scale, 2), one.eyes * scale) for one in found]
 
     def place_all(self, image: np.ndarray, regions: Sequence[Region]) -> list[Mesh]:
-        """Place the landmarks of several faces in parallel; of one face in this thread."""
+        """Place the landmarks of several faces as a batch; of one face in this thread."""
         if len(regions) < 2:
             return [self._nets.place_landmarks(image, region) for region in regions]
-        return list(self._pool.map(lambda region: self._nets.place_landmarks(image, region), regions))
+        return self.place_batch([image] * len(regions), regions)
 
     def place_detected(self, image: np.ndarray, detection: Detection, min_presence: float) -> Mesh:
         """Place the landmarks of a new face."""
@@ -112,5 +112,5 @@ class NetworkThreads:
             trace.add(row, image, mesh.landmarks, self._cover, self._pool)
 
     def finish_cover(self, trace: CoverTrace, length: int) -> np.ndarray:
-        """Return (length,) bool: rows with a covered mouth."""
+        """Return the log-odds (length,) float32 that the mouth is covered, NaN in the rows without a patch."""
         return trace.finish(length, self._cover, self._pool)

@@ -13,6 +13,7 @@ import numpy as np
 from engine.faces.landmarker import overlap
 from engine.faces.occlusion import mark_covered
 from engine.faces.tracking import FaceOptions, Faces
+from engine.faces.trails import fill_between, find_boxes, measure_distance, measure_side, width
 from engine.types import FPS, FaceTrack
 
 SEGMENT = 20 * FPS  # frames; a multiple of every interval between detections and between close searches
@@ -82,10 +83,9 @@ class _Chain:
             if len(part.track.cover_log_odds):
                 log_odds[rows] = part.track.cover_log_odds[own]
             if done < rows.start and done:
-                _fill(landmarks, done, rows.start)
-                _fill(shapes, done, rows.start)
-                points = landmarks[done : rows.start, :, :2]
-                boxes[done : rows.start] = np.concatenate([points.min(1), points.max(1)], axis=1)
+                fill_between(landmarks, done - 1, rows.start)
+                fill_between(shapes, done - 1, rows.start)
+                boxes[done : rows.start] = find_boxes(landmarks[done : rows.start])
             done = rows.stop
         covered = mark_covered(log_odds)
         return FaceTrack(start, boxes, landmarks, shapes, seen, self._thumbnail, covered, log_odds)
@@ -126,7 +126,7 @@ class FaceJoiner:
         """Return the joined faces of the clip."""
         chains = [one for one in self._chains if one.last.end - one.start >= self._options.min_length]
         self._chains, self._open = [], []
-        tracks = sorted((chain.join() for chain in chains), key=lambda track: (track.start, -_median_width(track)))
+        tracks = sorted((chain.join() for chain in chains), key=lambda track: (track.start, -width(track)))
         return Faces(tuple(tracks), tuple(self._cuts), self._left_out)
 
     def _match(self, tracks: list[FaceTrack]) -> Iterator[tuple[int, _Chain]]:
@@ -158,23 +158,10 @@ class FaceJoiner:
             return None
         if any(before.end <= cut <= after.start for cut in self._cuts):
             return None
-        box, other = before.boxes[-1], after.boxes[max(0, before.end - after.start)]
-        side, other_side = (float((one[2:] - one[:2]).max()) for one in (box, other))
-        distance = float(np.abs(box[:2] + box[2:] - other[:2] - other[2:]).max()) / 2
-        is_near = distance < side and side / 2 < other_side < 2 * side  # as in one segment
-        return (False, -distance / side) if is_near else None
-
-
-def _fill(rows: np.ndarray, first: int, last: int) -> None:
-    """Interpolate the rows `first` to `last - 1` linearly from their neighbours."""
-    share = (np.arange(1, last - first + 1) / (last - first + 1)).astype(np.float32)
-    share = share.reshape(-1, *[1] * (rows.ndim - 1))
-    rows[first:last] = rows[first - 1] * (1 - share) + rows[last] * share
+        known = before.boxes[-1]
+        distance = measure_distance(after.boxes[max(0, before.end - after.start)], known, reach=1.0)
+        return None if distance is None else (False, -distance / measure_side(known))
 
 
 def _widest(track: FaceTrack) -> float:
     return float((track.boxes[track.seen, 2] - track.boxes[track.seen, 0]).max())
-
-
-def _median_width(track: FaceTrack) -> float:
-    return float(np.median(track.boxes[:, 2] - track.boxes[:, 0]))

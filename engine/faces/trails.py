@@ -87,7 +87,7 @@ def hold(active: Sequence[Trail]) -> None:
 
 def may_hide_small_faces(found: Sequence[Detection], active: Sequence[Trail], image: np.ndarray) -> bool:
     """Return whether small faces may be missed: no face in sight, many faces, or small ones alone."""
-    sides = [_side(one.box) for one in found] + [_side(trail.last.box()) for trail in active]
+    sides = [measure_side(one.box) for one in found] + [measure_side(trail.last.box()) for trail in active]
     return max(len(found), len(active)) >= MANY or max(sides, default=0.0) < SMALL * min(image.shape[:2])
 
 
@@ -138,7 +138,7 @@ def discover(
     """Assign detections to trails that lost their face; start trails for the others, the largest first."""
     known = list(trails.active)
     left_out = 0
-    for detection in sorted(found, key=lambda detection: -_side(detection.box)):
+    for detection in sorted(found, key=lambda detection: -measure_side(detection.box)):
         owner = _owner(detection, known)
         if owner is None and len(known) >= options.max_faces:
             left_out += 1
@@ -165,15 +165,25 @@ def _owner(detection: Detection, trails: list[Trail]) -> Trail | None:
     """
     near: list[tuple[float, Trail]] = []
     for trail in trails:
-        box, side = trail.last.box(), _side(trail.last.box())
-        distance = float(np.abs(_centre(detection.box) - _centre(box)).max())
-        similar = 0.5 < _side(detection.box) / side < 2.0
-        if similar and distance < side * (1.0 if trail.missed else 0.5):
+        distance = measure_distance(detection.box, trail.last.box(), 1.0 if trail.missed else 0.5)
+        if distance is not None:
             near.append((distance, trail))
     return min(near, key=lambda pair: pair[0])[1] if near else None
 
 
-def _side(box: np.ndarray) -> float:
+def measure_distance(box: np.ndarray, known: np.ndarray, reach: float) -> float | None:
+    """Return the pixels between the centres of two boxes.
+
+    None if one is twice the size of the other, or the distance is not within `reach` sides of the known box.
+    """
+    side = measure_side(known)
+    distance = float(np.abs(_centre(box) - _centre(known)).max())
+    similar = 0.5 < measure_side(box) / side < 2.0
+    return distance if similar and distance < side * reach else None
+
+
+def measure_side(box: np.ndarray) -> float:
+    """Return the longer side of a box in pixels, at least 1."""
     return max(1.0, float((box[2:] - box[:2]).max()))
 
 
@@ -189,7 +199,7 @@ def finish(trail: Trail, networks: NetworkThreads, options: FaceOptions) -> list
     landmarks = _interpolate([mesh.landmarks if mesh else None for mesh in trail.meshes[:length]])
     blendshapes = _interpolate([shape.result() if shape else None for shape in trail.blendshapes[:length]])
     seen = np.array([mesh is not None for mesh in trail.meshes[:length]])
-    boxes = np.concatenate([landmarks[:, :, :2].min(1), landmarks[:, :, :2].max(1)], axis=1)
+    boxes = find_boxes(landmarks)
     cover = networks.finish_cover(trail.cover, length)
     thumbnail, covered = trail.thumbnail, mark_covered(cover)
     return [FaceTrack(trail.start, boxes, landmarks, blendshapes, seen, thumbnail, covered, cover)]
@@ -202,15 +212,25 @@ def _interpolate(known: Sequence[np.ndarray | None]) -> np.ndarray:
     for i, row in present.items():
         rows[i] = row
     for left, right in pairwise(present):
-        share = (np.arange(1, right - left) / (right - left)).astype(np.float32)
-        share = share.reshape(-1, *[1] * (rows.ndim - 1))
-        rows[left + 1 : right] = rows[left] * (1 - share) + rows[right] * share
+        fill_between(rows, left, right)
     return rows
+
+
+def fill_between(rows: np.ndarray, left: int, right: int) -> None:
+    """Interpolate the rows between two of (T, ...) float32 linearly, in place."""
+    share = (np.arange(1, right - left) / (right - left)).astype(np.float32)
+    share = share.reshape(-1, *[1] * (rows.ndim - 1))
+    rows[left + 1 : right] = rows[left] * (1 - share) + rows[right] * share
+
+
+def find_boxes(landmarks: np.ndarray) -> np.ndarray:
+    """Return the boxes (T, 4) x0 y0 x1 y1 of landmarks (T, 478, 3)."""
+    return np.concatenate([landmarks[:, :, :2].min(1), landmarks[:, :, :2].max(1)], axis=1)
 
 
 def _thumbnail(image: np.ndarray, box: np.ndarray) -> np.ndarray:
     """Return (96, 96, 3) uint8: the square around the box, black outside the frame."""
-    centre, side = _centre(box), 1.3 * _side(box)
+    centre, side = _centre(box), 1.3 * measure_side(box)
     scale = side / 96
     to_image = np.array([[scale, 0, centre[0] - side / 2], [0, scale, centre[1] - side / 2]])
     return cv2.warpAffine(image, to_image, (96, 96), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)

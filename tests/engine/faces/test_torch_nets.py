@@ -115,12 +115,12 @@ def test_a_batch_is_each_of_it_alone_and_may_be_larger_than_fits_the_device_at_o
     sizes: list[int] = []
     network._net.register_forward_pre_hook(lambda net, values: sizes.append(len(values[0])))
     monkeypatch.setattr(torch_nets, "MAX_BATCH", 4)
-    parted = network.run(inputs)
+    divided = network.run(inputs)
     assert sizes == [4] * (len(inputs) // 4) + [len(inputs) % 4] * (len(inputs) % 4 > 0)
     for place, output in enumerate(together):
         assert len(output) == len(inputs) <= MAX_BATCH
         np.testing.assert_allclose(output, np.concatenate([one[place] for one in alone]), rtol=1e-4, atol=1e-3)
-        np.testing.assert_allclose(output, parted[place], rtol=1e-4, atol=1e-3)
+        np.testing.assert_allclose(output, divided[place], rtol=1e-4, atol=1e-3)
 
 
 @pytest.mark.parametrize("name", SCALES)
