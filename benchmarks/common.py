@@ -3,14 +3,20 @@
 The talking head is a public-domain portrait with moving head and mouth, and noise as its voice.
 """
 
+import json
 import os
 import platform
+import resource
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
@@ -124,6 +130,23 @@ def read_cpu_s() -> float:
         time.sleep(0.002)
     spent = server.cpu_times()
     return time.process_time() + spent.user + spent.system + spent.children_user + spent.children_system
+
+
+def read_peak_gb() -> float:
+    """Return the peak memory of this process."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform != "darwin" else 2**30)
+
+
+def run_child(module: str, *arguments: object, n_cores: int | None = None) -> dict[str, Any]:
+    """Run a module in a new process, on the first `n_cores`; return the JSON that it prints last."""
+    cores = sorted(os.sched_getaffinity(0))[:n_cores] if n_cores else []
+    pin = partial(os.sched_setaffinity, 0, cores) if cores else None
+    command = [sys.executable, "-m", module, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, preexec_fn=pin)
+    if done.returncode:
+        raise RuntimeError(f"the child process failed: {done.stderr.strip().splitlines()[-1:]}")
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
 
 
 def describe_machine() -> str:

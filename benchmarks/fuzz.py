@@ -5,8 +5,6 @@ with seeded random damage; a failure is reported with its seed for reproduction.
 coverage-guided fuzzer would not help here.
 """
 
-import resource
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -16,6 +14,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
+from benchmarks.common import read_peak_gb
 from engine.errors import EngineError
 from engine.media.clip import open_clip
 from tests import hostile
@@ -52,8 +51,7 @@ def main(
                 failed.append(f"seed {seed}: {outcome} after {took_s:.1f} s")
             slowest_s, seed = max(slowest_s, took_s), seed + 1
             outcomes[outcome] += 1
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform != "darwin" else 2**30)
-    print(f"{sum(outcomes.values())} files; slowest {slowest_s:.1f} s; peak of the engine {peak:.2f} GB")
+    print(f"{sum(outcomes.values())} files; slowest {slowest_s:.1f} s; peak of the engine {read_peak_gb():.2f} GB")
     for outcome, count in outcomes.most_common():
         print(f"{count:7d}  {outcome}")
     print(*(failed or ["no decoder crashed, none hung"]), sep="\n")

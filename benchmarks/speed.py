@@ -8,9 +8,6 @@ so that its peak memory is its own.
 """
 
 import json
-import resource
-import subprocess
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -29,6 +26,8 @@ from benchmarks.common import (
     loop_file,
     measure,
     median_range,
+    read_peak_gb,
+    run_child,
     stopwatch,
     write_portrait,
 )
@@ -159,17 +158,12 @@ def measure_file(path: Path) -> Row:
     decoding = measure(lambda: sum(1 for _ in clip.read_frames())) / clip.duration_s
     found = []
     analysis = measure(lambda: found.append(engine.analyse(path))) / clip.duration_s
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return Row(analysis, decoding, peak / (2**20 if sys.platform != "darwin" else 2**30), len(found[0].tracks))
+    return Row(analysis, decoding, read_peak_gb(), len(found[0].tracks))
 
 
 def measure_in_process(path: Path) -> Row:
     """Run `measure_file` in a new process."""
-    command = [sys.executable, "-m", "benchmarks.speed", "child", str(path)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(f"the child process failed: {done.stderr.strip().splitlines()[-1:]}")
-    row = json.loads(done.stdout.splitlines()[-1])
+    row = run_child("benchmarks.speed", "child", path)
     return Row(Spent(**row["analysis"]), Spent(**row["decoding"]), row["peak_gb"], row["n_tracks"])
 
 

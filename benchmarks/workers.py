@@ -2,19 +2,14 @@
 
 import hashlib
 import json
-import os
-import resource
-import subprocess
-import sys
 import tempfile
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from benchmarks.common import Spent, describe_machine, loop_file, measure, write_portrait
+from benchmarks.common import Spent, describe_machine, loop_file, measure, read_peak_gb, run_child, write_portrait
 from engine.features.cache import TRACK_ARRAYS
 from engine.features.records import ClipFeatures
 from engine.pipeline import Engine
@@ -63,12 +58,7 @@ def draw_files(folder: Path, lengths_s: list[float]) -> list[Path]:
 
 def run_in_process(path: Path, number: int) -> Run:
     """Analyse a file with so many workers in a new process on as many cores."""
-    cores = sorted(os.sched_getaffinity(0))[:number]
-    command = [sys.executable, "-m", "benchmarks.workers", str(path), str(number)]
-    done = subprocess.run(command, capture_output=True, text=True, preexec_fn=partial(os.sched_setaffinity, 0, cores))
-    if done.returncode:
-        raise RuntimeError(f"the child process failed: {done.stderr.strip().splitlines()[-1:]}")
-    run = json.loads(done.stdout.splitlines()[-1])
+    run = run_child("benchmarks.workers", path, number, n_cores=number)
     return Run(run["duration_s"], Spent(**run["spent"]), run["peak_gb"], run["digest"])
 
 
@@ -108,8 +98,7 @@ def child(path: Path, number: int) -> None:
     spent = measure(analyse)
     features, analysis = found[0]
     duration_s = features.n_frames / FPS
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform != "darwin" else 2**30)
-    print(json.dumps(asdict(Run(duration_s, spent / duration_s, peak, make_digest(features, analysis)))))
+    print(json.dumps(asdict(Run(duration_s, spent / duration_s, read_peak_gb(), make_digest(features, analysis)))))
 
 
 if __name__ == "__main__":
