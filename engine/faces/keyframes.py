@@ -7,11 +7,22 @@ Where a face appears, gets lost or moves fast, the interval is followed frame by
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from engine.faces.chained import follow_frame, search
 from engine.faces.landmarker import Mesh
 from engine.faces.network_threads import NetworkThreads
 from engine.faces.regions import interpolate_region
-from engine.faces.trails import FaceOptions, ScannedFrame, Trail, Trails, accept, append, hold
+from engine.faces.trails import (
+    CLOSE_EVERY,
+    FaceOptions,
+    ScannedFrame,
+    Trail,
+    Trails,
+    accept,
+    append,
+    discover,
+    hold,
+    may_hide_small_faces,
+    miss,
+)
 from engine.types import Frame
 
 MIN_OVERLAP = 0.5  # of the boxes of a face in two key frames; a faster one is followed frame by frame
@@ -45,7 +56,7 @@ def follow_interval(
     elif new and _interpolate(interval, new[-1], trails, networks, options):
         return
     for scanned in interval:
-        follow_frame(scanned, trails, networks, options)
+        _follow_frame(scanned, trails, networks, options)
 
 
 def _skip_empty(
@@ -81,7 +92,7 @@ def _interpolate(
         for trail, mesh in zip(active, row, strict=True):
             append(trail, mesh, next(shapes), scanned.frame, networks)
         if scanned is key:
-            search(key, trails, networks, options)
+            _search(key, trails, networks, options)
     return True
 
 
@@ -110,3 +121,36 @@ def _place_between(
         if not all(accept(row, expected, options)):
             return None
     return rows
+
+
+def _follow_frame(scanned: ScannedFrame, trails: Trails, networks: NetworkThreads, options: FaceOptions) -> None:
+    """Follow each trail into a frame of its shot, detect new faces when due or needed, end trails missing for long."""
+    if scanned.frame.is_new:
+        _place(scanned.frame, trails.active, networks, options)
+        _search(scanned, trails, networks, options)
+    else:
+        hold(trails.active)
+    trails.retire(options.max_gap)
+
+
+def _search(scanned: ScannedFrame, trails: Trails, networks: NetworkThreads, options: FaceOptions) -> None:
+    """Start and resume trails from the detections that were due, or that are needed since a face is missing."""
+    frame, found = scanned.frame, scanned.found
+    if found is None and (not trails.active or any(trail.missed for trail in trails.active)):
+        found = networks.find(frame.image)
+    if found is None:
+        return
+    if frame.index % CLOSE_EVERY == 0 and may_hide_small_faces(found, trails.active, frame.image):
+        found = networks.find(frame.image, closely=True)
+    discover(frame, found, trails, networks, options)
+
+
+def _place(frame: Frame, active: list[Trail], networks: NetworkThreads, options: FaceOptions) -> None:
+    """Append this frame's mesh to each trail, placed from its last region, or None."""
+    meshes = networks.place_all(frame.image, [trail.last.region() for trail in active])
+    accepted = accept(meshes, [trail.last.box() for trail in active], options)
+    for trail, mesh, is_seen in zip(active, meshes, accepted, strict=True):
+        if is_seen:
+            append(trail, mesh, networks.read(mesh), frame, networks)
+        else:
+            miss(trail)

@@ -36,13 +36,13 @@ class _BatchRow:
 
 
 class NetworkThreads:
-    """The networks and the threads that run them; `settles` for the interpolated tracker.
+    """The networks and the threads that run them.
 
-    It needs landmarks that do not depend on an earlier region, and detections for nothing but a first region.
+    Landmarks settle until they depend on no earlier region; detections serve for nothing but a first region.
     """
 
-    def __init__(self, nets: FaceNets, cover: CoverDetector | None, threads: int, settles: bool):
-        self._nets, self._cover, self._threads, self._settles = nets, cover, threads, settles
+    def __init__(self, nets: FaceNets, cover: CoverDetector | None, threads: int):
+        self._nets, self._cover, self._threads = nets, cover, threads
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="faces")
 
     def __enter__(self) -> Self:
@@ -52,9 +52,9 @@ class NetworkThreads:
         self._pool.shutdown()
 
     def find(self, image: np.ndarray, closely: bool = False) -> list[Detection]:
-        """Detect faces; where landmarks settle, in a downscaled image: two thirds of the time at 720p."""
+        """Detect faces in a downscaled image: two thirds of the time at 720p."""
         (height, width), factor = image.shape[:2], min(image.shape[:2]) // SEARCHED_PX
-        if closely or factor < 2 or not self._settles:
+        if closely or factor < 2:
             return self._nets.find_faces(image, closely=closely)
         small = shrink(image, (width // factor, height // factor))
         scale = np.array([width / small.shape[1], height / small.shape[0]])
@@ -69,8 +69,7 @@ class NetworkThreads:
 
     def place_detected(self, image: np.ndarray, detection: Detection, min_presence: float) -> Mesh:
         """Place the landmarks of a new face."""
-        regions = [detection.region()]
-        return (self.settle(image, regions, min_presence) if self._settles else self.place_all(image, regions))[0]
+        return self.settle(image, [detection.region()], min_presence)[0]
 
     def settle(self, image: np.ndarray, regions: Sequence[Region], min_presence: float) -> list[Mesh]:
         """Place landmarks, and once more from their own regions where these differ clearly from the given ones.

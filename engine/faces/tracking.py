@@ -1,7 +1,6 @@
 """Track faces: detect every few frames, follow landmarks through each shot, end tracks at shot cuts.
 
-Tracking keeps no state between calls. `FaceOptions.regions` selects the tracker: `chained` places the landmarks of a
-frame from those of the frame before, in sequence; `keyframes` places them from regions interpolated between key frames.
+Tracking keeps no state between calls. `keyframes` places the landmarks, from regions interpolated between key frames.
 Threads run the rest in parallel: shot cuts and scheduled detection ahead, blendshapes behind, other faces alongside.
 """
 
@@ -10,7 +9,6 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 
-from engine.faces.chained import follow_frame
 from engine.faces.keyframes import SEARCH_EVERY, follow_interval, split_intervals
 from engine.faces.landmarker import BLENDSHAPES, FaceNets
 from engine.faces.network_threads import NetworkThreads
@@ -45,10 +43,12 @@ def track_faces(
     options = options or FaceOptions()
     trails = Trails()
     threads = min(os.cpu_count() or 1, MAX_THREADS)
-    with NetworkThreads(nets, cover, threads, settles=options.regions == "interpolated") as networks:
+    with NetworkThreads(nets, cover, threads) as networks:
         with closing(read_ahead(_scan_frames(frames, networks, options))) as scanned_frames:
-            for interval in _split(scanned_frames, options):
-                _follow(interval, trails, networks, options)
+            for interval in split_intervals(scanned_frames, options.detect_every):
+                if interval[0].is_cut:
+                    trails.cut(interval[0].frame.index)
+                follow_interval(interval, trails, networks, options)
                 for scanned in interval:
                     on_frame(scanned.frame.index)
         tracks = [track for trail in trails.ended + trails.active for track in finish(trail, networks, options)]
@@ -57,25 +57,9 @@ def track_faces(
     )
 
 
-def _split(scanned_frames: Iterable[ScannedFrame], options: FaceOptions) -> Iterator[list[ScannedFrame]]:
-    """Yield the frames that are followed together."""
-    if options.regions == "interpolated":
-        return split_intervals(scanned_frames, options.detect_every)
-    return ([scanned] for scanned in scanned_frames)
-
-
-def _follow(interval: list[ScannedFrame], trails: Trails, networks: NetworkThreads, options: FaceOptions) -> None:
-    if interval[0].is_cut:
-        trails.cut(interval[0].frame.index)
-    if options.regions == "interpolated":
-        follow_interval(interval, trails, networks, options)
-    else:
-        follow_frame(interval[0], trails, networks, options)
-
-
 def _scan_frames(frames: Iterable[Frame], networks: NetworkThreads, options: FaceOptions) -> Iterator[ScannedFrame]:
     shots = ShotCuts(options.cut_difference, options.cut_ratio)
-    every = options.detect_every * (SEARCH_EVERY if options.regions == "interpolated" else 1)
+    every = options.detect_every * SEARCH_EVERY
     for frame in frames:
         is_due = frame.is_new and frame.index % every == 0
         is_cut = frame.is_new and shots.is_cut(frame.image)

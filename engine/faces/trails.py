@@ -1,9 +1,9 @@
-"""Grow, assign and finish the trails of faces; shared by the chained and the interpolated tracker."""
+"""Grow, assign and finish the trails of faces."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import cv2
 import numpy as np
@@ -23,14 +23,13 @@ class FaceOptions:
 
     recipe_name: ClassVar = "FaceOptions"
 
-    detect_every: int = 5  # frames between detections, or between key frames
+    detect_every: int = 5  # frames between key frames
     min_presence: float = 0.5  # of the mesh network
     max_gap: int = 12  # frames a face may be missing within one track
     min_length: int = 10  # frames; shorter tracks are dropped
     max_faces: int = 40  # at a time, the largest; changes no score, so recipes ignore it
     cut_difference: float = 27.0  # mean HSV difference of a cut, PySceneDetect's content threshold
     cut_ratio: float = 3.0  # and ratio to the recent differences
-    regions: Literal["chained", "interpolated"] = "chained"  # of the mesh: from the frame before, or between key frames
 
 
 @dataclass(slots=True, eq=False)

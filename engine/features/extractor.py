@@ -25,11 +25,11 @@ from engine.types import WHOLE, AudioSignal, Clip, MediaSelection, OnStep, Reaso
 from engine.weights import registry
 from engine.weights.recipes import write_recipe
 
-MOUTHS_VERSION = 1
+MOUTHS_VERSION = 2
 """Increase when the same file, weights and options yield other mouths or filterbanks."""
-FACES_VERSION = 1
+FACES_VERSION = 2
 """Increase when they yield other aligned faces or points."""
-ROWS_VERSION = 2
+ROWS_VERSION = 3
 """Increase when they yield other feature rows: media, faces or speech changed."""
 
 RARELY_SEEN = 0.75  # share of the frames with an upright face, below which the other quarter turns are tried

@@ -58,7 +58,6 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
 }
 """Version 1: fields that are always written, in this order, by `recipe_name` of the class. Never change it."""
 ADDED_FIELDS: dict[str, dict[str, object]] = {
-    "FaceOptions": {"regions": "chained"},
     "GateOptions": {"max_covered": 0.2, "quiet_dbfs": -45.0},
 }
 """Fields added later with the value of the earlier behaviour; written only if they differ from it."""

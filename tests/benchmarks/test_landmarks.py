@@ -4,10 +4,9 @@ from typing import cast
 import numpy as np
 import pytest
 
-from benchmarks.landmarks import choose_rows, measure_jitter, pair_faces, settle
+from benchmarks.landmarks import choose_rows, find_lost, measure_jitter, settle
 from engine.datasets.manifest import Row
 from engine.faces.landmarker import FaceNets, Mesh
-from engine.faces.tracking import Faces
 from engine.types import FaceTrack
 from tests.engine.faces.scenes import RectangleNets, Scene, draw_frames, draw_landmarks, hide, stroll, track
 
@@ -23,12 +22,14 @@ def test_every_source_and_every_speaker_has_its_turn() -> None:
     assert len(choose_rows(rows, 60)) == 10
 
 
-def test_only_frames_in_which_both_see_one_face_are_paired() -> None:
-    scene: Scene = [[(60.0 + i, 60.0, 40.0), (250.0, 120.0, 50.0)] for i in range(40)]
-    both, one = track(scene), track(hide([[faces[0]] for faces in scene], 10, 5))
-    ((first, second, frames),) = pair_faces(both, one)
-    assert (len(frames), set(range(40)) - set(frames)) == (35, set(range(10, 15)))
-    np.testing.assert_array_equal(first.landmarks[frames], second.landmarks[frames])
+def test_a_face_is_lost_where_it_is_found_and_not_followed() -> None:
+    scene: Scene = [[(60.0, 60.0, 40.0), (250.0, 120.0, 50.0)]] * 20
+    nets, frames = RectangleNets(scene), draw_frames(20)
+    alone = track(hide([faces[:1] for faces in scene], 10, 3))
+    found = nets.find_faces(frames[5].image)
+    assert [one.box.mean() for one in find_lost(found, alone, 5)] == [found[0].box.mean()]
+    assert find_lost(found, alone, 11) == found  # the other one is missing there
+    assert find_lost(found, track(scene), 5) == []
 
 
 def test_settled_landmarks_are_placed_from_their_own_region() -> None:
@@ -40,7 +41,7 @@ def test_settled_landmarks_are_placed_from_their_own_region() -> None:
             return Mesh(1.0, draw_landmarks((x + (100.0 - x) / 2, 80.0, 60.0)))
 
     scene = stroll(12, speed=0)
-    placed = settle(track(scene), track(scene), draw_frames(12), cast(FaceNets, Halfway(scene)))
+    placed = list(settle(track(scene).tracks[0], draw_frames(12), cast(FaceNets, Halfway(scene))))
     assert [index for index, _ in placed] == [2, 6, 10]
     for _, landmarks in placed:
         assert landmarks[:2, 0].mean() == pytest.approx(60 + 40 * 0.75, abs=1e-3)
@@ -63,8 +64,3 @@ def test_jitter_is_the_distance_from_the_middle_of_the_neighbours() -> None:
     np.testing.assert_allclose(speed, [0.1, 0.1, 0.0], atol=1e-6)
     np.testing.assert_allclose(jitter[:, :, 0], np.tile([[0.0], [0.0], [0.05]], 478), atol=1e-6)
     np.testing.assert_allclose(jitter[:, :, 1], 0, atol=1e-6)
-
-
-def test_tracks_of_no_common_frame_are_not_paired() -> None:
-    faces = track(stroll(20))
-    assert list(pair_faces(faces, Faces((), ()))) == []

@@ -28,7 +28,7 @@ from engine.types import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
 from engine.weights import registry
 from engine.weights.recipes import write_recipe
 
-VERSION = 1
+VERSION = 2
 """Increase it when the same video and weights would produce other values."""
 
 N_CEPSTRA = 39

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
 
@@ -12,7 +12,6 @@ from engine.types import FaceTrack, Frame
 
 HEIGHT, WIDTH = 180, 320
 Box = tuple[float, float, float]  # centre x, centre y, side; all pixels
-Regions = Literal["chained", "interpolated"]
 Scene = list[list[Box]]  # for every frame the faces that can be seen
 
 

@@ -12,7 +12,7 @@ from engine.faces.keyframes import split_intervals
 from engine.faces.landmarker import Detection, FaceNets, Mesh, Region
 from engine.faces.regions import measure_shift
 from engine.faces.segments import LEAD
-from engine.faces.tracking import FaceOptions, Faces, track_faces
+from engine.faces.tracking import Faces, track_faces
 from engine.faces.trails import ScannedFrame
 from engine.types import Frame
 from engine.weights import registry
@@ -66,10 +66,6 @@ def turn_landmarks(landmarks: np.ndarray, angle: float) -> np.ndarray:
     return np.hstack([planar, landmarks[:, 2:]]).astype(np.float32)
 
 
-def interpolated(nets: RectangleNets, frames: list[Frame]) -> Faces:
-    return track_with(nets, frames, regions="interpolated")
-
-
 def find_lags(nets: RecordingNets, faces: Faces, frames: Sequence[int]) -> list[float]:
     """Difference of the last region of each frame from that of the face's own landmarks in it."""
     (one,) = faces.tracks
@@ -101,15 +97,14 @@ def test_an_interval_ends_every_five_frames_and_with_its_shot(
 
 
 def test_regions_between_key_frames_lie_where_the_moving_face_is() -> None:
-    nets, chained = RecordingNets(stroll(43)), RecordingNets(stroll(43))
+    nets = RecordingNets(stroll(43))
     between = [i for i in range(1, 42) if i % 5]  # 42 ends the last, incomplete interval
-    assert max(find_lags(nets, interpolated(nets, draw_frames(43)), between)) < 1e-5
-    assert min(find_lags(chained, track_with(chained, draw_frames(43)), between)) > 0.02  # 2 of 90 pixels
+    assert max(find_lags(nets, track_with(nets, draw_frames(43)), between)) < 1e-5
 
 
 def test_a_key_frame_of_a_moving_face_is_placed_twice_and_others_once() -> None:
     nets = RecordingNets(stroll(43))
-    lags = find_lags(nets, interpolated(nets, draw_frames(43)), [*range(5, 41, 5), 42])
+    lags = find_lags(nets, track_with(nets, draw_frames(43)), [*range(5, 41, 5), 42])
     assert {i: len(regions) for i, regions in nets.placed.items()} == {
         i: 2 if i % 5 == 0 or i == 42 else 1 for i in range(43)
     }
@@ -118,7 +113,7 @@ def test_a_key_frame_of_a_moving_face_is_placed_twice_and_others_once() -> None:
 
 def test_a_still_face_is_placed_once_a_frame() -> None:
     nets = RecordingNets(stand(41))
-    interpolated(nets, draw_frames(41))
+    track_with(nets, draw_frames(41))
     assert nets.calls["place"] == 41 + 1  # the detector's box differs from that of the landmarks
     assert nets.calls["read"] == 41
     assert nets.searched == [0, 10, 20, 30, 40]
@@ -126,7 +121,7 @@ def test_a_still_face_is_placed_once_a_frame() -> None:
 
 def test_a_head_that_rolls_over_the_half_turn_is_followed_the_short_way() -> None:
     nets = RecordingNets(stand(31), lambda index: np.deg2rad(150 + 2 * index))
-    faces = interpolated(nets, draw_frames(31))
+    faces = track_with(nets, draw_frames(31))
     between = [i for i in range(1, 31) if i % 5]
     assert spans(faces) == [(0, 31)]
     angles = np.array([nets.placed[i][-1].angle for i in between])
@@ -139,7 +134,7 @@ def test_the_last_frame_of_a_shot_is_a_key_frame_and_so_is_the_first(cut: int) -
         [(250.0 - 2 * i, 90.0, 50.0)] for i in range(25)
     ]
     nets = RecordingNets(scene)
-    faces = interpolated(nets, draw_frames(len(scene), shade=lambda i: 40 if i < cut else 220))
+    faces = track_with(nets, draw_frames(len(scene), shade=lambda i: 40 if i < cut else 220))
     assert (faces.cuts, spans(faces)) == ((cut,), [(0, cut), (cut, cut + 25)])
     before, after = faces.tracks
     np.testing.assert_allclose(middles(before)[:, 0], 60 + 2 * np.arange(cut), atol=1e-3)
@@ -152,19 +147,19 @@ def test_the_last_frame_of_a_shot_is_a_key_frame_and_so_is_the_first(cut: int) -
 @pytest.mark.parametrize(("appears", "found"), [(7, 10), (10, 10), (11, 20), (18, 20)])
 def test_a_face_that_joins_another_is_found_within_ten_frames(appears: int, found: int) -> None:
     scene = [[(80.0, 90.0, 60.0)] + [(240.0, 90.0, 50.0)] * (i >= appears) for i in range(45)]
-    assert spans(track(scene, regions="interpolated")) == [(0, 45), (found, 45)]
+    assert spans(track(scene)) == [(0, 45), (found, 45)]
 
 
 @pytest.mark.parametrize("appears", [6, 8, 10, 11])
 def test_a_face_that_appears_alone_is_found_in_its_first_frame(appears: int) -> None:
     nets = RecordingNets(hide(stand(45), 0, appears))
-    assert spans(interpolated(nets, draw_frames(45))) == [(appears, 45)]
+    assert spans(track_with(nets, draw_frames(45))) == [(appears, 45)]
     assert [i for i in nets.searched if i < appears - 4] == [i for i in (0, 0, 5) if i < appears - 4]  # 0 also closely
 
 
 def test_a_fast_face_is_followed_frame_by_frame() -> None:
     nets = RecordingNets(stroll(31, speed=6.0))
-    (one,) = interpolated(nets, draw_frames(31)).tracks
+    (one,) = track_with(nets, draw_frames(31)).tracks
     assert one.seen.all()
     np.testing.assert_allclose(middles(one)[:, 0], 60 + 6.0 * np.arange(31), atol=1e-3)
     for i in range(1, 31):
@@ -173,7 +168,7 @@ def test_a_fast_face_is_followed_frame_by_frame() -> None:
 
 def test_a_lost_face_returns_while_another_is_seen() -> None:
     scene = [[(80.0, 90.0, 60.0)] + [(240.0 - i, 90.0, 50.0)] * (not 23 <= i < 29) for i in range(60)]
-    faces = track(scene, regions="interpolated")
+    faces = track(scene)
     assert spans(faces) == [(0, 60), (0, 60)]
     near, far = faces.tracks
     assert near.seen.all()
@@ -184,7 +179,7 @@ def test_a_lost_face_returns_while_another_is_seen() -> None:
 @pytest.mark.parametrize("held", [[4, 5], [5, 6, 10], [1, 2, 3, 4], list(range(3, 19)), [39]])
 def test_repeated_frames_repeat_their_row_wherever_they_are(held: list[int]) -> None:
     nets = RecordingNets(stroll(40))
-    (one,) = interpolated(nets, draw_frames(40, held)).tracks
+    (one,) = track_with(nets, draw_frames(40, held)).tracks
     shown = [max(j for j in range(i + 1) if j not in held) for i in range(40)]
     np.testing.assert_allclose(middles(one)[:, 0], [60 + 2 * j for j in shown], atol=1e-3)
     assert not set(held) & set(nets.placed)
@@ -194,7 +189,7 @@ def test_repeated_frames_repeat_their_row_wherever_they_are(held: list[int]) -> 
 
 def test_faces_side_by_side_never_exchange_their_regions() -> None:
     scene: Scene = [[(60.0 + 2 * i, 60.0, 60.0), (250.0 - 2 * i, 120.0, 44.0)] for i in range(60)]
-    faces = track(scene, regions="interpolated")
+    faces = track(scene)
     for one, side in zip(faces.tracks, (60.0, 44.0), strict=True):
         assert one.seen.all()
         np.testing.assert_allclose(sides(one), side, atol=1e-3)
@@ -218,11 +213,11 @@ def assert_equal(found: Faces, wanted: Faces) -> None:
 def test_tracks_do_not_depend_on_the_timing_of_threads() -> None:
     scene = [[(60.0 + 2 * i, 60.0, 60.0)] + [(250.0 - i, 120.0, 44.0)] * (i % 17 < 13) for i in range(70)]
     frames = draw_frames(70, held=[8, 20, 33])
-    wanted = interpolated(RectangleNets(scene), frames)
+    wanted = track_with(RectangleNets(scene), frames)
     assert len(wanted.tracks) == 2
     uneven = UnevenNets(scene)
     with ThreadPoolExecutor(4) as pool:
-        for found in pool.map(lambda _: interpolated(uneven, frames), range(4)):
+        for found in pool.map(lambda _: track_with(uneven, frames), range(4)):
             assert_equal(found, wanted)
 
 
@@ -233,29 +228,17 @@ def nets() -> FaceNets:
 
 def test_segments_tracked_at_once_agree_with_one_after_the_other(nets: FaceNets) -> None:
     frames = pan_portrait(23, 4)
-    options = FaceOptions(regions="interpolated")
-    wanted = track_faces(frames, nets, options)
+    wanted = track_faces(frames, nets)
     assert spans(wanted) == [(0, 23)]
     with ThreadPoolExecutor(3) as pool:
-        for found in pool.map(lambda _: track_faces(frames, nets, options), range(3)):
+        for found in pool.map(lambda _: track_faces(frames, nets), range(3)):
             assert_equal(found, wanted)
-
-
-def test_landmarks_of_the_portrait_agree_with_the_chained_ones(nets: FaceNets) -> None:
-    frames = pan_portrait(23, 4)
-    (chained,) = track_faces(frames, nets).tracks
-    (other,) = track_faces(frames, nets, FaceOptions(regions="interpolated")).tracks
-    width = np.median(chained.boxes[:, 2] - chained.boxes[:, 0])
-    apart = np.linalg.norm(chained.landmarks - other.landmarks, axis=2)[1:] / width
-    assert 0 < np.median(apart) < 0.005
-    assert np.percentile(apart, 95) < 0.02
-    assert np.abs(chained.blendshapes - other.blendshapes)[1:].mean() < 0.02
 
 
 @pytest.mark.parametrize("first", [10, 13])
 def test_a_tracker_that_begins_later_agrees_once_it_has_settled(nets: FaceNets, first: int) -> None:
-    frames, options = pan_portrait(31, 4), FaceOptions(regions="interpolated")
-    (whole,), (late,) = (track_faces(some, nets, options).tracks for some in (frames, frames[first:]))
+    frames = pan_portrait(31, 4)
+    (whole,), (late,) = (track_faces(some, nets).tracks for some in (frames, frames[first:]))
     apart = np.linalg.norm(whole.landmarks[first:] - late.landmarks, axis=2).max(axis=1)
     width = np.median(whole.boxes[:, 2] - whole.boxes[:, 0])
     assert (late.start, late.end) == (first, 31)
@@ -279,5 +262,5 @@ def test_frames_of_one_interval_alone_are_kept() -> None:
             most = max(most, len(alive))
             yield Frame(frame.index, image, True)
 
-    track_faces(stream(), cast(FaceNets, RectangleNets(stand(120))), FaceOptions(regions="interpolated"))
+    track_faces(stream(), cast(FaceNets, RectangleNets(stand(120))))
     assert 5 <= most <= 2 * 5 + 8

@@ -45,9 +45,9 @@ def nets() -> OneFaceNets:
 
 
 @pytest.fixture
-def settling(nets: OneFaceNets) -> Iterator[NetworkThreads]:
-    with NetworkThreads(cast(FaceNets, nets), None, 3, settles=True) as threads:
-        yield threads
+def threads(nets: OneFaceNets) -> Iterator[NetworkThreads]:
+    with NetworkThreads(cast(FaceNets, nets), None, 3) as networks:
+        yield networks
 
 
 def own_region(x_px: float) -> Region:
@@ -55,10 +55,10 @@ def own_region(x_px: float) -> Region:
     return Region(own.centre + np.array([x_px, 0]), own.side_px, own.angle)
 
 
-def test_only_a_mesh_of_a_moved_region_is_placed_again(nets: OneFaceNets, settling: NetworkThreads) -> None:
+def test_only_a_mesh_of_a_moved_region_is_placed_again(nets: OneFaceNets, threads: NetworkThreads) -> None:
     side_px = own_region(0).side_px
     near, far = own_region(0.9 * MAX_SHIFT * side_px), own_region(3 * MAX_SHIFT * side_px)
-    first, second = settling.settle(IMAGE, [near, far], 0.5)
+    first, second = threads.settle(IMAGE, [near, far], 0.5)
     assert len(nets.regions) == 3
     again = nets.regions[2]
     np.testing.assert_allclose(
@@ -69,10 +69,10 @@ def test_only_a_mesh_of_a_moved_region_is_placed_again(nets: OneFaceNets, settli
         np.testing.assert_array_equal(found.landmarks, wanted.landmarks)
 
 
-def test_an_absent_face_is_not_placed_again(nets: OneFaceNets, settling: NetworkThreads) -> None:
+def test_an_absent_face_is_not_placed_again(nets: OneFaceNets, threads: NetworkThreads) -> None:
     """From its own region the mesh may find what it imagined."""
     far = own_region(20.0)
-    (mesh,) = settling.settle(IMAGE, [far], 1.1)
+    (mesh,) = threads.settle(IMAGE, [far], 1.1)
     assert len(nets.regions) == 1
     np.testing.assert_array_equal(mesh.landmarks, nets.place_landmarks(IMAGE, far).landmarks)
 
@@ -82,11 +82,11 @@ def test_an_absent_face_is_not_placed_again(nets: OneFaceNets, settling: Network
     [(1, False, [1]), (2, False, [1, 1]), (3, False, [1, 1, 1]), (8, False, [2, 3, 3]), (8, True, [8])],
 )
 def test_a_batch_keeps_its_order_however_it_is_divided(
-    nets: OneFaceNets, settling: NetworkThreads, count: int, runs_batches: bool, batches: list[int]
+    nets: OneFaceNets, threads: NetworkThreads, count: int, runs_batches: bool, batches: list[int]
 ) -> None:
     nets.runs_batches = runs_batches
     regions = [own_region(10.0 * i) for i in range(count)]
-    meshes = settling.place_batch([IMAGE] * count, regions)
+    meshes = threads.place_batch([IMAGE] * count, regions)
     assert sorted(nets.batches) == batches
     for mesh, region in zip(meshes, regions, strict=True):
         np.testing.assert_array_equal(mesh.landmarks, nets.place_landmarks(IMAGE, region).landmarks)
@@ -96,14 +96,13 @@ def test_a_batch_keeps_its_order_however_it_is_divided(
     ("size", "searched"),
     [((720, 1280), (360, 640)), ((1080, 1920), (270, 480)), ((511, 900), (511, 900)), ((905, 514), (452, 257))],
 )
-def test_detection_of_a_settled_face_takes_a_downscaled_image(
-    nets: OneFaceNets, settling: NetworkThreads, size: tuple[int, int], searched: tuple[int, int]
+def test_detection_takes_a_downscaled_image(
+    nets: OneFaceNets, threads: NetworkThreads, size: tuple[int, int], searched: tuple[int, int]
 ) -> None:
     image = np.zeros((*size, 3), np.uint8)
-    (found,) = settling.find(image)
-    settling.find(image, closely=True)
-    with NetworkThreads(cast(FaceNets, nets), None, 1, settles=False) as chained:
-        (wanted,) = chained.find(image)
+    (found,) = threads.find(image)
+    threads.find(image, closely=True)
+    (wanted,) = nets.find_faces(image)
     assert [shape[:2] for shape in nets.sizes] == [searched, size, size]
     np.testing.assert_allclose(found.box, wanted.box)
     assert found.eyes[0, 0] == pytest.approx(wanted.eyes[0, 0])

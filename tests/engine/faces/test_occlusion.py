@@ -12,7 +12,7 @@ from engine.errors import WeightsDamaged
 from engine.faces.landmarker import FaceNets, Mesh
 from engine.faces.mouth_cover import MouthCover, load_mouth_cover
 from engine.faces.occlusion import BATCH, COVER_EVERY, MARGIN, MIN_CLEAR, CoverTrace, cut_lower_face, mark_covered
-from engine.faces.tracking import FaceOptions, track_faces
+from engine.faces.tracking import track_faces
 from engine.types import Frame
 from engine.weights import registry
 
@@ -110,18 +110,13 @@ def test_a_covered_mouth_is_found(nets: FaceNets, cover: MouthCover, kind: str, 
     assert cover.detect(cut_lower_face(covered, mesh.landmarks)[None])[0] > 0
 
 
-@pytest.mark.parametrize(
-    ("kind", "options"),
-    [*((kind, FaceOptions()) for kind in COVERS), (next(iter(COVERS)), FaceOptions(regions="interpolated"))],
-)
-def test_a_track_marks_the_frames_in_which_the_mouth_is_covered(
-    nets: FaceNets, cover: MouthCover, kind: str, options: FaceOptions
-) -> None:
+@pytest.mark.parametrize("kind", COVERS)
+def test_a_track_marks_the_frames_in_which_the_mouth_is_covered(nets: FaceNets, cover: MouthCover, kind: str) -> None:
     clear = draw_portrait()
     covered = cover_portrait(nets, COVERS[kind], clear)
     images = [covered if 60 <= i < 120 else clear for i in range(180)]
     frames = [Frame(i, image, True) for i, image in enumerate(images)]
-    (track,) = track_faces(frames, nets, options, cover=cover).tracks
+    (track,) = track_faces(frames, nets, cover=cover).tracks
     assert track.covered[60:120].all()
     assert not track.covered[:48].any() and not track.covered[132:].any()
 

@@ -27,7 +27,6 @@ from tests.fakes import FakeNets, FakeVoice, make_clip, make_mouth
 N_FRAMES, PX = 10 * FPS, 80
 FIRST, SPLICE = 100, 100 + LEAD  # of the second segment
 WORKERS = (1, 2, 3, 8)
-CHAINED, INTERPOLATED = FaceOptions(), FaceOptions(regions="interpolated")
 FILMS = {  # frames without the first face, shot cuts, frames that the file lacks
     "steady": ((), (), ()),
     "cut at the splice": ((), (SPLICE,), ()),
@@ -126,10 +125,9 @@ def track(
     workers: int,
     nets: object = None,
     on_frames: Callable[[int], None] = lambda count: None,
-    options: FaceOptions = CHAINED,
 ) -> tuple[Faces, tuple[Reason, ...], FrameSample]:
     sample = FrameSample(clip.n_frames)
-    tracker = FaceTracker(cast(FaceNets, nets or SettlingNets()), options, GreenCover(), workers)
+    tracker = FaceTracker(cast(FaceNets, nets or SettlingNets()), FaceOptions(), GreenCover(), workers)
     return *tracker.track(clip, sample, on_frames), sample
 
 
@@ -145,35 +143,25 @@ def change(clip: Clip, call: Callable[[Frame], Frame]) -> Clip:
     return replace(clip, read_frames=replace(clip.read_frames, change=call))
 
 
-@pytest.mark.parametrize(
-    ("name", "options"),
-    [
-        *((name, CHAINED) for name in ("steady", "cut at the splice", "repeated frames")),
-        ("steady", INTERPOLATED),
-        ("repeated frames", INTERPOLATED),
-    ],
-)
-def test_faces_are_the_same_for_any_number_of_workers(
-    film: Callable[[str], Clip], name: str, options: FaceOptions
-) -> None:
+@pytest.mark.parametrize("name", ["steady", "cut at the splice", "repeated frames"])
+def test_faces_are_the_same_for_any_number_of_workers(film: Callable[[str], Clip], name: str) -> None:
     clip = film(name)
-    first, reasons, sample = track(clip, WORKERS[0], options=options)
+    first, reasons, sample = track(clip, WORKERS[0])
     assert sum(len(one.boxes) for one in first.tracks) == 2 * N_FRAMES
     assert any(one.covered.any() for one in first.tracks)
     for workers in WORKERS[1:]:
-        faces, others, other = track(clip, workers, options=options)
+        faces, others, other = track(clip, workers)
         assert to_bytes(faces) == to_bytes(first) and others == reasons
         np.testing.assert_array_equal(other.images, sample.images)
 
 
-@pytest.mark.parametrize("options", [CHAINED, INTERPOLATED], ids=lambda options: options.regions)
 @pytest.mark.parametrize("name", sorted(FILMS))
 def test_joined_faces_are_those_of_the_whole_where_no_frame_depends_on_the_one_before(
-    film: Callable[[str], Clip], name: str, options: FaceOptions
+    film: Callable[[str], Clip], name: str
 ) -> None:
     clip = film(name)
-    whole = track_faces(clip.read_frames(), cast(FaceNets, FakeNets()), options, cover=GreenCover())
-    faces, reasons, sample = track(clip, 2, FakeNets(), options=options)
+    whole = track_faces(clip.read_frames(), cast(FaceNets, FakeNets()), cover=GreenCover())
+    faces, reasons, sample = track(clip, 2, FakeNets())
     # patches of the mouth are cut every fifth row of a track, from its first in this segment on
     is_shifted = name in ("cut before the splice", "cut behind the splice", "repeated frames")
     but = ("covered", "cover_log_odds") if is_shifted else ()
