@@ -50,6 +50,7 @@ class SearchReason(StrEnum):
     AMBIGUOUS_TOP2 = "AMBIGUOUS_TOP2"  # the first two are too close: neither is supported
     PROBE_TOO_SHORT = "PROBE_TOO_SHORT"  # less than 4 s of the face, shorter than all calibration samples
     ENROL_TOO_SHORT = "ENROL_TOO_SHORT"  # the first candidate's enrolment is limited
+    OTHER_RECIPE = "OTHER_RECIPE"  # some speakers are enrolled in other recipes only: not compared
 
 
 class NameConflict(StrEnum):

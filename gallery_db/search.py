@@ -5,9 +5,11 @@ Neighbours come from an in-memory index over SQLite's rows, or from pgvector's e
 
 import threading
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
-from sqlalchemy import Connection, Float, bindparam, func, select
+from sqlalchemy import Connection, Float, bindparam, exists, func, or_, select
+from sqlalchemy.orm import aliased
 
 from engine.types import DynamicEmbedding
 from gallery_db.enrolment_checks import is_limited
@@ -150,7 +152,10 @@ def search(
         return conclude_nothing(SearchReason.NOT_NATURAL, scorer, n_speakers, backend)
     (hits,) = index.find(connection, recipe, embedding.vector[None], max(k, MIN_CANDIDATES))
     candidates = _score(connection, embedding, [speaker for speaker, _ in hits], scorer, n_speakers)
-    return scorer.conclude(candidates, k, n_speakers, backend)
+    found = scorer.conclude(candidates, k, n_speakers, backend)
+    if _leaves_out(connection, recipe):
+        found = replace(found, reasons=(*found.reasons, SearchReason.OTHER_RECIPE))
+    return found
 
 
 def verify(
@@ -188,6 +193,14 @@ def _score(
 def _compare(vectors: np.ndarray, embedding: DynamicEmbedding) -> np.ndarray:
     """Return cosines (N,) float64 of unit rows (N, D), each row summed separately: independent of N."""
     return (vectors.astype(np.float64) * embedding.vector.astype(np.float64)).sum(axis=1).clip(-1, 1)
+
+
+def _leaves_out(connection: Connection, recipe: str) -> bool:
+    """Return whether speakers are enrolled in other recipes and not in this one."""
+    own = aliased(TemplateRow)
+    is_own = exists().where(own.recipe == recipe, own.speaker_id == TemplateRow.speaker_id)
+    others = or_(TemplateRow.recipe < recipe, TemplateRow.recipe > recipe)  # two ranges of the key, usually empty
+    return bool(connection.execute(select(exists().where(others, ~is_own))).scalar())
 
 
 def _refuse_other_recipes(connection: Connection, recipe: str) -> None:

@@ -32,6 +32,7 @@ EXPLANATIONS = {  # shown on the page: keys of its translations
     SearchReason.AMBIGUOUS_TOP2: "the first two are too close to be told apart",
     SearchReason.PROBE_TOO_SHORT: "the face is seen for less than 4 s, which no calibration is for: use a longer clip",
     SearchReason.ENROL_TOO_SHORT: "there is less than 20 s of the first, or one clip alone",
+    SearchReason.OTHER_RECIPE: "some people are enrolled by other weights or an older version and were not compared",
 }
 
 

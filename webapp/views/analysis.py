@@ -48,6 +48,7 @@ STEP_WORDS = {
 }
 UNCALIBRATED = (
     "Scores are uncalibrated: no calibration of this recipe exists yet, so no verdict is given. "
+    "One of another recipe is not applied; the tab Calibration says how to make one. "
     "A higher score means that lips and sound agree more; how high is usual for genuine speech is not yet known."
 )
 EVIDENCE = (

@@ -21,6 +21,7 @@ NEXT_STEPS = {
     SearchReason.AMBIGUOUS_TOP2: "Use more seconds of speech, or compare with each of the two by name.",
     SearchReason.PROBE_TOO_SHORT: "Use a clip that shows the face for at least 4 s; for less there is no calibration.",
     SearchReason.ENROL_TOO_SHORT: "Enrol more clips of this person: 20 s of speech over two clips.",
+    SearchReason.OTHER_RECIPE: "Enrol their clips again under Speakers, then run the job again.",
 }
 N_PICTURES = 3  # of a candidate's clips
 ListSamples = Callable[[int], Sequence[StoredSample]]

@@ -126,10 +126,20 @@ def test_recipes_are_never_mixed(gallery: Gallery) -> None:
     gallery.enrol("Grace", make_samples(2, recipe="planted-2"), make_consent())
     found = gallery.search(embed(draw_person(2), 50), reason=REASON)
     assert [one.name for one in found.candidates] == ["Ada"]
+    assert SearchReason.OTHER_RECIPE in found.reasons
     with raises(GalleryCode.EMBEDDER_MISMATCH, match="planted-3"):
         gallery.search(embed(draw_person(2), 50, recipe="planted-3"), reason=REASON)
     with raises(GalleryCode.EMBEDDER_MISMATCH):
         gallery.verify("Grace", embed(draw_person(2), 50))
+
+
+def test_people_enrolled_again_in_this_recipe_are_compared(gallery: Gallery) -> None:
+    for recipe in ("a", RECIPE, "z"):
+        gallery.enrol("Ada", make_samples(1, recipe=recipe), make_consent())
+    gallery.enrol("Grace", make_samples(2), make_consent())
+    found = gallery.search(embed(draw_person(2), 50), reason=REASON)
+    assert {one.name for one in found.candidates} == {"Ada", "Grace"}
+    assert SearchReason.OTHER_RECIPE not in found.reasons
 
 
 def test_a_calibration_of_another_recipe_is_refused(gallery: Gallery) -> None:
