@@ -8,13 +8,21 @@ from typing import TypeVar
 import jinja2
 import plotly.graph_objects as go
 
+from engine.evaluation.groups import FEW, order_groups
 from engine.evaluation.plots import plot_consistency, plot_robustness, write_pictures
-from engine.evaluation.results import ConsistencyResults, Discrimination, MethodResult, OffsetResults, Share, Trimmed
+from engine.evaluation.results import (
+    ConsistencyResults,
+    Discrimination,
+    GroupResult,
+    MethodResult,
+    OffsetResults,
+    Share,
+    Trimmed,
+)
 from engine.evaluation.robustness import PerturbationResult, RobustnessReport
 from webapp.cli.robustness import name_step
 
 TEMPLATES = Path(__file__).with_name("templates")
-FEW = 5  # methods with fewer clips are listed last
 Named = TypeVar("Named")
 
 
@@ -79,7 +87,9 @@ def _load() -> jinja2.Environment:
         auc=name_auc,
         cell=lambda text: text.replace("|", "/"),
         done=name_done,
+        enough=lambda named: [(name, one) for name, one in named if one.parting.n_real >= FEW],
         few_last=order_methods,
+        grouped=list_groups,
         highest=find_highest,
         interval=name_interval,
         lowest=lambda outcomes: min(outcomes, key=lambda one: 1.0 if one.parting.auc is None else one.parting.auc),
@@ -96,6 +106,15 @@ def _load() -> jinja2.Environment:
 def order_methods(methods: Mapping[str, MethodResult]) -> list[tuple[str, MethodResult]]:
     """Sort methods by AUC, those with few clips last."""
     return sorted(methods.items(), key=lambda item: (item[1].n < FEW, item[1].auc or 0.0))
+
+
+def list_groups(groups: Mapping[str, Mapping[str, GroupResult]]) -> list[tuple[str, GroupResult]]:
+    """Return the groups of all groupings, the worst of each first; those of few clips are marked."""
+    return [
+        (f"{grouping}: {name}{'' if one.parting.n_real >= FEW else ' (few)'}", one)
+        for grouping, own in groups.items()
+        for name, one in order_groups(own)
+    ]
 
 
 def find_highest(outcomes: Sequence[PerturbationResult], field: str) -> PerturbationResult:

@@ -64,6 +64,7 @@ class Row:
     has_audio: str | None = None  # 1 or 0
     audio_in_sync: str | None = None  # yes or no
     language: str | None = None
+    sex: str | None = None  # as labelled
     session: str | None = None  # sessions of one speaker differ in day, appearance or place
     face_owner: str | None = None  # of a manipulated clip: speaker of the face
     motion_owner: str | None = None  # of a manipulated clip: speaker of the motion
@@ -88,7 +89,7 @@ class Row:
         return f"unknown of {self.source}" if self.source else f"unknown in {self.path}"
 
 
-OPTIONAL = ("sample", "has_audio", "audio_in_sync", "language", "session", "face_owner", "motion_owner")
+OPTIONAL = ("sample", "has_audio", "audio_in_sync", "language", "sex", "session", "face_owner", "motion_owner")
 
 
 def read_manifest(path: Path, required: Sequence[str] = ("path", "label"), check_files: bool = False) -> list[Row]:

@@ -14,38 +14,28 @@ from engine.evaluation.bench import (
     measure_leading_silence,
     measure_sides,
 )
+from engine.evaluation.groups import JudgedRow, measure_groups
 from engine.evaluation.measurements import MeasuredRow
 from engine.evaluation.results import (
     ConsistencyResults,
     Depth,
-    Discrimination,
     HasScore,
     OffsetError,
     OffsetResults,
+    PooledScore,
     Trimmed,
     compare_methods,
     count_hits,
     count_planted,
     measure_discrimination,
 )
-from engine.evaluation.trials import Trial, TrialClip, plant_offsets
+from engine.evaluation.trials import TrialClip, plant_offsets
 from engine.metrics import auc
 from engine.pipeline import Engine
 from engine.types import FPS
 
 SWAPPED = "swapped voice"
 """Method name of trials with a real face and the voice of another real clip."""
-
-
-@dataclass(frozen=True, slots=True)
-class PooledScore:
-    """Mean score of the rows of one sample."""
-
-    score: float
-    group: str
-    method: str
-    is_real: bool
-    language: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,11 +73,14 @@ def evaluate_scored_rows(
             for length in options.seconds
         },
         control=measure_sides((bench.score_shuffled() for bench in benches), options.seed),
-        per_language=_compare_languages(
-            pooled, [one.clip for one in rows if one.row.is_real], swapped, rows, options.seed
-        ),
         trimmed=_evaluate_trimmed(benches, rows) if options.trim_silence else None,
         depth=_evaluate_in_depth(benches, {REAL: real, **methods}) if options.in_depth else None,
+        groups=measure_groups(
+            pooled,
+            swapped,
+            [JudgedRow(row, one.engine.calibration) for one in judged for row in one.rows],
+            options.seed,
+        ),
     )
 
 
@@ -133,7 +126,7 @@ def pool_samples(rows: Sequence[MeasuredRow]) -> list[PooledScore]:
             group=pool[0].row.person,
             method=method or label,
             is_real=pool[0].row.is_real,
-            language=pool[0].row.language or "",
+            clip=pool[0].clip.name,
         )
         for (label, method, _), pool in pools.items()
     ]
@@ -144,24 +137,6 @@ def _group_by_method(labelled: Sequence[PooledScore]) -> dict[str, list[HasScore
     for one in labelled:
         methods.setdefault(one.method, []).append(one)
     return methods
-
-
-def _compare_languages(
-    pooled: Sequence[PooledScore],
-    clips: Sequence[TrialClip],
-    swapped: Sequence[Trial],
-    rows: Sequence[MeasuredRow],
-    seed: int,
-) -> dict[str, Discrimination]:
-    """Compare real clips with others for each language of the manifest, or with swapped voices if it has no others."""
-    spoken = {one.clip.name: one.row.language for one in rows}
-    by_language = {}
-    for language in sorted({one.language for one in pooled if one.language}):
-        own = [one for one in pooled if one.language == language]
-        others: list[HasScore] = [one for one in own if not one.is_real]
-        others = others or [one for one in swapped if spoken.get(one.face) == language]
-        by_language[language] = measure_discrimination([one for one in own if one.is_real], others, seed)
-    return by_language
 
 
 def _evaluate_trimmed(benches: Sequence[ConsistencyBenchmark], rows: Sequence[MeasuredRow]) -> Trimmed:

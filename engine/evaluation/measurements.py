@@ -36,6 +36,7 @@ class MeasuredRow:
     offset_s: float  # positive: audio is late
     refused: bool  # the gates refuse all faces of the clip
     clip: TrialClip  # the best face and its audio
+    source_fps: float = 0.0  # of the file; 0: not known
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -198,9 +199,8 @@ def measure_features(row: Row, features: ClipFeatures, engine: Engine, min_secon
     if not found:
         return "face and sound are there together for too short a time"
     best, face = max(found, key=lambda pair: pair[0].score)
-    return MeasuredRow(
-        row, best.score, best.offset_s, engine.refuses(features), _make_trial(row, features, face, engine)
-    )
+    trial = _make_trial(row, features, face, engine)
+    return MeasuredRow(row, best.score, best.offset_s, engine.refuses(features), trial, features.source_fps)
 
 
 def _make_trial(row: Row, features: ClipFeatures, face: FaceFeatures, engine: Engine) -> TrialClip:

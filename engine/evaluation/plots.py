@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 from plotly.io import write_images
 
 from engine.errors import EngineError
+from engine.evaluation.groups import Grouping
 from engine.evaluation.perturbations import OF_PICTURE, OF_SOUND, Perturbation
 from engine.evaluation.results import ConsistencyResults, Discrimination, MethodResult
 from engine.evaluation.robustness import PerturbationResult, RobustnessReport
@@ -25,8 +26,9 @@ def plot_consistency(figures: ConsistencyResults) -> dict[str, go.Figure]:
     """Plot the results of an evaluation; return the plots by file name."""
     drawn = {"methods": plot_conditions(figures.per_method, "Real clips against each method")}
     windows = {"best offset": figures.by_seconds}
-    if figures.per_language:
-        drawn["languages"] = plot_conditions(figures.per_language, "Real clips against others, by language")
+    languages = {name: one.parting for name, one in figures.groups.get(Grouping.LANGUAGE, {}).items()}
+    if languages:
+        drawn["languages"] = plot_conditions(languages, "Real clips against others, by language")
     if figures.depth:
         if figures.depth.at_no_offset:
             windows["no offset"] = figures.depth.at_no_offset

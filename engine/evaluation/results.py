@@ -1,7 +1,7 @@
 """Results of consistency and offset evaluations, with 95 % bootstrap intervals, from scored clips and trials."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -25,6 +25,17 @@ class HasScore(Protocol):
     def group(self) -> str:
         """The person; clips of one person are resampled together."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class PooledScore:
+    """Mean score of the rows of one sample."""
+
+    score: float
+    group: str
+    method: str
+    is_real: bool
+    clip: str  # name of the first
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +101,18 @@ class ConsistencyResults:
     per_method: dict[str, MethodResult]
     by_seconds: dict[str, Discrimination]
     control: Discrimination  # face frames shuffled in time
-    per_language: dict[str, Discrimination]  # real clips against others of the same language
     trimmed: "Trimmed | None" = None  # None: not requested
     depth: "Depth | None" = None  # None: not requested
+    groups: "dict[str, dict[str, GroupResult]]" = field(default_factory=dict)  # by grouping, such as `language`
+
+
+@dataclass(frozen=True, slots=True)
+class GroupResult:
+    """Results for the real clips of a group."""
+
+    parting: Discrimination  # against others of the group, or its faces with swapped voices
+    false_alarms: Share | None  # share of genuine clips in the zone `against`; None: no calibration, or all refused
+    n_refused: int  # genuine clips that the gates refuse, not counted in `false_alarms`
 
 
 @dataclass(frozen=True, slots=True)

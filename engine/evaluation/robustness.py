@@ -7,21 +7,21 @@ face tracks; audio perturbations reuse the face features of the unperturbed clip
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from engine.calibration.apply import apply_calibration
 from engine.calibration.verbal_scale import Zone
 from engine.datasets.manifest import Row, Skipped
 from engine.errors import EngineError
 from engine.evaluation.consistency import pool_samples
+from engine.evaluation.groups import JudgedRow, count_false_alarms
 from engine.evaluation.measurements import MeasuredRow, measure_features
 from engine.evaluation.perturbations import OF_SOUND, VERSION, Perturbation, cut_clip, perturb
 from engine.evaluation.results import Discrimination, Share, measure_discrimination, share_with_interval
-from engine.evaluation.trials import pair_evidence, score_other_voices
+from engine.evaluation.trials import score_other_voices
 from engine.features.cache import FeatureCache
 from engine.features.extractor import FeatureExtractor
 from engine.features.records import ClipFeatures, extract_audio
 from engine.media.clip import open_clip
 from engine.pipeline import Engine
-from engine.types import FPS, OnStep
+from engine.types import OnStep
 from engine.weights.registry import hash_file
 
 ChooseEngine = Callable[[Row], Engine]
@@ -167,19 +167,8 @@ def _summarise(
 
 def _count_doubted(measured: Sequence[tuple[MeasuredRow, Engine]], seed: int) -> Share | None:
     """Classify scores by the calibration alone; less speech than it knows counts as its minimum."""
-    judged = [
-        (one.row.person, apply_calibration(engine.calibration, one.score, *_measure_speech(one), reasons=())["zone"])
-        for one, engine in measured
-        if one.row.is_real and engine.calibration is not None
-    ]
-    return share_with_interval([zone == Zone.AGAINST for _, zone in judged], [person for person, _ in judged], seed)
-
-
-def _measure_speech(one: MeasuredRow) -> tuple[float, float]:
-    """Return the seconds of speech with a visible face, and the face width in pixels."""
-    clip = one.clip
-    _, spoken = pair_evidence(clip, clip)
-    return int(spoken.sum()) / FPS, clip.face_px
+    accepted = [JudgedRow(replace(one, refused=False), engine.calibration) for one, engine in measured]
+    return count_false_alarms([one for one in accepted if one.measured.row.is_real], seed)
 
 
 def _read_zones(seen: ClipFeatures, engine: Engine) -> list[str]:

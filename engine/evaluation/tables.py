@@ -9,10 +9,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from engine.datasets.manifest import Skipped
+from engine.evaluation.groups import FEW, Grouping, order_groups
 from engine.evaluation.results import (
     ConsistencyResults,
     Depth,
     Discrimination,
+    GroupResult,
     Hits,
     MethodResult,
     OffsetResults,
@@ -70,7 +72,9 @@ def _print_skipped(skipped: Sequence[Skipped], console: Console) -> None:
 
 def _build_consistency(figures: ConsistencyResults) -> dict[str, Any]:
     built = asdict(figures)
-    return {"task": "consistency", "others": built.pop("others")} | built.pop("parting") | built
+    languages = {name: one["parting"] for name, one in built["groups"].get(Grouping.LANGUAGE, {}).items()}
+    whole = {"task": "consistency", "others": built.pop("others")} | built.pop("parting")
+    return whole | built | {"per_language": languages}
 
 
 def _build_offset(figures: OffsetResults) -> dict[str, Any]:
@@ -212,15 +216,25 @@ def _print_consistency(figures: ConsistencyResults, console: Console) -> None:
     if swapped:
         console.print("No row has another label: the others are real faces with swapped voices.")
     console.print(_draw_methods(figures.per_method, "All real clips against each method"))
-    if figures.per_language:
-        languages = Table("language", "AUC", "95 %", "EER", "real", "other", title="Real clips against others of it")
-        for name, parting in figures.per_language.items():
-            languages.add_row(escape(name), *_name_parting(parting))
-        console.print(languages)
+    _print_groups(figures.groups, console)
     if figures.trimmed:
         _print_trimmed(figures.trimmed, console)
     if figures.depth:
         _print_depth(figures.depth, console)
+
+
+def _print_groups(groups: Mapping[str, Mapping[str, GroupResult]], console: Console) -> None:
+    """Print each grouping with its worst group first."""
+    names = ("group", "AUC", "95 %", "EER", "real", "other", "real called against", "95 %", "of")
+    table = Table(*names, title="By group, the worst first", caption=f"*: fewer than {FEW} real clips")
+    for grouping, own in groups.items():
+        table.add_section()
+        for name, one in order_groups(own):
+            mark = "*" if one.parting.n_real < FEW else ""
+            alarms = one.false_alarms
+            share = (_name(alarms.share), _name_interval(alarms.ci), str(alarms.n)) if alarms else ("-", "-", "0")
+            table.add_row(f"{grouping}: {escape(name)}{mark}", *_name_parting(one.parting), *share)
+    console.print(table)
 
 
 def _print_depth(depth: Depth, console: Console) -> None:

@@ -17,6 +17,7 @@ from engine.evaluation.results import (
     ConsistencyResults,
     Depth,
     Discrimination,
+    GroupResult,
     Hits,
     MethodResult,
     OffsetResults,
@@ -36,6 +37,14 @@ def parted(auc: float, n: int = 9) -> Discrimination:
     return Discrimination(auc, 1 - auc, auc, (auc - 0.1, min(1.0, auc + 0.1)), "people", n, 10 * n)
 
 
+def draw_groups() -> dict[str, dict[str, GroupResult]]:
+    rare, often = (Share(share, (0.0, 0.4), "people", 8) for share in (0.0, 0.25))
+    return {
+        "language": {"en": GroupResult(parted(1.0, 8), rare, 1), "jv": GroupResult(parted(0.8, 1), None, 0)},
+        "face width": {"below 64 px": GroupResult(parted(0.6, 8), often, 2)},
+    }
+
+
 def measure() -> Measured:
     against = {
         "puppet": MethodResult(0.21, 7, (0.1, 0.3), "clips", 0.8, 0.5),
@@ -44,7 +53,7 @@ def measure() -> Measured:
     depth = Depth({"real": (0.5,)}, {"4": parted(0.95)}, {"1": parted(0.61)}, {"faces held still": parted(0.5)})
     trimmed = Trimmed(parted(0.7), {"puppet": replace(against["puppet"], auc=0.33)}, {"real": 0.0, "dub": 0.2}, 0.6, 1)
     figures = ConsistencyResults(
-        "swapped voice", parted(0.99), against, {"1": parted(0.71)}, parted(0.5), {"en": parted(1.0, 8)}, trimmed, depth
+        "swapped voice", parted(0.99), against, {"1": parted(0.71)}, parted(0.5), trimmed, depth, draw_groups()
     )
     outcomes = tuple(
         PerturbationResult(
@@ -79,7 +88,10 @@ def test_what_was_measured_is_on_the_page_weaknesses_first(tmp_path: Path) -> No
     assert "better* than real clips (AUC, number of clips): puppet 0.21 (7)." in weaknesses
     assert "dub 0.97 (4)" in weaknesses and "0.71 (0.61 to 0.81) in windows of 1 s" in weaknesses
     assert "at most 50% of 9 (0% to 60%), after MP3 (8 kbit/s)" in weaknesses
-    assert "1 of them are labelled" not in weaknesses and "0 of them are labelled" in weaknesses
+    assert "1 of them are labelled with another language than English, 0 with none" in weaknesses
+    assert "Lowest AUC: face width: below 64 px 0.60 (0.50 to 0.70); language: en 1.00" in weaknesses
+    assert "called against: face width: below 64 px 25% of 8 (0% to 40%); language: en 0% of 8" in weaknesses
+    assert "| language: jv (few) | 0.800 | 0.700 to 0.900 | 0.200 | 1 / 10 | - | 0 |" in page
     assert "| puppet | 7 | 0.210 | 0.100 to 0.300 (over clips) | 0.800 | 0.500 |" in page
     assert "| windows of 1 s, no offset tried | 0.610 |" in page and "| faces held still | 0.500 |" in page
     assert "The lowest AUC is 0.80 (0.70 to 0.90), after MP3 (8 kbit/s)" in page

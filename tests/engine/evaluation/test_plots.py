@@ -9,7 +9,7 @@ import pytest
 from engine.errors import EngineError
 from engine.evaluation import plots
 from engine.evaluation.perturbations import Perturbation
-from engine.evaluation.results import ConsistencyResults, Depth, Discrimination, MethodResult, Share
+from engine.evaluation.results import ConsistencyResults, Depth, Discrimination, GroupResult, MethodResult, Share
 from engine.evaluation.robustness import UNTOUCHED, PerturbationResult, RobustnessReport, Step
 
 
@@ -26,8 +26,8 @@ def figures(depth: Depth | None) -> ConsistencyResults:
         per_method=against,
         by_seconds={"1": parted(0.7), "2": parted(0.8)},
         control=parted(0.5),
-        per_language={"en": parted(0.9), "de": parted(None)},
         depth=depth,
+        groups={"language": {name: GroupResult(parted(auc), None, 0) for name, auc in (("en", 0.9), ("de", None))}},
     )
 
 
