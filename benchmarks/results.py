@@ -39,7 +39,7 @@ from webapp.progress import show_counts
 
 PARTS = ("dubbed", "forged", "picture", "sound", "longer")
 LONG_S, FORGED_S, SHORT_S = 4.0, 3.0, 2.0  # least seconds of clips: swapped voices, forged clips, first seconds
-PERTURBED_S, LONGER_S = 4.0, 8.0  # of perturbed clips; less than 4 s of speech is not scored
+PERTURBED_S, LONGER_S = 4.0, 8.0  # of perturbed clips
 
 
 Adapter = TypeAdapter(Measured)

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from engine.calibration.apply import apply_calibration, check_consistency, find_calibration
+from engine.calibration.qualities import SpeechQuality, measure_quality
 from engine.calibration.records import Calibration, Task
 from engine.consistency.gates import (
     Gated,
@@ -81,7 +82,7 @@ class _Scored:
 
     face: FaceFeatures
     gated: Gated
-    speech_s: float
+    quality: SpeechQuality
     measured: Consistency | None = None
     second: SecondOpinion | None = None
     same_as: int | None = None
@@ -90,7 +91,7 @@ class _Scored:
     @property
     def rank(self) -> tuple[float, float]:
         """Order among the channels of one face: the best fit, then the most speech."""
-        return (self.measured.score if self.measured else float("-inf"), self.speech_s)
+        return (self.measured.score if self.measured else float("-inf"), self.quality.speech_s)
 
 
 class Engine:
@@ -228,16 +229,16 @@ class Engine:
         return max(scored, key=lambda one: one.rank)
 
     def _score(self, features: ClipFeatures, face: FaceFeatures, clip: Gated) -> _Scored:
-        quality = measure_track(features, face)
-        gated = self._gate_face(clip, gate_track(quality, self.options.gates))
+        quality = _measure_speech(features, face)
+        gated = self._gate_face(clip, gate_track(measure_track(features, face), self.options.gates))
         if gated[0] == Status.NOT_EVALUATED:
-            return _Scored(face, gated, quality.speech_s)
+            return _Scored(face, gated, quality)
         found = self.scorer.measure(features, face)
         if found is None:
-            return _Scored(face, (Status.NOT_EVALUATED, (Reason.NOT_ENOUGH_SPEECH,)), quality.speech_s)
+            return _Scored(face, (Status.NOT_EVALUATED, (Reason.NOT_ENOUGH_SPEECH,)), quality)
         second = self._score_second(features, face, found)
         limits = combine(gated, self._gate_offset(found), gate_agreement(second is None or second.agrees))
-        return _Scored(face, limits, quality.speech_s, found, second)
+        return _Scored(face, limits, quality, found, second)
 
     def _gate_face(self, clip: Gated, own: Gated) -> Gated:
         """Combine the gates of a face with those of its clip.
@@ -273,6 +274,13 @@ class Engine:
         )
 
 
+def _measure_speech(features: ClipFeatures, face: FaceFeatures) -> SpeechQuality:
+    """Measure the frames with speech and a visible mouth, as in calibration trials."""
+    audio, span = features.audio, slice(face.start, face.end)
+    spoken = face.clear & audio.voiced[span]
+    return measure_quality(spoken, face.gap, audio.loudness[span], audio.heard[span], face.face_px)
+
+
 def _write_recipe(extractor: FeatureExtractor, files: Sequence[Path], mode: Mode, options: object) -> str:
     """Build the recipe of extractor, models, mode and options."""
     versions = (ROWS_VERSION, MOUTHS_VERSION)
@@ -286,8 +294,11 @@ def _gate_other_faces(features: ClipFeatures, options: GateOptions) -> tuple[Gat
 
 
 def _gate_speakers(scored: list[_Scored], options: GateOptions) -> list[_Scored]:
-    """Add to each face the gates about simultaneous faces."""
-    scores = [one.measured.score if one.measured else None for one in scored]
+    """Add to each face the gates about simultaneous faces; short speech names no speaker."""
+    scores = [
+        one.measured.score if one.measured and one.quality.speech_s >= options.clear_speech_s else None
+        for one in scored
+    ]
     spans, same_as = [(one.face.start, one.face.end) for one in scored], [one.same_as for one in scored]
     rivals = gate_speakers(spans, scores, options, same_as)
     return [replace(one, gated=combine(one.gated, rival)) for one, rival in zip(scored, rivals, strict=True)]
@@ -317,7 +328,7 @@ def _report_consistency(scored: _Scored, calibration: Calibration | None, from_s
     (status, reasons), found = scored.gated, scored.measured
     calibrated: dict[str, Any] = {"llr": None}
     if calibration is not None and found is not None:
-        calibrated |= apply_calibration(calibration, found.score, scored.speech_s, scored.face.face_px, reasons)
+        calibrated |= apply_calibration(calibration, found.score, scored.quality, reasons)
     return ConsistencyReport(
         status=status,
         reasons=reasons,
@@ -325,7 +336,7 @@ def _report_consistency(scored: _Scored, calibration: Calibration | None, from_s
         offset_s=found.offset_s if found else None,
         dynamic_score=found.dynamic_score if found else None,
         drift_s=found.drift_s if found else None,
-        speech_s=scored.speech_s,
+        speech_s=scored.quality.speech_s,
         windows=_move(found.windows, from_s) if found else (),
         curve=found.curve if found else None,
         second=scored.second,

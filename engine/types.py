@@ -82,7 +82,7 @@ class Reason(StrEnum):
     )
     NOT_ENOUGH_SPEECH = (
         "NOT_ENOUGH_SPEECH",
-        "too little speech while the face is seen: 4 s are needed, 10 s for a full answer",
+        "too little speech while the face is seen: 1.5 s are needed, 10 s for a full answer",
         "Use a longer part of the recording, in which the person speaks and is seen.",
     )
     NO_FACE = (

@@ -8,33 +8,28 @@ P(p <= a) <= a for any score distribution and any n. They are Mondrian over the 
 are not exchangeable with those of others, so each person contributes one score to a stratum.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from engine.calibration.files import list_shipped
+from engine.calibration.lengths import EDGES_S, find_range, list_ranges, select
+from engine.calibration.qualities import QUALITIES, SpeechQuality
 from engine.calibration.records import Calibration, Conformal, Stratum, Task, choose_current
-from engine.calibration.trials import LEAST
 from engine.calibration.verbal_scale import Zone, find_band, find_zone
 from engine.errors import Code
 from engine.types import CalibrationNote, Reason
-
-EDGES_S = (4.0, 6.0, 10.0)  # seconds of speech: starts of the strata, the last open-ended
 
 
 def fit_conformal(
     scores: np.ndarray, seconds: np.ndarray, people: np.ndarray, seed: int = 0, edges_s: Sequence[float] = EDGES_S
 ) -> Conformal:
     """Draw one score (N,) per person (N,) for each stratum of seconds (N,) of speech, by the seed."""
-    if not edges_s or any(later <= earlier for earlier, later in pairwise(edges_s)):
-        raise ValueError(f"strata from {edges_s} seconds; rising numbers are required")
-    ends: list[float | None] = [*edges_s[1:], None]
     rng = np.random.default_rng(seed)
     strata = []
-    for start, end in zip(edges_s, ends, strict=True):
-        inside = (seconds >= start) & (seconds < (np.inf if end is None else end))
+    for start, end in list_ranges(edges_s):
+        inside = select(seconds, start, end)
         chosen = [rng.choice(np.flatnonzero(inside & (people == name))) for name in np.unique(people[inside])]
         strata.append(Stratum(start, end, tuple(sorted(float(scores[row]) for row in chosen))))
     return Conformal(tuple(strata))
@@ -46,25 +41,10 @@ def p_value(conformal: Conformal, score: float, seconds: float) -> float | None:
     (1 + number of scores in the stratum that are no higher) / (n + 1): never below the stratum's `smallest_p`, and 1
     in a stratum without clips.
     """
-    stratum = find_stratum(conformal, seconds)
+    stratum = find_range(conformal.strata, seconds)
     if stratum is None:
         return None
     return (1 + sum(one <= score for one in stratum.scores)) / (len(stratum.scores) + 1)
-
-
-def find_stratum(conformal: Conformal, seconds: float) -> Stratum | None:
-    """Return the stratum of a clip by its seconds of speech."""
-    for stratum in conformal.strata:
-        if seconds >= stratum.from_s and (stratum.to_s is None or seconds < stratum.to_s):
-            return stratum
-    return None
-
-
-QUALITIES: Mapping[str, Callable[[float, float], float]] = {
-    "log speech seconds": lambda speech_s, face_px: float(np.log(max(speech_s, LEAST))),
-    "log face size": lambda speech_s, face_px: float(np.log(max(face_px, LEAST))),
-}
-"""Quality covariates of a consistency calibration: natural logarithms, as in `wayspeak calibrate`."""
 
 
 def find_calibration(task: Task, recipe: str, kept: Iterable[Calibration] = ()) -> Calibration | None:
@@ -92,32 +72,33 @@ def check_consistency(calibration: Calibration, recipe: str) -> None:
 
 
 def apply_calibration(
-    calibration: Calibration, score: float, speech_s: float, face_px: float, reasons: Iterable[Reason]
+    calibration: Calibration, score: float, quality: SpeechQuality, reasons: Iterable[Reason]
 ) -> dict[str, Any]:
     """Return the fields of a ConsistencyReport from `llr` and `calibration` to `smallest_p`.
 
     Where a reason bars a likelihood ratio, there is neither ratio nor p-value and the zone is inconclusive.
     """
-    fields: dict[str, Any] = {"calibration": to_note(calibration), "zone": str(Zone.INCONCLUSIVE)}
+    fields: dict[str, Any] = {"calibration": to_note(calibration, quality.speech_s), "zone": str(Zone.INCONCLUSIVE)}
     if any(reason.bars_llr for reason in reasons):
         return fields
-    qualities = np.array([[QUALITIES[name](speech_s, face_px) for name in calibration.qualities]])
-    llr = float(calibration.llrs(np.array([score]), qualities)[0])
+    qualities = np.array([[QUALITIES[name](quality) for name in calibration.qualities]])
+    lengths_s = np.array([quality.speech_s])
+    llr = float(calibration.llrs(np.array([score]), qualities, speech_s=lengths_s)[0])
     fields |= {"llr": llr, "zone": str(find_zone(llr, calibration.policy)), "band": str(find_band(llr))}
-    stratum = find_stratum(calibration.conformal, speech_s) if calibration.conformal else None
+    stratum = find_range(calibration.conformal.strata, quality.speech_s) if calibration.conformal else None
     if calibration.conformal is not None and stratum is not None and stratum.scores:
-        fields |= {"p_value": p_value(calibration.conformal, score, speech_s), "smallest_p": stratum.smallest_p}
+        fields |= {"p_value": p_value(calibration.conformal, score, quality.speech_s), "smallest_p": stratum.smallest_p}
     return fields
 
 
-def to_note(calibration: Calibration) -> CalibrationNote:
-    """Return the provenance of a record for a report."""
+def to_note(calibration: Calibration, speech_s: float) -> CalibrationNote:
+    """Return the provenance of a record for a report, with the LR bounds for this much speech."""
     return CalibrationNote(
         id=calibration.id,
         version=calibration.version,
         author=calibration.author,
         approver=calibration.approver,
-        bounds_llr=(calibration.bounds.lower_llr, calibration.bounds.upper_llr),
+        bounds_llr=calibration.bounds_at(speech_s),
         supported_llr=calibration.policy.supported_llr,
         against_llr=calibration.policy.against_llr,
     )

@@ -1,12 +1,13 @@
 """Build a draft record from scored trials: parameters fitted to all trials, metrics of held-out ones."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib import metadata
 
 import numpy as np
 
 from engine.calibration.apply import fit_conformal
-from engine.calibration.fitting import EFFECTIVE_PRIOR, Fitted, fit, pick_qualities
+from engine.calibration.fitting import EFFECTIVE_PRIOR, Fitted, fit
+from engine.calibration.qualities import SPEECH, SPEED
 from engine.calibration.records import (
     Calibration,
     CalibrationStatus,
@@ -23,14 +24,14 @@ from engine.calibration.validation import RESAMPLES, HeldOutRatios, choose_thres
 from engine.calibration.verbal_scale import STARTS
 from engine.errors import Code
 
-SPEECH, FACE = "log speech seconds", "log face size"  # natural logarithms; the width of a face is in pixels
 PROBE, ENROLLED = "log probe seconds", "log enrolled seconds"
 LEAST_LLR = STARTS[0]  # lower ratios support neither hypothesis, so no zone begins below
 QUALITIES = {
-    Task.CONSISTENCY: (SPEECH,),  # adding the face size made held-out metrics worse, see docs/calibration.md
+    Task.CONSISTENCY: (SPEECH, SPEED),  # others separate corpora, see docs/calibration.md
     Task.VERIFICATION: (PROBE, ENROLLED),
     Task.IDENTIFICATION: (PROBE, ENROLLED),
 }
+FALSE_AGAINST = {Task.CONSISTENCY: 0.02, Task.VERIFICATION: 0.05, Task.IDENTIFICATION: 0.05}
 POPULATION = {
     Task.CONSISTENCY: "faces of real clips with the voices of other people of the same clips",
     Task.VERIFICATION: "samples of two different people among the clips",
@@ -47,7 +48,7 @@ class DraftOptions:
     qualities: tuple[str, ...] | None = None  # a subset of the trials' covariates; None: default of the task
     version: str = "1.0.0"
     false_support: float = 0.05
-    false_against: float = 0.05
+    false_against: float | None = None  # None: default of the task
     seed: int = 0
     resamples: int = RESAMPLES
     population: str = ""  # empty: general description of the task's trials
@@ -71,10 +72,9 @@ def draft(trials: ScoredTrials, options: DraftOptions) -> Draft:
         raise Code.BAD_SCORES(
             "A calibration needs an author.", "Name the author with --author; another person approves it."
         )
-    conformal = _fit_conformal(trials, options.seed)
-    trials = choose_qualities(trials, QUALITIES[trials.task] if options.qualities is None else options.qualities)
-    fitted = fit(trials, options.kind)
-    held = cross_validate(trials, options.kind, options.seed)
+    names = choose_qualities(trials, options.qualities)
+    fitted = fit(trials, options.kind, names)
+    held = cross_validate(trials, options.kind, options.seed, names)
     policy = _choose_policy(held, fitted, options)
     record = Calibration(
         id="",
@@ -91,7 +91,7 @@ def draft(trials: ScoredTrials, options: DraftOptions) -> Draft:
         policy=policy,
         counts=_count(held),
         metrics=measure(held, policy, options.seed, options.resamples),
-        conformal=conformal,
+        conformal=_fit_conformal(trials, options.seed),
         manifest_sha256=trials.manifest_sha256,
         code_version=metadata.version("wayspeak"),
         seed=options.seed,
@@ -102,19 +102,22 @@ def draft(trials: ScoredTrials, options: DraftOptions) -> Draft:
         supersedes=options.supersedes,
         notebook_sha256=options.notebook_sha256,
         note=options.note,
+        bounds_by_length=fitted.by_length,
     )
     return Draft(seal(record), held)
 
 
-def choose_qualities(trials: ScoredTrials, names: tuple[str, ...]) -> ScoredTrials:
-    """Keep the named quality covariates; BAD_SCORES where one is missing."""
+def choose_qualities(trials: ScoredTrials, names: tuple[str, ...] | None = None) -> tuple[str, ...]:
+    """Return the covariates to fit: those named, by default those of the task; BAD_SCORES where one is missing."""
+    if names is None:
+        return tuple(name for name in QUALITIES[trials.task] if name in trials.quality_names)
     lacking = sorted(set(names) - set(trials.quality_names))
     if lacking:
         raise Code.BAD_SCORES(
             f"The scores have no quality {', '.join(lacking)}; they have {', '.join(trials.quality_names) or 'none'}.",
             "Name others with --qualities.",
         )
-    return replace(trials, quality_names=names, qualities=pick_qualities(trials, names))
+    return names
 
 
 def _choose_policy(held: HeldOutRatios, fitted: Fitted, options: DraftOptions) -> Policy:
@@ -122,12 +125,13 @@ def _choose_policy(held: HeldOutRatios, fitted: Fitted, options: DraftOptions) -
     same = held.trials.same
     beyond = max(fitted.bounds.upper_llr, LEAST_LLR) + 1, max(-fitted.bounds.lower_llr, LEAST_LLR) + 1
     supported = choose_threshold(held.llrs[~same], options.false_support)
-    against = choose_threshold(-held.llrs[same], options.false_against)
+    false_against = FALSE_AGAINST[held.trials.task] if options.false_against is None else options.false_against
+    against = choose_threshold(-held.llrs[same], false_against)
     return Policy(
         supported_llr=min(max(supported, LEAST_LLR), beyond[0]),
         against_llr=-min(max(against, LEAST_LLR), beyond[1]),
         false_support=options.false_support,
-        false_against=options.false_against,
+        false_against=false_against,
     )
 
 
@@ -147,8 +151,5 @@ def _count(held: HeldOutRatios) -> Counts:
 
 def _fit_conformal(trials: ScoredTrials, seed: int) -> Conformal | None:
     """Fit to same-source trials with a known length of speech."""
-    if trials.task != Task.CONSISTENCY or SPEECH not in trials.quality_names:
-        return None
-    seconds = np.exp(trials.qualities[:, trials.quality_names.index(SPEECH)])
-    same = trials.same
-    return fit_conformal(trials.scores[same], np.round(seconds[same], 6), trials.people[same, 0], seed)
+    seconds, same = trials.speech_s, trials.same
+    return None if seconds is None else fit_conformal(trials.scores[same], seconds[same], trials.people[same, 0], seed)

@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 
 from engine.calibration.calibrators import FallingRatio, Isotonic, Logistic
+from engine.calibration.lengths import LengthBounds, clip_by_length, list_ranges, select
 from engine.calibration.records import Bounds, CalibratorKind
 from engine.calibration.trials import ScoredTrials
 from engine.errors import Code
@@ -34,6 +35,27 @@ def find_bounds(llrs: np.ndarray, same: np.ndarray, people: np.ndarray) -> Bound
     n_same, n_different = (len({tuple(sorted(pair)) for pair in people[kind]}) for kind in (same, ~same))
     lower, upper = max(*lows, -float(np.log10(n_same + 1))), min(*highs, float(np.log10(n_different + 1)))
     return Bounds(lower, upper, METHOD)
+
+
+def find_length_bounds(
+    llrs: np.ndarray, same: np.ndarray, people: np.ndarray, speech_s: np.ndarray
+) -> tuple[LengthBounds, ...]:
+    """Bound log10 LRs by the trials of each range of seconds (N,) of speech, from the first with trials.
+
+    A longer recording contains shorter ones, so a range never has narrower bounds than the range before; without trials
+    it has the same.
+    """
+    found: list[LengthBounds] = []
+    for start, end in list_ranges():
+        rows = select(speech_s, start, end)
+        lower, upper = (found[-1].lower_llr, found[-1].upper_llr) if found else (0.0, 0.0)
+        if same[rows].any() and not same[rows].all():
+            own = find_bounds(llrs[rows], same[rows], people[rows])
+            lower, upper = min(lower, own.lower_llr), max(upper, own.upper_llr)
+        elif not found:
+            continue
+        found.append(LengthBounds(start, end, lower, upper))
+    return tuple(found)
 
 
 def bound_by_utility(llrs: np.ndarray, same: np.ndarray) -> tuple[float, float]:
@@ -94,27 +116,37 @@ class Fitted:
     kind: CalibratorKind
     parameters: Logistic | Isotonic
     qualities: tuple[str, ...]
-    bounds: Bounds
+    bounds: Bounds  # the widest of `by_length`, if there are any
+    by_length: tuple[LengthBounds, ...] = ()
 
     def llrs(self, trials: ScoredTrials) -> np.ndarray:
         """(N,) log10 LR within the bounds."""
         found = self.parameters.apply(trials.scores, pick_qualities(trials, self.qualities))
+        if self.by_length and trials.speech_s is not None:
+            return clip_by_length(found, trials.speech_s, self.by_length)
         return np.clip(found, self.bounds.lower_llr, self.bounds.upper_llr)
 
 
-def fit(trials: ScoredTrials, kind: CalibratorKind = CalibratorKind.LOGISTIC) -> Fitted:
+def fit(
+    trials: ScoredTrials, kind: CalibratorKind = CalibratorKind.LOGISTIC, qualities: tuple[str, ...] | None = None
+) -> Fitted:
     """Fit a calibrator and its bounds; BAD_SCORES for too few trials or people.
 
-    The logistic calibrator uses all qualities of the trials, the isotonic one none.
+    The logistic calibrator uses the named qualities, by default all of the trials, the isotonic one none. Trials with
+    seconds of speech have bounds by length.
     """
     check_enough(trials, MIN_EACH_ISOTONIC if kind == CalibratorKind.ISOTONIC else MIN_EACH)
     parameters: Logistic | Isotonic
     if kind == CalibratorKind.ISOTONIC:
         parameters, names = fit_isotonic(trials), tuple[str, ...]()
     else:
-        parameters, names = fit_logistic(trials)
+        parameters, names = fit_logistic(trials, qualities)
     llrs = parameters.apply(trials.scores, pick_qualities(trials, names))
-    return Fitted(kind, parameters, names, find_bounds(llrs, trials.same, trials.people))
+    if trials.speech_s is None:
+        return Fitted(kind, parameters, names, find_bounds(llrs, trials.same, trials.people))
+    ranges = find_length_bounds(llrs, trials.same, trials.people, trials.speech_s)
+    lower, upper = (ranges[-1].lower_llr, ranges[-1].upper_llr) if ranges else (0.0, 0.0)
+    return Fitted(kind, parameters, names, Bounds(lower, upper, f"{METHOD}, by seconds of speech"), ranges)
 
 
 def check_enough(trials: ScoredTrials, n_each: int = MIN_EACH) -> None:
@@ -129,13 +161,14 @@ def check_enough(trials: ScoredTrials, n_each: int = MIN_EACH) -> None:
             )
 
 
-def fit_logistic(trials: ScoredTrials) -> tuple[Logistic, tuple[str, ...]]:
+def fit_logistic(trials: ScoredTrials, qualities: tuple[str, ...] | None = None) -> tuple[Logistic, tuple[str, ...]]:
     """Fit with the products of score and qualities; return the calibrator and the names of its qualities.
 
     Where the likelihood ratio would fall while the score rises, the products are dropped, then the qualities; where it
     still falls, the scores carry no evidence and every likelihood ratio is 1.
     """
-    names = tuple(name for name in trials.quality_names if _varies(trials, name))
+    wanted = trials.quality_names if qualities is None else qualities
+    names = tuple(name for name in wanted if _varies(trials, name))
     for chosen, with_products in ((names, True), (names, False), ((), False)):
         found = _fit_logistic(trials, chosen, with_products)
         if found is not None:

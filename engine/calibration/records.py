@@ -12,16 +12,18 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from pydantic import ConfigDict, TypeAdapter, with_config
 
 from engine.calibration.calibrators import Isotonic, Logistic
+from engine.calibration.lengths import LengthBounds, clip_by_length, find_range
 from engine.errors import Code
 from engine.json_fields import explain
 
-SCHEMA = 1
+SCHEMA, BY_LENGTH_SCHEMA = 1, 2  # of records with one pair of LR bounds, and with bounds by length of speech
 MAX_CHARS = 4_000_000  # of a document
 MAX_TEXT = 20_000  # characters of one text in it
 ALL = "all"  # condition of a metric of all trials
@@ -161,6 +163,8 @@ class Calibration:
     supersedes: str  # id of the previous record; empty for the first
     notebook_sha256: str  # empty without a notebook
     note: str
+    bounds_by_length: tuple[LengthBounds, ...] = ()
+    """LR bounds by seconds of speech; `bounds` are the widest. Empty: `bounds` hold for every length."""
 
     def __post_init__(self) -> None:
         _check(self)
@@ -182,12 +186,14 @@ class Calibration:
         *,
         recipe: str | None = None,
         gallery_size: int = 0,
+        speech_s: np.ndarray | None = None,
     ) -> np.ndarray:
         """(N,) log10 LR within the bounds, of scores (N,) with covariates (N, Q) in the order of `self.qualities`.
 
-        Raises RECIPE_MISMATCH for scores of another `recipe`, ValueError for wrong shapes or non-finite numbers. In a
-        gallery larger than the calibration's, a wrong first candidate is more frequent by at most the ratio of the
-        sizes (Boole's inequality): its log10 is subtracted. A smaller gallery changes nothing.
+        A record with bounds by length requires the seconds of speech (N,), `speech_s`. In a gallery larger than the
+        calibration's, a wrong first candidate is more frequent by at most the ratio of the sizes (Boole's inequality):
+        its log10 is subtracted. A smaller gallery changes nothing. Raises RECIPE_MISMATCH for scores of another
+        `recipe`, ValueError for wrong shapes or non-finite numbers.
         """
         if recipe is not None:
             self.check_recipe(recipe)
@@ -202,7 +208,14 @@ class Calibration:
         llrs = self.parameters.apply(values, covariates)
         if self.counts.gallery_size and gallery_size > self.counts.gallery_size:
             llrs = llrs - math.log10(gallery_size / self.counts.gallery_size)
-        return np.clip(llrs, self.bounds.lower_llr, self.bounds.upper_llr)
+        return self._clip(llrs, speech_s)
+
+    def bounds_at(self, speech_s: float) -> tuple[float, float]:
+        """Return the LR bounds for a length of speech; both 0 where no trial was that short."""
+        if not self.bounds_by_length:
+            return self.bounds.lower_llr, self.bounds.upper_llr
+        found = find_range(self.bounds_by_length, speech_s)
+        return (found.lower_llr, found.upper_llr) if found else (0.0, 0.0)
 
     def check_recipe(self, recipe: str) -> None:
         """Raise RECIPE_MISMATCH for scores of another recipe."""
@@ -227,6 +240,13 @@ class Calibration:
         self._expect(CalibrationStatus.APPROVED, "retired")
         return self._succeed(status=CalibrationStatus.RETIRED, note=note, created=created)
 
+    def _clip(self, llrs: np.ndarray, speech_s: np.ndarray | None) -> np.ndarray:
+        if not self.bounds_by_length:
+            return np.clip(llrs, self.bounds.lower_llr, self.bounds.upper_llr)
+        if speech_s is None or speech_s.shape != llrs.shape:
+            raise ValueError("the record has LR bounds by length: the seconds of speech of every score are required")
+        return clip_by_length(llrs, speech_s, self.bounds_by_length)
+
     def _expect(self, status: CalibrationStatus, action: str) -> None:
         if self.status != status:
             raise Code.BAD_CALIBRATION(
@@ -246,7 +266,8 @@ def seal(record: Calibration) -> Calibration:
 
 def to_json(record: Calibration) -> str:
     """Serialise a record deterministically."""
-    return json.dumps({"schema": SCHEMA} | asdict(record), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    schema = BY_LENGTH_SCHEMA if record.bounds_by_length else SCHEMA
+    return json.dumps({"schema": schema} | _list_fields(record), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def from_json(text: str) -> Calibration:
@@ -256,8 +277,11 @@ def from_json(text: str) -> Calibration:
         if len(text) > MAX_CHARS:
             raise ValueError(f"it is {len(text)} characters long, more than {MAX_CHARS}")
         found = json.loads(text, object_pairs_hook=_refuse_doubled)
-        if not isinstance(found, dict) or found.pop("schema", None) != SCHEMA:
-            raise ValueError(f"it is not of schema {SCHEMA}")
+        schema = found.pop("schema", None) if isinstance(found, dict) else None
+        if schema not in (SCHEMA, BY_LENGTH_SCHEMA) or (schema == BY_LENGTH_SCHEMA) != bool(
+            found.get("bounds_by_length")
+        ):
+            raise ValueError(f"it is neither of schema {SCHEMA} nor, with bounds by length, of {BY_LENGTH_SCHEMA}")
         record = _build(found)
     except (ValueError, TypeError, OverflowError, RecursionError) as cause:
         raise Code.BAD_CALIBRATION(f"The calibration record cannot be read: {explain(cause)}.", hint) from cause
@@ -301,9 +325,17 @@ def _refuse_doubled(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _hash(record: Calibration) -> str:
     """SHA-256 of a record without its id."""
-    content = asdict(record)
+    content = _list_fields(record)
     del content["id"]
     return hashlib.sha256(json.dumps(content, sort_keys=True, allow_nan=False).encode()).hexdigest()
+
+
+def _list_fields(record: Calibration) -> dict[str, Any]:
+    """Return the fields that a file of the record holds and its id covers: records of schema 1 keep theirs."""
+    content = asdict(record)
+    if not record.bounds_by_length:
+        del content["bounds_by_length"]
+    return content
 
 
 def _check(record: Calibration) -> None:
@@ -311,6 +343,11 @@ def _check(record: Calibration) -> None:
     if not isinstance(record.parameters, kind):
         raise ValueError(f"a {record.calibrator} calibration with {type(record.parameters).__name__} parameters")
     wanted = len(record.parameters.weights) if isinstance(record.parameters, Logistic) else 0
+    ranges = record.bounds_by_length
+    if any(one.to_s != later.from_s for one, later in pairwise(ranges)):
+        raise ValueError("the ranges of the bounds by length do not follow each other")
+    if any(not record.bounds.lower_llr <= one.lower_llr <= one.upper_llr <= record.bounds.upper_llr for one in ranges):
+        raise ValueError("bounds of a length beyond the bounds of the record")
     if len(record.qualities) != wanted:
         raise ValueError(f"{len(record.qualities)} qualities named, {wanted} fitted")
     approved = record.status != CalibrationStatus.DRAFT

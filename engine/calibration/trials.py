@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from engine.calibration.lengths import DIGITS
+from engine.calibration.qualities import SPEECH
 from engine.calibration.records import Task
 from engine.errors import Code, FolderUnwritable
 
@@ -46,6 +48,14 @@ class ScoredTrials:
 
     def __len__(self) -> int:
         return len(self.scores)
+
+    @property
+    def speech_s(self) -> np.ndarray | None:
+        """(N,) seconds of speech of consistency trials; None where they were not measured."""
+        if self.task != Task.CONSISTENCY or SPEECH not in self.quality_names:
+            return None
+        seconds: np.ndarray = np.round(np.exp(self.qualities[:, self.quality_names.index(SPEECH)]), DIGITS)
+        return seconds
 
     def take(self, rows: np.ndarray) -> "ScoredTrials":
         """Select trials by index or mask."""
@@ -130,9 +140,8 @@ def _refuse_constant(name: str) -> float:
     raise ValueError(f"{name} is no number")
 
 
-LEAST = 0.04  # of a quality before its logarithm: one frame, in seconds
 THEMSELVES = "the weights that the recipe names"
-LENGTHS_S = (4.0, 6.0, 10.0)
+LENGTHS_S = (1.5, 2.0, 3.0, 4.0, 6.0, 10.0)
 POOLS_S = (5.0, 10.0, 20.0)
 
 
@@ -151,7 +160,7 @@ class TrialOptions:
 
     lengths_s: tuple[float, ...] = LENGTHS_S  # segments of speech, in addition to whole clips
     pools_s: tuple[float, ...] = POOLS_S  # pooled samples of people
-    min_speech_s: float = 4.0  # the gates refuse less
+    min_speech_s: float = 1.5  # the gates refuse less
     per_face: int = 10  # voices of other people
     same_session: bool = False
     seed: int = 0
@@ -165,7 +174,7 @@ class ScoredTrial:
     same: bool
     people: tuple[str, str]
     condition: str
-    raw: tuple[float, ...]  # qualities before the logarithm
+    qualities: tuple[float, ...]
 
 
 def build_trials(
@@ -190,9 +199,7 @@ def build_trials(
         sources=np.array([[source_of[name] for name in pair] for pair in people], str).reshape(len(rows), 2),
         conditions=np.array([one.condition for one in rows], str),
         quality_names=names,
-        qualities=np.log(
-            np.maximum(np.array([one.raw for one in rows], np.float64).reshape(len(rows), len(names)), LEAST)
-        ),
+        qualities=np.array([one.qualities for one in rows], np.float64).reshape(len(rows), len(names)),
         n_clips=n_clips,
         n_abstained=n_abstained,
     )

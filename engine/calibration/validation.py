@@ -35,7 +35,9 @@ class HeldOutRatios:
     over: str  # held-out units: sources or people
 
 
-def cross_validate(trials: ScoredTrials, kind: CalibratorKind, seed: int = 0) -> HeldOutRatios:
+def cross_validate(
+    trials: ScoredTrials, kind: CalibratorKind, seed: int = 0, qualities: tuple[str, ...] | None = None
+) -> HeldOutRatios:
     """Fit without each fold of sources, and each pair of folds, in turn; apply to the trials within them.
 
     The fit for a trial with two sources uses only trials outside both folds, so that every trial is scored once, by a
@@ -49,7 +51,7 @@ def cross_validate(trials: ScoredTrials, kind: CalibratorKind, seed: int = 0) ->
         inside = np.flatnonzero((folds.min(axis=1) == one) & (folds.max(axis=1) == other))
         if len(inside):
             outside = np.flatnonzero(~np.isin(folds, (one, other)).any(axis=1))
-            llrs[inside] = fit(trials.take(outside), kind).llrs(trials.take(inside))
+            llrs[inside] = fit(trials.take(outside), kind, qualities).llrs(trials.take(inside))
     return HeldOutRatios(trials, llrs, over)
 
 

@@ -1,7 +1,7 @@
 """Collect scored trials for a calibration: from the clips of a manifest, or from a file of scores.
 
 Consistency trials compare faces and voices as `wayspeak evaluate` does, whole and in segments with a set amount of
-speech. The gates count seconds of speech, not of video, so a calibration for 4 s is fitted to segments with 4 s of
+speech. The gates count seconds of speech, not of video, so a calibration for 2 s is fitted to segments with 2 s of
 speech.
 """
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.calibration.builder import FACE, SPEECH
+from engine.calibration.qualities import QUALITIES
 from engine.calibration.records import Task
 from engine.calibration.trials import Origin, ScoredTrial, ScoredTrials, TrialOptions, build_trials, read_trials
 from engine.consistency.methods import choose_method
@@ -27,6 +27,7 @@ from engine.evaluation.trials import (
     Encode,
     Trial,
     TrialClip,
+    measure_pair,
     pair_evidence,
     score_other_voices,
     score_own_voices,
@@ -108,13 +109,19 @@ def collect_consistency_trials(
         own = score_own_segments(clips, length, scorer.encode, scorer.compare)
         tried.append((f"{length:g} s", own, score_other_segments(clips, length, scorer.encode, *draw)))
     rows = [
-        ScoredTrial(one.score, same, (one.group, one.voice_group), condition, (one.speech_s, one.face_px))
+        ScoredTrial(
+            one.score,
+            same,
+            (one.group, one.voice_group),
+            condition,
+            tuple(measure(one.quality) for measure in QUALITIES.values()),
+        )
         for condition, own, other in tried
         for same, trials in ((True, own), (False, other))
         for one in trials
-        if one.speech_s >= options.min_speech_s
+        if one.quality.speech_s >= options.min_speech_s
     ]
-    return build_trials(Task.CONSISTENCY, rows, origin, (SPEECH, FACE), source, len(clips), len(real) - len(clips))
+    return build_trials(Task.CONSISTENCY, rows, origin, tuple(QUALITIES), source, len(clips), len(real) - len(clips))
 
 
 def score_own_segments(clips: Sequence[TrialClip], seconds: float, encode: Encode, compare: Compare) -> list[Trial]:
@@ -171,8 +178,7 @@ def _score_segment(face: TrialClip, voice: TrialClip, segment: slice, encode: En
     found = compare(encode(face.lips[segment], voice.speech[segment], evidence), evidence)
     if found is None:
         return None
-    speech_s = int(_find_speech(face, voice)[segment].sum()) / FPS
-    return Trial(face.name, voice.name, face.group, *found, voice.group, speech_s, face.face_px)
+    return Trial(face.name, voice.name, face.group, *found, voice.group, measure_pair(face, voice, segment))
 
 
 def _collect_speaker_trials(

@@ -218,4 +218,6 @@ def _make_trial(row: Row, features: ClipFeatures, face: FaceFeatures, engine: En
         encoded=scorer.encode(lips, speech, evidence),
         voiced=features.audio.voiced[face.start : face.end],
         face_px=face.face_px,
+        gap=face.gap,
+        loudness=features.audio.loudness[face.start : face.end],
     )

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from engine.calibration.qualities import SpeechQuality, measure_quality
 from engine.consistency.offsets import find_offset
-from engine.types import FPS, Encoded, Evidence
+from engine.types import Encoded, Evidence
 
 Encode = Callable[[np.ndarray, np.ndarray, Evidence], Encoded]
 """`encode(lips (T, ...), speech (T, S), evidence) -> Encoded`: subtract the means over time and embed both."""
@@ -18,6 +19,8 @@ Compare = Callable[[Encoded, Evidence], tuple[float, int] | None]
 
 SHIFTS = tuple(range(-12, 13))  # frames
 MIN_FRAMES = 25
+WHOLE = slice(None)
+NOT_MEASURED = SpeechQuality()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,6 +37,8 @@ class TrialClip:
     encoded: Encoded  # of the same frames
     voiced: np.ndarray | None = None  # (T,) bool: VAD; None: not computed
     face_px: float = 0.0  # median face width; 0: not measured
+    gap: np.ndarray | None = None  # (T,) between the lips, over the distance of the eye corners; None: not measured
+    loudness: np.ndarray | None = None  # (T,) mean log power of the sound; None: not measured
 
     def __post_init__(self) -> None:
         if not len(self.lips) == len(self.speech) == len(self.evidence.lips) == len(self.encoded.lips):
@@ -54,8 +59,7 @@ class Trial:
     score: float
     offset: int  # frames; positive: audio is late
     voice_group: str = ""  # of the voice
-    speech_s: float = 0.0  # voiced and compared; without `voiced`: compared
-    face_px: float = 0.0
+    quality: SpeechQuality = NOT_MEASURED  # of the compared frames, voiced ones if `voiced` is known
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +168,8 @@ def cut_segment(clip: TrialClip, face: slice, sound: slice, encode: Encode) -> T
         evidence=evidence,
         encoded=encode(lips, speech, evidence),
         voiced=None if clip.voiced is None else clip.voiced[sound],
+        gap=None if clip.gap is None else clip.gap[face],
+        loudness=None if clip.loudness is None else clip.loudness[sound],
     )
 
 
@@ -173,6 +179,16 @@ def pair_evidence(face: TrialClip, voice: TrialClip) -> tuple[Evidence, np.ndarr
     evidence = Evidence(face.evidence.lips[:length], voice.evidence.speech[:length])
     both: np.ndarray = evidence.lips & evidence.speech
     return evidence, both if voice.voiced is None else both & voice.voiced[:length]
+
+
+def measure_pair(face: TrialClip, voice: TrialClip, segment: slice = WHOLE) -> SpeechQuality:
+    """Measure the speech of a face and a voice that is compared, over the shorter of both or a segment of it."""
+    evidence, spoken = pair_evidence(face, voice)
+    silent = np.zeros(len(spoken), np.float32)
+    gap = silent if face.gap is None else face.gap[: len(spoken)]
+    loudness = silent if voice.loudness is None else voice.loudness[: len(spoken)]
+    spoken, gap, loudness, recorded = (one[segment] for one in (spoken, gap, loudness, evidence.speech))
+    return measure_quality(spoken, gap, loudness, recorded, face.face_px)
 
 
 def _score(face: TrialClip, voice: TrialClip, compare: Compare) -> Trial | None:
@@ -186,8 +202,7 @@ def _score(face: TrialClip, voice: TrialClip, compare: Compare) -> Trial | None:
         face.encoded.lips_weight[:length],
         voice.encoded.speech_weight[:length],
     )
-    evidence, spoken = pair_evidence(face, voice)
-    found = compare(paired, evidence)
+    found = compare(paired, pair_evidence(face, voice)[0])
     if found is None:
         return None
-    return Trial(face.name, voice.name, face.group, *found, voice.group, int(spoken.sum()) / FPS, face.face_px)
+    return Trial(face.name, voice.name, face.group, *found, voice.group, measure_pair(face, voice))

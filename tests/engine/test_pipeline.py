@@ -110,7 +110,7 @@ def test_windows_lie_on_the_clip_clock(analyse):
         (make_clip([MOUTH], None), Reason.SILENT),
         (make_clip([], make_voice(MOUTH), n_frames=SECONDS_12), Reason.NO_FACE),
         (make_clip([MOUTH[:24]], make_voice(MOUTH[:24])), Reason.TOO_SHORT),
-        (make_clip([MOUTH[:99]], make_voice(MOUTH[:99])), Reason.NOT_ENOUGH_SPEECH),
+        (make_clip([MOUTH[:37]], make_voice(MOUTH[:37])), Reason.NOT_ENOUGH_SPEECH),
         (make_clip([MOUTH], make_voice(MOUTH), frame_px=90), Reason.LOW_RES),
         (make_clip([np.full(SECONDS_12, 0.3)], make_voice(MOUTH)), Reason.STILL_FACE),
         (make_clip([np.where(np.arange(SECONDS_12) < 170, MOUTH, np.nan)], make_voice(MOUTH)), Reason.FACE_LOST),
@@ -130,7 +130,7 @@ def test_refused_clip_has_its_reason_and_no_score(analyse, clip, reason):
 @pytest.mark.parametrize(
     ("clip", "reason"),
     [
-        (make_clip([MOUTH[:100]], make_voice(MOUTH[:100])), Reason.NOT_ENOUGH_SPEECH),
+        (make_clip([MOUTH[:38]], make_voice(MOUTH[:38])), Reason.NOT_ENOUGH_SPEECH),
         (make_clip([MOUTH], make_voice(MOUTH), frame_px=190), Reason.LOW_RES),
         (make_clip([MOUTH], make_voice(MOUTH), cuts=[20]), Reason.EDITED),
         (make_clip([MOUTH], make_voice(MOUTH, 15)), Reason.OFFSET_BEYOND_SEARCH),
@@ -167,6 +167,18 @@ def test_speaking_face_of_two_is_identified_without_a_limit(analyse):
     assert (speaker.consistency.status, speaker.consistency.reasons) == (Status.EVALUATED, ())
     assert listener.consistency.reasons == (Reason.LISTENER,) and listener.consistency.zone is None
     assert speaker.consistency.score > listener.consistency.score + 0.5
+
+
+@pytest.mark.parametrize(
+    ("n_frames", "reasons"),
+    [
+        (99, (Reason.NOT_ENOUGH_SPEECH, Reason.MULTI_FACE)),
+        (100, (Reason.NOT_ENOUGH_SPEECH,)),
+    ],
+)
+def test_short_speech_names_no_speaker(analyse, n_frames, reasons):
+    short = make_clip([MOUTH[:n_frames], OTHER[:n_frames]], make_voice(MOUTH[:n_frames]))
+    assert analyse(short).tracks[0].consistency.reasons == reasons
 
 
 def test_faces_that_speak_come_first_and_refused_ones_last(analyse):
@@ -220,7 +232,8 @@ def test_share_of_speech_with_a_face_is_taken_within_the_shot(extract):
     [
         (0, 0, Status.EVALUATED, ()),
         (30, 42, Status.EVALUATED, ()),
-        (60, 300, Status.NOT_EVALUATED, (Reason.OCCLUDED,)),
+        (37, 300, Status.NOT_EVALUATED, (Reason.OCCLUDED,)),
+        (60, 300, Status.LIMITED, (Reason.OCCLUDED, Reason.NOT_ENOUGH_SPEECH)),
         (150, 300, Status.LIMITED, (Reason.OCCLUDED, Reason.NOT_ENOUGH_SPEECH)),
     ],
 )
@@ -385,7 +398,7 @@ def test_paper_mode_of_a_good_clip_is_evaluated(make_engine):
     [
         (make_clip([MOUTH], None), Reason.SILENT),
         (make_clip([MOUTH[:24]], make_voice(MOUTH[:24])), Reason.TOO_SHORT),
-        (make_clip([MOUTH[:99]], make_voice(MOUTH[:99])), Reason.NOT_ENOUGH_SPEECH),
+        (make_clip([MOUTH[:37]], make_voice(MOUTH[:37])), Reason.NOT_ENOUGH_SPEECH),
         (make_clip([MOUTH], make_voice(MOUTH), frame_px=90), Reason.LOW_RES),
         (make_clip([np.full(SECONDS_12, 0.3)], make_voice(MOUTH)), Reason.STILL_FACE),
         (make_clip([np.where(np.arange(SECONDS_12) < 170, MOUTH, np.nan)], make_voice(MOUTH)), Reason.FACE_LOST),

@@ -29,7 +29,9 @@ def record() -> Calibration:
     """A log10 LR of 0 at the score 0.4, of 2 at 0.6, whatever the qualities."""
     line = Logistic(0.0, 10.0, (0.0,), (0.0,), (0.4, 0.0), (1.0, 1.0), (0.0,), (9.0,))
     bounds, policy = Bounds(-1.0, 2.0, "drawn"), Policy(0.5, -0.5, 0.05, 0.05)
-    drawn = replace(make_record(), id="", recipe="fake-compact", parameters=line, bounds=bounds, policy=policy)
+    drawn = replace(
+        make_record(), id="", recipe="fake-compact", parameters=line, bounds=bounds, bounds_by_length=(), policy=policy
+    )
     return seal(drawn).approve("Bob")
 
 
@@ -71,7 +73,7 @@ def test_without_a_calibration_the_score_is_the_same_and_nothing_more_is_said(an
     "clip",
     [
         make_clip([MOUTH], None),
-        make_clip([MOUTH[:99]], make_voice(MOUTH[:99])),
+        make_clip([MOUTH[:37]], make_voice(MOUTH[:37])),
         make_clip([MOUTH], make_voice(MOUTH), frame_px=90),
         make_clip([np.full(300, 0.3)], make_voice(MOUTH)),
     ],

@@ -63,7 +63,10 @@ def calibrate(
         str | None, typer.Option(help="Covariates of the calibrator, comma-separated; '': none.")
     ] = None,
     false_support: Annotated[float, typer.Option(help="Target rate of false support.")] = 0.05,
-    false_against: Annotated[float, typer.Option(help="Target rate of false exclusion.")] = 0.05,
+    false_against: Annotated[
+        float | None,
+        typer.Option(help="Target rate of false exclusion; default 0.02 for consistency, else 0.05."),
+    ] = None,
     version: Annotated[str, typer.Option(help="Version of the record.")] = "1.0.0",
     supersedes: Annotated[str, typer.Option(help="Id of the record that this one supersedes.")] = "",
     population: Annotated[str, typer.Option(help="Description of the population and material of the clips.")] = "",
@@ -93,7 +96,7 @@ def calibrate(
         qualities=None if qualities is None else tuple(one.strip() for one in qualities.split(",") if one.strip()),
         version=version,
         false_support=_check_rate(false_support),
-        false_against=_check_rate(false_against),
+        false_against=None if false_against is None else _check_rate(false_against),
         seed=seed,
         resamples=resamples,
         population=population,
@@ -177,6 +180,10 @@ def print_record(record: Calibration, console: Console) -> None:
         f"log10 LR from {record.bounds.lower_llr:+.2f} to {record.bounds.upper_llr:+.2f}; {zones}",
         f"{counts.people} people, {counts.sources} held out in turn, {counts.clips} clips; {counts.abstained} refused",
         f"scored by {record.scored_by}; against {record.population}",
+        *[
+            f"from {one.from_s:g} s of speech: log10 LR from {one.lower_llr:+.2f} to {one.upper_llr:+.2f}"
+            for one in record.bounds_by_length
+        ],
         *[
             f"real clips of {one.from_s:g} s of speech and more: {len(one.scores)}, smallest p {one.smallest_p:.3f}"
             for one in (record.conformal.strata if record.conformal else ())

@@ -16,7 +16,7 @@ LIMITS = (
     "Mismatch is not proof of a deepfake: dubbing, voice-over, editing and sound out of time also cause it.",
     "Match does not prove authenticity: forgeries made to keep lips and sound together are mostly not seen.",
     "The way of speaking tells people apart weakly: it is evidence to be weighed beside other evidence.",
-    "Nothing is said of clips with less than 4 s of speech, faces below 48 pixels, or clips without sound.",
+    "Nothing is said of clips with less than 1.5 s of speech, faces below 48 pixels, or clips without sound.",
     "Everything runs on this machine; only a link that you give is fetched from the web.",
 )
 

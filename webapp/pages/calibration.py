@@ -133,7 +133,7 @@ def list_rows(records: Sequence[Calibration], in_force: set[str]) -> list[list[s
 
 def describe(record: Calibration) -> str:
     """Show purpose, data and performance of a record."""
-    counts, policy, bounds = record.counts, record.policy, record.bounds
+    counts, policy, bounds, ranges = record.counts, record.policy, record.bounds, record.bounds_by_length
     facts = [
         (say("Scored by"), record.scored_by),
         (say("Population"), record.population),
@@ -149,6 +149,10 @@ def describe(record: Calibration) -> str:
         (say("Clips, and refused by the gates"), f"{counts.clips}, {counts.abstained}"),
         (say("Supported from, against from (log10 LR)"), f"{policy.supported_llr:+.2f}, {policy.against_llr:+.2f}"),
         (say("No log10 LR beyond"), f"{bounds.lower_llr:+.2f}, {bounds.upper_llr:+.2f}"),
+        (
+            say("No log10 LR beyond, by speech"),
+            "; ".join(f"{one.from_s:g} s: {one.lower_llr:+.2f}, {one.upper_llr:+.2f}" for one in ranges),
+        ),
         (say("Recipe"), record.recipe),
         (say("Manifest"), record.manifest_sha256),
         (say("Note"), record.note),

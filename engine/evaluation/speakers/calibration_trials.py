@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from engine.calibration.builder import ENROLLED, PROBE
+from engine.calibration.qualities import LEAST
 from engine.calibration.records import Task
 from engine.calibration.trials import Origin, ScoredTrial, ScoredTrials, TrialOptions, build_trials
 from engine.datasets.manifest import Row
@@ -59,7 +60,7 @@ class TrialSampler:
                 bool(pairs.genuine[row]),
                 (sides[0][row].speaker, sides[1][row].speaker),
                 name,
-                (sides[0][row].seconds, sides[1][row].seconds),
+                _to_qualities(sides[0][row].seconds, sides[1][row].seconds),
             )
             for row in _sample_impostors(probes, pairs.genuine, per_probe, rng).tolist()
         ]
@@ -94,7 +95,11 @@ class TrialSampler:
         met = np.flatnonzero(self.allowed[probe]).tolist()
         enrolled_s = sum(self.samples[other].seconds for other in met if self.samples[other].speaker == person)
         score = float(found.scores[probe, column])
-        return ScoredTrial(score, same, (one.speaker, person), name, (one.seconds, enrolled_s))
+        return ScoredTrial(score, same, (one.speaker, person), name, _to_qualities(one.seconds, enrolled_s))
+
+
+def _to_qualities(probe_s: float, enrolled_s: float) -> tuple[float, float]:
+    return float(np.log(max(probe_s, LEAST))), float(np.log(max(enrolled_s, LEAST)))
 
 
 def _sample_impostors(probes: np.ndarray, genuine: np.ndarray, per_probe: int, rng: np.random.Generator) -> np.ndarray:

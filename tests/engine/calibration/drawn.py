@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from engine.calibration.builder import SPEECH, DraftOptions, draft
+from engine.calibration.builder import DraftOptions, draft
+from engine.calibration.qualities import SPEECH
 from engine.calibration.records import Calibration, Task
 from engine.calibration.trials import ScoredTrials
 
@@ -58,5 +59,5 @@ def draw_search(seed: int = 0) -> ScoredTrials:
 
 def make_record(trials: ScoredTrials | None = None, **options: object) -> Calibration:
     """A draft by Ada, quickly."""
-    plain = {"author": "Ada", "created": CREATED, "resamples": 20} | options
+    plain = {"author": "Ada", "created": CREATED, "resamples": 20, "false_against": 0.05} | options
     return draft(trials or draw_trials(), DraftOptions(**plain)).record  # type: ignore[arg-type]

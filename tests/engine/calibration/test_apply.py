@@ -10,10 +10,11 @@ from engine.calibration.apply import (
     apply_calibration,
     check_consistency,
     find_calibration,
-    find_stratum,
     fit_conformal,
     p_value,
 )
+from engine.calibration.lengths import find_range
+from engine.calibration.qualities import SpeechQuality
 from engine.calibration.records import Calibration, Conformal, Stratum, Task, seal
 from engine.calibration.verbal_scale import Band, Zone
 from engine.errors import Code
@@ -55,13 +56,14 @@ def test_retiring_shipped_record_leaves_raw_scores(ship: Calibration) -> None:
 
 def test_a_likelihood_ratio_within_the_bounds_with_its_words_and_its_record(record: Calibration) -> None:
     for score in (-50.0, 1.5, 50.0):
-        found = apply_calibration(record, score, 6.0, 150.0, (Reason.EDITED,))
-        wanted = record.llrs(np.array([score]), np.log([[6.0]]))[0]
+        found = apply_calibration(record, score, SpeechQuality(6.0, 150.0), (Reason.EDITED,))
+        wanted = record.llrs(np.array([score]), np.log([[6.0]]), speech_s=np.array([6.0]))[0]
         assert found["llr"] == pytest.approx(wanted)
-        assert record.bounds.lower_llr <= found["llr"] <= record.bounds.upper_llr
+        assert record.bounds_at(6.0)[0] <= found["llr"] <= record.bounds_at(6.0)[1]
         assert found["band"] in set(Band) and found["calibration"].id == record.id
-    assert found["llr"] == record.bounds.upper_llr and found["zone"] == Zone.SUPPORTED
-    assert apply_calibration(record, -50.0, 6.0, 150.0, ())["zone"] == Zone.AGAINST
+    assert found["llr"] == record.bounds_at(6.0)[1] < record.bounds.upper_llr and found["zone"] == Zone.SUPPORTED
+    assert found["calibration"].bounds_llr == record.bounds_at(6.0)
+    assert apply_calibration(record, -50.0, SpeechQuality(6.0, 150.0), ())["zone"] == Zone.AGAINST
 
 
 BARRING = {Reason.OFFSET_BEYOND_SEARCH, Reason.EXPERTS_DISAGREE, Reason.LISTENER}
@@ -73,17 +75,17 @@ def test_three_reasons_bar_a_ratio() -> None:
 
 @pytest.mark.parametrize("reason", sorted(BARRING))
 def test_score_outside_trial_range_has_no_ratio(record: Calibration, reason: Reason) -> None:
-    found = apply_calibration(record, 50.0, 6.0, 150.0, (Reason.EDITED, reason))
+    found = apply_calibration(record, 50.0, SpeechQuality(6.0, 150.0), (Reason.EDITED, reason))
     assert set(found) == {"calibration", "zone"} and found["zone"] == Zone.INCONCLUSIVE
 
 
 def test_the_p_value_is_of_clips_with_as_much_speech(record: Calibration) -> None:
     strata = (Stratum(4.0, 6.0, (0.0, 1.0, 2.0)), Stratum(6.0, None, ()))
     result = seal(replace(record, id="", conformal=Conformal(strata)))
-    found = apply_calibration(result, 1.5, 5.0, 150.0, ())
+    found = apply_calibration(result, 1.5, SpeechQuality(5.0, 150.0), ())
     assert (found["p_value"], found["smallest_p"]) == (0.75, 0.25)
     for seconds in (3.0, 8.0):  # below all strata; in one without a clip
-        assert "p_value" not in apply_calibration(result, 1.5, seconds, 150.0, ())
+        assert "p_value" not in apply_calibration(result, 1.5, SpeechQuality(seconds, 150.0), ())
 
 
 def test_record_of_other_task_is_refused(record: Calibration) -> None:
@@ -113,8 +115,9 @@ def test_p_value_is_bounded_by_number_of_clips() -> None:
 
 def test_the_edge_belongs_to_the_stratum_that_begins_there_and_too_little_speech_to_none() -> None:
     conformal = make(0.5)
-    assert find_stratum(conformal, 4.0) is conformal.strata[0] and find_stratum(conformal, 10.0) is conformal.strata[1]
-    assert find_stratum(conformal, 3.99) is None and p_value(conformal, 0.5, 3.99) is None
+    assert find_range(conformal.strata, 4.0) is conformal.strata[0]
+    assert find_range(conformal.strata, 10.0) is conformal.strata[1]
+    assert find_range(conformal.strata, 3.99) is None and p_value(conformal, 0.5, 3.99) is None
 
 
 def test_p_value_false_alarm_rate_is_below_target() -> None:
@@ -146,11 +149,13 @@ def test_each_length_is_held_to_its_own_clips() -> None:
 def test_each_person_gives_one_score_to_a_stratum_drawn_by_the_seed() -> None:
     scores, seconds = np.arange(12.0), np.array([4.0, 5.0, 7.0] * 4)
     people = np.repeat(["ada", "bob", "eve", "kim"], 3)
-    found = fit_conformal(scores, seconds, people, seed=3)
+    found = fit_conformal(scores, seconds, people, seed=3, edges_s=(4.0, 6.0, 10.0))
     assert [len(one.scores) for one in found.strata] == [4, 4, 0]
     assert set(found.strata[1].scores) == {2.0, 5.0, 8.0, 11.0}
     assert all(low in (0, 1, 3, 4, 6, 7, 9, 10) for low in found.strata[0].scores)
-    assert fit_conformal(scores, seconds, people, seed=3) == found
-    assert any(fit_conformal(scores, seconds, people, seed=seed) != found for seed in range(9))
+    assert fit_conformal(scores, seconds, people, seed=3, edges_s=(4.0, 6.0, 10.0)) == found
+    assert any(
+        fit_conformal(scores, seconds, people, seed=seed, edges_s=(4.0, 6.0, 10.0)) != found for seed in range(9)
+    )
     with pytest.raises(ValueError, match="rising"):
         fit_conformal(scores, seconds, people, edges_s=(4.0, 4.0))

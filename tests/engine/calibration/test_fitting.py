@@ -1,6 +1,7 @@
 """Calibrators recovered from drawn scores, refused for too few trials; LR bounds by hand, against lir and by people."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from engine.calibration.fitting import (
     bound_by_invariance,
     bound_by_utility,
     find_bounds,
+    find_length_bounds,
     fit,
     fit_isotonic,
     fit_logistic,
@@ -179,3 +181,29 @@ def test_a_thousand_trials_of_the_same_few_people_are_not_a_thousand_people() ->
 def test_one_hypothesis_alone_is_refused() -> None:
     with pytest.raises(ValueError, match="both hypotheses"):
         find_bounds(np.ones(3), np.ones(3, bool), np.full((3, 2), "a"))
+
+
+def test_bounds_of_a_length_come_from_its_trials_and_longer_speech_has_no_narrower_ones() -> None:
+    rng = np.random.default_rng(0)
+    same = np.arange(800) % 2 == 0
+    llrs = np.where(same, 1, -1) * rng.normal(1.5, 0.8, 800)
+    people = np.array([[f"p{row % 40}", f"p{row % 40}" if row % 2 == 0 else f"p{row // 2 % 41}"] for row in range(800)])
+    speech_s = np.repeat([2.0, 3.0, 7.0, 12.0], 200)
+    weak = np.where(speech_s < 2.5, llrs / 10, llrs)
+    found = find_length_bounds(weak, same, people, speech_s)
+    assert [(one.from_s, one.to_s) for one in found] == [(1.5, 2.5), (2.5, 4.0), (4.0, 6.0), (6.0, 10.0), (10.0, None)]
+    rows = speech_s == 2.0
+    own = find_bounds(weak[rows], same[rows], people[rows])
+    assert (found[0].lower_llr, found[0].upper_llr) == (own.lower_llr, own.upper_llr)
+    assert found[0].upper_llr < 0.5 < 1 < found[1].upper_llr
+    assert (found[2].lower_llr, found[2].upper_llr) == (found[1].lower_llr, found[1].upper_llr)  # without trials
+    for one, longer in pairwise(found):
+        assert longer.lower_llr <= one.lower_llr and longer.upper_llr >= one.upper_llr
+
+
+def test_lengths_shorter_than_every_trial_have_no_bounds_and_so_no_ratio() -> None:
+    trials = draw_trials()
+    fitted = fit(trials)
+    assert fitted.by_length[0].from_s == 4.0 and trials.speech_s is not None and trials.speech_s.min() >= 4
+    short = replace(trials, qualities=np.full((len(trials), 1), np.log(2.0)))
+    assert not fitted.llrs(short).any() and fitted.llrs(trials).any()

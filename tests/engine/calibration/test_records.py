@@ -1,6 +1,7 @@
 """Records: what they compute, what they refuse, their life, and that nothing else comes out of a file."""
 
 import ast
+import hashlib
 import json
 from dataclasses import FrozenInstanceError, asdict, replace
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from engine.calibration import records
 from engine.calibration.files import read_record, write_record
+from engine.calibration.lengths import LengthBounds
 from engine.calibration.records import (
     MAX_CHARS,
     Bounds,
@@ -57,7 +59,7 @@ def test_a_record_comes_back_from_its_file_as_it_was(
 def test_ratios_rise_with_the_score_and_stay_within_the_bounds(record: Calibration) -> None:
     scores = np.linspace(-50, 50, 401)
     for quality in (-9.0, 1.5, 2.0, 9.0):
-        llrs = record.llrs(scores, np.full((401, 1), quality), recipe=RECIPE)
+        llrs = record.llrs(scores, np.full((401, 1), quality), recipe=RECIPE, speech_s=np.full(401, 12.0))
         assert (np.diff(llrs) >= 0).all()
         assert (llrs[0], llrs[-1]) == (record.bounds.lower_llr, record.bounds.upper_llr)
     assert record.threshold_llr == record.policy.supported_llr
@@ -78,7 +80,7 @@ def test_shapes_and_numbers_that_cannot_be_are_refused(record: Calibration) -> N
     for scores, qualities in ((np.array([0, np.nan]), good), (np.zeros(2), np.array([[0], [np.inf]]))):
         with pytest.raises(ValueError, match="finite"):
             record.llrs(scores, qualities)
-    assert record.llrs(np.zeros(0), np.zeros((0, 1))).shape == (0,)
+    assert record.llrs(np.zeros(0), np.zeros((0, 1)), speech_s=np.zeros(0)).shape == (0,)
 
 
 def test_larger_gallery_lowers_the_ratio_and_smaller_does_not_raise_it(
@@ -93,7 +95,47 @@ def test_larger_gallery_lowers_the_ratio_and_smaller_does_not_raise_it(
 
 def test_a_search_of_another_task_has_no_gallery(record: Calibration) -> None:
     scores, qualities = np.array([1.6]), np.full((1, 1), 2.0)
-    assert record.llrs(scores, qualities, gallery_size=10**6) == record.llrs(scores, qualities)
+    plain = record.llrs(scores, qualities, speech_s=np.array([7.0]))
+    assert record.llrs(scores, qualities, speech_s=np.array([7.0]), gallery_size=10**6) == plain
+
+
+BY_LENGTH = (LengthBounds(1.5, 4.0, -0.5, 1.0), LengthBounds(4.0, None, -1.0, 2.0))
+
+
+def test_ratio_of_little_speech_is_never_beyond_the_bounds_of_its_length(record: Calibration) -> None:
+    bounded = seal(replace(record, bounds=Bounds(-1.0, 2.0, "drawn"), bounds_by_length=BY_LENGTH))
+    lengths_s = np.array([1.0, 1.5, 3.99, 4.0, 60.0])
+    for score, wanted in ((50.0, [0.0, 1.0, 1.0, 2.0, 2.0]), (-50.0, [0.0, -0.5, -0.5, -1.0, -1.0])):
+        llrs = bounded.llrs(np.full(5, score), np.full((5, 1), 2.0), speech_s=lengths_s)
+        assert llrs.tolist() == wanted
+    assert [bounded.bounds_at(seconds) for seconds in (1.0, 2.0, 4.0)] == [(0.0, 0.0), (-0.5, 1.0), (-1.0, 2.0)]
+    with pytest.raises(ValueError, match="seconds of speech of every score are required"):
+        bounded.llrs(np.zeros(2), np.zeros((2, 1)))
+
+
+def test_record_with_one_pair_of_bounds_keeps_its_id_and_schema(search_record: Calibration) -> None:
+    written = json.loads(to_json(search_record))
+    assert written.pop("schema") == 1 and "bounds_by_length" not in written
+    found = written.pop("id")
+    assert found == hashlib.sha256(json.dumps(written, sort_keys=True).encode()).hexdigest()
+    assert from_json(to_json(search_record)).id == search_record.id == found
+
+
+def test_changed_bounds_of_a_length_are_refused(record: Calibration) -> None:
+    written = json.loads(to_json(record))
+    assert written["schema"] == 2
+    written["bounds_by_length"][0]["upper_llr"] += 0.01
+    with raises(Code.BAD_CALIBRATION, match="changed after it was sealed"):
+        from_json(json.dumps(written))
+
+
+def test_ranges_with_a_gap_or_beyond_the_bounds_of_the_record_are_refused(record: Calibration) -> None:
+    with pytest.raises(ValueError, match="do not follow"):
+        replace(
+            record, bounds=Bounds(-1.0, 2.0, "x"), bounds_by_length=(BY_LENGTH[0], LengthBounds(5.0, None, 0.0, 0.0))
+        )
+    with pytest.raises(ValueError, match="beyond the bounds"):
+        replace(record, bounds=Bounds(-1.0, 1.9, "x"), bounds_by_length=BY_LENGTH)
 
 
 def test_its_author_cannot_approve_a_record_under_any_spelling(record: Calibration) -> None:
@@ -148,7 +190,9 @@ def test_a_record_that_was_changed_after_it_was_sealed_is_refused(record: Calibr
     ("changes", "reason"),
     [
         ({"stranger": 1}, "stranger: Unexpected keyword"),
-        ({"schema": 2}, "schema 1"),
+        ({"schema": 3}, "schema 1"),
+        ({"schema": 1}, "schema 1"),
+        ({"bounds_by_length": []}, "schema 1"),
         ({"seed": True}, "seed: .* valid integer"),
         ({"seed": 1.5}, "seed: .* valid integer"),
         ({"seed": "0"}, "seed: .* valid integer"),
@@ -214,7 +258,7 @@ def test_files_that_cannot_be_read_or_written_say_so(record: Calibration, tmp_pa
 
 def test_numbers_of_numpy_are_plain_once_a_record_is_sealed(record: Calibration) -> None:
     bounds = Bounds(np.float64(-1.0), 2, "by hand")  # type: ignore[arg-type]
-    sealed = seal(replace(record, bounds=bounds))
+    sealed = seal(replace(record, bounds=bounds, bounds_by_length=()))
     assert type(sealed.bounds.lower_llr) is type(sealed.bounds.upper_llr) is float
     assert from_json(to_json(sealed)) == sealed
 
@@ -247,6 +291,7 @@ def test_records_and_their_application_are_imported_without_torch_and_scikit_lea
         modules += [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
         ours = {one for one in modules if one.startswith("engine")}
         assert ours <= {"engine.errors", "engine.json_fields", "engine.types"} | {
-            f"engine.calibration.{one}" for one in ("calibrators", "files", "records", "trials", "verbal_scale")
+            f"engine.calibration.{one}"
+            for one in ("calibrators", "files", "lengths", "qualities", "records", "trials", "verbal_scale")
         }, name
         assert not {"torch", "sklearn", "scipy"} & {one.split(".")[0] for one in modules}, name

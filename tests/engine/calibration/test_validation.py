@@ -29,8 +29,8 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[tuple[ScoredTri
     """Validate, and return the training and scored trials of each fit."""
     fit, seen = validation.fit, list[tuple[ScoredTrials, ScoredTrials]]()
 
-    def fit_watched(trials: ScoredTrials, kind: CalibratorKind) -> object:
-        fitted: Fitted = fit(trials, kind)
+    def fit_watched(trials: ScoredTrials, kind: CalibratorKind, qualities: tuple[str, ...] | None) -> object:
+        fitted: Fitted = fit(trials, kind, qualities)
 
         class Watched:
             def llrs(self, judged: ScoredTrials) -> np.ndarray:

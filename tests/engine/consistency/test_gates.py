@@ -40,9 +40,9 @@ def test_good_clip_and_good_track_pass():
     ("speech_s", "wanted"),
     [
         (0.0, _refused(Reason.NOT_ENOUGH_SPEECH)),
-        (3.9, _refused(Reason.NOT_ENOUGH_SPEECH)),
-        (math.nextafter(4.0, 0), _refused(Reason.NOT_ENOUGH_SPEECH)),
-        (4.0, _limited(Reason.NOT_ENOUGH_SPEECH)),
+        (1.4, _refused(Reason.NOT_ENOUGH_SPEECH)),
+        (math.nextafter(1.5, 0), _refused(Reason.NOT_ENOUGH_SPEECH)),
+        (1.5, _limited(Reason.NOT_ENOUGH_SPEECH)),
         (9.9, _limited(Reason.NOT_ENOUGH_SPEECH)),
         (math.nextafter(10.0, 0), _limited(Reason.NOT_ENOUGH_SPEECH)),
         (10.0, FINE),
@@ -91,9 +91,11 @@ def test_still_mouth_is_refused_and_one_at_the_bound_is_not():
     assert gate_track(replace(TRACK, mouth_motion=bound), OPTIONS) == FINE
 
 
-def test_still_mouth_without_speech_is_only_too_little_speech():
-    still = replace(TRACK, mouth_motion=0.0, speech_s=3.9)
-    assert gate_track(still, OPTIONS) == _refused(Reason.NOT_ENOUGH_SPEECH)
+def test_still_mouth_during_little_speech_is_only_too_little_speech():
+    for speech_s in (1.0, 1.5, 3.9):
+        still = replace(TRACK, mouth_motion=0.0, speech_s=speech_s)
+        assert gate_track(still, OPTIONS) == _refused(Reason.NOT_ENOUGH_SPEECH)
+    assert gate_track(replace(TRACK, mouth_motion=0.0, speech_s=4.0), OPTIONS) == _refused(Reason.STILL_FACE)
 
 
 @pytest.mark.parametrize(
@@ -230,11 +232,11 @@ def test_contradicting_models_limit_the_answer():
     [
         (11.0, 2.0, FINE),  # a hand that passes
         (11.0, 3.0, _limited(Reason.OCCLUDED)),
-        (4.0, 12.0, (Status.LIMITED, (Reason.OCCLUDED, Reason.NOT_ENOUGH_SPEECH))),
-        (3.9, 12.0, _refused(Reason.OCCLUDED)),
-        (0.0, 4.0, _refused(Reason.OCCLUDED)),
-        (0.0, 3.9, _refused(Reason.NOT_ENOUGH_SPEECH)),
-        (3.9, 0.5, _refused(Reason.NOT_ENOUGH_SPEECH)),
+        (1.5, 12.0, (Status.LIMITED, (Reason.OCCLUDED, Reason.NOT_ENOUGH_SPEECH))),
+        (1.4, 12.0, _refused(Reason.OCCLUDED)),
+        (0.0, 1.5, _refused(Reason.OCCLUDED)),
+        (0.0, 1.4, _refused(Reason.NOT_ENOUGH_SPEECH)),
+        (1.4, 0.2, _refused(Reason.NOT_ENOUGH_SPEECH)),
     ],
 )
 def test_covered_mouth_is_refused_unless_enough_clear_speech_is_left(clear_s, covered_s, wanted):
@@ -255,4 +257,4 @@ def test_speech_over_a_held_picture_is_no_speech_of_the_face():
     photo = replace(TRACK, speech_s=0.0, frozen_s=11.0, mouth_motion=0.0)
     assert gate_track(photo, OPTIONS) == _refused(Reason.STILL_FACE)
     assert gate_track(replace(photo, frozen_s=3.9), OPTIONS) == _refused(Reason.NOT_ENOUGH_SPEECH)
-    assert gate_track(replace(hung, speech_s=3.9), OPTIONS) == _refused(Reason.NOT_ENOUGH_SPEECH)
+    assert gate_track(replace(hung, speech_s=1.4), OPTIONS) == _refused(Reason.NOT_ENOUGH_SPEECH)

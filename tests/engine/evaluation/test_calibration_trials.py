@@ -43,7 +43,7 @@ def test_pauses_and_an_unseen_face_make_a_span_longer_and_are_no_speech() -> Non
     assert count_speech_s(clip) == 9.2
     first, second = score_own_segments([clip], 4.0, encode, compare)
     assert (first.offset, second.offset) == (170, 100)
-    assert (first.score, first.speech_s, first.face_px) == (1.0, 4.0, 120.0)
+    assert (first.score, first.quality.speech_s, first.quality.face_px) == (1.0, 4.0, 120.0)
     assert (first.group, first.voice_group) == ("a", "a")
 
 
@@ -51,7 +51,7 @@ def test_each_face_is_compared_with_limited_other_speakers() -> None:
     clips = [make_clip(name, 260) for name in "abcdef"] + [make_clip("a2", 260, speaker="a")]
     trials = score_other_segments(clips, 4.0, encode, compare, per_face=3)
     assert len(trials) == 21 and all(one.group != one.voice_group for one in trials)
-    assert all(one.score < 0.1 and one.offset == 100 and one.speech_s == 4.0 for one in trials)
+    assert all(one.score < 0.1 and one.offset == 100 and one.quality.speech_s == 4.0 for one in trials)
     assert {one.voice_group for one in score_other_segments(clips, 4.0, encode, compare)} == set("abcdef")
     assert trials == score_other_segments(clips, 4.0, encode, compare, per_face=3)
     assert trials != score_other_segments(clips, 4.0, encode, compare, per_face=3, seed=1)

@@ -249,6 +249,7 @@ def make_calibration(task: Task, threshold: float = 1.0, recipe: str = RECIPE) -
             effective_prior=0.5,
             qualities=(),
             bounds=Bounds(-2.0, 2.0, "drawn"),
+            bounds_by_length=(),
             policy=Policy(threshold, -1.0, 0.01, 0.05),
             counts=Counts(200, 200, 20, 10, 200, 0, 0),
             metrics=(),
