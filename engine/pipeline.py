@@ -276,9 +276,8 @@ class Engine:
 
 def _measure_speech(features: ClipFeatures, face: FaceFeatures) -> SpeechQuality:
     """Measure the frames with speech and a visible mouth, as in calibration trials."""
-    audio, span = features.audio, slice(face.start, face.end)
-    spoken = face.clear & audio.voiced[span]
-    return measure_quality(spoken, face.gap, audio.loudness[span], audio.heard[span], face.face_px)
+    spoken = face.clear & features.audio.voiced[face.start : face.end]
+    return measure_quality(spoken, face.gap, face.face_px)
 
 
 def _write_recipe(extractor: FeatureExtractor, files: Sequence[Path], mode: Mode, options: object) -> str:

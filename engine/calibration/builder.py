@@ -7,7 +7,7 @@ import numpy as np
 
 from engine.calibration.apply import fit_conformal
 from engine.calibration.fitting import EFFECTIVE_PRIOR, Fitted, fit
-from engine.calibration.qualities import SPEECH, SPEED
+from engine.calibration.qualities import MOTION, SPEECH
 from engine.calibration.records import (
     Calibration,
     CalibrationStatus,
@@ -27,7 +27,7 @@ from engine.errors import Code
 PROBE, ENROLLED = "log probe seconds", "log enrolled seconds"
 LEAST_LLR = STARTS[0]  # lower ratios support neither hypothesis, so no zone begins below
 QUALITIES = {
-    Task.CONSISTENCY: (SPEECH, SPEED),  # others separate corpora, see docs/calibration.md
+    Task.CONSISTENCY: (SPEECH, MOTION),  # face size and noise separate corpora, see docs/calibration.md
     Task.VERIFICATION: (PROBE, ENROLLED),
     Task.IDENTIFICATION: (PROBE, ENROLLED),
 }

@@ -57,7 +57,9 @@ def collect_trials(
     `model` and `mode` choose the consistency scorer and are ignored for speakers.
     """
     rows, origin = [row for row in read_manifest(manifest) if row.is_real], Origin("", hash_file(manifest))
-    if task != Task.CONSISTENCY:
+    if task == Task.CONSISTENCY:
+        rows = leave_out_unknown(rows)
+    else:
         return _collect_speaker_trials(rows, task, origin, options, settings, reading, on_row)
     engine = Engine.load(settings, choose_method(model, mode, None, settings.data_dir))
     found = score_clips(rows, engine, settings, reading, on_row)
@@ -66,6 +68,11 @@ def collect_trials(
     origin = replace(origin, recipe=engine.scorer.recipe)
     trials = collect_consistency_trials(found, engine.scorer, corpora, origin, options)
     return trials, _remark(sum(one.row.source in known for one in found.measured), "sources")
+
+
+def leave_out_unknown(rows: Sequence[Row]) -> list[Row]:
+    """Leave out clips with `unknown` sync: of some, another person speaks."""
+    return [row for row in rows if row.audio_in_sync != "unknown"]
 
 
 def read_scores(path: Path, task: Task, model: Model | None, mode: Mode, settings: Settings) -> ScoredTrials:

@@ -219,5 +219,4 @@ def _make_trial(row: Row, features: ClipFeatures, face: FaceFeatures, engine: En
         voiced=features.audio.voiced[face.start : face.end],
         face_px=face.face_px,
         gap=face.gap,
-        loudness=features.audio.loudness[face.start : face.end],
     )

@@ -38,7 +38,6 @@ class TrialClip:
     voiced: np.ndarray | None = None  # (T,) bool: VAD; None: not computed
     face_px: float = 0.0  # median face width; 0: not measured
     gap: np.ndarray | None = None  # (T,) between the lips, over the distance of the eye corners; None: not measured
-    loudness: np.ndarray | None = None  # (T,) mean log power of the sound; None: not measured
 
     def __post_init__(self) -> None:
         if not len(self.lips) == len(self.speech) == len(self.evidence.lips) == len(self.encoded.lips):
@@ -169,7 +168,6 @@ def cut_segment(clip: TrialClip, face: slice, sound: slice, encode: Encode) -> T
         encoded=encode(lips, speech, evidence),
         voiced=None if clip.voiced is None else clip.voiced[sound],
         gap=None if clip.gap is None else clip.gap[face],
-        loudness=None if clip.loudness is None else clip.loudness[sound],
     )
 
 
@@ -183,12 +181,9 @@ def pair_evidence(face: TrialClip, voice: TrialClip) -> tuple[Evidence, np.ndarr
 
 def measure_pair(face: TrialClip, voice: TrialClip, segment: slice = WHOLE) -> SpeechQuality:
     """Measure the speech of a face and a voice that is compared, over the shorter of both or a segment of it."""
-    evidence, spoken = pair_evidence(face, voice)
-    silent = np.zeros(len(spoken), np.float32)
-    gap = silent if face.gap is None else face.gap[: len(spoken)]
-    loudness = silent if voice.loudness is None else voice.loudness[: len(spoken)]
-    spoken, gap, loudness, recorded = (one[segment] for one in (spoken, gap, loudness, evidence.speech))
-    return measure_quality(spoken, gap, loudness, recorded, face.face_px)
+    _, spoken = pair_evidence(face, voice)
+    gap = np.zeros(len(spoken)) if face.gap is None else face.gap[: len(spoken)]
+    return measure_quality(spoken[segment], gap[segment], face.face_px)
 
 
 def _score(face: TrialClip, voice: TrialClip, compare: Compare) -> Trial | None:

@@ -99,12 +99,6 @@ class AudioFeatures:
         """(T,) bool: frames that are evidence, recorded and no long pause."""
         return find_heard(self.present & ~self.muted, self.voiced)
 
-    @property
-    def loudness(self) -> np.ndarray:
-        """(T,) float32: mean natural log of the power in the mel bands."""
-        loudness: np.ndarray = self.rows.mean(axis=1)
-        return loudness
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ClipFeatures:

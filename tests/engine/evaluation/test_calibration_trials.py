@@ -1,9 +1,19 @@
 """Spans of speech: exactly so many seconds of it, own voices in sync, other voices of other people."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from engine.evaluation.calibration_trials import count_speech_s, find_segments, score_other_segments, score_own_segments
+from engine.datasets.manifest import Row
+from engine.evaluation.calibration_trials import (
+    count_speech_s,
+    find_segments,
+    leave_out_unknown,
+    score_other_segments,
+    score_own_segments,
+)
 from engine.evaluation.trials import TrialClip
 from engine.types import Encoded, Evidence
 from tests.fakes import make_mouth
@@ -70,3 +80,16 @@ def test_clip_without_speech_mask_differs_from_silent_clip() -> None:
     clip = TrialClip("a", "a", "lab", "a", mouth, mouth, Evidence.both(np.ones(200, bool)), encode(mouth, mouth))
     with pytest.raises(ValueError, match="has no voice activity"):
         count_speech_s(clip)
+
+
+def test_clips_of_unknown_sync_are_no_genuine_trials() -> None:
+    rows = [
+        Row(n, Path("a.mp4"), "real", audio_in_sync=sync) for n, sync in enumerate(("yes", "near", "unknown", None))
+    ]
+    assert [row.audio_in_sync for row in leave_out_unknown(rows)] == ["yes", "near", None]
+
+
+def test_segment_is_measured_by_its_own_mouth_motion() -> None:
+    clip = replace(make_clip("a", 200), gap=np.where(np.arange(200) < 100, 0.0, np.arange(200) % 2).astype(np.float32))
+    still, moving = score_own_segments([clip], 4.0, encode, compare)
+    assert (still.quality.mouth_motion, moving.quality.mouth_motion) == (0.0, 0.5)
