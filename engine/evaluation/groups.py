@@ -21,8 +21,7 @@ from engine.evaluation.results import (
     measure_discrimination,
     share_with_interval,
 )
-from engine.evaluation.trials import Trial, pair_evidence
-from engine.types import FPS
+from engine.evaluation.trials import Trial, measure_pair, pair_evidence
 
 FEW = 5  # real clips, below which a group is marked and comes last
 QUIET = 10  # percentile of the sound level of a clip that is taken for its noise
@@ -78,9 +77,8 @@ class JudgedRow:
         """Zone of the score alone, without gates; None without a calibration."""
         if self.calibration is None:
             return None
-        _, spoken = pair_evidence(self.measured.clip, self.measured.clip)
-        speech_s, face_px = int(spoken.sum()) / FPS, self.measured.clip.face_px
-        return Zone(apply_calibration(self.calibration, self.measured.score, speech_s, face_px, reasons=())["zone"])
+        quality = measure_pair(self.measured.clip, self.measured.clip)
+        return Zone(apply_calibration(self.calibration, self.measured.score, quality, reasons=())["zone"])
 
 
 def measure_groups(
