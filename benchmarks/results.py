@@ -165,7 +165,7 @@ def measure_perturbed(context: Context, seconds: float, people: int, steps: Sequ
 
 def in_sync(rows: Sequence[Row]) -> list[Row]:
     """Select real clips that the manifest labels as synchronised."""
-    return [row for row in rows if row.is_real and row.audio_in_sync == "yes"]
+    return [row for row in rows if row.is_synchronised]
 
 
 def count(found: Sequence[MeasuredRow]) -> Subset:

@@ -62,7 +62,7 @@ class Row:
     offset_s: float | None = None  # positive: the sound comes late
     sample: str | None = None  # rows with the same sample are pooled
     has_audio: str | None = None  # 1 or 0
-    audio_in_sync: str | None = None  # yes or no
+    audio_in_sync: str | None = None  # yes, near (a constant AV offset of some frames), unknown or no
     language: str | None = None
     sex: str | None = None  # as labelled
     session: str | None = None  # sessions of one speaker differ in day, appearance or place
@@ -77,6 +77,11 @@ class Row:
     def is_real(self) -> bool:
         """Return whether the label is `real` in any case."""
         return self.label.lower() == REAL
+
+    @property
+    def is_synchronised(self) -> bool:
+        """Return whether the clip is real and its own audio fits, but for a constant AV offset of some frames."""
+        return self.is_real and self.has_audio != "0" and self.audio_in_sync in ("yes", "near")
 
     @property
     def person(self) -> str:

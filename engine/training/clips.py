@@ -53,7 +53,7 @@ def read_usable_rows(manifest: Path) -> list[Row]:
     if not rows:
         raise Code.BAD_MANIFEST(
             f"{manifest.name} has no row that is real and in sync",
-            "Training needs rows with label `real`, has_audio `1` and audio_in_sync `yes`.",
+            "Training needs rows with label `real`, has_audio `1` and audio_in_sync `yes` or `near`.",
         )
     return rows
 
@@ -68,8 +68,8 @@ def check_faces(clips: Sequence[Spoken], rows: Sequence[Row], manifest: Path) ->
 
 
 def choose_rows(rows: Iterable[Row]) -> list[Row]:
-    """Keep real clips with audio in sync; synthetic or reenacted clips are never trained on."""
-    return [row for row in rows if row.label == "real" and row.has_audio == "1" and row.audio_in_sync == "yes"]
+    """Keep real clips with audio in sync or nearly so; synthetic or reenacted clips are never trained on."""
+    return [row for row in rows if row.is_synchronised and row.has_audio == "1"]
 
 
 def build_clip(observation: ClipFeatures, row: Row, corpus: str) -> TrainingClip | None:

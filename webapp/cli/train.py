@@ -78,7 +78,7 @@ def train_consistency(
         Path | None, typer.Option(help="Folder of the feature cache; default: in the data folder.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Random seed; reproducible on the same machine.")] = 1,
-    steps: Annotated[int, typer.Option(min=1, help="Steps per ensemble member.")] = 400,
+    steps: Annotated[int, typer.Option(min=1, help="Steps per ensemble member.")] = 600,
     members: Annotated[int, typer.Option(min=1, help="Ensemble members.")] = 2,
     workers: Annotated[int, typer.Option(min=1, help="Training processes.")] = os.cpu_count() or 1,
     validate: Annotated[bool, typer.Option("--validate", help="Validate on held-out folds instead.")] = False,

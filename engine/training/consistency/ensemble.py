@@ -28,7 +28,7 @@ SAVE_EVERY = 100  # steps
 class MemberOptions:
     """Options for training a member."""
 
-    steps: int = 400
+    steps: int = 600
     batch: int = 32  # windows
     learning_rate: float = 2e-3
     weight_decay: float = 0.05

@@ -23,6 +23,7 @@ from tests.engine.training.planted import make_clip, make_row
         {"has_audio": "0"},
         {"has_audio": None},
         {"audio_in_sync": "no"},
+        {"audio_in_sync": "unknown"},
         {"audio_in_sync": None},
     ],
 )
@@ -30,6 +31,11 @@ def test_only_real_rows_with_sound_in_sync_are_chosen(cells: dict[str, Any]) -> 
     good = make_row()
     assert choose_rows([good]) == [good]
     assert choose_rows([make_row(**cells), good]) == [good]
+
+
+def test_rows_with_a_constant_offset_are_chosen() -> None:
+    near = make_row(audio_in_sync="near")
+    assert choose_rows([near]) == [near]
 
 
 def test_sources_that_share_a_family_of_speakers_are_one_corpus() -> None:
