@@ -36,9 +36,11 @@ class ConsistencyOptions:
     drift_cost: float = 0.02  # of similarity, per frame of change between those windows
     background_offset: int = 50  # frames: range of the curve for the peak prominence
     peak_reach: int = 5  # frames around the best offset excluded from the background
+    offset_cost: float = 0.1  # of similarity, at offsets of `near_offset` frames and more; less, linearly, below
+    near_offset: int = 5  # frames: recordings are seldom further out of sync
 
 
-PLAIN_MEAN = ConsistencyOptions(baseline_share=0.0, overlap_power=0.0, wide_offset=15)
+PLAIN_MEAN = ConsistencyOptions(baseline_share=0.0, overlap_power=0.0, wide_offset=15, offset_cost=0.0)
 """Mean similarity of the real pairs, maximised over the offset, without fitted terms or second search."""
 
 
@@ -170,18 +172,25 @@ class FramePairs:
     def find_best(self, first: int, last: int) -> Best | None:
         """Score a segment; None where no offset has enough pairs.
 
-        `max_k similarity_k * (n_k / n) ** power - share * baseline`, with n_k pairs at offset k and n their maximum:
-        the mean of few pairs is high by chance more often. The length of a segment is not a factor: with shuffled
-        faces such a factor separated long clips from short ones.
+        `max_k (similarity_k * (n_k / n) ** power - cost_k) - share * baseline`, with n_k pairs at offset k and n their
+        maximum: the mean of few pairs is high by chance more often. The cost is a prior: the best of many offsets of
+        another voice is as often far from 0 as near, that of an own voice is seldom far. The length of a segment is
+        not a factor: with shuffled faces such a factor separated long clips from short ones.
         """
         curve, options = self.curve(first, last), self.options
         if not np.isfinite(curve.similarity).any():
             return None
         most = float(curve.pairs.max())
-        height = curve.similarity * (curve.pairs / most) ** options.overlap_power
+        height = curve.similarity * (curve.pairs / most) ** options.overlap_power - self._cost()
         best = int(np.nanargmax(height))
         score = float(height[best]) - options.baseline_share * self.baseline(first, last)
         return Best(score, best - options.max_offset)
+
+    def _cost(self) -> np.ndarray:
+        """Return (2K+1,) the cost of each offset."""
+        options = self.options
+        apart = np.abs(np.arange(-options.max_offset, options.max_offset + 1))
+        return options.offset_cost * np.minimum(apart / options.near_offset, 1.0)
 
 
 def _search_beyond(wide: FramePairs, best: Best, options: ConsistencyOptions) -> float | None:

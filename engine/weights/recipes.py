@@ -58,6 +58,7 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
 }
 """Version 1: fields that are always written, in this order, by `recipe_name` of the class. Never change it."""
 ADDED_FIELDS: dict[str, dict[str, object]] = {
+    "ConsistencyOptions": {"offset_cost": 0.0, "near_offset": 5},
     "GateOptions": {"max_covered": 0.2, "quiet_dbfs": -45.0, "min_still_s": 4.0, "clear_speech_s": 4.0},
 }
 """Fields added later with the value of the earlier behaviour; written only if they differ from it."""
