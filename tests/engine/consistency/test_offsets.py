@@ -118,12 +118,20 @@ def test_the_baseline_is_the_mean_over_all_pairs_of_times() -> None:
 def test_the_score_is_the_height_less_half_the_baseline() -> None:
     east, north = [1.0, 0.0], [0.0, 1.0]
     lips, speech = np.array([east, north, east], np.float32), np.array([north, east, north], np.float32)
-    options = ConsistencyOptions(max_offset=1, min_pairs=1)
+    options = ConsistencyOptions(max_offset=1, min_pairs=1, offset_cost=0.05, near_offset=2)
     best = FramePairs.of(pair(lips, speech), Evidence.both(np.ones(3, bool)), options).find_best(0, 3)
     assert best is not None
     # no pair agrees at offset 0, both of 2 do at +-1 (the first is taken); of all 9, (2 * 1 + 1 * 2) agree
     assert best.offset == -1
-    assert best.score == pytest.approx(1.0 * (2 / 3) ** 0.5 - 0.5 * 4 / 9, abs=1e-6)
+    assert best.score == pytest.approx(1.0 * (2 / 3) ** 0.5 - 0.05 / 2 - 0.5 * 4 / 9, abs=1e-6)
+
+
+@pytest.mark.parametrize(("late", "cost"), [(0, 0.0), (2, 0.04), (5, 0.1), (9, 0.1)])
+def test_an_offset_costs_up_to_a_tenth(late: int, cost: float) -> None:
+    free = measure(delayed(163, late), options=ConsistencyOptions(offset_cost=0.0))
+    found = measure(delayed(163, late), options=ConsistencyOptions())
+    assert found.offset_s == free.offset_s == late / FPS
+    assert free.score - found.score == pytest.approx(cost, abs=1e-6)
 
 
 def test_windows_cover_the_clip_and_say_when() -> None:

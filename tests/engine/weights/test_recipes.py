@@ -22,19 +22,26 @@ from engine.weights.recipes import FIELDS, IGNORED, hash_options
 VOICE = VoiceOptions()
 GATES = GateOptions(min_speech_s=4.0)  # of the first calibrations
 OPTIONS = (FaceOptions, VoiceOptions, ConsistencyOptions, GateOptions, OpinionOptions, EngineOptions, EmbeddingOptions)
+FREE = ConsistencyOptions(offset_cost=0.0)
 DIGESTS = {  # as hashed from `repr` in the releases before `recipes`
-    "a15e442c": (ConsistencyOptions(), VOICE, 2, 1),
+    "a15e442c": (FREE, VOICE, 2, 1),
     "868242a6": (PLAIN_MEAN, VOICE, 2, 1),
-    "cc15f7c0": ((EngineOptions(gates=GATES), []), VOICE, 2, 1),
+    "cc15f7c0": ((EngineOptions(consistency=FREE, gates=GATES), []), VOICE, 2, 1),
     "103a2d0f": ((EngineOptions(consistency=PLAIN_MEAN, gates=replace(GATES, clear_score=inf)), []), VOICE, 2, 1),
-    "9165d729": ((EngineOptions(gates=GATES), [PLAIN_MEAN]), VOICE, 2, 1),
+    "9165d729": ((EngineOptions(consistency=FREE, gates=GATES), [PLAIN_MEAN]), VOICE, 2, 1),
     "952fb655": (EmbeddingOptions(), 1, 1),
     "b2e1f6d3": (FaceOptions(), VOICE, 2),
     "b25fe29c": (FaceOptions(), 1),
-    "74f49ced": (ConsistencyOptions(max_offset=20, overlap_power=0.25), VoiceOptions(threshold=0.4), 2, 1),
+    "74f49ced": (
+        ConsistencyOptions(max_offset=20, overlap_power=0.25, offset_cost=0.0),
+        VoiceOptions(threshold=0.4),
+        2,
+        1,
+    ),
     "912953e2": (
         EngineOptions(
             FaceOptions(max_gap=13),
+            FREE,
             gates=replace(GATES, silence_dbfs=-50.0, clear_score=inf),
             opinions=OpinionOptions(clear=3.5),
         ),
