@@ -476,6 +476,7 @@ class ConsistencyReport:
         None  # probability of a score this low for a real clip of this length; None without real clips
     )
     smallest_p: Score | None = None  # smallest possible p-value for this length
+    high_p_value: Score | None = None  # probability of a score this high for a real clip of this length
     speech_s: Seconds  # seconds with speech and a visible mouth in a moving picture
     windows: tuple[Window, ...]
     curve: SyncCurve | None

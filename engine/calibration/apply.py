@@ -47,6 +47,17 @@ def p_value(conformal: Conformal, score: float, seconds: float) -> float | None:
     return (1 + sum(one <= score for one in stratum.scores)) / (len(stratum.scores) + 1)
 
 
+def high_p_value(conformal: Conformal, score: float, seconds: float) -> float | None:
+    """Return the p-value of a score among real clips on the other side: P(score or higher); None as in `p_value`.
+
+    Small where face and voice fit better than real speech does, as many generated faces do.
+    """
+    stratum = find_range(conformal.strata, seconds)
+    if stratum is None:
+        return None
+    return (1 + sum(one >= score for one in stratum.scores)) / (len(stratum.scores) + 1)
+
+
 def find_calibration(task: Task, recipe: str, kept: Iterable[Calibration] = ()) -> Calibration | None:
     """Return the record in force for a task and the recipe of its scores; None where scores stay raw.
 
@@ -88,6 +99,7 @@ def apply_calibration(
     stratum = find_range(calibration.conformal.strata, quality.speech_s) if calibration.conformal else None
     if calibration.conformal is not None and stratum is not None and stratum.scores:
         fields |= {"p_value": p_value(calibration.conformal, score, quality.speech_s), "smallest_p": stratum.smallest_p}
+        fields["high_p_value"] = high_p_value(calibration.conformal, score, quality.speech_s)
     return fields
 
 

@@ -92,6 +92,10 @@ ABSTAINED = (
     "Nothing is said for or against: the calibration knows no clips of this kind. See the reasons for what to do."
 )
 BOUNDS = "No ratio beyond {most} for the first hypothesis or {least} for the second is told: the trials back no more."
+HIGH_P_VALUE = (
+    "Of comparable genuine clips, a share of p = {p} fits at least as well (p cannot be below {least}); a very small "
+    "one can mean a generated face or a resynthesised voice, and is no verdict alone."
+)
 P_VALUE = (
     "p = {p}: of real clips like the calibration's, with about as much speech, at most such a share scores so low. "
     "The smallest p that there are clips enough to tell is {least}."

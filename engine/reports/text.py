@@ -1,7 +1,17 @@
 """Summarise an analysis as terminal text: measurements, never a verdict on authenticity."""
 
 from engine.calibration.records import Task
-from engine.calibration.verbal_scale import ABSTAINED, BEHIND, BOUNDS, P_VALUE, ZONE_WORDS, Zone, name_ratio, state
+from engine.calibration.verbal_scale import (
+    ABSTAINED,
+    BEHIND,
+    BOUNDS,
+    HIGH_P_VALUE,
+    P_VALUE,
+    ZONE_WORDS,
+    Zone,
+    name_ratio,
+    state,
+)
 from engine.consistency.methods import TITLES, Method
 from engine.consistency.model_specs import SPECS
 from engine.reports.media import describe_channel, is_ordinary, list_facts
@@ -96,6 +106,8 @@ def describe_calibration(found: ConsistencyReport) -> list[str]:
     lines += [ZONE_WORDS[Zone(found.zone)]] if found.zone else []
     if found.p_value is not None and found.smallest_p is not None:
         lines.append(P_VALUE.format(p=f"{found.p_value:.2g}", least=f"{found.smallest_p:.2g}"))
+    if found.high_p_value is not None and found.smallest_p is not None:
+        lines.append(HIGH_P_VALUE.format(p=f"{found.high_p_value:.2g}", least=f"{found.smallest_p:.2g}"))
     bounds = BOUNDS.format(most=name_ratio(note.bounds_llr[1]), least=name_ratio(note.bounds_llr[0]))
     return [*lines, bounds, behind]
 

@@ -8,7 +8,17 @@ import numpy as np
 from markupsafe import Markup
 
 from engine.calibration.records import Task
-from engine.calibration.verbal_scale import ABSTAINED, BEHIND, BOUNDS, P_VALUE, ZONE_WORDS, Zone, name_ratio, state
+from engine.calibration.verbal_scale import (
+    ABSTAINED,
+    BEHIND,
+    BOUNDS,
+    HIGH_P_VALUE,
+    P_VALUE,
+    ZONE_WORDS,
+    Zone,
+    name_ratio,
+    state,
+)
 from engine.consistency.methods import TITLES
 from engine.errors import EngineError, LicenceNotAccepted
 from engine.reports.media import describe_channel, has_own_clock, is_ordinary, list_facts, to_file_time
@@ -206,6 +216,8 @@ def _describe_calibrated(found: ConsistencyReport) -> Markup | str:
         texts = [describe_strength(found.llr, Task.CONSISTENCY), say(ZONE_WORDS[zone])]
         if found.p_value is not None and found.smallest_p is not None:
             texts.append(say(P_VALUE, p=f"{found.p_value:.2g}", least=f"{found.smallest_p:.2g}"))
+        if found.high_p_value is not None and found.smallest_p is not None:
+            texts.append(say(HIGH_P_VALUE, p=f"{found.high_p_value:.2g}", least=f"{found.smallest_p:.2g}"))
         texts.append(say(BOUNDS, most=name_ratio(note.bounds_llr[1]), least=name_ratio(note.bounds_llr[0])))
     grounds = say(BEHIND, version=note.version, id=note.id[:12], author=say(note.author), approver=say(note.approver))
     return fill("analysis.html", "calibrated", zone=zone, sign=sign, title=title, texts=texts, grounds=grounds)

@@ -11,6 +11,7 @@ from engine.calibration.apply import (
     check_consistency,
     find_calibration,
     fit_conformal,
+    high_p_value,
     p_value,
 )
 from engine.calibration.lengths import find_range
@@ -83,9 +84,11 @@ def test_the_p_value_is_of_clips_with_as_much_speech(record: Calibration) -> Non
     strata = (Stratum(4.0, 6.0, (0.0, 1.0, 2.0)), Stratum(6.0, None, ()))
     result = seal(replace(record, id="", conformal=Conformal(strata)))
     found = apply_calibration(result, 1.5, SpeechQuality(5.0, 150.0), ())
-    assert (found["p_value"], found["smallest_p"]) == (0.75, 0.25)
+    assert (found["p_value"], found["high_p_value"], found["smallest_p"]) == (0.75, 0.5, 0.25)
     for seconds in (3.0, 8.0):  # below all strata; in one without a clip
-        assert "p_value" not in apply_calibration(result, 1.5, SpeechQuality(seconds, 150.0), ())
+        assert (
+            not {"p_value", "high_p_value"} & apply_calibration(result, 1.5, SpeechQuality(seconds, 150.0), ()).keys()
+        )
 
 
 def test_record_of_other_task_is_refused(record: Calibration) -> None:
@@ -105,6 +108,12 @@ def make(*scores: float) -> Conformal:
 def test_the_p_value_counts_scores_that_are_no_higher() -> None:
     conformal = make(0.1, 0.2, 0.2, 0.4)
     assert [p_value(conformal, score, 5.0) for score in (0.05, 0.1, 0.2, 0.3, 0.5)] == [0.2, 0.4, 0.8, 0.8, 1.0]
+
+
+def test_the_p_value_of_too_good_a_fit_counts_scores_that_are_no_lower() -> None:
+    conformal = make(0.1, 0.2, 0.2, 0.4)
+    assert [high_p_value(conformal, score, 5.0) for score in (0.05, 0.2, 0.3, 0.4, 0.5)] == [1.0, 0.8, 0.4, 0.4, 0.2]
+    assert high_p_value(conformal, 0.5, 3.99) is None
 
 
 def test_p_value_is_bounded_by_number_of_clips() -> None:

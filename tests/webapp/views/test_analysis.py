@@ -193,10 +193,12 @@ def test_calibrated_face_has_verbal_scale_text() -> None:
         band="moderately strong support",
         p_value=0.43,
         smallest_p=0.07,
+        high_p_value=0.09,
     )
     text = " ".join(Tags(views.describe_face(make_analysis(found).tracks[0])).text.split())
     assert "Supported: face and voice fit" in text and "moderately strong support" in text
     assert "250 times more probable if this face produced this speech than if this face did not" in text
+    assert "p = 0.09 fits at least as well (p cannot be below 0.07)" in text and "no verdict alone" in text
     assert "p = 0.43" in text and "made by Ada, approved by Grace" in text and "+2.40" in text
     assert "Uncalibrated" not in views.describe_analysis(make_analysis(found))
 
