@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from engine.calibration.apply import apply_calibration, check_consistency, find_calibration
+from engine.calibration.apply import apply_calibration, check_consistency, find_calibration, to_note
 from engine.calibration.qualities import SpeechQuality, measure_quality
 from engine.calibration.records import Calibration, Task
 from engine.consistency.gates import (
@@ -19,6 +19,7 @@ from engine.consistency.gates import (
     gate_offset,
     gate_speakers,
     gate_track,
+    gate_voices,
     soften,
     summarise,
 )
@@ -32,6 +33,7 @@ from engine.features.extractor import MOUTHS_VERSION, ROWS_VERSION, FeatureExtra
 from engine.features.records import ClipFeatures, FaceFeatures, measure_clip, measure_track
 from engine.long_recordings import join_analyses, read_parts
 from engine.settings import Settings
+from engine.span_reports import SpeechFrames, check_spans, judge_spans, write_span_recipe
 from engine.types import (
     FPS,
     WHOLE,
@@ -43,6 +45,8 @@ from engine.types import (
     OnStep,
     Reason,
     SecondOpinion,
+    Span,
+    SpanKind,
     Status,
     TrackReport,
     Window,
@@ -87,11 +91,16 @@ class _Scored:
     second: SecondOpinion | None = None
     same_as: int | None = None
     channel: str | None = None  # of the audio, where each channel was judged
+    spoken: np.ndarray | None = None  # (T,) bool: speech with a visible mouth
 
     @property
     def rank(self) -> tuple[float, float]:
         """Order among the channels of one face: the best fit, then the most speech."""
         return (self.measured.score if self.measured else float("-inf"), self.quality.speech_s)
+
+
+_InForce = tuple[Calibration | None, Calibration | None]
+"""Calibrations of tracks and of spans."""
 
 
 class Engine:
@@ -108,11 +117,15 @@ class Engine:
         options: EngineOptions | None = None,
         second: ConsistencyScorer | None = None,
         calibration: Calibration | None = None,
+        span_calibration: Calibration | None = None,
     ):
         self.extractor, self.scorer, self.second = extractor, scorer, second
         self.recipe, self.options = recipe, options or EngineOptions.of(scorer.model)
         self.calibration: Calibration | None = None  # of the scores of the first model; None: raw scores
-        self.apply(calibration)
+        self.span_calibration: Calibration | None = None  # None: no spans
+        for record in (calibration, span_calibration):
+            if record is not None:
+                self.apply(record)
 
     @classmethod
     def load(
@@ -143,14 +156,26 @@ class Engine:
             )
         ]
         recipe = _write_recipe(extractor, files, method.mode, (options, seconds))
-        in_force = find_calibration(Task.CONSISTENCY, scorers[0].recipe, calibrations)
-        return cls(extractor, scorers[0], recipe, options, next(iter(scorers[1:]), None), in_force)
+        engine = cls(extractor, scorers[0], recipe, options, next(iter(scorers[1:]), None))
+        engine.calibrate(calibrations)
+        return engine
 
-    def apply(self, calibration: Calibration | None) -> None:
-        """Set the calibration in force, or none; raises RECIPE_MISMATCH or BAD_CALIBRATION."""
-        if calibration is not None:
+    def calibrate(self, kept: Iterable[Calibration] | None) -> None:
+        """Set the calibrations in force, see `calibration.apply.find_calibration`; None: leave all scores raw."""
+        self.calibration = self.span_calibration = None
+        if kept is not None:
+            kept = tuple(kept)
+            self.calibration = find_calibration(Task.CONSISTENCY, self.scorer.recipe, kept)
+            self.span_calibration = find_calibration(Task.SPANS, write_span_recipe(self.scorer.recipe), kept)
+
+    def apply(self, calibration: Calibration) -> None:
+        """Set the calibration of tracks or of spans; raises RECIPE_MISMATCH or BAD_CALIBRATION."""
+        if calibration.task == Task.SPANS:
+            check_spans(calibration, write_span_recipe(self.scorer.recipe))
+            self.span_calibration = calibration
+        else:
             check_consistency(calibration, self.scorer.recipe)
-        self.calibration = calibration
+            self.calibration = calibration
 
     def analyse(
         self,
@@ -182,7 +207,8 @@ class Engine:
         with time_step("score", timings, on_step, len(faces)):
             scored = [self._score_channels(features, face, clip) for face in faces]
         scored = [replace(one, same_as=first) for one, first in zip(scored, match_faces(faces), strict=True)]
-        reports = _report(_gate_speakers(scored, options), self.calibration, features.media.from_s)
+        in_force = (self.calibration, self.span_calibration)
+        reports = _report(_gate_speakers(scored, options), in_force, features.media.from_s)
         status, reasons = summarise(clip, [(one.consistency.status, one.consistency.reasons) for one in reports])
         timings["total"] = sum(timings.values())
         return Analysis(
@@ -238,7 +264,8 @@ class Engine:
             return _Scored(face, (Status.NOT_EVALUATED, (Reason.NOT_ENOUGH_SPEECH,)), quality)
         second = self._score_second(features, face, found)
         limits = combine(gated, self._gate_offset(found), gate_agreement(second is None or second.agrees))
-        return _Scored(face, limits, quality, found, second)
+        spoken = face.clear & features.audio.voiced[face.start : face.end]
+        return _Scored(face, limits, quality, found, second, spoken=spoken)
 
     def _gate_face(self, clip: Gated, own: Gated) -> Gated:
         """Combine the gates of a face with those of its clip.
@@ -303,7 +330,7 @@ def _gate_speakers(scored: list[_Scored], options: GateOptions) -> list[_Scored]
     return [replace(one, gated=combine(one.gated, rival)) for one, rival in zip(scored, rivals, strict=True)]
 
 
-def _report(scored: list[_Scored], calibration: Calibration | None, from_s: float) -> tuple[TrackReport, ...]:
+def _report(scored: list[_Scored], in_force: _InForce, from_s: float) -> tuple[TrackReport, ...]:
     """Report each face by its number in the features: scored faces first, the highest score first."""
     reports = [
         TrackReport(
@@ -312,7 +339,7 @@ def _report(scored: list[_Scored], calibration: Calibration | None, from_s: floa
             end_s=from_s + one.face.end / FPS,
             face_px=one.face.face_px,
             thumbnail=one.face.thumbnail,
-            consistency=_report_consistency(one, calibration, from_s),
+            consistency=_report_consistency(one, in_force, from_s),
             channel=one.channel,
             same_as=one.same_as,
         )
@@ -323,8 +350,11 @@ def _report(scored: list[_Scored], calibration: Calibration | None, from_s: floa
     )
 
 
-def _report_consistency(scored: _Scored, calibration: Calibration | None, from_s: float) -> ConsistencyReport:
-    (status, reasons), found = scored.gated, scored.measured
+def _report_consistency(scored: _Scored, in_force: _InForce, from_s: float) -> ConsistencyReport:
+    found, (calibration, of_spans) = scored.measured, in_force
+    spans = _judge_spans(scored, in_force, from_s)
+    changes = any(span.kind == SpanKind.INCONSISTENT for span in spans)
+    status, reasons = combine(scored.gated, gate_voices(changes))
     calibrated: dict[str, Any] = {"llr": None}
     if calibration is not None and found is not None:
         calibrated |= apply_calibration(calibration, found.score, scored.quality, reasons)
@@ -339,8 +369,20 @@ def _report_consistency(scored: _Scored, calibration: Calibration | None, from_s
         windows=_move(found.windows, from_s) if found else (),
         curve=found.curve if found else None,
         second=scored.second,
+        spans=spans,
+        span_calibration=to_note(of_spans) if spans and of_spans else None,
         **calibrated,
     )
+
+
+def _judge_spans(scored: _Scored, in_force: _InForce, from_s: float) -> tuple[Span, ...]:
+    """Judge the spans of a track; () without both calibrations, or for a track that has no likelihood ratio."""
+    (of_tracks, of_spans), found = in_force, scored.measured
+    barred = any(reason.bars_llr for reason in scored.gated[1])
+    if of_tracks is None or of_spans is None or found is None or scored.spoken is None or barred:
+        return ()
+    speech = SpeechFrames(scored.spoken, scored.face.face_px, from_s + scored.face.start / FPS)
+    return judge_spans(found, speech, of_tracks, of_spans)
 
 
 def _move(windows: tuple[Window, ...], by_s: float) -> tuple[Window, ...]:

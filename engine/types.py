@@ -183,6 +183,12 @@ class Reason(StrEnum):
         "the speech is very quiet",
         "Use a louder copy, or the original recording.",
     )
+    VOICE_CHANGES = (
+        "VOICE_CHANGES",
+        "part of the speech is another voice than the rest, and does not fit this face",
+        "Play the marked spans: a speaker out of view, a dubbed sentence and an edit all do that.",
+        True,
+    )
     UNCALIBRATED = (
         "UNCALIBRATED",
         "the score is not calibrated",
@@ -405,6 +411,31 @@ class Window:
     offset_s: Seconds
 
 
+class SpanKind(StrEnum):
+    """Kind of a span; only a calibration decides the first two."""
+
+    CONSISTENT = "consistent"
+    INCONSISTENT = "inconsistent"
+    UNDECIDABLE = "undecidable"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Span:
+    """A part of a track and whether its voice belongs to the face, at the AV offset of the track.
+
+    Each border is within its range; 9 of 10 borders of known edits are.
+    """
+
+    start_s: Seconds
+    end_s: Seconds
+    start_range_s: tuple[Seconds, Seconds]
+    end_range_s: tuple[Seconds, Seconds]
+    kind: SpanKind
+    speech_s: Seconds  # seconds with speech and a visible mouth
+    score: Score | None  # see `consistency.spans.score_frames`; None: too little evidence
+    llr: Score | None  # log10 likelihood ratio within the bounds of the calibration of spans
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class SecondOpinion:
     """Score of a second model for the same face and voice, on its own scale."""
@@ -481,6 +512,8 @@ class ConsistencyReport:
     windows: tuple[Window, ...]
     curve: SyncCurve | None
     second: SecondOpinion | None = None  # None if not requested or not scored
+    spans: tuple[Span, ...] = ()  # of the whole track; none without `span_calibration`
+    span_calibration: CalibrationNote | None = None  # None: no calibration of spans of this recipe
 
     def __post_init__(self) -> None:
         if (self.score is None) != (self.status in (Status.NOT_EVALUATED, Status.FAILED)):
@@ -489,6 +522,8 @@ class ConsistencyReport:
             raise ValueError("a likelihood ratio, a zone or a p-value without a calibration")
         if self.score is None and self.calibration is not None:
             raise ValueError("a calibration without a score")
+        if self.spans and self.span_calibration is None:
+            raise ValueError("spans without a calibration of spans")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

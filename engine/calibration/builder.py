@@ -28,12 +28,14 @@ PROBE, ENROLLED = "log probe seconds", "log enrolled seconds"
 LEAST_LLR = STARTS[0]  # lower ratios support neither hypothesis, so no zone begins below
 QUALITIES = {
     Task.CONSISTENCY: (SPEECH, MOTION),  # face size and noise separate corpora, see docs/calibration.md
+    Task.SPANS: (SPEECH,),
     Task.VERIFICATION: (PROBE, ENROLLED),
     Task.IDENTIFICATION: (PROBE, ENROLLED),
 }
-FALSE_AGAINST = {Task.CONSISTENCY: 0.02, Task.VERIFICATION: 0.05, Task.IDENTIFICATION: 0.05}
+FALSE_AGAINST = {Task.CONSISTENCY: 0.02, Task.SPANS: 0.02, Task.VERIFICATION: 0.05, Task.IDENTIFICATION: 0.05}
 POPULATION = {
     Task.CONSISTENCY: "faces of real clips with the voices of other people of the same clips",
+    Task.SPANS: "stretches of real clips with the voices of other people of the same clips put in",
     Task.VERIFICATION: "samples of two different people among the clips",
     Task.IDENTIFICATION: "the first candidates for people who are not enrolled, among the people of the clips",
 }

@@ -35,6 +35,7 @@ class Task(StrEnum):
     """Question that the scores answer."""
 
     CONSISTENCY = "consistency"  # do this face and this voice belong to the same speech?
+    SPANS = "spans"  # does this stretch of speech belong to this face, at the offset of its clip?
     VERIFICATION = "verification"  # are these two samples of one person's way of speaking?
     IDENTIFICATION = "identification"  # is the first candidate of a search the person in the probe?
 

@@ -50,6 +50,10 @@ HYPOTHESES = {
         "this face produced this speech",
         "this face did not produce this speech (it is dubbed, voiced over, or edited in)",
     ),
+    Task.SPANS: Hypotheses(
+        "this face produced this stretch of the speech",
+        "another person produced it",
+    ),
     Task.VERIFICATION: Hypotheses(
         "both show the way of speaking of one person",
         "they show the ways of speaking of two people of the population",

@@ -135,6 +135,11 @@ def gate_agreement(agrees: bool) -> Gated:
     return _settle({}, {Reason.EXPERTS_DISAGREE: not agrees})
 
 
+def gate_voices(changes: bool) -> Gated:
+    """Limit the result of a track in which another voice replaces the own one for a span."""
+    return _settle({}, {Reason.VOICE_CHANGES: changes})
+
+
 def summarise(clip: Gated, tracks: Sequence[Gated]) -> Gated:
     """Combine the gates of an analysis: the status of its best face, no better than the clip's.
 

@@ -7,11 +7,13 @@ the voice is subtracted. The last two were fitted to the compact model; `PLAIN_M
 `engine/consistency/speechforensics.py` has the published method.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
 
+from engine.consistency.spans import Segment, find_segments, measure_level
 from engine.types import FPS, Encoded, Evidence, SyncCurve, Window
 
 MIN_BACKGROUND = 10  # offsets needed to estimate the spread of a curve
@@ -56,6 +58,8 @@ class Consistency:
     prominence: float  # see `measure_prominence`
     curve: SyncCurve
     windows: tuple[Window, ...]
+    segments: tuple[Segment, ...] = ()  # of the track; none in paper mode
+    own_score: float | None = None  # the score without the foreign segments; None: too little is left
 
 
 def measure_consistency(
@@ -71,6 +75,8 @@ def measure_consistency(
     if best is None:
         return None
     path, along = _track_drift(pairs)
+    segments = find_segments(*_follow_offset(pairs, best, path))
+    own = pairs.drop(segments).find_best(0, n_frames)
     return Consistency(
         score=best.score,
         offset_s=best.offset / FPS,
@@ -80,6 +86,8 @@ def measure_consistency(
         prominence=measure_prominence(widest.curve(0, n_frames), best.offset, options.peak_reach),
         curve=pairs.curve(0, n_frames),
         windows=_measure_timeline(encoded.start, pairs),
+        segments=segments,
+        own_score=None if own is None else own.score,
     )
 
 
@@ -150,6 +158,18 @@ class FramePairs:
         kept = slice(cut, self.similarity.shape[1] - cut)
         return replace(self, similarity=self.similarity[:, kept], weight=self.weight[:, kept], options=options)
 
+    def drop(self, segments: Sequence[Segment]) -> "FramePairs":
+        """Leave out the frames of foreign segments, on both sides."""
+        kept = np.ones(len(self.weight), bool)
+        for segment in segments:
+            kept[segment.slice] &= not segment.is_foreign
+        if kept.all():
+            return self
+        lips, speech = self.lips * kept[:, None], self.speech * kept[:, None]
+        partner = np.arange(len(kept))[:, None] + np.arange(-self.options.max_offset, self.options.max_offset + 1)
+        both = kept[:, None] & kept[np.clip(partner, 0, len(kept) - 1)]
+        return replace(self, weight=self.weight * both, lips=lips, speech=speech)
+
     def curve(self, first: int, last: int) -> SyncCurve:
         """Weighted mean over face frames [first, last); NaN at offsets with fewer than `min_pairs` pairs."""
         similarity, weight = self.similarity[first:last], self.weight[first:last]
@@ -199,6 +219,20 @@ def _search_beyond(wide: FramePairs, best: Best, options: ConsistencyOptions) ->
     if found is None or abs(found.offset) <= options.max_offset or found.score < best.score + options.wide_margin:
         return None
     return found.offset / FPS
+
+
+def follow_offset(pairs: FramePairs, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return similarity (T,) and weight (T,) of each face frame at its offset (T,) int."""
+    frames, columns = np.arange(len(pairs.weight)), offsets + pairs.options.max_offset
+    return pairs.similarity[frames, columns], pairs.weight[frames, columns]
+
+
+def _follow_offset(pairs: FramePairs, best: Best, path: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Follow the best offset, or a steady drift between the ends of the path where that fits better."""
+    steady = follow_offset(pairs, np.full(len(pairs.weight), best.offset))
+    first, last = int(path[0]) - pairs.options.max_offset, int(path[-1]) - pairs.options.max_offset
+    drifting = follow_offset(pairs, np.linspace(first, last, len(pairs.weight)).round().astype(int))
+    return max(steady, drifting, key=lambda followed: measure_level(*followed))
 
 
 def _measure_timeline(start: int, pairs: FramePairs) -> tuple[Window, ...]:

@@ -19,6 +19,7 @@ from engine.consistency.scorers import ConsistencyScorer
 from engine.datasets.manifest import Row, find_corpora, read_manifest
 from engine.errors import Code
 from engine.evaluation.measurements import Measurements, ReadOptions, embed_clips, read_trained_sources, score_clips
+from engine.evaluation.span_trials import collect_span_trials
 from engine.evaluation.speakers.calibration_trials import collect_speaker_trials
 from engine.evaluation.speakers.identity import IdentityOptions, IdentityTask, check_manifest
 from engine.evaluation.trials import (
@@ -34,11 +35,13 @@ from engine.evaluation.trials import (
 )
 from engine.pipeline import Engine
 from engine.settings import Settings
+from engine.span_reports import write_span_recipe
 from engine.style.embedder import load_embedder
 from engine.types import FPS, Evidence, Mode, Model, OnStep
 from engine.weights.registry import hash_file
 
 WHOLE = "whole"
+OF_FACE_AND_VOICE = (Task.CONSISTENCY, Task.SPANS)
 TRAINED_ON = "{n} of the clips are of {what} that the model was trained on, which flatters the figures."
 
 
@@ -57,7 +60,7 @@ def collect_trials(
     `model` and `mode` choose the consistency scorer and are ignored for speakers.
     """
     rows, origin = [row for row in read_manifest(manifest) if row.is_real], Origin("", hash_file(manifest))
-    if task == Task.CONSISTENCY:
+    if task in OF_FACE_AND_VOICE:
         rows = leave_out_unknown(rows)
     else:
         return _collect_speaker_trials(rows, task, origin, options, settings, reading, on_row)
@@ -66,7 +69,8 @@ def collect_trials(
     corpora = {row.number: corpus for row, corpus in zip(rows, find_corpora(rows), strict=True)}
     known = read_trained_sources(settings, engine.scorer.model)
     origin = replace(origin, recipe=engine.scorer.recipe)
-    trials = collect_consistency_trials(found, engine.scorer, corpora, origin, options)
+    collect = collect_span_trials if task == Task.SPANS else collect_consistency_trials
+    trials = collect(found, engine.scorer, corpora, origin, options)
     return trials, _remark(sum(one.row.source in known for one in found.measured), "sources")
 
 
@@ -206,8 +210,9 @@ def _collect_speaker_trials(
 
 def _find_recipe(task: Task, model: Model | None, mode: Mode, settings: Settings) -> str:
     """Return the recipe of the installed scorer: its weights and every option that changes a score."""
-    if task == Task.CONSISTENCY:
-        return Engine.load(settings, choose_method(model, mode, None, settings.data_dir)).scorer.recipe
+    if task in OF_FACE_AND_VOICE:
+        recipe = Engine.load(settings, choose_method(model, mode, None, settings.data_dir)).scorer.recipe
+        return write_span_recipe(recipe) if task == Task.SPANS else recipe
     return load_embedder(IdentityOptions(IdentityTask(task)).embedder, settings).recipe
 
 

@@ -55,6 +55,19 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
     "OpinionOptions": ("clear", "unclear", "max_apart_frames"),
     "EngineOptions": ("faces", "consistency", "gates", "opinions"),
     "EmbeddingOptions": ("lowest",),
+    "SpanOptions": (
+        "min_frames",
+        "break_frames",
+        "level_window",
+        "level_percentile",
+        "least_level",
+        "rounds",
+        "other",
+        "variance",
+        "change_cost",
+        "least_gain",
+        "border_drop",
+    ),
 }
 """Version 1: fields that are always written, in this order, by `recipe_name` of the class. Never change it."""
 ADDED_FIELDS: dict[str, dict[str, object]] = {

@@ -9,8 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from engine.calibration.apply import find_calibration
-from engine.calibration.records import Task
 from engine.consistency.lip_closures import ArticulationReport, check_faces, move_report
 from engine.consistency.methods import Method, list_methods
 from engine.errors import EngineError
@@ -197,13 +195,13 @@ class Analyser:
             return None, JobError.of(cause)
 
     def _calibrate(self, engine: "Engine") -> None:
-        """Reload the calibration in force: a user may have approved or retired a record since the last file."""
+        """Reload the calibrations in force: a user may have approved or retired a record since the last file."""
         try:
             kept = self._gallery.read_calibrations()
         except EngineError:  # a retired record cannot be ruled out, so scores stay raw
-            engine.calibration = None
+            engine.calibrate(None)
         else:
-            engine.calibration = find_calibration(Task.CONSISTENCY, engine.scorer.recipe, kept)
+            engine.calibrate(kept)
 
     def _embed_faces(self, engine: "Engine", features: "ClipFeatures", on_step: OnStep) -> tuple[FaceEmbedding, ...]:
         from engine.style.clip_embeddings import ClipEmbedder

@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 from rich.progress import TextColumn, TimeElapsedColumn
 
+from engine.calibration.records import Task
 from engine.calibration.trials import write_trials
 from engine.errors import Code
 from engine.features.cache import FeatureCache
@@ -84,7 +85,10 @@ def train_consistency(
     validate: Annotated[bool, typer.Option("--validate", help="Validate on held-out folds instead.")] = False,
     ablate: Annotated[bool, typer.Option("--ablate", help="With --validate: also each loss alone.")] = False,
     scores: Annotated[
-        Path | None, typer.Option(help="With --validate: file for the scores of held-out clips, for calibration.")
+        Path | None,
+        typer.Option(
+            help="With --validate: file for the scores of held-out clips; those of spans: NAME-spans next to it."
+        ),
     ] = None,
 ) -> None:
     """Train the compact consistency model, or validate its training; an interrupted run is resumed."""
@@ -103,7 +107,9 @@ def train_consistency(
             (out / "validation.json").write_text(json.dumps(figures, indent=2) + "\n")
             (out / "held-out.json").write_text(json.dumps(list_held_out(aligned, options), indent=2) + "\n")
             if scores is not None:
-                write_trials(score_held_out(manifest, aligned, options, shop, extractor, kept), scores)
+                scored = score_held_out(manifest, aligned, options, shop, extractor, kept)
+                write_trials(scored[Task.CONSISTENCY], scores)
+                write_trials(scored[Task.SPANS], scores.with_name(f"{scores.stem}-spans{scores.suffix}"))
         else:
             trained = train_members("final", aligned, options, shop)
             model = CompactConsistency.of([trainee.member for trainee in trained])

@@ -21,6 +21,7 @@ from webapp.views.plots import plot_metrics
 HEADERS = ("Task", "Version", "State", "In force", "Author", "Approver", "Made", "Record")
 TASKS = {
     Task.CONSISTENCY: "face and voice",
+    Task.SPANS: "parts of the speech",
     Task.VERIFICATION: "compared with one person",
     Task.IDENTIFICATION: "searched among everybody",
 }

@@ -15,12 +15,14 @@ from pathlib import Path
 
 from safetensors.torch import save_file
 
+from engine.calibration.records import Task
 from engine.calibration.trials import Origin, ScoredTrials, TrialOptions, join_trials
 from engine.consistency.scorers import ConsistencyScorer
 from engine.datasets.manifest import find_corpora
 from engine.errors import Code
 from engine.evaluation.calibration_trials import collect_consistency_trials
 from engine.evaluation.measurements import measure_rows
+from engine.evaluation.span_trials import collect_span_trials
 from engine.evaluation.trials import Encode
 from engine.features.cache import FeatureCache, extract_cached
 from engine.features.extractor import FeatureExtractor
@@ -164,22 +166,25 @@ def score_held_out(
     extractor: FeatureExtractor,
     cache: FeatureCache,
     gather: TrialOptions | None = None,
-) -> ScoredTrials:
+) -> dict[Task, ScoredTrials]:
     """Score the trials of each fold of aligned `clips` by the networks trained without it, loaded from checkpoints.
 
-    The trials have no recipe: a calibration from them is for the network trained on all folds.
+    Trials of whole tracks and of spans. They have no recipe: a calibration from them is for the network trained on all
+    folds.
     """
     rows = read_usable_rows(manifest)
     corpora = {row.number: corpus for row, corpus in zip(rows, find_corpora(rows), strict=True)}
-    fold_of, scored = split_folds(clips, options.n_folds), []
+    fold_of = split_folds(clips, options.n_folds)
+    scored: dict[Task, list[ScoredTrials]] = {Task.CONSISTENCY: [], Task.SPANS: []}
     origin = Origin("", hash_file(manifest), SCORED_BY)
     for fold, states in train_held_out("held-out", clips, options, context).items():
         net = CompactConsistency.of([state.member for state in states])
         engine = Engine(extractor, ConsistencyScorer(Model.COMPACT, net, f"held-out-{fold}"), f"held-out-{fold}")
         own = [row for row in rows if fold_of.get(corpora[row.number]) == fold]
         found = measure_rows(own, engine, cache)
-        scored.append(collect_consistency_trials(found, engine.scorer, corpora, origin, gather or TrialOptions()))
-    return join_trials(scored)
+        for task, collect in ((Task.CONSISTENCY, collect_consistency_trials), (Task.SPANS, collect_span_trials)):
+            scored[task].append(collect(found, engine.scorer, corpora, origin, gather or TrialOptions()))
+    return {task: join_trials(parts) for task, parts in scored.items()}
 
 
 def list_held_out(clips: list[TrainingClip], options: TrainingOptions) -> dict[str, list[str]]:
