@@ -123,9 +123,8 @@ class Engine:
         self.recipe, self.options = recipe, options or EngineOptions.of(scorer.model)
         self.calibration: Calibration | None = None  # of the scores of the first model; None: raw scores
         self.span_calibration: Calibration | None = None  # None: no spans
-        for record in (calibration, span_calibration):
-            if record is not None:
-                self.apply(record)
+        for record in filter(None, (calibration, span_calibration)):
+            self.apply(record)
 
     @classmethod
     def load(
@@ -168,9 +167,11 @@ class Engine:
             self.calibration = find_calibration(Task.CONSISTENCY, self.scorer.recipe, kept)
             self.span_calibration = find_calibration(Task.SPANS, write_span_recipe(self.scorer.recipe), kept)
 
-    def apply(self, calibration: Calibration) -> None:
-        """Set the calibration of tracks or of spans; raises RECIPE_MISMATCH or BAD_CALIBRATION."""
-        if calibration.task == Task.SPANS:
+    def apply(self, calibration: Calibration | None) -> None:
+        """Set the calibration of tracks or of spans, or none of both; raises RECIPE_MISMATCH or BAD_CALIBRATION."""
+        if calibration is None:
+            self.calibrate(None)
+        elif calibration.task == Task.SPANS:
             check_spans(calibration, write_span_recipe(self.scorer.recipe))
             self.span_calibration = calibration
         else:
@@ -370,7 +371,7 @@ def _report_consistency(scored: _Scored, in_force: _InForce, from_s: float) -> C
         curve=found.curve if found else None,
         second=scored.second,
         spans=spans,
-        span_calibration=to_note(of_spans) if spans and of_spans else None,
+        span_calibration=to_note(of_spans, scored.quality.speech_s) if spans and of_spans else None,
         **calibrated,
     )
 
@@ -381,7 +382,7 @@ def _judge_spans(scored: _Scored, in_force: _InForce, from_s: float) -> tuple[Sp
     barred = any(reason.bars_llr for reason in scored.gated[1])
     if of_tracks is None or of_spans is None or found is None or scored.spoken is None or barred:
         return ()
-    speech = SpeechFrames(scored.spoken, scored.face.face_px, from_s + scored.face.start / FPS)
+    speech = SpeechFrames(scored.spoken, scored.face.gap, scored.face.face_px, from_s + scored.face.start / FPS)
     return judge_spans(found, speech, of_tracks, of_spans)
 
 

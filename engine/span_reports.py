@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.calibration.apply import QUALITIES
+from engine.calibration.qualities import QUALITIES, measure_quality
 from engine.calibration.records import Calibration, Task
 from engine.calibration.verbal_scale import Zone, find_zone
 from engine.consistency.offsets import Consistency
-from engine.consistency.spans import Segment, SpanOptions
+from engine.consistency.spans import SpanOptions, TrackSegment
 from engine.errors import Code
 from engine.types import FPS, Span, SpanKind
 from engine.weights.recipes import hash_options
@@ -39,6 +39,7 @@ class SpeechFrames:
     """Frames of a track with speech and a visible mouth."""
 
     spoken: np.ndarray  # (T,) bool
+    gap: np.ndarray  # (T,) between the lips
     face_px: float
     start_s: float  # of frame 0
 
@@ -48,8 +49,10 @@ class SpeechFrames:
 
     def find_llr(self, calibration: Calibration, score: float, kept: np.ndarray | slice) -> float:
         """Return the log10 likelihood ratio of the score of some frames."""
-        qualities = [QUALITIES[name](self.count_s(kept), self.face_px) for name in calibration.qualities]
-        return float(calibration.llrs(np.array([score]), np.array([qualities]))[0])
+        quality = measure_quality(self.spoken[kept], self.gap[kept], self.face_px)
+        qualities = [QUALITIES[name](quality) for name in calibration.qualities]
+        lengths_s = np.array([quality.speech_s])
+        return float(calibration.llrs(np.array([score]), np.array([qualities]), speech_s=lengths_s)[0])
 
 
 def judge_spans(
@@ -67,7 +70,9 @@ def judge_spans(
     return tuple(_judge(measured.segments, speech, of_spans, fits))
 
 
-def _judge(segments: tuple[Segment, ...], speech: SpeechFrames, calibration: Calibration, fits: bool) -> Iterator[Span]:
+def _judge(
+    segments: tuple[TrackSegment, ...], speech: SpeechFrames, calibration: Calibration, fits: bool
+) -> Iterator[Span]:
     for segment in segments:
         llr = None
         if fits and segment.score is not None:
@@ -84,14 +89,14 @@ def _judge(segments: tuple[Segment, ...], speech: SpeechFrames, calibration: Cal
         )
 
 
-def _choose_kind(segment: Segment, llr: float | None, calibration: Calibration) -> SpanKind:
+def _choose_kind(segment: TrackSegment, llr: float | None, calibration: Calibration) -> SpanKind:
     zone = Zone.INCONCLUSIVE if llr is None else find_zone(llr, calibration.policy)
     if segment.is_foreign and zone == Zone.AGAINST:
         return SpanKind.INCONSISTENT
     return SpanKind.CONSISTENT if not segment.is_foreign and zone == Zone.SUPPORTED else SpanKind.UNDECIDABLE
 
 
-def _mark_own(segments: tuple[Segment, ...], n_frames: int) -> np.ndarray:
+def _mark_own(segments: tuple[TrackSegment, ...], n_frames: int) -> np.ndarray:
     own = np.ones(n_frames, bool)
     for segment in segments:
         own[segment.slice] &= not segment.is_foreign

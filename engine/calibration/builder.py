@@ -152,6 +152,8 @@ def _count(held: HeldOutRatios) -> Counts:
 
 
 def _fit_conformal(trials: ScoredTrials, seed: int) -> Conformal | None:
-    """Fit to same-source trials with a known length of speech."""
+    """Fit to same-source trials of tracks with a known length of speech."""
     seconds, same = trials.speech_s, trials.same
-    return None if seconds is None else fit_conformal(trials.scores[same], seconds[same], trials.people[same, 0], seed)
+    if seconds is None or trials.task != Task.CONSISTENCY:
+        return None
+    return fit_conformal(trials.scores[same], seconds[same], trials.people[same, 0], seed)

@@ -51,8 +51,8 @@ class ScoredTrials:
 
     @property
     def speech_s(self) -> np.ndarray | None:
-        """(N,) seconds of speech of consistency trials; None where they were not measured."""
-        if self.task != Task.CONSISTENCY or SPEECH not in self.quality_names:
+        """(N,) seconds of speech of trials of tracks and spans; None where they were not measured."""
+        if self.task not in (Task.CONSISTENCY, Task.SPANS) or SPEECH not in self.quality_names:
             return None
         seconds: np.ndarray = np.round(np.exp(self.qualities[:, self.quality_names.index(SPEECH)]), DIGITS)
         return seconds

@@ -13,7 +13,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from engine.consistency.spans import Segment, find_segments, measure_level
+from engine.consistency.spans import TrackSegment, find_segments, measure_level
 from engine.types import FPS, Encoded, Evidence, SyncCurve, Window
 
 MIN_BACKGROUND = 10  # offsets needed to estimate the spread of a curve
@@ -58,7 +58,7 @@ class Consistency:
     prominence: float  # see `measure_prominence`
     curve: SyncCurve
     windows: tuple[Window, ...]
-    segments: tuple[Segment, ...] = ()  # of the track; none in paper mode
+    segments: tuple[TrackSegment, ...] = ()  # of the track; none in paper mode
     own_score: float | None = None  # the score without the foreign segments; None: too little is left
 
 
@@ -158,7 +158,7 @@ class FramePairs:
         kept = slice(cut, self.similarity.shape[1] - cut)
         return replace(self, similarity=self.similarity[:, kept], weight=self.weight[:, kept], options=options)
 
-    def drop(self, segments: Sequence[Segment]) -> "FramePairs":
+    def drop(self, segments: Sequence[TrackSegment]) -> "FramePairs":
         """Leave out the frames of foreign segments, on both sides."""
         kept = np.ones(len(self.weight), bool)
         for segment in segments:

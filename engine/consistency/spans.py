@@ -1,4 +1,4 @@
-"""Segment a track into spans that fit one voice and spans that do not, at the AV offset of the track.
+"""TrackSegment a track into spans that fit one voice and spans that do not, at the AV offset of the track.
 
 A second voice has no part in choosing the offset, so its similarity at that offset is low by chance: mean 0.1, own
 voices 0.3 to 0.7, both with a deviation of 0.2 that is correlated over 16 frames. Two normal distributions make a
@@ -35,7 +35,7 @@ class SpanOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Segment:
+class TrackSegment:
     """Frames [first, last) of one kind; a border is within its range."""
 
     first: int
@@ -53,7 +53,7 @@ class Segment:
 
 def find_segments(
     similarity: np.ndarray, weight: np.ndarray, options: SpanOptions | None = None
-) -> tuple[Segment, ...]:
+) -> tuple[TrackSegment, ...]:
     """Split T frames by similarity (T,) and weight (T,) at the own offset; () where no voice fits the track."""
     options = options or SpanOptions()
     kept = np.flatnonzero(weight > 0)
@@ -172,13 +172,13 @@ def _complete(
     level: float,
     own_level: float,
     options: SpanOptions,
-) -> Iterator[Segment]:
+) -> Iterator[TrackSegment]:
     """Yield the segments of all frames in order: parts of islands, and what lies between them."""
     n_frames, reached = len(similarity), 0
     for part in parts:
         first, last = int(part.frames[0]), int(part.frames[-1]) + 1
         if first - reached > options.break_frames:
-            yield Segment(reached, first, (reached, reached), (first, first), False, None)
+            yield TrackSegment(reached, first, (reached, reached), (first, first), False, None)
         else:
             first = reached
         if part is parts[-1] and n_frames - last <= options.break_frames:
@@ -189,10 +189,10 @@ def _complete(
             start, end = borders[number], borders[number + 1]
             enough = int((weight[start:end] > 0).sum()) >= options.min_frames
             score = score_frames(similarity[start:end], weight[start:end], own_level) if enough else None
-            yield Segment(start, end, ranges[number], ranges[number + 1], foreign and enough, score)
+            yield TrackSegment(start, end, ranges[number], ranges[number + 1], foreign and enough, score)
         reached = last
     if reached < n_frames:
-        yield Segment(reached, n_frames, (reached, reached), (n_frames, n_frames), False, None)
+        yield TrackSegment(reached, n_frames, (reached, reached), (n_frames, n_frames), False, None)
 
 
 def _find_ranges(part: _Parts, options: SpanOptions) -> Iterator[tuple[int, int]]:

@@ -9,19 +9,19 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from engine.calibration.builder import FACE, SPEECH
+from engine.calibration.qualities import QUALITIES
 from engine.calibration.records import Task
 from engine.calibration.trials import Origin, ScoredTrial, ScoredTrials, TrialOptions, build_trials
 from engine.consistency.offsets import ConsistencyOptions, FramePairs, follow_offset
 from engine.consistency.scorers import ConsistencyScorer
 from engine.consistency.spans import measure_level, score_frames
 from engine.evaluation.measurements import Measurements
-from engine.evaluation.trials import Encode, TrialClip
+from engine.evaluation.trials import Encode, TrialClip, measure_pair
 from engine.span_reports import write_span_recipe
 from engine.speech.filterbanks import MEL_BANDS, STEPS_PER_FRAME
 from engine.types import FPS, Evidence
 
-LENGTHS_S = (1.0, 1.5, 2.0, 3.0, 5.0)  # of speech in a stretch
+LENGTHS_S = (1.5, 2.0, 3.0, 5.0)  # of speech in a stretch
 MIN_REST_S = 2.0  # of speech outside it, which the offset and the level come from
 MIN_VOICED = 0.6  # share of the frames of a stretch with speech, of either voice
 TRIES = 20  # to draw a place with as much speech
@@ -79,7 +79,7 @@ def collect_span_trials(
         )
     ]
     origin = replace(origin, recipe=origin.recipe and write_span_recipe(origin.recipe))
-    return build_trials(Task.SPANS, rows, origin, (SPEECH, FACE), source, len(clips), len(real) - len(clips))
+    return build_trials(Task.SPANS, rows, origin, tuple(QUALITIES), source, len(clips), len(real) - len(clips))
 
 
 def _score_own(clip: TrialClip, seconds: float, options: ConsistencyOptions) -> Iterator[ScoredTrial]:
@@ -87,10 +87,16 @@ def _score_own(clip: TrialClip, seconds: float, options: ConsistencyOptions) -> 
     followed = FollowedClip.of(clip, options)
     if followed is None or followed.spoken.sum() < (seconds + MIN_REST_S) * FPS:
         return
-    scores = [followed.score(stretch) for stretch in find_stretches(followed.spoken, seconds)]
-    known = [score for score in scores if score is not None]
+    scores = [(followed.score(stretch), stretch) for stretch in find_stretches(followed.spoken, seconds)]
+    known = [(score, stretch) for score, stretch in scores if score is not None]
     if known:
-        yield ScoredTrial(min(known), True, (clip.group, clip.group), f"{seconds:g} s", (seconds, clip.face_px))
+        score, stretch = min(known, key=lambda one: one[0])
+        yield ScoredTrial(score, True, (clip.group, clip.group), f"{seconds:g} s", _measure(clip, stretch))
+
+
+def _measure(clip: TrialClip, stretch: slice) -> tuple[float, ...]:
+    quality = measure_pair(clip, clip, stretch)
+    return tuple(measure(quality) for measure in QUALITIES.values())
 
 
 def find_stretches(spoken: np.ndarray, seconds: float) -> list[slice]:
@@ -113,27 +119,35 @@ def _score_others(
     if mark_speech(clip).sum() < (seconds + MIN_REST_S) * FPS:
         return
     for which in rng.permutation(len(others))[:count]:
-        places = draw_places(clip, others[which], round(seconds * FPS), rng)
+        places = draw_places(clip, others[which], seconds, rng)
         if places is None:
             continue
         edited = replace_sound(clip, others[which], *places, encode)
         followed = FollowedClip.of(edited, options)
         score = None if followed is None else followed.score(places[0])
-        if followed is not None and score is not None:
-            speech_s = int(followed.spoken[places[0]].sum()) / FPS
+        if score is not None:
             people = (clip.group, others[which].group)
-            yield ScoredTrial(score, False, people, f"{seconds:g} s", (speech_s, clip.face_px))
+            yield ScoredTrial(score, False, people, f"{seconds:g} s", _measure(edited, places[0]))
 
 
-def draw_places(clip: TrialClip, other: TrialClip, length: int, rng: np.random.Generator) -> tuple[slice, slice] | None:
-    """Draw equally long stretches with speech of a clip and of another one; None if none is found."""
-    spoken, foreign = mark_speech(clip), other.evidence.speech if other.voiced is None else other.voiced
-    if min(len(spoken), len(foreign)) < length:
-        return None
-    for _ in range(TRIES):
-        first, start = (int(rng.integers(0, len(one) - length + 1)) for one in (spoken, foreign))
-        here, there = slice(first, first + length), slice(start, start + length)
-        if min(spoken[here].mean(), foreign[there].mean()) >= MIN_VOICED:
+def draw_places(
+    clip: TrialClip, other: TrialClip, seconds: float, rng: np.random.Generator
+) -> tuple[slice, slice] | None:
+    """Draw a stretch of another clip with so many seconds of speech, and a place for it in speech of the clip.
+
+    None if none is found, or the stretch would be longer than its speech over MIN_VOICED.
+    """
+    longest = seconds * FPS / MIN_VOICED
+    theirs = [one for one in find_stretches(mark_speech(other), seconds) if one.stop - one.start <= longest]
+    spoken = mark_speech(clip)
+    for _ in range(TRIES if theirs else 0):
+        there = theirs[rng.integers(len(theirs))]
+        length = there.stop - there.start
+        if len(spoken) <= length:
+            continue
+        first = int(rng.integers(0, len(spoken) - length + 1))
+        here = slice(first, first + length)
+        if spoken[here].mean() >= MIN_VOICED:
             return here, there
     return None
 

@@ -15,7 +15,7 @@ from engine.calibration.verbal_scale import (
 from engine.consistency.methods import TITLES, Method
 from engine.consistency.model_specs import SPECS
 from engine.reports.media import describe_channel, is_ordinary, list_facts
-from engine.types import Analysis, ConsistencyReport, MediaReport, Mode, Reason, SecondOpinion, TrackReport
+from engine.types import Analysis, ConsistencyReport, MediaReport, Mode, Reason, SecondOpinion, Span, TrackReport
 
 CAUTION = (
     "Mismatch is not proof of a deepfake; dubbing, voice-over, editing and desync also cause it.",
@@ -30,6 +30,7 @@ PAPER_MODE = (
     "otherwise only limits it."
 )
 
+NO_SPANS = "no calibration of spans of this recipe: no part is judged by itself"
 SHOWN_TWICE = "The same motion as face {n}, seen at the same time: one person, shown twice."
 
 
@@ -83,6 +84,7 @@ def _summarise_track(track: TrackReport) -> list[str]:
         f"  {_measured(found)}",
         *_describe_source(track),
         *[f"  {line}" for line in describe_calibration(found)],
+        *[f"  {line}" for line in describe_spans(found)],
         *([f"  {_summarise_second(found.second)}"] if found.second else []),
     ]
 
@@ -110,6 +112,23 @@ def describe_calibration(found: ConsistencyReport) -> list[str]:
         lines.append(HIGH_P_VALUE.format(p=f"{found.high_p_value:.2g}", least=f"{found.smallest_p:.2g}"))
     bounds = BOUNDS.format(most=name_ratio(note.bounds_llr[1]), least=name_ratio(note.bounds_llr[0]))
     return [*lines, bounds, behind]
+
+
+def describe_spans(found: ConsistencyReport) -> list[str]:
+    """Describe the spans of a face, line by line; empty without a score."""
+    if found.span_calibration is None:
+        return [] if found.score is None else [NO_SPANS]
+    return [describe_span(one) for one in found.spans]
+
+
+def describe_span(span: Span) -> str:
+    """Describe one span with the uncertainty of its borders."""
+    ratio = "no likelihood ratio" if span.llr is None else f"log10 likelihood ratio {span.llr:+.2f}"
+    start, end = (f"{low:.1f} to {high:.1f}" for low, high in (span.start_range_s, span.end_range_s))
+    return (
+        f"{span.start_s:.1f} to {span.end_s:.1f} s: {span.kind} ({ratio}, {span.speech_s:.1f} s of speech; "
+        f"begins within {start} s, ends within {end} s)"
+    )
 
 
 def _summarise_second(second: SecondOpinion) -> str:

@@ -308,3 +308,18 @@ def test_drift_path_weighs_a_window_by_its_pairs() -> None:
     speech[375:387], speech[387:400] = draw(12, 5), encoded.lips[375:388]  # late by 12 frames there
     found = measure_consistency(pair(encoded.lips, speech), Evidence(seen, np.ones(500, bool)))
     assert found is not None and found.drift_s == 0
+
+
+def test_a_steady_drift_is_one_voice_and_a_voice_that_takes_over_is_foreign() -> None:
+    """Smooth rows: half a frame of delay changes their similarity little."""
+    noise = np.random.default_rng(5).normal(size=(620, 16))
+    rows = unit(np.apply_along_axis(np.convolve, 0, noise, np.hanning(9), "valid"))[100:600]
+    late = np.linspace(0, 8, 500).round().astype(int)
+    drifting = pair(rows[20:], rows[np.arange(500) - late][20:])
+    assert not any(one.is_foreign for one in measure(drifting).segments)
+    taken = rows.copy()
+    taken[250:] = rows[:250][::-1]
+    found = measure(pair(rows, taken))
+    (foreign,) = [one for one in found.segments if one.is_foreign]
+    assert abs(foreign.first - 250) <= 5 and foreign.last == 500
+    assert found.own_score is not None and found.own_score > 0.8 > found.score

@@ -10,6 +10,7 @@ from engine.calibration.records import Task
 from engine.consistency.gates import GateOptions
 from engine.consistency.offsets import PLAIN_MEAN, ConsistencyOptions
 from engine.consistency.scorers import OpinionOptions
+from engine.consistency.spans import SpanOptions
 from engine.faces.tracking import FaceOptions
 from engine.features.extractor import FACES_VERSION, MOUTHS_VERSION, ROWS_VERSION
 from engine.pipeline import EngineOptions
@@ -21,8 +22,17 @@ from engine.weights.recipes import FIELDS, IGNORED, hash_options
 
 VOICE = VoiceOptions()
 GATES = GateOptions(min_speech_s=4.0)  # of the first calibrations
-OPTIONS = (FaceOptions, VoiceOptions, ConsistencyOptions, GateOptions, OpinionOptions, EngineOptions, EmbeddingOptions)
 FREE = ConsistencyOptions(offset_cost=0.0)
+OPTIONS = (
+    FaceOptions,
+    VoiceOptions,
+    ConsistencyOptions,
+    GateOptions,
+    OpinionOptions,
+    EngineOptions,
+    EmbeddingOptions,
+    SpanOptions,
+)
 DIGESTS = {  # as hashed from `repr` in the releases before `recipes`
     "a15e442c": (FREE, VOICE, 2, 1),
     "868242a6": (PLAIN_MEAN, VOICE, 2, 1),
