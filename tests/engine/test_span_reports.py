@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from engine.calibration.calibrators import Logistic
+from engine.calibration.lengths import LengthBounds
 from engine.calibration.records import Bounds, Calibration, Policy, Task, seal
 from engine.errors import Code
 from engine.features import extractor
@@ -29,8 +30,9 @@ def make_line(task: Task, recipe: str, middle: float, slope: float) -> Calibrati
     """An approved record with a log10 LR of 0 at the score `middle`, whatever the qualities."""
     line = Logistic(0.0, slope, (0.0,), (0.0,), (middle, 0.0), (1.0, 1.0), (0.0,), (9.0,))
     bounds = Bounds(-1.0, 2.0, "drawn")
-    drawn = replace(make_record(), id="", task=task, recipe=recipe, parameters=line, bounds=bounds, policy=POLICY)
-    return seal(drawn).approve("Bob")
+    by_length = (LengthBounds(1.5, None, -1.0, 2.0),)
+    fields = {"parameters": line, "bounds": bounds, "bounds_by_length": by_length, "policy": POLICY}
+    return seal(replace(make_record(), id="", task=task, recipe=recipe, **fields)).approve("Bob")  # type: ignore[arg-type]
 
 
 OF_TRACKS = make_line(Task.CONSISTENCY, "fake-compact", 0.4, 10.0)
