@@ -27,8 +27,8 @@ from engine.weights.recipes import write_recipe
 
 MOUTHS_VERSION = 2
 """Increase when the same file, weights and options yield other mouths or filterbanks."""
-FACES_VERSION = 2
-"""Increase when they yield other aligned faces or points."""
+FACES_VERSION = 1
+"""Increase when they yield aligned faces or points that give other embeddings; see docs/dynamics-model.md, Rows."""
 ROWS_VERSION = 3
 """Increase when they yield other feature rows: media, faces or speech changed."""
 
