@@ -3,14 +3,15 @@
 The bounds are the narrowest of two published methods and a count of person pairs, on each side.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
 from engine.calibration.calibrators import FallingRatio, Isotonic, Logistic
-from engine.calibration.lengths import LengthBounds, clip_by_length, list_ranges, select
-from engine.calibration.records import Bounds, CalibratorKind
+from engine.calibration.lengths import EDGES_S, SPAN_EDGES_S, LengthBounds, clip_by_length, list_ranges, select
+from engine.calibration.records import Bounds, CalibratorKind, Task
 from engine.calibration.trials import ScoredTrials
 from engine.errors import Code
 from engine.metrics import LN_10, pool_violators
@@ -38,7 +39,11 @@ def find_bounds(llrs: np.ndarray, same: np.ndarray, people: np.ndarray) -> Bound
 
 
 def find_length_bounds(
-    llrs: np.ndarray, same: np.ndarray, people: np.ndarray, speech_s: np.ndarray
+    llrs: np.ndarray,
+    same: np.ndarray,
+    people: np.ndarray,
+    speech_s: np.ndarray,
+    edges_s: Sequence[float] = EDGES_S,
 ) -> tuple[LengthBounds, ...]:
     """Bound log10 LRs by the trials of each range of seconds (N,) of speech, from the first with trials.
 
@@ -46,7 +51,7 @@ def find_length_bounds(
     it has the same.
     """
     found: list[LengthBounds] = []
-    for start, end in list_ranges():
+    for start, end in list_ranges(edges_s):
         rows = select(speech_s, start, end)
         lower, upper = (found[-1].lower_llr, found[-1].upper_llr) if found else (0.0, 0.0)
         if same[rows].any() and not same[rows].all():
@@ -144,7 +149,8 @@ def fit(
     llrs = parameters.apply(trials.scores, pick_qualities(trials, names))
     if trials.speech_s is None:
         return Fitted(kind, parameters, names, find_bounds(llrs, trials.same, trials.people))
-    ranges = find_length_bounds(llrs, trials.same, trials.people, trials.speech_s)
+    edges_s = SPAN_EDGES_S if trials.task == Task.SPANS else EDGES_S
+    ranges = find_length_bounds(llrs, trials.same, trials.people, trials.speech_s, edges_s)
     lower, upper = (ranges[-1].lower_llr, ranges[-1].upper_llr) if ranges else (0.0, 0.0)
     return Fitted(kind, parameters, names, Bounds(lower, upper, f"{METHOD}, by seconds of speech"), ranges)
 

@@ -8,6 +8,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 
 EDGES_S = (1.5, 2.5, 4.0, 6.0, 10.0)  # seconds of speech: starts of the ranges, the last open-ended
+SPAN_EDGES_S = (1.0, 1.5, 2.5, 4.0)  # the same of spans of a track: another trial, which an offset is known for
 DIGITS = 6  # of seconds of speech: exponents of logarithms of whole frames are not exact
 
 

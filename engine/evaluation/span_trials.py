@@ -21,7 +21,7 @@ from engine.span_reports import write_span_recipe
 from engine.speech.filterbanks import MEL_BANDS, STEPS_PER_FRAME
 from engine.types import FPS, Evidence
 
-LENGTHS_S = (1.5, 2.0, 3.0, 5.0)  # of speech in a stretch
+LENGTHS_S = (1.0, 1.5, 2.0, 3.0, 5.0)  # of speech in a stretch
 MIN_REST_S = 2.0  # of speech outside it, which the offset and the level come from
 MIN_VOICED = 0.6  # share of the frames of a stretch with speech, of either voice
 TRIES = 20  # to draw a place with as much speech

@@ -64,10 +64,12 @@ def match_level(sound: SpeechClip, wanted: SpeechClip | None) -> SpeechClip:
     return replace(sound, samples=(sound.samples * gain).astype(np.float32))
 
 
-def replace_segment(sound: SpeechClip, other: SpeechClip, start_s: float, end_s: float) -> SpeechClip:
-    """Replace the audio between two times by that of `other`, with short fades."""
+def replace_segment(
+    sound: SpeechClip, other: SpeechClip, start_s: float, end_s: float, fade_s: float = FADE_S
+) -> SpeechClip:
+    """Replace the audio between two times by that of `other`, cross-faded within `fade_s` around each of them."""
     times = np.arange(len(sound.samples)) / SAMPLE_RATE
-    share = np.clip(np.minimum(times - start_s, end_s - times) / FADE_S + 0.5, 0, 1).astype(np.float32)  # (N,)
+    share = np.clip(np.minimum(times - start_s, end_s - times) / fade_s + 0.5, 0, 1).astype(np.float32)  # (N,)
     patch = other.cut(0, len(sound.samples))
     samples = sound.samples * (1 - share) + patch.samples * share
     return SpeechClip(samples, np.where(share > 0.5, patch.present, sound.present))

@@ -14,6 +14,7 @@ import numpy as np
 from engine.datasets.manifest import Row, Skipped, guard_cell
 from engine.errors import EngineError, FolderUnwritable, NotForgeable
 from engine.faces.landmarker import FaceNets
+from engine.forging.edits import edit_by_same, edit_by_synthesis
 from engine.forging.kinds import CONTROLS, LABELS, NEED_VOICE, Forgery, Kind
 from engine.forging.manipulations import check_source, replace_voice, shift_audio, swap
 from engine.forging.retiming import control
@@ -125,6 +126,10 @@ def _plan(kind: Kind, row: Row, pool: Sequence[Row], tools: ForgingTools, option
         return control(kind, source, chance)
     if kind == Kind.TIME_SHIFT:
         return shift_audio(source, float(chance.choice(options.offsets_s)))
+    if kind == Kind.EDIT_SAME:
+        return edit_by_same(source, chance)
+    if kind == Kind.EDIT_SYNTHETIC:
+        return edit_by_synthesis(source, chance)
     if kind == Kind.VOICE_OVER:
         return replace_voice(source, chance)
     return _swap_with_first(kind, source, order_partners(kind, row, pool, options)[:MAX_TRIES], tools, chance)

@@ -24,6 +24,9 @@ class Kind(StrEnum):
     VOICE_OVER = "voice-over"
     PARTIAL_FACE = "partial-face"
     PARTIAL_AUDIO = "partial-audio"
+    EDIT_OTHER = "edit-other"
+    EDIT_SAME = "edit-same"
+    EDIT_SYNTHETIC = "edit-synthetic"
     UNTOUCHED = "untouched"
     FROZEN = "frozen"
     SHUFFLED = "shuffled"
@@ -40,9 +43,10 @@ class Kind(StrEnum):
 CONTROLS = tuple(Kind)[tuple(Kind).index(Kind.UNTOUCHED) :]
 FORGERIES = tuple(kind for kind in Kind if kind not in CONTROLS)
 LABELS = dict.fromkeys(CONTROLS, "control") | dict.fromkeys(FORGERIES, "fake")
-LABELS |= dict.fromkeys((Kind.AUDIO_SWAP, Kind.VOICE_OVER, Kind.PARTIAL_AUDIO), "fake-audio")
+EDITS = (Kind.EDIT_OTHER, Kind.EDIT_SAME, Kind.EDIT_SYNTHETIC)
+LABELS |= dict.fromkeys((Kind.AUDIO_SWAP, Kind.VOICE_OVER, Kind.PARTIAL_AUDIO, *EDITS), "fake-audio")
 LABELS[Kind.TIME_SHIFT] = "desync"
-NEED_VOICE = (Kind.AUDIO_SWAP, Kind.PARTIAL_AUDIO)
+NEED_VOICE = (Kind.AUDIO_SWAP, Kind.PARTIAL_AUDIO, Kind.EDIT_OTHER)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -10,7 +10,8 @@ from dataclasses import replace
 import numpy as np
 
 from engine.errors import NotForgeable
-from engine.forging.audio import SpeechClip, match_level, replace_segment, shift_sound, synthesise_speech
+from engine.forging.audio import match_level, replace_segment, shift_sound, synthesise_speech
+from engine.forging.edits import edit_by_other, need_sound
 from engine.forging.face_swap import Donor, count_shared, match_colours, place_donor, swap_face, swap_mouth
 from engine.forging.kinds import Forgery, Kind, check_other_person, describe
 from engine.forging.reenactment import Reenactment, cut_mouths
@@ -38,8 +39,8 @@ def check_source(kind: Kind, source: SourceClip) -> None:
     """Raise NotForgeable where a clip is unusable with any donor."""
     if kind in _FACES:
         source.check_frontal()
-    if kind == Kind.PARTIAL_AUDIO:
-        _need_sound(source)
+    if kind in (Kind.PARTIAL_AUDIO, Kind.EDIT_OTHER):
+        need_sound(source)
     if kind in (Kind.PARTIAL_FACE, Kind.PARTIAL_AUDIO) and source.seconds < 2 * EDIT_S:
         raise NotForgeable(
             f"{source.row.written} lasts {source.seconds:.2f} s; an edit of {EDIT_S:g} s needs {2 * EDIT_S:g} s."
@@ -48,7 +49,7 @@ def check_source(kind: Kind, source: SourceClip) -> None:
 
 def shift_audio(source: SourceClip, offset_s: float) -> Forgery:
     """Plan the clip with its audio `offset_s` late; NotForgeable without audio, or for too short a clip."""
-    sound = shift_sound(_need_sound(source), offset_s)
+    sound = shift_sound(need_sound(source), offset_s)
     if not sound.present.any():
         raise NotForgeable(f"{source.row.written} is too short for a shift of {offset_s:g} s.")
     return replace(describe(Kind.TIME_SHIFT, source), sound=sound, offset_s=offset_s)
@@ -113,7 +114,7 @@ def _swap_mouth(source: SourceClip, other: SourceClip, chance: np.random.Generat
 
 
 def _swap_audio(source: SourceClip, other: SourceClip, chance: np.random.Generator) -> Forgery:
-    foreign, count = _need_sound(other), int(min(source.seconds, other.seconds) * source.rate)
+    foreign, count = need_sound(other), int(min(source.seconds, other.seconds) * source.rate)
     _check_shared(source, other, float(count / source.rate))
     return replace(
         describe(Kind.AUDIO_SWAP, source),
@@ -125,7 +126,7 @@ def _swap_audio(source: SourceClip, other: SourceClip, chance: np.random.Generat
 
 
 def _swap_part_of_audio(source: SourceClip, other: SourceClip, chance: np.random.Generator) -> Forgery:
-    own, foreign = _need_sound(source), _need_sound(other)
+    own, foreign = need_sound(source), need_sound(other)
     start, end = _draw_part(source, chance)
     if other.seconds < EDIT_S:
         raise NotForgeable(f"{other.row.written} is shorter than the edit of {EDIT_S:g} s.")
@@ -146,12 +147,6 @@ def _draw_part(source: SourceClip, chance: np.random.Generator) -> tuple[float, 
     return start, start + EDIT_S
 
 
-def _need_sound(source: SourceClip) -> SpeechClip:
-    if source.sound is None or not source.sound.present.any():
-        raise NotForgeable(f"{source.row.written} has no sound while the face is seen.")
-    return source.sound
-
-
 def _check_shared(source: SourceClip, other: SourceClip, seconds: float) -> None:
     if seconds < MIN_S:
         raise NotForgeable(f"{source.row.written} and {other.row.written} have less than {MIN_S:g} s in common.")
@@ -166,4 +161,5 @@ _FACES: dict[Kind, Callable[[SourceClip, SourceClip, np.random.Generator], Forge
 _VOICES: dict[Kind, Callable[[SourceClip, SourceClip, np.random.Generator], Forgery]] = {
     Kind.AUDIO_SWAP: _swap_audio,
     Kind.PARTIAL_AUDIO: _swap_part_of_audio,
+    Kind.EDIT_OTHER: edit_by_other,
 }

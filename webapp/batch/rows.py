@@ -18,7 +18,7 @@ from engine.datasets.manifest import guard_cell
 from engine.errors import Code, EngineError
 from engine.reports.json import to_json
 from engine.reports.media import describe_selection
-from engine.types import Analysis, MediaSelection
+from engine.types import Analysis, MediaSelection, SpanKind
 from webapp.analysis.records import AnalysisRequest, JobError
 from webapp.batch.sources import Source
 from webapp.jobs import files as folders
@@ -56,6 +56,7 @@ class BatchRow:
     to_s: float | None = None
     audio_track: int | None = None
     channel: str | None = None
+    other_voice: tuple[str, ...] = ()  # spans of the face in which another voice speaks, seconds: "42.0-49.2"
 
     @property
     def has_result(self) -> bool:
@@ -142,6 +143,11 @@ def _read_report(number: int, source: str, report: Mapping[str, Any], selection:
         llr=found["llr"],
         zone=found.get("zone"),
         calibration=(found.get("calibration") or {}).get("id"),
+        other_voice=tuple(
+            f"{one['start_s']:.1f}-{one['end_s']:.1f}"
+            for one in found.get("spans", ())
+            if one["kind"] == SpanKind.INCONSISTENT
+        ),
     )
 
 
@@ -167,7 +173,7 @@ def write_csv(rows: Iterable[BatchRow]) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([one.name for one in fields(BatchRow)])
     for row in rows:
-        cells = asdict(row) | {"reasons": " ".join(row.reasons)}
+        cells = asdict(row) | {"reasons": " ".join(row.reasons), "other_voice": " ".join(row.other_voice)}
         writer.writerow(["" if cell is None else guard_cell(str(cell)) for cell in cells.values()])
     return text.getvalue()
 

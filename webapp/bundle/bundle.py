@@ -86,7 +86,7 @@ def list_plots(track: TrackReport, analysis: Analysis) -> dict[str, go.Figure]:
     """Return the plots of one face by name; none if nothing was scored."""
     found, figures = track.consistency, {}
     if found.windows:
-        timeline = plot_timeline(found.windows, analysis.duration_s, from_s=analysis.media.from_s)
+        timeline = plot_timeline(found.windows, analysis.duration_s, from_s=analysis.media.from_s, spans=found.spans)
         timeline.update_layout(title_text="Consistency over time")
         figures["timeline"] = timeline
     if found.curve is not None:

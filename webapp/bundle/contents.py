@@ -103,7 +103,8 @@ def _describe_speakers(found: AnalysisResult) -> Iterator[str]:
 
 def _list_used(found: AnalysisResult) -> set[str]:
     """Return the ids of all calibrations that the result used."""
-    notes = [track.consistency.calibration for track in found.analysis.tracks]
+    reports = [track.consistency for track in found.analysis.tracks]
+    notes = [note for one in reports for note in (one.calibration, one.span_calibration)]
     ids = [one.calibration_id for one in found.searches or ()]
     ids += [one.calibration_id for one in found.verifications or ()]
     return {note.id for note in notes if note is not None} | {one for one in ids if one is not None}

@@ -9,8 +9,8 @@ from markupsafe import Markup
 from engine.calibration.records import Task
 from engine.calibration.verbal_scale import HYPOTHESES
 from engine.reports.media import has_own_clock, to_file_time
-from engine.reports.text import CAUTION
-from engine.types import Analysis, SyncCurve, TrackReport, Window
+from engine.reports.text import CAUTION, describe_span
+from engine.types import Analysis, Span, SpanKind, SyncCurve, TrackReport, Window
 from webapp.bundle.contents import BundleContents
 from webapp.templates import fill, render
 from webapp.views import analysis as views
@@ -20,10 +20,21 @@ LEFT, RIGHT, TOP, BOTTOM = 52, 12, 12, 38  # pixels reserved for labels
 N_TICKS = 5
 
 
-def draw_timeline(windows: Sequence[Window], duration_s: float, unit: str = "score", from_s: float = 0.0) -> Markup:
-    """Draw the score over video time (s), one point per window, of the part of `duration_s` from `from_s` on."""
+def draw_timeline(
+    windows: Sequence[Window],
+    duration_s: float,
+    unit: str = "score",
+    from_s: float = 0.0,
+    spans: Sequence[Span] = (),
+) -> Markup:
+    """Draw the score over video time (s), one point per window, of the part of `duration_s` from `from_s` on.
+
+    Spans in which another voice speaks are shaded.
+    """
     points = [((one.start_s + one.end_s) / 2, one.score) for one in windows]
-    return _draw(points, (from_s, from_s + max(duration_s, 1.0)), ("time in the video, s", unit), has_dots=True)
+    shaded = [(one.start_s, one.end_s) for one in spans if one.kind == SpanKind.INCONSISTENT]
+    across = (from_s, from_s + max(duration_s, 1.0))
+    return _draw(points, across, ("time in the video, s", unit), has_dots=True, shaded=shaded)
 
 
 def draw_curve(curve: SyncCurve) -> Markup:
@@ -35,7 +46,11 @@ def draw_curve(curve: SyncCurve) -> Markup:
 
 
 def _draw(
-    points: Sequence[tuple[float, float]], across: tuple[float, float], titles: tuple[str, str], has_dots: bool = False
+    points: Sequence[tuple[float, float]],
+    across: tuple[float, float],
+    titles: tuple[str, str],
+    has_dots: bool = False,
+    shaded: Sequence[tuple[float, float]] = (),
 ) -> Markup:
     heights = [y for _, y in points]
     up = (min([0.0, *heights]), max([0.5, *heights]))
@@ -60,6 +75,7 @@ def _draw(
         up=[(tick, *place(across[0], tick)) for tick in _choose_ticks(*up)],
         points=placed,
         has_dots=has_dots,
+        bands=[(place(start, up[0])[0], *place(end, up[0])) for start, end in shaded],
     )
 
 
@@ -117,7 +133,8 @@ def _describe_face(track: TrackReport, analysis: Analysis) -> dict[str, object]:
             (one, to_file_time(analysis.media, one.start_s), to_file_time(analysis.media, one.end_s))
             for one in found.windows
         ],
-        "timeline": draw_timeline(found.windows, *part) if found.windows else "",
+        "timeline": draw_timeline(found.windows, *part, found.spans) if found.windows else "",
+        "spans": [describe_span(one) for one in found.spans],
         "curve": "" if found.curve is None else draw_curve(found.curve),
     }
 

@@ -44,12 +44,16 @@ def build_face(context: AppContext, shown: ShownJob, number: int, track: TrackRe
             with gr.Row():
                 if found.windows:
                     with gr.Column(scale=3, min_width=320):
-                        timeline = plot_timeline(found.windows, analysis.duration_s, gates, analysis.media.from_s)
+                        timeline = plot_timeline(
+                            found.windows, analysis.duration_s, gates, analysis.media.from_s, found.spans
+                        )
                         gr.Plot(timeline, show_label=False, elem_classes="ws-timeline")
                 with gr.Column(scale=2, min_width=320):
                     gr.Plot(_plot_offsets(found.curve, track, analysis), show_label=False, elem_classes="ws-curve")
             if found.windows:
                 gr.HTML(views.list_windows(found.windows, analysis.media))
+            if found.spans:
+                gr.HTML(views.list_spans(found.spans))
         if traces is not None:
             _build_seconds(context, shown, number, track)
         lips = _describe_lips(shown.found, number)

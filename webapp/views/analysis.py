@@ -30,6 +30,8 @@ from engine.types import (
     Mode,
     Model,
     Reason,
+    Span,
+    SpanKind,
     Status,
     TrackReport,
     Window,
@@ -66,6 +68,12 @@ EVIDENCE = (
     "It is not the probability that a video is manipulated."
 )
 NO_MEDIA = MediaReport()
+SPAN_WORDS = {
+    SpanKind.CONSISTENT: "fits this face",
+    SpanKind.INCONSISTENT: "another voice fits better",
+    SpanKind.UNDECIDABLE: "undecided",
+}
+CHANGE = "From {start} to {end} s another voice fits better than that of this face; the rest of the speech fits it."
 ZONE_SIGNS = {Zone.SUPPORTED: "⊕", Zone.INCONCLUSIVE: "○", Zone.AGAINST: "⊖"}
 ZONE_TITLES = {
     Zone.SUPPORTED: "Supported: face and voice fit",
@@ -143,6 +151,7 @@ def describe_face(track: TrackReport, media: MediaReport = NO_MEDIA) -> Markup:
         sources=_describe_source(track, media),
         status=show_status(found.status),
         calibrated=_describe_calibrated(found),
+        changes=_list_changes(found),
         agreement=_describe_numbers(found),
         second_model=found.second and TITLES[found.second.model],
         second_offset=found.second and _place(found.second.offset_s),
@@ -166,6 +175,12 @@ def list_windows(windows: tuple[Window, ...], media: MediaReport = NO_MEDIA) -> 
     """
     rows = [(one, to_file_time(media, one.start_s), to_file_time(media, one.end_s)) for one in windows]
     return fill("analysis.html", "windows", rows=rows, has_own_clock=has_own_clock(media))
+
+
+def list_spans(spans: tuple[Span, ...]) -> Markup:
+    """Show the spans of a face as a table, each with the uncertainty of its borders and its likelihood ratio."""
+    rows = [(one, say(SPAN_WORDS[one.kind])) for one in spans]
+    return fill("analysis.html", "spans", rows=rows)
 
 
 def list_reasons(reasons: tuple[Reason, ...]) -> Markup:
@@ -202,6 +217,15 @@ def _describe_source(track: TrackReport, media: MediaReport) -> list[str]:
         fact = describe_channel(track.channel)
         texts.append(say("judged with: {channel}", channel=say(fact.text, **fact.values)))
     return texts
+
+
+def _list_changes(found: ConsistencyReport) -> list[str]:
+    """Name each span in which another voice speaks."""
+    return [
+        say(CHANGE, start=f"{one.start_s:.1f}", end=f"{one.end_s:.1f}")
+        for one in found.spans
+        if one.kind == SpanKind.INCONSISTENT
+    ]
 
 
 def _describe_calibrated(found: ConsistencyReport) -> Markup | str:

@@ -9,7 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from engine.calibration.records import Metric
-from engine.types import FPS, SyncCurve, Window
+from engine.types import FPS, Span, SpanKind, SyncCurve, Window
 from gallery_db.records import StoredSample
 from webapp.analysis.signals import BANDS_HZ, STEPS_PER_FRAME, Gate, Traces, Turn
 from webapp.i18n import say
@@ -17,6 +17,7 @@ from webapp.i18n import say
 LINE, MARK, SECOND = "#2f7ed8", "#c2571a", "#a8559f"
 SIGNS = ("circle", "square", "diamond", "cross", "x", "triangle-up", "star", "hexagon", "pentagon", "triangle-down")
 MANY_CLIPS = 2000  # maximum of plotted clips; the latest are shown
+FOREIGN = "rgba(194,87,26,0.16)"  # MARK, light
 GRID, TEXT = "rgba(128,128,128,0.28)", "#808080"
 GATES = {  # colour and pattern, so that colour is not the only difference
     Gate.COMPARED: ("#4c9f70", ""),
@@ -31,8 +32,11 @@ def plot_timeline(
     duration_s: float,
     gates: Sequence[tuple[float, float, Gate]] = (),
     from_s: float = 0.0,
+    spans: Sequence[Span] = (),
 ) -> go.Figure:
     """Plot one point per window; its custom datum is the second to which a click moves the player.
+
+    Spans in which another voice speaks are marked.
 
     The axis shows the analysed part, `duration_s` from `from_s` on. A strip below shows what could be compared at each
     time, if `gates` are given.
@@ -54,6 +58,11 @@ def plot_timeline(
     for start_s, end_s in _list_holes(windows):
         label = {"annotation_text": say("no evidence"), "annotation_font_size": 11}
         figure.add_vrect(start_s, end_s, fillcolor=GRID, line_width=0, layer="below", **label)
+    for span in spans:
+        if span.kind == SpanKind.INCONSISTENT:
+            label = {"annotation_text": say("another voice"), "annotation_font": {"size": 11, "color": MARK}}
+            edge = {"color": MARK, "width": 1, "dash": "dash"}
+            figure.add_vrect(span.start_s, span.end_s, fillcolor=FOREIGN, line=edge, layer="below", **label)
     figure.update_xaxes(title=say("time in the video, s"), range=[from_s, from_s + max(duration_s, 1.0)])
     figure.update_yaxes(title=say("raw score"), range=_span([w.score for w in windows]))
     figure.update_layout(title=say("Consistency over time: click to play"), hovermode="closest")

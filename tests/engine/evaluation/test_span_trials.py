@@ -105,8 +105,8 @@ def test_own_stretches_score_higher_than_foreign_ones() -> None:
     origin = Origin("recipe", "ab" * 32)
     found = collect_span_trials(SimpleNamespace(measured=measured), scorer, corpora, origin, TrialOptions())  # type: ignore[arg-type]
     assert found.task == Task.SPANS and found.recipe == write_span_recipe("recipe")
-    assert set(found.conditions) == {"1.5 s", "2 s", "3 s", "5 s"}
-    assert found.same.sum() == 4 * 5 and (~found.same).sum() == 4 * 5 * 4
+    assert set(found.conditions) == {"1 s", "1.5 s", "2 s", "3 s", "5 s"}
+    assert found.same.sum() == 5 * 5 and (~found.same).sum() == 5 * 5 * 4
     assert found.scores[found.same].min() > 0.4 and found.scores[~found.same].max() < -0.2
     assert (found.n_clips, found.n_abstained) == (5, 1)
     assert set(found.people[~found.same].ravel()) == {f"p{n}" for n in range(5)}

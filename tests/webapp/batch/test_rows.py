@@ -12,7 +12,7 @@ import pytest
 from engine.errors import Code, FolderUnwritable
 from engine.fetch.fetch import FetchedMedia
 from engine.settings import Settings
-from engine.types import Analysis, CalibrationNote, MediaReport, MediaSelection, Reason
+from engine.types import Analysis, CalibrationNote, MediaReport, MediaSelection, Reason, Span, SpanKind
 from tests.fakes import make_analysis, make_report
 from tests.payloads import check_csv
 from tests.webapp.jobs.samples import hash_bytes, make_result, make_settings, write_file
@@ -89,6 +89,17 @@ def test_a_clip_without_a_face_and_one_that_was_refused_have_rows_too() -> None:
 def test_a_calibrated_row_names_its_record() -> None:
     row = make_row(SOURCE, make_calibrated())
     assert (row.llr, row.zone, row.calibration) == (1.25, "supported", "c" * 64)
+
+
+def test_a_row_lists_the_spans_of_another_voice() -> None:
+    spans = (
+        Span(0.0, 42.0, (0.0, 0.0), (41.5, 42.5), SpanKind.CONSISTENT, 30.0, 0.3, 1.2),
+        Span(42.0, 49.24, (41.5, 42.5), (49.0, 49.5), SpanKind.INCONSISTENT, 6.0, -0.3, -1.1),
+    )
+    row = make_row(SOURCE, make_analysis(replace(make_report(), spans=spans, span_calibration=NOTE)))
+    assert row.other_voice == ("42.0-49.2",) and read_jsonl(write_jsonl([row])) == [row]
+    assert read_csv(write_csv([row]))[0]["other_voice"] == "42.0-49.2"
+    assert make_row(SOURCE, make_calibrated()).other_voice == ()
 
 
 def test_rows_come_back_and_have_no_timings() -> None:

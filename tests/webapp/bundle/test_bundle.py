@@ -11,7 +11,7 @@ import pytest
 
 from engine.reports.json import write_json
 from engine.reports.lip_closures import to_json
-from engine.types import Analysis, AudioTrack, ClockSeam, MediaReport, Reason
+from engine.types import Analysis, AudioTrack, ClockSeam, MediaReport, Reason, Span, SpanKind
 from tests.engine.reports.test_lip_closures import make_report as make_lip_report
 from tests.fakes import make_analysis, make_report
 from tests.payloads import check_csv, check_html
@@ -181,6 +181,9 @@ def test_drawings_mark_only_known_values() -> None:
     found = analysis.tracks[0].consistency
     timeline = draw_timeline(found.windows, analysis.duration_s)
     assert timeline.count("<circle") == len(found.windows) and ">10<" in timeline
+    span = Span(4.0, 7.0, (3.5, 4.4), (6.8, 7.3), SpanKind.INCONSISTENT, 2.8, -0.3, -1.1)
+    spans = (span, replace(span, start_s=7.0, kind=SpanKind.UNDECIDABLE))
+    assert draw_timeline(found.windows, 10.0, spans=spans).count("<rect") == 1 and "<rect" not in timeline
     assert found.curve is not None
     similarity = found.curve.similarity.copy()
     similarity[:3] = float("nan")

@@ -7,7 +7,19 @@ import numpy as np
 import pytest
 
 from engine.errors import Code, EngineError, LicenceNotAccepted, WeightsMissing
-from engine.types import AudioTrack, CalibrationNote, MediaReport, Mode, Model, Reason, Status, SyncCurve, Window
+from engine.types import (
+    AudioTrack,
+    CalibrationNote,
+    MediaReport,
+    Mode,
+    Model,
+    Reason,
+    Span,
+    SpanKind,
+    Status,
+    SyncCurve,
+    Window,
+)
 from tests.fakes import make_analysis, make_curve, make_report, make_second
 from webapp.analysis.signals import FaceTrace, Gate, Traces
 from webapp.views import analysis as views
@@ -264,3 +276,26 @@ def test_two_curves_share_a_figure_each_on_its_own_scale() -> None:
     assert [trace.yaxis for trace in figure.data] == [None, None, "y2", "y2"]
     assert [trace.x[0] for trace in figure.data[1::2]] == [pytest.approx(0.08), pytest.approx(-0.16)]
     assert figure.layout.yaxis2.range[1] >= 0.1 and "NaN" not in figure.to_json()
+
+
+def make_spans() -> tuple[Span, ...]:
+    """Own voice, another one from 4 to 7 s, own voice."""
+    return (
+        Span(0.0, 4.0, (0.0, 0.0), (3.5, 4.4), SpanKind.CONSISTENT, 3.6, 0.3, 1.2),
+        Span(4.0, 7.0, (3.5, 4.4), (6.8, 7.3), SpanKind.INCONSISTENT, 2.8, -0.3, -1.1),
+        Span(7.0, 10.0, (6.8, 7.3), (10.0, 10.0), SpanKind.UNDECIDABLE, 0.4, None, None),
+    )
+
+
+def test_another_voice_is_named_marked_and_listed() -> None:
+    report = replace(make_report(0.4, 1, Reason.VOICE_CHANGES), spans=make_spans(), span_calibration=NOTE)
+    page = views.describe_face(make_analysis(report).tracks[0])
+    assert "From 4.0 to 7.0 s another voice fits better" in page and "From 0.0" not in page
+    (mark,) = plot_timeline([], 10.0, spans=make_spans()).layout.shapes
+    assert (mark.x0, mark.x1) == (4.0, 7.0)
+    listed = views.list_spans(make_spans())
+    for words in ("another voice fits better", "fits this face", "undecided", "3.5 – 4.4", "-1.10", "2.8 s"):
+        assert words in listed
+    buttons = [attrs["data-seek"] for tag, attrs in Tags(listed).found if tag == "button"]
+    assert buttons == ["0.00", "4.00", "7.00"]
+    assert "another voice" not in views.describe_face(make_analysis(make_report(0.4)).tracks[0])
