@@ -13,7 +13,7 @@ from engine.consistency.gates import summarise
 from engine.media.limits import check_duration
 from engine.media.preview import make_preview
 from engine.settings import MediaLimits
-from engine.types import FPS, Analysis, MediaReport, MediaSelection, OnStep, Status, TrackReport
+from engine.types import FPS, Analysis, MediaReport, MediaSelection, OnStep, SpeakerReport, Status, TrackReport
 
 if TYPE_CHECKING:
     from engine.features.extractor import FeatureExtractor
@@ -80,6 +80,7 @@ def join_analyses(parts: Sequence[Analysis]) -> Analysis:
         timings_s={name: sum(part.timings_s.get(name, 0.0) for part in parts) for name in names},
         tracks=tuple(_join_tracks(parts)),
         media=_join_media([part.media for part in parts]),
+        speakers=tuple(_join_speakers(parts)),
     )
 
 
@@ -89,6 +90,14 @@ def _join_tracks(parts: Sequence[Analysis]) -> Iterator[TrackReport]:
         for track in part.tracks:
             same = None if track.same_as is None else track.same_as + n_before
             yield replace(track, id=track.id + n_before, same_as=same)
+        n_before += len(part.tracks)
+
+
+def _join_speakers(parts: Sequence[Analysis]) -> Iterator[SpeakerReport]:
+    n_before = 0
+    for part in parts:
+        for speaker in part.speakers:
+            yield replace(speaker, tracks=tuple(number + n_before for number in speaker.tracks))
         n_before += len(part.tracks)
 
 

@@ -26,6 +26,7 @@ from engine.consistency.gates import (
 from engine.consistency.methods import Method
 from engine.consistency.model_specs import SPECS
 from engine.consistency.offsets import Consistency, ConsistencyOptions
+from engine.consistency.pooling import link_tracks, pool_quality
 from engine.consistency.same_person import match_faces
 from engine.consistency.scorers import ConsistencyScorer, OpinionOptions, compare_models, load_encoder, locate_model
 from engine.faces.tracking import FaceOptions
@@ -47,6 +48,7 @@ from engine.types import (
     SecondOpinion,
     Span,
     SpanKind,
+    SpeakerReport,
     Status,
     TrackReport,
     Window,
@@ -208,9 +210,10 @@ class Engine:
         with time_step("score", timings, on_step, len(faces)):
             scored = [self._score_channels(features, face, clip) for face in faces]
         scored = [replace(one, same_as=first) for one, first in zip(scored, match_faces(faces), strict=True)]
-        in_force = (self.calibration, self.span_calibration)
-        reports = _report(_gate_speakers(scored, options), in_force, features.media.from_s)
-        status, reasons = summarise(clip, [(one.consistency.status, one.consistency.reasons) for one in reports])
+        scored, in_force = _gate_speakers(scored, options), (self.calibration, self.span_calibration)
+        reports = _report(scored, in_force, features.media.from_s)
+        speakers = self._pool(features, scored, clip)
+        status, reasons = summarise(clip, _choose_answers(reports, speakers))
         timings["total"] = sum(timings.values())
         return Analysis(
             name=features.name,
@@ -226,6 +229,7 @@ class Engine:
             model=self.scorer.model,
             mode=self.scorer.mode,
             media=features.media,
+            speakers=speakers,
         )
 
     def refuses(self, features: ClipFeatures) -> bool:
@@ -268,6 +272,35 @@ class Engine:
         spoken = face.clear & features.audio.voiced[face.start : face.end]
         return _Scored(face, limits, quality, found, second, spoken=spoken)
 
+    def _pool(self, features: ClipFeatures, scored: Sequence[_Scored], clip: Gated) -> tuple[SpeakerReport, ...]:
+        """Score the tracks of each face that cuts split as one; not in paper mode, nor where channels are judged."""
+        if self._is_paper or features.channels or clip[0] == Status.NOT_EVALUATED:
+            return ()
+        usable = [one for one in scored if one.measured or one.gated[1] == (Reason.NOT_ENOUGH_SPEECH,)]
+        groups = link_tracks([one.face for one in usable], [one.same_as for one in usable])
+        return tuple(
+            SpeakerReport(
+                tuple(scored.index(usable[number]) for number in group),
+                self._score_pooled(features, [usable[number] for number in group], clip),
+            )
+            for group in groups
+        )
+
+    def _score_pooled(self, features: ClipFeatures, tracks: Sequence[_Scored], clip: Gated) -> ConsistencyReport:
+        faces = [one.face for one in tracks]
+        quality = pool_quality(features, faces)
+        gated = combine(clip, gate_track(quality, self.options.gates), _keep_rivals(tracks))
+        found = None if gated[0] == Status.NOT_EVALUATED else self.scorer.measure_pooled(features, faces)
+        if found is not None:
+            gated = combine(gated, self._gate_offset(found))
+        elif gated[0] != Status.NOT_EVALUATED:
+            gated = Status.NOT_EVALUATED, (Reason.NOT_ENOUGH_SPEECH,)
+        in_force, from_s = (self.calibration, self.span_calibration), features.media.from_s
+        spans = [span for one in tracks for span in _judge_spans(one, in_force, from_s)]
+        gated = combine(gated, gate_voices(any(span.kind == SpanKind.INCONSISTENT for span in spans)))
+        heard = SpeechQuality(quality.speech_s, quality.face_px, quality.mouth_motion)
+        return _report_consistency(_Scored(faces[0], gated, heard, found), in_force, from_s)
+
     def _gate_face(self, clip: Gated, own: Gated) -> Gated:
         """Combine the gates of a face with those of its clip.
 
@@ -300,6 +333,20 @@ class Engine:
             text=compared.text,
             curve=found.curve,
         )
+
+
+def _keep_rivals(tracks: Sequence[_Scored]) -> Gated:
+    """Return the limits about other faces that a track has: they hold for all of its face."""
+    found = (reason for one in tracks for reason in one.gated[1] if reason in (Reason.MULTI_FACE, Reason.LISTENER))
+    return soften((Status.LIMITED, tuple(found)))
+
+
+def _choose_answers(reports: Sequence[TrackReport], speakers: Sequence[SpeakerReport]) -> list[Gated]:
+    """Return the results that decide the status of the clip: of pooled tracks too where no single one is enough."""
+    single = [(one.consistency.status, one.consistency.reasons) for one in reports]
+    if any(one.consistency.score is not None for one in reports):
+        return single
+    return single + [(one.consistency.status, one.consistency.reasons) for one in speakers]
 
 
 def _measure_speech(features: ClipFeatures, face: FaceFeatures) -> SpeechQuality:

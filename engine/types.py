@@ -540,6 +540,14 @@ class TrackReport:
     same_as: int | None = None  # id of a face seen at the same time with the same motion: one person, shown twice
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class SpeakerReport:
+    """Result of several tracks taken for one face, compared with the sound as one, at one common offset."""
+
+    tracks: tuple[int, ...]  # their ids
+    consistency: ConsistencyReport
+
+
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Analysis:
     """Result of one file."""
@@ -559,3 +567,4 @@ class Analysis:
     timings_s: dict[str, Seconds]
     tracks: tuple[TrackReport, ...]
     media: MediaReport = field(default_factory=MediaReport)
+    speakers: tuple[SpeakerReport, ...] = ()

@@ -91,6 +91,31 @@ def measure_consistency(
     )
 
 
+def measure_pooled(
+    parts: Sequence[tuple[Encoded, Evidence]], options: ConsistencyOptions | None = None
+) -> Consistency | None:
+    """Measure several tracks as one, at one common offset, without drift and timeline; None for too few pairs."""
+    options = options or ConsistencyOptions()
+    reach = max(options.max_offset, options.wide_offset)
+    widest_options = replace(options, max_offset=max(reach, options.background_offset))
+    widest = FramePairs.join([FramePairs.of(*part, widest_options) for part in parts])
+    wide, pairs = widest.narrow(replace(options, max_offset=reach)), widest.narrow(options)
+    n_frames = len(pairs.weight)
+    best = pairs.find_best(0, n_frames)
+    if best is None:
+        return None
+    return Consistency(
+        score=best.score,
+        offset_s=best.offset / FPS,
+        dynamic_score=None,
+        drift_s=None,
+        beyond_s=_search_beyond(wide, best, options),
+        prominence=measure_prominence(widest.curve(0, n_frames), best.offset, options.peak_reach),
+        curve=pairs.curve(0, n_frames),
+        windows=(),
+    )
+
+
 def find_offset(
     encoded: Encoded, evidence: Evidence, options: ConsistencyOptions | None = None
 ) -> tuple[float, int] | None:
@@ -150,6 +175,17 @@ class FramePairs:
             np.column_stack([encoded.lips * lips_weight[:, None], lips_weight]),
             np.column_stack([encoded.speech * speech_weight[:, None], speech_weight]),
             options,
+        )
+
+    @classmethod
+    def join(cls, parts: Sequence["FramePairs"]) -> "FramePairs":
+        """Concatenate the pairs of several tracks; none joins a face frame and an audio frame of two tracks."""
+        return cls(
+            np.concatenate([part.similarity for part in parts]),
+            np.concatenate([part.weight for part in parts]),
+            np.concatenate([part.lips for part in parts]),
+            np.concatenate([part.speech for part in parts]),
+            parts[0].options,
         )
 
     def narrow(self, options: ConsistencyOptions) -> "FramePairs":

@@ -4,6 +4,7 @@ Scores of different models are not on one scale, so two models are compared by t
 offset stands out (`offsets.measure_prominence`), and which one. Scores are never averaged.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar, Protocol
@@ -12,7 +13,7 @@ import numpy as np
 
 from engine.consistency.methods import TITLES
 from engine.consistency.model_specs import SPECS
-from engine.consistency.offsets import Consistency, ConsistencyOptions, find_offset, measure_consistency
+from engine.consistency.offsets import Consistency, ConsistencyOptions, find_offset, measure_consistency, measure_pooled
 from engine.consistency.speechforensics import (
     count_audio_frames,
     find_speechforensics_offset,
@@ -92,6 +93,15 @@ class ConsistencyScorer:
             return None
         video, audio = rows
         return measure_speechforensics(*self.encoder.embed_whole(video[:MAX_FRAMES], audio[:MAX_FRAMES][:length]))
+
+    def measure_pooled(self, features: ClipFeatures, faces: Sequence[FaceFeatures]) -> Consistency | None:
+        """Score several tracks of one face together, in strict mode; None where too few frames can be paired."""
+        evidence = [self.find_evidence(features, face) for face in faces]
+        encoded = [
+            self.encoder.encode(*self.select_inputs(face, features.audio), own)
+            for face, own in zip(faces, evidence, strict=True)
+        ]
+        return measure_pooled(list(zip(encoded, evidence, strict=True)), self.options)
 
     def encode(self, face: np.ndarray, audio: np.ndarray, evidence: Evidence | None = None) -> Encoded:
         """Embed the inputs of `select_inputs`, of equal length, for `compare`."""

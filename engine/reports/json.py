@@ -29,6 +29,8 @@ def to_json(analysis: Analysis) -> dict[str, Any]:
     written = ANALYSIS.dump_python(analysis, mode="json", exclude={"tracks": {"__all__": {"thumbnail"}}})
     for track, own in zip(written["tracks"], analysis.tracks, strict=True):
         track["consistency"] = _state(track["consistency"], own.consistency.llr)
+    for speaker, pooled in zip(written["speakers"], analysis.speakers, strict=True):
+        speaker["consistency"] = _state(speaker["consistency"], pooled.consistency.llr)
     file = {name: written.pop(name) for name in FILE}
     return {"schema_version": SCHEMA_VERSION, "file": file, **written}
 

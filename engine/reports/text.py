@@ -15,7 +15,17 @@ from engine.calibration.verbal_scale import (
 from engine.consistency.methods import TITLES, Method
 from engine.consistency.model_specs import SPECS
 from engine.reports.media import describe_channel, is_ordinary, list_facts
-from engine.types import Analysis, ConsistencyReport, MediaReport, Mode, Reason, SecondOpinion, Span, TrackReport
+from engine.types import (
+    Analysis,
+    ConsistencyReport,
+    MediaReport,
+    Mode,
+    Reason,
+    SecondOpinion,
+    Span,
+    SpeakerReport,
+    TrackReport,
+)
 
 CAUTION = (
     "Mismatch is not proof of a deepfake; dubbing, voice-over, editing and desync also cause it.",
@@ -31,6 +41,7 @@ PAPER_MODE = (
 )
 
 NO_SPANS = "no calibration of spans of this recipe: no part is judged by itself"
+POOLED = "Faces {faces} together, by the shape of their lips and chin taken for one face that cuts divide:"
 SHOWN_TWICE = "The same motion as face {n}, seen at the same time: one person, shown twice."
 
 
@@ -49,6 +60,8 @@ def summarise(analysis: Analysis, is_selected: bool = False) -> str:
     ]
     for track in analysis.tracks:
         lines += _summarise_track(track)
+    for speaker in analysis.speakers:
+        lines += _summarise_speaker(speaker)
     lines += [*list_notes(analysis), *CAUTION]
     return "\n".join([*lines, f"Recipe {analysis.recipe}; {analysis.timings_s.get('total', 0.0):.1f} s"])
 
@@ -86,6 +99,17 @@ def _summarise_track(track: TrackReport) -> list[str]:
         *[f"  {line}" for line in describe_calibration(found)],
         *[f"  {line}" for line in describe_spans(found)],
         *([f"  {_summarise_second(found.second)}"] if found.second else []),
+    ]
+
+
+def _summarise_speaker(speaker: SpeakerReport) -> list[str]:
+    found = speaker.consistency
+    return [
+        f"{POOLED.format(faces=', '.join(str(number + 1) for number in speaker.tracks))} "
+        f"{found.status}{_colon(found.reasons)}",
+        *_explain(found.reasons, "  "),
+        f"  {_measured(found)}",
+        *[f"  {line}" for line in describe_calibration(found)],
     ]
 
 

@@ -16,6 +16,7 @@ from engine.features import extractor
 from engine.features.extractor import FeatureExtractor
 from engine.features.records import measure_clip, measure_track
 from engine.pipeline import Engine, EngineOptions
+from engine.reports.json import from_json, to_json
 from engine.settings import MediaLimits, Settings
 from engine.types import SAMPLES_PER_FRAME, Clip, Frame, Mode, Model, Reason, Status
 from engine.weights import registry
@@ -508,3 +509,21 @@ def test_recipes_of_models_modes_and_seconds_differ(monkeypatch, tmp_path):
     assert all(engine.scorer.mode in engine.recipe.split("+") for engine in engines)
     assert engines[2].scorer.options == PLAIN_MEAN and engines[0].scorer.options == ConsistencyOptions()
     assert engines[-1].second is not None and engines[-1].second.recipe == engines[2].scorer.recipe
+
+
+def test_tracks_too_short_alone_are_judged_together(analyse):
+    mouth = MOUTH[:80].copy()
+    mouth[33:47] = np.nan
+    analysis = analyse(make_clip([mouth], make_voice(MOUTH[:80])))
+
+    assert [one.consistency.reasons for one in analysis.tracks] == [(Reason.NOT_ENOUGH_SPEECH,)] * 2
+    (speaker,) = analysis.speakers
+    assert set(speaker.tracks) == {0, 1} and speaker.consistency.offset_s == 0
+    assert 1.5 <= speaker.consistency.speech_s <= 66 / 25 and speaker.consistency.score > 0.5
+    assert analysis.status == Status.LIMITED and Reason.NOT_ENOUGH_SPEECH in analysis.reasons
+    assert from_json(to_json(analysis)).speakers[0].tracks == speaker.tracks
+
+
+def test_one_track_and_two_faces_seen_together_have_nothing_to_pool(analyse):
+    assert analyse(make_clip([MOUTH], make_voice(MOUTH))).speakers == ()
+    assert analyse(make_clip([MOUTH, OTHER], make_voice(MOUTH))).speakers == ()

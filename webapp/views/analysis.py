@@ -22,7 +22,7 @@ from engine.calibration.verbal_scale import (
 from engine.consistency.methods import TITLES
 from engine.errors import EngineError, LicenceNotAccepted
 from engine.reports.media import describe_channel, has_own_clock, is_ordinary, list_facts, to_file_time
-from engine.reports.text import CAUTION, list_notes, name_method
+from engine.reports.text import CAUTION, POOLED, list_notes, name_method
 from engine.types import (
     Analysis,
     ConsistencyReport,
@@ -32,6 +32,7 @@ from engine.types import (
     Reason,
     Span,
     SpanKind,
+    SpeakerReport,
     Status,
     TrackReport,
     Window,
@@ -120,6 +121,21 @@ def describe_analysis(analysis: Analysis, is_live: bool = True) -> Markup:
         method=say(name_method(analysis)),
         facts=describe_media(analysis.media),
         is_ordinary=is_ordinary(analysis.media),
+        speakers=[_describe_speaker(one) for one in analysis.speakers],
+    )
+
+
+def _describe_speaker(speaker: SpeakerReport) -> Markup:
+    """Show the result of several tracks of one face as one."""
+    found = speaker.consistency
+    return fill(
+        "analysis.html",
+        "speaker",
+        title=say(POOLED, faces=", ".join(str(number + 1) for number in speaker.tracks)),
+        status=show_status(found.status),
+        calibrated=_describe_calibrated(found),
+        agreement=_describe_numbers(found),
+        reasons=list_reasons(found.reasons),
     )
 
 

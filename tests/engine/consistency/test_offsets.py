@@ -14,6 +14,7 @@ from engine.consistency.offsets import (
     ConsistencyOptions,
     FramePairs,
     measure_consistency,
+    measure_pooled,
     measure_prominence,
 )
 from engine.types import FPS, Encoded, Evidence, SyncCurve
@@ -323,3 +324,21 @@ def test_a_steady_drift_is_one_voice_and_a_voice_that_takes_over_is_foreign() ->
     (foreign,) = [one for one in found.segments if one.is_foreign]
     assert abs(foreign.first - 250) <= 5 and foreign.last == 500
     assert found.own_score is not None and found.own_score > 0.8 > found.score
+
+
+def test_pooled_tracks_share_one_offset_and_no_pair_joins_two_tracks() -> None:
+    one, other, everywhere = delayed(60, 4, noise=0.5), delayed(45, 4, noise=0.5), Evidence.both
+    parts = [(one, everywhere(np.ones(60, bool))), (other, everywhere(np.ones(45, bool)))]
+    found = measure_pooled(parts)
+    assert found is not None and found.offset_s == pytest.approx(4 / FPS)
+    assert found.curve.pairs[15] == 105 and found.curve.pairs[19] == (60 - 4) + (45 - 4)
+    assert (found.windows, found.drift_s, found.dynamic_score) == ((), None, None)
+
+
+def test_one_track_pooled_scores_as_alone() -> None:
+    part = delayed(120, 3, noise=0.5), Evidence.both(np.ones(120, bool))
+    alone, pooled = measure_consistency(*part), measure_pooled([part])
+    assert alone is not None and pooled is not None
+    assert (pooled.score, pooled.offset_s, pooled.prominence) == (alone.score, alone.offset_s, alone.prominence)
+    unseen = part[0], Evidence.both(np.zeros(120, bool))
+    assert measure_pooled([unseen]) is None
