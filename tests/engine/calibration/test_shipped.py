@@ -7,6 +7,7 @@ import pytest
 
 from engine.calibration.apply import find_calibration
 from engine.calibration.files import APPROVER, SHIPPED, find_broken_rules, list_shipped, read_record
+from engine.calibration.qualities import QUALITIES, SpeechQuality
 from engine.calibration.records import Calibration, CalibrationStatus, Metric, Task, seal, to_json
 from engine.calibration.verbal_scale import state
 from engine.pipeline import Engine
@@ -63,10 +64,17 @@ def test_they_are_read_once() -> None:
 
 def test_consistency_is_as_good_as_it_must_be() -> None:
     record = APPROVED[Task.CONSISTENCY]
-    assert find(record, "cllr", "4 s").value < 0.4
-    assert find(record, "same_inconclusive", "all").value <= 0.15
-    llrs = record.llrs(np.array([-1.0, 0.15, 0.5, 1.0]), np.full((4, 1), np.log(6.0)), recipe=record.recipe)
-    assert (np.diff(llrs) >= 0).all() and llrs[0] == record.bounds.lower_llr and llrs[-1] <= record.bounds.upper_llr
+    assert find(record, "cllr", "4 s").value <= 0.25 and find(record, "cllr", "2 s").value <= 0.45
+    for condition in {one.condition for one in record.metrics}:
+        assert find(record, "cllr_cal", condition).value <= 0.05
+    assert find(record, "same_against", "all").value <= 0.02
+    assert find(record, "same_inconclusive", "all").value <= 0.12
+    scores, quality = np.array([-1.0, 0.15, 0.5, 1.0]), SpeechQuality(6.0, 150.0, 0.05)
+    qualities = np.array([[QUALITIES[name](quality) for name in record.qualities]] * 4)
+    llrs = record.llrs(scores, qualities, recipe=record.recipe, speech_s=np.full(4, 6.0))
+    lower, upper = record.bounds_at(6.0)
+    assert (np.diff(llrs) >= 0).all() and llrs[0] == lower and llrs[-1] <= upper
+    assert record.bounds_at(2.0)[1] < upper
     assert "moderately strong" in state(float(llrs[-1]), record.task).text
 
 
