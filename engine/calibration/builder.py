@@ -24,6 +24,7 @@ from engine.calibration.validation import RESAMPLES, HeldOutRatios, choose_thres
 from engine.calibration.verbal_scale import STARTS
 from engine.errors import Code
 
+OVERLAP, CHANNELS = "log overlap seconds", "log moving channels"
 PROBE, ENROLLED = "log probe seconds", "log enrolled seconds"
 LEAST_LLR = STARTS[0]  # lower ratios support neither hypothesis, so no zone begins below
 QUALITIES = {
@@ -31,13 +32,21 @@ QUALITIES = {
     Task.SPANS: (SPEECH,),
     Task.VERIFICATION: (PROBE, ENROLLED),
     Task.IDENTIFICATION: (PROBE, ENROLLED),
+    Task.SOURCE: (OVERLAP, CHANNELS),
 }
-FALSE_AGAINST = {Task.CONSISTENCY: 0.02, Task.SPANS: 0.02, Task.VERIFICATION: 0.05, Task.IDENTIFICATION: 0.05}
+FALSE_AGAINST = {
+    Task.CONSISTENCY: 0.02,
+    Task.SPANS: 0.02,
+    Task.VERIFICATION: 0.05,
+    Task.IDENTIFICATION: 0.05,
+    Task.SOURCE: 0.05,
+}
 POPULATION = {
     Task.CONSISTENCY: "faces of real clips with the voices of other people of the same clips",
     Task.SPANS: "stretches of real clips with the voices of other people of the same clips put in",
     Task.VERIFICATION: "samples of two different people among the clips",
     Task.IDENTIFICATION: "the first candidates for people who are not enrolled, among the people of the clips",
+    Task.SOURCE: "recordings of other motion among the clips, by other people and by the same person",
 }
 
 

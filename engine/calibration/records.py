@@ -38,6 +38,7 @@ class Task(StrEnum):
     SPANS = "spans"  # does this stretch of speech belong to this face, at the offset of its clip?
     VERIFICATION = "verification"  # are these two samples of one person's way of speaking?
     IDENTIFICATION = "identification"  # is the first candidate of a search the person in the probe?
+    SOURCE = "source"  # did this recording drive the motion of this face?
 
 
 class CalibratorKind(StrEnum):

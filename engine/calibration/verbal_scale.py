@@ -62,6 +62,10 @@ HYPOTHESES = {
         "the first candidate is the person whose way of speaking is seen",
         "the person whose way of speaking is seen is not enrolled",
     ),
+    Task.SOURCE: Hypotheses(
+        "this recording drove the motion of this face",
+        "the motion of this face is not of this recording",
+    ),
 }
 STRENGTH = "The findings are about {ratio} times more probable if {likelier} than if {other}: {band}."
 NO_STRENGTH = "The findings are about as probable if {likelier} as if {other}: {band}."

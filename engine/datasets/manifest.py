@@ -68,6 +68,9 @@ class Row:
     session: str | None = None  # sessions of one speaker differ in day, appearance or place
     face_owner: str | None = None  # of a manipulated clip: speaker of the face
     motion_owner: str | None = None  # of a manipulated clip: speaker of the motion
+    pair: str | None = (
+        None  # rows with the same pair show the same motion or picture: a result, its driver, its sisters
+    )
     enrol: bool | None = None  # True: enrolment only, False: probe only, None: both
     donor_path: Path | None = None  # of a manipulated clip: source of the face
     driver_path: Path | None = None  # of a manipulated clip: source of the motion
@@ -94,7 +97,7 @@ class Row:
         return f"unknown of {self.source}" if self.source else f"unknown in {self.path}"
 
 
-OPTIONAL = ("sample", "has_audio", "audio_in_sync", "language", "sex", "session", "face_owner", "motion_owner")
+OPTIONAL = ("sample", "has_audio", "audio_in_sync", "language", "sex", "session", "face_owner", "motion_owner", "pair")
 
 
 def read_manifest(path: Path, required: Sequence[str] = ("path", "label"), check_files: bool = False) -> list[Row]:

@@ -19,6 +19,8 @@ from engine.consistency.scorers import ConsistencyScorer
 from engine.datasets.manifest import Row, find_corpora, read_manifest
 from engine.errors import Code
 from engine.evaluation.measurements import Measurements, ReadOptions, embed_clips, read_trained_sources, score_clips
+from engine.evaluation.motion_clips import describe_clips
+from engine.evaluation.motion_trials import collect_source_trials
 from engine.evaluation.span_trials import collect_span_trials
 from engine.evaluation.speakers.calibration_trials import collect_speaker_trials
 from engine.evaluation.speakers.identity import IdentityOptions, IdentityTask, check_manifest
@@ -33,6 +35,8 @@ from engine.evaluation.trials import (
     score_other_voices,
     score_own_voices,
 )
+from engine.features.extractor import FeatureExtractor
+from engine.motion.evidence import name_recipe
 from engine.pipeline import Engine
 from engine.settings import Settings
 from engine.span_reports import write_span_recipe
@@ -57,9 +61,14 @@ def collect_trials(
 ) -> tuple[ScoredTrials, str]:
     """Score the real clips of a manifest; return the trials and a remark if the model was trained on some of them.
 
+    For the task `source`, made clips are scored with the recordings that they follow too.
     `model` and `mode` choose the consistency scorer and are ignored for speakers.
     """
-    rows, origin = [row for row in read_manifest(manifest) if row.is_real], Origin("", hash_file(manifest))
+    origin = Origin("", hash_file(manifest))
+    if task == Task.SOURCE:
+        clips = describe_clips(read_manifest(manifest), settings, reading, on_row)
+        return collect_source_trials(clips, replace(origin, recipe=clips.recipe), options), ""
+    rows = [row for row in read_manifest(manifest) if row.is_real]
     if task in OF_FACE_AND_VOICE:
         rows = leave_out_unknown(rows)
     else:
@@ -213,6 +222,8 @@ def _find_recipe(task: Task, model: Model | None, mode: Mode, settings: Settings
     if task in OF_FACE_AND_VOICE:
         recipe = Engine.load(settings, choose_method(model, mode, None, settings.data_dir)).scorer.recipe
         return write_span_recipe(recipe) if task == Task.SPANS else recipe
+    if task == Task.SOURCE:
+        return name_recipe(FeatureExtractor.load(settings).recipe)
     return load_embedder(IdentityOptions(IdentityTask(task)).embedder, settings).recipe
 
 

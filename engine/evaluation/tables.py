@@ -53,11 +53,11 @@ def print_report(report: Report | IdentityReport, console: Console) -> None:
         console.print(
             f"{report.n_from_trained_sources} of them are of sources that the model was trained on: these flatter it."
         )
-    _print_skipped(report.skipped, console)
+    print_skipped(report.skipped, console)
     console.print(f"recipe {report.recipe}", highlight=False, soft_wrap=True)
 
 
-def _print_skipped(skipped: Sequence[Skipped], console: Console) -> None:
+def print_skipped(skipped: Sequence[Skipped], console: Console) -> None:
     """Print skipped files grouped by reason, so that frequent reasons do not hide the others."""
     by_reason: dict[str, list[str]] = {}
     for one in skipped:
@@ -136,7 +136,7 @@ def _print_identity(report: IdentityReport, console: Console) -> None:
         _print_refused(probes, report.not_enrolled, console)
     for remark in report.remarks:
         console.print(remark, style="bold", highlight=False)
-    _print_skipped(report.skipped, console)
+    print_skipped(report.skipped, console)
     console.print(f"recipe {report.recipe}", highlight=False, soft_wrap=True)
 
 

@@ -8,12 +8,13 @@ import numpy as np
 from engine.motion.alignment import AGREEMENT, Line, Stretch, SuspectSearch, interpolate
 from engine.motion.channels import PARITY, REGION, REGIONS, MotionRegion, sum_regions
 from engine.motion.signature import MotionSignature, build_signature, find_covariance
+from engine.types import FPS
 
 MAX_MATCHES = 8  # stretches of one track in one recording
 MIN_FRAMES = 40  # of a stretch
 SPEED_REACH = 0.025  # relative change of the speed in refinement
 OFFSET_REACH = 3  # frames
-MIN_MOTION = 1.0  # channels of a region that move, in both, below which the region is not judged
+MIN_CHANNELS = 1.0  # of a region that move, below which the region is not judged
 FOLLOWS_Z, FOLLOWS_CORRELATION = 3.0, 0.15  # a region follows from both on
 MIN_SCORE = 2.0  # a stretch with less is not searched for further ones
 
@@ -25,7 +26,12 @@ class RegionMatch:
     region: MotionRegion
     correlation: float  # of the rows
     z: float  # product over its deviation for unrelated motion
-    moves: bool  # enough to be judged
+    channels: float  # that move, each counted by its weight: the lesser of both sides
+
+    @property
+    def moves(self) -> bool:
+        """Whether the region moves enough to be judged."""
+        return self.channels >= MIN_CHANNELS
 
     @property
     def follows(self) -> bool:
@@ -43,13 +49,22 @@ class MotionMatch:
     score: float  # deviations beyond those expected of the best among as many alignments of unrelated motion
     correlation: float  # of the rows of the searched regions
     n_frames: int  # compared
-    motion: float  # channels that move in the stretch, each counted by its weight: the lesser of both sides
     regions: tuple[RegionMatch, ...]
 
     @property
     def seconds(self) -> float:
         """Seconds compared."""
-        return self.n_frames / 25
+        return self.n_frames / FPS
+
+    @property
+    def channels(self) -> float:
+        """Channels that move in the stretch, on both sides."""
+        return sum(one.channels for one in self.regions)
+
+    @property
+    def following(self) -> float:
+        """Channels that move in the regions that follow."""
+        return sum(one.channels for one in self.regions if one.follows)
 
 
 def find_matches(suspect: MotionSignature, candidate: MotionSignature) -> Iterator[MotionMatch]:
@@ -94,9 +109,8 @@ def find_match(prepared: SuspectSearch, candidate: MotionSignature) -> MotionMat
         score=float(np.sign(evidence) * np.sqrt(2 * abs(evidence))),
         correlation=correlation,
         n_frames=n_frames,
-        motion=float(lesser.sum()),
         regions=tuple(
-            RegionMatch(region, *_measure(one, other, n_frames, _select((region,))), bool(lesser[number] >= MIN_MOTION))
+            RegionMatch(region, *_measure(one, other, n_frames, _select((region,))), float(lesser[number]))
             for number, region in enumerate(REGIONS)
         ),
     )

@@ -8,6 +8,7 @@ from scipy.ndimage import binary_dilation, gaussian_filter1d
 
 from engine.features.records import FaceFeatures
 from engine.motion.channels import MATRIX, N_CHANNELS, sum_regions
+from engine.types import FPS
 
 VERSION = 1
 """Increase when the same features and options yield another signature or alignment."""
@@ -41,7 +42,7 @@ class MotionSignature:
     @property
     def seconds(self) -> float:
         """Seconds with valid rows."""
-        return int(self.valid.sum()) / 25
+        return int(self.valid.sum()) / FPS
 
 
 def describe_signature(face: FaceFeatures, options: SignatureOptions | None = None) -> MotionSignature:

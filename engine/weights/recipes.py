@@ -68,6 +68,7 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
         "least_gain",
         "border_drop",
     ),
+    "SignatureOptions": ("smoothing", "limit"),
 }
 """Version 1: fields that are always written, in this order, by `recipe_name` of the class. Never change it."""
 ADDED_FIELDS: dict[str, dict[str, object]] = {

@@ -88,7 +88,8 @@ def calibrate(
     """Fit log10 likelihood ratios to the scores of real clips, and validate them on held-out clips.
 
     The parameters are fitted to all trials; all figures are cross-validated over held-out sources (for speaker tasks:
-    held-out speakers). Manipulated clips are ignored. The same clips, options and seed yield the same parameters.
+    held-out speakers). Manipulated clips are ignored, except for `source`, which needs clips with the `pair` of their
+    source. The same clips, options and seed yield the same parameters.
     """
     options = DraftOptions(
         author=author,

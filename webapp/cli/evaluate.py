@@ -3,7 +3,7 @@
 import json as jsonlib
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from enum import StrEnum
 from importlib import import_module
 from pathlib import Path
@@ -13,6 +13,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from engine.calibration.apply import find_calibration
+from engine.calibration.files import read_record
+from engine.calibration.records import Task as CalibrationTask
 from engine.consistency.methods import Method, choose_method
 from engine.datasets.manifest import Row, Skipped
 from engine.datasets.public import Choice, Layout
@@ -27,6 +30,9 @@ from engine.evaluation.measurements import (
     read_trained_sources,
     score_clips,
 )
+from engine.evaluation.motion_clips import describe_clips
+from engine.evaluation.motion_sources import SourceOptions, SourceReport, evaluate_sources
+from engine.evaluation.motion_tables import print_sources
 from engine.evaluation.results import ConsistencyResults, OffsetResults, Report
 from engine.evaluation.speakers.identity import (
     IdentityOptions,
@@ -35,7 +41,7 @@ from engine.evaluation.speakers.identity import (
     evaluate_identity,
 )
 from engine.evaluation.speakers.results import IdentityReport
-from engine.evaluation.tables import print_report, to_json
+from engine.evaluation.tables import print_report, print_skipped, to_json
 from engine.pipeline import Engine
 from engine.settings import Settings
 from engine.style.embedder import EmbedderName
@@ -52,6 +58,7 @@ class Task(StrEnum):
     VERIFICATION = "verification"
     IDENTIFICATION = "identification"
     IOS = "ios"
+    SOURCE = "source"
 
 
 def evaluate(
@@ -110,6 +117,13 @@ def evaluate(
     figures: Annotated[
         Path | None, typer.Option(help="For consistency: --in-depth, with plots as HTML and PNG in this folder.")
     ] = None,
+    distractors: Annotated[
+        int, typer.Option(min=0, help="For the source: other recordings per clip, drawn at random; 0: all.")
+    ] = 0,
+    degrade: Annotated[bool, typer.Option("--degrade/--no-degrade", help="For the source: also degrade.")] = True,
+    calibration: Annotated[
+        Path | None, typer.Option(help="For the source: calibration record.  [default: the shipped one]")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
 ) -> None:
     """Evaluate on a manifest of clips.
@@ -123,6 +137,9 @@ def evaluate(
     the motion_owner is identified. All three enrol real rows by speaker, never compare samples of one session, and
     report other labels by method. A clip of unnatural motion has no candidate, which counts as an error for a real
     clip; --no-gate evaluates the embedding alone.
+
+    `source`: whether the recording that a made clip follows (same `pair`; motion_owner, face_owner) comes first among
+    all other recordings of the manifest: whole, cut to 2, 5 and 10 s, and with its motion degraded.
     """
     settings, reading = Settings.from_env(), ReadOptions(cache, min_seconds, limit, workers)
     deep = in_depth or figures is not None
@@ -131,6 +148,11 @@ def evaluate(
     drawings = load_drawings() if figures else None
     options = EvaluationOptions(read_seconds(seconds), swap, seed=seed, trim_silence=trim_silence, in_depth=deep)
     rows, absent = read_clips([manifest, *(also or ())], layout, Choice(listed, split, compression))
+    if task == Task.SOURCE:
+        chosen = SourceOptions(n_distractors=distractors, degrades=degrade, seed=seed)
+        found = measure_sources(rows, chosen, calibration, settings, reading)
+        _deliver(replace(found, skipped=(*absent, *found.skipped)), json)
+        return
     report: Report | IdentityReport
     if task in (Task.CONSISTENCY, Task.OFFSET):
         report = measure_clips(
@@ -188,6 +210,21 @@ def measure_people(
     with show_counts() as on_row:
         embedded = embed_clips(rows, options, settings, reading, on_row)
     return evaluate_identity(embedded, rows, options)
+
+
+def measure_sources(
+    rows: Sequence[Row], options: SourceOptions, calibration: Path | None, settings: Settings, reading: ReadOptions
+) -> SourceReport:
+    """Evaluate which recording drove a face; raises BAD_MANIFEST if no clip has a source in the manifest."""
+    if not any(row.pair for row in rows):
+        raise Code.BAD_MANIFEST(
+            "The manifest has no `pair`: no clip names the recording that it follows.",
+            "Give a made clip and its source the same `pair`.",
+        )
+    with show_counts() as on_row:
+        clips = describe_clips(rows, settings, reading, on_row)
+        known = read_record(calibration) if calibration else find_calibration(CalibrationTask.SOURCE, clips.recipe)
+        return evaluate_sources(clips, known, options, on_row)
 
 
 def select_rows(rows: Sequence[Row], task: Task) -> tuple[list[Row], list[Skipped]]:
@@ -252,8 +289,14 @@ def _check_sides(rows: Sequence[Row]) -> None:
         )
 
 
-def _deliver(report: Report | IdentityReport, json: Path | None) -> None:
+def _deliver(report: Report | IdentityReport | SourceReport, json: Path | None) -> None:
     """Print the tables and write the JSON; tables go to standard error if the JSON goes to standard output."""
-    print_report(report, Console(stderr=json == STDOUT))
+    console = Console(stderr=json == STDOUT)
+    if isinstance(report, SourceReport):
+        print_sources(report, console)
+        print_skipped(report.skipped, console)
+    else:
+        print_report(report, console)
     if json is not None:
-        write_output(jsonlib.dumps(to_json(report), indent=2, ensure_ascii=False) + "\n", json)
+        built = asdict(report) if isinstance(report, SourceReport) else to_json(report)
+        write_output(jsonlib.dumps(built, indent=2, ensure_ascii=False) + "\n", json)

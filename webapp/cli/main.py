@@ -31,6 +31,10 @@ COMMANDS = {
         "webapp.cli.analyse:phonemes",
         "List phonemes that need closed or rounded lips, with the measured lips.",
     ),
+    "source": (
+        "webapp.cli.source:source",
+        "Find which recording the motion of a face follows, and where.",
+    ),
     "evaluate": (
         "webapp.cli.evaluate:evaluate",
         "Evaluate consistency or speaker recognition on a manifest of clips.",

@@ -24,6 +24,7 @@ TASKS = {
     Task.SPANS: "parts of the speech",
     Task.VERIFICATION: "compared with one person",
     Task.IDENTIFICATION: "searched among everybody",
+    Task.SOURCE: "source of the motion",
 }
 STATES = {
     CalibrationStatus.DRAFT: "draft",

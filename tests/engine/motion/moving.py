@@ -5,7 +5,7 @@ from scipy.ndimage import gaussian_filter1d
 
 from engine.faces.landmark_features import N_MOTION
 from engine.faces.landmarker import BLENDSHAPES
-from engine.features.records import FaceFeatures
+from engine.features.records import AudioFeatures, ClipFeatures, FaceFeatures
 from engine.motion.channels import COLUMNS, MATRIX, REGION, REGIONS, MotionRegion
 
 LEFT = [i for i, name in enumerate(BLENDSHAPES) if name.endswith("Left")]
@@ -52,3 +52,12 @@ def replace_region(motion: np.ndarray, other: np.ndarray, region: MotionRegion) 
     mixed = motion.copy()
     mixed[:, columns] = other[: len(motion), columns]
     return mixed
+
+
+def make_features(*motions: np.ndarray, name: str = "a.mp4", sha256: str = "ab" * 32) -> ClipFeatures:
+    """Make the features of a clip without sound, with one face for each motion (T, 58)."""
+    faces = tuple(make_face(motion) for motion in motions)
+    n_frames = max((len(motion) for motion in motions), default=250)
+    silent = np.zeros(n_frames, bool)
+    audio = AudioFeatures(np.zeros((n_frames, 160), np.float32), silent, silent, -np.inf)
+    return ClipFeatures(name, sha256, n_frames, (640, 480), 25.0, (), audio, faces, (), {})

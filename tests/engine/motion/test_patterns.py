@@ -10,7 +10,7 @@ from engine.motion.patterns import SENTENCES, Pattern, find_pattern
 def judge(follows: str, still: str = "") -> tuple[RegionMatch, ...]:
     """Return matches in which the regions with these initials follow."""
     return tuple(
-        RegionMatch(region, 0.8 if region[0] in follows else 0.0, 9.0, moves=region[0] not in still)
+        RegionMatch(region, 0.8 if region[0] in follows else 0.0, 9.0, 0.5 if region[0] in still else 9.0)
         for region in MotionRegion
     )
 
@@ -36,10 +36,10 @@ def test_pattern(follows: str, still: str, same_face: bool | None, pattern: Patt
 
 
 def test_a_region_follows_by_correlation_and_deviations() -> None:
-    assert RegionMatch(MotionRegion.HEAD, 0.2, 4.0, True).follows
-    assert not RegionMatch(MotionRegion.HEAD, 0.1, 9.0, True).follows
-    assert not RegionMatch(MotionRegion.HEAD, 0.9, 2.0, True).follows
-    assert not RegionMatch(MotionRegion.HEAD, 0.9, 9.0, False).follows
+    assert RegionMatch(MotionRegion.HEAD, 0.2, 4.0, 3.0).follows
+    assert not RegionMatch(MotionRegion.HEAD, 0.1, 9.0, 3.0).follows
+    assert not RegionMatch(MotionRegion.HEAD, 0.9, 2.0, 3.0).follows
+    assert not RegionMatch(MotionRegion.HEAD, 0.9, 9.0, 0.5).follows
 
 
 def test_every_pattern_has_a_sentence_that_judges_no_one() -> None:

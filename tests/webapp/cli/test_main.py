@@ -42,7 +42,7 @@ def test_help_imports_nothing_heavy_and_names_every_command() -> None:
     code += f"try: main()\nexcept SystemExit: print(sorted({HEAVY!r} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
-    assert len(COMMANDS) == 21 and all(name in done.stdout for name in COMMANDS)
+    assert len(COMMANDS) == 22 and all(name in done.stdout for name in COMMANDS)
 
 
 @pytest.fixture
