@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from engine.evaluation.motion_clips import SourceClip
+from engine.evaluation.motion_clips import MotionClip
 from engine.faces.landmarker import BLENDSHAPES
 from engine.features.records import FaceFeatures
 from engine.motion.channels import COLUMNS
@@ -19,7 +19,7 @@ FASTER = 1.1
 SLOW_FPS = 15.0  # of a copy with dropped frames
 
 
-def degrade(clip: SourceClip, name: str) -> SourceClip:
+def degrade(clip: MotionClip, name: str) -> MotionClip:
     """Return the clip after a degradation of `DEGRADATIONS`; frames that were not seen stay unseen."""
     places = PLACES.get(name, lambda n: np.arange(n, dtype=float))(len(clip.face.seen))
     low = np.floor(places).astype(int)

@@ -21,7 +21,7 @@ PICTURE_KEPT = ("fake-audio", "desync")  # labels of clips with the picture of a
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class SourceClip:
+class MotionClip:
     """The most seen face of a clip."""
 
     row: Row
@@ -45,10 +45,10 @@ class SourceClip:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class SourceClips:
+class MotionClips:
     """All clips of a manifest: each one is described or skipped."""
 
-    clips: tuple[SourceClip, ...]
+    clips: tuple[MotionClip, ...]
     skipped: tuple[Skipped, ...]
     recipe: str
 
@@ -58,12 +58,12 @@ def describe_clips(
     settings: Settings,
     reading: ReadOptions,
     on_row: OnStep = lambda step, completed, total: None,
-) -> SourceClips:
+) -> MotionClips:
     """Describe the most seen face of every row; rows that cannot be read are skipped with a reason."""
     usable, skipped = choose_rows(rows, reading.limit, lambda row: None)
     extractor = FeatureExtractor.load(settings)
     store = reading.open_cache(settings, extractor.recipe)
-    found: list[SourceClip] = []
+    found: list[MotionClip] = []
     with name_disk_errors():
         reading.decode(usable, settings, extractor.face_options, store, on_row)
         for done, row in enumerate(usable):
@@ -77,12 +77,12 @@ def describe_clips(
             if face is None or face.seen.sum() < MIN_TRACK:
                 skipped.append(Skipped(row.written, "no face is seen for two seconds"))
             else:
-                found.append(SourceClip(row, face, describe_signature(face)))
+                found.append(MotionClip(row, face, describe_signature(face)))
         on_row("describe", len(usable), len(usable))
-    return SourceClips(tuple(found), tuple(skipped), name_recipe(extractor.recipe))
+    return MotionClips(tuple(found), tuple(skipped), name_recipe(extractor.recipe))
 
 
-def find_true_sources(clips: Sequence[SourceClip]) -> dict[int, list[int]]:
+def find_true_sources(clips: Sequence[MotionClip]) -> dict[int, list[int]]:
     """Return the true sources of each clip that has one: indices of recordings of the same `pair`.
 
     A driven face or a swap has the recordings of its motion owner; where the pair has none, other results of the same
@@ -104,7 +104,7 @@ def find_true_sources(clips: Sequence[SourceClip]) -> dict[int, list[int]]:
     return found
 
 
-def _is_source(made: SourceClip, other: SourceClip) -> bool:
+def _is_source(made: MotionClip, other: MotionClip) -> bool:
     """Return whether `other`, of the same pair, shows the motion of `made`."""
     if not other.is_recording:
         return bool(made.row.motion_owner) and made.row.motion_owner == other.row.motion_owner and _is_driven(made)
@@ -113,12 +113,12 @@ def _is_source(made: SourceClip, other: SourceClip) -> bool:
     return not made.row.face_owner or made.row.face_owner == other.row.face_owner
 
 
-def _is_driven(clip: SourceClip) -> bool:
+def _is_driven(clip: MotionClip) -> bool:
     """Return whether the whole motion is of the motion owner: not for a lip-sync, which has the head of the picture."""
     return bool(clip.row.motion_owner) and "lipsync" not in clip.method and not clip.is_recording
 
 
-def find_wrong(clips: Sequence[SourceClip], number: int) -> np.ndarray:
+def find_wrong(clips: Sequence[MotionClip], number: int) -> np.ndarray:
     """Return the recordings (K,) that show other motion: of another pair, sample or file than the clip."""
     clip = clips[number]
     return np.array(
@@ -134,7 +134,7 @@ def find_wrong(clips: Sequence[SourceClip], number: int) -> np.ndarray:
     )
 
 
-def cut_face(clip: SourceClip, seconds: float | None) -> SourceClip | None:
+def cut_face(clip: MotionClip, seconds: float | None) -> MotionClip | None:
     """Return the middle of a clip; None if it is shorter, itself where `seconds` is None."""
     if seconds is None:
         return clip

@@ -8,7 +8,7 @@ import numpy as np
 from engine.calibration.records import Calibration
 from engine.datasets.manifest import Skipped
 from engine.evaluation.degraded_motion import DEGRADATIONS, degrade
-from engine.evaluation.motion_clips import SourceClip, SourceClips, cut_face, find_true_sources, find_wrong
+from engine.evaluation.motion_clips import MotionClip, MotionClips, cut_face, find_true_sources, find_wrong
 from engine.evaluation.motion_trials import find_best, name_length
 from engine.motion.evidence import find_llr, read_evidence
 from engine.motion.matches import MotionMatch
@@ -92,7 +92,7 @@ class _Wrong:
 
 
 def evaluate_sources(
-    found: SourceClips,
+    found: MotionClips,
     calibration: Calibration | None,
     options: SourceOptions,
     on_row: OnStep = lambda step, completed, total: None,
@@ -138,7 +138,7 @@ def evaluate_sources(
     )
 
 
-def _vary(clip: SourceClip, options: SourceOptions) -> list[tuple[str, SourceClip]]:
+def _vary(clip: MotionClip, options: SourceOptions) -> list[tuple[str, MotionClip]]:
     """Return the clip as a whole, cut to each length that it has, and degraded."""
     lengths: Sequence[float | None] = (None, *options.lengths_s)
     varied = [(name_length(one), cut) for one in lengths if (cut := cut_face(clip, one)) is not None]
@@ -152,7 +152,7 @@ def _take(probes: Sequence[Probe], condition: str) -> list[Probe]:
 def _add_wrong(
     kept: _Wrong,
     matches: Mapping[int, MotionMatch | None],
-    found: SourceClips,
+    found: MotionClips,
     number: int,
     calibration: Calibration | None,
 ) -> None:
@@ -164,7 +164,7 @@ def _add_wrong(
 
 
 def _judge(
-    suspect: SourceClip,
+    suspect: MotionClip,
     condition: str,
     match: MotionMatch | None,
     whole: MotionMatch | None,
@@ -187,7 +187,7 @@ def _judge(
 
 
 def _compare_offsets(
-    suspect: SourceClip, condition: str, match: MotionMatch | None, whole: MotionMatch | None
+    suspect: MotionClip, condition: str, match: MotionMatch | None, whole: MotionMatch | None
 ) -> float | None:
     """Return the frames between the alignment of a piece, at its middle, and that of the whole clip."""
     if match is None or whole is None or condition == "whole" or condition in DEGRADATIONS:

@@ -7,7 +7,7 @@ import numpy as np
 from engine.calibration.records import Task
 from engine.calibration.trials import Origin, ScoredTrial, ScoredTrials, TrialOptions, build_trials
 from engine.datasets.manifest import find_corpora
-from engine.evaluation.motion_clips import SourceClip, SourceClips, cut_face, find_true_sources, find_wrong
+from engine.evaluation.motion_clips import MotionClip, MotionClips, cut_face, find_true_sources, find_wrong
 from engine.motion.alignment import SuspectSearch
 from engine.motion.evidence import MIN_CHANNELS, NAMES, read_evidence
 from engine.motion.matches import MotionMatch, find_match
@@ -16,7 +16,7 @@ LENGTHS_S = (None, 5.0, 2.0)  # None: whole clips
 MORE = 3
 
 
-def collect_source_trials(found: SourceClips, origin: Origin, options: TrialOptions) -> ScoredTrials:
+def collect_source_trials(found: MotionClips, origin: Origin, options: TrialOptions) -> ScoredTrials:
     """Score clips with their true sources, and all clips with other recordings drawn at random.
 
     A clip with a true source meets `MORE` times as many other recordings as one without.
@@ -38,13 +38,13 @@ def collect_source_trials(found: SourceClips, origin: Origin, options: TrialOpti
     return build_trials(Task.SOURCE, rows, origin, NAMES, source_of, len(clips), n_abstained)
 
 
-def find_best(suspect: SourceClip, candidates: Mapping[int, SourceClip]) -> dict[int, MotionMatch | None]:
+def find_best(suspect: MotionClip, candidates: Mapping[int, MotionClip]) -> dict[int, MotionMatch | None]:
     """Return the best stretch of a suspect in each candidate."""
     prepared = SuspectSearch(suspect.signature)
     return {number: find_match(prepared, one.signature) for number, one in candidates.items()}
 
 
-def _cut_lengths(clip: SourceClip, has_source: bool) -> Iterator[tuple[str, SourceClip]]:
+def _cut_lengths(clip: MotionClip, has_source: bool) -> Iterator[tuple[str, MotionClip]]:
     """Yield the clip at every length that it has; a clip without a source at one of them, in turn."""
     lengths = [(name_length(one), cut) for one in LENGTHS_S if (cut := cut_face(clip, one)) is not None]
     yield from lengths if has_source else [lengths[clip.row.number % len(lengths)]]
@@ -56,7 +56,7 @@ def name_length(seconds: float | None) -> str:
 
 
 def _score(
-    suspect: SourceClip, clips: tuple[SourceClip, ...], condition: str, sources: list[int], wrong: np.ndarray
+    suspect: MotionClip, clips: tuple[MotionClip, ...], condition: str, sources: list[int], wrong: np.ndarray
 ) -> tuple[list[ScoredTrial], int]:
     """Score one suspect; return the trials and the number of those that are not judged."""
     matches = find_best(suspect, {int(number): clips[number] for number in [*sources, *wrong.tolist()]})

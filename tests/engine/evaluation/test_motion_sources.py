@@ -11,7 +11,7 @@ from engine.calibration.records import Task
 from engine.calibration.trials import Origin, TrialOptions
 from engine.datasets.manifest import Row
 from engine.evaluation.degraded_motion import DEGRADATIONS, degrade
-from engine.evaluation.motion_clips import SourceClip, SourceClips, cut_face, find_true_sources, find_wrong
+from engine.evaluation.motion_clips import MotionClip, MotionClips, cut_face, find_true_sources, find_wrong
 from engine.evaluation.motion_sources import SourceOptions, evaluate_sources
 from engine.evaluation.motion_tables import print_sources
 from engine.evaluation.motion_trials import collect_source_trials
@@ -22,15 +22,15 @@ from tests.engine.motion.calibrated import RECIPE, make_calibration
 from tests.engine.motion.moving import make_face, make_motion, spoil
 
 
-def make_clip(number: int, motion: np.ndarray, label: str = "real", **cells: str) -> SourceClip:
+def make_clip(number: int, motion: np.ndarray, label: str = "real", **cells: str) -> MotionClip:
     face = make_face(motion)
     row = Row(number, Path(f"{number}.mp4"), label, written=f"{number}.mp4", **cells)  # type: ignore[arg-type]
-    return SourceClip(row, face, describe_signature(face))
+    return MotionClip(row, face, describe_signature(face))
 
 
-def make_clips(n_pairs: int = 4, n_others: int = 6) -> SourceClips:
+def make_clips(n_pairs: int = 4, n_others: int = 6) -> MotionClips:
     """Pairs of a driver and a swap, other takes of the drivers, and recordings of others, from several sources."""
-    clips: list[SourceClip] = []
+    clips: list[MotionClip] = []
     for pair in range(n_pairs):
         motion, owner = make_motion(pair), f"p{pair}"
         cells = {"source": f"s{pair}", "motion_owner": owner, "pair": f"pair{pair}"}
@@ -39,7 +39,7 @@ def make_clips(n_pairs: int = 4, n_others: int = 6) -> SourceClips:
         clips.append(make_clip(len(clips), make_motion(50 + pair), speaker=owner, source=f"s{pair}"))
     for other in range(n_others):
         clips.append(make_clip(len(clips), make_motion(100 + other), speaker=f"q{other}", source=f"t{other % 3}"))
-    return SourceClips(tuple(clips), (), RECIPE)
+    return MotionClips(tuple(clips), (), RECIPE)
 
 
 def test_true_sources_of_each_kind() -> None:

@@ -13,6 +13,7 @@ from engine.consistency.scorers import OpinionOptions
 from engine.consistency.spans import SpanOptions
 from engine.faces.tracking import FaceOptions
 from engine.features.extractor import FACES_VERSION, MOUTHS_VERSION, ROWS_VERSION
+from engine.motion.signature import SignatureOptions
 from engine.pipeline import EngineOptions
 from engine.speech.vad import VoiceOptions
 from engine.style.embedder import VERSION, EmbeddingOptions
@@ -32,6 +33,7 @@ OPTIONS = (
     EngineOptions,
     EmbeddingOptions,
     SpanOptions,
+    SignatureOptions,
 )
 DIGESTS = {  # as hashed from `repr` in the releases before `recipes`
     "a15e442c": (FREE, VOICE, 2, 1),
