@@ -17,6 +17,7 @@ from engine.settings import Settings
 from engine.types import FPS, OnStep
 
 MIN_TRACK = 2 * FPS  # frames
+AUDIO_DRIVEN, LIP_SYNC = "audio-driven", "lipsync"  # in the method of a clip
 PICTURE_KEPT = ("fake-audio", "desync")  # labels of clips with the picture of a real recording
 
 
@@ -86,7 +87,8 @@ def find_true_sources(clips: Sequence[MotionClip]) -> dict[int, list[int]]:
     """Return the true sources of each clip that has one: indices of recordings of the same `pair`.
 
     A driven face or a swap has the recordings of its motion owner; where the pair has none, other results of the same
-    driver stand for it. A lip-sync or other sound over a picture has the recordings of its face owner.
+    driver stand for it. A lip-sync or other sound over a picture has the recordings of its face owner. A face that
+    sound alone drives has none.
     """
     pairs: dict[str, list[int]] = {}
     for number, clip in enumerate(clips):
@@ -95,7 +97,7 @@ def find_true_sources(clips: Sequence[MotionClip]) -> dict[int, list[int]]:
     found: dict[int, list[int]] = {}
     for members in pairs.values():
         for number in members:
-            if clips[number].row.is_real:
+            if clips[number].row.is_real or AUDIO_DRIVEN in clips[number].method:
                 continue
             others = [one for one in members if one != number]
             sources = [one for one in others if _is_source(clips[number], clips[one])]
@@ -115,7 +117,7 @@ def _is_source(made: MotionClip, other: MotionClip) -> bool:
 
 def _is_driven(clip: MotionClip) -> bool:
     """Return whether the whole motion is of the motion owner: not for a lip-sync, which has the head of the picture."""
-    return bool(clip.row.motion_owner) and "lipsync" not in clip.method and not clip.is_recording
+    return bool(clip.row.motion_owner) and LIP_SYNC not in clip.method and not clip.is_recording
 
 
 def find_wrong(clips: Sequence[MotionClip], number: int) -> np.ndarray:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from engine.evaluation.motion_sources import SourceFigures, SourceReport
@@ -30,7 +31,7 @@ def _print_figures(figures: Mapping[str, SourceFigures], title: str, console: Co
     table = Table("", *COLUMNS, title=title)
     for name, one in figures.items():
         shares = (_share(share) for share in (one.first, one.above_wrong, one.strong, one.offset))
-        table.add_row(name, str(one.n), *shares, str(one.n_offsets))
+        table.add_row(escape(name), str(one.n), *shares, str(one.n_offsets))
     console.print(table)
 
 

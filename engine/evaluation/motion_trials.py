@@ -19,10 +19,15 @@ MORE = 3
 def collect_source_trials(found: MotionClips, origin: Origin, options: TrialOptions) -> ScoredTrials:
     """Score clips with their true sources, and all clips with other recordings drawn at random.
 
-    A clip with a true source meets `MORE` times as many other recordings as one without.
+    A clip with a true source meets `MORE` times as many other recordings as one without. A clip of a pair with several
+    recordings, of which only one can be the source, is not scored with any of them.
     """
     clips = found.clips
-    truth = find_true_sources(clips)
+    truth = {
+        number: sources
+        for number, sources in find_true_sources(clips).items()
+        if sum(clips[one].is_recording for one in sources) <= 1
+    }
     corpora = find_corpora([clip.row for clip in clips])
     source_of = {clip.owner: corpus for clip, corpus in zip(clips, corpora, strict=True)}
     rng, rows = np.random.default_rng(options.seed), list[ScoredTrial]()

@@ -1,6 +1,6 @@
 """Source of a motion on synthetic clips: true sources, other recordings, figures, degradations, trials."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +57,7 @@ def test_true_sources_of_each_kind() -> None:
         make_clip(8, motion, "real", pair="d"),
         make_clip(9, motion, "fake-audio", method="tts", pair="d"),
         make_clip(10, motion, speaker="Ada"),
+        make_clip(11, motion, "fake", method="y [audio-driven]", pair="d"),
     ]
     expected = {1: [0, 2], 2: [0, 1], 3: [4], 5: [6], 6: [5], 9: [8]}
     assert find_true_sources(clips) == expected
@@ -120,3 +121,12 @@ def test_trials_of_true_and_wrong_recordings() -> None:
     again = collect_source_trials(found, Origin(RECIPE, "ab" * 32), TrialOptions(per_face=2))
     np.testing.assert_array_equal(again.scores, trials.scores)
     assert pytest.approx(2.0, abs=0.5) == np.exp(trials.qualities[trials.same & (trials.conditions == "2 s"), 0]).mean()
+
+
+def test_a_pair_with_two_recordings_is_no_trial_of_a_true_source() -> None:
+    found = make_clips()
+    twice = make_clip(99, make_motion(200), source="s0", motion_owner="p0", pair="pair0")
+    trials = collect_source_trials(
+        replace(found, clips=(*found.clips, twice)), Origin(RECIPE, "ab" * 32), TrialOptions(per_face=2)
+    )
+    assert trials.same.sum() == 3 * 3

@@ -1,16 +1,20 @@
 """Comparison of clips: segments with times of both, the recording with most evidence first."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from engine.faces.face_crops import AlignedFaces
 from engine.faces.landmark_features import N_MOTION
+from engine.features.records import ClipFeatures
 from engine.motion.channels import MotionRegion
 from engine.motion.comparison import SourceSearch, describe_clip, search_sources
 from engine.motion.patterns import Pattern
 from engine.motion.report import CAUTION, NOT_FOUND, STILL, list_lines, to_json
 from engine.reports.json import write_json
+from engine.style.embedder import MEAN_SHAPE
 from tests.engine.motion.calibrated import RECIPE, make_calibration
 from tests.engine.motion.moving import make_features, make_motion, mirror, play, replace_region, spoil
 
@@ -82,3 +86,20 @@ def test_without_a_calibration_there_are_scores_only() -> None:
     found = search(source, source, calibrated=False)
     assert found.recordings[0].segments[0].llr is None and found.recordings[0].segments[0].score > 3
     assert any(line.startswith("No calibration") for line in list_lines(found))
+
+
+@pytest.mark.parametrize(("shift", "pattern"), [(0.0, Pattern.SAME_MOTION), (-2.0, Pattern.OTHER_FACE)])
+def test_an_unlike_face_shape_is_another_face(shift: float, pattern: Pattern) -> None:
+    source = make_motion(14)
+    one, other = (show_face(make_features(source), factor) for factor in (1.0, 1.0 + shift))
+    found = search_sources(describe_clip(one), [describe_clip(other)], RECIPE, make_calibration())
+    (segment,) = found.recordings[0].segments
+    assert segment.pattern == pattern and segment.face_similarity == pytest.approx(1.0 + shift, abs=1e-3)
+
+
+def show_face(features: ClipFeatures, factor: float) -> ClipFeatures:
+    """Add aligned faces with a shape that differs from the mean by `factor` times a fixed one."""
+    shape = MEAN_SHAPE + factor * np.random.default_rng(1).normal(size=MEAN_SHAPE.shape)
+    n_frames = len(features.tracks[0].seen)
+    faces = AlignedFaces(np.zeros((n_frames, 64, 64), np.uint8), np.tile(shape, (n_frames, 1, 1)).astype(np.float32))
+    return replace(features, tracks=(replace(features.tracks[0], faces=faces),))

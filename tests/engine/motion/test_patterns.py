@@ -16,23 +16,22 @@ def judge(follows: str, still: str = "") -> tuple[RegionMatch, ...]:
 
 
 @pytest.mark.parametrize(
-    ("follows", "still", "same_face", "pattern"),
+    ("follows", "still", "is_other_face", "pattern"),
     [
-        ("hem", "", True, Pattern.SAME_RECORDING),
-        ("hem", "", False, Pattern.OTHER_FACE),
-        ("hem", "", None, Pattern.SAME_MOTION),
-        ("em", "h", False, Pattern.OTHER_FACE),
-        ("he", "", True, Pattern.OTHER_MOUTH),
-        ("h", "", None, Pattern.OTHER_MOUTH),
-        ("m", "", None, Pattern.MOUTH_ONLY),
-        ("em", "", None, Pattern.PARTLY),
-        ("he", "m", True, Pattern.PARTLY),
+        ("hem", "", False, Pattern.SAME_MOTION),
+        ("hem", "", True, Pattern.OTHER_FACE),
+        ("em", "h", True, Pattern.OTHER_FACE),
+        ("he", "", False, Pattern.OTHER_MOUTH),
+        ("h", "", True, Pattern.OTHER_MOUTH),
+        ("m", "", False, Pattern.MOUTH_ONLY),
+        ("em", "", False, Pattern.PARTLY),
+        ("he", "m", False, Pattern.PARTLY),
         ("m", "he", True, Pattern.PARTLY),
         ("", "", True, Pattern.PARTLY),
     ],
 )
-def test_pattern(follows: str, still: str, same_face: bool | None, pattern: Pattern) -> None:
-    assert find_pattern(judge(follows, still), same_face) == pattern
+def test_pattern(follows: str, still: str, is_other_face: bool, pattern: Pattern) -> None:
+    assert find_pattern(judge(follows, still), is_other_face) == pattern
 
 
 def test_a_region_follows_by_correlation_and_deviations() -> None:
