@@ -33,6 +33,8 @@ def collect_source_trials(found: MotionClips, origin: Origin, options: TrialOpti
     rng, rows = np.random.default_rng(options.seed), list[ScoredTrial]()
     n_abstained = 0
     for number, clip in enumerate(clips):
+        if number not in truth and not clip.is_recording:
+            continue  # made from a recording that the manifest does not name: it may be one of the others
         wrong = find_wrong(clips, number)
         n_wrong = MORE * options.per_face if number in truth else options.per_face
         chosen = rng.permutation(wrong)[:n_wrong]

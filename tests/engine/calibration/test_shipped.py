@@ -9,7 +9,10 @@ from engine.calibration.apply import find_calibration
 from engine.calibration.files import APPROVER, SHIPPED, find_broken_rules, list_shipped, read_record
 from engine.calibration.qualities import QUALITIES, SpeechQuality
 from engine.calibration.records import Calibration, CalibrationStatus, Metric, Task, seal, to_json
+from engine.calibration.trials import THEMSELVES
 from engine.calibration.verbal_scale import state
+from engine.features.extractor import FeatureExtractor
+from engine.motion.evidence import name_recipe
 from engine.pipeline import Engine
 from engine.settings import Settings
 from engine.style.embedder import load_dynamics
@@ -45,7 +48,7 @@ def test_each_file_is_written_again_as_it_was_sealed(path: Path) -> None:
 @pytest.mark.parametrize("task", Task)
 def test_each_tells_its_population_and_was_approved_by_rules_that_it_keeps(task: Task) -> None:
     record = APPROVED[task]
-    assert record.population and record.note and record.scored_by in (SCORED_BY, EMBEDDED_BY)
+    assert record.population and record.note and record.scored_by in (SCORED_BY, EMBEDDED_BY, THEMSELVES)
     assert record.approver == APPROVER != record.author
     assert not list(find_broken_rules(record))
 
@@ -56,6 +59,8 @@ def test_each_is_in_force_for_what_comes_with_it(tmp_path: Path) -> None:
     recipe = load_dynamics(settings).recipe
     for task in (Task.VERIFICATION, Task.IDENTIFICATION):
         assert find_calibration(task, recipe) == APPROVED[task]
+    rows = FeatureExtractor.load(settings).recipe
+    assert find_calibration(Task.SOURCE, name_recipe(rows)) == APPROVED[Task.SOURCE]
 
 
 def test_they_are_read_once() -> None:
@@ -89,3 +94,11 @@ def test_a_search_among_more_people_supports_less() -> None:
     qualities = np.log([[10.0, 60.0]])
     few, many = (record.llrs(np.array([0.8]), qualities, gallery_size=size)[0] for size in (3, 30))
     assert few - many == pytest.approx(1.0)
+
+
+def test_the_source_is_as_good_as_it_must_be() -> None:
+    record = APPROVED[Task.SOURCE]
+    assert find(record, "cllr", "all").value < 0.25 and find(record, "same_inconclusive", "5 s").value <= 0.15
+    assert find(record, "different_supported", "all").value <= 0.002 and record.bounds.upper_llr > 3
+    llrs = record.llrs(np.array([-4.0, 0.0, 4.0, 12.0]), np.log(np.array([[6.0, 40.0]] * 4)))
+    assert (np.diff(llrs) >= 0).all() and llrs[0] < -1 and llrs[-1] == record.bounds.upper_llr

@@ -130,3 +130,12 @@ def test_a_pair_with_two_recordings_is_no_trial_of_a_true_source() -> None:
         replace(found, clips=(*found.clips, twice)), Origin(RECIPE, "ab" * 32), TrialOptions(per_face=2)
     )
     assert trials.same.sum() == 3 * 3
+
+
+def test_a_made_clip_of_an_unknown_recording_is_no_trial() -> None:
+    found = make_clips()
+    unknown = make_clip(98, make_motion(201), "fake", source="s0", speaker="of an unknown recording")
+    trials = collect_source_trials(
+        replace(found, clips=(*found.clips, unknown)), Origin(RECIPE, "ab" * 32), TrialOptions(per_face=2)
+    )
+    assert unknown.owner not in trials.people and trials.same.sum() == 4 * 3
