@@ -67,10 +67,10 @@ def test_a_likelihood_ratio_within_the_bounds_with_its_words_and_its_record(reco
     assert apply_calibration(record, -50.0, SpeechQuality(6.0, 150.0), ())["zone"] == Zone.AGAINST
 
 
-BARRING = {Reason.OFFSET_BEYOND_SEARCH, Reason.EXPERTS_DISAGREE, Reason.LISTENER}
+BARRING = {Reason.OFFSET_BEYOND_SEARCH, Reason.EXPERTS_DISAGREE, Reason.LISTENER, Reason.VOICE_CHANGES}
 
 
-def test_three_reasons_bar_a_ratio() -> None:
+def test_four_reasons_bar_a_ratio() -> None:
     assert {reason for reason in Reason if reason.bars_llr} == BARRING
 
 
