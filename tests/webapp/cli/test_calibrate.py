@@ -11,6 +11,7 @@ from typer.testing import CliRunner, Result
 
 from engine.calibration.apply import p_value
 from engine.calibration.files import APPROVER, read_record, write_record
+from engine.calibration.qualities import QUALITIES, measure_quality
 from engine.calibration.records import Calibration, CalibrationStatus, Task
 from engine.calibration.trials import read_trials, write_trials
 from engine.errors import Code
@@ -20,7 +21,7 @@ from engine.weights.registry import hash_file
 from tests.engine.calibration.drawn import CREATED, draw_search, draw_trials, make_record
 from tests.engine.evaluation.films import DrawnExtractor, draw_film
 from tests.engine.evaluation.speakers.people import draw_people, gather
-from tests.fakes import make_scorer
+from tests.fakes import make_mouth, make_scorer
 from tests.raising import raises
 from webapp.cli.calibrate import app as life
 from webapp.cli.main import app
@@ -50,7 +51,7 @@ def manifest(tmp_path: Path) -> Path:
         f"{draw_film(tmp_path, f'{i}.mp4', i, seconds=5 + i % 3)},real,person {i},lab {i % 6}," for i in range(PEOPLE)
     ]
     rows.append(f"{draw_film(tmp_path, 'fake.mp4', 90, 91)},fake,person 0,lab 0,")
-    rows.append(f"{draw_film(tmp_path, 'short.mp4', 92, seconds=2)},real,person 92,lab 0,")
+    rows.append(f"{draw_film(tmp_path, 'short.mp4', 92, seconds=1.4)},real,person 92,lab 0,")
     (tmp_path / "manifest.csv").write_text("\n".join([HEADER, *rows]) + "\n")
     return tmp_path / "manifest.csv"
 
@@ -70,13 +71,16 @@ def test_from_a_manifest_to_a_draft_that_means_something(
     assert (record.counts.clips, record.counts.abstained, record.counts.sources) == (PEOPLE, 1, 6)
     assert record.counts.people == PEOPLE
     assert record.note.startswith("drawn 4 of the clips are of sources")  # lab 1 was trained on
-    own, other = record.llrs(np.array([0.9, -0.3]), np.full((2, len(record.qualities)), 1.6), recipe="fake-compact")
+    speech = measure_quality(np.ones(125, bool), make_mouth(125), 120.0)  # 5 s of a drawn mouth
+    qualities = np.array([[QUALITIES[name](speech) for name in record.qualities]] * 2)
+    lengths_s = np.full(2, speech.speech_s)
+    own, other = record.llrs(np.array([0.9, -0.3]), qualities, recipe="fake-compact", speech_s=lengths_s)
     assert own > 1 and other < -0.5
     with raises(Code.RECIPE_MISMATCH):
         record.llrs(np.zeros(1), np.zeros((1, len(record.qualities))), recipe="drawn")
     assert record.conformal is not None and p_value(record.conformal, -1.0, 5.0) == 1 / (PEOPLE + 1)
     found = json.loads((tmp_path / "new" / "record.json").read_text("utf-8"))
-    assert found["schema"] == 1 and found["status"] == "draft" and "person 1" not in json.dumps(found)
+    assert found["schema"] == 2 and found["status"] == "draft" and "person 1" not in json.dumps(found)
     assert "by another person than Ada" in result.stdout and "held-out trials" in result.stderr
 
 

@@ -194,7 +194,7 @@ def test_rows_of_a_sample_are_pooled(run: Callable[..., Result], tmp_path: Path)
 def test_what_the_gates_would_refuse_and_what_was_trained_on_is_counted(
     run: Callable[..., Result], tmp_path: Path
 ) -> None:
-    brief = [f"{draw_film(tmp_path, f's{i}.mp4', 20 + i, seconds=3)},real,s{i},known," for i in range(2)]
+    brief = [f"{draw_film(tmp_path, f's{i}.mp4', 20 + i, seconds=1.4)},real,s{i},known," for i in range(2)]
     found = figures(run([*real_rows(tmp_path, 3), *brief], "--json", "-", "--seconds", "2"))
     assert (found["n_rows"], found["n_refused_by_gates"], found["n_from_trained_sources"]) == (5, 2, 2)
 
