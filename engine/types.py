@@ -407,8 +407,9 @@ class Window:
 
     start_s: Seconds
     end_s: Seconds
-    score: Score
+    score: Score  # at its own best offset
     offset_s: Seconds
+    track_score: Score | None = None  # at the offset of the track; None: too few pairs, or a report of earlier versions
 
 
 class SpanKind(StrEnum):

@@ -85,7 +85,7 @@ def measure_consistency(
         beyond_s=_search_beyond(wide, best, options),
         prominence=measure_prominence(widest.curve(0, n_frames), best.offset, options.peak_reach),
         curve=pairs.curve(0, n_frames),
-        windows=_measure_timeline(encoded.start, pairs),
+        windows=_measure_timeline(encoded.start, pairs, best.offset),
         segments=segments,
         own_score=None if own is None else own.score,
     )
@@ -233,14 +233,23 @@ class FramePairs:
         another voice is as often far from 0 as near, that of an own voice is seldom far. The length of a segment is
         not a factor: with shuffled faces such a factor separated long clips from short ones.
         """
-        curve, options = self.curve(first, last), self.options
-        if not np.isfinite(curve.similarity).any():
+        height = self._heights(first, last)
+        if not np.isfinite(height).any():
             return None
-        most = float(curve.pairs.max())
-        height = curve.similarity * (curve.pairs / most) ** options.overlap_power - self._cost()
         best = int(np.nanargmax(height))
-        score = float(height[best]) - options.baseline_share * self.baseline(first, last)
-        return Best(score, best - options.max_offset)
+        return Best(float(height[best]), best - self.options.max_offset)
+
+    def score_at(self, first: int, last: int, offset: int) -> float | None:
+        """Score a segment at an offset in frames, as `find_best` does; None where that has too few pairs."""
+        score = float(self._heights(first, last)[offset + self.options.max_offset])
+        return score if np.isfinite(score) else None
+
+    def _heights(self, first: int, last: int) -> np.ndarray:
+        """Return (2K+1,) the score of a segment at each offset; NaN where there are too few pairs."""
+        curve, options = self.curve(first, last), self.options
+        most = max(float(curve.pairs.max()), 1.0)
+        heights: np.ndarray = curve.similarity * (curve.pairs / most) ** options.overlap_power - self._cost()
+        return heights - options.baseline_share * self.baseline(first, last)
 
     def _cost(self) -> np.ndarray:
         """Return (2K+1,) the cost of each offset."""
@@ -271,13 +280,15 @@ def _follow_offset(pairs: FramePairs, best: Best, path: np.ndarray) -> tuple[np.
     return max(steady, drifting, key=lambda followed: measure_level(*followed))
 
 
-def _measure_timeline(start: int, pairs: FramePairs) -> tuple[Window, ...]:
-    """Score each window alone; skip windows with too little evidence."""
+def _measure_timeline(start: int, pairs: FramePairs, offset: int) -> tuple[Window, ...]:
+    """Score each window alone and at the offset of the track, in frames; skip windows with too little evidence."""
     windows = []
     for first, last in _spans(len(pairs.weight), pairs.options.window, pairs.options.hop):
         best = pairs.find_best(first, last)
         if best is not None and pairs.evidence_share(first, last) >= MIN_WINDOW_SHARE:
-            windows.append(Window((start + first) / FPS, (start + last) / FPS, best.score, best.offset / FPS))
+            seconds = (start + first) / FPS, (start + last) / FPS
+            at_offset = pairs.score_at(first, last, offset)
+            windows.append(Window(*seconds, best.score, best.offset / FPS, at_offset))
     return tuple(windows)
 
 

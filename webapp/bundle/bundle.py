@@ -22,7 +22,7 @@ from webapp.bundle.signing_key import SigningKey
 from webapp.templates import render
 from webapp.views.plots import plot_curve, plot_curves, plot_timeline
 
-COLUMNS = ("file", "sha256", "face", "start_s", "end_s", "score", "offset_s")
+COLUMNS = ("file", "sha256", "face", "start_s", "end_s", "score", "offset_s", "track_score")
 DRAW = (
     "for (const box of document.querySelectorAll('[data-figure]')) {"
     " const figure = JSON.parse(document.getElementById(box.dataset.figure).textContent);"
@@ -65,7 +65,8 @@ def to_windows_csv(analysis: Analysis) -> str:
             figures = (window.start_s, window.end_s, window.score, window.offset_s)
             places = (3, 3, 6, 3)  # decimals, as in the JSON
             values = [f"{figure:.{n}f}" for figure, n in zip(figures, places, strict=True)]
-            writer.writerow([*clip, track.id + 1, *values])
+            track_score = "" if window.track_score is None else f"{window.track_score:.6f}"
+            writer.writerow([*clip, track.id + 1, *values, track_score])
     return stream.getvalue()
 
 

@@ -147,6 +147,26 @@ def test_windows_cover_the_clip_and_say_when() -> None:
     assert [window.start_s for window in measure(moved).windows] == pytest.approx([w.start_s + 2 for w in windows])
 
 
+def test_a_window_is_scored_at_the_offset_of_the_track_too() -> None:
+    encoded = delayed(400, 0, noise=0.3)
+    speech = encoded.speech.copy()
+    speech[200:] = np.roll(speech, 7, axis=0)[200:]  # from 8 s on the sound is 0.28 s late
+    windows = measure(pair(encoded.lips, speech)).windows
+    own = [one for one in windows if one.end_s <= 8]
+    late = [one for one in windows if one.start_s >= 8]
+    assert len(own) >= 6 and len(late) >= 6
+    assert [one.track_score for one in own] == [one.score for one in own]
+    assert {round(one.offset_s * FPS) for one in late} == {7}
+    assert all(one.track_score is not None and one.track_score < one.score - 0.3 for one in late)
+
+
+def test_a_segment_has_no_score_at_an_offset_with_too_few_pairs() -> None:
+    pairs = FramePairs.of(delayed(20, 0), Evidence.both(np.ones(20, bool)), PLAIN)
+    assert pairs.score_at(0, 20, 12) is None  # 8 pairs, 10 are required
+    best = pairs.find_best(0, 20)
+    assert best is not None and pairs.score_at(0, 20, best.offset) == best.score
+
+
 def test_a_window_without_real_frames_is_left_out() -> None:
     mask = np.arange(300) < 150
     assert max(window.end_s for window in measure(delayed(300, 0), mask).windows) < 190 / FPS

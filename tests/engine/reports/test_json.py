@@ -30,7 +30,7 @@ def test_contract_names_are_all_there():
     assert {"start_s", "end_s", "consistency"} <= set(track)
     consistency = track["consistency"]
     assert {"status", "reasons", "score", "offset_s", "llr", "windows"} <= set(consistency)
-    assert set(consistency["windows"][0]) == {"start_s", "end_s", "score", "offset_s"}
+    assert set(consistency["windows"][0]) == {"start_s", "end_s", "score", "offset_s", "track_score"}
     assert consistency["llr"] is None and consistency["second"] is None
 
 

@@ -97,6 +97,8 @@ def without_added_fields(report: dict[str, Any]) -> dict[str, Any]:
         del track["channel"], track["same_as"]
         for name in ("high_p_value", "spans", "span_calibration"):
             del track["consistency"][name]
+        for window in track["consistency"]["windows"]:
+            del window["track_score"]
     return report
 
 

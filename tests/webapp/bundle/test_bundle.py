@@ -172,7 +172,7 @@ def test_no_name_ends_the_elements_of_the_figures(tmp_path: Path) -> None:
 def test_a_row_a_window_with_faces_counted_from_one() -> None:
     lines = to_windows_csv(make_analysis(make_report(0.5, -1), make_report(0.25, 2))).splitlines()
     assert lines[0] == ",".join(COLUMNS) and len(lines) == 1 + 2 * 9
-    assert lines[1] == f"drawn.mp4,{'ab' * 32},1,0.000,2.000,0.500000,-0.040"
+    assert lines[1] == f"drawn.mp4,{'ab' * 32},1,0.000,2.000,0.500000,-0.040,"
     assert lines[-1].split(",")[2] == "2"
 
 
