@@ -36,7 +36,7 @@ QUALITIES = {
 }
 FALSE_AGAINST = {
     Task.CONSISTENCY: 0.02,
-    Task.SPANS: 0.02,
+    Task.SPANS: 0.03,
     Task.VERIFICATION: 0.05,
     Task.IDENTIFICATION: 0.05,
     Task.SOURCE: 0.05,

@@ -267,9 +267,17 @@ def _search_beyond(wide: FramePairs, best: Best, options: ConsistencyOptions) ->
 
 
 def follow_offset(pairs: FramePairs, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return similarity (T,) and weight (T,) of each face frame at its offset (T,) int."""
-    frames, columns = np.arange(len(pairs.weight)), offsets + pairs.options.max_offset
-    return pairs.similarity[frames, columns], pairs.weight[frames, columns]
+    """Return similarity (T,) and weight (T,) of each face frame at its offset (T,) int.
+
+    A share of the background is subtracted from the similarity: the mean over offsets more than `peak_reach` frames
+    away, which any voice has.
+    """
+    options = pairs.options
+    frames, columns = np.arange(len(pairs.weight)), offsets + options.max_offset
+    away = np.abs(np.arange(pairs.weight.shape[1]) - columns[:, None]) > options.peak_reach
+    weight = pairs.weight * away
+    background = (pairs.similarity * weight).sum(1) / np.maximum(weight.sum(1), 1e-9)
+    return pairs.similarity[frames, columns] - options.baseline_share * background, pairs.weight[frames, columns]
 
 
 def _follow_offset(pairs: FramePairs, best: Best, path: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -3,7 +3,7 @@
 A second voice has no part in choosing the offset, so its similarity at that offset is low by chance: mean 0.1, own
 voices 0.3 to 0.7, both with a deviation of 0.2 that is correlated over 16 frames. Two normal distributions make a
 log-likelihood ratio of each frame; optimal partitioning (Jackson et al. 2005) with a cost per foreign span and a least
-length finds the spans. The constants were fitted on Javanese, GRID and older clips of docs/spans.md.
+length finds the spans. The constants were chosen on the clips of docs/spans.md, by networks that had not seen them.
 """
 
 from collections.abc import Iterator
@@ -23,8 +23,8 @@ class SpanOptions:
 
     min_frames: int = 25  # with evidence, of a span
     break_frames: int = 50  # without evidence between two frames: a span of its own
-    level_window: int = 50  # frames with evidence behind a first estimate of the own level
-    level_percentile: float = 75.0  # of those windows: up to half of a track may be another voice
+    level_window: int = 35  # frames with evidence behind a first estimate of the own level
+    level_percentile: float = 85.0  # of those windows: up to half of a track may be another voice
     least_level: float = 0.2  # of similarity; below it a track fits no voice, and has no spans
     rounds: int = 3  # of segmentation, each with the level of the own spans of the last one
     other: float = 0.06  # similarity of another voice

@@ -13,6 +13,7 @@ from engine.consistency.offsets import (
     Consistency,
     ConsistencyOptions,
     FramePairs,
+    follow_offset,
     measure_consistency,
     measure_pooled,
     measure_prominence,
@@ -362,3 +363,15 @@ def test_one_track_pooled_scores_as_alone() -> None:
     assert (pooled.score, pooled.offset_s, pooled.prominence) == (alone.score, alone.offset_s, alone.prominence)
     unseen = part[0], Evidence.both(np.zeros(120, bool))
     assert measure_pooled([unseen]) is None
+
+
+def test_a_followed_offset_loses_half_of_what_the_face_has_with_all_audio() -> None:
+    similarity = np.full((40, 31), 0.2)
+    similarity[:, 17] = 0.8
+    options = ConsistencyOptions()
+    pairs = FramePairs(similarity, np.ones((40, 31)), np.ones((40, 3)), np.ones((40, 3)), options)
+    found, weight = follow_offset(pairs, np.full(40, 2))
+    np.testing.assert_allclose(found, 0.8 - 0.5 * 0.2)
+    np.testing.assert_array_equal(weight, 1)
+    plain, _ = follow_offset(replace(pairs, options=replace(PLAIN_MEAN, max_offset=15)), np.full(40, 2))
+    np.testing.assert_allclose(plain, 0.8)
