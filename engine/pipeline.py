@@ -1,13 +1,11 @@
-"""Analyse a file: features -> gates -> scores -> calibration -> Analysis."""
+"""Analyse a file: features -> gates -> scores -> reports -> Analysis."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
-import numpy as np
-
-from engine.calibration.apply import apply_calibration, check_consistency, find_calibration, to_note
+from engine.calibration.apply import check_consistency, find_calibration
 from engine.calibration.qualities import SpeechQuality, measure_quality
 from engine.calibration.records import Calibration, Task
 from engine.consistency.gates import (
@@ -34,7 +32,8 @@ from engine.features.extractor import MOUTHS_VERSION, ROWS_VERSION, FeatureExtra
 from engine.features.records import ClipFeatures, FaceFeatures, measure_clip, measure_track
 from engine.long_recordings import join_analyses, read_parts
 from engine.settings import Settings
-from engine.span_reports import SpeechFrames, check_spans, judge_spans, write_span_recipe
+from engine.span_reports import check_spans, write_span_recipe
+from engine.track_reports import ScoredTrack, choose_answers, judge_track_spans, report_consistency, report_tracks
 from engine.types import (
     FPS,
     WHOLE,
@@ -46,12 +45,9 @@ from engine.types import (
     OnStep,
     Reason,
     SecondOpinion,
-    Span,
     SpanKind,
     SpeakerReport,
     Status,
-    TrackReport,
-    Window,
 )
 from engine.weights.recipes import write_recipe
 
@@ -80,29 +76,6 @@ class EngineOptions:
         """Return the options of a model."""
         spec = SPECS[model]
         return cls(consistency=spec.options, gates=spec.gates)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Scored:
-    """A face after its gates: measurement, or reasons for none."""
-
-    face: FaceFeatures
-    gated: Gated
-    quality: SpeechQuality
-    measured: Consistency | None = None
-    second: SecondOpinion | None = None
-    same_as: int | None = None
-    channel: str | None = None  # of the audio, where each channel was judged
-    spoken: np.ndarray | None = None  # (T,) bool: speech with a visible mouth
-
-    @property
-    def rank(self) -> tuple[float, float]:
-        """Order among the channels of one face: the best fit, then the most speech."""
-        return (self.measured.score if self.measured else float("-inf"), self.quality.speech_s)
-
-
-_InForce = tuple[Calibration | None, Calibration | None]
-"""Calibrations of tracks and of spans."""
 
 
 class Engine:
@@ -211,9 +184,9 @@ class Engine:
             scored = [self._score_channels(features, face, clip) for face in faces]
         scored = [replace(one, same_as=first) for one, first in zip(scored, match_faces(faces), strict=True)]
         scored, in_force = _gate_speakers(scored, options), (self.calibration, self.span_calibration)
-        reports = _report(scored, in_force, features.media.from_s)
+        reports = report_tracks(scored, in_force, features.media.from_s)
         speakers = self._pool(features, scored, clip)
-        status, reasons = summarise(clip, _choose_answers(reports, speakers))
+        status, reasons = summarise(clip, choose_answers(reports, speakers))
         timings["total"] = sum(timings.values())
         return Analysis(
             name=features.name,
@@ -250,7 +223,7 @@ class Engine:
             return clip
         return soften(clip, *_gate_other_faces(features, self.options.gates))
 
-    def _score_channels(self, features: ClipFeatures, face: FaceFeatures, clip: Gated) -> _Scored:
+    def _score_channels(self, features: ClipFeatures, face: FaceFeatures, clip: Gated) -> ScoredTrack:
         """Score a face with each channel of audio; return the better fit."""
         if not features.channels:
             return self._score(features, face, clip)
@@ -259,20 +232,20 @@ class Engine:
         scored = [replace(self._score(own, face, self._gate_clip(own)), channel=name) for name, own in heard]
         return max(scored, key=lambda one: one.rank)
 
-    def _score(self, features: ClipFeatures, face: FaceFeatures, clip: Gated) -> _Scored:
+    def _score(self, features: ClipFeatures, face: FaceFeatures, clip: Gated) -> ScoredTrack:
         quality = _measure_speech(features, face)
         gated = self._gate_face(clip, gate_track(measure_track(features, face), self.options.gates))
         if gated[0] == Status.NOT_EVALUATED:
-            return _Scored(face, gated, quality)
+            return ScoredTrack(face, gated, quality)
         found = self.scorer.measure(features, face)
         if found is None:
-            return _Scored(face, (Status.NOT_EVALUATED, (Reason.NOT_ENOUGH_SPEECH,)), quality)
+            return ScoredTrack(face, (Status.NOT_EVALUATED, (Reason.NOT_ENOUGH_SPEECH,)), quality)
         second = self._score_second(features, face, found)
         limits = combine(gated, self._gate_offset(found), gate_agreement(second is None or second.agrees))
         spoken = face.clear & features.audio.voiced[face.start : face.end]
-        return _Scored(face, limits, quality, found, second, spoken=spoken)
+        return ScoredTrack(face, limits, quality, found, second, spoken=spoken)
 
-    def _pool(self, features: ClipFeatures, scored: Sequence[_Scored], clip: Gated) -> tuple[SpeakerReport, ...]:
+    def _pool(self, features: ClipFeatures, scored: Sequence[ScoredTrack], clip: Gated) -> tuple[SpeakerReport, ...]:
         """Score the tracks of each face that cuts split as one; not in paper mode, nor where channels are judged."""
         if self._is_paper or features.channels or clip[0] == Status.NOT_EVALUATED:
             return ()
@@ -286,7 +259,7 @@ class Engine:
             for group in groups
         )
 
-    def _score_pooled(self, features: ClipFeatures, tracks: Sequence[_Scored], clip: Gated) -> ConsistencyReport:
+    def _score_pooled(self, features: ClipFeatures, tracks: Sequence[ScoredTrack], clip: Gated) -> ConsistencyReport:
         faces = [one.face for one in tracks]
         quality = pool_quality(features, faces)
         gated = combine(clip, gate_track(quality, self.options.gates), _keep_rivals(tracks))
@@ -296,10 +269,10 @@ class Engine:
         elif gated[0] != Status.NOT_EVALUATED:
             gated = Status.NOT_EVALUATED, (Reason.NOT_ENOUGH_SPEECH,)
         in_force, from_s = (self.calibration, self.span_calibration), features.media.from_s
-        spans = [span for one in tracks for span in _judge_spans(one, in_force, from_s)]
+        spans = [span for one in tracks for span in judge_track_spans(one, in_force, from_s)]
         gated = combine(gated, gate_voices(any(span.kind == SpanKind.INCONSISTENT for span in spans)))
         heard = SpeechQuality(quality.speech_s, quality.face_px, quality.mouth_motion)
-        return _report_consistency(_Scored(faces[0], gated, heard, found), in_force, from_s)
+        return report_consistency(ScoredTrack(faces[0], gated, heard, found), in_force, from_s)
 
     def _gate_face(self, clip: Gated, own: Gated) -> Gated:
         """Combine the gates of a face with those of its clip.
@@ -335,18 +308,10 @@ class Engine:
         )
 
 
-def _keep_rivals(tracks: Sequence[_Scored]) -> Gated:
+def _keep_rivals(tracks: Sequence[ScoredTrack]) -> Gated:
     """Return the limits about other faces that a track has: they hold for all of its face."""
     found = (reason for one in tracks for reason in one.gated[1] if reason in (Reason.MULTI_FACE, Reason.LISTENER))
     return soften((Status.LIMITED, tuple(found)))
-
-
-def _choose_answers(reports: Sequence[TrackReport], speakers: Sequence[SpeakerReport]) -> list[Gated]:
-    """Return the results that decide the status of the clip: of pooled tracks too where no single one is enough."""
-    single = [(one.consistency.status, one.consistency.reasons) for one in reports]
-    if any(one.consistency.score is not None for one in reports):
-        return single
-    return single + [(one.consistency.status, one.consistency.reasons) for one in speakers]
 
 
 def _measure_speech(features: ClipFeatures, face: FaceFeatures) -> SpeechQuality:
@@ -367,7 +332,7 @@ def _gate_other_faces(features: ClipFeatures, options: GateOptions) -> tuple[Gat
     return gate_speakers(spans, [None] * len(spans), options)
 
 
-def _gate_speakers(scored: list[_Scored], options: GateOptions) -> list[_Scored]:
+def _gate_speakers(scored: list[ScoredTrack], options: GateOptions) -> list[ScoredTrack]:
     """Add to each face the gates about simultaneous faces; short speech names no speaker."""
     scores = [
         one.measured.score if one.measured and one.quality.speech_s >= options.clear_speech_s else None
@@ -376,64 +341,3 @@ def _gate_speakers(scored: list[_Scored], options: GateOptions) -> list[_Scored]
     spans, same_as = [(one.face.start, one.face.end) for one in scored], [one.same_as for one in scored]
     rivals = gate_speakers(spans, scores, options, same_as)
     return [replace(one, gated=combine(one.gated, rival)) for one, rival in zip(scored, rivals, strict=True)]
-
-
-def _report(scored: list[_Scored], in_force: _InForce, from_s: float) -> tuple[TrackReport, ...]:
-    """Report each face by its number in the features: scored faces first, the highest score first."""
-    reports = [
-        TrackReport(
-            id=number,
-            start_s=from_s + one.face.start / FPS,
-            end_s=from_s + one.face.end / FPS,
-            face_px=one.face.face_px,
-            thumbnail=one.face.thumbnail,
-            consistency=_report_consistency(one, in_force, from_s),
-            channel=one.channel,
-            same_as=one.same_as,
-        )
-        for number, one in enumerate(scored)
-    ]
-    return tuple(
-        sorted(reports, key=lambda one: -np.inf if (score := one.consistency.score) is None else score, reverse=True)
-    )
-
-
-def _report_consistency(scored: _Scored, in_force: _InForce, from_s: float) -> ConsistencyReport:
-    found, (calibration, of_spans) = scored.measured, in_force
-    spans = _judge_spans(scored, in_force, from_s)
-    changes = any(span.kind == SpanKind.INCONSISTENT for span in spans)
-    status, reasons = combine(scored.gated, gate_voices(changes))
-    calibrated: dict[str, Any] = {"llr": None}
-    if calibration is not None and found is not None:
-        calibrated |= apply_calibration(calibration, found.score, scored.quality, reasons)
-    return ConsistencyReport(
-        status=status,
-        reasons=reasons,
-        score=found.score if found else None,
-        offset_s=found.offset_s if found else None,
-        dynamic_score=found.dynamic_score if found else None,
-        drift_s=found.drift_s if found else None,
-        speech_s=scored.quality.speech_s,
-        windows=_move(found.windows, from_s) if found else (),
-        curve=found.curve if found else None,
-        second=scored.second,
-        spans=spans,
-        span_calibration=to_note(of_spans, scored.quality.speech_s) if spans and of_spans else None,
-        **calibrated,
-    )
-
-
-def _judge_spans(scored: _Scored, in_force: _InForce, from_s: float) -> tuple[Span, ...]:
-    """Judge the spans of a track; () without both calibrations, or for a track that has no likelihood ratio."""
-    (of_tracks, of_spans), found = in_force, scored.measured
-    barred = any(reason.bars_llr for reason in scored.gated[1])
-    if of_tracks is None or of_spans is None or found is None or scored.spoken is None or barred:
-        return ()
-    speech = SpeechFrames(scored.spoken, scored.face.gap, scored.face.face_px, from_s + scored.face.start / FPS)
-    return judge_spans(found, speech, of_tracks, of_spans)
-
-
-def _move(windows: tuple[Window, ...], by_s: float) -> tuple[Window, ...]:
-    """Add to the times of windows."""
-    moved = (replace(window, start_s=window.start_s + by_s, end_s=window.end_s + by_s) for window in windows)
-    return tuple(moved) if by_s else windows

@@ -12,7 +12,8 @@ ROOT = Path(__file__).parents[1]
 PACKAGES: dict[str, set[str]] = {"engine": set(), "gallery_db": {"engine"}, "webapp": {"engine", "gallery_db"}}
 ENGINE = (
     "json_fields types errors settings metrics devices media.sandbox media fetch datasets weights faces speech models "
-    "features consistency calibration long_recordings span_reports pipeline reports style motion synthesis forging "
+    "features consistency calibration long_recordings span_reports track_reports pipeline reports style motion "
+    "synthesis forging "
     "evaluation.trials evaluation.results evaluation.speakers evaluation training doctor"
 ).split()
 """The rooms and flat modules of the engine from bottom to top; each may import those before it."""
