@@ -96,9 +96,7 @@ PEOPLE_ZONE_WORDS = {
         "Reported as against: the ways of speaking do not fit. Another mood, camera or compression can do that as well."
     ),
 }
-ABSTAINED = (
-    "Nothing is said for or against: the calibration knows no clips of this kind. See the reasons for what to do."
-)
+ABSTAINED = "No likelihood ratio is given for the whole: the reasons say why, and what to do."
 BOUNDS = "No ratio beyond {most} for the first hypothesis or {least} for the second is told: the trials back no more."
 HIGH_P_VALUE = (
     "Of comparable genuine clips, a share of p = {p} fits at least as well (p cannot be below {least}); a very small "

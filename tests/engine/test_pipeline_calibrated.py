@@ -94,7 +94,7 @@ def test_a_sound_out_of_reach_has_a_score_and_no_ratio(analyse: Analyse, engine:
     assert Reason.OFFSET_BEYOND_SEARCH in found.reasons and found.score is not None
     assert (found.llr, found.zone, found.band) == (None, "inconclusive", None) and found.calibration is not None
     text = summarise(analysis)
-    assert "no likelihood ratio" in text and "Nothing is said for or against" in text
+    assert "no likelihood ratio" in text and "No likelihood ratio is given for the whole" in text
 
 
 def test_what_is_said_stands_in_the_report_and_comes_back_from_it(analyse: Analyse, record: Calibration) -> None:

@@ -217,7 +217,7 @@ def test_calibrated_face_has_verbal_scale_text() -> None:
 
 def test_a_calibration_that_abstains_says_so() -> None:
     found = replace(make_report(0.6), calibration=NOTE)
-    assert "Nothing is said for or against" in views.describe_face(make_analysis(found).tracks[0])
+    assert "No likelihood ratio is given for the whole" in views.describe_face(make_analysis(found).tracks[0])
 
 
 def test_a_timeline_of_one_window_can_be_drawn() -> None:
