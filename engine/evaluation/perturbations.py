@@ -102,7 +102,7 @@ def perturb(clip: Clip, kind: Perturbation, level: int) -> Clip:
 
 
 def cut_clip(clip: Clip, seconds: float) -> Clip:
-    """Keep the first `seconds` of a clip."""
+    """Keep the first `seconds` of a clip and of its audio; other tracks and channels are left out."""
     n_frames = min(clip.n_frames, round(seconds * FPS))
 
     def read_frames() -> Iterator[Frame]:
@@ -118,6 +118,9 @@ def cut_clip(clip: Clip, seconds: float) -> Clip:
         audio=clip.audio[: n_frames * SAMPLES_PER_FRAME].copy(),
         audio_present=clip.audio_present[:n_frames].copy(),
         read_frames=read_frames,
+        signals=(),
+        split={},
+        read_channel=None,
     )
 
 

@@ -16,6 +16,7 @@ from engine.evaluation.measurements import MeasuredRow, measure_features
 from engine.evaluation.perturbations import OF_SOUND, VERSION, Perturbation, cut_clip, perturb
 from engine.evaluation.results import Discrimination, Share, measure_discrimination, share_with_interval
 from engine.evaluation.trials import score_other_voices
+from engine.features.audio_choice import choose_audio
 from engine.features.cache import FeatureCache
 from engine.features.extractor import FeatureExtractor
 from engine.features.records import ClipFeatures, extract_audio
@@ -112,7 +113,8 @@ class PerturbedExtractor:
         cached = cache.load(digest) if digest else None
         if cached is not None:
             return cached
-        clip = cut_clip(open_clip(row.path, self.extractor.limits), self.seconds)
+        whole = choose_audio(open_clip(row.path, self.extractor.limits), self.extractor.voice).clip
+        clip = cut_clip(whole, self.seconds)
         perturbed = perturb(clip, step.kind, step.level) if step.kind else clip
         if step.kind in OF_SOUND:
             features = self.extract(row, UNTOUCHED)

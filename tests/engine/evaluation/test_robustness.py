@@ -12,14 +12,18 @@ from typer.testing import CliRunner, Result
 
 from engine.calibration.calibrators import Logistic
 from engine.calibration.records import Bounds, Calibration, Policy, seal
+from engine.datasets.manifest import read_manifest
 from engine.errors import Code
 from engine.evaluation import robustness
 from engine.evaluation.perturbations import OF_SOUND, Perturbation
+from engine.evaluation.robustness import UNTOUCHED, PerturbedExtractor, Step
+from engine.features.cache import FeatureCache
 from engine.features.extractor import FeatureExtractor
 from engine.media.clip import DEFAULT_LIMITS
 from engine.pipeline import Engine
 from engine.settings import MediaLimits
-from engine.types import Clip
+from engine.speech.filterbanks import log_mel
+from engine.types import AudioSignal, Clip
 from engine.weights.registry import hash_file
 from tests.engine.calibration.drawn import make_record
 from tests.fakes import FakeNets, FakeVoice, make_clip, make_mouth, make_scorer, make_voice
@@ -119,6 +123,32 @@ def test_extracted_features_are_cached(run: Callable[..., Result], opened: list[
     again = figures(run("--what", "pitch,Gaussian blur", "--levels", "2", "--json", "-"))
     assert set(opened) == {"gone.mp4"}
     assert again == first
+
+
+@pytest.mark.parametrize("kind", [None, Perturbation.CONTRAST, Perturbation.SOUND_NOISE])
+def test_the_track_with_speech_is_cut_and_perturbed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Perturbation | None
+) -> None:
+    mouth = make_mouth(80)
+    sound, silence, present = make_voice(mouth), np.zeros(80 * 640, np.float32), np.ones(80, bool)
+    signals = (AudioSignal(1, "mix", silence, present), AudioSignal(2, "mix", sound, present))
+    clip = replace(make_clip([mouth], silence, frame_px=120), signals=signals, read_channel=lambda *_: signals[1])
+    monkeypatch.setattr(robustness, "open_clip", lambda path, limits: clip)
+    extractor = FeatureExtractor(FakeNets(), FakeVoice(), "drawn-01+options-23")  # type: ignore[arg-type]
+    perturbed = PerturbedExtractor(extractor, lambda recipe: FeatureCache(tmp_path, recipe), 2.0)
+    (row,) = read_manifest(_write_manifest(tmp_path))
+    found = perturbed.extract(row, Step(kind, 1) if kind else UNTOUCHED)
+    assert (found.n_frames, found.audio.rows.shape, found.tracks[0].end) == (50, (50, 160), 50)
+    assert found.audio.voiced.all()
+    own = log_mel(sound[: 50 * 640])
+    changed = kind == Perturbation.SOUND_NOISE
+    assert np.allclose(found.audio.rows, own) != changed
+
+
+def _write_manifest(folder: Path) -> Path:
+    (folder / "clip.mp4").write_text("drawn")
+    (folder / "one.csv").write_text("path,label,speaker\nclip.mp4,real,a person\n")
+    return folder / "one.csv"
 
 
 def test_table_describes_perturbations(run: Callable[..., Result]) -> None:
