@@ -84,6 +84,9 @@ def train_consistency(
     workers: Annotated[int, typer.Option(min=1, help="Training processes.")] = os.cpu_count() or 1,
     validate: Annotated[bool, typer.Option("--validate", help="Validate on held-out folds instead.")] = False,
     ablate: Annotated[bool, typer.Option("--ablate", help="With --validate: also each loss alone.")] = False,
+    curve: Annotated[
+        bool, typer.Option("--curve", help="With --validate: also with fewer people, and with half of the seconds.")
+    ] = False,
     scores: Annotated[
         Path | None,
         typer.Option(
@@ -103,6 +106,7 @@ def train_consistency(
         aligned = align_clips(clips, options, shop)
         if validate:
             figures = train.measure_held_out(aligned, options, shop, ablate)
+            figures |= train.measure_curve(aligned, options, shop) if curve else {}
             out.mkdir(parents=True, exist_ok=True)
             (out / "validation.json").write_text(json.dumps(figures, indent=2) + "\n")
             (out / "held-out.json").write_text(json.dumps(list_held_out(aligned, options), indent=2) + "\n")

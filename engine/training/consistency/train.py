@@ -9,10 +9,13 @@ published, with the AV offset that training removes.
 """
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 from safetensors.torch import save_file
 
 from engine.calibration.records import Task
@@ -29,6 +32,7 @@ from engine.features.extractor import FeatureExtractor
 from engine.models.compact import CompactConsistency
 from engine.pipeline import Engine
 from engine.training.clips import (
+    MIN_FRAMES,
     TrainingClip,
     build_clip,
     check_faces,
@@ -48,6 +52,8 @@ from engine.training.consistency.validation import (
 from engine.types import Model
 from engine.weights.registry import hash_file
 
+CURVE = (0.25, 0.5)  # shares of the people
+Choose = Callable[[Sequence[TrainingClip]], Sequence[TrainingClip]]
 SCORED_BY = "networks of the same training, each of which never saw the corpora of the clips that it scored"
 
 
@@ -123,15 +129,24 @@ def train_members(
 
 
 def train_held_out(
-    name: str, clips: Sequence[TrainingClip], options: TrainingOptions, context: TrainingContext
+    name: str,
+    clips: Sequence[TrainingClip],
+    options: TrainingOptions,
+    context: TrainingContext,
+    choose: Choose = tuple,
 ) -> dict[int, list[MemberState]]:
-    """For each fold with a clip of MIN_WHOLE frames, train the members on the clips of the other folds."""
+    """For each fold with a clip of MIN_WHOLE frames, train the members on clips chosen from the other folds."""
     fold_of = split_folds(clips, options.n_folds)
     if len(set(fold_of.values())) < 2:
         raise Code.BAD_MANIFEST("All clips are of one corpus, so none can be left out", "Add clips of another source.")
     folds = sorted({fold_of[clip.corpus] for clip in clips if len(clip.real) >= MIN_WHOLE})
     jobs = [
-        MemberTraining(f"{name}-{fold}-{i}", _outside(clips, fold_of, fold), options.members, options.seed + 100 + i)
+        MemberTraining(
+            f"{name}-{fold}-{i}",
+            tuple(choose(_outside(clips, fold_of, fold))),
+            options.members,
+            options.seed + 100 + i,
+        )
         for fold in folds
         for i in range(options.n_members)
     ]
@@ -156,6 +171,45 @@ def measure_held_out(
             clips, options, train_held_out(f"held-out-{name}", clips, kind, context), encode, True
         )
     return figures
+
+
+def measure_curve(
+    clips: list[TrainingClip], options: TrainingOptions, context: TrainingContext
+) -> dict[str, dict[str, object]]:
+    """Measure one member per fold, trained on shares of the people and on half of the seconds of each clip."""
+    one = replace(options, n_members=1)
+    chosen: dict[str, Choose] = {f"people-{share:g}": partial(keep_people, share=share) for share in CURVE}
+    chosen["seconds-0.5"] = halve_clips
+    figures = {}
+    for name, choose in (*chosen.items(), ("all", tuple)):
+        job = "held-out" if name == "all" else f"held-out-{name}"
+        states = train_held_out(job, clips, one, context, choose)
+        kept = [choose(_outside(clips, split_folds(clips, options.n_folds), fold)) for fold in states]
+        figures[f"curve-{name}"] = {
+            "people": round(float(np.mean([len({clip.speaker for clip in own}) for own in kept]))),
+            "seconds": round(float(np.mean([sum(clip.seconds for clip in own) for own in kept]))),
+            **_measure_folds(clips, options, states, encode_by_members, False),
+        }
+    return figures
+
+
+def keep_people(clips: Sequence[TrainingClip], share: float, seed: int = 0) -> tuple[TrainingClip, ...]:
+    """Draw a share of the people and keep all of their clips."""
+    people = sorted({clip.speaker for clip in clips})
+    kept = {
+        people[which]
+        for which in np.random.default_rng(seed).permutation(len(people))[: math.ceil(share * len(people))]
+    }
+    return tuple(clip for clip in clips if clip.speaker in kept)
+
+
+def halve_clips(clips: Sequence[TrainingClip]) -> tuple[TrainingClip, ...]:
+    """Keep the first half of each clip, but at least MIN_FRAMES frames."""
+    lengths = [max(len(clip.real) // 2, min(len(clip.real), MIN_FRAMES)) for clip in clips]
+    return tuple(
+        replace(clip, lips=clip.lips[:length], mel=clip.mel[: 4 * length], real=clip.real[:length])
+        for clip, length in zip(clips, lengths, strict=True)
+    )
 
 
 def score_held_out(

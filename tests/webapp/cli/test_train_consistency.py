@@ -130,10 +130,17 @@ def test_same_seed_gives_same_file_and_second_run_resumes(bench: Bench, monkeypa
 
 
 def test_validation_measures_and_ships_nothing(bench: Bench) -> None:
-    result = bench.run([bench.add(clip) for clip in make_clips(6)], "--validate", "--ablate", "--members", "1")
+    result = bench.run(
+        [bench.add(clip) for clip in make_clips(6)], "--validate", "--ablate", "--curve", "--members", "1"
+    )
     assert result.exit_code == 0, result.output
     figures = json.loads((bench.out / "validation.json").read_text())
+    curve = {name: figures.pop(name) for name in list(figures) if name.startswith("curve-")}
     assert list(figures) == ["model", "both", "alignment", "masking"]
+    assert [one["people"] for one in curve.values()] == [1, 2, 3, 3]  # of a quarter, a half, halved clips, all
+    assert curve["curve-seconds-0.5"]["seconds"] < curve["curve-all"]["seconds"]
+    assert curve["curve-all"]["whole"] == figures["model"]["whole"]
+    assert (bench.out / "checkpoints" / "held-out-people-0.25-0-0.checkpoint").is_file()
     for name, measured in figures.items():
         assert measured["whole"]["n_own"] == 6 and 0 <= measured["whole"]["auc"] <= 1, name
     assert figures["model"]["whole"] == figures["both"]["whole"]  # of one member the first is the model

@@ -9,7 +9,7 @@ from engine.calibration.builder import DraftOptions, draft
 from engine.calibration.records import Task
 from engine.calibration.trials import TrialOptions, read_trials
 from engine.features.records import ClipFeatures
-from engine.training.consistency.train import SCORED_BY
+from engine.training.consistency.train import SCORED_BY, halve_clips, keep_people
 from engine.training.style.validation import EMBEDDED_BY, score_held_out
 from engine.weights.registry import hash_file
 from tests.engine.evaluation.speakers.people import draw_people, gather
@@ -66,3 +66,13 @@ def test_speakers_are_compared_within_fold_and_can_be_calibrated(task: Task) -> 
     assert len({one.split()[0] for one in trials.people[:, 0]}) == 3
     record = draft(replace(trials, recipe="r"), DraftOptions("Ada", resamples=20)).record
     assert record.counts.people == 16 and {one.name: one.value for one in record.metrics}["cllr"] < 0.9
+
+
+def test_a_learning_curve_keeps_whole_people_or_half_of_each_clip() -> None:
+    clips = [replace(make_clip(i, 200), speaker=f"person {i % 5}") for i in range(10)]
+    kept = keep_people(clips, 0.5)
+    assert len({clip.speaker for clip in kept}) == 3 and len(kept) == 6
+    assert keep_people(clips, 1.0) == tuple(clips)
+    short, long = halve_clips([make_clip(0, 40), make_clip(1, 201)])
+    assert (len(short.real), len(long.real)) == (28, 100)
+    assert long.lips.shape[0] == 100 and long.mel.shape[0] == 400
