@@ -55,7 +55,8 @@ def test_each_tells_its_population_and_was_approved_by_rules_that_it_keeps(task:
 
 def test_each_is_in_force_for_what_comes_with_it(tmp_path: Path) -> None:
     settings = Settings(tmp_path)
-    assert Engine.load(settings).calibration == APPROVED[Task.CONSISTENCY]
+    engine = Engine.load(settings)
+    assert (engine.calibration, engine.span_calibration) == (APPROVED[Task.CONSISTENCY], APPROVED[Task.SPANS])
     recipe = load_dynamics(settings).recipe
     for task in (Task.VERIFICATION, Task.IDENTIFICATION):
         assert find_calibration(task, recipe) == APPROVED[task]
