@@ -1,9 +1,9 @@
 """Evaluate the compact model on held-out clips: tables and plots of docs/results.md.
 
-`python -m benchmarks.results MANIFEST RUN [--cache DIR] [--what dubbed,forged,picture,sound,longer]`. RUN is the output
-of `wayspeak train consistency MANIFEST --validate --out RUN`: networks for each held-out fold of the corpora. Writes
-results.json, and from it results.md and figures/*.png; `--what ''` only rewrites the page. Features are cached as by
-`wayspeak evaluate` and `wayspeak robustness`.
+`python -m benchmarks.results MANIFEST RUN [--cache DIR] [--what dubbed,genuine,forged,picture,sound,longer]`. RUN is
+the output of `wayspeak train consistency MANIFEST --validate --out RUN`: networks for each held-out fold of corpora.
+Writes results.json, and from it results.md and figures/*.png; `--what ''` only rewrites the page. Features are cached
+as by `wayspeak evaluate` and `wayspeak robustness`.
 """
 
 import sys
@@ -22,6 +22,7 @@ from engine.datasets.manifest import Row, read_manifest
 from engine.errors import EngineError
 from engine.evaluation.bench import ConsistencyBenchmark, EvaluationOptions
 from engine.evaluation.consistency import ScoredRows, evaluate_planted, evaluate_scored_rows
+from engine.evaluation.groups import JudgedRow, measure_verdicts
 from engine.evaluation.measurements import MeasuredRow, choose_rows, measure_features
 from engine.evaluation.robustness import (
     PerturbedExtractor,
@@ -37,7 +38,7 @@ from engine.weights.registry import hash_file
 from webapp.cli.robustness import read_steps
 from webapp.progress import show_counts
 
-PARTS = ("dubbed", "forged", "picture", "sound", "longer")
+PARTS = ("dubbed", "genuine", "forged", "picture", "sound", "longer")
 LONG_S, FORGED_S, SHORT_S = 4.0, 3.0, 2.0  # least seconds of clips: swapped voices, forged clips, first seconds
 PERTURBED_S, LONGER_S = 4.0, 8.0  # of perturbed clips
 
@@ -108,7 +109,7 @@ def main(
                     measured, longer=measure_perturbed(context, LONGER_S, people, read_steps("sound", sound))
                 )
             else:
-                measured = measure_dubbed(context, measured) if part == "dubbed" else measure_forged(context, measured)
+                measured = MEASURES[part](context, measured)
             kept.write_bytes(Adapter.dump_json(measured, indent=1) + b"\n")
     write_page(measured, docs / "results.md")
     draw_results(measured, docs / "figures")
@@ -135,6 +136,13 @@ def measure_dubbed(context: Context, measured: Measured) -> Measured:
     )
 
 
+def measure_genuine(context: Context, measured: Measured) -> Measured:
+    """Count the zones of real clips of two seconds and more."""
+    found = context.measure(in_sync(context.rows), SHORT_S)
+    judged = [JudgedRow(one, context.stand_ins.choose(one.row).calibration) for one in found]
+    return replace(measured, genuine=measure_verdicts(judged), genuine_of=count(found))
+
+
 def measure_forged(context: Context, measured: Measured) -> Measured:
     """Evaluate real clips against forged ones: whole clips, and the first two seconds."""
     rows = [row for row in context.rows if not row.is_real] + in_sync(context.rows)
@@ -152,6 +160,9 @@ def measure_forged(context: Context, measured: Measured) -> Measured:
         forged_of=count(long),
         forged_short_of=count(found),
     )
+
+
+MEASURES = {"dubbed": measure_dubbed, "genuine": measure_genuine, "forged": measure_forged}
 
 
 def measure_perturbed(context: Context, seconds: float, people: int, steps: Sequence[Step]) -> RobustnessReport:

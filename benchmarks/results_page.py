@@ -1,14 +1,14 @@
 """Write docs/results.md from the results: limitations first, every figure with its 95 % interval."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
 import jinja2
 import plotly.graph_objects as go
 
-from engine.evaluation.groups import FEW, order_groups
+from engine.evaluation.groups import FEW, order_groups, order_verdicts
 from engine.evaluation.plots import plot_consistency, plot_robustness, write_pictures
 from engine.evaluation.results import (
     ConsistencyResults,
@@ -18,6 +18,7 @@ from engine.evaluation.results import (
     OffsetResults,
     Share,
     Trimmed,
+    Verdicts,
 )
 from engine.evaluation.robustness import PerturbationResult, RobustnessReport
 from webapp.cli.robustness import name_step
@@ -44,6 +45,8 @@ class Measured:
     dubbed: ConsistencyResults | None = None  # against swapped voices
     dubbed_of: Subset = Subset()
     offsets: OffsetResults | None = None  # planted
+    genuine: dict[str, dict[str, Verdicts]] = field(default_factory=dict)  # by grouping, of clips of 2 s or more
+    genuine_of: Subset = Subset()
     forged: ConsistencyResults | None = None  # against forged clips of 3 s or more
     forged_of: Subset = Subset()
     forged_short: ConsistencyResults | None = None  # the first 2 s of all
@@ -92,14 +95,17 @@ def _load() -> jinja2.Environment:
         grouped=list_groups,
         highest=find_highest,
         interval=name_interval,
+        judged=list_verdicts,
         lowest=lambda outcomes: min(outcomes, key=lambda one: 1.0 if one.parting.auc is None else one.parting.auc),
         moved=measure_move,
         named=name_all,
         number=number,
         percent=lambda share: "-" if share is None else f"{share:.1%}",
+        rate=name_rate,
         share=name_share,
         shortest=lambda windows: min(windows, key=float),
     )
+    found.globals["FEW"] = FEW
     return found
 
 
@@ -114,6 +120,15 @@ def list_groups(groups: Mapping[str, Mapping[str, GroupResult]]) -> list[tuple[s
         (f"{grouping}: {name}{'' if one.parting.n_real >= FEW else ' (few)'}", one)
         for grouping, own in groups.items()
         for name, one in order_groups(own)
+    ]
+
+
+def list_verdicts(groups: Mapping[str, Mapping[str, Verdicts]]) -> list[tuple[str, Verdicts]]:
+    """Return the genuine clips of all groups, the worst of each grouping first; those of few clips are marked."""
+    return [
+        (f"{grouping}: {name}{'' if one.against.n >= FEW else ' (few)'}", one)
+        for grouping, own in groups.items()
+        for name, one in order_verdicts(own)
     ]
 
 
@@ -160,6 +175,11 @@ def name_share(share: Share | None) -> str:
         return "-"
     ci = f" ({share.ci[0]:.0%} to {share.ci[1]:.0%})" if share.ci else ""
     return f"{share.share:.0%} of {share.n}{ci}"
+
+
+def name_rate(share: Share) -> str:
+    """Format a share of a few per cent with its interval."""
+    return f"{share.share:.1%}" + (f" ({share.ci[0]:.1%} to {share.ci[1]:.1%})" if share.ci else "")
 
 
 def number(value: float | None, digits: int = 3) -> str:

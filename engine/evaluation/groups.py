@@ -18,6 +18,7 @@ from engine.evaluation.results import (
     HasScore,
     PooledScore,
     Share,
+    Verdicts,
     measure_discrimination,
     share_with_interval,
 )
@@ -99,6 +100,19 @@ def measure_groups(
     return found
 
 
+def measure_verdicts(judged: Sequence[JudgedRow], seed: int = 0) -> dict[str, dict[str, Verdicts]]:
+    """Count the zones of the genuine clips with a calibration, of all together (`clips`: `all`) and by group."""
+    real = [one for one in judged if one.measured.row.is_real and one.calibration is not None]
+    named = name_groups([one.measured for one in real])
+    groupings = {"clips": {one.name: "all" for one in real}, **{str(kind): groups for kind, groups in named.items()}}
+    found: dict[str, dict[str, Verdicts]] = {}
+    for grouping, groups in groupings.items():
+        for name in sorted(set(groups.values()) - {""}):
+            own = [one for one in real if groups[one.name] == name]
+            found.setdefault(grouping, {})[name] = _count_verdicts(own, seed)
+    return found
+
+
 def name_groups(rows: Sequence[MeasuredRow]) -> dict[Grouping, dict[str, str]]:
     """Return the group of each clip by its name; empty where it is not known."""
     corpora = find_corpora([one.row for one in rows])
@@ -128,6 +142,13 @@ def order_groups(groups: Mapping[str, GroupResult]) -> list[tuple[str, GroupResu
     return sorted(groups.items(), key=rank)
 
 
+def order_verdicts(groups: Mapping[str, Verdicts]) -> list[tuple[str, Verdicts]]:
+    """Sort groups by the shares called against and undecided, the worst first, those of few clips last."""
+    return sorted(
+        groups.items(), key=lambda item: (item[1].against.n < FEW, -item[1].against.share, -item[1].undecided.share)
+    )
+
+
 def measure_contrast_db(one: MeasuredRow) -> float | None:
     """Return how far speech is above the quietest tenth of the sound, in dB of mel power; None without speech."""
     _, spoken = pair_evidence(one.clip, one.clip)
@@ -135,6 +156,15 @@ def measure_contrast_db(one: MeasuredRow) -> float | None:
         return None
     level = one.clip.speech.mean(axis=1)
     return float(level[spoken].mean() - np.percentile(level[one.clip.evidence.speech], QUIET)) * TO_DB
+
+
+def _count_verdicts(real: Sequence[JudgedRow], seed: int) -> Verdicts:
+    zones = [Zone.INCONCLUSIVE if one.measured.refused else one.zone for one in real]
+    people = [one.measured.row.person for one in real]
+    against = share_with_interval([zone == Zone.AGAINST for zone in zones], people, seed)
+    undecided = share_with_interval([zone == Zone.INCONCLUSIVE for zone in zones], people, seed)
+    assert against is not None and undecided is not None  # `real` is not empty
+    return Verdicts(against, undecided, sum(one.measured.refused for one in real))
 
 
 def _name_noise(one: MeasuredRow) -> str:

@@ -116,6 +116,15 @@ class GroupResult:
 
 
 @dataclass(frozen=True, slots=True)
+class Verdicts:
+    """Results for the genuine clips of a group; the rest is supported."""
+
+    against: Share  # accepted by the gates and in the zone `against`
+    undecided: Share  # in the zone `inconclusive`, or refused
+    n_refused: int
+
+
+@dataclass(frozen=True, slots=True)
 class Trimmed:
     """Results for the same clips without leading and trailing silence."""
 

@@ -23,6 +23,7 @@ from engine.evaluation.results import (
     OffsetResults,
     Share,
     Trimmed,
+    Verdicts,
 )
 from engine.evaluation.robustness import UNTOUCHED, PerturbationResult, RobustnessReport, Step
 from engine.features.extractor import FeatureExtractor
@@ -43,6 +44,14 @@ def draw_groups() -> dict[str, dict[str, GroupResult]]:
         "language": {"en": GroupResult(parted(1.0, 8), rare, 1), "jv": GroupResult(parted(0.8, 1), None, 0)},
         "face width": {"below 64 px": GroupResult(parted(0.6, 8), often, 2)},
     }
+
+
+def draw_verdicts() -> dict[str, dict[str, Verdicts]]:
+    def verdicts(against: float, n: int) -> Verdicts:
+        return Verdicts(Share(against, (0.0, 0.4), "people", n), Share(0.5, None, None, n), 2)
+
+    languages = {"en": verdicts(0.125, 8), "jv": verdicts(0.25, 8), "ja": verdicts(1.0, 1)}
+    return {"clips": {"all": verdicts(0.15, 17)}, "language": languages}
 
 
 def measure() -> Measured:
@@ -68,6 +77,8 @@ def measure() -> Measured:
         dubbed=figures,
         dubbed_of=Subset(9, 8, ("lab",)),
         offsets=OffsetResults("planted", hits, hits, {}, 9),
+        genuine=draw_verdicts(),
+        genuine_of=Subset(17, 9, ("lab",)),
         forged=figures,
         forged_short=figures,
         sound=RobustnessReport("drawn", "id", "swapped voice", 4.0, 9, outcomes),
@@ -92,10 +103,22 @@ def test_what_was_measured_is_on_the_page_weaknesses_first(tmp_path: Path) -> No
     assert "Lowest AUC: face width: below 64 px 0.60 (0.50 to 0.70); language: en 1.00" in weaknesses
     assert "called against: face width: below 64 px 25% of 8 (0% to 40%); language: en 0% of 8" in weaknesses
     assert "| language: jv (few) | 0.800 | 0.700 to 0.900 | 0.200 | 1 / 10 | - | 0 |" in page
+    assert "Of 17 of 2 s and more 15.0% (0.0% to 40.0%) are called against, 50.0% are inconclusive" in weaknesses
+    assert "Most called against: language: jv 25% of 8 (0% to 40%); language: en 12% of 8" in weaknesses
+    listed = ("clips: all", "language: jv", "language: en", "language: ja (few)")
+    rows = [line for line in page.splitlines() if line.startswith("| ") and line.endswith("| 50.0% | 2 |")]
+    assert [line.split(" | ")[0] for line in rows] == [f"| {name}" for name in listed]
+    assert rows[1] == "| language: jv | 8 | 25.0% (0.0% to 40.0%) | 50.0% | 2 |"
     assert "| puppet | 7 | 0.210 | 0.100 to 0.300 (over clips) | 0.800 | 0.500 |" in page
     assert "| windows of 1 s, no offset tried | 0.610 |" in page and "| faces held still | 0.500 |" in page
     assert "The lowest AUC is 0.80 (0.70 to 0.90), after MP3 (8 kbit/s)" in page
     assert "dub 0.20 s" in page and "moves by more than 0.12; 1 clips are too short" in page
+
+
+def test_perturbations_of_an_earlier_recipe_are_marked(tmp_path: Path) -> None:
+    note = "these are figures of the recipe `drawn`"
+    assert note not in read_page(measure(), tmp_path)
+    assert note in read_page(replace(measure(), recipe="newer"), tmp_path)
 
 
 def test_the_page_in_docs_is_that_of_its_figures(tmp_path: Path) -> None:

@@ -18,11 +18,13 @@ from engine.evaluation.groups import (
     count_false_alarms,
     measure_contrast_db,
     measure_groups,
+    measure_verdicts,
     name_groups,
     order_groups,
+    order_verdicts,
 )
 from engine.evaluation.measurements import MeasuredRow
-from engine.evaluation.results import ConsistencyResults, Discrimination, GroupResult, Report, Share
+from engine.evaluation.results import ConsistencyResults, Discrimination, GroupResult, Report, Share, Verdicts
 from engine.evaluation.tables import print_report, to_json
 from engine.evaluation.trials import Trial
 from tests.engine.evaluation.test_bench import make_row
@@ -117,6 +119,31 @@ def test_false_alarms_are_of_genuine_clips_that_the_gates_accept() -> None:
     assert found.false_alarms.ci is not None and found.false_alarms.ci[0] < 0.2 < found.false_alarms.ci[1]
     refused = JudgedRow(replace(rows[0], refused=True), draw_calibration(0.5))
     assert count_false_alarms([refused]) is None
+
+
+def test_verdicts_are_of_all_genuine_clips() -> None:
+    """Four accepted clips (log10 LR -4, 0, 4, 4) and a refused one of low score; a forged clip is not counted."""
+    rows = [measured(0, 0.1), measured(1, 0.5), measured(2, 0.9), measured(3, 0.9, language="jv")]
+    rows += [replace(measured(4, 0.1), refused=True), measured(5, 0.1, label="fake")]
+    found = measure_verdicts([JudgedRow(one, draw_calibration(0.5)) for one in rows])
+    shares = {
+        name: (one.against.share, one.undecided.share, one.against.n, one.n_refused)
+        for name, one in (found["clips"] | found["language"]).items()
+    }
+    assert shares == {
+        "all": (pytest.approx(0.2), pytest.approx(0.4), 5, 1),
+        "en": (pytest.approx(0.25), pytest.approx(0.5), 4, 1),
+        "jv": (0.0, 0.0, 1, 0),
+    }
+    assert measure_verdicts([JudgedRow(one, None) for one in rows]) == {}
+
+
+def test_the_group_called_against_most_comes_first() -> None:
+    def verdicts(against: float, undecided: float, n: int = FEW) -> Verdicts:
+        return Verdicts(Share(against, None, None, n), Share(undecided, None, None, n), 0)
+
+    groups = {"a": verdicts(0.0, 0.1), "b": verdicts(1.0, 0.0, FEW - 1), "c": verdicts(0.0, 0.5), "d": verdicts(0.1, 0)}
+    assert [name for name, _ in order_verdicts(groups)] == ["d", "c", "a", "b"]
 
 
 def result(auc: float | None, n_real: int) -> GroupResult:
