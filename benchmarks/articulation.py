@@ -79,7 +79,7 @@ def _format(answer: ClosureResult, n_trials: int) -> tuple[str, ...]:
 
 
 def main(
-    manifest: Annotated[Path, typer.Argument(help="CSV as for `wayspeak evaluate`.")],
+    manifest: Annotated[Path, typer.Argument(help="CSV as for `wayspeak evaluate`; real rows need `audio_in_sync`.")],
     also: Annotated[list[Path] | None, typer.Option(help="Another manifest, such as one of forged clips.")] = None,
     language: Annotated[str, typer.Option(help="Only rows of this language of the first manifest; empty: all.")] = "en",
     seconds: Annotated[str, typer.Option(help="Seconds of speech per sample.")] = "4,10",
@@ -89,7 +89,9 @@ def main(
 ) -> None:
     settings, console = Settings.from_env(), Console()
     rows = [row for row in read_rows([manifest])[0] if not language or row.language == language]
-    usable, useless = choose_rows([*rows, *(read_rows(also)[0] if also else ())])
+    usable, useless = choose_rows(
+        [row for row in [*rows, *(read_rows(also)[0] if also else ())] if not row.is_real or row.is_synchronised]
+    )
     extractor = FeatureExtractor.load(settings)
     store = FeatureCache(cache or settings.data_dir / "cache", extractor.recipe)
     reader = PhonemeReader(extractor, store, SoundRecogniser.load())
