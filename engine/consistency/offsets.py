@@ -284,7 +284,9 @@ def _follow_offset(pairs: FramePairs, best: Best, path: np.ndarray) -> tuple[np.
     """Follow the best offset, or a steady drift between the ends of the path where that fits better."""
     steady = follow_offset(pairs, np.full(len(pairs.weight), best.offset))
     first, last = int(path[0]) - pairs.options.max_offset, int(path[-1]) - pairs.options.max_offset
-    drifting = follow_offset(pairs, np.linspace(first, last, len(pairs.weight)).round().astype(int))
+    ends = np.flatnonzero(pairs.weight.any(1))[[0, -1]]  # a pause before or after the speech has no part in the drift
+    line = np.interp(np.arange(len(pairs.weight)), ends, (first, last))
+    drifting = follow_offset(pairs, line.round().astype(int))
     return max(steady, drifting, key=lambda followed: measure_level(*followed))
 
 

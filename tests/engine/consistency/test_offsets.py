@@ -332,13 +332,23 @@ def test_drift_path_weighs_a_window_by_its_pairs() -> None:
     assert found is not None and found.drift_s == 0
 
 
-def test_a_steady_drift_is_one_voice_and_a_voice_that_takes_over_is_foreign() -> None:
-    """Smooth rows: half a frame of delay changes their similarity little."""
+def draw_smooth() -> np.ndarray:
+    """(500, 16): half a frame of delay changes their similarity little."""
     noise = np.random.default_rng(5).normal(size=(620, 16))
-    rows = unit(np.apply_along_axis(np.convolve, 0, noise, np.hanning(9), "valid"))[100:600]
-    late = np.linspace(0, 8, 500).round().astype(int)
-    drifting = pair(rows[20:], rows[np.arange(500) - late][20:])
-    assert not any(one.is_foreign for one in measure(drifting).segments)
+    return unit(np.apply_along_axis(np.convolve, 0, noise, np.hanning(9), "valid"))[100:600]
+
+
+@pytest.mark.parametrize(("before", "after"), [(0, 0), (500, 0), (0, 500), (300, 200)])
+def test_a_steady_drift_is_one_voice_wherever_a_pause_is(before: int, after: int) -> None:
+    rows, late = draw_smooth(), np.linspace(0, 8, 500).round().astype(int)
+    around = ((before, after), (0, 0))
+    lips, speech = np.pad(rows[20:], around), np.pad(rows[np.arange(500) - late][20:], around)
+    segments = measure(pair(lips, speech), np.pad(np.ones(480, bool), around[0])).segments
+    assert segments and not any(one.is_foreign for one in segments)
+
+
+def test_a_voice_that_takes_over_is_foreign() -> None:
+    rows = draw_smooth()
     taken = rows.copy()
     taken[250:] = rows[:250][::-1]
     found = measure(pair(rows, taken))
