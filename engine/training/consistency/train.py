@@ -44,6 +44,7 @@ from engine.training.consistency.av_offset import estimate_av_offsets
 from engine.training.consistency.ensemble import MemberOptions, MemberState, MemberTraining, OnProgress, train_all
 from engine.training.consistency.validation import (
     MIN_WHOLE,
+    Depth,
     encode_by_context,
     encode_by_members,
     score_fold,
@@ -159,16 +160,16 @@ def measure_held_out(
 ) -> dict[str, dict[str, object]]:
     """Train without each fold in turn and measure on it; `ablate` also trains one member per loss."""
     held_out = train_held_out("held-out", clips, options, context)
-    figures = {"model": _measure_folds(clips, options, held_out, encode_by_members, False)}
+    figures = {"model": _measure_folds(clips, options, held_out, encode_by_members, Depth.ALL)}
     if not ablate:
         return figures
     firsts = {fold: states[:1] for fold, states in held_out.items()}
-    figures["both"] = _measure_folds(clips, options, firsts, encode_by_members, True)
+    figures["both"] = _measure_folds(clips, options, firsts, encode_by_members, Depth.WHOLE)
     for name, aligned, masked in (("alignment", True, False), ("masking", False, True)):
         kind = replace(options, n_members=1, members=replace(options.members, aligned=aligned, masked=masked))
         encode = encode_by_members if aligned else encode_by_context
         figures[name] = _measure_folds(
-            clips, options, train_held_out(f"held-out-{name}", clips, kind, context), encode, True
+            clips, options, train_held_out(f"held-out-{name}", clips, kind, context), encode, Depth.WHOLE
         )
     return figures
 
@@ -188,7 +189,7 @@ def measure_curve(
         figures[f"curve-{name}"] = {
             "people": round(float(np.mean([len({clip.speaker for clip in own}) for own in kept]))),
             "seconds": round(float(np.mean([sum(clip.seconds for clip in own) for own in kept]))),
-            **_measure_folds(clips, options, states, encode_by_members, False),
+            **_measure_folds(clips, options, states, encode_by_members, Depth.WINDOWS),
         }
     return figures
 
@@ -276,11 +277,11 @@ def _measure_folds(
     options: TrainingOptions,
     held_out: dict[int, list[MemberState]],
     encode: Callable[[list[MemberState]], Encode],
-    fast: bool,
+    depth: Depth,
 ) -> dict[str, object]:
     fold_of = split_folds(clips, options.n_folds)
     tried = [
-        score_fold([clip for clip in clips if fold_of[clip.corpus] == fold], encode(states), fast)
+        score_fold([clip for clip in clips if fold_of[clip.corpus] == fold], encode(states), depth)
         for fold, states in held_out.items()
     ]
     return summarise_folds(tried)

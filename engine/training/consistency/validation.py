@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 import numpy as np
 import torch
@@ -28,6 +29,14 @@ SECONDS = (1, 2, 3, 5)
 MIN_WHOLE = 4 * FPS  # frames: shorter clips are not scored whole
 
 
+class Depth(StrEnum):
+    """Trials to score."""
+
+    WHOLE = "whole"  # whole clips
+    WINDOWS = "windows"  # and windows
+    ALL = "all"  # and the control and planted offsets
+
+
 @dataclass(frozen=True, slots=True)
 class HeldOutTrials:
     """Trials of the clips of one fold, scored by a model that saw none of their corpora."""
@@ -38,18 +47,17 @@ class HeldOutTrials:
     offsets: list[PlantedOffset]
 
 
-def score_fold(clips: Sequence[TrainingClip], encode: Encode, fast: bool = False) -> HeldOutTrials:
-    """Score all trials of the clips of a fold; `fast` leaves out windows, offsets and the control."""
+def score_fold(clips: Sequence[TrainingClip], encode: Encode, depth: Depth = Depth.ALL) -> HeldOutTrials:
+    """Score trials of the clips of a fold."""
     whole = [_build_trial_clip(clip, encode) for clip in clips if len(clip.real) >= MIN_WHOLE]
-    if fast:
+    if depth == Depth.WHOLE:
         return HeldOutTrials(_score(whole), ([], []), {}, [])
     everything = [_build_trial_clip(clip, encode) for clip in _limit_speakers(clips)]
-    return HeldOutTrials(
-        whole=_score(whole),
-        shuffled=_score(shuffle_faces(whole, encode)),
-        windows={seconds: _score(cut_windows(everything, seconds * FPS, encode)) for seconds in SECONDS},
-        offsets=list(plant_offsets(whole, encode)),
-    )
+    windows = {seconds: _score(cut_windows(everything, seconds * FPS, encode)) for seconds in SECONDS}
+    if depth == Depth.WINDOWS:
+        return HeldOutTrials(_score(whole), ([], []), windows, [])
+    shuffled = _score(shuffle_faces(whole, encode))
+    return HeldOutTrials(_score(whole), shuffled, windows, list(plant_offsets(whole, encode)))
 
 
 def summarise_folds(folds: Sequence[HeldOutTrials]) -> dict[str, object]:
