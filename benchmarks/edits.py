@@ -84,26 +84,26 @@ def main(
     edits: list[EditResult] = []
     with show_counts() as on_row:
         for done, one in enumerate(found, start=1):
-            engine = context.stand_ins.choose(one.row)
-            own = ratios[list(context.stand_ins.engines.values()).index(engine)]
+            fold = context.stand_ins.find_fold(one.row)
+            scorer, own = context.stand_ins.engines[fold].scorer, ratios[fold]
             others = [other.clip for other in found if other.row.person != one.row.person]
-            genuine.append(judge_genuine(one.clip, engine.scorer, own))
+            genuine.append(judge_genuine(one.clip, scorer, own))
             for _ in range(repeats):
-                for edited, here, kind in draw_edits(one.clip, others, synthesise, engine.scorer, rng):
-                    edits.append(judge_edit(edited, here, kind, judge_clip(edited, engine.scorer, own)))
+                for edited, here, kind in draw_edits(one.clip, others, synthesise, scorer, rng):
+                    edits.append(judge_edit(edited, here, kind, judge_clip(edited, scorer, own)))
             on_row("judge", done, len(found))
-    for text in (describe(genuine, edits, ratios), *tabulate(edits)):
+    for text in (describe(genuine, edits, list(ratios.values())), *tabulate(edits)):
         typer.echo(text)
 
 
-def fit_ratios(stand_ins: StandIns, run: Path, false_against: float | None) -> list[Ratios]:
+def fit_ratios(stand_ins: StandIns, run: Path, false_against: float | None) -> dict[int, Ratios]:
     """Fit the calibrations of each fold to trials without its corpora."""
-    recipe, found = stand_ins.shipped.scorer.recipe, []
+    recipe, found = stand_ins.shipped.scorer.recipe, {}
     of_tracks = replace(read_trials(run / "scores.json"), recipe=recipe)
     of_spans = replace(read_trials(run / "scores-spans.json"), recipe=write_span_recipe(recipe))
     for fold in stand_ins.engines:
         held = {source for source, own in stand_ins.fold_of.items() if own == fold}
-        found.append(Ratios(_fit(of_tracks, held, None), _fit(of_spans, held, false_against)))
+        found[fold] = Ratios(_fit(of_tracks, held, None), _fit(of_spans, held, false_against))
     return found
 
 

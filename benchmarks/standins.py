@@ -33,9 +33,13 @@ class StandIns:
         return self.fold_of.get(row.source, next(iter(self.engines))) in self.engines
 
     def choose(self, row: Row) -> Engine:
-        """Return the engine not trained on the source of the clip; clips of other sources are distributed evenly."""
+        """Return the engine not trained on the source of the clip."""
+        return self.engines[self.find_fold(row)]
+
+    def find_fold(self, row: Row) -> int:
+        """Return the fold that the source of the clip is held out in; clips of other sources are distributed evenly."""
         folds = sorted(self.engines)
-        return self.engines[self.fold_of.get(row.source, folds[row.number % len(folds)])]
+        return self.fold_of.get(row.source, folds[row.number % len(folds)])
 
     def group(self, rows: Sequence[MeasuredRow]) -> list[ScoredRows]:
         """Group measured rows by engine."""

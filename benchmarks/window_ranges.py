@@ -1,8 +1,8 @@
 """Measure the scores of 2 s windows at the offset of their track: genuine speech, and faces with another voice.
 
 `python -m benchmarks.window_ranges MANIFEST RUN --cache FOLDER`: one clip per person, each scored by the network of
-`wayspeak train consistency --validate --out RUN` that has not seen its corpus. The timeline of the page shades the
-percentiles 10 to 90 of both (`webapp/views/timeline.py`). Every clip has the same weight.
+`wayspeak train consistency --validate --out RUN` that has not seen its corpus. Prints the percentiles
+10, 50 and 90 of both. Every clip has the same weight.
 """
 
 from collections.abc import Sequence

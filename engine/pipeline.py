@@ -33,7 +33,7 @@ from engine.features.records import ClipFeatures, FaceFeatures, measure_clip, me
 from engine.long_recordings import join_analyses, read_parts
 from engine.settings import Settings
 from engine.span_reports import check_spans, write_span_recipe
-from engine.track_reports import ScoredTrack, choose_answers, judge_track_spans, report_consistency, report_tracks
+from engine.track_reports import ScoredTrack, choose_answers, report_consistency, report_tracks
 from engine.types import (
     FPS,
     WHOLE,
@@ -48,6 +48,7 @@ from engine.types import (
     SpanKind,
     SpeakerReport,
     Status,
+    TrackReport,
 )
 from engine.weights.recipes import write_recipe
 
@@ -185,7 +186,7 @@ class Engine:
         scored = [replace(one, same_as=first) for one, first in zip(scored, match_faces(faces), strict=True)]
         scored, in_force = _gate_speakers(scored, options), (self.calibration, self.span_calibration)
         reports = report_tracks(scored, in_force, features.media.from_s)
-        speakers = self._pool(features, scored, clip)
+        speakers = self._pool(features, scored, clip, reports)
         status, reasons = summarise(clip, choose_answers(reports, speakers))
         timings["total"] = sum(timings.values())
         return Analysis(
@@ -245,21 +246,30 @@ class Engine:
         spoken = face.clear & features.audio.voiced[face.start : face.end]
         return ScoredTrack(face, limits, quality, found, second, spoken=spoken)
 
-    def _pool(self, features: ClipFeatures, scored: Sequence[ScoredTrack], clip: Gated) -> tuple[SpeakerReport, ...]:
+    def _pool(
+        self, features: ClipFeatures, scored: Sequence[ScoredTrack], clip: Gated, reports: Sequence[TrackReport]
+    ) -> tuple[SpeakerReport, ...]:
         """Score the tracks of each face that cuts split as one; not in paper mode, nor where channels are judged."""
         if self._is_paper or features.channels or clip[0] == Status.NOT_EVALUATED:
             return ()
         usable = [one for one in scored if one.measured or one.gated[1] == (Reason.NOT_ENOUGH_SPEECH,)]
-        groups = link_tracks([one.face for one in usable], [one.same_as for one in usable])
+        linked = link_tracks([one.face for one in usable], [one.same_as for one in usable])
+        groups = [tuple(scored.index(usable[number]) for number in group) for group in linked]
+        changing = {one.id for one in reports for span in one.consistency.spans if span.kind == SpanKind.INCONSISTENT}
         return tuple(
             SpeakerReport(
-                tuple(scored.index(usable[number]) for number in group),
-                self._score_pooled(features, [usable[number] for number in group], clip),
+                group,
+                self._score_pooled(
+                    features, [scored[number] for number in group], clip, not changing.isdisjoint(group)
+                ),
             )
             for group in groups
         )
 
-    def _score_pooled(self, features: ClipFeatures, tracks: Sequence[ScoredTrack], clip: Gated) -> ConsistencyReport:
+    def _score_pooled(
+        self, features: ClipFeatures, tracks: Sequence[ScoredTrack], clip: Gated, changes: bool
+    ) -> ConsistencyReport:
+        """Score tracks as one; `changes`: another voice takes over in one of them."""
         faces = [one.face for one in tracks]
         quality = pool_quality(features, faces)
         gated = combine(clip, gate_track(quality, self.options.gates), _keep_rivals(tracks))
@@ -269,8 +279,7 @@ class Engine:
         elif gated[0] != Status.NOT_EVALUATED:
             gated = Status.NOT_EVALUATED, (Reason.NOT_ENOUGH_SPEECH,)
         in_force, from_s = (self.calibration, self.span_calibration), features.media.from_s
-        spans = [span for one in tracks for span in judge_track_spans(one, in_force, from_s)]
-        gated = combine(gated, gate_voices(any(span.kind == SpanKind.INCONSISTENT for span in spans)))
+        gated = combine(gated, gate_voices(changes))
         heard = SpeechQuality(quality.speech_s, quality.face_px, quality.mouth_motion)
         return report_consistency(ScoredTrack(faces[0], gated, heard, found), in_force, from_s)
 

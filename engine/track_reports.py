@@ -71,7 +71,7 @@ def report_tracks(scored: list[ScoredTrack], in_force: Calibrations, from_s: flo
 def report_consistency(scored: ScoredTrack, in_force: Calibrations, from_s: float) -> ConsistencyReport:
     """Report the score of a track, its likelihood ratio and its spans; `from_s`: start of the features in the file."""
     found, (calibration, of_spans) = scored.measured, in_force
-    spans = judge_track_spans(scored, in_force, from_s)
+    spans = _judge_spans(scored, in_force, from_s)
     changes = any(span.kind == SpanKind.INCONSISTENT for span in spans)
     status, reasons = combine(scored.gated, gate_voices(changes))
     calibrated: dict[str, Any] = {"llr": None}
@@ -94,7 +94,7 @@ def report_consistency(scored: ScoredTrack, in_force: Calibrations, from_s: floa
     )
 
 
-def judge_track_spans(scored: ScoredTrack, in_force: Calibrations, from_s: float) -> tuple[Span, ...]:
+def _judge_spans(scored: ScoredTrack, in_force: Calibrations, from_s: float) -> tuple[Span, ...]:
     """Judge the spans of a track; () without both calibrations, or for a track that has no likelihood ratio."""
     (of_tracks, of_spans), found = in_force, scored.measured
     barred = any(reason.bars_llr for reason in scored.gated[1])

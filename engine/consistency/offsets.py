@@ -67,25 +67,19 @@ def measure_consistency(
 ) -> Consistency | None:
     """Measure one track; None where too few pairs are real."""
     options = options or ConsistencyOptions()
-    reach = max(options.max_offset, options.wide_offset)
-    widest = FramePairs.of(encoded, evidence, replace(options, max_offset=max(reach, options.background_offset)))
-    wide, pairs = widest.narrow(replace(options, max_offset=reach)), widest.narrow(options)
-    n_frames = len(encoded.lips)
-    best = pairs.find_best(0, n_frames)
-    if best is None:
+    pairs = FramePairs.of(encoded, evidence, _widen(options))
+    found, n_frames = _measure_pairs(pairs, options), len(encoded.lips)
+    if found is None:
         return None
+    pairs, best = pairs.narrow(options), round(found.offset_s * FPS)
     path, along = _track_drift(pairs)
     segments = find_segments(*_follow_offset(pairs, best, path))
     own = pairs.drop(segments).find_best(0, n_frames)
-    return Consistency(
-        score=best.score,
-        offset_s=best.offset / FPS,
+    return replace(
+        found,
         dynamic_score=along,
         drift_s=int(path[-1] - path[0]) / FPS,
-        beyond_s=_search_beyond(wide, best, options),
-        prominence=measure_prominence(widest.curve(0, n_frames), best.offset, options.peak_reach),
-        curve=pairs.curve(0, n_frames),
-        windows=_measure_timeline(encoded.start, pairs, best.offset),
+        windows=_measure_timeline(encoded.start, pairs, best),
         segments=segments,
         own_score=None if own is None else own.score,
     )
@@ -96,24 +90,7 @@ def measure_pooled(
 ) -> Consistency | None:
     """Measure several tracks as one, at one common offset, without drift and timeline; None for too few pairs."""
     options = options or ConsistencyOptions()
-    reach = max(options.max_offset, options.wide_offset)
-    widest_options = replace(options, max_offset=max(reach, options.background_offset))
-    widest = FramePairs.join([FramePairs.of(*part, widest_options) for part in parts])
-    wide, pairs = widest.narrow(replace(options, max_offset=reach)), widest.narrow(options)
-    n_frames = len(pairs.weight)
-    best = pairs.find_best(0, n_frames)
-    if best is None:
-        return None
-    return Consistency(
-        score=best.score,
-        offset_s=best.offset / FPS,
-        dynamic_score=None,
-        drift_s=None,
-        beyond_s=_search_beyond(wide, best, options),
-        prominence=measure_prominence(widest.curve(0, n_frames), best.offset, options.peak_reach),
-        curve=pairs.curve(0, n_frames),
-        windows=(),
-    )
+    return _measure_pairs(FramePairs.join([FramePairs.of(*part, _widen(options)) for part in parts]), options)
 
 
 def find_offset(
@@ -258,6 +235,30 @@ class FramePairs:
         return options.offset_cost * np.minimum(apart / options.near_offset, 1.0)
 
 
+def _widen(options: ConsistencyOptions) -> ConsistencyOptions:
+    """Return options with a search as wide as the second search and the background of the peak."""
+    return replace(options, max_offset=max(options.max_offset, options.wide_offset, options.background_offset))
+
+
+def _measure_pairs(widest: FramePairs, options: ConsistencyOptions) -> Consistency | None:
+    """Measure the score and the curve of pairs of the widest search; None where too few are real."""
+    wide = widest.narrow(replace(options, max_offset=max(options.max_offset, options.wide_offset)))
+    pairs, n_frames = widest.narrow(options), len(widest.weight)
+    best = pairs.find_best(0, n_frames)
+    if best is None:
+        return None
+    return Consistency(
+        score=best.score,
+        offset_s=best.offset / FPS,
+        dynamic_score=None,
+        drift_s=None,
+        beyond_s=_search_beyond(wide, best, options),
+        prominence=measure_prominence(widest.curve(0, n_frames), best.offset, options.peak_reach),
+        curve=pairs.curve(0, n_frames),
+        windows=(),
+    )
+
+
 def _search_beyond(wide: FramePairs, best: Best, options: ConsistencyOptions) -> float | None:
     """Return the offset in seconds outside the search with a clearly better score; None where there is none."""
     found = wide.find_best(0, len(wide.weight))
@@ -280,9 +281,9 @@ def follow_offset(pairs: FramePairs, offsets: np.ndarray) -> tuple[np.ndarray, n
     return pairs.similarity[frames, columns] - options.baseline_share * background, pairs.weight[frames, columns]
 
 
-def _follow_offset(pairs: FramePairs, best: Best, path: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Follow the best offset, or a steady drift between the ends of the path where that fits better."""
-    steady = follow_offset(pairs, np.full(len(pairs.weight), best.offset))
+def _follow_offset(pairs: FramePairs, offset: int, path: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Follow an offset in frames, or a steady drift between the ends of the path where that fits better."""
+    steady = follow_offset(pairs, np.full(len(pairs.weight), offset))
     first, last = int(path[0]) - pairs.options.max_offset, int(path[-1]) - pairs.options.max_offset
     ends = np.flatnonzero(pairs.weight.any(1))[[0, -1]]  # a pause before or after the speech has no part in the drift
     line = np.interp(np.arange(len(pairs.weight)), ends, (first, last))

@@ -10,17 +10,14 @@ from engine.calibration.records import Calibration
 from engine.consistency.offsets import measure_consistency
 from engine.consistency.scorers import ConsistencyScorer
 from engine.evaluation.results import Share, share_with_interval
-from engine.evaluation.span_trials import mark_speech, replace_sound
+from engine.evaluation.span_trials import MIN_REST_S, MIN_VOICED, TRIES, mark_speech, replace_sound
 from engine.evaluation.trials import TrialClip
 from engine.span_reports import SpeechFrames, judge_spans
 from engine.types import FPS, Span, SpanKind
 
 LENGTHS_S = (1.0, 2.0, 3.0, 5.0)
-REST_S = 2.0  # of the clip outside the edit
-MIN_VOICED = 0.6  # of the frames of an edit, before and after
 FADED_STEPS = 20  # of 10 ms, at either end of a faded edit
 MIN_OVERLAP = 0.5  # intersection over union of a span and the edit that it finds
-TRIES = 20  # to draw a voice with enough speech
 
 
 class EditKind(StrEnum):
@@ -103,7 +100,7 @@ def draw_edits(
     for length_s in LENGTHS_S:
         n_frames = round(length_s * FPS)
         places = find_places(clip, n_frames)
-        if len(clip) < n_frames + REST_S * FPS or not len(places):
+        if len(clip) < n_frames + MIN_REST_S * FPS or not len(places):
             continue
         for kind in EditKind:
             first = int(rng.choice(places))

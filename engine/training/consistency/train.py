@@ -44,7 +44,7 @@ from engine.training.consistency.av_offset import estimate_av_offsets
 from engine.training.consistency.ensemble import MemberOptions, MemberState, MemberTraining, OnProgress, train_all
 from engine.training.consistency.validation import (
     MIN_WHOLE,
-    Depth,
+    Extent,
     encode_by_context,
     encode_by_members,
     score_fold,
@@ -160,16 +160,16 @@ def measure_held_out(
 ) -> dict[str, dict[str, object]]:
     """Train without each fold in turn and measure on it; `ablate` also trains one member per loss."""
     held_out = train_held_out("held-out", clips, options, context)
-    figures = {"model": _measure_folds(clips, options, held_out, encode_by_members, Depth.ALL)}
+    figures = {"model": _measure_folds(clips, options, held_out, encode_by_members, Extent.ALL)}
     if not ablate:
         return figures
     firsts = {fold: states[:1] for fold, states in held_out.items()}
-    figures["both"] = _measure_folds(clips, options, firsts, encode_by_members, Depth.WHOLE)
+    figures["both"] = _measure_folds(clips, options, firsts, encode_by_members, Extent.WHOLE)
     for name, aligned, masked in (("alignment", True, False), ("masking", False, True)):
         kind = replace(options, n_members=1, members=replace(options.members, aligned=aligned, masked=masked))
         encode = encode_by_members if aligned else encode_by_context
         figures[name] = _measure_folds(
-            clips, options, train_held_out(f"held-out-{name}", clips, kind, context), encode, Depth.WHOLE
+            clips, options, train_held_out(f"held-out-{name}", clips, kind, context), encode, Extent.WHOLE
         )
     return figures
 
@@ -181,15 +181,15 @@ def measure_curve(
     one = replace(options, n_members=1)
     chosen: dict[str, Choose] = {f"people-{share:g}": partial(keep_people, share=share) for share in CURVE}
     chosen["seconds-0.5"] = halve_clips
-    figures = {}
+    fold_of, figures = split_folds(clips, options.n_folds), {}
     for name, choose in (*chosen.items(), ("all", tuple)):
         job = "held-out" if name == "all" else f"held-out-{name}"
         states = train_held_out(job, clips, one, context, choose)
-        kept = [choose(_outside(clips, split_folds(clips, options.n_folds), fold)) for fold in states]
+        kept = [choose(_outside(clips, fold_of, fold)) for fold in states]
         figures[f"curve-{name}"] = {
             "people": round(float(np.mean([len({clip.speaker for clip in own}) for own in kept]))),
             "seconds": round(float(np.mean([sum(clip.seconds for clip in own) for own in kept]))),
-            **_measure_folds(clips, options, states, encode_by_members, Depth.WINDOWS),
+            **_measure_folds(clips, options, states, encode_by_members, Extent.WINDOWS),
         }
     return figures
 
@@ -277,7 +277,7 @@ def _measure_folds(
     options: TrainingOptions,
     held_out: dict[int, list[MemberState]],
     encode: Callable[[list[MemberState]], Encode],
-    depth: Depth,
+    depth: Extent,
 ) -> dict[str, object]:
     fold_of = split_folds(clips, options.n_folds)
     tried = [

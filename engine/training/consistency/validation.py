@@ -29,7 +29,7 @@ SECONDS = (1, 2, 3, 5)
 MIN_WHOLE = 4 * FPS  # frames: shorter clips are not scored whole
 
 
-class Depth(StrEnum):
+class Extent(StrEnum):
     """Trials to score."""
 
     WHOLE = "whole"  # whole clips
@@ -47,14 +47,14 @@ class HeldOutTrials:
     offsets: list[PlantedOffset]
 
 
-def score_fold(clips: Sequence[TrainingClip], encode: Encode, depth: Depth = Depth.ALL) -> HeldOutTrials:
+def score_fold(clips: Sequence[TrainingClip], encode: Encode, depth: Extent = Extent.ALL) -> HeldOutTrials:
     """Score trials of the clips of a fold."""
     whole = [_build_trial_clip(clip, encode) for clip in clips if len(clip.real) >= MIN_WHOLE]
-    if depth == Depth.WHOLE:
+    if depth == Extent.WHOLE:
         return HeldOutTrials(_score(whole), ([], []), {}, [])
     everything = [_build_trial_clip(clip, encode) for clip in _limit_speakers(clips)]
     windows = {seconds: _score(cut_windows(everything, seconds * FPS, encode)) for seconds in SECONDS}
-    if depth == Depth.WINDOWS:
+    if depth == Extent.WINDOWS:
         return HeldOutTrials(_score(whole), ([], []), windows, [])
     shuffled = _score(shuffle_faces(whole, encode))
     return HeldOutTrials(_score(whole), shuffled, windows, list(plant_offsets(whole, encode)))

@@ -13,7 +13,7 @@ from engine.training.consistency.ensemble import MemberOptions, MemberState
 from engine.training.consistency.validation import (
     MIN_WHOLE,
     SECONDS,
-    Depth,
+    Extent,
     HeldOutTrials,
     _limit_speakers,
     encode_by_context,
@@ -67,16 +67,16 @@ def test_perfect_model_has_perfect_metrics(fold: HeldOutTrials) -> None:
 def test_shuffled_faces_and_audio_blind_models_score_at_chance(fold: HeldOutTrials) -> None:
     shuffled = summarise_folds([fold])["shuffled"]
     assert isinstance(shuffled, dict) and 0.2 < shuffled["auc"] < 0.8
-    whole = summarise_folds([score_fold(make_clips(8), deaf, Depth.WHOLE)])["whole"]
+    whole = summarise_folds([score_fold(make_clips(8), deaf, Extent.WHOLE)])["whole"]
     assert isinstance(whole, dict) and 0.2 < whole["auc"] < 0.8
 
 
 def test_folds_are_pooled_and_figures_of_whole_clips_are_of_them_alone() -> None:
-    folds = [score_fold(make_clips(n, first=100 * n), encode_rows, Depth.WHOLE) for n in (4, 6)]
+    folds = [score_fold(make_clips(n, first=100 * n), encode_rows, Extent.WHOLE) for n in (4, 6)]
     assert list(summarise_folds(folds)) == ["whole"]
     whole = summarise_folds(folds)["whole"]
     assert isinstance(whole, dict) and (whole["n_own"], whole["n_other"]) == (4 + 6, 12 + 30)
-    windows = [score_fold(make_clips(n, first=100 * n), encode_rows, Depth.WINDOWS) for n in (4, 6)]
+    windows = [score_fold(make_clips(n, first=100 * n), encode_rows, Extent.WINDOWS) for n in (4, 6)]
     figures = summarise_folds(windows)
     assert list(figures) == ["whole", "by_seconds"] and figures["whole"] == whole
 
@@ -96,7 +96,7 @@ def test_clips_per_speaker_are_capped() -> None:
 
 def test_unknown_speakers_of_a_source_are_never_each_others_other_voice() -> None:
     clips = [make_clip(i, 120, source="web", speaker="") for i in range(4)] + [make_clip(9, 120, speaker="lab_9")]
-    tried = score_fold(clips, encode_rows, Depth.WHOLE)
+    tried = score_fold(clips, encode_rows, Extent.WHOLE)
     assert len(tried.whole[1]) == 8  # each of the four against the fifth, and back
     assert all("9.mp4" in (trial.face, trial.voice) for trial in tried.whole[1])
 
